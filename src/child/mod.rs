@@ -1,0 +1,84 @@
+//! An Architecture becomes a network and is trained; its validation score is the reward. A function of its arguments and a seed:
+//! must not know of actors, the journal, telemetry or the policy.
+
+mod settings;
+
+pub use settings::{ChildSettings, EvaluatorKind, Schedule, TableSettings};
+
+use crate::space::{Architecture, Decision};
+use serde::{Deserialize, Serialize};
+
+/// One child to be evaluated. Plain data: it may cross to a lane on another machine.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Task {
+    pub trial: u64,
+    /// Failures of this trial so far.
+    pub attempt: u32,
+    /// All randomness of the child derives from it.
+    pub seed: u64,
+    pub layers: usize,
+    pub decisions: Vec<Decision>,
+    pub architecture: Architecture,
+}
+
+/// What one epoch of a child gave.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Epoch {
+    /// From 1.
+    pub epoch: usize,
+    pub train_loss: Option<f64>,
+    /// Validation accuracy in 0..=1.
+    pub metric: f64,
+    /// Training and validation.
+    pub seconds: f64,
+}
+
+/// How an evaluation ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Outcome {
+    Completed {
+        reward: f64,
+        /// The number that the reward is computed from.
+        metric: f64,
+        /// Seconds of the evaluation; None: as the clock says (a table may record its own).
+        seconds: Option<f64>,
+    },
+    Failed {
+        cause: Cause,
+        /// One sentence for `trials.error`.
+        error: String,
+    },
+    /// Asked to stop (shutdown); nothing is known about the child.
+    Stopped,
+}
+
+/// Why a child failed; the label `outcome` of `children_total` is derived from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Cause {
+    /// Loss or weights not finite.
+    Diverged,
+    /// Over `child.max_seconds`.
+    Timeout,
+    OutOfMemory,
+    /// No network can be built or run from this architecture.
+    Unbuildable,
+    Panicked,
+    /// Anything else that the device or the evaluator reported.
+    Error,
+}
+
+/// What an evaluator tells while it works, and asks.
+pub trait Progress {
+    /// An epoch has ended.
+    fn epoch(&mut self, epoch: Epoch);
+    /// A heartbeat after each step: this many training examples were used.
+    fn examples(&mut self, count: usize);
+    /// True: return `Outcome::Stopped` soon (checked at least once a step).
+    fn stop_requested(&self) -> bool;
+}
+
+/// Evaluates children on one lane, one after the other.
+pub trait Evaluator {
+    /// Trains (or looks up) one child. Panics are caught by the lane.
+    fn evaluate(&mut self, task: &Task, progress: &mut dyn Progress) -> Outcome;
+}

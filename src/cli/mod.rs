@@ -1,0 +1,90 @@
+//! The command line: one file a subcommand. Turns every error into one message and an exit code. Must not hold logic of its own.
+
+mod check;
+mod devices;
+mod init;
+mod search;
+mod show;
+mod status;
+mod top;
+mod verify;
+
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Why a command ends without success.
+#[derive(Debug)]
+pub enum Failure {
+    /// The user's input is wrong: exit code 2. The message names the file, key or line and what would be right.
+    Input(String),
+    /// Something failed: exit code 1.
+    Failed(String),
+    /// A signal ended it, after saving: exit code 128 + the signal's number.
+    Signal(u8),
+}
+
+/// Neural architecture search with reinforcement learning.
+#[derive(Parser)]
+#[command(name = "netwright", version, about, max_term_width = 120)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Write a commented config file to start from
+    Init(init::InitArgs),
+    /// Print the resolved settings, the size of the search space, the devices and how many children train at once
+    Check(check::CheckArgs),
+    /// Run a search, or continue it
+    Search(search::SearchArgs),
+    /// Where a run stands
+    Status(status::StatusArgs),
+    /// The best architectures of a run
+    Top(top::TopArgs),
+    /// One trial: its network, outcome and learning curve
+    Show(show::ShowArgs),
+    /// Derive the controller's parameters again from the seed and the journal, and compare with every snapshot
+    Verify(verify::VerifyArgs),
+    /// The devices that children can train on
+    Devices(devices::DevicesArgs),
+}
+
+/// A config file and what overrides it.
+#[derive(Args, Clone, Debug)]
+pub struct ConfigArgs {
+    /// The config file (TOML)
+    pub config: PathBuf,
+    /// Set a key over the file and the environment, for example --set child.epochs=3
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+}
+
+/// Parses the command line, runs the command, prints a failure, and gives the exit code.
+pub fn main() -> ExitCode {
+    let command = Cli::parse().command;
+    let result = match command {
+        Command::Init(args) => init::run(args),
+        Command::Check(args) => check::run(args),
+        Command::Search(args) => search::run(args),
+        Command::Status(args) => status::run(args),
+        Command::Top(args) => top::run(args),
+        Command::Show(args) => show::run(args),
+        Command::Verify(args) => verify::run(args),
+        Command::Devices(args) => devices::run(args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Input(message)) => {
+            eprintln!("error: {message}");
+            ExitCode::from(2)
+        }
+        Err(Failure::Failed(message)) => {
+            eprintln!("error: {message}");
+            ExitCode::FAILURE
+        }
+        Err(Failure::Signal(code)) => ExitCode::from(128 + code),
+    }
+}

@@ -1,0 +1,16 @@
+//! `netwright show`.
+
+use super::Failure;
+
+#[derive(clap::Args)]
+pub struct ShowArgs {
+    /// The run directory
+    pub run: std::path::PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+pub fn run(_args: ShowArgs) -> Result<(), Failure> {
+    Err(Failure::Failed("not written yet".into()))
+}

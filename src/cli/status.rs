@@ -1,0 +1,16 @@
+//! `netwright status`.
+
+use super::Failure;
+
+#[derive(clap::Args)]
+pub struct StatusArgs {
+    /// The run directory
+    pub run: std::path::PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+pub fn run(_args: StatusArgs) -> Result<(), Failure> {
+    Err(Failure::Failed("not written yet".into()))
+}

@@ -1,0 +1,16 @@
+//! `netwright verify`.
+
+use super::Failure;
+
+#[derive(clap::Args)]
+pub struct VerifyArgs {
+    /// The run directory
+    pub run: std::path::PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+pub fn run(_args: VerifyArgs) -> Result<(), Failure> {
+    Err(Failure::Failed("not written yet".into()))
+}

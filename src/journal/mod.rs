@@ -1,0 +1,152 @@
+//! The run on disk: `search.db`. The only room that knows SQL. A reply is given only after the commit that it speaks of.
+
+use crate::child::{Epoch, Outcome};
+use crate::policy::{LearningSettings, LogEntry, PulledParameters, Snapshot};
+use crate::space::{Architecture, Decision};
+use std::path::{Path, PathBuf};
+
+/// What goes wrong with a run directory.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    #[error("{}: another netwright runs here: host {host}, process {pid}", path.display())]
+    Locked { path: PathBuf, host: String, pid: u32 },
+    #[error("{}: this run was started with other settings:\n{difference}\nuse the run's own settings (its config.toml), another --run-dir, or --fresh (moves this run aside)", path.display())]
+    Changed { path: PathBuf, difference: String },
+    #[error("{}: {problem}", path.display())]
+    Damaged { path: PathBuf, problem: String },
+    #[error("{}: {source}", path.display())]
+    Io { path: PathBuf, source: std::io::Error },
+    #[error("{}: no run here (no search.db)", path.display())]
+    NoRun { path: PathBuf },
+}
+
+/// A minibatch as its controller sampled it.
+#[derive(Clone, Debug)]
+pub struct SampledMinibatch {
+    pub controller: u64,
+    /// Counts this controller's minibatches, from 0.
+    pub minibatch: u64,
+    pub layers: usize,
+    pub pulled: PulledParameters,
+    pub trials: Vec<SampledTrial>,
+}
+
+/// A trial as it was sampled.
+#[derive(Clone, Debug)]
+pub struct SampledTrial {
+    pub decisions: Vec<Decision>,
+    pub architecture: Architecture,
+    pub seed: u64,
+    /// Exact size of the network, where it is one.
+    pub parameters: Option<u64>,
+    pub flops: Option<u64>,
+}
+
+/// A minibatch whose outcomes are all known and committed: it has its place in the order.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sequenced {
+    pub controller: u64,
+    pub minibatch: u64,
+    pub sequence: u64,
+    /// Read before this minibatch's rewards entered it (synchronous: before the round's).
+    pub baseline: Option<f64>,
+    /// In slot order; None: failed.
+    pub rewards: Vec<Option<f64>>,
+}
+
+/// A trial of a minibatch that is not sequenced yet.
+#[derive(Clone, Debug)]
+pub struct OpenTrial {
+    pub id: u64,
+    pub seed: u64,
+    pub decisions: Vec<Decision>,
+    pub architecture: Architecture,
+    pub attempt: u32,
+    pub interruptions: u32,
+    /// Has its outcome; must not run again.
+    pub finished: bool,
+}
+
+/// A minibatch that still waits for outcomes.
+#[derive(Clone, Debug)]
+pub struct OpenMinibatch {
+    pub controller: u64,
+    pub minibatch: u64,
+    pub layers: usize,
+    pub pulled: PulledParameters,
+    pub trials: Vec<OpenTrial>,
+}
+
+/// Everything that a resumed run needs; of an empty one, zeros.
+#[derive(Clone, Debug, Default)]
+pub struct Recovered {
+    /// The newest snapshot from which every later entry and every open minibatch can be replayed; None: start at the seed.
+    pub snapshot: Option<Snapshot>,
+    /// Entries after it, in order.
+    pub log: Vec<LogEntry>,
+    pub open: Vec<OpenMinibatch>,
+    /// Trials sampled so far.
+    pub sampled: u64,
+    /// For each controller that ever sampled, its next minibatch.
+    pub next_minibatch: Vec<(u64, u64)>,
+    /// Last sequence number given.
+    pub sequence: u64,
+    /// The learning settings in force at the end of the log; None: none recorded yet.
+    pub learning: Option<LearningSettings>,
+    /// Finished trials so far, by outcome, and their rewards: counters and histograms go on from here.
+    pub completed: u64,
+    pub failed: u64,
+    pub rewards: Vec<f64>,
+}
+
+/// The writer's handle: cheap to clone; requests are carried out in the order they are made, on the journal's own thread.
+/// When the disk is full or SQLite reports an error, the writer keeps its batch, says so, retries, and withholds the replies.
+#[derive(Clone)]
+pub struct Journal {}
+
+type Reply<T> = Box<dyn FnOnce(T) + Send>;
+
+impl Journal {
+    /// Opens or creates the run, holding its lock. `identity` is what may not change in a run's life (flat object of
+    /// setting → value); `config` is the resolved config file, written to `config.toml`.
+    pub fn open(_dir: &Path, _identity: &serde_json::Value, _config: &str) -> Result<(Self, Recovered), JournalError> {
+        unimplemented!()
+    }
+    /// Inserts minibatches in one transaction, in this order, as queued trials with the next ids; replies with each one's first id.
+    /// With `round`, they are sequenced together, in this order, when the last outcome of all of them is known.
+    pub fn insert(&self, _minibatches: Vec<SampledMinibatch>, _round: bool, _reply: Reply<Vec<u64>>) {
+        unimplemented!()
+    }
+    /// The trial runs (again): earlier epochs of it are deleted.
+    pub fn started(&self, _trial: u64, _device: &str) {
+        unimplemented!()
+    }
+    pub fn epoch(&self, _trial: u64, _epoch: Epoch) {
+        unimplemented!()
+    }
+    /// The outcome, once for all; the transaction that holds a minibatch's last outcome gives it its sequence number.
+    /// `Outcome::Stopped` sets the trial aside to be run again and sequences nothing. Replies after the commit.
+    pub fn finished(&self, _trial: u64, _outcome: Outcome, _reply: Reply<Vec<Sequenced>>) {
+        unimplemented!()
+    }
+    /// The attempt failed and the trial is queued again.
+    pub fn failed_attempt(&self, _trial: u64, _error: &str) {
+        unimplemented!()
+    }
+    /// Learning settings that hold from the sequence number that this entry takes; replies with it.
+    pub fn change(&self, _learning: LearningSettings, _reply: Reply<u64>) {
+        unimplemented!()
+    }
+    /// Stores a snapshot, and drops those that no recovery can need.
+    pub fn snapshot(&self, _snapshot: Snapshot, _reply: Reply<()>) {
+        unimplemented!()
+    }
+    /// One line of the run's event log.
+    pub fn event(&self, _kind: &str, _text: &str) {
+        unimplemented!()
+    }
+    /// Carries out what was asked before, then closes the database and releases the lock.
+    pub fn close(&self) {
+        unimplemented!()
+    }
+}

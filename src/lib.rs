@@ -1,0 +1,27 @@
+//! netwright: a network that designs networks (Zoph & Le, *Neural Architecture Search with Reinforcement Learning*, ICLR 2017).
+//! One line a room; what each room may know is in ARCHITECTURE.md, and `tests/architecture.rs` keeps it so.
+
+/// The Supervisor, the ParameterShards, the Controllers and the ChildTrainers with their lanes.
+pub mod actors;
+/// An Architecture becomes a network and is trained; the reward.
+pub mod child;
+/// The command line, one file a subcommand.
+pub mod cli;
+/// Images: CIFAR-10's binary format, the built-in set; splits, whitening, augmentation, batches.
+pub mod data;
+/// The run on disk: every trial, every snapshot. The only room that knows SQL.
+pub mod journal;
+/// Fast tensor operations that candle lacks.
+pub mod kernels;
+/// The controller network: sampling, log-probability, REINFORCE gradient, baseline, Adam.
+pub mod policy;
+/// Counter-based random streams.
+pub mod random;
+/// What people take away: leaderboard, tables, drawings.
+pub mod report;
+/// The config file: composes the rooms' own sections.
+pub mod settings;
+/// What can be searched: decisions, and what a finished list of them describes.
+pub mod space;
+/// Prometheus registry and HTTP endpoint.
+pub mod telemetry;

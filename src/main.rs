@@ -1,0 +1,5 @@
+//! The binary: parse, call, exit code. Knows nothing but the command line.
+
+fn main() -> std::process::ExitCode {
+    netwright::cli::main()
+}

@@ -1,0 +1,30 @@
+//! The controller network: samples decision lists, gives their log-probability and the REINFORCE gradient (paper §3.1, §3.2),
+//! and the arithmetic of the shared parameters: Adam, the baseline, the replay of a run's log. Tensors, but no actors, no files, no clocks.
+
+mod adam;
+mod baseline;
+mod network;
+mod replay;
+mod settings;
+
+pub use adam::{AdamState, LearningSettings};
+pub use baseline::Baseline;
+pub use network::{Episode, Gradient, Policy, Sample};
+pub use replay::{LogEntry, MinibatchEntry, PulledParameters, Replay, ReplayError, Snapshot};
+pub use settings::{ControllerSettings, ParameterServerSettings, Strategy};
+
+/// A problem inside the controller network's arithmetic (a bug of ours, or parameters that are not finite).
+#[derive(Debug, thiserror::Error)]
+pub enum PolicyError {
+    #[error("the controller network failed: {0}")]
+    Tensor(#[from] candle_core::Error),
+    #[error("the controller's parameters are no longer finite; lower controller.learning_rate")]
+    NotFinite,
+    #[error("a decision list does not fit the space at decision {position}")]
+    Decisions { position: usize },
+}
+
+/// The contiguous range of the flat parameter vector that each of `shards` shards owns; lengths differ by at most one.
+pub fn shard_boundaries(parameters: usize, shards: usize) -> Vec<usize> {
+    (0..=shards).map(|shard| parameters * shard / shards).collect()
+}

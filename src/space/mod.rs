@@ -1,0 +1,93 @@
+//! What can be searched. A Space says which decision comes next and turns a finished list of decisions into an
+//! Architecture. Pure: no tensors, no IO, no clocks; imports nothing of ours but `random`.
+
+mod architecture;
+mod choices;
+mod conv;
+mod settings;
+
+pub use architecture::{Architecture, ChoiceNetwork, ConvLayer, ConvNetwork, ImageShape, Network, OptionValue};
+pub use choices::ChoiceSpace;
+pub use conv::ConvSpace;
+pub use settings::{DecisionSettings, SkipConnections, SpaceKind, SpaceSettings};
+
+use serde::{Deserialize, Serialize};
+
+/// One decision of the controller. In JSON: an option's index (`3`), or an anchor point's 0/1 list (`[0,1,1]`).
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Decision {
+    /// Index into the options of the kind that `Space::next` asked for.
+    Choice(usize),
+    /// One 0 or 1 for each earlier layer, in order: does it feed this layer? (paper §3.3)
+    Skips(Vec<u8>),
+}
+
+/// A kind of decision: it has one embedding and one softmax head in the controller.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Kind {
+    /// For example `filter_height`, or the name of a user's decision.
+    pub name: String,
+    /// What can be chosen; at least two.
+    pub options: Vec<OptionValue>,
+}
+
+/// What a Space asks the controller for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Choose one option of `Space::kinds()[kind]`.
+    Choose { kind: usize },
+    /// An anchor point: for each of `earlier` earlier layers, is it an input of this one? (0 for the first layer)
+    Anchor { earlier: usize },
+    /// The list is finished.
+    Done,
+}
+
+/// A list of decisions that describes no network of this space.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("decision {position}: {problem}")]
+pub struct DecisionError {
+    /// Position in the list, from 1.
+    pub position: usize,
+    /// What is wrong and what would be right.
+    pub problem: String,
+}
+
+/// A set of architectures, described as sequences of decisions.
+pub trait Space: Send + Sync {
+    /// The kinds of decisions, in a fixed order.
+    fn kinds(&self) -> &[Kind];
+
+    /// True if `next` ever returns `Next::Anchor` (the controller then owns the attention of paper §3.3).
+    fn has_anchors(&self) -> bool;
+
+    /// The decision that follows `decisions`, for an architecture of `layers` layers (ignored where depth means nothing).
+    /// `decisions` is a valid prefix.
+    fn next(&self, layers: usize, decisions: &[Decision]) -> Next;
+
+    /// The network that a finished list describes.
+    ///
+    /// # Errors
+    /// Names the first decision that does not fit.
+    fn build(&self, layers: usize, decisions: &[Decision]) -> Result<Architecture, DecisionError>;
+
+    /// Depth of the architectures sampled when `sampled` have been sampled before (paper §3.2, the depth schedule); 0 where depth means nothing.
+    fn layers(&self, sampled: u64) -> usize;
+
+    /// log10 of the number of decision lists of this depth.
+    fn log10_size(&self, layers: usize) -> f64;
+
+    /// A name for each decision and a text for each value, flattened: `[("layer 1 filter height", "3"), …]`; an anchor
+    /// point gives one entry for each earlier layer (`layer 3 skip 1`: `0` or `1`). What the table evaluator's columns are.
+    fn describe(&self, layers: usize, decisions: &[Decision]) -> Vec<(String, String)>;
+}
+
+impl SpaceSettings {
+    /// Builds the space. `image` and `classes` come from the data and matter for `kind = "conv"` alone.
+    pub fn build(&self, image: ImageShape, classes: usize) -> Box<dyn Space> {
+        match self.kind {
+            SpaceKind::Conv => Box::new(ConvSpace::new(self, image, classes)),
+            SpaceKind::Choices => Box::new(ChoiceSpace::new(self)),
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! Prometheus registry and HTTP endpoint. Must not know the actors: they are handed its counters.
+
+mod settings;
+
+pub use settings::TelemetrySettings;
