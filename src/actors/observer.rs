@@ -80,10 +80,6 @@ impl Tally {
         self.here += 1;
     }
 
-    pub(super) fn best_reward(&self) -> Option<f64> {
-        self.best_reward
-    }
-
     pub(super) fn progress(&self, running: usize, queued: usize, baseline: Option<f64>) -> Progress {
         let seconds = self.started.elapsed().as_secs_f64();
         let per_second = (self.here > 0 && seconds > 0.0).then(|| self.here as f64 / seconds);

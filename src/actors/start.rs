@@ -84,7 +84,12 @@ pub fn prepare(settings: &SearchSettings, space: Arc<dyn Space>, journal: Journa
     }
     if recovered.learning != Some(learning) {
         let (reply, answer) = mpsc::channel();
-        journal.change(learning, Box::new(move |sequence| drop(reply.send(sequence))));
+        journal.change(
+            learning,
+            Box::new(move |sequence| {
+                let _ = reply.send(sequence);
+            }),
+        );
         let sequence = answer.recv().map_err(|_| "the journal's writer is gone".to_owned())?;
         replay.apply(&LogEntry::Change { sequence, learning }).map_err(|error| error.to_string())?;
     }
