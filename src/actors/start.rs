@@ -6,8 +6,8 @@ use super::supervisor::{End, Parts, Supervisor};
 use super::tickets::Tickets;
 use crate::journal::{Journal, OpenMinibatch, Recovered};
 use crate::policy::{
-    ControllerSettings, LearningSettings, LogEntry, ParameterServerSettings, Policy, PulledParameters, Replay, ReplayError, Snapshot, Strategy,
-    initial_snapshot, shard_boundaries,
+    ControllerSettings, LearningSettings, LogEntry, ParameterServerSettings, Policy, PulledParameters, Replay, ReplayError, Snapshot,
+    Strategy, initial_snapshot, shard_boundaries,
 };
 use crate::space::Space;
 use crate::telemetry;

@@ -1,10 +1,10 @@
 //! The command line: one file a subcommand. Turns every error into one message and an exit code. Must not hold logic of its own.
 
 mod check;
-mod log;
-mod progress;
 mod devices;
 mod init;
+mod log;
+mod progress;
 mod search;
 mod show;
 mod status;
