@@ -203,7 +203,7 @@ mod tests {
         let lanes = divide(&settings(DeviceUse::Auto, None, 8), &[], &[3], false).unwrap();
         assert_eq!((lanes.len(), lanes[0].cores.as_slice(), lanes[0].threads), (1, [3].as_slice(), 8));
         // A system that does not tell its cores: nothing is pinned.
-        assert_eq!(divide(&settings(DeviceUse::Auto, None, 1), &[], &[], false).unwrap()[0].cores, []);
+        assert!(divide(&settings(DeviceUse::Auto, None, 1), &[], &[], false).unwrap()[0].cores.is_empty());
     }
 
     #[test]

@@ -7,7 +7,7 @@ use crate::actors::{End, EvaluatorFactory, Observer, Parts, SearchSettings, cand
 use crate::child::{EvaluatorKind, Table, TableEvaluator, TrainEvaluator, linear_accuracy};
 use crate::data::{Dataset, Split};
 use crate::journal::{Journal, JournalError, Reader, set_aside};
-use crate::settings::{self, Settings};
+use crate::settings::Settings;
 use crate::space::{ImageShape, Space};
 use crate::{report, telemetry};
 use indicatif::MultiProgress;
@@ -34,8 +34,7 @@ enum Source {
 }
 
 pub fn run(args: SearchArgs) -> Result<(), Failure> {
-    let settings =
-        settings::load(&args.config.config, &args.config.set, std::env::vars()).map_err(|error| Failure::Input(error.to_string()))?;
+    let settings = args.config.load()?;
     let (source, space) = load(&settings)?;
     let lanes = devices::resolve(&settings.devices).map_err(Failure::Input)?;
     let listener = telemetry::bind(&settings.telemetry).map_err(Failure::Input)?;

@@ -70,8 +70,8 @@ impl Default for ParameterServerSettings {
 
 /// More actors, units or children than this help nobody, and only exhaust memory.
 const MOST: usize = 100_000;
-const MOST_UNITS: usize = 4_096;
-const MOST_LSTM_LAYERS: usize = 16;
+const MOST_UNITS: usize = 2_048;
+const MOST_LSTM_LAYERS: usize = 8;
 
 impl ControllerSettings {
     /// What cannot work in this section: (key, what would be valid).

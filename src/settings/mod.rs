@@ -3,12 +3,16 @@
 
 mod check;
 mod keys;
+mod memory;
 mod merge;
 mod nearest;
 mod problem;
 mod resolved;
 mod semantics;
 mod sources;
+
+#[cfg(test)]
+mod tests;
 
 pub use keys::listing;
 pub use problem::{Origin, Problem, SettingsError};

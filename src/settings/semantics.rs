@@ -2,9 +2,11 @@
 //! was written. Must not judge a section by itself.
 
 use super::Settings;
+use super::memory;
 use super::problem::{Origin, Problem};
 use super::resolved::flatten;
 use super::sources::Source;
+use crate::actors::{DeviceUse, memory_bytes};
 
 /// Everything that cannot work, in the order of the sections. `whole` stands for values that nobody wrote.
 pub fn problems(settings: &Settings, sources: &[Source], whole: &Origin) -> Vec<Problem> {
@@ -39,7 +41,19 @@ fn sections(settings: &Settings) -> Vec<(String, String)> {
     let named = |(section, found): (&str, Vec<(String, String)>)| -> Vec<(String, String)> {
         found.into_iter().map(|(key, reason)| (format!("{section}.{key}"), reason)).collect()
     };
-    all.into_iter().flat_map(named).collect()
+    let mut found: Vec<_> = all.into_iter().flat_map(named).collect();
+    if found.is_empty() {
+        found = memory::problems(settings, trains_here(settings).then(|| memory_bytes() as f64));
+    }
+    found
+}
+
+/// True where a child trains in this machine's own memory, not only in a GPU's.
+fn trains_here(settings: &Settings) -> bool {
+    match &settings.devices.use_ {
+        DeviceUse::Auto => !cfg!(feature = "cuda"),
+        DeviceUse::Listed(names) => names.iter().any(|name| name == "cpu"),
+    }
 }
 
 /// Where this source writes a key, and ` = ` what; a part of a key (`space.decision[2].name`) is found at the nearest whole.
