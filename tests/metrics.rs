@@ -26,8 +26,7 @@ fn sample(text: &str, name: &str) -> f64 {
 fn a_running_search_exports_rewards_children_and_best() {
     let search = Search::new(1_000_000, "");
     let mut command = search.command("run");
-    let mut process =
-        command.args(["--set", "telemetry.listen=127.0.0.1:0"]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut process = command.args(["--set", "telemetry.listen=127.0.0.1:0"]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
     let address = lines
         .by_ref()

@@ -98,9 +98,8 @@ fn sample(
     pulled: PulledParameters,
     parameters: &[f32],
 ) -> Result<SampledMinibatch, String> {
-    let keys: Vec<Key> = (0..ticket.children as u32)
-        .map(|slot| Key { seed: shared.seed, controller, minibatch: ticket.minibatch, slot })
-        .collect();
+    let keys: Vec<Key> =
+        (0..ticket.children as u32).map(|slot| Key { seed: shared.seed, controller, minibatch: ticket.minibatch, slot }).collect();
     let streams = keys.iter().map(|key| key.stream(Purpose::Decisions)).collect();
     let space = shared.space.as_ref();
     let samples = if shared.learning.learns {

@@ -23,8 +23,15 @@ pub enum LaneReport {
     Ready,
     /// The evaluator could not be made; the thread has ended.
     Unusable(String),
-    Epoch { trial: u64, epoch: Epoch },
-    Ended { task: Task, outcome: Outcome, seconds: f64 },
+    Epoch {
+        trial: u64,
+        epoch: Epoch,
+    },
+    Ended {
+        task: Task,
+        outcome: Outcome,
+        seconds: f64,
+    },
 }
 
 /// What a lane's owner and its thread share.

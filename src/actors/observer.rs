@@ -8,10 +8,21 @@ use std::time::Instant;
 #[derive(Clone, Debug)]
 pub enum Event<'a> {
     /// A child began to train on this lane.
-    ChildStarted { trial: u64, lane: &'a str, summary: String },
-    ChildEpoch { trial: u64, epoch: &'a Epoch },
+    ChildStarted {
+        trial: u64,
+        lane: &'a str,
+        summary: String,
+    },
+    ChildEpoch {
+        trial: u64,
+        epoch: &'a Epoch,
+    },
     /// A child's outcome is safely on disk.
-    ChildEnded { trial: u64, outcome: &'a Outcome, seconds: f64 },
+    ChildEnded {
+        trial: u64,
+        outcome: &'a Outcome,
+        seconds: f64,
+    },
     /// Something else, in words.
     Note(String),
 }

@@ -38,7 +38,18 @@ impl ParameterShard {
         metrics: Arc<Metrics>,
     ) -> Self {
         let published = state.parameters.as_slice().into();
-        Self { index, range, state, learning, published, early: BTreeMap::new(), waiting: Vec::new(), cuts: Vec::new(), supervisor, metrics }
+        Self {
+            index,
+            range,
+            state,
+            learning,
+            published,
+            early: BTreeMap::new(),
+            waiting: Vec::new(),
+            cuts: Vec::new(),
+            supervisor,
+            metrics,
+        }
     }
 
     fn apply(&mut self, push: &Push) {

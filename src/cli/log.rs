@@ -20,7 +20,10 @@ pub fn start(run_dir: &Path, bars: MultiProgress) -> std::io::Result<()> {
     let to_file = tracing_subscriber::fmt::layer().with_ansi(false).with_target(false).with_writer(Mutex::new(file));
     let to_terminal = tracing_subscriber::fmt::layer().without_time().with_target(false).with_writer(AroundBars(bars));
     // A second start in one process (tests) keeps the first subscriber.
-    let _ = tracing_subscriber::registry().with(to_file.with_filter(LevelFilter::INFO)).with(to_terminal.with_filter(LevelFilter::WARN)).try_init();
+    let _ = tracing_subscriber::registry()
+        .with(to_file.with_filter(LevelFilter::INFO))
+        .with(to_terminal.with_filter(LevelFilter::WARN))
+        .try_init();
     Ok(())
 }
 

@@ -209,8 +209,14 @@ mod tests {
     #[test]
     fn the_overall_line_says_what_is_known() {
         let units = Units { percent: true, epochs: 3 };
-        let progress =
-            Progress { trials: 12, completed: 4, best_reward: Some(0.343), best_metric: Some(0.7), mean_reward: Some(0.2), ..Progress::default() };
+        let progress = Progress {
+            trials: 12,
+            completed: 4,
+            best_reward: Some(0.343),
+            best_metric: Some(0.7),
+            mean_reward: Some(0.2),
+            ..Progress::default()
+        };
         assert_eq!(units.overall(&progress), "4/12 trials · best reward 0.3430 (70.0%) · mean 0.2000 · baseline -");
     }
 }

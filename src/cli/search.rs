@@ -3,13 +3,11 @@
 use super::progress::{Bars, PlainLines, Units, duration};
 use super::{ConfigArgs, Failure, log};
 use crate::actors::devices::{self, LaneSpec};
-use crate::actors::{
-    End, EvaluatorFactory, Observer, Parts, SearchSettings, candle_device, memory_bytes, prepare, search, thread_pool,
-};
+use crate::actors::{End, EvaluatorFactory, Observer, Parts, SearchSettings, candle_device, memory_bytes, prepare, search, thread_pool};
 use crate::child::{EvaluatorKind, Table, TableEvaluator, TrainEvaluator, linear_accuracy};
 use crate::data::{Dataset, Split};
 use crate::journal::{Journal, JournalError, Reader, set_aside};
-use crate::settings::{self, Settings};
+use crate::settings::Settings;
 use crate::space::{ImageShape, Space};
 use crate::{report, telemetry};
 use indicatif::MultiProgress;
@@ -36,7 +34,7 @@ enum Source {
 }
 
 pub fn run(args: SearchArgs) -> Result<(), Failure> {
-    let settings = settings::load(&args.config.config, &args.config.set, std::env::vars()).map_err(|error| Failure::Input(error.to_string()))?;
+    let settings = args.config.load()?;
     let (source, space) = load(&settings)?;
     let lanes = devices::resolve(&settings.devices).map_err(Failure::Input)?;
     let listener = telemetry::bind(&settings.telemetry).map_err(Failure::Input)?;

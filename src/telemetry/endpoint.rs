@@ -20,8 +20,9 @@ pub fn bind(settings: &TelemetrySettings) -> Result<Option<TcpListener>, String>
     }
     let valid = "an address like \"127.0.0.1:9464\", or \"off\"";
     let parsed: SocketAddr = address.parse().map_err(|_| format!("telemetry.listen = \"{address}\" is no address; valid is {valid}"))?;
-    let listener = TcpListener::bind(parsed)
-        .map_err(|error| format!("telemetry.listen = \"{address}\" cannot be had: {error}; take another, port 0 for any free one, or \"off\""))?;
+    let listener = TcpListener::bind(parsed).map_err(|error| {
+        format!("telemetry.listen = \"{address}\" cannot be had: {error}; take another, port 0 for any free one, or \"off\"")
+    })?;
     if !parsed.ip().is_loopback() {
         tracing::warn!("the endpoint on {address} can be read by other machines; it has no password");
     }
