@@ -95,13 +95,8 @@ impl Ledger {
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
             let number = row.get(0)?;
-            let fresh = Open {
-                controller: row.get(1)?,
-                minibatch: row.get(2)?,
-                first_id: row.get(3)?,
-                rewards: Vec::new(),
-                round: row.get(4)?,
-            };
+            let fresh =
+                Open { controller: row.get(1)?, minibatch: row.get(2)?, first_id: row.get(3)?, rewards: Vec::new(), round: row.get(4)? };
             let known = matches!(row.get::<_, String>(6)?.as_str(), "completed" | "failed");
             self.open.entry(number).or_insert(fresh).rewards.push(if known { Some(row.get(7)?) } else { None });
             self.trials.insert(row.get(5)?, number);

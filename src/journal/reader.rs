@@ -165,9 +165,7 @@ impl Reader {
     /// The newest events, the oldest of them first: time, kind, text.
     pub fn events(&self, most: usize) -> Result<Vec<(String, String, String)>, JournalError> {
         let sql = "SELECT at, kind, text FROM (SELECT * FROM events ORDER BY id DESC LIMIT ?1) ORDER BY id";
-        self.read(|connection| {
-            connection.prepare(sql)?.query_map([most], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?.collect()
-        })
+        self.read(|connection| connection.prepare(sql)?.query_map([most], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?.collect())
     }
 
     /// Where the run stands.

@@ -226,7 +226,8 @@ fn insert(
         let values = params![number, batch.controller, batch.minibatch, first_id, m, batch.layers, boundaries, versions, oldest, round];
         execute(connection, sql, values)?;
         for (slot, trial) in batch.trials.iter().enumerate() {
-            let sql = "INSERT INTO trials (id, controller, minibatch, slot, decisions, architecture, status, parameters, flops, seed, sampled_at)
+            let sql =
+                "INSERT INTO trials (id, controller, minibatch, slot, decisions, architecture, status, parameters, flops, seed, sampled_at)
                        VALUES (?1, ?2, ?3, ?4, ?5, ?6, 'queued', ?7, ?8, ?9, ?10)";
             let (id, decisions, architecture) = (first_id + slot as u64, json(&trial.decisions)?, json(&trial.architecture)?);
             let values = params![

@@ -184,9 +184,7 @@ fn choice_gradient<T: Real>(probabilities: &[T], option: usize, weights: Weights
     let log = |p: T| if p > T::zero() { p.ln() } else { T::zero() };
     let entropy: T = probabilities.iter().map(|p| -*p * log(*p)).sum();
     let one = |index: usize| if index == option { T::one() } else { T::zero() };
-    let gradient = |(index, p): (usize, &T)| {
-        weights.log_probability * (one(index) - *p) - weights.entropy * *p * (log(*p) + entropy)
-    };
+    let gradient = |(index, p): (usize, &T)| weights.log_probability * (one(index) - *p) - weights.entropy * *p * (log(*p) + entropy);
     probabilities.iter().enumerate().map(gradient).collect()
 }
 

@@ -52,8 +52,7 @@ impl Layout {
             total - length..total
         };
         let start = take(hidden);
-        let layers =
-            (0..layers).map(|_| LayerRanges { weights: take(2 * hidden * 4 * hidden), bias: take(4 * hidden) }).collect();
+        let layers = (0..layers).map(|_| LayerRanges { weights: take(2 * hidden * 4 * hidden), bias: take(4 * hidden) }).collect();
         let kinds = space.kinds().iter().map(|kind| kind.options.len()).map(|options| KindRanges {
             options,
             embedding: take(options * hidden),

@@ -14,9 +14,7 @@ mod settings;
 pub use adam::{AdamState, LearningSettings};
 pub use baseline::Baseline;
 pub use network::{Episode, Gradient, Policy, Sample};
-pub use replay::{
-    LogEntry, MinibatchEntry, PulledParameters, Replay, ReplayError, Snapshot, entry_gradient, initial_snapshot,
-};
+pub use replay::{LogEntry, MinibatchEntry, PulledParameters, Replay, ReplayError, Snapshot, entry_gradient, initial_snapshot};
 pub use settings::{ControllerSettings, ParameterServerSettings, Strategy};
 
 /// A problem inside the controller network's arithmetic (a bug of ours, or parameters that are not finite).

@@ -124,17 +124,14 @@ pub(super) fn gradient_of<T: Real>(
     episodes: &[Episode],
     entropy_weight: f64,
 ) -> Result<(Vec<T>, f64), PolicyError> {
-    let known: Vec<(&[Decision], f64)> =
-        episodes.iter().filter_map(|episode| Some((episode.decisions, episode.advantage?))).collect();
+    let known: Vec<(&[Decision], f64)> = episodes.iter().filter_map(|episode| Some((episode.decisions, episode.advantage?))).collect();
     if known.is_empty() {
         return Ok((vec![T::zero(); layout.total], 0.0));
     }
     let n = known.len() as f64;
     let lists: Vec<&[Decision]> = known.iter().map(|(list, _)| *list).collect();
-    let weights: Vec<Weights<T>> = known
-        .iter()
-        .map(|(_, advantage)| Weights { log_probability: T::of(advantage / n), entropy: T::of(entropy_weight / n) })
-        .collect();
+    let weights: Vec<Weights<T>> =
+        known.iter().map(|(_, advantage)| Weights { log_probability: T::of(advantage / n), entropy: T::of(entropy_weight / n) }).collect();
     let (rows, steps) = forward(layout, parameters, space, layers, lists.len(), &mut Given(&lists))?;
     let entropy = rows.iter().map(|row| row.entropy).sum::<f64>() / n;
     Ok((backward(layout, parameters, &steps, &weights), entropy))

@@ -19,7 +19,10 @@ pub struct Snapshot {
 pub enum LogEntry {
     Minibatch(MinibatchEntry),
     /// The settings that hold from this number on. It changes no parameter.
-    Change { sequence: u64, learning: LearningSettings },
+    Change {
+        sequence: u64,
+        learning: LearningSettings,
+    },
 }
 
 impl LogEntry {
@@ -138,9 +141,8 @@ impl<'a> Replay<'a> {
         let sequence = entry.sequence;
         let parameters = self.pulled(sequence, &entry.pulled)?;
         let learning = self.snapshot.learning;
-        let gradient =
-            entry_gradient(self.policy, self.space, &parameters, entry.layers, &entry.episodes, entry.baseline, &learning)
-                .map_err(|source| ReplayError::Policy { sequence, source })?;
+        let gradient = entry_gradient(self.policy, self.space, &parameters, entry.layers, &entry.episodes, entry.baseline, &learning)
+            .map_err(|source| ReplayError::Policy { sequence, source })?;
         let state = &mut self.snapshot.state;
         let version = state.version;
         state.push(sequence, &gradient.values, &learning);

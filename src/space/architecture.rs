@@ -142,9 +142,10 @@ impl ConvNetwork {
 
     /// Trainable parameters: convolution weights, batch normalisation's scale and shift, the classifier's weights and bias.
     pub fn parameters(&self) -> u64 {
-        let layers = self.layers.iter().zip(self.input_shapes()).map(|(layer, input)| {
-            (layer.filter_height * layer.filter_width * input.channels * layer.filters + 2 * layer.filters) as u64
-        });
+        let layers =
+            self.layers.iter().zip(self.input_shapes()).map(|(layer, input)| {
+                (layer.filter_height * layer.filter_width * input.channels * layer.filters + 2 * layer.filters) as u64
+            });
         layers.sum::<u64>() + ((self.output_shape().channels + 1) * self.classes) as u64
     }
 

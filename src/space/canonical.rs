@@ -101,9 +101,8 @@ impl<'a> Graph<'a> {
     }
 
     fn interchangeable(&self, tied: &[usize]) -> bool {
-        tied.windows(2).all(|pair| {
-            self.layers[pair[0]].inputs == self.layers[pair[1]].inputs && self.consumers[pair[0]] == self.consumers[pair[1]]
-        })
+        tied.windows(2)
+            .all(|pair| self.layers[pair[0]].inputs == self.layers[pair[1]].inputs && self.consumers[pair[0]] == self.consumers[pair[1]])
     }
 
     /// The description under a complete order: `place[i]` is the new place (from 0) of layer i.
@@ -115,7 +114,8 @@ impl<'a> Graph<'a> {
         };
         let mut order: Vec<usize> = (0..place.len()).collect();
         order.sort_unstable_by_key(|&index| place[index]);
-        let layers = order.into_iter().map(|index| ConvLayer { inputs: renumber(&self.layers[index].inputs), ..self.layers[index].clone() });
+        let layers =
+            order.into_iter().map(|index| ConvLayer { inputs: renumber(&self.layers[index].inputs), ..self.layers[index].clone() });
         (layers.collect(), renumber(self.output))
     }
 }

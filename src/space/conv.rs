@@ -27,13 +27,7 @@ impl ConvSpace {
     /// `settings` are free of problems.
     pub fn new(settings: &SpaceSettings, image: ImageShape, classes: usize) -> Self {
         let mut kinds = Vec::new();
-        let lists = [
-            &settings.filter_height,
-            &settings.filter_width,
-            &settings.stride_height,
-            &settings.stride_width,
-            &settings.filters,
-        ];
+        let lists = [&settings.filter_height, &settings.filter_width, &settings.stride_height, &settings.stride_width, &settings.filters];
         let mut place = 0;
         let lists = lists.map(|list| {
             let predicted = (list.len() > 1).then_some(kinds.len());
