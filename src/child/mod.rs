@@ -1,8 +1,13 @@
 //! An Architecture becomes a network and is trained; its validation score is the reward. A function of its arguments and a seed:
 //! must not know of actors, the journal, telemetry or the policy.
 
+mod optimiser;
+mod reward;
+mod schedule;
 mod settings;
 
+pub use optimiser::Sgd;
+pub use reward::reward;
 pub use settings::{ChildSettings, EvaluatorKind, Schedule, TableSettings};
 
 use crate::space::{Architecture, Decision};
@@ -75,6 +80,8 @@ pub trait Progress {
     fn examples(&mut self, count: usize);
     /// True: return `Outcome::Stopped` soon (checked at least once a step).
     fn stop_requested(&self) -> bool;
+    /// Seconds since the evaluation started, by the caller's clock; never falls.
+    fn elapsed(&self) -> f64;
 }
 
 /// Evaluates children on one lane, one after the other.
