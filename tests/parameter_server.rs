@@ -83,7 +83,8 @@ fn replay_everything(dir: &Path) -> (u64, u64) {
     let (settings, space) = (settings(), space());
     let policy = Policy::new(space.as_ref(), &settings.controller);
     let reader = netwright::journal::Reader::open(dir).unwrap();
-    let log: Vec<LogEntry> = reader.log().unwrap().map(Result::unwrap).collect();
+    let mut log: Vec<LogEntry> = Vec::new();
+    reader.for_each_entry(|entry| log.push(entry)).unwrap();
     let LogEntry::Change { learning, .. } = &log[0] else { panic!("the log starts with the learning settings") };
     let mut replay = Replay::new(&policy, space.as_ref(), initial_snapshot(&policy, settings.seed, *learning));
     let mut stale = 0;
@@ -94,7 +95,8 @@ fn replay_everything(dir: &Path) -> (u64, u64) {
         }
         replay.apply(entry).unwrap();
     }
-    let last = reader.snapshots().unwrap().map(Result::unwrap).last().expect("a snapshot at the end");
+    let last = reader.snapshot_numbers().unwrap().pop().expect("a snapshot at the end");
+    let last = reader.snapshot(last).unwrap().expect("a whole snapshot");
     assert_eq!(last.state.sequence, log.len() as u64, "the last snapshot is at the end of the log");
     assert!(*replay.snapshot() == last, "the shards' parameters are not what the log says");
     (log.len() as u64, stale)

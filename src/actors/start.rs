@@ -6,8 +6,8 @@ use super::supervisor::{End, Parts, Supervisor};
 use super::tickets::Tickets;
 use crate::journal::{Journal, OpenMinibatch, Recovered};
 use crate::policy::{
-    ControllerSettings, LearningSettings, LogEntry, ParameterServerSettings, Policy, PulledParameters, Replay, ReplayError, Snapshot,
-    Strategy, initial_snapshot, shard_boundaries,
+    ControllerSettings, LearningSettings, LogEntry, ParameterServerSettings, Policy, Replay, ReplayError, Snapshot, Strategy,
+    initial_snapshot, shard_boundaries,
 };
 use crate::space::Space;
 use crate::telemetry;
@@ -117,14 +117,13 @@ pub fn prepare(settings: &SearchSettings, space: Arc<dyn Space>, journal: Journa
 
 /// Applies the log, holding each earlier version only as long as something later was pulled at it.
 fn replay_log(replay: &mut Replay, log: &[LogEntry], open: &[OpenMinibatch]) -> Result<(), ReplayError> {
-    let oldest = |pulled: &PulledParameters| pulled.versions.iter().copied().min().unwrap_or(u64::MAX);
-    let mut wanted = open.iter().map(|minibatch| oldest(&minibatch.pulled)).min().unwrap_or(u64::MAX);
+    let mut wanted = open.iter().map(|minibatch| minibatch.pulled.oldest()).min().unwrap_or(u64::MAX);
     let mut wanted_from: Vec<u64> = log
         .iter()
         .rev()
         .map(|entry| {
             if let LogEntry::Minibatch(minibatch) = entry {
-                wanted = wanted.min(oldest(&minibatch.pulled));
+                wanted = wanted.min(minibatch.pulled.oldest());
             }
             wanted
         })

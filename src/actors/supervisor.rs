@@ -227,7 +227,7 @@ impl Supervisor {
         self.committing += 1;
         let (supervisor, told) = (context.address(), outcome.clone());
         let reply = move |sequenced| supervisor.do_send(Committed { trial, outcome: told, seconds, sequenced });
-        self.journal.finished(trial, outcome, Box::new(reply));
+        self.journal.finished(trial, outcome, seconds, Box::new(reply));
     }
 
     /// A minibatch took its place in the order. Shards hear of a cut before a push of that number can reach them.

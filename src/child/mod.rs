@@ -2,7 +2,9 @@
 //! must not know of actors, the journal, telemetry or the policy.
 
 mod settings;
+mod table;
 
+pub use table::{Table, TableEvaluator};
 pub use settings::{ChildSettings, EvaluatorKind, Schedule, TableSettings};
 
 use crate::space::{Architecture, Decision};

@@ -204,7 +204,7 @@ fn reference(settings: &Settings, source: &Source, reader: &Reader, units: Units
             }
         }
         Source::Table(table) => {
-            for (column, value) in table.report(&best.decisions) {
+            for (column, value) in table.report(space, space.layers(best.id - 1), &best.decisions) {
                 println!("best trial {}: {column} = {value}", best.id);
             }
         }
