@@ -35,7 +35,8 @@ const THREADS: &[(&str, &[&str])] = &[
     ("spawn_blocking", &["actors"]),
     ("SyncArbiter", &["actors"]),
     ("ThreadPoolBuilder", &["actors", "kernels"]),
-    ("rayon", &["actors", "kernels"]),
+    // A parallel loop runs on the pool of whoever calls it.
+    ("rayon", &["actors", "kernels", "data"]),
     ("HttpServer", &["telemetry"]),
 ];
 
