@@ -180,7 +180,7 @@ impl SpaceSettings {
         for (index, decision) in self.decision.iter().enumerate() {
             let mut refuse = |key: &str, broken: bool, valid: String| {
                 if broken {
-                    problems.push((format!("decision[{index}].{key}"), valid));
+                    problems.push((format!("decision[{}].{key}", index + 1), valid));
                 }
             };
             let name = &decision.name;
