@@ -15,8 +15,8 @@ mod train;
 pub use linear::linear_accuracy;
 pub use optimiser::Sgd;
 pub use reward::reward;
-pub use table::{Table, TableEvaluator};
 pub use settings::{ChildSettings, EvaluatorKind, Schedule, TableSettings};
+pub use table::{Table, TableEvaluator};
 pub use train::TrainEvaluator;
 
 use crate::space::{Architecture, Decision};

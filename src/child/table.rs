@@ -44,7 +44,9 @@ impl Table {
         let fail = |text: String| format!("{}: {text}", path.display());
         if space.log10_size(layers) > LARGEST_SPACE.log10() {
             let size = space.log10_size(layers);
-            return Err(fail(format!("the space has 10^{size:.1} architectures; a table is checked row by row and can serve at most 10^7")));
+            return Err(fail(format!(
+                "the space has 10^{size:.1} architectures; a table is checked row by row and can serve at most 10^7"
+            )));
         }
         let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_path(path).map_err(|error| fail(csv_problem(&error)))?;
         let header: Vec<String> = reader.headers().map_err(|error| fail(csv_problem(&error)))?.iter().map(str::to_owned).collect();

@@ -1,12 +1,12 @@
 //! `netwright search`: runs a search, or continues it. Wires the rooms together; must not hold logic of its own.
 
 use super::progress::{Bars, PlainLines, Units, duration};
-use super::{ConfigArgs, Failure, log};
+use super::{ConfigArgs, Failure, log, reading};
 use crate::actors::devices::{self, LaneSpec};
 use crate::actors::{End, EvaluatorFactory, Observer, Parts, SearchSettings, candle_device, memory_bytes, prepare, search, thread_pool};
 use crate::child::{EvaluatorKind, Table, TableEvaluator, TrainEvaluator, linear_accuracy};
 use crate::data::{Dataset, Split};
-use crate::journal::{Journal, JournalError, Reader, set_aside};
+use crate::journal::{Journal, Reader, set_aside};
 use crate::settings::Settings;
 use crate::space::{ImageShape, Space};
 use crate::{report, telemetry};
@@ -40,7 +40,7 @@ pub fn run(args: SearchArgs) -> Result<(), Failure> {
     let listener = telemetry::bind(&settings.telemetry).map_err(Failure::Input)?;
     let run_dir = settings.run_dir(args.run_dir.as_deref());
     if args.fresh
-        && let Some(aside) = set_aside(&run_dir).map_err(journal_failure)?
+        && let Some(aside) = set_aside(&run_dir).map_err(reading)?
     {
         println!("the earlier run is now {}", aside.display());
     }
@@ -100,14 +100,7 @@ fn open(settings: &Settings, source: &Source, run_dir: &Path) -> Result<(Journal
     if let (Source::Train { dataset, .. }, Some(facts)) = (source, identity.as_object_mut()) {
         facts.insert("data content".into(), dataset.content.clone().into());
     }
-    Journal::open(run_dir, &identity, &settings.to_toml()).map_err(journal_failure)
-}
-
-fn journal_failure(error: JournalError) -> Failure {
-    match error {
-        JournalError::Changed { .. } | JournalError::NoRun { .. } => Failure::Input(error.to_string()),
-        _ => Failure::Failed(error.to_string()),
-    }
+    Journal::open(run_dir, &identity, &settings.to_toml()).map_err(reading)
 }
 
 fn units(settings: &Settings) -> Units {
@@ -167,9 +160,9 @@ fn announce(
 
 /// The end of a search: what was found, where it lies, and the exit code.
 fn conclude(settings: &Settings, source: &Source, run_dir: &Path, units: Units, end: End) -> Result<(), Failure> {
-    let reader = Reader::open(run_dir).map_err(journal_failure)?;
+    let reader = Reader::open(run_dir).map_err(reading)?;
     println!();
-    print!("{}", report::leaderboard(&reader, 10).map_err(journal_failure)?);
+    print!("{}", report::leaderboard(&reader, 10).map_err(reading)?);
     if end == End::Finished {
         reference(settings, source, &reader, units)?;
     }
@@ -191,7 +184,7 @@ fn conclude(settings: &Settings, source: &Source, run_dir: &Path, units: Units, 
 
 /// What the best child is to be compared with: a linear classifier on the same images; or the table's own report columns.
 fn reference(settings: &Settings, source: &Source, reader: &Reader, units: Units) -> Result<(), Failure> {
-    let Some(best) = reader.best().map_err(journal_failure)? else { return Ok(()) };
+    let Some(best) = reader.best().map_err(reading)? else { return Ok(()) };
     match source {
         Source::Train { dataset, split } => {
             let started = std::time::Instant::now();

@@ -52,7 +52,9 @@ pub fn run(args: ShowArgs) -> Result<(), Failure> {
 
 fn text(row: &TrialRow, epochs: &[EpochRow]) -> String {
     let mut text = String::new();
-    let mut line = |label: &str, value: String| drop(writeln!(text, "{label:<12}{value}"));
+    let mut line = |label: &str, value: String| {
+        let _ = writeln!(text, "{label:<12}{value}");
+    };
     line("trial", format!("{} (controller {}, minibatch {}, slot {})", row.id, row.controller, row.minibatch, row.slot));
     line("status", row.status.clone());
     let mut optional = |label: &str, value: Option<String>| value.into_iter().for_each(|value| line(label, value));

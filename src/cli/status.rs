@@ -99,7 +99,9 @@ fn text(status: &Status) -> String {
     let number = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.4}"));
     let mut text = String::new();
     // Writing to a String cannot fail.
-    let mut line = |label: &str, value: String| drop(writeln!(text, "{label:<12}{value}"));
+    let mut line = |label: &str, value: String| {
+        let _ = writeln!(text, "{label:<12}{value}");
+    };
     line("run", status.run.display().to_string());
     let of = status.trials.map_or_else(String::new, |trials| format!(" of {trials}"));
     line("finished", format!("{}{of} ({} failed)", totals.completed + totals.failed, totals.failed));

@@ -48,7 +48,11 @@ pub fn run(args: VerifyArgs) -> Result<(), Failure> {
     } else if !log.is_empty() {
         (verdict.matches, verdict.problem) = (false, Some("the log does not begin with the learning settings".into()));
     }
-    if args.json { super::print_json(&verdict)? } else { print(&text(&verdict))? }
+    if args.json {
+        super::print_json(&verdict)?
+    } else {
+        print(&text(&verdict))?
+    }
     if verdict.matches { Ok(()) } else { Err(Failure::Failed(format!("{}: the run does not verify", args.run.display()))) }
 }
 

@@ -59,14 +59,7 @@ impl Batches {
         self.fill(dataset, indices, images, labels, |index, image| copy(dataset.image(index), image));
     }
 
-    fn fill(
-        &self,
-        dataset: &Dataset,
-        indices: &[u32],
-        images: &mut [f32],
-        labels: &mut [u8],
-        prepare: impl Fn(u32, &mut [f32]) + Sync,
-    ) {
+    fn fill(&self, dataset: &Dataset, indices: &[u32], images: &mut [f32], labels: &mut [u8], prepare: impl Fn(u32, &mut [f32]) + Sync) {
         for (label, index) in labels.iter_mut().zip(indices) {
             *label = dataset.labels[*index as usize];
         }

@@ -31,7 +31,8 @@ pub fn draw(settings: &DataSettings, seed: u64) -> Result<Dataset, DataError> {
     }
     let shape = ImageShape { channels: 3, height: SIZE, width: SIZE };
     let mut bytes = vec![0; images * 3 * SIZE * SIZE];
-    let labels = bytes.par_chunks_exact_mut(3 * SIZE * SIZE).enumerate().map(|(index, image)| draw_image(seed, index as u64, image)).collect();
+    let labels =
+        bytes.par_chunks_exact_mut(3 * SIZE * SIZE).enumerate().map(|(index, image)| draw_image(seed, index as u64, image)).collect();
     Ok(Dataset::new(shape, CLASSES.map(str::to_owned).to_vec(), bytes, labels, true))
 }
 

@@ -52,7 +52,8 @@ fn batches(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
         entries.filter_map(|entry| entry.ok().map(|entry| entry.path())).filter_map(|path| Some((number(&path)?, path))).collect();
     found.sort();
     if found.is_empty() {
-        let text = "no data_batch_1.bin here, nor any other data_batch_*.bin: the binary version of CIFAR-10 is needed (not the Python one)";
+        let text =
+            "no data_batch_1.bin here, nor any other data_batch_*.bin: the binary version of CIFAR-10 is needed (not the Python one)";
         return Err(problem(folder, text));
     }
     Ok(found.into_iter().map(|(_, path)| path).collect())
@@ -89,7 +90,10 @@ fn read(path: &Path, images: &mut Vec<u8>, labels: &mut Vec<u8>) -> Result<(), D
     for (number, record) in records.iter().enumerate() {
         if usize::from(record[0]) >= CLASSES.len() {
             let (offset, label) = (number * RECORD, record[0]);
-            return Err(problem(path, format!("byte {offset}: label {label}, CIFAR-10's are 0 to 9; is this a file of CIFAR-10's binary version?")));
+            return Err(problem(
+                path,
+                format!("byte {offset}: label {label}, CIFAR-10's are 0 to 9; is this a file of CIFAR-10's binary version?"),
+            ));
         }
     }
     if !rest.is_empty() {

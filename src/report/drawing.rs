@@ -37,7 +37,8 @@ pub fn svg(network: &ConvNetwork) -> String {
     let image = network.image;
     node(&mut svg, 0, "end", "image", &shape_text(image));
     for (index, (layer, shape)) in network.layers.iter().zip(network.shapes()).enumerate() {
-        let title = format!("{}: {}×{}, {} filters{}", index + 1, layer.filter_height, layer.filter_width, layer.filters, stride_text(layer));
+        let title =
+            format!("{}: {}×{}, {} filters{}", index + 1, layer.filter_height, layer.filter_width, layer.filters, stride_text(layer));
         node(&mut svg, index + 1, "layer", &title, &shape_text(shape));
     }
     let pooled = network.output_shape();
@@ -99,13 +100,7 @@ fn conv_text(network: &ConvNetwork) -> String {
         let parameters = layer.filter_height * layer.filter_width * input.channels * layer.filters + 2 * layer.filters;
         let name = |input: &usize| if *input == 0 { "image".to_owned() } else { input.to_string() };
         let inputs: Vec<String> = layer.inputs.iter().map(name).collect();
-        let _ = writeln!(
-            text,
-            "{:>5}  {convolution:<22}{:<14}{parameters:>11}  {}",
-            index + 1,
-            shape_text(output),
-            inputs.join(", ")
-        );
+        let _ = writeln!(text, "{:>5}  {convolution:<22}{:<14}{parameters:>11}  {}", index + 1, shape_text(output), inputs.join(", "));
     }
     let pooled = network.output_shape();
     let parameters = (pooled.channels + 1) * network.classes;

@@ -126,7 +126,8 @@ impl SpaceSettings {
         let odd = |size: usize| (1..=LARGEST_FILTER).contains(&size) && size % 2 == 1;
         let stride = |stride: usize| (1..=LARGEST_STRIDE).contains(&stride);
         let filters = |filters: usize| (1..=MOST_FILTERS).contains(&filters);
-        let sizes = format!("odd sizes from 1 to {LARGEST_FILTER}, for example [1, 3, 5, 7] (\"same\" padding is (size - 1) / 2 on each side)");
+        let sizes =
+            format!("odd sizes from 1 to {LARGEST_FILTER}, for example [1, 3, 5, 7] (\"same\" padding is (size - 1) / 2 on each side)");
         let strides = format!("strides from 1 to {LARGEST_STRIDE}, for example [1] or [1, 2]");
         let counts = format!("numbers of filters from 1 to {MOST_FILTERS}, for example [24, 36, 48, 64]");
         let mut problems = Vec::new();
@@ -189,7 +190,11 @@ impl SpaceSettings {
             let finite = |option: &OptionValue| !matches!(option, OptionValue::Float(value) if !value.is_finite());
             let different = decision.options.iter().enumerate().all(|(place, option)| !decision.options[..place].contains(option));
             let valid = !decision.options.is_empty() && different && decision.options.iter().all(finite);
-            refuse("options", !valid, format!("the options of \"{name}\" must be one or more different strings, finite numbers or booleans"));
+            refuse(
+                "options",
+                !valid,
+                format!("the options of \"{name}\" must be one or more different strings, finite numbers or booleans"),
+            );
         }
         problems
     }
