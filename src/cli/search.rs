@@ -60,7 +60,8 @@ pub fn run(args: SearchArgs) -> Result<(), Failure> {
         controller: settings.controller.clone(),
         parameter_server: settings.parameter_server.clone(),
     };
-    let prepared = prepare(&wanted, space.clone(), journal, recovered).map_err(Failure::Failed)?;
+    let lane = lanes[0].clone();
+    let prepared = prepare(&wanted, space, journal, recovered).map_err(Failure::Failed)?;
     let parts = Parts {
         factory: factory(&settings, &source, &lanes),
         lanes,
@@ -70,7 +71,7 @@ pub fn run(args: SearchArgs) -> Result<(), Failure> {
         max_seconds: settings.run.max_seconds,
     };
     let end = search(prepared, parts, listener).map_err(|error| Failure::Failed(error.to_string()))?;
-    conclude(&settings, &source, &run_dir, units, end)
+    conclude(&settings, &source, &run_dir, &lane, end)
 }
 
 /// Loads data or table, and builds the space.
@@ -159,12 +160,12 @@ fn announce(
 }
 
 /// The end of a search: what was found, where it lies, and the exit code.
-fn conclude(settings: &Settings, source: &Source, run_dir: &Path, units: Units, end: End) -> Result<(), Failure> {
+fn conclude(settings: &Settings, source: &Source, run_dir: &Path, lane: &LaneSpec, end: End) -> Result<(), Failure> {
     let reader = Reader::open(run_dir).map_err(reading)?;
     println!();
     print!("{}", report::leaderboard(&reader, 10).map_err(reading)?);
     if end == End::Finished {
-        reference(settings, source, &reader, units)?;
+        reference(settings, source, &reader, lane)?;
     }
     println!("the run: {}   (netwright top {0} · netwright show {0} TRIAL)", run_dir.display());
     let again = "the same command continues it";
@@ -183,12 +184,13 @@ fn conclude(settings: &Settings, source: &Source, run_dir: &Path, units: Units, 
 }
 
 /// What the best child is to be compared with: a linear classifier on the same images; or the table's own report columns.
-fn reference(settings: &Settings, source: &Source, reader: &Reader, units: Units) -> Result<(), Failure> {
+fn reference(settings: &Settings, source: &Source, reader: &Reader, lane: &LaneSpec) -> Result<(), Failure> {
     let Some(best) = reader.best().map_err(reading)? else { return Ok(()) };
+    let units = units(settings);
     match source {
         Source::Train { dataset, split } => {
             let started = std::time::Instant::now();
-            let pool = rayon::ThreadPoolBuilder::new().build().map_err(|error| Failure::Failed(error.to_string()))?;
+            let pool = thread_pool(lane).map_err(Failure::Failed)?;
             let linear = linear_accuracy(dataset, split, &settings.data, settings.run.seed, &pool);
             println!(
                 "best child: {} validation accuracy; a linear classifier on the same images: {} ({} to train)",

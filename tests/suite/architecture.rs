@@ -36,7 +36,7 @@ const THREADS: &[(&str, &[&str])] = &[
     ("SyncArbiter", &["actors"]),
     ("ThreadPoolBuilder", &["actors", "kernels"]),
     // A parallel loop runs on the pool of whoever calls it.
-    ("rayon", &["actors", "kernels", "data"]),
+    ("rayon", &["actors", "kernels", "data", "child"]),
     ("HttpServer", &["telemetry"]),
 ];
 
@@ -308,7 +308,7 @@ fn planted_threads_and_sql_are_found() {
     for (file, code, what) in [
         ("data/mod.rs", "fn f() { std::thread::spawn(|| ()); }", "threads"),
         ("child/mod.rs", "use std::{fmt, thread::{self, Builder}};", "threads"),
-        ("data/mod.rs", "use rayon::prelude::*;", "threads"),
+        ("policy/mod.rs", "use rayon::prelude::*;", "threads"),
         ("report/mod.rs", "fn f() { std::thread::scope(|s| ()); }", "threads"),
         ("actors/mod.rs", "use actix_web::HttpServer;", "threads"),
         ("child/mod.rs", "#[cfg(test)] mod tests {} fn f() { std::thread::spawn(|| ()); }", "threads"),
