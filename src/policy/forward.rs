@@ -44,6 +44,8 @@ pub(super) struct Row {
 pub(super) trait Decider<T> {
     fn choose(&mut self, row: usize, position: usize, probabilities: &[T]) -> Option<usize>;
     fn skips(&mut self, row: usize, position: usize, probabilities: &[T]) -> Option<Vec<u8>>;
+    /// Whether there is a decision at this position, where the space wants none.
+    fn has_more(&self, row: usize, position: usize) -> bool;
 }
 
 /// State of a forward pass.
@@ -69,6 +71,12 @@ pub(super) fn forward<T: Real>(
     decider: &mut dyn Decider<T>,
 ) -> Result<(Vec<Row>, Vec<Step<T>>), PolicyError> {
     let hidden = layout.hidden;
+    if parameters.len() != layout.total {
+        return Err(PolicyError::Parameters { expected: layout.total, found: parameters.len() });
+    }
+    if !parameters.iter().all(|parameter| parameter.is_finite()) {
+        return Err(PolicyError::NotFinite);
+    }
     let mut pass = Pass {
         layout,
         parameters,
@@ -81,6 +89,12 @@ pub(super) fn forward<T: Real>(
     let mut steps = Vec::new();
     loop {
         let wanted: Vec<Next> = results.iter().map(|row| space.next(layers, &row.decisions)).collect();
+        for (row, _) in wanted.iter().enumerate().filter(|(_, next)| **next == Next::Done) {
+            let position = results[row].decisions.len();
+            if decider.has_more(row, position) {
+                return Err(PolicyError::Decisions { position });
+            }
+        }
         if wanted.iter().all(|next| *next == Next::Done) {
             return Ok((results, steps));
         }
@@ -215,7 +229,7 @@ fn log_softmax<T: Real>(logits: &[T]) -> Result<Vec<T>, PolicyError> {
     let highest = logits.iter().copied().fold(T::neg_infinity(), T::max);
     let total: T = logits.iter().map(|logit| (*logit - highest).exp()).sum();
     let offset = highest + total.ln();
-    if !offset.is_finite() {
+    if !offset.is_finite() || logits.iter().any(|logit| !logit.is_finite()) {
         return Err(PolicyError::NotFinite);
     }
     Ok(logits.iter().map(|logit| *logit - offset).collect())
