@@ -117,20 +117,9 @@ pub fn prepare(settings: &SearchSettings, space: Arc<dyn Space>, journal: Journa
 
 /// Applies the log, holding each earlier version only as long as something later was pulled at it.
 fn replay_log(replay: &mut Replay, log: &[LogEntry], open: &[OpenMinibatch]) -> Result<(), ReplayError> {
-    let mut wanted = open.iter().map(|minibatch| minibatch.pulled.oldest()).min().unwrap_or(u64::MAX);
-    let mut wanted_from: Vec<u64> = log
-        .iter()
-        .rev()
-        .map(|entry| {
-            if let LogEntry::Minibatch(minibatch) = entry {
-                wanted = wanted.min(minibatch.pulled.oldest());
-            }
-            wanted
-        })
-        .collect();
-    wanted_from.reverse();
-    for (entry, wanted) in log.iter().zip(wanted_from) {
-        replay.forget_before(wanted);
+    let open = open.iter().map(|minibatch| minibatch.pulled.oldest()).min().unwrap_or(u64::MAX);
+    for (entry, wanted) in log.iter().zip(Replay::wanted_versions(log)) {
+        replay.forget_before(wanted.min(open));
         replay.apply(entry)?;
     }
     Ok(())

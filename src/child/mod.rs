@@ -1,9 +1,23 @@
 //! An Architecture becomes a network and is trained; its validation score is the reward. A function of its arguments and a seed:
 //! must not know of actors, the journal, telemetry or the policy.
 
+pub mod convnet;
+mod linear;
+mod optimiser;
+mod reward;
+mod schedule;
 mod settings;
+mod table;
+#[cfg(test)]
+mod tests;
+mod train;
 
+pub use linear::linear_accuracy;
+pub use optimiser::Sgd;
+pub use reward::reward;
 pub use settings::{ChildSettings, EvaluatorKind, Schedule, TableSettings};
+pub use table::{Table, TableEvaluator};
+pub use train::TrainEvaluator;
 
 use crate::space::{Architecture, Decision};
 use serde::{Deserialize, Serialize};
@@ -75,6 +89,8 @@ pub trait Progress {
     fn examples(&mut self, count: usize);
     /// True: return `Outcome::Stopped` soon (checked at least once a step).
     fn stop_requested(&self) -> bool;
+    /// Seconds since the evaluation started, by the caller's clock; never falls.
+    fn elapsed(&self) -> f64;
 }
 
 /// Evaluates children on one lane, one after the other.

@@ -31,6 +31,11 @@ const TEMPLATES: &[Template] = &[
     Template { name: "quickstart", config: include_str!("../../config/quickstart.toml"), table: None },
     Template { name: "cifar10", config: include_str!("../../config/cifar10.toml"), table: None },
     Template { name: "cifar10-paper", config: include_str!("../../config/cifar10-paper.toml"), table: None },
+    Template {
+        name: "choices",
+        config: include_str!("../../config/choices.toml"),
+        table: Some(Table { path: "config/choices.csv", text: include_str!("../../config/choices.csv") }),
+    },
 ];
 
 pub fn run(args: InitArgs) -> Result<(), Failure> {
@@ -68,7 +73,9 @@ fn to_stdout(template: &Template) -> Result<(), Failure> {
 /// The config with the path that the table has now, as a TOML string.
 fn config_for(config: &str, table: &Table, path: &Path) -> String {
     let quoted = |path: &str| toml::Value::String(path.to_owned()).to_string();
-    config.replace(&quoted(table.path), &quoted(&path.to_string_lossy()))
+    let path = path.to_string_lossy();
+    // The comments name it too, without quotes.
+    config.replace(&quoted(table.path), &quoted(&path)).replace(table.path, &path)
 }
 
 fn exists(path: &Path) -> Failure {

@@ -11,6 +11,7 @@ mod status;
 mod top;
 mod verify;
 
+use crate::journal::JournalError;
 use crate::settings::{self, Settings};
 use clap::{Args, Parser, Subcommand};
 use std::io::Write;
@@ -62,6 +63,20 @@ fn print(text: &str) -> Result<(), Failure> {
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure::Failed(format!("standard output: {error}"))),
         _ => Ok(()),
+    }
+}
+
+/// Prints a value as indented JSON.
+fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(value).map_err(|error| Failure::Failed(error.to_string()))?;
+    print(&format!("{text}\n"))
+}
+
+/// A run that cannot be read: the user named a wrong one, or its file is damaged.
+fn reading(error: JournalError) -> Failure {
+    match error {
+        JournalError::NoRun { .. } | JournalError::Changed { .. } => Failure::Input(error.to_string()),
+        _ => Failure::Failed(error.to_string()),
     }
 }
 

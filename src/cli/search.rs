@@ -1,12 +1,12 @@
 //! `netwright search`: runs a search, or continues it. Wires the rooms together; must not hold logic of its own.
 
 use super::progress::{Bars, PlainLines, Units, duration};
-use super::{ConfigArgs, Failure, log};
+use super::{ConfigArgs, Failure, log, reading};
 use crate::actors::devices::{self, LaneSpec};
 use crate::actors::{End, EvaluatorFactory, Observer, Parts, SearchSettings, candle_device, memory_bytes, prepare, search, thread_pool};
 use crate::child::{EvaluatorKind, Table, TableEvaluator, TrainEvaluator, linear_accuracy};
 use crate::data::{Dataset, Split};
-use crate::journal::{Journal, JournalError, Reader, set_aside};
+use crate::journal::{Journal, Reader, set_aside};
 use crate::settings::Settings;
 use crate::space::{ImageShape, Space};
 use crate::{report, telemetry};
@@ -30,7 +30,7 @@ pub struct SearchArgs {
 /// Where rewards come from, loaded and checked before anything starts.
 enum Source {
     Train { dataset: Arc<Dataset>, split: Arc<Split> },
-    Table(Arc<Table>),
+    Table { table: Arc<Table>, space: Arc<dyn Space> },
 }
 
 pub fn run(args: SearchArgs) -> Result<(), Failure> {
@@ -40,7 +40,7 @@ pub fn run(args: SearchArgs) -> Result<(), Failure> {
     let listener = telemetry::bind(&settings.telemetry).map_err(Failure::Input)?;
     let run_dir = settings.run_dir(args.run_dir.as_deref());
     if args.fresh
-        && let Some(aside) = set_aside(&run_dir).map_err(journal_failure)?
+        && let Some(aside) = set_aside(&run_dir).map_err(reading)?
     {
         println!("the earlier run is now {}", aside.display());
     }
@@ -62,7 +62,7 @@ pub fn run(args: SearchArgs) -> Result<(), Failure> {
     };
     let prepared = prepare(&wanted, space.clone(), journal, recovered).map_err(Failure::Failed)?;
     let parts = Parts {
-        factory: factory(&settings, &source, &space, &lanes),
+        factory: factory(&settings, &source, &lanes),
         lanes,
         metrics: Arc::new(metrics),
         observer,
@@ -86,8 +86,11 @@ fn load(settings: &Settings) -> Result<(Source, Arc<dyn Space>), Failure> {
         }
         EvaluatorKind::Table => {
             let space = build(ImageShape { channels: 3, height: 32, width: 32 }, 10);
+            if space.layers(settings.run.trials) != space.layers(0) {
+                return Err(input("space.layers_step: a table serves architectures of one depth; leave the schedule out".into()));
+            }
             let table = Table::load(&settings.child.table, space.as_ref(), space.layers(0)).map_err(input)?;
-            Ok((Source::Table(Arc::new(table)), space))
+            Ok((Source::Table { table: Arc::new(table), space: space.clone() }, space))
         }
     }
 }
@@ -97,14 +100,7 @@ fn open(settings: &Settings, source: &Source, run_dir: &Path) -> Result<(Journal
     if let (Source::Train { dataset, .. }, Some(facts)) = (source, identity.as_object_mut()) {
         facts.insert("data content".into(), dataset.content.clone().into());
     }
-    Journal::open(run_dir, &identity, &settings.to_toml()).map_err(journal_failure)
-}
-
-fn journal_failure(error: JournalError) -> Failure {
-    match error {
-        JournalError::Changed { .. } | JournalError::NoRun { .. } => Failure::Input(error.to_string()),
-        _ => Failure::Failed(error.to_string()),
-    }
+    Journal::open(run_dir, &identity, &settings.to_toml()).map_err(reading)
 }
 
 fn units(settings: &Settings) -> Units {
@@ -115,19 +111,19 @@ fn units(settings: &Settings) -> Units {
 }
 
 /// Makes each lane's evaluator, on the lane's own thread.
-fn factory(settings: &Settings, source: &Source, space: &Arc<dyn Space>, lanes: &[LaneSpec]) -> EvaluatorFactory {
+fn factory(settings: &Settings, source: &Source, lanes: &[LaneSpec]) -> EvaluatorFactory {
     match source {
-        Source::Table(table) => {
+        Source::Table { table, space } => {
             let (table, space) = (table.clone(), space.clone());
             Arc::new(move |_| Ok(Box::new(TableEvaluator::new(table.clone(), space.clone()))))
         }
         Source::Train { dataset, split } => {
             let (child, data, dataset, split) = (settings.child.clone(), settings.data.clone(), dataset.clone(), split.clone());
-            let memory = memory_bytes() / lanes.len().max(1);
+            let memory = (memory_bytes() / lanes.len().max(1)) as u64;
             Arc::new(move |lane| {
                 let device = candle_device(lane)?;
                 let pool = Arc::new(thread_pool(lane)?);
-                Ok(Box::new(TrainEvaluator::new(child.clone(), dataset.clone(), split.clone(), &data, device, pool, memory)))
+                Ok(Box::new(TrainEvaluator::new(child.clone(), dataset.clone(), split.clone(), &data, device, pool, Some(memory))))
             })
         }
     }
@@ -149,7 +145,7 @@ fn announce(
             let (train, validation) = (split.train.len(), split.validation.len());
             println!("data: {kind}; {train} for training, {validation} for validation, {} classes", dataset.class_names.len());
         }
-        Source::Table(_) => println!("rewards: {}", settings.child.table.path),
+        Source::Table { .. } => println!("rewards: {}", settings.child.table.path),
     }
     let devices: std::collections::BTreeSet<&str> = lanes.iter().map(|lane| lane.device.as_str()).collect();
     let devices: Vec<&str> = devices.into_iter().collect();
@@ -164,9 +160,9 @@ fn announce(
 
 /// The end of a search: what was found, where it lies, and the exit code.
 fn conclude(settings: &Settings, source: &Source, run_dir: &Path, units: Units, end: End) -> Result<(), Failure> {
-    let reader = Reader::open(run_dir).map_err(journal_failure)?;
+    let reader = Reader::open(run_dir).map_err(reading)?;
     println!();
-    print!("{}", report::leaderboard(&reader, 10).map_err(journal_failure)?);
+    print!("{}", report::leaderboard(&reader, 10).map_err(reading)?);
     if end == End::Finished {
         reference(settings, source, &reader, units)?;
     }
@@ -188,14 +184,15 @@ fn conclude(settings: &Settings, source: &Source, run_dir: &Path, units: Units, 
 
 /// What the best child is to be compared with: a linear classifier on the same images; or the table's own report columns.
 fn reference(settings: &Settings, source: &Source, reader: &Reader, units: Units) -> Result<(), Failure> {
-    let Some(best) = reader.best().map_err(journal_failure)? else { return Ok(()) };
+    let Some(best) = reader.best().map_err(reading)? else { return Ok(()) };
     match source {
         Source::Train { dataset, split } => {
             let started = std::time::Instant::now();
-            let linear = linear_accuracy(dataset, split, &settings.data, settings.run.seed);
+            let pool = rayon::ThreadPoolBuilder::new().build().map_err(|error| Failure::Failed(error.to_string()))?;
+            let linear = linear_accuracy(dataset, split, &settings.data, settings.run.seed, &pool);
             println!(
                 "best child: {} validation accuracy; a linear classifier on the same images: {} ({} to train)",
-                units.metric(best.metric),
+                units.metric(best.metric.unwrap_or_default()),
                 units.metric(linear),
                 duration(started.elapsed().as_secs_f64())
             );
@@ -203,8 +200,8 @@ fn reference(settings: &Settings, source: &Source, reader: &Reader, units: Units
                 println!("(the images are synthetic: a demonstration, not a benchmark)");
             }
         }
-        Source::Table(table) => {
-            for (column, value) in table.report(&best.decisions) {
+        Source::Table { table, space } => {
+            for (column, value) in table.report(space.as_ref(), space.layers(0), &best.decisions) {
                 println!("best trial {}: {column} = {value}", best.id);
             }
         }

@@ -114,7 +114,7 @@ fn difference(stored: &serde_json::Value, given: &serde_json::Value) -> String {
 fn back_up(connection: &Connection, dir: &Path) -> Result<(), JournalError> {
     let (path, partial) = (dir.join("search.backup.db"), dir.join("search.backup.db.partial"));
     let _ = std::fs::remove_file(&partial);
-    connection.backup("main", &partial, None).map_err(damaged(dir))?;
+    connection.backup("main", &partial, None::<fn(rusqlite::backup::Progress)>).map_err(damaged(dir))?;
     std::fs::rename(&partial, &path).map_err(io(&path))
 }
 

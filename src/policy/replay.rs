@@ -187,6 +187,23 @@ impl<'a> Replay<'a> {
         self.versions = self.versions.split_off(&version.min(self.snapshot.state.version));
     }
 
+    /// For each entry of a log: the oldest version that it or a later one was pulled at, for [`Replay::forget_before`].
+    pub fn wanted_versions(log: &[LogEntry]) -> Vec<u64> {
+        let mut wanted = u64::MAX;
+        let mut versions: Vec<u64> = log
+            .iter()
+            .rev()
+            .map(|entry| {
+                if let LogEntry::Minibatch(minibatch) = entry {
+                    wanted = wanted.min(minibatch.pulled.oldest());
+                }
+                wanted
+            })
+            .collect();
+        versions.reverse();
+        versions
+    }
+
     /// The current cut.
     pub fn snapshot(&self) -> &Snapshot {
         &self.snapshot

@@ -31,6 +31,7 @@ pub fn problems(settings: &Settings, sources: &[Source], whole: &Origin) -> Vec<
 fn sections(settings: &Settings) -> Vec<(String, String)> {
     let all = [
         ("run", settings.run.problems()),
+        ("space", settings.space.problems()),
         ("controller", settings.controller.problems()),
         ("parameter_server", settings.parameter_server.problems()),
         ("child", settings.child.problems()),
