@@ -115,7 +115,8 @@ fn ends_where_the_run_ended_bit_for_bit() {
     let stale = |entry: &LogEntry| matches!(entry, LogEntry::Minibatch(entry) if entry.pulled.versions.iter().any(|v| *v != entry.pulled.versions[0]));
     assert!(live.log.iter().filter(|entry| stale(entry)).count() > 20, "the interleaving is not asynchronous");
     let mut replay = Replay::new(&live.policy, &space, initial_snapshot(&live.policy, SEED, LEARNING));
-    for (entry, cut) in live.log.iter().zip(&live.cuts[1..]) {
+    for ((entry, cut), wanted) in live.log.iter().zip(&live.cuts[1..]).zip(Replay::wanted_versions(&live.log)) {
+        replay.forget_before(wanted);
         replay.apply(entry).unwrap();
         assert_eq!(replay.snapshot(), cut, "after entry {}", entry.sequence());
     }
