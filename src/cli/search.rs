@@ -188,7 +188,9 @@ fn reference(settings: &Settings, source: &Source, reader: &Reader, units: Units
     match source {
         Source::Train { dataset, split } => {
             let started = std::time::Instant::now();
-            let pool = rayon::ThreadPoolBuilder::new().build().map_err(|error| Failure::Failed(error.to_string()))?;
+            // The lanes have ended: every core is free (0 threads: one for each).
+            let all = LaneSpec { device: "cpu".into(), name: "reference".into(), cores: Vec::new(), threads: 0 };
+            let pool = thread_pool(&all).map_err(Failure::Failed)?;
             let linear = linear_accuracy(dataset, split, &settings.data, settings.run.seed, &pool);
             println!(
                 "best child: {} validation accuracy; a linear classifier on the same images: {} ({} to train)",
