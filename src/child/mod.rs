@@ -1,6 +1,7 @@
 //! An Architecture becomes a network and is trained; its validation score is the reward. A function of its arguments and a seed:
 //! must not know of actors, the journal, telemetry or the policy.
 
+pub mod convnet;
 mod optimiser;
 mod reward;
 mod schedule;

@@ -1,0 +1,93 @@
+//! How much memory a child takes, known before it takes any: on the CPU a failed allocation ends the process.
+
+use super::EngineError;
+use crate::kernels::{ConvNet, LayerSpec, NetworkSpec};
+
+/// Bytes that candle's tensors take at most in a training step; rough, and not too low. In floating point: no size overflows it.
+pub fn tensor_bytes(spec: &NetworkSpec, batch: usize) -> u64 {
+    let mut shapes = vec![(spec.channels as f64, spec.height as f64, spec.width as f64)];
+    let (mut kept, mut largest_columns) = (0f64, 0f64);
+    for layer in &spec.layers {
+        let (depth, height, width) = joined(&shapes, &layer.inputs);
+        let filter = layer.filter_height as f64 * layer.filter_width as f64;
+        let output = (layer.filters as f64, (height / layer.stride_height as f64).ceil(), (width / layer.stride_width as f64).ceil());
+        // concatenated, padded at each side in turn, cut; convolved (before strides that differ), then seven normalisation and ReLU steps
+        let margins = ((height + layer.filter_height as f64) * (width + layer.filter_width as f64)) * depth;
+        kept += 3.0 * margins + output.0 * height * width + 8.0 * output.0 * output.1 * output.2;
+        largest_columns = largest_columns.max(filter * height * width * depth.max(output.0));
+        shapes.push(output);
+    }
+    let (features, height, width) = joined(&shapes, &spec.output);
+    kept += features * height * width;
+    // each kept tensor may have a gradient as large; parameters: values, gradients, velocity, copies on the device
+    let floats = (2.0 * kept + largest_columns) * batch as f64 + 6.0 * parameters(spec);
+    (4.0 * floats) as u64
+}
+
+/// Bytes that a child takes on the CPU: the kernels' working memory, and parameters, gradient, velocity and a batch beside it.
+pub fn kernel_bytes(spec: &NetworkSpec, batch: usize) -> u64 {
+    let images = batch as f64 * spec.channels as f64 * spec.height as f64 * spec.width as f64;
+    (ConvNet::estimate_bytes(spec, batch) as f64 + 4.0 * (3.0 * parameters(spec) + images)) as u64
+}
+
+/// How many parameters the network has.
+fn parameters(spec: &NetworkSpec) -> f64 {
+    let depth = |inputs: &[usize]| -> f64 {
+        inputs.iter().map(|&input| if input == 0 { spec.channels as f64 } else { spec.layers[input - 1].filters as f64 }).sum()
+    };
+    let layer =
+        |layer: &LayerSpec| layer.filters as f64 * (depth(&layer.inputs) * layer.filter_height as f64 * layer.filter_width as f64 + 2.0);
+    spec.layers.iter().map(layer).sum::<f64>() + (depth(&spec.output) + 1.0) * spec.classes as f64
+}
+
+/// Depth, height and width of inputs concatenated along depth.
+fn joined(shapes: &[(f64, f64, f64)], inputs: &[usize]) -> (f64, f64, f64) {
+    inputs
+        .iter()
+        .map(|&input| shapes[input])
+        .fold((0.0, 0.0, 0.0), |all, one| (all.0 + one.0, f64::max(all.1, one.1), f64::max(all.2, one.2)))
+}
+
+/// # Errors
+/// The estimate is beyond the limit (None: there is none); says both in numbers.
+pub fn check(needed_bytes: u64, limit_bytes: Option<u64>, batch: usize) -> Result<(), EngineError> {
+    match limit_bytes {
+        Some(limit) if needed_bytes > limit => {
+            let mebibytes = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+            let (needed, limit) = (mebibytes(needed_bytes), mebibytes(limit));
+            Err(EngineError::Memory(format!(
+                "not trained: it needs about {needed:.1} MiB for batches of {batch} images, and {limit:.1} MiB are there for it; \
+                 a smaller child.batch_size or fewer lanes would leave it room"
+            )))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(filters: usize) -> NetworkSpec {
+        let layer = LayerSpec { filter_height: 3, filter_width: 3, filters, stride_height: 1, stride_width: 1, inputs: vec![0] };
+        NetworkSpec { channels: 3, height: 32, width: 32, classes: 10, layers: vec![layer], output: vec![1] }
+    }
+
+    #[test]
+    fn grows_with_batch_and_filters_and_never_overflows() {
+        // one output of 48 filters for 64 images is 12.6 MB; a step keeps several
+        let bytes = tensor_bytes(&spec(48), 64);
+        assert!((60_000_000..600_000_000).contains(&bytes), "{bytes}");
+        assert!(tensor_bytes(&spec(48), 128) > bytes + bytes / 2);
+        assert!(tensor_bytes(&spec(96), 64) > bytes + bytes / 2);
+        assert!(tensor_bytes(&spec(1 << 50), 1 << 40) == u64::MAX);
+    }
+
+    #[test]
+    fn the_message_has_both_numbers() {
+        assert_eq!(check(5 << 20, None, 64), Ok(()));
+        assert_eq!(check(5 << 20, Some(5 << 20), 64), Ok(()));
+        let EngineError::Memory(text) = check(5 << 20, Some(3 << 20), 64).unwrap_err() else { panic!() };
+        assert!(text.contains("5.0 MiB") && text.contains("3.0 MiB") && text.contains("64 images"), "{text}");
+    }
+}

@@ -1,0 +1,81 @@
+//! A convolutional network as something that can be trained: packed parameters in, loss and gradient out.
+//! Two engines compute the same numbers; must not know optimisers, epochs or data sets.
+
+mod initial;
+mod kernels;
+mod memory;
+mod spec;
+mod tensors;
+#[cfg(test)]
+mod tests;
+
+pub use initial::{initial_parameters, initial_running};
+pub use kernels::KernelEngine;
+pub use spec::network_spec;
+pub use tensors::TensorEngine;
+
+use crate::kernels::ParameterSlot;
+use crate::space::ConvNetwork;
+use candle_core::Device;
+use rayon::ThreadPool;
+use std::sync::Arc;
+
+/// Why an engine could not be built or did not finish a step.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EngineError {
+    #[error("{0}")]
+    Unbuildable(String),
+    #[error("{0}")]
+    Memory(String),
+    #[error("{0}")]
+    Device(String),
+}
+
+/// A network on a device. All parameters are one packed vector, laid out as `parameters` says; so are the running
+/// statistics of batch normalisation. Images are `[batch, channels, height, width]`, whitened; a batch may be smaller
+/// than the one that the engine was built for.
+pub trait Engine {
+    /// The trained tensors, in order of their offsets and without gaps.
+    fn parameters(&self) -> &[ParameterSlot];
+
+    /// Means and variances for evaluation, likewise.
+    fn running(&self) -> &[ParameterSlot];
+
+    /// The mean cross-entropy of a batch, its gradient (overwritten, packed like the parameters), and the running
+    /// statistics moved towards the batch's.
+    ///
+    /// # Errors
+    /// What the device reports.
+    fn train_step(
+        &mut self,
+        parameters: &[f32],
+        running: &mut [f32],
+        images: &[f32],
+        labels: &[u8],
+        gradient: &mut [f32],
+    ) -> Result<f32, EngineError>;
+
+    /// Logits `[batch, classes]` with the running statistics.
+    ///
+    /// # Errors
+    /// What the device reports.
+    fn logits(&mut self, parameters: &[f32], running: &[f32], images: &[f32], out: &mut [f32]) -> Result<(), EngineError>;
+}
+
+/// The engine for a network and a device: on the CPU the kernels in `pool`, elsewhere candle's tensors. `batch`: the most
+/// images of a step.
+///
+/// # Errors
+/// No network can be built from the architecture, or it would need more than `memory_limit_bytes` (None: no limit).
+pub fn engine(
+    network: &ConvNetwork,
+    batch: usize,
+    device: &Device,
+    pool: &Arc<ThreadPool>,
+    memory_limit_bytes: Option<u64>,
+) -> Result<Box<dyn Engine>, EngineError> {
+    let spec = network_spec(network).map_err(EngineError::Unbuildable)?;
+    let bytes = if device.is_cpu() { memory::kernel_bytes(&spec, batch) } else { memory::tensor_bytes(&spec, batch) };
+    memory::check(bytes, memory_limit_bytes, batch)?;
+    if device.is_cpu() { Ok(Box::new(KernelEngine::new(&spec, batch, pool)?)) } else { Ok(Box::new(TensorEngine::new(&spec, device))) }
+}

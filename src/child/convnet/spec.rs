@@ -1,0 +1,101 @@
+//! Turns an Architecture into the specification that the engines build. Must not know how they compute.
+
+use crate::kernels::{LayerSpec, NetworkSpec};
+use crate::space::ConvNetwork;
+
+/// The network to build.
+///
+/// # Errors
+/// One sentence: why no network can be built from it. A space's own architectures never fail here; a hand-written one may.
+pub fn network_spec(network: &ConvNetwork) -> Result<NetworkSpec, String> {
+    let image = network.image;
+    if image.channels == 0 || image.height == 0 || image.width == 0 {
+        return Err(format!("the image is empty: {}×{}×{}", image.channels, image.height, image.width));
+    }
+    if !(2..=256).contains(&network.classes) {
+        return Err(format!("{} classes: 2 to 256 are possible", network.classes));
+    }
+    if network.layers.is_empty() {
+        return Err("it has no layers".into());
+    }
+    for (index, layer) in network.layers.iter().enumerate() {
+        let number = index + 1;
+        let sizes = [layer.filter_height, layer.filter_width, layer.filters, layer.stride_height, layer.stride_width];
+        if sizes.contains(&0) {
+            return Err(format!("layer {number} has a filter size, filter count or stride of 0"));
+        }
+        if !ascending(&layer.inputs, 0..number) {
+            return Err(format!("layer {number} takes {:?}: inputs ascend, from 0 (the image) to {index}", layer.inputs));
+        }
+    }
+    if !ascending(&network.output, 1..network.layers.len() + 1) {
+        return Err(format!("the classifier takes {:?}: layers ascend, from 1 to {}", network.output, network.layers.len()));
+    }
+    let layers = network.layers.iter().map(|layer| LayerSpec {
+        filter_height: layer.filter_height,
+        filter_width: layer.filter_width,
+        filters: layer.filters,
+        stride_height: layer.stride_height,
+        stride_width: layer.stride_width,
+        inputs: layer.inputs.clone(),
+    });
+    Ok(NetworkSpec {
+        channels: image.channels,
+        height: image.height,
+        width: image.width,
+        classes: network.classes,
+        layers: layers.collect(),
+        output: network.output.clone(),
+    })
+}
+
+/// At least one number, each larger than the one before, all in `range`.
+fn ascending(numbers: &[usize], range: std::ops::Range<usize>) -> bool {
+    !numbers.is_empty() && numbers.is_sorted_by(|a, b| a < b) && numbers.iter().all(|number| range.contains(number))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::space::{ConvLayer, ImageShape};
+
+    fn layer(inputs: &[usize]) -> ConvLayer {
+        ConvLayer { filter_height: 3, filter_width: 1, filters: 4, stride_height: 1, stride_width: 2, inputs: inputs.to_vec() }
+    }
+
+    fn network() -> ConvNetwork {
+        let image = ImageShape { channels: 3, height: 8, width: 9 };
+        ConvNetwork { image, classes: 10, layers: vec![layer(&[0]), layer(&[0, 1])], output: vec![2] }
+    }
+
+    #[test]
+    fn carries_every_number_over() {
+        let spec = network_spec(&network()).unwrap();
+        assert_eq!((spec.channels, spec.height, spec.width, spec.classes), (3, 8, 9, 10));
+        let layer = &spec.layers[1];
+        assert_eq!((layer.filter_height, layer.filter_width, layer.filters), (3, 1, 4));
+        assert_eq!((layer.stride_height, layer.stride_width), (1, 2));
+        assert_eq!((layer.inputs.as_slice(), spec.output.as_slice()), ([0, 1].as_slice(), [2].as_slice()));
+    }
+
+    #[test]
+    fn refuses_what_cannot_be_built() {
+        let cases: [(fn(&mut ConvNetwork), &str); 9] = [
+            (|n| n.image.width = 0, "image"),
+            (|n| n.classes = 1, "classes"),
+            (|n| n.layers.clear(), "no layers"),
+            (|n| n.layers[0].filters = 0, "layer 1"),
+            (|n| n.layers[1].stride_height = 0, "layer 2"),
+            (|n| n.layers[1].inputs = vec![2], "layer 2"),
+            (|n| n.layers[1].inputs = vec![1, 1], "layer 2"),
+            (|n| n.layers[0].inputs.clear(), "layer 1"),
+            (|n| n.output = vec![0, 2], "classifier"),
+        ];
+        for (damage, word) in cases {
+            let mut damaged = network();
+            damage(&mut damaged);
+            let error = network_spec(&damaged).unwrap_err();
+            assert!(error.contains(word), "{error}");
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! The network in candle tensors, with automatic differentiation: runs on every candle device, and checks the fast
+//! kernels on the CPU. Must not know where images come from.
+
+use super::{Engine, EngineError};
+use crate::kernels::{LayerSpec, NetworkSpec, ParameterSlot};
+use candle_core::{Device, Result, Tensor, Var};
+
+/// Batch normalisation, as in PyTorch.
+const EPSILON: f64 = 1e-5;
+const MOMENTUM: f32 = 0.1;
+
+/// The candle implementation of [`Engine`].
+pub struct TensorEngine {
+    spec: NetworkSpec,
+    device: Device,
+    parameters: Vec<ParameterSlot>,
+    running: Vec<ParameterSlot>,
+}
+
+/// Where batch normalisation takes its statistics from.
+enum Statistics<'a> {
+    /// From the batch; each layer's are noted.
+    Batch(&'a mut Vec<Seen>),
+    /// From earlier batches: each layer's mean and variance.
+    Running(&'a [Tensor]),
+}
+
+/// Statistics of a layer's batch, without a gradient's graph behind them.
+struct Seen {
+    mean: Tensor,
+    /// Biased.
+    variance: Tensor,
+    /// Values of a channel.
+    count: usize,
+}
+
+impl TensorEngine {
+    /// The network on a device.
+    pub fn new(spec: &NetworkSpec, device: &Device) -> Self {
+        let (parameters, running) = slots(spec);
+        Self { spec: spec.clone(), device: device.clone(), parameters, running }
+    }
+
+    /// The slots' tensors, in order.
+    fn unpack(&self, slots: &[ParameterSlot], packed: &[f32]) -> Result<Vec<Tensor>> {
+        slots.iter().map(|slot| Tensor::from_slice(values(slot, packed), slot.shape.as_slice(), &self.device)).collect()
+    }
+
+    fn images(&self, images: &[f32]) -> Result<Tensor> {
+        let NetworkSpec { channels, height, width, .. } = self.spec;
+        let batch = images.len() / (channels * height * width);
+        Tensor::from_slice(images, (batch, channels, height, width), &self.device)
+    }
+
+    /// Logits `[batch, classes]`. `parameters`: one tensor a slot.
+    fn forward(&self, parameters: &[Tensor], images: Tensor, mut statistics: Statistics) -> Result<Tensor> {
+        let (layers, classifier) = parameters.split_at(3 * self.spec.layers.len());
+        let mut outputs = vec![images];
+        for (index, (layer, tensors)) in self.spec.layers.iter().zip(layers.chunks_exact(3)).enumerate() {
+            let input = concatenate(layer.inputs.iter().map(|&input| &outputs[input]))?;
+            let convolved = convolve(&input, &tensors[0], layer)?;
+            let normalised = normalise(&convolved, index, &mut statistics)?;
+            let shaped = normalised.broadcast_mul(&per_channel(&tensors[1])?)?.broadcast_add(&per_channel(&tensors[2])?)?;
+            outputs.push(relu(&shaped)?);
+        }
+        let features = concatenate(self.spec.output.iter().map(|&output| &outputs[output]))?.mean((2, 3))?;
+        features.matmul(&classifier[0].t()?)?.broadcast_add(&classifier[1])
+    }
+
+    fn step(&self, parameters: &[f32], running: &mut [f32], images: &[f32], labels: &[u8], gradient: &mut [f32]) -> Result<f32> {
+        let variables = self.unpack(&self.parameters, parameters)?;
+        let variables = variables.iter().map(Var::from_tensor).collect::<Result<Vec<_>>>()?;
+        let tensors: Vec<Tensor> = variables.iter().map(|variable| variable.as_tensor().clone()).collect();
+        let mut statistics = Vec::new();
+        let logits = self.forward(&tensors, self.images(images)?, Statistics::Batch(&mut statistics))?;
+        let labels: Vec<u32> = labels.iter().map(|&label| u32::from(label)).collect();
+        let labels = Tensor::from_vec(labels, logits.dim(0)?, &self.device)?;
+        let loss = candle_nn::loss::cross_entropy(&logits, &labels)?;
+
+        let mut gradients = loss.backward()?;
+        let parts = tensors.iter().map(|tensor| match gradients.remove(tensor) {
+            Some(part) => part.flatten_all(),
+            None => tensor.zeros_like()?.flatten_all(),
+        });
+        gradient.copy_from_slice(&Tensor::cat(&parts.collect::<Result<Vec<_>>>()?, 0)?.to_vec1::<f32>()?);
+        self.move_running(running, &statistics)?;
+        loss.to_scalar()
+    }
+
+    /// Moves the running statistics towards those of a batch (the unbiased variance; of one value there is none).
+    fn move_running(&self, running: &mut [f32], seen: &[Seen]) -> Result<()> {
+        let tensors: Vec<&Tensor> = seen.iter().flat_map(|seen| [&seen.mean, &seen.variance]).collect();
+        let values_seen = Tensor::cat(&tensors, 0)?.to_vec1::<f32>()?;
+        for (index, slot) in self.running.iter().enumerate() {
+            let count = seen[index / 2].count as f32;
+            let is_variance = index % 2 == 1;
+            if is_variance && count == 1.0 {
+                continue;
+            }
+            let factor = if is_variance { count / (count - 1.0) } else { 1.0 };
+            let range = slot.offset..slot.offset + slot.len();
+            for (running, seen) in running[range.clone()].iter_mut().zip(&values_seen[range]) {
+                *running += MOMENTUM * (seen * factor - *running);
+            }
+        }
+        Ok(())
+    }
+
+    fn evaluate(&self, parameters: &[f32], running: &[f32], images: &[f32], out: &mut [f32]) -> Result<()> {
+        let parameters = self.unpack(&self.parameters, parameters)?;
+        let running = self.unpack(&self.running, running)?;
+        let logits = self.forward(&parameters, self.images(images)?, Statistics::Running(&running))?;
+        out.copy_from_slice(&logits.flatten_all()?.to_vec1::<f32>()?);
+        Ok(())
+    }
+}
+
+impl Engine for TensorEngine {
+    fn parameters(&self) -> &[ParameterSlot] {
+        &self.parameters
+    }
+
+    fn running(&self) -> &[ParameterSlot] {
+        &self.running
+    }
+
+    fn train_step(
+        &mut self,
+        parameters: &[f32],
+        running: &mut [f32],
+        images: &[f32],
+        labels: &[u8],
+        gradient: &mut [f32],
+    ) -> std::result::Result<f32, EngineError> {
+        self.step(parameters, running, images, labels, gradient).map_err(EngineError::from)
+    }
+
+    fn logits(&mut self, parameters: &[f32], running: &[f32], images: &[f32], out: &mut [f32]) -> std::result::Result<(), EngineError> {
+        self.evaluate(parameters, running, images, out).map_err(EngineError::from)
+    }
+}
+
+impl From<candle_core::Error> for EngineError {
+    fn from(error: candle_core::Error) -> Self {
+        let text = error.to_string();
+        let lower = text.to_lowercase();
+        // the driver's words: CUDA_ERROR_OUT_OF_MEMORY, "out of memory"
+        match lower.contains("out of memory") || lower.contains("out_of_memory") {
+            true => Self::Memory(text),
+            false => Self::Device(text),
+        }
+    }
+}
+
+/// The part of a packed vector that a slot names.
+fn values<'a>(slot: &ParameterSlot, packed: &'a [f32]) -> &'a [f32] {
+    &packed[slot.offset..][..slot.len()]
+}
+
+/// Concatenation along depth; smaller tensors are first padded with zeros at the bottom and the right (paper §3.3, rule 3).
+fn concatenate<'a>(tensors: impl Iterator<Item = &'a Tensor> + Clone) -> Result<Tensor> {
+    let (mut height, mut width) = (0, 0);
+    for tensor in tensors.clone() {
+        (height, width) = (height.max(tensor.dim(2)?), width.max(tensor.dim(3)?));
+    }
+    let padded = tensors.map(|tensor| tensor.pad_with_zeros(2, 0, height - tensor.dim(2)?)?.pad_with_zeros(3, 0, width - tensor.dim(3)?));
+    Tensor::cat(&padded.collect::<Result<Vec<_>>>()?, 1)
+}
+
+/// Convolution with padding (k−1)/2 at the top and the left and output ceil(n/stride).
+///
+/// candle knows one stride and one padding for both directions, and its gradient is wrong or refused where rows are left
+/// over. So the input is first padded or cut to exactly the rows and columns that are used, the convolution runs at the
+/// strides' greatest common divisor, and the outputs in between are left out.
+fn convolve(input: &Tensor, weight: &Tensor, layer: &LayerSpec) -> Result<Tensor> {
+    let common = greatest_common_divisor(layer.stride_height, layer.stride_width);
+    let input = exact(input, 2, layer.filter_height, layer.stride_height)?;
+    let input = exact(&input, 3, layer.filter_width, layer.stride_width)?;
+    let output = input.conv2d(weight, 0, common, 1, 1)?;
+    let output = every(&output, 2, layer.stride_height / common)?;
+    every(&output, 3, layer.stride_width / common)
+}
+
+/// The input with exactly the positions along `dim` that a filter of this size and stride touches.
+fn exact(input: &Tensor, dim: usize, filter: usize, stride: usize) -> Result<Tensor> {
+    let size = input.dim(dim)?;
+    let before = (filter - 1) / 2;
+    let used = (size.div_ceil(stride) - 1) * stride + filter;
+    let padded = input.pad_with_zeros(dim, before, used.saturating_sub(before + size))?;
+    if padded.dim(dim)? == used { Ok(padded) } else { padded.narrow(dim, 0, used)?.contiguous() }
+}
+
+/// Positions 0, step, 2·step… along `dim`.
+fn every(input: &Tensor, dim: usize, step: usize) -> Result<Tensor> {
+    if step == 1 {
+        return Ok(input.clone());
+    }
+    let chosen: Vec<u32> = (0..input.dim(dim)?).step_by(step).map(|position| position as u32).collect();
+    input.index_select(&Tensor::new(chosen, input.device())?, dim)
+}
+
+fn greatest_common_divisor(a: usize, b: usize) -> usize {
+    if b == 0 { a } else { greatest_common_divisor(b, a % b) }
+}
+
+/// `[channels]` as `[1, channels, 1, 1]`.
+fn per_channel(tensor: &Tensor) -> Result<Tensor> {
+    tensor.reshape((1, tensor.elem_count(), 1, 1))
+}
+
+/// To zero mean and unit variance in each channel. Leaves the statistics of a batch detached from the gradient's graph.
+fn normalise(input: &Tensor, layer: usize, statistics: &mut Statistics) -> Result<Tensor> {
+    match statistics {
+        Statistics::Batch(noted) => {
+            let mean = input.mean_keepdim((0, 2, 3))?;
+            let centred = input.broadcast_sub(&mean)?;
+            let variance = centred.sqr()?.mean_keepdim((0, 2, 3))?;
+            noted.push(Seen {
+                mean: mean.flatten_all()?.detach(),
+                variance: variance.flatten_all()?.detach(),
+                count: input.elem_count() / mean.elem_count(),
+            });
+            centred.broadcast_div(&(variance + EPSILON)?.sqrt()?)
+        }
+        Statistics::Running(known) => {
+            let deviation = (per_channel(&known[2 * layer + 1])? + EPSILON)?.sqrt()?;
+            input.broadcast_sub(&per_channel(&known[2 * layer])?)?.broadcast_div(&deviation)
+        }
+    }
+}
+
+/// max(0, x) with gradient 0 at 0 (candle's own has 1 there).
+fn relu(input: &Tensor) -> Result<Tensor> {
+    let positive = input.detach().gt(0f32)?.to_dtype(input.dtype())?;
+    input * positive
+}
+
+/// The packed layout of parameters and of running statistics: that of the kernels.
+fn slots(spec: &NetworkSpec) -> (Vec<ParameterSlot>, Vec<ParameterSlot>) {
+    let (mut parameters, mut running) = (Vec::new(), Vec::new());
+    let depth = |input: usize| if input == 0 { spec.channels } else { spec.layers[input - 1].filters };
+    for (index, layer) in spec.layers.iter().enumerate() {
+        let inputs = layer.inputs.iter().map(|&input| depth(input)).sum();
+        let name = format!("layer{}", index + 1);
+        push(&mut parameters, format!("{name}.weight"), vec![layer.filters, inputs, layer.filter_height, layer.filter_width]);
+        push(&mut parameters, format!("{name}.scale"), vec![layer.filters]);
+        push(&mut parameters, format!("{name}.shift"), vec![layer.filters]);
+        push(&mut running, format!("{name}.running_mean"), vec![layer.filters]);
+        push(&mut running, format!("{name}.running_variance"), vec![layer.filters]);
+    }
+    let features = spec.output.iter().map(|&output| depth(output)).sum();
+    push(&mut parameters, "classifier.weight".into(), vec![spec.classes, features]);
+    push(&mut parameters, "classifier.bias".into(), vec![spec.classes]);
+    (parameters, running)
+}
+
+/// Appends a slot right behind the last one.
+fn push(slots: &mut Vec<ParameterSlot>, name: String, shape: Vec<usize>) {
+    let offset = slots.last().map_or(0, |last| last.offset + last.len());
+    slots.push(ParameterSlot { name, shape, offset });
+}

@@ -1,0 +1,210 @@
+//! Engines against the definition and against each other.
+
+mod reference;
+
+use super::*;
+use crate::child::Sgd;
+use crate::kernels::{LayerSpec, NetworkSpec};
+use crate::random::{Key, Purpose, Stream};
+use rand::{Rng, RngExt};
+
+/// A random network: strides, filters of mixed shapes, skips, loose ends, sizes that no stride divides.
+fn random_network(stream: &mut Stream) -> NetworkSpec {
+    let count = stream.random_range(1..=5);
+    let mut consumed = vec![false; count + 1];
+    let mut layers = Vec::new();
+    for index in 0..count {
+        let mut inputs: Vec<usize> = (0..=index).filter(|_| stream.random_bool(0.4)).collect();
+        if inputs.is_empty() {
+            inputs.push(stream.random_range(0..=index));
+        }
+        inputs.iter().for_each(|&input| consumed[input] = true);
+        let filter = [1, 2, 3, 4, 5, 7];
+        layers.push(LayerSpec {
+            filter_height: filter[stream.random_range(0..6)],
+            filter_width: filter[stream.random_range(0..6)],
+            filters: stream.random_range(1..=6),
+            stride_height: stream.random_range(1..=3),
+            stride_width: stream.random_range(1..=3),
+            inputs,
+        });
+    }
+    NetworkSpec {
+        channels: stream.random_range(1..=3),
+        height: stream.random_range(5..=11),
+        width: stream.random_range(5..=11),
+        classes: stream.random_range(2..=5),
+        layers,
+        output: (1..=count).filter(|&layer| !consumed[layer]).collect(),
+    }
+}
+
+/// A batch for it.
+fn random_batch(spec: &NetworkSpec, count: usize, stream: &mut Stream) -> (Vec<f32>, Vec<u8>) {
+    let pixels = count * spec.channels * spec.height * spec.width;
+    let images = (0..pixels).map(|_| stream.random_range(-2.0..2.0)).collect();
+    (images, (0..count).map(|_| stream.random_range(0..spec.classes) as u8).collect())
+}
+
+/// Initial parameters, moved off the values at which scales, shifts and biases start.
+fn random_parameters(engine: &dyn Engine, stream: &mut Stream) -> Vec<f32> {
+    let mut parameters = initial_parameters(engine.parameters(), stream.next_u64());
+    parameters.iter_mut().for_each(|parameter| *parameter += stream.random_range(-0.2..0.2));
+    parameters
+}
+
+/// Panics unless each tensor is within `tolerance` of its largest value.
+fn assert_tensors_close(slots: &[ParameterSlot], found: &[f32], expected: &[f32], tolerance: f32, what: &str) {
+    for slot in slots {
+        let range = slot.offset..slot.offset + slot.len();
+        let (found, expected) = (&found[range.clone()], &expected[range]);
+        let largest = expected.iter().fold(1e-3f32, |largest, value| largest.max(value.abs()));
+        for (index, (a, b)) in found.iter().zip(expected).enumerate() {
+            assert!((a - b).abs() <= tolerance * largest, "{what}: {}[{index}] is {a}, expected {b} (largest {largest})", slot.name);
+        }
+    }
+}
+
+/// d loss / d parameter, by central differences of the reference.
+fn finite_differences(spec: &NetworkSpec, parameters: &[f32], images: &[f32], labels: &[u8]) -> Vec<f32> {
+    let mut parameters: Vec<f64> = parameters.iter().map(|&parameter| f64::from(parameter)).collect();
+    let step = 1e-6;
+    (0..parameters.len())
+        .map(|index| {
+            let centre = parameters[index];
+            parameters[index] = centre + step;
+            let above = reference::loss(spec, &parameters, images, labels);
+            parameters[index] = centre - step;
+            let below = reference::loss(spec, &parameters, images, labels);
+            parameters[index] = centre;
+            ((above - below) / (2.0 * step)) as f32
+        })
+        .collect()
+}
+
+fn assert_gradient_is_right(engine: &mut dyn Engine, spec: &NetworkSpec, stream: &mut Stream) {
+    let (images, labels) = random_batch(spec, 3, stream);
+    let parameters = random_parameters(engine, stream);
+    let mut gradient = vec![f32::NAN; parameters.len()];
+    let mut running = initial_running(engine.running());
+    let loss = engine.train_step(&parameters, &mut running, &images, &labels, &mut gradient).unwrap();
+    let exact: Vec<f64> = parameters.iter().map(|&parameter| f64::from(parameter)).collect();
+    let expected = reference::loss(spec, &exact, &images, &labels);
+    assert!((f64::from(loss) - expected).abs() < 1e-4, "loss {loss}, expected {expected}: {spec:?}");
+    let expected = finite_differences(spec, &parameters, &images, &labels);
+    assert_tensors_close(engine.parameters(), &gradient, &expected, 2e-3, &format!("gradient of {spec:?}"));
+}
+
+fn stream(seed: u64) -> Stream {
+    Key::seed(seed).stream(Purpose::ChildParameters)
+}
+
+/// Positions of each layer's output, in a batch: what its statistics are taken over.
+fn positions(spec: &NetworkSpec, batch: usize) -> Vec<usize> {
+    let mut sizes = vec![(spec.height, spec.width)];
+    for layer in &spec.layers {
+        let largest = |side: fn(&(usize, usize)) -> usize| layer.inputs.iter().map(|&input| side(&sizes[input])).max().unwrap();
+        let (height, width) = (largest(|size| size.0), largest(|size| size.1));
+        sizes.push((height.div_ceil(layer.stride_height), width.div_ceil(layer.stride_width)));
+    }
+    sizes[1..].iter().map(|(height, width)| batch * height * width).collect()
+}
+
+/// The running statistics after one step tell the batch's own; evaluated with those, the batch has its training loss again.
+fn assert_statistics_are_right(engine: &mut dyn Engine, spec: &NetworkSpec, stream: &mut Stream) {
+    let (images, labels) = random_batch(spec, 3, stream);
+    let parameters = random_parameters(engine, stream);
+    let mut running = initial_running(engine.running());
+    let loss = engine.train_step(&parameters, &mut running, &images, &labels, &mut vec![0.0; parameters.len()]).unwrap();
+    let counts = positions(spec, labels.len());
+    for (index, slot) in engine.running().iter().enumerate() {
+        for value in &mut running[slot.offset..][..slot.len()] {
+            // new = 0.9 old + 0.1 seen; PyTorch keeps the unbiased variance and normalises by the biased one
+            let count = counts[index / 2] as f32;
+            *value = if slot.name.ends_with(".running_variance") { (*value - 0.9) * 10.0 * (count - 1.0) / count } else { *value * 10.0 };
+        }
+    }
+    let mut logits = vec![f32::NAN; labels.len() * spec.classes];
+    engine.logits(&parameters, &running, &images, &mut logits).unwrap();
+    let losses = logits.chunks_exact(spec.classes).zip(&labels).map(|(logits, &label)| {
+        logits.iter().map(|&logit| f64::from(logit).exp()).sum::<f64>().ln() - f64::from(logits[usize::from(label)])
+    });
+    let mean = losses.sum::<f64>() / labels.len() as f64;
+    assert!((mean - f64::from(loss)).abs() < 2e-3, "{mean}, in training {loss}: {spec:?}");
+}
+
+/// A layer whose filters are 0 puts out exactly its shift, 0: no gradient passes.
+fn assert_relu_is_flat_at_zero(engine: &mut dyn Engine, spec: &NetworkSpec, stream: &mut Stream) {
+    let (images, labels) = random_batch(spec, 3, stream);
+    let mut parameters = initial_parameters(engine.parameters(), 1);
+    let last = spec.layers.len();
+    let slots = engine.parameters().to_vec();
+    let find = |name: &str| slots.iter().find(|slot| slot.name == format!("layer{last}.{name}")).unwrap();
+    let (weight, shift) = (find("weight"), find("shift"));
+    parameters[weight.offset..][..weight.len()].fill(0.0);
+    let mut gradient = vec![f32::NAN; parameters.len()];
+    let mut running = initial_running(engine.running());
+    engine.train_step(&parameters, &mut running, &images, &labels, &mut gradient).unwrap();
+    assert!(gradient[shift.offset..][..shift.len()].iter().all(|&value| value == 0.0), "{spec:?}");
+}
+
+/// Both engines for one network.
+fn engines(spec: &NetworkSpec, batch: usize) -> [Box<dyn Engine>; 2] {
+    let pool = Arc::new(rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap());
+    [Box::new(TensorEngine::new(spec, &Device::Cpu)), Box::new(KernelEngine::new(spec, batch, &pool).unwrap())]
+}
+
+/// Runs a check of one engine on both, on random networks.
+fn check_both(networks: std::ops::Range<u64>, check: fn(&mut dyn Engine, &NetworkSpec, &mut Stream)) {
+    for seed in networks {
+        let mut stream = stream(seed);
+        let spec = random_network(&mut stream);
+        for mut engine in engines(&spec, 3) {
+            check(engine.as_mut(), &spec, &mut stream.clone());
+        }
+    }
+}
+
+#[test]
+fn gradients_equal_finite_differences() {
+    check_both(0..8, assert_gradient_is_right);
+}
+
+#[test]
+fn statistics_are_the_batches_own() {
+    check_both(0..20, assert_statistics_are_right);
+}
+
+#[test]
+fn relu_is_flat_at_zero() {
+    check_both(3..6, assert_relu_is_flat_at_zero);
+}
+
+#[test]
+fn engines_agree_over_steps_of_training() {
+    for seed in 100..130 {
+        let mut stream = stream(seed);
+        let spec = random_network(&mut stream);
+        let [tensors, kernels] = engines(&spec, 8);
+        assert_eq!(tensors.parameters(), kernels.parameters());
+        assert_eq!(tensors.running(), kernels.running());
+        let batches: Vec<_> = (0..5).map(|step| random_batch(&spec, 8 - step % 2, &mut stream)).collect();
+        let start = random_parameters(tensors.as_ref(), &mut stream);
+        let [one, other] = [tensors, kernels].map(|mut engine| {
+            let (mut parameters, mut running) = (start.clone(), initial_running(engine.running()));
+            let (mut gradient, mut sgd) = (vec![0.0; start.len()], Sgd::new(start.len(), 0.9, 1e-3));
+            for (images, labels) in &batches {
+                engine.train_step(&parameters, &mut running, images, labels, &mut gradient).unwrap();
+                assert!(sgd.step(&mut parameters, &gradient, 0.02));
+            }
+            let mut logits = vec![f32::NAN; batches[0].1.len() * spec.classes];
+            engine.logits(&parameters, &running, &batches[0].0, &mut logits).unwrap();
+            (engine.parameters().to_vec(), engine.running().to_vec(), parameters, running, logits)
+        });
+        let what = format!("network {seed}: {spec:?}");
+        assert_tensors_close(&one.0, &other.2, &one.2, 1e-3, &what);
+        assert_tensors_close(&one.1, &other.3, &one.3, 1e-3, &what);
+        let logits = ParameterSlot { name: "logits".into(), shape: vec![one.4.len()], offset: 0 };
+        assert_tensors_close(&[logits], &other.4, &one.4, 1e-3, &what);
+    }
+}
