@@ -84,3 +84,62 @@ impl<'de> Deserialize<'de> for DeviceUse {
         deserializer.deserialize_any(Visitor)
     }
 }
+
+const MOST_LANES: usize = 1_024;
+
+impl RunSettings {
+    /// What cannot work in this section: (key, what would be valid).
+    pub fn problems(&self) -> Vec<(String, String)> {
+        let named = self.dir.is_some() || is_folder_name(&self.name);
+        let rules = [
+            ("name", named, "must be the name of a folder under runs/: not empty, without / and not . or .."),
+            ("dir", self.dir.as_deref() != Some(""), "must be a folder, or left out for runs/<run.name>"),
+            ("seed", i64::try_from(self.seed).is_ok(), "must be below 2^63"),
+            ("trials", (1..=MOST_TRIALS).contains(&self.trials), "must be 1 to 1000000000 architectures"),
+            ("max_seconds", self.max_seconds.is_none_or(|seconds| seconds > 0.0), "must be above 0, or left out for no limit"),
+        ];
+        broken(rules)
+    }
+}
+
+const MOST_TRIALS: u64 = 1_000_000_000;
+
+fn is_folder_name(name: &str) -> bool {
+    !name.is_empty() && !name.contains(['/', '\0']) && name != "." && name != ".."
+}
+
+impl DevicesSettings {
+    /// What cannot work in this section on any machine: (key, what would be valid). What this machine has is `devices::resolve`'s.
+    pub fn problems(&self) -> Vec<(String, String)> {
+        let rules = [
+            (
+                "lanes_per_device",
+                self.lanes_per_device.is_none_or(|lanes| (1..=MOST_LANES).contains(&lanes)),
+                "must be 1 to 1024, or left out",
+            ),
+            ("threads_per_lane", (1..=MOST_LANES).contains(&self.threads_per_lane), "must be 1 to 1024"),
+        ];
+        let mut problems = broken(rules);
+        if let DeviceUse::Listed(names) = &self.use_ {
+            let mut listed = |reason: String| {
+                problems.push(("use".into(), format!("{reason}; valid are \"auto\", or a list of \"cpu\" and \"cuda:N\"")))
+            };
+            if names.is_empty() {
+                listed("names no device".into());
+            }
+            for (index, name) in names.iter().enumerate() {
+                if names[..index].contains(name) {
+                    listed(format!("names {name} twice (devices.lanes_per_device trains several children on one)"));
+                } else if name != "cpu" && super::devices::gpu_index(name).is_none() {
+                    listed(format!("\"{name}\" is no device"));
+                }
+            }
+        }
+        problems
+    }
+}
+
+/// The rules that do not hold.
+fn broken<const N: usize>(rules: [(&str, bool, &str); N]) -> Vec<(String, String)> {
+    rules.into_iter().filter(|(_, holds, _)| !holds).map(|(key, _, valid)| (key.to_owned(), valid.to_owned())).collect()
+}

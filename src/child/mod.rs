@@ -2,14 +2,22 @@
 //! must not know of actors, the journal, telemetry or the policy.
 
 pub mod convnet;
+mod linear;
 mod optimiser;
 mod reward;
 mod schedule;
 mod settings;
+mod table;
+#[cfg(test)]
+mod tests;
+mod train;
 
+pub use linear::linear_accuracy;
 pub use optimiser::Sgd;
 pub use reward::reward;
 pub use settings::{ChildSettings, EvaluatorKind, Schedule, TableSettings};
+pub use table::{Table, TableEvaluator};
+pub use train::TrainEvaluator;
 
 use crate::space::{Architecture, Decision};
 use serde::{Deserialize, Serialize};

@@ -91,3 +91,61 @@ impl Default for ChildSettings {
         }
     }
 }
+
+const MOST_EPOCHS: usize = 1_000_000;
+const MOST_EXAMPLES: usize = 1_000_000;
+const MOST_ATTEMPTS: u32 = 1_000;
+
+impl ChildSettings {
+    /// What cannot work in this section: (key, what would be valid).
+    pub fn problems(&self) -> Vec<(String, String)> {
+        let positive = |number: f64| number.is_finite() && number > 0.0;
+        let fractions = self.schedule_steps.windows(2).all(|pair| pair[0] < pair[1])
+            && self.schedule_steps.iter().all(|&step| step > 0.0 && step < 1.0);
+        let rules = [
+            ("epochs", (1..=MOST_EPOCHS).contains(&self.epochs), format!("must be 1 to {MOST_EPOCHS} epochs")),
+            ("batch_size", (1..=MOST_EXAMPLES).contains(&self.batch_size), format!("must be 1 to {MOST_EXAMPLES} examples")),
+            ("learning_rate", positive(self.learning_rate), "must be above 0, for example 0.1".into()),
+            ("momentum", (0.0..1.0).contains(&self.momentum), "must be from 0 to below 1, for example 0.9".into()),
+            ("weight_decay", self.weight_decay.is_finite() && self.weight_decay >= 0.0, "must be 0 or more, for example 0.0001".into()),
+            (
+                "schedule_steps",
+                fractions,
+                "must be ascending fractions of all epochs, each above 0 and below 1, for example [0.5, 0.75]".into(),
+            ),
+            ("schedule_factor", positive(self.schedule_factor), "must be above 0, for example 0.1".into()),
+            ("reward_exponent", positive(self.reward_exponent), "must be above 0, for example 3".into()),
+            ("reward_window", self.reward_window >= 1, "must be 1 epoch or more, for example 5".into()),
+            ("max_seconds", self.max_seconds.is_none_or(positive), "must be above 0 seconds, or left out for no limit".into()),
+            ("attempts", (1..=MOST_ATTEMPTS).contains(&self.attempts), format!("must be 1 to {MOST_ATTEMPTS}")),
+        ];
+        let broken = rules.into_iter().filter(|(_, holds, _)| !holds).map(|(key, _, valid)| (key.to_owned(), valid));
+        broken.chain(self.table_problems()).collect()
+    }
+
+    fn table_problems(&self) -> Vec<(String, String)> {
+        let problem = |key: &str, valid: &str| (format!("table.{key}"), valid.to_owned());
+        let table = &self.table;
+        if self.evaluator != EvaluatorKind::Table {
+            let written = [
+                ("path", !table.path.is_empty()),
+                ("reward", !table.reward.is_empty()),
+                ("seconds", !table.seconds.is_empty()),
+                ("report", !table.report.is_empty()),
+            ];
+            let without = "has an effect with child.evaluator = \"table\" alone: set that, or leave this key out";
+            return written.into_iter().filter(|(_, there)| *there).map(|(key, _)| problem(key, without)).collect();
+        }
+        let mut problems = Vec::new();
+        if table.path.is_empty() {
+            problems.push(problem("path", "child.evaluator = \"table\" needs it: the CSV file"));
+        }
+        if table.reward.is_empty() {
+            problems.push(problem("reward", "child.evaluator = \"table\" needs it: one reward column or more, for example [\"accuracy\"]"));
+        }
+        if table.reward.iter().any(|column| table.report.contains(column)) {
+            problems.push(problem("report", "must not repeat a reward column"));
+        }
+        problems
+    }
+}

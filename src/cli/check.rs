@@ -1,13 +1,116 @@
-//! `netwright check`.
+//! `netwright check`: what a config file means on this machine. What it prints is itself a config file: facts that are no settings
+//! stand in comments.
 
-use super::Failure;
+use super::devices::describe;
+use super::{Failure, print};
+use crate::actors::devices::{self, Device, LaneSpec};
+use crate::settings::Settings;
+use crate::space::{ImageShape, Space};
+use serde_json::json;
 
 #[derive(clap::Args)]
 pub struct CheckArgs {
     #[command(flatten)]
     pub config: super::ConfigArgs,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
-pub fn run(_args: CheckArgs) -> Result<(), Failure> {
-    Err(Failure::Failed("not written yet".into()))
+pub fn run(args: CheckArgs) -> Result<(), Failure> {
+    let settings = args.config.load()?;
+    let lanes = devices::resolve(&settings.devices).map_err(Failure::Input)?;
+    let used = devices::list().into_iter().filter(|device| lanes.iter().any(|lane| lane.device == device.device)).collect();
+    let facts = Facts { space: settings.space.build(ImageShape { channels: 3, height: 32, width: 32 }, 10), settings, lanes, used };
+    let text = if args.json { facts.json().map_err(|error| Failure::Failed(error.to_string()))? + "\n" } else { facts.text() };
+    print(&text)
+}
+
+struct Facts {
+    settings: Settings,
+    space: Box<dyn Space>,
+    lanes: Vec<LaneSpec>,
+    used: Vec<Device>,
+}
+
+impl Facts {
+    /// Children that train at the same time: one on each lane, if the controllers ask for so many.
+    fn at_once(&self) -> usize {
+        self.lanes.len().min(self.wanted())
+    }
+
+    fn wanted(&self) -> usize {
+        self.settings.controller.replicas.saturating_mul(self.settings.controller.children)
+    }
+
+    /// Depth of the first and the last architectures.
+    fn depths(&self) -> (usize, usize) {
+        (self.space.layers(0), self.space.layers(self.settings.run.trials.saturating_sub(1)))
+    }
+
+    fn text(&self) -> String {
+        let size = |layers| architectures(self.space.log10_size(layers));
+        let size = match self.depths() {
+            (0, _) => format!("{} architectures", size(0)),
+            (first, last) if first == last => format!("{} architectures ({first} layers)", size(first)),
+            (first, last) => format!("{} architectures ({first} layers) to {} ({last} layers)", size(first), size(last)),
+        };
+        let mut text = format!("{}\n# search space: {size}\n", self.settings.to_toml().trim_end());
+        for device in &self.used {
+            text += &format!("# device {}: {}\n", device.device, describe(device));
+        }
+        let idle = self.lanes.len() - self.at_once();
+        let note = match idle {
+            0 => String::new(),
+            _ => format!("; {idle} more would fit: raise controller.children or controller.replicas"),
+        };
+        text += &format!("# children at once: {} (lanes: {}){note}\n", self.at_once(), lane_names(&self.lanes));
+        text + &format!("# run directory: {}\n", self.settings.run_dir(None).display())
+    }
+
+    fn json(&self) -> serde_json::Result<String> {
+        let (first, last) = self.depths();
+        let depth = |layers| json!({ "layers": layers, "log10_size": self.space.log10_size(layers) });
+        serde_json::to_string_pretty(&json!({
+            "settings": self.settings,
+            "space": { "first": depth(first), "last": depth(last) },
+            "devices": self.used,
+            "lanes": self.lanes,
+            "children_at_once": self.at_once(),
+            "run_dir": self.settings.run_dir(None),
+        }))
+    }
+}
+
+/// The first few names, and how many there are.
+fn lane_names(lanes: &[LaneSpec]) -> String {
+    const SHOWN: usize = 8;
+    let names: Vec<_> = lanes.iter().take(SHOWN).map(|lane| lane.name.as_str()).collect();
+    let rest = if lanes.len() > SHOWN { format!(", … {} in all", lanes.len()) } else { String::new() };
+    names.join(", ") + &rest
+}
+
+/// A number of architectures from its log10: `1296`, `2.3e17`.
+fn architectures(log10: f64) -> String {
+    if log10 < 6.0 {
+        return format!("{:.0}", 10_f64.powf(log10));
+    }
+    // One decimal of the mantissa; 9.96 would round to 10.0.
+    let tenths = (10_f64.powf(log10.fract()) * 10.0).round();
+    let (mantissa, exponent) = if tenths >= 100.0 { (1.0, log10.trunc() + 1.0) } else { (tenths / 10.0, log10.trunc()) };
+    format!("{mantissa:.1}e{exponent:.0}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::architectures;
+
+    #[test]
+    fn sizes_read_well() {
+        assert_eq!(architectures(1296_f64.log10()), "1296");
+        assert_eq!(architectures(2.3e17_f64.log10()), "2.3e17");
+        assert_eq!(architectures(9.97e9_f64.log10()), "1.0e10");
+        assert_eq!(architectures(400.5), "3.2e400");
+        assert_eq!(architectures(0.0), "1");
+    }
 }

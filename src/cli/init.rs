@@ -1,10 +1,94 @@
-//! `netwright init`.
+//! `netwright init`: writes a commented config file to start from. The files of config/ are in the binary: no checkout is needed.
 
 use super::Failure;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 
 #[derive(clap::Args)]
-pub struct InitArgs {}
+pub struct InitArgs {
+    /// Which search: quickstart, cifar10, cifar10-paper or choices
+    #[arg(default_value = "quickstart")]
+    pub search: String,
+    /// The file to write; - for standard output
+    #[arg(default_value = "netwright.toml")]
+    pub file: PathBuf,
+}
 
-pub fn run(_args: InitArgs) -> Result<(), Failure> {
-    Err(Failure::Failed("not written yet".into()))
+/// A config file, and the table that it reads rewards from.
+struct Template {
+    name: &'static str,
+    config: &'static str,
+    table: Option<Table>,
+}
+
+struct Table {
+    /// As `config` names it.
+    path: &'static str,
+    text: &'static str,
+}
+
+const TEMPLATES: &[Template] = &[
+    Template { name: "quickstart", config: include_str!("../../config/quickstart.toml"), table: None },
+    Template { name: "cifar10", config: include_str!("../../config/cifar10.toml"), table: None },
+    Template { name: "cifar10-paper", config: include_str!("../../config/cifar10-paper.toml"), table: None },
+    Template {
+        name: "choices",
+        config: include_str!("../../config/choices.toml"),
+        table: Some(Table { path: "config/choices.csv", text: include_str!("../../config/choices.csv") }),
+    },
+];
+
+pub fn run(args: InitArgs) -> Result<(), Failure> {
+    let Some(template) = TEMPLATES.iter().find(|template| template.name == args.search) else {
+        let names: Vec<_> = TEMPLATES.iter().map(|template| template.name).collect();
+        return Err(Failure::Input(format!("there is no search {:?} to start from; there are {}", args.search, names.join(", "))));
+    };
+    if args.file == Path::new("-") {
+        return to_stdout(template);
+    }
+    let here = args.file.display();
+    if let Some(table) = &template.table {
+        let path = args.file.with_extension("csv");
+        if args.file.exists() {
+            return Err(exists(&args.file));
+        }
+        write(&path, table.text)?;
+        write(&args.file, &config_for(template.config, table, &path))?;
+        eprintln!("wrote {here} and {}", path.display());
+    } else {
+        write(&args.file, template.config)?;
+        eprintln!("wrote {here}");
+    }
+    eprintln!("next: netwright check {here}; netwright search {here}");
+    Ok(())
+}
+
+fn to_stdout(template: &Template) -> Result<(), Failure> {
+    if template.table.is_some() {
+        return Err(Failure::Input(format!("{} needs a CSV file beside it: name a file to write", template.name)));
+    }
+    super::print(template.config)
+}
+
+/// The config with the path that the table has now, as a TOML string.
+fn config_for(config: &str, table: &Table, path: &Path) -> String {
+    let quoted = |path: &str| toml::Value::String(path.to_owned()).to_string();
+    let path = path.to_string_lossy();
+    // The comments name it too, without quotes.
+    config.replace(&quoted(table.path), &quoted(&path)).replace(table.path, &path)
+}
+
+fn exists(path: &Path) -> Failure {
+    Failure::Input(format!("{}: exists already; name another file, or move it away", path.display()))
+}
+
+/// Writes a new file; an existing one is never touched.
+fn write(path: &Path, text: &str) -> Result<(), Failure> {
+    let fail = |error: std::io::Error| match error.kind() {
+        std::io::ErrorKind::AlreadyExists => exists(path),
+        std::io::ErrorKind::NotFound => Failure::Input(format!("{}: its folder does not exist", path.display())),
+        _ => Failure::Failed(format!("{}: {error}", path.display())),
+    };
+    let mut file = std::fs::File::create_new(path).map_err(fail)?;
+    file.write_all(text.as_bytes()).map_err(fail)
 }

@@ -3,13 +3,18 @@
 mod check;
 mod devices;
 mod init;
+mod log;
+mod progress;
 mod search;
 mod show;
 mod status;
 mod top;
 mod verify;
 
+use crate::journal::JournalError;
+use crate::settings::{self, Settings};
 use clap::{Args, Parser, Subcommand};
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -52,6 +57,29 @@ enum Command {
     Devices(devices::DevicesArgs),
 }
 
+/// Writes to standard output; a reader that has seen enough (`| head`) is no failure.
+fn print(text: &str) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure::Failed(format!("standard output: {error}"))),
+        _ => Ok(()),
+    }
+}
+
+/// Prints a value as indented JSON.
+fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(value).map_err(|error| Failure::Failed(error.to_string()))?;
+    print(&format!("{text}\n"))
+}
+
+/// A run that cannot be read: the user named a wrong one, or its file is damaged.
+fn reading(error: JournalError) -> Failure {
+    match error {
+        JournalError::NoRun { .. } | JournalError::Changed { .. } => Failure::Input(error.to_string()),
+        _ => Failure::Failed(error.to_string()),
+    }
+}
+
 /// A config file and what overrides it.
 #[derive(Args, Clone, Debug)]
 pub struct ConfigArgs {
@@ -60,6 +88,18 @@ pub struct ConfigArgs {
     /// Set a key over the file and the environment, for example --set child.epochs=3
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub set: Vec<String>,
+}
+
+impl ConfigArgs {
+    /// The settings that the file, the environment and the arguments make together.
+    ///
+    /// # Errors
+    /// Everything that is wrong with them, as one message.
+    pub fn load(&self) -> Result<Settings, Failure> {
+        // A variable that is no Unicode is no value of ours, but must not end the program.
+        let environment = std::env::vars_os().map(|(name, value)| (name.to_string_lossy().into(), value.to_string_lossy().into()));
+        settings::load(&self.config, &self.set, environment).map_err(|error| Failure::Input(error.to_string()))
+    }
 }
 
 /// Parses the command line, runs the command, prints a failure, and gives the exit code.

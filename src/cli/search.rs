@@ -1,13 +1,210 @@
-//! `netwright search`.
+//! `netwright search`: runs a search, or continues it. Wires the rooms together; must not hold logic of its own.
 
-use super::Failure;
+use super::progress::{Bars, PlainLines, Units, duration};
+use super::{ConfigArgs, Failure, log, reading};
+use crate::actors::devices::{self, LaneSpec};
+use crate::actors::{End, EvaluatorFactory, Observer, Parts, SearchSettings, candle_device, memory_bytes, prepare, search, thread_pool};
+use crate::child::{EvaluatorKind, Table, TableEvaluator, TrainEvaluator, linear_accuracy};
+use crate::data::{Dataset, Split};
+use crate::journal::{Journal, Reader, set_aside};
+use crate::settings::Settings;
+use crate::space::{ImageShape, Space};
+use crate::{report, telemetry};
+use indicatif::MultiProgress;
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 #[derive(clap::Args)]
 pub struct SearchArgs {
     #[command(flatten)]
-    pub config: super::ConfigArgs,
+    pub config: ConfigArgs,
+    /// Where the run lives; unset: run.dir, else runs/<run.name>
+    #[arg(long, value_name = "DIR")]
+    pub run_dir: Option<PathBuf>,
+    /// Start anew: an existing run is moved aside, never deleted
+    #[arg(long)]
+    pub fresh: bool,
 }
 
-pub fn run(_args: SearchArgs) -> Result<(), Failure> {
-    Err(Failure::Failed("not written yet".into()))
+/// Where rewards come from, loaded and checked before anything starts.
+enum Source {
+    Train { dataset: Arc<Dataset>, split: Arc<Split> },
+    Table { table: Arc<Table>, space: Arc<dyn Space> },
+}
+
+pub fn run(args: SearchArgs) -> Result<(), Failure> {
+    let settings = args.config.load()?;
+    let (source, space) = load(&settings)?;
+    let lanes = devices::resolve(&settings.devices).map_err(Failure::Input)?;
+    let listener = telemetry::bind(&settings.telemetry).map_err(Failure::Input)?;
+    let run_dir = settings.run_dir(args.run_dir.as_deref());
+    if args.fresh
+        && let Some(aside) = set_aside(&run_dir).map_err(reading)?
+    {
+        println!("the earlier run is now {}", aside.display());
+    }
+    let (journal, recovered) = open(&settings, &source, &run_dir)?;
+    let bars = MultiProgress::new();
+    log::start(&run_dir, bars.clone()).map_err(|error| Failure::Failed(format!("{}: {error}", run_dir.join("log").display())))?;
+    announce(&settings, &source, &run_dir, &lanes, listener.as_ref(), recovered.completed + recovered.failed);
+
+    let metrics = telemetry::Metrics::new().map_err(|error| Failure::Failed(error.to_string()))?;
+    metrics.restore(&recovered.rewards, recovered.failed);
+    let units = units(&settings);
+    let observer: Box<dyn Observer> =
+        if std::io::stderr().is_terminal() { Box::new(Bars::new(units, bars)) } else { Box::new(PlainLines::new(units)) };
+    let wanted = SearchSettings {
+        seed: settings.run.seed,
+        trials: settings.run.trials,
+        controller: settings.controller.clone(),
+        parameter_server: settings.parameter_server.clone(),
+    };
+    let prepared = prepare(&wanted, space.clone(), journal, recovered).map_err(Failure::Failed)?;
+    let parts = Parts {
+        factory: factory(&settings, &source, &lanes),
+        lanes,
+        metrics: Arc::new(metrics),
+        observer,
+        attempts: settings.child.attempts,
+        max_seconds: settings.run.max_seconds,
+    };
+    let end = search(prepared, parts, listener).map_err(|error| Failure::Failed(error.to_string()))?;
+    conclude(&settings, &source, &run_dir, units, end)
+}
+
+/// Loads data or table, and builds the space.
+fn load(settings: &Settings) -> Result<(Source, Arc<dyn Space>), Failure> {
+    let input = |error: String| Failure::Input(error);
+    let build = |image: ImageShape, classes: usize| -> Arc<dyn Space> { settings.space.build(image, classes).into() };
+    match settings.child.evaluator {
+        EvaluatorKind::Train => {
+            let dataset = crate::data::load(&settings.data, settings.run.seed).map_err(|error| input(error.to_string()))?;
+            let split = Split::new(&settings.data, dataset.labels.len(), settings.run.seed).map_err(|error| input(error.to_string()))?;
+            let space = build(dataset.shape, dataset.class_names.len());
+            Ok((Source::Train { dataset: Arc::new(dataset), split: Arc::new(split) }, space))
+        }
+        EvaluatorKind::Table => {
+            let space = build(ImageShape { channels: 3, height: 32, width: 32 }, 10);
+            if space.layers(settings.run.trials) != space.layers(0) {
+                return Err(input("space.layers_step: a table serves architectures of one depth; leave the schedule out".into()));
+            }
+            let table = Table::load(&settings.child.table, space.as_ref(), space.layers(0)).map_err(input)?;
+            Ok((Source::Table { table: Arc::new(table), space: space.clone() }, space))
+        }
+    }
+}
+
+fn open(settings: &Settings, source: &Source, run_dir: &Path) -> Result<(Journal, crate::journal::Recovered), Failure> {
+    let mut identity = settings.identity();
+    if let (Source::Train { dataset, .. }, Some(facts)) = (source, identity.as_object_mut()) {
+        facts.insert("data content".into(), dataset.content.clone().into());
+    }
+    Journal::open(run_dir, &identity, &settings.to_toml()).map_err(reading)
+}
+
+fn units(settings: &Settings) -> Units {
+    match settings.child.evaluator {
+        EvaluatorKind::Train => Units { percent: true, epochs: settings.child.epochs },
+        EvaluatorKind::Table => Units { percent: false, epochs: 0 },
+    }
+}
+
+/// Makes each lane's evaluator, on the lane's own thread.
+fn factory(settings: &Settings, source: &Source, lanes: &[LaneSpec]) -> EvaluatorFactory {
+    match source {
+        Source::Table { table, space } => {
+            let (table, space) = (table.clone(), space.clone());
+            Arc::new(move |_| Ok(Box::new(TableEvaluator::new(table.clone(), space.clone()))))
+        }
+        Source::Train { dataset, split } => {
+            let (child, data, dataset, split) = (settings.child.clone(), settings.data.clone(), dataset.clone(), split.clone());
+            let memory = (memory_bytes() / lanes.len().max(1)) as u64;
+            Arc::new(move |lane| {
+                let device = candle_device(lane)?;
+                let pool = Arc::new(thread_pool(lane)?);
+                Ok(Box::new(TrainEvaluator::new(child.clone(), dataset.clone(), split.clone(), &data, device, pool, Some(memory))))
+            })
+        }
+    }
+}
+
+/// What runs, where, and where to look.
+fn announce(
+    settings: &Settings,
+    source: &Source,
+    run_dir: &Path,
+    lanes: &[LaneSpec],
+    listener: Option<&std::net::TcpListener>,
+    finished: u64,
+) {
+    println!("netwright search \"{}\" in {}", settings.run.name, run_dir.display());
+    match source {
+        Source::Train { dataset, split } => {
+            let kind = if dataset.synthetic { "synthetic images, drawn by this program" } else { "images" };
+            let (train, validation) = (split.train.len(), split.validation.len());
+            println!("data: {kind}; {train} for training, {validation} for validation, {} classes", dataset.class_names.len());
+        }
+        Source::Table { .. } => println!("rewards: {}", settings.child.table.path),
+    }
+    let devices: std::collections::BTreeSet<&str> = lanes.iter().map(|lane| lane.device.as_str()).collect();
+    let devices: Vec<&str> = devices.into_iter().collect();
+    println!("devices: {}; {} children at a time", devices.join(", "), lanes.len());
+    if let Some(address) = listener.and_then(|listener| listener.local_addr().ok()) {
+        println!("metrics: http://{address}/metrics");
+    }
+    if finished > 0 {
+        println!("continuing: {finished} of {} trials are finished", settings.run.trials);
+    }
+}
+
+/// The end of a search: what was found, where it lies, and the exit code.
+fn conclude(settings: &Settings, source: &Source, run_dir: &Path, units: Units, end: End) -> Result<(), Failure> {
+    let reader = Reader::open(run_dir).map_err(reading)?;
+    println!();
+    print!("{}", report::leaderboard(&reader, 10).map_err(reading)?);
+    if end == End::Finished {
+        reference(settings, source, &reader, units)?;
+    }
+    println!("the run: {}   (netwright top {0} · netwright show {0} TRIAL)", run_dir.display());
+    let again = "the same command continues it";
+    match end {
+        End::Finished => Ok(()),
+        End::TimeIsUp => {
+            println!("stopped after run.max_seconds; {again}");
+            Ok(())
+        }
+        End::Signal(number) => {
+            println!("stopped by a signal, saved; {again}");
+            Err(Failure::Signal(number))
+        }
+        End::Failed(reason) => Err(Failure::Failed(format!("{reason}; what was finished is saved, {again}"))),
+    }
+}
+
+/// What the best child is to be compared with: a linear classifier on the same images; or the table's own report columns.
+fn reference(settings: &Settings, source: &Source, reader: &Reader, units: Units) -> Result<(), Failure> {
+    let Some(best) = reader.best().map_err(reading)? else { return Ok(()) };
+    match source {
+        Source::Train { dataset, split } => {
+            let started = std::time::Instant::now();
+            let pool = rayon::ThreadPoolBuilder::new().build().map_err(|error| Failure::Failed(error.to_string()))?;
+            let linear = linear_accuracy(dataset, split, &settings.data, settings.run.seed, &pool);
+            println!(
+                "best child: {} validation accuracy; a linear classifier on the same images: {} ({} to train)",
+                units.metric(best.metric.unwrap_or_default()),
+                units.metric(linear),
+                duration(started.elapsed().as_secs_f64())
+            );
+            if dataset.synthetic {
+                println!("(the images are synthetic: a demonstration, not a benchmark)");
+            }
+        }
+        Source::Table { table, space } => {
+            for (column, value) in table.report(space.as_ref(), space.layers(0), &best.decisions) {
+                println!("best trial {}: {column} = {value}", best.id);
+            }
+        }
+    }
+    Ok(())
 }

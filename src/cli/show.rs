@@ -1,16 +1,79 @@
-//! `netwright show`.
+//! `netwright show`: one trial: its outcome, its learning curve and its network. Must not change anything.
 
-use super::Failure;
+use super::progress::duration;
+use super::{Failure, print, reading};
+use crate::journal::{EpochRow, Reader, TrialRow};
+use crate::report;
+use crate::space::Network;
+use std::fmt::Write as _;
+use std::path::PathBuf;
 
 #[derive(clap::Args)]
 pub struct ShowArgs {
     /// The run directory
-    pub run: std::path::PathBuf,
-    /// Print JSON
+    pub run: PathBuf,
+    /// The trial's id
+    pub trial: u64,
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+    /// The same as --format json
     #[arg(long)]
     pub json: bool,
 }
 
-pub fn run(_args: ShowArgs) -> Result<(), Failure> {
-    Err(Failure::Failed("not written yet".into()))
+/// How a trial is shown.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    Text,
+    Json,
+    Svg,
+}
+
+pub fn run(args: ShowArgs) -> Result<(), Failure> {
+    let reader = Reader::open(&args.run).map_err(reading)?;
+    let Some(row) = reader.trial(args.trial).map_err(reading)? else {
+        let sampled = reader.totals().map_err(reading)?.sampled;
+        let there = if sampled == 0 { "it has none yet".into() } else { format!("its trials are 1 to {sampled}") };
+        return Err(Failure::Input(format!("{}: no trial {}; {there}", args.run.display(), args.trial)));
+    };
+    match if args.json { Format::Json } else { args.format } {
+        Format::Text => print(&text(&row, &reader.epochs(row.id).map_err(reading)?)),
+        Format::Json => {
+            let mut value = serde_json::to_value(&row).map_err(|error| Failure::Failed(error.to_string()))?;
+            value["epochs"] = serde_json::json!(reader.epochs(row.id).map_err(reading)?);
+            super::print_json(&value)
+        }
+        Format::Svg => match &row.architecture.network {
+            Network::Conv(network) => print(&report::svg(network)),
+            Network::Choices(_) => Err(Failure::Input("only convolutional networks can be drawn; use --format text".into())),
+        },
+    }
+}
+
+fn text(row: &TrialRow, epochs: &[EpochRow]) -> String {
+    let mut text = String::new();
+    let mut line = |label: &str, value: String| {
+        let _ = writeln!(text, "{label:<12}{value}");
+    };
+    line("trial", format!("{} (controller {}, minibatch {}, slot {})", row.id, row.controller, row.minibatch, row.slot));
+    line("status", row.status.clone());
+    let mut optional = |label: &str, value: Option<String>| value.into_iter().for_each(|value| line(label, value));
+    optional("error", row.error.clone());
+    optional("reward", row.reward.map(|value| format!("{value:.4}")));
+    optional("metric", row.metric.map(|value| format!("{value:.4}")));
+    optional("parameters", row.parameters.map(|value| value.to_string()));
+    optional("FLOPs", row.flops.map(|value| value.to_string()));
+    optional("seconds", row.seconds.map(duration));
+    optional("device", row.device.clone());
+    optional("seed", Some(row.seed.to_string()));
+    if !epochs.is_empty() {
+        let _ = writeln!(text, "\nepoch  train loss  metric  seconds");
+    }
+    for epoch in epochs {
+        let number = |value: Option<f64>, digits: usize| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.digits$}"));
+        let (loss, metric, seconds) = (number(epoch.train_loss, 4), number(epoch.metric, 4), number(epoch.seconds, 1));
+        let _ = writeln!(text, "{:>5}  {loss:>10}  {metric:>6}  {seconds:>7}", epoch.epoch);
+    }
+    let _ = writeln!(text, "\n{}", report::text(&row.architecture));
+    text
 }

@@ -1,16 +1,54 @@
-//! `netwright top`.
+//! `netwright top`: the best architectures of a run, as a table, CSV or JSON. Must not know how they were found.
 
-use super::Failure;
+use super::{Failure, print, reading};
+use crate::journal::{Reader, TrialRow};
+use crate::report;
+use std::path::PathBuf;
 
 #[derive(clap::Args)]
 pub struct TopArgs {
     /// The run directory
-    pub run: std::path::PathBuf,
-    /// Print JSON
+    pub run: PathBuf,
+    /// How many
+    #[arg(short = 'n', value_name = "N", default_value_t = 10)]
+    pub most: usize,
+    /// Print CSV, with the columns of the table `trials`
+    #[arg(long, conflicts_with = "json")]
+    pub csv: bool,
+    /// Print JSON: an array of rows of the table `trials`
     #[arg(long)]
     pub json: bool,
 }
 
-pub fn run(_args: TopArgs) -> Result<(), Failure> {
-    Err(Failure::Failed("not written yet".into()))
+pub fn run(args: TopArgs) -> Result<(), Failure> {
+    let reader = Reader::open(&args.run).map_err(reading)?;
+    if !args.csv && !args.json {
+        return print(&report::leaderboard(&reader, args.most).map_err(reading)?);
+    }
+    let rows = reader.top(args.most).map_err(reading)?;
+    if args.json {
+        return super::print_json(&rows);
+    }
+    print(&csv(&rows)?)
+}
+
+/// One line a trial; lists and objects as JSON inside their field.
+fn csv(rows: &[TrialRow]) -> Result<String, Failure> {
+    let failed = |error: &dyn std::fmt::Display| Failure::Failed(error.to_string());
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    for (place, row) in rows.iter().enumerate() {
+        let value = serde_json::to_value(row).map_err(|error| failed(&error))?;
+        let Some(fields) = value.as_object() else { continue };
+        if place == 0 {
+            writer.write_record(fields.keys()).map_err(|error| failed(&error))?;
+        }
+        let text = |value: &serde_json::Value| match value {
+            serde_json::Value::Null => String::new(),
+            serde_json::Value::String(text) => text.clone(),
+            other => other.to_string(),
+        };
+        writer.write_record(fields.values().map(text)).map_err(|error| failed(&error))?;
+    }
+    let bytes = writer.into_inner().map_err(|error| failed(&error))?;
+    String::from_utf8(bytes).map_err(|error| failed(&error))
 }

@@ -1,14 +1,24 @@
 //! Images and labels: where they come from, how they are split, and how a batch of them is prepared.
 //! Must not know what is trained on them.
 
+mod batches;
+mod builtin;
+mod cifar10;
 mod settings;
+mod shapes;
+mod split;
 
+pub use batches::Batches;
+pub use cifar10::load_test;
 pub use settings::{DataKind, DataSettings, Whitening};
+pub use split::Split;
 
 use crate::space::ImageShape;
+use sha2::{Digest, Sha256};
+use std::path::PathBuf;
 
 /// Images of one set, as bytes, `[count, channels, height, width]`, and their labels.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Dataset {
     pub shape: ImageShape,
     pub class_names: Vec<String>,
@@ -18,4 +28,52 @@ pub struct Dataset {
     pub content: String,
     /// True where the program drew the images itself.
     pub synthetic: bool,
+}
+
+/// Data that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum DataError {
+    #[error("{}: {problem}", path.display())]
+    File { path: PathBuf, problem: String },
+    #[error("{key}: {problem}")]
+    Setting { key: &'static str, problem: String },
+}
+
+impl Dataset {
+    /// Puts a set together and takes its fingerprint.
+    fn new(shape: ImageShape, class_names: Vec<String>, images: Vec<u8>, labels: Vec<u8>, synthetic: bool) -> Self {
+        let mut hash = Sha256::new();
+        for size in [shape.channels, shape.height, shape.width] {
+            hash.update((size as u64).to_le_bytes());
+        }
+        hash.update(&labels);
+        hash.update(&images);
+        let content = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        Self { shape, class_names, images, labels, content, synthetic }
+    }
+
+    /// Bytes of one image.
+    pub fn image_size(&self) -> usize {
+        self.shape.channels * self.shape.height * self.shape.width
+    }
+
+    /// One image, `[channels, height, width]`.
+    pub fn image(&self, index: u32) -> &[u8] {
+        let size = self.image_size();
+        &self.images[index as usize * size..(index as usize + 1) * size]
+    }
+}
+
+/// The training set that the settings name; never the test set.
+///
+/// # Errors
+/// Names the file and byte, or the key, and what would be right.
+pub fn load(settings: &DataSettings, seed: u64) -> Result<Dataset, DataError> {
+    match (settings.kind, &settings.path) {
+        (DataKind::Builtin, _) => builtin::draw(settings, seed),
+        (DataKind::Cifar10, Some(path)) => cifar10::load(path.as_ref()),
+        (DataKind::Cifar10, None) => {
+            Err(DataError::Setting { key: "data.path", problem: "must name the folder of CIFAR-10's data_batch_*.bin files".into() })
+        }
+    }
 }

@@ -55,3 +55,32 @@ impl Default for DataSettings {
         }
     }
 }
+
+impl DataSettings {
+    /// What cannot work in this section, as far as it shows before the data are read: (key, what would be valid).
+    pub fn problems(&self) -> Vec<(String, String)> {
+        let path = self.path.as_deref().unwrap_or_default();
+        let (needs_path, has_path) = (self.kind == DataKind::Cifar10, !path.is_empty());
+        let upsample = SIDE..=MOST_UPSAMPLED;
+        let rules = [
+            (
+                "path",
+                has_path || !needs_path,
+                "data.kind = \"cifar10\" needs it: the folder of data_batch_1.bin, for example \"cifar-10-batches-bin\"",
+            ),
+            (
+                "path",
+                needs_path || !has_path,
+                "has no effect with data.kind = \"builtin\": set data.kind = \"cifar10\", or leave this key out",
+            ),
+            ("train_size", self.train_size != Some(0), "must be 1 example or more, or left out for 45000 (90% of a smaller set)"),
+            ("validation_size", self.validation_size != Some(0), "must be 1 example or more, or left out for 5000 (10% of a smaller set)"),
+            ("upsample", upsample.contains(&self.upsample), "must be 32 (the images' own side: no scaling) to 256, for example 36"),
+        ];
+        rules.into_iter().filter(|(_, holds, _)| !holds).map(|(key, _, valid)| (key.to_owned(), valid.to_owned())).collect()
+    }
+}
+
+/// Side of every image that can be read so far.
+const SIDE: usize = 32;
+const MOST_UPSAMPLED: usize = 256;

@@ -1,9 +1,22 @@
 //! The run on disk: `search.db`. The only room that knows SQL. A reply is given only after the commit that it speaks of.
 
+mod ledger;
+mod lock;
+mod open;
+mod reader;
+mod recovery;
+mod schema;
+mod writer;
+
+pub use lock::set_aside;
+pub use reader::{EpochRow, Reader, RunTotals, TrialRow};
+
 use crate::child::{Epoch, Outcome};
 use crate::policy::{LearningSettings, LogEntry, PulledParameters, Snapshot};
 use crate::space::{Architecture, Decision};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use writer::Request;
 
 /// What goes wrong with a run directory.
 #[derive(Debug, thiserror::Error)]
@@ -97,56 +110,82 @@ pub struct Recovered {
     pub completed: u64,
     pub failed: u64,
     pub rewards: Vec<f64>,
+    /// Metric of the trial with the highest reward.
+    pub best_metric: Option<f64>,
 }
 
 /// The writer's handle: cheap to clone; requests are carried out in the order they are made, on the journal's own thread.
 /// When the disk is full or SQLite reports an error, the writer keeps its batch, says so, retries, and withholds the replies.
 #[derive(Clone)]
-pub struct Journal {}
+pub struct Journal {
+    requests: mpsc::Sender<Request>,
+}
 
 type Reply<T> = Box<dyn FnOnce(T) + Send>;
 
 impl Journal {
     /// Opens or creates the run, holding its lock. `identity` is what may not change in a run's life (flat object of
     /// setting → value); `config` is the resolved config file, written to `config.toml`.
-    pub fn open(_dir: &Path, _identity: &serde_json::Value, _config: &str) -> Result<(Self, Recovered), JournalError> {
-        unimplemented!()
+    ///
+    /// # Errors
+    /// When the run is in use, was started with another identity, or cannot be read or written; nothing is harmed then.
+    pub fn open(dir: &Path, identity: &serde_json::Value, config: &str) -> Result<(Self, Recovered), JournalError> {
+        let opened = open::open(dir, identity, config)?;
+        let recovered = recovery::recover(&opened.connection, dir)?;
+        let requests = writer::start(opened).map_err(|source| JournalError::Io { path: dir.to_owned(), source })?;
+        Ok((Self { requests }, recovered))
     }
+
     /// Inserts minibatches in one transaction, in this order, as queued trials with the next ids; replies with each one's first id.
     /// With `round`, they are sequenced together, in this order, when the last outcome of all of them is known.
-    pub fn insert(&self, _minibatches: Vec<SampledMinibatch>, _round: bool, _reply: Reply<Vec<u64>>) {
-        unimplemented!()
+    pub fn insert(&self, minibatches: Vec<SampledMinibatch>, round: bool, reply: Reply<Vec<u64>>) {
+        self.send(Request::Insert { minibatches, round, reply });
     }
+
     /// The trial runs (again): earlier epochs of it are deleted.
-    pub fn started(&self, _trial: u64, _device: &str) {
-        unimplemented!()
+    pub fn started(&self, trial: u64, device: &str) {
+        self.send(Request::Started { trial, device: device.to_owned() });
     }
-    pub fn epoch(&self, _trial: u64, _epoch: Epoch) {
-        unimplemented!()
+
+    pub fn epoch(&self, trial: u64, epoch: Epoch) {
+        self.send(Request::Epoch { trial, epoch });
     }
-    /// The outcome, once for all; the transaction that holds a minibatch's last outcome gives it its sequence number.
-    /// `Outcome::Stopped` sets the trial aside to be run again and sequences nothing. Replies after the commit.
-    pub fn finished(&self, _trial: u64, _outcome: Outcome, _reply: Reply<Vec<Sequenced>>) {
-        unimplemented!()
+
+    /// The outcome, once for all, after `seconds` on its lane; the transaction that holds a minibatch's last outcome gives it its sequence
+    /// number. `Outcome::Stopped` sets the trial aside to be run again and sequences nothing. Replies after the commit.
+    pub fn finished(&self, trial: u64, outcome: Outcome, seconds: f64, reply: Reply<Vec<Sequenced>>) {
+        self.send(Request::Finished { trial, outcome, seconds, reply });
     }
+
     /// The attempt failed and the trial is queued again.
-    pub fn failed_attempt(&self, _trial: u64, _error: &str) {
-        unimplemented!()
+    pub fn failed_attempt(&self, trial: u64, error: &str) {
+        self.send(Request::FailedAttempt { trial, error: error.to_owned() });
     }
+
     /// Learning settings that hold from the sequence number that this entry takes; replies with it.
-    pub fn change(&self, _learning: LearningSettings, _reply: Reply<u64>) {
-        unimplemented!()
+    pub fn change(&self, learning: LearningSettings, reply: Reply<u64>) {
+        self.send(Request::Change { learning, reply });
     }
+
     /// Stores a snapshot, and drops those that no recovery can need.
-    pub fn snapshot(&self, _snapshot: Snapshot, _reply: Reply<()>) {
-        unimplemented!()
+    pub fn snapshot(&self, snapshot: Snapshot, reply: Reply<()>) {
+        self.send(Request::Snapshot { snapshot: Box::new(snapshot), reply });
     }
+
     /// One line of the run's event log.
-    pub fn event(&self, _kind: &str, _text: &str) {
-        unimplemented!()
+    pub fn event(&self, kind: &str, text: &str) {
+        self.send(Request::Event { kind: kind.to_owned(), text: text.to_owned() });
     }
-    /// Carries out what was asked before, then closes the database and releases the lock.
+
+    /// Carries out what was asked before, then closes the database and releases the lock. Waits for it, some seconds at most.
     pub fn close(&self) {
-        unimplemented!()
+        let (done, answer) = mpsc::channel();
+        self.send(Request::Close { done });
+        let _ = answer.recv();
+    }
+
+    /// Fails only after `close`: what comes later is from lanes that were abandoned, and must not be written.
+    fn send(&self, request: Request) {
+        let _ = self.requests.send(request);
     }
 }

@@ -2,7 +2,11 @@
 //! and the arithmetic of the shared parameters: Adam, the baseline, the replay of a run's log. Tensors, but no actors, no files, no clocks.
 
 mod adam;
+mod backward;
 mod baseline;
+mod forward;
+mod layout;
+mod linear;
 mod network;
 mod replay;
 mod settings;
@@ -10,14 +14,12 @@ mod settings;
 pub use adam::{AdamState, LearningSettings};
 pub use baseline::Baseline;
 pub use network::{Episode, Gradient, Policy, Sample};
-pub use replay::{LogEntry, MinibatchEntry, PulledParameters, Replay, ReplayError, Snapshot};
+pub use replay::{LogEntry, MinibatchEntry, PulledParameters, Replay, ReplayError, Snapshot, entry_gradient, initial_snapshot};
 pub use settings::{ControllerSettings, ParameterServerSettings, Strategy};
 
 /// A problem inside the controller network's arithmetic (a bug of ours, or parameters that are not finite).
 #[derive(Debug, thiserror::Error)]
 pub enum PolicyError {
-    #[error("the controller network failed: {0}")]
-    Tensor(#[from] candle_core::Error),
     #[error("the controller's parameters are no longer finite; lower controller.learning_rate")]
     NotFinite,
     #[error("a decision list does not fit the space at decision {position}")]

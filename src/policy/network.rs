@@ -1,10 +1,23 @@
-//! The controller network: stub.
+//! The controller network as others see it: sampling, log-probabilities and the REINFORCE gradient of a flat parameter vector
+//! (paper §3.1, §3.2). Must not know who owns the parameters.
+//!
+//! Written on plain slices, not on tensors: a step multiplies 35 × 140 matrices, where the cost of calling a tensor library exceeds the
+//! arithmetic; and the same code runs in f64, which lets tests compare the gradient with finite differences to many digits.
+
+use super::backward::{Weights, backward};
+use super::forward::{Decider, Row, forward};
+use super::layout::Layout;
+use super::linear::Real;
 use super::{ControllerSettings, PolicyError};
-use crate::random::Stream;
-use crate::space::{Decision, Space};
+use crate::random::{Key, Purpose, Stream};
+use crate::space::{Decision, Next, Space};
+use rand::RngExt;
 
 /// Shapes of the controller network; its parameters are one flat vector that others own.
-pub struct Policy {}
+pub struct Policy {
+    pub(super) layout: Layout,
+    init_scale: f64,
+}
 
 /// One sampled decision list.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,50 +48,156 @@ pub struct Gradient {
 }
 
 impl Policy {
-    pub fn new(_space: &dyn Space, _settings: &ControllerSettings) -> Self {
-        unimplemented!()
+    pub fn new(space: &dyn Space, settings: &ControllerSettings) -> Self {
+        Self { layout: Layout::new(space, settings.hidden, settings.layers), init_scale: settings.init_scale }
     }
+
     /// Length of the flat parameter vector.
     pub fn parameter_count(&self) -> usize {
-        unimplemented!()
+        self.layout.total
     }
+
     /// Uniform in ± init_scale, from the seed alone.
-    pub fn initial_parameters(&self, _seed: u64) -> Vec<f32> {
-        unimplemented!()
+    pub fn initial_parameters(&self, seed: u64) -> Vec<f32> {
+        let mut stream = Key::seed(seed).stream(Purpose::ControllerParameters);
+        (0..self.layout.total).map(|_| ((2.0 * stream.random::<f64>() - 1.0) * self.init_scale) as f32).collect()
     }
-    /// Samples one list per stream, batched. Single-threaded and deterministic.
-    pub fn sample(
-        &self,
-        _parameters: &[f32],
-        _space: &dyn Space,
-        _layers: usize,
-        _streams: Vec<Stream>,
-    ) -> Result<Vec<Sample>, PolicyError> {
-        unimplemented!()
+
+    /// Samples one list per stream, batched. A slot's list depends on its own stream and the parameters alone.
+    ///
+    /// # Errors
+    /// When a probability is not finite.
+    pub fn sample(&self, parameters: &[f32], space: &dyn Space, layers: usize, streams: Vec<Stream>) -> Result<Vec<Sample>, PolicyError> {
+        let rows = streams.len();
+        let (rows, _) = forward(&self.layout, parameters, space, layers, rows, &mut Draw(streams))?;
+        Ok(rows.into_iter().map(Sample::from).collect())
     }
+
     /// The same, uniformly: the `random` strategy. Log-probability and entropy are those of the uniform choice.
-    pub fn sample_uniform(&self, _space: &dyn Space, _layers: usize, _streams: Vec<Stream>) -> Vec<Sample> {
-        unimplemented!()
+    pub fn sample_uniform(&self, space: &dyn Space, layers: usize, streams: Vec<Stream>) -> Vec<Sample> {
+        streams.into_iter().map(|stream| uniform(space, layers, stream)).collect()
     }
+
     /// Log-probability of each list, by replaying it.
+    ///
+    /// # Errors
+    /// When a list does not fit the space, or a probability is not finite.
     pub fn log_probabilities(
         &self,
-        _parameters: &[f32],
-        _space: &dyn Space,
-        _layers: usize,
-        _lists: &[&[Decision]],
+        parameters: &[f32],
+        space: &dyn Space,
+        layers: usize,
+        lists: &[&[Decision]],
     ) -> Result<Vec<f64>, PolicyError> {
-        unimplemented!()
+        let (rows, _) = forward(&self.layout, parameters, space, layers, lists.len(), &mut Given(lists))?;
+        Ok(rows.into_iter().map(|row| row.log_probability).collect())
     }
-    /// (1/n) Σ_k ∇ log P(list k) · advantage_k + entropy_weight · ∇ mean entropy, over the n episodes that have an advantage; zero where none has.
+
+    /// (1/n) Σ_k ∇ log P(list k) · advantage_k + entropy_weight · ∇ mean entropy, over the n episodes that have an advantage; zero where
+    /// none has (paper §3.2).
+    ///
+    /// # Errors
+    /// When a list does not fit the space, or something is not finite.
     pub fn gradient(
         &self,
-        _parameters: &[f32],
-        _space: &dyn Space,
-        _layers: usize,
-        _episodes: &[Episode],
-        _entropy_weight: f64,
+        parameters: &[f32],
+        space: &dyn Space,
+        layers: usize,
+        episodes: &[Episode],
+        entropy_weight: f64,
     ) -> Result<Gradient, PolicyError> {
-        unimplemented!()
+        let (values, entropy) = gradient_of(&self.layout, parameters, space, layers, episodes, entropy_weight)?;
+        let norm = values.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>().sqrt();
+        if !norm.is_finite() {
+            return Err(PolicyError::NotFinite);
+        }
+        Ok(Gradient { values, norm, entropy })
+    }
+}
+
+/// The gradient in any precision, and the mean entropy.
+pub(super) fn gradient_of<T: Real>(
+    layout: &Layout,
+    parameters: &[T],
+    space: &dyn Space,
+    layers: usize,
+    episodes: &[Episode],
+    entropy_weight: f64,
+) -> Result<(Vec<T>, f64), PolicyError> {
+    let known: Vec<(&[Decision], f64)> = episodes.iter().filter_map(|episode| Some((episode.decisions, episode.advantage?))).collect();
+    if known.is_empty() {
+        return Ok((vec![T::zero(); layout.total], 0.0));
+    }
+    let n = known.len() as f64;
+    let lists: Vec<&[Decision]> = known.iter().map(|(list, _)| *list).collect();
+    let weights: Vec<Weights<T>> =
+        known.iter().map(|(_, advantage)| Weights { log_probability: T::of(advantage / n), entropy: T::of(entropy_weight / n) }).collect();
+    let (rows, steps) = forward(layout, parameters, space, layers, lists.len(), &mut Given(&lists))?;
+    let entropy = rows.iter().map(|row| row.entropy).sum::<f64>() / n;
+    Ok((backward(layout, parameters, &steps, &weights), entropy))
+}
+
+impl From<Row> for Sample {
+    fn from(row: Row) -> Self {
+        Self { decisions: row.decisions, log_probability: row.log_probability, entropy: row.entropy }
+    }
+}
+
+/// Draws from the policy: each row from its own stream.
+struct Draw(Vec<Stream>);
+
+impl<T: Real> Decider<T> for Draw {
+    fn choose(&mut self, row: usize, _position: usize, probabilities: &[T]) -> Option<usize> {
+        let mut left = self.0[row].random::<f64>();
+        for (option, probability) in probabilities.iter().enumerate() {
+            left -= probability.f64();
+            if left < 0.0 {
+                return Some(option);
+            }
+        }
+        // Rounding may leave a sliver above the sum: it belongs to the last option.
+        probabilities.len().checked_sub(1)
+    }
+
+    fn skips(&mut self, row: usize, _position: usize, probabilities: &[T]) -> Option<Vec<u8>> {
+        Some(probabilities.iter().map(|probability| u8::from(self.0[row].random::<f64>() < probability.f64())).collect())
+    }
+}
+
+/// Takes what was decided before.
+struct Given<'a>(&'a [&'a [Decision]]);
+
+impl<T> Decider<T> for Given<'_> {
+    fn choose(&mut self, row: usize, position: usize, _: &[T]) -> Option<usize> {
+        match self.0[row].get(position)? {
+            Decision::Choice(option) => Some(*option),
+            Decision::Skips(_) => None,
+        }
+    }
+
+    fn skips(&mut self, row: usize, position: usize, _: &[T]) -> Option<Vec<u8>> {
+        match self.0[row].get(position)? {
+            Decision::Skips(bits) => Some(bits.clone()),
+            Decision::Choice(_) => None,
+        }
+    }
+}
+
+fn uniform(space: &dyn Space, layers: usize, mut stream: Stream) -> Sample {
+    let mut decisions = Vec::new();
+    let mut entropy = 0.0;
+    loop {
+        match space.next(layers, &decisions) {
+            Next::Done => return Sample { decisions, log_probability: -entropy, entropy },
+            Next::Choose { kind } => {
+                let options = space.kinds()[kind].options.len();
+                entropy += (options as f64).ln();
+                decisions.push(Decision::Choice(stream.random_range(0..options)));
+            }
+            Next::Anchor { earlier } => {
+                entropy += earlier as f64 * 2_f64.ln();
+                decisions.push(Decision::Skips((0..earlier).map(|_| u8::from(stream.random::<bool>())).collect()));
+            }
+        }
     }
 }

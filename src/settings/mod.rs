@@ -1,7 +1,25 @@
-//! The config file: composes the rooms' own sections, merges file, environment and `--set`, and reports everything that is wrong at once.
+//! The config file: composes the rooms' own sections, merges file, environment and `--set`, and reports everything that is wrong
+//! at once. Must not know of the command line, nor run anything.
+
+mod check;
+mod keys;
+mod memory;
+mod merge;
+mod nearest;
+mod problem;
+mod resolved;
+mod semantics;
+mod sources;
+
+#[cfg(test)]
+mod tests;
+
+pub use keys::listing;
+pub use problem::{Origin, Problem, SettingsError};
 
 use crate::{actors, child, data, policy, space, telemetry};
 use serde::{Deserialize, Serialize};
+use std::path::Path;
 
 /// A resolved config file.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -15,4 +33,57 @@ pub struct Settings {
     pub data: data::DataSettings,
     pub devices: actors::DevicesSettings,
     pub telemetry: telemetry::TelemetrySettings,
+}
+
+/// Reads the config file and what overrides it: `environment` holds all variables (those named `NETWRIGHT__SECTION__KEY` count),
+/// `set` the arguments `section.key=value`, which are strongest.
+///
+/// # Errors
+/// Everything that is wrong, in one message: unknown keys and values of a wrong type or range, each with where it was written;
+/// then values that cannot work. A file that is no TOML is one problem.
+pub fn load(file: &Path, set: &[String], environment: impl Iterator<Item = (String, String)>) -> Result<Settings, SettingsError> {
+    let text = read(file)?;
+    load_text(file, &text, set, environment)
+}
+
+/// As `load`, with the text of the file at hand; `file` is the name that messages give it.
+///
+/// # Errors
+/// As `load`.
+pub fn load_text(
+    file: &Path,
+    text: &str,
+    set: &[String],
+    environment: impl Iterator<Item = (String, String)>,
+) -> Result<Settings, SettingsError> {
+    let mut sources = [sources::file(file, text), sources::environment(environment), sources::set(set)];
+    sources.iter_mut().for_each(check::check);
+    let problems: Vec<_> = sources.iter().flat_map(|source| source.problems.clone()).collect();
+    // What was refused is missing from the merge, so whether the rest makes sense cannot be told yet.
+    if !problems.is_empty() {
+        return Err(SettingsError { problems });
+    }
+    let whole = || Origin::File { path: file.into(), line: None, column: None };
+    let settings =
+        merge::merge(&sources).map_err(|error| SettingsError { problems: vec![Problem { origin: whole(), text: error.to_string() }] })?;
+    let problems = semantics::problems(&settings, &sources, &whole());
+    if problems.is_empty() { Ok(settings) } else { Err(SettingsError { problems }) }
+}
+
+fn read(file: &Path) -> Result<String, SettingsError> {
+    let fail = |line, text| {
+        let origin = Origin::File { path: file.into(), line, column: None };
+        SettingsError { problems: vec![Problem { origin, text }] }
+    };
+    let bytes = std::fs::read(file).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => {
+            fail(None, format!("no such file; `netwright init quickstart {}` writes one to start from", file.display()))
+        }
+        _ => fail(None, format!("cannot be read as a config file: {error}")),
+    })?;
+    String::from_utf8(bytes).map_err(|error| {
+        let valid = error.utf8_error().valid_up_to();
+        let line = error.as_bytes()[..valid].iter().filter(|&&byte| byte == b'\n').count() + 1;
+        fail(Some(line), format!("byte {valid} of the file is not UTF-8; a config file is UTF-8 text"))
+    })
 }

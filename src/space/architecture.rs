@@ -40,7 +40,7 @@ pub struct ConvNetwork {
 }
 
 /// Convolution without bias, batch normalisation, ReLU; "same" padding (k−1)/2, output ceil(n/stride).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ConvLayer {
     pub filter_height: usize,
     pub filter_width: usize,
@@ -76,5 +76,92 @@ impl std::fmt::Display for OptionValue {
             Self::Float(value) => write!(f, "{value:?}"),
             Self::Text(value) => value.fmt(f),
         }
+    }
+}
+
+impl Architecture {
+    /// Parameters and FLOPs (see [`ConvNetwork::flops`]), where this is a network of ours.
+    pub fn size(&self) -> (Option<u64>, Option<u64>) {
+        match &self.network {
+            Network::Conv(network) => (Some(network.parameters()), Some(network.flops())),
+            Network::Choices(_) => (None, None),
+        }
+    }
+}
+
+impl ConvNetwork {
+    /// The network of these layers, brought into canonical order; `inputs` may come in any order. A layer without input takes the
+    /// image (paper §3.3, rule 1), and what nobody consumed goes to the classifier (rule 2).
+    pub fn new(image: ImageShape, classes: usize, mut layers: Vec<ConvLayer>) -> Self {
+        let mut consumed = vec![false; layers.len() + 1];
+        for layer in &mut layers {
+            if layer.inputs.is_empty() {
+                layer.inputs.push(0);
+            }
+            layer.inputs.sort_unstable();
+            layer.inputs.iter().for_each(|&input| consumed[input] = true);
+        }
+        let output: Vec<usize> = (1..=layers.len()).filter(|&layer| !consumed[layer]).collect();
+        let (layers, output) = super::canonical::canonical(&layers, &output);
+        Self { image, classes, layers, output }
+    }
+
+    /// Shape of each layer's concatenated input: the largest height and width of its inputs, the sum of their channels.
+    pub fn input_shapes(&self) -> Vec<ImageShape> {
+        let shapes = self.shapes();
+        self.layers.iter().map(|layer| self.concatenated(&layer.inputs, &shapes)).collect()
+    }
+
+    /// Shape of each layer's output.
+    pub fn shapes(&self) -> Vec<ImageShape> {
+        let mut shapes: Vec<ImageShape> = Vec::with_capacity(self.layers.len());
+        for layer in &self.layers {
+            let input = self.concatenated(&layer.inputs, &shapes);
+            shapes.push(ImageShape {
+                channels: layer.filters,
+                height: input.height.div_ceil(layer.stride_height),
+                width: input.width.div_ceil(layer.stride_width),
+            });
+        }
+        shapes
+    }
+
+    /// Shape of what global average pooling takes.
+    pub fn output_shape(&self) -> ImageShape {
+        self.concatenated(&self.output, &self.shapes())
+    }
+
+    fn concatenated(&self, inputs: &[usize], shapes: &[ImageShape]) -> ImageShape {
+        let shape = |&input: &usize| if input == 0 { self.image } else { shapes[input - 1] };
+        inputs.iter().map(shape).fold(ImageShape { channels: 0, height: 0, width: 0 }, |sum, next| ImageShape {
+            channels: sum.channels + next.channels,
+            height: sum.height.max(next.height),
+            width: sum.width.max(next.width),
+        })
+    }
+
+    /// Trainable parameters: convolution weights, batch normalisation's scale and shift, the classifier's weights and bias.
+    pub fn parameters(&self) -> u64 {
+        let layers =
+            self.layers.iter().zip(self.input_shapes()).map(|(layer, input)| {
+                (layer.filter_height * layer.filter_width * input.channels * layer.filters + 2 * layer.filters) as u64
+            });
+        layers.sum::<u64>() + ((self.output_shape().channels + 1) * self.classes) as u64
+    }
+
+    /// Floating-point operations of one image's forward pass: 2 for each multiply-accumulate of the convolutions (taps on the padding
+    /// counted) and of the classifier; batch normalisation, ReLU and pooling are not counted, as is usual.
+    pub fn flops(&self) -> u64 {
+        let shapes = self.shapes();
+        let layers = self.layers.iter().zip(self.input_shapes()).zip(&shapes).map(|((layer, input), output)| {
+            let taps = (layer.filter_height * layer.filter_width * input.channels) as u64;
+            2 * taps * (layer.filters * output.height * output.width) as u64
+        });
+        layers.sum::<u64>() + 2 * (self.output_shape().channels * self.classes) as u64
+    }
+
+    /// Activations of one image that a training step holds, in numbers: each layer's convolution and its output.
+    pub fn activation_values(&self) -> u64 {
+        self.shapes().iter().map(|shape| 2 * (shape.channels * shape.height * shape.width) as u64).sum()
     }
 }

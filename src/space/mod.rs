@@ -2,6 +2,7 @@
 //! Architecture. Pure: no tensors, no IO, no clocks; imports nothing of ours but `random`.
 
 mod architecture;
+mod canonical;
 mod choices;
 mod conv;
 mod settings;

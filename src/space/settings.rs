@@ -106,3 +106,103 @@ impl<'de> Deserialize<'de> for SkipConnections {
         deserializer.deserialize_any(Visitor)
     }
 }
+
+/// Bounds that nobody who means it will meet; beyond them a value is a slip of the keyboard.
+const MOST_LAYERS: usize = 1_000;
+const LARGEST_FILTER: usize = 31;
+const MOST_FILTERS: usize = 4_096;
+const LARGEST_STRIDE: usize = 8;
+
+impl SpaceSettings {
+    /// What cannot work in this section: (key, what would be valid).
+    pub fn problems(&self) -> Vec<(String, String)> {
+        match self.kind {
+            SpaceKind::Conv => self.conv_problems(),
+            SpaceKind::Choices => self.choices_problems(),
+        }
+    }
+
+    fn conv_problems(&self) -> Vec<(String, String)> {
+        let odd = |size: usize| (1..=LARGEST_FILTER).contains(&size) && size % 2 == 1;
+        let stride = |stride: usize| (1..=LARGEST_STRIDE).contains(&stride);
+        let filters = |filters: usize| (1..=MOST_FILTERS).contains(&filters);
+        let sizes =
+            format!("odd sizes from 1 to {LARGEST_FILTER}, for example [1, 3, 5, 7] (\"same\" padding is (size - 1) / 2 on each side)");
+        let strides = format!("strides from 1 to {LARGEST_STRIDE}, for example [1] or [1, 2]");
+        let counts = format!("numbers of filters from 1 to {MOST_FILTERS}, for example [24, 36, 48, 64]");
+        let mut problems = Vec::new();
+        list_problem(&mut problems, "filter_height", &self.filter_height, odd, &sizes);
+        list_problem(&mut problems, "filter_width", &self.filter_width, odd, &sizes);
+        list_problem(&mut problems, "filters", &self.filters, filters, &counts);
+        list_problem(&mut problems, "stride_height", &self.stride_height, stride, &strides);
+        list_problem(&mut problems, "stride_width", &self.stride_width, stride, &strides);
+        let mut refuse = |key: &str, broken: bool, valid: String| {
+            if broken {
+                problems.push((key.to_owned(), valid));
+            }
+        };
+        refuse("layers", !(1..=MOST_LAYERS).contains(&self.layers), format!("must be 1 to {MOST_LAYERS}"));
+        refuse("layers_step", self.layers_step > MOST_LAYERS, format!("must be 0 (the depth stays) to {MOST_LAYERS}"));
+        refuse("layers_every", self.layers_every == 0, "must be 1 or more architectures, for example 1600".into());
+        let range = self.layers..=MOST_LAYERS;
+        let valid = format!("must be from space.layers = {} to {MOST_LAYERS}", self.layers);
+        refuse("layers_max", self.layers_max.is_some_and(|max| !range.contains(&max)), valid);
+        let decision = "has an effect with space.kind = \"choices\" alone: set that, or leave it out";
+        refuse("decision", !self.decision.is_empty(), decision.into());
+        let lists = [&self.filter_height, &self.filter_width, &self.filters, &self.stride_height, &self.stride_width];
+        let one = lists.iter().all(|list| list.len() == 1) && (self.skip_connections != SkipConnections::Predicted || self.layers == 1);
+        let valid = "holds one architecture only, so there is nothing to search: give some list two entries, or predict skip connections";
+        refuse("kind", one && self.layers_step == 0, valid.into());
+        problems
+    }
+
+    fn choices_problems(&self) -> Vec<(String, String)> {
+        let mut problems = Vec::new();
+        let defaults = Self { kind: SpaceKind::Choices, decision: self.decision.clone(), ..Self::default() };
+        let conv_keys = [
+            ("layers", self.layers != defaults.layers),
+            ("layers_step", self.layers_step != defaults.layers_step),
+            ("layers_every", self.layers_every != defaults.layers_every),
+            ("layers_max", self.layers_max != defaults.layers_max),
+            ("filter_height", self.filter_height != defaults.filter_height),
+            ("filter_width", self.filter_width != defaults.filter_width),
+            ("filters", self.filters != defaults.filters),
+            ("stride_height", self.stride_height != defaults.stride_height),
+            ("stride_width", self.stride_width != defaults.stride_width),
+            ("skip_connections", self.skip_connections != defaults.skip_connections),
+        ];
+        for (key, _) in conv_keys.into_iter().filter(|(_, written)| *written) {
+            problems.push((key.into(), "has an effect with space.kind = \"conv\" alone: set that, or leave it out".into()));
+        }
+        let example = "[[space.decision]] with name = \"op\" and options = [\"conv\", \"pool\"]";
+        if !self.decision.iter().any(|decision| decision.options.len() > 1) {
+            problems.push(("decision".into(), format!("needs at least one decision with two options: {example}")));
+        }
+        for (index, decision) in self.decision.iter().enumerate() {
+            let mut refuse = |key: &str, broken: bool, valid: String| {
+                if broken {
+                    problems.push((format!("decision[{}].{key}", index + 1), valid));
+                }
+            };
+            let name = &decision.name;
+            let again = self.decision[..index].iter().any(|earlier| earlier.name == *name);
+            refuse("name", name.trim().is_empty() || again, format!("\"{name}\": names must differ and not be empty"));
+            let finite = |option: &OptionValue| !matches!(option, OptionValue::Float(value) if !value.is_finite());
+            let different = decision.options.iter().enumerate().all(|(place, option)| !decision.options[..place].contains(option));
+            let valid = !decision.options.is_empty() && different && decision.options.iter().all(finite);
+            refuse(
+                "options",
+                !valid,
+                format!("the options of \"{name}\" must be one or more different strings, finite numbers or booleans"),
+            );
+        }
+        problems
+    }
+}
+
+fn list_problem(problems: &mut Vec<(String, String)>, key: &str, list: &[usize], valid: impl Fn(usize) -> bool, expected: &str) {
+    let different = list.iter().enumerate().all(|(place, value)| !list[..place].contains(value));
+    if list.is_empty() || !different || !list.iter().all(|value| valid(*value)) {
+        problems.push((key.to_owned(), format!("must list one or more different {expected}")));
+    }
+}

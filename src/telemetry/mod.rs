@@ -1,5 +1,9 @@
-//! Prometheus registry and HTTP endpoint. Must not know the actors: they are handed its counters.
+//! Prometheus registry and HTTP endpoint. Must not know the actors: they are handed its metrics and count in them.
 
+mod endpoint;
+mod metrics;
 mod settings;
 
+pub use endpoint::{bind, serve};
+pub use metrics::Metrics;
 pub use settings::TelemetrySettings;

@@ -9,3 +9,19 @@ pub struct TelemetrySettings {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub listen: Option<String>,
 }
+
+impl TelemetrySettings {
+    /// What cannot work in this section: (key, what would be valid).
+    pub fn problems(&self) -> Vec<(String, String)> {
+        let valid = |listen: &str| listen == "off" || listen.parse::<std::net::SocketAddr>().is_ok();
+        match &self.listen {
+            Some(listen) if !valid(listen) => {
+                vec![(
+                    "listen".into(),
+                    "must be an address with a port, for example \"127.0.0.1:9464\" (port 0: any free one), or \"off\"".into(),
+                )]
+            }
+            _ => Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,118 @@
+# make run    build netwright and run the quickstart search (CUDA=1: for NVIDIA GPUs)
+# make test   everything that CI runs
+# make lint   formatting and clippy alone
+# make bench  the benchmarks
+#
+# One optimised profile (release) serves all of them, so that nothing is built twice.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help run test lint bench tools build \
+        test-format test-clippy test-code test-docs test-cuda
+
+NETWRIGHT := target/release/netwright
+FEATURES := $(if $(filter 1,$(CUDA)),--features cuda)
+RUST_VERSION := $(shell sed -n 's/^rust-version *= *"\(.*\)".*/\1/p' Cargo.toml)
+# Notes of the parts that a `make test` skipped, one a line: what, and the command that installs it.
+SKIPPED := target/skipped
+
+INSTALL_RUST := curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh
+INSTALL_CC := sudo apt-get install build-essential    (Fedora: sudo dnf install gcc; macOS: xcode-select --install)
+
+help:
+	@sed -n 's/^# \(make .*\)/\1/p' Makefile
+
+# ---------------------------------------------------------------------------------------------------------------- run
+
+run: build
+	@if command -v nvidia-smi >/dev/null && nvidia-smi -L >/dev/null 2>&1 && [ "$(CUDA)" != 1 ]; then \
+	    echo "note: this machine has an NVIDIA GPU, but this build is CPU-only; make run CUDA=1 builds for the GPU"; \
+	fi
+	$(NETWRIGHT) search config/quickstart.toml
+
+build: tools
+	cargo build --release --locked $(FEATURES)
+
+# What must be there before anything is built, each with the line that installs it.
+tools:
+	@if ! command -v cargo >/dev/null || ! command -v rustc >/dev/null; then \
+	    echo "make: Rust is missing (rustc and cargo). Install it:" >&2; \
+	    echo "    $(INSTALL_RUST)" >&2; exit 1; \
+	fi
+	@if ! command -v $${CC:-cc} >/dev/null; then \
+	    echo "make: a C compiler is missing ($${CC:-cc}; it builds the SQLite inside netwright). Install one:" >&2; \
+	    echo "    $(INSTALL_CC)" >&2; exit 1; \
+	fi
+	@have=$$(rustc --version | cut -d' ' -f2 | cut -d- -f1); \
+	if [ "$$(printf '%s\n' "$(RUST_VERSION)" "$$have" | sort -V | head -n 1)" != "$(RUST_VERSION)" ]; then \
+	    echo "make: Rust $$have is too old: netwright needs $(RUST_VERSION) or newer. Update it:" >&2; \
+	    echo "    rustup update stable" >&2; exit 1; \
+	fi
+	@if [ "$(CUDA)" = 1 ] && ! command -v $${NVCC:-nvcc} >/dev/null; then \
+	    echo "make: CUDA=1 needs the CUDA toolkit (nvcc). Install it: https://developer.nvidia.com/cuda-downloads" >&2; \
+	    echo "    and put its bin folder on the PATH, for example: export PATH=/usr/local/cuda/bin:\$$PATH" >&2; exit 1; \
+	fi
+
+# --------------------------------------------------------------------------------------------------------------- test
+
+# The parts run one after the other, whatever -j says: they share the build directory.
+test: tools
+	@mkdir -p target && : > $(SKIPPED)
+	@$(MAKE) --no-print-directory test-format
+	@$(MAKE) --no-print-directory test-clippy
+	@$(MAKE) --no-print-directory test-code
+	@$(MAKE) --no-print-directory test-docs
+	@$(MAKE) --no-print-directory test-cuda
+	@echo; if [ -s $(SKIPPED) ]; then \
+	    echo "All that ran has passed. Skipped:"; sed 's/^/    /' $(SKIPPED); \
+	    if [ "$${CI:-}" = true ]; then echo "In CI a skipped part is a failure." >&2; exit 1; fi; \
+	else \
+	    echo "All has passed; nothing was skipped."; \
+	fi
+
+lint: tools
+	@mkdir -p target && : > $(SKIPPED)
+	@$(MAKE) --no-print-directory test-format
+	@$(MAKE) --no-print-directory test-clippy
+	@sed 's/^/skipped: /' $(SKIPPED)
+
+test-format:
+	@if cargo fmt --version >/dev/null 2>&1; then echo "cargo fmt --check"; cargo fmt --check; \
+	else echo "format check: rustup component add rustfmt" >> $(SKIPPED); fi
+
+test-clippy:
+	@if cargo clippy --version >/dev/null 2>&1; then \
+	    echo "cargo clippy"; cargo clippy --release --locked --all-targets -- -D warnings; \
+	else echo "clippy: rustup component add clippy" >> $(SKIPPED); fi
+
+# cargo-nextest runs the tests side by side and survives a crash of one; plain cargo runs the same ones.
+test-code:
+	@if cargo nextest --version >/dev/null 2>&1; then \
+	    echo "cargo nextest run"; cargo nextest run --release --locked --no-fail-fast --all-targets --no-tests=pass -E 'not kind(bench)'; \
+	else \
+	    echo "cargo test"; cargo test --release --locked --no-fail-fast --lib --bins --tests; \
+	fi
+	@echo "cargo test --doc"; cargo test --release --locked --doc
+
+test-docs:
+	@echo "cargo doc"; RUSTDOCFLAGS="-D warnings" cargo doc --release --locked --no-deps --document-private-items
+
+# The CUDA feature is type-checked without CUDA: a stand-in for nvcc answers --version and leaves empty files. Its own target
+# directory keeps the stand-in's empty kernels out of any real build.
+CUDA_STUB := target/cuda-check
+test-cuda:
+	@echo "cargo check --features cuda (with a stand-in for nvcc)"
+	@mkdir -p $(CUDA_STUB)/bin
+	@printf '%s\n' '#!/bin/sh' \
+	    'if [ "$$1" = --version ]; then echo "Cuda compilation tools, release 13.0, V13.0.88"; exit 0; fi' \
+	    'while [ $$# -gt 0 ]; do case "$$1" in -o|--output-file) : > "$$2"; shift;; --output-directory) out="$$2"; shift;; *.cu) last="$$1";; esac; shift; done' \
+	    'if [ -n "$$out" ]; then : > "$$out/$$(basename "$${last%.cu}").ptx"; fi' > $(CUDA_STUB)/bin/nvcc
+	@chmod +x $(CUDA_STUB)/bin/nvcc
+	@PATH="$$PWD/$(CUDA_STUB)/bin:$$PATH" NVCC="$$PWD/$(CUDA_STUB)/bin/nvcc" CUDA_HOME="$$PWD/$(CUDA_STUB)" CUDA_COMPUTE_CAP=80 CUDARC_CUDA_VERSION=13000 \
+	    cargo check --release --locked --features cuda --target-dir $(CUDA_STUB)
+
+# -------------------------------------------------------------------------------------------------------------- bench
+
+bench: tools
+	cargo bench --locked

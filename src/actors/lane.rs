@@ -1,0 +1,116 @@
+//! A lane: one named OS thread that owns its device and trains one child after the other. Panics end here.
+//! Must not know the actors: it is handed a function to report to, and what crosses is plain data.
+
+use super::compute::panic_message;
+use super::devices::LaneSpec;
+use crate::child::{Cause, Epoch, Evaluator, Outcome, Progress, Task};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc;
+use std::time::Instant;
+
+/// Makes a lane's evaluator, on the lane's own thread.
+pub type EvaluatorFactory = Arc<dyn Fn(&LaneSpec) -> Result<Box<dyn Evaluator>, String> + Send + Sync>;
+
+/// Stack of a lane's thread, bytes: candle's backward pass is recursive.
+const STACK: usize = 64 << 20;
+
+/// What a lane tells.
+#[derive(Clone, Debug)]
+pub enum LaneReport {
+    /// The device is there and the lane waits for work.
+    Ready,
+    /// The evaluator could not be made; the thread has ended.
+    Unusable(String),
+    Epoch {
+        trial: u64,
+        epoch: Epoch,
+    },
+    Ended {
+        task: Task,
+        outcome: Outcome,
+        seconds: f64,
+    },
+}
+
+/// What a lane's owner and its thread share.
+#[derive(Default)]
+pub struct LaneSignals {
+    /// Set: the child that runs ends soon, as stopped.
+    pub stop: AtomicBool,
+    /// Training examples used so far, of all children of this lane: the heartbeat.
+    pub examples: AtomicU64,
+}
+
+/// Handle of a lane; the thread ends when it is dropped and the child that runs has ended.
+pub struct Lane {
+    tasks: mpsc::Sender<Task>,
+    pub signals: Arc<LaneSignals>,
+}
+
+impl Lane {
+    /// Starts the thread. `report` is called on it.
+    ///
+    /// # Errors
+    /// When the system refuses another thread.
+    pub fn start(spec: LaneSpec, factory: EvaluatorFactory, report: impl Fn(LaneReport) + Send + 'static) -> std::io::Result<Self> {
+        let (tasks, queue) = mpsc::channel::<Task>();
+        let signals = Arc::new(LaneSignals::default());
+        let shared = signals.clone();
+        std::thread::Builder::new().name(format!("lane-{}", spec.name)).stack_size(STACK).spawn(move || {
+            if let [core] = spec.cores[..] {
+                core_affinity::set_for_current(core_affinity::CoreId { id: core });
+            }
+            let made = catch_unwind(AssertUnwindSafe(|| factory(&spec))).unwrap_or_else(|panic| Err(panic_message(panic.as_ref())));
+            let mut evaluator = match made {
+                Ok(evaluator) => evaluator,
+                Err(reason) => return report(LaneReport::Unusable(reason)),
+            };
+            report(LaneReport::Ready);
+            for task in queue {
+                let (outcome, seconds) = evaluate(evaluator.as_mut(), &task, &shared, &report);
+                report(LaneReport::Ended { task, outcome, seconds });
+            }
+        })?;
+        Ok(Self { tasks, signals })
+    }
+
+    /// Hands over one child; false if the thread is gone.
+    pub fn train(&self, task: Task) -> bool {
+        self.tasks.send(task).is_ok()
+    }
+}
+
+fn evaluate(evaluator: &mut dyn Evaluator, task: &Task, signals: &LaneSignals, report: &dyn Fn(LaneReport)) -> (Outcome, f64) {
+    let started = Instant::now();
+    let mut progress = LaneProgress { trial: task.trial, signals, report, started };
+    let outcome = catch_unwind(AssertUnwindSafe(|| evaluator.evaluate(task, &mut progress)))
+        .unwrap_or_else(|panic| Outcome::Failed { cause: Cause::Panicked, error: format!("panicked: {}", panic_message(panic.as_ref())) });
+    (outcome, started.elapsed().as_secs_f64())
+}
+
+struct LaneProgress<'a> {
+    trial: u64,
+    signals: &'a LaneSignals,
+    report: &'a dyn Fn(LaneReport),
+    started: Instant,
+}
+
+impl Progress for LaneProgress<'_> {
+    fn epoch(&mut self, epoch: Epoch) {
+        (self.report)(LaneReport::Epoch { trial: self.trial, epoch });
+    }
+
+    fn examples(&mut self, count: usize) {
+        self.signals.examples.fetch_add(count as u64, Ordering::Relaxed);
+    }
+
+    fn stop_requested(&self) -> bool {
+        self.signals.stop.load(Ordering::Relaxed)
+    }
+
+    fn elapsed(&self) -> f64 {
+        self.started.elapsed().as_secs_f64()
+    }
+}

@@ -1,0 +1,43 @@
+//! What a lane owns: its candle device and its own pool of pinned threads. Must not know what is computed on them.
+
+use super::devices::LaneSpec;
+use candle_core::Device;
+
+/// The candle device of a lane.
+///
+/// # Errors
+/// When the GPU cannot be had, in one sentence.
+pub fn candle_device(lane: &LaneSpec) -> Result<Device, String> {
+    match lane.device.strip_prefix("cuda:").map(str::parse) {
+        None => Ok(Device::Cpu),
+        Some(Ok(index)) => Device::new_cuda(index).map_err(|error| format!("{}: {error}", lane.device)),
+        Some(Err(_)) => Err(format!("{} is no device", lane.device)),
+    }
+}
+
+/// A pool of the lane's own threads, each pinned to one of its cores: lanes never share a pool, so none waits for another.
+///
+/// # Errors
+/// When the system refuses the threads.
+pub fn thread_pool(lane: &LaneSpec) -> Result<rayon::ThreadPool, String> {
+    let (name, cores) = (lane.name.clone(), lane.cores.clone());
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(lane.threads)
+        .thread_name(move |index| format!("lane-{name}-{index}"))
+        .start_handler(move |index| {
+            if !cores.is_empty() {
+                core_affinity::set_for_current(core_affinity::CoreId { id: cores[index % cores.len()] });
+            }
+        })
+        .build()
+        .map_err(|error| format!("no threads for lane {}: {error}", lane.name))
+}
+
+/// Memory of this machine in bytes, as Linux says; a cautious 4 GiB where it does not.
+pub fn memory_bytes() -> usize {
+    let total = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
+        let line = text.lines().find(|line| line.starts_with("MemTotal:"))?;
+        line.split_whitespace().nth(1)?.parse::<usize>().ok()
+    });
+    total.map_or(4 << 30, |kibibytes| kibibytes << 10)
+}

@@ -1,0 +1,165 @@
+//! From a run on disk (or none) to running actors, and back: recovers the parameters, starts the Supervisor, waits for the end.
+//! Must not know SQL or how a child is trained.
+
+use super::messages::Shutdown;
+use super::supervisor::{End, Parts, Supervisor};
+use super::tickets::Tickets;
+use crate::journal::{Journal, OpenMinibatch, Recovered};
+use crate::policy::{
+    ControllerSettings, LearningSettings, LogEntry, ParameterServerSettings, Policy, Replay, ReplayError, Snapshot, Strategy,
+    initial_snapshot, shard_boundaries,
+};
+use crate::space::Space;
+use crate::telemetry;
+use actix::{Actor, Addr, System};
+use std::net::TcpListener;
+use std::sync::{Arc, Mutex, mpsc};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// What a search needs from the settings.
+#[derive(Clone, Debug)]
+pub struct SearchSettings {
+    pub seed: u64,
+    pub trials: u64,
+    pub controller: ControllerSettings,
+    pub parameter_server: ParameterServerSettings,
+}
+
+impl SearchSettings {
+    fn learning(&self) -> LearningSettings {
+        LearningSettings {
+            learning_rate: self.controller.learning_rate,
+            baseline_decay: self.controller.baseline_decay,
+            entropy_weight: self.controller.entropy_weight,
+            accumulate: self.parameter_server.accumulate,
+            learns: self.controller.strategy == Strategy::Reinforce,
+        }
+    }
+}
+
+/// A run whose controller parameters stand where its journal says.
+pub struct Prepared {
+    pub journal: Journal,
+    pub space: Arc<dyn Space>,
+    pub policy: Arc<Policy>,
+    pub seed: u64,
+    pub trials: u64,
+    pub replicas: usize,
+    pub children: usize,
+    pub synchronous: bool,
+    pub boundaries: Vec<usize>,
+    pub snapshot: Snapshot,
+    /// Minibatches that wait for outcomes, with the parameters that they were sampled from.
+    pub open: Vec<(OpenMinibatch, Arc<[f32]>)>,
+    pub sampled: u64,
+    pub next_minibatch: Vec<(u64, u64)>,
+    pub rewards: Vec<f64>,
+    pub failed: u64,
+    pub best_metric: Option<f64>,
+    /// Sequence number of the snapshot that is on disk.
+    pub stored: u64,
+}
+
+impl Prepared {
+    pub(super) fn tickets(&self) -> Tickets {
+        Tickets::new(self.trials, self.children, self.replicas, self.synchronous, self.sampled, &self.next_minibatch)
+    }
+}
+
+/// Brings the shared parameters to the end of the journal's log, and records the learning settings if they changed.
+///
+/// # Errors
+/// When the log does not replay: the journal and the space do not belong together, or a file is damaged.
+pub fn prepare(settings: &SearchSettings, space: Arc<dyn Space>, journal: Journal, recovered: Recovered) -> Result<Prepared, String> {
+    let policy = Policy::new(space.as_ref(), &settings.controller);
+    let learning = settings.learning();
+    let stored = recovered.snapshot.as_ref().map_or(0, |snapshot| snapshot.state.sequence);
+    let start = recovered.snapshot.unwrap_or_else(|| initial_snapshot(&policy, settings.seed, learning));
+    let mut replay = Replay::new(&policy, space.as_ref(), start);
+    replay_log(&mut replay, &recovered.log, &recovered.open).map_err(|error| format!("the journal does not replay: {error}"))?;
+    let mut open = Vec::with_capacity(recovered.open.len());
+    for minibatch in recovered.open {
+        let parameters = replay.pulled(0, &minibatch.pulled).map_err(|error| format!("the journal does not replay: {error}"))?;
+        open.push((minibatch, parameters));
+    }
+    if recovered.learning != Some(learning) {
+        let (reply, answer) = mpsc::channel();
+        journal.change(
+            learning,
+            Box::new(move |sequence| {
+                let _ = reply.send(sequence);
+            }),
+        );
+        let sequence = answer.recv().map_err(|_| "the journal's writer is gone".to_owned())?;
+        replay.apply(&LogEntry::Change { sequence, learning }).map_err(|error| error.to_string())?;
+    }
+    let snapshot = replay.into_snapshot();
+    Ok(Prepared {
+        boundaries: shard_boundaries(policy.parameter_count(), settings.parameter_server.shards),
+        journal,
+        space,
+        policy: Arc::new(policy),
+        seed: settings.seed,
+        trials: settings.trials,
+        replicas: settings.controller.replicas,
+        children: settings.controller.children,
+        synchronous: settings.controller.synchronous,
+        snapshot,
+        open,
+        sampled: recovered.sampled,
+        next_minibatch: recovered.next_minibatch,
+        rewards: recovered.rewards,
+        failed: recovered.failed,
+        best_metric: recovered.best_metric,
+        stored,
+    })
+}
+
+/// Applies the log, holding each earlier version only as long as something later was pulled at it.
+fn replay_log(replay: &mut Replay, log: &[LogEntry], open: &[OpenMinibatch]) -> Result<(), ReplayError> {
+    let open = open.iter().map(|minibatch| minibatch.pulled.oldest()).min().unwrap_or(u64::MAX);
+    for (entry, wanted) in log.iter().zip(Replay::wanted_versions(log)) {
+        replay.forget_before(wanted.min(open));
+        replay.apply(entry)?;
+    }
+    Ok(())
+}
+
+/// Runs a prepared search to its end. Blocks; SIGINT and SIGTERM end it, saved, within ten seconds; a second signal ends it at once.
+///
+/// # Errors
+/// When the process cannot listen to signals.
+pub fn search(prepared: Prepared, parts: Parts, listener: Option<TcpListener>) -> std::io::Result<End> {
+    let end = Arc::new(Mutex::new(None));
+    let (journal, metrics) = (prepared.journal.clone(), parts.metrics.clone());
+    let system = System::new();
+    let (for_supervisor, started) = (end.clone(), system.block_on(async move { listen(listener, metrics) }));
+    started?;
+    system.block_on(async move {
+        let supervisor = Supervisor::new(prepared, parts, for_supervisor).start();
+        end_on_signals(&supervisor)
+    })?;
+    system.run()?;
+    journal.close();
+    let end = end.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+    Ok(end.unwrap_or_else(|| End::Failed("the actors ended without a word".into())))
+}
+
+fn listen(listener: Option<TcpListener>, metrics: Arc<telemetry::Metrics>) -> std::io::Result<()> {
+    listener.map_or(Ok(()), |listener| telemetry::serve(listener, metrics))
+}
+
+fn end_on_signals(supervisor: &Addr<Supervisor>) -> std::io::Result<()> {
+    for (kind, number) in [(SignalKind::interrupt(), 2), (SignalKind::terminate(), 15)] {
+        let mut signals = signal(kind)?;
+        let supervisor = supervisor.clone();
+        actix::spawn(async move {
+            signals.recv().await;
+            supervisor.do_send(Shutdown::Signal(number));
+            signals.recv().await;
+            // What was finished is on disk already; whoever asks twice does not want to wait.
+            std::process::exit(128 + i32::from(number));
+        });
+    }
+    Ok(())
+}

@@ -1,0 +1,218 @@
+//! Trains a convolutional child (paper §4.1): epochs of augmented batches, validation accuracy after each, the reward at the end.
+//! A function of the task and the settings: must not know other lanes, nor any clock but its caller's.
+
+use super::convnet::{self, Engine, EngineError, initial_parameters, initial_running};
+use super::{Cause, ChildSettings, Epoch, Evaluator, Outcome, Progress, Sgd, Task, reward};
+use crate::data::{Batches, DataSettings, Dataset, Split};
+use crate::space::{ConvNetwork, ImageShape, Network};
+use candle_core::Device;
+use rayon::ThreadPool;
+use std::sync::Arc;
+
+/// The evaluator `child.evaluator = "train"` of one lane.
+pub struct TrainEvaluator {
+    settings: ChildSettings,
+    dataset: Arc<Dataset>,
+    split: Arc<Split>,
+    batches: Batches,
+    device: Device,
+    pool: Arc<ThreadPool>,
+    memory_limit_bytes: Option<u64>,
+}
+
+/// An evaluation that ends before its last epoch.
+enum End {
+    Stopped,
+    Failed(Cause, String),
+}
+
+/// A child in training: its parameters and everything that a step needs.
+struct Child<'a> {
+    evaluator: &'a TrainEvaluator,
+    seed: u64,
+    engine: Box<dyn Engine>,
+    sgd: Sgd,
+    parameters: Vec<f32>,
+    running: Vec<f32>,
+    gradient: Vec<f32>,
+    /// Of one batch.
+    images: Vec<f32>,
+    labels: Vec<u8>,
+    logits: Vec<f32>,
+}
+
+impl TrainEvaluator {
+    /// A lane's evaluator: on the CPU the kernels in `pool`, elsewhere candle's tensors. A child that would need more than
+    /// `memory_limit_bytes` fails untrained; None: no limit.
+    pub fn new(
+        settings: ChildSettings,
+        dataset: Arc<Dataset>,
+        split: Arc<Split>,
+        data: &DataSettings,
+        device: Device,
+        pool: Arc<ThreadPool>,
+        memory_limit_bytes: Option<u64>,
+    ) -> Self {
+        let batches = Batches::new(&dataset, &split, data);
+        Self { settings, dataset, split, batches, device, pool, memory_limit_bytes }
+    }
+
+    fn train(&self, task: &Task, progress: &mut dyn Progress) -> Result<Outcome, End> {
+        let Network::Conv(network) = &task.architecture.network else {
+            let error = "only convolutional networks (space.kind = \"conv\") can be trained; child.evaluator = \"table\" looks others up";
+            return Err(End::Failed(Cause::Unbuildable, error.into()));
+        };
+        self.fits_data(network)?;
+        let mut child = Child::new(self, network, task.seed)?;
+        let mut accuracies = Vec::with_capacity(self.settings.epochs);
+        for epoch in 0..self.settings.epochs {
+            let started = progress.elapsed();
+            let train_loss = child.epoch(epoch, progress)?;
+            let metric = child.validate(epoch, progress)?;
+            accuracies.push(metric);
+            let seconds = progress.elapsed() - started;
+            progress.epoch(Epoch { epoch: epoch + 1, train_loss: Some(train_loss), metric, seconds });
+        }
+        let (metric, reward) = reward(&accuracies, self.settings.reward_window, self.settings.reward_exponent);
+        Ok(Outcome::Completed { reward, metric, seconds: None })
+    }
+
+    /// A network for other images or classes than the data's cannot be trained on them.
+    fn fits_data(&self, network: &ConvNetwork) -> Result<(), End> {
+        let (shape, classes) = (self.dataset.shape, self.dataset.class_names.len());
+        if network.image == shape && network.classes == classes {
+            return Ok(());
+        }
+        let error = format!(
+            "the network is for {} images of {} classes, the data holds {} images of {classes}",
+            size(network.image),
+            network.classes,
+            size(shape)
+        );
+        Err(End::Failed(Cause::Unbuildable, error))
+    }
+
+    /// Ends the evaluation when it is asked to stop or its time is over. `epoch` counts from 0.
+    fn may_go_on(&self, epoch: usize, progress: &dyn Progress) -> Result<(), End> {
+        if progress.stop_requested() {
+            return Err(End::Stopped);
+        }
+        match self.settings.max_seconds {
+            Some(limit) if progress.elapsed() > limit => {
+                let epochs = self.settings.epochs;
+                let error = format!("not trained within {limit} seconds (child.max_seconds): stopped in epoch {} of {epochs}", epoch + 1);
+                Err(End::Failed(Cause::Timeout, error))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Evaluator for TrainEvaluator {
+    fn evaluate(&mut self, task: &Task, progress: &mut dyn Progress) -> Outcome {
+        match self.train(task, progress) {
+            Ok(outcome) => outcome,
+            Err(End::Stopped) => Outcome::Stopped,
+            Err(End::Failed(cause, error)) => Outcome::Failed { cause, error },
+        }
+    }
+}
+
+impl From<EngineError> for End {
+    fn from(error: EngineError) -> Self {
+        match error {
+            EngineError::Unbuildable(text) => Self::Failed(Cause::Unbuildable, text),
+            EngineError::Memory(text) => Self::Failed(Cause::OutOfMemory, text),
+            EngineError::Device(text) => Self::Failed(Cause::Error, text),
+        }
+    }
+}
+
+impl<'a> Child<'a> {
+    fn new(evaluator: &'a TrainEvaluator, network: &ConvNetwork, seed: u64) -> Result<Self, EngineError> {
+        let TrainEvaluator { settings, split, device, pool, memory_limit_bytes, .. } = evaluator;
+        let largest = split.train.len().max(split.validation.len());
+        let batch = settings.batch_size.clamp(1, largest.max(1));
+        let engine = convnet::engine(network, batch, device, pool, *memory_limit_bytes)?;
+        let parameters = initial_parameters(engine.parameters(), seed);
+        let image = network.image;
+        Ok(Self {
+            evaluator,
+            seed,
+            sgd: Sgd::new(parameters.len(), settings.momentum, settings.weight_decay),
+            running: initial_running(engine.running()),
+            gradient: vec![0.0; parameters.len()],
+            images: vec![0.0; batch * image.channels * image.height * image.width],
+            labels: vec![0; batch],
+            logits: vec![0.0; batch * network.classes],
+            parameters,
+            engine,
+        })
+    }
+
+    /// One pass over the training images; the mean loss of an image. `epoch` counts from 0.
+    fn epoch(&mut self, epoch: usize, progress: &mut dyn Progress) -> Result<f64, End> {
+        let evaluator = self.evaluator;
+        let order = evaluator.batches.shuffled(self.seed, epoch + 1);
+        let rate = evaluator.settings.epoch_learning_rate(epoch, evaluator.settings.epochs);
+        let mut sum = 0.0;
+        for (step, indices) in order.chunks(self.labels.len()).enumerate() {
+            evaluator.may_go_on(epoch, progress)?;
+            let loss = self.step(indices, epoch, rate)?;
+            let Some(loss) = loss else {
+                let (epoch, epochs, step) = (epoch + 1, evaluator.settings.epochs, step + 1);
+                let error =
+                    format!("training diverged in epoch {epoch} of {epochs}, step {step}: the loss or a weight is no longer finite");
+                return Err(End::Failed(Cause::Diverged, error));
+            };
+            sum += loss * indices.len() as f64;
+            progress.examples(indices.len());
+        }
+        Ok(sum / order.len().max(1) as f64)
+    }
+
+    /// One step on a batch; its loss, or None where that or a parameter is not finite.
+    fn step(&mut self, indices: &[u32], epoch: usize, rate: f64) -> Result<Option<f64>, EngineError> {
+        let pixels = self.images.len() / self.labels.len();
+        let (images, labels) = (&mut self.images[..indices.len() * pixels], &mut self.labels[..indices.len()]);
+        let TrainEvaluator { batches, dataset, pool, .. } = self.evaluator;
+        pool.install(|| batches.training(dataset, indices, self.seed, epoch + 1, images, labels));
+        let loss = self.engine.train_step(&self.parameters, &mut self.running, images, labels, &mut self.gradient)?;
+        let finite = self.sgd.step(&mut self.parameters, &self.gradient, rate);
+        Ok((finite && loss.is_finite()).then_some(f64::from(loss)))
+    }
+
+    /// Accuracy on the validation images.
+    fn validate(&mut self, epoch: usize, progress: &mut dyn Progress) -> Result<f64, End> {
+        let evaluator = self.evaluator;
+        let validation = &evaluator.split.validation;
+        let (batch, mut correct) = (self.labels.len(), 0);
+        let (pixels, classes) = (self.images.len() / batch, self.logits.len() / batch);
+        for indices in validation.chunks(batch) {
+            evaluator.may_go_on(epoch, progress)?;
+            let (images, labels) = (&mut self.images[..indices.len() * pixels], &mut self.labels[..indices.len()]);
+            let logits = &mut self.logits[..indices.len() * classes];
+            evaluator.pool.install(|| evaluator.batches.evaluation(&evaluator.dataset, indices, images, labels));
+            self.engine.logits(&self.parameters, &self.running, images, logits)?;
+            if logits.iter().any(|logit| !logit.is_finite()) {
+                let (epoch, epochs) = (epoch + 1, evaluator.settings.epochs);
+                let error =
+                    format!("training diverged in epoch {epoch} of {epochs}: the predictions on the validation images are not finite");
+                return Err(End::Failed(Cause::Diverged, error));
+            }
+            correct += logits.chunks_exact(classes).zip(&*labels).filter(|(logits, label)| largest(logits) == usize::from(**label)).count();
+            // a heartbeat: no training examples
+            progress.examples(0);
+        }
+        Ok(correct as f64 / validation.len().max(1) as f64)
+    }
+}
+
+/// Position of the largest number, the first of equals.
+pub(super) fn largest(numbers: &[f32]) -> usize {
+    (1..numbers.len()).fold(0, |best, index| if numbers[index] > numbers[best] { index } else { best })
+}
+
+fn size(shape: ImageShape) -> String {
+    format!("{}×{}×{}", shape.channels, shape.height, shape.width)
+}

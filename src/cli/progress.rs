@@ -1,0 +1,222 @@
+//! What a search shows while it runs: bars on a terminal, plain timestamped lines elsewhere. Must not decide anything.
+
+use crate::actors::{Event, Observer, Progress};
+use crate::child::Outcome;
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+/// How numbers of this run read.
+#[derive(Clone, Copy, Debug)]
+pub struct Units {
+    /// The metric is an accuracy, shown in percent.
+    pub percent: bool,
+    /// Epochs of a child, where it has some.
+    pub epochs: usize,
+}
+
+impl Units {
+    /// A metric as people read it.
+    pub fn metric(self, value: f64) -> String {
+        if self.percent { format!("{:.1}%", 100.0 * value) } else { format!("{value:.4}") }
+    }
+
+    fn overall(self, progress: &Progress) -> String {
+        let number = |value: Option<f64>| value.map_or_else(|| "-".into(), |value| format!("{value:.4}"));
+        let mut parts = vec![format!("{}/{} trials", progress.completed + progress.failed, progress.trials)];
+        if progress.failed > 0 {
+            parts.push(format!("{} failed", progress.failed));
+        }
+        let best = progress.best_metric.map_or_else(String::new, |metric| format!(" ({})", self.metric(metric)));
+        parts.push(format!("best reward {}{best}", number(progress.best_reward)));
+        parts.push(format!("mean {}", number(progress.mean_reward)));
+        parts.push(format!("baseline {}", number(progress.baseline)));
+        if let Some(rate) = progress.per_hour {
+            parts.push(format!("{rate:.0} children/h"));
+        }
+        if let Some(seconds) = progress.seconds_left {
+            parts.push(format!("{} left", duration(seconds)));
+        }
+        parts.join(" · ")
+    }
+
+    fn outcome(self, outcome: &Outcome, seconds: f64) -> String {
+        match outcome {
+            Outcome::Completed { reward, metric, .. } => {
+                format!("{} reward {reward:.4} in {}", self.metric(*metric), duration(seconds))
+            }
+            Outcome::Failed { error, .. } => format!("failed: {error}"),
+            Outcome::Stopped => "stopped; it runs again when the search goes on".into(),
+        }
+    }
+}
+
+/// Seconds as `43 s`, `5 min 10 s`, `3 h 20 min` or `4 d 2 h`.
+pub fn duration(seconds: f64) -> String {
+    let whole = seconds.round().clamp(0.0, 1e12) as u64;
+    match whole {
+        0..60 if seconds < 10.0 => format!("{seconds:.1} s"),
+        0..60 => format!("{whole} s"),
+        60..3600 => format!("{} min {:02} s", whole / 60, whole % 60),
+        3600..86_400 => format!("{} h {:02} min", whole / 3600, whole % 3600 / 60),
+        _ => format!("{} d {} h", whole / 86_400, whole % 86_400 / 3600),
+    }
+}
+
+/// Lines on standard output, for logs: each with its time, and never more than a few a second.
+pub struct PlainLines {
+    units: Units,
+    last_line: Option<Instant>,
+    last_overall: Option<Instant>,
+    unshown: u64,
+}
+
+/// Shortest time between two lines about single children; between two about the whole.
+const LINE_EVERY: Duration = Duration::from_millis(200);
+const OVERALL_EVERY: Duration = Duration::from_secs(5);
+
+impl PlainLines {
+    pub fn new(units: Units) -> Self {
+        Self { units, last_line: None, last_overall: None, unshown: 0 }
+    }
+
+    fn line(text: &str) {
+        let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ");
+        // A closed pipe must not end a search that runs for weeks.
+        let _ = writeln!(std::io::stdout(), "{now} {text}");
+    }
+
+    /// True at most once in `every`.
+    fn due(last: &mut Option<Instant>, every: Duration) -> bool {
+        let due = last.is_none_or(|last| last.elapsed() >= every);
+        if due {
+            *last = Some(Instant::now());
+        }
+        due
+    }
+}
+
+impl Observer for PlainLines {
+    fn event(&mut self, event: Event, progress: &Progress) {
+        match event {
+            Event::Note(text) => Self::line(&text),
+            Event::ChildEnded { trial, outcome, seconds } => {
+                if Self::due(&mut self.last_line, LINE_EVERY) {
+                    Self::line(&format!("trial {trial} {}", self.units.outcome(outcome, seconds)));
+                } else {
+                    self.unshown += 1;
+                }
+                let last = progress.completed + progress.failed == progress.trials;
+                if last || Self::due(&mut self.last_overall, OVERALL_EVERY) {
+                    let hidden = std::mem::take(&mut self.unshown);
+                    let hidden = if hidden > 0 { format!(" ({hidden} trials without a line)") } else { String::new() };
+                    Self::line(&format!("{}{hidden}", self.units.overall(progress)));
+                }
+            }
+            Event::ChildStarted { trial, lane, summary } => {
+                if progress.per_hour.is_none_or(|rate| rate < 3600.0) {
+                    Self::line(&format!("trial {trial} starts on {lane}: {summary}"));
+                }
+            }
+            Event::ChildEpoch { trial, epoch } => {
+                if progress.per_hour.is_none_or(|rate| rate < 3600.0) {
+                    let loss = epoch.train_loss.map_or_else(String::new, |loss| format!(" loss {loss:.3}"));
+                    let (number, of, metric) = (epoch.epoch, self.units.epochs, self.units.metric(epoch.metric));
+                    Self::line(&format!("trial {trial} epoch {number}/{of}{loss} {metric} ({})", duration(epoch.seconds)));
+                }
+            }
+        }
+    }
+}
+
+/// One bar for the whole and a line for each child under training.
+pub struct Bars {
+    units: Units,
+    bars: MultiProgress,
+    overall: ProgressBar,
+    children: BTreeMap<u64, ProgressBar>,
+}
+
+impl Bars {
+    /// `bars` is shared with the log's writer, so that a log line never lands inside a bar.
+    pub fn new(units: Units, bars: MultiProgress) -> Self {
+        let overall = bars.add(ProgressBar::new(0));
+        if let Ok(style) = ProgressStyle::with_template("{bar:30} {msg}") {
+            overall.set_style(style);
+        }
+        Self { units, bars, overall, children: BTreeMap::new() }
+    }
+
+    fn child_bar(&self, trial: u64, lane: &str, summary: &str) -> ProgressBar {
+        let bar = self.bars.insert_before(&self.overall, ProgressBar::new(self.units.epochs.max(1) as u64));
+        if let Ok(style) = ProgressStyle::with_template("{bar:10} {prefix} {msg}") {
+            bar.set_style(style);
+        }
+        bar.set_prefix(format!("trial {trial} on {lane}"));
+        bar.set_message(summary.to_owned());
+        bar
+    }
+}
+
+impl Observer for Bars {
+    fn event(&mut self, event: Event, progress: &Progress) {
+        match event {
+            Event::Note(text) => drop(self.bars.println(text)),
+            Event::ChildStarted { trial, lane, summary } => {
+                // At thousands of trials an hour a line for each would only flicker.
+                if progress.per_hour.is_none_or(|rate| rate < 20_000.0) {
+                    let bar = self.child_bar(trial, lane, &summary);
+                    self.children.insert(trial, bar);
+                }
+            }
+            Event::ChildEpoch { trial, epoch } => {
+                if let Some(bar) = self.children.get(&trial) {
+                    bar.set_position(epoch.epoch as u64);
+                    bar.set_message(format!("epoch {}/{} {}", epoch.epoch, self.units.epochs, self.units.metric(epoch.metric)));
+                }
+            }
+            Event::ChildEnded { trial, outcome, seconds } => {
+                if let Some(bar) = self.children.remove(&trial) {
+                    bar.finish_and_clear();
+                    let _ = self.bars.println(format!("trial {trial}: {}", self.units.outcome(outcome, seconds)));
+                }
+            }
+        }
+        self.overall.set_length(progress.trials);
+        self.overall.set_position(progress.completed + progress.failed);
+        self.overall.set_message(self.units.overall(progress));
+    }
+}
+
+impl Drop for Bars {
+    fn drop(&mut self) {
+        self.children.values().for_each(ProgressBar::finish_and_clear);
+        self.overall.finish();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_read_as_people_say_them() {
+        let texts = [2.34, 43.2, 310.0, 12_000.0, 352_800.0].map(duration);
+        assert_eq!(texts, ["2.3 s", "43 s", "5 min 10 s", "3 h 20 min", "4 d 2 h"]);
+    }
+
+    #[test]
+    fn the_overall_line_says_what_is_known() {
+        let units = Units { percent: true, epochs: 3 };
+        let progress = Progress {
+            trials: 12,
+            completed: 4,
+            best_reward: Some(0.343),
+            best_metric: Some(0.7),
+            mean_reward: Some(0.2),
+            ..Progress::default()
+        };
+        assert_eq!(units.overall(&progress), "4/12 trials · best reward 0.3430 (70.0%) · mean 0.2000 · baseline -");
+    }
+}

@@ -1,0 +1,255 @@
+//! Preparing batches: whitening, and for training upsampling, a random crop and a random horizontal flip (paper §4.1).
+//! Each image's draw depends on (seed, epoch, index) alone, so batches may be prepared in any order and in parallel.
+
+use super::{DataSettings, Dataset, Split, Whitening};
+use crate::random::{Key, Purpose};
+use rand::RngExt;
+use rand::seq::SliceRandom;
+use rayon::prelude::*;
+
+/// How one set's images are prepared.
+#[derive(Clone, Debug)]
+pub struct Batches {
+    train: Vec<u32>,
+    augment: bool,
+    /// For each row and column of the upsampled image: the source position on its left, and the share of the one on its right.
+    rows: Vec<(usize, f32)>,
+    columns: Vec<(usize, f32)>,
+    /// Mean and 1/deviation of each channel over the training set; None: each image by its own.
+    channels: Option<Vec<(f32, f32)>>,
+}
+
+impl Batches {
+    /// Statistics are taken from the training images alone.
+    pub fn new(dataset: &Dataset, split: &Split, settings: &DataSettings) -> Self {
+        let channels = match settings.whiten {
+            Whitening::Image => None,
+            Whitening::Channel => Some(channel_statistics(dataset, &split.train)),
+        };
+        let shape = dataset.shape;
+        Self {
+            train: split.train.clone(),
+            augment: settings.augment,
+            rows: positions(shape.height, settings.upsample.max(shape.height)),
+            columns: positions(shape.width, settings.upsample.max(shape.width)),
+            channels,
+        }
+    }
+
+    /// The training indices in the order of one epoch (from 1).
+    pub fn shuffled(&self, seed: u64, epoch: usize) -> Vec<u32> {
+        let mut order = self.train.clone();
+        order.shuffle(&mut Key { seed, controller: epoch as u64, ..Key::default() }.stream(Purpose::Shuffle));
+        order
+    }
+
+    /// Augmented images `[n, channels, height, width]` and labels `[n]`.
+    pub fn training(&self, dataset: &Dataset, indices: &[u32], seed: u64, epoch: usize, images: &mut [f32], labels: &mut [u8]) {
+        self.fill(dataset, indices, images, labels, |index, image| {
+            if self.augment {
+                self.crop(dataset, index, seed, epoch, image);
+            } else {
+                copy(dataset.image(index), image);
+            }
+        });
+    }
+
+    /// The images as they are, whitened.
+    pub fn evaluation(&self, dataset: &Dataset, indices: &[u32], images: &mut [f32], labels: &mut [u8]) {
+        self.fill(dataset, indices, images, labels, |index, image| copy(dataset.image(index), image));
+    }
+
+    fn fill(&self, dataset: &Dataset, indices: &[u32], images: &mut [f32], labels: &mut [u8], prepare: impl Fn(u32, &mut [f32]) + Sync) {
+        for (label, index) in labels.iter_mut().zip(indices) {
+            *label = dataset.labels[*index as usize];
+        }
+        let plane = dataset.shape.height * dataset.shape.width;
+        images.par_chunks_exact_mut(dataset.image_size()).zip(indices).for_each(|(image, index)| {
+            prepare(*index, image);
+            match &self.channels {
+                None => whiten(image),
+                Some(statistics) => {
+                    for (values, (mean, scale)) in image.chunks_exact_mut(plane).zip(statistics) {
+                        values.iter_mut().for_each(|value| *value = (*value - mean) * scale);
+                    }
+                }
+            }
+        });
+    }
+
+    /// Upsamples (bilinear), crops back to the image's size at a random place, and flips every second image; only what the crop
+    /// shows is computed.
+    fn crop(&self, dataset: &Dataset, index: u32, seed: u64, epoch: usize, image: &mut [f32]) {
+        let (height, width) = (dataset.shape.height, dataset.shape.width);
+        let mut stream = Key { seed, controller: epoch as u64, minibatch: index.into(), slot: 0 }.stream(Purpose::Augmentation);
+        let top = stream.random_range(0..=self.rows.len() - height);
+        let left = stream.random_range(0..=self.columns.len() - width);
+        let flip = stream.random::<bool>();
+        let rows = &self.rows[top..top + height];
+        let columns = &self.columns[left..left + width];
+        let source = dataset.image(index);
+        for (channel, image) in image.chunks_exact_mut(height * width).enumerate() {
+            let plane = &source[channel * height * width..(channel + 1) * height * width];
+            for ((row, below), line) in rows.iter().zip(image.chunks_exact_mut(width)) {
+                let upper = &plane[row * width..(row + 1) * width];
+                let next = (row + 1).min(height - 1);
+                let lower = &plane[next * width..(next + 1) * width];
+                for ((column, right), value) in columns.iter().zip(line.iter_mut()) {
+                    let beside = (column + 1).min(width - 1);
+                    let mix = |line: &[u8]| {
+                        let (a, b) = (f32::from(line[*column]), f32::from(line[beside]));
+                        a + right * (b - a)
+                    };
+                    let (a, b) = (mix(upper), mix(lower));
+                    *value = a + below * (b - a);
+                }
+                if flip {
+                    line.reverse();
+                }
+            }
+        }
+    }
+}
+
+/// Pixel centres of `target` evenly over `source` pixels: (left neighbour, share of the right one).
+fn positions(source: usize, target: usize) -> Vec<(usize, f32)> {
+    let scale = source as f32 / target as f32;
+    let position = |index: usize| ((index as f32 + 0.5) * scale - 0.5).clamp(0.0, (source - 1) as f32);
+    (0..target).map(position).map(|position| (position as usize, position.fract())).collect()
+}
+
+fn copy(source: &[u8], image: &mut [f32]) {
+    for (value, byte) in image.iter_mut().zip(source) {
+        *value = f32::from(*byte);
+    }
+}
+
+/// To zero mean and unit variance; a constant image becomes zeros.
+fn whiten(image: &mut [f32]) {
+    let (sum, squares) = image.chunks(64).fold((0.0_f64, 0.0_f64), |(sum, squares), chunk| {
+        let part: f32 = chunk.iter().sum();
+        let part_squares: f32 = chunk.iter().map(|value| value * value).sum();
+        (sum + f64::from(part), squares + f64::from(part_squares))
+    });
+    let count = image.len() as f64;
+    let mean = sum / count;
+    let variance = (squares / count - mean * mean).max(0.0);
+    let scale = if variance < 1e-3 { 0.0 } else { (1.0 / variance.sqrt()) as f32 };
+    let mean = mean as f32;
+    image.iter_mut().for_each(|value| *value = (*value - mean) * scale);
+}
+
+fn channel_statistics(dataset: &Dataset, train: &[u32]) -> Vec<(f32, f32)> {
+    let plane = dataset.shape.height * dataset.shape.width;
+    let channel = |channel: usize| {
+        let (mut sum, mut squares) = (0_u64, 0_u64);
+        for index in train {
+            for byte in &dataset.image(*index)[channel * plane..(channel + 1) * plane] {
+                sum += u64::from(*byte);
+                squares += u64::from(*byte) * u64::from(*byte);
+            }
+        }
+        let count = (train.len() * plane) as f64;
+        let mean = sum as f64 / count;
+        let deviation = (squares as f64 / count - mean * mean).max(0.0).sqrt();
+        (mean as f32, if deviation < 1e-3 { 0.0 } else { (1.0 / deviation) as f32 })
+    };
+    (0..dataset.shape.channels).map(channel).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::space::ImageShape;
+
+    fn dataset(images: usize) -> Dataset {
+        let shape = ImageShape { channels: 3, height: 8, width: 8 };
+        let bytes = (0..images * 192).map(|place| (place * 37 % 251) as u8).collect();
+        Dataset::new(shape, vec!["a".into()], bytes, vec![0; images], false)
+    }
+
+    fn batches(dataset: &Dataset, settings: &DataSettings) -> Batches {
+        let images = dataset.labels.len() as u32;
+        Batches::new(dataset, &Split { train: (0..images).collect(), validation: vec![] }, settings)
+    }
+
+    fn moments(values: &[f32]) -> (f64, f64) {
+        let count = values.len() as f64;
+        let mean = values.iter().map(|value| f64::from(*value)).sum::<f64>() / count;
+        (mean, values.iter().map(|value| (f64::from(*value) - mean).powi(2)).sum::<f64>() / count)
+    }
+
+    #[test]
+    fn each_image_has_zero_mean_and_unit_variance_and_a_constant_one_is_zero() {
+        let mut set = dataset(2);
+        set.images[192..].fill(77);
+        let (mut images, mut labels) = (vec![9.0; 384], vec![9; 2]);
+        batches(&set, &DataSettings::default()).evaluation(&set, &[0, 1], &mut images, &mut labels);
+        let (mean, variance) = moments(&images[..192]);
+        assert!(mean.abs() < 1e-5 && (variance - 1.0).abs() < 1e-4);
+        assert!(images[192..].iter().all(|value| *value == 0.0));
+    }
+
+    #[test]
+    fn channel_whitening_uses_the_training_sets_statistics() {
+        let set = dataset(6);
+        let settings = DataSettings { whiten: Whitening::Channel, ..DataSettings::default() };
+        let (mut images, mut labels) = (vec![0.0; 6 * 192], vec![0; 6]);
+        batches(&set, &settings).evaluation(&set, &[0, 1, 2, 3, 4, 5], &mut images, &mut labels);
+        for channel in 0..3 {
+            let values: Vec<f32> =
+                (0..6).flat_map(|image| images[image * 192 + channel * 64..image * 192 + (channel + 1) * 64].to_vec()).collect();
+            let (mean, variance) = moments(&values);
+            assert!(mean.abs() < 1e-5 && (variance - 1.0).abs() < 1e-4);
+        }
+    }
+
+    /// The whole upsampled image, by the textbook: bilinear between pixel centres.
+    fn upsampled(plane: &[u8], size: usize, target: usize, y: usize, x: usize) -> f64 {
+        let place = |index: usize| ((index as f64 + 0.5) * size as f64 / target as f64 - 0.5).clamp(0.0, (size - 1) as f64);
+        let (py, px) = (place(y), place(x));
+        let (y0, x0) = (py.floor() as usize, px.floor() as usize);
+        let (y1, x1) = ((y0 + 1).min(size - 1), (x0 + 1).min(size - 1));
+        let at = |y: usize, x: usize| f64::from(plane[y * size + x]);
+        let (fy, fx) = (py - y0 as f64, px - x0 as f64);
+        (at(y0, x0) * (1.0 - fx) + at(y0, x1) * fx) * (1.0 - fy) + (at(y1, x0) * (1.0 - fx) + at(y1, x1) * fx) * fy
+    }
+
+    #[test]
+    fn a_training_image_is_some_crop_of_the_upsampled_one_flipped_or_not() {
+        let set = dataset(1);
+        let settings = DataSettings { upsample: 10, ..DataSettings::default() };
+        let preparer = batches(&set, &settings);
+        let mut seen = std::collections::BTreeSet::new();
+        for epoch in 1..60 {
+            let mut image = vec![0.0; 192];
+            preparer.crop(&set, 0, 5, epoch, &mut image);
+            let matches = |(top, left, flip): &(usize, usize, bool)| {
+                (0..192).all(|place| {
+                    let (channel, y, x) = (place / 64, place % 64 / 8, place % 8);
+                    let x = if *flip { 7 - x } else { x };
+                    let expected = upsampled(&set.image(0)[channel * 64..(channel + 1) * 64], 8, 10, top + y, left + x);
+                    (f64::from(image[place]) - expected).abs() < 1e-2
+                })
+            };
+            let all = (0..3).flat_map(|top| (0..3).flat_map(move |left| [(top, left, false), (top, left, true)]));
+            seen.insert(all.into_iter().find(matches).expect("no crop of the upsampled image"));
+        }
+        assert!(seen.len() > 12, "crops and flips vary");
+    }
+
+    #[test]
+    fn batches_depend_on_seed_epoch_and_index_alone() {
+        let set = dataset(4);
+        let preparer = batches(&set, &DataSettings { upsample: 10, ..DataSettings::default() });
+        let prepare = |indices: &[u32], epoch: usize| {
+            let (mut images, mut labels) = (vec![0.0; indices.len() * 192], vec![0; indices.len()]);
+            preparer.training(&set, indices, 3, epoch, &mut images, &mut labels);
+            images
+        };
+        assert_eq!(prepare(&[2], 1), prepare(&[0, 2], 1)[192..]);
+        assert_ne!(prepare(&[2], 1), prepare(&[2], 2));
+        assert_ne!(preparer.shuffled(3, 1), preparer.shuffled(3, 2));
+        assert_eq!(preparer.shuffled(3, 1), preparer.shuffled(3, 1));
+    }
+}

@@ -1,0 +1,156 @@
+//! The built-in images: synthetic, drawn by this program from a seed, so that a first search needs no download. Ten classes of shapes,
+//! textures and strokes under random colour, position, scale, rotation, distractors and noise. Must not know how images are used.
+
+use super::shapes::{Place, Point, coverage};
+use super::{DataError, DataSettings, Dataset};
+use crate::random::{Key, Purpose, Stream};
+use crate::space::ImageShape;
+use rand::RngExt;
+use rayon::prelude::*;
+
+const SIZE: usize = 32;
+const CLASSES: [&str; 10] = ["disc", "ring", "square", "triangle", "cross", "star", "stripes", "checks", "dots", "zigzag"];
+
+/// Images drawn where the settings name no sizes, and most that are drawn at all.
+const IMAGES: usize = 12_000;
+const MOST_IMAGES: usize = 1_000_000;
+
+/// Colours of background and figure differ by at least this, as the length of the difference in 0..=1 per channel.
+const CONTRAST: f32 = 0.35;
+
+/// Draws as many images as the settings ask for. Image i depends on the seed and i alone.
+pub fn draw(settings: &DataSettings, seed: u64) -> Result<Dataset, DataError> {
+    let images = match (settings.train_size, settings.validation_size) {
+        (Some(train), Some(validation)) => train.saturating_add(validation),
+        (Some(one), None) | (None, Some(one)) => IMAGES.max(one.saturating_add(one / 5)),
+        (None, None) => IMAGES,
+    };
+    if images > MOST_IMAGES {
+        let problem = format!("{images} built-in images are more than the {MOST_IMAGES} that are drawn at most");
+        return Err(DataError::Setting { key: "data.train_size", problem });
+    }
+    let shape = ImageShape { channels: 3, height: SIZE, width: SIZE };
+    let mut bytes = vec![0; images * 3 * SIZE * SIZE];
+    let labels =
+        bytes.par_chunks_exact_mut(3 * SIZE * SIZE).enumerate().map(|(index, image)| draw_image(seed, index as u64, image)).collect();
+    Ok(Dataset::new(shape, CLASSES.map(str::to_owned).to_vec(), bytes, labels, true))
+}
+
+type Colour = [f32; 3];
+
+/// Draws one image, `[3, 32, 32]`; returns its class.
+fn draw_image(seed: u64, index: u64, image: &mut [u8]) -> u8 {
+    let mut stream = Key { seed, minibatch: index, ..Key::default() }.stream(Purpose::Drawing);
+    let class = stream.random_range(0..CLASSES.len());
+    let mut canvas = background(&mut stream);
+    distract(&mut canvas, &mut stream);
+    figure(class, &mut canvas, &mut stream);
+    let noise = stream.random_range(0.02..0.09_f32);
+    for (place, pixel) in canvas.iter().enumerate() {
+        for channel in 0..3 {
+            // Three uniform draws are near enough to a normal one.
+            let draw: f32 = (0..3).map(|_| stream.random::<f32>() - 0.5).sum();
+            let value = pixel[channel] + 2.0 * noise * draw;
+            image[channel * SIZE * SIZE + place] = (255.0 * value.clamp(0.0, 1.0)).round() as u8;
+        }
+    }
+    class as u8
+}
+
+fn colour(stream: &mut Stream) -> Colour {
+    [0; 3].map(|_| stream.random::<f32>())
+}
+
+fn apart(a: Colour, b: Colour) -> f32 {
+    a.iter().zip(b).map(|(a, b)| (a - b) * (a - b)).sum::<f32>().sqrt()
+}
+
+/// A colour that can be told from `other`.
+fn contrasting(other: Colour, stream: &mut Stream) -> Colour {
+    loop {
+        let candidate = colour(stream);
+        if apart(candidate, other) > CONTRAST {
+            return candidate;
+        }
+    }
+}
+
+fn blend(canvas: &mut [Colour], colour: Colour, alpha: impl Fn(Point) -> f32) {
+    for (place, pixel) in canvas.iter_mut().enumerate() {
+        let alpha = alpha(Point { x: (place % SIZE) as f32 + 0.5, y: (place / SIZE) as f32 + 0.5 });
+        for (value, new) in pixel.iter_mut().zip(colour) {
+            *value += alpha * (new - *value);
+        }
+    }
+}
+
+/// One colour that changes a little across the image.
+fn background(stream: &mut Stream) -> Vec<Colour> {
+    let (from, tint) = (colour(stream), colour(stream));
+    let angle = stream.random_range(0.0..std::f32::consts::TAU);
+    let (sin, cos) = angle.sin_cos();
+    let mut canvas = vec![from; SIZE * SIZE];
+    blend(&mut canvas, tint, |point| 0.25 * (0.5 + (point.x * cos + point.y * sin) / (3.0 * SIZE as f32)).clamp(0.0, 1.0));
+    canvas
+}
+
+/// A few specks and strokes that mean nothing.
+fn distract(canvas: &mut [Colour], stream: &mut Stream) {
+    for _ in 0..stream.random_range(1..5) {
+        let colour = colour(stream);
+        let [x, y] = [0; 2].map(|_| stream.random_range(0.0..SIZE as f32));
+        let (length, width) = (stream.random_range(0.0..5.0_f32), stream.random_range(0.6..1.4_f32));
+        let (sin, cos) = stream.random_range(0.0..std::f32::consts::TAU).sin_cos();
+        blend(canvas, colour, |point| {
+            let (dx, dy) = (point.x - x, point.y - y);
+            let along = (dx * cos + dy * sin).abs() - length;
+            let across = (dy * cos - dx * sin).abs();
+            (width - across.max(along) + 0.5).clamp(0.0, 1.0)
+        });
+    }
+}
+
+fn figure(class: usize, canvas: &mut [Colour], stream: &mut Stream) {
+    let middle = canvas[SIZE * SIZE / 2 + SIZE / 2];
+    let colour = contrasting(middle, stream);
+    let radius = stream.random_range(7.0..13.0_f32);
+    let free = SIZE as f32 / 2.0 - radius * 0.75;
+    let [x, y] = [0; 2].map(|_| SIZE as f32 / 2.0 + stream.random_range(-free..free));
+    let angle = stream.random_range(0.0..std::f32::consts::TAU);
+    let place = Place::new(Point { x, y }, radius, angle);
+    blend(canvas, colour, |point| coverage(class, place.local(point), &place));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(train: usize, validation: usize) -> DataSettings {
+        DataSettings { train_size: Some(train), validation_size: Some(validation), ..DataSettings::default() }
+    }
+
+    #[test]
+    fn an_image_depends_on_the_seed_and_its_index_alone() {
+        let (few, many) = (draw(&settings(20, 10), 4).unwrap(), draw(&settings(60, 10), 4).unwrap());
+        assert_eq!(few.images, many.images[..few.images.len()]);
+        assert_eq!(few.labels, many.labels[..30]);
+        assert_ne!(few.images, draw(&settings(20, 10), 5).unwrap().images);
+        assert!(few.synthetic);
+    }
+
+    #[test]
+    fn classes_are_even_and_figures_are_seen() {
+        let set = draw(&settings(2_000, 500), 1).unwrap();
+        for class in 0..10 {
+            let count = set.labels.iter().filter(|label| **label == class).count();
+            assert!((180..330).contains(&count), "{count} images of class {class}");
+        }
+        // A figure covers a fair share of every image: with its mean colour alone an image would be flat.
+        for index in 0..200 {
+            let image = set.image(index);
+            let mean = image.iter().map(|byte| f64::from(*byte)).sum::<f64>() / image.len() as f64;
+            let variance = image.iter().map(|byte| (f64::from(*byte) - mean).powi(2)).sum::<f64>() / image.len() as f64;
+            assert!(variance > 100.0, "image {index} is flat");
+        }
+    }
+}

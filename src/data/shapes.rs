@@ -1,0 +1,127 @@
+//! The figures of the built-in images, as signed distances and periodic patterns. Must not know colours or images.
+
+use std::f32::consts::{PI, TAU};
+
+/// A point of the plane, in pixels.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Point {
+    pub x: f32,
+    pub y: f32,
+}
+
+/// Where a figure stands.
+pub(super) struct Place {
+    centre: Point,
+    /// Half the size of a shape; a pattern's period is derived from it.
+    radius: f32,
+    sin: f32,
+    cos: f32,
+}
+
+impl Place {
+    pub(super) fn new(centre: Point, radius: f32, angle: f32) -> Self {
+        let (sin, cos) = angle.sin_cos();
+        Self { centre, radius, sin, cos }
+    }
+
+    /// A point in the figure's own axes, in pixels.
+    pub(super) fn local(&self, point: Point) -> Point {
+        let (x, y) = (point.x - self.centre.x, point.y - self.centre.y);
+        Point { x: x * self.cos + y * self.sin, y: y * self.cos - x * self.sin }
+    }
+
+    /// Patterns repeat 2 to 4 times over the image.
+    fn period(&self) -> f32 {
+        0.7 * self.radius
+    }
+}
+
+/// How much of the pixel around a local point the figure of this class covers, 0 to 1: edges are one pixel soft.
+pub(super) fn coverage(class: usize, point: Point, place: &Place) -> f32 {
+    let radius = place.radius;
+    let distance = match class {
+        0 => point.x.hypot(point.y) - 0.9 * radius,
+        1 => (point.x.hypot(point.y) - 0.75 * radius).abs() - 0.2 * radius,
+        2 => rectangle(point, 0.78 * radius, 0.78 * radius),
+        3 => polygon(point, 3, 0.55 * radius),
+        4 => rectangle(point, radius, 0.28 * radius).min(rectangle(point, 0.28 * radius, radius)),
+        5 => star(point, radius),
+        6 => wave(point.x, place.period()) - place.period() / 4.0,
+        7 => checks(point, 1.4 * place.period()),
+        8 => dots(point, place.period()),
+        _ => zigzag(point, place.period()),
+    };
+    (0.5 - distance).clamp(0.0, 1.0)
+}
+
+/// Distance to the nearest multiple of the period.
+fn wave(value: f32, period: f32) -> f32 {
+    (value - period * (value / period).round()).abs()
+}
+
+fn rectangle(point: Point, half_width: f32, half_height: f32) -> f32 {
+    let (x, y) = (point.x.abs() - half_width, point.y.abs() - half_height);
+    x.max(0.0).hypot(y.max(0.0)) + x.max(y).min(0.0)
+}
+
+/// A regular polygon by the distance of its sides from the centre.
+fn polygon(point: Point, sides: u32, apothem: f32) -> f32 {
+    let sector = TAU / sides as f32;
+    let angle = point.y.atan2(point.x);
+    let nearest = sector * (angle / sector).round();
+    point.x * nearest.cos() + point.y * nearest.sin() - apothem
+}
+
+/// Five points; the inner corners at 0.42 of the radius.
+fn star(point: Point, radius: f32) -> f32 {
+    let sector = TAU / 5.0;
+    let angle = point.y.atan2(point.x);
+    let folded = (angle - sector * (angle / sector).round()).abs();
+    let length = point.x.hypot(point.y);
+    let (x, y) = (length * folded.cos(), length * folded.sin());
+    // The edge from a tip (radius, 0) to the inner corner at half a sector.
+    let (inner_x, inner_y) = (0.42 * radius * (PI / 5.0).cos(), 0.42 * radius * (PI / 5.0).sin());
+    let (edge_x, edge_y) = (inner_x - radius, inner_y);
+    (edge_y * (x - radius) - edge_x * y) / edge_x.hypot(edge_y)
+}
+
+fn checks(point: Point, period: f32) -> f32 {
+    // Both waves are 0 on the centres and period/2 between them: alike on squares of one colour.
+    let (x, y) = (wave(point.x, period) - period / 4.0, wave(point.y, period) - period / 4.0);
+    let inside = x * y > 0.0;
+    let distance = x.abs().min(y.abs());
+    if inside { -distance } else { distance }
+}
+
+fn dots(point: Point, period: f32) -> f32 {
+    wave(point.x, period).hypot(wave(point.y, period)) - 0.3 * period
+}
+
+fn zigzag(point: Point, period: f32) -> f32 {
+    let shift = 2.0 * wave(point.x, 1.6 * period);
+    (wave(point.y + shift, 1.3 * period) - 0.3 * period) * 0.5
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_cover_their_centre_or_not_as_they_should() {
+        let place = Place::new(Point { x: 16.0, y: 16.0 }, 10.0, 0.3);
+        let centre = place.local(Point { x: 16.0, y: 16.0 });
+        let far = Point { x: 14.0, y: 14.0 };
+        for class in [0, 2, 3, 4, 5] {
+            assert_eq!((coverage(class, centre, &place), coverage(class, far, &place)), (1.0, 0.0), "class {class}");
+        }
+        assert_eq!(coverage(1, centre, &place), 0.0);
+        assert_eq!(coverage(1, Point { x: 7.5, y: 0.0 }, &place), 1.0);
+    }
+
+    #[test]
+    fn a_star_has_tips_and_inner_corners() {
+        let at = |length: f32, angle: f32| star(Point { x: length * angle.cos(), y: length * angle.sin() }, 10.0);
+        assert!(at(9.0, 0.0) < 0.0 && at(10.5, 0.0) > 0.0);
+        assert!(at(3.9, PI / 5.0) < 0.0 && at(4.6, PI / 5.0) > 0.0);
+    }
+}

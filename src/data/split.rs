@@ -1,0 +1,94 @@
+//! Which examples are trained on and which are held out for the reward. Must not know what an example is.
+
+use super::{DataError, DataSettings};
+use crate::random::{Key, Purpose};
+use rand::seq::SliceRandom;
+
+/// Sizes that the paper uses (§4.1), taken where the set is large enough.
+const TRAIN: usize = 45_000;
+const VALIDATION: usize = 5_000;
+
+/// Indices of the examples, each list ascending; no example is in both.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Split {
+    pub train: Vec<u32>,
+    pub validation: Vec<u32>,
+}
+
+impl Split {
+    /// Draws the split from the run's seed. Unset sizes: 45,000/5,000, or 90% / 10% where the set is smaller; where one is set, the other
+    /// takes its default or what is left. The validation set is drawn first, so that it does not depend on the training size.
+    ///
+    /// # Errors
+    /// Sizes that do not fit the number of examples, in numbers.
+    pub fn new(settings: &DataSettings, examples: usize, seed: u64) -> Result<Self, DataError> {
+        let (train, validation) = sizes(settings, examples)?;
+        let mut order: Vec<u32> = (0..u32::try_from(examples).unwrap_or(u32::MAX)).collect();
+        order.shuffle(&mut Key::seed(seed).stream(Purpose::Split));
+        let mut held_out = order[..validation].to_vec();
+        let mut trained = order[validation..validation + train].to_vec();
+        held_out.sort_unstable();
+        trained.sort_unstable();
+        Ok(Self { train: trained, validation: held_out })
+    }
+}
+
+fn sizes(settings: &DataSettings, examples: usize) -> Result<(usize, usize), DataError> {
+    let (default_train, default_validation) =
+        if examples >= TRAIN + VALIDATION { (TRAIN, VALIDATION) } else { (examples - examples / 10, examples / 10) };
+    let left = |taken: usize| examples.saturating_sub(taken);
+    let (train, validation) = match (settings.train_size, settings.validation_size) {
+        (None, None) => (default_train, default_validation),
+        (Some(train), None) => (train, default_validation.min(left(train))),
+        (None, Some(validation)) => (default_train.min(left(validation)), validation),
+        (Some(train), Some(validation)) => (train, validation),
+    };
+    let sum = train.saturating_add(validation);
+    if sum > examples || train == 0 || validation == 0 {
+        let key = if settings.validation_size.is_some_and(|size| size >= examples) { "data.validation_size" } else { "data.train_size" };
+        let problem = format!(
+            "{train} for training and {validation} for validation do not fit {examples} examples; both must be at least 1, together at most {examples}"
+        );
+        return Err(DataError::Setting { key, problem });
+    }
+    Ok((train, validation))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn settings(train: Option<usize>, validation: Option<usize>) -> DataSettings {
+        DataSettings { train_size: train, validation_size: validation, ..DataSettings::default() }
+    }
+
+    #[test]
+    fn unset_sizes_are_the_papers_or_ninety_and_ten_percent() {
+        assert_eq!(sizes(&settings(None, None), 50_000).unwrap(), (45_000, 5_000));
+        assert_eq!(sizes(&settings(None, None), 20_000).unwrap(), (18_000, 2_000));
+        assert_eq!(sizes(&settings(Some(4_000), None), 20_000).unwrap(), (4_000, 2_000));
+        assert_eq!(sizes(&settings(None, Some(8_000)), 20_000).unwrap(), (12_000, 8_000));
+    }
+
+    #[test]
+    fn sizes_that_do_not_fit_are_refused_with_the_numbers() {
+        let message = Split::new(&settings(Some(15_000), Some(6_000)), 20_000, 1).unwrap_err().to_string();
+        assert!(message.contains("15000") && message.contains("6000") && message.contains("20000"), "{message}");
+        assert!(Split::new(&settings(None, Some(20_000)), 20_000, 1).unwrap_err().to_string().starts_with("data.validation_size"));
+        assert!(Split::new(&settings(None, None), 5, 1).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn parts_are_disjoint_and_validation_does_not_depend_on_the_training_size(
+            examples in 20_usize..500, validation in 1_usize..10, a in 1_usize..10, b in 1_usize..10, seed: u64
+        ) {
+            let split = Split::new(&settings(Some(a), Some(validation)), examples, seed).unwrap();
+            let other = Split::new(&settings(Some(b), Some(validation)), examples, seed).unwrap();
+            prop_assert_eq!(&split.validation, &other.validation);
+            prop_assert_eq!((split.train.len(), split.validation.len()), (a, validation));
+            prop_assert!(split.train.iter().all(|index| !split.validation.contains(index) && (*index as usize) < examples));
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! Opening a run for writing: its directory, its lock, its database, and whether it is the run that the settings mean.
+//! Whatever is wrong is found before anything is changed.
+
+use super::lock::{RunLock, acquire};
+use super::{JournalError, schema};
+use rusqlite::{Connection, OptionalExtension};
+use std::path::{Path, PathBuf};
+
+/// A run that this process may write to.
+pub(super) struct Opened {
+    pub dir: PathBuf,
+    pub connection: Connection,
+    pub lock: RunLock,
+}
+
+pub(super) fn damaged(dir: &Path) -> impl Fn(rusqlite::Error) -> JournalError {
+    let dir = dir.to_owned();
+    move |error| {
+        let backup = dir.join("search.backup.db");
+        let copy = if backup.exists() { format!("; the last good copy is {}", backup.display()) } else { String::new() };
+        JournalError::Damaged { path: dir.join("search.db"), problem: format!("{error}{copy}") }
+    }
+}
+
+fn io(path: &Path) -> impl FnOnce(std::io::Error) -> JournalError {
+    let path = path.to_owned();
+    move |source| JournalError::Io { path, source }
+}
+
+pub(super) fn open(dir: &Path, identity: &serde_json::Value, config: &str) -> Result<Opened, JournalError> {
+    for folder in [dir.to_owned(), dir.join("log"), dir.join("report")] {
+        std::fs::create_dir_all(&folder).map_err(io(&folder))?;
+    }
+    let lock = acquire(dir)?;
+    let path = dir.join("search.db");
+    let new = !path.exists();
+    let connection = Connection::open(&path).map_err(damaged(dir))?;
+    configure(&connection).map_err(damaged(dir))?;
+    if new || is_empty(&connection).map_err(damaged(dir))? {
+        create(&connection, identity).map_err(damaged(dir))?;
+    } else {
+        check(&connection, dir, identity)?;
+        back_up(&connection, dir)?;
+    }
+    connection.execute("INSERT OR REPLACE INTO meta VALUES ('closed', 'no')", []).map_err(damaged(dir))?;
+    replace_file(&dir.join("config.toml"), config)?;
+    Ok(Opened { dir: dir.to_owned(), connection, lock })
+}
+
+/// WAL, and a commit that is on the disk when it returns.
+fn configure(connection: &Connection) -> rusqlite::Result<()> {
+    connection.busy_timeout(std::time::Duration::from_secs(5))?;
+    connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.set_prepared_statement_cache_capacity(64);
+    let synchronous: i64 = connection.pragma_query_value(None, "synchronous", |row| row.get(0))?;
+    if synchronous == 2 {
+        return Ok(());
+    }
+    let problem = "SQLite refuses synchronous=FULL: commits would not survive a power loss".to_owned();
+    Err(rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_ERROR), Some(problem)))
+}
+
+/// A process may have died between making the file and the tables.
+fn is_empty(connection: &Connection) -> rusqlite::Result<bool> {
+    connection.query_row("SELECT count(*) = 0 FROM sqlite_schema", [], |row| row.get(0))
+}
+
+fn create(connection: &Connection, identity: &serde_json::Value) -> rusqlite::Result<()> {
+    let transaction = connection.unchecked_transaction()?;
+    transaction.execute_batch(schema::TABLES)?;
+    transaction.execute("INSERT INTO meta VALUES ('identity', ?1)", [identity.to_string()])?;
+    transaction.execute("INSERT INTO meta VALUES ('created', ?1)", [super::writer::now()])?;
+    transaction.pragma_update(None, "user_version", schema::VERSION)?;
+    transaction.commit()
+}
+
+/// Is this database whole, of our format, and of the same search?
+fn check(connection: &Connection, dir: &Path, identity: &serde_json::Value) -> Result<(), JournalError> {
+    let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(damaged(dir))?;
+    if version != schema::VERSION {
+        let problem = format!("its format is {version}, this program knows {}: use the version that made it", schema::VERSION);
+        return Err(JournalError::Damaged { path: dir.join("search.db"), problem });
+    }
+    let meta = |key: &str| {
+        let found = connection.query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| row.get::<_, String>(0));
+        found.optional().map_err(damaged(dir))
+    };
+    if meta("closed")?.as_deref() != Some("yes") {
+        let verdict: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(damaged(dir))?;
+        if verdict != "ok" {
+            let failure = rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT), Some(verdict));
+            return Err(damaged(dir)(failure));
+        }
+    }
+    let stored = meta("identity")?.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
+    let difference = difference(&stored, identity);
+    if difference.is_empty() { Ok(()) } else { Err(JournalError::Changed { path: dir.to_owned(), difference }) }
+}
+
+/// One line for each key of the two flat objects that differs.
+fn difference(stored: &serde_json::Value, given: &serde_json::Value) -> String {
+    let empty = serde_json::Map::new();
+    let (stored, given) = (stored.as_object().unwrap_or(&empty), given.as_object().unwrap_or(&empty));
+    let text = |value: Option<&serde_json::Value>| value.map_or_else(|| "not set".to_owned(), ToString::to_string);
+    let keys: std::collections::BTreeSet<&String> = stored.keys().chain(given.keys()).collect();
+    let changed = keys.into_iter().filter(|key| stored.get(*key) != given.get(*key));
+    let lines: Vec<String> =
+        changed.map(|key| format!("  {key}: {} in the run, {} now", text(stored.get(key)), text(given.get(key)))).collect();
+    lines.join("\n")
+}
+
+/// One rolling copy of a database that was found whole.
+fn back_up(connection: &Connection, dir: &Path) -> Result<(), JournalError> {
+    let (path, partial) = (dir.join("search.backup.db"), dir.join("search.backup.db.partial"));
+    let _ = std::fs::remove_file(&partial);
+    connection.backup("main", &partial, None::<fn(rusqlite::backup::Progress)>).map_err(damaged(dir))?;
+    std::fs::rename(&partial, &path).map_err(io(&path))
+}
+
+/// Writes a file so that a crash leaves the old one or the new one.
+fn replace_file(path: &Path, text: &str) -> Result<(), JournalError> {
+    let partial = path.with_extension("partial");
+    let write = || {
+        std::fs::write(&partial, text)?;
+        std::fs::File::open(&partial)?.sync_all()?;
+        std::fs::rename(&partial, path)
+    };
+    write().map_err(io(path))
+}

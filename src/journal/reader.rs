@@ -1,0 +1,218 @@
+//! Reading a run from outside, also while it is live: read-only, never takes the lock. Must not know how rows are shown.
+
+use super::open::damaged;
+use super::{JournalError, recovery};
+use crate::policy::{LogEntry, Snapshot};
+use crate::space::{Architecture, Decision};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Row};
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+
+/// A run, opened for reading.
+pub struct Reader {
+    dir: PathBuf,
+    connection: Connection,
+}
+
+/// One row of `trials`, with the table's own names.
+#[derive(Clone, Debug, Serialize)]
+pub struct TrialRow {
+    pub id: u64,
+    pub controller: u64,
+    pub minibatch: u64,
+    pub slot: u64,
+    pub decisions: Vec<Decision>,
+    pub architecture: Architecture,
+    pub status: String,
+    pub reward: Option<f64>,
+    pub metric: Option<f64>,
+    pub parameters: Option<u64>,
+    pub flops: Option<u64>,
+    pub seed: u64,
+    pub device: Option<String>,
+    pub attempt: u64,
+    pub interruptions: u64,
+    pub sampled_at: String,
+    pub started_at: Option<String>,
+    pub finished_at: Option<String>,
+    pub seconds: Option<f64>,
+    pub error: Option<String>,
+    pub reused_from: Option<u64>,
+}
+
+const COLUMNS: &str = "id, controller, minibatch, slot, decisions, architecture, status, reward, metric, parameters, flops, seed, device, \
+                       attempt, interruptions, sampled_at, started_at, finished_at, seconds, error, reused_from";
+
+impl TrialRow {
+    fn from_row(row: &Row) -> rusqlite::Result<Self> {
+        Ok(Self {
+            id: row.get(0)?,
+            controller: row.get(1)?,
+            minibatch: row.get(2)?,
+            slot: row.get(3)?,
+            decisions: recovery::parse(row, 4)?,
+            architecture: recovery::parse(row, 5)?,
+            status: row.get(6)?,
+            reward: row.get(7)?,
+            metric: row.get(8)?,
+            parameters: row.get(9)?,
+            flops: row.get(10)?,
+            seed: row.get(11)?,
+            device: row.get(12)?,
+            attempt: row.get(13)?,
+            interruptions: row.get(14)?,
+            sampled_at: row.get(15)?,
+            started_at: row.get(16)?,
+            finished_at: row.get(17)?,
+            seconds: row.get(18)?,
+            error: row.get(19)?,
+            reused_from: row.get(20)?,
+        })
+    }
+}
+
+/// One row of `epochs`.
+#[derive(Clone, Debug, Serialize)]
+pub struct EpochRow {
+    pub epoch: u64,
+    pub train_loss: Option<f64>,
+    pub metric: Option<f64>,
+    pub seconds: Option<f64>,
+}
+
+/// Sums over the trials of a run.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct RunTotals {
+    pub sampled: u64,
+    pub queued: u64,
+    pub running: u64,
+    pub completed: u64,
+    pub failed: u64,
+    pub stopped: u64,
+    pub best_reward: Option<f64>,
+    pub mean_reward: Option<f64>,
+    /// The baseline that the last sequenced minibatch was compared with.
+    pub baseline: Option<f64>,
+    /// Finished trials per hour, over the time between the first and the last of the newest hundred.
+    pub children_per_hour: Option<f64>,
+}
+
+impl Reader {
+    /// Opens a run directory.
+    ///
+    /// # Errors
+    /// When there is no run, or its database cannot be read.
+    pub fn open(dir: &Path) -> Result<Self, JournalError> {
+        let path = dir.join("search.db");
+        if !path.is_file() {
+            return Err(JournalError::NoRun { path: dir.to_owned() });
+        }
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connect = || -> rusqlite::Result<Connection> {
+            let connection = Connection::open_with_flags(&path, flags)?;
+            connection.busy_timeout(std::time::Duration::from_secs(5))?;
+            connection.query_row("SELECT count(*) FROM trials WHERE id = 1", [], |_| Ok(()))?;
+            Ok(connection)
+        };
+        Ok(Self { dir: dir.to_owned(), connection: connect().map_err(damaged(dir))? })
+    }
+
+    fn read<T>(&self, read: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, JournalError> {
+        read(&self.connection).map_err(damaged(&self.dir))
+    }
+
+    fn rows(&self, rest: &str, values: impl rusqlite::Params) -> Result<Vec<TrialRow>, JournalError> {
+        self.read(|connection| {
+            connection.prepare(&format!("SELECT {COLUMNS} FROM trials {rest}"))?.query_map(values, TrialRow::from_row)?.collect()
+        })
+    }
+
+    /// Completed trials, the best reward first.
+    ///
+    /// # Errors
+    /// When the database cannot be read; so for all that follow.
+    pub fn top(&self, most: usize) -> Result<Vec<TrialRow>, JournalError> {
+        self.rows("WHERE status = 'completed' ORDER BY reward DESC, id LIMIT ?1", [most])
+    }
+
+    /// The completed trial with the highest reward.
+    pub fn best(&self) -> Result<Option<TrialRow>, JournalError> {
+        Ok(self.top(1)?.pop())
+    }
+
+    /// One trial, or None if there is none of this id.
+    pub fn trial(&self, id: u64) -> Result<Option<TrialRow>, JournalError> {
+        Ok(self.rows("WHERE id = ?1", [id])?.pop())
+    }
+
+    /// Trials under training, by id.
+    pub fn running(&self) -> Result<Vec<TrialRow>, JournalError> {
+        self.rows("WHERE status = 'running' ORDER BY id", [])
+    }
+
+    /// A trial's learning curve.
+    pub fn epochs(&self, trial: u64) -> Result<Vec<EpochRow>, JournalError> {
+        self.read(|connection| {
+            connection
+                .prepare("SELECT epoch, train_loss, metric, seconds FROM epochs WHERE trial = ?1 ORDER BY epoch")?
+                .query_map([trial], |row| {
+                    Ok(EpochRow { epoch: row.get(0)?, train_loss: row.get(1)?, metric: row.get(2)?, seconds: row.get(3)? })
+                })?
+                .collect()
+        })
+    }
+
+    /// The newest events, the oldest of them first: time, kind, text.
+    pub fn events(&self, most: usize) -> Result<Vec<(String, String, String)>, JournalError> {
+        let sql = "SELECT at, kind, text FROM (SELECT * FROM events ORDER BY id DESC LIMIT ?1) ORDER BY id";
+        self.read(|connection| connection.prepare(sql)?.query_map([most], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?.collect())
+    }
+
+    /// Where the run stands.
+    pub fn totals(&self) -> Result<RunTotals, JournalError> {
+        self.read(|connection| {
+            let mut totals = RunTotals::default();
+            let mut statement = connection.prepare("SELECT status, count(*) FROM trials GROUP BY status")?;
+            let mut rows = statement.query([])?;
+            while let Some(row) = rows.next()? {
+                let count = row.get(1)?;
+                totals.sampled += count;
+                match row.get::<_, String>(0)?.as_str() {
+                    "queued" => totals.queued = count,
+                    "running" => totals.running = count,
+                    "completed" => totals.completed = count,
+                    "failed" => totals.failed = count,
+                    _ => totals.stopped = count,
+                }
+            }
+            let sums = "SELECT max(reward), avg(reward) FROM trials WHERE status = 'completed'";
+            (totals.best_reward, totals.mean_reward) = connection.query_row(sums, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            let baseline = "SELECT baseline FROM minibatches WHERE sequence IS NOT NULL ORDER BY sequence DESC LIMIT 1";
+            totals.baseline = connection.query_row(baseline, [], |row| row.get(0)).optional()?.flatten();
+            let rate = "SELECT (count(*) - 1) / ((julianday(max(finished_at)) - julianday(min(finished_at))) * 24) FROM
+                        (SELECT finished_at FROM trials WHERE finished_at IS NOT NULL ORDER BY finished_at DESC LIMIT 100)";
+            totals.children_per_hour = connection.query_row(rate, [], |row| row.get::<_, Option<f64>>(0))?.filter(|rate| *rate > 0.0);
+            Ok(totals)
+        })
+    }
+
+    /// Rewards of all completed trials, by id.
+    pub fn rewards(&self) -> Result<Vec<f64>, JournalError> {
+        self.read(recovery::rewards)
+    }
+
+    /// Calls `take` with every entry of the log, in the order of the sequence numbers.
+    pub fn for_each_entry(&self, take: impl FnMut(LogEntry)) -> Result<(), JournalError> {
+        self.read(|connection| recovery::for_each_entry(connection, 0, take))
+    }
+
+    /// Sequence numbers of the snapshots that are stored, ascending.
+    pub fn snapshot_numbers(&self) -> Result<Vec<u64>, JournalError> {
+        self.read(recovery::snapshot_numbers)
+    }
+
+    /// A stored snapshot; None: it is damaged.
+    pub fn snapshot(&self, sequence: u64) -> Result<Option<Snapshot>, JournalError> {
+        self.read(|connection| recovery::load(connection, sequence))
+    }
+}

@@ -1,0 +1,172 @@
+//! What a resumed run needs from the database: the snapshot to start from, the log after it, and the minibatches that wait.
+//! Must not know what the parameters mean.
+
+use super::open::damaged;
+use super::{JournalError, OpenMinibatch, OpenTrial, Recovered};
+use crate::policy::{LearningSettings, LogEntry, MinibatchEntry, PulledParameters, Snapshot};
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use serde::de::DeserializeOwned;
+use sha2::{Digest, Sha256};
+use std::path::Path;
+
+/// Marks what was running as queued again, and reads everything that the run goes on with.
+pub(super) fn recover(connection: &Connection, dir: &Path) -> Result<Recovered, JournalError> {
+    let read = || -> rusqlite::Result<Recovered> {
+        connection.execute_batch(
+            "UPDATE trials SET status = 'queued', interruptions = interruptions + 1 WHERE status = 'running';
+             UPDATE trials SET status = 'queued' WHERE status = 'stopped';",
+        )?;
+        let snapshot = usable_snapshot(connection)?;
+        let after = snapshot.as_ref().map_or(0, |snapshot| snapshot.state.sequence);
+        let mut log = Vec::new();
+        for_each_entry(connection, after, |entry| log.push(entry))?;
+        let number = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, u64>(0));
+        let sequence = "SELECT max(coalesce((SELECT max(sequence) FROM minibatches), 0), coalesce((SELECT max(sequence) FROM changes), 0))";
+        Ok(Recovered {
+            snapshot,
+            log,
+            open: open_minibatches(connection)?,
+            sampled: number("SELECT count(*) FROM trials")?,
+            next_minibatch: pairs(connection, "SELECT controller, max(minibatch) + 1 FROM minibatches GROUP BY controller")?,
+            sequence: number(sequence)?,
+            learning: changes(connection, 0)?.pop().map(|(_, learning)| learning),
+            completed: number("SELECT count(*) FROM trials WHERE status = 'completed'")?,
+            failed: number("SELECT count(*) FROM trials WHERE status = 'failed'")?,
+            rewards: rewards(connection)?,
+            best_metric: connection
+                .query_row("SELECT metric FROM trials WHERE status = 'completed' ORDER BY reward DESC, id LIMIT 1", [], |row| row.get(0))
+                .optional()?,
+        })
+    };
+    read().map_err(damaged(dir))
+}
+
+/// Rewards of completed trials, by id.
+pub(super) fn rewards(connection: &Connection) -> rusqlite::Result<Vec<f64>> {
+    connection.prepare("SELECT reward FROM trials WHERE status = 'completed' ORDER BY id")?.query_map([], |row| row.get(0))?.collect()
+}
+
+fn pairs(connection: &Connection, sql: &str) -> rusqlite::Result<Vec<(u64, u64)>> {
+    connection.prepare(sql)?.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+}
+
+/// The changes of learning settings after a sequence number, in order.
+pub(super) fn changes(connection: &Connection, after: u64) -> rusqlite::Result<Vec<(u64, LearningSettings)>> {
+    let mut statement = connection.prepare("SELECT sequence, learning FROM changes WHERE sequence > ?1 ORDER BY sequence")?;
+    statement.query_map([after], |row| Ok((row.get(0)?, parse(row, 1)?)))?.collect()
+}
+
+/// A JSON column.
+pub(super) fn parse<T: DeserializeOwned>(row: &Row, column: usize) -> rusqlite::Result<T> {
+    let text: String = row.get(column)?;
+    serde_json::from_str(&text)
+        .map_err(|error| rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, error.into()))
+}
+
+/// Calls `take` with every entry of the log after a sequence number, in order.
+pub(super) fn for_each_entry(connection: &Connection, after: u64, mut take: impl FnMut(LogEntry)) -> rusqlite::Result<()> {
+    let mut changes = changes(connection, after)?.into_iter().peekable();
+    let mut statement = connection.prepare(
+        "SELECT sequence, layers, boundaries, versions, baseline, decisions, reward, slot FROM minibatches
+         JOIN trials USING (controller, minibatch) WHERE sequence > ?1 ORDER BY sequence, slot",
+    )?;
+    let mut rows = statement.query([after])?;
+    let mut current: Option<MinibatchEntry> = None;
+    while let Some(row) = rows.next()? {
+        let sequence = row.get(0)?;
+        if current.as_ref().is_none_or(|entry| entry.sequence != sequence) {
+            current.take().into_iter().for_each(|entry| take(LogEntry::Minibatch(entry)));
+            while let Some((number, learning)) = changes.next_if(|(number, _)| *number < sequence) {
+                take(LogEntry::Change { sequence: number, learning });
+            }
+            let pulled = PulledParameters { boundaries: parse(row, 2)?, versions: parse(row, 3)? };
+            current = Some(MinibatchEntry { sequence, layers: row.get(1)?, pulled, baseline: row.get(4)?, episodes: Vec::new() });
+        }
+        if let Some(entry) = &mut current {
+            entry.episodes.push((parse(row, 5)?, row.get(6)?));
+        }
+    }
+    current.into_iter().for_each(|entry| take(LogEntry::Minibatch(entry)));
+    changes.for_each(|(sequence, learning)| take(LogEntry::Change { sequence, learning }));
+    Ok(())
+}
+
+fn open_minibatches(connection: &Connection) -> rusqlite::Result<Vec<OpenMinibatch>> {
+    let mut statement = connection.prepare(
+        "SELECT controller, minibatch, layers, boundaries, versions, id, trials.seed, decisions, architecture, attempt, interruptions, status
+         FROM minibatches JOIN trials USING (controller, minibatch) WHERE sequence IS NULL ORDER BY number, slot",
+    )?;
+    let mut rows = statement.query([])?;
+    let mut open: Vec<OpenMinibatch> = Vec::new();
+    while let Some(row) = rows.next()? {
+        let (controller, minibatch) = (row.get(0)?, row.get(1)?);
+        if open.last().is_none_or(|last| (last.controller, last.minibatch) != (controller, minibatch)) {
+            let pulled = PulledParameters { boundaries: parse(row, 3)?, versions: parse(row, 4)? };
+            open.push(OpenMinibatch { controller, minibatch, layers: row.get(2)?, pulled, trials: Vec::new() });
+        }
+        let trial = OpenTrial {
+            id: row.get(5)?,
+            seed: row.get(6)?,
+            decisions: parse(row, 7)?,
+            architecture: parse(row, 8)?,
+            attempt: row.get(9)?,
+            interruptions: row.get(10)?,
+            finished: matches!(row.get::<_, String>(11)?.as_str(), "completed" | "failed"),
+        };
+        if let Some(last) = open.last_mut() {
+            last.trials.push(trial);
+        }
+    }
+    Ok(open)
+}
+
+/// The oldest version that any minibatch was pulled at which is open or has its place after this number: recovery needs it.
+fn oldest_needed(connection: &Connection, sequence: u64) -> rusqlite::Result<u64> {
+    let sql = "SELECT min(oldest) FROM minibatches WHERE sequence IS NULL OR sequence > ?1";
+    Ok(connection.prepare_cached(sql)?.query_row([sequence], |row| row.get::<_, Option<u64>>(0))?.unwrap_or(u64::MAX))
+}
+
+/// The newest snapshot that holds every version that is still needed. A damaged one is passed over for an older one.
+fn usable_snapshot(connection: &Connection) -> rusqlite::Result<Option<Snapshot>> {
+    let candidates = pairs(connection, "SELECT sequence, version FROM snapshots ORDER BY sequence DESC")?;
+    for (sequence, version) in candidates {
+        if version <= oldest_needed(connection, sequence)? {
+            match load(connection, sequence)? {
+                Some(snapshot) => return Ok(Some(snapshot)),
+                None => tracing::warn!(sequence, "a snapshot is damaged; an older one is used"),
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// One stored snapshot; None: its checksum does not fit.
+pub(super) fn load(connection: &Connection, sequence: u64) -> rusqlite::Result<Option<Snapshot>> {
+    let sql = "SELECT data, checksum FROM snapshots WHERE sequence = ?1";
+    let (data, checksum): (Vec<u8>, String) = connection.query_row(sql, [sequence], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(if hex(&data) == checksum { postcard::from_bytes(&data).ok() } else { None })
+}
+
+/// Sequence numbers of the stored snapshots, ascending.
+pub(super) fn snapshot_numbers(connection: &Connection) -> rusqlite::Result<Vec<u64>> {
+    connection.prepare("SELECT sequence FROM snapshots ORDER BY sequence")?.query_map([], |row| row.get(0))?.collect()
+}
+
+/// Writes a snapshot and drops those before the newest one that recovery could start from.
+pub(super) fn store(connection: &Connection, snapshot: &Snapshot) -> rusqlite::Result<()> {
+    let data = postcard::to_stdvec(snapshot).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
+    let (sequence, version) = (snapshot.state.sequence, snapshot.state.version);
+    let sql = "INSERT OR REPLACE INTO snapshots VALUES (?1, ?2, ?3, ?4)";
+    connection.execute(sql, params![sequence, version, data, hex(&data)])?;
+    for (sequence, version) in pairs(connection, "SELECT sequence, version FROM snapshots ORDER BY sequence DESC")? {
+        if version <= oldest_needed(connection, sequence)? {
+            connection.execute("DELETE FROM snapshots WHERE sequence < ?1", [sequence])?;
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn hex(data: &[u8]) -> String {
+    Sha256::digest(data).iter().map(|byte| format!("{byte:02x}")).collect()
+}

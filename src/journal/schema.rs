@@ -1,0 +1,69 @@
+//! The tables of `search.db`. `trials` and `epochs` are public: scripts of users read them; the others may change with `VERSION`.
+
+/// `PRAGMA user_version` of what this program writes.
+pub(super) const VERSION: i64 = 1;
+
+/// Times are ISO 8601 in UTC, with milliseconds.
+pub(super) const TABLES: &str = "
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+
+CREATE TABLE trials (
+    id INTEGER PRIMARY KEY,
+    controller INTEGER NOT NULL,
+    minibatch INTEGER NOT NULL,
+    slot INTEGER NOT NULL,
+    decisions TEXT NOT NULL,
+    architecture TEXT NOT NULL,
+    status TEXT NOT NULL CHECK (status IN ('queued', 'running', 'completed', 'failed', 'stopped')),
+    reward REAL,
+    metric REAL,
+    parameters INTEGER,
+    flops INTEGER,
+    seed INTEGER NOT NULL,
+    device TEXT,
+    attempt INTEGER NOT NULL DEFAULT 0,
+    interruptions INTEGER NOT NULL DEFAULT 0,
+    sampled_at TEXT NOT NULL,
+    started_at TEXT,
+    finished_at TEXT,
+    seconds REAL,
+    error TEXT,
+    reused_from INTEGER,
+    UNIQUE (controller, minibatch, slot)
+);
+CREATE INDEX trials_by_status ON trials (status);
+CREATE INDEX trials_by_reward ON trials (reward);
+
+CREATE TABLE epochs (
+    trial INTEGER NOT NULL,
+    epoch INTEGER NOT NULL,
+    train_loss REAL,
+    metric REAL,
+    seconds REAL,
+    PRIMARY KEY (trial, epoch)
+) WITHOUT ROWID;
+
+-- One row a minibatch; `sequence` is NULL until its last outcome is known; `round` is the first row of a synchronous round.
+-- `oldest` is the smallest of `versions`, the versions pulled from each shard.
+CREATE TABLE minibatches (
+    number INTEGER PRIMARY KEY,
+    controller INTEGER NOT NULL,
+    minibatch INTEGER NOT NULL,
+    first_id INTEGER NOT NULL,
+    m INTEGER NOT NULL,
+    layers INTEGER NOT NULL,
+    boundaries TEXT NOT NULL,
+    versions TEXT NOT NULL,
+    oldest INTEGER NOT NULL,
+    round INTEGER,
+    baseline REAL,
+    sequence INTEGER UNIQUE,
+    UNIQUE (controller, minibatch)
+);
+
+CREATE TABLE changes (sequence INTEGER PRIMARY KEY, learning TEXT NOT NULL);
+
+CREATE TABLE snapshots (sequence INTEGER PRIMARY KEY, version INTEGER NOT NULL, data BLOB NOT NULL, checksum TEXT NOT NULL);
+
+CREATE TABLE events (id INTEGER PRIMARY KEY, at TEXT NOT NULL, kind TEXT NOT NULL, text TEXT NOT NULL);
+";

@@ -1,0 +1,285 @@
+//! The writer thread: takes all requests that wait, carries them out in one transaction, commits, and only then replies (group commit).
+//! On a write error it keeps its batch, says so, and retries until the cause is gone. Must not know why anything is written.
+
+use super::ledger::{Given, Ledger, Open};
+use super::open::Opened;
+use super::{Reply, SampledMinibatch, Sequenced};
+use crate::child::{Epoch, Outcome};
+use crate::policy::{LearningSettings, Snapshot};
+use rusqlite::{Connection, params};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+/// How long requests that nobody waits for may wait for company.
+const LAZY: Duration = Duration::from_millis(50);
+
+/// Most requests of one transaction.
+const BATCH: usize = 4096;
+
+/// Pause after a failed write: doubled each time, up to the second one.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// How long `close` waits for a disk that refuses writes.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
+
+/// What the writer is asked for.
+pub(super) enum Request {
+    Insert { minibatches: Vec<SampledMinibatch>, round: bool, reply: Reply<Vec<u64>> },
+    Started { trial: u64, device: String },
+    Epoch { trial: u64, epoch: Epoch },
+    Finished { trial: u64, outcome: Outcome, seconds: f64, reply: Reply<Vec<Sequenced>> },
+    FailedAttempt { trial: u64, error: String },
+    Change { learning: LearningSettings, reply: Reply<u64> },
+    Snapshot { snapshot: Box<Snapshot>, reply: Reply<()> },
+    Event { kind: String, text: String },
+    Close { done: mpsc::Sender<()> },
+}
+
+impl Request {
+    fn is_lazy(&self) -> bool {
+        matches!(self, Self::Started { .. } | Self::Epoch { .. } | Self::Event { .. })
+    }
+}
+
+/// What a request's reply will be told, once committed.
+enum Answer {
+    Ids(Vec<u64>),
+    Sequenced(Vec<Sequenced>),
+    Number(u64),
+    Done,
+}
+
+/// The time as the tables hold it.
+pub(super) fn now() -> String {
+    jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string()
+}
+
+/// Starts the thread.
+pub(super) fn start(opened: Opened) -> std::io::Result<mpsc::Sender<Request>> {
+    let (requests, queue) = mpsc::channel();
+    std::thread::Builder::new().name("journal".into()).spawn(move || Writer { opened, ledger: None }.run(&queue))?;
+    Ok(requests)
+}
+
+struct Writer {
+    opened: Opened,
+    /// None: to be read from the database first.
+    ledger: Option<Ledger>,
+}
+
+impl Writer {
+    fn run(mut self, queue: &Receiver<Request>) {
+        while let Some(batch) = next_batch(queue) {
+            let Some(answers) = self.persist(&batch, queue) else { break };
+            let mut closing = Vec::new();
+            for (request, answer) in batch.into_iter().zip(answers) {
+                match (request, answer) {
+                    (Request::Insert { reply, .. }, Answer::Ids(ids)) => reply(ids),
+                    (Request::Finished { reply, .. }, Answer::Sequenced(sequenced)) => reply(sequenced),
+                    (Request::Change { reply, .. }, Answer::Number(sequence)) => reply(sequence),
+                    (Request::Snapshot { reply, .. }, _) => reply(()),
+                    (Request::Close { done }, _) => closing.push(done),
+                    _ => {}
+                }
+            }
+            if !closing.is_empty() {
+                drop(self.opened.connection);
+                drop(self.opened.lock);
+                closing.into_iter().for_each(|done| {
+                    let _ = done.send(());
+                });
+                return;
+            }
+        }
+    }
+
+    /// Writes the batch, however long the disk refuses; None: given up, because the process wants to leave.
+    fn persist(&mut self, batch: &[Request], queue: &Receiver<Request>) -> Option<Vec<Answer>> {
+        let started = Instant::now();
+        let (mut pause, mut told, mut refused) = (FIRST_PAUSE, None::<Instant>, Vec::new());
+        loop {
+            let error = match self.write(batch) {
+                Ok(answers) => {
+                    if told.is_some() {
+                        tracing::warn!("{}: writing works again; nothing was lost", self.opened.dir.display());
+                    }
+                    return Some(answers);
+                }
+                Err(error) => error,
+            };
+            self.ledger = None;
+            if told.is_none_or(|told| told.elapsed() > Duration::from_secs(60)) {
+                let path = self.opened.dir.join("search.db");
+                tracing::error!("{}: {error}; the run waits and tries again, nothing is lost", path.display());
+                told = Some(Instant::now());
+            }
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(LONGEST_PAUSE);
+            refused.extend(queue.try_iter().filter(|request| matches!(request, Request::Close { .. })));
+            let leaving = !refused.is_empty() || batch.iter().any(|request| matches!(request, Request::Close { .. }));
+            if leaving && started.elapsed() > CLOSE_PATIENCE {
+                return None;
+            }
+        }
+    }
+
+    fn write(&mut self, batch: &[Request]) -> rusqlite::Result<Vec<Answer>> {
+        let connection = &self.opened.connection;
+        let ledger = match &mut self.ledger {
+            Some(ledger) => ledger,
+            empty => empty.insert(Ledger::load(connection)?),
+        };
+        connection.execute_batch("BEGIN IMMEDIATE")?;
+        let now = now();
+        let answers: rusqlite::Result<Vec<Answer>> = batch.iter().map(|request| carry_out(connection, ledger, request, &now)).collect();
+        let committed = answers.and_then(|answers| connection.execute_batch("COMMIT").map(|()| answers));
+        if committed.is_err() {
+            // Fails where SQLite has rolled back by itself.
+            let _ = connection.execute_batch("ROLLBACK");
+        }
+        committed
+    }
+}
+
+/// All requests that wait, at least one; lazy ones wait a little for others. None: all handles are gone.
+fn next_batch(queue: &Receiver<Request>) -> Option<Vec<Request>> {
+    let mut batch = vec![queue.recv().ok()?];
+    let deadline = Instant::now() + LAZY;
+    loop {
+        batch.extend(queue.try_iter().take(BATCH - batch.len()));
+        if batch.len() >= BATCH || !batch.iter().all(Request::is_lazy) {
+            return Some(batch);
+        }
+        match queue.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            Ok(request) => batch.push(request),
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return Some(batch),
+        }
+    }
+}
+
+fn execute(connection: &Connection, sql: &str, values: impl rusqlite::Params) -> rusqlite::Result<usize> {
+    connection.prepare_cached(sql)?.execute(values)
+}
+
+fn carry_out(connection: &Connection, ledger: &mut Ledger, request: &Request, now: &str) -> rusqlite::Result<Answer> {
+    match request {
+        Request::Insert { minibatches, round, .. } => return insert(connection, ledger, minibatches, *round, now).map(Answer::Ids),
+        Request::Started { trial, device } => {
+            execute(connection, "DELETE FROM epochs WHERE trial = ?1", [trial])?;
+            let sql = "UPDATE trials SET status = 'running', started_at = ?2, device = ?3, error = NULL WHERE id = ?1
+                       AND status NOT IN ('completed', 'failed')";
+            execute(connection, sql, params![trial, now, device])?;
+        }
+        Request::Epoch { trial, epoch } => {
+            let sql = "INSERT OR REPLACE INTO epochs VALUES (?1, ?2, ?3, ?4, ?5)";
+            execute(connection, sql, params![trial, epoch.epoch, finite(epoch.train_loss), finite(Some(epoch.metric)), epoch.seconds])?;
+        }
+        Request::Finished { trial, outcome, seconds, .. } => {
+            return finish(connection, ledger, *trial, outcome, *seconds, now).map(Answer::Sequenced);
+        }
+        Request::FailedAttempt { trial, error } => {
+            let sql = "UPDATE trials SET status = 'queued', attempt = attempt + 1, error = ?2 WHERE id = ?1";
+            execute(connection, sql, params![trial, error])?;
+        }
+        Request::Change { learning, .. } => {
+            let sequence = ledger.change(*learning);
+            let text = serde_json::to_string(learning).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
+            execute(connection, "INSERT INTO changes VALUES (?1, ?2)", params![sequence, text])?;
+            return Ok(Answer::Number(sequence));
+        }
+        Request::Snapshot { snapshot, .. } => super::recovery::store(connection, snapshot)?,
+        Request::Event { kind, text } => {
+            execute(connection, "INSERT INTO events (at, kind, text) VALUES (?1, ?2, ?3)", params![now, kind, text])?;
+        }
+        Request::Close { .. } => {
+            execute(connection, "INSERT OR REPLACE INTO meta VALUES ('closed', 'yes')", [])?;
+        }
+    }
+    Ok(Answer::Done)
+}
+
+/// SQLite would store NaN as NULL without a word: what is not finite is left out knowingly.
+fn finite(value: Option<f64>) -> Option<f64> {
+    value.filter(|value| value.is_finite())
+}
+
+fn json(value: &impl serde::Serialize) -> rusqlite::Result<String> {
+    serde_json::to_string(value).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))
+}
+
+fn insert(
+    connection: &Connection,
+    ledger: &mut Ledger,
+    minibatches: &[SampledMinibatch],
+    round: bool,
+    now: &str,
+) -> rusqlite::Result<Vec<u64>> {
+    let round = round.then_some(ledger.next_number);
+    let mut first_ids = Vec::with_capacity(minibatches.len());
+    for batch in minibatches {
+        let (number, first_id, m) = (ledger.next_number, ledger.next_trial, batch.trials.len());
+        let (boundaries, versions) = (json(&batch.pulled.boundaries)?, json(&batch.pulled.versions)?);
+        let sql = "INSERT INTO minibatches (number, controller, minibatch, first_id, m, layers, boundaries, versions, oldest, round)
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
+        let oldest = batch.pulled.versions.iter().min().copied().unwrap_or(0);
+        let values = params![number, batch.controller, batch.minibatch, first_id, m, batch.layers, boundaries, versions, oldest, round];
+        execute(connection, sql, values)?;
+        for (slot, trial) in batch.trials.iter().enumerate() {
+            let sql =
+                "INSERT INTO trials (id, controller, minibatch, slot, decisions, architecture, status, parameters, flops, seed, sampled_at)
+                       VALUES (?1, ?2, ?3, ?4, ?5, ?6, 'queued', ?7, ?8, ?9, ?10)";
+            let (id, decisions, architecture) = (first_id + slot as u64, json(&trial.decisions)?, json(&trial.architecture)?);
+            let values = params![
+                id,
+                batch.controller,
+                batch.minibatch,
+                slot,
+                decisions,
+                architecture,
+                trial.parameters,
+                trial.flops,
+                trial.seed,
+                now
+            ];
+            execute(connection, sql, values)?;
+        }
+        let (controller, minibatch) = (batch.controller, batch.minibatch);
+        ledger.insert(number, Open { controller, minibatch, first_id, rewards: vec![None; m], round });
+        first_ids.push(first_id);
+    }
+    Ok(first_ids)
+}
+
+fn finish(
+    connection: &Connection,
+    ledger: &mut Ledger,
+    trial: u64,
+    outcome: &Outcome,
+    seconds: f64,
+    now: &str,
+) -> rusqlite::Result<Vec<Sequenced>> {
+    let (status, reward, metric, error, own_seconds) = match outcome {
+        Outcome::Completed { reward, metric, seconds } if reward.is_finite() && metric.is_finite() => {
+            ("completed", Some(*reward), Some(*metric), None, *seconds)
+        }
+        Outcome::Completed { .. } => ("failed", None, None, Some("the evaluator gave a reward that is not finite"), None),
+        Outcome::Failed { error, .. } => ("failed", None, None, Some(error.as_str()), None),
+        Outcome::Stopped => ("stopped", None, None, None, None),
+    };
+    let sql = "UPDATE trials SET status = ?2, reward = ?3, metric = ?4, error = ?5, seconds = ?6, finished_at = ?7
+               WHERE id = ?1 AND status NOT IN ('completed', 'failed')";
+    let finished_at = (status != "stopped").then_some(now);
+    let values = params![trial, status, reward, metric, error, finite(Some(own_seconds.unwrap_or(seconds))), finished_at];
+    let changed = execute(connection, sql, values)?;
+    if changed == 0 || status == "stopped" {
+        return Ok(Vec::new());
+    }
+    let mut sequenced = Vec::new();
+    for Given { number, sequenced: given } in ledger.finish(trial, reward) {
+        let sql = "UPDATE minibatches SET sequence = ?2, baseline = ?3 WHERE number = ?1";
+        execute(connection, sql, params![number, given.sequence, given.baseline])?;
+        sequenced.push(given);
+    }
+    Ok(sequenced)
+}

@@ -1,0 +1,146 @@
+//! An architecture as a picture (SVG) and as text. Pure; must not know of runs.
+
+use crate::space::{Architecture, ConvNetwork, ImageShape, Network};
+use std::fmt::Write as _;
+
+/// Sizes of the picture, in SVG units.
+const BOX: (usize, usize) = (250, 34);
+const STEP: usize = 62;
+const TOP: usize = 16;
+/// Room on the right for skip connections: this much for each layer that they pass, up to the second.
+const BOW: usize = 18;
+const WIDEST_BOW: usize = 170;
+
+/// The network as a column of boxes, data flowing down; connections to the next box are straight, skips bow to the right.
+pub fn svg(network: &ConvNetwork) -> String {
+    let layers = network.layers.len();
+    let (width, height) = (BOX.0 + WIDEST_BOW + 40, TOP * 2 + (layers + 1) * STEP + BOX.1);
+    let mut svg = String::new();
+    // Writing to a String cannot fail; so for all that follow.
+    let _ = writeln!(
+        svg,
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" height=\"{height}\" role=\"img\" \
+         aria-label=\"network of {layers} layers\">\n<style>\n\
+         text {{ font: 13px system-ui, sans-serif; fill: #1b1f24; text-anchor: middle }}\n\
+         text.small {{ font-size: 11px; fill: #59636e }}\n\
+         rect {{ fill: #eef3fb; stroke: #4c78b8 }} rect.end {{ fill: #f3f3f3; stroke: #8a8a8a }}\n\
+         path {{ fill: none; stroke: #4c78b8; stroke-width: 1.4 }} path.skip {{ stroke: #c2703d }} marker path {{ fill: #59636e; stroke: none }}\n\
+         @media (prefers-color-scheme: dark) {{ text {{ fill: #e6edf3 }} text.small {{ fill: #9198a1 }} rect {{ fill: #1c2a3f }} \
+         rect.end {{ fill: #2a2a2a }} }}\n</style>\n\
+         <defs><marker id=\"tip\" viewBox=\"0 0 8 8\" refX=\"7\" refY=\"4\" markerWidth=\"7\" markerHeight=\"7\" orient=\"auto\">\
+         <path d=\"M0 0 L8 4 L0 8 z\"/></marker></defs>"
+    );
+    for (index, layer) in network.layers.iter().enumerate() {
+        layer.inputs.iter().for_each(|&input| edge(&mut svg, input, index + 1));
+    }
+    network.output.iter().for_each(|&input| edge(&mut svg, input, layers + 1));
+    let image = network.image;
+    node(&mut svg, 0, "end", "image", &shape_text(image));
+    for (index, (layer, shape)) in network.layers.iter().zip(network.shapes()).enumerate() {
+        let title =
+            format!("{}: {}×{}, {} filters{}", index + 1, layer.filter_height, layer.filter_width, layer.filters, stride_text(layer));
+        node(&mut svg, index + 1, "layer", &title, &shape_text(shape));
+    }
+    let pooled = network.output_shape();
+    node(&mut svg, layers + 1, "end", &format!("pool, classify: {} classes", network.classes), &shape_text(pooled));
+    svg.push_str("</svg>\n");
+    svg
+}
+
+fn stride_text(layer: &crate::space::ConvLayer) -> String {
+    if (layer.stride_height, layer.stride_width) == (1, 1) {
+        return String::new();
+    }
+    format!(", stride {}×{}", layer.stride_height, layer.stride_width)
+}
+
+fn shape_text(shape: ImageShape) -> String {
+    format!("{}×{}×{}", shape.channels, shape.height, shape.width)
+}
+
+fn node(svg: &mut String, row: usize, class: &str, title: &str, shape: &str) {
+    let (x, y) = (20, TOP + row * STEP);
+    let _ = writeln!(
+        svg,
+        "<rect class=\"{class}\" x=\"{x}\" y=\"{y}\" width=\"{}\" height=\"{}\" rx=\"6\"/>\
+         <text x=\"{middle}\" y=\"{}\">{title}</text><text class=\"small\" x=\"{middle}\" y=\"{}\">{shape}</text>",
+        BOX.0,
+        BOX.1,
+        y + 15,
+        y + 29,
+        middle = x + BOX.0 / 2
+    );
+}
+
+fn edge(svg: &mut String, from: usize, to: usize) {
+    let (x, start, end) = (20 + BOX.0 / 2, TOP + from * STEP + BOX.1, TOP + to * STEP);
+    let _ = if to == from + 1 {
+        writeln!(svg, "<path d=\"M{x} {start} L{x} {end}\" marker-end=\"url(#tip)\"/>")
+    } else {
+        let side = 20 + BOX.0;
+        let bow = side + (BOW * (to - from)).min(WIDEST_BOW);
+        let (start, end) = (start - BOX.1 / 2 + 6, end + BOX.1 / 2 - 6);
+        writeln!(svg, "<path class=\"skip\" d=\"M{side} {start} C{bow} {start} {bow} {end} {side} {end}\" marker-end=\"url(#tip)\"/>")
+    };
+}
+
+/// The architecture as a small table: layers with inputs, output shapes and parameters; or the values of the user's decisions.
+pub fn text(architecture: &Architecture) -> String {
+    match &architecture.network {
+        Network::Conv(network) => conv_text(network),
+        Network::Choices(choices) => choices.values.iter().map(|(name, value)| format!("{name} = {value}\n")).collect(),
+    }
+}
+
+fn conv_text(network: &ConvNetwork) -> String {
+    let mut text = format!("{:>5}  {:<22}{:<14}{:>11}  inputs\n", "layer", "convolution", "output", "parameters");
+    let layers = network.layers.iter().zip(network.input_shapes()).zip(network.shapes());
+    for (index, ((layer, input), output)) in layers.enumerate() {
+        let convolution = format!("{}×{}·{}{}", layer.filter_height, layer.filter_width, layer.filters, stride_text(layer));
+        let parameters = layer.filter_height * layer.filter_width * input.channels * layer.filters + 2 * layer.filters;
+        let name = |input: &usize| if *input == 0 { "image".to_owned() } else { input.to_string() };
+        let inputs: Vec<String> = layer.inputs.iter().map(name).collect();
+        let _ = writeln!(text, "{:>5}  {convolution:<22}{:<14}{parameters:>11}  {}", index + 1, shape_text(output), inputs.join(", "));
+    }
+    let pooled = network.output_shape();
+    let parameters = (pooled.channels + 1) * network.classes;
+    let outputs: Vec<String> = network.output.iter().map(ToString::to_string).collect();
+    let _ = writeln!(text, "{:>5}  {:<22}{:<14}{parameters:>11}  {}", "end", "pool and classify", network.classes, outputs.join(", "));
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::space::ConvLayer;
+
+    fn network() -> ConvNetwork {
+        let layer = |inputs: &[usize]| ConvLayer {
+            filter_height: 3,
+            filter_width: 5,
+            filters: 8,
+            stride_height: 2,
+            stride_width: 1,
+            inputs: inputs.to_vec(),
+        };
+        let image = ImageShape { channels: 3, height: 32, width: 32 };
+        ConvNetwork::new(image, 10, vec![layer(&[]), layer(&[1]), layer(&[1, 2])])
+    }
+
+    #[test]
+    fn a_drawing_has_every_layer_and_every_connection() {
+        let svg = svg(&network());
+        assert_eq!(svg.matches("<rect").count(), 3 + 2);
+        assert_eq!(svg.matches("marker-end").count(), 5);
+        assert_eq!(svg.matches("class=\"skip\"").count(), 1);
+    }
+
+    #[test]
+    fn the_text_adds_up_to_the_networks_parameters() {
+        let network = network();
+        let architecture = Architecture { version: 1, network: Network::Conv(network.clone()) };
+        let column = |line: &str| line.chars().skip(43).take(11).collect::<String>().trim().parse::<u64>().ok();
+        let sum: u64 = text(&architecture).lines().filter_map(column).sum();
+        assert_eq!(sum, network.parameters());
+    }
+}

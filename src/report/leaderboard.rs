@@ -1,0 +1,109 @@
+//! The best architectures as a table, and an architecture in one line. Must not know where a run is shown.
+
+use crate::journal::{JournalError, Reader};
+use crate::space::{Architecture, ConvNetwork, Network};
+use comfy_table::{CellAlignment, Table, presets};
+
+/// Longest one-line summary, in characters.
+const SUMMARY: usize = 72;
+
+/// The `most` best completed trials of a run.
+///
+/// # Errors
+/// When the run cannot be read.
+pub fn leaderboard(reader: &Reader, most: usize) -> Result<String, JournalError> {
+    let rows = reader.top(most)?;
+    if rows.is_empty() {
+        return Ok("no trial is completed yet\n".into());
+    }
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_HORIZONTAL_ONLY);
+    table.set_header(["rank", "trial", "reward", "metric", "parameters", "MFLOPs", "seconds", "architecture"]);
+    for (rank, row) in (1..).zip(&rows) {
+        let number = |value: Option<f64>, digits: usize| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.digits$}"));
+        table.add_row([
+            rank.to_string(),
+            row.id.to_string(),
+            number(row.reward, 4),
+            number(row.metric, 4),
+            row.parameters.map_or_else(|| "-".to_owned(), grouped),
+            number(row.flops.map(|flops| flops as f64 / 1e6), 1),
+            number(row.seconds, 1),
+            summary(&row.architecture),
+        ]);
+    }
+    table.column_iter_mut().take(7).for_each(|column| column.set_cell_alignment(CellAlignment::Right));
+    Ok(format!("{table}\n"))
+}
+
+/// 1234567 as 1,234,567.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut grouped = String::with_capacity(digits.len() + digits.len() / 3);
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
+
+/// An architecture in one line: `3 layers: 3×5·24/2 ← image | 5×3·16 ← 1 | …`, or `op=conv lr=0.1`.
+pub fn summary(architecture: &Architecture) -> String {
+    let text = match &architecture.network {
+        Network::Conv(network) => conv_summary(network),
+        Network::Choices(choices) => {
+            let values: Vec<String> = choices.values.iter().map(|(name, value)| format!("{name}={value}")).collect();
+            values.join(" ")
+        }
+    };
+    if text.chars().count() <= SUMMARY {
+        return text;
+    }
+    text.chars().take(SUMMARY - 1).chain(['…']).collect()
+}
+
+fn conv_summary(network: &ConvNetwork) -> String {
+    let layers = network.layers.iter().enumerate().map(|(index, layer)| {
+        let stride = match (layer.stride_height, layer.stride_width) {
+            (1, 1) => String::new(),
+            (height, width) if height == width => format!("/{height}"),
+            (height, width) => format!("/{height}×{width}"),
+        };
+        let chain = layer.inputs == [index];
+        let name = |input: &usize| if *input == 0 { "image".to_owned() } else { input.to_string() };
+        let inputs: Vec<String> = layer.inputs.iter().map(name).collect();
+        let from = if chain { String::new() } else { format!(" ← {}", inputs.join(",")) };
+        format!("{}×{}·{}{stride}{from}", layer.filter_height, layer.filter_width, layer.filters)
+    });
+    let layers: Vec<String> = layers.collect();
+    format!("{} layers: {}", network.layers.len(), layers.join(" | "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::space::{ConvLayer, ImageShape};
+
+    #[test]
+    fn a_summary_names_filters_strides_and_what_is_not_a_chain() {
+        let layer = |filters: usize, stride: usize, inputs: &[usize]| ConvLayer {
+            filter_height: 3,
+            filter_width: 5,
+            filters,
+            stride_height: stride,
+            stride_width: 1,
+            inputs: inputs.to_vec(),
+        };
+        let image = ImageShape { channels: 3, height: 32, width: 32 };
+        let network = ConvNetwork::new(image, 10, vec![layer(8, 1, &[]), layer(16, 2, &[1]), layer(24, 1, &[1, 2])]);
+        let architecture = Architecture { version: 1, network: Network::Conv(network) };
+        assert_eq!(summary(&architecture), "3 layers: 3×5·8 | 3×5·16/2×1 | 3×5·24 ← 1,2");
+    }
+
+    #[test]
+    fn thousands_are_grouped() {
+        assert_eq!([7, 1234, 12_345_678].map(grouped), ["7", "1,234", "12,345,678"]);
+    }
+}

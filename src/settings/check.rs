@@ -1,0 +1,94 @@
+//! Compares every entry with the table of keys: unknown keys, and values of the wrong type. Must not know which values make
+//! sense together: the rooms' own `problems` do.
+
+use super::keys::{self, DECISION_KEYS, Kind};
+use super::nearest;
+use super::problem::{Origin, Problem};
+use super::sources::{Entry, Source};
+use toml::Value;
+
+/// Takes the entries that no later step may see out of the source, and says why.
+pub fn check(source: &mut Source) {
+    let entries = std::mem::take(&mut source.entries);
+    for entry in entries {
+        let before = source.problems.len();
+        match keys::find(&entry.key) {
+            None => source.problems.push(unknown(&entry)),
+            Some(key) if key.kind == Kind::Decisions => decisions(&entry, source),
+            Some(key) if !fits(key.kind, &entry.value) => {
+                source.problems.push(wrong(&entry, &format!("must be {} ({})", key.kind.valid(), key.doc)));
+            }
+            Some(_) => {}
+        }
+        if source.problems.len() == before {
+            source.entries.push(entry);
+        }
+    }
+}
+
+fn wrong(entry: &Entry, reason: &str) -> Problem {
+    Problem { origin: entry.origin.clone(), text: format!("{} = {}: {reason}", entry.key, entry.written) }
+}
+
+fn unknown(entry: &Entry) -> Problem {
+    let section = keys::section(&entry.key);
+    let text = if section.is_empty() {
+        format!("unknown key {}; the nearest valid key is {}", entry.key, keys::nearest(&entry.key))
+    } else {
+        format!("{} is a section; its keys are {}", entry.key, section.join(", "))
+    };
+    Problem { origin: entry.origin.clone(), text }
+}
+
+/// Strict, where `config` would turn 1.5 into 2 and "yes" into true.
+fn fits(kind: Kind, value: &Value) -> bool {
+    let all = |kind: Kind| value.as_array().is_some_and(|items| items.iter().all(|item| fits(kind, item)));
+    match kind {
+        Kind::Text => value.is_str(),
+        Kind::Boolean => value.is_bool(),
+        Kind::Count => value.as_integer().is_some_and(|number| number >= 0),
+        Kind::Number => value.is_integer() || value.as_float().is_some_and(f64::is_finite),
+        Kind::Counts => all(Kind::Count),
+        Kind::Numbers => all(Kind::Number),
+        Kind::Texts => all(Kind::Text),
+        Kind::OneOf(words) => value.as_str().is_some_and(|word| words.contains(&word)),
+        Kind::Skips => value.is_bool() || value.as_str() == Some("all"),
+        Kind::Devices => value.as_str() == Some("auto") || all(Kind::Text),
+        Kind::Decisions => value.as_array().is_some_and(|items| items.iter().all(Value::is_table)),
+    }
+}
+
+/// `[[space.decision]]`: each has a name and a list of texts, numbers and booleans.
+fn decisions(entry: &Entry, source: &mut Source) {
+    let Some(tables) = entry.value.as_array().filter(|_| fits(Kind::Decisions, &entry.value)) else {
+        source.problems.push(wrong(entry, &format!("must be {}", Kind::Decisions.valid())));
+        return;
+    };
+    for (index, table) in tables.iter().filter_map(Value::as_table).enumerate() {
+        let part = format!("{}[{}]", entry.key, index + 1);
+        let origin = source.parts.get(&part).unwrap_or(&entry.origin).clone();
+        decision(&part, table, &origin, &mut source.problems);
+    }
+}
+
+fn decision(part: &str, table: &toml::Table, origin: &Origin, problems: &mut Vec<Problem>) {
+    let mut report = |text: String| problems.push(Problem { origin: origin.clone(), text });
+    for name in table.keys().filter(|name| !DECISION_KEYS.contains(&name.as_str())) {
+        let meant = nearest::among(name, DECISION_KEYS.into_iter()).unwrap_or("name");
+        report(format!("unknown key {part}.{name}; the nearest valid key is {part}.{meant}"));
+    }
+    if !table.get("name").is_some_and(Value::is_str) {
+        report(format!("{part}.name must be there and be {}", Kind::Text.valid()));
+    }
+    let Some(options) = table.get("options").and_then(Value::as_array) else {
+        report(format!("{part}.options must be there and be a list, for example [64, 128]"));
+        return;
+    };
+    for option in options.iter().filter(|option| !is_option(option)) {
+        report(format!("{part}.options holds {option}: options are texts, finite numbers, true and false"));
+    }
+}
+
+fn is_option(value: &Value) -> bool {
+    value.is_str() || value.is_bool() || fits(Kind::Number, value)
+}

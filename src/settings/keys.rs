@@ -1,0 +1,158 @@
+//! Every key of the config file, with its type and one line on what it does. The checks, the nearest key of a misspelt one and
+//! the listing come from this table; a test proves that it has exactly the keys of `Settings`. Must not know any value.
+
+use super::nearest;
+
+/// One key of the config file.
+#[derive(Clone, Copy, Debug)]
+pub struct Key {
+    /// `section.key`
+    pub name: &'static str,
+    pub kind: Kind,
+    /// One line: what it does.
+    pub doc: &'static str,
+}
+
+/// What a key's value may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Text,
+    Boolean,
+    /// A whole number, 0 or more.
+    Count,
+    /// A finite number, whole or not.
+    Number,
+    Counts,
+    Numbers,
+    Texts,
+    /// One of these words.
+    OneOf(&'static [&'static str]),
+    /// `true`, `false` or `"all"`.
+    Skips,
+    /// `"auto"` or a list of devices.
+    Devices,
+    /// `[[space.decision]]`
+    Decisions,
+}
+
+impl Kind {
+    /// Continues "must be".
+    pub fn valid(self) -> String {
+        match self {
+            Self::Text => "a text, for example \"name\"".into(),
+            Self::Boolean => "true or false".into(),
+            Self::Count => "a whole number, 0 or more and below 2^63, for example 3".into(),
+            Self::Number => "a finite number, for example 0.1".into(),
+            Self::Counts => "a list of whole numbers, 0 or more, for example [1, 3, 5]".into(),
+            Self::Numbers => "a list of finite numbers, for example [0.5, 0.75]".into(),
+            Self::Texts => "a list of texts, for example [\"accuracy\"]".into(),
+            Self::OneOf(words) => words.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(" or "),
+            Self::Skips => "true, false or \"all\"".into(),
+            Self::Devices => "\"auto\" or a list of devices, for example [\"cpu\"] or [\"cuda:0\", \"cuda:1\"]".into(),
+            Self::Decisions => "a list of decisions, for example [{ name = \"units\", options = [64, 128] }]".into(),
+        }
+    }
+
+    /// Environment and `--set` take these as they are written, without TOML's quotes.
+    pub fn is_plain_text(self) -> bool {
+        matches!(self, Self::Text | Self::OneOf(_))
+    }
+
+    /// Words that may stand bare for a value that is TOML otherwise.
+    pub fn is_word(self, text: &str) -> bool {
+        matches!((self, text), (Self::Skips, "all") | (Self::Devices, "auto"))
+    }
+}
+
+/// The keys inside one `[[space.decision]]`.
+pub const DECISION_KEYS: [&str; 2] = ["name", "options"];
+
+const fn key(name: &'static str, kind: Kind, doc: &'static str) -> Key {
+    Key { name, kind, doc }
+}
+
+/// All keys, in the order of the config file.
+pub const KEYS: &[Key] = &[
+    key("run.name", Kind::Text, "name of the run"),
+    key("run.dir", Kind::Text, "directory of the run; unset: runs/<run.name>"),
+    key("run.seed", Kind::Count, "all randomness of the run derives from it"),
+    key("run.trials", Kind::Count, "how many architectures are evaluated, exactly"),
+    key("run.max_seconds", Kind::Number, "the search stops after this long, saved; unset: no limit"),
+    key("space.kind", Kind::OneOf(&["conv", "choices"]), "what is searched: convolutional networks, or the decisions listed here"),
+    key("space.layers", Kind::Count, "layers of the first architectures"),
+    key("space.layers_step", Kind::Count, "layers added each time layers_every architectures have been sampled; 0: depth stays"),
+    key("space.layers_every", Kind::Count, "architectures between two additions of layers"),
+    key("space.layers_max", Kind::Count, "depth at which growth ends; unset: it goes on"),
+    key("space.filter_height", Kind::Counts, "filter heights that a layer can have; one entry: always this"),
+    key("space.filter_width", Kind::Counts, "filter widths that a layer can have"),
+    key("space.filters", Kind::Counts, "numbers of filters that a layer can have"),
+    key("space.stride_height", Kind::Counts, "vertical strides that a layer can have; [1]: not predicted"),
+    key("space.stride_width", Kind::Counts, "horizontal strides that a layer can have; [1]: not predicted"),
+    key("space.skip_connections", Kind::Skips, "true: predicted for each pair of layers; false: a chain; \"all\": every earlier layer"),
+    key("space.decision", Kind::Decisions, "the named decisions of kind = \"choices\", in order"),
+    key("controller.replicas", Kind::Count, "K: controllers that sample side by side"),
+    key("controller.children", Kind::Count, "m: children that a controller samples for one gradient"),
+    key("controller.hidden", Kind::Count, "LSTM units in each layer of the controller"),
+    key("controller.layers", Kind::Count, "LSTM layers of the controller"),
+    key("controller.init_scale", Kind::Number, "the controller's first parameters are uniform in plus or minus this"),
+    key("controller.learning_rate", Kind::Number, "of Adam, which updates the controller"),
+    key("controller.baseline_decay", Kind::Number, "how slowly the moving average of rewards forgets, 0 to below 1"),
+    key("controller.entropy_weight", Kind::Number, "weight of a bonus for undecided policies; the paper has none"),
+    key("controller.strategy", Kind::OneOf(&["reinforce", "random"]), "learn by policy gradient, or sample uniformly for comparison"),
+    key("controller.synchronous", Kind::Boolean, "replicas wait for each other; the run is then reproducible with any number of them"),
+    key("parameter_server.shards", Kind::Count, "S: shards that hold the controller's parameters"),
+    key("parameter_server.accumulate", Kind::Count, "gradients that are averaged into one update"),
+    key("child.evaluator", Kind::OneOf(&["train", "table"]), "where rewards come from: train each child, or look it up in a CSV file"),
+    key("child.epochs", Kind::Count, "epochs that each child is trained for"),
+    key("child.batch_size", Kind::Count, "examples in one training step"),
+    key("child.learning_rate", Kind::Number, "of SGD, at the first epoch"),
+    key("child.momentum", Kind::Number, "Nesterov momentum, 0 to below 1"),
+    key("child.weight_decay", Kind::Number, "L2 penalty on the weights"),
+    key("child.schedule", Kind::OneOf(&["constant", "cosine", "steps"]), "how the learning rate falls over the epochs"),
+    key("child.schedule_steps", Kind::Numbers, "for \"steps\": when it falls, as fractions of all epochs"),
+    key("child.schedule_factor", Kind::Number, "for \"steps\": what it is multiplied by each time"),
+    key("child.reward_exponent", Kind::Number, "reward = (best validation accuracy of the last reward_window epochs) to this power"),
+    key("child.reward_window", Kind::Count, "last epochs whose best accuracy counts"),
+    key("child.max_seconds", Kind::Number, "a child that trains for longer ends as failed; unset: no limit"),
+    key("child.attempts", Kind::Count, "how often a child is tried when the cause of its failure may pass"),
+    key("child.table.path", Kind::Text, "the CSV file of evaluator = \"table\""),
+    key("child.table.reward", Kind::Texts, "its reward columns; with several, one is drawn for each trial"),
+    key("child.table.seconds", Kind::Text, "its column of training seconds"),
+    key("child.table.report", Kind::Texts, "columns shown for the best trial, never used by the search"),
+    key("data.kind", Kind::OneOf(&["builtin", "cifar10"]), "the examples: drawn by the program, or CIFAR-10's binary files"),
+    key("data.path", Kind::Text, "folder of the data files"),
+    key("data.train_size", Kind::Count, "training examples; unset: 45000, or 90% of a smaller set"),
+    key("data.validation_size", Kind::Count, "validation examples; unset: 5000, or 10% of a smaller set"),
+    key("data.augment", Kind::Boolean, "upsample, random crop and random horizontal flip of training images"),
+    key("data.upsample", Kind::Count, "side that training images are scaled to before the crop"),
+    key("data.whiten", Kind::OneOf(&["image", "channel"]), "normalise each image by itself, or each channel over the training set"),
+    key("devices.use", Kind::Devices, "what trains children; \"auto\": every GPU of a CUDA build, else the CPU"),
+    key(
+        "devices.lanes_per_device",
+        Kind::Count,
+        "children trained at once on each device; unset: as many as its cores allow, one on a GPU",
+    ),
+    key("devices.threads_per_lane", Kind::Count, "CPU threads of each of them"),
+    key("telemetry.listen", Kind::Text, "address of the metrics endpoint, or \"off\"; unset: 127.0.0.1:9464 or the next free port"),
+];
+
+/// The key of this name.
+pub fn find(name: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.name == name)
+}
+
+/// The keys of a section (`child`, `child.table`); empty: there is no such section.
+pub fn section(name: &str) -> Vec<&'static str> {
+    KEYS.iter().map(|key| key.name).filter(|key| key.strip_prefix(name).is_some_and(|rest| rest.starts_with('.'))).collect()
+}
+
+/// The valid key that a misspelt one most probably meant.
+pub fn nearest(unknown: &str) -> &'static str {
+    nearest::among(unknown, KEYS.iter().map(|key| key.name)).unwrap_or("run.name")
+}
+
+/// All keys as text: each with what it may be and what it does.
+pub fn listing() -> String {
+    let width = KEYS.iter().map(|key| key.name.len()).max().unwrap_or(0);
+    KEYS.iter().map(|key| format!("{:width$}  {} ({})\n", key.name, key.doc, key.kind.valid())).collect()
+}

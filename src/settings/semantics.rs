@@ -1,0 +1,76 @@
+//! Values that cannot work, although each is of its key's type: asks every room about its own section and says where the value
+//! was written. Must not judge a section by itself.
+
+use super::Settings;
+use super::memory;
+use super::problem::{Origin, Problem};
+use super::resolved::flatten;
+use super::sources::Source;
+use crate::actors::{DeviceUse, memory_bytes};
+
+/// Everything that cannot work, in the order of the sections. `whole` stands for values that nobody wrote.
+pub fn problems(settings: &Settings, sources: &[Source], whole: &Origin) -> Vec<Problem> {
+    let found = sections(settings);
+    let mut resolved = serde_json::Map::new();
+    flatten("", serde_json::to_value(settings).unwrap_or_default(), &mut resolved);
+    found
+        .into_iter()
+        .map(|(key, reason)| {
+            let written = sources.iter().rev().find_map(|source| written(source, &key));
+            let default = resolved.get(&key).map(|value| format!(" = {value} (default)"));
+            let (origin, value) = match written {
+                Some((origin, value)) => (origin, value),
+                None => (whole.clone(), default.unwrap_or_default()),
+            };
+            Problem { origin, text: format!("{key}{value}: {reason}") }
+        })
+        .collect()
+}
+
+/// Every room's view of its own section, with whole names of keys.
+fn sections(settings: &Settings) -> Vec<(String, String)> {
+    let all = [
+        ("run", settings.run.problems()),
+        ("space", settings.space.problems()),
+        ("controller", settings.controller.problems()),
+        ("parameter_server", settings.parameter_server.problems()),
+        ("child", settings.child.problems()),
+        ("data", settings.data.problems()),
+        ("devices", settings.devices.problems()),
+        ("telemetry", settings.telemetry.problems()),
+    ];
+    let named = |(section, found): (&str, Vec<(String, String)>)| -> Vec<(String, String)> {
+        found.into_iter().map(|(key, reason)| (format!("{section}.{key}"), reason)).collect()
+    };
+    let mut found: Vec<_> = all.into_iter().flat_map(named).collect();
+    if found.is_empty() {
+        found = memory::problems(settings, trains_here(settings).then(|| memory_bytes() as f64));
+    }
+    found
+}
+
+/// True where a child trains in this machine's own memory, not only in a GPU's.
+fn trains_here(settings: &Settings) -> bool {
+    match &settings.devices.use_ {
+        DeviceUse::Auto => !cfg!(feature = "cuda"),
+        DeviceUse::Listed(names) => names.iter().any(|name| name == "cpu"),
+    }
+}
+
+/// Where this source writes a key, and ` = ` what; a part of a key (`space.decision[2].name`) is found at the nearest whole.
+fn written(source: &Source, key: &str) -> Option<(Origin, String)> {
+    if let Some(entry) = source.entries.iter().rev().find(|entry| entry.key == key) {
+        return Some((entry.origin.clone(), format!(" = {}", entry.written)));
+    }
+    let mut part = key;
+    while let Some(end) = part.rfind(['.', '[']) {
+        if let Some(origin) = source.parts.get(part) {
+            return Some((origin.clone(), String::new()));
+        }
+        part = &part[..end];
+        if let Some(entry) = source.entries.iter().rev().find(|entry| entry.key == part) {
+            return Some((entry.origin.clone(), String::new()));
+        }
+    }
+    None
+}

@@ -1,0 +1,350 @@
+//! Keeps the invariants of ARCHITECTURE.md by reading the source: what each room imports, who starts threads, who knows SQL,
+//! how each file opens and how long it is. Reads tokens, so that no way of writing a path and no comment deceives it.
+
+use proc_macro2::{Delimiter, Spacing, TokenStream, TokenTree};
+use std::path::{Path, PathBuf};
+
+/// What a room may import of ours.
+#[derive(Clone, Copy)]
+enum May {
+    Only(&'static [&'static str]),
+    AllBut(&'static [&'static str]),
+}
+
+/// Every room; a new one must be given its place here.
+const ROOMS: &[(&str, May)] = &[
+    ("random", May::Only(&[])),
+    ("space", May::Only(&["random"])),
+    ("kernels", May::Only(&["random"])),
+    ("policy", May::Only(&["space", "kernels", "random"])),
+    ("data", May::Only(&["space", "kernels", "random"])),
+    ("child", May::Only(&["space", "data", "kernels", "random"])),
+    ("journal", May::AllBut(&["actors", "telemetry", "settings", "report", "cli"])),
+    ("telemetry", May::AllBut(&["actors", "cli"])),
+    ("report", May::AllBut(&["actors", "cli"])),
+    ("actors", May::AllBut(&["cli"])),
+    ("settings", May::AllBut(&["cli"])),
+    ("cli", May::AllBut(&[])),
+];
+
+/// Names that mean a new thread or a pool of them, and the rooms that may say them.
+const THREADS: &[(&str, &[&str])] = &[
+    ("thread::spawn", &["actors", "journal"]),
+    ("thread::Builder", &["actors", "journal"]),
+    ("thread::scope", &["actors"]),
+    ("spawn_blocking", &["actors"]),
+    ("SyncArbiter", &["actors"]),
+    ("ThreadPoolBuilder", &["actors", "kernels"]),
+    // A parallel loop runs on the pool of whoever calls it.
+    ("rayon", &["actors", "kernels", "data"]),
+    ("HttpServer", &["telemetry"]),
+];
+
+const SQL: &[&str] =
+    &["SELECT ", "INSERT INTO", "INSERT OR", "UPDATE ", "DELETE FROM", "CREATE TABLE", "CREATE INDEX", "PRAGMA ", "BEGIN IMMEDIATE"];
+
+const MOST_LINES: usize = 450;
+
+/// What one file says that the invariants speak of, each with its line.
+#[derive(Default)]
+struct Facts {
+    imports: Vec<(usize, String)>,
+    /// Outside `#[cfg(test)]`.
+    threads: Vec<(usize, &'static str)>,
+    sql: Vec<(usize, String)>,
+}
+
+/// Where in the tree of modules the reader is.
+#[derive(Clone, Copy)]
+struct Place {
+    /// Modules between the crate's root and here.
+    depth: usize,
+    test: bool,
+}
+
+fn line(token: &TokenTree) -> usize {
+    token.span().start().line
+}
+
+fn is(token: Option<&TokenTree>, word: &str) -> bool {
+    matches!(token, Some(TokenTree::Ident(ident)) if ident == word)
+}
+
+/// True if `::` stands at this position.
+fn colons(tokens: &[TokenTree], at: usize) -> bool {
+    let colon = |token: Option<&TokenTree>, joint: bool| matches!(token, Some(TokenTree::Punct(punct)) if punct.as_char() == ':' && (!joint || punct.spacing() == Spacing::Joint));
+    colon(tokens.get(at), true) && colon(tokens.get(at + 1), false)
+}
+
+impl Facts {
+    fn of(text: &str, depth: usize, test: bool) -> Self {
+        let mut facts = Self::default();
+        let tokens: TokenStream = text.parse().expect("the source compiles, so it is a stream of tokens");
+        facts.read(tokens, Place { depth, test });
+        facts
+    }
+
+    fn read(&mut self, tokens: TokenStream, place: Place) {
+        let tokens: Vec<_> = tokens.into_iter().collect();
+        let mut next_is_test = false;
+        for (at, token) in tokens.iter().enumerate() {
+            let path_goes_on = at >= 2 && colons(&tokens, at - 2);
+            match token {
+                TokenTree::Group(group) => {
+                    let text = group.to_string();
+                    let attribute = at > 0 && matches!(&tokens[at - 1], TokenTree::Punct(punct) if "#!".contains(punct.as_char()));
+                    if attribute && group.delimiter() == Delimiter::Bracket {
+                        next_is_test |= text.replace(' ', "").contains("cfg(test)");
+                        if text.trim_start_matches(['[', ' ']).starts_with("doc") {
+                            continue;
+                        }
+                    }
+                    let module = group.delimiter() == Delimiter::Brace && at >= 2 && is(tokens.get(at - 2), "mod");
+                    let inner = Place { depth: place.depth + usize::from(module), test: place.test || next_is_test };
+                    self.read(group.stream(), inner);
+                    next_is_test &= group.delimiter() != Delimiter::Brace;
+                }
+                TokenTree::Ident(ident) if ident == "crate" || ident == "netwright" => {
+                    if colons(&tokens, at + 1) {
+                        self.path(&tokens[at + 3..], 0);
+                    } else if is(tokens.get(at + 1), "as") {
+                        self.imports.push((line(token), "*".into()));
+                    }
+                }
+                TokenTree::Ident(ident) if !path_goes_on && ident == "super" => self.path(&tokens[at..], place.depth),
+                TokenTree::Punct(punct) if punct.as_char() == ';' => next_is_test = false,
+                TokenTree::Literal(literal) => self.literal(&literal.to_string(), line(token)),
+                _ => {}
+            }
+            if !place.test && !next_is_test {
+                self.thread(&tokens, at);
+            }
+            if is(Some(token), "rusqlite") {
+                self.sql.push((line(token), "rusqlite".into()));
+            }
+        }
+    }
+
+    /// The rest of a path that stands `depth` modules below the crate's root.
+    fn path(&mut self, rest: &[TokenTree], depth: usize) {
+        let Some(first) = rest.first() else { return };
+        match first {
+            TokenTree::Ident(ident) if ident == "super" => {
+                let above = depth.saturating_sub(1);
+                if colons(rest, 1) {
+                    self.path(&rest[3..], above);
+                } else if above == 0 {
+                    self.imports.push((line(first), "*".into()));
+                }
+            }
+            TokenTree::Group(group) if group.delimiter() == Delimiter::Brace => {
+                let inner: Vec<_> = group.stream().into_iter().collect();
+                let comma = |token: &TokenTree| matches!(token, TokenTree::Punct(punct) if punct.as_char() == ',');
+                inner.split(comma).for_each(|element| self.path(element, depth));
+            }
+            TokenTree::Ident(ident) if depth == 0 => {
+                let name = ident.to_string();
+                self.imports.push((line(first), if name == "self" { "*".into() } else { name }));
+            }
+            TokenTree::Punct(punct) if depth == 0 && punct.as_char() == '*' => self.imports.push((line(first), "*".into())),
+            _ => {}
+        }
+    }
+
+    fn thread(&mut self, tokens: &[TokenTree], at: usize) {
+        for (name, _) in THREADS {
+            let found = match name.split_once("::") {
+                None => is(tokens.get(at), name),
+                Some((module, function)) => {
+                    let named = |token: &TokenTree| match token {
+                        TokenTree::Group(group) => group.stream().into_iter().any(|inner| is(Some(&inner), function)),
+                        _ => is(Some(token), function),
+                    };
+                    is(tokens.get(at), module) && colons(tokens, at + 1) && tokens.get(at + 3).is_some_and(named)
+                }
+            };
+            if found {
+                self.threads.push((line(&tokens[at]), name));
+            }
+        }
+    }
+
+    fn literal(&mut self, literal: &str, line: usize) {
+        if let Some(word) = SQL.iter().find(|word| literal.contains(**word)) {
+            self.sql.push((line, word.trim().to_owned()));
+        }
+    }
+}
+
+/// The room of a file, from its path under src/; None: main.rs and lib.rs.
+fn room(file: &Path) -> Option<String> {
+    let first = file.components().next()?.as_os_str().to_str()?;
+    let name = first.strip_suffix(".rs").unwrap_or(first);
+    (name != "main" && name != "lib").then(|| name.to_owned())
+}
+
+/// Modules between the crate's root and the inside of this file.
+fn depth(file: &Path) -> usize {
+    let parts = file.components().count();
+    parts - usize::from(file.file_name().is_some_and(|name| name == "mod.rs"))
+}
+
+/// Everything in this file that breaks an invariant. `file` is relative to src/.
+fn violations(file: &str, text: &str) -> Vec<String> {
+    let path = Path::new(file);
+    let mut found = Vec::new();
+    if !text.starts_with("//!") {
+        found.push(format!("src/{file}:1: opens with `//!`: what the file is for and what it must not know"));
+    }
+    let lines = text.lines().count();
+    if lines > MOST_LINES {
+        found.push(format!("src/{file}: {lines} lines; at most {MOST_LINES}"));
+    }
+    let Some(room) = room(path) else { return found };
+    let Some((_, may)) = ROOMS.iter().find(|(name, _)| *name == room) else {
+        found.push(format!("src/{file}: the room {room} is not in tests/architecture.rs and ARCHITECTURE.md"));
+        return found;
+    };
+    let is_test = path.file_stem().is_some_and(|stem| stem == "tests") || path.components().any(|part| part.as_os_str() == "tests");
+    let facts = Facts::of(text, depth(path), is_test);
+    let allowed = |name: &str| match may {
+        May::Only(names) => names.contains(&name),
+        May::AllBut(names) => name != "*" && !names.contains(&name),
+    };
+    for (line, name) in facts.imports {
+        // Macros of ours stand at the crate's root and belong to no room.
+        let is_room = name == "*" || ROOMS.iter().any(|(other, _)| *other == name);
+        if is_room && name != room && !allowed(&name) {
+            found.push(format!("src/{file}:{line}: {room} must not import {name}"));
+        }
+    }
+    for (line, name) in facts.threads {
+        if THREADS.iter().any(|(thread, rooms)| *thread == name && !rooms.contains(&room.as_str())) {
+            found.push(format!("src/{file}:{line}: {room} must not start threads ({name})"));
+        }
+    }
+    if room != "journal" {
+        found.extend(facts.sql.iter().map(|(line, word)| format!("src/{file}:{line}: only journal knows SQL ({word})")));
+    }
+    found
+}
+
+fn sources(folder: &Path, into: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, into);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            into.push(path);
+        }
+    }
+}
+
+#[test]
+fn the_invariants_hold() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    sources(&root, &mut files);
+    files.sort();
+    assert!(files.len() > 30, "the source was not found");
+    let found: Vec<_> = files
+        .iter()
+        .flat_map(|file| violations(file.strip_prefix(&root).unwrap().to_str().unwrap(), &std::fs::read_to_string(file).unwrap()))
+        .collect();
+    assert!(found.is_empty(), "{} violations:\n{}", found.len(), found.join("\n"));
+}
+
+#[test]
+fn the_house_has_exactly_these_rooms() {
+    let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/lib.rs")).unwrap();
+    let mut built: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';')).collect();
+    let mut known: Vec<_> = ROOMS.iter().map(|(name, _)| *name).collect();
+    built.sort_unstable();
+    known.sort_unstable();
+    assert_eq!(built, known);
+}
+
+/// The violations of a file that opens as it should.
+fn planted(file: &str, code: &str) -> Vec<String> {
+    violations(file, &format!("//! A file.\n{code}"))
+}
+
+#[test]
+fn planted_imports_are_found() {
+    for (file, code, name) in [
+        ("space/conv.rs", "use crate::child::Task;", "child"),
+        ("space/conv.rs", "use crate::{random, policy::Policy};", "policy"),
+        ("space/conv.rs", "use crate::{random::{Key, Purpose}, data};", "data"),
+        ("space/mod.rs", "use super::actors;", "actors"),
+        ("space/conv.rs", "use super::super::kernels;", "kernels"),
+        ("space/conv.rs", "use super::{Space, super::journal::Journal};", "journal"),
+        ("space/conv.rs", "mod tests { use super::super::super::child; }", "child"),
+        ("space/conv.rs", "fn f() { let x = crate::child::f(); }", "child"),
+        ("space/conv.rs", "fn f() { assert!(vec![crate /* c */ :: child::f()].is_empty()) }", "child"),
+        ("space/conv.rs", "macro_rules! m { () => { $crate::policy::f() } }", "policy"),
+        ("space/conv.rs", "pub(in crate::space) fn f(x: crate::child::Task) {}", "child"),
+        ("space/conv.rs", "use crate::*;", "*"),
+        ("space/conv.rs", "use crate as root;", "*"),
+        ("space/conv.rs", "use crate::{self as root};", "*"),
+        ("space/mod.rs", "use super::*;", "*"),
+        ("kernels/mod.rs", "use crate::space::Space;", "space"),
+        ("random/mod.rs", "use crate::space::Space;", "space"),
+        ("policy/network.rs", "#[cfg(test)] mod tests { use crate::child::Outcome; }", "child"),
+        ("child/train.rs", "pub use crate::policy::Policy as P;", "policy"),
+        ("data/mod.rs", "use ::netwright::child::Task;", "child"),
+        ("settings/mod.rs", "use crate::cli::ConfigArgs;", "cli"),
+        ("telemetry/mod.rs", "use crate::{\n    actors::Event,\n};", "actors"),
+    ] {
+        let found = planted(file, code);
+        let expected = format!(" must not import {name}");
+        assert!(found.iter().any(|message| message.ends_with(&expected)), "{file}: {code}: {found:?}");
+    }
+    let lines = planted("space/conv.rs", "\n\nuse crate::child;");
+    assert_eq!(lines, ["src/space/conv.rs:4: space must not import child"]);
+}
+
+#[test]
+fn planted_threads_and_sql_are_found() {
+    for (file, code, what) in [
+        ("data/mod.rs", "fn f() { std::thread::spawn(|| ()); }", "threads"),
+        ("child/mod.rs", "use std::{fmt, thread::{self, Builder}};", "threads"),
+        ("data/mod.rs", "use rayon::prelude::*;", "threads"),
+        ("report/mod.rs", "fn f() { std::thread::scope(|s| ()); }", "threads"),
+        ("actors/mod.rs", "use actix_web::HttpServer;", "threads"),
+        ("child/mod.rs", "#[cfg(test)] mod tests {} fn f() { std::thread::spawn(|| ()); }", "threads"),
+        ("report/mod.rs", "use rusqlite::Connection;", "SQL"),
+        ("report/mod.rs", "const Q: &str = \"SELECT id FROM trials\";", "SQL"),
+        ("cli/top.rs", "const Q: &str = r#\"PRAGMA user_version\"#;", "SQL"),
+    ] {
+        let found = planted(file, code);
+        assert!(found.iter().any(|message| message.contains(what)), "{file}: {code}: {found:?}");
+    }
+}
+
+#[test]
+fn what_is_allowed_stays_so() {
+    for (file, code) in [
+        ("space/conv.rs", "use crate::random::Key; use crate::space::Kind; use super::*; use super::{super::random, Space};"),
+        (
+            "space/conv.rs",
+            "// use crate::child;\n/* crate::policy */\n/// See crate::child and SELECT x.\nconst TEXT: &str = \"crate::child\";",
+        ),
+        ("space/conv.rs", "pub(crate) fn f() { child::g(); other::crate_name(); my::child::h(); }"),
+        ("child/mod.rs", "use crate::{data::{Dataset, Split}, space::Architecture};"),
+        ("child/mod.rs", "#[cfg(test)]\nmod tests { fn f() { std::thread::spawn(|| ()); } }"),
+        ("space/conv.rs", "mod inner { use super::super::Space; }"),
+        ("journal/mod.rs", "use rusqlite::Connection; const Q: &str = \"SELECT 1\"; fn f() { std::thread::Builder::new(); }"),
+        ("kernels/mod.rs", "use rayon::prelude::*;"),
+        ("cli/mod.rs", "use crate::{actors, settings::Settings};"),
+        ("main.rs", "fn main() { netwright::cli::main() }"),
+    ] {
+        assert_eq!(planted(file, code), Vec::<String>::new(), "{file}: {code}");
+    }
+}
+
+#[test]
+fn planted_style_is_found() {
+    assert_eq!(violations("space/new.rs", "use std::fmt;\n").len(), 1);
+    assert_eq!(planted("space/new.rs", &"const A: u8 = 1;\n".repeat(MOST_LINES)).len(), 1);
+    assert_eq!(planted("attic/mod.rs", "").len(), 1);
+}

@@ -1,0 +1,98 @@
+//! A search on CIFAR-10's binary format, as a user runs it: files of our own making always, the real ones where they are found.
+
+mod common;
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Writes `records` records whose images carry their class: a bright band at a height that depends on it.
+fn write_batch(path: &Path, records: usize) {
+    let mut file = std::io::BufWriter::new(std::fs::File::create(path).unwrap());
+    for record in 0..records {
+        let label = (record * 7 % 10) as u8;
+        file.write_all(&[label]).unwrap();
+        for position in 0..3072_usize {
+            let row = position % 1024 / 32;
+            let noise = (record * 31 + position * 17) % 97;
+            let value = if row / 3 == usize::from(label) { 200 } else { 40 };
+            file.write_all(&[(value + noise / 3) as u8]).unwrap();
+        }
+    }
+}
+
+/// A small search: three layers, few images, two children; `data` names the folder.
+fn command(folder: &Path, run: &str, data: &Path) -> Command {
+    let config = folder.join("small.toml");
+    std::fs::write(
+        &config,
+        "[run]\nname = \"small\"\ntrials = 3\nseed = 5\n[space]\nlayers = 3\nfilters = [6, 8]\nfilter_height = [1, 3]\nfilter_width = [3, 5]\n\
+         stride_height = [1, 2]\nstride_width = [2]\n[controller]\nchildren = 2\n[child]\nepochs = 2\nbatch_size = 32\nlearning_rate = 0.05\n\
+         [data]\nkind = \"cifar10\"\ntrain_size = 320\nvalidation_size = 100\n[telemetry]\nlisten = \"off\"\n",
+    )
+    .unwrap();
+    let mut command = common::netwright();
+    command.arg("search").arg(config).arg("--run-dir").arg(folder.join(run)).arg("--set").arg(format!("data.path={}", data.display()));
+    command
+}
+
+#[test]
+fn two_runs_with_the_same_seed_give_the_same_numbers_and_epochs_are_recorded() {
+    let folder = tempfile::tempdir().unwrap();
+    write_batch(&folder.path().join("data_batch_1.bin"), 300);
+    write_batch(&folder.path().join("data_batch_3.bin"), 200);
+    for run in ["one", "two"] {
+        let output = command(folder.path(), run, folder.path()).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(text.contains("linear classifier"), "{text}");
+    }
+    let (one, two) = (common::trials(&folder.path().join("one")), common::trials(&folder.path().join("two")));
+    assert_eq!(one.len(), 3);
+    assert_eq!(one, two);
+    for trial in &one {
+        let (reward, metric) = (trial.4.unwrap(), trial.5.unwrap());
+        assert!((reward - metric.powi(3)).abs() < 1e-9, "reward = accuracy³");
+    }
+    let database = common::database(&folder.path().join("one")).unwrap();
+    let (epochs, sized): (u64, u64) = database
+        .query_row("SELECT (SELECT count(*) FROM epochs), (SELECT count(*) FROM trials WHERE parameters > 0 AND flops > 0)", [], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })
+        .unwrap();
+    assert_eq!((epochs, sized), (6, 3));
+}
+
+#[test]
+fn broken_files_are_refused_with_file_and_offset_before_anything_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let batch = folder.path().join("data_batch_1.bin");
+    write_batch(&batch, 500);
+    let mut bytes = std::fs::read(&batch).unwrap();
+    bytes.truncate(3073 * 499 + 17);
+    std::fs::write(&batch, &bytes).unwrap();
+    let truncated = command(folder.path(), "run", folder.path()).output().unwrap();
+    bytes.truncate(3073 * 499);
+    bytes[3073 * 4] = 77;
+    std::fs::write(&batch, &bytes).unwrap();
+    let mislabelled = command(folder.path(), "run", folder.path()).output().unwrap();
+    for (output, offset) in [(truncated, 3073 * 499), (mislabelled, 3073 * 4)] {
+        let message = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{message}");
+        assert!(message.contains("data_batch_1.bin") && message.contains(&offset.to_string()), "{message}");
+    }
+    assert!(!folder.path().join("run").exists());
+}
+
+#[test]
+fn real_cifar10_trains_where_it_is_found() {
+    let data = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/data/cifar-10-batches-bin");
+    if !data.is_dir() {
+        eprintln!("skipped: no CIFAR-10 at {}", data.display());
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let output = command(folder.path(), "run", &data).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(common::trials(&folder.path().join("run")).iter().all(|trial| trial.3 == "completed"));
+}
