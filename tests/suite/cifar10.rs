@@ -1,6 +1,5 @@
 //! A search on CIFAR-10's binary format, as a user runs it: files of our own making always, the real ones where they are found.
 
-
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -1,6 +1,5 @@
 //! The endpoint of a running search, read as Prometheus reads it.
 
-
 use super::common::Search;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;

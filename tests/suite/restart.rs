@@ -1,6 +1,5 @@
 //! A run that is killed, stopped or started twice: nothing is lost, nothing counts twice, and the numbers stay the same.
 
-
 use super::common::{Search, finished, last_snapshot, trials};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
