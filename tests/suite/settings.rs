@@ -51,7 +51,6 @@ fn bad_input_is_refused_with_file_line_key_and_what_is_valid() {
         ("[space]\nlayers = 1000000", ["s.toml:2: space.layers = 1000000", "1 to 1000"]),
         ("[space]\nlayers = 900\n[child]\nbatch_size = 1000000", ["s.toml:2: space.layers = 900", "GiB"]),
         ("[child]\nevaluator = \"command\"", ["s.toml:2: child.evaluator = \"command\"", "\"train\" or \"table\""]),
-        X,
         ("[child]\nlearning_rate = -0.1", ["s.toml:2: child.learning_rate = -0.1", "above 0"]),
         ("[data]\nkind = \"cifar10\"", ["s.toml: data.path", "folder of data_batch_1.bin"]),
         ("[data]\nupsample = 31", ["s.toml:2: data.upsample = 31", "must be 32"]),
