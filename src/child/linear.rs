@@ -44,15 +44,19 @@ pub fn linear_accuracy(dataset: &Dataset, split: &Split, settings: &DataSettings
         order.shuffle(&mut stream);
         for indices in order.chunks(BATCH) {
             let (images, labels) = (&mut images[..indices.len() * pixels], &mut labels[..indices.len()]);
-            batches.evaluation(dataset, indices, images, labels);
-            pool.install(|| classifiers.par_iter_mut().for_each(|classifier| classifier.step(images, labels, decay)));
+            pool.install(|| {
+                batches.evaluation(dataset, indices, images, labels);
+                classifiers.par_iter_mut().for_each(|classifier| classifier.step(images, labels, decay));
+            });
         }
         let mut correct = [0; RATES.len()];
         for indices in split.validation.chunks(BATCH) {
             let (images, labels) = (&mut images[..indices.len() * pixels], &mut labels[..indices.len()]);
-            batches.evaluation(dataset, indices, images, labels);
-            let count = |(classifier, correct): (&Classifier, &mut usize)| *correct += classifier.correct(images, labels);
-            pool.install(|| classifiers.par_iter().zip(&mut correct).for_each(count));
+            pool.install(|| {
+                batches.evaluation(dataset, indices, images, labels);
+                let count = |(classifier, correct): (&Classifier, &mut usize)| *correct += classifier.correct(images, labels);
+                classifiers.par_iter().zip(&mut correct).for_each(count);
+            });
         }
         for (classifier, correct) in classifiers.iter_mut().zip(correct) {
             classifier.best = classifier.best.max(correct as f64 / split.validation.len().max(1) as f64);

@@ -153,7 +153,7 @@ impl<'a> Child<'a> {
     /// One pass over the training images; the mean loss of an image. `epoch` counts from 0.
     fn epoch(&mut self, epoch: usize, progress: &mut dyn Progress) -> Result<f64, End> {
         let evaluator = self.evaluator;
-        let order = evaluator.batches.shuffled(self.seed, epoch);
+        let order = evaluator.batches.shuffled(self.seed, epoch + 1);
         let rate = evaluator.settings.epoch_learning_rate(epoch, evaluator.settings.epochs);
         let mut sum = 0.0;
         for (step, indices) in order.chunks(self.labels.len()).enumerate() {
@@ -175,7 +175,8 @@ impl<'a> Child<'a> {
     fn step(&mut self, indices: &[u32], epoch: usize, rate: f64) -> Result<Option<f64>, EngineError> {
         let pixels = self.images.len() / self.labels.len();
         let (images, labels) = (&mut self.images[..indices.len() * pixels], &mut self.labels[..indices.len()]);
-        self.evaluator.batches.training(&self.evaluator.dataset, indices, self.seed, epoch, images, labels);
+        let TrainEvaluator { batches, dataset, pool, .. } = self.evaluator;
+        pool.install(|| batches.training(dataset, indices, self.seed, epoch + 1, images, labels));
         let loss = self.engine.train_step(&self.parameters, &mut self.running, images, labels, &mut self.gradient)?;
         let finite = self.sgd.step(&mut self.parameters, &self.gradient, rate);
         Ok((finite && loss.is_finite()).then_some(f64::from(loss)))
@@ -191,7 +192,7 @@ impl<'a> Child<'a> {
             evaluator.may_go_on(epoch, progress)?;
             let (images, labels) = (&mut self.images[..indices.len() * pixels], &mut self.labels[..indices.len()]);
             let logits = &mut self.logits[..indices.len() * classes];
-            evaluator.batches.evaluation(&evaluator.dataset, indices, images, labels);
+            evaluator.pool.install(|| evaluator.batches.evaluation(&evaluator.dataset, indices, images, labels));
             self.engine.logits(&self.parameters, &self.running, images, logits)?;
             if logits.iter().any(|logit| !logit.is_finite()) {
                 let (epoch, epochs) = (epoch + 1, evaluator.settings.epochs);

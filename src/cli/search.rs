@@ -60,7 +60,7 @@ pub fn run(args: SearchArgs) -> Result<(), Failure> {
         controller: settings.controller.clone(),
         parameter_server: settings.parameter_server.clone(),
     };
-    let prepared = prepare(&wanted, space.clone(), journal, recovered).map_err(Failure::Failed)?;
+    let prepared = prepare(&wanted, space, journal, recovered).map_err(Failure::Failed)?;
     let parts = Parts {
         factory: factory(&settings, &source, &lanes),
         lanes,
@@ -70,7 +70,7 @@ pub fn run(args: SearchArgs) -> Result<(), Failure> {
         max_seconds: settings.run.max_seconds,
     };
     let end = search(prepared, parts, listener).map_err(|error| Failure::Failed(error.to_string()))?;
-    conclude(&settings, &source, &run_dir, units, end)
+    conclude(&settings, &source, &run_dir, end)
 }
 
 /// Loads data or table, and builds the space.
@@ -159,12 +159,12 @@ fn announce(
 }
 
 /// The end of a search: what was found, where it lies, and the exit code.
-fn conclude(settings: &Settings, source: &Source, run_dir: &Path, units: Units, end: End) -> Result<(), Failure> {
+fn conclude(settings: &Settings, source: &Source, run_dir: &Path, end: End) -> Result<(), Failure> {
     let reader = Reader::open(run_dir).map_err(reading)?;
     println!();
     print!("{}", report::leaderboard(&reader, 10).map_err(reading)?);
     if end == End::Finished {
-        reference(settings, source, &reader, units)?;
+        reference(settings, source, &reader)?;
     }
     println!("the run: {}   (netwright top {0} · netwright show {0} TRIAL)", run_dir.display());
     let again = "the same command continues it";
@@ -183,12 +183,15 @@ fn conclude(settings: &Settings, source: &Source, run_dir: &Path, units: Units, 
 }
 
 /// What the best child is to be compared with: a linear classifier on the same images; or the table's own report columns.
-fn reference(settings: &Settings, source: &Source, reader: &Reader, units: Units) -> Result<(), Failure> {
+fn reference(settings: &Settings, source: &Source, reader: &Reader) -> Result<(), Failure> {
     let Some(best) = reader.best().map_err(reading)? else { return Ok(()) };
+    let units = units(settings);
     match source {
         Source::Train { dataset, split } => {
             let started = std::time::Instant::now();
-            let pool = rayon::ThreadPoolBuilder::new().build().map_err(|error| Failure::Failed(error.to_string()))?;
+            // The lanes have ended: every core is free (0 threads: one for each).
+            let all = LaneSpec { device: "cpu".into(), name: "reference".into(), cores: Vec::new(), threads: 0 };
+            let pool = thread_pool(&all).map_err(Failure::Failed)?;
             let linear = linear_accuracy(dataset, split, &settings.data, settings.run.seed, &pool);
             println!(
                 "best child: {} validation accuracy; a linear classifier on the same images: {} ({} to train)",

@@ -1,21 +1,44 @@
 //! A convolutional network that trains on the CPU: one training step, and logits for evaluation, on plain slices.
 //! Knows nothing of schedules, optimisers or data sets.
 
-use super::reference;
-use super::spec::{KernelError, NetworkSpec, ParameterSlot, Plan};
-use std::sync::Arc;
+use super::arena::{Arena, LayerState};
+use super::conv::{Output, Source};
+use super::head::{self, Classifier};
+use super::memory::{Buffer, Shared};
+use super::norm::{self, Piece};
+use super::pack::{Arriving, GradientMoments, PooledSums};
+use super::simd::Isa;
+use super::spec::{KernelError, LANES, LayerPlan, NetworkSpec, ParameterSlot, Part, Plan};
+use rayon::prelude::*;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A network's plan and its working memory. Parameters, running statistics and images belong to the caller.
 pub struct ConvNet {
     plan: Plan,
+    arena: Arena,
     batch: usize,
+    isa: Isa,
     pool: Arc<rayon::ThreadPool>,
 }
 
+/// Batch statistics, or those of the batches before.
+enum Statistics<'a> {
+    Batch(&'a mut [f32]),
+    Running(&'a [f32]),
+}
+
 impl ConvNet {
-    /// `batch`: the largest number of images in a step. The arithmetic runs in `pool` alone.
+    /// `batch`: the largest number of images in a step. The arithmetic runs in `pool` alone, and gives the same bits for any
+    /// number of threads.
     pub fn new(spec: &NetworkSpec, batch: usize, pool: Arc<rayon::ThreadPool>) -> Result<Self, KernelError> {
-        Ok(Self { plan: Plan::new(spec, batch)?, batch, pool })
+        Self::with_isa(spec, batch, pool, Isa::detect())
+    }
+
+    /// `isa`: one that this CPU has.
+    pub(super) fn with_isa(spec: &NetworkSpec, batch: usize, pool: Arc<rayon::ThreadPool>, isa: Isa) -> Result<Self, KernelError> {
+        let plan = Plan::new(spec, batch)?;
+        let arena = Arena::new(&plan, batch, pool.current_num_threads());
+        Ok(Self { plan, arena, batch, isa, pool })
     }
 
     /// The packed parameters, in order: each layer's weight, scale and shift, then the classifier's weight and bias.
@@ -38,33 +61,310 @@ impl ConvNet {
         self.plan.running_count
     }
 
-    /// One training step without its update. `images` [n, channels, height, width], `labels` [n], n at most `batch`.
+    /// Bytes of working memory held.
+    pub fn memory_bytes(&self) -> usize {
+        self.arena.bytes()
+    }
+
+    /// Bytes of working memory that `new` would take with one thread; `usize::MAX` where `new` would refuse.
+    pub fn estimate_bytes(spec: &NetworkSpec, batch: usize) -> usize {
+        Plan::new(spec, batch).map_or(usize::MAX, |plan| Arena::estimate(&plan, batch))
+    }
+
+    /// One training step without its update. `images` [n, channels, height, width], `labels` [n], n at least 1 and at most `batch`.
     /// Returns the mean cross-entropy; writes its gradient; updates the running statistics (momentum 0.1, unbiased variance).
+    ///
+    /// # Panics
+    /// If a slice has not the length that the network says.
     pub fn train_step(&mut self, parameters: &[f32], running: &mut [f32], images: &[f32], labels: &[u8], gradient: &mut [f32]) -> f32 {
-        assert!(labels.len() <= self.batch && !labels.is_empty(), "{} images, at most {} planned", labels.len(), self.batch);
-        let wide = |slice: &[f32]| slice.iter().map(|&v| f64::from(v)).collect::<Vec<_>>();
-        let plan = &self.plan;
-        let (p, r, x) = (wide(parameters), wide(running), wide(images));
-        let (loss, g, r) = self.pool.install(|| reference::train_step(plan, &p, &r, &x, labels));
-        gradient.iter_mut().zip(g).for_each(|(to, from)| *to = from as f32);
-        running.iter_mut().zip(r).for_each(|(to, from)| *to = from as f32);
-        loss as f32
+        let n = labels.len();
+        assert!((1..=self.batch).contains(&n), "{n} images in a step, 1 to {} planned", self.batch);
+        assert_eq!(images.len(), n * self.image_len(), "numbers in {n} images");
+        assert_eq!(gradient.len(), self.plan.parameter_count, "numbers in the gradient");
+        self.check(parameters, running);
+        let pool = Arc::clone(&self.pool);
+        pool.install(|| {
+            self.forward(parameters, Statistics::Batch(running), images, n);
+            let mut logits = vec![0.0; n * self.plan.classes];
+            let features = self.features(n);
+            self.classifier(parameters).logits(&features, &mut logits);
+            let mut dlogits = vec![0.0; logits.len()];
+            let loss = head::cross_entropy(&logits, labels, &mut dlogits);
+            self.classify_backward(parameters, &features, &dlogits, gradient);
+            self.backward(parameters, n, gradient);
+            loss
+        })
     }
 
     /// Logits [n, classes] with running statistics; n may exceed `batch`.
+    ///
+    /// # Panics
+    /// If a slice has not the length that the network says.
     pub fn logits(&mut self, parameters: &[f32], running: &[f32], images: &[f32], out: &mut [f32]) {
-        let wide = |slice: &[f32]| slice.iter().map(|&v| f64::from(v)).collect::<Vec<_>>();
-        let values = reference::logits(&self.plan, &wide(parameters), &wide(running), &wide(images));
-        out.iter_mut().zip(values).for_each(|(to, from)| *to = from as f32);
+        let n = images.len() / self.image_len();
+        assert_eq!(images.len(), n * self.image_len(), "numbers in {n} images");
+        assert_eq!(out.len(), n * self.plan.classes, "logits of {n} images");
+        self.check(parameters, running);
+        let pool = Arc::clone(&self.pool);
+        pool.install(|| {
+            let chunk = self.batch * self.image_len();
+            for (images, out) in images.chunks(chunk).zip(out.chunks_mut(self.batch * self.plan.classes)) {
+                let n = images.len() / self.image_len();
+                self.forward(parameters, Statistics::Running(running), images, n);
+                self.classifier(parameters).logits(&self.features(n), out);
+            }
+        });
     }
 
-    /// Bytes of working memory held.
-    pub fn memory_bytes(&self) -> usize {
-        self.plan.parameter_count * 8
+    fn check(&self, parameters: &[f32], running: &[f32]) {
+        assert_eq!(parameters.len(), self.plan.parameter_count, "numbers in the parameters");
+        assert_eq!(running.len(), self.plan.running_count, "numbers in the running statistics");
     }
 
-    /// Bytes of working memory that `new` would take; `usize::MAX` where `new` would refuse.
-    pub fn estimate_bytes(spec: &NetworkSpec, batch: usize) -> usize {
-        Plan::new(spec, batch).map_or(usize::MAX, |plan| plan.parameter_count * 8)
+    fn image_len(&self) -> usize {
+        self.plan.channels * self.plan.height * self.plan.width
     }
+
+    fn classifier<'a>(&self, parameters: &'a [f32]) -> Classifier<'a> {
+        let weights = self.plan.classes * self.plan.head_channels;
+        Classifier { weight: &parameters[self.plan.classifier_weight..][..weights], bias: &parameters[self.plan.classifier_bias..] }
+    }
+
+    fn forward(&mut self, parameters: &[f32], mut statistics: Statistics<'_>, images: &[f32], n: usize) {
+        self.load_images(images, n);
+        for index in 0..self.plan.layers.len() {
+            self.forward_layer(index, parameters, &mut statistics, n);
+        }
+    }
+
+    /// Sorts [n][numbers] into [groups][numbers][LANES]; lanes without an image are zeros.
+    fn load_images(&mut self, images: &[f32], n: usize) {
+        let numbers = self.image_len();
+        let groups = self.arena.images.as_mut_slice().par_chunks_mut(numbers * LANES);
+        groups.zip(images.par_chunks(numbers * LANES)).take(n.div_ceil(LANES)).for_each(|(group, images)| {
+            if images.len() < group.len() {
+                group.fill(0.0);
+            }
+            for (lane, image) in images.chunks(numbers).enumerate() {
+                for (to, from) in group[lane..].iter_mut().step_by(LANES).zip(image) {
+                    *to = *from;
+                }
+            }
+        });
+    }
+
+    fn forward_layer(&mut self, index: usize, parameters: &[f32], statistics: &mut Statistics<'_>, n: usize) {
+        let layer = &self.plan.layers[index];
+        let (before, rest) = self.arena.layers.split_at_mut(index);
+        let state = &mut rest[0];
+        let filters = layer.geometry.filters;
+        let batch = matches!(statistics, Statistics::Batch(_));
+        state.conv.pack_weights(weights(layer, parameters), self.arena.packed.as_mut_slice());
+        let packed = self.arena.packed.as_slice();
+        // SAFETY: inputs are only read; each task writes its own rows of y and its own moments.
+        let shared = unsafe {
+            let sources = sources(&layer.parts, before, &self.arena.images, |_| None);
+            Shared::new((sources, state.y.as_mut_ptr(), self.arena.moments.as_mut_ptr()))
+        };
+        let (isa, conv, scratch) = (self.isa, &state.conv, &self.arena.scratch);
+        let blocks = conv.forward_blocks();
+        (0..n.div_ceil(LANES) * blocks).into_par_iter().with_max_len(1).for_each(|task| {
+            let (sources, y, moments) = shared.get();
+            let (mut scratch, group) = (own(scratch), task / blocks);
+            // SAFETY: the arena's tensors have room for every group; `isa` is one that the CPU has.
+            unsafe {
+                let moments = batch.then(|| moments.add(task * filters * 2 * LANES));
+                conv.forward(isa, group, task % blocks, sources, &mask(n, group), packed, &mut scratch.0, *y, moments);
+            }
+        });
+        let scale = &parameters[layer.scale..][..filters];
+        let shift = &parameters[layer.shift..][..filters];
+        match statistics {
+            Statistics::Running(running) => {
+                let variance = &running[layer.variance..][..filters];
+                norm::from_running(&running[layer.mean..][..filters], variance, scale, shift, &mut state.norm);
+            }
+            Statistics::Batch(running) => {
+                let pieces = self.arena.moments.as_slice().chunks(filters * 2 * LANES).take(n.div_ceil(LANES) * blocks).enumerate();
+                let pieces: Vec<_> = pieces
+                    .map(|(task, moments)| Piece { moments, lanes: lanes(n, task / blocks), pixels: conv.block_pixels(task % blocks) })
+                    .collect();
+                let (mean, variance) = running[layer.mean..layer.variance + filters].split_at_mut(filters);
+                norm::from_batch(&pieces, scale, shift, &mut state.norm, (mean, variance));
+            }
+        }
+    }
+
+    /// Globally pooled outputs [n, channels].
+    fn features(&mut self, n: usize) -> Vec<f32> {
+        let (channels, area) = (self.plan.head_channels, self.plan.head_height * self.plan.head_width);
+        let mut features = vec![0.0; n * channels];
+        let (plan, arena, isa) = (&self.plan, &self.arena, self.isa);
+        features.par_chunks_mut(channels * LANES).enumerate().for_each(|(group, features)| {
+            for part in &plan.head {
+                let pixels = part.height * part.width;
+                let (y, norm) = match part.source {
+                    0 => (arena.images.as_ptr(), None),
+                    i => (arena.layers[i - 1].y.as_ptr(), Some(&arena.layers[i - 1].norm)),
+                };
+                let mut sums = vec![0.0; part.channels * LANES];
+                // SAFETY: `y` is the arena's tensor of this part and has room for every group; `isa` was detected.
+                unsafe {
+                    let y = y.add(group * part.channels * pixels * LANES);
+                    isa.run(PooledSums { y, norm, channels: part.channels, pixels, out: sums.as_mut_ptr() });
+                }
+                for (lane, features) in features.chunks_mut(channels).enumerate() {
+                    for (channel, feature) in features[part.first..][..part.channels].iter_mut().enumerate() {
+                        *feature = sums[channel * LANES + lane] / area as f32;
+                    }
+                }
+            }
+        });
+        features
+    }
+
+    /// The classifier's own gradients, and what reaches each pixel of the outputs.
+    fn classify_backward(&mut self, parameters: &[f32], features: &[f32], dlogits: &[f32], gradient: &mut [f32]) {
+        let (channels, area) = (self.plan.head_channels, self.plan.head_height * self.plan.head_width);
+        let classifier = self.classifier(parameters);
+        let mut dfeatures = vec![0.0; features.len()];
+        let (dweight, dbias) = gradient[self.plan.classifier_weight..].split_at_mut(classifier.weight.len());
+        classifier.gradients(features, dlogits, dweight, dbias, &mut dfeatures);
+        for part in self.plan.head.iter().filter(|p| p.source > 0) {
+            let Some(pixels) = &mut self.arena.layers[part.source - 1].head else { continue };
+            let pixels = pixels.as_mut_slice();
+            pixels.fill(0.0);
+            for (image, dfeatures) in dfeatures.chunks(channels).enumerate() {
+                for (channel, &d) in dfeatures[part.first..][..part.channels].iter().enumerate() {
+                    pixels[(image / LANES * part.channels + channel) * LANES + image % LANES] = d / area as f32;
+                }
+            }
+        }
+    }
+
+    fn backward(&mut self, parameters: &[f32], n: usize, gradient: &mut [f32]) {
+        for index in (0..self.plan.layers.len()).rev() {
+            let layer = &self.plan.layers[index];
+            if self.arena.layers[index].live {
+                self.backward_norm(index, n, gradient);
+                self.backward_conv(index, parameters, n, gradient);
+            } else {
+                // Nothing that the classifier sees depends on it.
+                gradient[layer.weight..layer.shift + layer.geometry.filters].fill(0.0);
+            }
+        }
+    }
+
+    fn arriving(&self, index: usize) -> Arriving {
+        let state = &self.arena.layers[index];
+        Arriving {
+            convolutions: state.gradient.map(|slot| self.arena.gradients[slot].as_ptr()),
+            head: state.head.as_ref().map(|head| head.as_ptr()),
+        }
+    }
+
+    /// Gradients of scale and shift, and the coefficients for the gradient of the convolution's output.
+    fn backward_norm(&mut self, index: usize, n: usize, gradient: &mut [f32]) {
+        let layer = &self.plan.layers[index];
+        let g = &layer.geometry;
+        let (filters, pixels) = (g.filters, g.out_height() * g.out_width());
+        let state = &self.arena.layers[index];
+        let (isa, norm) = (self.isa, &state.norm);
+        // SAFETY: the tensors are only read; of the moments, each task writes its own.
+        let shared = unsafe { Shared::new((state.y.as_ptr(), self.arriving(index), self.arena.moments.as_mut_ptr())) };
+        (0..n.div_ceil(LANES)).into_par_iter().with_max_len(1).for_each(|group| {
+            let &(y, arriving, moments) = shared.get();
+            // SAFETY: the arena's tensors have room for every group; `isa` is one that the CPU has.
+            unsafe {
+                let y = y.add(group * filters * pixels * LANES);
+                let arriving = arriving.skip(group * filters, pixels * LANES);
+                let out = moments.add(group * filters * 2 * LANES);
+                isa.run(GradientMoments { y, arriving, norm, channels: filters, pixels, out });
+            }
+        });
+        let pieces = self.arena.moments.as_slice().chunks(filters * 2 * LANES).take(n.div_ceil(LANES)).enumerate();
+        let pieces: Vec<_> = pieces.map(|(group, moments)| Piece { moments, lanes: lanes(n, group), pixels }).collect();
+        let (dscale, dshift) = gradient[layer.scale..layer.shift + filters].split_at_mut(filters);
+        norm::gradients(&pieces, &mut self.arena.layers[index].norm, dscale, dshift);
+    }
+
+    /// Gradient of the weights, and what reaches the inputs.
+    fn backward_conv(&mut self, index: usize, parameters: &[f32], n: usize, gradient: &mut [f32]) {
+        let layer = &self.plan.layers[index];
+        let targets: Vec<*mut f32> = self.arena.gradients.iter_mut().map(Buffer::as_mut_ptr).collect();
+        let arriving = self.arriving(index);
+        let (layers, isa, scratch) = (&self.arena.layers, self.isa, &self.arena.scratch);
+        let (state, conv) = (&layers[index], &layers[index].conv);
+        conv.flip_weights(weights(layer, parameters), self.arena.packed.as_mut_slice());
+        let packed = self.arena.packed.as_slice();
+        let sources = sources(&layer.parts, layers, &self.arena.images, |source| {
+            let input = &layers[source - 1];
+            Some((targets[input.gradient?], input.last_reader != Some(index)))
+        });
+        // SAFETY: tasks read the tensors, and each writes the rows of the inputs' gradients that belong to its own output rows.
+        let shared = unsafe { Shared::new((sources, Output { y: state.y.as_ptr(), arriving, norm: &state.norm })) };
+        let (chunks, len) = (conv.backward_chunks(), conv.weight_len());
+        let private = &mut self.arena.weight_gradients.as_mut_slice()[..n.div_ceil(LANES) * chunks * len];
+        private.par_chunks_mut(len).with_max_len(1).enumerate().for_each(|(task, dw)| {
+            let mut scratch = own(scratch);
+            let (inputs, gradients) = &mut *scratch;
+            let (sources, output) = shared.get();
+            let group = task / chunks;
+            dw.fill(0.0);
+            // SAFETY: the arena's tensors have room for every group; `isa` is one that the CPU has.
+            unsafe { conv.backward(isa, group, task % chunks, sources, output, &mask(n, group), packed, (inputs, gradients), dw) }
+        });
+        reduce(private, &mut gradient[layer.weight..][..len]);
+    }
+}
+
+/// A layer's inputs as they lie in the arena.
+fn sources<'a>(
+    parts: &[Part],
+    layers: &'a [LayerState],
+    images: &Buffer,
+    gradient: impl Fn(usize) -> Option<(*mut f32, bool)>,
+) -> Vec<Source<'a>> {
+    let source = |part: &Part| match part.source {
+        0 => Source { values: images.as_ptr(), norm: None, gradient: None },
+        i => Source { values: layers[i - 1].y.as_ptr(), norm: Some(&layers[i - 1].norm), gradient: gradient(i) },
+    };
+    parts.iter().map(source).collect()
+}
+
+fn weights<'a>(layer: &LayerPlan, parameters: &'a [f32]) -> &'a [f32] {
+    &parameters[layer.weight..][..layer.geometry.filters * layer.geometry.taps()]
+}
+
+/// Lanes of a group that hold an image.
+fn lanes(n: usize, group: usize) -> usize {
+    (n - group * LANES).min(LANES)
+}
+
+/// 1 for lanes that hold an image, else 0.
+fn mask(n: usize, group: usize) -> [f32; LANES] {
+    std::array::from_fn(|lane| if lane < lanes(n, group) { 1.0 } else { 0.0 })
+}
+
+/// This thread's scratch memory; never waited for, but by threads outside the pool.
+fn own(scratch: &[Mutex<(Buffer, Buffer)>]) -> MutexGuard<'_, (Buffer, Buffer)> {
+    let thread = rayon::current_thread_index().unwrap_or(0) % scratch.len();
+    scratch[thread].lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Sums the tasks' gradients in order of the tasks.
+fn reduce(private: &[f32], to: &mut [f32]) {
+    const CHUNK: usize = 4096;
+    let len = to.len();
+    to.par_chunks_mut(CHUNK).enumerate().for_each(|(chunk, to)| {
+        let mut sums = [0.0f64; CHUNK];
+        for task in private.chunks(len) {
+            for (sum, &value) in sums.iter_mut().zip(&task[chunk * CHUNK..][..to.len()]) {
+                *sum += f64::from(value);
+            }
+        }
+        for (to, sum) in to.iter_mut().zip(sums) {
+            *to = sum as f32;
+        }
+    });
 }

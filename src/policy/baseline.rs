@@ -33,3 +33,44 @@ impl Baseline {
         rewards.iter().map(|reward| reward.map(compare)).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn is_the_weighted_mean_of_the_rewards_so_far() {
+        let mut baseline = Baseline::default();
+        assert_eq!(baseline.value(), None);
+        let rewards = [0.3, 0.9, 0.1, 0.6];
+        for (count, reward) in rewards.iter().enumerate() {
+            baseline.push(*reward, 0.95);
+            // Σ 0.95^(n−i) r_i / Σ 0.95^(n−i): no pull towards zero at the start.
+            let weight = |place: usize| 0.95_f64.powi((count - place) as i32);
+            let total: f64 = (0..=count).map(weight).sum();
+            let expected = (0..=count).map(|place| weight(place) * rewards[place]).sum::<f64>() / total;
+            assert!((baseline.value().unwrap() - expected).abs() < 1e-12);
+        }
+    }
+
+    #[test]
+    fn forgets_at_once_with_decay_zero() {
+        let mut baseline = Baseline::default();
+        baseline.push(0.3, 0.0);
+        baseline.push(0.7, 0.0);
+        assert_eq!(baseline.value(), Some(0.7));
+    }
+
+    #[test]
+    fn advantages_are_what_exceeds_the_baseline() {
+        assert_eq!(Baseline::advantages(Some(0.5), &[Some(0.75), None, Some(0.25)]), [Some(0.25), None, Some(-0.25)]);
+    }
+
+    #[test]
+    fn the_first_minibatch_is_compared_with_the_mean_of_the_others() {
+        let advantages = Baseline::advantages(None, &[Some(1.0), None, Some(0.5), Some(0.0)]);
+        assert_eq!(advantages, [Some(0.75), None, Some(0.0), Some(-0.75)]);
+        assert_eq!(Baseline::advantages(None, &[None, Some(0.4)]), [None, Some(0.4)]);
+        assert_eq!(Baseline::advantages(None, &[None, None]), [None, None]);
+    }
+}

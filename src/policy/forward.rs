@@ -3,7 +3,7 @@
 
 use super::PolicyError;
 use super::layout::Layout;
-use super::linear::{Real, dot, multiply_add, sigmoid, softplus};
+use super::linear::{Real, dot, multiply_add, sigmoid, softplus, tanh};
 use crate::space::{Decision, Next, Space};
 
 /// What one LSTM layer did in one step; all `[rows, hidden]`, gates `[rows, 4·hidden]` after their activations.
@@ -44,6 +44,8 @@ pub(super) struct Row {
 pub(super) trait Decider<T> {
     fn choose(&mut self, row: usize, position: usize, probabilities: &[T]) -> Option<usize>;
     fn skips(&mut self, row: usize, position: usize, probabilities: &[T]) -> Option<Vec<u8>>;
+    /// Whether there is a decision at this position, where the space wants none.
+    fn has_more(&self, row: usize, position: usize) -> bool;
 }
 
 /// State of a forward pass.
@@ -69,6 +71,12 @@ pub(super) fn forward<T: Real>(
     decider: &mut dyn Decider<T>,
 ) -> Result<(Vec<Row>, Vec<Step<T>>), PolicyError> {
     let hidden = layout.hidden;
+    if parameters.len() != layout.total {
+        return Err(PolicyError::Parameters { expected: layout.total, found: parameters.len() });
+    }
+    if !parameters.iter().all(|parameter| parameter.is_finite()) {
+        return Err(PolicyError::NotFinite);
+    }
     let mut pass = Pass {
         layout,
         parameters,
@@ -81,6 +89,12 @@ pub(super) fn forward<T: Real>(
     let mut steps = Vec::new();
     loop {
         let wanted: Vec<Next> = results.iter().map(|row| space.next(layers, &row.decisions)).collect();
+        for (row, _) in wanted.iter().enumerate().filter(|(_, next)| **next == Next::Done) {
+            let position = results[row].decisions.len();
+            if decider.has_more(row, position) {
+                return Err(PolicyError::Decisions { position });
+            }
+        }
         if wanted.iter().all(|next| *next == Next::Done) {
             return Ok((results, steps));
         }
@@ -113,16 +127,9 @@ impl<T: Real> Pass<'_, T> {
             let (previous_output, previous_cell) = (output.clone(), cell.clone());
             let mut tanh_cell = vec![T::zero(); cell.len()];
             for row in 0..self.rows {
+                let own = row * hidden..(row + 1) * hidden;
                 let gates = &mut gates[row * 4 * hidden..(row + 1) * 4 * hidden];
-                for unit in 0..hidden {
-                    let (place, at) = (row * hidden + unit, [unit, hidden + unit, 2 * hidden + unit, 3 * hidden + unit]);
-                    let [i, f, o] = [at[0], at[1], at[3]].map(|gate| sigmoid(gates[gate]));
-                    let g = gates[at[2]].tanh();
-                    (gates[at[0]], gates[at[1]], gates[at[2]], gates[at[3]]) = (i, f, g, o);
-                    cell[place] = f * cell[place] + i * g;
-                    tanh_cell[place] = cell[place].tanh();
-                    output[place] = o * tanh_cell[place];
-                }
+                cell_step(gates, &mut cell[own.clone()], &mut tanh_cell[own.clone()], &mut output[own]);
             }
             steps.push(LayerStep { input, previous_output, previous_cell, gates, tanh_cell });
             input = output.clone();
@@ -182,7 +189,7 @@ impl<T: Real> Pass<'_, T> {
         let v = &self.parameters[ranges.v.clone()];
         let (mut hidden, mut logits) = (Vec::with_capacity(earlier * size), Vec::with_capacity(earlier));
         for (previous, _) in &self.anchors[row] {
-            hidden.extend(previous.iter().zip(&current).map(|(previous, current)| (*previous + *current).tanh()));
+            hidden.extend(previous.iter().zip(&current).map(|(previous, current)| tanh(*previous + *current)));
             logits.push(dot(v, &hidden[hidden.len() - size..]));
         }
         if logits.iter().any(|logit: &T| !logit.is_finite()) {
@@ -211,11 +218,30 @@ impl<T: Real> Pass<'_, T> {
     }
 }
 
+/// One row of one LSTM layer: applies the gates' activations (input, forget, cell, output) and moves the cell and the output on.
+/// One short loop for each thing to do: each becomes vector instructions.
+fn cell_step<T: Real>(gates: &mut [T], cell: &mut [T], tanh_cell: &mut [T], output: &mut [T]) {
+    let hidden = cell.len();
+    gates[..2 * hidden].iter_mut().for_each(|gate| *gate = sigmoid(*gate));
+    gates[2 * hidden..3 * hidden].iter_mut().for_each(|gate| *gate = tanh(*gate));
+    gates[3 * hidden..].iter_mut().for_each(|gate| *gate = sigmoid(*gate));
+    let (i, rest) = gates.split_at(hidden);
+    let (f, rest) = rest.split_at(hidden);
+    let (g, o) = rest.split_at(hidden);
+    for (((cell, i), f), g) in cell.iter_mut().zip(i).zip(f).zip(g) {
+        *cell = *f * *cell + *i * *g;
+    }
+    tanh_cell.iter_mut().zip(cell.iter()).for_each(|(tanh_cell, cell)| *tanh_cell = tanh(*cell));
+    for ((output, tanh_cell), o) in output.iter_mut().zip(tanh_cell).zip(o) {
+        *output = *o * *tanh_cell;
+    }
+}
+
 fn log_softmax<T: Real>(logits: &[T]) -> Result<Vec<T>, PolicyError> {
     let highest = logits.iter().copied().fold(T::neg_infinity(), T::max);
     let total: T = logits.iter().map(|logit| (*logit - highest).exp()).sum();
     let offset = highest + total.ln();
-    if !offset.is_finite() {
+    if !offset.is_finite() || logits.iter().any(|logit| !logit.is_finite()) {
         return Err(PolicyError::NotFinite);
     }
     Ok(logits.iter().map(|logit| *logit - offset).collect())

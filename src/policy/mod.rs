@@ -10,6 +10,8 @@ mod linear;
 mod network;
 mod replay;
 mod settings;
+#[cfg(test)]
+mod tests;
 
 pub use adam::{AdamState, LearningSettings};
 pub use baseline::Baseline;
@@ -22,8 +24,11 @@ pub use settings::{ControllerSettings, ParameterServerSettings, Strategy};
 pub enum PolicyError {
     #[error("the controller's parameters are no longer finite; lower controller.learning_rate")]
     NotFinite,
-    #[error("a decision list does not fit the space at decision {position}")]
+    /// The position counts from 0.
+    #[error("a decision list does not fit the space at decision {}", position + 1)]
     Decisions { position: usize },
+    #[error("the controller network has {expected} parameters, not {found}")]
+    Parameters { expected: usize, found: usize },
 }
 
 /// The contiguous range of the flat parameter vector that each of `shards` shards owns; lengths differ by at most one.

@@ -162,10 +162,14 @@ impl<T: Real> Decider<T> for Draw {
     fn skips(&mut self, row: usize, _position: usize, probabilities: &[T]) -> Option<Vec<u8>> {
         Some(probabilities.iter().map(|probability| u8::from(self.0[row].random::<f64>() < probability.f64())).collect())
     }
+
+    fn has_more(&self, _row: usize, _position: usize) -> bool {
+        false
+    }
 }
 
 /// Takes what was decided before.
-struct Given<'a>(&'a [&'a [Decision]]);
+pub(super) struct Given<'a>(pub &'a [&'a [Decision]]);
 
 impl<T> Decider<T> for Given<'_> {
     fn choose(&mut self, row: usize, position: usize, _: &[T]) -> Option<usize> {
@@ -180,6 +184,10 @@ impl<T> Decider<T> for Given<'_> {
             Decision::Skips(bits) => Some(bits.clone()),
             Decision::Choice(_) => None,
         }
+    }
+
+    fn has_more(&self, row: usize, position: usize) -> bool {
+        self.0[row].len() > position
     }
 }
 

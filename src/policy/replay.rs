@@ -162,6 +162,10 @@ impl<'a> Replay<'a> {
     pub fn pulled(&self, sequence: u64, pulled: &PulledParameters) -> Result<Arc<[f32]>, ReplayError> {
         let held = |version: u64| self.versions.get(&version).ok_or(ReplayError::Version { sequence, version });
         let parameters = self.policy.parameter_count();
+        let found = self.snapshot.state.parameters.len();
+        if found != parameters {
+            return Err(ReplayError::Policy { sequence, source: PolicyError::Parameters { expected: parameters, found } });
+        }
         let ascending = pulled.boundaries.is_sorted() && pulled.boundaries.len() == pulled.versions.len() + 1;
         if !ascending || pulled.boundaries.first() != Some(&0) || pulled.boundaries.last() != Some(&parameters) {
             return Err(ReplayError::Boundaries { sequence, parameters });

@@ -80,7 +80,8 @@ mod tests {
 
     #[test]
     fn refuses_what_cannot_be_built() {
-        let cases: [(fn(&mut ConvNetwork), &str); 9] = [
+        type Damage = fn(&mut ConvNetwork);
+        let cases: [(Damage, &str); 9] = [
             (|n| n.image.width = 0, "image"),
             (|n| n.classes = 1, "classes"),
             (|n| n.layers.clear(), "no layers"),

@@ -6,6 +6,8 @@ use super::*;
 use crate::child::Sgd;
 use crate::kernels::{LayerSpec, NetworkSpec};
 use crate::random::{Key, Purpose, Stream};
+use crate::space::{ConvLayer, ImageShape};
+use proptest::prelude::*;
 use rand::{Rng, RngExt};
 
 /// A random network: strides, filters of mixed shapes, skips, loose ends, sizes that no stride divides.
@@ -150,7 +152,7 @@ fn assert_relu_is_flat_at_zero(engine: &mut dyn Engine, spec: &NetworkSpec, stre
 
 /// Both engines for one network.
 fn engines(spec: &NetworkSpec, batch: usize) -> [Box<dyn Engine>; 2] {
-    let pool = crate::child::tests::pool(2);
+    let pool = Arc::new(rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap());
     [Box::new(TensorEngine::new(spec, &Device::Cpu)), Box::new(KernelEngine::new(spec, batch, &pool).unwrap())]
 }
 
@@ -206,5 +208,31 @@ fn engines_agree_over_steps_of_training() {
         assert_tensors_close(&one.1, &other.3, &one.3, 1e-3, &what);
         let logits = ParameterSlot { name: "logits".into(), shape: vec![one.4.len()], offset: 0 };
         assert_tensors_close(&[logits], &other.4, &one.4, 1e-3, &what);
+    }
+}
+
+/// The same layers as an Architecture describes them.
+fn described(spec: &NetworkSpec) -> ConvNetwork {
+    let layer = |layer: &LayerSpec| ConvLayer {
+        filter_height: layer.filter_height,
+        filter_width: layer.filter_width,
+        filters: layer.filters,
+        stride_height: layer.stride_height,
+        stride_width: layer.stride_width,
+        inputs: layer.inputs.clone(),
+    };
+    let image = ImageShape { channels: spec.channels, height: spec.height, width: spec.width };
+    ConvNetwork::new(image, spec.classes, spec.layers.iter().map(layer).collect())
+}
+
+proptest! {
+    #[test]
+    fn an_architecture_knows_how_many_parameters_are_trained(seed: u64) {
+        let network = described(&random_network(&mut stream(seed)));
+        for engine in engines(&network_spec(&network).unwrap(), 2) {
+            let last = engine.parameters().last().unwrap();
+            prop_assert_eq!((last.offset + last.len()) as u64, network.parameters());
+            prop_assert_eq!(engine.parameters().iter().map(ParameterSlot::len).sum::<usize>() as u64, network.parameters());
+        }
     }
 }

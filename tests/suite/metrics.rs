@@ -1,8 +1,6 @@
 //! The endpoint of a running search, read as Prometheus reads it.
 
-mod common;
-
-use common::Search;
+use super::common::Search;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::Stdio;

@@ -51,7 +51,7 @@ fn bad_input_is_refused_with_file_line_key_and_what_is_valid() {
         ("[space]\nlayers = 1000000", ["s.toml:2: space.layers = 1000000", "1 to 1000"]),
         ("[space]\nlayers = 900\n[child]\nbatch_size = 1000000", ["s.toml:2: space.layers = 900", "GiB"]),
         ("[child]\nevaluator = \"command\"", ["s.toml:2: child.evaluator = \"command\"", "\"train\" or \"table\""]),
-        ("[child]\nevaluator = \"table\"", ["s.toml: child.table.path", "needs it"]),
+        X,
         ("[child]\nlearning_rate = -0.1", ["s.toml:2: child.learning_rate = -0.1", "above 0"]),
         ("[data]\nkind = \"cifar10\"", ["s.toml: data.path", "folder of data_batch_1.bin"]),
         ("[data]\nupsample = 31", ["s.toml:2: data.upsample = 31", "must be 32"]),
@@ -155,7 +155,7 @@ fn init_writes_configs_that_check_accepts() {
         assert_eq!(std::fs::read_to_string(folder.path().join("netwright.toml")).unwrap(), text, "an existing file is left alone");
     }
     let folder = tempfile::tempdir().unwrap();
-    let quickstart = include_str!("../config/quickstart.toml");
+    let quickstart = include_str!("../../config/quickstart.toml");
     netwright(folder.path()).args(["init", "quickstart", "-"]).assert().success().stdout(quickstart);
     netwright(folder.path()).args(["init", "ptb"]).assert().code(2).stderr(predicate::str::contains("quickstart, cifar10, cifar10-paper"));
     netwright(folder.path()).args(["init", "choices", "-"]).assert().code(2).stderr(predicate::str::contains("name a file"));

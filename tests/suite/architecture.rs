@@ -35,8 +35,8 @@ const THREADS: &[(&str, &[&str])] = &[
     ("spawn_blocking", &["actors"]),
     ("SyncArbiter", &["actors"]),
     ("ThreadPoolBuilder", &["actors", "kernels"]),
-    // A parallel loop runs on the pool of whoever calls it.
-    ("rayon", &["actors", "kernels", "data"]),
+    // A parallel loop runs on the pool that it is handed; only `actors` builds pools.
+    ("rayon", &["actors", "kernels", "data", "child"]),
     ("HttpServer", &["telemetry"]),
 ];
 
@@ -308,7 +308,7 @@ fn planted_threads_and_sql_are_found() {
     for (file, code, what) in [
         ("data/mod.rs", "fn f() { std::thread::spawn(|| ()); }", "threads"),
         ("child/mod.rs", "use std::{fmt, thread::{self, Builder}};", "threads"),
-        ("data/mod.rs", "use rayon::prelude::*;", "threads"),
+        ("report/mod.rs", "use rayon::prelude::*;", "threads"),
         ("report/mod.rs", "fn f() { std::thread::scope(|s| ()); }", "threads"),
         ("actors/mod.rs", "use actix_web::HttpServer;", "threads"),
         ("child/mod.rs", "#[cfg(test)] mod tests {} fn f() { std::thread::spawn(|| ()); }", "threads"),

@@ -1,8 +1,6 @@
 //! A run that is killed, stopped or started twice: nothing is lost, nothing counts twice, and the numbers stay the same.
 
-mod common;
-
-use common::{Search, finished, last_snapshot, trials};
+use super::common::{Search, finished, last_snapshot, trials};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -77,7 +75,7 @@ fn killed_asynchronous_runs_still_say_what_the_parameters_must_be() {
     let search = Search::new(TRIALS, "[controller]\nreplicas = 5\nchildren = 4\n[parameter_server]\nshards = 3\n");
     run_killed(&search, "run");
     assert_whole(&search, "run");
-    let verified = common::netwright().arg("verify").arg(search.run_dir("run")).output().unwrap();
+    let verified = super::common::netwright().arg("verify").arg(search.run_dir("run")).output().unwrap();
     assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stdout));
 }
 
@@ -139,5 +137,5 @@ fn a_larger_number_of_trials_and_other_shards_continue_a_finished_run() {
     let more = ["--set", "run.trials=203", "--set", "parameter_server.shards=7", "--set", "controller.learning_rate=0.02"];
     assert!(search.command("run").args(more).output().unwrap().status.success());
     assert_eq!(trials(&search.run_dir("run")).len(), 203);
-    assert!(common::netwright().arg("verify").arg(search.run_dir("run")).output().unwrap().status.success());
+    assert!(super::common::netwright().arg("verify").arg(search.run_dir("run")).output().unwrap().status.success());
 }

@@ -1,7 +1,5 @@
 //! A search on CIFAR-10's binary format, as a user runs it: files of our own making always, the real ones where they are found.
 
-mod common;
-
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -31,7 +29,7 @@ fn command(folder: &Path, run: &str, data: &Path) -> Command {
          [data]\nkind = \"cifar10\"\ntrain_size = 320\nvalidation_size = 100\n[telemetry]\nlisten = \"off\"\n",
     )
     .unwrap();
-    let mut command = common::netwright();
+    let mut command = super::common::netwright();
     command.arg("search").arg(config).arg("--run-dir").arg(folder.join(run)).arg("--set").arg(format!("data.path={}", data.display()));
     command
 }
@@ -47,14 +45,14 @@ fn two_runs_with_the_same_seed_give_the_same_numbers_and_epochs_are_recorded() {
         let text = String::from_utf8_lossy(&output.stdout);
         assert!(text.contains("linear classifier"), "{text}");
     }
-    let (one, two) = (common::trials(&folder.path().join("one")), common::trials(&folder.path().join("two")));
+    let (one, two) = (super::common::trials(&folder.path().join("one")), super::common::trials(&folder.path().join("two")));
     assert_eq!(one.len(), 3);
     assert_eq!(one, two);
     for trial in &one {
         let (reward, metric) = (trial.4.unwrap(), trial.5.unwrap());
         assert!((reward - metric.powi(3)).abs() < 1e-9, "reward = accuracy³");
     }
-    let database = common::database(&folder.path().join("one")).unwrap();
+    let database = super::common::database(&folder.path().join("one")).unwrap();
     let (epochs, sized): (u64, u64) = database
         .query_row("SELECT (SELECT count(*) FROM epochs), (SELECT count(*) FROM trials WHERE parameters > 0 AND flops > 0)", [], |row| {
             Ok((row.get(0)?, row.get(1)?))
@@ -94,5 +92,5 @@ fn real_cifar10_trains_where_it_is_found() {
     let folder = tempfile::tempdir().unwrap();
     let output = command(folder.path(), "run", &data).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    assert!(common::trials(&folder.path().join("run")).iter().all(|trial| trial.3 == "completed"));
+    assert!(super::common::trials(&folder.path().join("run")).iter().all(|trial| trial.3 == "completed"));
 }

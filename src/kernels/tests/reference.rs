@@ -1,7 +1,7 @@
 //! Every operation once more, naively and in f64: what the kernels are compared with.
 //! Written for the eye, not for speed; shares nothing with the kernels but the plan of sizes.
 
-use super::spec::{Geometry, LayerPlan, Part, Plan};
+use crate::kernels::spec::{Geometry, LayerPlan, Part, Plan};
 
 /// Convolution: `x` [n, channels, height, width], `w` [filters, channels, fh, fw] → [n, filters, out height, out width].
 pub fn convolution(g: &Geometry, n: usize, x: &[f64], w: &[f64]) -> Vec<f64> {

@@ -1,0 +1,173 @@
+//! The working memory of a network: every tensor that a step needs, allocated once.
+//! Knows nothing of the arithmetic; decides only which tensors may share memory.
+
+use super::conv::Convolution;
+use super::memory::Buffer;
+use super::pack::Norm;
+use super::spec::{LANES, LayerPlan, Plan};
+use std::sync::Mutex;
+
+pub struct Arena {
+    /// [groups][channels][height][width][LANES]
+    pub images: Buffer,
+    pub layers: Vec<LayerState>,
+    /// Gradients of activations; layers whose gradients are needed at different times share one.
+    pub gradients: Vec<Buffer>,
+    /// One layer's weights, in the order in which they are read.
+    pub packed: Buffer,
+    /// Each backward task's own sum.
+    pub weight_gradients: Buffer,
+    /// Each task's moments: [tasks][filters][2][LANES].
+    pub moments: Buffer,
+    /// Packed inputs and gradients, for each thread.
+    pub scratch: Vec<Mutex<(Buffer, Buffer)>>,
+}
+
+/// One layer's cut and its tensors.
+pub struct LayerState {
+    pub conv: Convolution,
+    /// The convolution's output: [groups][filters][height][width][LANES]. Activations are computed from it when read.
+    pub y: Buffer,
+    pub norm: Norm,
+    /// Gradient from the classifier, the same for all pixels: [groups][filters][LANES].
+    pub head: Option<Buffer>,
+    /// Which of `Arena::gradients` collects what the convolutions that read this layer send back.
+    pub gradient: Option<usize>,
+    /// The last layer (from 0) that reads this one and is live: the first to send a gradient back.
+    pub last_reader: Option<usize>,
+    /// Whether the classifier's output depends on it.
+    pub live: bool,
+}
+
+/// Lengths of all buffers.
+struct Sizes {
+    convs: Vec<Convolution>,
+    live: Vec<bool>,
+    in_head: Vec<bool>,
+    last_reader: Vec<Option<usize>>,
+    slots: Vec<Option<usize>>,
+    images: usize,
+    outputs: Vec<usize>,
+    heads: Vec<usize>,
+    gradients: Vec<usize>,
+    packed: usize,
+    weight_gradients: usize,
+    moments: usize,
+    scratch: (usize, usize),
+}
+
+impl Arena {
+    pub fn new(plan: &Plan, batch: usize, threads: usize) -> Self {
+        let sizes = Sizes::new(plan, batch);
+        let layer = |(index, conv): (usize, Convolution)| LayerState {
+            y: Buffer::new(sizes.outputs[index]),
+            norm: Norm::new(conv.geometry.filters),
+            head: sizes.in_head[index].then(|| Buffer::new(sizes.heads[index])),
+            gradient: sizes.slots[index],
+            last_reader: sizes.last_reader[index],
+            live: sizes.live[index],
+            conv,
+        };
+        let scratch = || Mutex::new((Buffer::new(sizes.scratch.0), Buffer::new(sizes.scratch.1)));
+        Self {
+            images: Buffer::new(sizes.images),
+            gradients: sizes.gradients.iter().map(|&n| Buffer::new(n)).collect(),
+            packed: Buffer::new(sizes.packed),
+            weight_gradients: Buffer::new(sizes.weight_gradients),
+            moments: Buffer::new(sizes.moments),
+            scratch: (0..threads.max(1)).map(|_| scratch()).collect(),
+            layers: sizes.convs.iter().cloned().enumerate().map(layer).collect(),
+        }
+    }
+
+    /// Bytes that `new` takes with one thread.
+    pub fn estimate(plan: &Plan, batch: usize) -> usize {
+        let s = Sizes::new(plan, batch);
+        let heads: usize = s.heads.iter().zip(&s.in_head).map(|(n, &used)| if used { *n } else { 0 }).sum();
+        let one = s.images + s.packed + s.weight_gradients + s.moments + s.scratch.0 + s.scratch.1 + heads;
+        let numbers = [s.outputs.iter().sum(), s.gradients.iter().sum()].into_iter().fold(one, usize::saturating_add);
+        numbers.saturating_mul(size_of::<f32>())
+    }
+
+    pub fn bytes(&self) -> usize {
+        let layers = self.layers.iter().map(|l| l.y.bytes() + l.head.as_ref().map_or(0, Buffer::bytes));
+        let scratch = self.scratch.iter().map(|s| {
+            let (inputs, gradients) = &*s.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            inputs.bytes() + gradients.bytes()
+        });
+        let whole = [&self.images, &self.packed, &self.weight_gradients, &self.moments].into_iter().chain(&self.gradients);
+        layers.chain(scratch).chain(whole.map(Buffer::bytes)).sum()
+    }
+}
+
+impl Sizes {
+    fn new(plan: &Plan, batch: usize) -> Self {
+        let groups = batch.div_ceil(LANES);
+        let convs: Vec<_> = plan.layers.iter().map(|l| Convolution::new(l.geometry, l.parts.clone(), groups)).collect();
+        let in_head: Vec<_> = (1..=convs.len()).map(|i| plan.head.iter().any(|p| p.source == i)).collect();
+        let (live, last_reader) = readers(plan, &in_head);
+        let outputs: Vec<_> = plan.layers.iter().map(|l| groups * plane(l) * l.geometry.filters).collect();
+        let (slots, gradients) = share(plan, &live, &last_reader, &outputs);
+        let most = |f: &dyn Fn(&Convolution) -> usize| convs.iter().map(f).max().unwrap_or(0);
+        Self {
+            images: groups * LANES * plan.channels * plan.height * plan.width,
+            heads: convs.iter().map(|c| groups * LANES * c.geometry.filters).collect(),
+            packed: most(&|c| c.packed_len().max(c.flipped_len())),
+            weight_gradients: most(&|c| groups * c.backward_chunks() * c.weight_len()),
+            moments: most(&|c| groups * c.forward_blocks() * c.geometry.filters * 2 * LANES),
+            scratch: (most(&|c| c.input_scratch()), most(&|c| c.gradient_scratch())),
+            convs,
+            live,
+            in_head,
+            last_reader,
+            slots,
+            outputs,
+            gradients,
+        }
+    }
+}
+
+/// Numbers of one channel of a layer's output, for one group.
+fn plane(layer: &LayerPlan) -> usize {
+    layer.geometry.out_height() * layer.geometry.out_width() * LANES
+}
+
+/// Which layers the classifier depends on, and the last live reader of each.
+fn readers(plan: &Plan, in_head: &[bool]) -> (Vec<bool>, Vec<Option<usize>>) {
+    let mut live = in_head.to_vec();
+    let mut last_reader = vec![None; live.len()];
+    for (index, layer) in plan.layers.iter().enumerate().rev() {
+        if !live[index] {
+            continue;
+        }
+        for part in layer.parts.iter().filter(|p| p.source > 0) {
+            live[part.source - 1] = true;
+            last_reader[part.source - 1].get_or_insert(index);
+        }
+    }
+    (live, last_reader)
+}
+
+/// Gives each layer that a live layer reads a gradient buffer, from its last reader's turn until its own; returns the
+/// buffers' lengths too.
+fn share(plan: &Plan, live: &[bool], last_reader: &[Option<usize>], outputs: &[usize]) -> (Vec<Option<usize>>, Vec<usize>) {
+    let mut slots = vec![None; live.len()];
+    let mut lengths: Vec<usize> = Vec::new();
+    let mut free: Vec<usize> = Vec::new();
+    for (index, layer) in plan.layers.iter().enumerate().rev() {
+        for part in layer.parts.iter().filter(|p| p.source > 0) {
+            let source = part.source - 1;
+            if last_reader[source] != Some(index) {
+                continue;
+            }
+            let slot = free.pop().unwrap_or_else(|| {
+                lengths.push(0);
+                lengths.len() - 1
+            });
+            lengths[slot] = lengths[slot].max(outputs[source]);
+            slots[source] = Some(slot);
+        }
+        free.extend(slots[index]);
+    }
+    (slots, lengths)
+}

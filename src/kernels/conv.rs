@@ -1,0 +1,556 @@
+//! A convolution over the concatenation of its inputs, for groups of images: blocks that fit the second-level cache are packed
+//! (see `pack`) and swept over (see `sweep`). Forward, and backward to weights and inputs at once.
+//! Knows nothing of networks; normalisation reaches it as something that packing applies.
+
+use super::memory::Buffer;
+use super::pack::{Arriving, Moments, Norm, PackGradient, PackInput, Window};
+use super::simd::{Isa, TILE_FILTERS};
+use super::spec::{Geometry, LANES, Part};
+use super::sweep::{Sweep, WeightSweep};
+use std::ops::Range;
+
+/// Bytes of packed rows that one sweep works on: what stays in a second-level cache beside weights and results.
+const BLOCK_BYTES: usize = 448 << 10;
+
+/// Tasks of a pass that there are at least, where the image has rows enough: work for as many threads.
+const TASKS: usize = 8;
+
+/// How a convolution is cut up. Depends on sizes alone, never on the number of threads: so neither do the results.
+#[derive(Clone, Debug)]
+pub struct Convolution {
+    pub geometry: Geometry,
+    pub parts: Vec<Part>,
+    forward: Blocks,
+    backward: Blocks,
+    /// Where in a packed input block each weight's first factor lies.
+    taps: Vec<usize>,
+    phases: [Vec<Phase>; 2],
+    /// Rows (columns) of packed gradient before and after those of the block.
+    halo: [(usize, usize); 2],
+    /// Where the flipped weights of [filter block][part][row phase][column phase] begin.
+    flipped: Vec<usize>,
+    flipped_len: usize,
+    /// Row blocks of one backward task.
+    chunk: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Blocks {
+    channels: usize,
+    filters: usize,
+    rows: usize,
+}
+
+/// Input rows (or columns) of equal remainder modulo the stride: their gradient is a convolution of stride 1 with some of the taps.
+#[derive(Clone, Copy, Debug)]
+struct Phase {
+    first: usize,
+    first_tap: usize,
+    taps: usize,
+    /// The last tap's output position, relative to the input position over the stride.
+    offset: isize,
+}
+
+/// One input as it lies in memory: [groups][channels][height][width][LANES].
+#[derive(Clone, Copy)]
+pub struct Source<'a> {
+    pub values: *const f32,
+    pub norm: Option<&'a Norm>,
+    /// Where its gradient goes, and whether something is there already.
+    pub gradient: Option<(*mut f32, bool)>,
+}
+
+/// What the backward pass reads of the convolution's own output.
+pub struct Output<'a> {
+    pub y: *const f32,
+    pub arriving: Arriving,
+    pub norm: &'a Norm,
+}
+
+impl Convolution {
+    /// `groups`: the largest number of groups at once.
+    pub fn new(geometry: Geometry, parts: Vec<Part>, groups: usize) -> Self {
+        let g = geometry;
+        let phases = [phases(g.filter_height, g.stride_height, g.pad_height()), phases(g.filter_width, g.stride_width, g.pad_width())];
+        let halo = [halo(&phases[0]), halo(&phases[1])];
+        let most_rows = g.out_height().div_ceil(TASKS.div_ceil(groups));
+        let input = |channels: usize, rows: usize| channels * input_rows(&g, rows) * input_columns(&g);
+        let gradient = |filters: usize, rows: usize| filters * (rows + halo[0].0 + halo[0].1) * (g.out_width() + halo[1].0 + halo[1].1);
+        let least_rows = most_rows.min(g.filter_height.max(4));
+        let forward = Blocks::choose(g.channels, g.filters, most_rows, least_rows, |b| input(b.channels, b.rows));
+        let backward =
+            Blocks::choose(g.channels, g.filters, most_rows, least_rows, |b| input(b.channels, b.rows) + gradient(b.filters, b.rows));
+        let mut this =
+            Self { geometry, parts, forward, backward, taps: Vec::new(), phases, halo, flipped: Vec::new(), flipped_len: 0, chunk: 1 };
+        this.taps = this.tap_offsets();
+        this.place_flipped();
+        let private = (64 << 20) / (this.weight_len() * size_of::<f32>()).max(1);
+        let chunks = TASKS.min(private).max(1).div_ceil(groups).max(1);
+        this.chunk = g.out_height().div_ceil(backward.rows).div_ceil(chunks);
+        this
+    }
+
+    pub fn weight_len(&self) -> usize {
+        self.geometry.filters * self.geometry.taps()
+    }
+
+    /// Numbers of packed input that a task's scratch memory holds.
+    pub fn input_scratch(&self) -> usize {
+        let len = |b: &Blocks| b.channels * self.input_channel(b.rows);
+        len(&self.forward).max(len(&self.backward))
+    }
+
+    /// Numbers of packed gradient that a backward task's scratch memory holds.
+    pub fn gradient_scratch(&self) -> usize {
+        self.backward.filters * self.gradient_channel()
+    }
+
+    /// Row blocks of the forward pass of one group: with the groups, its tasks.
+    pub fn forward_blocks(&self) -> usize {
+        self.geometry.out_height().div_ceil(self.forward.rows)
+    }
+
+    /// Pixels of each output channel in a forward block.
+    pub fn block_pixels(&self, block: usize) -> usize {
+        nth(self.geometry.out_height(), self.forward.rows, block).len() * self.geometry.out_width()
+    }
+
+    /// Parts that the backward pass of one group is cut into.
+    pub fn backward_chunks(&self) -> usize {
+        self.geometry.out_height().div_ceil(self.backward.rows).div_ceil(self.chunk)
+    }
+
+    fn input_channel(&self, rows: usize) -> usize {
+        input_rows(&self.geometry, rows) * input_columns(&self.geometry) * LANES
+    }
+
+    fn gradient_columns(&self) -> usize {
+        self.geometry.out_width() + self.halo[1].0 + self.halo[1].1
+    }
+
+    fn gradient_channel(&self) -> usize {
+        (self.backward.rows + self.halo[0].0 + self.halo[0].1) * self.gradient_columns() * LANES
+    }
+
+    fn tap_offsets(&self) -> Vec<usize> {
+        let g = &self.geometry;
+        let mut taps = Vec::with_capacity(self.backward.channels * g.filter_height * g.filter_width);
+        for c in 0..self.backward.channels {
+            for ky in 0..g.filter_height {
+                for kx in 0..g.filter_width {
+                    taps.push(c * self.input_channel(self.backward.rows) + (ky * input_columns(g) + kx) * LANES);
+                }
+            }
+        }
+        taps
+    }
+
+    fn place_flipped(&mut self) {
+        let mut at = 0;
+        for filters in ranges(self.geometry.filters, self.backward.filters) {
+            for part in &self.parts {
+                for rows in &self.phases[0] {
+                    for columns in &self.phases[1] {
+                        self.flipped.push(at);
+                        at += part.channels.next_multiple_of(TILE_FILTERS) * filters.len() * rows.taps * columns.taps;
+                    }
+                }
+            }
+        }
+        self.flipped_len = at;
+    }
+
+    /// Length of `pack_weights`' result.
+    pub fn packed_len(&self) -> usize {
+        self.geometry.filters.next_multiple_of(TILE_FILTERS) * self.geometry.taps()
+    }
+
+    /// Length of `flip_weights`' result.
+    pub fn flipped_len(&self) -> usize {
+        self.flipped_len
+    }
+
+    /// Weights in the order in which the forward sweeps read them: [channel block][filters / 4][channel][ky][kx][4].
+    pub fn pack_weights(&self, weights: &[f32], to: &mut [f32]) {
+        let g = &self.geometry;
+        let area = g.filter_height * g.filter_width;
+        let mut at = 0;
+        for channels in ranges(g.channels, self.forward.channels) {
+            for first in (0..g.filters).step_by(TILE_FILTERS) {
+                for i in channels.start * area..channels.end * area {
+                    for f in first..first + TILE_FILTERS {
+                        to[at] = if f < g.filters { weights[f * g.taps() + i] } else { 0.0 };
+                        at += 1;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Flipped weights in the order in which the backward sweeps read them:
+    /// [filter block][part][row phase][column phase][channels / 4][filter][ky][kx][4].
+    pub fn flip_weights(&self, weights: &[f32], to: &mut [f32]) {
+        let mut at = 0;
+        for filters in ranges(self.geometry.filters, self.backward.filters) {
+            for part in &self.parts {
+                for rows in &self.phases[0] {
+                    for columns in &self.phases[1] {
+                        at = self.flip_phase(weights, to, at, filters.clone(), part, (rows, columns));
+                    }
+                }
+            }
+        }
+    }
+
+    fn flip_phase(
+        &self,
+        weights: &[f32],
+        to: &mut [f32],
+        mut at: usize,
+        filters: Range<usize>,
+        part: &Part,
+        phase: (&Phase, &Phase),
+    ) -> usize {
+        let g = &self.geometry;
+        for first in (0..part.channels).step_by(TILE_FILTERS) {
+            for f in filters.clone() {
+                for ky in (0..phase.0.taps).rev().map(|j| phase.0.first_tap + j * g.stride_height) {
+                    for kx in (0..phase.1.taps).rev().map(|j| phase.1.first_tap + j * g.stride_width) {
+                        for c in first..first + TILE_FILTERS {
+                            let from = ((f * g.channels + part.first + c) * g.filter_height + ky) * g.filter_width + kx;
+                            to[at] = if c < part.channels { weights[from] } else { 0.0 };
+                            at += 1;
+                        }
+                    }
+                }
+            }
+        }
+        at
+    }
+
+    /// One block of output rows of one group: y, and its moments per lane ([filters][2][LANES]).
+    ///
+    /// # Safety
+    /// `sources` (one a part), `y` and `moments` point to whole tensors with at least `group` + 1 groups (`moments`: this
+    /// task's own piece); no other thread touches this block of y meanwhile; `isa` is one that the CPU has.
+    #[allow(clippy::too_many_arguments, reason = "one call site each; a struct would only rename them")]
+    pub unsafe fn forward(
+        &self,
+        isa: Isa,
+        group: usize,
+        block: usize,
+        sources: &[Source<'_>],
+        mask: &[f32; LANES],
+        weights: &[f32],
+        scratch: &mut Buffer,
+        y: *mut f32,
+        moments: Option<*mut f32>,
+    ) {
+        let g = &self.geometry;
+        let rows = nth(g.out_height(), self.forward.rows, block);
+        let plane = g.out_height() * g.out_width() * LANES;
+        let area = g.filter_height * g.filter_width;
+        // SAFETY: within the tensors that the caller vouches for, and the scratch memory (`input_scratch`).
+        unsafe {
+            let y = y.add(group * g.filters * plane + rows.start * g.out_width() * LANES);
+            for channels in ranges(g.channels, self.forward.channels) {
+                let to = scratch.as_mut_slice();
+                self.pack_input(isa, group, sources, mask, channels.clone(), rows.clone(), self.input_channel(self.forward.rows), to);
+                isa.run(Sweep {
+                    source: to.as_ptr(),
+                    source_channel: self.input_channel(self.forward.rows),
+                    source_row: input_columns(g) * LANES,
+                    step_row: g.stride_height * input_columns(g) * LANES,
+                    step_column: g.stride_width * LANES,
+                    channels: channels.len(),
+                    taps_height: g.filter_height,
+                    taps_width: g.filter_width,
+                    weights: weights[channels.start * area * g.filters.next_multiple_of(TILE_FILTERS)..].as_ptr(),
+                    out: y,
+                    out_channel: plane,
+                    out_row: g.out_width() * LANES,
+                    out_column: LANES,
+                    filters: g.filters,
+                    rows: rows.len(),
+                    columns: g.out_width(),
+                    accumulate: channels.start > 0,
+                });
+            }
+            if let Some(out) = moments {
+                isa.run(Moments { y, y_channel: plane, channels: g.filters, pixels: rows.len() * g.out_width(), out });
+            }
+        }
+    }
+
+    /// Packs the input rows that output rows `rows` read, of `channels` of the concatenation.
+    #[allow(clippy::too_many_arguments, reason = "as `forward`")]
+    unsafe fn pack_input(
+        &self,
+        isa: Isa,
+        group: usize,
+        sources: &[Source<'_>],
+        mask: &[f32; LANES],
+        channels: Range<usize>,
+        rows: Range<usize>,
+        to_channel: usize,
+        to: &mut [f32],
+    ) {
+        let g = &self.geometry;
+        assert!(channels.len() * to_channel <= to.len(), "scratch memory is as large as the largest block");
+        for (part, source) in self.parts.iter().zip(sources) {
+            let (start, end) = (channels.start.max(part.first), channels.end.min(part.first + part.channels));
+            if start >= end {
+                continue;
+            }
+            let plane = part.height * part.width * LANES;
+            let skip = start - part.first;
+            // SAFETY: channels start..end lie in this part, whose tensor the caller vouches for, and in the block (asserted).
+            unsafe {
+                isa.run(PackInput {
+                    from: source.values.add((group * part.channels + skip) * plane),
+                    channels: end - start,
+                    window: Window {
+                        first_row: (rows.start * g.stride_height).cast_signed() - g.pad_height().cast_signed(),
+                        rows: input_rows(g, rows.len()),
+                        pad: g.pad_width(),
+                        columns: input_columns(g),
+                        height: part.height,
+                        width: part.width,
+                        to_channel,
+                    },
+                    norm: source.norm,
+                    norm_first: skip,
+                    mask,
+                    to: to.as_mut_ptr().add((start - channels.start) * to_channel),
+                });
+            }
+        }
+    }
+
+    /// One chunk of one group: adds to the weights' gradient `dw`, and writes (or adds) the sources' gradients.
+    ///
+    /// # Safety
+    /// As `forward`; `output` and the sources' gradients are whole tensors too, and no other thread touches what this chunk
+    /// writes of the latter: input rows below its output rows times the stride.
+    #[allow(clippy::too_many_arguments, reason = "one call site each; a struct would only rename them")]
+    pub unsafe fn backward(
+        &self,
+        isa: Isa,
+        group: usize,
+        chunk: usize,
+        sources: &[Source<'_>],
+        output: &Output<'_>,
+        mask: &[f32; LANES],
+        flipped: &[f32],
+        scratch: (&mut Buffer, &mut Buffer),
+        dw: &mut [f32],
+    ) {
+        let g = &self.geometry;
+        let (inputs, gradients) = (scratch.0.as_mut_slice(), scratch.1.as_mut_slice());
+        let blocks = nth(g.out_height().div_ceil(self.backward.rows), self.chunk, chunk);
+        for rows in blocks.map(|block| nth(g.out_height(), self.backward.rows, block)) {
+            for (index, filters) in ranges(g.filters, self.backward.filters).enumerate() {
+                // SAFETY: as the caller vouches; rows and filters are within the geometry.
+                unsafe {
+                    self.pack_gradient(isa, group, output, mask, filters.clone(), rows.clone(), gradients);
+                    self.sweep_inputs(isa, group, sources, index, filters.clone(), rows.clone(), flipped, gradients);
+                    for channels in ranges(g.channels, self.backward.channels) {
+                        let to_channel = self.input_channel(self.backward.rows);
+                        self.pack_input(isa, group, sources, mask, channels.clone(), rows.clone(), to_channel, inputs);
+                        self.sweep_weights(isa, channels, filters.clone(), rows.len(), inputs, gradients, dw);
+                    }
+                }
+            }
+        }
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "as `backward`")]
+    unsafe fn pack_gradient(
+        &self,
+        isa: Isa,
+        group: usize,
+        output: &Output<'_>,
+        mask: &[f32; LANES],
+        filters: Range<usize>,
+        rows: Range<usize>,
+        to: &mut [f32],
+    ) {
+        let g = &self.geometry;
+        let plane = g.out_height() * g.out_width() * LANES;
+        let channel = group * g.filters + filters.start;
+        assert!(filters.len() * self.gradient_channel() <= to.len(), "scratch memory is as large as the largest block");
+        // SAFETY: filters lie in the output tensor, which the caller vouches for, and in the block (asserted).
+        unsafe {
+            isa.run(PackGradient {
+                y: output.y.add(channel * plane),
+                arriving: output.arriving.skip(channel, plane),
+                channels: filters.len(),
+                window: Window {
+                    first_row: rows.start.cast_signed() - self.halo[0].0.cast_signed(),
+                    rows: rows.len() + self.halo[0].0 + self.halo[0].1,
+                    pad: self.halo[1].0,
+                    columns: self.gradient_columns(),
+                    height: g.out_height(),
+                    width: g.out_width(),
+                    to_channel: self.gradient_channel(),
+                },
+                norm: output.norm,
+                norm_first: filters.start,
+                mask,
+                to: to.as_mut_ptr(),
+            });
+        }
+    }
+
+    /// Gradients of the inputs from the packed gradient of output rows `rows`: those of input rows `rows` · stride.
+    #[allow(clippy::too_many_arguments, reason = "as `backward`")]
+    unsafe fn sweep_inputs(
+        &self,
+        isa: Isa,
+        group: usize,
+        sources: &[Source<'_>],
+        filter_block: usize,
+        filters: Range<usize>,
+        rows: Range<usize>,
+        flipped: &[f32],
+        gradients: &[f32],
+    ) {
+        let g = &self.geometry;
+        let combinations = self.phases[0].len() * self.phases[1].len();
+        for (index, (part, source)) in self.parts.iter().zip(sources).enumerate() {
+            let Some((out, accumulate)) = source.gradient else { continue };
+            let plane = part.height * part.width * LANES;
+            for (i, vertical) in self.phases[0].iter().enumerate() {
+                let sub_rows = positions(part.height, g.stride_height, vertical.first).min(rows.end).saturating_sub(rows.start);
+                for (j, horizontal) in self.phases[1].iter().enumerate() {
+                    let columns = positions(part.width, g.stride_width, horizontal.first);
+                    if sub_rows == 0 || columns == 0 {
+                        continue;
+                    }
+                    let weights = self.flipped[(filter_block * self.parts.len() + index) * combinations + i * self.phases[1].len() + j];
+                    let source_row = self.halo[0].0.strict_add_signed(vertical.offset);
+                    let source_column = self.halo[1].0.strict_add_signed(horizontal.offset);
+                    let row = rows.start * g.stride_height + vertical.first;
+                    // SAFETY: rows and columns of this phase that lie within the part (`positions`), of a tensor that the
+                    // caller vouches for; the halos are as wide as the phases reach.
+                    unsafe {
+                        isa.run(Sweep {
+                            source: gradients.as_ptr().add((source_row * self.gradient_columns() + source_column) * LANES),
+                            source_channel: self.gradient_channel(),
+                            source_row: self.gradient_columns() * LANES,
+                            step_row: self.gradient_columns() * LANES,
+                            step_column: LANES,
+                            channels: filters.len(),
+                            taps_height: vertical.taps,
+                            taps_width: horizontal.taps,
+                            weights: flipped.as_ptr().add(weights),
+                            out: out.add(group * part.channels * plane + (row * part.width + horizontal.first) * LANES),
+                            out_channel: plane,
+                            out_row: g.stride_height * part.width * LANES,
+                            out_column: g.stride_width * LANES,
+                            filters: part.channels,
+                            rows: sub_rows,
+                            columns,
+                            accumulate: accumulate || filter_block > 0,
+                        });
+                    }
+                }
+            }
+        }
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "as `backward`")]
+    unsafe fn sweep_weights(
+        &self,
+        isa: Isa,
+        channels: Range<usize>,
+        filters: Range<usize>,
+        rows: usize,
+        inputs: &[f32],
+        gradients: &[f32],
+        dw: &mut [f32],
+    ) {
+        let g = &self.geometry;
+        let area = g.filter_height * g.filter_width;
+        assert_eq!(dw.len(), self.weight_len(), "one number for each weight");
+        // SAFETY: both blocks were packed for these rows; the interior of the gradient's starts behind its halo.
+        unsafe {
+            isa.run(WeightSweep {
+                source: inputs.as_ptr(),
+                taps: &self.taps[..channels.len() * area],
+                step_row: g.stride_height * input_columns(g) * LANES,
+                step_column: g.stride_width * LANES,
+                gradient: gradients.as_ptr().add((self.halo[0].0 * self.gradient_columns() + self.halo[1].0) * LANES),
+                gradient_channel: self.gradient_channel(),
+                gradient_row: self.gradient_columns() * LANES,
+                filters: filters.len(),
+                rows,
+                columns: g.out_width(),
+                out: dw.as_mut_ptr().add(filters.start * g.taps() + channels.start * area),
+                out_filter: g.taps(),
+            });
+        }
+    }
+}
+
+impl Blocks {
+    /// The largest blocks within `BLOCK_BYTES`: rather fewer channels at once than fewer than `least_rows` rows.
+    fn choose(channels: usize, filters: usize, most_rows: usize, least_rows: usize, groups: impl Fn(&Self) -> usize) -> Self {
+        let mut pieces = 1;
+        loop {
+            let mut blocks = Self { channels: channels.div_ceil(pieces), filters: filters.div_ceil(pieces), rows: most_rows };
+            let fits = |b: &Self| groups(b) * LANES * size_of::<f32>() <= BLOCK_BYTES;
+            while !fits(&blocks) && blocks.rows > least_rows {
+                blocks.rows -= 1;
+            }
+            if fits(&blocks) || blocks.channels.max(blocks.filters) <= TILE_FILTERS {
+                return blocks;
+            }
+            pieces += 1;
+        }
+    }
+}
+
+/// Rows of input that `rows` rows of output read.
+fn input_rows(g: &Geometry, rows: usize) -> usize {
+    (rows - 1) * g.stride_height + g.filter_height
+}
+
+/// Columns of input that a row of output reads.
+fn input_columns(g: &Geometry) -> usize {
+    (g.out_width() - 1) * g.stride_width + g.filter_width
+}
+
+/// `0..total` in steps of `step`.
+fn ranges(total: usize, step: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..total.div_ceil(step)).map(move |i| nth(total, step, i))
+}
+
+fn nth(total: usize, step: usize, index: usize) -> Range<usize> {
+    index * step..((index + 1) * step).min(total)
+}
+
+/// How many of `0..size` are `first` modulo `stride`.
+fn positions(size: usize, stride: usize, first: usize) -> usize {
+    size.saturating_sub(first).div_ceil(stride)
+}
+
+/// The phases of one axis.
+fn phases(filter: usize, stride: usize, pad: usize) -> Vec<Phase> {
+    (0..stride)
+        .map(|first| {
+            let first_tap = (first + pad) % stride;
+            let taps = positions(filter, stride, first_tap);
+            // Input position first + stride · i meets tap first_tap + stride · j at output position i + (first + pad - first_tap) / stride - j.
+            let offset = ((first + pad - first_tap.min(first + pad)) / stride).cast_signed() - taps.cast_signed() + 1;
+            Phase { first, first_tap, taps, offset: if taps == 0 { 0 } else { offset } }
+        })
+        .collect()
+}
+
+/// How far the phases reach before and behind a block.
+fn halo(phases: &[Phase]) -> (usize, usize) {
+    let before = phases.iter().map(|p| p.offset.min(0).unsigned_abs()).max().unwrap_or(0);
+    let behind = phases.iter().map(|p| p.offset + p.taps.cast_signed() - 1).max().unwrap_or(0);
+    (before, behind.max(0).unsigned_abs())
+}

@@ -1,0 +1,326 @@
+//! Vectors of f32 on the CPU at hand: AVX-512, AVX2 with FMA, and a portable path, chosen when the program runs.
+//! Knows nothing of what is computed with them.
+
+#[cfg(target_arch = "x86_64")]
+use std::arch::x86_64::*;
+
+/// Filters that one register tile of the kernels covers.
+pub const TILE_FILTERS: usize = 4;
+
+/// A vector register. All methods inline into a caller that has the CPU feature.
+///
+/// # Safety
+/// Every method needs a CPU with the implementation's instructions (`Isa::run` sees to that);
+/// `load` and `store` need a pointer to `WIDTH` readable (writable) numbers.
+pub trait Vector: Copy {
+    /// Numbers in a register; divides `spec::LANES`.
+    const WIDTH: usize;
+    /// Second side of a register tile, beside `TILE_FILTERS`: as many as the register file holds.
+    const TILE: usize;
+    unsafe fn load(from: *const f32) -> Self;
+    unsafe fn store(self, to: *mut f32);
+    unsafe fn splat(value: f32) -> Self;
+    unsafe fn add(self, other: Self) -> Self;
+    unsafe fn sub(self, other: Self) -> Self;
+    unsafe fn mul(self, other: Self) -> Self;
+    /// self · factor + addend
+    unsafe fn mul_add(self, factor: Self, addend: Self) -> Self;
+    unsafe fn max(self, other: Self) -> Self;
+    /// self where `test` > 0, elsewhere 0.
+    unsafe fn where_positive(self, test: Self) -> Self;
+    /// The sum of all lanes.
+    unsafe fn sum(self) -> f32;
+}
+
+/// Something to be computed with vectors of a kind chosen at run time.
+pub trait Work {
+    type Output;
+
+    /// # Safety
+    /// The CPU has V's instructions. Whatever pointers `self` holds are valid, as its type documents.
+    unsafe fn run<V: Vector>(self) -> Self::Output;
+}
+
+/// Instruction sets that there are kernels for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Isa {
+    Portable,
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+}
+
+impl Isa {
+    /// All that this CPU has, the best last.
+    pub fn available() -> Vec<Self> {
+        #[allow(unused_mut, reason = "nothing is added on other processors")]
+        let mut all = vec![Self::Portable];
+        #[cfg(target_arch = "x86_64")]
+        {
+            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+                all.push(Self::Avx2);
+            }
+            if is_x86_feature_detected!("avx512f") {
+                all.push(Self::Avx512);
+            }
+        }
+        all
+    }
+
+    /// The best that this CPU has.
+    pub fn detect() -> Self {
+        Self::available().last().copied().unwrap_or(Self::Portable)
+    }
+
+    /// Runs `work` with this instruction set.
+    ///
+    /// # Safety
+    /// `self` came from `available` or `detect`; `work`'s pointers are valid as its type documents.
+    #[inline]
+    pub unsafe fn run<W: Work>(self, work: W) -> W::Output {
+        // SAFETY: the caller vouches for both.
+        unsafe {
+            match self {
+                Self::Portable => work.run::<Portable>(),
+                #[cfg(target_arch = "x86_64")]
+                Self::Avx2 => run_avx2(work),
+                #[cfg(target_arch = "x86_64")]
+                Self::Avx512 => run_avx512(work),
+            }
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+unsafe fn run_avx2<W: Work>(work: W) -> W::Output {
+    // SAFETY: this function has the features, and the caller vouches for `work`.
+    unsafe { work.run::<Avx2>() }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f")]
+unsafe fn run_avx512<W: Work>(work: W) -> W::Output {
+    // SAFETY: this function has the feature, and the caller vouches for `work`.
+    unsafe { work.run::<Avx512>() }
+}
+
+/// Four numbers, which any compiler turns into the narrowest vectors of its target.
+#[derive(Clone, Copy)]
+pub struct Portable([f32; 4]);
+
+impl Portable {
+    #[inline(always)]
+    fn zip(self, other: Self, f: impl Fn(f32, f32) -> f32) -> Self {
+        Self(std::array::from_fn(|i| f(self.0[i], other.0[i])))
+    }
+}
+
+impl Vector for Portable {
+    const WIDTH: usize = 4;
+    const TILE: usize = 2;
+
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Self {
+        // SAFETY: the caller vouches for four readable numbers; arrays of f32 have f32's alignment.
+        unsafe { Self(*from.cast::<[f32; 4]>()) }
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32) {
+        // SAFETY: as in `load`.
+        unsafe { *to.cast::<[f32; 4]>() = self.0 }
+    }
+
+    #[inline(always)]
+    unsafe fn splat(value: f32) -> Self {
+        Self([value; 4])
+    }
+
+    #[inline(always)]
+    unsafe fn add(self, other: Self) -> Self {
+        self.zip(other, |a, b| a + b)
+    }
+
+    #[inline(always)]
+    unsafe fn sub(self, other: Self) -> Self {
+        self.zip(other, |a, b| a - b)
+    }
+
+    #[inline(always)]
+    unsafe fn mul(self, other: Self) -> Self {
+        self.zip(other, |a, b| a * b)
+    }
+
+    #[inline(always)]
+    unsafe fn mul_add(self, factor: Self, addend: Self) -> Self {
+        // Not f32::mul_add: without the instruction that is a slow call.
+        Self(std::array::from_fn(|i| self.0[i] * factor.0[i] + addend.0[i]))
+    }
+
+    #[inline(always)]
+    unsafe fn max(self, other: Self) -> Self {
+        self.zip(other, |a, b| if a > b { a } else { b })
+    }
+
+    #[inline(always)]
+    unsafe fn where_positive(self, test: Self) -> Self {
+        self.zip(test, |a, t| if t > 0.0 { a } else { 0.0 })
+    }
+
+    #[inline(always)]
+    unsafe fn sum(self) -> f32 {
+        (self.0[0] + self.0[1]) + (self.0[2] + self.0[3])
+    }
+}
+
+/// Eight numbers in a ymm register.
+#[cfg(target_arch = "x86_64")]
+#[derive(Clone, Copy)]
+pub struct Avx2(__m256);
+
+// SAFETY of every block below: the trait's contract (the CPU has AVX2 and FMA; pointers are valid for eight numbers;
+// the unaligned forms of load and store are used).
+#[cfg(target_arch = "x86_64")]
+impl Vector for Avx2 {
+    const WIDTH: usize = 8;
+    const TILE: usize = 3;
+
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Self {
+        // SAFETY: see above.
+        unsafe { Self(_mm256_loadu_ps(from)) }
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32) {
+        // SAFETY: see above.
+        unsafe { _mm256_storeu_ps(to, self.0) }
+    }
+
+    #[inline(always)]
+    unsafe fn splat(value: f32) -> Self {
+        // SAFETY: see above.
+        unsafe { Self(_mm256_set1_ps(value)) }
+    }
+
+    #[inline(always)]
+    unsafe fn add(self, other: Self) -> Self {
+        // SAFETY: see above.
+        unsafe { Self(_mm256_add_ps(self.0, other.0)) }
+    }
+
+    #[inline(always)]
+    unsafe fn sub(self, other: Self) -> Self {
+        // SAFETY: see above.
+        unsafe { Self(_mm256_sub_ps(self.0, other.0)) }
+    }
+
+    #[inline(always)]
+    unsafe fn mul(self, other: Self) -> Self {
+        // SAFETY: see above.
+        unsafe { Self(_mm256_mul_ps(self.0, other.0)) }
+    }
+
+    #[inline(always)]
+    unsafe fn mul_add(self, factor: Self, addend: Self) -> Self {
+        // SAFETY: see above.
+        unsafe { Self(_mm256_fmadd_ps(self.0, factor.0, addend.0)) }
+    }
+
+    #[inline(always)]
+    unsafe fn max(self, other: Self) -> Self {
+        // SAFETY: see above.
+        unsafe { Self(_mm256_max_ps(self.0, other.0)) }
+    }
+
+    #[inline(always)]
+    unsafe fn where_positive(self, test: Self) -> Self {
+        // SAFETY: see above.
+        unsafe { Self(_mm256_and_ps(self.0, _mm256_cmp_ps::<_CMP_GT_OQ>(test.0, _mm256_setzero_ps()))) }
+    }
+
+    #[inline(always)]
+    unsafe fn sum(self) -> f32 {
+        // SAFETY: see above.
+        unsafe {
+            let half = _mm_add_ps(_mm256_castps256_ps128(self.0), _mm256_extractf128_ps::<1>(self.0));
+            let pair = _mm_add_ps(half, _mm_movehl_ps(half, half));
+            _mm_cvtss_f32(_mm_add_ss(pair, _mm_shuffle_ps::<1>(pair, pair)))
+        }
+    }
+}
+
+/// Sixteen numbers in a zmm register.
+#[cfg(target_arch = "x86_64")]
+#[derive(Clone, Copy)]
+pub struct Avx512(__m512);
+
+// SAFETY of every block below: the trait's contract (the CPU has AVX-512F; pointers are valid for sixteen numbers;
+// the unaligned forms of load and store are used).
+#[cfg(target_arch = "x86_64")]
+impl Vector for Avx512 {
+    const WIDTH: usize = 16;
+    const TILE: usize = 6;
+
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Self {
+        // SAFETY: see above.
+        unsafe { Self(_mm512_loadu_ps(from)) }
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32) {
+        // SAFETY: see above.
+        unsafe { _mm512_storeu_ps(to, self.0) }
+    }
+
+    #[inline(always)]
+    unsafe fn splat(value: f32) -> Self {
+        // SAFETY: see above.
+        unsafe { Self(_mm512_set1_ps(value)) }
+    }
+
+    #[inline(always)]
+    unsafe fn add(self, other: Self) -> Self {
+        // SAFETY: see above.
+        unsafe { Self(_mm512_add_ps(self.0, other.0)) }
+    }
+
+    #[inline(always)]
+    unsafe fn sub(self, other: Self) -> Self {
+        // SAFETY: see above.
+        unsafe { Self(_mm512_sub_ps(self.0, other.0)) }
+    }
+
+    #[inline(always)]
+    unsafe fn mul(self, other: Self) -> Self {
+        // SAFETY: see above.
+        unsafe { Self(_mm512_mul_ps(self.0, other.0)) }
+    }
+
+    #[inline(always)]
+    unsafe fn mul_add(self, factor: Self, addend: Self) -> Self {
+        // SAFETY: see above.
+        unsafe { Self(_mm512_fmadd_ps(self.0, factor.0, addend.0)) }
+    }
+
+    #[inline(always)]
+    unsafe fn max(self, other: Self) -> Self {
+        // SAFETY: see above.
+        unsafe { Self(_mm512_max_ps(self.0, other.0)) }
+    }
+
+    #[inline(always)]
+    unsafe fn where_positive(self, test: Self) -> Self {
+        // SAFETY: see above.
+        unsafe { Self(_mm512_maskz_mov_ps(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(test.0, _mm512_setzero_ps()), self.0)) }
+    }
+
+    #[inline(always)]
+    unsafe fn sum(self) -> f32 {
+        // SAFETY: see above.
+        unsafe { _mm512_reduce_add_ps(self.0) }
+    }
+}

@@ -1,0 +1,9 @@
+//! What users see, one file a behaviour; one binary, so that everything is linked once.
+
+mod architecture;
+mod cifar10;
+mod common;
+mod metrics;
+mod parameter_server;
+mod restart;
+mod settings;
