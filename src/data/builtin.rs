@@ -9,14 +9,18 @@ use rand::RngExt;
 use rayon::prelude::*;
 
 const SIZE: usize = 32;
-const CLASSES: [&str; 10] = ["disc", "ring", "square", "triangle", "cross", "star", "stripes", "checks", "dots", "zigzag"];
+const CLASSES: [&str; 10] = ["disc", "ring", "square", "triangle", "cross", "rows", "columns", "checks", "dots", "zigzag"];
 
 /// Images drawn where the settings name no sizes, and most that are drawn at all.
 const IMAGES: usize = 12_000;
 const MOST_IMAGES: usize = 1_000_000;
 
-/// Colours of background and figure differ by at least this, as the length of the difference in 0..=1 per channel.
-const CONTRAST: f32 = 0.35;
+/// A figure is brighter than its background by at least this, as the mean of the channels in 0..=1. Hues are free: they tell nothing.
+const CONTRAST: f32 = 0.2;
+/// Channels of a background are at most this bright.
+const GROUND: f32 = 0.6;
+/// Figures are turned by at most this, either way, in radians: rows stay rows and columns stay columns.
+const TURN: f32 = 0.35;
 
 /// Draws as many images as the settings ask for. Image i depends on the seed and i alone.
 pub fn draw(settings: &DataSettings, seed: u64) -> Result<Dataset, DataError> {
@@ -27,7 +31,8 @@ pub fn draw(settings: &DataSettings, seed: u64) -> Result<Dataset, DataError> {
     };
     if images > MOST_IMAGES {
         let problem = format!("{images} built-in images are more than the {MOST_IMAGES} that are drawn at most");
-        return Err(DataError::Setting { key: "data.train_size", problem });
+        let key = if settings.validation_size > settings.train_size { "data.validation_size" } else { "data.train_size" };
+        return Err(DataError::Setting { key, problem });
     }
     let shape = ImageShape { channels: 3, height: SIZE, width: SIZE };
     let mut bytes = vec![0; images * 3 * SIZE * SIZE];
@@ -42,9 +47,9 @@ type Colour = [f32; 3];
 fn draw_image(seed: u64, index: u64, image: &mut [u8]) -> u8 {
     let mut stream = Key { seed, minibatch: index, ..Key::default() }.stream(Purpose::Drawing);
     let class = stream.random_range(0..CLASSES.len());
-    let mut canvas = background(&mut stream);
+    let (mut canvas, ground) = background(&mut stream);
     distract(&mut canvas, &mut stream);
-    figure(class, &mut canvas, &mut stream);
+    figure(class, ground, &mut canvas, &mut stream);
     let noise = stream.random_range(0.02..0.09_f32);
     for (place, pixel) in canvas.iter().enumerate() {
         for channel in 0..3 {
@@ -57,19 +62,20 @@ fn draw_image(seed: u64, index: u64, image: &mut [u8]) -> u8 {
     class as u8
 }
 
-fn colour(stream: &mut Stream) -> Colour {
-    [0; 3].map(|_| stream.random::<f32>())
+/// A colour whose channels are below `most`.
+fn colour(most: f32, stream: &mut Stream) -> Colour {
+    [0; 3].map(|_| most * stream.random::<f32>())
 }
 
-fn apart(a: Colour, b: Colour) -> f32 {
-    a.iter().zip(b).map(|(a, b)| (a - b) * (a - b)).sum::<f32>().sqrt()
+fn brightness(colour: Colour) -> f32 {
+    colour.iter().sum::<f32>() / 3.0
 }
 
-/// A colour that can be told from `other`.
-fn contrasting(other: Colour, stream: &mut Stream) -> Colour {
+/// A colour brighter than `ground`.
+fn brighter(ground: Colour, stream: &mut Stream) -> Colour {
     loop {
-        let candidate = colour(stream);
-        if apart(candidate, other) > CONTRAST {
+        let candidate = colour(1.0, stream);
+        if brightness(candidate) > brightness(ground) + CONTRAST {
             return candidate;
         }
     }
@@ -84,20 +90,20 @@ fn blend(canvas: &mut [Colour], colour: Colour, alpha: impl Fn(Point) -> f32) {
     }
 }
 
-/// One colour that changes a little across the image.
-fn background(stream: &mut Stream) -> Vec<Colour> {
-    let (from, tint) = (colour(stream), colour(stream));
+/// One colour that changes a little across the image; also that colour.
+fn background(stream: &mut Stream) -> (Vec<Colour>, Colour) {
+    let (from, tint) = (colour(GROUND, stream), colour(GROUND, stream));
     let angle = stream.random_range(0.0..std::f32::consts::TAU);
     let (sin, cos) = angle.sin_cos();
     let mut canvas = vec![from; SIZE * SIZE];
     blend(&mut canvas, tint, |point| 0.25 * (0.5 + (point.x * cos + point.y * sin) / (3.0 * SIZE as f32)).clamp(0.0, 1.0));
-    canvas
+    (canvas, from)
 }
 
 /// A few specks and strokes that mean nothing.
 fn distract(canvas: &mut [Colour], stream: &mut Stream) {
     for _ in 0..stream.random_range(1..5) {
-        let colour = colour(stream);
+        let colour = colour(1.0, stream);
         let [x, y] = [0; 2].map(|_| stream.random_range(0.0..SIZE as f32));
         let (length, width) = (stream.random_range(0.0..5.0_f32), stream.random_range(0.6..1.4_f32));
         let (sin, cos) = stream.random_range(0.0..std::f32::consts::TAU).sin_cos();
@@ -110,13 +116,12 @@ fn distract(canvas: &mut [Colour], stream: &mut Stream) {
     }
 }
 
-fn figure(class: usize, canvas: &mut [Colour], stream: &mut Stream) {
-    let middle = canvas[SIZE * SIZE / 2 + SIZE / 2];
-    let colour = contrasting(middle, stream);
+fn figure(class: usize, ground: Colour, canvas: &mut [Colour], stream: &mut Stream) {
+    let colour = brighter(ground, stream);
     let radius = stream.random_range(7.0..13.0_f32);
     let free = SIZE as f32 / 2.0 - radius * 0.75;
     let [x, y] = [0; 2].map(|_| SIZE as f32 / 2.0 + stream.random_range(-free..free));
-    let angle = stream.random_range(0.0..std::f32::consts::TAU);
+    let angle = stream.random_range(-TURN..TURN);
     let place = Place::new(Point { x, y }, radius, angle);
     blend(canvas, colour, |point| coverage(class, place.local(point), &place));
 }

@@ -15,9 +15,14 @@ const CLASSES: [&str; 10] = ["airplane", "automobile", "bird", "cat", "deer", "d
 /// # Errors
 /// Names the folder or file, and the byte offset of what is wrong.
 pub fn load(path: &Path) -> Result<Dataset, DataError> {
-    let folder = folder(path)?;
-    let batches = batches(&folder)?;
-    read_all(&folder, &batches)
+    for folder in folders(path)? {
+        let batches = batches(&folder)?;
+        if !batches.is_empty() {
+            return read_all(&folder, &batches);
+        }
+    }
+    let text = "no data_batch_1.bin here, nor any other data_batch_*.bin: the binary version of CIFAR-10 is needed (not the Python one)";
+    Err(problem(path, text))
 }
 
 /// The test set, `test_batch.bin`: for the report on a finished network, never for the search.
@@ -25,21 +30,24 @@ pub fn load(path: &Path) -> Result<Dataset, DataError> {
 /// # Errors
 /// As [`load`].
 pub fn load_test(path: &Path) -> Result<Dataset, DataError> {
-    let folder = folder(path)?;
-    read_all(&folder, &[folder.join("test_batch.bin")])
+    let holds = |folder: &PathBuf| folder.join("test_batch.bin").is_file();
+    match folders(path)?.into_iter().find(holds) {
+        Some(folder) => read_all(&folder, &[folder.join("test_batch.bin")]),
+        None => Err(problem(path, "no test_batch.bin here")),
+    }
 }
 
 fn problem(path: &Path, problem: impl Into<String>) -> DataError {
     DataError::File { path: path.to_owned(), problem: problem.into() }
 }
 
-/// The folder itself, or the one that the archive unpacks to inside it.
-fn folder(path: &Path) -> Result<PathBuf, DataError> {
+/// Where the files may lie: the folder itself, or the one that the archive unpacks to inside it.
+fn folders(path: &Path) -> Result<Vec<PathBuf>, DataError> {
     if !path.is_dir() {
         return Err(problem(path, "no such folder; data.path must name the folder of CIFAR-10's data_batch_*.bin files"));
     }
-    let inner = path.join("cifar-10-batches-bin");
-    Ok(if inner.is_dir() { inner } else { path.to_owned() })
+    let folders = [path.to_owned(), path.join("cifar-10-batches-bin")];
+    Ok(folders.into_iter().filter(|folder| folder.is_dir()).collect())
 }
 
 fn batches(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
@@ -51,11 +59,6 @@ fn batches(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
     let mut found: Vec<(u32, PathBuf)> =
         entries.filter_map(|entry| entry.ok().map(|entry| entry.path())).filter_map(|path| Some((number(&path)?, path))).collect();
     found.sort();
-    if found.is_empty() {
-        let text =
-            "no data_batch_1.bin here, nor any other data_batch_*.bin: the binary version of CIFAR-10 is needed (not the Python one)";
-        return Err(problem(folder, text));
-    }
     Ok(found.into_iter().map(|(_, path)| path).collect())
 }
 
@@ -128,6 +131,25 @@ mod tests {
         assert_eq!([set.image(0)[0], set.image(1)[3071], set.image(2)[1024]], [1, 2, 3]);
         assert_eq!(set.class_names[9], "truck");
         assert_eq!(load_test(folder.path()).unwrap().labels, [5]);
+    }
+
+    #[test]
+    fn the_archives_own_folder_is_found_and_the_test_set_never_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let inner = folder.path().join("cifar-10-batches-bin");
+        std::fs::create_dir(&inner).unwrap();
+        assert!(load(folder.path()).unwrap_err().to_string().contains("no data_batch_1.bin"));
+        std::fs::write(inner.join("data_batch_1.bin"), record(3, 0)).unwrap();
+        std::fs::write(inner.join("test_batch.bin"), "broken").unwrap();
+        assert_eq!(load(folder.path()).unwrap().labels, [3]);
+        assert!(load_test(folder.path()).unwrap_err().to_string().contains("byte 0"));
+        std::fs::write(inner.join("batches.meta.txt"), "a\nb\nc\nd\ne\nf\ng\nh\ni\nj\n\n").unwrap();
+        assert_eq!(load(folder.path()).unwrap().class_names[9], "j");
+        std::fs::write(inner.join("batches.meta.txt"), "a\nb\n").unwrap();
+        assert!(load(folder.path()).unwrap_err().to_string().contains("2 class names"));
+        // Files that lie directly in the folder come first.
+        std::fs::write(folder.path().join("data_batch_4.bin"), record(8, 0)).unwrap();
+        assert_eq!(load(folder.path()).unwrap().labels, [8]);
     }
 
     #[test]

@@ -24,7 +24,7 @@ pub struct Dataset {
     pub class_names: Vec<String>,
     pub images: Vec<u8>,
     pub labels: Vec<u8>,
-    /// SHA-256 (hex) of images and labels: a resumed run refuses other data.
+    /// SHA-256 (hex) of shape, labels and images: a resumed run refuses other data.
     pub content: String,
     /// True where the program drew the images itself.
     pub synthetic: bool,
@@ -75,5 +75,23 @@ pub fn load(settings: &DataSettings, seed: u64) -> Result<Dataset, DataError> {
         (DataKind::Cifar10, None) => {
             Err(DataError::Setting { key: "data.path", problem: "must name the folder of CIFAR-10's data_batch_*.bin files".into() })
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_fingerprint_is_that_of_shape_labels_and_images() {
+        let set = |height: usize, images: &[u8], labels: &[u8]| {
+            let shape = ImageShape { channels: 1, height, width: 2 };
+            Dataset::new(shape, vec!["a".into()], images.to_vec(), labels.to_vec(), false).content
+        };
+        // hashlib.sha256(struct.pack("<QQQ", 1, 2, 2) + bytes([7]) + bytes([1, 2, 3, 4])).hexdigest(): runs that stand rely on it.
+        assert_eq!(set(2, &[1, 2, 3, 4], &[7]), "d353a25be4120eb27a89829eb274915e6ae0619181343626cf02a9c6ecbf5af9");
+        assert_ne!(set(2, &[1, 2, 3, 5], &[7]), set(2, &[1, 2, 3, 4], &[7]));
+        assert_ne!(set(2, &[1, 2, 3, 4], &[6]), set(2, &[1, 2, 3, 4], &[7]));
+        assert_ne!(set(1, &[1, 2, 3, 4], &[6, 6]), set(2, &[1, 2, 3, 4], &[6]));
     }
 }

@@ -1,6 +1,6 @@
 //! The figures of the built-in images, as signed distances and periodic patterns. Must not know colours or images.
 
-use std::f32::consts::{PI, TAU};
+use std::f32::consts::TAU;
 
 /// A point of the plane, in pixels.
 #[derive(Clone, Copy, Debug)]
@@ -43,9 +43,10 @@ pub(super) fn coverage(class: usize, point: Point, place: &Place) -> f32 {
         0 => point.x.hypot(point.y) - 0.9 * radius,
         1 => (point.x.hypot(point.y) - 0.75 * radius).abs() - 0.2 * radius,
         2 => rectangle(point, 0.78 * radius, 0.78 * radius),
-        3 => polygon(point, 3, 0.55 * radius),
+        // The polygon's axis points away from a corner: downwards, so that the triangle stands.
+        3 => polygon(Point { x: point.y, y: point.x }, 3, 0.55 * radius),
         4 => rectangle(point, radius, 0.28 * radius).min(rectangle(point, 0.28 * radius, radius)),
-        5 => star(point, radius),
+        5 => wave(point.y, place.period()) - place.period() / 4.0,
         6 => wave(point.x, place.period()) - place.period() / 4.0,
         7 => checks(point, 1.4 * place.period()),
         8 => dots(point, place.period()),
@@ -70,19 +71,6 @@ fn polygon(point: Point, sides: u32, apothem: f32) -> f32 {
     let angle = point.y.atan2(point.x);
     let nearest = sector * (angle / sector).round();
     point.x * nearest.cos() + point.y * nearest.sin() - apothem
-}
-
-/// Five points; the inner corners at 0.42 of the radius.
-fn star(point: Point, radius: f32) -> f32 {
-    let sector = TAU / 5.0;
-    let angle = point.y.atan2(point.x);
-    let folded = (angle - sector * (angle / sector).round()).abs();
-    let length = point.x.hypot(point.y);
-    let (x, y) = (length * folded.cos(), length * folded.sin());
-    // The edge from a tip (radius, 0) to the inner corner at half a sector.
-    let (inner_x, inner_y) = (0.42 * radius * (PI / 5.0).cos(), 0.42 * radius * (PI / 5.0).sin());
-    let (edge_x, edge_y) = (inner_x - radius, inner_y);
-    (edge_y * (x - radius) - edge_x * y) / edge_x.hypot(edge_y)
 }
 
 fn checks(point: Point, period: f32) -> f32 {
@@ -111,7 +99,7 @@ mod tests {
         let place = Place::new(Point { x: 16.0, y: 16.0 }, 10.0, 0.3);
         let centre = place.local(Point { x: 16.0, y: 16.0 });
         let far = Point { x: 14.0, y: 14.0 };
-        for class in [0, 2, 3, 4, 5] {
+        for class in [0, 2, 3, 4] {
             assert_eq!((coverage(class, centre, &place), coverage(class, far, &place)), (1.0, 0.0), "class {class}");
         }
         assert_eq!(coverage(1, centre, &place), 0.0);
@@ -119,9 +107,14 @@ mod tests {
     }
 
     #[test]
-    fn a_star_has_tips_and_inner_corners() {
-        let at = |length: f32, angle: f32| star(Point { x: length * angle.cos(), y: length * angle.sin() }, 10.0);
-        assert!(at(9.0, 0.0) < 0.0 && at(10.5, 0.0) > 0.0);
-        assert!(at(3.9, PI / 5.0) < 0.0 && at(4.6, PI / 5.0) > 0.0);
+    fn a_triangle_stands_and_stripes_run_their_ways() {
+        let place = Place::new(Point { x: 16.0, y: 16.0 }, 10.0, 0.0);
+        let at = |class: usize, x: f32, y: f32| coverage(class, Point { x, y }, &place);
+        // y grows downwards: the tip is above, the base below.
+        assert_eq!((at(3, 0.0, -9.0), at(3, 0.0, 9.0)), (1.0, 0.0));
+        assert_eq!((at(3, 7.0, 4.0), at(3, 7.0, -4.0)), (1.0, 0.0));
+        let middle = place.period() / 2.0;
+        assert_eq!((at(5, 0.0, 0.0), at(5, middle, 0.0), at(5, 0.0, middle)), (1.0, 1.0, 0.0));
+        assert_eq!((at(6, 0.0, 0.0), at(6, middle, 0.0), at(6, 0.0, middle)), (1.0, 0.0, 1.0));
     }
 }
