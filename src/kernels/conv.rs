@@ -232,7 +232,7 @@ impl Convolution {
     ///
     /// # Safety
     /// `sources` (one a part), `y` and `moments` point to whole tensors with at least `group` + 1 groups (`moments`: this
-    /// task's own piece); no other thread touches this block of y meanwhile; `isa` is one that the CPU has.
+    /// task's own piece); no other thread touches this block of y meanwhile.
     #[allow(clippy::too_many_arguments, reason = "one call site each; a struct would only rename them")]
     pub unsafe fn forward(
         &self,

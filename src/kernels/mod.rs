@@ -7,7 +7,9 @@ mod head;
 mod memory;
 mod network;
 mod norm;
+pub mod ops;
 mod pack;
+mod pooling;
 mod simd;
 mod spec;
 mod sweep;
@@ -15,5 +17,8 @@ mod sweep;
 #[cfg(test)]
 mod tests;
 
+pub use head::cross_entropy;
 pub use network::ConvNet;
-pub use spec::{KernelError, LayerSpec, NetworkSpec, ParameterSlot};
+pub use pooling::Pooling;
+pub use simd::Isa;
+pub use spec::{Geometry, KernelError, LayerSpec, NetworkSpec, ParameterSlot};

@@ -34,8 +34,8 @@ impl ConvNet {
         Self::with_isa(spec, batch, pool, Isa::detect())
     }
 
-    /// `isa`: one that this CPU has.
-    pub(super) fn with_isa(spec: &NetworkSpec, batch: usize, pool: Arc<rayon::ThreadPool>, isa: Isa) -> Result<Self, KernelError> {
+    /// As `new`, with an instruction set other than the best.
+    pub fn with_isa(spec: &NetworkSpec, batch: usize, pool: Arc<rayon::ThreadPool>, isa: Isa) -> Result<Self, KernelError> {
         let plan = Plan::new(spec, batch)?;
         let arena = Arena::new(&plan, batch, pool.current_num_threads());
         Ok(Self { plan, arena, batch, isa, pool })
@@ -171,7 +171,7 @@ impl ConvNet {
         (0..n.div_ceil(LANES) * blocks).into_par_iter().with_max_len(1).for_each(|task| {
             let (sources, y, moments) = shared.get();
             let (mut scratch, group) = (own(scratch), task / blocks);
-            // SAFETY: the arena's tensors have room for every group; `isa` is one that the CPU has.
+            // SAFETY: the arena's tensors have room for every group.
             unsafe {
                 let moments = batch.then(|| moments.add(task * filters * 2 * LANES));
                 conv.forward(isa, group, task % blocks, sources, &mask(n, group), packed, &mut scratch.0, *y, moments);
@@ -208,7 +208,7 @@ impl ConvNet {
                     i => (arena.layers[i - 1].y.as_ptr(), Some(&arena.layers[i - 1].norm)),
                 };
                 let mut sums = vec![0.0; part.channels * LANES];
-                // SAFETY: `y` is the arena's tensor of this part and has room for every group; `isa` was detected.
+                // SAFETY: `y` is the arena's tensor of this part and has room for every group.
                 unsafe {
                     let y = y.add(group * part.channels * pixels * LANES);
                     isa.run(PooledSums { y, norm, channels: part.channels, pixels, out: sums.as_mut_ptr() });
@@ -274,7 +274,7 @@ impl ConvNet {
         let shared = unsafe { Shared::new((state.y.as_ptr(), self.arriving(index), self.arena.moments.as_mut_ptr())) };
         (0..n.div_ceil(LANES)).into_par_iter().with_max_len(1).for_each(|group| {
             let &(y, arriving, moments) = shared.get();
-            // SAFETY: the arena's tensors have room for every group; `isa` is one that the CPU has.
+            // SAFETY: the arena's tensors have room for every group.
             unsafe {
                 let y = y.add(group * filters * pixels * LANES);
                 let arriving = arriving.skip(group * filters, pixels * LANES);
@@ -311,7 +311,7 @@ impl ConvNet {
             let (sources, output) = shared.get();
             let group = task / chunks;
             dw.fill(0.0);
-            // SAFETY: the arena's tensors have room for every group; `isa` is one that the CPU has.
+            // SAFETY: the arena's tensors have room for every group.
             unsafe { conv.backward(isa, group, task % chunks, sources, output, &mask(n, group), packed, (inputs, gradients), dw) }
         });
         reduce(private, &mut gradient[layer.weight..][..len]);

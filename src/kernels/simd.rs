@@ -41,9 +41,12 @@ pub trait Work {
     unsafe fn run<V: Vector>(self) -> Self::Output;
 }
 
-/// Instruction sets that there are kernels for.
+/// An instruction set that there are kernels for and that this CPU has: whoever holds one may run it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Isa {
+pub struct Isa(Set);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Set {
     Portable,
     #[cfg(target_arch = "x86_64")]
     Avx2,
@@ -55,14 +58,14 @@ impl Isa {
     /// All that this CPU has, the best last.
     pub fn available() -> Vec<Self> {
         #[allow(unused_mut, reason = "nothing is added on other processors")]
-        let mut all = vec![Self::Portable];
+        let mut all = vec![Self(Set::Portable)];
         #[cfg(target_arch = "x86_64")]
         {
             if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-                all.push(Self::Avx2);
+                all.push(Self(Set::Avx2));
             }
             if is_x86_feature_detected!("avx512f") {
-                all.push(Self::Avx512);
+                all.push(Self(Set::Avx512));
             }
         }
         all
@@ -70,23 +73,34 @@ impl Isa {
 
     /// The best that this CPU has.
     pub fn detect() -> Self {
-        Self::available().last().copied().unwrap_or(Self::Portable)
+        Self::available().last().copied().unwrap_or(Self(Set::Portable))
+    }
+
+    /// Its name: portable, avx2 or avx512.
+    pub fn name(self) -> &'static str {
+        match self.0 {
+            Set::Portable => "portable",
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx2 => "avx2",
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx512 => "avx512",
+        }
     }
 
     /// Runs `work` with this instruction set.
     ///
     /// # Safety
-    /// `self` came from `available` or `detect`; `work`'s pointers are valid as its type documents.
+    /// `work`'s pointers are valid as its type documents.
     #[inline]
     pub unsafe fn run<W: Work>(self, work: W) -> W::Output {
-        // SAFETY: the caller vouches for both.
+        // SAFETY: an Isa is only made where the CPU has it; the caller vouches for the pointers.
         unsafe {
-            match self {
-                Self::Portable => work.run::<Portable>(),
+            match self.0 {
+                Set::Portable => work.run::<Portable>(),
                 #[cfg(target_arch = "x86_64")]
-                Self::Avx2 => run_avx2(work),
+                Set::Avx2 => run_avx2(work),
                 #[cfg(target_arch = "x86_64")]
-                Self::Avx512 => run_avx512(work),
+                Set::Avx512 => run_avx512(work),
             }
         }
     }

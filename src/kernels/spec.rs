@@ -102,6 +102,21 @@ pub struct Geometry {
 }
 
 impl Geometry {
+    /// Refuses sizes of 0 and sizes whose products overflow; `n` images at once.
+    pub fn check(&self, n: usize) -> Result<(), KernelError> {
+        let layer = LayerSpec {
+            filter_height: self.filter_height,
+            filter_width: self.filter_width,
+            filters: self.filters,
+            stride_height: self.stride_height,
+            stride_width: self.stride_width,
+            inputs: vec![0],
+        };
+        let (channels, height, width) = (self.channels, self.height, self.width);
+        let spec = NetworkSpec { channels, height, width, classes: 1, layers: vec![layer], output: vec![1] };
+        Plan::new(&spec, n).map(|_| ())
+    }
+
     /// Rows of the output: ceil(height / stride).
     pub fn out_height(&self) -> usize {
         self.height.div_ceil(self.stride_height)

@@ -1,4 +1,40 @@
-//! Tests of the kernels against a naive reference in f64.
+//! Tests of the kernels against a naive reference in f64, and of that reference.
 
 mod network;
+mod operations;
+mod pooling;
 mod reference;
+mod reference_checks;
+
+use crate::random::{Key, Purpose};
+use rand::RngExt;
+
+/// Numbers in -1..1, the same for the same seed.
+fn numbers(seed: u64, n: usize) -> Vec<f32> {
+    let mut stream = Key::seed(seed).stream(Purpose::ChildParameters);
+    (0..n).map(|_| stream.random_range(-1.0f32..1.0)).collect()
+}
+
+fn wide(values: &[f32]) -> Vec<f64> {
+    values.iter().map(|&v| f64::from(v)).collect()
+}
+
+/// |kernel - reference| is at most 5e-5 of the tensor's largest number.
+#[track_caller]
+fn assert_close(what: &str, kernel: &[f32], reference: &[f64]) {
+    assert_close_to(what, kernel, reference, 1e-6);
+}
+
+/// As `assert_close`, where a tensor whose numbers are all below `least` counts as if its largest were `least`.
+#[track_caller]
+fn assert_close_to(what: &str, kernel: &[f32], reference: &[f64], least: f64) {
+    assert_eq!(kernel.len(), reference.len(), "{what}");
+    let largest = reference.iter().fold(least, |a, &b| a.max(b.abs()));
+    for (i, (&k, &r)) in kernel.iter().zip(reference).enumerate() {
+        assert!((f64::from(k) - r).abs() <= 5e-5 * largest, "{what}[{i}]: kernel {k}, reference {r}, largest {largest}");
+    }
+}
+
+fn dot(a: &[f32], b: &[f32]) -> f64 {
+    a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum()
+}

@@ -183,6 +183,25 @@ pub fn train_step(plan: &Plan, parameters: &[f64], running: &[f64], images: &[f6
     (loss, gradient, running)
 }
 
+/// How far a training step is from where f32 and f64 may part: the smallest |value| before a ReLU, and the smallest variance.
+/// Beside a kink rounding decides which gradient is right; next to no variance, normalisation magnifies rounding.
+pub fn margins(plan: &Plan, parameters: &[f64], images: &[f64], n: usize) -> (f64, f64) {
+    let mut outputs = vec![images.to_vec()];
+    let (mut kink, mut least_variance) = (f64::INFINITY, f64::INFINITY);
+    for layer in &plan.layers {
+        let g = &layer.geometry;
+        let area = g.out_height() * g.out_width();
+        let y = convolution(g, n, &concatenate(n, &layer.parts, g.height, g.width, &outputs), weight(layer, parameters));
+        let normed = norm_relu(n, g.filters, area, &y, &parameters[layer.scale..], &parameters[layer.shift..]);
+        each_pixel(n, g.filters, area, |c, i| {
+            kink = kink.min((normed.normalised[i] * parameters[layer.scale + c] + parameters[layer.shift + c]).abs());
+        });
+        least_variance = normed.variance.iter().fold(least_variance, |a, &b| a.min(b));
+        outputs.push(normed.activation);
+    }
+    (kink, least_variance)
+}
+
 /// Logits [n, classes] with running statistics.
 pub fn logits(plan: &Plan, parameters: &[f64], running: &[f64], images: &[f64]) -> Vec<f64> {
     let n = images.len() / (plan.channels * plan.height * plan.width);

@@ -1,0 +1,368 @@
+//! Convolution of stride 1 with fewer products (Winograd, *Arithmetic Complexity of Computations*, 1980; Lavin & Gray, *Fast
+//! Algorithms for Convolutional Neural Networks*, 2016): tiles are evaluated at points, multiplied point by point, and
+//! interpolated. Per axis, so that 1 × 7 gains too. Knows packed rows alone, as `sweep`, whose work it replaces.
+
+use super::simd::{TILE_FILTERS, Vector, Work};
+use super::spec::LANES;
+use super::sweep::Sweep;
+
+/// Tiles that are transformed at once: their points stay in the second-level cache.
+const TILES: usize = 8;
+
+/// The pairs ±1, ±2, ±1/2 that polynomials are evaluated at, beside 0 and infinity.
+const ROOTS: [f32; 3] = [1.0, 2.0, 0.5];
+
+/// What is done along one axis. At most eight points: with ten, f32 loses too many digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Axis {
+    /// One tap: nothing to be gained.
+    One,
+    /// Three taps, four outputs, six points.
+    Three,
+    /// Five taps, four outputs, eight points.
+    Five,
+    /// Seven taps, two outputs, eight points.
+    Seven,
+}
+
+impl Axis {
+    pub fn for_taps(taps: usize) -> Option<Self> {
+        match taps {
+            1 => Some(Self::One),
+            3 => Some(Self::Three),
+            5 => Some(Self::Five),
+            7 => Some(Self::Seven),
+            _ => None,
+        }
+    }
+
+    pub fn points(self) -> usize {
+        match self {
+            Self::One => 1,
+            Self::Three => 6,
+            Self::Five | Self::Seven => 8,
+        }
+    }
+
+    /// Outputs of a tile.
+    pub fn outputs(self) -> usize {
+        match self {
+            Self::One => 1,
+            Self::Three | Self::Five => 4,
+            Self::Seven => 2,
+        }
+    }
+
+    /// Evaluates a filter at the points: what each tap counts for at each of them.
+    fn evaluation(self) -> Vec<Vec<f32>> {
+        let taps = self.points() + 1 - self.outputs();
+        if self == Self::One {
+            return vec![vec![1.0]];
+        }
+        let pairs = &ROOTS[..(self.points() - 2) / 2];
+        let roots: Vec<f64> = std::iter::once(0.0).chain(pairs.iter().flat_map(|&r| [f64::from(r), -f64::from(r)])).collect();
+        let mut rows: Vec<Vec<f32>> = Vec::with_capacity(self.points());
+        for (i, &root) in roots.iter().enumerate() {
+            let scale: f64 = roots.iter().enumerate().filter(|&(j, _)| j != i).map(|(_, other)| root - other).product();
+            rows.push((0..taps).map(|tap| (root.powi(i32::try_from(tap).unwrap_or(0)) / scale) as f32).collect());
+        }
+        rows.push((0..taps).map(|tap| if tap + 1 == taps { 1.0 } else { 0.0 }).collect());
+        rows
+    }
+}
+
+/// A filter bank at the points: `weight(filter, channel, ky, kx)` into [points][filters / 4][channels][4].
+pub fn transform_weights(
+    axes: (Axis, Axis),
+    filters: usize,
+    channels: usize,
+    weight: impl Fn(usize, usize, usize, usize) -> f32,
+    to: &mut [f32],
+) {
+    let (vertical, horizontal) = (axes.0.evaluation(), axes.1.evaluation());
+    let block = filters.next_multiple_of(TILE_FILTERS) * channels;
+    let mut rows = vec![0.0; horizontal.len() * vertical[0].len()];
+    for f in 0..filters.next_multiple_of(TILE_FILTERS) {
+        for c in 0..channels {
+            for (ky, row) in rows.chunks_mut(horizontal.len()).enumerate() {
+                for (value, taps) in row.iter_mut().zip(&horizontal) {
+                    *value = if f < filters { taps.iter().enumerate().map(|(kx, t)| t * weight(f, c, ky, kx)).sum() } else { 0.0 };
+                }
+            }
+            let at = (f / TILE_FILTERS * channels + c) * TILE_FILTERS + f % TILE_FILTERS;
+            for (py, taps) in vertical.iter().enumerate() {
+                for px in 0..horizontal.len() {
+                    let value: f32 = taps.iter().zip(rows.chunks(horizontal.len())).map(|(t, row)| t * row[px]).sum();
+                    to[(py * horizontal.len() + px) * block + at] = value;
+                }
+            }
+        }
+    }
+}
+
+/// Numbers of scratch memory that a sweep over this many channels and filters needs.
+pub fn scratch(axes: (Axis, Axis), channels: usize, filters: usize) -> usize {
+    axes.0.points() * axes.1.points() * TILES * LANES * (channels + filters.next_multiple_of(TILE_FILTERS))
+}
+
+/// `sweep` by tiles.
+///
+/// Valid: as `Sweep`, with weights from `transform_weights`, a stride of 1 (`step_row` is `source_row`, `step_column` is LANES),
+/// and a source that reaches as far as whole tiles do (zeros beyond the last output's taps); `scratch` numbers at `scratch`.
+#[derive(Clone, Copy)]
+pub struct TileSweep {
+    pub sweep: Sweep,
+    pub axes: (Axis, Axis),
+    pub scratch: *mut f32,
+}
+
+impl Work for TileSweep {
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn run<V: Vector>(self) {
+        let tiles = self.sweep.rows.div_ceil(self.axes.0.outputs()) * self.sweep.columns.div_ceil(self.axes.1.outputs());
+        for first in (0..tiles).step_by(TILES) {
+            let count = TILES.min(tiles - first);
+            // SAFETY: the type's contract; the scratch memory holds `TILES` tiles' points of all channels, then of all filters.
+            unsafe {
+                match (self.axes.0.points(), self.axes.1.points()) {
+                    (1, 6) => self.inputs::<V, 1, 6>(first, count),
+                    (1, 8) => self.inputs::<V, 1, 8>(first, count),
+                    (6, 1) => self.inputs::<V, 6, 1>(first, count),
+                    (6, 6) => self.inputs::<V, 6, 6>(first, count),
+                    (6, 8) => self.inputs::<V, 6, 8>(first, count),
+                    (8, 1) => self.inputs::<V, 8, 1>(first, count),
+                    (8, 6) => self.inputs::<V, 8, 6>(first, count),
+                    (8, 8) => self.inputs::<V, 8, 8>(first, count),
+                    _ => self.inputs::<V, 1, 1>(first, count),
+                }
+                self.products::<V>(count);
+                match self.axes.0 {
+                    Axis::One => self.outputs_of::<V, 1, 1>(first, count),
+                    Axis::Three => self.outputs_of::<V, 6, 4>(first, count),
+                    Axis::Five => self.outputs_of::<V, 8, 4>(first, count),
+                    Axis::Seven => self.outputs_of::<V, 8, 2>(first, count),
+                }
+            }
+        }
+    }
+}
+
+impl TileSweep {
+    fn points(&self) -> usize {
+        self.axes.0.points() * self.axes.1.points()
+    }
+
+    /// Row and column of a tile's first output.
+    fn corner(&self, tile: usize) -> (usize, usize) {
+        let across = self.sweep.columns.div_ceil(self.axes.1.outputs());
+        (tile / across * self.axes.0.outputs(), tile % across * self.axes.1.outputs())
+    }
+
+    /// Evaluates the tiles at the points: [points][channels][TILES][LANES].
+    #[inline(always)]
+    unsafe fn inputs<V: Vector, const Y: usize, const X: usize>(&self, first: usize, count: usize) {
+        let point = self.sweep.channels * TILES * LANES;
+        for c in 0..self.sweep.channels {
+            for t in 0..count {
+                let (y, x) = self.corner(first + t);
+                for lane in (0..LANES).step_by(V::WIDTH) {
+                    // SAFETY: the type's contract.
+                    unsafe {
+                        let from = self.sweep.source.add(c * self.sweep.source_channel + y * self.sweep.source_row + x * LANES + lane);
+                        let to = self.scratch.add((c * TILES + t) * LANES + lane);
+                        let mut rows = [[V::splat(0.0); X]; Y];
+                        for (i, row) in rows.iter_mut().enumerate() {
+                            for (j, value) in row.iter_mut().enumerate() {
+                                *value = V::load(from.add(i * self.sweep.source_row + j * LANES));
+                            }
+                            *row = evaluate(*row);
+                        }
+                        for j in 0..X {
+                            let mut column = [V::splat(0.0); Y];
+                            for (value, row) in column.iter_mut().zip(&rows) {
+                                *value = row[j];
+                            }
+                            for (i, value) in evaluate(column).into_iter().enumerate() {
+                                value.store(to.add((i * X + j) * point));
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Multiplies at each point: [points][filters][TILES][LANES].
+    #[inline(always)]
+    unsafe fn products<V: Vector>(&self, count: usize) {
+        let (channels, filters) = (self.sweep.channels, self.sweep.filters.next_multiple_of(TILE_FILTERS));
+        for p in 0..self.points() {
+            // SAFETY: the type's contract; a point's tiles are a row of `count` columns.
+            unsafe {
+                let out = self.scratch.add((self.points() * channels + p * filters) * TILES * LANES);
+                Sweep {
+                    source: self.scratch.add(p * channels * TILES * LANES),
+                    source_channel: TILES * LANES,
+                    source_row: 0,
+                    step_row: 0,
+                    step_column: LANES,
+                    taps_height: 1,
+                    taps_width: 1,
+                    weights: self.sweep.weights.add(p * filters * channels),
+                    out,
+                    out_channel: TILES * LANES,
+                    out_row: 0,
+                    out_column: LANES,
+                    rows: 1,
+                    columns: count,
+                    accumulate: false,
+                    ..self.sweep
+                }
+                .run::<V>();
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn outputs_of<V: Vector, const Y: usize, const M: usize>(&self, first: usize, count: usize) {
+        // SAFETY: the type's contract.
+        unsafe {
+            match self.axes.1 {
+                Axis::One => self.outputs::<V, Y, M, 1, 1>(first, count),
+                Axis::Three => self.outputs::<V, Y, M, 6, 4>(first, count),
+                Axis::Five => self.outputs::<V, Y, M, 8, 4>(first, count),
+                Axis::Seven => self.outputs::<V, Y, M, 8, 2>(first, count),
+            }
+        }
+    }
+
+    /// Interpolates: Y points to M rows, X points to N columns; writes those that there are.
+    #[inline(always)]
+    unsafe fn outputs<V: Vector, const Y: usize, const M: usize, const X: usize, const N: usize>(&self, first: usize, count: usize) {
+        let s = &self.sweep;
+        let point = s.filters.next_multiple_of(TILE_FILTERS) * TILES * LANES;
+        for f in 0..s.filters {
+            for t in 0..count {
+                let (y, x) = self.corner(first + t);
+                let (rows, columns) = ((s.rows - y).min(M), (s.columns - x).min(N));
+                for lane in (0..LANES).step_by(V::WIDTH) {
+                    // SAFETY: the type's contract.
+                    unsafe {
+                        let from = self.scratch.add(((self.points() * s.channels + f) * TILES + t) * LANES + lane);
+                        let out = s.out.add(f * s.out_channel + y * s.out_row + x * s.out_column + lane);
+                        let mut across = [[V::splat(0.0); N]; Y];
+                        for (i, row) in across.iter_mut().enumerate() {
+                            let mut values = [V::splat(0.0); X];
+                            for (j, value) in values.iter_mut().enumerate() {
+                                *value = V::load(from.add((i * X + j) * point));
+                            }
+                            *row = interpolate(values);
+                        }
+                        for j in 0..columns {
+                            let mut column = [V::splat(0.0); Y];
+                            for (value, row) in column.iter_mut().zip(&across) {
+                                *value = row[j];
+                            }
+                            for (i, value) in interpolate::<V, Y, M>(column).into_iter().enumerate().take(rows) {
+                                let to = out.add(i * s.out_row + j * s.out_column);
+                                if s.accumulate { V::load(to).add(value) } else { value }.store(to);
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Coefficients of Π (z - r²) over the first `pairs` roots r but `skip`, lowest first.
+const fn polynomial(pairs: usize, skip: usize) -> [f32; 4] {
+    let mut coefficients = [1.0, 0.0, 0.0, 0.0];
+    let mut i = 0;
+    while i < pairs {
+        if i != skip {
+            let square = ROOTS[i] * ROOTS[i];
+            let mut k = 3;
+            while k > 0 {
+                coefficients[k] = coefficients[k - 1] - square * coefficients[k];
+                k -= 1;
+            }
+            coefficients[0] *= -square;
+        }
+        i += 1;
+    }
+    coefficients
+}
+
+/// Coefficients without each root of 6 points, of 8 points, and (last) with all.
+const POLYNOMIALS: [[[f32; 4]; 4]; 2] = [
+    [polynomial(2, 0), polynomial(2, 1), [0.0; 4], polynomial(2, 9)],
+    [polynomial(3, 0), polynomial(3, 1), polynomial(3, 2), polynomial(3, 9)],
+];
+
+/// One axis of a tile at its points: 0, the pairs ±root, infinity.
+///
+/// # Safety
+/// The caller runs where V's instructions are.
+#[inline(always)]
+unsafe fn evaluate<V: Vector, const N: usize>(d: [V; N]) -> [V; N] {
+    if N == 1 {
+        return d;
+    }
+    let pairs = (N - 2) / 2;
+    let polynomials = &POLYNOMIALS[pairs - 2];
+    // SAFETY: the caller vouches.
+    unsafe {
+        // Σ coefficients[k] · d[first + 2k], whose leading coefficient is 1.
+        let sum = |coefficients: &[f32; 4], degree: usize, first: usize| {
+            let mut sum = d[first + 2 * degree];
+            for k in 0..degree {
+                sum = d[first + 2 * k].mul_add(V::splat(coefficients[k]), sum);
+            }
+            sum
+        };
+        let mut points = [V::splat(0.0); N];
+        points[0] = sum(&polynomials[3], pairs, 0);
+        points[N - 1] = sum(&polynomials[3], pairs, 1);
+        for i in 0..pairs {
+            let (even, odd) = (sum(&polynomials[i], pairs - 1, 2), sum(&polynomials[i], pairs - 1, 1));
+            points[1 + 2 * i] = odd.mul_add(V::splat(ROOTS[i]), even);
+            points[2 + 2 * i] = odd.mul_add(V::splat(-ROOTS[i]), even);
+        }
+        points
+    }
+}
+
+/// From N points to M outputs.
+///
+/// # Safety
+/// The caller runs where V's instructions are.
+#[inline(always)]
+unsafe fn interpolate<V: Vector, const N: usize, const M: usize>(t: [V; N]) -> [V; M] {
+    // SAFETY: the caller vouches.
+    unsafe {
+        let mut outputs = [V::splat(0.0); M];
+        if N == 1 {
+            outputs[0] = t[0];
+            return outputs;
+        }
+        for (k, output) in outputs.iter_mut().enumerate() {
+            for i in 0..(N - 2) / 2 {
+                let (plus, minus) = (t[1 + 2 * i], t[2 + 2 * i]);
+                let pair = if k % 2 == 0 { plus.add(minus) } else { plus.sub(minus) };
+                let power = match k {
+                    0 => 1.0,
+                    1 => ROOTS[i],
+                    2 => ROOTS[i] * ROOTS[i],
+                    _ => ROOTS[i] * ROOTS[i] * ROOTS[i],
+                };
+                *output = if i == 0 { pair } else { pair.mul_add(V::splat(power), *output) };
+            }
+        }
+        outputs[0] = outputs[0].add(t[0]);
+        outputs[M - 1] = outputs[M - 1].add(t[N - 1]);
+        outputs
+    }
+}
