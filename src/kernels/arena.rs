@@ -1,11 +1,11 @@
 //! The working memory of a network: every tensor that a step needs, allocated once.
 //! Knows nothing of the arithmetic; decides only which tensors may share memory.
 
-use super::conv::Convolution;
+use super::conv::{Convolution, Scratch};
 use super::memory::Buffer;
 use super::pack::Norm;
 use super::spec::{LANES, LayerPlan, Plan};
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
 pub struct Arena {
     /// [groups][channels][height][width][LANES]
@@ -19,8 +19,8 @@ pub struct Arena {
     pub weight_gradients: Buffer,
     /// Each task's moments: [tasks][filters][2][LANES].
     pub moments: Buffer,
-    /// Packed inputs and gradients, for each thread.
-    pub scratch: Vec<Mutex<(Buffer, Buffer)>>,
+    /// One for each thread.
+    pub scratch: Vec<Mutex<Scratch>>,
 }
 
 /// One layer's cut and its tensors.
@@ -53,7 +53,6 @@ struct Sizes {
     packed: usize,
     weight_gradients: usize,
     moments: usize,
-    scratch: (usize, usize),
 }
 
 impl Arena {
@@ -68,7 +67,7 @@ impl Arena {
             live: sizes.live[index],
             conv,
         };
-        let scratch = || Mutex::new((Buffer::new(sizes.scratch.0), Buffer::new(sizes.scratch.1)));
+        let scratch = || Mutex::new(Scratch::new(&sizes.convs));
         Self {
             images: Buffer::new(sizes.images),
             gradients: sizes.gradients.iter().map(|&n| Buffer::new(n)).collect(),
@@ -84,17 +83,14 @@ impl Arena {
     pub fn estimate(plan: &Plan, batch: usize) -> usize {
         let s = Sizes::new(plan, batch);
         let heads: usize = s.heads.iter().zip(&s.in_head).map(|(n, &used)| if used { *n } else { 0 }).sum();
-        let one = s.images + s.packed + s.weight_gradients + s.moments + s.scratch.0 + s.scratch.1 + heads;
+        let one = s.images + s.packed + s.weight_gradients + s.moments + Scratch::sizes(&s.convs).iter().sum::<usize>() + heads;
         let numbers = [s.outputs.iter().sum(), s.gradients.iter().sum()].into_iter().fold(one, usize::saturating_add);
         numbers.saturating_mul(size_of::<f32>())
     }
 
     pub fn bytes(&self) -> usize {
         let layers = self.layers.iter().map(|l| l.y.bytes() + l.head.as_ref().map_or(0, Buffer::bytes));
-        let scratch = self.scratch.iter().map(|s| {
-            let (inputs, gradients) = &*s.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            inputs.bytes() + gradients.bytes()
-        });
+        let scratch = self.scratch.iter().map(|s| s.lock().unwrap_or_else(PoisonError::into_inner).bytes());
         let whole = [&self.images, &self.packed, &self.weight_gradients, &self.moments].into_iter().chain(&self.gradients);
         layers.chain(scratch).chain(whole.map(Buffer::bytes)).sum()
     }
@@ -115,7 +111,6 @@ impl Sizes {
             packed: most(&|c| c.packed_len().max(c.flipped_len())),
             weight_gradients: most(&|c| groups * c.backward_chunks() * c.weight_len()),
             moments: most(&|c| groups * c.forward_blocks() * c.geometry.filters * 2 * LANES),
-            scratch: (most(&|c| c.input_scratch()), most(&|c| c.gradient_scratch())),
             convs,
             live,
             in_head,

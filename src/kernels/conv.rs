@@ -7,6 +7,7 @@ use super::pack::{Arriving, Moments, Norm, PackGradient, PackInput, Window};
 use super::simd::{Isa, TILE_FILTERS};
 use super::spec::{Geometry, LANES, Part};
 use super::sweep::{Sweep, WeightSweep};
+use super::winograd::{self, Axis, TileSweep};
 use std::ops::Range;
 
 /// Bytes of packed rows that one sweep works on: what stays in a second-level cache beside weights and results.
@@ -22,6 +23,8 @@ pub struct Convolution {
     pub parts: Vec<Part>,
     forward: Blocks,
     backward: Blocks,
+    /// Set where tiles take fewer products than filters.
+    axes: Option<(Axis, Axis)>,
     /// Where in a packed input block each weight's first factor lies.
     taps: Vec<usize>,
     phases: [Vec<Phase>; 2],
@@ -34,7 +37,7 @@ pub struct Convolution {
     chunk: usize,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Blocks {
     channels: usize,
     filters: usize,
@@ -49,6 +52,31 @@ struct Phase {
     taps: usize,
     /// The last tap's output position, relative to the input position over the stride.
     offset: isize,
+}
+
+/// A thread's own memory: packed inputs, packed gradients, tiles at their points.
+pub struct Scratch {
+    pub inputs: Buffer,
+    pub gradients: Buffer,
+    pub tiles: Buffer,
+}
+
+impl Scratch {
+    /// Enough for each of `convolutions`.
+    pub fn new(convolutions: &[Convolution]) -> Self {
+        let [inputs, gradients, tiles] = Self::sizes(convolutions).map(Buffer::new);
+        Self { inputs, gradients, tiles }
+    }
+
+    /// Numbers of each buffer.
+    pub fn sizes(convolutions: &[Convolution]) -> [usize; 3] {
+        let most = |f: &dyn Fn(&Convolution) -> usize| convolutions.iter().map(f).max().unwrap_or(0);
+        [most(&Convolution::input_scratch), most(&Convolution::gradient_scratch), most(&Convolution::tile_scratch)]
+    }
+
+    pub fn bytes(&self) -> usize {
+        self.inputs.bytes() + self.gradients.bytes() + self.tiles.bytes()
+    }
 }
 
 /// One input as it lies in memory: [groups][channels][height][width][LANES].
@@ -73,15 +101,27 @@ impl Convolution {
         let g = geometry;
         let phases = [phases(g.filter_height, g.stride_height, g.pad_height()), phases(g.filter_width, g.stride_width, g.pad_width())];
         let halo = [halo(&phases[0]), halo(&phases[1])];
-        let most_rows = g.out_height().div_ceil(TASKS.div_ceil(groups));
-        let input = |channels: usize, rows: usize| channels * input_rows(&g, rows) * input_columns(&g);
-        let gradient = |filters: usize, rows: usize| filters * (rows + halo[0].0 + halo[0].1) * (g.out_width() + halo[1].0 + halo[1].1);
-        let least_rows = most_rows.min(g.filter_height.max(4));
-        let forward = Blocks::choose(g.channels, g.filters, most_rows, least_rows, |b| input(b.channels, b.rows));
-        let backward =
-            Blocks::choose(g.channels, g.filters, most_rows, least_rows, |b| input(b.channels, b.rows) + gradient(b.filters, b.rows));
-        let mut this =
-            Self { geometry, parts, forward, backward, taps: Vec::new(), phases, halo, flipped: Vec::new(), flipped_len: 0, chunk: 1 };
+        let axes = tiles(&g);
+        let step = axes.map_or(1, |(vertical, _)| vertical.outputs());
+        let most_rows = g.out_height().div_ceil(TASKS.div_ceil(groups)).next_multiple_of(step);
+        let least_rows = most_rows.min(g.filter_height.max(4).next_multiple_of(step));
+        let mut this = Self {
+            geometry,
+            parts,
+            forward: Blocks::default(),
+            backward: Blocks::default(),
+            axes,
+            taps: Vec::new(),
+            phases,
+            halo,
+            flipped: Vec::new(),
+            flipped_len: 0,
+            chunk: 1,
+        };
+        let choose = |bytes: &dyn Fn(&Blocks) -> usize| Blocks::choose(&g, (least_rows, most_rows, step), |b| bytes(b) * size_of::<f32>());
+        this.forward = choose(&|b| b.channels * this.forward_channel(b.rows));
+        this.backward = choose(&|b| b.channels * this.input_channel(b.rows) + b.filters * this.gradient_channel(b.rows));
+        let backward = this.backward;
         this.taps = this.tap_offsets();
         this.place_flipped();
         let private = (64 << 20) / (this.weight_len() * size_of::<f32>()).max(1);
@@ -94,15 +134,19 @@ impl Convolution {
         self.geometry.filters * self.geometry.taps()
     }
 
-    /// Numbers of packed input that a task's scratch memory holds.
-    pub fn input_scratch(&self) -> usize {
-        let len = |b: &Blocks| b.channels * self.input_channel(b.rows);
-        len(&self.forward).max(len(&self.backward))
+    fn input_scratch(&self) -> usize {
+        (self.forward.channels * self.forward_channel(self.forward.rows))
+            .max(self.backward.channels * self.input_channel(self.backward.rows))
     }
 
-    /// Numbers of packed gradient that a backward task's scratch memory holds.
-    pub fn gradient_scratch(&self) -> usize {
-        self.backward.filters * self.gradient_channel()
+    fn gradient_scratch(&self) -> usize {
+        self.backward.filters * self.gradient_channel(self.backward.rows)
+    }
+
+    fn tile_scratch(&self) -> usize {
+        let Some(axes) = self.axes else { return 0 };
+        let parts = self.parts.iter().map(|part| winograd::scratch(axes, self.backward.filters, part.channels));
+        parts.fold(winograd::scratch(axes, self.forward.channels, self.geometry.filters), usize::max)
     }
 
     /// Row blocks of the forward pass of one group: with the groups, its tasks.
@@ -120,16 +164,37 @@ impl Convolution {
         self.geometry.out_height().div_ceil(self.backward.rows).div_ceil(self.chunk)
     }
 
+    /// Numbers of one channel of packed input, for the weights' gradient.
     fn input_channel(&self, rows: usize) -> usize {
         input_rows(&self.geometry, rows) * input_columns(&self.geometry) * LANES
     }
 
-    fn gradient_columns(&self) -> usize {
-        self.geometry.out_width() + self.halo[1].0 + self.halo[1].1
+    /// Rows of packed input for `rows` rows of output: as far as whole tiles reach.
+    fn forward_rows(&self, rows: usize) -> usize {
+        input_rows(&self.geometry, self.axes.map_or(rows, |(axis, _)| rows.next_multiple_of(axis.outputs())))
     }
 
-    fn gradient_channel(&self) -> usize {
-        (self.backward.rows + self.halo[0].0 + self.halo[0].1) * self.gradient_columns() * LANES
+    fn forward_columns(&self) -> usize {
+        let columns = self.geometry.out_width();
+        let whole = self.axes.map_or(columns, |(_, axis)| columns.next_multiple_of(axis.outputs()));
+        input_columns(&self.geometry) + (whole - columns)
+    }
+
+    fn forward_channel(&self, rows: usize) -> usize {
+        self.forward_rows(rows) * self.forward_columns() * LANES
+    }
+
+    fn gradient_rows(&self, rows: usize) -> usize {
+        self.axes.map_or(rows, |(axis, _)| rows.next_multiple_of(axis.outputs())) + self.halo[0].0 + self.halo[0].1
+    }
+
+    fn gradient_columns(&self) -> usize {
+        let columns = self.geometry.out_width();
+        self.axes.map_or(columns, |(_, axis)| columns.next_multiple_of(axis.outputs())) + self.halo[1].0 + self.halo[1].1
+    }
+
+    fn gradient_channel(&self, rows: usize) -> usize {
+        self.gradient_rows(rows) * self.gradient_columns() * LANES
     }
 
     fn tap_offsets(&self) -> Vec<usize> {
@@ -152,7 +217,7 @@ impl Convolution {
                 for rows in &self.phases[0] {
                     for columns in &self.phases[1] {
                         self.flipped.push(at);
-                        at += part.channels.next_multiple_of(TILE_FILTERS) * filters.len() * rows.taps * columns.taps;
+                        at += part.channels.next_multiple_of(TILE_FILTERS) * filters.len() * self.values(rows.taps * columns.taps);
                     }
                 }
             }
@@ -160,9 +225,19 @@ impl Convolution {
         self.flipped_len = at;
     }
 
+    /// Numbers that stand for `taps` taps of a filter: they, or its values at the points of a tile.
+    fn values(&self, taps: usize) -> usize {
+        self.axes.map_or(taps, |(vertical, horizontal)| vertical.points() * horizontal.points())
+    }
+
+    /// Numbers that `pack_weights` makes of one channel.
+    fn packed_channel(&self) -> usize {
+        self.geometry.filters.next_multiple_of(TILE_FILTERS) * self.values(self.geometry.filter_height * self.geometry.filter_width)
+    }
+
     /// Length of `pack_weights`' result.
     pub fn packed_len(&self) -> usize {
-        self.geometry.filters.next_multiple_of(TILE_FILTERS) * self.geometry.taps()
+        self.packed_channel() * self.geometry.channels
     }
 
     /// Length of `flip_weights`' result.
@@ -170,12 +245,19 @@ impl Convolution {
         self.flipped_len
     }
 
-    /// Weights in the order in which the forward sweeps read them: [channel block][filters / 4][channel][ky][kx][4].
+    /// Weights in the order in which the forward sweeps read them: [channel block][filters / 4][channel][ky][kx][4],
+    /// or with tiles [channel block][point][filters / 4][channel][4].
     pub fn pack_weights(&self, weights: &[f32], to: &mut [f32]) {
         let g = &self.geometry;
         let area = g.filter_height * g.filter_width;
         let mut at = 0;
         for channels in ranges(g.channels, self.forward.channels) {
+            if let Some(axes) = self.axes {
+                let to = &mut to[channels.start * self.packed_channel()..];
+                let weight = |f, c, ky, kx| weights[weight_index(g, f, channels.start + c, ky, kx)];
+                winograd::transform_weights(axes, g.filters, channels.len(), weight, to);
+                continue;
+            }
             for first in (0..g.filters).step_by(TILE_FILTERS) {
                 for i in channels.start * area..channels.end * area {
                     for f in first..first + TILE_FILTERS {
@@ -188,11 +270,22 @@ impl Convolution {
     }
 
     /// Flipped weights in the order in which the backward sweeps read them:
-    /// [filter block][part][row phase][column phase][channels / 4][filter][ky][kx][4].
+    /// [filter block][part][row phase][column phase][channels / 4][filter][ky][kx][4], or with tiles
+    /// [filter block][part][point][channels / 4][filter][4].
     pub fn flip_weights(&self, weights: &[f32], to: &mut [f32]) {
         let mut at = 0;
         for filters in ranges(self.geometry.filters, self.backward.filters) {
             for part in &self.parts {
+                if let Some(axes) = self.axes {
+                    let g = &self.geometry;
+                    let weight = |c, f, ky, kx| {
+                        let (ky, kx) = (g.filter_height - 1 - ky, g.filter_width - 1 - kx);
+                        weights[weight_index(g, filters.start + f, part.first + c, ky, kx)]
+                    };
+                    winograd::transform_weights(axes, part.channels, filters.len(), weight, &mut to[at..]);
+                    at += part.channels.next_multiple_of(TILE_FILTERS) * filters.len() * self.values(0);
+                    continue;
+                }
                 for rows in &self.phases[0] {
                     for columns in &self.phases[1] {
                         at = self.flip_phase(weights, to, at, filters.clone(), part, (rows, columns));
@@ -217,8 +310,7 @@ impl Convolution {
                 for ky in (0..phase.0.taps).rev().map(|j| phase.0.first_tap + j * g.stride_height) {
                     for kx in (0..phase.1.taps).rev().map(|j| phase.1.first_tap + j * g.stride_width) {
                         for c in first..first + TILE_FILTERS {
-                            let from = ((f * g.channels + part.first + c) * g.filter_height + ky) * g.filter_width + kx;
-                            to[at] = if c < part.channels { weights[from] } else { 0.0 };
+                            to[at] = if c < part.channels { weights[weight_index(g, f, part.first + c, ky, kx)] } else { 0.0 };
                             at += 1;
                         }
                     }
@@ -242,30 +334,30 @@ impl Convolution {
         sources: &[Source<'_>],
         mask: &[f32; LANES],
         weights: &[f32],
-        scratch: &mut Buffer,
+        scratch: &mut Scratch,
         y: *mut f32,
         moments: Option<*mut f32>,
     ) {
         let g = &self.geometry;
         let rows = nth(g.out_height(), self.forward.rows, block);
         let plane = g.out_height() * g.out_width() * LANES;
-        let area = g.filter_height * g.filter_width;
-        // SAFETY: within the tensors that the caller vouches for, and the scratch memory (`input_scratch`).
+        // SAFETY: within the tensors that the caller vouches for, and the scratch memory (`Scratch::new`).
         unsafe {
             let y = y.add(group * g.filters * plane + rows.start * g.out_width() * LANES);
             for channels in ranges(g.channels, self.forward.channels) {
-                let to = scratch.as_mut_slice();
-                self.pack_input(isa, group, sources, mask, channels.clone(), rows.clone(), self.input_channel(self.forward.rows), to);
-                isa.run(Sweep {
+                let to = scratch.inputs.as_mut_slice();
+                let shape = (self.forward_rows(rows.len()), self.forward_columns(), self.forward_channel(self.forward.rows));
+                self.pack_input(isa, group, sources, mask, channels.clone(), rows.start, shape, to);
+                let sweep = Sweep {
                     source: to.as_ptr(),
-                    source_channel: self.input_channel(self.forward.rows),
-                    source_row: input_columns(g) * LANES,
-                    step_row: g.stride_height * input_columns(g) * LANES,
+                    source_channel: shape.2,
+                    source_row: shape.1 * LANES,
+                    step_row: g.stride_height * shape.1 * LANES,
                     step_column: g.stride_width * LANES,
                     channels: channels.len(),
                     taps_height: g.filter_height,
                     taps_width: g.filter_width,
-                    weights: weights[channels.start * area * g.filters.next_multiple_of(TILE_FILTERS)..].as_ptr(),
+                    weights: weights[channels.start * self.packed_channel()..].as_ptr(),
                     out: y,
                     out_channel: plane,
                     out_row: g.out_width() * LANES,
@@ -274,7 +366,8 @@ impl Convolution {
                     rows: rows.len(),
                     columns: g.out_width(),
                     accumulate: channels.start > 0,
-                });
+                };
+                self.sweep(isa, sweep, &mut scratch.tiles);
             }
             if let Some(out) = moments {
                 isa.run(Moments { y, y_channel: plane, channels: g.filters, pixels: rows.len() * g.out_width(), out });
@@ -282,7 +375,22 @@ impl Convolution {
         }
     }
 
-    /// Packs the input rows that output rows `rows` read, of `channels` of the concatenation.
+    /// Runs a sweep, by tiles where that is less work.
+    ///
+    /// # Safety
+    /// As `Sweep` and `TileSweep` say.
+    unsafe fn sweep(&self, isa: Isa, sweep: Sweep, tiles: &mut Buffer) {
+        // SAFETY: the caller vouches; blocks were packed as far as tiles reach, and `tiles` is as large as the largest needs.
+        unsafe {
+            match self.axes {
+                Some(axes) => isa.run(TileSweep { sweep, axes, scratch: tiles.as_mut_ptr() }),
+                None => isa.run(sweep),
+            }
+        }
+    }
+
+    /// Packs `channels` of the concatenation from the first row on that output row `row` reads: as many rows and columns as
+    /// `shape` says, and as many numbers from one channel to the next.
     #[allow(clippy::too_many_arguments, reason = "as `forward`")]
     unsafe fn pack_input(
         &self,
@@ -291,8 +399,8 @@ impl Convolution {
         sources: &[Source<'_>],
         mask: &[f32; LANES],
         channels: Range<usize>,
-        rows: Range<usize>,
-        to_channel: usize,
+        row: usize,
+        (rows, columns, to_channel): (usize, usize, usize),
         to: &mut [f32],
     ) {
         let g = &self.geometry;
@@ -310,10 +418,10 @@ impl Convolution {
                     from: source.values.add((group * part.channels + skip) * plane),
                     channels: end - start,
                     window: Window {
-                        first_row: (rows.start * g.stride_height).cast_signed() - g.pad_height().cast_signed(),
-                        rows: input_rows(g, rows.len()),
+                        first_row: (row * g.stride_height).cast_signed() - g.pad_height().cast_signed(),
+                        rows,
                         pad: g.pad_width(),
-                        columns: input_columns(g),
+                        columns,
                         height: part.height,
                         width: part.width,
                         to_channel,
@@ -342,21 +450,21 @@ impl Convolution {
         output: &Output<'_>,
         mask: &[f32; LANES],
         flipped: &[f32],
-        scratch: (&mut Buffer, &mut Buffer),
+        scratch: &mut Scratch,
         dw: &mut [f32],
     ) {
         let g = &self.geometry;
-        let (inputs, gradients) = (scratch.0.as_mut_slice(), scratch.1.as_mut_slice());
+        let (inputs, gradients, tiles) = (scratch.inputs.as_mut_slice(), scratch.gradients.as_mut_slice(), &mut scratch.tiles);
         let blocks = nth(g.out_height().div_ceil(self.backward.rows), self.chunk, chunk);
         for rows in blocks.map(|block| nth(g.out_height(), self.backward.rows, block)) {
             for (index, filters) in ranges(g.filters, self.backward.filters).enumerate() {
                 // SAFETY: as the caller vouches; rows and filters are within the geometry.
                 unsafe {
                     self.pack_gradient(isa, group, output, mask, filters.clone(), rows.clone(), gradients);
-                    self.sweep_inputs(isa, group, sources, index, filters.clone(), rows.clone(), flipped, gradients);
+                    self.sweep_inputs(isa, group, sources, index, filters.clone(), rows.clone(), flipped, (gradients, tiles));
                     for channels in ranges(g.channels, self.backward.channels) {
-                        let to_channel = self.input_channel(self.backward.rows);
-                        self.pack_input(isa, group, sources, mask, channels.clone(), rows.clone(), to_channel, inputs);
+                        let shape = (input_rows(g, rows.len()), input_columns(g), self.input_channel(self.backward.rows));
+                        self.pack_input(isa, group, sources, mask, channels.clone(), rows.start, shape, inputs);
                         self.sweep_weights(isa, channels, filters.clone(), rows.len(), inputs, gradients, dw);
                     }
                 }
@@ -378,7 +486,7 @@ impl Convolution {
         let g = &self.geometry;
         let plane = g.out_height() * g.out_width() * LANES;
         let channel = group * g.filters + filters.start;
-        assert!(filters.len() * self.gradient_channel() <= to.len(), "scratch memory is as large as the largest block");
+        assert!(filters.len() * self.gradient_channel(self.backward.rows) <= to.len(), "scratch memory is as large as the largest block");
         // SAFETY: filters lie in the output tensor, which the caller vouches for, and in the block (asserted).
         unsafe {
             isa.run(PackGradient {
@@ -387,12 +495,12 @@ impl Convolution {
                 channels: filters.len(),
                 window: Window {
                     first_row: rows.start.cast_signed() - self.halo[0].0.cast_signed(),
-                    rows: rows.len() + self.halo[0].0 + self.halo[0].1,
+                    rows: self.gradient_rows(rows.len()),
                     pad: self.halo[1].0,
                     columns: self.gradient_columns(),
                     height: g.out_height(),
                     width: g.out_width(),
-                    to_channel: self.gradient_channel(),
+                    to_channel: self.gradient_channel(self.backward.rows),
                 },
                 norm: output.norm,
                 norm_first: filters.start,
@@ -413,7 +521,7 @@ impl Convolution {
         filters: Range<usize>,
         rows: Range<usize>,
         flipped: &[f32],
-        gradients: &[f32],
+        (gradients, tiles): (&[f32], &mut Buffer),
     ) {
         let g = &self.geometry;
         let combinations = self.phases[0].len() * self.phases[1].len();
@@ -434,9 +542,9 @@ impl Convolution {
                     // SAFETY: rows and columns of this phase that lie within the part (`positions`), of a tensor that the
                     // caller vouches for; the halos are as wide as the phases reach.
                     unsafe {
-                        isa.run(Sweep {
+                        let sweep = Sweep {
                             source: gradients.as_ptr().add((source_row * self.gradient_columns() + source_column) * LANES),
-                            source_channel: self.gradient_channel(),
+                            source_channel: self.gradient_channel(self.backward.rows),
                             source_row: self.gradient_columns() * LANES,
                             step_row: self.gradient_columns() * LANES,
                             step_column: LANES,
@@ -452,7 +560,8 @@ impl Convolution {
                             rows: sub_rows,
                             columns,
                             accumulate: accumulate || filter_block > 0,
-                        });
+                        };
+                        self.sweep(isa, sweep, tiles);
                     }
                 }
             }
@@ -481,7 +590,7 @@ impl Convolution {
                 step_row: g.stride_height * input_columns(g) * LANES,
                 step_column: g.stride_width * LANES,
                 gradient: gradients.as_ptr().add((self.halo[0].0 * self.gradient_columns() + self.halo[1].0) * LANES),
-                gradient_channel: self.gradient_channel(),
+                gradient_channel: self.gradient_channel(self.backward.rows),
                 gradient_row: self.gradient_columns() * LANES,
                 filters: filters.len(),
                 rows,
@@ -494,21 +603,32 @@ impl Convolution {
 }
 
 impl Blocks {
-    /// The largest blocks within `BLOCK_BYTES`: rather fewer channels at once than fewer than `least_rows` rows.
-    fn choose(channels: usize, filters: usize, most_rows: usize, least_rows: usize, groups: impl Fn(&Self) -> usize) -> Self {
+    /// The largest blocks within `BLOCK_BYTES`: rather fewer channels at once than fewer than the least rows.
+    fn choose(g: &Geometry, (least_rows, most_rows, step): (usize, usize, usize), bytes: impl Fn(&Self) -> usize) -> Self {
         let mut pieces = 1;
         loop {
-            let mut blocks = Self { channels: channels.div_ceil(pieces), filters: filters.div_ceil(pieces), rows: most_rows };
-            let fits = |b: &Self| groups(b) * LANES * size_of::<f32>() <= BLOCK_BYTES;
-            while !fits(&blocks) && blocks.rows > least_rows {
-                blocks.rows -= 1;
+            let mut blocks = Self { channels: g.channels.div_ceil(pieces), filters: g.filters.div_ceil(pieces), rows: most_rows };
+            while bytes(&blocks) > BLOCK_BYTES && blocks.rows > least_rows {
+                blocks.rows -= step;
             }
-            if fits(&blocks) || blocks.channels.max(blocks.filters) <= TILE_FILTERS {
+            if bytes(&blocks) <= BLOCK_BYTES || blocks.channels.max(blocks.filters) <= TILE_FILTERS {
                 return blocks;
             }
             pieces += 1;
         }
     }
+}
+
+/// The tiles for a convolution that has less to do with them than without.
+fn tiles(g: &Geometry) -> Option<(Axis, Axis)> {
+    let axes = (Axis::for_taps(g.filter_height)?, Axis::for_taps(g.filter_width)?);
+    let worthwhile = axes != (Axis::One, Axis::One) && g.channels.min(g.filters) >= 8;
+    (worthwhile && g.stride_height == 1 && g.stride_width == 1).then_some(axes)
+}
+
+/// Where a weight lies in [filters, channels, filter height, filter width].
+fn weight_index(g: &Geometry, filter: usize, channel: usize, ky: usize, kx: usize) -> usize {
+    ((filter * g.channels + channel) * g.filter_height + ky) * g.filter_width + kx
 }
 
 /// Rows of input that `rows` rows of output read.

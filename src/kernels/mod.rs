@@ -13,6 +13,7 @@ mod pooling;
 mod simd;
 mod spec;
 mod sweep;
+mod winograd;
 
 #[cfg(test)]
 mod tests;

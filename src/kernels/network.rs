@@ -2,7 +2,7 @@
 //! Knows nothing of schedules, optimisers or data sets.
 
 use super::arena::{Arena, LayerState};
-use super::conv::{Output, Source};
+use super::conv::{Output, Scratch, Source};
 use super::head::{self, Classifier};
 use super::memory::{Buffer, Shared};
 use super::norm::{self, Piece};
@@ -174,7 +174,7 @@ impl ConvNet {
             // SAFETY: the arena's tensors have room for every group.
             unsafe {
                 let moments = batch.then(|| moments.add(task * filters * 2 * LANES));
-                conv.forward(isa, group, task % blocks, sources, &mask(n, group), packed, &mut scratch.0, *y, moments);
+                conv.forward(isa, group, task % blocks, sources, &mask(n, group), packed, &mut scratch, *y, moments);
             }
         });
         let scale = &parameters[layer.scale..][..filters];
@@ -307,12 +307,11 @@ impl ConvNet {
         let private = &mut self.arena.weight_gradients.as_mut_slice()[..n.div_ceil(LANES) * chunks * len];
         private.par_chunks_mut(len).with_max_len(1).enumerate().for_each(|(task, dw)| {
             let mut scratch = own(scratch);
-            let (inputs, gradients) = &mut *scratch;
             let (sources, output) = shared.get();
             let group = task / chunks;
             dw.fill(0.0);
             // SAFETY: the arena's tensors have room for every group.
-            unsafe { conv.backward(isa, group, task % chunks, sources, output, &mask(n, group), packed, (inputs, gradients), dw) }
+            unsafe { conv.backward(isa, group, task % chunks, sources, output, &mask(n, group), packed, &mut scratch, dw) }
         });
         reduce(private, &mut gradient[layer.weight..][..len]);
     }
@@ -347,7 +346,7 @@ fn mask(n: usize, group: usize) -> [f32; LANES] {
 }
 
 /// This thread's scratch memory; never waited for, but by threads outside the pool.
-fn own(scratch: &[Mutex<(Buffer, Buffer)>]) -> MutexGuard<'_, (Buffer, Buffer)> {
+fn own(scratch: &[Mutex<Scratch>]) -> MutexGuard<'_, Scratch> {
     let thread = rayon::current_thread_index().unwrap_or(0) % scratch.len();
     scratch[thread].lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,7 +1,7 @@
 //! Single operations on plain slices [n, channels, height, width]: the pieces of a training step, one at a time, for tests and
 //! for tensors outside a `ConvNet`. They run on the calling thread and sort images into lanes and back, which a network does once.
 
-use super::conv::{Convolution, Output, Source};
+use super::conv::{Convolution, Output, Scratch, Source};
 use super::memory::Buffer;
 use super::norm::{self, Piece};
 use super::pack::{Arriving, GradientMoments, Moments, Norm, PackGradient, PackInput, Window};
@@ -47,7 +47,7 @@ pub fn convolution(isa: Isa, g: &Geometry, n: usize, x: &[f32], w: &[f32]) -> Re
     conv.pack_weights(w, packed.as_mut_slice());
     let numbers = g.filters * g.out_height() * g.out_width();
     let (x, mut y) = (group(x, g.channels * g.height * g.width), Buffer::new(n.next_multiple_of(LANES) * numbers));
-    let mut scratch = Buffer::new(conv.input_scratch());
+    let mut scratch = Scratch::new(std::slice::from_ref(&conv));
     let sources = [Source { values: x.as_ptr(), norm: None, gradient: None }];
     for group in 0..n.div_ceil(LANES) {
         for block in 0..conv.forward_blocks() {
@@ -83,13 +83,13 @@ pub fn convolution_gradients(
     y.as_mut_slice().fill(1.0);
     let output = Output { y: y.as_ptr(), arriving: Arriving { convolutions: Some(dy.as_ptr()), head: None }, norm: &norm };
     let sources = [Source { values: x.as_ptr(), norm: None, gradient: Some((dx.as_mut_ptr(), false)) }];
-    let mut scratch = (Buffer::new(conv.input_scratch()), Buffer::new(conv.gradient_scratch()));
+    let mut scratch = Scratch::new(std::slice::from_ref(&conv));
     let mut dw = vec![0.0; conv.weight_len()];
     for group in 0..n.div_ceil(LANES) {
         for chunk in 0..conv.backward_chunks() {
-            let (flipped, scratch) = (flipped.as_slice(), (&mut scratch.0, &mut scratch.1));
+            let flipped = flipped.as_slice();
             // SAFETY: all tensors have room for every group, and this is the only thread.
-            unsafe { conv.backward(isa, group, chunk, &sources, &output, &mask(n, group), flipped, scratch, &mut dw) }
+            unsafe { conv.backward(isa, group, chunk, &sources, &output, &mask(n, group), flipped, &mut scratch, &mut dw) }
         }
     }
     Ok((ungroup(&dx, n, numbers), dw))
