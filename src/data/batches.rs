@@ -287,6 +287,18 @@ mod tests {
     }
 
     #[test]
+    fn every_image_of_a_batch_has_its_own_crop() {
+        let alike = dataset(1);
+        let set = Dataset::new(alike.shape, alike.class_names.clone(), alike.images.repeat(20), vec![0; 20], false);
+        let (mut images, mut labels) = (vec![0.0; 20 * 192], vec![0; 20]);
+        let indices: Vec<u32> = (0..20).collect();
+        let settings = DataSettings { upsample: 10, ..DataSettings::default() };
+        batches(&set, &settings).training(&set, &indices, 3, 1, &mut images, &mut labels);
+        let different = images.chunks(192).filter(|image| *image != &images[..192]).count();
+        assert!(different > 10, "{different} of 19 differ from the first");
+    }
+
+    #[test]
     fn batches_depend_on_seed_epoch_and_index_alone() {
         let set = dataset(4);
         let preparer = batches(&set, &DataSettings { upsample: 10, ..DataSettings::default() });

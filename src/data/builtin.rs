@@ -158,4 +158,17 @@ mod tests {
             assert!(variance > 100.0, "image {index} is flat");
         }
     }
+
+    #[test]
+    fn rows_stay_rows_and_columns_stay_columns() {
+        let set = draw(&settings(800, 200), 1).unwrap();
+        for (index, label) in set.labels.iter().enumerate().filter(|(_, label)| [5, 6].contains(*label)) {
+            let image = set.image(index as u32);
+            let at = |channel: usize, y: usize, x: usize| i64::from(image[(channel * SIZE + y) * SIZE + x]);
+            let places = || (0..3).flat_map(|c| (1..SIZE).flat_map(move |y| (1..SIZE).map(move |x| (c, y, x))));
+            let down: i64 = places().map(|(c, y, x)| (at(c, y, x) - at(c, y - 1, x)).pow(2)).sum();
+            let across: i64 = places().map(|(c, y, x)| (at(c, y, x) - at(c, y, x - 1)).pow(2)).sum();
+            assert_eq!(down > across, *label == 5, "image {index}: {down} {across}");
+        }
+    }
 }
