@@ -214,3 +214,97 @@ impl Evaluator for TableEvaluator {
         Outcome::Completed { reward, metric: reward, seconds: row.seconds }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::space::{ImageShape, SpaceSettings};
+    use std::io::Write;
+
+    fn space(text: &str) -> Box<dyn Space> {
+        let settings: SpaceSettings = toml::from_str(text).unwrap();
+        settings.build(ImageShape { channels: 3, height: 32, width: 32 }, 10)
+    }
+
+    fn choices() -> Box<dyn Space> {
+        space(
+            "kind = \"choices\"\n[[decision]]\nname = \"learning rate\"\noptions = [0.1, 1]\n[[decision]]\nname = \"norm\"\noptions = [true, false]",
+        )
+    }
+
+    fn load(csv: &str, space: &dyn Space, layers: usize) -> Result<Table, String> {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(csv.as_bytes()).unwrap();
+        let settings = TableSettings {
+            path: file.path().display().to_string(),
+            reward: vec!["a".into(), "b".into()],
+            seconds: "s".into(),
+            report: vec!["test".into()],
+        };
+        Table::load(&settings, space, layers)
+    }
+
+    struct Nothing;
+
+    impl Progress for Nothing {
+        fn epoch(&mut self, _: crate::child::Epoch) {}
+        fn examples(&mut self, _: usize) {}
+        fn stop_requested(&self) -> bool {
+            false
+        }
+        fn elapsed(&self) -> f64 {
+            0.0
+        }
+    }
+
+    const TABLE: &str = "norm,learning_rate,a,b,s,test\nTrue,0.10,1,2,9,x\nfalse,0.1,3,3,9,y\ntrue,1.0,4,4,9,z\nFalse,1,5,5,9,w\n";
+
+    #[test]
+    fn values_are_compared_by_meaning_and_repeats_are_drawn_by_the_seed() {
+        let (space, table): (Arc<dyn Space>, _) = (choices().into(), Arc::new(load(TABLE, choices().as_ref(), 0).unwrap()));
+        let mut evaluator = TableEvaluator::new(table.clone(), space.clone());
+        let decisions = vec![Decision::Choice(0), Decision::Choice(0)];
+        let mut drawn = std::collections::BTreeMap::new();
+        for seed in 0..400 {
+            let architecture = space.build(0, &decisions).unwrap();
+            let task = Task { trial: 1, attempt: 0, seed, layers: 0, decisions: decisions.clone(), architecture };
+            let outcome = evaluator.evaluate(&task, &mut Nothing);
+            assert_eq!(outcome, evaluator.evaluate(&task, &mut Nothing));
+            let Outcome::Completed { reward, seconds: Some(9.0), .. } = outcome else { panic!("{outcome:?}") };
+            *drawn.entry(reward as i64).or_insert(0) += 1;
+        }
+        assert!(drawn.len() == 2 && drawn[&1] > 150 && drawn[&2] > 150, "{drawn:?}");
+        assert_eq!(table.report(space.as_ref(), 0, &decisions), [("test".to_owned(), "x".to_owned())]);
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_table_is_named() {
+        let space = choices();
+        let problem = |csv: &str| load(csv, space.as_ref(), 0).err().unwrap();
+        let without_last = &TABLE[..TABLE.len() - "False,1,5,5,9,w\n".len()];
+        assert!(problem(without_last).contains("no row for learning rate=1, norm=false"));
+        assert!(problem(&format!("{TABLE}false,1.0,5,5,9,w\n")).contains("line 6: the same architecture as line 5"));
+        assert!(problem(&TABLE.replace("3,3,9", "3,nan,9")).contains("line 3: column \"b\" holds \"nan\""));
+        assert!(problem(&TABLE.replace("norm,", "norn,")).contains("no column \"norm\" (nearest: \"norn\")"));
+        assert!(load("", space.as_ref(), 0).is_err());
+        let many = space_of_many();
+        assert!(load(TABLE, many.as_ref(), 6).err().unwrap().contains("10^7"));
+    }
+
+    fn space_of_many() -> Box<dyn Space> {
+        space("kind = \"conv\"")
+    }
+
+    #[test]
+    fn skip_connections_have_columns_of_their_own() {
+        let space = space("filter_height = [3]\nfilter_width = [3]\nfilters = [8, 16]\nlayers = 2");
+        let mut csv = "layer_1_filters,layer_2_filters,layer_2_skip_1,a,b,s,test\n".to_owned();
+        for (first, second, skip) in [(8, 8, 0), (8, 8, 1), (8, 16, 0), (8, 16, 1), (16, 8, 0), (16, 8, 1), (16, 16, 0)] {
+            csv.push_str(&format!("{first},{second},{skip},1,1,1,t\n"));
+        }
+        let missing = load(&csv, space.as_ref(), 2).err().unwrap();
+        assert!(missing.contains("layer 1 filters=16, layer 2 filters=16, layer 2 skip 1=1"), "{missing}");
+        csv.push_str("16,16,1,1,1,1,t\n");
+        assert!(load(&csv, space.as_ref(), 2).is_ok());
+    }
+}

@@ -6,6 +6,8 @@ mod open;
 mod reader;
 mod recovery;
 mod schema;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 pub use lock::set_aside;

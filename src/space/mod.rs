@@ -6,6 +6,8 @@ mod canonical;
 mod choices;
 mod conv;
 mod settings;
+#[cfg(test)]
+mod tests;
 
 pub use architecture::{Architecture, ChoiceNetwork, ConvLayer, ConvNetwork, ImageShape, Network, OptionValue};
 pub use choices::ChoiceSpace;

@@ -68,7 +68,10 @@ pub fn finished(run: &Path) -> u64 {
 }
 
 /// The columns that must not depend on how often a run was interrupted: id, decisions, seed, status, reward, metric.
-pub fn trials(run: &Path) -> Vec<(u64, String, i64, String, Option<f64>, Option<f64>)> {
+pub type Facts = (u64, String, i64, String, Option<f64>, Option<f64>);
+
+/// These columns of every trial.
+pub fn trials(run: &Path) -> Vec<Facts> {
     let connection = database(run).unwrap();
     let mut statement = connection.prepare("SELECT id, decisions, seed, status, reward, metric FROM trials ORDER BY id").unwrap();
     let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?)));

@@ -1,0 +1,265 @@
+//! What the journal promises: ids and sequence numbers without gaps, replies after the commit, the baseline in one order, recovery
+//! from any interruption, and nothing lost while the disk refuses.
+
+use super::*;
+use crate::policy::{AdamState, Baseline};
+use crate::space::{ChoiceNetwork, Network};
+use proptest::prelude::*;
+use std::sync::mpsc::channel;
+
+const LEARNING: LearningSettings =
+    LearningSettings { learning_rate: 0.1, baseline_decay: 0.9, entropy_weight: 0.0, accumulate: 1, learns: true };
+
+fn identity() -> serde_json::Value {
+    serde_json::json!({"run.seed": 1, "space.filters": [24, 36]})
+}
+
+fn open(dir: &Path) -> (Journal, Recovered) {
+    Journal::open(dir, &identity(), "").unwrap()
+}
+
+fn sampled(controller: u64, minibatch: u64, m: usize, version: u64) -> SampledMinibatch {
+    let architecture = Architecture { version: 1, network: Network::Choices(ChoiceNetwork { values: [].into() }) };
+    let trial = |slot: usize| SampledTrial {
+        decisions: vec![Decision::Choice(slot), Decision::Skips(vec![1, 0])],
+        architecture: architecture.clone(),
+        seed: 100 * controller + slot as u64,
+        parameters: None,
+        flops: Some(7),
+    };
+    let pulled = PulledParameters { boundaries: vec![0, 2, 3], versions: vec![version + 1, version] };
+    SampledMinibatch { controller, minibatch, layers: 6, pulled, trials: (0..m).map(trial).collect() }
+}
+
+fn insert(journal: &Journal, minibatches: Vec<SampledMinibatch>, round: bool) -> Vec<u64> {
+    let (reply, answer) = channel();
+    journal.insert(minibatches, round, Box::new(move |ids| reply.send(ids).unwrap()));
+    answer.recv().unwrap()
+}
+
+fn finish(journal: &Journal, trial: u64, outcome: Outcome) -> Vec<Sequenced> {
+    let (reply, answer) = channel();
+    journal.finished(trial, outcome, 1.0, Box::new(move |sequenced| reply.send(sequenced).unwrap()));
+    answer.recv().unwrap()
+}
+
+fn completed(reward: f64) -> Outcome {
+    Outcome::Completed { reward, metric: reward, seconds: None }
+}
+
+fn failed() -> Outcome {
+    Outcome::Failed { cause: crate::child::Cause::Diverged, error: "diverged".into() }
+}
+
+fn change(journal: &Journal, learning: LearningSettings) -> u64 {
+    let (reply, answer) = channel();
+    journal.change(learning, Box::new(move |sequence| reply.send(sequence).unwrap()));
+    answer.recv().unwrap()
+}
+
+fn store(journal: &Journal, sequence: u64, version: u64) {
+    let state = AdamState { version, sequence, ..AdamState::new(vec![sequence as f32; 3]) };
+    let (reply, answer) = channel();
+    let snapshot = Snapshot { state, baseline: Baseline::default(), learning: LEARNING };
+    journal.snapshot(snapshot, Box::new(move |()| reply.send(()).unwrap()));
+    answer.recv().unwrap();
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    /// Several controllers, outcomes in any order, the process gone and back at any point.
+    #[test]
+    fn the_order_has_no_gaps_and_the_baseline_follows_it(
+        sizes in prop::collection::vec(1_usize..4, 1..6), order in prop::collection::vec(0_usize..100, 20), reopen in 0_usize..12
+    ) {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut journal, _) = open(dir.path());
+        change(&journal, LEARNING);
+        let mut waiting = Vec::new();
+        for (controller, m) in sizes.iter().enumerate() {
+            let first = insert(&journal, vec![sampled(controller as u64, 0, *m, 0)], false)[0];
+            prop_assert_eq!(first, 1 + waiting.len() as u64);
+            waiting.extend(first..first + *m as u64);
+        }
+        let (total, mut given, mut baseline) = (waiting.len(), Vec::new(), Baseline::default());
+        for (step, pick) in order.iter().cycle().take(total).enumerate() {
+            if step == reopen {
+                journal.close();
+                journal = open(dir.path()).0;
+            }
+            let trial = waiting.swap_remove(pick % waiting.len());
+            let outcome = if trial % 5 == 0 { failed() } else { completed(trial as f64 / 10.0) };
+            for sequenced in finish(&journal, trial, outcome) {
+                prop_assert_eq!(sequenced.baseline, baseline.value());
+                sequenced.rewards.iter().flatten().for_each(|reward| baseline.push(*reward, LEARNING.baseline_decay));
+                given.push(sequenced.sequence);
+            }
+            prop_assert!(finish(&journal, trial, completed(9.0)).is_empty(), "an outcome counts once");
+        }
+        prop_assert_eq!(given, (2..2 + sizes.len() as u64).collect::<Vec<_>>());
+        journal.close();
+        let (journal, recovered) = open(dir.path());
+        prop_assert_eq!(recovered.log.len(), 1 + sizes.len());
+        prop_assert!(recovered.open.is_empty());
+        prop_assert_eq!((recovered.sampled, recovered.completed + recovered.failed), (total as u64, total as u64));
+        journal.close();
+    }
+}
+
+#[test]
+fn a_round_takes_its_numbers_together_in_order_and_shares_one_baseline() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = open(dir.path());
+    change(&journal, LEARNING);
+    let first = insert(&journal, vec![sampled(0, 0, 1, 0)], true)[0];
+    assert_eq!(finish(&journal, first, completed(0.5))[0].sequence, 2);
+    let ids = insert(&journal, vec![sampled(0, 1, 2, 0), sampled(1, 0, 1, 0)], true);
+    assert_eq!(ids, [2, 4]);
+    assert!(finish(&journal, 4, completed(0.9)).is_empty());
+    assert!(finish(&journal, 3, failed()).is_empty());
+    journal.close();
+    let (journal, recovered) = open(dir.path());
+    assert_eq!(recovered.open.len(), 2);
+    assert_eq!(recovered.open[1].trials.iter().map(|trial| trial.finished).collect::<Vec<_>>(), [true]);
+    let given = finish(&journal, 2, completed(0.7));
+    let facts: Vec<_> = given.iter().map(|one| (one.controller, one.sequence, one.baseline, one.rewards.clone())).collect();
+    assert_eq!(facts, [(0, 3, Some(0.5), vec![Some(0.7), None]), (1, 4, Some(0.5), vec![Some(0.9)])]);
+    journal.close();
+}
+
+#[test]
+fn what_was_running_runs_again_and_its_epochs_are_those_of_the_last_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = open(dir.path());
+    insert(&journal, vec![sampled(3, 0, 2, 0)], false);
+    journal.started(1, "cpu");
+    journal.epoch(1, Epoch { epoch: 1, train_loss: Some(f64::NAN), metric: 0.3, seconds: 2.0 });
+    journal.failed_attempt(2, "timeout");
+    journal.close();
+    let (journal, recovered) = open(dir.path());
+    let facts: Vec<_> = recovered.open[0].trials.iter().map(|trial| (trial.id, trial.attempt, trial.interruptions)).collect();
+    assert_eq!(facts, [(1, 0, 1), (2, 1, 0)]);
+    assert_eq!(recovered.next_minibatch, [(3, 1)]);
+    let reader = Reader::open(dir.path()).unwrap();
+    assert_eq!(reader.epochs(1).unwrap()[0].train_loss, None);
+    journal.started(1, "cpu");
+    finish(&journal, 1, Outcome::Stopped);
+    assert!(reader.epochs(1).unwrap().is_empty());
+    assert_eq!(reader.trial(1).unwrap().unwrap().status, "stopped");
+    journal.close();
+}
+
+#[test]
+fn a_reward_that_is_not_finite_is_a_failure() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = open(dir.path());
+    insert(&journal, vec![sampled(0, 0, 1, 0)], false);
+    let given = finish(&journal, 1, completed(f64::NAN));
+    assert_eq!(given[0].rewards, [None]);
+    let row = Reader::open(dir.path()).unwrap().trial(1).unwrap().unwrap();
+    assert_eq!((row.status.as_str(), row.reward), ("failed", None));
+    journal.close();
+}
+
+#[test]
+fn recovery_starts_at_a_snapshot_that_holds_every_version_still_needed() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = open(dir.path());
+    change(&journal, LEARNING);
+    // Pulled at version 0 and still open; pulled at 1 and 2 and finished.
+    insert(&journal, vec![sampled(9, 0, 1, 0)], false);
+    for (minibatch, version) in [(0, 1), (1, 2)] {
+        let id = insert(&journal, vec![sampled(0, minibatch, 1, version)], false)[0];
+        finish(&journal, id, completed(0.5));
+    }
+    store(&journal, 1, 0);
+    store(&journal, 2, 1);
+    store(&journal, 3, 2);
+    journal.close();
+    let (journal, recovered) = open(dir.path());
+    assert_eq!(recovered.snapshot.unwrap().state.sequence, 1, "the open minibatch needs version 0");
+    assert_eq!(recovered.log.iter().map(LogEntry::sequence).collect::<Vec<_>>(), [2, 3]);
+    finish(&journal, 1, completed(0.1));
+    store(&journal, 4, 3);
+    let reader = Reader::open(dir.path()).unwrap();
+    assert_eq!(reader.snapshot_numbers().unwrap(), [4], "nothing needs the older ones");
+    journal.close();
+}
+
+#[test]
+fn a_damaged_snapshot_is_passed_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = open(dir.path());
+    change(&journal, LEARNING);
+    insert(&journal, vec![sampled(9, 0, 1, 1)], false);
+    store(&journal, 1, 1);
+    journal.close();
+    let connection = rusqlite::Connection::open(dir.path().join("search.db")).unwrap();
+    connection.execute("UPDATE snapshots SET data = zeroblob(length(data))", []).unwrap();
+    let (journal, recovered) = open(dir.path());
+    assert!(recovered.snapshot.is_none());
+    assert_eq!(recovered.log.len(), 1);
+    journal.close();
+}
+
+#[test]
+fn another_identity_is_refused_with_the_difference_and_nothing_changes() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = Journal::open(dir.path(), &identity(), "first").unwrap();
+    journal.close();
+    let other = serde_json::json!({"run.seed": 1, "space.filters": [24], "space.layers": 6});
+    let message = Journal::open(dir.path(), &other, "second").err().unwrap().to_string();
+    assert!(message.contains("space.filters: [24,36] in the run, [24] now"), "{message}");
+    assert!(message.contains("space.layers: not set in the run, 6 now"), "{message}");
+    assert_eq!(std::fs::read_to_string(dir.path().join("config.toml")).unwrap(), "first");
+}
+
+#[test]
+fn files_that_are_no_run_are_refused_and_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("search.db"), "not a database, whatever its name says, and longer than a header of one").unwrap();
+    let message = Journal::open(dir.path(), &identity(), "").err().unwrap().to_string();
+    assert!(message.contains("search.db"), "{message}");
+    assert!(std::fs::read_to_string(dir.path().join("search.db")).unwrap().starts_with("not a database"));
+    let file = dir.path().join("a file");
+    std::fs::write(&file, "").unwrap();
+    assert!(matches!(Journal::open(&file, &identity(), ""), Err(JournalError::Io { .. })));
+    assert!(matches!(Reader::open(&dir.path().join("absent")), Err(JournalError::NoRun { .. })));
+}
+
+#[test]
+fn a_damaged_database_names_the_last_good_copy() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = open(dir.path());
+    insert(&journal, (0..40).map(|controller| sampled(controller, 0, 8, 0)).collect(), false);
+    journal.close();
+    open(dir.path()).0.close(); // The copy is taken when a whole run is opened.
+    let path = dir.path().join("search.db");
+    let mut bytes = std::fs::read(&path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[4096..middle].fill(0xAB);
+    std::fs::write(&path, bytes).unwrap();
+    let message = Journal::open(dir.path(), &identity(), "").err().unwrap().to_string();
+    assert!(message.contains("search.db") && message.contains("search.backup.db"), "{message}");
+}
+
+#[test]
+fn while_the_disk_refuses_replies_wait_and_nothing_is_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = open(dir.path());
+    insert(&journal, vec![sampled(0, 0, 2, 0)], false);
+    // Another writer holds the database for longer than SQLite waits: every commit fails, as on a full disk.
+    let blocker = rusqlite::Connection::open(dir.path().join("search.db")).unwrap();
+    blocker.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let (reply, answer) = channel();
+    for trial in [1, 2] {
+        let reply = reply.clone();
+        journal.finished(trial, completed(0.25 * trial as f64), 1.0, Box::new(move |sequenced| reply.send(sequenced).unwrap()));
+    }
+    assert!(answer.recv_timeout(std::time::Duration::from_secs(6)).is_err(), "a reply came before the commit");
+    blocker.execute_batch("ROLLBACK").unwrap();
+    assert!(answer.recv().unwrap().is_empty());
+    assert_eq!(answer.recv().unwrap()[0].rewards, [Some(0.25), Some(0.5)]);
+    journal.close();
+}

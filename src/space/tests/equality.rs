@@ -1,0 +1,109 @@
+//! Two architectures are equal if and only if they are the same network.
+
+use super::*;
+use proptest::prelude::*;
+use rand::RngExt;
+use rand::seq::SliceRandom;
+
+/// A random graph of few kinds of layers, so that symmetries and ties are common.
+fn random_layers(seed: u64, layers: usize) -> Vec<ConvLayer> {
+    let mut stream = crate::random::Key::seed(seed).stream(crate::random::Purpose::Decisions);
+    let mut one = |index: usize| {
+        let inputs: Vec<usize> = (0..=index).filter(|_| stream.random_range(0..3) == 0).collect();
+        layer((3, 1 + 2 * stream.random_range(0..2)), 8, (1, stream.random_range(1..3)), &inputs)
+    };
+    (0..layers).map(&mut one).collect()
+}
+
+/// The same graph with its layers in another topological order.
+fn renumbered(layers: &[ConvLayer], seed: u64) -> Vec<ConvLayer> {
+    let mut stream = crate::random::Key::seed(seed).stream(crate::random::Purpose::Shuffle);
+    let mut place = vec![0; layers.len() + 1];
+    let mut left: Vec<usize> = (1..=layers.len()).collect();
+    let mut order = Vec::new();
+    while !left.is_empty() {
+        left.shuffle(&mut stream);
+        let ready = |layer: &usize| layers[layer - 1].inputs.iter().all(|input| *input == 0 || place[*input] > 0);
+        let next = left.iter().position(ready).unwrap();
+        order.push(left.swap_remove(next));
+        place[order[order.len() - 1]] = order.len();
+    }
+    let moved = |old: &usize| {
+        let mut inputs: Vec<usize> = layers[old - 1].inputs.iter().map(|input| place[*input]).collect();
+        inputs.shuffle(&mut stream);
+        ConvLayer { inputs, ..layers[old - 1].clone() }
+    };
+    order.iter().map(moved).collect()
+}
+
+proptest! {
+    #[test]
+    fn renumbering_changes_nothing(seed: u64, shuffle: u64, layers in 1_usize..12) {
+        let graph = random_layers(seed, layers);
+        prop_assert_eq!(network(renumbered(&graph, shuffle)), network(graph));
+    }
+
+    #[test]
+    fn every_change_makes_another_network(seed: u64, layers in 2_usize..9, which in 0_usize..9, what in 0_usize..5) {
+        let graph = random_layers(seed, layers);
+        let mut changed = graph.clone();
+        let target = &mut changed[which % layers];
+        match what {
+            0 => target.filter_height += 2,
+            1 => target.filter_width += 2,
+            2 => target.filters += 1,
+            3 => target.stride_height += 1,
+            _ => target.stride_width += 1,
+        }
+        prop_assert_ne!(network(changed), network(graph));
+    }
+
+    #[test]
+    fn json_brings_back_the_same(seed: u64, layers in 1_usize..9) {
+        let architecture = Architecture { version: 1, network: Network::Conv(network(random_layers(seed, layers))) };
+        let text = serde_json::to_string(&architecture).unwrap();
+        prop_assert_eq!(serde_json::from_str::<Architecture>(&text).unwrap(), architecture);
+    }
+
+    #[test]
+    fn the_canonical_order_is_one_that_can_be_built(seed: u64, layers in 1_usize..12) {
+        let network = network(random_layers(seed, layers));
+        for (index, layer) in network.layers.iter().enumerate() {
+            prop_assert!(!layer.inputs.is_empty() && layer.inputs.is_sorted() && layer.inputs.iter().all(|input| *input <= index));
+        }
+        let consumed = |layer: &usize| network.layers.iter().any(|other| other.inputs.contains(layer));
+        prop_assert_eq!((1..=layers).filter(|layer| !consumed(layer)).collect::<Vec<_>>(), network.output);
+    }
+}
+
+#[test]
+fn a_shared_layer_is_not_two_like_it() {
+    let plain = |inputs: &[usize]| layer((3, 3), 8, (1, 1), inputs);
+    let shared = network(vec![plain(&[]), plain(&[]), plain(&[1]), plain(&[1])]);
+    let apart = network(vec![plain(&[]), plain(&[]), plain(&[1]), plain(&[2])]);
+    assert_ne!(shared, apart);
+}
+
+#[test]
+fn many_layers_that_are_all_alike_are_ordered_quickly() {
+    let plain = |inputs: &[usize]| layer((3, 3), 8, (1, 1), inputs);
+    let mut layers: Vec<ConvLayer> = (0..20).map(|_| plain(&[])).collect();
+    layers.extend((0..20).map(|index| plain(&[index + 1, (index + 1) % 20 + 1])));
+    let started = std::time::Instant::now();
+    assert_eq!(network(renumbered(&layers, 3)).layers.len(), 40);
+    // A bound of sanity, far from any timing: the search is bounded, all orders would take for ever.
+    assert!(started.elapsed().as_secs() < 20);
+}
+
+#[test]
+fn a_chain_is_the_same_network_however_it_was_described() {
+    let settings = SpaceSettings { layers: 3, skip_connections: SkipConnections::None, ..SpaceSettings::default() };
+    let chain = [[1, 2, 0], [0, 3, 1], [2, 2, 2]].concat().into_iter().map(Decision::Choice).collect::<Vec<_>>();
+    let mut with_skips = Vec::new();
+    for (index, choices) in chain.chunks(3).enumerate() {
+        with_skips.extend_from_slice(choices);
+        with_skips.push(Decision::Skips((0..index).map(|earlier| u8::from(earlier + 1 == index)).collect()));
+    }
+    let predicted = SpaceSettings { skip_connections: SkipConnections::Predicted, ..settings.clone() };
+    assert_eq!(conv(&settings).build(3, &chain), conv(&predicted).build(3, &with_skips));
+}

@@ -1,0 +1,34 @@
+//! What spaces must do: the paper's rules, exact sizes, and equality that means "the same network".
+
+mod equality;
+mod spaces;
+
+use super::*;
+
+const IMAGE: ImageShape = ImageShape { channels: 3, height: 32, width: 32 };
+
+fn conv(settings: &SpaceSettings) -> Box<dyn Space> {
+    settings.build(IMAGE, 10)
+}
+
+fn layer(filter: (usize, usize), filters: usize, stride: (usize, usize), inputs: &[usize]) -> ConvLayer {
+    ConvLayer {
+        filter_height: filter.0,
+        filter_width: filter.1,
+        filters,
+        stride_height: stride.0,
+        stride_width: stride.1,
+        inputs: inputs.to_vec(),
+    }
+}
+
+fn network(layers: Vec<ConvLayer>) -> ConvNetwork {
+    ConvNetwork::new(IMAGE, 10, layers)
+}
+
+fn built(space: &dyn Space, layers: usize, decisions: &[Decision]) -> ConvNetwork {
+    match space.build(layers, decisions).unwrap().network {
+        Network::Conv(network) => network,
+        Network::Choices(_) => panic!("not a convolutional network"),
+    }
+}
