@@ -89,7 +89,7 @@ test-clippy:
 # cargo-nextest runs the tests side by side and survives a crash of one; plain cargo runs the same ones.
 test-code:
 	@if cargo nextest --version >/dev/null 2>&1; then \
-	    echo "cargo nextest run"; cargo nextest run --release --locked --no-fail-fast --all-targets --no-tests=pass -E 'not kind(bench)'; \
+	    echo "cargo nextest run"; cargo nextest run --release --locked --no-fail-fast --lib --bins --tests; \
 	else \
 	    echo "cargo test"; cargo test --release --locked --no-fail-fast --lib --bins --tests; \
 	fi

@@ -202,7 +202,7 @@ fn violations(file: &str, text: &str) -> Vec<String> {
     }
     let Some(room) = room(path) else { return found };
     let Some((_, may)) = ROOMS.iter().find(|(name, _)| *name == room) else {
-        found.push(format!("src/{file}: the room {room} is not in tests/architecture.rs and ARCHITECTURE.md"));
+        found.push(format!("src/{file}: the room {room} is not in tests/suite/architecture.rs and ARCHITECTURE.md"));
         return found;
     };
     let is_test = path.file_stem().is_some_and(|stem| stem == "tests") || path.components().any(|part| part.as_os_str() == "tests");

@@ -170,5 +170,5 @@ fn what_is_impossible_is_found_and_what_is_fine_is_not() {
     let mut twice = choices();
     twice.decision[1].name = "op".into();
     twice.decision[2].options.push(OptionValue::Float(f64::NAN));
-    assert_eq!(keys(twice), ["decision[1].name", "decision[2].options"]);
+    assert_eq!(keys(twice), ["decision[2].name", "decision[3].options"]);
 }
