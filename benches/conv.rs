@@ -1,46 +1,64 @@
-//! Training steps and evaluation of typical children on one thread: images and floating-point operations a second.
-//! `cargo bench --bench conv [-- SECONDS_EACH]`. Knows nothing of other implementations; see `peers/` for those.
+//! Training steps (with Nesterov's update) and evaluation of the networks in `peers/networks.json`.
+//! `cargo bench --bench conv -- [--threads N] [--seconds S] [--name NETWORK]…` prints one JSON line a network; `peers/compare.py`
+//! reads them beside PyTorch's. Knows nothing of other implementations.
 
-use netwright::kernels::{ConvNet, LayerSpec, NetworkSpec};
+use netwright::kernels::{ConvNet, Isa, LayerSpec, NetworkSpec};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-fn layer(filter: (usize, usize), filters: usize, stride: usize, inputs: &[usize]) -> LayerSpec {
-    let (filter_height, filter_width) = filter;
-    LayerSpec { filter_height, filter_width, filters, stride_height: stride, stride_width: stride, inputs: inputs.to_vec() }
+const BATCH: usize = 64;
+
+/// What the command line asks for.
+struct Arguments {
+    networks: PathBuf,
+    names: Vec<String>,
+    threads: usize,
+    seconds: f64,
 }
 
-fn networks() -> Vec<(&'static str, Vec<LayerSpec>, Vec<usize>)> {
-    let same = |filter: (usize, usize), filters: usize| (0..6).map(|i| layer(filter, filters, 1, &[i])).collect::<Vec<_>>();
-    let skip = vec![
-        layer((3, 3), 36, 1, &[0]),
-        layer((3, 3), 48, 1, &[1]),
-        layer((3, 3), 36, 1, &[1, 2]),
-        layer((3, 3), 48, 1, &[2, 3]),
-        layer((3, 3), 36, 1, &[1, 4]),
-        layer((3, 3), 48, 1, &[3, 5]),
-    ];
-    let mixed = vec![
-        layer((7, 3), 24, 1, &[0]),
-        layer((1, 7), 36, 1, &[0, 1]),
-        layer((5, 5), 48, 2, &[1, 2]),
-        layer((3, 5), 24, 1, &[3]),
-        layer((7, 1), 64, 2, &[2, 4]),
-        layer((3, 3), 36, 1, &[1, 5]),
-    ];
-    let small = vec![layer((3, 3), 8, 1, &[0]), layer((3, 3), 16, 2, &[1]), layer((3, 3), 32, 2, &[2])];
-    vec![
-        ("chain 3x3, 48", same((3, 3), 48), vec![6]),
-        ("chain 5x5, 36", same((5, 5), 36), vec![6]),
-        ("chain 7x7, 24", same((7, 7), 24), vec![6]),
-        ("chain 1x7, 64", same((1, 7), 64), vec![6]),
-        ("skips 3x3", skip, vec![6]),
-        ("mixed", mixed, vec![6]),
-        ("small", small, vec![3]),
-    ]
+fn arguments() -> Arguments {
+    let networks = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("benches/peers/networks.json");
+    let mut parsed = Arguments { networks, names: Vec::new(), threads: 1, seconds: 2.0 };
+    let mut words = std::env::args().skip(1);
+    while let Some(word) = words.next() {
+        let mut value = || words.next().unwrap_or_else(|| panic!("{word} needs a value"));
+        match word.as_str() {
+            "--networks" => parsed.networks = value().into(),
+            "--name" => parsed.names.push(value()),
+            "--threads" => parsed.threads = value().parse().expect("a number of threads"),
+            "--seconds" => parsed.seconds = value().parse().expect("a number of seconds"),
+            // What cargo adds.
+            _ => {}
+        }
+    }
+    parsed
 }
 
-/// Floating-point operations of one image forward: two for each product.
+fn spec(json: &serde_json::Value) -> NetworkSpec {
+    let number = |v: &serde_json::Value, key: &str| usize::try_from(v[key].as_u64().expect(key)).expect(key);
+    let list = |v: &serde_json::Value, key: &str| -> Vec<usize> {
+        v[key].as_array().expect(key).iter().map(|i| usize::try_from(i.as_u64().expect(key)).expect(key)).collect()
+    };
+    let layer = |v: &serde_json::Value| LayerSpec {
+        filter_height: number(v, "filter_height"),
+        filter_width: number(v, "filter_width"),
+        filters: number(v, "filters"),
+        stride_height: number(v, "stride_height"),
+        stride_width: number(v, "stride_width"),
+        inputs: list(v, "inputs"),
+    };
+    NetworkSpec {
+        channels: number(json, "channels"),
+        height: number(json, "height"),
+        width: number(json, "width"),
+        classes: number(json, "classes"),
+        layers: json["layers"].as_array().expect("layers").iter().map(layer).collect(),
+        output: list(json, "output"),
+    }
+}
+
+/// Floating-point operations of one image forward, as a convolution without tricks has them: two for each product.
 fn flops(net: &ConvNet, spec: &NetworkSpec) -> f64 {
     let mut shapes = vec![(spec.height, spec.width)];
     let mut total = 0.0;
@@ -55,61 +73,79 @@ fn flops(net: &ConvNet, spec: &NetworkSpec) -> f64 {
     total
 }
 
-/// Seconds that this thread has run: unlike the clock on the wall, they do not count other processes' turns.
-fn running_seconds(start: Instant) -> f64 {
-    let kernel = std::fs::read_to_string("/proc/thread-self/schedstat").ok();
-    let nanoseconds: Option<f64> = kernel.and_then(|s| s.split(' ').next().and_then(|n| n.parse().ok()));
-    nanoseconds.map_or_else(|| start.elapsed().as_secs_f64(), |n| n / 1e9)
+/// Seconds of the processor that all threads of this process have had; on the wall where the system does not say.
+fn processor_seconds(start: Instant) -> f64 {
+    let Ok(tasks) = std::fs::read_dir("/proc/self/task") else { return start.elapsed().as_secs_f64() };
+    let times = tasks.flatten().filter_map(|task| std::fs::read_to_string(task.path().join("schedstat")).ok());
+    times.filter_map(|text| text.split(' ').next().and_then(|n| n.parse::<f64>().ok())).sum::<f64>() / 1e9
 }
 
-/// Seconds of the fastest call and of the median one.
+/// Peak resident memory, in MiB.
+fn peak() -> f64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    line.and_then(|l| l.split_whitespace().next()).and_then(|n| n.parse::<f64>().ok()).unwrap_or(0.0) / 1024.0
+}
+
+/// Medians in milliseconds: on the wall, of the processor.
 fn time(seconds: f64, mut f: impl FnMut()) -> (f64, f64) {
     f();
-    let (start, mut times) = (Instant::now(), Vec::new());
-    while times.len() < 3 || start.elapsed().as_secs_f64() < seconds {
-        let before = running_seconds(start);
+    f();
+    let (start, mut wall, mut processor) = (Instant::now(), Vec::new(), Vec::new());
+    while wall.len() < 3 || start.elapsed().as_secs_f64() < seconds {
+        let (before, call) = (processor_seconds(start), Instant::now());
         f();
-        times.push(running_seconds(start) - before);
+        wall.push(1e3 * call.elapsed().as_secs_f64());
+        processor.push(1e3 * (processor_seconds(start) - before));
     }
-    times.sort_by(f64::total_cmp);
-    (times[0], times[times.len() / 2])
+    let median = |times: &mut Vec<f64>| {
+        times.sort_by(f64::total_cmp);
+        times[times.len() / 2]
+    };
+    (median(&mut wall), median(&mut processor))
+}
+
+fn measure(name: &str, spec: &NetworkSpec, arguments: &Arguments, pool: &Arc<rayon::ThreadPool>) {
+    let value = |i: usize| ((i * 2_654_435_761) % 1000) as f32 / 1000.0 - 0.5;
+    let images: Vec<f32> = (0..BATCH * spec.channels * spec.height * spec.width).map(value).collect();
+    let labels: Vec<u8> = (0..BATCH).map(|i| (i % spec.classes) as u8).collect();
+    let before = peak();
+    let mut net = ConvNet::new(spec, BATCH, Arc::clone(pool)).expect("a network of the list");
+    let mut parameters: Vec<f32> = (0..net.parameter_count()).map(|i| 0.2 * value(i)).collect();
+    let (mut running, mut gradient) = (vec![1.0; net.running_count()], vec![0.0; parameters.len()]);
+    let mut velocity = vec![0.0f32; parameters.len()];
+    let step = time(arguments.seconds, || {
+        net.train_step(&parameters, &mut running, &images, &labels, &mut gradient);
+        for ((p, v), g) in parameters.iter_mut().zip(&mut velocity).zip(&gradient) {
+            let g = g + 1e-4 * *p;
+            *v = 0.9 * *v + g;
+            *p -= 0.01 * (g + 0.9 * *v);
+        }
+    });
+    let memory = peak() - before;
+    let mut logits = vec![0.0; BATCH * spec.classes];
+    let evaluation = time(arguments.seconds / 4.0, || net.logits(&parameters, &running, &images, &mut logits));
+    let once = flops(&net, spec) * BATCH as f64;
+    println!(
+        r#"{{"name": "{name}", "step": {:.3}, "step_cpu": {:.3}, "evaluation": {:.3}, "evaluation_cpu": {:.3}, "mib": {memory:.1}, "gflops_cpu": {:.1}, "isa": "{}"}}"#,
+        step.0,
+        step.1,
+        evaluation.0,
+        evaluation.1,
+        3.0 * once / step.1 / 1e6,
+        Isa::detect().name()
+    );
 }
 
 fn main() {
-    let mut arguments = std::env::args().skip(1).filter(|a| !a.starts_with("--"));
-    let seconds = arguments.next().and_then(|a| a.parse().ok()).unwrap_or(2.0);
-    let pool = Arc::new(rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("one thread can be started"));
-    // All of it in the pool's thread, whose own time is measured.
-    pool.install(|| measure(seconds, &pool));
-}
-
-fn measure(seconds: f64, pool: &Arc<rayon::ThreadPool>) {
-    println!("{:16} {:>9} {:>9} {:>9} {:>9} {:>9} {:>8}", "network", "step im/s", "GFLOP/s", "best", "eval im/s", "GFLOP/s", "MiB");
-    for (name, layers, output) in networks() {
-        let batch = 64;
-        let spec = NetworkSpec { channels: 3, height: 32, width: 32, classes: 10, layers, output };
-        let mut net = ConvNet::new(&spec, batch, Arc::clone(pool)).expect("a network of the list");
-        let value = |i: usize| ((i * 2_654_435_761) % 1000) as f32 / 1000.0 - 0.5;
-        let parameters: Vec<f32> = (0..net.parameter_count()).map(|i| 0.2 * value(i)).collect();
-        let images: Vec<f32> = (0..batch * 3 * 1024).map(value).collect();
-        let labels: Vec<u8> = (0..batch).map(|i| (i % 10) as u8).collect();
-        let mut running = vec![1.0; net.running_count()];
-        let mut gradient = vec![0.0; net.parameter_count()];
-        let mut logits = vec![0.0; batch * 10];
-        let once = flops(&net, &spec) * batch as f64;
-        // The image's own gradient is not computed: the first layer's share counts twice, not three times.
-        let (best, step) = time(seconds, || {
-            net.train_step(&parameters, &mut running, &images, &labels, &mut gradient);
-        });
-        let (_, eval) = time(seconds / 4.0, || net.logits(&parameters, &running, &images, &mut logits));
-        println!(
-            "{name:16} {:9.1} {:9.1} {:9.1} {:9.1} {:9.1} {:8.1}",
-            batch as f64 / step,
-            3.0 * once / step / 1e9,
-            3.0 * once / best / 1e9,
-            batch as f64 / eval,
-            once / eval / 1e9,
-            net.memory_bytes() as f64 / 1048576.0
-        );
+    let arguments = arguments();
+    let pool = Arc::new(rayon::ThreadPoolBuilder::new().num_threads(arguments.threads).build().expect("threads can be started"));
+    let text = std::fs::read_to_string(&arguments.networks).expect("the list of networks can be read");
+    let list: Vec<serde_json::Value> = serde_json::from_str(&text).expect("a list of networks");
+    for network in &list {
+        let name = network["name"].as_str().expect("a name");
+        if arguments.names.is_empty() || arguments.names.iter().any(|n| n == name) {
+            measure(name, &spec(network), &arguments, &pool);
+        }
     }
 }

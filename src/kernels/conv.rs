@@ -7,11 +7,15 @@ use super::pack::{Arriving, Moments, Norm, PackGradient, PackInput, Window};
 use super::simd::{Isa, TILE_FILTERS};
 use super::spec::{Geometry, LANES, Part};
 use super::sweep::{Sweep, WeightSweep};
-use super::winograd::{self, Axis, TileSweep};
+use super::weight_tiles::{TileProducts, ToTaps};
+use super::winograd::{self, Axis, Evaluation, TileSweep};
 use std::ops::Range;
 
 /// Bytes of packed rows that one sweep works on: what stays in a second-level cache beside weights and results.
 const BLOCK_BYTES: usize = 448 << 10;
+
+/// Bytes of gradients at their points that a backward pass by tiles works on.
+const POINTS_BYTES: usize = 3 << 20;
 
 /// Tasks of a pass that there are at least, where the image has rows enough: work for as many threads.
 const TASKS: usize = 8;
@@ -25,7 +29,7 @@ pub struct Convolution {
     backward: Blocks,
     /// Set where tiles take fewer products than filters.
     axes: Option<(Axis, Axis)>,
-    /// Where in a packed input block each weight's first factor lies.
+    /// Where in a packed input block each weight's first factor lies; with tiles, where each channel's points do.
     taps: Vec<usize>,
     phases: [Vec<Phase>; 2],
     /// Rows (columns) of packed gradient before and after those of the block.
@@ -59,23 +63,30 @@ pub struct Scratch {
     pub inputs: Buffer,
     pub gradients: Buffer,
     pub tiles: Buffer,
+    /// Gradients of weights at the points.
+    pub sums: Buffer,
 }
 
 impl Scratch {
     /// Enough for each of `convolutions`.
     pub fn new(convolutions: &[Convolution]) -> Self {
-        let [inputs, gradients, tiles] = Self::sizes(convolutions).map(Buffer::new);
-        Self { inputs, gradients, tiles }
+        let [inputs, gradients, tiles, sums] = Self::sizes(convolutions).map(Buffer::new);
+        Self { inputs, gradients, tiles, sums }
     }
 
     /// Numbers of each buffer.
-    pub fn sizes(convolutions: &[Convolution]) -> [usize; 3] {
+    pub fn sizes(convolutions: &[Convolution]) -> [usize; 4] {
         let most = |f: &dyn Fn(&Convolution) -> usize| convolutions.iter().map(f).max().unwrap_or(0);
-        [most(&Convolution::input_scratch), most(&Convolution::gradient_scratch), most(&Convolution::tile_scratch)]
+        [
+            most(&Convolution::input_scratch),
+            most(&Convolution::gradient_scratch),
+            most(&Convolution::tile_scratch),
+            most(&Convolution::sums_len),
+        ]
     }
 
     pub fn bytes(&self) -> usize {
-        self.inputs.bytes() + self.gradients.bytes() + self.tiles.bytes()
+        self.inputs.bytes() + self.gradients.bytes() + self.tiles.bytes() + self.sums.bytes()
     }
 }
 
@@ -119,8 +130,11 @@ impl Convolution {
             chunk: 1,
         };
         let choose = |bytes: &dyn Fn(&Blocks) -> usize| Blocks::choose(&g, (least_rows, most_rows, step), |b| bytes(b) * size_of::<f32>());
-        this.forward = choose(&|b| b.channels * this.forward_channel(b.rows));
-        this.backward = choose(&|b| b.channels * this.input_channel(b.rows) + b.filters * this.gradient_channel(b.rows));
+        this.forward = choose(&|b| b.channels * this.input_channel(b.rows));
+        this.backward = match axes {
+            None => choose(&|b| b.channels * this.input_channel(b.rows) + b.filters * this.gradient_channel(b.rows)),
+            Some(axes) => Blocks::for_tiles(&g, axes, most_rows),
+        };
         let backward = this.backward;
         this.taps = this.tap_offsets();
         this.place_flipped();
@@ -135,8 +149,7 @@ impl Convolution {
     }
 
     fn input_scratch(&self) -> usize {
-        (self.forward.channels * self.forward_channel(self.forward.rows))
-            .max(self.backward.channels * self.input_channel(self.backward.rows))
+        (self.forward.channels * self.input_channel(self.forward.rows)).max(self.backward.channels * self.input_channel(self.backward.rows))
     }
 
     fn gradient_scratch(&self) -> usize {
@@ -146,7 +159,21 @@ impl Convolution {
     fn tile_scratch(&self) -> usize {
         let Some(axes) = self.axes else { return 0 };
         let parts = self.parts.iter().map(|part| winograd::scratch(axes, self.backward.filters, part.channels));
-        parts.fold(winograd::scratch(axes, self.forward.channels, self.geometry.filters), usize::max)
+        let products = self.values(0) * self.backward_tiles(self.backward.rows) * LANES * (self.backward.channels + self.backward.filters);
+        parts.fold(winograd::scratch(axes, self.forward.channels, self.geometry.filters).max(products), usize::max)
+    }
+
+    /// Tiles of a backward block of `rows` rows.
+    fn backward_tiles(&self, rows: usize) -> usize {
+        let count = |(vertical, horizontal): (Axis, Axis)| {
+            rows.div_ceil(vertical.outputs()) * self.geometry.out_width().div_ceil(horizontal.outputs())
+        };
+        self.axes.map_or(0, count)
+    }
+
+    /// Numbers of the weights' gradient at the points: [points][filters][channels, up to whole vectors].
+    fn sums_len(&self) -> usize {
+        self.axes.map_or(0, |_| self.values(0) * self.geometry.filters * self.geometry.channels.next_multiple_of(LANES))
     }
 
     /// Row blocks of the forward pass of one group: with the groups, its tasks.
@@ -164,24 +191,19 @@ impl Convolution {
         self.geometry.out_height().div_ceil(self.backward.rows).div_ceil(self.chunk)
     }
 
-    /// Numbers of one channel of packed input, for the weights' gradient.
-    fn input_channel(&self, rows: usize) -> usize {
-        input_rows(&self.geometry, rows) * input_columns(&self.geometry) * LANES
-    }
-
     /// Rows of packed input for `rows` rows of output: as far as whole tiles reach.
-    fn forward_rows(&self, rows: usize) -> usize {
+    fn input_rows(&self, rows: usize) -> usize {
         input_rows(&self.geometry, self.axes.map_or(rows, |(axis, _)| rows.next_multiple_of(axis.outputs())))
     }
 
-    fn forward_columns(&self) -> usize {
+    fn input_columns(&self) -> usize {
         let columns = self.geometry.out_width();
         let whole = self.axes.map_or(columns, |(_, axis)| columns.next_multiple_of(axis.outputs()));
         input_columns(&self.geometry) + (whole - columns)
     }
 
-    fn forward_channel(&self, rows: usize) -> usize {
-        self.forward_rows(rows) * self.forward_columns() * LANES
+    fn input_channel(&self, rows: usize) -> usize {
+        self.input_rows(rows) * self.input_columns() * LANES
     }
 
     fn gradient_rows(&self, rows: usize) -> usize {
@@ -199,11 +221,15 @@ impl Convolution {
 
     fn tap_offsets(&self) -> Vec<usize> {
         let g = &self.geometry;
+        if self.axes.is_some() {
+            let step = self.backward_tiles(self.backward.rows) * LANES;
+            return (0..self.backward.channels).map(|c| c * step).collect();
+        }
         let mut taps = Vec::with_capacity(self.backward.channels * g.filter_height * g.filter_width);
         for c in 0..self.backward.channels {
             for ky in 0..g.filter_height {
                 for kx in 0..g.filter_width {
-                    taps.push(c * self.input_channel(self.backward.rows) + (ky * input_columns(g) + kx) * LANES);
+                    taps.push(c * self.input_channel(self.backward.rows) + (ky * self.input_columns() + kx) * LANES);
                 }
             }
         }
@@ -346,7 +372,7 @@ impl Convolution {
             let y = y.add(group * g.filters * plane + rows.start * g.out_width() * LANES);
             for channels in ranges(g.channels, self.forward.channels) {
                 let to = scratch.inputs.as_mut_slice();
-                let shape = (self.forward_rows(rows.len()), self.forward_columns(), self.forward_channel(self.forward.rows));
+                let shape = (self.input_rows(rows.len()), self.input_columns(), self.input_channel(self.forward.rows));
                 self.pack_input(isa, group, sources, mask, channels.clone(), rows.start, shape, to);
                 let sweep = Sweep {
                     source: to.as_ptr(),
@@ -455,6 +481,8 @@ impl Convolution {
     ) {
         let g = &self.geometry;
         let (inputs, gradients, tiles) = (scratch.inputs.as_mut_slice(), scratch.gradients.as_mut_slice(), &mut scratch.tiles);
+        let sums = &mut scratch.sums.as_mut_slice()[..self.sums_len()];
+        sums.fill(0.0);
         let blocks = nth(g.out_height().div_ceil(self.backward.rows), self.chunk, chunk);
         for rows in blocks.map(|block| nth(g.out_height(), self.backward.rows, block)) {
             for (index, filters) in ranges(g.filters, self.backward.filters).enumerate() {
@@ -463,12 +491,74 @@ impl Convolution {
                     self.pack_gradient(isa, group, output, mask, filters.clone(), rows.clone(), gradients);
                     self.sweep_inputs(isa, group, sources, index, filters.clone(), rows.clone(), flipped, (gradients, tiles));
                     for channels in ranges(g.channels, self.backward.channels) {
-                        let shape = (input_rows(g, rows.len()), input_columns(g), self.input_channel(self.backward.rows));
+                        let shape = (self.input_rows(rows.len()), self.input_columns(), self.input_channel(self.backward.rows));
                         self.pack_input(isa, group, sources, mask, channels.clone(), rows.start, shape, inputs);
-                        self.sweep_weights(isa, channels, filters.clone(), rows.len(), inputs, gradients, dw);
+                        let (filters, packed) = (filters.clone(), (&*inputs, &*gradients));
+                        match self.axes {
+                            Some(axes) => self.multiply_tiles(isa, axes, (channels, filters), rows.len(), packed, tiles, sums),
+                            None => self.sweep_weights(isa, channels, filters, rows.len(), packed, dw),
+                        }
                     }
                 }
             }
+        }
+        if let Some(axes) = self.axes {
+            let (row, evaluations) = (g.channels.next_multiple_of(LANES), &[axes.0.evaluation(), axes.1.evaluation()]);
+            let (filters, channels, to) = (g.filters, g.channels, dw.as_mut_ptr());
+            assert_eq!(dw.len(), self.weight_len(), "one number for each weight");
+            // SAFETY: `sums` has `sums_len` numbers, `dw` one for each weight (asserted).
+            unsafe { isa.run(ToTaps { axes, evaluations, sums: sums.as_ptr(), filters, channels, row, to }) }
+        }
+    }
+
+    /// The weights' gradient at the points, from one packed block.
+    #[allow(clippy::too_many_arguments, reason = "as `backward`")]
+    unsafe fn multiply_tiles(
+        &self,
+        isa: Isa,
+        axes: (Axis, Axis),
+        (channels, filters): (Range<usize>, Range<usize>),
+        rows: usize,
+        (inputs, gradients): (&[f32], &[f32]),
+        points: &mut Buffer,
+        sums: &mut [f32],
+    ) {
+        let g = &self.geometry;
+        let row = g.channels.next_multiple_of(LANES);
+        let across = g.out_width().div_ceil(axes.1.outputs());
+        let capacity = self.backward_tiles(self.backward.rows);
+        // SAFETY: both blocks were packed as far as tiles reach, the gradient's interior behind its halo; `points` has room for
+        // both (`tile_scratch`), `sums` for all filters and channels.
+        unsafe {
+            let to = points.as_mut_ptr();
+            let inputs = Evaluation {
+                source: inputs.as_ptr(),
+                source_channel: self.input_channel(self.backward.rows),
+                source_row: self.input_columns() * LANES,
+                channels: channels.len(),
+                across,
+                axes,
+                capacity,
+                to: to.add(self.values(0) * capacity * LANES * self.backward.filters),
+            };
+            let gradients = Evaluation {
+                source: gradients.as_ptr().add((self.halo[0].0 * self.gradient_columns() + self.halo[1].0) * LANES),
+                source_channel: self.gradient_channel(self.backward.rows),
+                source_row: self.gradient_columns() * LANES,
+                channels: filters.len(),
+                to,
+                ..inputs
+            };
+            isa.run(TileProducts {
+                inputs,
+                gradients,
+                tiles: self.backward_tiles(rows),
+                channel_offsets: &self.taps[..channels.len()],
+                sums: sums.as_mut_ptr().add(filters.start * row + channels.start),
+                sums_point: g.filters * row,
+                sums_row: row,
+                gradients_done: channels.start > 0,
+            });
         }
     }
 
@@ -575,8 +665,7 @@ impl Convolution {
         channels: Range<usize>,
         filters: Range<usize>,
         rows: usize,
-        inputs: &[f32],
-        gradients: &[f32],
+        (inputs, gradients): (&[f32], &[f32]),
         dw: &mut [f32],
     ) {
         let g = &self.geometry;
@@ -587,7 +676,7 @@ impl Convolution {
             isa.run(WeightSweep {
                 source: inputs.as_ptr(),
                 taps: &self.taps[..channels.len() * area],
-                step_row: g.stride_height * input_columns(g) * LANES,
+                step_row: g.stride_height * self.input_columns() * LANES,
                 step_column: g.stride_width * LANES,
                 gradient: gradients.as_ptr().add((self.halo[0].0 * self.gradient_columns() + self.halo[1].0) * LANES),
                 gradient_channel: self.gradient_channel(self.backward.rows),
@@ -603,6 +692,18 @@ impl Convolution {
 }
 
 impl Blocks {
+    /// For a backward pass by tiles: all filters (up to 64) and few channels at once, so that the gradient is transformed once;
+    /// as many tiles as keep it in a third-level cache, for long sums.
+    fn for_tiles(g: &Geometry, (vertical, horizontal): (Axis, Axis), most_rows: usize) -> Self {
+        let balanced = |total: usize, most: usize| total.div_ceil(total.div_ceil(most));
+        let filters = balanced(g.filters, 64);
+        let bytes = vertical.points() * horizontal.points() * filters * LANES * size_of::<f32>();
+        let tiles = (POINTS_BYTES / bytes).clamp(16, 64);
+        let across = g.out_width().div_ceil(horizontal.outputs());
+        let rows = most_rows.min(tiles.div_ceil(across) * vertical.outputs());
+        Self { channels: balanced(g.channels, 16), filters, rows }
+    }
+
     /// The largest blocks within `BLOCK_BYTES`: rather fewer channels at once than fewer than the least rows.
     fn choose(g: &Geometry, (least_rows, most_rows, step): (usize, usize, usize), bytes: impl Fn(&Self) -> usize) -> Self {
         let mut pieces = 1;

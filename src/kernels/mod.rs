@@ -13,6 +13,7 @@ mod pooling;
 mod simd;
 mod spec;
 mod sweep;
+mod weight_tiles;
 mod winograd;
 
 #[cfg(test)]

@@ -28,8 +28,8 @@ pub trait Vector: Copy {
     unsafe fn max(self, other: Self) -> Self;
     /// self where `test` > 0, elsewhere 0.
     unsafe fn where_positive(self, test: Self) -> Self;
-    /// The sum of all lanes.
-    unsafe fn sum(self) -> f32;
+    /// The sums of all lanes, of four vectors.
+    unsafe fn sums(four: [Self; 4]) -> [f32; 4];
 }
 
 /// Something to be computed with vectors of a kind chosen at run time.
@@ -184,8 +184,8 @@ impl Vector for Portable {
     }
 
     #[inline(always)]
-    unsafe fn sum(self) -> f32 {
-        (self.0[0] + self.0[1]) + (self.0[2] + self.0[3])
+    unsafe fn sums(four: [Self; 4]) -> [f32; 4] {
+        four.map(|v| (v.0[0] + v.0[1]) + (v.0[2] + v.0[3]))
     }
 }
 
@@ -256,12 +256,14 @@ impl Vector for Avx2 {
     }
 
     #[inline(always)]
-    unsafe fn sum(self) -> f32 {
+    unsafe fn sums(four: [Self; 4]) -> [f32; 4] {
         // SAFETY: see above.
         unsafe {
-            let half = _mm_add_ps(_mm256_castps256_ps128(self.0), _mm256_extractf128_ps::<1>(self.0));
-            let pair = _mm_add_ps(half, _mm_movehl_ps(half, half));
-            _mm_cvtss_f32(_mm_add_ss(pair, _mm_shuffle_ps::<1>(pair, pair)))
+            let [a, b, c, d] = four.map(|v| v.0);
+            let sums = _mm256_hadd_ps(_mm256_hadd_ps(a, b), _mm256_hadd_ps(c, d));
+            let mut out = [0.0; 4];
+            _mm_storeu_ps(out.as_mut_ptr(), _mm_add_ps(_mm256_castps256_ps128(sums), _mm256_extractf128_ps::<1>(sums)));
+            out
         }
     }
 }
@@ -333,8 +335,20 @@ impl Vector for Avx512 {
     }
 
     #[inline(always)]
-    unsafe fn sum(self) -> f32 {
+    unsafe fn sums(four: [Self; 4]) -> [f32; 4] {
         // SAFETY: see above.
-        unsafe { _mm512_reduce_add_ps(self.0) }
+        unsafe {
+            let [a, b, c, d] = four.map(|v| v.0);
+            // In each quarter: a0 + a2, b0 + b2, a1 + a3, b1 + b3; then one number of each of the four.
+            let ab = _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
+            let cd = _mm512_add_ps(_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d));
+            let (ab, cd) = (_mm512_castps_pd(ab), _mm512_castps_pd(cd));
+            let quarters = _mm512_add_ps(_mm512_castpd_ps(_mm512_unpacklo_pd(ab, cd)), _mm512_castpd_ps(_mm512_unpackhi_pd(ab, cd)));
+            let halves = _mm512_add_ps(quarters, _mm512_shuffle_f32x4::<0b01_00_11_10>(quarters, quarters));
+            let sums = _mm512_add_ps(halves, _mm512_shuffle_f32x4::<0b10_11_00_01>(halves, halves));
+            let mut out = [0.0; 4];
+            _mm_storeu_ps(out.as_mut_ptr(), _mm512_castps512_ps128(sums));
+            out
+        }
     }
 }

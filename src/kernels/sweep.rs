@@ -179,9 +179,10 @@ impl WeightSweep<'_> {
                     s += self.step_column;
                 }
             }
-            for (f, row) in sums.iter().enumerate().take(self.filters - first) {
-                for (t, sum) in row.iter().enumerate() {
-                    *self.out.add((first + f) * self.out_filter + tap + t) += sum.sum();
+            for t in 0..T {
+                let four = V::sums(std::array::from_fn(|f| sums[f][t]));
+                for (f, sum) in four.into_iter().enumerate().take(self.filters - first) {
+                    *self.out.add((first + f) * self.out_filter + tap + t) += sum;
                 }
             }
         }

@@ -53,9 +53,13 @@ impl Axis {
         }
     }
 
+    pub fn taps(self) -> usize {
+        self.points() + 1 - self.outputs()
+    }
+
     /// Evaluates a filter at the points: what each tap counts for at each of them.
-    fn evaluation(self) -> Vec<Vec<f32>> {
-        let taps = self.points() + 1 - self.outputs();
+    pub fn evaluation(self) -> Vec<Vec<f32>> {
+        let taps = self.taps();
         if self == Self::One {
             return vec![vec![1.0]];
         }
@@ -126,17 +130,7 @@ impl Work for TileSweep {
             let count = TILES.min(tiles - first);
             // SAFETY: the type's contract; the scratch memory holds `TILES` tiles' points of all channels, then of all filters.
             unsafe {
-                match (self.axes.0.points(), self.axes.1.points()) {
-                    (1, 6) => self.inputs::<V, 1, 6>(first, count),
-                    (1, 8) => self.inputs::<V, 1, 8>(first, count),
-                    (6, 1) => self.inputs::<V, 6, 1>(first, count),
-                    (6, 6) => self.inputs::<V, 6, 6>(first, count),
-                    (6, 8) => self.inputs::<V, 6, 8>(first, count),
-                    (8, 1) => self.inputs::<V, 8, 1>(first, count),
-                    (8, 6) => self.inputs::<V, 8, 6>(first, count),
-                    (8, 8) => self.inputs::<V, 8, 8>(first, count),
-                    _ => self.inputs::<V, 1, 1>(first, count),
-                }
+                self.evaluation().evaluate::<V>(first, count);
                 self.products::<V>(count);
                 match self.axes.0 {
                     Axis::One => self.outputs_of::<V, 1, 1>(first, count),
@@ -150,48 +144,21 @@ impl Work for TileSweep {
 }
 
 impl TileSweep {
+    fn evaluation(&self) -> Evaluation {
+        Evaluation {
+            source: self.sweep.source,
+            source_channel: self.sweep.source_channel,
+            source_row: self.sweep.source_row,
+            channels: self.sweep.channels,
+            across: self.sweep.columns.div_ceil(self.axes.1.outputs()),
+            axes: self.axes,
+            capacity: TILES,
+            to: self.scratch,
+        }
+    }
+
     fn points(&self) -> usize {
         self.axes.0.points() * self.axes.1.points()
-    }
-
-    /// Row and column of a tile's first output.
-    fn corner(&self, tile: usize) -> (usize, usize) {
-        let across = self.sweep.columns.div_ceil(self.axes.1.outputs());
-        (tile / across * self.axes.0.outputs(), tile % across * self.axes.1.outputs())
-    }
-
-    /// Evaluates the tiles at the points: [points][channels][TILES][LANES].
-    #[inline(always)]
-    unsafe fn inputs<V: Vector, const Y: usize, const X: usize>(&self, first: usize, count: usize) {
-        let point = self.sweep.channels * TILES * LANES;
-        for c in 0..self.sweep.channels {
-            for t in 0..count {
-                let (y, x) = self.corner(first + t);
-                for lane in (0..LANES).step_by(V::WIDTH) {
-                    // SAFETY: the type's contract.
-                    unsafe {
-                        let from = self.sweep.source.add(c * self.sweep.source_channel + y * self.sweep.source_row + x * LANES + lane);
-                        let to = self.scratch.add((c * TILES + t) * LANES + lane);
-                        let mut rows = [[V::splat(0.0); X]; Y];
-                        for (i, row) in rows.iter_mut().enumerate() {
-                            for (j, value) in row.iter_mut().enumerate() {
-                                *value = V::load(from.add(i * self.sweep.source_row + j * LANES));
-                            }
-                            *row = evaluate(*row);
-                        }
-                        for j in 0..X {
-                            let mut column = [V::splat(0.0); Y];
-                            for (value, row) in column.iter_mut().zip(&rows) {
-                                *value = row[j];
-                            }
-                            for (i, value) in evaluate(column).into_iter().enumerate() {
-                                value.store(to.add((i * X + j) * point));
-                            }
-                        }
-                    }
-                }
-            }
-        }
     }
 
     /// Multiplies at each point: [points][filters][TILES][LANES].
@@ -245,7 +212,7 @@ impl TileSweep {
         let point = s.filters.next_multiple_of(TILE_FILTERS) * TILES * LANES;
         for f in 0..s.filters {
             for t in 0..count {
-                let (y, x) = self.corner(first + t);
+                let (y, x) = self.evaluation().corner(first + t);
                 let (rows, columns) = ((s.rows - y).min(M), (s.columns - x).min(N));
                 for lane in (0..LANES).step_by(V::WIDTH) {
                     // SAFETY: the type's contract.
@@ -274,6 +241,150 @@ impl TileSweep {
                 }
             }
         }
+    }
+}
+
+/// Tiles of packed rows at their points: [points][channels][capacity][LANES].
+///
+/// Valid: `source` reaches every element of `channels` channels' tiles, LANES numbers each; `to` has room; nobody else
+/// touches `to` meanwhile.
+#[derive(Clone, Copy)]
+pub struct Evaluation {
+    pub source: *const f32,
+    pub source_channel: usize,
+    pub source_row: usize,
+    pub channels: usize,
+    /// Tiles beside each other.
+    pub across: usize,
+    pub axes: (Axis, Axis),
+    /// Tiles that `to` has room for.
+    pub capacity: usize,
+    pub to: *mut f32,
+}
+
+impl Evaluation {
+    pub fn points(&self) -> usize {
+        self.axes.0.points() * self.axes.1.points()
+    }
+
+    /// Row and column of a tile's first output.
+    fn corner(&self, tile: usize) -> (usize, usize) {
+        (tile / self.across * self.axes.0.outputs(), tile % self.across * self.axes.1.outputs())
+    }
+
+    /// Inputs at the points, of tiles `first` and so on.
+    #[inline(always)]
+    pub unsafe fn evaluate<V: Vector>(&self, first: usize, count: usize) {
+        // SAFETY: the type's contract.
+        unsafe {
+            match (self.axes.0.points(), self.axes.1.points()) {
+                (1, 6) => self.transform::<V, 1, 1, 6, 6>(first, count),
+                (1, 8) => self.transform::<V, 1, 1, 8, 8>(first, count),
+                (6, 1) => self.transform::<V, 6, 6, 1, 1>(first, count),
+                (6, 6) => self.transform::<V, 6, 6, 6, 6>(first, count),
+                (6, 8) => self.transform::<V, 6, 6, 8, 8>(first, count),
+                (8, 1) => self.transform::<V, 8, 8, 1, 1>(first, count),
+                (8, 6) => self.transform::<V, 8, 8, 6, 6>(first, count),
+                (8, 8) => self.transform::<V, 8, 8, 8, 8>(first, count),
+                _ => self.transform::<V, 1, 1, 1, 1>(first, count),
+            }
+        }
+    }
+
+    /// Outputs' gradients at the points.
+    #[inline(always)]
+    pub unsafe fn spread<V: Vector>(&self, count: usize) {
+        // SAFETY: the type's contract.
+        unsafe {
+            match self.axes.0 {
+                Axis::One => self.spread_rows::<V, 1, 1>(count),
+                Axis::Three => self.spread_rows::<V, 4, 6>(count),
+                Axis::Five => self.spread_rows::<V, 4, 8>(count),
+                Axis::Seven => self.spread_rows::<V, 2, 8>(count),
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn spread_rows<V: Vector, const M: usize, const Y: usize>(&self, count: usize) {
+        // SAFETY: the type's contract.
+        unsafe {
+            match self.axes.1 {
+                Axis::One => self.transform::<V, M, Y, 1, 1>(0, count),
+                Axis::Three => self.transform::<V, M, Y, 4, 6>(0, count),
+                Axis::Five => self.transform::<V, M, Y, 4, 8>(0, count),
+                Axis::Seven => self.transform::<V, M, Y, 2, 8>(0, count),
+            }
+        }
+    }
+
+    /// M rows to Y points, N columns to X points.
+    #[inline(always)]
+    unsafe fn transform<V: Vector, const M: usize, const Y: usize, const N: usize, const X: usize>(&self, first: usize, count: usize) {
+        let point = self.channels * self.capacity * LANES;
+        for c in 0..self.channels {
+            for t in 0..count {
+                let (y, x) = self.corner(first + t);
+                for lane in (0..LANES).step_by(V::WIDTH) {
+                    // SAFETY: the type's contract.
+                    unsafe {
+                        let from = self.source.add(c * self.source_channel + y * self.source_row + x * LANES + lane);
+                        let to = self.to.add((c * self.capacity + t) * LANES + lane);
+                        let mut rows = [[V::splat(0.0); X]; M];
+                        for (i, row) in rows.iter_mut().enumerate() {
+                            let mut values = [V::splat(0.0); N];
+                            for (j, value) in values.iter_mut().enumerate() {
+                                *value = V::load(from.add(i * self.source_row + j * LANES));
+                            }
+                            *row = at_points(values);
+                        }
+                        for j in 0..X {
+                            let mut column = [V::splat(0.0); M];
+                            for (value, row) in column.iter_mut().zip(&rows) {
+                                *value = row[j];
+                            }
+                            for (i, value) in at_points::<V, M, Y>(column).into_iter().enumerate() {
+                                value.store(to.add((i * X + j) * point));
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// N inputs at N points, or fewer outputs' gradients at N points.
+///
+/// # Safety
+/// The caller runs where V's instructions are.
+#[inline(always)]
+unsafe fn at_points<V: Vector, const M: usize, const N: usize>(values: [V; M]) -> [V; N] {
+    // SAFETY: the caller vouches.
+    unsafe { if M == N { evaluate(std::array::from_fn(|i| values[i])) } else { powers(values) } }
+}
+
+/// The polynomial with these coefficients at the points: the adjoint of `interpolate`.
+///
+/// # Safety
+/// The caller runs where V's instructions are.
+#[inline(always)]
+unsafe fn powers<V: Vector, const M: usize, const N: usize>(values: [V; M]) -> [V; N] {
+    // SAFETY: the caller vouches.
+    unsafe {
+        let mut points = [V::splat(0.0); N];
+        points[0] = values[0];
+        points[N - 1] = values[M - 1];
+        for i in 0..(N.max(2) - 2) / 2 {
+            let (mut even, mut odd) = (values[0], values[1 % M].mul(V::splat(ROOTS[i])));
+            for (k, value) in values.iter().enumerate().skip(2) {
+                let square = V::splat(if k == 2 { ROOTS[i] * ROOTS[i] } else { ROOTS[i] * ROOTS[i] * ROOTS[i] });
+                if k % 2 == 0 { even = value.mul_add(square, even) } else { odd = value.mul_add(square, odd) }
+            }
+            points[1 + 2 * i] = even.add(odd);
+            points[2 + 2 * i] = even.sub(odd);
+        }
+        points
     }
 }
 

@@ -79,6 +79,20 @@ proptest! {
         compare(&geometry(image, filters, filter, stride), n, seed);
     }
 
+    /// Enough channels that tiles are worthwhile; a few cut into several blocks.
+    #[test]
+    fn convolutions_by_tiles_match_the_reference(
+        channels in 8usize..40,
+        size in (1usize..20, 1usize..20),
+        filters in 8usize..20,
+        filter in (0usize..4, 0usize..4),
+        n in prop_oneof![Just(1usize), Just(17)],
+        seed in 0u64..1000,
+    ) {
+        let filter = (2 * filter.0 + 1, 2 * filter.1 + 1);
+        compare(&geometry((channels, size.0, size.1), filters, filter, (1, 1)), n, seed);
+    }
+
     #[test]
     fn normalisation_matches_the_reference(n in 1usize..40, channels in 1usize..7, area in 1usize..80, offset in -3.0f32..3.0, seed in 0u64..1000) {
         let y: Vec<f32> = numbers(seed, n * channels * area).iter().map(|v| v + offset).collect();
