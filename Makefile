@@ -96,7 +96,7 @@ test-code:
 	@echo "cargo test --doc"; cargo test --release --locked --doc
 
 test-docs:
-	@echo "cargo doc"; RUSTDOCFLAGS="-D warnings" cargo doc --release --locked --no-deps --document-private-items
+	@echo "cargo doc"; RUSTDOCFLAGS="-D warnings" cargo doc --release --locked --no-deps
 
 # The CUDA feature is type-checked without CUDA: a stand-in for nvcc answers --version and leaves empty files. Its own target
 # directory keeps the stand-in's empty kernels out of any real build.

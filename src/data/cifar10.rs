@@ -28,7 +28,7 @@ pub fn load(path: &Path) -> Result<Dataset, DataError> {
 /// The test set, `test_batch.bin`: for the report on a finished network, never for the search.
 ///
 /// # Errors
-/// As [`load`].
+/// As for the training set.
 pub fn load_test(path: &Path) -> Result<Dataset, DataError> {
     let holds = |folder: &PathBuf| folder.join("test_batch.bin").is_file();
     match folders(path)?.into_iter().find(holds) {

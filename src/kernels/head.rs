@@ -40,7 +40,7 @@ impl Classifier<'_> {
     }
 }
 
-/// Mean cross-entropy of softmax(logits) [n, classes] against `labels` [n]; writes the gradient of the logits.
+/// Mean cross-entropy of softmax(logits) [n, classes] against `labels` `[n]`; writes the gradient of the logits.
 /// A label past the last class has probability 0 of being right: the loss is infinite and not a number is hidden.
 pub fn cross_entropy(logits: &[f32], labels: &[u8], dlogits: &mut [f32]) -> f32 {
     if labels.is_empty() {

@@ -71,7 +71,7 @@ impl ConvNet {
         Plan::new(spec, batch).map_or(usize::MAX, |plan| Arena::estimate(&plan, batch))
     }
 
-    /// One training step without its update. `images` [n, channels, height, width], `labels` [n], n at least 1 and at most `batch`.
+    /// One training step without its update. `images` [n, channels, height, width], `labels` `[n]`, n at least 1 and at most `batch`.
     /// Returns the mean cross-entropy; writes its gradient; updates the running statistics (momentum 0.1, unbiased variance).
     ///
     /// # Panics
