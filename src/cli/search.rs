@@ -193,9 +193,11 @@ fn reference(settings: &Settings, source: &Source, reader: &Reader) -> Result<()
             let all = LaneSpec { device: "cpu".into(), name: "reference".into(), cores: Vec::new(), threads: 0 };
             let pool = thread_pool(&all).map_err(Failure::Failed)?;
             let linear = linear_accuracy(dataset, split, &settings.data, settings.run.seed, &pool);
+            let worst = reader.worst().map_err(reading)?.and_then(|row| row.metric).unwrap_or_default();
             println!(
-                "best child: {} validation accuracy; a linear classifier on the same images: {} ({} to train)",
+                "validation accuracy: best child {}, worst {}; a linear classifier on the same images {} ({} to train)",
                 units.metric(best.metric.unwrap_or_default()),
+                units.metric(worst),
                 units.metric(linear),
                 duration(started.elapsed().as_secs_f64())
             );

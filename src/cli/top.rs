@@ -36,18 +36,15 @@ pub fn run(args: TopArgs) -> Result<(), Failure> {
 fn csv(rows: &[TrialRow]) -> Result<String, Failure> {
     let failed = |error: &dyn std::fmt::Display| Failure::Failed(error.to_string());
     let mut writer = csv::Writer::from_writer(Vec::new());
-    for (place, row) in rows.iter().enumerate() {
+    writer.write_record(TrialRow::columns()).map_err(|error| failed(&error))?;
+    for row in rows {
         let value = serde_json::to_value(row).map_err(|error| failed(&error))?;
-        let Some(fields) = value.as_object() else { continue };
-        if place == 0 {
-            writer.write_record(fields.keys()).map_err(|error| failed(&error))?;
-        }
-        let text = |value: &serde_json::Value| match value {
+        let text = |column: &str| match &value[column] {
             serde_json::Value::Null => String::new(),
             serde_json::Value::String(text) => text.clone(),
             other => other.to_string(),
         };
-        writer.write_record(fields.values().map(text)).map_err(|error| failed(&error))?;
+        writer.write_record(TrialRow::columns().map(text)).map_err(|error| failed(&error))?;
     }
     let bytes = writer.into_inner().map_err(|error| failed(&error))?;
     String::from_utf8(bytes).map_err(|error| failed(&error))

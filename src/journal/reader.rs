@@ -44,6 +44,11 @@ const COLUMNS: &str = "id, controller, minibatch, slot, decisions, architecture,
                        attempt, interruptions, sampled_at, started_at, finished_at, seconds, error, reused_from";
 
 impl TrialRow {
+    /// The table's columns, in its order.
+    pub fn columns() -> impl Iterator<Item = &'static str> {
+        COLUMNS.split(", ")
+    }
+
     fn from_row(row: &Row) -> rusqlite::Result<Self> {
         Ok(Self {
             id: row.get(0)?,
@@ -138,6 +143,11 @@ impl Reader {
     /// The completed trial with the highest reward.
     pub fn best(&self) -> Result<Option<TrialRow>, JournalError> {
         Ok(self.top(1)?.pop())
+    }
+
+    /// The completed trial with the lowest reward.
+    pub fn worst(&self) -> Result<Option<TrialRow>, JournalError> {
+        Ok(self.rows("WHERE status = 'completed' ORDER BY reward, id LIMIT 1", [])?.pop())
     }
 
     /// One trial, or None if there is none of this id.

@@ -17,7 +17,7 @@ pub fn leaderboard(reader: &Reader, most: usize) -> Result<String, JournalError>
         return Ok("no trial is completed yet\n".into());
     }
     let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY);
+    table.load_style(presets::UTF8_BORDERS_ONLY);
     table.set_header(["rank", "trial", "reward", "metric", "parameters", "MFLOPs", "seconds", "architecture"]);
     for (rank, row) in (1..).zip(&rows) {
         let number = |value: Option<f64>, digits: usize| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.digits$}"));
