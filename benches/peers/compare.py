@@ -15,9 +15,13 @@ from pathlib import Path
 HERE = Path(__file__).parent
 
 
-def lines(command):
-    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    return {row["name"]: row for row in (json.loads(line) for line in output.splitlines() if line.startswith("{"))}
+def lines(command, names):
+    """One process a network, so that each has its own peak of memory."""
+    rows = {}
+    for name in names:
+        output = subprocess.run([*command, "--name", name], check=True, capture_output=True, text=True).stdout
+        rows |= {row["name"]: row for row in (json.loads(line) for line in output.splitlines() if line.startswith("{"))}
+    return rows
 
 
 def main():
@@ -31,15 +35,15 @@ def main():
     arguments = parser.parse_args()
     variants = arguments.variants.split(",")
     common = ["--threads", str(arguments.threads), "--seconds", str(arguments.seconds)]
-    common += [word for name in arguments.name or [] for word in ("--name", name)]
     networks = str(HERE / "networks.json")
+    names = [network["name"] for network in json.loads(Path(networks).read_text()) if network["name"] in (arguments.name or [network["name"]])]
     ours = ["cargo", "bench", "--quiet", "--profile", "release", "--bench", "conv", "--", "--networks", networks, *common]
     theirs = [sys.executable, str(HERE / "convnet.py"), "--networks", networks, *common]
     runs = {"ours": [], **{v: [] for v in variants}}
     for _ in range(arguments.pairs):
-        runs["ours"].append(lines(ours))
+        runs["ours"].append(lines(ours, names))
         for variant in variants:
-            runs[variant].append(lines([*theirs, "--variant", variant]))
+            runs[variant].append(lines([*theirs, "--variant", variant], names))
     suffix = "_cpu" if arguments.time == "cpu" else ""
     report(runs, variants, suffix)
 

@@ -179,9 +179,9 @@ impl WeightSweep<'_> {
                     s += self.step_column;
                 }
             }
-            for t in 0..T {
-                let four = V::sums(std::array::from_fn(|f| sums[f][t]));
-                for (f, sum) in four.into_iter().enumerate().take(self.filters - first) {
+            let by_tap: [[V; TILE_FILTERS]; T] = std::array::from_fn(|t| std::array::from_fn(|f| sums[f][t]));
+            for (t, four) in by_tap.into_iter().enumerate() {
+                for (f, sum) in V::sums(four).into_iter().enumerate().take(self.filters - first) {
                     *self.out.add((first + f) * self.out_filter + tap + t) += sum;
                 }
             }
