@@ -231,19 +231,48 @@ mod tests {
         }
     }
 
+    /// The canonical description, and how many tries it took.
+    fn tried(layers: &[ConvLayer]) -> (Description, usize) {
+        let (output, mut tries, mut best) = (loose_ends(layers), TRIES, None);
+        let graph = Graph::new(layers, &output);
+        graph.search(graph.refine(graph.first_colours()), &mut tries, &mut best);
+        (best.unwrap(), TRIES - tries)
+    }
+
     #[test]
     fn symmetric_graphs_take_few_tries() {
         // Twelve separate chains of three like layers, numbered in two ways: 12! orders of the chains read the same.
         let by_chain: Vec<ConvLayer> = (0..36).map(|index| plain(&[if index % 3 == 0 { 0 } else { index }])).collect();
         let by_depth: Vec<ConvLayer> = (0..36_usize).map(|index| plain(&[(index + 1).saturating_sub(12)])).collect();
-        let of = |layers: &[ConvLayer]| {
-            let (output, mut tries, mut best) = (loose_ends(layers), TRIES, None);
-            let graph = Graph::new(layers, &output);
-            graph.search(graph.refine(graph.first_colours()), &mut tries, &mut best);
-            (best.unwrap(), TRIES - tries)
-        };
-        let ((one, tries), (other, _)) = (of(&by_chain), of(&by_depth));
+        let ((one, tries), (other, _)) = (tried(&by_chain), tried(&by_depth));
         assert_eq!(one, other);
         assert!(tries < 100, "{tries} tries");
+    }
+
+    /// Rings of these sizes: layers that take the image, and above them as many that take two neighbours each.
+    fn rings(sizes: &[usize]) -> Vec<ConvLayer> {
+        let lower = sizes.iter().sum();
+        let mut layers = vec![plain(&[0]); lower];
+        let mut start = 1;
+        for size in sizes {
+            layers.extend((0..*size).map(|place| {
+                let mut inputs = [start + place, start + (place + 1) % size];
+                inputs.sort_unstable();
+                plain(&inputs)
+            }));
+            start += size;
+        }
+        layers
+    }
+
+    #[test]
+    fn layers_that_no_colour_tells_apart_are_ordered_by_the_smallest_description() {
+        let (one, tries) = tried(&rings(&[3, 4, 5]));
+        for sizes in [[3, 5, 4], [4, 3, 5], [4, 5, 3], [5, 3, 4], [5, 4, 3]] {
+            assert_eq!(tried(&rings(&sizes)).0, one, "{sizes:?}");
+        }
+        assert_ne!(tried(&rings(&[6, 6])).0, tried(&rings(&[12])).0);
+        assert_ne!(tried(&rings(&[4, 4, 4])).0, one);
+        assert!(tries < TRIES / 2, "{tries} tries");
     }
 }
