@@ -3,15 +3,16 @@
 //!
 //! Layers are coloured by what they are, refined by the colours of what feeds them and of what they feed until nothing changes
 //! (Weisfeiler–Leman); depth comes first in the colour, so the order is topological. Ties that remain are broken by trying each
-//! tied layer as the first of them and keeping the smallest description. Layers with the same inputs and consumers are
-//! interchangeable and are never tried twice.
+//! tied layer as the first of them and keeping the smallest description. Two kinds of tied layers are tried once only: twins
+//! (same inputs, same consumers), and layers whose first complete order reads the same as an earlier one's: a symmetry of the
+//! graph then maps one to the other.
 
 use super::ConvLayer;
 use std::collections::BTreeMap;
 
-/// Descriptions tried at most before ties are broken in the order given. Reached only by large graphs of layers that are all alike
-/// yet not interchangeable; two renumberings of such a graph may then be told apart although they are the same.
-const TRIES: usize = 4_000;
+/// Complete orders tried at most. Reached only by large graphs of layers that are all alike and tangled beyond what their
+/// symmetries explain; two renumberings of such a graph may then be told apart although they are the same network.
+const TRIES: usize = 1_000;
 
 /// What the layers become: their order, with inputs renumbered and ascending, and the output list.
 pub(super) fn canonical(layers: &[ConvLayer], output: &[usize]) -> (Vec<ConvLayer>, Vec<usize>) {
@@ -75,32 +76,56 @@ impl<'a> Graph<'a> {
         }
     }
 
-    /// Keeps in `best` the smallest description of all that the ties allow.
-    fn search(&self, colours: Vec<usize>, tries: &mut usize, best: &mut Option<Description>) {
-        let mut members: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
-        for (index, &colour) in colours.iter().enumerate() {
-            members.entry(colour).or_default().push(index);
-        }
-        let Some((&colour, tied)) = members.iter().find(|(_, tied)| tied.len() > 1) else {
-            *tries = tries.saturating_sub(1);
-            let description = self.describe(&colours);
-            if best.as_ref().is_none_or(|best| description < *best) {
-                *best = Some(description);
+    /// Keeps in `best` the smallest description of all that the ties allow; returns the first one met.
+    fn search(&self, mut colours: Vec<usize>, tries: &mut usize, best: &mut Option<Description>) -> Description {
+        let tied = loop {
+            let Some(tied) = first_tie(&colours) else {
+                *tries = tries.saturating_sub(1);
+                let description = self.describe(&colours);
+                if best.as_ref().is_none_or(|best| description < *best) {
+                    *best = Some(description.clone());
+                }
+                return description;
+            };
+            if !self.all_twins(&tied) {
+                break tied;
             }
-            return;
+            // Any order of twins reads the same: no branches.
+            colours = self.refine(place_first(&colours, &tied));
         };
-        let one_is_enough = self.interchangeable(tied);
-        for &first in tied {
-            // Doubling makes room for the one that is set before the others of its class.
-            let split = colours.iter().enumerate().map(|(index, &other)| 2 * other + usize::from(other == colour && index != first));
-            self.search(self.refine(rank(split)), tries, best);
-            if one_is_enough || *tries == 0 {
+        let mut tried: Vec<usize> = Vec::new();
+        let mut firsts: Vec<Description> = Vec::new();
+        for &layer in &tied {
+            if tried.iter().any(|&other| self.all_twins(&[other, layer])) {
+                continue;
+            }
+            let refined = self.refine(place_first(&colours, &[layer]));
+            if !firsts.is_empty() {
+                *tries = tries.saturating_sub(1);
+                if firsts.contains(&self.first_description(refined.clone())) {
+                    continue;
+                }
+            }
+            tried.push(layer);
+            firsts.push(self.search(refined, tries, best));
+            if *tries == 0 {
                 break;
             }
         }
+        firsts.swap_remove(0)
     }
 
-    fn interchangeable(&self, tied: &[usize]) -> bool {
+    /// What `search` meets first from here.
+    fn first_description(&self, mut colours: Vec<usize>) -> Description {
+        while let Some(tied) = first_tie(&colours) {
+            let first = if self.all_twins(&tied) { tied.as_slice() } else { &tied[..1] };
+            colours = self.refine(place_first(&colours, first));
+        }
+        self.describe(&colours)
+    }
+
+    /// True for layers of one colour that can be exchanged without changing anything.
+    fn all_twins(&self, tied: &[usize]) -> bool {
         tied.windows(2)
             .all(|pair| self.layers[pair[0]].inputs == self.layers[pair[1]].inputs && self.consumers[pair[0]] == self.consumers[pair[1]])
     }
@@ -120,6 +145,21 @@ impl<'a> Graph<'a> {
     }
 }
 
+/// The layers of the lowest colour that several share.
+fn first_tie(colours: &[usize]) -> Option<Vec<usize>> {
+    let mut members: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+    for (index, &colour) in colours.iter().enumerate() {
+        members.entry(colour).or_default().push(index);
+    }
+    members.into_values().find(|tied| tied.len() > 1)
+}
+
+/// New colours that put `first`, in this order, before the others of their colour.
+fn place_first(colours: &[usize], first: &[usize]) -> Vec<usize> {
+    let place: BTreeMap<usize, usize> = first.iter().enumerate().map(|(place, &layer)| (layer, place)).collect();
+    rank(colours.iter().enumerate().map(|(index, &colour)| (colour, place.get(&index).copied().unwrap_or(first.len()))))
+}
+
 /// Replaces each key by its rank among the different ones.
 fn rank<K: Ord>(keys: impl Iterator<Item = K>) -> Vec<usize> {
     let keys: Vec<K> = keys.collect();
@@ -131,4 +171,79 @@ fn rank<K: Ord>(keys: impl Iterator<Item = K>) -> Vec<usize> {
 
 fn count(colours: &[usize]) -> usize {
     colours.iter().max().map_or(0, |highest| highest + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    fn plain(inputs: &[usize]) -> ConvLayer {
+        ConvLayer { filter_height: 3, filter_width: 3, filters: 8, stride_height: 1, stride_width: 1, inputs: inputs.to_vec() }
+    }
+
+    fn loose_ends(layers: &[ConvLayer]) -> Vec<usize> {
+        (1..=layers.len()).filter(|number| !layers.iter().any(|layer| layer.inputs.contains(number))).collect()
+    }
+
+    /// Every graph of `count` layers that are all alike: each of them takes any earlier ones, or the image.
+    fn graphs(count: usize) -> impl Iterator<Item = Vec<ConvLayer>> {
+        (0_usize..1 << (count * (count + 1) / 2)).map(move |bits| {
+            let layer = |index: usize| {
+                let own = bits >> (index * (index + 1) / 2);
+                let inputs: Vec<usize> = (0..=index).filter(|input| own >> input & 1 == 1).collect();
+                plain(if inputs.is_empty() { &[0] } else { &inputs })
+            };
+            (0..count).map(layer).collect()
+        })
+    }
+
+    /// The smallest of all descriptions whose order is topological, by trying every order. `order` holds layers from 0.
+    fn by_every_order(graph: &Graph, order: &mut Vec<usize>) -> Option<Description> {
+        if order.len() == graph.layers.len() {
+            let place = |index| order.iter().position(|other| *other == index).unwrap();
+            return Some(graph.describe(&(0..order.len()).map(place).collect::<Vec<_>>()));
+        }
+        let mut smallest: Option<Description> = None;
+        for (index, layer) in graph.layers.iter().enumerate() {
+            if !order.contains(&index) && layer.inputs.iter().all(|&input| input == 0 || order.contains(&(input - 1))) {
+                order.push(index);
+                smallest = smallest.into_iter().chain(by_every_order(graph, order)).min();
+                order.pop();
+            }
+        }
+        smallest
+    }
+
+    #[test]
+    fn small_graphs_become_the_same_data_exactly_if_they_are_isomorphic() {
+        for count in 1..=5 {
+            let mut pairs = BTreeSet::new();
+            for layers in graphs(count) {
+                let output = loose_ends(&layers);
+                let truth = by_every_order(&Graph::new(&layers, &output), &mut Vec::new()).unwrap();
+                pairs.insert((canonical(&layers, &output), truth));
+            }
+            let ours: BTreeSet<_> = pairs.iter().map(|pair| &pair.0).collect();
+            let truths: BTreeSet<_> = pairs.iter().map(|pair| &pair.1).collect();
+            // A bijection: no class of isomorphic graphs is split, no two are merged.
+            assert_eq!((ours.len(), truths.len()), (pairs.len(), pairs.len()), "{count} layers");
+        }
+    }
+
+    #[test]
+    fn symmetric_graphs_take_few_tries() {
+        // Twelve separate chains of three like layers, numbered in two ways: 12! orders of the chains read the same.
+        let by_chain: Vec<ConvLayer> = (0..36).map(|index| plain(&[if index % 3 == 0 { 0 } else { index }])).collect();
+        let by_depth: Vec<ConvLayer> = (0..36_usize).map(|index| plain(&[(index + 1).saturating_sub(12)])).collect();
+        let of = |layers: &[ConvLayer]| {
+            let (output, mut tries, mut best) = (loose_ends(layers), TRIES, None);
+            let graph = Graph::new(layers, &output);
+            graph.search(graph.refine(graph.first_colours()), &mut tries, &mut best);
+            (best.unwrap(), TRIES - tries)
+        };
+        let ((one, tries), (other, _)) = (of(&by_chain), of(&by_depth));
+        assert_eq!(one, other);
+        assert!(tries < 100, "{tries} tries");
+    }
 }
