@@ -88,12 +88,12 @@ test-clippy:
 
 # cargo-nextest runs the tests side by side and survives a crash of one; plain cargo runs the same ones.
 test-code:
+	@echo "cargo test --doc"; cargo test --release --locked --doc
 	@if cargo nextest --version >/dev/null 2>&1; then \
 	    echo "cargo nextest run"; cargo nextest run --release --locked --no-fail-fast --lib --bins --tests; \
 	else \
 	    echo "cargo test"; cargo test --release --locked --no-fail-fast --lib --bins --tests; \
 	fi
-	@echo "cargo test --doc"; cargo test --release --locked --doc
 
 test-docs:
 	@echo "cargo doc"; RUSTDOCFLAGS="-D warnings" cargo doc --release --locked --no-deps

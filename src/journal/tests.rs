@@ -255,9 +255,12 @@ fn while_the_disk_refuses_replies_wait_and_nothing_is_lost() {
     let (reply, answer) = channel();
     for trial in [1, 2] {
         let reply = reply.clone();
+        // So that the second finds the writer refused already; the test must hold in either case.
+        std::thread::sleep(std::time::Duration::from_millis(100));
         journal.finished(trial, completed(0.25 * trial as f64), 1.0, Box::new(move |sequenced| reply.send(sequenced).unwrap()));
     }
     assert!(answer.recv_timeout(std::time::Duration::from_secs(6)).is_err(), "a reply came before the commit");
+    drop(reply);
     blocker.execute_batch("ROLLBACK").unwrap();
     assert!(answer.recv().unwrap().is_empty());
     assert_eq!(answer.recv().unwrap()[0].rewards, [Some(0.25), Some(0.5)]);

@@ -58,7 +58,7 @@ pub(super) fn now() -> String {
 /// Starts the thread.
 pub(super) fn start(opened: Opened) -> std::io::Result<mpsc::Sender<Request>> {
     let (requests, queue) = mpsc::channel();
-    std::thread::Builder::new().name("journal".into()).spawn(move || Writer { opened, ledger: None }.run(&queue))?;
+    std::thread::Builder::new().name("journal".into()).spawn(move || Writer { opened, ledger: None, waiting: Vec::new() }.run(&queue))?;
     Ok(requests)
 }
 
@@ -66,11 +66,15 @@ struct Writer {
     opened: Opened,
     /// None: to be read from the database first.
     ledger: Option<Ledger>,
+    /// What came while the disk refused.
+    waiting: Vec<Request>,
 }
 
 impl Writer {
     fn run(mut self, queue: &Receiver<Request>) {
-        while let Some(batch) = next_batch(queue) {
+        loop {
+            let waiting = std::mem::take(&mut self.waiting);
+            let Some(batch) = (if waiting.is_empty() { next_batch(queue) } else { Some(waiting) }) else { break };
             let Some(answers) = self.persist(&batch, queue) else { break };
             let mut closing = Vec::new();
             for (request, answer) in batch.into_iter().zip(answers) {
@@ -97,7 +101,7 @@ impl Writer {
     /// Writes the batch, however long the disk refuses; None: given up, because the process wants to leave.
     fn persist(&mut self, batch: &[Request], queue: &Receiver<Request>) -> Option<Vec<Answer>> {
         let started = Instant::now();
-        let (mut pause, mut told, mut refused) = (FIRST_PAUSE, None::<Instant>, Vec::new());
+        let (mut pause, mut told) = (FIRST_PAUSE, None::<Instant>);
         loop {
             let error = match self.write(batch) {
                 Ok(answers) => {
@@ -116,8 +120,8 @@ impl Writer {
             }
             std::thread::sleep(pause);
             pause = (pause * 2).min(LONGEST_PAUSE);
-            refused.extend(queue.try_iter().filter(|request| matches!(request, Request::Close { .. })));
-            let leaving = !refused.is_empty() || batch.iter().any(|request| matches!(request, Request::Close { .. }));
+            self.waiting.extend(queue.try_iter());
+            let leaving = batch.iter().chain(&self.waiting).any(|request| matches!(request, Request::Close { .. }));
             if leaving && started.elapsed() > CLOSE_PATIENCE {
                 return None;
             }

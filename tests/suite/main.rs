@@ -1,6 +1,7 @@
 //! What users see, one file a behaviour; one binary, so that everything is linked once.
 
 mod architecture;
+mod builtin;
 mod cifar10;
 mod common;
 mod metrics;
