@@ -55,7 +55,8 @@ mod tests {
         let threads = cores.len().min(2);
         let lane = LaneSpec { device: "cpu".into(), name: "test".into(), cores: cores[..threads].to_vec(), threads };
         let pool = thread_pool(&lane).unwrap();
-        let seen = pool.broadcast(|_| core_affinity::get_core_ids().unwrap_or_default().into_iter().map(|core| core.id).collect::<Vec<_>>());
+        let seen =
+            pool.broadcast(|_| core_affinity::get_core_ids().unwrap_or_default().into_iter().map(|core| core.id).collect::<Vec<_>>());
         let expected: Vec<Vec<usize>> = lane.cores.iter().map(|&core| vec![core]).collect();
         assert_eq!(seen, expected);
     }

@@ -1,6 +1,7 @@
 //! Engines against the definition and against each other.
 
 mod reference;
+mod torch;
 
 use super::*;
 use crate::child::Sgd;
