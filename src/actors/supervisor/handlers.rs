@@ -24,7 +24,7 @@ impl Handler<Sampled> for Supervisor {
             return; // Not written down: the next process samples the same again.
         }
         if let Some(minibatches) = self.tickets.sampled(message.sampled) {
-            let (supervisor, told) = (context.address(), minibatches.clone());
+            let (supervisor, told) = (self.mailbox(context), minibatches.clone());
             let reply = move |first_ids| supervisor.do_send(Inserted { minibatches: told, first_ids });
             self.journal.insert(minibatches, self.tickets.synchronous(), Box::new(reply));
         }
@@ -130,7 +130,7 @@ impl Handler<Cut> for Supervisor {
         let Some(pending) = self.cuts.remove(&sequence) else { return };
         let shards: Vec<AdamState> = pending.shards.into_iter().flatten().collect();
         let snapshot = Snapshot { state: AdamState::concat(&shards), baseline: pending.baseline, learning: self.learning };
-        let supervisor = context.address();
+        let supervisor = self.mailbox(context);
         self.journal.snapshot(snapshot, Box::new(move |()| supervisor.do_send(SnapshotStored { sequence })));
     }
 }
