@@ -165,6 +165,14 @@ impl Supervisor {
             let start = || Mailbox::new(Controller::new(index, shared.clone()).start(), &shared.metrics);
             self.controllers.entry(index).or_insert_with(start);
         }
+        tracing::info!(
+            shards = self.shards.len(),
+            controllers = self.controllers.len(),
+            lanes = self.trainers.len(),
+            "actors started; {} trials are finished, {} minibatches wait for outcomes",
+            self.tally.finished(),
+            prepared.open.len()
+        );
         let mut idle: Vec<u64> = self.controllers.keys().copied().collect();
         for (open, parameters) in prepared.open {
             idle.retain(|index| *index != open.controller);
@@ -196,6 +204,8 @@ impl Supervisor {
     }
 
     fn retire(&mut self, controller: u64) {
+        let reason = if self.ending.is_some() { "the search is ending" } else { "nothing is left to sample" };
+        tracing::info!(controller, "controller retires: {reason}");
         if let Some(address) = self.controllers.remove(&controller) {
             address.do_send(Retire);
         }
@@ -275,6 +285,7 @@ impl Supervisor {
     fn begin_end(&mut self, end: End) {
         if self.ending.is_none() {
             self.parts.metrics.readiness.leaving("the search is ending");
+            tracing::info!("the search is ending: {end:?}");
             self.ending = Some(end);
             self.queue.clear();
             for trainer in &self.trainers {
@@ -299,6 +310,7 @@ impl Supervisor {
 
     fn leave(&mut self) {
         let end = self.ending.clone().unwrap_or(End::Finished);
+        tracing::info!("the search has ended: {end:?}");
         self.end.lock().unwrap_or_else(std::sync::PoisonError::into_inner).get_or_insert(end);
         System::current().stop();
     }

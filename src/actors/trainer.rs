@@ -44,6 +44,7 @@ impl ChildTrainer {
     }
 
     fn lost(&mut self, reason: String, context: &mut Context<Self>) {
+        self.metrics.lane(&self.spec.name, &self.spec.device).set(0.0);
         let reason = format!("lane {} on {}: {reason}", self.spec.name, self.spec.device);
         self.supervisor.do_send(LaneLost { trainer: self.index, reason });
         context.stop();

@@ -1,7 +1,8 @@
 //! `netwright search`: runs a search, or continues it. Wires the rooms together; must not hold logic of its own.
 
-use super::progress::{Bars, PlainLines, Units, duration};
-use super::{ConfigArgs, Failure, log, reading};
+use super::log::{self, LogFormat};
+use super::progress::{Bars, Nothing, PlainLines, Units, duration};
+use super::{ConfigArgs, Failure, reading};
 use crate::actors::devices::{self, LaneSpec};
 use crate::actors::{End, EvaluatorFactory, Observer, Parts, SearchSettings, candle_device, memory_bytes, prepare, search, thread_pool};
 use crate::child::{EvaluatorKind, Table, TableEvaluator, TrainEvaluator, linear_accuracy};
@@ -23,6 +24,9 @@ pub struct SearchArgs {
     /// Where the run lives; unset: run.dir, else runs/<run.name>
     #[arg(long, value_name = "DIR")]
     pub run_dir: Option<PathBuf>,
+    /// How log lines look
+    #[arg(long, value_enum, default_value_t)]
+    pub log_format: LogFormat,
     /// Start anew: an existing run is moved aside, never deleted
     #[arg(long)]
     pub fresh: bool,
@@ -35,6 +39,8 @@ enum Source {
 }
 
 pub fn run(args: SearchArgs) -> Result<(), Failure> {
+    let bars = MultiProgress::new();
+    let log = log::start(args.log_format, bars.clone());
     let settings = args.config.load()?;
     let (source, space) = load(&settings)?;
     let lanes = devices::resolve(&settings.devices).map_err(Failure::Input)?;
@@ -46,8 +52,7 @@ pub fn run(args: SearchArgs) -> Result<(), Failure> {
         println!("the earlier run is now {}", aside.display());
     }
     let (journal, recovered) = open(&settings, &source, &run_dir)?;
-    let bars = MultiProgress::new();
-    log::start(&run_dir, bars.clone()).map_err(|error| Failure::Failed(format!("{}: {error}", run_dir.join("log").display())))?;
+    log.open(&run_dir).map_err(|error| Failure::Failed(format!("{}: {error}", run_dir.join("log").display())))?;
     announce(&settings, &source, &run_dir, &lanes, endpoint.as_ref(), recovered.completed + recovered.failed);
 
     let refused = |error: prometheus::Error| Failure::Failed(error.to_string());
@@ -61,8 +66,11 @@ pub fn run(args: SearchArgs) -> Result<(), Failure> {
         snapshot_at: recovered.snapshot_at,
     };
     let units = units(&settings);
-    let observer: Box<dyn Observer> =
-        if std::io::stderr().is_terminal() { Box::new(Bars::new(units, bars)) } else { Box::new(PlainLines::new(units)) };
+    let observer: Box<dyn Observer> = match args.log_format {
+        LogFormat::Json => Box::new(Nothing),
+        LogFormat::Human if std::io::stderr().is_terminal() => Box::new(Bars::new(units, bars)),
+        LogFormat::Human => Box::new(PlainLines::new(units)),
+    };
     let wanted = SearchSettings {
         seed: settings.run.seed,
         trials: settings.run.trials,
@@ -173,6 +181,9 @@ fn announce(settings: &Settings, source: &Source, run_dir: &Path, lanes: &[LaneS
     println!("devices: {}; {} children at a time", devices.join(", "), lanes.len());
     if let Some(address) = endpoint.and_then(Endpoint::address) {
         println!("metrics: http://{address}/metrics");
+    }
+    if let Some(warning) = endpoint.and_then(Endpoint::warning) {
+        tracing::warn!("{warning}");
     }
     if finished > 0 {
         println!("continuing: {finished} of {} trials are finished", settings.run.trials);

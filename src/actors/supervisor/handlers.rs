@@ -92,12 +92,22 @@ impl Handler<Committed> for Supervisor {
         let Committed { trial, outcome, seconds, sequenced } = message;
         self.committing -= 1;
         self.tally.add(&outcome);
+        log_outcome(trial, &outcome, seconds);
         self.parts.metrics.child_ended(&outcome, seconds);
         for sequenced in sequenced {
             self.sequenced(sequenced);
         }
         self.tell(Event::ChildEnded { trial, outcome: &outcome, seconds });
         self.end_if_done();
+    }
+}
+
+/// One line for each trial.
+fn log_outcome(trial: u64, outcome: &Outcome, seconds: f64) {
+    match outcome {
+        Outcome::Completed { reward, metric, .. } => tracing::info!(trial, reward, metric, seconds, "trial completed"),
+        Outcome::Failed { cause, error } => tracing::info!(trial, ?cause, error, seconds, "trial failed"),
+        Outcome::Stopped => tracing::info!(trial, seconds, "trial stopped; it runs again when the search goes on"),
     }
 }
 
