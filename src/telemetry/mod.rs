@@ -11,6 +11,7 @@ mod settings;
 
 pub use buckets::RewardScale;
 pub use endpoint::Endpoint;
+pub use gpu::families as gpu_families;
 pub use metrics::{ActorKind, Metrics, Restored};
 pub use readiness::Readiness;
 pub use routes::routes;

@@ -30,6 +30,13 @@ const FAMILIES: [(&str, &str, Convert); 6] = [
     }),
 ];
 
+/// Names of the families that GPUs have, without our prefix.
+pub fn families() -> impl Iterator<Item = &'static str> {
+    FAMILIES.iter().map(|(name, ..)| *name).chain([INFO])
+}
+
+const INFO: &str = "gpu_info";
+
 /// What was read last, and when.
 type Sampled = Arc<Mutex<Option<(Instant, Vec<Raw>)>>>;
 
@@ -79,7 +86,7 @@ impl Gpus {
     pub fn collector(&self) -> prometheus::Result<Box<dyn Collector>> {
         let labels = ["gpu"];
         let families = FAMILIES.iter().map(|(name, help, _)| GaugeVec::new(Opts::new(*name, *help), &labels));
-        let info = GaugeVec::new(Opts::new("gpu_info", "1 for each GPU: its UUID and model."), &["gpu", "uuid", "model"])?;
+        let info = GaugeVec::new(Opts::new(INFO, "1 for each GPU: its UUID and model."), &["gpu", "uuid", "model"])?;
         for (name, place) in &self.matched {
             let identity = &self.identities[*place];
             info.with_label_values(&[name.as_str(), &identity.uuid, &identity.model]).set(1.0);
