@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
-use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::{self, MakeWriter};
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
@@ -39,16 +39,21 @@ pub fn start(format: LogFormat, bars: MultiProgress) -> LogFile {
         LogFormat::Human => {
             let to_file = fmt::layer().with_ansi(false).with_target(false).with_writer(move || to_file.clone());
             let to_terminal = fmt::layer().with_ansi(false).without_time().with_target(false).with_writer(to_terminal);
-            let (to_file, to_terminal) = (to_file.with_filter(LevelFilter::INFO), to_terminal.with_filter(LevelFilter::WARN));
+            let (to_file, to_terminal) = (to_file.with_filter(ours()), to_terminal.with_filter(LevelFilter::WARN));
             tracing_subscriber::registry().with(to_file).with(to_terminal).try_init()
         }
         LogFormat::Json => {
             let to_file = fmt::layer().json().flatten_event(true).with_target(false).with_writer(move || to_file.clone());
             let to_terminal = fmt::layer().json().flatten_event(true).with_target(false).with_writer(to_terminal);
-            tracing_subscriber::registry().with(to_file).with(to_terminal).with(LevelFilter::INFO).try_init()
+            tracing_subscriber::registry().with(to_file).with(to_terminal).with(ours()).try_init()
         }
     };
     file
+}
+
+/// Everything of ours; of the HTTP server only what went wrong.
+fn ours() -> Targets {
+    Targets::new().with_default(LevelFilter::INFO).with_target("actix_server", LevelFilter::WARN)
 }
 
 impl LogFile {

@@ -57,6 +57,8 @@ pub fn run(args: SearchArgs) -> Result<(), Failure> {
 
     let refused = |error: prometheus::Error| Failure::Failed(error.to_string());
     let metrics = Arc::new(Metrics::new(&settings.run.name, reward_scale(&settings)).map_err(refused)?);
+    // Known to the first scrape, which may come before the lanes' actors have started.
+    lanes.iter().for_each(|lane| drop(metrics.lane(&lane.name, &lane.device)));
     let mut earlier = Restored {
         rewards: recovered.rewards.clone(),
         seconds: recovered.seconds.clone(),

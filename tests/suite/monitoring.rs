@@ -102,7 +102,7 @@ impl Prometheus {
             .spawn()
             .unwrap();
         let started = Instant::now();
-        while std::net::TcpStream::connect(PROMETHEUS).is_err() {
+        while std::net::TcpStream::connect(PROMETHEUS).is_err() || http_get(PROMETHEUS, "/-/ready").0 != 200 {
             assert!(started.elapsed() < Duration::from_secs(60), "Prometheus does not start");
             std::thread::sleep(Duration::from_millis(100));
         }
