@@ -64,7 +64,7 @@ pub unsafe fn scale_add<const T: usize>(sums: &mut [[Avx2; T]; TILE_FILTERS], so
             i1 = out(ymm_reg) _,
             i2 = out(ymm_reg) _,
             w = out(ymm_reg) _,
-            options(pure, readonly, nostack, preserves_flags),
+            options(pure, readonly, nostack),
         );
     }
 }
@@ -134,7 +134,7 @@ pub unsafe fn product_add<const T: usize>(
             i1 = out(ymm_reg) _,
             i2 = out(ymm_reg) _,
             w = out(ymm_reg) _,
-            options(pure, readonly, nostack, preserves_flags),
+            options(pure, readonly, nostack),
         );
     }
 }

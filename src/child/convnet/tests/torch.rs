@@ -1,12 +1,11 @@
 //! Both engines against PyTorch: five steps of small networks, as `benches/peers/agree.py` trained them. The numbers are committed,
 //! so that the test needs no PyTorch; `make test-peers` draws other networks, which NETWRIGHT_AGREEMENT then names.
 
-use super::{Engine, KernelEngine, TensorEngine, assert_tensors_close};
+use super::{Engine, KernelEngine, TensorEngine, assert_tensors_close, device};
 use crate::child::Sgd;
 use crate::child::convnet::{initial_running, network_spec};
 use crate::kernels::{NetworkSpec, ParameterSlot};
 use crate::space::{Architecture, Network};
-use candle_core::Device;
 use serde::Deserialize;
 use std::sync::Arc;
 
@@ -83,7 +82,7 @@ fn both_engines_agree_with_pytorch() {
         let spec = network_spec(network).unwrap();
         let pool = Arc::new(rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap());
         let kernels = Box::new(KernelEngine::new(&spec, case.batches[0], &pool).unwrap());
-        let engines: [(&str, Box<dyn Engine>); 2] = [("kernels", kernels), ("tensors", Box::new(TensorEngine::new(&spec, &Device::Cpu)))];
+        let engines: [(&str, Box<dyn Engine>); 2] = [("kernels", kernels), ("tensors", Box::new(TensorEngine::new(&spec, &device())))];
         for (name, mut engine) in engines {
             let (parameters, running, logits) = train(engine.as_mut(), &spec, case);
             let what = format!("{}, {name}", case.name);
