@@ -1,6 +1,7 @@
 //! An Architecture becomes a network and is trained; its validation score is the reward. A function of its arguments and a seed:
 //! must not know of actors, the journal, telemetry or the policy.
 
+mod command;
 pub mod convnet;
 mod linear;
 mod optimiser;
@@ -12,10 +13,11 @@ mod table;
 mod tests;
 mod train;
 
+pub use command::{CommandEvaluator, CommandLane, program_problem};
 pub use linear::linear_accuracy;
 pub use optimiser::Sgd;
 pub use reward::reward;
-pub use settings::{ChildSettings, EvaluatorKind, Schedule, TableSettings};
+pub use settings::{ChildSettings, CommandSettings, EvaluatorKind, Schedule, TableSettings};
 pub use table::{Table, TableEvaluator};
 pub use train::TrainEvaluator;
 
@@ -77,6 +79,12 @@ pub enum Cause {
     /// No network can be built or run from this architecture.
     Unbuildable,
     Panicked,
+    /// The user's command ended with an exit code other than 0.
+    Exited,
+    /// The user's command was killed by a signal that was not ours.
+    Killed,
+    /// The user's command printed something else than what is asked of it.
+    Protocol,
     /// Anything else that the device or the evaluator reported.
     Error,
 }

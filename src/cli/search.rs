@@ -2,9 +2,12 @@
 
 use super::progress::{Bars, PlainLines, Units, duration};
 use super::{ConfigArgs, Failure, log, reading};
-use crate::actors::devices::{self, LaneSpec};
-use crate::actors::{End, EvaluatorFactory, Observer, Parts, SearchSettings, candle_device, memory_bytes, prepare, search, thread_pool};
-use crate::child::{EvaluatorKind, Table, TableEvaluator, TrainEvaluator, linear_accuracy};
+use crate::actors::devices::LaneSpec;
+use crate::actors::{
+    End, EvaluatorFactory, Observer, Parts, SearchSettings, candle_device, inherited_gpus, memory_bytes, prepare, search, thread_pool,
+    visible_gpus,
+};
+use crate::child::{CommandEvaluator, CommandLane, EvaluatorKind, Table, TableEvaluator, TrainEvaluator, linear_accuracy, program_problem};
 use crate::data::{Dataset, Split};
 use crate::journal::{Journal, Reader, set_aside};
 use crate::settings::Settings;
@@ -29,16 +32,26 @@ pub struct SearchArgs {
 
 /// Where rewards come from, loaded and checked before anything starts.
 enum Source {
-    Train { dataset: Arc<Dataset>, split: Arc<Split> },
-    Table { table: Arc<Table>, space: Arc<dyn Space> },
+    Train {
+        dataset: Arc<Dataset>,
+        split: Arc<Split>,
+    },
+    Table {
+        table: Arc<Table>,
+        space: Arc<dyn Space>,
+    },
+    /// `run_dir` is absolute.
+    Command {
+        run_dir: PathBuf,
+    },
 }
 
 pub fn run(args: SearchArgs) -> Result<(), Failure> {
     let settings = args.config.load()?;
-    let (source, space) = load(&settings)?;
-    let lanes = devices::resolve(&settings.devices).map_err(Failure::Input)?;
-    let listener = telemetry::bind(&settings.telemetry).map_err(Failure::Input)?;
     let run_dir = settings.run_dir(args.run_dir.as_deref());
+    let (source, space) = load(&settings, &run_dir)?;
+    let lanes = super::lanes(&settings)?;
+    let listener = telemetry::bind(&settings.telemetry).map_err(Failure::Input)?;
     if args.fresh
         && let Some(aside) = set_aside(&run_dir).map_err(reading)?
     {
@@ -51,12 +64,14 @@ pub fn run(args: SearchArgs) -> Result<(), Failure> {
 
     let metrics = telemetry::Metrics::new().map_err(|error| Failure::Failed(error.to_string()))?;
     metrics.restore(&recovered.rewards, recovered.failed);
+    metrics.children_reused_total.inc_by(recovered.reused);
     let units = units(&settings);
     let observer: Box<dyn Observer> =
         if std::io::stderr().is_terminal() { Box::new(Bars::new(units, bars)) } else { Box::new(PlainLines::new(units)) };
     let wanted = SearchSettings {
         seed: settings.run.seed,
         trials: settings.run.trials,
+        reuse: settings.run.reuse,
         controller: settings.controller.clone(),
         parameter_server: settings.parameter_server.clone(),
     };
@@ -74,7 +89,7 @@ pub fn run(args: SearchArgs) -> Result<(), Failure> {
 }
 
 /// Loads data or table, and builds the space.
-fn load(settings: &Settings) -> Result<(Source, Arc<dyn Space>), Failure> {
+fn load(settings: &Settings, run_dir: &Path) -> Result<(Source, Arc<dyn Space>), Failure> {
     let input = |error: String| Failure::Input(error);
     let build = |image: ImageShape, classes: usize| -> Arc<dyn Space> { settings.space.build(image, classes).into() };
     match settings.child.evaluator {
@@ -92,6 +107,17 @@ fn load(settings: &Settings) -> Result<(Source, Arc<dyn Space>), Failure> {
             let table = Table::load(&settings.child.table, space.as_ref(), space.layers(0)).map_err(input)?;
             Ok((Source::Table { table: Arc::new(table), space: space.clone() }, space))
         }
+        EvaluatorKind::Command => {
+            let command = &settings.child.command;
+            if let Some(problem) = program_problem(&command.argv) {
+                return Err(input(format!("child.command.argv: {problem}")));
+            }
+            let [channels, height, width] = command.image[..] else {
+                return Err(input("child.command.image: must be channels, height and width".into()));
+            };
+            let run_dir = std::path::absolute(run_dir).map_err(|error| input(format!("{}: {error}", run_dir.display())))?;
+            Ok((Source::Command { run_dir }, build(ImageShape { channels, height, width }, command.classes)))
+        }
     }
 }
 
@@ -106,7 +132,7 @@ fn open(settings: &Settings, source: &Source, run_dir: &Path) -> Result<(Journal
 fn units(settings: &Settings) -> Units {
     match settings.child.evaluator {
         EvaluatorKind::Train => Units { percent: true, epochs: settings.child.epochs },
-        EvaluatorKind::Table => Units { percent: false, epochs: 0 },
+        EvaluatorKind::Table | EvaluatorKind::Command => Units { percent: false, epochs: 0 },
     }
 }
 
@@ -116,6 +142,13 @@ fn factory(settings: &Settings, source: &Source, lanes: &[LaneSpec]) -> Evaluato
         Source::Table { table, space } => {
             let (table, space) = (table.clone(), space.clone());
             Arc::new(move |_| Ok(Box::new(TableEvaluator::new(table.clone(), space.clone()))))
+        }
+        Source::Command { run_dir } => {
+            let (child, run_dir, inherited) = (settings.child.clone(), run_dir.clone(), inherited_gpus());
+            Arc::new(move |lane| {
+                let lane = CommandLane { visible_gpus: visible_gpus(&lane.device, inherited.as_deref())?, threads: lane.threads };
+                Ok(Box::new(CommandEvaluator::new(&child, run_dir.clone(), lane)))
+            })
         }
         Source::Train { dataset, split } => {
             let (child, data, dataset, split) = (settings.child.clone(), settings.data.clone(), dataset.clone(), split.clone());
@@ -146,6 +179,7 @@ fn announce(
             println!("data: {kind}; {train} for training, {validation} for validation, {} classes", dataset.class_names.len());
         }
         Source::Table { .. } => println!("rewards: {}", settings.child.table.path),
+        Source::Command { .. } => println!("children: {}", settings.child.command.argv.join(" ")),
     }
     let devices: std::collections::BTreeSet<&str> = lanes.iter().map(|lane| lane.device.as_str()).collect();
     let devices: Vec<&str> = devices.into_iter().collect();
@@ -210,6 +244,7 @@ fn reference(settings: &Settings, source: &Source, reader: &Reader) -> Result<()
                 println!("best trial {}: {column} = {value}", best.id);
             }
         }
+        Source::Command { .. } => {}
     }
     Ok(())
 }

@@ -19,6 +19,7 @@ pub struct Metrics {
     pub policy_entropy_nats: Gauge,
     pub policy_gradient_norm: Gauge,
     pub children_total: IntCounterVec,
+    pub children_reused_total: IntCounter,
     pub children_running: Gauge,
     pub children_queued: Gauge,
     pub child_duration_seconds: Histogram,
@@ -67,6 +68,7 @@ impl Metrics {
             policy_entropy_nats: gauge("policy_entropy_nats", "Entropy of the policy: mean over the last minibatch sampled, in nats.")?,
             policy_gradient_norm: gauge("policy_gradient_norm", "Euclidean norm of the last policy gradient.")?,
             children_total,
+            children_reused_total: counter("children_reused_total", "Children that took the reward of an equal network, untrained.")?,
             children_running: gauge("children_running", "Children under training.")?,
             children_queued: gauge("children_queued", "Children that wait for a lane.")?,
             child_duration_seconds: histogram("child_duration_seconds", "Time of a child on its lane.", duration_buckets())?,
@@ -88,6 +90,15 @@ impl Metrics {
     pub fn child_ended(&self, outcome: &Outcome, seconds: f64) {
         self.children_total.with_label_values(&[label(outcome)]).inc();
         self.child_duration_seconds.observe(seconds);
+        if let Outcome::Completed { reward, .. } = outcome {
+            self.rewarded(*reward);
+        }
+    }
+
+    /// Counts a child that took a known reward, which is on disk; its time on a lane is none.
+    pub fn child_reused(&self, outcome: &Outcome) {
+        self.children_total.with_label_values(&[label(outcome)]).inc();
+        self.children_reused_total.inc();
         if let Outcome::Completed { reward, .. } = outcome {
             self.rewarded(*reward);
         }
@@ -131,7 +142,7 @@ fn label(outcome: &Outcome) -> &'static str {
             Cause::Diverged => "diverged",
             Cause::Timeout => "timeout",
             Cause::OutOfMemory => "out_of_memory",
-            Cause::Unbuildable | Cause::Panicked | Cause::Error => "failed",
+            Cause::Unbuildable | Cause::Panicked | Cause::Exited | Cause::Killed | Cause::Protocol | Cause::Error => "failed",
         },
     }
 }
@@ -168,6 +179,12 @@ mod tests {
             metrics.child_ended(&Outcome::Completed { reward, metric: 0.7, seconds: None }, 2.0);
         }
         let text = metrics.text().unwrap();
+        assert!(text.contains("netwright_children_reused_total 0"));
+        metrics.child_reused(&Outcome::Completed { reward: 0.2, metric: 0.7, seconds: Some(0.0) });
+        let reused = metrics.text().unwrap();
+        for line in ["netwright_children_reused_total 1", "netwright_reward_count 4", "netwright_child_duration_seconds_count 3"] {
+            assert!(reused.contains(line), "{line} is not in {reused}");
+        }
         assert!(text.contains("netwright_reward_count 3"));
         assert!(text.contains("netwright_best_reward 0.5"));
         assert!(text.contains("netwright_children_total{outcome=\"completed\"} 3"));

@@ -3,8 +3,10 @@
 mod architecture;
 mod builtin;
 mod cifar10;
+mod command;
 mod common;
 mod metrics;
 mod parameter_server;
 mod restart;
+mod reuse;
 mod settings;
