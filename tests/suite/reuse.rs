@@ -25,7 +25,7 @@ fn assert_trained_once(run: &Path) -> usize {
 #[test]
 fn killed_runs_reuse_the_same_rewards_and_end_in_the_same_numbers() {
     // Noisy rewards: whoever were trained again would get another one.
-    let search = Search::new(1_500, "[controller]\nchildren = 8\nlearning_rate = 0.01\n");
+    let search = Search::new(480, "[controller]\nchildren = 8\nlearning_rate = 0.01\n");
     let mut table = "a,b,c,d,reward,again\n".to_owned();
     for row in 0..256 {
         table += &format!("{},{},{},{},0.{row:03},0.{}\n", row & 3, row >> 2 & 3, row >> 4 & 3, row >> 6, 999 - row);
@@ -38,7 +38,7 @@ fn killed_runs_reuse_the_same_rewards_and_end_in_the_same_numbers() {
     };
     assert!(command("whole").status().unwrap().success());
     let mut kills = 0;
-    for target in [50, 300, 900] {
+    for target in [50, 200, 350] {
         let mut process = command("killed").spawn().unwrap();
         while finished(&search.run_dir("killed")) < target && process.try_wait().unwrap().is_none() {
             std::thread::sleep(std::time::Duration::from_millis(1));
@@ -50,7 +50,7 @@ fn killed_runs_reuse_the_same_rewards_and_end_in_the_same_numbers() {
     assert!(command("killed").status().unwrap().success());
     assert!(kills > 0, "every kill came after the end");
     let networks = assert_trained_once(&search.run_dir("whole"));
-    assert!((100..=256).contains(&networks), "{networks}");
+    assert!((80..=256).contains(&networks), "{networks}");
     assert_eq!(taken(&search.run_dir("whole")), taken(&search.run_dir("killed")));
     assert_eq!(trials(&search.run_dir("whole")), trials(&search.run_dir("killed")));
     assert!(last_snapshot(&search.run_dir("whole")) == last_snapshot(&search.run_dir("killed")), "the controller's parameters differ");
