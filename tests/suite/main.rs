@@ -5,8 +5,12 @@ mod builtin;
 mod cifar10;
 mod command;
 mod common;
+mod dashboards;
+mod logs;
 mod metrics;
+mod monitoring;
 mod parameter_server;
+
 mod restart;
 mod reuse;
 mod settings;

@@ -4,7 +4,7 @@ use super::super::messages::Committed;
 use super::super::reuse::Admission;
 use super::Supervisor;
 use crate::child::{Outcome, Task};
-use actix::{AsyncContext, Context};
+use actix::Context;
 
 impl Supervisor {
     /// Children that have no outcome yet, by ascending trial: queues them, or finds their reward.
@@ -36,7 +36,7 @@ impl Supervisor {
             Admission::Wait => {}
             Admission::Reuse { task, from, reward, metric } => {
                 self.committing += 1;
-                let (supervisor, trial) = (context.address(), task.trial);
+                let (supervisor, trial) = (self.mailbox(context), task.trial);
                 let outcome = Outcome::Completed { reward, metric, seconds: Some(0.0) };
                 let reply = move |sequenced| {
                     supervisor.do_send(Committed { trial, outcome, seconds: 0.0, reused_from: Some(from), sequenced });
