@@ -5,13 +5,14 @@
 # make bench-peers     training steps, evaluation and memory beside PyTorch's (PYTHON=one that has torch)
 # make test-peers      the same numbers as PyTorch after five steps, on networks drawn anew
 # make test-sanitizer  the kernels' tests under the address sanitizer; test-miri: under Miri, where there is a nightly
+# make test-scripts   the shipped PyTorch scripts (PYTHON=… with torch, DATA=… CIFAR-10's binary files); not part of `make test`
 #
 # One optimised profile (release) serves all of them, so that nothing is built twice.
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test lint bench tools build \
+.PHONY: help run test lint bench tools build test-scripts \
         test-format test-clippy test-code test-docs test-cuda \
         bench-peers test-peers torch test-sanitizer test-miri kernels-alone
 
@@ -117,6 +118,12 @@ test-cuda:
 	@chmod +x $(CUDA_STUB)/bin/nvcc
 	@PATH="$$PWD/$(CUDA_STUB)/bin:$$PATH" NVCC="$$PWD/$(CUDA_STUB)/bin/nvcc" CUDA_HOME="$$PWD/$(CUDA_STUB)" CUDA_COMPUTE_CAP=80 CUDARC_CUDA_VERSION=13000 \
 	    cargo check --release --locked --features cuda --target-dir $(CUDA_STUB)
+
+# Needs PyTorch, so it is no part of `make test`.
+PYTHON ?= python3
+test-scripts: build
+	@$(PYTHON) -c "import torch" 2>/dev/null || { echo "make: $(PYTHON) has no PyTorch: pip install torch, or PYTHON=…/bin/python" >&2; exit 1; }
+	$(PYTHON) tests/scripts/command.py $(NETWRIGHT) $(DATA)
 
 # -------------------------------------------------------------------------------------------------------------- bench
 
