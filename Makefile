@@ -132,7 +132,6 @@ bench: tools
 
 # ------------------------------------------------------------------------------------------------------- beside PyTorch
 
-PYTHON ?= python3
 LIST ?= benches/peers/architectures.json
 
 torch:
