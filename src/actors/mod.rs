@@ -3,20 +3,26 @@
 mod compute;
 mod controller;
 pub mod devices;
+mod fault;
 mod lane;
 mod lane_device;
 mod messages;
 mod observer;
+mod order;
+mod restart;
+mod roster;
 mod settings;
 mod shard;
 mod start;
 mod supervisor;
 mod tickets;
 mod trainer;
+mod watch;
 
 pub use lane::EvaluatorFactory;
 pub use lane_device::{candle_device, memory_bytes, thread_pool};
 pub use observer::{Event, Observer, Progress};
+pub use restart::{ActorRestart, Beyond, RestartSettings};
 pub use settings::{DeviceUse, DevicesSettings, RunSettings};
 pub use start::{Prepared, SearchSettings, prepare, search};
 pub use supervisor::{End, Parts};

@@ -2,7 +2,7 @@
 //! Must not know SQL or how a child is trained.
 
 use super::messages::Shutdown;
-use super::supervisor::{End, Parts, Supervisor};
+use super::supervisor::{End, Parts, Supervisor, TICK};
 use super::tickets::Tickets;
 use crate::journal::{Journal, OpenMinibatch, Recovered};
 use crate::policy::{
@@ -13,6 +13,7 @@ use crate::space::Space;
 use crate::telemetry;
 use actix::{Actor, Addr, System};
 use std::net::TcpListener;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -116,7 +117,7 @@ pub fn prepare(settings: &SearchSettings, space: Arc<dyn Space>, journal: Journa
 }
 
 /// Applies the log, holding each earlier version only as long as something later was pulled at it.
-fn replay_log(replay: &mut Replay, log: &[LogEntry], open: &[OpenMinibatch]) -> Result<(), ReplayError> {
+pub(super) fn replay_log(replay: &mut Replay, log: &[LogEntry], open: &[OpenMinibatch]) -> Result<(), ReplayError> {
     let open = open.iter().map(|minibatch| minibatch.pulled.oldest()).min().unwrap_or(u64::MAX);
     for (entry, wanted) in log.iter().zip(Replay::wanted_versions(log)) {
         replay.forget_before(wanted.min(open));
@@ -132,17 +133,39 @@ fn replay_log(replay: &mut Replay, log: &[LogEntry], open: &[OpenMinibatch]) -> 
 pub fn search(prepared: Prepared, parts: Parts, listener: Option<TcpListener>) -> std::io::Result<End> {
     let end = Arc::new(Mutex::new(None));
     let (journal, metrics) = (prepared.journal.clone(), parts.metrics.clone());
+    let heartbeat = Arc::new(AtomicU64::new(0));
+    watch_thread(heartbeat.clone(), parts.restart.parameter_shard.freeze_seconds)?;
     let system = System::new();
     let (for_supervisor, started) = (end.clone(), system.block_on(async move { listen(listener, metrics) }));
     started?;
     system.block_on(async move {
-        let supervisor = Supervisor::new(prepared, parts, for_supervisor).start();
+        let supervisor = Supervisor::new(prepared, parts, for_supervisor, heartbeat).start();
         end_on_signals(&supervisor)
     })?;
     system.run()?;
     journal.close();
     let end = end.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
     Ok(end.unwrap_or_else(|| End::Failed("the actors ended without a word".into())))
+}
+
+/// The actors' handlers share one thread. When that stands still for so long nothing in this process can mend it: the process ends, and
+/// what was finished is on disk. Counts its own ticks, so that a process that was itself stopped is not mistaken for a frozen one.
+fn watch_thread(heartbeat: Arc<AtomicU64>, freeze_seconds: f64) -> std::io::Result<()> {
+    std::thread::Builder::new().name("watch".into()).spawn(move || {
+        let (mut seen, mut silent) = (heartbeat.load(Ordering::Relaxed), 0.0);
+        while silent < freeze_seconds {
+            std::thread::sleep(TICK);
+            let now = heartbeat.load(Ordering::Relaxed);
+            silent = if now == seen { silent + TICK.as_secs_f64() } else { 0.0 };
+            seen = now;
+        }
+        eprintln!(
+            "error: the actors' thread has stood still for {freeze_seconds} seconds (restart.parameter_shard.freeze_seconds); what was \
+             finished is saved, the same command continues it"
+        );
+        std::process::exit(1);
+    })?;
+    Ok(())
 }
 
 fn listen(listener: Option<TcpListener>, metrics: Arc<telemetry::Metrics>) -> std::io::Result<()> {

@@ -2,6 +2,7 @@
 //! must not know of actors, the journal, telemetry or the policy.
 
 pub mod convnet;
+mod device;
 mod linear;
 mod optimiser;
 mod reward;
@@ -12,10 +13,11 @@ mod table;
 mod tests;
 mod train;
 
+pub use device::is_lost;
 pub use linear::linear_accuracy;
 pub use optimiser::Sgd;
 pub use reward::reward;
-pub use settings::{ChildSettings, EvaluatorKind, Schedule, TableSettings};
+pub use settings::{ChildSettings, EvaluatorKind, FailedReward, Schedule, TableSettings};
 pub use table::{Table, TableEvaluator};
 pub use train::TrainEvaluator;
 
@@ -77,6 +79,8 @@ pub enum Cause {
     /// No network can be built or run from this architecture.
     Unbuildable,
     Panicked,
+    /// The device is of no use to this process any more (a CUDA error that sticks): only another process is free of it.
+    Device,
     /// Anything else that the device or the evaluator reported.
     Error,
 }

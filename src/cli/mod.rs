@@ -1,5 +1,6 @@
 //! The command line: one file a subcommand. Turns every error into one message and an exit code. Must not hold logic of its own.
 
+mod again;
 mod check;
 mod devices;
 mod init;

@@ -67,7 +67,9 @@ pub fn run(args: SearchArgs) -> Result<(), Failure> {
         metrics: Arc::new(metrics),
         observer,
         attempts: settings.child.attempts,
+        failed_reward: settings.child.failed_reward.reward(),
         max_seconds: settings.run.max_seconds,
+        restart: settings.restart.clone(),
     };
     let end = search(prepared, parts, listener).map_err(|error| Failure::Failed(error.to_string()))?;
     conclude(&settings, &source, &run_dir, end)
@@ -178,6 +180,7 @@ fn conclude(settings: &Settings, source: &Source, run_dir: &Path, end: End) -> R
             println!("stopped by a signal, saved; {again}");
             Err(Failure::Signal(number))
         }
+        End::Restart(reason) => Err(super::again::again(run_dir, &settings.restart.child_trainer, &reason)),
         End::Failed(reason) => Err(Failure::Failed(format!("{reason}; what was finished is saved, {again}"))),
     }
 }

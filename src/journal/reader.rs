@@ -178,6 +178,12 @@ impl Reader {
         self.read(|connection| connection.prepare(sql)?.query_map([most], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?.collect())
     }
 
+    /// How many events of this kind there are within the last `seconds`.
+    pub fn recent_events(&self, kind: &str, seconds: f64) -> Result<usize, JournalError> {
+        let sql = "SELECT count(*) FROM events WHERE kind = ?1 AND (julianday('now') - julianday(at)) * 86400 <= ?2";
+        self.read(|connection| connection.query_row(sql, (kind, seconds), |row| row.get(0)))
+    }
+
     /// Where the run stands.
     pub fn totals(&self) -> Result<RunTotals, JournalError> {
         self.read(|connection| {

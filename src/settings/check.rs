@@ -54,6 +54,7 @@ fn fits(kind: Kind, value: &Value) -> bool {
         Kind::OneOf(words) => value.as_str().is_some_and(|word| words.contains(&word)),
         Kind::Skips => value.is_bool() || value.as_str() == Some("all"),
         Kind::Devices => value.as_str() == Some("auto") || all(Kind::Text),
+        Kind::SkipOrNumber => value.as_str() == Some("skip") || fits(Kind::Number, value),
         Kind::Decisions => value.as_array().is_some_and(|items| items.iter().all(Value::is_table)),
     }
 }

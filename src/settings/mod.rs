@@ -32,6 +32,7 @@ pub struct Settings {
     pub child: child::ChildSettings,
     pub data: data::DataSettings,
     pub devices: actors::DevicesSettings,
+    pub restart: actors::RestartSettings,
     pub telemetry: telemetry::TelemetrySettings,
 }
 

@@ -8,6 +8,9 @@ use prometheus::{Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, Opt
 /// The label `outcome` of `children_total`.
 const OUTCOMES: [&str; 6] = ["completed", "failed", "diverged", "timeout", "out_of_memory", "stopped"];
 
+/// The label `actor` of `actor_restarts_total`.
+const ACTORS: [&str; 3] = ["child_trainer", "controller", "parameter_shard"];
+
 /// The registry and its metrics; all label values are there from the first scrape.
 pub struct Metrics {
     registry: Registry,
@@ -28,6 +31,7 @@ pub struct Metrics {
     pub gradient_staleness_updates: Histogram,
     pub last_snapshot_timestamp_seconds: Gauge,
     pub architecture_layers: Gauge,
+    pub actor_restarts_total: IntCounterVec,
 }
 
 impl Metrics {
@@ -57,10 +61,16 @@ impl Metrics {
         for outcome in OUTCOMES {
             children_total.with_label_values(&[outcome]);
         }
+        let actor_restarts_total = IntCounterVec::new(Opts::new("actor_restarts_total", "Actors that fell and were rebuilt."), &["actor"])?;
+        registry.register(Box::new(actor_restarts_total.clone()))?;
+        for actor in ACTORS {
+            actor_restarts_total.with_label_values(&[actor]);
+        }
         let process = Registry::new();
         process.register(Box::new(ProcessCollector::for_self()))?;
         Ok(Self {
             process,
+            actor_restarts_total,
             reward: histogram("reward", "Rewards of completed children.", reward_buckets())?,
             best_reward: gauge("best_reward", "The highest reward so far.")?,
             baseline: gauge("baseline", "Moving-average baseline of REINFORCE.")?,
@@ -131,7 +141,7 @@ fn label(outcome: &Outcome) -> &'static str {
             Cause::Diverged => "diverged",
             Cause::Timeout => "timeout",
             Cause::OutOfMemory => "out_of_memory",
-            Cause::Unbuildable | Cause::Panicked | Cause::Error => "failed",
+            Cause::Unbuildable | Cause::Panicked | Cause::Device | Cause::Error => "failed",
         },
     }
 }

@@ -8,3 +8,4 @@ mod metrics;
 mod parameter_server;
 mod restart;
 mod settings;
+mod supervision;
