@@ -2,13 +2,15 @@
 # make test   everything that CI runs
 # make lint   formatting and clippy alone
 # make bench  the benchmarks
+# make faults kills a search 200 times at random instants and checks that nothing is lost
+# make soak   a search of 200,000 trials with 100 controllers: memory over time
 #
 # One optimised profile (release) serves all of them, so that nothing is built twice.
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test lint bench tools build \
+.PHONY: help run test lint bench faults soak tools build \
         test-format test-clippy test-code test-docs test-cuda
 
 NETWRIGHT := target/release/netwright
@@ -116,3 +118,12 @@ test-cuda:
 
 bench: tools
 	cargo bench --locked
+
+# ------------------------------------------------------------------------------------------------------------- faults
+
+# The crash tests of `make test`, with many more kills.
+faults: tools
+	NETWRIGHT_KILLS=$${NETWRIGHT_KILLS:-200} cargo test --release --locked --test suite -- --nocapture crash:: supervision::
+
+soak: build
+	tests/soak.sh $(NETWRIGHT) target/soak

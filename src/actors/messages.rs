@@ -244,6 +244,13 @@ pub struct LogRead {
 #[rtype(result = "()")]
 pub struct Replayed(pub Result<AdamState, String>);
 
+/// Someone → Supervisor: the config file may have changed; `asked`: by a signal.
+#[derive(Message, Clone, Copy)]
+#[rtype(result = "()")]
+pub struct LookAtConfig {
+    pub asked: bool,
+}
+
 /// Anyone → Supervisor: leave, saved.
 #[derive(Message, Clone, Copy, Debug, PartialEq, Eq)]
 #[rtype(result = "()")]

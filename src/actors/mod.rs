@@ -25,4 +25,4 @@ pub use observer::{Event, Observer, Progress};
 pub use restart::{ActorRestart, Beyond, RestartSettings};
 pub use settings::{DeviceUse, DevicesSettings, RunSettings};
 pub use start::{Prepared, SearchSettings, prepare, search};
-pub use supervisor::{End, Parts};
+pub use supervisor::{End, Notice, Parts, Reconfigured, Reload};

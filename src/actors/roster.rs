@@ -14,12 +14,23 @@ enum State {
     Out,
 }
 
+/// What a lane does once its child has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leaving {
+    /// It is made anew.
+    Renew,
+    /// It goes out of use.
+    Out,
+}
+
 #[derive(Debug)]
 struct Lane {
     state: State,
     /// Counts rebuilds.
     generation: u64,
     task: Option<Task>,
+    /// Takes no further child.
+    leaving: Option<Leaving>,
 }
 
 /// The children that wait and the lanes that train them.
@@ -34,7 +45,7 @@ pub struct Roster {
 impl Roster {
     /// Another lane, ready for children; returns its index.
     pub fn add_lane(&mut self) -> usize {
-        self.lanes.push(Lane { state: State::Up, generation: 0, task: None });
+        self.lanes.push(Lane { state: State::Up, generation: 0, task: None, leaving: None });
         self.lanes.len() - 1
     }
 
@@ -95,7 +106,7 @@ impl Roster {
         if suspect.is_some() && self.running() > 0 {
             return None;
         }
-        let free = |lane: &Lane| lane.state == State::Up && lane.task.is_none();
+        let free = |lane: &Lane| lane.state == State::Up && lane.task.is_none() && lane.leaving.is_none();
         let lane = self.lanes.iter().position(free)?;
         let task = self.queue.remove(suspect.unwrap_or(0))?;
         self.lanes[lane].task = Some(task.clone());
@@ -121,8 +132,27 @@ impl Roster {
         let lane = &mut self.lanes[lane];
         if lane.state == State::Down {
             lane.state = State::Up;
+            lane.leaving = lane.leaving.filter(|leaving| *leaving == Leaving::Out);
         }
         lane.state == State::Up
+    }
+
+    /// The lane takes no further child; the last word counts, but out is out.
+    pub fn leave(&mut self, lane: usize, leaving: Leaving) {
+        let lane = &mut self.lanes[lane];
+        lane.leaving = lane.leaving.filter(|leaving| *leaving == Leaving::Out).or(Some(leaving));
+    }
+
+    /// Lanes that are to leave and have no child any more.
+    pub fn left(&self) -> Vec<(usize, Leaving)> {
+        let up = self.lanes.iter().enumerate().filter(|(_, lane)| lane.state == State::Up && lane.task.is_none());
+        up.filter_map(|(index, lane)| Some((index, lane.leaving?))).collect()
+    }
+
+    /// Lanes that train or will train again.
+    pub fn lanes_in_use(&self) -> Vec<usize> {
+        let stays = |lane: &Lane| lane.state != State::Out && lane.leaving != Some(Leaving::Out);
+        (0..self.lanes.len()).filter(|index| stays(&self.lanes[*index])).collect()
     }
 
     /// The lane goes out of use for good.
@@ -260,5 +290,20 @@ mod tests {
         roster.enqueue([task(4)]);
         roster.put_back(task(2));
         assert!(roster.start_next().is_none(), "it waits until nothing runs");
+    }
+
+    #[test]
+    fn a_leaving_lane_ends_its_child_first() {
+        let mut roster = Roster::default();
+        roster.add_lane();
+        roster.enqueue([task(1), task(2)]);
+        roster.start_next().unwrap();
+        roster.leave(0, Leaving::Out);
+        roster.leave(0, Leaving::Renew);
+        assert!(roster.left().is_empty());
+        assert_eq!(roster.ended(0, 0, 1, 0).unwrap().trial, 1);
+        assert!(roster.start_next().is_none());
+        assert_eq!(roster.left(), [(0, Leaving::Out)]);
+        assert!(roster.lanes_in_use().is_empty());
     }
 }

@@ -1,7 +1,7 @@
 //! From a run on disk (or none) to running actors, and back: recovers the parameters, starts the Supervisor, waits for the end.
 //! Must not know SQL or how a child is trained.
 
-use super::messages::Shutdown;
+use super::messages::{LookAtConfig, Shutdown};
 use super::supervisor::{End, Parts, Supervisor, TICK};
 use super::tickets::Tickets;
 use crate::journal::{Journal, OpenMinibatch, Recovered};
@@ -27,7 +27,7 @@ pub struct SearchSettings {
 }
 
 impl SearchSettings {
-    fn learning(&self) -> LearningSettings {
+    pub(super) fn learning(&self) -> LearningSettings {
         LearningSettings {
             learning_rate: self.controller.learning_rate,
             baseline_decay: self.controller.baseline_decay,
@@ -132,14 +132,15 @@ pub(super) fn replay_log(replay: &mut Replay, log: &[LogEntry], open: &[OpenMini
 /// When the process cannot listen to signals.
 pub fn search(prepared: Prepared, parts: Parts, listener: Option<TcpListener>) -> std::io::Result<End> {
     let end = Arc::new(Mutex::new(None));
-    let (journal, metrics) = (prepared.journal.clone(), parts.metrics.clone());
+    let (journal, metrics, mut parts) = (prepared.journal.clone(), parts.metrics.clone(), parts);
     let heartbeat = Arc::new(AtomicU64::new(0));
     watch_thread(heartbeat.clone(), parts.restart.parameter_shard.freeze_seconds)?;
     let system = System::new();
     let (for_supervisor, started) = (end.clone(), system.block_on(async move { listen(listener, metrics) }));
-    started?;
+    parts.endpoint = started?;
     system.block_on(async move {
         let supervisor = Supervisor::new(prepared, parts, for_supervisor, heartbeat).start();
+        look_on_hangup(&supervisor)?;
         end_on_signals(&supervisor)
     })?;
     system.run()?;
@@ -168,8 +169,19 @@ fn watch_thread(heartbeat: Arc<AtomicU64>, freeze_seconds: f64) -> std::io::Resu
     Ok(())
 }
 
-fn listen(listener: Option<TcpListener>, metrics: Arc<telemetry::Metrics>) -> std::io::Result<()> {
-    listener.map_or(Ok(()), |listener| telemetry::serve(listener, metrics))
+fn listen(listener: Option<TcpListener>, metrics: Arc<telemetry::Metrics>) -> std::io::Result<Option<telemetry::Endpoint>> {
+    listener.map(|listener| telemetry::serve(listener, metrics)).transpose()
+}
+
+/// SIGHUP: read the config file.
+fn look_on_hangup(supervisor: &Addr<Supervisor>) -> std::io::Result<()> {
+    let (mut signals, supervisor) = (signal(SignalKind::hangup())?, supervisor.clone());
+    actix::spawn(async move {
+        while signals.recv().await.is_some() {
+            supervisor.do_send(LookAtConfig { asked: true });
+        }
+    });
+    Ok(())
 }
 
 fn end_on_signals(supervisor: &Addr<Supervisor>) -> std::io::Result<()> {

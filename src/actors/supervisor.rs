@@ -2,16 +2,17 @@
 //! to lanes, and ends the run, saved. Must not know how children are trained, gradients computed or trials stored.
 
 mod handlers;
+mod reload;
 mod replicas;
 mod restarts;
 mod shards;
 
 use super::devices::LaneSpec;
 use super::lane::EvaluatorFactory;
-use super::messages::{Change, Changed, Committed, Rewarded, Shutdown, StopTraining, Train};
+use super::messages::{Change, Changed, Committed, Retire, Rewarded, StopTraining, Train};
 use super::observer::{Event, Observer, Progress, Tally};
 use super::restart::{Intensity, RestartSettings};
-use super::roster::Roster;
+use super::roster::{Leaving, Roster};
 use super::start::Prepared;
 use super::tickets::Tickets;
 use super::trainer::{ChildTrainer, Workshop};
@@ -22,6 +23,7 @@ use crate::policy::{Baseline, LearningSettings, Policy};
 use crate::space::Space;
 use crate::telemetry::Metrics;
 use actix::{Actor, Addr, AsyncContext, Context, System};
+pub use reload::{Notice, Reconfigured, Reload};
 use replicas::Replicas;
 use shards::Shards;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -70,6 +72,10 @@ pub struct Parts {
     pub failed_reward: Option<f64>,
     pub max_seconds: Option<f64>,
     pub restart: RestartSettings,
+    /// The config file, looked at while the search runs.
+    pub reload: Option<Box<dyn Reload>>,
+    /// The HTTP endpoint, once it is served.
+    pub endpoint: Option<crate::telemetry::Endpoint>,
 }
 
 /// Owns all other actors.
@@ -92,6 +98,8 @@ pub struct Supervisor {
     /// Last sequence number delivered, the settings that hold after it, and the baseline.
     sequence: u64,
     learning: LearningSettings,
+    /// The newest settings that the journal was asked to put in the order.
+    asked_learning: LearningSettings,
     baseline: Baseline,
     /// What has its place in the order and waits until every shard can hear of it.
     held: VecDeque<Ordered>,
@@ -132,6 +140,7 @@ impl Supervisor {
             committing: 0,
             sequence: prepared.snapshot.state.sequence,
             learning: prepared.snapshot.learning,
+            asked_learning: prepared.snapshot.learning,
             baseline: prepared.snapshot.baseline,
             held: VecDeque::new(),
             intensities: BTreeMap::new(),
@@ -152,9 +161,7 @@ impl Supervisor {
             self.add_trainer(lane, context);
         }
         self.start_controllers(prepared, context);
-        if let Some(limit) = self.parts.max_seconds {
-            context.notify_later(Shutdown::TimeIsUp, Duration::from_secs_f64(limit.min(1e9)));
-        }
+        self.schedule_end(context);
         context.run_interval(TICK, |supervisor, context| guard(supervisor, context, Self::tick));
         self.dispatch();
         self.end_if_done();
@@ -176,6 +183,22 @@ impl Supervisor {
             metrics: self.parts.metrics.clone(),
         };
         ChildTrainer::new((index, self.roster.generation(index)), workshop).start()
+    }
+
+    /// Ends the trainers whose lane is to leave and has no child any more.
+    fn end_leaving(&mut self, context: &Context<Self>) {
+        for (index, leaving) in self.roster.left() {
+            self.trainers[index].address.do_send(Retire);
+            match leaving {
+                Leaving::Out => self.roster.isolate(index),
+                Leaving::Renew => {
+                    self.roster.fall(index, self.roster.generation(index));
+                    self.roster.rebuilt(index);
+                    let lane = self.trainers[index].lane.clone();
+                    self.trainers[index].address = self.build_trainer(index, lane, context);
+                }
+            }
+        }
     }
 
     /// Gives queued children to free lanes.

@@ -6,6 +6,7 @@ mod devices;
 mod init;
 mod log;
 mod progress;
+mod reload;
 mod search;
 mod show;
 mod status;
@@ -81,6 +82,11 @@ fn reading(error: JournalError) -> Failure {
     }
 }
 
+/// The environment. A variable that is no Unicode is no value of ours, but must not end the program.
+fn variables() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os().map(|(name, value)| (name.to_string_lossy().into(), value.to_string_lossy().into()))
+}
+
 /// A config file and what overrides it.
 #[derive(Args, Clone, Debug)]
 pub struct ConfigArgs {
@@ -97,9 +103,7 @@ impl ConfigArgs {
     /// # Errors
     /// Everything that is wrong with them, as one message.
     pub fn load(&self) -> Result<Settings, Failure> {
-        // A variable that is no Unicode is no value of ours, but must not end the program.
-        let environment = std::env::vars_os().map(|(name, value)| (name.to_string_lossy().into(), value.to_string_lossy().into()));
-        settings::load(&self.config, &self.set, environment).map_err(|error| Failure::Input(error.to_string()))
+        settings::load(&self.config, &self.set, variables()).map_err(|error| Failure::Input(error.to_string()))
     }
 }
 

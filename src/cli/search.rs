@@ -1,6 +1,7 @@
 //! `netwright search`: runs a search, or continues it. Wires the rooms together; must not hold logic of its own.
 
 use super::progress::{Bars, PlainLines, Units, duration};
+use super::reload::ConfigFile;
 use super::{ConfigArgs, Failure, log, reading};
 use crate::actors::devices::{self, LaneSpec};
 use crate::actors::{End, EvaluatorFactory, Observer, Parts, SearchSettings, candle_device, memory_bytes, prepare, search, thread_pool};
@@ -28,7 +29,7 @@ pub struct SearchArgs {
 }
 
 /// Where rewards come from, loaded and checked before anything starts.
-enum Source {
+pub(super) enum Source {
     Train { dataset: Arc<Dataset>, split: Arc<Split> },
     Table { table: Arc<Table>, space: Arc<dyn Space> },
 }
@@ -36,6 +37,7 @@ enum Source {
 pub fn run(args: SearchArgs) -> Result<(), Failure> {
     let settings = args.config.load()?;
     let (source, space) = load(&settings)?;
+    let source = Arc::new(source);
     let lanes = devices::resolve(&settings.devices).map_err(Failure::Input)?;
     let listener = telemetry::bind(&settings.telemetry).map_err(Failure::Input)?;
     let run_dir = settings.run_dir(args.run_dir.as_deref());
@@ -54,13 +56,7 @@ pub fn run(args: SearchArgs) -> Result<(), Failure> {
     let units = units(&settings);
     let observer: Box<dyn Observer> =
         if std::io::stderr().is_terminal() { Box::new(Bars::new(units, bars)) } else { Box::new(PlainLines::new(units)) };
-    let wanted = SearchSettings {
-        seed: settings.run.seed,
-        trials: settings.run.trials,
-        controller: settings.controller.clone(),
-        parameter_server: settings.parameter_server.clone(),
-    };
-    let prepared = prepare(&wanted, space, journal, recovered).map_err(Failure::Failed)?;
+    let prepared = prepare(&search_settings(&settings), space, journal, recovered).map_err(Failure::Failed)?;
     let parts = Parts {
         factory: factory(&settings, &source, &lanes),
         lanes,
@@ -70,9 +66,21 @@ pub fn run(args: SearchArgs) -> Result<(), Failure> {
         failed_reward: settings.child.failed_reward.reward(),
         max_seconds: settings.run.max_seconds,
         restart: settings.restart.clone(),
+        reload: Some(Box::new(ConfigFile::new(args.config, source.clone(), settings.clone()))),
+        endpoint: None,
     };
     let end = search(prepared, parts, listener).map_err(|error| Failure::Failed(error.to_string()))?;
     conclude(&settings, &source, &run_dir, end)
+}
+
+/// What the actors need of the settings.
+pub(super) fn search_settings(settings: &Settings) -> SearchSettings {
+    SearchSettings {
+        seed: settings.run.seed,
+        trials: settings.run.trials,
+        controller: settings.controller.clone(),
+        parameter_server: settings.parameter_server.clone(),
+    }
 }
 
 /// Loads data or table, and builds the space.
@@ -113,7 +121,7 @@ fn units(settings: &Settings) -> Units {
 }
 
 /// Makes each lane's evaluator, on the lane's own thread.
-fn factory(settings: &Settings, source: &Source, lanes: &[LaneSpec]) -> EvaluatorFactory {
+pub(super) fn factory(settings: &Settings, source: &Source, lanes: &[LaneSpec]) -> EvaluatorFactory {
     match source {
         Source::Table { table, space } => {
             let (table, space) = (table.clone(), space.clone());

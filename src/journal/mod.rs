@@ -182,6 +182,11 @@ impl Journal {
         self.send(Request::Log { reply });
     }
 
+    /// The resolved config file as it is now, for `config.toml`.
+    pub fn config(&self, config: String) {
+        self.send(Request::Config { config });
+    }
+
     /// One line of the run's event log.
     pub fn event(&self, kind: &str, text: &str) {
         self.send(Request::Event { kind: kind.to_owned(), text: text.to_owned() });

@@ -13,6 +13,15 @@ pub(super) struct Opened {
     pub lock: RunLock,
 }
 
+impl Opened {
+    /// Writes `config.toml` anew.
+    pub(super) fn replace_config(&self, config: &str) {
+        if let Err(error) = replace_file(&self.dir.join("config.toml"), config) {
+            tracing::error!("{error}; the file still holds the settings before the change");
+        }
+    }
+}
+
 pub(super) fn damaged(dir: &Path) -> impl Fn(rusqlite::Error) -> JournalError {
     let dir = dir.to_owned();
     move |error| {
@@ -87,12 +96,10 @@ fn check(connection: &Connection, dir: &Path, identity: &serde_json::Value) -> R
         let found = connection.query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| row.get::<_, String>(0));
         found.optional().map_err(damaged(dir))
     };
-    if meta("closed")?.as_deref() != Some("yes") {
-        let verdict: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(damaged(dir))?;
-        if verdict != "ok" {
-            let failure = rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT), Some(verdict));
-            return Err(damaged(dir)(failure));
-        }
+    let verdict: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(damaged(dir))?;
+    if verdict != "ok" {
+        let failure = rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT), Some(verdict));
+        return Err(damaged(dir)(failure));
     }
     let stored = meta("identity")?.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
     let difference = difference(&stored, identity);

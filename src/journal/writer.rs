@@ -36,13 +36,14 @@ pub(super) enum Request {
     Change { learning: LearningSettings, reply: Reply<u64> },
     Snapshot { snapshot: Box<Snapshot>, reply: Reply<()> },
     Log { reply: Reply<(Option<Snapshot>, Vec<LogEntry>)> },
+    Config { config: String },
     Event { kind: String, text: String },
     Close { done: mpsc::Sender<()> },
 }
 
 impl Request {
     fn is_lazy(&self) -> bool {
-        matches!(self, Self::Started { reply: None, .. } | Self::Epoch { .. } | Self::Event { .. })
+        matches!(self, Self::Started { reply: None, .. } | Self::Epoch { .. } | Self::Config { .. } | Self::Event { .. })
     }
 }
 
@@ -93,6 +94,7 @@ impl Writer {
                     (Request::Change { reply, .. }, Answer::Number(sequence)) => reply(sequence),
                     (Request::Snapshot { reply, .. } | Request::Started { reply: Some(reply), .. }, _) => reply(()),
                     (Request::Log { reply }, Answer::Log(snapshot, log)) => reply((snapshot, log)),
+                    (Request::Config { config }, _) => self.opened.replace_config(&config),
                     (Request::Close { done }, _) => closing.push(done),
                     _ => {}
                 }
@@ -229,6 +231,7 @@ fn carry_out(connection: &Connection, ledger: &mut Ledger, request: &Request, no
         Request::Event { kind, text } => {
             execute(connection, "INSERT INTO events (at, kind, text) VALUES (?1, ?2, ?3)", params![now, kind, text])?;
         }
+        Request::Config { .. } => {}
         Request::Close { .. } => {
             execute(connection, "INSERT OR REPLACE INTO meta VALUES ('closed', 'yes')", [])?;
         }

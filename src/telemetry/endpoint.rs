@@ -1,6 +1,7 @@
 //! The HTTP endpoint: `/metrics` and `/healthz`, read-only. Must not know what is measured.
 
 use super::{Metrics, TelemetrySettings};
+pub use actix_web::dev::ServerHandle as Endpoint;
 use actix_web::{App, HttpResponse, HttpServer, web};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -45,7 +46,7 @@ fn bind_default() -> Result<TcpListener, String> {
 ///
 /// # Errors
 /// When the socket cannot be used.
-pub fn serve(listener: TcpListener, metrics: Arc<Metrics>) -> std::io::Result<()> {
+pub fn serve(listener: TcpListener, metrics: Arc<Metrics>) -> std::io::Result<Endpoint> {
     let metrics = web::Data::from(metrics);
     let server = HttpServer::new(move || {
         App::new()
@@ -58,8 +59,9 @@ pub fn serve(listener: TcpListener, metrics: Arc<Metrics>) -> std::io::Result<()
     .disable_signals()
     .listen(listener)?
     .run();
+    let endpoint = server.handle();
     actix_web::rt::spawn(server);
-    Ok(())
+    Ok(endpoint)
 }
 
 async fn scrape(metrics: web::Data<Metrics>) -> HttpResponse {

@@ -4,6 +4,6 @@ mod endpoint;
 mod metrics;
 mod settings;
 
-pub use endpoint::{bind, serve};
+pub use endpoint::{Endpoint, bind, serve};
 pub use metrics::Metrics;
 pub use settings::TelemetrySettings;

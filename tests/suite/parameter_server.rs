@@ -119,6 +119,8 @@ fn twenty_shards_and_a_hundred_controllers_learn_and_lose_nothing() {
         failed_reward: None,
         max_seconds: Some(600.0),
         restart: RestartSettings::default(),
+        reload: None,
+        endpoint: None,
     };
     let started = std::time::Instant::now();
     assert_eq!(search(prepared, parts, None).unwrap(), End::Finished);

@@ -17,8 +17,8 @@ const QUICK: [&str; 6] = [
     "restart.child_trainer.backoff_first_seconds=0.02",
     "restart.controller.backoff_first_seconds=0.02",
     "restart.parameter_shard.backoff_first_seconds=0.02",
-    "restart.child_trainer.freeze_seconds=1",
-    "restart.controller.freeze_seconds=1",
+    "restart.child_trainer.freeze_seconds=5",
+    "restart.controller.freeze_seconds=5",
     "child.attempts=3",
 ];
 
@@ -26,7 +26,7 @@ const QUICK: [&str; 6] = [
 fn run(search: &Search, run: &str, fault: &str, set: &[&str]) -> Output {
     let mut command = search.command(run);
     command.args(QUICK.iter().chain(set).flat_map(|setting| ["--set", setting]));
-    command.env("NETWRIGHT_FAULT", fault).output().unwrap()
+    command.env("NETWRIGHT_FAULT", fault).env_remove("RUST_BACKTRACE").output().unwrap()
 }
 
 fn text(output: &Output) -> String {
@@ -49,17 +49,17 @@ fn events(run: &Path, kind: &str) -> Vec<String> {
 #[test]
 fn fallen_actors_are_rebuilt_and_the_numbers_are_those_of_a_quiet_run() {
     let extra = "[controller]\nreplicas = 1\nchildren = 8\nlearning_rate = 0.01\n[parameter_server]\nshards = 3\naccumulate = 2\n";
-    let search = Search::new(800, extra);
+    let search = Search::new(320, extra);
     let quiet = run(&search, "quiet", "", &[]);
     assert!(quiet.status.success(), "{}", text(&quiet));
     for (name, fault, event) in [
-        ("shard", "shard.panic=40", "parameter shard"),
-        ("at-a-cut", "shard.panic=64*3", "parameter shard"),
+        ("shard", "shard.panic=24", "parameter shard"),
+        ("at-the-end", "shard.panic=20;shard.panic=41", "parameter shard"),
         ("controller", "controller.panic=30", "controller 0 panicked"),
         ("frozen-controller", "controller.freeze=30", "controller 0 froze"),
         ("trainer", "trainer.panic=100;trainer.panic=101", "child trainer"),
         ("frozen-child", "start.freeze=100", "froze"),
-        ("all", "shard.panic=20;controller.panic=20;trainer.panic=170;shard.panic=21;child.error=173", "parameter shard"),
+        ("all", "shard.panic=20;controller.panic=20;trainer.panic=170;shard.panic=22;child.error=173", "parameter shard"),
     ] {
         let output = run(&search, name, fault, &[]);
         assert!(output.status.success(), "{name}: {}", text(&output));
@@ -76,8 +76,8 @@ fn fallen_actors_are_rebuilt_and_the_numbers_are_those_of_a_quiet_run() {
 fn many_replicas_lose_no_gradient_when_shards_and_controllers_fall() {
     let extra = "[controller]\nreplicas = 12\nchildren = 4\nlearning_rate = 0.01\n[parameter_server]\nshards = 5\n";
     for (name, synchronous) in [("asynchronous", "controller.synchronous=false"), ("synchronous", "controller.synchronous=true")] {
-        let search = Search::new(2_000, extra);
-        let fault = "shard.panic=50;shard.panic=51;shard.panic=200*2;controller.panic=3*5;trainer.panic=900";
+        let search = Search::new(480, extra);
+        let fault = "shard.panic=50;shard.panic=51;shard.panic=90*2;controller.panic=3*5;trainer.panic=300";
         let output =
             run(&search, name, fault, &[synchronous, "restart.controller.max_restarts=9", "restart.parameter_shard.max_restarts=9"]);
         assert!(output.status.success(), "{name}: {}", text(&output));
@@ -93,7 +93,7 @@ fn beyond_the_limit_the_run_stops_saved_and_goes_on_when_the_cause_is_gone() {
     let search = Search::new(400, "");
     for (fault, set, reason) in [
         ("controller.panic=9*100", "restart.controller.max_restarts=2", "restart.controller.max_restarts"),
-        ("shard.panic=30*100", "restart.parameter_shard.max_restarts=2", "restart.parameter_shard.max_restarts"),
+        ("shard.panic=30;shard.panic=31;shard.panic=32", "restart.parameter_shard.max_restarts=2", "restart.parameter_shard.max_restarts"),
         ("trainer.panic=333*100", "restart.child_trainer.max_restarts=2", "no lane is left to train on"),
     ] {
         let output = run(&search, "run", fault, &[set]);
@@ -114,7 +114,7 @@ fn failures_that_may_pass_are_tried_again_and_others_are_not() {
     let dir = search.run_dir("run");
     let (status, attempt, ..) = trial(&dir, 3);
     assert_eq!((status.as_str(), attempt), ("completed", 2));
-    for (id, attempts, reason) in [(4, 2, "on purpose"), (5, 0, "on purpose"), (6, 0, "panicked"), (7, 2, "no training step within 1 s")] {
+    for (id, attempts, reason) in [(4, 2, "on purpose"), (5, 0, "on purpose"), (6, 0, "panicked"), (7, 2, "no training step within 5 s")] {
         let (status, attempt, reward, error) = trial(&dir, id);
         assert_eq!((status.as_str(), attempt, reward), ("failed", attempts, Some(-0.5)), "trial {id}: {error:?}");
         assert!(error.as_ref().is_some_and(|error| error.contains(reason)), "trial {id}: {error:?}");
@@ -134,8 +134,14 @@ fn a_panic_in_a_training_step_fails_that_child_alone() {
     std::fs::write(&config, text_of).unwrap();
     let dir = folder.path().join("run");
     let mut command = netwright();
-    command.arg("search").arg(&config).arg("--run-dir").arg(&dir).env("NETWRIGHT_FAULT", "step.panic=2;step.freeze=3");
-    let output = command.args(["--set", "restart.child_trainer.freeze_seconds=2"]).output().unwrap();
+    command
+        .arg("search")
+        .arg(&config)
+        .arg("--run-dir")
+        .arg(&dir)
+        .env("NETWRIGHT_FAULT", "step.panic=2;step.freeze=3")
+        .env_remove("RUST_BACKTRACE");
+    let output = command.args(["--set", "restart.child_trainer.freeze_seconds=20"]).output().unwrap();
     assert!(output.status.success(), "{}", text(&output));
     let statuses: Vec<_> = (1..=4).map(|id| trial(&dir, id)).map(|(status, attempt, ..)| (status, attempt)).collect();
     let expected =
@@ -200,7 +206,7 @@ fn a_device_that_falls_too_often_goes_out_of_use_and_the_run_goes_on_with_the_re
     let (journal, recovered) = Journal::open(dir.path(), &serde_json::json!({}), "").unwrap();
     let settings = SearchSettings {
         seed: 1,
-        trials: 400,
+        trials: 48,
         controller: ControllerSettings { replicas: 4, children: 4, ..ControllerSettings::default() },
         parameter_server: ParameterServerSettings { shards: 2, accumulate: 1 },
     };
@@ -218,8 +224,10 @@ fn a_device_that_falls_too_often_goes_out_of_use_and_the_run_goes_on_with_the_re
         observer: Box::new(Silent),
         attempts: 1,
         failed_reward: None,
-        max_seconds: Some(60.0),
+        max_seconds: Some(600.0),
         restart,
+        reload: None,
+        endpoint: None,
     };
     assert_eq!(search(prepared, parts, None).unwrap(), End::Finished);
     assert_eq!(metrics.actor_restarts_total.with_label_values(&["child_trainer"]).get(), 3);

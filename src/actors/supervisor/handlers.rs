@@ -70,6 +70,7 @@ impl Receive<ChildEnded> for Supervisor {
             return;
         };
         self.settle(task, outcome, seconds, context);
+        self.end_leaving(context);
         self.dispatch();
     }
 }
@@ -171,6 +172,8 @@ impl Receive<Replayed> for Supervisor {
 impl Receive<Shutdown> for Supervisor {
     fn receive(&mut self, message: Shutdown, context: &mut Self::Context) {
         match message {
+            // run.max_seconds was raised since.
+            Shutdown::TimeIsUp if self.parts.max_seconds.is_none_or(|limit| self.started.elapsed().as_secs_f64() < limit) => {}
             Shutdown::Signal(_) | Shutdown::TimeIsUp if self.ending.is_none() => {
                 let (end, text) = match message {
                     Shutdown::Signal(number) => (End::Signal(number), format!("signal {number}: saving, then leaving")),

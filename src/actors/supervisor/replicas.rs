@@ -158,6 +158,16 @@ impl Supervisor {
         }
     }
 
+    /// Starts replicas below this number that are not there: there are more of them now, or more to do.
+    pub(super) fn start_missing_controllers(&mut self, replicas: usize) {
+        for index in 0..replicas as u64 {
+            if !self.replicas.all.contains_key(&index) {
+                self.replicas.start(index, self.shards.set.clone());
+                self.ready(index);
+            }
+        }
+    }
+
     /// A Controller is ready for another minibatch.
     pub(super) fn ready(&mut self, controller: u64) {
         if self.ending.is_some() {

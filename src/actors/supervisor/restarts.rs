@@ -1,7 +1,7 @@
 //! What happens when an actor falls: its work is put back, it is rebuilt after a pause, and beyond the limit of `[restart]` the run stops
 //! or goes on without the device. Must not know how an actor is noticed to be gone.
 
-use super::super::messages::{Rebuild, Retire, Shutdown};
+use super::super::messages::{LookAtConfig, Rebuild, Retire, Shutdown};
 use super::super::restart::{ActorRestart, Beyond};
 use super::super::watch::{ActorId, Fall, Gone};
 use super::{End, GRACE, Supervisor, TICK};
@@ -14,6 +14,7 @@ impl Supervisor {
     /// Looks after what cannot report by itself: a computation that does not end.
     pub(super) fn tick(&mut self, context: &mut Context<Self>) {
         self.heartbeat.fetch_add(1, Ordering::Relaxed);
+        context.address().do_send(LookAtConfig { asked: false });
         let seconds = self.parts.restart.controller.freeze_seconds;
         let Some(compute) = self.replicas.compute() else { return };
         match compute.tick((seconds / TICK.as_secs_f64()) as u32) {

@@ -15,6 +15,8 @@ pub(super) struct Shards {
     pub(super) set: ShardSet,
     generations: Vec<u64>,
     down: BTreeSet<usize>,
+    /// Boundaries that the parameters move to at the last number delivered.
+    wanted: Option<Vec<usize>>,
     cuts: BTreeMap<u64, PendingCut>,
     /// Sequence number of the newest snapshot asked for, and of the newest on disk.
     pub(super) asked: u64,
@@ -31,12 +33,12 @@ impl Shards {
     /// None yet; `stored` is the snapshot on disk.
     pub(super) fn new(stored: u64) -> Self {
         let set = ShardSet { set: 0, boundaries: [].into(), addresses: Vec::new() };
-        Self { set, generations: Vec::new(), down: BTreeSet::new(), cuts: BTreeMap::new(), asked: stored, stored }
+        Self { set, generations: Vec::new(), down: BTreeSet::new(), wanted: None, cuts: BTreeMap::new(), asked: stored, stored }
     }
 
     /// Must what has its place in the order wait?
     pub(super) fn holds(&self) -> bool {
-        !self.down.is_empty()
+        !self.down.is_empty() || self.wanted.is_some()
     }
 
     pub(super) fn addresses(&self) -> &[Addr<ParameterShard>] {
@@ -88,6 +90,13 @@ impl Supervisor {
         ParameterShard::new(id, range.clone(), state.slice(range), self.learning, context.address(), metrics).start()
     }
 
+    /// Moves the parameters, with everything that Adam keeps of them, to other ranges: at the last number delivered, once every shard is
+    /// there. What takes a number meanwhile waits.
+    pub(super) fn reshard(&mut self, boundaries: Vec<usize>) {
+        self.shards.wanted = Some(boundaries);
+        self.cut();
+    }
+
     /// Asks every shard for its state at the last number delivered.
     pub(super) fn cut(&mut self) {
         let shards = vec![None; self.shards.addresses().len()];
@@ -100,6 +109,16 @@ impl Supervisor {
 
     pub(super) fn cut_arrived(&mut self, cut: Cut, context: &Context<Self>) {
         let Some(snapshot) = self.shards.cut(cut) else { return };
+        if snapshot.state.sequence == self.sequence
+            && let Some(boundaries) = self.shards.wanted.take()
+        {
+            for shard in self.shards.addresses() {
+                shard.do_send(Retire);
+            }
+            self.start_shards(&snapshot.state, boundaries, context);
+            self.replicas.tell(&self.shards.set);
+            self.deliver_held();
+        }
         let (supervisor, sequence) = (context.address(), snapshot.state.sequence);
         self.journal.snapshot(snapshot, Box::new(move |()| supervisor.do_send(SnapshotStored { sequence })));
     }
