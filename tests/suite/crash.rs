@@ -75,7 +75,7 @@ fn begun(run: &Path) -> Option<Connection> {
 }
 
 fn kills() -> u64 {
-    std::env::var("NETWRIGHT_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(24)
+    std::env::var("NETWRIGHT_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(16)
 }
 
 /// Reads what a process says until it ends; the trials that it announced as ended.
@@ -131,7 +131,7 @@ fn kill_at_random(search: &Search, run: &str, kills: u64, longest: u64) -> u64 {
 /// The run comes to its end, whole, and its parameters are what seed and journal say.
 fn assert_ends_whole(search: &Search, run: &str) {
     let output = search.command(run).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{}: {}", output.status, String::from_utf8_lossy(&output.stderr));
     let connection = database(&search.run_dir(run)).unwrap();
     assert_eq!(problems(&connection), Vec::<String>::new());
     assert_eq!(count(&connection, "SELECT count(*) FROM trials WHERE status != 'completed'"), 0);
@@ -208,7 +208,7 @@ fn verify_names_the_first_number_that_differs() {
     // Trials 25 to 32 are the fourth minibatch: number 5, after the settings' own.
     for (damage, expected) in [
         ("UPDATE trials SET reward = reward + 0.001 WHERE id = 27", "sequence number 6: it was compared with the baseline"),
-        ("UPDATE trials SET decisions = '[{\"Choice\":9}]' WHERE id = 27", "sequence number 5"),
+        ("UPDATE trials SET decisions = '[9,9,9,9]' WHERE id = 27", "sequence number 5"),
         ("UPDATE snapshots SET data = zeroblob(length(data))", "the snapshot at sequence number 21 differs"),
         ("DELETE FROM minibatches WHERE sequence = 7", "sequence number 8: the log has no entry 7"),
     ] {

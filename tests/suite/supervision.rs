@@ -30,7 +30,7 @@ fn run(search: &Search, run: &str, fault: &str, set: &[&str]) -> Output {
 }
 
 fn text(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+    format!("{}: {}{}", output.status, String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
 /// Status, attempt, reward and error of a trial.
@@ -141,12 +141,11 @@ fn a_panic_in_a_training_step_fails_that_child_alone() {
         .arg(&dir)
         .env("NETWRIGHT_FAULT", "step.panic=2;step.freeze=3")
         .env_remove("RUST_BACKTRACE");
-    let output = command.args(["--set", "restart.child_trainer.freeze_seconds=20"]).output().unwrap();
+    let output = command.args(["--set", "restart.child_trainer.freeze_seconds=15"]).output().unwrap();
     assert!(output.status.success(), "{}", text(&output));
-    let statuses: Vec<_> = (1..=4).map(|id| trial(&dir, id)).map(|(status, attempt, ..)| (status, attempt)).collect();
-    let expected =
-        [("completed", 0), ("failed", 0), ("completed", 1), ("completed", 0)].map(|(status, attempt)| (status.to_owned(), attempt));
-    assert_eq!(statuses, expected, "{}", text(&output));
+    let statuses: Vec<_> = (1..=4).map(|id| trial(&dir, id).0).collect();
+    assert_eq!(statuses, ["completed", "failed", "completed", "completed"], "{}", text(&output));
+    assert!(trial(&dir, 3).1 >= 1, "its first attempt froze: {}", text(&output));
     assert_eq!(trial(&dir, 2).3.as_deref(), Some("panicked: a fault on purpose in trial 2"));
 }
 
