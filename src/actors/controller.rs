@@ -3,6 +3,7 @@
 
 use super::compute::Compute;
 use super::fault;
+use super::mailbox::Mailbox;
 use super::messages::{GradientHere, Pull, Pulled, Push, RequestTicket, Resume, Retire, Rewarded, Sample, Sampled, SampledHere};
 use super::messages::{ShardSet, Ticket};
 use super::supervisor::Supervisor;
@@ -12,7 +13,7 @@ use crate::policy::{Policy, PulledParameters, entry_gradient};
 use crate::random::{Key, Purpose};
 use crate::space::{Decision, Space};
 use crate::telemetry::Metrics;
-use actix::{Actor, ActorContext, Addr, AsyncContext, Context};
+use actix::{Actor, ActorContext, AsyncContext, Context};
 use std::sync::Arc;
 
 /// What all replicas share.
@@ -22,7 +23,7 @@ pub struct Shared {
     pub space: Arc<dyn Space>,
     pub compute: Compute,
     pub seed: u64,
-    pub supervisor: Addr<Supervisor>,
+    pub supervisor: Mailbox<Supervisor>,
     pub metrics: Arc<Metrics>,
 }
 
@@ -80,9 +81,13 @@ impl Controller {
         Self { index, shared, shards, stage: Stage::Idle, presence }
     }
 
+    fn mailbox(&self, context: &Context<Self>) -> Mailbox<Self> {
+        Mailbox::new(context.address(), &self.shared.metrics)
+    }
+
     fn pull(&mut self, sample: Sample, context: &Context<Self>) {
         for shard in &self.shards.addresses {
-            shard.do_send(Pull { after: sample.ticket.after, set: self.shards.set, reply: context.address().recipient() });
+            shard.do_send(Pull { after: sample.ticket.after, set: self.shards.set, reply: self.mailbox(context) });
         }
         self.stage = Stage::Pulling { sample, slices: self.shards.addresses.iter().map(|_| None).collect() };
     }
@@ -104,7 +109,7 @@ impl Controller {
         let parameters: Arc<[f32]> = slices.iter().flat_map(|slice| slice.values.iter().copied()).collect();
         let pulled = PulledParameters { boundaries: self.shards.boundaries.to_vec(), versions };
         self.stage = Stage::Sampling;
-        let (controller, reply) = (self.index, context.address());
+        let (controller, reply) = (self.index, self.mailbox(context));
         self.compute(move |shared| {
             let sampled = draw(shared, controller, &sample, pulled, &parameters)?;
             reply.do_send(SampledHere { sampled, parameters });
@@ -216,7 +221,7 @@ impl Receive<Rewarded> for Controller {
     fn receive(&mut self, Rewarded { sequenced, learning }: Rewarded, context: &mut Self::Context) {
         let Stage::Waiting(minibatch) = std::mem::replace(&mut self.stage, Stage::Idle) else { return };
         self.stage = Stage::Computing;
-        let reply = context.address();
+        let reply = self.mailbox(context);
         self.compute(move |shared| {
             let episodes: Vec<_> = minibatch.decisions.iter().cloned().zip(sequenced.rewards).collect();
             let (policy, space) = (&shared.policy, shared.space.as_ref());

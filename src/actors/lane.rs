@@ -1,6 +1,7 @@
 //! A lane: one named OS thread that owns its device and trains one child after the other. Panics end here.
 //! Must not know the actors: it is handed a function to report to, and what crosses is plain data.
 
+use super::busy::BusyTime;
 use super::compute::panic_message;
 use super::devices::LaneSpec;
 use super::fault;
@@ -44,6 +45,7 @@ pub struct LaneSignals {
     pub examples: AtomicU64,
     /// The heartbeat: moves with every step and epoch.
     pub beats: AtomicU64,
+    pub busy: BusyTime,
 }
 
 /// Handle of a lane. When it is dropped the child that runs is asked to stop, and the thread ends after it; a thread that never comes
@@ -96,7 +98,9 @@ fn work(
     let mut evaluator = make()?;
     report(LaneReport::Ready);
     for task in queue {
+        signals.busy.begin();
         let (outcome, seconds) = evaluate(evaluator.as_mut(), &task, signals, report);
+        signals.busy.end();
         let panicked = matches!(outcome, Outcome::Failed { cause: Cause::Panicked, .. });
         report(LaneReport::Ended { task, outcome, seconds });
         if panicked {

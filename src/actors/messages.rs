@@ -1,14 +1,15 @@
 //! Every message that actors exchange. Requests flow Controller → Supervisor → ParameterShard, Journal, ChildTrainer;
 //! replies are new messages, and no actor waits for another inside a handler.
 
-use super::controller::Minibatch;
+use super::controller::{Controller, Minibatch};
 use super::lane::LaneReport;
+use super::mailbox::Mailbox;
 use super::shard::ParameterShard;
 use super::watch::ActorId;
 use crate::child::{Epoch, Outcome, Task};
 use crate::journal::{SampledMinibatch, Sequenced};
 use crate::policy::{AdamState, LearningSettings, LogEntry, Snapshot};
-use actix::{Addr, Message, Recipient};
+use actix::Message;
 use std::sync::Arc;
 
 /// Controller → Supervisor: ready for another minibatch.
@@ -52,7 +53,7 @@ pub struct ShardSet {
     pub set: u64,
     /// Shard i owns `boundaries[i]..boundaries[i + 1]`.
     pub boundaries: Arc<[usize]>,
-    pub addresses: Vec<Addr<ParameterShard>>,
+    pub addresses: Vec<Mailbox<ParameterShard>>,
 }
 
 /// Supervisor → Controller, ParameterShard: end, there is nothing more to do for it.
@@ -66,7 +67,7 @@ pub struct Retire;
 pub struct Pull {
     pub after: u64,
     pub set: u64,
-    pub reply: Recipient<Pulled>,
+    pub reply: Mailbox<Controller>,
 }
 
 /// ParameterShard → Controller.

@@ -2,13 +2,14 @@
 //! sequence numbers (paper §3.2, figure 3). Must not know where gradients come from or how Adam works.
 
 use super::fault;
+use super::mailbox::Mailbox;
 use super::messages::{Change, Cut, CutAt, Pull, Pulled, Push};
 use super::order::InOrder;
 use super::supervisor::Supervisor;
 use super::watch::{ActorId, Fall, Guarded, Presence, Receive, receives};
 use crate::policy::{AdamState, LearningSettings};
 use crate::telemetry::Metrics;
-use actix::{Actor, ActorContext, Addr, Context};
+use actix::{Actor, ActorContext, Context};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -25,7 +26,7 @@ pub struct ParameterShard {
     waiting: Vec<Pull>,
     cuts: Vec<u64>,
     presence: Presence,
-    supervisor: Addr<Supervisor>,
+    supervisor: Mailbox<Supervisor>,
     metrics: Arc<Metrics>,
 }
 
@@ -42,7 +43,7 @@ impl ParameterShard {
         range: Range<usize>,
         state: AdamState,
         learning: LearningSettings,
-        supervisor: Addr<Supervisor>,
+        supervisor: Mailbox<Supervisor>,
         metrics: Arc<Metrics>,
     ) -> Self {
         Self {

@@ -10,9 +10,8 @@ use crate::policy::{
     initial_snapshot, shard_boundaries,
 };
 use crate::space::Space;
-use crate::telemetry;
+use crate::telemetry::Endpoint;
 use actix::{Actor, Addr, System};
-use std::net::TcpListener;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use tokio::signal::unix::{SignalKind, signal};
@@ -130,14 +129,16 @@ pub(super) fn replay_log(replay: &mut Replay, log: &[LogEntry], open: &[OpenMini
 ///
 /// # Errors
 /// When the process cannot listen to signals.
-pub fn search(prepared: Prepared, parts: Parts, listener: Option<TcpListener>) -> std::io::Result<End> {
+pub fn search(prepared: Prepared, mut parts: Parts, endpoint: Option<Endpoint>) -> std::io::Result<End> {
     let end = Arc::new(Mutex::new(None));
-    let (journal, metrics, mut parts) = (prepared.journal.clone(), parts.metrics.clone(), parts);
+    let journal = prepared.journal.clone();
+    let watched = journal.clone();
+    parts.metrics.readiness.watch_journal(move || watched.problem());
     let heartbeat = Arc::new(AtomicU64::new(0));
     watch_thread(heartbeat.clone(), parts.restart.parameter_shard.freeze_seconds)?;
     let system = System::new();
-    let (for_supervisor, started) = (end.clone(), system.block_on(async move { listen(listener, metrics) }));
-    parts.endpoint = started?;
+    let (for_supervisor, started) = (end.clone(), system.block_on(async move { endpoint.map(Endpoint::serve).transpose() }));
+    parts.serving = started?;
     system.block_on(async move {
         let supervisor = Supervisor::new(prepared, parts, for_supervisor, heartbeat).start();
         look_on_hangup(&supervisor)?;
@@ -167,10 +168,6 @@ fn watch_thread(heartbeat: Arc<AtomicU64>, freeze_seconds: f64) -> std::io::Resu
         std::process::exit(1);
     })?;
     Ok(())
-}
-
-fn listen(listener: Option<TcpListener>, metrics: Arc<telemetry::Metrics>) -> std::io::Result<Option<telemetry::Endpoint>> {
-    listener.map(|listener| telemetry::serve(listener, metrics)).transpose()
 }
 
 /// SIGHUP: read the config file.

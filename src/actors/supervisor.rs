@@ -9,6 +9,7 @@ mod shards;
 
 use super::devices::LaneSpec;
 use super::lane::EvaluatorFactory;
+use super::mailbox::Mailbox;
 use super::messages::{Change, Changed, Committed, Retire, Rewarded, StopTraining, Train};
 use super::observer::{Event, Observer, Progress, Tally};
 use super::restart::{Intensity, RestartSettings};
@@ -22,7 +23,7 @@ use crate::journal::{Journal, OpenMinibatch, Sequenced};
 use crate::policy::{Baseline, LearningSettings, Policy};
 use crate::space::Space;
 use crate::telemetry::Metrics;
-use actix::{Actor, Addr, AsyncContext, Context, System};
+use actix::{Actor, AsyncContext, Context, System};
 pub use reload::{Notice, Reconfigured, Reload};
 use replicas::Replicas;
 use shards::Shards;
@@ -75,7 +76,7 @@ pub struct Parts {
     /// The config file, looked at while the search runs.
     pub reload: Option<Box<dyn Reload>>,
     /// The HTTP endpoint, once it is served.
-    pub endpoint: Option<crate::telemetry::Endpoint>,
+    pub serving: Option<crate::telemetry::Serving>,
 }
 
 /// Owns all other actors.
@@ -113,7 +114,7 @@ pub struct Supervisor {
 }
 
 struct Trainer {
-    address: Addr<ChildTrainer>,
+    address: Mailbox<ChildTrainer>,
     lane: LaneSpec,
 }
 
@@ -154,6 +155,10 @@ impl Supervisor {
         }
     }
 
+    fn mailbox(&self, context: &Context<Self>) -> Mailbox<Self> {
+        Mailbox::new(context.address(), &self.parts.metrics)
+    }
+
     fn begin(&mut self, context: &mut Context<Self>) {
         let Some(prepared) = self.prepared.take() else { return };
         self.start_shards(&prepared.snapshot.state, prepared.boundaries.clone(), context);
@@ -173,16 +178,17 @@ impl Supervisor {
         self.trainers.push(Trainer { address, lane });
     }
 
-    fn build_trainer(&self, index: usize, spec: LaneSpec, context: &Context<Self>) -> Addr<ChildTrainer> {
+    fn build_trainer(&self, index: usize, spec: LaneSpec, context: &Context<Self>) -> Mailbox<ChildTrainer> {
         let workshop = Workshop {
             spec,
             factory: self.parts.factory.clone(),
             freeze_seconds: self.parts.restart.child_trainer.freeze_seconds,
             journal: self.journal.clone(),
-            supervisor: context.address(),
+            supervisor: self.mailbox(context),
             metrics: self.parts.metrics.clone(),
         };
-        ChildTrainer::new((index, self.roster.generation(index)), workshop).start()
+        let trainer = ChildTrainer::new((index, self.roster.generation(index)), workshop).start();
+        Mailbox::new(trainer, &self.parts.metrics)
     }
 
     /// Ends the trainers whose lane is to leave and has no child any more.
@@ -227,7 +233,7 @@ impl Supervisor {
     /// Has the outcome written down; the reply says what it completed.
     fn commit(&mut self, trial: u64, outcome: Outcome, seconds: f64, context: &Context<Self>) {
         self.committing += 1;
-        let (supervisor, told) = (context.address(), outcome.clone());
+        let (supervisor, told) = (self.mailbox(context), outcome.clone());
         let reply = move |sequenced| supervisor.do_send(Committed { trial, outcome: told, seconds, sequenced });
         self.journal.finished(trial, outcome, seconds, self.parts.failed_reward, Box::new(reply));
     }
@@ -283,6 +289,8 @@ impl Supervisor {
     /// Issues and trains no more; the first reason counts.
     fn begin_end(&mut self, end: End) {
         if self.ending.is_none() {
+            self.parts.metrics.readiness.leaving("the search is ending");
+            tracing::info!("the search is ending: {end:?}");
             self.ending = Some(end);
             self.roster.clear_queue();
             for trainer in &self.trainers {
@@ -312,6 +320,7 @@ impl Supervisor {
     }
 
     fn leave_with(&self, end: End) {
+        tracing::info!("the search has ended: {end:?}");
         self.end.lock().unwrap_or_else(std::sync::PoisonError::into_inner).get_or_insert(end);
         System::current().stop();
     }

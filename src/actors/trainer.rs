@@ -1,19 +1,21 @@
 //! A ChildTrainer owns one lane: it hands children to it, one at a time, passes on what it reports, and gives it up when its heartbeat
 //! stands still. Asynchronous, never blocks. Must not know how a child is trained, nor what its reward is for.
 
+use super::busy::BusyRatio;
 use super::devices::LaneSpec;
 use super::fault;
 use super::lane::{EvaluatorFactory, Lane, LaneReport};
+use super::mailbox::Mailbox;
 use super::messages::{Begin, ChildEnded, ChildEpoch, FromLane, Retire, StopTraining, Train};
 use super::supervisor::Supervisor;
 use super::watch::{ActorId, Fall, Guarded, Presence, Receive, guard, receives};
 use crate::child::Task;
 use crate::journal::Journal;
 use crate::telemetry::Metrics;
-use actix::{Actor, ActorContext, Addr, AsyncContext, Context};
+use actix::{Actor, ActorContext, AsyncContext, Context};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How often the heartbeat is looked at.
 const TICK: Duration = Duration::from_millis(500);
@@ -26,7 +28,7 @@ pub struct Workshop {
     /// A child without a step for so long has frozen.
     pub freeze_seconds: f64,
     pub journal: Journal,
-    pub supervisor: Addr<Supervisor>,
+    pub supervisor: Mailbox<Supervisor>,
     pub metrics: Arc<Metrics>,
 }
 
@@ -41,6 +43,7 @@ pub struct ChildTrainer {
     /// stopped for a while is not mistaken for a frozen child.
     beats: u64,
     silent: u32,
+    ratio: BusyRatio,
     /// Examples already counted in the metrics.
     counted: u64,
     presence: Presence,
@@ -50,16 +53,22 @@ impl ChildTrainer {
     /// `generation` counts the rebuilds of this trainer.
     pub fn new((index, generation): (usize, u64), workshop: Workshop) -> Self {
         let presence = Presence::new(ActorId::ChildTrainer(index), generation, workshop.supervisor.clone());
-        Self { index, workshop, lane: None, busy: false, beats: 0, silent: 0, counted: 0, presence }
+        Self { index, workshop, lane: None, busy: false, beats: 0, silent: 0, ratio: BusyRatio::new(Instant::now()), counted: 0, presence }
     }
 
     fn fell(&mut self, fall: Fall, context: &mut Context<Self>) {
+        let LaneSpec { name, device, .. } = &self.workshop.spec;
+        self.workshop.metrics.lane(name, device).set(0.0);
         self.presence.fell(fall);
         context.stop();
     }
 
     fn tick(&mut self, context: &mut Context<Self>) {
         self.count_examples();
+        if let Some(lane) = &self.lane {
+            let LaneSpec { name, device, .. } = &self.workshop.spec;
+            self.workshop.metrics.lane(name, device).set(self.ratio.at(Instant::now(), lane.signals.busy.total()));
+        }
         let beats = self.lane.as_ref().map_or(0, |lane| lane.signals.beats.load(Ordering::Relaxed));
         let still = self.busy && beats == std::mem::replace(&mut self.beats, beats);
         self.silent = if still { self.silent + 1 } else { 0 };
@@ -81,7 +90,7 @@ impl Actor for ChildTrainer {
     type Context = Context<Self>;
 
     fn started(&mut self, context: &mut Self::Context) {
-        let address = context.address();
+        let address = Mailbox::new(context.address(), &self.workshop.metrics);
         let Workshop { spec, factory, .. } = self.workshop.clone();
         match Lane::start(spec, factory, move |report| address.do_send(FromLane(report))) {
             Ok(lane) => self.lane = Some(lane),
@@ -104,7 +113,7 @@ impl Receive<Train> for ChildTrainer {
         if fault::wanted("trainer.panic", task.trial) {
             panic!("a fault on purpose at trial {}", task.trial);
         }
-        let (trial, address) = (task.trial, context.address());
+        let (trial, address) = (task.trial, Mailbox::new(context.address(), &self.workshop.metrics));
         if careful {
             let reply = move |()| address.do_send(Begin(task));
             self.workshop.journal.started(trial, &self.workshop.spec.device, Some(Box::new(reply)));
@@ -141,7 +150,12 @@ impl Receive<StopTraining> for ChildTrainer {
 impl Receive<FromLane> for ChildTrainer {
     fn receive(&mut self, FromLane(report): FromLane, context: &mut Self::Context) {
         match report {
-            LaneReport::Ready => self.silent = 0,
+            LaneReport::Ready => {
+                let LaneSpec { name, device, .. } = &self.workshop.spec;
+                tracing::info!("lane {name} on {device} is ready");
+                self.workshop.metrics.readiness.actors_started();
+                self.silent = 0;
+            }
             LaneReport::Unusable(reason) => self.fell(Fall::Failed(reason), context),
             LaneReport::Epoch { trial, epoch } => {
                 self.workshop.journal.epoch(trial, epoch.clone());

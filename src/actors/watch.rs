@@ -2,8 +2,9 @@
 //! the handlers, and whatever else ends an actor is told by its `Presence` when it is dropped. Must not know what happens then.
 
 use super::compute::panic_message;
+use super::mailbox::Mailbox;
 use super::supervisor::Supervisor;
-use actix::{Actor, ActorContext, Addr, Context, Message};
+use actix::{Actor, ActorContext, Context, Message};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -72,12 +73,12 @@ pub struct Gone {
 pub struct Presence {
     actor: ActorId,
     pub generation: u64,
-    supervisor: Addr<Supervisor>,
+    supervisor: Mailbox<Supervisor>,
     told: bool,
 }
 
 impl Presence {
-    pub fn new(actor: ActorId, generation: u64, supervisor: Addr<Supervisor>) -> Self {
+    pub fn new(actor: ActorId, generation: u64, supervisor: Mailbox<Supervisor>) -> Self {
         Self { actor, generation, supervisor, told: false }
     }
 

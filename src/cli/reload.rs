@@ -5,7 +5,7 @@ use super::ConfigArgs;
 use super::search::{Source, factory, search_settings};
 use crate::actors::{Notice, Reconfigured, Reload, devices};
 use crate::settings::{self, Settings};
-use crate::telemetry;
+use crate::telemetry::Endpoint;
 use serde_json::{Map, Value};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -41,13 +41,17 @@ pub struct ConfigFile {
     settings: Settings,
     text: String,
     seen: Option<(SystemTime, u64)>,
+    routed: Routed,
 }
+
+/// Gives an endpoint the routes of this run.
+pub type Routed = Box<dyn Fn(Endpoint) -> Endpoint + Send>;
 
 impl ConfigFile {
     /// `settings` were read from it when the search started.
-    pub fn new(arguments: ConfigArgs, source: Arc<Source>, settings: Settings) -> Self {
+    pub fn new(arguments: ConfigArgs, source: Arc<Source>, settings: Settings, routed: Routed) -> Self {
         let text = std::fs::read_to_string(&arguments.config).unwrap_or_default();
-        let mut file = Self { arguments, source, settings, text, seen: None };
+        let mut file = Self { arguments, source, settings, text, seen: None, routed };
         file.seen = file.stamp();
         file
     }
@@ -78,7 +82,7 @@ impl ConfigFile {
     fn reconfigured(&self, new: &Settings, changed: &Map<String, Value>) -> Result<Reconfigured, String> {
         let lanes = devices::resolve(&new.devices)?;
         let any = |prefixes: &[&str]| changed.keys().any(|key| prefixes.iter().any(|prefix| key.starts_with(prefix)));
-        let endpoint = if any(&["telemetry."]) { Some(telemetry::bind(&new.telemetry)?) } else { None };
+        let endpoint = if any(&["telemetry."]) { Some(Endpoint::bind(&new.telemetry)?.map(&self.routed)) } else { None };
         Ok(Reconfigured {
             search: search_settings(new),
             factory: any(&["child.", "data.", "devices."]).then(|| factory(new, &self.source, &lanes)),

@@ -8,7 +8,7 @@ use netwright::child::{Evaluator, Outcome, Progress as ChildProgress, Task};
 use netwright::journal::Journal;
 use netwright::policy::{ControllerSettings, ParameterServerSettings};
 use netwright::space::{ImageShape, SpaceSettings};
-use netwright::telemetry::Metrics;
+use netwright::telemetry::{Metrics, RewardScale};
 use std::path::Path;
 use std::process::Output;
 use std::sync::Arc;
@@ -215,7 +215,7 @@ fn a_device_that_falls_too_often_goes_out_of_use_and_the_run_goes_on_with_the_re
         |device: &str, index: usize| LaneSpec { device: device.into(), name: format!("{device}-{index}"), cores: vec![], threads: 1 };
     let mut restart = RestartSettings::default();
     (restart.child_trainer.max_restarts, restart.child_trainer.backoff_first_seconds) = (3, 0.01);
-    let metrics = Arc::new(Metrics::new().unwrap());
+    let metrics = Arc::new(Metrics::new("t", RewardScale::Any).unwrap());
     let parts = Parts {
         lanes: vec![lane("bad", 0), lane("good", 0), lane("bad", 1)],
         factory: Arc::new(|lane| if lane.device == "bad" { Err("the device does not answer".into()) } else { Ok(Box::new(Constant)) }),
@@ -226,7 +226,7 @@ fn a_device_that_falls_too_often_goes_out_of_use_and_the_run_goes_on_with_the_re
         max_seconds: Some(600.0),
         restart,
         reload: None,
-        endpoint: None,
+        serving: None,
     };
     assert_eq!(search(prepared, parts, None).unwrap(), End::Finished);
     assert_eq!(metrics.actor_restarts_total.with_label_values(&["child_trainer"]).get(), 3);

@@ -29,7 +29,7 @@ impl Receive<Sampled> for Supervisor {
             return; // At the end it is not written down: the next process samples the same again.
         }
         if let Some(minibatches) = self.tickets.sampled(sampled) {
-            let (supervisor, told) = (context.address(), minibatches.clone());
+            let (supervisor, told) = (self.mailbox(context), minibatches.clone());
             let reply = move |first_ids| supervisor.do_send(Inserted { minibatches: told, first_ids });
             self.journal.insert(minibatches, self.tickets.synchronous(), Box::new(reply));
         }
@@ -97,6 +97,15 @@ impl Supervisor {
     }
 }
 
+/// One line for each trial.
+fn log_outcome(trial: u64, outcome: &Outcome, seconds: f64) {
+    match outcome {
+        Outcome::Completed { reward, metric, .. } => tracing::info!(trial, reward, metric, seconds, "trial completed"),
+        Outcome::Failed { cause, error } => tracing::info!(trial, ?cause, error, seconds, "trial failed"),
+        Outcome::Stopped => tracing::info!(trial, seconds, "trial stopped; it runs again when the search goes on"),
+    }
+}
+
 /// Might the same child succeed when it is tried again?
 fn may_pass(cause: Cause) -> bool {
     matches!(cause, Cause::Timeout | Cause::Error | Cause::Device)
@@ -111,6 +120,7 @@ impl Receive<Committed> for Supervisor {
         for sequenced in sequenced {
             self.deliver(Ordered::Minibatch(sequenced));
         }
+        log_outcome(trial, &outcome, seconds);
         self.tell(Event::ChildEnded { trial, outcome: &outcome, seconds });
         self.end_if_done();
     }

@@ -10,8 +10,8 @@ use super::super::start::SearchSettings;
 use super::super::watch::{Receive, receives};
 use super::{Event, Supervisor};
 use crate::policy::shard_boundaries;
+use crate::telemetry::Endpoint;
 use actix::{AsyncContext, Context};
-use std::net::TcpListener;
 use std::time::Duration;
 
 /// Settings that a running search is to go on with.
@@ -25,7 +25,7 @@ pub struct Reconfigured {
     pub max_seconds: Option<f64>,
     pub restart: RestartSettings,
     /// The endpoint moves, or is off.
-    pub endpoint: Option<Option<TcpListener>>,
+    pub endpoint: Option<Option<Endpoint>>,
     /// As the run's `config.toml` is to hold it.
     pub config: String,
     /// What changed, in words.
@@ -82,14 +82,14 @@ impl Supervisor {
             self.parts.max_seconds = new.max_seconds;
             self.schedule_end(context);
         }
-        if let Some(listener) = new.endpoint {
-            self.move_endpoint(listener);
+        if let Some(endpoint) = new.endpoint {
+            self.move_endpoint(endpoint);
         }
         self.change_lanes(new.lanes, new.factory, context);
         let learning = new.search.learning();
         if learning != self.asked_learning {
             self.asked_learning = learning;
-            let supervisor = context.address();
+            let supervisor = self.mailbox(context);
             self.journal.change(learning, Box::new(move |sequence| supervisor.do_send(Changed { sequence, learning })));
         }
         let shards = new.search.parameter_server.shards;
@@ -132,13 +132,12 @@ impl Supervisor {
         self.end_leaving(context);
     }
 
-    fn move_endpoint(&mut self, listener: Option<TcpListener>) {
-        if let Some(old) = self.parts.endpoint.take() {
+    fn move_endpoint(&mut self, endpoint: Option<Endpoint>) {
+        if let Some(old) = self.parts.serving.take() {
             actix::spawn(old.stop(false));
         }
-        let Some(listener) = listener else { return };
-        match crate::telemetry::serve(listener, self.parts.metrics.clone()) {
-            Ok(endpoint) => self.parts.endpoint = Some(endpoint),
+        match endpoint.map(Endpoint::serve).transpose() {
+            Ok(serving) => self.parts.serving = serving,
             Err(error) => tracing::error!("telemetry.listen: {error}"),
         }
     }

@@ -3,12 +3,13 @@
 
 use super::super::compute::Compute;
 use super::super::controller::{Controller, Minibatch, Shared};
+use super::super::mailbox::Mailbox;
 use super::super::messages::{Resume, Retire, Rewarded, Sample, ShardSet, Ticket};
 use super::super::start::Prepared;
 use super::super::tickets::Answer;
 use super::Supervisor;
 use crate::journal::SampledMinibatch;
-use actix::{Actor, Addr, AsyncContext, Context};
+use actix::{Actor, AsyncContext, Context};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -20,7 +21,7 @@ pub(super) struct Replicas {
 }
 
 struct Replica {
-    address: Addr<Controller>,
+    address: Mailbox<Controller>,
     generation: u64,
     work: Work,
 }
@@ -64,7 +65,7 @@ impl Replicas {
 
     fn start(&mut self, index: u64, shards: ShardSet) {
         let Some(shared) = &self.shared else { return };
-        let start = || Controller::new((index, 0), shared.clone(), shards).start();
+        let start = || Mailbox::new(Controller::new((index, 0), shared.clone(), shards).start(), &shared.metrics);
         self.all.entry(index).or_insert_with(|| Replica { address: start(), generation: 0, work: Work::Nothing });
     }
 
@@ -79,7 +80,8 @@ impl Replicas {
     /// Starts the next generation of a replica, with the work of the last one.
     pub(super) fn rebuild(&mut self, index: u64, shards: ShardSet) {
         let (Some(shared), Some(replica)) = (&self.shared, self.all.get_mut(&index)) else { return };
-        replica.address = Controller::new((index, replica.generation), shared.clone(), shards).start();
+        let controller = Controller::new((index, replica.generation), shared.clone(), shards).start();
+        replica.address = Mailbox::new(controller, &shared.metrics);
         replica.resume();
     }
 
@@ -137,13 +139,21 @@ impl Supervisor {
             space: self.space.clone(),
             compute,
             seed: self.seed,
-            supervisor: context.address(),
+            supervisor: self.mailbox(context),
             metrics: self.parts.metrics.clone(),
         });
         let resumed = prepared.open.iter().map(|(open, _)| open.controller);
         for index in (0..prepared.replicas as u64).chain(resumed) {
             self.replicas.start(index, self.shards.set.clone());
         }
+        tracing::info!(
+            shards = self.shards.addresses().len(),
+            controllers = self.replicas.len(),
+            lanes = self.trainers.len(),
+            "actors started; {} trials are finished, {} minibatches wait for outcomes",
+            self.tally.finished(),
+            prepared.open.len()
+        );
         for (open, parameters) in &prepared.open {
             self.recover(open, context);
             if let Some(replica) = self.replicas.all.get_mut(&open.controller) {
@@ -183,6 +193,8 @@ impl Supervisor {
     }
 
     fn retire(&mut self, controller: u64) {
+        let reason = if self.ending.is_some() { "the search is ending" } else { "nothing is left to sample" };
+        tracing::info!(controller, "controller retires: {reason}");
         if let Some(replica) = self.replicas.all.remove(&controller) {
             replica.address.do_send(Retire);
         }

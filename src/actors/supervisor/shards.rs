@@ -1,13 +1,14 @@
 //! The set of ParameterShards: started, cut for snapshots, rebuilt from the journal's log when one falls. While one is missing, nothing
 //! that takes a sequence number is delivered, so that no gradient is computed that a shard would not hear of.
 
+use super::super::mailbox::Mailbox;
 use super::super::messages::{Cut, CutAt, Rebuild, Replayed, Retire, ShardSet, SnapshotStored};
 use super::super::shard::ParameterShard;
 use super::super::start::replay_log;
 use super::super::watch::ActorId;
 use super::Supervisor;
 use crate::policy::{AdamState, Baseline, LearningSettings, LogEntry, Replay, Snapshot, initial_snapshot};
-use actix::{Actor, Addr, AsyncContext, Context};
+use actix::{Actor, Context};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The shards, and the cuts that are being taken of them.
@@ -41,7 +42,7 @@ impl Shards {
         !self.down.is_empty() || self.wanted.is_some()
     }
 
-    pub(super) fn addresses(&self) -> &[Addr<ParameterShard>] {
+    pub(super) fn addresses(&self) -> &[Mailbox<ParameterShard>] {
         &self.set.addresses
     }
 
@@ -83,11 +84,12 @@ impl Supervisor {
         }
     }
 
-    fn build_shard(&self, index: usize, state: &AdamState, context: &Context<Self>) -> Addr<ParameterShard> {
+    fn build_shard(&self, index: usize, state: &AdamState, context: &Context<Self>) -> Mailbox<ParameterShard> {
         let range = self.shards.set.boundaries[index]..self.shards.set.boundaries[index + 1];
         let id = (index, self.shards.generations[index]);
         let metrics = self.parts.metrics.clone();
-        ParameterShard::new(id, range.clone(), state.slice(range), self.learning, context.address(), metrics).start()
+        let shard = ParameterShard::new(id, range.clone(), state.slice(range), self.learning, self.mailbox(context), metrics).start();
+        Mailbox::new(shard, &self.parts.metrics)
     }
 
     /// Moves the parameters, with everything that Adam keeps of them, to other ranges: at the last number delivered, once every shard is
@@ -119,7 +121,7 @@ impl Supervisor {
             self.replicas.tell(&self.shards.set);
             self.deliver_held();
         }
-        let (supervisor, sequence) = (context.address(), snapshot.state.sequence);
+        let (supervisor, sequence) = (self.mailbox(context), snapshot.state.sequence);
         self.journal.snapshot(snapshot, Box::new(move |()| supervisor.do_send(SnapshotStored { sequence })));
     }
 
@@ -128,7 +130,7 @@ impl Supervisor {
         let (Some(compute), Some(fallen)) = (self.replicas.compute(), self.shards.down.first()) else { return };
         log.retain(|entry| entry.sequence() <= self.sequence);
         let start = snapshot.unwrap_or_else(|| initial_snapshot(&self.policy, self.seed, self.learning));
-        let (policy, space, supervisor) = (self.policy.clone(), self.space.clone(), context.address());
+        let (policy, space, supervisor) = (self.policy.clone(), self.space.clone(), self.mailbox(context));
         let owner = (ActorId::ParameterShard(*fallen), self.shards.generations[*fallen]);
         compute.submit(owner, move || {
             let mut replay = Replay::new(&policy, space.as_ref(), start);
@@ -141,7 +143,7 @@ impl Supervisor {
     pub(super) fn rebuild_shards(&mut self, state: &AdamState, context: &Context<Self>) {
         if state.sequence != self.sequence {
             // Read before the last delivery: once more.
-            return self.down_shards().for_each(|shard| context.address().do_send(Rebuild(shard)));
+            return self.down_shards().for_each(|shard| self.mailbox(context).do_send(Rebuild(shard)));
         }
         for index in std::mem::take(&mut self.shards.down) {
             self.shards.set.addresses[index] = self.build_shard(index, state, context);
@@ -160,7 +162,7 @@ impl Supervisor {
     }
 
     pub(super) fn read_log(&self, context: &Context<Self>) {
-        let supervisor = context.address();
+        let supervisor = self.mailbox(context);
         let reply = move |(snapshot, log)| supervisor.do_send(super::super::messages::LogRead { snapshot, log });
         self.journal.log(Box::new(reply));
     }
