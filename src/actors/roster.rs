@@ -59,19 +59,9 @@ impl Roster {
         self.queue.push_front(task);
     }
 
-    /// The children that wait, in the order of their numbers.
-    pub fn sort_queue(&mut self) {
-        self.queue.make_contiguous().sort_by_key(|task| task.trial);
-    }
-
     /// From now on this trial runs alone.
     pub fn suspect(&mut self, trial: u64) {
         self.suspects.insert(trial);
-    }
-
-    /// A trial that waits is not to start any more.
-    pub fn forget(&mut self, trial: u64) {
-        self.queue.retain(|task| task.trial != trial);
     }
 
     /// Nothing more is to start.

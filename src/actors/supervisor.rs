@@ -1,6 +1,7 @@
 //! The Supervisor starts the ParameterShards, Controllers and ChildTrainers and rebuilds those that fall, issues tickets, gives children
 //! to lanes, and ends the run, saved. Must not know how children are trained, gradients computed or trials stored.
 
+mod admission;
 mod handlers;
 mod reload;
 mod replicas;
@@ -13,13 +14,14 @@ use super::mailbox::Mailbox;
 use super::messages::{Change, Changed, Committed, Retire, Rewarded, StopTraining, Train};
 use super::observer::{Event, Observer, Progress, Tally};
 use super::restart::{Intensity, RestartSettings};
+use super::reuse::Reuse;
 use super::roster::{Leaving, Roster};
 use super::start::Prepared;
 use super::tickets::Tickets;
 use super::trainer::{ChildTrainer, Workshop};
 use super::watch::{Guarded, guard};
 use crate::child::{Cause, Outcome, Task};
-use crate::journal::{Journal, OpenMinibatch, Sequenced};
+use crate::journal::{Journal, OpenMinibatch, OpenTrial, Sequenced};
 use crate::policy::{Baseline, LearningSettings, Policy};
 use crate::space::Space;
 use crate::telemetry::Metrics;
@@ -94,6 +96,8 @@ pub struct Supervisor {
     roster: Roster,
     /// Trials that were under way in an earlier process: one of them may be what ended it.
     recovered: BTreeSet<u64>,
+    /// None: every child is trained.
+    reuse: Option<Reuse>,
     /// Outcomes handed to the journal and not yet confirmed.
     committing: usize,
     /// Last sequence number delivered, the settings that hold after it, and the baseline.
@@ -126,7 +130,7 @@ enum Ordered {
 
 impl Supervisor {
     /// `end` takes how the search ended, once it has.
-    pub(super) fn new(prepared: Prepared, parts: Parts, end: Arc<Mutex<Option<End>>>, heartbeat: Arc<AtomicU64>) -> Self {
+    pub(super) fn new(mut prepared: Prepared, parts: Parts, end: Arc<Mutex<Option<End>>>, heartbeat: Arc<AtomicU64>) -> Self {
         Self {
             space: prepared.space.clone(),
             policy: prepared.policy.clone(),
@@ -138,6 +142,7 @@ impl Supervisor {
             trainers: Vec::new(),
             roster: Roster::default(),
             recovered: BTreeSet::new(),
+            reuse: prepared.reuse.take(),
             committing: 0,
             sequence: prepared.snapshot.state.sequence,
             learning: prepared.snapshot.learning,
@@ -234,7 +239,7 @@ impl Supervisor {
     fn commit(&mut self, trial: u64, outcome: Outcome, seconds: f64, context: &Context<Self>) {
         self.committing += 1;
         let (supervisor, told) = (self.mailbox(context), outcome.clone());
-        let reply = move |sequenced| supervisor.do_send(Committed { trial, outcome: told, seconds, sequenced });
+        let reply = move |sequenced| supervisor.do_send(Committed { trial, outcome: told, seconds, reused_from: None, sequenced });
         self.journal.finished(trial, outcome, seconds, self.parts.failed_reward, Box::new(reply));
     }
 
@@ -333,21 +338,21 @@ impl Supervisor {
             self.roster.suspect(trial.id);
             tracing::warn!("trial {}: {} processes died while it ran; it runs alone", trial.id, trial.deaths);
         }
-        for task in unfinished(open) {
-            self.recovered.insert(task.trial);
-            self.roster.enqueue([task]);
-        }
-        for trial in open.trials.iter().filter(|trial| !trial.finished && trial.deaths >= DEATHS_IN_COMPANY + DEATHS_ALONE) {
-            self.roster.forget(trial.id);
+        self.recovered.extend(unfinished(open).map(|task| task.trial));
+        for trial in open.trials.iter().filter(|trial| !trial.finished && is_poison(trial)) {
             let error = format!("{} processes died while it ran, {DEATHS_ALONE} of them with no other trial beside it", trial.deaths);
             self.commit(trial.id, Outcome::Failed { cause: Cause::Error, error }, 0.0, context);
         }
     }
 }
 
-/// The children of an open minibatch that have no outcome yet.
+fn is_poison(trial: &OpenTrial) -> bool {
+    trial.deaths >= DEATHS_IN_COMPANY + DEATHS_ALONE
+}
+
+/// The children of an open minibatch that are to be evaluated.
 fn unfinished(open: &OpenMinibatch) -> impl Iterator<Item = Task> {
-    open.trials.iter().filter(|trial| !trial.finished).map(|trial| Task {
+    open.trials.iter().filter(|trial| !trial.finished && !is_poison(trial)).map(|trial| Task {
         trial: trial.id,
         attempt: trial.attempt,
         seed: trial.seed,

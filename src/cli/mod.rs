@@ -13,6 +13,8 @@ mod status;
 mod top;
 mod verify;
 
+use crate::actors::devices::{LaneSpec, resolve, resolve_for_programs};
+use crate::child::EvaluatorKind;
 use crate::journal::JournalError;
 use crate::settings::{self, Settings};
 use clap::{Args, Parser, Subcommand};
@@ -29,6 +31,15 @@ pub enum Failure {
     Failed(String),
     /// A signal ended it, after saving: exit code 128 + the signal's number.
     Signal(u8),
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        match self {
+            Self::Input(text) | Self::Failed(text) => f.write_str(text),
+            Self::Signal(number) => write!(f, "signal {number}"),
+        }
+    }
 }
 
 /// Neural architecture search with reinforcement learning.
@@ -85,6 +96,15 @@ fn reading(error: JournalError) -> Failure {
 /// The environment. A variable that is no Unicode is no value of ours, but must not end the program.
 fn variables() -> impl Iterator<Item = (String, String)> {
     std::env::vars_os().map(|(name, value)| (name.to_string_lossy().into(), value.to_string_lossy().into()))
+}
+
+/// The lanes that children train on.
+fn lanes(settings: &Settings) -> Result<Vec<LaneSpec>, Failure> {
+    let resolve = match settings.child.evaluator {
+        EvaluatorKind::Command => resolve_for_programs,
+        EvaluatorKind::Train | EvaluatorKind::Table => resolve,
+    };
+    resolve(&settings.devices).map_err(Failure::Input)
 }
 
 /// A config file and what overrides it.

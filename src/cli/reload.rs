@@ -3,7 +3,7 @@
 
 use super::ConfigArgs;
 use super::search::{Source, factory, search_settings};
-use crate::actors::{Notice, Reconfigured, Reload, devices};
+use crate::actors::{Notice, Reconfigured, Reload};
 use crate::settings::{self, Settings};
 use crate::telemetry::Endpoint;
 use serde_json::{Map, Value};
@@ -80,7 +80,7 @@ impl ConfigFile {
     }
 
     fn reconfigured(&self, new: &Settings, changed: &Map<String, Value>) -> Result<Reconfigured, String> {
-        let lanes = devices::resolve(&new.devices)?;
+        let lanes = super::lanes(new).map_err(|failure| failure.to_string())?;
         let any = |prefixes: &[&str]| changed.keys().any(|key| prefixes.iter().any(|prefix| key.starts_with(prefix)));
         let endpoint = if any(&["telemetry."]) { Some(Endpoint::bind(&new.telemetry)?.map(&self.routed)) } else { None };
         Ok(Reconfigured {

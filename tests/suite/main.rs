@@ -3,6 +3,7 @@
 mod architecture;
 mod builtin;
 mod cifar10;
+mod command;
 mod common;
 mod crash;
 mod dashboards;
@@ -13,5 +14,6 @@ mod monitoring;
 mod parameter_server;
 mod reload;
 mod restart;
+mod reuse;
 mod settings;
 mod supervision;

@@ -206,6 +206,7 @@ fn a_device_that_falls_too_often_goes_out_of_use_and_the_run_goes_on_with_the_re
     let settings = SearchSettings {
         seed: 1,
         trials: 48,
+        reuse: false,
         controller: ControllerSettings { replicas: 4, children: 4, ..ControllerSettings::default() },
         parameter_server: ParameterServerSettings { shards: 2, accumulate: 1 },
     };

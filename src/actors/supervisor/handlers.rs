@@ -37,20 +37,21 @@ impl Receive<Sampled> for Supervisor {
 }
 
 impl Receive<Inserted> for Supervisor {
-    fn receive(&mut self, message: Inserted, _: &mut Self::Context) {
+    fn receive(&mut self, message: Inserted, context: &mut Self::Context) {
         if self.ending.is_some() {
             return;
         }
         for (minibatch, first) in message.minibatches.into_iter().zip(message.first_ids) {
             let layers = minibatch.layers;
-            self.roster.enqueue(minibatch.trials.into_iter().zip(first..).map(|(trial, id)| Task {
+            let tasks = minibatch.trials.into_iter().zip(first..).map(|(trial, id)| Task {
                 trial: id,
                 attempt: 0,
                 seed: trial.seed,
                 layers,
                 decisions: trial.decisions,
                 architecture: trial.architecture,
-            }));
+            });
+            self.take_up(tasks, context);
         }
         self.dispatch();
     }
@@ -69,7 +70,7 @@ impl Receive<ChildEnded> for Supervisor {
             tracing::debug!(trial = task.trial, "the report of a lane that was given up; ignored");
             return;
         };
-        self.settle(task, outcome, seconds, context);
+        self.attempt_ended(task, outcome, seconds, context);
         self.end_leaving(context);
         self.dispatch();
     }
@@ -77,7 +78,7 @@ impl Receive<ChildEnded> for Supervisor {
 
 impl Supervisor {
     /// An attempt has ended: its outcome counts, or the child is tried again.
-    pub(super) fn settle(&mut self, mut task: Task, outcome: Outcome, seconds: f64, context: &mut Context<Self>) {
+    pub(super) fn attempt_ended(&mut self, mut task: Task, outcome: Outcome, seconds: f64, context: &mut Context<Self>) {
         let poisoned = match &outcome {
             Outcome::Failed { cause: Cause::Device, error } => Some(format!("trial {}: {error}", task.trial)),
             _ => None,
@@ -108,20 +109,24 @@ fn log_outcome(trial: u64, outcome: &Outcome, seconds: f64) {
 
 /// Might the same child succeed when it is tried again?
 fn may_pass(cause: Cause) -> bool {
-    matches!(cause, Cause::Timeout | Cause::Error | Cause::Device)
+    matches!(cause, Cause::Timeout | Cause::Exited | Cause::Killed | Cause::Error | Cause::Device)
 }
 
 impl Receive<Committed> for Supervisor {
-    fn receive(&mut self, message: Committed, _: &mut Self::Context) {
-        let Committed { trial, outcome, seconds, sequenced } = message;
+    fn receive(&mut self, message: Committed, context: &mut Self::Context) {
+        let Committed { trial, outcome, seconds, reused_from, sequenced } = message;
         self.committing -= 1;
         self.tally.add(&outcome);
-        self.parts.metrics.child_ended(&outcome, seconds);
+        match reused_from {
+            None => self.parts.metrics.child_ended(&outcome, seconds),
+            Some(_) => self.parts.metrics.child_reused(&outcome),
+        }
+        self.settle(trial, &outcome, context);
         for sequenced in sequenced {
             self.deliver(Ordered::Minibatch(sequenced));
         }
         log_outcome(trial, &outcome, seconds);
-        self.tell(Event::ChildEnded { trial, outcome: &outcome, seconds });
+        self.tell(Event::ChildEnded { trial, outcome: &outcome, seconds, reused_from });
         self.end_if_done();
     }
 }

@@ -7,7 +7,7 @@ use super::super::mailbox::Mailbox;
 use super::super::messages::{Resume, Retire, Rewarded, Sample, ShardSet, Ticket};
 use super::super::start::Prepared;
 use super::super::tickets::Answer;
-use super::Supervisor;
+use super::{Supervisor, unfinished};
 use crate::journal::SampledMinibatch;
 use actix::{Actor, AsyncContext, Context};
 use std::collections::BTreeMap;
@@ -154,14 +154,17 @@ impl Supervisor {
             self.tally.finished(),
             prepared.open.len()
         );
+        let mut tasks = Vec::new();
         for (open, parameters) in &prepared.open {
             self.recover(open, context);
+            tasks.extend(unfinished(open));
             if let Some(replica) = self.replicas.all.get_mut(&open.controller) {
                 replica.work = Work::Await(Arc::new(Minibatch::recovered(open, parameters.clone())));
                 replica.resume();
             }
         }
-        self.roster.sort_queue();
+        tasks.sort_by_key(|task| task.trial);
+        self.take_up(tasks, context);
         let idle = self.replicas.all.iter().filter(|(_, replica)| matches!(replica.work, Work::Nothing));
         for controller in idle.map(|(index, _)| *index).collect::<Vec<_>>() {
             self.ready(controller);

@@ -43,7 +43,7 @@ impl Supervisor {
             // The child itself may be the cause.
             (Some(task), Fall::Froze(seconds)) => {
                 let error = format!("no training step within {seconds} seconds (restart.child_trainer.freeze_seconds)");
-                self.settle(task, Outcome::Failed { cause: Cause::Timeout, error }, *seconds, context);
+                self.attempt_ended(task, Outcome::Failed { cause: Cause::Timeout, error }, *seconds, context);
             }
             (Some(task), _) if self.ending.is_none() => self.roster.put_back(task),
             _ => {}
