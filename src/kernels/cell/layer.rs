@@ -46,6 +46,8 @@ pub struct CellLayer {
     steps: usize,
     /// One for each thread.
     scratch: Buffer,
+    /// The left side of a step's product.
+    left: Buffer,
 }
 
 /// What `backward` alone needs.
@@ -92,6 +94,7 @@ impl CellLayer {
             masks: [None, None],
             steps: 0,
             scratch: Buffer::new(pool.current_num_threads() * pointwise::scratch_len(&plan)),
+            left: Buffer::new(shape.batch * shape.hidden.max(plan.recurrent_columns * padded)),
             plan,
             shape,
             layout,
@@ -168,7 +171,7 @@ impl CellLayer {
             let packed = [&it.input_weight, &it.recurrent_weight, &it.x, &it.h].map(Packed::bytes);
             it.d_products.bytes() + it.d_h.bytes() + it.d_states.iter().map(Buffer::bytes).sum::<usize>() + packed.iter().sum::<usize>()
         });
-        forward + backward + self.scratch.bytes() + size_of::<f32>() * (self.x.len() + self.h.len())
+        forward + backward + self.scratch.bytes() + self.left.bytes() + size_of::<f32>() * (self.x.len() + self.h.len())
     }
 
     /// Numbers between two rows of the products.
@@ -220,10 +223,13 @@ impl CellLayer {
     /// All products W x of the sequence, and the biases of both sides; where products R h stand alone, what they are added to.
     fn input_products(&mut self, parameters: &[f32], rows: usize) {
         let (stride, input) = (self.stride(), self.shape.input);
-        let start = self.layout.first_row(parameters, &self.plan, self.shape.hidden);
-        let add = start.is_some();
-        if let Some(start) = start {
-            self.products.as_mut_slice().chunks_mut(stride).take(rows).for_each(|row| row.copy_from_slice(&start));
+        let biases = self.layout.biases(parameters, &self.plan, self.shape.hidden);
+        let (add, alone) = (biases.is_some(), self.plan.input_columns * self.layout.padded);
+        for row in self.products.as_mut_slice().chunks_mut(stride).take(rows) {
+            match &biases {
+                Some(biases) => row.copy_from_slice(biases),
+                None => row[alone..].fill(0.0),
+            }
         }
         let left = Left { start: self.x.as_ptr(), rows, row_stride: input, k_stride: 1 };
         let target = Target { start: self.products.as_mut_ptr(), stride, add };
@@ -248,7 +254,7 @@ impl CellLayer {
         // SAFETY: h is [batch, hidden]; the products' rows have the packed columns from `recurrent_start` on.
         unsafe {
             let target = Target { start: products.add(recurrent_start), stride, add: true };
-            self.recurrent_weight.product(self.isa, left, target);
+            self.recurrent_weight.product(self.isa, left, target, self.left.as_mut_slice());
         }
         let rows = Rows { plan: &self.plan, hidden: padded, batch, products, before: before.as_ptr() };
         let after = Shared(after.as_mut_ptr());
@@ -321,7 +327,7 @@ impl CellLayer {
     }
 
     /// Adds to the gradient of h before a step what its products send back.
-    fn recurrent_gradient(&self, step: usize, state: &mut BackwardState) {
+    fn recurrent_gradient(&mut self, step: usize, state: &mut BackwardState) {
         let CellShape { hidden, batch, .. } = self.shape;
         let (padded, stride) = (self.layout.padded, self.stride());
         let start = state.d_products.as_slice()[step * batch * stride + self.recurrent_start()..].as_ptr();
@@ -333,7 +339,7 @@ impl CellLayer {
             Some(_) => Target { start: state.d_h.as_mut_ptr(), stride: padded, add: false },
         };
         // SAFETY: left has the columns of R h, target rows of `padded` numbers.
-        unsafe { state.recurrent_weight.product(self.isa, left, target) }
+        unsafe { state.recurrent_weight.product(self.isa, left, target, self.left.as_mut_slice()) }
         if let Some(mask) = mask {
             let rows = d_before.as_mut_slice().chunks_mut(padded).zip(state.d_h.as_slice().chunks(padded)).zip(mask.chunks(hidden));
             rows.for_each(|((to, d), mask)| to.iter_mut().zip(d).zip(mask).for_each(|((to, d), mask)| *to += d * mask));

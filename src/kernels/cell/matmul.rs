@@ -10,7 +10,7 @@ use rayon::prelude::*;
 /// Columns of a panel: two of the widest vectors.
 const PANEL: usize = 32;
 /// Rows of a packed block, so that a block of a panel stays in the first cache.
-const DEPTH: usize = 192;
+const DEPTH: usize = 256;
 /// Products with fewer multiplications than this are not worth a second thread.
 const WORTH_SHARING: usize = 1 << 17;
 
@@ -101,41 +101,79 @@ impl Packed {
         }
     }
 
-    /// left · self, for few rows: tasks are panels.
+    /// left · self, for few rows: tasks are panels. `scratch` has room for all of left.
     ///
     /// # Safety
     /// `left` has as many columns as this has rows, all readable; `target` has room for the rows and columns; nothing else touches
     /// it meanwhile.
-    pub unsafe fn product(&self, isa: Isa, left: Left, target: Target) {
+    pub unsafe fn product(&self, isa: Isa, left: Left, target: Target, scratch: &mut [f32]) {
+        let rows = left.rows;
+        // SAFETY: the caller's contract.
+        unsafe { left.turn(self.depth, scratch, rows) };
+        let turned = Turned { values: scratch, rows, stride: rows };
         let panel = |index: usize| {
             // SAFETY: the caller's contract; each task has columns of its own.
-            unsafe { isa.run(Panel { packed: self, index, left, target }) }
+            unsafe { isa.run(Panel { packed: self, index, turned, target }) }
         };
         let panels = self.columns.div_ceil(self.width);
-        if shares(left.rows * self.depth * self.columns) {
+        if shares(rows * self.depth * self.columns) {
             (0..panels).into_par_iter().for_each(panel);
         } else {
             (0..panels).for_each(panel);
         }
     }
 
-    /// left · self, for many rows: tasks are blocks of rows, which are packed where they do not lie together.
+    /// left · self, for many rows: tasks are blocks of rows.
     ///
     /// # Safety
     /// As for `product`.
     pub unsafe fn product_by_rows(&self, isa: Isa, left: Left, target: Target) {
-        let block = |first: usize| {
+        let block = |index: usize| {
+            let first = index * ROWS;
             let rows = ROWS.min(left.rows - first);
             // SAFETY: the caller's contract; each task has rows of its own.
             unsafe { isa.run(Rows { packed: self, first, rows, left, target }) }
         };
         let blocks = left.rows.div_ceil(ROWS);
         if shares(left.rows * self.depth * self.columns) {
-            (0..blocks).into_par_iter().for_each(|index| block(index * ROWS));
+            (0..blocks).into_par_iter().for_each(block);
         } else {
-            (0..blocks).for_each(|index| block(index * ROWS));
+            (0..blocks).for_each(block);
         }
     }
+}
+
+impl Left {
+    /// Copies `depth` columns so that the rows' numbers of one k lie together, `stride` numbers from those of the next.
+    ///
+    /// # Safety
+    /// All of them are readable.
+    unsafe fn turn(&self, depth: usize, to: &mut [f32], stride: usize) {
+        if self.row_stride == 1 {
+            for k in 0..depth {
+                // SAFETY: the caller's contract.
+                let from = unsafe { std::slice::from_raw_parts(self.start.add(k * self.k_stride), self.rows) };
+                to[k * stride..][..self.rows].copy_from_slice(from);
+            }
+            return;
+        }
+        for row in 0..self.rows {
+            let to = to[row..].iter_mut().step_by(stride).take(depth);
+            for (k, to) in to.enumerate() {
+                // SAFETY: the caller's contract.
+                *to = unsafe { *self.start.add(row * self.row_stride + k * self.k_stride) };
+            }
+        }
+    }
+}
+
+/// A left side of which the rows' numbers of one k lie together.
+#[derive(Clone, Copy)]
+struct Turned<'a> {
+    values: &'a [f32],
+    rows: usize,
+    /// Between the numbers of one k and those of the next.
+    stride: usize,
 }
 
 fn shares(multiplications: usize) -> bool {
@@ -158,7 +196,7 @@ impl Work for Width {
 struct Panel<'a> {
     packed: &'a Packed,
     index: usize,
-    left: Left,
+    turned: Turned<'a>,
     target: Target,
 }
 
@@ -167,15 +205,13 @@ impl Work for Panel<'_> {
 
     #[inline(always)]
     unsafe fn run<V: Vector>(self) {
-        let Self { packed, index, left, target } = self;
+        let Self { packed, index, turned, target } = self;
         for k in (0..packed.depth).step_by(DEPTH) {
             let depth = DEPTH.min(packed.depth - k);
             let target = Target { add: target.add || k > 0, ..target };
-            // SAFETY: k is within the left side's columns; see the struct's maker.
-            unsafe {
-                let left = Left { start: left.start.add(k * left.k_stride), ..left };
-                panel::<V>(packed, index, (k, depth), left, target);
-            }
+            let turned = Turned { values: &turned.values[k * turned.stride..], ..turned };
+            // SAFETY: see the struct's maker.
+            unsafe { panel::<V>(packed, index, (k, depth), turned, target) }
         }
     }
 }
@@ -199,22 +235,12 @@ impl Work for Rows<'_> {
             let depth = DEPTH.min(packed.depth - k);
             // SAFETY: rows and k are within the left side; see the struct's maker.
             unsafe {
-                let from = left.start.add(first * left.row_stride + k * left.k_stride);
-                if left.row_stride == 1 {
-                    for k in 0..depth {
-                        let from = std::slice::from_raw_parts(from.add(k * left.k_stride), rows);
-                        block[k * ROWS..][..rows].copy_from_slice(from);
-                    }
-                }
-                let left = if left.row_stride == 1 {
-                    Left { start: block.as_ptr(), rows, row_stride: 1, k_stride: ROWS }
-                } else {
-                    Left { start: from, rows, ..left }
-                };
+                let start = left.start.add(first * left.row_stride + k * left.k_stride);
+                Left { start, rows, ..left }.turn(depth, &mut block, ROWS);
                 let start = target.start.add(first * target.stride);
                 let target = Target { start, add: target.add || k > 0, ..target };
                 for index in 0..packed.columns.div_ceil(2 * V::WIDTH) {
-                    panel::<V>(packed, index, (k, depth), left, target);
+                    panel::<V>(packed, index, (k, depth), Turned { values: &block, rows, stride: ROWS }, target);
                 }
             }
         }
@@ -223,80 +249,90 @@ impl Work for Rows<'_> {
 
 /// All rows of a block of one panel.
 #[inline(always)]
-unsafe fn panel<V: Vector>(packed: &Packed, index: usize, (k, depth): (usize, usize), left: Left, target: Target) {
+unsafe fn panel<V: Vector>(packed: &Packed, index: usize, (k, depth): (usize, usize), left: Turned, target: Target) {
     let width = 2 * V::WIDTH;
     let columns = width.min(packed.columns - index * width);
     // SAFETY: the panel lies within the packed matrix, the rows within left and target; see the callers' contracts.
     unsafe {
         let b = packed.values.as_ptr().add((index * packed.depth + k) * width);
         let target = Target { start: target.start.add(index * width), ..target };
-        let most = 2 * V::TILE;
-        let tiles = left.rows.div_ceil(most);
+        let tiles = left.rows.div_ceil(2 * V::TILE);
         let mut row = 0;
         for tile in 0..tiles {
             let end = (tile + 1) * left.rows / tiles;
-            let left = Left { start: left.start.add(row * left.row_stride), rows: end - row, ..left };
             let target = Target { start: target.start.add(row * target.stride), ..target };
-            rows::<V>(depth, b, columns, left, target);
+            let tile = Tile { depth, a: left.values.as_ptr().add(row), stride: left.stride, b, columns };
+            tile.rows::<V>(end - row, target);
             row = end;
         }
     }
 }
 
-#[inline(always)]
-unsafe fn rows<V: Vector>(depth: usize, b: *const f32, columns: usize, left: Left, target: Target) {
-    // SAFETY: the callers' contracts.
-    unsafe {
-        match left.rows {
-            1 => tile::<V, 1>(depth, b, columns, left, target),
-            2 => tile::<V, 2>(depth, b, columns, left, target),
-            3 => tile::<V, 3>(depth, b, columns, left, target),
-            4 => tile::<V, 4>(depth, b, columns, left, target),
-            5 => tile::<V, 5>(depth, b, columns, left, target),
-            6 => tile::<V, 6>(depth, b, columns, left, target),
-            7 => tile::<V, 7>(depth, b, columns, left, target),
-            8 => tile::<V, 8>(depth, b, columns, left, target),
-            9 => tile::<V, 9>(depth, b, columns, left, target),
-            10 => tile::<V, 10>(depth, b, columns, left, target),
-            11 => tile::<V, 11>(depth, b, columns, left, target),
-            _ => tile::<V, 12>(depth, b, columns, left, target),
-        }
-    }
+/// Some rows of a panel: number (row, k) of the left side stands at `a + row + k · stride`.
+struct Tile {
+    depth: usize,
+    a: *const f32,
+    stride: usize,
+    b: *const f32,
+    columns: usize,
 }
 
-/// N rows by two vectors, kept in registers over all of k.
-#[inline(always)]
-unsafe fn tile<V: Vector, const N: usize>(depth: usize, mut b: *const f32, columns: usize, left: Left, target: Target) {
-    // SAFETY: the callers' contracts.
-    unsafe {
-        let mut sums = [[V::splat(0.0); 2]; N];
-        let mut a = left.start;
-        for _ in 0..depth {
-            let right = [V::load(b), V::load(b.add(V::WIDTH))];
-            for (row, sums) in sums.iter_mut().enumerate() {
-                let value = V::splat(*a.add(row * left.row_stride));
-                sums[0] = value.mul_add(right[0], sums[0]);
-                sums[1] = value.mul_add(right[1], sums[1]);
+impl Tile {
+    #[inline(always)]
+    unsafe fn rows<V: Vector>(self, rows: usize, target: Target) {
+        // SAFETY: the callers' contracts.
+        unsafe {
+            match rows {
+                1 => self.run::<V, 1>(target),
+                2 => self.run::<V, 2>(target),
+                3 => self.run::<V, 3>(target),
+                4 => self.run::<V, 4>(target),
+                5 => self.run::<V, 5>(target),
+                6 => self.run::<V, 6>(target),
+                7 => self.run::<V, 7>(target),
+                8 => self.run::<V, 8>(target),
+                9 => self.run::<V, 9>(target),
+                10 => self.run::<V, 10>(target),
+                11 => self.run::<V, 11>(target),
+                _ => self.run::<V, 12>(target),
             }
-            b = b.add(2 * V::WIDTH);
-            a = a.add(left.k_stride);
         }
-        for (row, sums) in sums.into_iter().enumerate() {
-            let to = target.start.add(row * target.stride);
-            if columns == 2 * V::WIDTH {
-                for (part, mut sum) in sums.into_iter().enumerate() {
-                    let to = to.add(part * V::WIDTH);
-                    if target.add {
-                        sum = sum.add(V::load(to));
-                    }
-                    sum.store(to);
+    }
+
+    /// N rows by two vectors, kept in registers over all of k.
+    #[inline(always)]
+    unsafe fn run<V: Vector, const N: usize>(self, target: Target) {
+        let Self { depth, mut a, stride, mut b, columns } = self;
+        // SAFETY: the callers' contracts.
+        unsafe {
+            let mut sums = [[V::splat(0.0); 2]; N];
+            for _ in 0..depth {
+                let right = [V::load(b), V::load(b.add(V::WIDTH))];
+                for (row, sums) in sums.iter_mut().enumerate() {
+                    let value = V::splat(*a.add(row));
+                    sums[0] = value.mul_add(right[0], sums[0]);
+                    sums[1] = value.mul_add(right[1], sums[1]);
                 }
-            } else {
-                let mut values = [0.0; PANEL];
-                sums[0].store(values.as_mut_ptr());
-                sums[1].store(values.as_mut_ptr().add(V::WIDTH));
-                for (column, value) in values.into_iter().take(columns).enumerate() {
-                    *to.add(column) = if target.add { *to.add(column) + value } else { value };
+                b = b.add(2 * V::WIDTH);
+                a = a.add(stride);
+            }
+            for (row, sums) in sums.into_iter().enumerate() {
+                let to = target.start.add(row * target.stride);
+                if columns == 2 * V::WIDTH {
+                    for (part, mut sum) in sums.into_iter().enumerate() {
+                        let to = to.add(part * V::WIDTH);
+                        if target.add {
+                            sum = sum.add(V::load(to));
+                        }
+                        sum.store(to);
+                    }
+                } else {
+                    let mut values = [0.0; PANEL];
+                    sums[0].store(values.as_mut_ptr());
+                    sums[1].store(values.as_mut_ptr().add(V::WIDTH));
+                    for (column, value) in values.into_iter().take(columns).enumerate() {
+                        *to.add(column) = if target.add { *to.add(column) + value } else { value };
+                    }
                 }
             }
         }

@@ -86,11 +86,9 @@ impl Layout {
         &mut gradient[self.recurrent_at(gate)]
     }
 
-    /// What every row of the products begins with before anything is added: biases, and 0 where R h stands alone. None: nothing need
-    /// be there.
-    pub fn first_row(&self, parameters: &[f32], plan: &Plan, hidden: usize) -> Option<Vec<f32>> {
-        let alone = plan.columns.len() > plan.input_columns;
-        if !alone && self.input_bias.is_none() && self.recurrent_bias.is_none() {
+    /// The biases of a row of the products, 0 where there are none. None: there are none at all.
+    pub fn biases(&self, parameters: &[f32], plan: &Plan, hidden: usize) -> Option<Vec<f32>> {
+        if self.input_bias.is_none() && self.recurrent_bias.is_none() {
             return None;
         }
         let recurrent = plan.columns.len() - plan.recurrent_columns;
