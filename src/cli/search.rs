@@ -3,12 +3,15 @@
 use super::progress::{Bars, PlainLines, Units, duration};
 use super::{ConfigArgs, Failure, log, reading};
 use crate::actors::devices::{self, LaneSpec};
-use crate::actors::{End, EvaluatorFactory, Observer, Parts, SearchSettings, candle_device, memory_bytes, prepare, search, thread_pool};
+use crate::actors::{
+    End, EvaluatorFactory, Observer, Parts, Scribe, SearchSettings, candle_device, memory_bytes, prepare, search, thread_pool,
+};
 use crate::child::{EvaluatorKind, Table, TableEvaluator, TrainEvaluator, linear_accuracy};
 use crate::data::{Dataset, Split};
 use crate::journal::{Journal, Reader, set_aside};
 use crate::settings::Settings;
 use crate::space::{ImageShape, Space};
+use crate::telemetry::Endpoint;
 use crate::{report, telemetry};
 use indicatif::MultiProgress;
 use std::io::IsTerminal;
@@ -37,7 +40,7 @@ pub fn run(args: SearchArgs) -> Result<(), Failure> {
     let settings = args.config.load()?;
     let (source, space) = load(&settings)?;
     let lanes = devices::resolve(&settings.devices).map_err(Failure::Input)?;
-    let listener = telemetry::bind(&settings.telemetry).map_err(Failure::Input)?;
+    let endpoint = Endpoint::bind(&settings.telemetry).map_err(Failure::Input)?;
     let run_dir = settings.run_dir(args.run_dir.as_deref());
     if args.fresh
         && let Some(aside) = set_aside(&run_dir).map_err(reading)?
@@ -47,9 +50,9 @@ pub fn run(args: SearchArgs) -> Result<(), Failure> {
     let (journal, recovered) = open(&settings, &source, &run_dir)?;
     let bars = MultiProgress::new();
     log::start(&run_dir, bars.clone()).map_err(|error| Failure::Failed(format!("{}: {error}", run_dir.join("log").display())))?;
-    announce(&settings, &source, &run_dir, &lanes, listener.as_ref(), recovered.completed + recovered.failed);
+    announce(&settings, &source, &run_dir, &lanes, endpoint.as_ref(), recovered.completed + recovered.failed);
 
-    let metrics = telemetry::Metrics::new().map_err(|error| Failure::Failed(error.to_string()))?;
+    let metrics = Arc::new(telemetry::Metrics::new().map_err(|error| Failure::Failed(error.to_string()))?);
     metrics.restore(&recovered.rewards, recovered.failed);
     let units = units(&settings);
     let observer: Box<dyn Observer> =
@@ -60,16 +63,31 @@ pub fn run(args: SearchArgs) -> Result<(), Failure> {
         controller: settings.controller.clone(),
         parameter_server: settings.parameter_server.clone(),
     };
+    let lane_names: Vec<_> = lanes.iter().map(|lane| format!("{} on {}", lane.name, lane.device)).collect();
+    journal.event(
+        "start",
+        &format!(
+            "process {}; {} of {} trials are finished",
+            std::process::id(),
+            recovered.completed + recovered.failed,
+            settings.run.trials
+        ),
+    );
+    journal.event("lanes", &lane_names.join(", "));
     let prepared = prepare(&wanted, space, journal, recovered).map_err(Failure::Failed)?;
     let parts = Parts {
         factory: factory(&settings, &source, &lanes),
         lanes,
-        metrics: Arc::new(metrics),
+        metrics: metrics.clone(),
         observer,
         attempts: settings.child.attempts,
         max_seconds: settings.run.max_seconds,
     };
-    let end = search(prepared, parts, listener).map_err(|error| Failure::Failed(error.to_string()))?;
+    let page = Arc::new(report::Page::new(&run_dir));
+    let endpoint = endpoint.map(|endpoint| endpoint.with(telemetry::routes(metrics)).with(report::routes(page)));
+    let scribe = Scribe::start(&run_dir).map_err(|error| Failure::Failed(error.to_string()))?;
+    let end = search(prepared, parts, endpoint).map_err(|error| Failure::Failed(error.to_string()))?;
+    scribe.finish();
     conclude(&settings, &source, &run_dir, end)
 }
 
@@ -130,14 +148,7 @@ fn factory(settings: &Settings, source: &Source, lanes: &[LaneSpec]) -> Evaluato
 }
 
 /// What runs, where, and where to look.
-fn announce(
-    settings: &Settings,
-    source: &Source,
-    run_dir: &Path,
-    lanes: &[LaneSpec],
-    listener: Option<&std::net::TcpListener>,
-    finished: u64,
-) {
+fn announce(settings: &Settings, source: &Source, run_dir: &Path, lanes: &[LaneSpec], endpoint: Option<&Endpoint>, finished: u64) {
     println!("netwright search \"{}\" in {}", settings.run.name, run_dir.display());
     match source {
         Source::Train { dataset, split } => {
@@ -150,8 +161,12 @@ fn announce(
     let devices: std::collections::BTreeSet<&str> = lanes.iter().map(|lane| lane.device.as_str()).collect();
     let devices: Vec<&str> = devices.into_iter().collect();
     println!("devices: {}; {} children at a time", devices.join(", "), lanes.len());
-    if let Some(address) = listener.and_then(|listener| listener.local_addr().ok()) {
+    if let Some(address) = endpoint.and_then(Endpoint::address) {
+        println!("page: http://{address}/");
         println!("metrics: http://{address}/metrics");
+    }
+    if let Some(warning) = endpoint.and_then(Endpoint::warning) {
+        tracing::warn!("{warning}");
     }
     if finished > 0 {
         println!("continuing: {finished} of {} trials are finished", settings.run.trials);

@@ -2,8 +2,10 @@
 
 mod endpoint;
 mod metrics;
+mod routes;
 mod settings;
 
-pub use endpoint::{bind, serve};
+pub use endpoint::Endpoint;
 pub use metrics::Metrics;
+pub use routes::routes;
 pub use settings::TelemetrySettings;
