@@ -205,8 +205,7 @@ impl Reader {
                     _ => totals.stopped = count,
                 }
             }
-            let sums = format!("SELECT max(reward), avg(reward) FROM trials WHERE {COMPLETED}");
-            (totals.best_reward, totals.mean_reward) = connection.query_row(&sums, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            (totals.best_reward, totals.mean_reward) = (best_reward(connection)?, mean_reward(connection)?);
             totals.baseline = baseline(connection)?;
             totals.children_per_hour = children_per_hour(connection)?;
             Ok(totals)
@@ -241,6 +240,21 @@ impl Reader {
     pub fn snapshot(&self, sequence: u64) -> Result<Option<Snapshot>, JournalError> {
         self.read(|connection| recovery::load(connection, sequence))
     }
+}
+
+fn best_reward(connection: &Connection) -> rusqlite::Result<Option<f64>> {
+    let sql = format!("SELECT reward FROM trials WHERE {COMPLETED} ORDER BY reward DESC LIMIT 1");
+    connection.query_row(&sql, [], |row| row.get(0)).optional()
+}
+
+/// All rewards by their index, less those of failed trials.
+fn mean_reward(connection: &Connection) -> rusqlite::Result<Option<f64>> {
+    let sum = |filter: &str| -> rusqlite::Result<(f64, f64)> {
+        let sql = format!("SELECT total(reward), count(reward) FROM trials WHERE {filter}");
+        connection.query_row(&sql, [], |row| Ok((row.get(0)?, row.get(1)?)))
+    };
+    let ((all, count), (failed, fewer)) = (sum("reward IS NOT NULL")?, sum("status = 'failed'")?);
+    Ok((count > fewer).then(|| (all - failed) / (count - fewer)))
 }
 
 fn baseline(connection: &Connection) -> rusqlite::Result<Option<f64>> {

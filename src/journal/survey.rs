@@ -100,15 +100,15 @@ impl Reader {
     /// Every trial that has its outcome, by id; None: it failed. Reads indexes alone.
     pub fn outcomes(&self) -> Result<Vec<(u64, Option<f64>)>, JournalError> {
         self.read(|connection| {
-            let pair = |row: &Row| Ok((row.get(0)?, row.get(1)?));
-            let rewards = format!("SELECT id, reward FROM trials WHERE {COMPLETED}");
-            let failed = "SELECT id, NULL FROM trials WHERE status = 'failed'";
-            let mut outcomes: Vec<(u64, Option<f64>)> =
-                connection.prepare(&rewards)?.query_map([], pair)?.collect::<rusqlite::Result<_>>()?;
-            for outcome in connection.prepare(failed)?.query_map([], pair)? {
-                outcomes.push(outcome?);
+            let mut outcomes: Vec<(u64, Option<f64>)> = Vec::new();
+            // Failed ones first, for they may have a reward too.
+            for sql in ["SELECT id, NULL FROM trials WHERE status = 'failed'", "SELECT id, reward FROM trials WHERE reward IS NOT NULL"] {
+                for outcome in connection.prepare(sql)?.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))? {
+                    outcomes.push(outcome?);
+                }
             }
-            outcomes.sort_unstable_by_key(|outcome| outcome.0);
+            outcomes.sort_by_key(|outcome| outcome.0);
+            outcomes.dedup_by_key(|outcome| outcome.0);
             Ok(outcomes)
         })
     }
@@ -158,12 +158,15 @@ impl Reader {
             TrialOrder::WorstFirst => "reward NULLS LAST, id",
         };
         let (count, ids): (u64, Vec<u64>) = self.read(|connection| {
-            let count = format!("SELECT count(*) FROM trials WHERE {filter}");
             // The ids first, from an index: rows are wide.
             let ids = format!("SELECT id FROM trials WHERE {filter} ORDER BY {order} LIMIT ?2 OFFSET ?3");
             let mut statement = connection.prepare_cached(&ids)?;
             let ids = statement.query_map(params![value, limit, offset], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
-            Ok((connection.query_row(&count, [value], |row| row.get(0))?, ids))
+            let count = match status {
+                Some(status) => connection.query_row("SELECT count(*) FROM trials WHERE status = ?1", [status], |row| row.get(0))?,
+                None => connection.query_row("SELECT coalesce(max(id), 0) FROM trials", [], |row| row.get(0))?,
+            };
+            Ok((count, ids))
         })?;
         let mut rows = Vec::with_capacity(ids.len());
         for id in ids {

@@ -32,7 +32,7 @@ pub struct RewardShape {
     /// Trials that stand behind one stretch; 1: each is shown.
     pub stretch: usize,
     pub points: Vec<(u64, f64)>,
-    /// Worst and best reward of a stretch, at its middle.
+    /// Worst and best reward of each stretch, at its middle; none if each trial is shown.
     pub ranges: Vec<(f64, f64, f64)>,
     /// Mean of the last `window` rewards.
     pub mean: Vec<(f64, f64)>,
@@ -160,6 +160,8 @@ impl Running {
         shape.points.push(worst);
         if best.0 != worst.0 {
             shape.points.push(best);
+        }
+        if shape.stretch > 1 {
             shape.ranges.push((middle, worst.1, best.1));
         }
         let end = (first + states.len()) as f64;

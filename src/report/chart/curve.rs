@@ -10,9 +10,12 @@ pub fn curve(class: &str, values: &[(u64, f64)], epochs: u64, canvas: Canvas, la
     let digits = axis::digits(&ticks);
     plot.y_axis(&ticks, |value| text(value, digits));
     let mut whole: Vec<f64> = axis::within(1.0, last as f64, 5).into_iter().filter(|tick| tick.fract() == 0.0 && *tick > 1.0).collect();
+    // 1 is always there; its neighbour only if there is room.
+    let step = whole.windows(2).map(|pair| pair[1] - pair[0]).next().unwrap_or(1.0);
+    whole.retain(|tick| *tick - 1.0 > 0.6 * step);
     whole.insert(0, 1.0);
     plot.x_axis(&whole, |value| format!("{value:.0}"));
-    draw(&mut plot, class, values);
+    draw(&mut plot, class, values, MOST);
     plot.finish(label)
 }
 
@@ -22,15 +25,16 @@ pub fn sparkline(values: &[(u64, f64)], epochs: u64, canvas: Canvas, label: &str
     let margin = ((high - low) * 0.12).max(1e-9);
     let mut plot = Plot::new(canvas, (1.0, last_epoch(values, epochs) as f64), (low - margin, high + margin));
     plot.axes.push_str(&format!("<line class=\"grid\" x1=\"0\" x2=\"100%\" y1=\"{0}\" y2=\"{0}\"/>\n", canvas.height));
-    draw(&mut plot, "curve", values);
+    draw(&mut plot, "curve", values, MOST_SMALL);
     plot.finish(label)
 }
 
-/// Points beyond this many are thinned out: a curve of a thousand epochs is no wider than the screen.
+/// More points than these are thinned out: no curve need be finer than the screen, and a small one is sent again with every epoch.
 const MOST: usize = 400;
+const MOST_SMALL: usize = 40;
 
-fn draw(plot: &mut Plot, class: &str, values: &[(u64, f64)]) {
-    let every = values.len().div_ceil(MOST).max(1);
+fn draw(plot: &mut Plot, class: &str, values: &[(u64, f64)], most: usize) {
+    let every = values.len().div_ceil(most).max(1);
     let kept = values.iter().enumerate().filter(|(index, _)| index % every == 0 || index + 1 == values.len());
     plot.line(class, kept.map(|(_, (epoch, value))| (*epoch as f64, *value)));
     plot.dots(&format!("{class} now"), values.last().map(|(epoch, value)| (*epoch as f64, *value)).into_iter());
@@ -62,6 +66,6 @@ mod tests {
     #[test]
     fn a_thousand_epochs_stay_small() {
         let values: Vec<(u64, f64)> = (1..=5000).map(|epoch| (epoch, (epoch as f64).ln())).collect();
-        assert!(sparkline(&values, 5000, Canvas { height: 40, width: None }, "").len() < 6000);
+        assert!(sparkline(&values, 5000, Canvas { height: 40, width: None }, "").len() < 1000);
     }
 }

@@ -16,7 +16,10 @@ fn scales(shape: &RewardShape) -> ((f64, f64), Vec<f64>) {
 pub fn position(shape: &RewardShape, id: u64, reward: f64) -> (f64, f64) {
     let (x, ticks) = scales(shape);
     let canvas = Canvas { height: 1, width: None };
-    Plot::new(canvas, x, (ticks[0], ticks[ticks.len() - 1])).place(id as f64, reward)
+    let stretch = shape.stretch.max(1) as u64;
+    let first = (id - 1) / stretch * stretch;
+    let middle = (first as f64 + (first + stretch).min(shape.trials) as f64 + 1.0) / 2.0;
+    Plot::new(canvas, x, (ticks[0], ticks[ticks.len() - 1])).place(middle, reward)
 }
 
 /// The chart.
@@ -25,23 +28,20 @@ pub fn rewards(shape: &RewardShape, canvas: Canvas) -> String {
     let mut plot = Plot::new(canvas, x, (ticks[0], ticks[ticks.len() - 1]));
     let digits = axis::digits(&ticks);
     plot.y_axis(&ticks, |value| format!("{value:.digits$}"));
-    let whole: Vec<f64> =
-        axis::within(1.0, shape.trials.max(1) as f64, 6).into_iter().filter(|tick| tick.fract() == 0.0 && *tick >= 1.0).collect();
-    plot.x_axis(&whole, |value| grouped(value as u64));
+    let whole = axis::within(1.0, shape.trials.max(1) as f64, 6).into_iter().filter(|tick| tick.fract() == 0.0 && *tick >= 1.0);
+    plot.x_axis(&whole.collect::<Vec<_>>(), |value| grouped(value as u64));
     let ranges = shape.ranges.iter().fold(String::new(), |mut d, (x, low, high)| {
         let ((x, low), (_, high)) = (plot.point(*x, *low), plot.point(*x, *high));
         let _ = write!(d, "M{x} {low}V{high}");
         d
     });
     plot.path("range", &ranges);
-    let bottom = plot.units().1;
-    let failures = shape.failures.iter().fold(String::new(), |mut d, x| {
-        let _ = write!(d, "M{} {}V{}", plot.point(*x, 0.0).0, bottom as i64, (bottom * 0.965) as i64);
-        d
-    });
-    plot.path("failures", &failures);
-    let class = if shape.points.len() > 150 { "points dense" } else { "points" };
-    plot.dots(class, shape.points.iter().map(|(id, reward)| (*id as f64, *reward)));
+    if shape.stretch == 1 {
+        let class = if shape.points.len() > 150 { "points dense" } else { "points" };
+        plot.dots(class, shape.points.iter().map(|(id, reward)| (*id as f64, *reward)));
+    }
+    let low = ticks[0] + 0.015 * (ticks[ticks.len() - 1] - ticks[0]);
+    plot.dots("failures", shape.failures.iter().map(|x| (*x, low)));
     best(&mut plot, shape);
     plot.line("mean", shape.mean.iter().copied());
     plot.finish(&label(shape))

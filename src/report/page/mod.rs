@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 /// Rows of the leaderboard, trials shown while they train, trials that ended last, events.
 const LEADERS: usize = 10;
-const AT_WORK: usize = 12;
+const AT_WORK: usize = 8;
 const LATEST: usize = 8;
 const EVENTS: usize = 12;
 

@@ -124,7 +124,7 @@ fn figures(state: &State) -> String {
     [
         ("Best reward", decimal(best.and_then(|row| row.reward)), best_note),
         ("Mean reward", decimal(mean.map(|(mean, _)| mean)), mean_note),
-        ("Baseline", decimal(state.baseline), "REINFORCE compares with it".into()),
+        ("Baseline", decimal(state.baseline), "moving average of rewards".into()),
         ("Trials per hour", rate, rate_note.into()),
     ]
     .into_iter()
@@ -138,12 +138,12 @@ fn link(id: u64, place: &str, text: &str) -> String {
 }
 
 fn rewards(state: &State, shape: &RewardShape) -> String {
-    let points = match shape.stretch {
-        1 => "trials".to_owned(),
-        stretch => format!("best and worst of each {} trials", grouped(stretch as u64)),
+    let (key, points) = match shape.stretch {
+        1 => ("points", "trials".to_owned()),
+        stretch => ("range", format!("worst to best of each {} trials", grouped(stretch as u64))),
     };
     let mut legend = format!(
-        "<li><i class=\"key points\"></i>{points}</li><li><i class=\"key mean\"></i>mean of the last {}</li><li><i class=\"key best\"></i>best so far</li>",
+        "<li><i class=\"key {key}\"></i>{points}</li><li><i class=\"key mean\"></i>mean of the last {}</li><li><i class=\"key best\"></i>best so far</li>",
         shape.window
     );
     if state.series.failed > 0 {

@@ -66,7 +66,7 @@ fn outcome(facts: &RunFacts, row: &TrialRow) -> String {
             ("Reward", decimal(row.reward)),
             (if facts.unit == MetricUnit::Plain { "Metric" } else { facts.unit.name() }, facts.unit.text(row.metric)),
             ("Parameters", size(row.parameters)),
-            ("FLOPs, one forward pass", size(row.flops)),
+            ("FLOPs", size(row.flops)),
             ("Time", row.seconds.map_or_else(String::new, duration)),
         ],
     );
