@@ -46,10 +46,10 @@ impl TrialFacts {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TrialOrder {
     #[default]
-    OldestFirst,
-    NewestFirst,
-    BestFirst,
-    WorstFirst,
+    Oldest,
+    Newest,
+    Best,
+    Worst,
 }
 
 /// Whether somebody works on the run.
@@ -143,19 +143,19 @@ impl Reader {
 
     /// How many trials there are, of this status or of any, and `limit` of them from `offset` on.
     pub fn page(&self, status: Option<&str>, order: TrialOrder, offset: u64, limit: usize) -> Result<(u64, Vec<TrialRow>), JournalError> {
-        let by_reward = matches!(order, TrialOrder::BestFirst | TrialOrder::WorstFirst);
+        let by_reward = matches!(order, TrialOrder::Best | TrialOrder::Worst);
         let (filter, value) = match status {
             Some("completed") if by_reward => (format!("{COMPLETED} AND ?1 IS NULL"), None),
             Some(status) => ("status = ?1".to_owned(), Some(status)),
             None => ("?1 IS NULL".to_owned(), None),
         };
         let order = match order {
-            TrialOrder::OldestFirst => "id",
-            TrialOrder::NewestFirst => "id DESC",
+            TrialOrder::Oldest => "id",
+            TrialOrder::Newest => "id DESC",
             // Others than completed trials have none worth an order.
-            TrialOrder::BestFirst | TrialOrder::WorstFirst if value.is_some() => "id",
-            TrialOrder::BestFirst => "reward DESC, id",
-            TrialOrder::WorstFirst => "reward NULLS LAST, id",
+            TrialOrder::Best | TrialOrder::Worst if value.is_some() => "id",
+            TrialOrder::Best => "reward DESC, id",
+            TrialOrder::Worst => "reward NULLS LAST, id",
         };
         let (count, ids): (u64, Vec<u64>) = self.read(|connection| {
             // The ids first, from an index: rows are wide.

@@ -41,6 +41,7 @@ pub fn leaderboard(reader: &Reader, most: usize) -> Result<String, JournalError>
 pub fn summary(architecture: &Architecture) -> String {
     let text = match &architecture.network {
         Network::Conv(network) => conv_summary(network),
+        Network::Cell(network) => super::cell::summary(network),
         Network::Choices(choices) => {
             let values: Vec<String> = choices.values.iter().map(|(name, value)| format!("{name}={value}")).collect();
             values.join(" ")

@@ -1,5 +1,6 @@
 //! What people take away from a run: leaderboard, tables, drawings, charts, the page. Reads a run through the journal; never writes to it.
 
+mod cell;
 mod chart;
 mod drawing;
 mod facts;
@@ -11,6 +12,7 @@ mod page;
 mod series;
 mod status;
 
+pub use cell::cell_svg;
 pub use drawing::{svg, text};
 pub use files::{ReportError, TrialsFile, write_charts};
 pub use leaderboard::{leaderboard, summary};

@@ -139,7 +139,7 @@ impl Running {
     /// Adds the trials after `first`.
     fn stretch(&mut self, first: usize, states: &[State], shape: &mut RewardShape) {
         let middle = first as f64 + (states.len() + 1) as f64 / 2.0;
-        let (mut worst, mut best): (Option<(u64, f64)>, Option<(u64, f64)>) = (None, None);
+        let (mut worst, mut best) = (None::<(u64, f64)>, None::<(u64, f64)>);
         let mut risen = None;
         for (index, state) in states.iter().enumerate() {
             let State::Completed(reward) = *state else { continue };

@@ -52,6 +52,7 @@ fn fits(kind: Kind, value: &Value) -> bool {
         Kind::Numbers => all(Kind::Number),
         Kind::Texts => all(Kind::Text),
         Kind::OneOf(words) => value.as_str().is_some_and(|word| words.contains(&word)),
+        Kind::Words(words) => all(Kind::OneOf(words)),
         Kind::Skips => value.is_bool() || value.as_str() == Some("all"),
         Kind::Devices => value.as_str() == Some("auto") || all(Kind::Text),
         Kind::Decisions => value.as_array().is_some_and(|items| items.iter().all(Value::is_table)),

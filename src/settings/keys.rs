@@ -27,6 +27,8 @@ pub enum Kind {
     Texts,
     /// One of these words.
     OneOf(&'static [&'static str]),
+    /// A list of such words.
+    Words(&'static [&'static str]),
     /// `true`, `false` or `"all"`.
     Skips,
     /// `"auto"` or a list of devices.
@@ -47,6 +49,7 @@ impl Kind {
             Self::Numbers => "a list of finite numbers, for example [0.5, 0.75]".into(),
             Self::Texts => "a list of texts, for example [\"accuracy\"]".into(),
             Self::OneOf(words) => words.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(" or "),
+            Self::Words(words) => format!("a list of {}", words.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(", ")),
             Self::Skips => "true, false or \"all\"".into(),
             Self::Devices => "\"auto\" or a list of devices, for example [\"cpu\"] or [\"cuda:0\", \"cuda:1\"]".into(),
             Self::Decisions => "a list of decisions, for example [{ name = \"units\", options = [64, 128] }]".into(),
@@ -78,7 +81,11 @@ pub const KEYS: &[Key] = &[
     key("run.seed", Kind::Count, "all randomness of the run derives from it"),
     key("run.trials", Kind::Count, "how many architectures are evaluated, exactly"),
     key("run.max_seconds", Kind::Number, "the search stops after this long, saved; unset: no limit"),
-    key("space.kind", Kind::OneOf(&["conv", "choices"]), "what is searched: convolutional networks, or the decisions listed here"),
+    key(
+        "space.kind",
+        Kind::OneOf(&["conv", "cell", "choices"]),
+        "what is searched: convolutional networks, recurrent cells, or the decisions listed here",
+    ),
     key("space.layers", Kind::Count, "layers of the first architectures"),
     key("space.layers_step", Kind::Count, "layers added each time layers_every architectures have been sampled; 0: depth stays"),
     key("space.layers_every", Kind::Count, "architectures between two additions of layers"),
@@ -89,6 +96,9 @@ pub const KEYS: &[Key] = &[
     key("space.stride_height", Kind::Counts, "vertical strides that a layer can have; [1]: not predicted"),
     key("space.stride_width", Kind::Counts, "horizontal strides that a layer can have; [1]: not predicted"),
     key("space.skip_connections", Kind::Skips, "true: predicted for each pair of layers; false: a chain; \"all\": every earlier layer"),
+    key("space.base", Kind::Count, "leaves of a cell's tree"),
+    key("space.combinations", Kind::Words(&["add", "elem_mult", "max"]), "how a node of a cell may join its two inputs"),
+    key("space.activations", Kind::Words(&["identity", "tanh", "sigmoid", "relu", "sin"]), "what a node of a cell may apply to the result"),
     key("space.decision", Kind::Decisions, "the named decisions of kind = \"choices\", in order"),
     key("controller.replicas", Kind::Count, "K: controllers that sample side by side"),
     key("controller.children", Kind::Count, "m: children that a controller samples for one gradient"),

@@ -3,6 +3,8 @@
 
 mod architecture;
 mod canonical;
+mod cell;
+mod cell_network;
 mod choices;
 mod conv;
 mod settings;
@@ -10,6 +12,8 @@ mod settings;
 mod tests;
 
 pub use architecture::{Architecture, ChoiceNetwork, ConvLayer, ConvNetwork, ImageShape, Network, OptionValue};
+pub use cell::CellSpace;
+pub use cell_network::{Activation, Cell, CellNetwork, CellNode, Combination, LanguageModel, ReferenceCell, TreeCell};
 pub use choices::ChoiceSpace;
 pub use conv::ConvSpace;
 pub use settings::{DecisionSettings, SkipConnections, SpaceKind, SpaceSettings};
@@ -86,10 +90,12 @@ pub trait Space: Send + Sync {
 }
 
 impl SpaceSettings {
-    /// Builds the space. `image` and `classes` come from the data and matter for `kind = "conv"` alone.
+    /// Builds the space. `image` and `classes` come from the data and matter for `kind = "conv"` alone; cells of which the language
+    /// model is known are built by [`CellSpace::new`].
     pub fn build(&self, image: ImageShape, classes: usize) -> Box<dyn Space> {
         match self.kind {
             SpaceKind::Conv => Box::new(ConvSpace::new(self, image, classes)),
+            SpaceKind::Cell => Box::new(CellSpace::new(self, None)),
             SpaceKind::Choices => Box::new(ChoiceSpace::new(self)),
         }
     }

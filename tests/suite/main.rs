@@ -1,10 +1,13 @@
 //! What users see, one file a behaviour; one binary, so that everything is linked once.
 
 mod architecture;
+mod browser;
 mod builtin;
 mod cifar10;
 mod common;
 mod metrics;
+mod page;
 mod parameter_server;
+mod report;
 mod restart;
 mod settings;

@@ -189,10 +189,10 @@ impl Wanted {
                 }
                 "sort" => {
                     wanted.order = match value.as_str() {
-                        "id" => TrialOrder::OldestFirst,
-                        "-id" => TrialOrder::NewestFirst,
-                        "reward" => TrialOrder::WorstFirst,
-                        "-reward" => TrialOrder::BestFirst,
+                        "id" => TrialOrder::Oldest,
+                        "-id" => TrialOrder::Newest,
+                        "reward" => TrialOrder::Worst,
+                        "-reward" => TrialOrder::Best,
                         _ => return Err(refuse("must be id, -id (newest first), reward or -reward (best first)")),
                     };
                 }
@@ -213,9 +213,9 @@ mod tests {
 
     #[test]
     fn parameters_are_checked_and_the_message_says_what_is_valid() {
-        let all = Wanted { status: Some("failed".into()), order: TrialOrder::BestFirst, offset: 20, limit: 7 };
+        let all = Wanted { status: Some("failed".into()), order: TrialOrder::Best, offset: 20, limit: 7 };
         assert_eq!(Wanted::parse("limit=7&offset=20&sort=-reward&status=failed").unwrap(), all);
-        assert_eq!(Wanted::parse("").unwrap(), Wanted { status: None, order: TrialOrder::OldestFirst, offset: 0, limit: USUAL });
+        assert_eq!(Wanted::parse("").unwrap(), Wanted { status: None, order: TrialOrder::Oldest, offset: 0, limit: USUAL });
         for (query, names) in [
             ("limit=0", "limit=0: must be 1 to 1000"),
             ("limit=many", "limit=many"),

@@ -1,5 +1,6 @@
 //! One trial in full, as HTML: outcome, settings, learning curve, and where its drawing is. Must not know how it reaches the browser.
 
+use super::super::cell;
 use super::super::chart::{self, Canvas};
 use super::super::drawing;
 use super::super::facts::RunFacts;
@@ -17,6 +18,7 @@ const CURVE: u32 = 150;
 pub(in super::super) fn picture(architecture: &Architecture) -> Option<String> {
     match &architecture.network {
         Network::Conv(network) => Some(drawing::svg(network)),
+        Network::Cell(network) => Some(cell::cell_svg(network)),
         Network::Choices(_) => None,
     }
 }
