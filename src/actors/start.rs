@@ -131,6 +131,8 @@ fn replay_log(replay: &mut Replay, log: &[LogEntry], open: &[OpenMinibatch]) -> 
 pub fn search(prepared: Prepared, parts: Parts, endpoint: Option<Endpoint>) -> std::io::Result<End> {
     let end = Arc::new(Mutex::new(None));
     let journal = prepared.journal.clone();
+    let watched = journal.clone();
+    parts.metrics.readiness.watch_journal(move || watched.problem());
     let system = System::new();
     let (for_supervisor, started) = (end.clone(), system.block_on(async move { endpoint.map_or(Ok(()), Endpoint::serve) }));
     started?;

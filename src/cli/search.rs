@@ -1,7 +1,8 @@
 //! `netwright search`: runs a search, or continues it. Wires the rooms together; must not hold logic of its own.
 
-use super::progress::{Bars, PlainLines, Units, duration};
-use super::{ConfigArgs, Failure, log, reading};
+use super::log::{self, LogFormat};
+use super::progress::{Bars, Nothing, PlainLines, Units, duration};
+use super::{ConfigArgs, Failure, reading};
 use crate::actors::devices::{self, LaneSpec};
 use crate::actors::{
     End, EvaluatorFactory, Observer, Parts, Scribe, SearchSettings, candle_device, memory_bytes, prepare, search, thread_pool,
@@ -11,7 +12,7 @@ use crate::data::{Dataset, Split};
 use crate::journal::{Journal, Reader, set_aside};
 use crate::settings::Settings;
 use crate::space::{ImageShape, Space};
-use crate::telemetry::Endpoint;
+use crate::telemetry::{Endpoint, Metrics, Restored, RewardScale, Sampler};
 use crate::{report, telemetry};
 use indicatif::MultiProgress;
 use std::io::IsTerminal;
@@ -25,6 +26,9 @@ pub struct SearchArgs {
     /// Where the run lives; unset: run.dir, else runs/<run.name>
     #[arg(long, value_name = "DIR")]
     pub run_dir: Option<PathBuf>,
+    /// How log lines look
+    #[arg(long, value_enum, default_value_t)]
+    pub log_format: LogFormat,
     /// Start anew: an existing run is moved aside, never deleted
     #[arg(long)]
     pub fresh: bool,
@@ -37,6 +41,8 @@ enum Source {
 }
 
 pub fn run(args: SearchArgs) -> Result<(), Failure> {
+    let bars = MultiProgress::new();
+    let log = log::start(args.log_format, bars.clone());
     let settings = args.config.load()?;
     let (source, space) = load(&settings)?;
     let lanes = devices::resolve(&settings.devices).map_err(Failure::Input)?;
@@ -48,47 +54,66 @@ pub fn run(args: SearchArgs) -> Result<(), Failure> {
         println!("the earlier run is now {}", aside.display());
     }
     let (journal, recovered) = open(&settings, &source, &run_dir)?;
-    let bars = MultiProgress::new();
-    log::start(&run_dir, bars.clone()).map_err(|error| Failure::Failed(format!("{}: {error}", run_dir.join("log").display())))?;
+    log.open(&run_dir).map_err(|error| Failure::Failed(format!("{}: {error}", run_dir.join("log").display())))?;
     announce(&settings, &source, &run_dir, &lanes, endpoint.as_ref(), recovered.completed + recovered.failed);
 
-    let metrics = Arc::new(telemetry::Metrics::new().map_err(|error| Failure::Failed(error.to_string()))?);
-    metrics.restore(&recovered.rewards, recovered.failed);
+    let refused = |error: prometheus::Error| Failure::Failed(error.to_string());
+    let metrics = Arc::new(Metrics::new(&settings.run.name, reward_scale(&settings)).map_err(refused)?);
+    // Known to the first scrape, which may come before the lanes' actors have started.
+    lanes.iter().for_each(|lane| drop(metrics.lane(&lane.name, &lane.device)));
+    let mut earlier = Restored {
+        rewards: recovered.rewards.clone(),
+        seconds: recovered.seconds.clone(),
+        failed: recovered.causes.clone(),
+        baseline: None,
+        updates: recovered.sequenced,
+        snapshot_at: recovered.snapshot_at,
+    };
     let units = units(&settings);
-    let observer: Box<dyn Observer> =
-        if std::io::stderr().is_terminal() { Box::new(Bars::new(units, bars)) } else { Box::new(PlainLines::new(units)) };
+    let observer: Box<dyn Observer> = match args.log_format {
+        LogFormat::Json => Box::new(Nothing),
+        LogFormat::Human if std::io::stderr().is_terminal() => Box::new(Bars::new(units, bars)),
+        LogFormat::Human => Box::new(PlainLines::new(units)),
+    };
     let wanted = SearchSettings {
         seed: settings.run.seed,
         trials: settings.run.trials,
         controller: settings.controller.clone(),
         parameter_server: settings.parameter_server.clone(),
     };
-    let lane_names: Vec<_> = lanes.iter().map(|lane| format!("{} on {}", lane.name, lane.device)).collect();
-    journal.event(
-        "start",
-        &format!(
-            "process {}; {} of {} trials are finished",
-            std::process::id(),
-            recovered.completed + recovered.failed,
-            settings.run.trials
-        ),
-    );
-    journal.event("lanes", &lane_names.join(", "));
+    note_start(&journal, &lanes, recovered.completed + recovered.failed, settings.run.trials);
+    let commits = metrics.clone();
+    journal.observe_commits(move |seconds| commits.journal_commit_seconds.observe(seconds));
     let prepared = prepare(&wanted, space, journal, recovered).map_err(Failure::Failed)?;
+    earlier.baseline = prepared.snapshot.baseline.value();
+    metrics.restore(&earlier);
+    let endpoint = match endpoint {
+        None => None,
+        Some(endpoint) => {
+            let sampler = Sampler::new(&metrics, run_dir.clone(), &devices::cuda_uuids()).map_err(refused)?;
+            let page = Arc::new(report::Page::new(&run_dir));
+            Some(endpoint.with(telemetry::routes(metrics.clone(), Arc::new(sampler))).with(report::routes(page)))
+        }
+    };
     let parts = Parts {
         factory: factory(&settings, &source, &lanes),
         lanes,
-        metrics: metrics.clone(),
+        metrics,
         observer,
         attempts: settings.child.attempts,
         max_seconds: settings.run.max_seconds,
     };
-    let page = Arc::new(report::Page::new(&run_dir));
-    let endpoint = endpoint.map(|endpoint| endpoint.with(telemetry::routes(metrics)).with(report::routes(page)));
     let scribe = Scribe::start(&run_dir).map_err(|error| Failure::Failed(error.to_string()))?;
     let end = search(prepared, parts, endpoint).map_err(|error| Failure::Failed(error.to_string()))?;
     scribe.finish();
     conclude(&settings, &source, &run_dir, end)
+}
+
+/// Events that the page reads: since when this process runs, and on which lanes.
+fn note_start(journal: &Journal, lanes: &[LaneSpec], finished: u64, trials: u64) {
+    let lanes: Vec<_> = lanes.iter().map(|lane| format!("{} on {}", lane.name, lane.device)).collect();
+    journal.event("start", &format!("process {}; {finished} of {trials} trials are finished", std::process::id()));
+    journal.event("lanes", &lanes.join(", "));
 }
 
 /// Loads data or table, and builds the space.
@@ -125,6 +150,14 @@ fn units(settings: &Settings) -> Units {
     match settings.child.evaluator {
         EvaluatorKind::Train => Units { percent: true, epochs: settings.child.epochs },
         EvaluatorKind::Table => Units { percent: false, epochs: 0 },
+    }
+}
+
+/// Where the rewards of this run lie.
+fn reward_scale(settings: &Settings) -> RewardScale {
+    match settings.child.evaluator {
+        EvaluatorKind::Train => RewardScale::Accuracy { exponent: settings.child.reward_exponent },
+        EvaluatorKind::Table => RewardScale::Any,
     }
 }
 
