@@ -1,5 +1,6 @@
 //! What several tests of the binary share: a small search that needs no data, and ways to run it.
 
+pub mod driver;
 pub mod needs;
 mod served;
 
