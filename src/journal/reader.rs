@@ -140,13 +140,13 @@ impl Reader {
         })
     }
 
-    /// Completed trials, the best reward first.
+    /// Completed trials, the best reward first; a network whose reward others took stands there once.
     ///
     /// # Errors
     /// When the database cannot be read; so for all that follow.
     pub fn top(&self, most: usize) -> Result<Vec<TrialRow>, JournalError> {
         // The ids first, from indexes: rows are wide.
-        let best = format!("SELECT id FROM trials WHERE {COMPLETED} ORDER BY reward DESC, id LIMIT ?1");
+        let best = format!("SELECT id FROM trials WHERE {COMPLETED} AND reused_from IS NULL ORDER BY reward DESC, id LIMIT ?1");
         self.rows(&format!("WHERE id IN ({best}) ORDER BY +reward DESC, id"), [most])
     }
 

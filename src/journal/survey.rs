@@ -18,9 +18,10 @@ pub struct TrialFacts {
     pub device: Option<String>,
     pub finished_at: Option<String>,
     pub error: Option<String>,
+    pub reused_from: Option<u64>,
 }
 
-const FACTS: &str = "SELECT id, status, reward, metric, seconds, device, finished_at, error FROM trials";
+const FACTS: &str = "SELECT id, status, reward, metric, seconds, device, finished_at, error, reused_from FROM trials";
 
 impl TrialFacts {
     fn from_row(row: &Row) -> rusqlite::Result<Self> {
@@ -33,6 +34,7 @@ impl TrialFacts {
             device: row.get(5)?,
             finished_at: row.get(6)?,
             error: row.get(7)?,
+            reused_from: row.get(8)?,
         })
     }
 

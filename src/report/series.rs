@@ -79,19 +79,6 @@ impl Series {
         })
     }
 
-    /// Ids of the highest rewards, the best first; of equals the earlier one first.
-    pub fn top(&self, most: usize) -> Vec<u64> {
-        let mut top: Vec<(u64, f64)> = Vec::with_capacity(most + 1);
-        for (id, reward) in self.rewards() {
-            let place = top.partition_point(|(_, other)| *other >= reward);
-            if place < most {
-                top.insert(place, (id, reward));
-                top.truncate(most);
-            }
-        }
-        top.into_iter().map(|(id, _)| id).collect()
-    }
-
     /// Mean of the last rewards, by id, and of how many.
     pub fn recent_mean(&self) -> Option<(f64, usize)> {
         let window = self.window();
@@ -190,7 +177,7 @@ mod tests {
         assert_eq!(shape.failures, [2.0]);
         assert!((shape.mean[2].1 - 0.4).abs() < 1e-12 && shape.mean[2].0 == 4.0);
         assert_eq!((shape.trials, shape.stretch, series.open().collect::<Vec<_>>()), (5, 1, vec![5]));
-        assert_eq!((series.top(2), series.completed, series.failed), (vec![3, 4], 3, 1));
+        assert_eq!((series.completed, series.failed), (3, 1));
     }
 
     proptest! {
@@ -211,15 +198,6 @@ mod tests {
             }
             let best = outcomes.iter().flatten().copied().fold(f64::NEG_INFINITY, f64::max);
             prop_assert_eq!(shape.best.last().map(|best| best.1), Some(best).filter(|best| best.is_finite()));
-        }
-
-        #[test]
-        fn the_top_is_what_sorting_gives(rewards in prop::collection::vec(0_u8..6, 0..60)) {
-            let rewards: Vec<f64> = rewards.into_iter().map(f64::from).collect();
-            let mut sorted: Vec<u64> = (1..=rewards.len() as u64).collect();
-            sorted.sort_by(|a, b| rewards[*b as usize - 1].total_cmp(&rewards[*a as usize - 1]));
-            sorted.truncate(10);
-            prop_assert_eq!(series(&rewards.iter().map(|reward| Some(*reward)).collect::<Vec<_>>()).top(10), sorted);
         }
     }
 }

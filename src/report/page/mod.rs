@@ -131,15 +131,11 @@ impl Watch {
     }
 
     fn read(&mut self, reader: &Reader) -> Result<(), JournalError> {
-        self.outcomes(reader)?;
+        let leaders = self.outcomes(reader)?;
         let state = &mut self.state;
         state.facts = RunFacts::read(&state.dir);
-        let top = state.series.top(LEADERS);
-        if !top.iter().eq(state.leaders.iter().map(|row| &row.id)) {
-            state.leaders.clear();
-            for id in top {
-                state.leaders.extend(reader.trial(id)?);
-            }
+        if leaders {
+            state.leaders = reader.top(LEADERS)?;
         }
         state.at_work.clear();
         for row in reader.running_at_most(AT_WORK)? {
@@ -156,8 +152,8 @@ impl Watch {
         Ok(())
     }
 
-    /// Takes in what has ended since the last time, whatever order it ended in.
-    fn outcomes(&mut self, reader: &Reader) -> Result<(), JournalError> {
+    /// Takes in what has ended since the last time, whatever order it ended in; true if the leaderboard may have changed.
+    fn outcomes(&mut self, reader: &Reader) -> Result<bool, JournalError> {
         let mut news = Vec::new();
         if self.seen.is_none() {
             let last = reader.last_trial()?;
@@ -194,11 +190,16 @@ impl Watch {
         (self.state.running, self.state.queued) = (running, queued);
         news.retain(TrialFacts::is_final);
         news.sort_by(|a, b| (&a.finished_at, a.id).cmp(&(&b.finished_at, b.id)));
+        let least = self.state.leaders.last().filter(|_| self.state.leaders.len() == LEADERS).and_then(|row| row.reward);
+        let leads = |fact: &TrialFacts| {
+            fact.status == "completed" && fact.reused_from.is_none() && least.is_none_or(|least| fact.reward >= Some(least))
+        };
+        let changed = self.seen.is_none() || news.iter().any(leads);
         for fact in news {
             self.state.latest.push_front(fact);
         }
         self.state.latest.truncate(LATEST);
-        Ok(())
+        Ok(changed)
     }
 
     /// Draws everything, and notes what is not as it was.
