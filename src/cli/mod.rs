@@ -5,8 +5,10 @@ mod check;
 mod devices;
 mod init;
 mod log;
+mod page;
 mod progress;
 mod reload;
+mod report;
 mod search;
 mod show;
 mod status;
@@ -64,6 +66,10 @@ enum Command {
     Top(top::TopArgs),
     /// One trial: its network, outcome and learning curve
     Show(show::ShowArgs),
+    /// The page of a run, served until Ctrl-C; a running search serves its own
+    Page(page::PageArgs),
+    /// Write the files of RUN/report: trials.csv and the charts; a search keeps them itself
+    Report(report::ReportArgs),
     /// Derive the controller's parameters again from the seed and the journal, and compare with every snapshot
     Verify(verify::VerifyArgs),
     /// The devices that children can train on
@@ -137,6 +143,8 @@ pub fn main() -> ExitCode {
         Command::Status(args) => status::run(args),
         Command::Top(args) => top::run(args),
         Command::Show(args) => show::run(args),
+        Command::Page(args) => page::run(args),
+        Command::Report(args) => report::run(args),
         Command::Verify(args) => verify::run(args),
         Command::Devices(args) => devices::run(args),
     };

@@ -6,8 +6,8 @@ use super::reload::ConfigFile;
 use super::{ConfigArgs, Failure, reading};
 use crate::actors::devices::{self, LaneSpec};
 use crate::actors::{
-    End, EvaluatorFactory, Observer, Parts, SearchSettings, candle_device, inherited_gpus, memory_bytes, prepare, search, thread_pool,
-    visible_gpus,
+    End, EvaluatorFactory, Observer, Parts, Scribe, SearchSettings, candle_device, inherited_gpus, memory_bytes, prepare, search,
+    thread_pool, visible_gpus,
 };
 use crate::child::{CommandEvaluator, CommandLane, EvaluatorKind, Table, TableEvaluator, TrainEvaluator, linear_accuracy, program_problem};
 use crate::data::{Dataset, Split};
@@ -89,14 +89,16 @@ pub fn run(args: SearchArgs) -> Result<(), Failure> {
         LogFormat::Human if std::io::stderr().is_terminal() => Box::new(Bars::new(units, bars)),
         LogFormat::Human => Box::new(PlainLines::new(units)),
     };
+    note_start(&journal, &lanes, recovered.completed + recovered.failed, settings.run.trials);
     let commits = metrics.clone();
     journal.observe_commits(move |seconds| commits.journal_commit_seconds.observe(seconds));
     let prepared = prepare(&search_settings(&settings), space, journal, recovered).map_err(Failure::Failed)?;
     earlier.baseline = prepared.snapshot.baseline.value();
     metrics.restore(&earlier);
     let sampler = Arc::new(Sampler::new(&metrics, run_dir.clone(), &devices::cuda_uuids()).map_err(refused)?);
-    let counted = metrics.clone();
-    let routed = move |endpoint: Endpoint| endpoint.with(telemetry::routes(counted.clone(), sampler.clone()));
+    let (counted, page) = (metrics.clone(), Arc::new(report::Page::new(&run_dir)));
+    let routed =
+        move |endpoint: Endpoint| endpoint.with(telemetry::routes(counted.clone(), sampler.clone())).with(report::routes(page.clone()));
     let endpoint = endpoint.map(&routed);
     let parts = Parts {
         factory: factory(&settings, &source, &lanes),
@@ -110,7 +112,9 @@ pub fn run(args: SearchArgs) -> Result<(), Failure> {
         reload: Some(Box::new(ConfigFile::new(args.config, source.clone(), settings.clone(), Box::new(routed)))),
         serving: None,
     };
+    let scribe = Scribe::start(&run_dir).map_err(|error| Failure::Failed(error.to_string()))?;
     let end = search(prepared, parts, endpoint).map_err(|error| Failure::Failed(error.to_string()))?;
+    scribe.finish();
     conclude(&settings, &source, &run_dir, end)
 }
 
@@ -123,6 +127,13 @@ pub(super) fn search_settings(settings: &Settings) -> SearchSettings {
         controller: settings.controller.clone(),
         parameter_server: settings.parameter_server.clone(),
     }
+}
+
+/// Events that the page reads: since when this process runs, and on which lanes.
+fn note_start(journal: &Journal, lanes: &[LaneSpec], finished: u64, trials: u64) {
+    let lanes: Vec<_> = lanes.iter().map(|lane| format!("{} on {}", lane.name, lane.device)).collect();
+    journal.event("start", &format!("process {}; {finished} of {trials} trials are finished", std::process::id()));
+    journal.event("lanes", &lanes.join(", "));
 }
 
 /// Loads data or table, and builds the space.
@@ -223,6 +234,7 @@ fn announce(settings: &Settings, source: &Source, run_dir: &Path, lanes: &[LaneS
     let devices: Vec<&str> = devices.into_iter().collect();
     println!("devices: {}; {} children at a time", devices.join(", "), lanes.len());
     if let Some(address) = endpoint.and_then(Endpoint::address) {
+        println!("page: http://{address}/");
         println!("metrics: http://{address}/metrics");
     }
     if let Some(warning) = endpoint.and_then(Endpoint::warning) {

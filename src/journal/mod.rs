@@ -7,12 +7,14 @@ mod open;
 mod reader;
 mod recovery;
 mod schema;
+mod survey;
 #[cfg(test)]
 mod tests;
 mod writer;
 
 pub use lock::set_aside;
 pub use reader::{EpochRow, Reader, RunTotals, TrialRow};
+pub use survey::{Life, TrialFacts, TrialOrder};
 
 use crate::child::{Cause, Epoch, Outcome};
 use crate::policy::{LearningSettings, LogEntry, PulledParameters, Snapshot};
