@@ -1,6 +1,9 @@
 //! Vectors of f32 on the CPU at hand: AVX-512, AVX2 with FMA, and a portable path, chosen when the program runs.
 //! Knows nothing of what is computed with them.
 
+mod functions;
+
+use functions::Primitives;
 #[cfg(target_arch = "x86_64")]
 mod avx2_tile;
 
@@ -15,7 +18,7 @@ pub const TILE_FILTERS: usize = 4;
 /// # Safety
 /// Every method needs a CPU with the implementation's instructions (`Isa::run` sees to that);
 /// `load` and `store` need a pointer to `WIDTH` readable (writable) numbers.
-pub trait Vector: Copy {
+pub trait Vector: Primitives {
     /// Numbers in a register; divides `spec::LANES`.
     const WIDTH: usize;
     /// Second side of a register tile, beside `TILE_FILTERS`: as many as the register file holds.
