@@ -2,7 +2,7 @@
 //! `cargo bench --bench conv -- [--threads N] [--seconds S] [--name NETWORK]…` prints one JSON line a network; `peers/compare.py`
 //! reads them beside PyTorch's. Knows nothing of other implementations.
 
-use netwright::kernels::{ConvNet, Isa, LayerSpec, NetworkSpec};
+use netwright::kernels::{ConvNet, Isa, LayerSpec, NetworkSpec, OperationSpec};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
@@ -40,13 +40,15 @@ fn spec(json: &serde_json::Value) -> NetworkSpec {
     let list = |v: &serde_json::Value, key: &str| -> Vec<usize> {
         v[key].as_array().expect(key).iter().map(|i| usize::try_from(i.as_u64().expect(key)).expect(key)).collect()
     };
-    let layer = |v: &serde_json::Value| LayerSpec {
-        filter_height: number(v, "filter_height"),
-        filter_width: number(v, "filter_width"),
-        filters: number(v, "filters"),
-        stride_height: number(v, "stride_height"),
-        stride_width: number(v, "stride_width"),
-        inputs: list(v, "inputs"),
+    let layer = |v: &serde_json::Value| {
+        let operation = OperationSpec::Convolution {
+            filter_height: number(v, "filter_height"),
+            filter_width: number(v, "filter_width"),
+            filters: number(v, "filters"),
+            stride_height: number(v, "stride_height"),
+            stride_width: number(v, "stride_width"),
+        };
+        LayerSpec { operation, inputs: list(v, "inputs") }
     };
     NetworkSpec {
         channels: number(json, "channels"),
@@ -63,8 +65,9 @@ fn flops(net: &ConvNet, spec: &NetworkSpec) -> f64 {
     let mut shapes = vec![(spec.height, spec.width)];
     let mut total = 0.0;
     for (index, l) in spec.layers.iter().enumerate() {
-        let height = l.inputs.iter().map(|&i| shapes[i].0).max().unwrap_or(1).div_ceil(l.stride_height);
-        let width = l.inputs.iter().map(|&i| shapes[i].1).max().unwrap_or(1).div_ceil(l.stride_width);
+        let (height, width) = l.inputs.iter().map(|&i| shapes[i]).fold((1, 1), |most, next| (most.0.max(next.0), most.1.max(next.1)));
+        let sizes = l.operation.geometry((1, height, width));
+        let (height, width) = (sizes.out_height(), sizes.out_width());
         let name = format!("layer{}.weight", index + 1);
         let weights = net.parameters().iter().find(|slot| slot.name == name).map_or(0, |slot| slot.len());
         total += 2.0 * weights as f64 * (height * width) as f64;

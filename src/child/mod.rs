@@ -2,6 +2,7 @@
 //! must not know of actors, the journal, telemetry or the policy.
 
 pub mod convnet;
+mod limits;
 mod linear;
 mod optimiser;
 mod reward;
@@ -12,6 +13,7 @@ mod table;
 mod tests;
 mod train;
 
+pub use limits::{LimitedEvaluator, Limits};
 pub use linear::linear_accuracy;
 pub use optimiser::Sgd;
 pub use reward::reward;
@@ -74,7 +76,7 @@ pub enum Cause {
     /// Over `child.max_seconds`.
     Timeout,
     OutOfMemory,
-    /// No network can be built or run from this architecture.
+    /// No network can be built or run from this architecture, or it is larger than the space's limits.
     Unbuildable,
     Panicked,
     /// Anything else that the device or the evaluator reported.

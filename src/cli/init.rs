@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 #[derive(clap::Args)]
 pub struct InitArgs {
-    /// Which search: quickstart, cifar10, cifar10-paper or choices
+    /// Which search: quickstart, cifar10, cifar10-v1, -v2, -v3 (the paper's spaces) or choices
     #[arg(default_value = "quickstart")]
     pub search: String,
     /// The file to write; - for standard output
@@ -30,7 +30,9 @@ struct Table {
 const TEMPLATES: &[Template] = &[
     Template { name: "quickstart", config: include_str!("../../config/quickstart.toml"), table: None },
     Template { name: "cifar10", config: include_str!("../../config/cifar10.toml"), table: None },
-    Template { name: "cifar10-paper", config: include_str!("../../config/cifar10-paper.toml"), table: None },
+    Template { name: "cifar10-v1", config: include_str!("../../config/cifar10-v1.toml"), table: None },
+    Template { name: "cifar10-v2", config: include_str!("../../config/cifar10-v2.toml"), table: None },
+    Template { name: "cifar10-v3", config: include_str!("../../config/cifar10-v3.toml"), table: None },
     Template {
         name: "choices",
         config: include_str!("../../config/choices.toml"),

@@ -4,7 +4,7 @@ use super::progress::{Bars, PlainLines, Units, duration};
 use super::{ConfigArgs, Failure, log, reading};
 use crate::actors::devices::{self, LaneSpec};
 use crate::actors::{End, EvaluatorFactory, Observer, Parts, SearchSettings, candle_device, memory_bytes, prepare, search, thread_pool};
-use crate::child::{EvaluatorKind, Table, TableEvaluator, TrainEvaluator, linear_accuracy};
+use crate::child::{EvaluatorKind, LimitedEvaluator, Limits, Table, TableEvaluator, TrainEvaluator, linear_accuracy};
 use crate::data::{Dataset, Split};
 use crate::journal::{Journal, Reader, set_aside};
 use crate::settings::Settings;
@@ -62,7 +62,7 @@ pub fn run(args: SearchArgs) -> Result<(), Failure> {
     };
     let prepared = prepare(&wanted, space, journal, recovered).map_err(Failure::Failed)?;
     let parts = Parts {
-        factory: factory(&settings, &source, &lanes),
+        factory: limited(factory(&settings, &source, &lanes), Limits::new(&settings.space)),
         lanes,
         metrics: Arc::new(metrics),
         observer,
@@ -127,6 +127,11 @@ fn factory(settings: &Settings, source: &Source, lanes: &[LaneSpec]) -> Evaluato
             })
         }
     }
+}
+
+/// The same evaluators, which leave out what is larger than the space's limits.
+fn limited(factory: EvaluatorFactory, limits: Limits) -> EvaluatorFactory {
+    Arc::new(move |lane| Ok(Box::new(LimitedEvaluator::new(limits, factory(lane)?))))
 }
 
 /// What runs, where, and where to look.

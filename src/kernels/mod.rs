@@ -4,11 +4,13 @@
 mod arena;
 mod conv;
 mod head;
+mod local_contrast;
 mod memory;
 mod network;
 mod norm;
 pub mod ops;
 mod pack;
+mod planes;
 mod pooling;
 mod simd;
 mod spec;
@@ -20,7 +22,8 @@ mod winograd;
 mod tests;
 
 pub use head::cross_entropy;
+pub use local_contrast::weights as local_contrast_weights;
 pub use network::ConvNet;
 pub use pooling::Pooling;
 pub use simd::Isa;
-pub use spec::{Geometry, KernelError, LayerSpec, NetworkSpec, ParameterSlot};
+pub use spec::{Geometry, KernelError, LayerSpec, NetworkSpec, OperationSpec, ParameterSlot};

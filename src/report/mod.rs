@@ -4,4 +4,4 @@ mod drawing;
 mod leaderboard;
 
 pub use drawing::{svg, text};
-pub use leaderboard::{leaderboard, summary};
+pub use leaderboard::{grouped, leaderboard, summary};

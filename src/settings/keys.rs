@@ -27,6 +27,8 @@ pub enum Kind {
     Texts,
     /// One of these words.
     OneOf(&'static [&'static str]),
+    /// A list of these words.
+    Words(&'static [&'static str]),
     /// `true`, `false` or `"all"`.
     Skips,
     /// `"auto"` or a list of devices.
@@ -47,6 +49,10 @@ impl Kind {
             Self::Numbers => "a list of finite numbers, for example [0.5, 0.75]".into(),
             Self::Texts => "a list of texts, for example [\"accuracy\"]".into(),
             Self::OneOf(words) => words.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(" or "),
+            Self::Words(words) => {
+                let words: Vec<String> = words.iter().map(|word| format!("\"{word}\"")).collect();
+                format!("a list of some of {}", words.join(", "))
+            }
             Self::Skips => "true, false or \"all\"".into(),
             Self::Devices => "\"auto\" or a list of devices, for example [\"cpu\"] or [\"cuda:0\", \"cuda:1\"]".into(),
             Self::Decisions => "a list of decisions, for example [{ name = \"units\", options = [64, 128] }]".into(),
@@ -65,7 +71,10 @@ impl Kind {
 }
 
 /// The keys inside one `[[space.decision]]`.
-pub const DECISION_KEYS: [&str; 2] = ["name", "options"];
+pub const DECISION_KEYS: [&str; 3] = ["name", "options", "when"];
+
+/// The types of layers.
+const LAYER_TYPES: &[&str] = &["conv", "max_pool", "avg_pool", "lcn", "batch_norm"];
 
 const fn key(name: &'static str, kind: Kind, doc: &'static str) -> Key {
     Key { name, kind, doc }
@@ -89,6 +98,16 @@ pub const KEYS: &[Key] = &[
     key("space.stride_height", Kind::Counts, "vertical strides that a layer can have; [1]: not predicted"),
     key("space.stride_width", Kind::Counts, "horizontal strides that a layer can have; [1]: not predicted"),
     key("space.skip_connections", Kind::Skips, "true: predicted for each pair of layers; false: a chain; \"all\": every earlier layer"),
+    key("space.layer_types", Kind::Words(LAYER_TYPES), "types that a layer can have; [\"conv\"]: not predicted"),
+    key("space.pool_size", Kind::Counts, "sides of the windows that a pooling layer can have"),
+    key("space.pool_stride", Kind::Counts, "strides that a pooling layer can have"),
+    key("space.lcn_window", Kind::Counts, "sides of the windows that local contrast normalisation can have"),
+    key("space.learning_rates", Kind::Numbers, "learning rates that a network can be trained with; unset: child.learning_rate"),
+    key("space.block", Kind::Count, "equal, fully connected layers that one prediction stands for"),
+    key("space.pool_after", Kind::Counts, "layers after which everything is max-pooled, 2 x 2 with stride 2"),
+    key("space.widen", Kind::Count, "filters that every convolution has beyond those predicted"),
+    key("space.max_parameters", Kind::Count, "a network with more parameters ends as failed, untrained; unset: no limit"),
+    key("space.max_flops", Kind::Count, "the same for the floating-point operations of one image"),
     key("space.decision", Kind::Decisions, "the named decisions of kind = \"choices\", in order"),
     key("controller.replicas", Kind::Count, "K: controllers that sample side by side"),
     key("controller.children", Kind::Count, "m: children that a controller samples for one gradient"),
