@@ -1,6 +1,7 @@
 //! An Architecture becomes a network and is trained; its validation score is the reward. A function of its arguments and a seed:
 //! must not know of actors, the journal, telemetry or the policy.
 
+mod cell;
 pub mod convnet;
 mod limits;
 mod linear;
@@ -13,6 +14,7 @@ mod table;
 mod tests;
 mod train;
 
+pub use cell::cell_program;
 pub use limits::{LimitedEvaluator, Limits};
 pub use linear::linear_accuracy;
 pub use optimiser::Sgd;

@@ -45,7 +45,8 @@ pub fn run(args: ShowArgs) -> Result<(), Failure> {
         }
         Format::Svg => match &row.architecture.network {
             Network::Conv(network) => print(&report::svg(network)),
-            Network::Choices(_) => Err(Failure::Input("only convolutional networks can be drawn; use --format text".into())),
+            Network::Cell(network) => print(&report::cell_svg(network)),
+            Network::Choices(_) => Err(Failure::Input("only networks and cells can be drawn; use --format text".into())),
         },
     }
 }

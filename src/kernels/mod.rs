@@ -1,7 +1,9 @@
-//! Fast tensor operations that candle lacks, with their backward passes: the training step of a convolutional child.
+//! Fast tensor operations that candle lacks, with their backward passes: the training step of a convolutional child, and recurrent
+//! layers of any cell.
 //! Knows nothing of architectures, data sets or actors; imports nothing of ours but `random`.
 
 mod arena;
+mod cell;
 mod conv;
 mod head;
 mod local_contrast;
@@ -21,6 +23,7 @@ mod winograd;
 #[cfg(test)]
 mod tests;
 
+pub use cell::{Apply, CellLayer, CellProgram, CellShape, Join, Masks, NAMED as NAMED_CELLS, Op};
 pub use head::cross_entropy;
 pub use local_contrast::weights as local_contrast_weights;
 pub use network::ConvNet;

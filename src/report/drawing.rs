@@ -96,6 +96,7 @@ fn edge(svg: &mut String, from: usize, to: usize) {
 pub fn text(architecture: &Architecture) -> String {
     match &architecture.network {
         Network::Conv(network) => conv_text(network),
+        Network::Cell(network) => super::cell::text(network),
         Network::Choices(choices) => choices.values.iter().map(|(name, value)| format!("{name} = {value}\n")).collect(),
     }
 }

@@ -53,6 +53,7 @@ pub fn grouped(number: u64) -> String {
 pub fn summary(architecture: &Architecture) -> String {
     let text = match &architecture.network {
         Network::Conv(network) => conv_summary(network),
+        Network::Cell(network) => super::cell::summary(network),
         Network::Choices(choices) => {
             let values: Vec<String> = choices.values.iter().map(|(name, value)| format!("{name}={value}")).collect();
             values.join(" ")

@@ -52,16 +52,11 @@ fn fits(kind: Kind, value: &Value) -> bool {
         Kind::Numbers => all(Kind::Number),
         Kind::Texts => all(Kind::Text),
         Kind::OneOf(words) => value.as_str().is_some_and(|word| words.contains(&word)),
-        Kind::Words(_) => value.as_array().is_some_and(|items| items.iter().all(|item| fits(item_kind(kind), item))),
+        Kind::Words(words) => all(Kind::OneOf(words)),
         Kind::Skips => value.is_bool() || value.as_str() == Some("all"),
         Kind::Devices => value.as_str() == Some("auto") || all(Kind::Text),
         Kind::Decisions => value.as_array().is_some_and(|items| items.iter().all(Value::is_table)),
     }
-}
-
-/// What the items of a list of words are.
-fn item_kind(kind: Kind) -> Kind {
-    if let Kind::Words(words) = kind { Kind::OneOf(words) } else { kind }
 }
 
 /// `[[space.decision]]`: each has a name, a list of texts, numbers and booleans, and perhaps a condition.

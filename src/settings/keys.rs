@@ -27,7 +27,7 @@ pub enum Kind {
     Texts,
     /// One of these words.
     OneOf(&'static [&'static str]),
-    /// A list of these words.
+    /// A list of such words.
     Words(&'static [&'static str]),
     /// `true`, `false` or `"all"`.
     Skips,
@@ -49,10 +49,7 @@ impl Kind {
             Self::Numbers => "a list of finite numbers, for example [0.5, 0.75]".into(),
             Self::Texts => "a list of texts, for example [\"accuracy\"]".into(),
             Self::OneOf(words) => words.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(" or "),
-            Self::Words(words) => {
-                let words: Vec<String> = words.iter().map(|word| format!("\"{word}\"")).collect();
-                format!("a list of some of {}", words.join(", "))
-            }
+            Self::Words(words) => format!("a list of {}", words.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(", ")),
             Self::Skips => "true, false or \"all\"".into(),
             Self::Devices => "\"auto\" or a list of devices, for example [\"cpu\"] or [\"cuda:0\", \"cuda:1\"]".into(),
             Self::Decisions => "a list of decisions, for example [{ name = \"units\", options = [64, 128] }]".into(),
@@ -87,7 +84,11 @@ pub const KEYS: &[Key] = &[
     key("run.seed", Kind::Count, "all randomness of the run derives from it"),
     key("run.trials", Kind::Count, "how many architectures are evaluated, exactly"),
     key("run.max_seconds", Kind::Number, "the search stops after this long, saved; unset: no limit"),
-    key("space.kind", Kind::OneOf(&["conv", "choices"]), "what is searched: convolutional networks, or the decisions listed here"),
+    key(
+        "space.kind",
+        Kind::OneOf(&["conv", "cell", "choices"]),
+        "what is searched: convolutional networks, recurrent cells, or the decisions listed here",
+    ),
     key("space.layers", Kind::Count, "layers of the first architectures"),
     key("space.layers_step", Kind::Count, "layers added each time layers_every architectures have been sampled; 0: depth stays"),
     key("space.layers_every", Kind::Count, "architectures between two additions of layers"),
@@ -108,6 +109,9 @@ pub const KEYS: &[Key] = &[
     key("space.widen", Kind::Count, "filters that every convolution has beyond those predicted"),
     key("space.max_parameters", Kind::Count, "a network with more parameters ends as failed, untrained; unset: no limit"),
     key("space.max_flops", Kind::Count, "the same for the floating-point operations of one image"),
+    key("space.base", Kind::Count, "leaves of a cell's tree"),
+    key("space.combinations", Kind::Words(&["add", "elem_mult", "max"]), "how a node of a cell may join its two inputs"),
+    key("space.activations", Kind::Words(&["identity", "tanh", "sigmoid", "relu", "sin"]), "what a node of a cell may apply to the result"),
     key("space.decision", Kind::Decisions, "the named decisions of kind = \"choices\", in order"),
     key("controller.replicas", Kind::Count, "K: controllers that sample side by side"),
     key("controller.children", Kind::Count, "m: children that a controller samples for one gradient"),

@@ -7,6 +7,8 @@ use super::problem::{Origin, Problem};
 use super::resolved::flatten;
 use super::sources::Source;
 use crate::actors::{DeviceUse, memory_bytes};
+use crate::child::EvaluatorKind;
+use crate::space::SpaceKind;
 
 /// Everything that cannot work, in the order of the sections. `whole` stands for values that nobody wrote.
 pub fn problems(settings: &Settings, sources: &[Source], whole: &Origin) -> Vec<Problem> {
@@ -43,6 +45,9 @@ fn sections(settings: &Settings) -> Vec<(String, String)> {
         found.into_iter().map(|(key, reason)| (format!("{section}.{key}"), reason)).collect()
     };
     let mut found: Vec<_> = all.into_iter().flat_map(named).collect();
+    if found.is_empty() && settings.space.kind == SpaceKind::Cell && settings.child.evaluator == EvaluatorKind::Train {
+        found.push(("space.kind".into(), "cells cannot be trained on images; child.evaluator = \"table\" looks them up".into()));
+    }
     if found.is_empty() {
         found = memory::problems(settings, trains_here(settings).then(|| memory_bytes() as f64));
     }

@@ -133,7 +133,7 @@ fn nothing_is_converted_in_silence() {
         ("space.filters = 36", "space.filters"),
         ("space.filters = [36.0]", "space.filters"),
         ("space.skip_connections = \"some\"", "space.skip_connections"),
-        ("space.kind = \"cell\"", "space.kind"),
+        ("space.kind = \"tree\"", "space.kind"),
         ("child.evaluator = \"Train\"", "child.evaluator"),
         ("devices.use = \"cpu\"", "devices.use"),
         ("child.epochs.x = 1", "child.epochs"),

@@ -1,7 +1,7 @@
 //! An Architecture says exactly what network it is, as plain data with a stable, versioned JSON.
 //! Must not know which decisions led to it.
 
-use super::ConvLayer;
+use super::{CellNetwork, ConvLayer};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -19,6 +19,7 @@ pub struct Architecture {
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub enum Network {
     Conv(ConvNetwork),
+    Cell(CellNetwork),
     Choices(ChoiceNetwork),
 }
 
@@ -71,10 +72,11 @@ impl std::fmt::Display for OptionValue {
 }
 
 impl Architecture {
-    /// Parameters and FLOPs (see [`ConvNetwork::flops`]), where this is a network of ours.
+    /// Parameters and FLOPs (see [`ConvNetwork::flops`], [`CellNetwork::size`]), where this is a network of ours.
     pub fn size(&self) -> (Option<u64>, Option<u64>) {
         match &self.network {
             Network::Conv(network) => (Some(network.parameters()), Some(network.flops())),
+            Network::Cell(network) => network.size().unzip(),
             Network::Choices(_) => (None, None),
         }
     }

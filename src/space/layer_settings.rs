@@ -1,8 +1,8 @@
 //! What cannot work among the keys of layer types, blocks, pooling positions, learning rates and limits of the `[space]` section.
 //! Must not know where values came from.
 
-use super::settings::{LARGEST_FILTER, LARGEST_STRIDE, MOST_FILTERS, MOST_LAYERS, list_problem};
-use super::{LayerType, SpaceSettings};
+use super::settings::{LARGEST_FILTER, LARGEST_STRIDE, MOST_FILTERS, MOST_LAYERS, different, list_problem};
+use super::{LayerType, SpaceKind, SpaceSettings};
 
 /// Poolings of 32 × 32 pixels that leave something to pool, generously.
 const MOST_POOLINGS: usize = 16;
@@ -45,21 +45,28 @@ impl SpaceSettings {
                 problems.push((key.to_owned(), valid));
             }
         };
-        let types = different(&self.layer_types) && !self.layer_types.is_empty();
-        refuse("layer_types", !types, "must list one or more different types of layers, for example [\"conv\", \"max_pool\"]".into());
-        let rates = different(&self.learning_rates) && self.learning_rates.iter().all(|rate| rate.is_finite() && *rate > 0.0);
+        refuse("layer_types", !different(&self.layer_types), "must list one or more different types of layers, for example [\"conv\", \"max_pool\"]".into());
+        let rates = (self.learning_rates.is_empty() || different(&self.learning_rates)) && self.learning_rates.iter().all(|rate| rate.is_finite() && *rate > 0.0);
         refuse(
             "learning_rates",
             !rates,
             "must list different rates above 0, for example [0.03, 0.1, 0.3]; left out: child.learning_rate".into(),
         );
-        for (key, limit) in [("max_parameters", self.max_parameters), ("max_flops", self.max_flops)] {
-            refuse(key, limit == Some(0), "must be 1 or more, or left out for no limit".into());
-        }
         refuse("widen", self.widen > MOST_FILTERS, format!("must be 0 to {MOST_FILTERS} more filters"));
         problems.extend(self.block_problems());
         problems.extend(self.without_effect());
         problems
+    }
+
+    /// The limits, which named decisions cannot have: nobody knows how large their networks are.
+    pub(super) fn limit_problems(&self) -> Vec<(String, String)> {
+        let limits = [("max_parameters", self.max_parameters), ("max_flops", self.max_flops)];
+        let problem = |(key, limit): (&str, Option<u64>)| match (limit?, self.kind) {
+            (_, SpaceKind::Choices) => Some((key.to_owned(), "has no effect with space.kind = \"choices\": leave it out".to_owned())),
+            (0, _) => Some((key.to_owned(), "must be 1 or more, or left out for no limit".to_owned())),
+            _ => None,
+        };
+        limits.into_iter().filter_map(problem).collect()
     }
 
     fn block_problems(&self) -> Vec<(String, String)> {
@@ -106,8 +113,4 @@ impl SpaceSettings {
         let idle = keys.into_iter().filter(|(_, written, used, _)| *written && !used);
         idle.map(|(key, _, _, types)| (key.into(), format!("has an effect with {types} in space.layer_types alone"))).collect()
     }
-}
-
-fn different<T: PartialEq>(list: &[T]) -> bool {
-    list.iter().enumerate().all(|(place, value)| !list[..place].contains(value))
 }

@@ -4,6 +4,8 @@
 mod architecture;
 mod blocks;
 mod canonical;
+mod cell;
+mod cell_network;
 mod choices;
 mod conditions;
 mod conv;
@@ -15,6 +17,8 @@ mod survey;
 mod tests;
 
 pub use architecture::{Architecture, ChoiceNetwork, ConvNetwork, ImageShape, Network, OptionValue};
+pub use cell::CellSpace;
+pub use cell_network::{Activation, Cell, CellNetwork, CellNode, Combination, LanguageModel, ReferenceCell, TreeCell};
 pub use choices::ChoiceSpace;
 pub use conv::ConvSpace;
 pub use layer::{ConvLayer, Convolution, LayerType, Operation, Pool};
@@ -94,10 +98,12 @@ pub trait Space: Send + Sync {
 }
 
 impl SpaceSettings {
-    /// Builds the space. `image` and `classes` come from the data and matter for `kind = "conv"` alone.
+    /// Builds the space. `image` and `classes` come from the data and matter for `kind = "conv"` alone; cells of which the language
+    /// model is known are built by [`CellSpace::new`].
     pub fn build(&self, image: ImageShape, classes: usize) -> Box<dyn Space> {
         match self.kind {
             SpaceKind::Conv => Box::new(ConvSpace::new(self, image, classes)),
+            SpaceKind::Cell => Box::new(CellSpace::new(self, None)),
             SpaceKind::Choices => Box::new(ChoiceSpace::new(self)),
         }
     }

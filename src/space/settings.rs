@@ -1,6 +1,6 @@
 //! The `[space]` section. Knows what values are possible, not where they came from.
 
-use super::{LayerType, OptionValue};
+use super::{Activation, Combination, LayerType, OptionValue};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -10,6 +10,8 @@ use std::collections::BTreeMap;
 pub enum SpaceKind {
     /// Convolutional networks (paper §3.2, §3.3).
     Conv,
+    /// Recurrent cells (paper §4).
+    Cell,
     /// Named decisions from the config file.
     Choices,
 }
@@ -73,6 +75,10 @@ pub struct SpaceSettings {
     /// The same for floating-point operations of one image.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_flops: Option<u64>,
+    /// Leaves of a cell's tree.
+    pub base: usize,
+    pub combinations: Vec<Combination>,
+    pub activations: Vec<Activation>,
     /// `[[space.decision]]`, for `kind = "choices"`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub decision: Vec<DecisionSettings>,
@@ -136,7 +142,7 @@ const POOL_STRIDE: [usize; 1] = [2];
 const LCN_WINDOW: [usize; 1] = [9];
 
 impl Default for SpaceSettings {
-    /// The paper's convolutional space without strides (§4.1): 6 layers.
+    /// The paper's convolutional space without strides (§4.1): 6 layers; its cells of base 8 (§4.2).
     fn default() -> Self {
         Self {
             kind: SpaceKind::Conv,
@@ -160,6 +166,9 @@ impl Default for SpaceSettings {
             widen: 0,
             max_parameters: None,
             max_flops: None,
+            base: 8,
+            combinations: vec![Combination::Add, Combination::ElemMult],
+            activations: vec![Activation::Identity, Activation::Tanh, Activation::Sigmoid, Activation::Relu],
             decision: Vec::new(),
         }
     }
@@ -202,14 +211,71 @@ pub(super) const MOST_LAYERS: usize = 1_000;
 pub(super) const LARGEST_FILTER: usize = 31;
 pub(super) const MOST_FILTERS: usize = 4_096;
 pub(super) const LARGEST_STRIDE: usize = 8;
+const LARGEST_BASE: usize = 64;
 
 impl SpaceSettings {
     /// What cannot work in this section: (key, what would be valid).
     pub fn problems(&self) -> Vec<(String, String)> {
-        match self.kind {
-            SpaceKind::Conv => self.conv_problems(),
-            SpaceKind::Choices => self.choices_problems(),
-        }
+        let of_kind = match self.kind {
+            SpaceKind::Conv => [self.conv_problems(), self.foreign_cell_keys()].concat(),
+            SpaceKind::Cell => self.cell_problems(),
+            SpaceKind::Choices => [self.foreign_conv_keys(), self.foreign_cell_keys(), self.choices_problems()].concat(),
+        };
+        [of_kind, self.limit_problems()].concat()
+    }
+
+    fn cell_problems(&self) -> Vec<(String, String)> {
+        let mut problems = self.foreign_conv_keys();
+        let mut refuse = |key: &str, broken: bool, valid: String| {
+            if broken {
+                problems.push((key.to_owned(), valid));
+            }
+        };
+        let valid = format!("must be 2 to {LARGEST_BASE} leaves, for example 8");
+        refuse("base", !(2..=LARGEST_BASE).contains(&self.base), valid);
+        let valid = "must list one or more different combinations: \"add\", \"elem_mult\", \"max\"";
+        refuse("combinations", !different(&self.combinations), valid.into());
+        let valid = "must list one or more different activations: \"identity\", \"tanh\", \"sigmoid\", \"relu\", \"sin\"";
+        refuse("activations", !different(&self.activations), valid.into());
+        refuse("decision", !self.decision.is_empty(), only_with("choices"));
+        problems
+    }
+
+    /// Keys of convolutional networks that were written although something else is searched.
+    fn foreign_conv_keys(&self) -> Vec<(String, String)> {
+        let defaults = Self::default();
+        let keys = [
+            ("layers", self.layers != defaults.layers),
+            ("layers_step", self.layers_step != defaults.layers_step),
+            ("layers_every", self.layers_every != defaults.layers_every),
+            ("layers_max", self.layers_max != defaults.layers_max),
+            ("filter_height", self.filter_height != defaults.filter_height),
+            ("filter_width", self.filter_width != defaults.filter_width),
+            ("filters", self.filters != defaults.filters),
+            ("stride_height", self.stride_height != defaults.stride_height),
+            ("stride_width", self.stride_width != defaults.stride_width),
+            ("skip_connections", self.skip_connections != defaults.skip_connections),
+            ("layer_types", self.layer_types != defaults.layer_types),
+            ("pool_size", self.pool_size != defaults.pool_size),
+            ("pool_stride", self.pool_stride != defaults.pool_stride),
+            ("lcn_window", self.lcn_window != defaults.lcn_window),
+            ("learning_rates", self.learning_rates != defaults.learning_rates),
+            ("block", self.block != defaults.block),
+            ("pool_after", self.pool_after != defaults.pool_after),
+            ("widen", self.widen != defaults.widen),
+        ];
+        foreign(&keys, "conv")
+    }
+
+    /// Keys of cells that were written although something else is searched.
+    fn foreign_cell_keys(&self) -> Vec<(String, String)> {
+        let defaults = Self::default();
+        let keys = [
+            ("base", self.base != defaults.base),
+            ("combinations", self.combinations != defaults.combinations),
+            ("activations", self.activations != defaults.activations),
+        ];
+        foreign(&keys, "cell")
     }
 
     fn conv_problems(&self) -> Vec<(String, String)> {
@@ -237,8 +303,7 @@ impl SpaceSettings {
         let range = self.layers..=MOST_LAYERS;
         let valid = format!("must be from space.layers = {} to {MOST_LAYERS}", self.layers);
         refuse("layers_max", self.layers_max.is_some_and(|max| !range.contains(&max)), valid);
-        let decision = "has an effect with space.kind = \"choices\" alone: set that, or leave it out";
-        refuse("decision", !self.decision.is_empty(), decision.into());
+        refuse("decision", !self.decision.is_empty(), only_with("choices"));
         let one = !self.decides_sizes() && (self.skip_connections != SkipConnections::Predicted || self.layers <= self.block);
         let valid = "holds one architecture only, so there is nothing to search: give some list two entries, or predict skip connections";
         refuse("kind", one && self.layers_step == 0, valid.into());
@@ -248,32 +313,6 @@ impl SpaceSettings {
 
     fn choices_problems(&self) -> Vec<(String, String)> {
         let mut problems = Vec::new();
-        let defaults = Self { kind: SpaceKind::Choices, decision: self.decision.clone(), ..Self::default() };
-        let conv_keys = [
-            ("layers", self.layers != defaults.layers),
-            ("layers_step", self.layers_step != defaults.layers_step),
-            ("layers_every", self.layers_every != defaults.layers_every),
-            ("layers_max", self.layers_max != defaults.layers_max),
-            ("filter_height", self.filter_height != defaults.filter_height),
-            ("filter_width", self.filter_width != defaults.filter_width),
-            ("filters", self.filters != defaults.filters),
-            ("stride_height", self.stride_height != defaults.stride_height),
-            ("stride_width", self.stride_width != defaults.stride_width),
-            ("skip_connections", self.skip_connections != defaults.skip_connections),
-            ("layer_types", self.layer_types != defaults.layer_types),
-            ("pool_size", self.pool_size != defaults.pool_size),
-            ("pool_stride", self.pool_stride != defaults.pool_stride),
-            ("lcn_window", self.lcn_window != defaults.lcn_window),
-            ("learning_rates", self.learning_rates != defaults.learning_rates),
-            ("block", self.block != defaults.block),
-            ("pool_after", self.pool_after != defaults.pool_after),
-            ("widen", self.widen != defaults.widen),
-            ("max_parameters", self.max_parameters != defaults.max_parameters),
-            ("max_flops", self.max_flops != defaults.max_flops),
-        ];
-        for (key, _) in conv_keys.into_iter().filter(|(_, written)| *written) {
-            problems.push((key.into(), "has an effect with space.kind = \"conv\" alone: set that, or leave it out".into()));
-        }
         let example = "[[space.decision]] with name = \"op\" and options = [\"conv\", \"pool\"]";
         if !self.decision.iter().any(|decision| decision.options.len() > 1) {
             problems.push(("decision".into(), format!("needs at least one decision with two options: {example}")));
@@ -303,9 +342,22 @@ impl SpaceSettings {
     }
 }
 
+fn only_with(kind: &str) -> String {
+    format!("has an effect with space.kind = \"{kind}\" alone: set that, or leave it out")
+}
+
+/// The keys that were written, as problems.
+fn foreign(keys: &[(&str, bool)], kind: &str) -> Vec<(String, String)> {
+    keys.iter().filter(|(_, written)| *written).map(|(key, _)| ((*key).to_owned(), only_with(kind))).collect()
+}
+
+/// One entry at least, and none twice.
+pub(super) fn different<T: PartialEq>(list: &[T]) -> bool {
+    !list.is_empty() && list.iter().enumerate().all(|(place, value)| !list[..place].contains(value))
+}
+
 pub(super) fn list_problem(problems: &mut Vec<(String, String)>, key: &str, list: &[usize], valid: impl Fn(usize) -> bool, expected: &str) {
-    let different = list.iter().enumerate().all(|(place, value)| !list[..place].contains(value));
-    if list.is_empty() || !different || !list.iter().all(|value| valid(*value)) {
+    if !different(list) || !list.iter().all(|value| valid(*value)) {
         problems.push((key.to_owned(), format!("must list one or more different {expected}")));
     }
 }

@@ -1,5 +1,6 @@
 //! What spaces must do: the paper's rules, exact sizes, and equality that means "the same network".
 
+mod cells;
 mod conditions;
 mod equality;
 mod layers;
@@ -25,6 +26,6 @@ fn network(layers: Vec<ConvLayer>) -> ConvNetwork {
 fn built(space: &dyn Space, layers: usize, decisions: &[Decision]) -> ConvNetwork {
     match space.build(layers, decisions).unwrap().network {
         Network::Conv(network) => network,
-        Network::Choices(_) => panic!("not a convolutional network"),
+        Network::Cell(_) | Network::Choices(_) => panic!("not a convolutional network"),
     }
 }

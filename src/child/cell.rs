@@ -1,0 +1,54 @@
+//! Turns a cell of the space into the program that the kernels run. Must not know how they do it.
+
+use crate::kernels::{Apply, CellProgram, Join};
+use crate::space::{Activation, Cell, CellNode, Combination, ReferenceCell};
+
+/// The program of this cell.
+///
+/// # Errors
+/// One sentence: why it is no cell. A space's own never fail here; one that was written by hand may.
+pub fn cell_program(cell: &Cell) -> Result<CellProgram, String> {
+    match cell {
+        Cell::Reference { reference: ReferenceCell::Rnn } => Ok(CellProgram::rnn()),
+        Cell::Reference { reference: ReferenceCell::Lstm } => Ok(CellProgram::lstm()),
+        Cell::Reference { reference: ReferenceCell::Gru } => Ok(CellProgram::gru()),
+        Cell::Tree(tree) => {
+            tree.check()?;
+            let nodes: Vec<_> = tree.nodes.iter().map(node).collect();
+            Ok(CellProgram::tree(&nodes, node(&tree.inject), tree.cell_index, tree.inject_index))
+        }
+    }
+}
+
+fn node(node: &CellNode) -> (Join, Apply) {
+    let join = match node.combination {
+        Combination::Add => Join::Add,
+        Combination::ElemMult => Join::Mul,
+        Combination::Max => Join::Max,
+    };
+    let apply = match node.activation {
+        Activation::Identity => Apply::Identity,
+        Activation::Tanh => Apply::Tanh,
+        Activation::Sigmoid => Apply::Sigmoid,
+        Activation::Relu => Apply::Relu,
+        Activation::Sin => Apply::Sin,
+    };
+    (join, apply)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_named_cell_is_the_kernels_own() {
+        assert_eq!(Cell::NAMES, crate::kernels::NAMED_CELLS);
+        for name in Cell::NAMES {
+            let cell = Cell::named(name).unwrap();
+            let program = cell_program(&cell).unwrap();
+            assert_eq!(Some(&program), CellProgram::named(name).as_ref());
+            let biases = program.gates * (usize::from(program.input_bias) + usize::from(program.recurrent_bias));
+            assert_eq!((cell.gates(), cell.biases()), (program.gates, biases));
+        }
+    }
+}
