@@ -45,8 +45,13 @@ impl SpaceSettings {
                 problems.push((key.to_owned(), valid));
             }
         };
-        refuse("layer_types", !different(&self.layer_types), "must list one or more different types of layers, for example [\"conv\", \"max_pool\"]".into());
-        let rates = (self.learning_rates.is_empty() || different(&self.learning_rates)) && self.learning_rates.iter().all(|rate| rate.is_finite() && *rate > 0.0);
+        refuse(
+            "layer_types",
+            !different(&self.layer_types),
+            "must list one or more different types of layers, for example [\"conv\", \"max_pool\"]".into(),
+        );
+        let rates = (self.learning_rates.is_empty() || different(&self.learning_rates))
+            && self.learning_rates.iter().all(|rate| rate.is_finite() && *rate > 0.0);
         refuse(
             "learning_rates",
             !rates,
