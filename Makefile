@@ -88,6 +88,8 @@ test-clippy:
 
 # cargo-nextest runs the tests side by side and survives a crash of one; plain cargo runs the same ones.
 test-code:
+	@command -v promtool >/dev/null && command -v prometheus >/dev/null || \
+	    echo "dashboards and alerts against a real Prometheus: sudo apt-get install prometheus" >> $(SKIPPED)
 	@echo "cargo test --doc"; cargo test --release --locked --doc
 	@if cargo nextest --version >/dev/null 2>&1; then \
 	    echo "cargo nextest run"; cargo nextest run --release --locked --no-fail-fast --lib --bins --tests; \

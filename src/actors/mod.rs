@@ -1,10 +1,12 @@
 //! The actors and their messages: who owns state and decides what happens next. The arithmetic is in rooms that have no actors.
 
+mod busy;
 mod compute;
 mod controller;
 pub mod devices;
 mod lane;
 mod lane_device;
+mod mailbox;
 mod messages;
 mod observer;
 mod settings;

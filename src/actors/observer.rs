@@ -91,6 +91,11 @@ impl Tally {
         self.here += 1;
     }
 
+    /// Trials that have their outcome.
+    pub(super) fn finished(&self) -> u64 {
+        self.completed + self.failed
+    }
+
     pub(super) fn progress(&self, running: usize, queued: usize, baseline: Option<f64>) -> Progress {
         let seconds = self.started.elapsed().as_secs_f64();
         let per_second = (self.here > 0 && seconds > 0.0).then(|| self.here as f64 / seconds);

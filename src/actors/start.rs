@@ -10,9 +10,8 @@ use crate::policy::{
     initial_snapshot, shard_boundaries,
 };
 use crate::space::Space;
-use crate::telemetry;
+use crate::telemetry::Endpoint;
 use actix::{Actor, Addr, System};
-use std::net::TcpListener;
 use std::sync::{Arc, Mutex, mpsc};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -129,11 +128,13 @@ fn replay_log(replay: &mut Replay, log: &[LogEntry], open: &[OpenMinibatch]) -> 
 ///
 /// # Errors
 /// When the process cannot listen to signals.
-pub fn search(prepared: Prepared, parts: Parts, listener: Option<TcpListener>) -> std::io::Result<End> {
+pub fn search(prepared: Prepared, parts: Parts, endpoint: Option<Endpoint>) -> std::io::Result<End> {
     let end = Arc::new(Mutex::new(None));
-    let (journal, metrics) = (prepared.journal.clone(), parts.metrics.clone());
+    let journal = prepared.journal.clone();
+    let watched = journal.clone();
+    parts.metrics.readiness.watch_journal(move || watched.problem());
     let system = System::new();
-    let (for_supervisor, started) = (end.clone(), system.block_on(async move { listen(listener, metrics) }));
+    let (for_supervisor, started) = (end.clone(), system.block_on(async move { endpoint.map_or(Ok(()), Endpoint::serve) }));
     started?;
     system.block_on(async move {
         let supervisor = Supervisor::new(prepared, parts, for_supervisor).start();
@@ -143,10 +144,6 @@ pub fn search(prepared: Prepared, parts: Parts, listener: Option<TcpListener>) -
     journal.close();
     let end = end.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
     Ok(end.unwrap_or_else(|| End::Failed("the actors ended without a word".into())))
-}
-
-fn listen(listener: Option<TcpListener>, metrics: Arc<telemetry::Metrics>) -> std::io::Result<()> {
-    listener.map_or(Ok(()), |listener| telemetry::serve(listener, metrics))
 }
 
 fn end_on_signals(supervisor: &Addr<Supervisor>) -> std::io::Result<()> {

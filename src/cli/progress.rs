@@ -64,6 +64,13 @@ pub fn duration(seconds: f64) -> String {
     }
 }
 
+/// Shows nothing: the log says it all.
+pub struct Nothing;
+
+impl Observer for Nothing {
+    fn event(&mut self, _: Event, _: &Progress) {}
+}
+
 /// Lines on standard output, for logs: each with its time, and never more than a few a second.
 pub struct PlainLines {
     units: Units,

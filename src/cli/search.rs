@@ -1,7 +1,8 @@
 //! `netwright search`: runs a search, or continues it. Wires the rooms together; must not hold logic of its own.
 
-use super::progress::{Bars, PlainLines, Units, duration};
-use super::{ConfigArgs, Failure, log, reading};
+use super::log::{self, LogFormat};
+use super::progress::{Bars, Nothing, PlainLines, Units, duration};
+use super::{ConfigArgs, Failure, reading};
 use crate::actors::devices::{self, LaneSpec};
 use crate::actors::{End, EvaluatorFactory, Observer, Parts, SearchSettings, candle_device, memory_bytes, prepare, search, thread_pool};
 use crate::child::{EvaluatorKind, LimitedEvaluator, Limits, Table, TableEvaluator, TrainEvaluator, linear_accuracy};
@@ -9,6 +10,7 @@ use crate::data::{Dataset, Split};
 use crate::journal::{Journal, Reader, set_aside};
 use crate::settings::Settings;
 use crate::space::{ImageShape, Space};
+use crate::telemetry::{Endpoint, Metrics, Restored, RewardScale, Sampler};
 use crate::{report, telemetry};
 use indicatif::MultiProgress;
 use std::io::IsTerminal;
@@ -22,6 +24,9 @@ pub struct SearchArgs {
     /// Where the run lives; unset: run.dir, else runs/<run.name>
     #[arg(long, value_name = "DIR")]
     pub run_dir: Option<PathBuf>,
+    /// How log lines look
+    #[arg(long, value_enum, default_value_t)]
+    pub log_format: LogFormat,
     /// Start anew: an existing run is moved aside, never deleted
     #[arg(long)]
     pub fresh: bool,
@@ -34,10 +39,12 @@ enum Source {
 }
 
 pub fn run(args: SearchArgs) -> Result<(), Failure> {
+    let bars = MultiProgress::new();
+    let log = log::start(args.log_format, bars.clone());
     let settings = args.config.load()?;
     let (source, space) = load(&settings)?;
     let lanes = devices::resolve(&settings.devices).map_err(Failure::Input)?;
-    let listener = telemetry::bind(&settings.telemetry).map_err(Failure::Input)?;
+    let endpoint = Endpoint::bind(&settings.telemetry).map_err(Failure::Input)?;
     let run_dir = settings.run_dir(args.run_dir.as_deref());
     if args.fresh
         && let Some(aside) = set_aside(&run_dir).map_err(reading)?
@@ -45,31 +52,54 @@ pub fn run(args: SearchArgs) -> Result<(), Failure> {
         println!("the earlier run is now {}", aside.display());
     }
     let (journal, recovered) = open(&settings, &source, &run_dir)?;
-    let bars = MultiProgress::new();
-    log::start(&run_dir, bars.clone()).map_err(|error| Failure::Failed(format!("{}: {error}", run_dir.join("log").display())))?;
-    announce(&settings, &source, &run_dir, &lanes, listener.as_ref(), recovered.completed + recovered.failed);
+    log.open(&run_dir).map_err(|error| Failure::Failed(format!("{}: {error}", run_dir.join("log").display())))?;
+    announce(&settings, &source, &run_dir, &lanes, endpoint.as_ref(), recovered.completed + recovered.failed);
 
-    let metrics = telemetry::Metrics::new().map_err(|error| Failure::Failed(error.to_string()))?;
-    metrics.restore(&recovered.rewards, recovered.failed);
+    let refused = |error: prometheus::Error| Failure::Failed(error.to_string());
+    let metrics = Arc::new(Metrics::new(&settings.run.name, reward_scale(&settings)).map_err(refused)?);
+    // Known to the first scrape, which may come before the lanes' actors have started.
+    lanes.iter().for_each(|lane| drop(metrics.lane(&lane.name, &lane.device)));
+    let mut earlier = Restored {
+        rewards: recovered.rewards.clone(),
+        seconds: recovered.seconds.clone(),
+        failed: recovered.causes.clone(),
+        baseline: None,
+        updates: recovered.sequenced,
+        snapshot_at: recovered.snapshot_at,
+    };
     let units = units(&settings);
-    let observer: Box<dyn Observer> =
-        if std::io::stderr().is_terminal() { Box::new(Bars::new(units, bars)) } else { Box::new(PlainLines::new(units)) };
+    let observer: Box<dyn Observer> = match args.log_format {
+        LogFormat::Json => Box::new(Nothing),
+        LogFormat::Human if std::io::stderr().is_terminal() => Box::new(Bars::new(units, bars)),
+        LogFormat::Human => Box::new(PlainLines::new(units)),
+    };
     let wanted = SearchSettings {
         seed: settings.run.seed,
         trials: settings.run.trials,
         controller: settings.controller.clone(),
         parameter_server: settings.parameter_server.clone(),
     };
+    let commits = metrics.clone();
+    journal.observe_commits(move |seconds| commits.journal_commit_seconds.observe(seconds));
     let prepared = prepare(&wanted, space, journal, recovered).map_err(Failure::Failed)?;
+    earlier.baseline = prepared.snapshot.baseline.value();
+    metrics.restore(&earlier);
+    let endpoint = match endpoint {
+        None => None,
+        Some(endpoint) => {
+            let sampler = Sampler::new(&metrics, run_dir.clone(), &devices::cuda_uuids()).map_err(refused)?;
+            Some(endpoint.with(telemetry::routes(metrics.clone(), Arc::new(sampler))))
+        }
+    };
     let parts = Parts {
         factory: limited(factory(&settings, &source, &lanes), Limits::new(&settings.space)),
         lanes,
-        metrics: Arc::new(metrics),
+        metrics,
         observer,
         attempts: settings.child.attempts,
         max_seconds: settings.run.max_seconds,
     };
-    let end = search(prepared, parts, listener).map_err(|error| Failure::Failed(error.to_string()))?;
+    let end = search(prepared, parts, endpoint).map_err(|error| Failure::Failed(error.to_string()))?;
     conclude(&settings, &source, &run_dir, end)
 }
 
@@ -110,6 +140,14 @@ fn units(settings: &Settings) -> Units {
     }
 }
 
+/// Where the rewards of this run lie.
+fn reward_scale(settings: &Settings) -> RewardScale {
+    match settings.child.evaluator {
+        EvaluatorKind::Train => RewardScale::Accuracy { exponent: settings.child.reward_exponent },
+        EvaluatorKind::Table => RewardScale::Any,
+    }
+}
+
 /// Makes each lane's evaluator, on the lane's own thread.
 fn factory(settings: &Settings, source: &Source, lanes: &[LaneSpec]) -> EvaluatorFactory {
     match source {
@@ -135,14 +173,7 @@ fn limited(factory: EvaluatorFactory, limits: Limits) -> EvaluatorFactory {
 }
 
 /// What runs, where, and where to look.
-fn announce(
-    settings: &Settings,
-    source: &Source,
-    run_dir: &Path,
-    lanes: &[LaneSpec],
-    listener: Option<&std::net::TcpListener>,
-    finished: u64,
-) {
+fn announce(settings: &Settings, source: &Source, run_dir: &Path, lanes: &[LaneSpec], endpoint: Option<&Endpoint>, finished: u64) {
     println!("netwright search \"{}\" in {}", settings.run.name, run_dir.display());
     match source {
         Source::Train { dataset, split } => {
@@ -155,8 +186,11 @@ fn announce(
     let devices: std::collections::BTreeSet<&str> = lanes.iter().map(|lane| lane.device.as_str()).collect();
     let devices: Vec<&str> = devices.into_iter().collect();
     println!("devices: {}; {} children at a time", devices.join(", "), lanes.len());
-    if let Some(address) = listener.and_then(|listener| listener.local_addr().ok()) {
+    if let Some(address) = endpoint.and_then(Endpoint::address) {
         println!("metrics: http://{address}/metrics");
+    }
+    if let Some(warning) = endpoint.and_then(Endpoint::warning) {
+        tracing::warn!("{warning}");
     }
     if finished > 0 {
         println!("continuing: {finished} of {} trials are finished", settings.run.trials);

@@ -1,12 +1,14 @@
 //! The writer thread: takes all requests that wait, carries them out in one transaction, commits, and only then replies (group commit).
 //! On a write error it keeps its batch, says so, and retries until the cause is gone. Must not know why anything is written.
 
+use super::health::Health;
 use super::ledger::{Given, Ledger, Open};
 use super::open::Opened;
 use super::{Reply, SampledMinibatch, Sequenced};
-use crate::child::{Epoch, Outcome};
+use crate::child::{Cause, Epoch, Outcome};
 use crate::policy::{LearningSettings, Snapshot};
 use rusqlite::{Connection, params};
+use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
@@ -56,14 +58,17 @@ pub(super) fn now() -> String {
 }
 
 /// Starts the thread.
-pub(super) fn start(opened: Opened) -> std::io::Result<mpsc::Sender<Request>> {
+pub(super) fn start(opened: Opened, health: Arc<Health>) -> std::io::Result<mpsc::Sender<Request>> {
     let (requests, queue) = mpsc::channel();
-    std::thread::Builder::new().name("journal".into()).spawn(move || Writer { opened, ledger: None, waiting: Vec::new() }.run(&queue))?;
+    std::thread::Builder::new()
+        .name("journal".into())
+        .spawn(move || Writer { opened, health, ledger: None, waiting: Vec::new() }.run(&queue))?;
     Ok(requests)
 }
 
 struct Writer {
     opened: Opened,
+    health: Arc<Health>,
     /// None: to be read from the database first.
     ledger: Option<Ledger>,
     /// What came while the disk refused.
@@ -103,8 +108,10 @@ impl Writer {
         let started = Instant::now();
         let (mut pause, mut told) = (FIRST_PAUSE, None::<Instant>);
         loop {
+            let begun = self.health.begin();
             let error = match self.write(batch) {
                 Ok(answers) => {
+                    self.health.committed(begun);
                     if told.is_some() {
                         tracing::warn!("{}: writing works again; nothing was lost", self.opened.dir.display());
                     }
@@ -112,6 +119,7 @@ impl Writer {
                 }
                 Err(error) => error,
             };
+            self.health.refused(format!("{}: {error}", self.opened.dir.join("search.db").display()));
             self.ledger = None;
             if told.is_none_or(|told| told.elapsed() > Duration::from_secs(60)) {
                 let path = self.opened.dir.join("search.db");
@@ -278,6 +286,10 @@ fn finish(
     let changed = execute(connection, sql, values)?;
     if changed == 0 || status == "stopped" {
         return Ok(Vec::new());
+    }
+    if reward.is_none() {
+        let cause = if let Outcome::Failed { cause, .. } = outcome { *cause } else { Cause::Error };
+        super::recovery::count_failure(connection, cause)?;
     }
     let mut sequenced = Vec::new();
     for Given { number, sequenced: given } in ledger.finish(trial, reward) {

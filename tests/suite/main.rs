@@ -4,7 +4,11 @@ mod architecture;
 mod builtin;
 mod cifar10;
 mod common;
+mod dashboards;
+mod logs;
 mod metrics;
+mod monitoring;
 mod parameter_server;
+
 mod restart;
 mod settings;

@@ -24,7 +24,7 @@ impl Handler<Sampled> for Supervisor {
             return; // Not written down: the next process samples the same again.
         }
         if let Some(minibatches) = self.tickets.sampled(message.sampled) {
-            let (supervisor, told) = (context.address(), minibatches.clone());
+            let (supervisor, told) = (self.mailbox(context), minibatches.clone());
             let reply = move |first_ids| supervisor.do_send(Inserted { minibatches: told, first_ids });
             self.journal.insert(minibatches, self.tickets.synchronous(), Box::new(reply));
         }
@@ -92,12 +92,22 @@ impl Handler<Committed> for Supervisor {
         let Committed { trial, outcome, seconds, sequenced } = message;
         self.committing -= 1;
         self.tally.add(&outcome);
+        log_outcome(trial, &outcome, seconds);
         self.parts.metrics.child_ended(&outcome, seconds);
         for sequenced in sequenced {
             self.sequenced(sequenced);
         }
         self.tell(Event::ChildEnded { trial, outcome: &outcome, seconds });
         self.end_if_done();
+    }
+}
+
+/// One line for each trial.
+fn log_outcome(trial: u64, outcome: &Outcome, seconds: f64) {
+    match outcome {
+        Outcome::Completed { reward, metric, .. } => tracing::info!(trial, reward, metric, seconds, "trial completed"),
+        Outcome::Failed { cause, error } => tracing::info!(trial, ?cause, error, seconds, "trial failed"),
+        Outcome::Stopped => tracing::info!(trial, seconds, "trial stopped; it runs again when the search goes on"),
     }
 }
 
@@ -130,7 +140,7 @@ impl Handler<Cut> for Supervisor {
         let Some(pending) = self.cuts.remove(&sequence) else { return };
         let shards: Vec<AdamState> = pending.shards.into_iter().flatten().collect();
         let snapshot = Snapshot { state: AdamState::concat(&shards), baseline: pending.baseline, learning: self.learning };
-        let supervisor = context.address();
+        let supervisor = self.mailbox(context);
         self.journal.snapshot(snapshot, Box::new(move |()| supervisor.do_send(SnapshotStored { sequence })));
     }
 }
