@@ -12,3 +12,4 @@ mod parameter_server;
 
 mod restart;
 mod settings;
+mod spaces;
