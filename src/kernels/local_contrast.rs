@@ -99,8 +99,8 @@ fn pass(taps: &[Vec<(usize, f32)>], length: usize, step: usize, from: &[Lane], t
 }
 
 #[inline(always)]
-fn each(mut f: impl FnMut(usize) -> f32) -> Lane {
-    std::array::from_fn(|lane| f(lane))
+fn each(f: impl FnMut(usize) -> f32) -> Lane {
+    std::array::from_fn(f)
 }
 
 /// Normalises a group's channels in place: `y` `[channels, area]`, `kept` as `LocalContrast::kept` says, `planes` `[PLANES, area]`.

@@ -55,13 +55,14 @@ fn complete() -> Settings {
 fn the_table_has_exactly_the_settings_keys() {
     let mut serialised = serde_json::Map::new();
     let mut settings = complete();
-    // Has an effect on another kind of space than the rest.
+    // Have an effect with another kind of space or evaluator than the rest.
     settings.space.layers_max = Some(12);
     settings.space.layer_types = vec![LayerType::Conv, LayerType::MaxPool, LayerType::Lcn];
     (settings.space.pool_size, settings.space.pool_stride, settings.space.lcn_window) = (vec![2], vec![1], vec![5]);
     (settings.space.learning_rates, settings.space.pool_after) = (vec![0.1], vec![2]);
     (settings.space.block, settings.space.widen) = (2, 40);
     (settings.space.max_parameters, settings.space.max_flops) = (Some(1), Some(2));
+    settings.child.command.argv = vec!["sh".into(), "train.sh".into()];
     flatten("", serde_json::to_value(settings).unwrap(), &mut serialised);
     let serialised: BTreeSet<_> = serialised.keys().map(String::as_str).collect();
     let table: BTreeSet<_> = keys::KEYS.iter().map(|key| key.name).collect();
