@@ -133,6 +133,8 @@ pub struct Committed {
     pub outcome: Outcome,
     /// Wall-clock seconds on the lane.
     pub seconds: f64,
+    /// The trial whose reward this one took.
+    pub reused_from: Option<u64>,
     pub sequenced: Vec<Sequenced>,
 }
 

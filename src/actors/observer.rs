@@ -22,6 +22,8 @@ pub enum Event<'a> {
         trial: u64,
         outcome: &'a Outcome,
         seconds: f64,
+        /// The trial whose reward it took, untrained.
+        reused_from: Option<u64>,
     },
     /// Something else, in words.
     Note(String),

@@ -2,9 +2,10 @@
 //! Must not know SQL or how a child is trained.
 
 use super::messages::Shutdown;
+use super::reuse::{Known, Reuse};
 use super::supervisor::{End, Parts, Supervisor};
 use super::tickets::Tickets;
-use crate::journal::{Journal, OpenMinibatch, Recovered};
+use crate::journal::{CompletedNetwork, Journal, OpenMinibatch, Recovered};
 use crate::policy::{
     ControllerSettings, LearningSettings, LogEntry, ParameterServerSettings, Policy, Replay, ReplayError, Snapshot, Strategy,
     initial_snapshot, shard_boundaries,
@@ -20,6 +21,7 @@ use tokio::signal::unix::{SignalKind, signal};
 pub struct SearchSettings {
     pub seed: u64,
     pub trials: u64,
+    pub reuse: bool,
     pub controller: ControllerSettings,
     pub parameter_server: ParameterServerSettings,
 }
@@ -57,6 +59,8 @@ pub struct Prepared {
     pub best_metric: Option<f64>,
     /// Sequence number of the snapshot that is on disk.
     pub stored: u64,
+    /// Rewards that are known; None: they are not reused.
+    pub(super) reuse: Option<Reuse>,
 }
 
 impl Prepared {
@@ -111,7 +115,16 @@ pub fn prepare(settings: &SearchSettings, space: Arc<dyn Space>, journal: Journa
         failed: recovered.failed,
         best_metric: recovered.best_metric,
         stored,
+        reuse: settings.reuse.then(|| known(recovered.networks)),
     })
+}
+
+fn known(networks: Vec<CompletedNetwork>) -> Reuse {
+    Reuse::new(
+        networks
+            .into_iter()
+            .map(|CompletedNetwork { trial, architecture, reward, metric }| (architecture, Known { trial, reward, metric })),
+    )
 }
 
 /// Applies the log, holding each earlier version only as long as something later was pulled at it.

@@ -1,6 +1,7 @@
 //! The Supervisor starts the ParameterShards, Controllers and ChildTrainers, issues tickets, keeps the queue of children between
 //! Controllers and lanes, and ends the run, saved. Must not know how children are trained, gradients computed or trials stored.
 
+mod admission;
 mod handlers;
 
 use super::compute::Compute;
@@ -10,6 +11,7 @@ use super::lane::EvaluatorFactory;
 use super::mailbox::Mailbox;
 use super::messages::{Committed, CutAt, Fatal, Resume, Retire, Rewarded, Shutdown, StopTraining, Train};
 use super::observer::{Event, Observer, Progress, Tally};
+use super::reuse::Reuse;
 use super::shard::ParameterShard;
 use super::start::Prepared;
 use super::tickets::{Answer, Tickets};
@@ -66,6 +68,8 @@ pub struct Supervisor {
     controllers: BTreeMap<u64, Mailbox<Controller>>,
     trainers: Vec<Trainer>,
     queue: VecDeque<Task>,
+    /// None: every child is trained.
+    reuse: Option<Reuse>,
     /// Outcomes handed to the journal and not yet confirmed.
     committing: usize,
     /// Last sequence number given, and the baseline after it.
@@ -95,7 +99,7 @@ struct PendingCut {
 
 impl Supervisor {
     /// `end` takes how the search ended, once it has.
-    pub(super) fn new(prepared: Prepared, parts: Parts, end: Arc<Mutex<Option<End>>>) -> Self {
+    pub(super) fn new(mut prepared: Prepared, parts: Parts, end: Arc<Mutex<Option<End>>>) -> Self {
         Self {
             space: prepared.space.clone(),
             journal: prepared.journal.clone(),
@@ -105,6 +109,7 @@ impl Supervisor {
             controllers: BTreeMap::new(),
             trainers: Vec::new(),
             queue: VecDeque::new(),
+            reuse: prepared.reuse.take(),
             committing: 0,
             sequence: prepared.snapshot.state.sequence,
             baseline: prepared.snapshot.baseline,
@@ -174,12 +179,14 @@ impl Supervisor {
             prepared.open.len()
         );
         let mut idle: Vec<u64> = self.controllers.keys().copied().collect();
+        let mut tasks = Vec::new();
         for (open, parameters) in prepared.open {
             idle.retain(|index| *index != open.controller);
-            self.queue.extend(unfinished(&open));
+            tasks.extend(unfinished(&open));
             self.controllers[&open.controller].do_send(Resume { open, parameters });
         }
-        self.queue.make_contiguous().sort_by_key(|task| task.trial);
+        tasks.sort_by_key(|task| task.trial);
+        self.take_up(tasks, context);
         for controller in idle {
             self.ready(controller);
         }
@@ -244,7 +251,7 @@ impl Supervisor {
     fn commit(&mut self, trial: u64, outcome: Outcome, seconds: f64, context: &Context<Self>) {
         self.committing += 1;
         let (supervisor, told) = (self.mailbox(context), outcome.clone());
-        let reply = move |sequenced| supervisor.do_send(Committed { trial, outcome: told, seconds, sequenced });
+        let reply = move |sequenced| supervisor.do_send(Committed { trial, outcome: told, seconds, reused_from: None, sequenced });
         self.journal.finished(trial, outcome, seconds, Box::new(reply));
     }
 

@@ -4,8 +4,11 @@ use super::log::{self, LogFormat};
 use super::progress::{Bars, Nothing, PlainLines, Units, duration};
 use super::{ConfigArgs, Failure, reading};
 use crate::actors::devices::{self, LaneSpec};
-use crate::actors::{End, EvaluatorFactory, Observer, Parts, SearchSettings, candle_device, memory_bytes, prepare, search, thread_pool};
-use crate::child::{EvaluatorKind, Table, TableEvaluator, TrainEvaluator, linear_accuracy};
+use crate::actors::{
+    End, EvaluatorFactory, Observer, Parts, SearchSettings, candle_device, inherited_gpus, memory_bytes, prepare, search, thread_pool,
+    visible_gpus,
+};
+use crate::child::{CommandEvaluator, CommandLane, EvaluatorKind, Table, TableEvaluator, TrainEvaluator, linear_accuracy, program_problem};
 use crate::data::{Dataset, Split};
 use crate::journal::{Journal, Reader, set_aside};
 use crate::settings::Settings;
@@ -34,18 +37,28 @@ pub struct SearchArgs {
 
 /// Where rewards come from, loaded and checked before anything starts.
 enum Source {
-    Train { dataset: Arc<Dataset>, split: Arc<Split> },
-    Table { table: Arc<Table>, space: Arc<dyn Space> },
+    Train {
+        dataset: Arc<Dataset>,
+        split: Arc<Split>,
+    },
+    Table {
+        table: Arc<Table>,
+        space: Arc<dyn Space>,
+    },
+    /// `run_dir` is absolute.
+    Command {
+        run_dir: PathBuf,
+    },
 }
 
 pub fn run(args: SearchArgs) -> Result<(), Failure> {
     let bars = MultiProgress::new();
     let log = log::start(args.log_format, bars.clone());
     let settings = args.config.load()?;
-    let (source, space) = load(&settings)?;
-    let lanes = devices::resolve(&settings.devices).map_err(Failure::Input)?;
-    let endpoint = Endpoint::bind(&settings.telemetry).map_err(Failure::Input)?;
     let run_dir = settings.run_dir(args.run_dir.as_deref());
+    let (source, space) = load(&settings, &run_dir)?;
+    let lanes = super::lanes(&settings)?;
+    let endpoint = Endpoint::bind(&settings.telemetry).map_err(Failure::Input)?;
     if args.fresh
         && let Some(aside) = set_aside(&run_dir).map_err(reading)?
     {
@@ -59,6 +72,7 @@ pub fn run(args: SearchArgs) -> Result<(), Failure> {
     let metrics = Arc::new(Metrics::new(&settings.run.name, reward_scale(&settings)).map_err(refused)?);
     // Known to the first scrape, which may come before the lanes' actors have started.
     lanes.iter().for_each(|lane| drop(metrics.lane(&lane.name, &lane.device)));
+    metrics.children_reused_total.inc_by(recovered.reused);
     let mut earlier = Restored {
         rewards: recovered.rewards.clone(),
         seconds: recovered.seconds.clone(),
@@ -76,6 +90,7 @@ pub fn run(args: SearchArgs) -> Result<(), Failure> {
     let wanted = SearchSettings {
         seed: settings.run.seed,
         trials: settings.run.trials,
+        reuse: settings.run.reuse,
         controller: settings.controller.clone(),
         parameter_server: settings.parameter_server.clone(),
     };
@@ -104,7 +119,7 @@ pub fn run(args: SearchArgs) -> Result<(), Failure> {
 }
 
 /// Loads data or table, and builds the space.
-fn load(settings: &Settings) -> Result<(Source, Arc<dyn Space>), Failure> {
+fn load(settings: &Settings, run_dir: &Path) -> Result<(Source, Arc<dyn Space>), Failure> {
     let input = |error: String| Failure::Input(error);
     let build = |image: ImageShape, classes: usize| -> Arc<dyn Space> { settings.space.build(image, classes).into() };
     match settings.child.evaluator {
@@ -122,6 +137,17 @@ fn load(settings: &Settings) -> Result<(Source, Arc<dyn Space>), Failure> {
             let table = Table::load(&settings.child.table, space.as_ref(), space.layers(0)).map_err(input)?;
             Ok((Source::Table { table: Arc::new(table), space: space.clone() }, space))
         }
+        EvaluatorKind::Command => {
+            let command = &settings.child.command;
+            if let Some(problem) = program_problem(&command.argv) {
+                return Err(input(format!("child.command.argv: {problem}")));
+            }
+            let [channels, height, width] = command.image[..] else {
+                return Err(input("child.command.image: must be channels, height and width".into()));
+            };
+            let run_dir = std::path::absolute(run_dir).map_err(|error| input(format!("{}: {error}", run_dir.display())))?;
+            Ok((Source::Command { run_dir }, build(ImageShape { channels, height, width }, command.classes)))
+        }
     }
 }
 
@@ -136,7 +162,7 @@ fn open(settings: &Settings, source: &Source, run_dir: &Path) -> Result<(Journal
 fn units(settings: &Settings) -> Units {
     match settings.child.evaluator {
         EvaluatorKind::Train => Units { percent: true, epochs: settings.child.epochs },
-        EvaluatorKind::Table => Units { percent: false, epochs: 0 },
+        EvaluatorKind::Table | EvaluatorKind::Command => Units { percent: false, epochs: 0 },
     }
 }
 
@@ -144,7 +170,7 @@ fn units(settings: &Settings) -> Units {
 fn reward_scale(settings: &Settings) -> RewardScale {
     match settings.child.evaluator {
         EvaluatorKind::Train => RewardScale::Accuracy { exponent: settings.child.reward_exponent },
-        EvaluatorKind::Table => RewardScale::Any,
+        EvaluatorKind::Table | EvaluatorKind::Command => RewardScale::Any,
     }
 }
 
@@ -154,6 +180,13 @@ fn factory(settings: &Settings, source: &Source, lanes: &[LaneSpec]) -> Evaluato
         Source::Table { table, space } => {
             let (table, space) = (table.clone(), space.clone());
             Arc::new(move |_| Ok(Box::new(TableEvaluator::new(table.clone(), space.clone()))))
+        }
+        Source::Command { run_dir } => {
+            let (child, run_dir, inherited) = (settings.child.clone(), run_dir.clone(), inherited_gpus());
+            Arc::new(move |lane| {
+                let lane = CommandLane { visible_gpus: visible_gpus(&lane.device, inherited.as_deref())?, threads: lane.threads };
+                Ok(Box::new(CommandEvaluator::new(&child, run_dir.clone(), lane)))
+            })
         }
         Source::Train { dataset, split } => {
             let (child, data, dataset, split) = (settings.child.clone(), settings.data.clone(), dataset.clone(), split.clone());
@@ -177,6 +210,7 @@ fn announce(settings: &Settings, source: &Source, run_dir: &Path, lanes: &[LaneS
             println!("data: {kind}; {train} for training, {validation} for validation, {} classes", dataset.class_names.len());
         }
         Source::Table { .. } => println!("rewards: {}", settings.child.table.path),
+        Source::Command { .. } => println!("children: {}", settings.child.command.argv.join(" ")),
     }
     let devices: std::collections::BTreeSet<&str> = lanes.iter().map(|lane| lane.device.as_str()).collect();
     let devices: Vec<&str> = devices.into_iter().collect();
@@ -244,6 +278,7 @@ fn reference(settings: &Settings, source: &Source, reader: &Reader) -> Result<()
                 println!("best trial {}: {column} = {value}", best.id);
             }
         }
+        Source::Command { .. } => {}
     }
     Ok(())
 }

@@ -95,6 +95,16 @@ pub struct OpenMinibatch {
     pub trials: Vec<OpenTrial>,
 }
 
+/// The first completed trial of a network.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CompletedNetwork {
+    pub trial: u64,
+    /// Its JSON, as stored.
+    pub architecture: String,
+    pub reward: f64,
+    pub metric: f64,
+}
+
 /// Everything that a resumed run needs; of an empty one, zeros.
 #[derive(Clone, Debug, Default)]
 pub struct Recovered {
@@ -124,6 +134,10 @@ pub struct Recovered {
     pub snapshot_at: Option<f64>,
     /// Metric of the trial with the highest reward.
     pub best_metric: Option<f64>,
+    /// Every network that was trained to its end.
+    pub networks: Vec<CompletedNetwork>,
+    /// Trials that took the reward of one of them.
+    pub reused: u64,
 }
 
 /// The writer's handle: cheap to clone; requests are carried out in the order they are made, on the journal's own thread.
@@ -169,6 +183,11 @@ impl Journal {
     /// number. `Outcome::Stopped` sets the trial aside to be run again and sequences nothing. Replies after the commit.
     pub fn finished(&self, trial: u64, outcome: Outcome, seconds: f64, reply: Reply<Vec<Sequenced>>) {
         self.send(Request::Finished { trial, outcome, seconds, reply });
+    }
+
+    /// The trial takes reward and metric of trial `from`, which is completed: as `finished`.
+    pub fn reused(&self, trial: u64, from: u64, reply: Reply<Vec<Sequenced>>) {
+        self.send(Request::Reused { trial, from, reply });
     }
 
     /// The attempt failed and the trial is queued again.

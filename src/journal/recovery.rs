@@ -2,7 +2,7 @@
 //! Must not know what the parameters mean.
 
 use super::open::damaged;
-use super::{JournalError, OpenMinibatch, OpenTrial, Recovered};
+use super::{CompletedNetwork, JournalError, OpenMinibatch, OpenTrial, Recovered};
 use crate::child::Cause;
 use crate::policy::{LearningSettings, LogEntry, MinibatchEntry, PulledParameters, Snapshot};
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -36,7 +36,7 @@ pub(super) fn recover(connection: &Connection, dir: &Path) -> Result<Recovered, 
             rewards: rewards(connection)?,
             causes: causes(connection)?,
             seconds: connection
-                .prepare("SELECT seconds FROM trials WHERE status IN ('completed', 'failed') AND seconds IS NOT NULL ORDER BY id")?
+                .prepare("SELECT seconds FROM trials WHERE status IN ('completed', 'failed') AND reused_from IS NULL AND seconds IS NOT NULL ORDER BY id")?
                 .query_map([], |row| row.get(0))?
                 .collect::<rusqlite::Result<_>>()?,
             sequenced: number("SELECT count(*) FROM minibatches WHERE sequence IS NOT NULL")?,
@@ -46,9 +46,19 @@ pub(super) fn recover(connection: &Connection, dir: &Path) -> Result<Recovered, 
             best_metric: connection
                 .query_row("SELECT metric FROM trials WHERE status = 'completed' ORDER BY reward DESC, id LIMIT 1", [], |row| row.get(0))
                 .optional()?,
+            networks: networks(connection)?,
+            reused: number("SELECT count(*) FROM trials WHERE reused_from IS NOT NULL")?,
         })
     };
     read().map_err(damaged(dir))
+}
+
+/// The first completed trial of each network (SQLite takes the other columns from the row of the minimum).
+fn networks(connection: &Connection) -> rusqlite::Result<Vec<CompletedNetwork>> {
+    let sql = "SELECT min(id), architecture, reward, metric FROM trials WHERE status = 'completed' AND reused_from IS NULL
+               GROUP BY architecture";
+    let read = |row: &Row| Ok(CompletedNetwork { trial: row.get(0)?, architecture: row.get(1)?, reward: row.get(2)?, metric: row.get(3)? });
+    connection.prepare(sql)?.query_map([], read)?.collect()
 }
 
 /// Why trials failed is counted in `meta`, beside their errors in words.

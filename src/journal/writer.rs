@@ -31,6 +31,7 @@ pub(super) enum Request {
     Started { trial: u64, device: String },
     Epoch { trial: u64, epoch: Epoch },
     Finished { trial: u64, outcome: Outcome, seconds: f64, reply: Reply<Vec<Sequenced>> },
+    Reused { trial: u64, from: u64, reply: Reply<Vec<Sequenced>> },
     FailedAttempt { trial: u64, error: String },
     Change { learning: LearningSettings, reply: Reply<u64> },
     Snapshot { snapshot: Box<Snapshot>, reply: Reply<()> },
@@ -85,7 +86,7 @@ impl Writer {
             for (request, answer) in batch.into_iter().zip(answers) {
                 match (request, answer) {
                     (Request::Insert { reply, .. }, Answer::Ids(ids)) => reply(ids),
-                    (Request::Finished { reply, .. }, Answer::Sequenced(sequenced)) => reply(sequenced),
+                    (Request::Finished { reply, .. } | Request::Reused { reply, .. }, Answer::Sequenced(sequenced)) => reply(sequenced),
                     (Request::Change { reply, .. }, Answer::Number(sequence)) => reply(sequence),
                     (Request::Snapshot { reply, .. }, _) => reply(()),
                     (Request::Close { done }, _) => closing.push(done),
@@ -190,6 +191,7 @@ fn carry_out(connection: &Connection, ledger: &mut Ledger, request: &Request, no
         Request::Finished { trial, outcome, seconds, .. } => {
             return finish(connection, ledger, *trial, outcome, *seconds, now).map(Answer::Sequenced);
         }
+        Request::Reused { trial, from, .. } => return reuse(connection, ledger, *trial, *from, now).map(Answer::Sequenced),
         Request::FailedAttempt { trial, error } => {
             let sql = "UPDATE trials SET status = 'queued', attempt = attempt + 1, error = ?2 WHERE id = ?1";
             execute(connection, sql, params![trial, error])?;
@@ -291,6 +293,23 @@ fn finish(
         let cause = if let Outcome::Failed { cause, .. } = outcome { *cause } else { Cause::Error };
         super::recovery::count_failure(connection, cause)?;
     }
+    sequence(connection, ledger, trial, reward)
+}
+
+/// Gives the trial reward and metric of another.
+fn reuse(connection: &Connection, ledger: &mut Ledger, trial: u64, from: u64, now: &str) -> rusqlite::Result<Vec<Sequenced>> {
+    let sql = "UPDATE trials SET status = 'completed', reward = known.reward, metric = known.metric, reused_from = known.id, seconds = 0,
+               error = NULL, finished_at = ?3 FROM (SELECT id, reward, metric FROM trials WHERE id = ?2) AS known
+               WHERE trials.id = ?1 AND status NOT IN ('completed', 'failed')";
+    if execute(connection, sql, params![trial, from, now])? == 0 {
+        return Ok(Vec::new());
+    }
+    let reward = connection.query_row("SELECT reward FROM trials WHERE id = ?1", [trial], |row| row.get(0))?;
+    sequence(connection, ledger, trial, reward)
+}
+
+/// Gives the minibatches that this outcome completes their place in the order.
+fn sequence(connection: &Connection, ledger: &mut Ledger, trial: u64, reward: Option<f64>) -> rusqlite::Result<Vec<Sequenced>> {
     let mut sequenced = Vec::new();
     for Given { number, sequenced: given } in ledger.finish(trial, reward) {
         let sql = "UPDATE minibatches SET sequence = ?2, baseline = ?3 WHERE number = ?1";

@@ -3,6 +3,7 @@
 mod architecture;
 mod builtin;
 mod cifar10;
+mod command;
 mod common;
 mod dashboards;
 mod logs;
@@ -11,4 +12,5 @@ mod monitoring;
 mod parameter_server;
 
 mod restart;
+mod reuse;
 mod settings;

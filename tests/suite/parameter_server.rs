@@ -69,6 +69,7 @@ fn settings() -> SearchSettings {
     SearchSettings {
         seed: 7,
         trials: TRIALS,
+        reuse: false,
         controller: ControllerSettings { replicas: 100, children: 8, learning_rate: 0.003, ..ControllerSettings::default() },
         parameter_server: ParameterServerSettings { shards: 20, accumulate: 1 },
     }
