@@ -13,7 +13,7 @@ fn cpu_time() -> Duration {
 }
 
 fn scrape(criterion: &mut Criterion) {
-    let metrics = Metrics::new("bench", RewardScale::Perplexity { constant: 80.0 }).expect("metrics of different names");
+    let metrics = Metrics::new("bench", RewardScale::Perplexity { constant: 80.0, exponent: 2.0 }).expect("metrics of different names");
     let sampler = Sampler::new(&metrics, std::env::temp_dir(), &[]).expect("metrics of different names");
     (0..8).for_each(|lane| metrics.lane(&format!("cuda{lane}-0"), &format!("cuda:{lane}")).set(0.9));
     for child in 1..1_000 {
