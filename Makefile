@@ -2,6 +2,8 @@
 # make test   everything that CI runs
 # make lint   formatting and clippy alone
 # make bench  the benchmarks
+# make faults kills a search 200 times at random instants and checks that nothing is lost
+# make soak   a search of 200,000 trials with 100 controllers: memory over time
 # make test-scripts   the shipped PyTorch scripts (PYTHON=… with torch, DATA=… CIFAR-10's binary files); not part of `make test`
 # make bench-peers     training steps, evaluation and memory beside PyTorch's (PYTHON=one that has torch)
 # make test-peers      the same numbers as PyTorch after five steps, on networks drawn anew
@@ -12,7 +14,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test lint bench tools build test-scripts \
+.PHONY: help run test lint bench faults soak tools build test-scripts \
         test-format test-clippy test-code test-docs test-cuda \
         bench-peers test-peers torch test-sanitizer test-miri kernels-alone
 
@@ -129,6 +131,15 @@ test-scripts: build
 
 bench: tools
 	cargo bench --locked
+
+# ------------------------------------------------------------------------------------------------------------- faults
+
+# The crash tests of `make test`, with many more kills.
+faults: tools
+	NETWRIGHT_KILLS=$${NETWRIGHT_KILLS:-200} cargo test --release --locked --test suite -- --nocapture crash:: supervision::
+
+soak: build
+	tests/soak.sh $(NETWRIGHT) target/soak
 
 # ------------------------------------------------------------------------------------------------------- beside PyTorch
 
