@@ -143,7 +143,6 @@ soak: build
 
 # ------------------------------------------------------------------------------------------------------- beside PyTorch
 
-PYTHON ?= python3
 LIST ?= benches/peers/architectures.json
 
 torch:
