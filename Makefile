@@ -2,13 +2,14 @@
 # make test   everything that CI runs
 # make lint   formatting and clippy alone
 # make bench  the benchmarks
+# make bench-cells  recurrent cells in turn with PyTorch's (PYTHON=: a Python that has it)
 #
 # One optimised profile (release) serves all of them, so that nothing is built twice.
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test lint bench tools build \
+.PHONY: help run test lint bench bench-cells tools build \
         test-format test-clippy test-code test-docs test-cuda
 
 NETWRIGHT := target/release/netwright
@@ -118,3 +119,8 @@ test-cuda:
 
 bench: tools
 	cargo bench --locked
+
+PYTHON ?= python3
+bench-cells: tools
+	cargo bench --locked --profile release --bench cells --no-run
+	$(PYTHON) benches/peers/cells.py --compile
