@@ -1,6 +1,6 @@
 //! The devices of this machine, and how the settings divide them into lanes. Must not know what is computed on them.
 
-use super::{DeviceUse, DevicesSettings};
+use super::{DeviceUse, DevicesSettings, visible};
 use serde::Serialize;
 
 /// A device that children can train on.
@@ -57,6 +57,23 @@ pub fn cuda_uuids() -> Vec<(String, String)> {
 pub fn resolve(settings: &DevicesSettings) -> Result<Vec<LaneSpec>, String> {
     let gpus: Vec<_> = gpu::list().into_iter().map(|gpu| gpu.device).collect();
     divide(settings, &gpus, &available_cores(), cfg!(feature = "cuda"))
+}
+
+/// As `resolve`, for programs of the user's, which bring their own CUDA: any build can lend them a GPU, and one that is listed is
+/// believed to be there.
+///
+/// # Errors
+/// As `resolve`.
+pub fn resolve_for_programs(settings: &DevicesSettings) -> Result<Vec<LaneSpec>, String> {
+    let inherited = visible::inherited();
+    let mut gpus = visible::gpus(inherited.as_deref());
+    if let DeviceUse::Listed(names) = &settings.use_ {
+        for name in names.iter().filter(|name| gpu_index(name).is_some()) {
+            visible::visible(name, inherited.as_deref())?;
+            gpus.push(name.clone());
+        }
+    }
+    divide(settings, &gpus, &available_cores(), true)
 }
 
 /// `resolve` for a machine with these GPUs and cores.

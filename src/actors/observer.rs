@@ -22,6 +22,8 @@ pub enum Event<'a> {
         trial: u64,
         outcome: &'a Outcome,
         seconds: f64,
+        /// The trial whose reward it took, untrained.
+        reused_from: Option<u64>,
     },
     /// Something else, in words.
     Note(String),
@@ -74,6 +76,11 @@ impl Tally {
             started: Instant::now(),
             here: 0,
         }
+    }
+
+    /// `run.trials` is another number now.
+    pub(super) fn set_trials(&mut self, trials: u64) {
+        self.trials = trials;
     }
 
     pub(super) fn add(&mut self, outcome: &Outcome) {

@@ -9,6 +9,8 @@ pub enum EvaluatorKind {
     Train,
     /// Look it up in a CSV file.
     Table,
+    /// A program of the user's trains the child.
+    Command,
 }
 
 /// Learning rate over a child's epochs.
@@ -20,6 +22,60 @@ pub enum Schedule {
     Cosine,
     /// Times `schedule_factor` at each of `schedule_steps` (fractions of all epochs).
     Steps,
+}
+
+/// What a failed child teaches the controller.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum FailedReward {
+    /// Nothing: it is left out of the gradient.
+    #[default]
+    Skip,
+    /// That it is worth this.
+    Reward(f64),
+}
+
+impl FailedReward {
+    /// The reward, if it has one.
+    pub fn reward(self) -> Option<f64> {
+        match self {
+            Self::Skip => None,
+            Self::Reward(reward) => Some(reward),
+        }
+    }
+}
+
+impl Serialize for FailedReward {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Skip => serializer.serialize_str("skip"),
+            Self::Reward(reward) => serializer.serialize_f64(*reward),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for FailedReward {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl serde::de::Visitor<'_> for Visitor {
+            type Value = FailedReward;
+            fn expecting(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+                f.write_str("\"skip\" or a number")
+            }
+            fn visit_str<E: serde::de::Error>(self, value: &str) -> Result<FailedReward, E> {
+                if value == "skip" { Ok(FailedReward::Skip) } else { Err(E::invalid_value(serde::de::Unexpected::Str(value), &self)) }
+            }
+            fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<FailedReward, E> {
+                Ok(FailedReward::Reward(value))
+            }
+            fn visit_i64<E: serde::de::Error>(self, value: i64) -> Result<FailedReward, E> {
+                Ok(FailedReward::Reward(value as f64))
+            }
+            fn visit_u64<E: serde::de::Error>(self, value: u64) -> Result<FailedReward, E> {
+                Ok(FailedReward::Reward(value as f64))
+            }
+        }
+        deserializer.deserialize_any(Visitor)
+    }
 }
 
 /// `[child]`
@@ -44,8 +100,12 @@ pub struct ChildSettings {
     pub max_seconds: Option<f64>,
     /// How often a child is tried when the cause of its failure may pass.
     pub attempts: u32,
+    /// The reward of a child that failed.
+    pub failed_reward: FailedReward,
     #[serde(skip_serializing_if = "TableSettings::is_empty")]
     pub table: TableSettings,
+    #[serde(skip_serializing_if = "CommandSettings::is_default")]
+    pub command: CommandSettings,
 }
 
 /// `[child.table]`
@@ -62,6 +122,30 @@ pub struct TableSettings {
     /// Columns shown for the best trial and never used by the search.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub report: Vec<String>,
+}
+
+/// `[child.command]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CommandSettings {
+    /// The program and its arguments.
+    pub argv: Vec<String>,
+    /// Channels, height and width of the images that convolutional architectures are for.
+    pub image: Vec<usize>,
+    /// Classes that they tell apart.
+    pub classes: usize,
+}
+
+impl Default for CommandSettings {
+    fn default() -> Self {
+        Self { argv: Vec::new(), image: vec![3, 32, 32], classes: 10 }
+    }
+}
+
+impl CommandSettings {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 impl TableSettings {
@@ -87,7 +171,9 @@ impl Default for ChildSettings {
             reward_window: 5,
             max_seconds: None,
             attempts: 3,
+            failed_reward: FailedReward::Skip,
             table: TableSettings::default(),
+            command: CommandSettings::default(),
         }
     }
 }
@@ -95,6 +181,7 @@ impl Default for ChildSettings {
 const MOST_EPOCHS: usize = 1_000_000;
 const MOST_EXAMPLES: usize = 1_000_000;
 const MOST_ATTEMPTS: u32 = 1_000;
+const MOST_PIXELS: usize = 1 << 16;
 
 impl ChildSettings {
     /// What cannot work in this section: (key, what would be valid).
@@ -120,7 +207,26 @@ impl ChildSettings {
             ("attempts", (1..=MOST_ATTEMPTS).contains(&self.attempts), format!("must be 1 to {MOST_ATTEMPTS}")),
         ];
         let broken = rules.into_iter().filter(|(_, holds, _)| !holds).map(|(key, _, valid)| (key.to_owned(), valid));
-        broken.chain(self.table_problems()).collect()
+        broken.chain(self.table_problems()).chain(self.command_problems()).collect()
+    }
+
+    fn command_problems(&self) -> Vec<(String, String)> {
+        let (command, defaults) = (&self.command, CommandSettings::default());
+        let is_used = self.evaluator == EvaluatorKind::Command;
+        let without = "has an effect with child.evaluator = \"command\" alone: set that, or leave this key out";
+        let argv = "child.evaluator = \"command\" needs it: the program and its arguments, for example [\"python3\", \"train.py\"]";
+        let nul = command.argv.iter().any(|argument| argument.contains('\0'));
+        let named = !nul && command.argv.first().is_some_and(|program| !program.is_empty());
+        let sides = command.image.len() == 3 && command.image.iter().all(|side| (1..=MOST_PIXELS).contains(side));
+        let rules = [
+            ("argv", is_used || command.argv.is_empty(), without),
+            ("argv", !is_used || named, argv),
+            ("image", is_used || command.image == defaults.image, without),
+            ("image", sides, "must be channels, height and width of the images, each 1 to 65536, for example [3, 32, 32]"),
+            ("classes", is_used || command.classes == defaults.classes, without),
+            ("classes", (1..=MOST_PIXELS).contains(&command.classes), "must be 1 to 65536 classes"),
+        ];
+        rules.into_iter().filter(|(_, holds, _)| !holds).map(|(key, _, valid)| (format!("command.{key}"), valid.to_owned())).collect()
     }
 
     fn table_problems(&self) -> Vec<(String, String)> {

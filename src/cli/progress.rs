@@ -2,6 +2,7 @@
 
 use crate::actors::{Event, Observer, Progress};
 use crate::child::Outcome;
+pub use crate::report::duration;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -41,26 +42,22 @@ impl Units {
         parts.join(" · ")
     }
 
-    fn outcome(self, outcome: &Outcome, seconds: f64) -> String {
+    /// `3/50`, or `3` where nobody knows how many there will be.
+    fn epoch(self, number: usize) -> String {
+        if self.epochs == 0 { number.to_string() } else { format!("{number}/{}", self.epochs) }
+    }
+
+    fn outcome(self, outcome: &Outcome, seconds: f64, reused_from: Option<u64>) -> String {
         match outcome {
+            Outcome::Completed { reward, metric, .. } if let Some(from) = reused_from => {
+                format!("{} reward {reward:.4}: the network of trial {from}", self.metric(*metric))
+            }
             Outcome::Completed { reward, metric, .. } => {
                 format!("{} reward {reward:.4} in {}", self.metric(*metric), duration(seconds))
             }
             Outcome::Failed { error, .. } => format!("failed: {error}"),
             Outcome::Stopped => "stopped; it runs again when the search goes on".into(),
         }
-    }
-}
-
-/// Seconds as `43 s`, `5 min 10 s`, `3 h 20 min` or `4 d 2 h`.
-pub fn duration(seconds: f64) -> String {
-    let whole = seconds.round().clamp(0.0, 1e12) as u64;
-    match whole {
-        0..60 if seconds < 10.0 => format!("{seconds:.1} s"),
-        0..60 => format!("{whole} s"),
-        60..3600 => format!("{} min {:02} s", whole / 60, whole % 60),
-        3600..86_400 => format!("{} h {:02} min", whole / 3600, whole % 3600 / 60),
-        _ => format!("{} d {} h", whole / 86_400, whole % 86_400 / 3600),
     }
 }
 
@@ -108,9 +105,9 @@ impl Observer for PlainLines {
     fn event(&mut self, event: Event, progress: &Progress) {
         match event {
             Event::Note(text) => Self::line(&text),
-            Event::ChildEnded { trial, outcome, seconds } => {
+            Event::ChildEnded { trial, outcome, seconds, reused_from } => {
                 if Self::due(&mut self.last_line, LINE_EVERY) {
-                    Self::line(&format!("trial {trial} {}", self.units.outcome(outcome, seconds)));
+                    Self::line(&format!("trial {trial} {}", self.units.outcome(outcome, seconds, reused_from)));
                 } else {
                     self.unshown += 1;
                 }
@@ -129,8 +126,8 @@ impl Observer for PlainLines {
             Event::ChildEpoch { trial, epoch } => {
                 if progress.per_hour.is_none_or(|rate| rate < 3600.0) {
                     let loss = epoch.train_loss.map_or_else(String::new, |loss| format!(" loss {loss:.3}"));
-                    let (number, of, metric) = (epoch.epoch, self.units.epochs, self.units.metric(epoch.metric));
-                    Self::line(&format!("trial {trial} epoch {number}/{of}{loss} {metric} ({})", duration(epoch.seconds)));
+                    let (number, metric) = (self.units.epoch(epoch.epoch), self.units.metric(epoch.metric));
+                    Self::line(&format!("trial {trial} epoch {number}{loss} {metric} ({})", duration(epoch.seconds)));
                 }
             }
         }
@@ -180,13 +177,13 @@ impl Observer for Bars {
             Event::ChildEpoch { trial, epoch } => {
                 if let Some(bar) = self.children.get(&trial) {
                     bar.set_position(epoch.epoch as u64);
-                    bar.set_message(format!("epoch {}/{} {}", epoch.epoch, self.units.epochs, self.units.metric(epoch.metric)));
+                    bar.set_message(format!("epoch {} {}", self.units.epoch(epoch.epoch), self.units.metric(epoch.metric)));
                 }
             }
-            Event::ChildEnded { trial, outcome, seconds } => {
+            Event::ChildEnded { trial, outcome, seconds, reused_from } => {
                 if let Some(bar) = self.children.remove(&trial) {
                     bar.finish_and_clear();
-                    let _ = self.bars.println(format!("trial {trial}: {}", self.units.outcome(outcome, seconds)));
+                    let _ = self.bars.println(format!("trial {trial}: {}", self.units.outcome(outcome, seconds, reused_from)));
                 }
             }
         }
@@ -206,12 +203,6 @@ impl Drop for Bars {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn durations_read_as_people_say_them() {
-        let texts = [2.34, 43.2, 310.0, 12_000.0, 352_800.0].map(duration);
-        assert_eq!(texts, ["2.3 s", "43 s", "5 min 10 s", "3 h 20 min", "4 d 2 h"]);
-    }
 
     #[test]
     fn the_overall_line_says_what_is_known() {

@@ -2,10 +2,14 @@
 
 use super::log::{self, LogFormat};
 use super::progress::{Bars, Nothing, PlainLines, Units, duration};
+use super::reload::ConfigFile;
 use super::{ConfigArgs, Failure, reading};
 use crate::actors::devices::{self, LaneSpec};
-use crate::actors::{End, EvaluatorFactory, Observer, Parts, SearchSettings, candle_device, memory_bytes, prepare, search, thread_pool};
-use crate::child::{EvaluatorKind, Table, TableEvaluator, TrainEvaluator, linear_accuracy};
+use crate::actors::{
+    End, EvaluatorFactory, Observer, Parts, Scribe, SearchSettings, candle_device, inherited_gpus, memory_bytes, prepare, search,
+    thread_pool, visible_gpus,
+};
+use crate::child::{CommandEvaluator, CommandLane, EvaluatorKind, Table, TableEvaluator, TrainEvaluator, linear_accuracy, program_problem};
 use crate::data::{Dataset, Split};
 use crate::journal::{Journal, Reader, set_aside};
 use crate::settings::Settings;
@@ -33,19 +37,30 @@ pub struct SearchArgs {
 }
 
 /// Where rewards come from, loaded and checked before anything starts.
-enum Source {
-    Train { dataset: Arc<Dataset>, split: Arc<Split> },
-    Table { table: Arc<Table>, space: Arc<dyn Space> },
+pub(super) enum Source {
+    Train {
+        dataset: Arc<Dataset>,
+        split: Arc<Split>,
+    },
+    Table {
+        table: Arc<Table>,
+        space: Arc<dyn Space>,
+    },
+    /// `run_dir` is absolute.
+    Command {
+        run_dir: PathBuf,
+    },
 }
 
 pub fn run(args: SearchArgs) -> Result<(), Failure> {
     let bars = MultiProgress::new();
     let log = log::start(args.log_format, bars.clone());
     let settings = args.config.load()?;
-    let (source, space) = load(&settings)?;
-    let lanes = devices::resolve(&settings.devices).map_err(Failure::Input)?;
-    let endpoint = Endpoint::bind(&settings.telemetry).map_err(Failure::Input)?;
     let run_dir = settings.run_dir(args.run_dir.as_deref());
+    let (source, space) = load(&settings, &run_dir)?;
+    let source = Arc::new(source);
+    let lanes = super::lanes(&settings)?;
+    let endpoint = Endpoint::bind(&settings.telemetry).map_err(Failure::Input)?;
     if args.fresh
         && let Some(aside) = set_aside(&run_dir).map_err(reading)?
     {
@@ -59,6 +74,7 @@ pub fn run(args: SearchArgs) -> Result<(), Failure> {
     let metrics = Arc::new(Metrics::new(&settings.run.name, reward_scale(&settings)).map_err(refused)?);
     // Known to the first scrape, which may come before the lanes' actors have started.
     lanes.iter().for_each(|lane| drop(metrics.lane(&lane.name, &lane.device)));
+    metrics.children_reused_total.inc_by(recovered.reused);
     let mut earlier = Restored {
         rewards: recovered.rewards.clone(),
         seconds: recovered.seconds.clone(),
@@ -73,38 +89,55 @@ pub fn run(args: SearchArgs) -> Result<(), Failure> {
         LogFormat::Human if std::io::stderr().is_terminal() => Box::new(Bars::new(units, bars)),
         LogFormat::Human => Box::new(PlainLines::new(units)),
     };
-    let wanted = SearchSettings {
-        seed: settings.run.seed,
-        trials: settings.run.trials,
-        controller: settings.controller.clone(),
-        parameter_server: settings.parameter_server.clone(),
-    };
+    note_start(&journal, &lanes, recovered.completed + recovered.failed, settings.run.trials);
     let commits = metrics.clone();
     journal.observe_commits(move |seconds| commits.journal_commit_seconds.observe(seconds));
-    let prepared = prepare(&wanted, space, journal, recovered).map_err(Failure::Failed)?;
+    let prepared = prepare(&search_settings(&settings), space, journal, recovered).map_err(Failure::Failed)?;
     earlier.baseline = prepared.snapshot.baseline.value();
     metrics.restore(&earlier);
-    let endpoint = match endpoint {
-        None => None,
-        Some(endpoint) => {
-            let sampler = Sampler::new(&metrics, run_dir.clone(), &devices::cuda_uuids()).map_err(refused)?;
-            Some(endpoint.with(telemetry::routes(metrics.clone(), Arc::new(sampler))))
-        }
-    };
+    let sampler = Arc::new(Sampler::new(&metrics, run_dir.clone(), &devices::cuda_uuids()).map_err(refused)?);
+    let (counted, page) = (metrics.clone(), Arc::new(report::Page::new(&run_dir)));
+    let routed =
+        move |endpoint: Endpoint| endpoint.with(telemetry::routes(counted.clone(), sampler.clone())).with(report::routes(page.clone()));
+    let endpoint = endpoint.map(&routed);
     let parts = Parts {
         factory: factory(&settings, &source, &lanes),
         lanes,
         metrics,
         observer,
         attempts: settings.child.attempts,
+        failed_reward: settings.child.failed_reward.reward(),
         max_seconds: settings.run.max_seconds,
+        restart: settings.restart.clone(),
+        reload: Some(Box::new(ConfigFile::new(args.config, source.clone(), settings.clone(), Box::new(routed)))),
+        serving: None,
     };
+    let scribe = Scribe::start(&run_dir).map_err(|error| Failure::Failed(error.to_string()))?;
     let end = search(prepared, parts, endpoint).map_err(|error| Failure::Failed(error.to_string()))?;
+    scribe.finish();
     conclude(&settings, &source, &run_dir, end)
 }
 
+/// What the actors need of the settings.
+pub(super) fn search_settings(settings: &Settings) -> SearchSettings {
+    SearchSettings {
+        seed: settings.run.seed,
+        trials: settings.run.trials,
+        reuse: settings.run.reuse,
+        controller: settings.controller.clone(),
+        parameter_server: settings.parameter_server.clone(),
+    }
+}
+
+/// Events that the page reads: since when this process runs, and on which lanes.
+fn note_start(journal: &Journal, lanes: &[LaneSpec], finished: u64, trials: u64) {
+    let lanes: Vec<_> = lanes.iter().map(|lane| format!("{} on {}", lane.name, lane.device)).collect();
+    journal.event("start", &format!("process {}; {finished} of {trials} trials are finished", std::process::id()));
+    journal.event("lanes", &lanes.join(", "));
+}
+
 /// Loads data or table, and builds the space.
-fn load(settings: &Settings) -> Result<(Source, Arc<dyn Space>), Failure> {
+fn load(settings: &Settings, run_dir: &Path) -> Result<(Source, Arc<dyn Space>), Failure> {
     let input = |error: String| Failure::Input(error);
     let build = |image: ImageShape, classes: usize| -> Arc<dyn Space> { settings.space.build(image, classes).into() };
     match settings.child.evaluator {
@@ -122,6 +155,17 @@ fn load(settings: &Settings) -> Result<(Source, Arc<dyn Space>), Failure> {
             let table = Table::load(&settings.child.table, space.as_ref(), space.layers(0)).map_err(input)?;
             Ok((Source::Table { table: Arc::new(table), space: space.clone() }, space))
         }
+        EvaluatorKind::Command => {
+            let command = &settings.child.command;
+            if let Some(problem) = program_problem(&command.argv) {
+                return Err(input(format!("child.command.argv: {problem}")));
+            }
+            let [channels, height, width] = command.image[..] else {
+                return Err(input("child.command.image: must be channels, height and width".into()));
+            };
+            let run_dir = std::path::absolute(run_dir).map_err(|error| input(format!("{}: {error}", run_dir.display())))?;
+            Ok((Source::Command { run_dir }, build(ImageShape { channels, height, width }, command.classes)))
+        }
     }
 }
 
@@ -136,7 +180,7 @@ fn open(settings: &Settings, source: &Source, run_dir: &Path) -> Result<(Journal
 fn units(settings: &Settings) -> Units {
     match settings.child.evaluator {
         EvaluatorKind::Train => Units { percent: true, epochs: settings.child.epochs },
-        EvaluatorKind::Table => Units { percent: false, epochs: 0 },
+        EvaluatorKind::Table | EvaluatorKind::Command => Units { percent: false, epochs: 0 },
     }
 }
 
@@ -144,16 +188,23 @@ fn units(settings: &Settings) -> Units {
 fn reward_scale(settings: &Settings) -> RewardScale {
     match settings.child.evaluator {
         EvaluatorKind::Train => RewardScale::Accuracy { exponent: settings.child.reward_exponent },
-        EvaluatorKind::Table => RewardScale::Any,
+        EvaluatorKind::Table | EvaluatorKind::Command => RewardScale::Any,
     }
 }
 
 /// Makes each lane's evaluator, on the lane's own thread.
-fn factory(settings: &Settings, source: &Source, lanes: &[LaneSpec]) -> EvaluatorFactory {
+pub(super) fn factory(settings: &Settings, source: &Source, lanes: &[LaneSpec]) -> EvaluatorFactory {
     match source {
         Source::Table { table, space } => {
             let (table, space) = (table.clone(), space.clone());
             Arc::new(move |_| Ok(Box::new(TableEvaluator::new(table.clone(), space.clone()))))
+        }
+        Source::Command { run_dir } => {
+            let (child, run_dir, inherited) = (settings.child.clone(), run_dir.clone(), inherited_gpus());
+            Arc::new(move |lane| {
+                let lane = CommandLane { visible_gpus: visible_gpus(&lane.device, inherited.as_deref())?, threads: lane.threads };
+                Ok(Box::new(CommandEvaluator::new(&child, run_dir.clone(), lane)))
+            })
         }
         Source::Train { dataset, split } => {
             let (child, data, dataset, split) = (settings.child.clone(), settings.data.clone(), dataset.clone(), split.clone());
@@ -177,11 +228,13 @@ fn announce(settings: &Settings, source: &Source, run_dir: &Path, lanes: &[LaneS
             println!("data: {kind}; {train} for training, {validation} for validation, {} classes", dataset.class_names.len());
         }
         Source::Table { .. } => println!("rewards: {}", settings.child.table.path),
+        Source::Command { .. } => println!("children: {}", settings.child.command.argv.join(" ")),
     }
     let devices: std::collections::BTreeSet<&str> = lanes.iter().map(|lane| lane.device.as_str()).collect();
     let devices: Vec<&str> = devices.into_iter().collect();
     println!("devices: {}; {} children at a time", devices.join(", "), lanes.len());
     if let Some(address) = endpoint.and_then(Endpoint::address) {
+        println!("page: http://{address}/");
         println!("metrics: http://{address}/metrics");
     }
     if let Some(warning) = endpoint.and_then(Endpoint::warning) {
@@ -212,6 +265,7 @@ fn conclude(settings: &Settings, source: &Source, run_dir: &Path, end: End) -> R
             println!("stopped by a signal, saved; {again}");
             Err(Failure::Signal(number))
         }
+        End::Restart(reason) => Err(super::again::again(run_dir, &settings.restart.child_trainer, &reason)),
         End::Failed(reason) => Err(Failure::Failed(format!("{reason}; what was finished is saved, {again}"))),
     }
 }
@@ -244,6 +298,7 @@ fn reference(settings: &Settings, source: &Source, reader: &Reader) -> Result<()
                 println!("best trial {}: {column} = {value}", best.id);
             }
         }
+        Source::Command { .. } => {}
     }
     Ok(())
 }

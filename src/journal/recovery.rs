@@ -2,7 +2,7 @@
 //! Must not know what the parameters mean.
 
 use super::open::damaged;
-use super::{JournalError, OpenMinibatch, OpenTrial, Recovered};
+use super::{CompletedNetwork, JournalError, OpenMinibatch, OpenTrial, Recovered};
 use crate::child::Cause;
 use crate::policy::{LearningSettings, LogEntry, MinibatchEntry, PulledParameters, Snapshot};
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -14,13 +14,16 @@ use std::path::Path;
 pub(super) fn recover(connection: &Connection, dir: &Path) -> Result<Recovered, JournalError> {
     let read = || -> rusqlite::Result<Recovered> {
         connection.execute_batch(
-            "UPDATE trials SET status = 'queued', interruptions = interruptions + 1 WHERE status = 'running';
-             UPDATE trials SET status = 'queued' WHERE status = 'stopped';",
+            "BEGIN IMMEDIATE;
+             DELETE FROM deaths WHERE trial IN (SELECT id FROM trials WHERE status NOT IN ('running', 'queued', 'stopped'))
+                                   OR trial IN (SELECT trial FROM epochs);
+             INSERT INTO deaths SELECT id, 1 FROM trials WHERE status = 'running' AND id NOT IN (SELECT trial FROM epochs)
+                                ON CONFLICT (trial) DO UPDATE SET count = count + 1;
+             UPDATE trials SET status = 'queued', interruptions = interruptions + 1 WHERE status = 'running';
+             UPDATE trials SET status = 'queued' WHERE status = 'stopped';
+             COMMIT;",
         )?;
-        let snapshot = usable_snapshot(connection)?;
-        let after = snapshot.as_ref().map_or(0, |snapshot| snapshot.state.sequence);
-        let mut log = Vec::new();
-        for_each_entry(connection, after, |entry| log.push(entry))?;
+        let (snapshot, log) = snapshot_and_log(connection)?;
         let number = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, u64>(0));
         let sequence = "SELECT max(coalesce((SELECT max(sequence) FROM minibatches), 0), coalesce((SELECT max(sequence) FROM changes), 0))";
         Ok(Recovered {
@@ -36,7 +39,7 @@ pub(super) fn recover(connection: &Connection, dir: &Path) -> Result<Recovered, 
             rewards: rewards(connection)?,
             causes: causes(connection)?,
             seconds: connection
-                .prepare("SELECT seconds FROM trials WHERE status IN ('completed', 'failed') AND seconds IS NOT NULL ORDER BY id")?
+                .prepare("SELECT seconds FROM trials WHERE status IN ('completed', 'failed') AND reused_from IS NULL AND seconds IS NOT NULL ORDER BY id")?
                 .query_map([], |row| row.get(0))?
                 .collect::<rusqlite::Result<_>>()?,
             sequenced: number("SELECT count(*) FROM minibatches WHERE sequence IS NOT NULL")?,
@@ -46,9 +49,28 @@ pub(super) fn recover(connection: &Connection, dir: &Path) -> Result<Recovered, 
             best_metric: connection
                 .query_row("SELECT metric FROM trials WHERE status = 'completed' ORDER BY reward DESC, id LIMIT 1", [], |row| row.get(0))
                 .optional()?,
+            networks: networks(connection)?,
+            reused: number("SELECT count(*) FROM trials WHERE reused_from IS NOT NULL")?,
         })
     };
     read().map_err(damaged(dir))
+}
+
+/// Where a replay starts, and what it replays.
+pub(super) fn snapshot_and_log(connection: &Connection) -> rusqlite::Result<(Option<Snapshot>, Vec<LogEntry>)> {
+    let snapshot = usable_snapshot(connection)?;
+    let after = snapshot.as_ref().map_or(0, |snapshot| snapshot.state.sequence);
+    let mut log = Vec::new();
+    for_each_entry(connection, after, |entry| log.push(entry))?;
+    Ok((snapshot, log))
+}
+
+/// The first completed trial of each network (SQLite takes the other columns from the row of the minimum).
+fn networks(connection: &Connection) -> rusqlite::Result<Vec<CompletedNetwork>> {
+    let sql = "SELECT min(id), architecture, reward, metric FROM trials WHERE status = 'completed' AND reused_from IS NULL
+               GROUP BY architecture";
+    let read = |row: &Row| Ok(CompletedNetwork { trial: row.get(0)?, architecture: row.get(1)?, reward: row.get(2)?, metric: row.get(3)? });
+    connection.prepare(sql)?.query_map([], read)?.collect()
 }
 
 /// Why trials failed is counted in `meta`, beside their errors in words.
@@ -130,7 +152,8 @@ pub(super) fn for_each_entry(connection: &Connection, after: u64, mut take: impl
 
 fn open_minibatches(connection: &Connection) -> rusqlite::Result<Vec<OpenMinibatch>> {
     let mut statement = connection.prepare(
-        "SELECT controller, minibatch, layers, boundaries, versions, id, trials.seed, decisions, architecture, attempt, interruptions, status
+        "SELECT controller, minibatch, layers, boundaries, versions, id, trials.seed, decisions, architecture, attempt, interruptions, status,
+                coalesce((SELECT count FROM deaths WHERE deaths.trial = trials.id), 0)
          FROM minibatches JOIN trials USING (controller, minibatch) WHERE sequence IS NULL ORDER BY number, slot",
     )?;
     let mut rows = statement.query([])?;
@@ -148,6 +171,7 @@ fn open_minibatches(connection: &Connection) -> rusqlite::Result<Vec<OpenMinibat
             architecture: parse(row, 8)?,
             attempt: row.get(9)?,
             interruptions: row.get(10)?,
+            deaths: row.get(12)?,
             finished: matches!(row.get::<_, String>(11)?.as_str(), "completed" | "failed"),
         };
         if let Some(last) = open.last_mut() {

@@ -43,6 +43,9 @@ fn complete() -> Settings {
     settings.data.train_size = Some(100);
     settings.data.validation_size = Some(10);
     settings.devices.lanes_per_device = Some(2);
+    settings.restart.child_trainer.beyond = Some(crate::actors::Beyond::Isolate);
+    settings.restart.controller.beyond = Some(crate::actors::Beyond::Stop);
+    settings.restart.parameter_shard.beyond = Some(crate::actors::Beyond::Stop);
     settings.telemetry.listen = Some("off".into());
     settings
 }
@@ -51,8 +54,9 @@ fn complete() -> Settings {
 fn the_table_has_exactly_the_settings_keys() {
     let mut serialised = serde_json::Map::new();
     let mut settings = complete();
-    // Has an effect on another kind of space than the rest.
+    // Have an effect with another kind of space or evaluator than the rest.
     settings.space.layers_max = Some(12);
+    settings.child.command.argv = vec!["sh".into(), "train.sh".into()];
     flatten("", serde_json::to_value(settings).unwrap(), &mut serialised);
     let serialised: BTreeSet<_> = serialised.keys().map(String::as_str).collect();
     let table: BTreeSet<_> = keys::KEYS.iter().map(|key| key.name).collect();

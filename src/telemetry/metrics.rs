@@ -49,6 +49,7 @@ pub struct Metrics {
     pub policy_entropy_nats: Gauge,
     pub policy_gradient_norm: Gauge,
     pub children_total: IntCounterVec,
+    pub children_reused_total: IntCounter,
     pub children_running: Gauge,
     pub children_queued: Gauge,
     pub child_duration_seconds: Histogram,
@@ -147,6 +148,8 @@ impl Metrics {
                 .gauge("policy_entropy_nats", "Entropy of the policy: mean over the last minibatch sampled, in nats.")?,
             policy_gradient_norm: make.gauge("policy_gradient_norm", "Euclidean norm of the last policy gradient.")?,
             children_total: make.counters("children_total", "Children that ended, by outcome.", "outcome", &OUTCOMES)?,
+            children_reused_total: make
+                .counter("children_reused_total", "Children that took the reward of an equal network, untrained.")?,
             children_running: make.gauge("children_running", "Children under training.")?,
             children_queued: make.gauge("children_queued", "Children that wait for a lane.")?,
             child_duration_seconds: make.histogram(
@@ -223,6 +226,15 @@ impl Metrics {
         }
     }
 
+    /// Counts a child that took a known reward, which is on disk; its time on a lane is none.
+    pub fn child_reused(&self, outcome: &Outcome) {
+        self.children_total.with_label_values(&[label(outcome)]).inc();
+        self.children_reused_total.inc();
+        if let Outcome::Completed { reward, .. } = outcome {
+            self.rewarded(*reward);
+        }
+    }
+
     /// Takes in what earlier processes of the same run counted.
     pub fn restore(&self, earlier: &Restored) {
         earlier.rewards.iter().for_each(|reward| self.rewarded(*reward));
@@ -272,7 +284,7 @@ fn cause_label(cause: Cause) -> &'static str {
         Cause::Diverged => "diverged",
         Cause::Timeout => "timeout",
         Cause::OutOfMemory => "out_of_memory",
-        Cause::Unbuildable | Cause::Panicked | Cause::Error => "failed",
+        Cause::Unbuildable | Cause::Panicked | Cause::Exited | Cause::Killed | Cause::Protocol | Cause::Device | Cause::Error => "failed",
     }
 }
 
@@ -351,6 +363,7 @@ mod tests {
         metrics.child_ended(&Outcome::Stopped, 1.0);
         metrics.restarted(ActorKind::ChildTrainer);
         let text = metrics.text().unwrap();
+        assert_lines(&text, &["netwright_children_reused_total 0"]);
         assert_lines(
             &text,
             &[
@@ -366,6 +379,9 @@ mod tests {
                 "netwright_actor_restarts_total{actor=\"child_trainer\"} 1",
             ],
         );
+        metrics.child_reused(&Outcome::Completed { reward: 0.2, metric: 0.7, seconds: Some(0.0) });
+        let reused = ["netwright_children_reused_total 1", "netwright_reward_count 4", "netwright_child_duration_seconds_count 9"];
+        assert_lines(&metrics.text().unwrap(), &reused);
     }
 
     #[test]
