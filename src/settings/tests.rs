@@ -34,14 +34,18 @@ fn complete() -> Settings {
         vec![DecisionSettings { name: "units".into(), options: vec![OptionValue::Integer(1), OptionValue::Float(2.0)] }];
     settings.child.evaluator = EvaluatorKind::Table;
     settings.child.max_seconds = Some(1.5);
+    settings.child.hidden = Some(20);
     settings.child.table.path = "a \"table\".csv".into();
     settings.child.table.reward = vec!["accuracy".into()];
     settings.child.table.seconds = "seconds".into();
     settings.child.table.report = vec!["test".into()];
-    settings.data.kind = DataKind::Cifar10;
+    settings.data.kind = DataKind::Text;
     settings.data.path = Some("data".into());
     settings.data.train_size = Some(100);
     settings.data.validation_size = Some(10);
+    settings.data.train_file = Some("a.txt".into());
+    settings.data.validation_file = Some("b.txt".into());
+    settings.data.vocabulary = Some(100);
     settings.devices.lanes_per_device = Some(2);
     settings.telemetry.listen = Some("off".into());
     settings
