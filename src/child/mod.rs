@@ -3,6 +3,8 @@
 
 mod cell;
 pub mod convnet;
+mod end;
+pub mod language_model;
 mod linear;
 mod optimiser;
 mod reward;
@@ -43,7 +45,7 @@ pub struct Epoch {
     /// From 1.
     pub epoch: usize,
     pub train_loss: Option<f64>,
-    /// Validation accuracy in 0..=1.
+    /// Validation accuracy in 0..=1; of a language model perplexity, or bits per character.
     pub metric: f64,
     /// Training and validation.
     pub seconds: f64,

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 #[derive(clap::Args)]
 pub struct InitArgs {
-    /// Which search: quickstart, cifar10, cifar10-paper or choices
+    /// Which search: quickstart, cifar10, cifar10-paper, ptb, ptb-paper or choices
     #[arg(default_value = "quickstart")]
     pub search: String,
     /// The file to write; - for standard output
@@ -31,6 +31,8 @@ const TEMPLATES: &[Template] = &[
     Template { name: "quickstart", config: include_str!("../../config/quickstart.toml"), table: None },
     Template { name: "cifar10", config: include_str!("../../config/cifar10.toml"), table: None },
     Template { name: "cifar10-paper", config: include_str!("../../config/cifar10-paper.toml"), table: None },
+    Template { name: "ptb", config: include_str!("../../config/ptb.toml"), table: None },
+    Template { name: "ptb-paper", config: include_str!("../../config/ptb-paper.toml"), table: None },
     Template {
         name: "choices",
         config: include_str!("../../config/choices.toml"),

@@ -1,11 +1,12 @@
 //! `netwright search`: runs a search, or continues it. Wires the rooms together; must not hold logic of its own.
 
-use super::progress::{Bars, PlainLines, Units, duration};
-use super::{ConfigArgs, Failure, log, reading};
+use super::progress::{Bars, Metric, PlainLines, Units, duration};
+use super::{ConfigArgs, Failure, language, log, reading};
 use crate::actors::devices::{self, LaneSpec};
 use crate::actors::{End, EvaluatorFactory, Observer, Parts, SearchSettings, candle_device, memory_bytes, prepare, search, thread_pool};
+use crate::child::language_model::LanguageEvaluator;
 use crate::child::{EvaluatorKind, Table, TableEvaluator, TrainEvaluator, linear_accuracy};
-use crate::data::{Dataset, Split};
+use crate::data::{Corpus, DataKind, Dataset, Split};
 use crate::journal::{Journal, Reader, set_aside};
 use crate::settings::Settings;
 use crate::space::{ImageShape, Space};
@@ -30,6 +31,7 @@ pub struct SearchArgs {
 /// Where rewards come from, loaded and checked before anything starts.
 enum Source {
     Train { dataset: Arc<Dataset>, split: Arc<Split> },
+    Text { corpus: Arc<Corpus> },
     Table { table: Arc<Table>, space: Arc<dyn Space> },
 }
 
@@ -37,6 +39,9 @@ pub fn run(args: SearchArgs) -> Result<(), Failure> {
     let settings = args.config.load()?;
     let (source, space) = load(&settings)?;
     let lanes = devices::resolve(&settings.devices).map_err(Failure::Input)?;
+    if matches!(source, Source::Text { .. }) {
+        language::on_cpu(&lanes)?;
+    }
     let listener = telemetry::bind(&settings.telemetry).map_err(Failure::Input)?;
     let run_dir = settings.run_dir(args.run_dir.as_deref());
     if args.fresh
@@ -78,6 +83,10 @@ fn load(settings: &Settings) -> Result<(Source, Arc<dyn Space>), Failure> {
     let input = |error: String| Failure::Input(error);
     let build = |image: ImageShape, classes: usize| -> Arc<dyn Space> { settings.space.build(image, classes).into() };
     match settings.child.evaluator {
+        EvaluatorKind::Train if settings.data.kind == DataKind::Text => {
+            let (corpus, space) = language::load(settings)?;
+            Ok((Source::Text { corpus }, space))
+        }
         EvaluatorKind::Train => {
             let dataset = crate::data::load(&settings.data, settings.run.seed).map_err(|error| input(error.to_string()))?;
             let split = Split::new(&settings.data, dataset.labels.len(), settings.run.seed).map_err(|error| input(error.to_string()))?;
@@ -97,16 +106,22 @@ fn load(settings: &Settings) -> Result<(Source, Arc<dyn Space>), Failure> {
 
 fn open(settings: &Settings, source: &Source, run_dir: &Path) -> Result<(Journal, crate::journal::Recovered), Failure> {
     let mut identity = settings.identity();
-    if let (Source::Train { dataset, .. }, Some(facts)) = (source, identity.as_object_mut()) {
-        facts.insert("data content".into(), dataset.content.clone().into());
+    let content = match source {
+        Source::Train { dataset, .. } => Some(&dataset.content),
+        Source::Text { corpus } => Some(&corpus.content),
+        Source::Table { .. } => None,
+    };
+    if let (Some(content), Some(facts)) = (content, identity.as_object_mut()) {
+        facts.insert("data content".into(), content.clone().into());
     }
     Journal::open(run_dir, &identity, &settings.to_toml()).map_err(reading)
 }
 
 fn units(settings: &Settings) -> Units {
     match settings.child.evaluator {
-        EvaluatorKind::Train => Units { percent: true, epochs: settings.child.epochs },
-        EvaluatorKind::Table => Units { percent: false, epochs: 0 },
+        EvaluatorKind::Train if settings.data.kind == DataKind::Text => language::units(settings),
+        EvaluatorKind::Train => Units { metric: Metric::Accuracy, epochs: settings.child.epochs },
+        EvaluatorKind::Table => Units { metric: Metric::Number, epochs: 0 },
     }
 }
 
@@ -117,9 +132,16 @@ fn factory(settings: &Settings, source: &Source, lanes: &[LaneSpec]) -> Evaluato
             let (table, space) = (table.clone(), space.clone());
             Arc::new(move |_| Ok(Box::new(TableEvaluator::new(table.clone(), space.clone()))))
         }
+        Source::Text { corpus } => {
+            let (child, corpus, memory) = (settings.child.clone(), corpus.clone(), memory_of_lane(lanes));
+            Arc::new(move |lane| {
+                let pool = Arc::new(thread_pool(lane)?);
+                Ok(Box::new(LanguageEvaluator::new(child.clone(), corpus.clone(), pool, Some(memory))))
+            })
+        }
         Source::Train { dataset, split } => {
             let (child, data, dataset, split) = (settings.child.clone(), settings.data.clone(), dataset.clone(), split.clone());
-            let memory = (memory_bytes() / lanes.len().max(1)) as u64;
+            let memory = memory_of_lane(lanes);
             Arc::new(move |lane| {
                 let device = candle_device(lane)?;
                 let pool = Arc::new(thread_pool(lane)?);
@@ -127,6 +149,11 @@ fn factory(settings: &Settings, source: &Source, lanes: &[LaneSpec]) -> Evaluato
             })
         }
     }
+}
+
+/// Bytes that a child may take.
+fn memory_of_lane(lanes: &[LaneSpec]) -> u64 {
+    (memory_bytes() / lanes.len().max(1)) as u64
 }
 
 /// What runs, where, and where to look.
@@ -145,6 +172,7 @@ fn announce(
             let (train, validation) = (split.train.len(), split.validation.len());
             println!("data: {kind}; {train} for training, {validation} for validation, {} classes", dataset.class_names.len());
         }
+        Source::Text { corpus } => println!("data: {}", language::describe(corpus)),
         Source::Table { .. } => println!("rewards: {}", settings.child.table.path),
     }
     let devices: std::collections::BTreeSet<&str> = lanes.iter().map(|lane| lane.device.as_str()).collect();
@@ -204,6 +232,11 @@ fn reference(settings: &Settings, source: &Source, reader: &Reader) -> Result<()
             if dataset.synthetic {
                 println!("(the images are synthetic: a demonstration, not a benchmark)");
             }
+        }
+        Source::Text { corpus } => {
+            let worst = reader.worst().map_err(reading)?.and_then(|row| row.metric).unwrap_or_default();
+            println!("{}", language::reference(corpus, best.metric.unwrap_or_default(), worst));
+            println!("(netwright compare CONFIG trains rnn, lstm, gru and nascell by the same recipe)");
         }
         Source::Table { table, space } => {
             for (column, value) in table.report(space.as_ref(), space.layers(0), &best.decisions) {

@@ -82,6 +82,7 @@ impl DataSettings {
         let (train_file, validation_file) = (self.train_file.as_deref(), self.validation_file.as_deref());
         let text = self.kind == DataKind::Text;
         let without = "has an effect with data.kind = \"text\" alone: set that, or leave this key out";
+        let (images, images_alone) = (Self::default(), "has an effect on images alone: leave this key out");
         let rules = [
             (
                 "path",
@@ -101,6 +102,9 @@ impl DataSettings {
             ("train_size", self.train_size != Some(0), "must be 1 example or more, or left out for 45000 (90% of a smaller set)"),
             ("validation_size", self.validation_size != Some(0), "must be 1 example or more, or left out for 5000 (10% of a smaller set)"),
             ("upsample", upsample.contains(&self.upsample), "must be 32 (the images' own side: no scaling) to 256, for example 36"),
+            ("augment", !text || self.augment == images.augment, images_alone),
+            ("upsample", !text || self.upsample == images.upsample, images_alone),
+            ("whiten", !text || self.whiten == images.whiten, images_alone),
             ("train_file", text || train_file.is_none(), without),
             ("train_file", train_file != Some(""), "must name a file, or be left out"),
             ("validation_file", text || validation_file.is_none(), without),

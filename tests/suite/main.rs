@@ -4,6 +4,7 @@ mod architecture;
 mod builtin;
 mod cifar10;
 mod common;
+mod language;
 mod metrics;
 mod parameter_server;
 mod restart;
