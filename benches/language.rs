@@ -76,7 +76,8 @@ fn argument(name: &str, default: f64) -> f64 {
 }
 
 fn main() {
-    let (threads, seconds, hidden) = (argument("--threads", 1.0) as usize, argument("--seconds", 5.0), argument("--hidden", 200.0) as usize);
+    let (threads, seconds, hidden) =
+        (argument("--threads", 1.0) as usize, argument("--seconds", 5.0), argument("--hidden", 200.0) as usize);
     let pool = Arc::new(rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads can be started"));
     let tokens: Vec<u32> = (0..BATCH * STEPS).map(|i| (i * 2_654_435_761 % WORDS) as u32).collect();
     let targets: Vec<u32> = tokens.iter().map(|token| (token * 31 + 7) % WORDS as u32).collect();

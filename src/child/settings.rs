@@ -195,7 +195,11 @@ impl ChildSettings {
             ("schedule_after", self.schedule_after <= MOST_EPOCHS, format!("must be 0 to {MOST_EPOCHS} epochs")),
             ("reward_constant", positive(self.reward_constant), "must be above 0, for example 80".into()),
             ("layers", (1..=MOST_RECURRENT_LAYERS).contains(&self.layers), format!("must be 1 to {MOST_RECURRENT_LAYERS}, for example 2")),
-            ("hidden", self.hidden.is_none_or(|units| (1..=MOST_UNITS).contains(&units)), format!("must be 1 to {MOST_UNITS}, or left out")),
+            (
+                "hidden",
+                self.hidden.is_none_or(|units| (1..=MOST_UNITS).contains(&units)),
+                format!("must be 1 to {MOST_UNITS}, or left out"),
+            ),
             ("parameters", size(self.parameters), format!("must be 1 to {MOST_PARAMETERS}, for example 20000000")),
             ("steps", (1..=MOST_STEPS).contains(&self.steps), format!("must be 1 to {MOST_STEPS}, for example 35")),
             ("clip_norm", positive(self.clip_norm), "must be above 0, for example 5".into()),

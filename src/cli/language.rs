@@ -28,9 +28,10 @@ pub fn load(settings: &Settings) -> Result<(Arc<Corpus>, Arc<dyn Space>), Failur
 pub fn on_cpu(lanes: &[LaneSpec]) -> Result<(), Failure> {
     match lanes.iter().find(|lane| lane.device != "cpu") {
         None => Ok(()),
-        Some(lane) => {
-            Err(Failure::Input(format!("devices.use: recurrent cells are trained on the CPU alone, not on {}: set use = [\"cpu\"]", lane.device)))
-        }
+        Some(lane) => Err(Failure::Input(format!(
+            "devices.use: recurrent cells are trained on the CPU alone, not on {}: set use = [\"cpu\"]",
+            lane.device
+        ))),
     }
 }
 

@@ -111,7 +111,11 @@ impl DataSettings {
             ("validation_file", validation_file != Some(""), "must name a file, or be left out"),
             ("unit", text || self.unit == Unit::Word, without),
             ("vocabulary", text || self.vocabulary.is_none(), without),
-            ("vocabulary", self.vocabulary.is_none_or(|words| words >= 3), "must be 3 tokens (<eos>, <unk>, another) or more, or left out for all"),
+            (
+                "vocabulary",
+                self.vocabulary.is_none_or(|words| words >= 3),
+                "must be 3 tokens (<eos>, <unk>, another) or more, or left out for all",
+            ),
         ];
         rules.into_iter().filter(|(_, holds, _)| !holds).map(|(key, _, valid)| (key.to_owned(), valid.to_owned())).collect()
     }

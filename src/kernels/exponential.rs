@@ -16,7 +16,7 @@ pub fn exp(x: f32) -> f32 {
     let whole = shifted - ROUND;
     let r = (clamped - whole * HIGH) - whole * LOW;
     let mut p = 1.987_569_1e-4;
-    for c in [1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 5.000_000_1e-1] {
+    for c in [1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5] {
         p = p * r + c;
     }
     let y = p * r * r + r + 1.0;

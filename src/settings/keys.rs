@@ -142,7 +142,11 @@ pub const KEYS: &[Key] = &[
     key("child.table.reward", Kind::Texts, "its reward columns; with several, one is drawn for each trial"),
     key("child.table.seconds", Kind::Text, "its column of training seconds"),
     key("child.table.report", Kind::Texts, "columns shown for the best trial, never used by the search"),
-    key("data.kind", Kind::OneOf(&["builtin", "cifar10", "text"]), "the examples: drawn by the program, CIFAR-10's binary files, or a text"),
+    key(
+        "data.kind",
+        Kind::OneOf(&["builtin", "cifar10", "text"]),
+        "the examples: drawn by the program, CIFAR-10's binary files, or a text",
+    ),
     key("data.path", Kind::Text, "folder of the data files"),
     key("data.train_size", Kind::Count, "training examples; unset: 45000, or 90% of a smaller set; of a text all tokens"),
     key("data.validation_size", Kind::Count, "validation examples; unset: 5000, or 10% of a smaller set; of a text all tokens"),

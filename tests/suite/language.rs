@@ -43,7 +43,9 @@ fn cells_are_trained_and_rewarded_by_their_perplexity_and_the_same_seed_gives_th
         let output = netwright("search", folder.path(), run, folder.path(), &[]);
         assert!(output.status.success(), "{}", text(&output.stderr));
         let shown = text(&output.stdout);
-        for part in ["a text; 2800 words for training, 420 for validation, 10 different", "validation perplexity: best child", "word frequencies"] {
+        for part in
+            ["a text; 2800 words for training, 420 for validation, 10 different", "validation perplexity: best child", "word frequencies"]
+        {
             assert!(shown.contains(part), "{part}: {shown}");
         }
         assert!(!shown.contains('%'), "a perplexity is no accuracy: {shown}");

@@ -17,8 +17,8 @@ const CHUNK: usize = 1 << 16;
 impl Descent {
     /// For `count` parameters.
     pub fn new(settings: &ChildSettings, count: usize) -> Self {
-        let dense = (settings.momentum > 0.0 || settings.weight_decay > 0.0)
-            .then(|| Sgd::new(count, settings.momentum, settings.weight_decay));
+        let dense =
+            (settings.momentum > 0.0 || settings.weight_decay > 0.0).then(|| Sgd::new(count, settings.momentum, settings.weight_decay));
         Self { clip_norm: settings.clip_norm, dense }
     }
 

@@ -49,7 +49,8 @@ impl LanguageEvaluator {
 
     fn train(&self, task: &Task, progress: &mut dyn Progress) -> Result<Outcome, End> {
         let space::Network::Cell(cell) = &task.architecture.network else {
-            let error = "only recurrent cells (space.kind = \"cell\") can be trained on a text; child.evaluator = \"table\" looks others up";
+            let error =
+                "only recurrent cells (space.kind = \"cell\") can be trained on a text; child.evaluator = \"table\" looks others up";
             return Err(End::Failed(Cause::Unbuildable, error.into()));
         };
         let mut child = Child::new(self, cell, task.seed)?;

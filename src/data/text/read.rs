@@ -17,7 +17,9 @@ pub struct Lines {
 pub fn read(file: &Path, unit: Unit) -> Result<Lines, DataError> {
     let fail = |problem: String| DataError::File { path: file.into(), problem };
     let bytes = std::fs::read(file).map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => fail("no such file; data.path, data.train_file and data.validation_file say where a text is".into()),
+        std::io::ErrorKind::NotFound => {
+            fail("no such file; data.path, data.train_file and data.validation_file say where a text is".into())
+        }
         _ => fail(format!("cannot be read as a text: {error}")),
     })?;
     let text = String::from_utf8(bytes).map_err(|error| {

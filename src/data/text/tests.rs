@@ -96,11 +96,13 @@ fn broken_files_are_named_with_their_line() {
 
 #[test]
 fn files_are_found_by_their_usual_names_or_taken_as_named() {
-    for (train, validation) in [("train.txt", "valid.txt"), ("ptb.train.txt", "ptb.valid.txt"), ("wiki.train.tokens", "wiki.valid.tokens")] {
+    for (train, validation) in [("train.txt", "valid.txt"), ("ptb.train.txt", "ptb.valid.txt"), ("wiki.train.tokens", "wiki.valid.tokens")]
+    {
         assert!(Folder::new(&[(train, b"a"), (validation, b"a"), ("x.test.txt", b"")]).load().is_ok());
     }
     let folder = Folder::new(&[("one", b"a b"), ("two", b"b")]);
-    let corpus = folder.with(|settings| (settings.train_file, settings.validation_file) = (Some("one".into()), Some("two".into()))).unwrap();
+    let corpus =
+        folder.with(|settings| (settings.train_file, settings.validation_file) = (Some("one".into()), Some("two".into()))).unwrap();
     assert_eq!((corpus.train.len(), corpus.validation.len()), (3, 2));
     let path = folder.0.path().join("one").to_str().unwrap().to_owned();
     let both = |settings: &mut DataSettings| {

@@ -28,8 +28,7 @@ fn tokens(count: usize, words: usize, seed: u64) -> Vec<u32> {
     (0..count).map(|_| stream.random_range(0..words as u32)).collect()
 }
 
-const SIZES: Sizes =
-    Sizes { model: LanguageModel { vocabulary: 11, hidden: 5, layers: 2, shared_embeddings: false }, batch: 3, steps: 4 };
+const SIZES: Sizes = Sizes { model: LanguageModel { vocabulary: 11, hidden: 5, layers: 2, shared_embeddings: false }, batch: 3, steps: 4 };
 
 fn settings() -> ChildSettings {
     ChildSettings {

@@ -62,7 +62,8 @@ impl Lstm<'_> {
             for (unit, x) in x.iter_mut().enumerate() {
                 *x *= factor(self.masks.inputs[layer].as_ref(), own(unit));
             }
-            let h: Vec<f64> = (0..hidden).map(|unit| states[at(0, unit)] * factor(self.masks.recurrent[layer].as_ref(), own(unit))).collect();
+            let h: Vec<f64> =
+                (0..hidden).map(|unit| states[at(0, unit)] * factor(self.masks.recurrent[layer].as_ref(), own(unit))).collect();
             let gate = |gate: usize, unit: usize| -> f64 {
                 let place = (gate * hidden + unit) * hidden;
                 let of = |i: usize| parameters[w + place + i] * x[i] + parameters[r + place + i] * h[i];
@@ -80,7 +81,9 @@ impl Lstm<'_> {
             x = next;
         }
         let feature = |unit: usize| x[unit] * factor(self.masks.output.as_ref(), row * hidden + unit);
-        let logit = |word: usize| parameters[bias + word] + (0..hidden).map(|unit| feature(unit) * parameters[weight + unit * words + word]).sum::<f64>();
+        let logit = |word: usize| {
+            parameters[bias + word] + (0..hidden).map(|unit| feature(unit) * parameters[weight + unit * words + word]).sum::<f64>()
+        };
         (0..words).map(|word| logit(word).exp()).sum::<f64>().ln() - logit(self.targets[place] as usize)
     }
 }

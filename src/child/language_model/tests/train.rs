@@ -104,14 +104,8 @@ fn the_same_task_gives_the_same_bits_on_any_number_of_threads() {
 
 #[test]
 fn momentum_weight_decay_and_shared_embeddings_train_too() {
-    let settings = ChildSettings {
-        momentum: 0.5,
-        weight_decay: 1e-5,
-        learning_rate: 0.3,
-        shared_embeddings: true,
-        hidden: Some(16),
-        ..small()
-    };
+    let settings =
+        ChildSettings { momentum: 0.5, weight_decay: 1e-5, learning_rate: 0.3, shared_embeddings: true, hidden: Some(16), ..small() };
     let (outcome, log) = run(evaluator(settings, 1), "gru", 7);
     assert!(matches!(outcome, Outcome::Completed { metric, .. } if metric < 2.0), "{outcome:?} {:?}", log.epochs);
 }
