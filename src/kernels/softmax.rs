@@ -11,8 +11,8 @@ use rayon::prelude::*;
 /// Rows whose logits are kept at once. More reuse the weights better; these fit a cache of some megabytes for 10,000 words.
 const ROWS: usize = 350;
 /// Tasks own this many columns of the logits, or rows of the features' gradient. Fixed: the sums are the same for any number of threads.
-const COLUMNS: usize = 2_512;
-const TASK_ROWS: usize = 70;
+const COLUMNS: usize = 5_008;
+const TASK_ROWS: usize = 175;
 
 /// Softmax over `words` classes of features `[rows, hidden]`. Weights are `[hidden, words]`, biases `[words]`: packed in this order.
 pub struct Softmax {
@@ -64,8 +64,8 @@ impl Softmax {
         let blocks = features.chunks(ROWS * self.hidden).zip(targets.chunks(ROWS)).zip(gradient.features.chunks_mut(ROWS * self.hidden));
         gradient.bias.fill(0.0);
         for (block, ((features, targets), dfeatures)) in blocks.enumerate() {
-            self.logits(weight, bias, features);
-            loss += self.losses(targets, Some(scale));
+            self.products(weight, features);
+            loss += self.losses(bias, targets, Some(scale));
             self.features_gradient(weight, dfeatures);
             self.parameters_gradient(features, gradient.weight, gradient.bias, block > 0);
         }
@@ -83,8 +83,8 @@ impl Softmax {
         self.check(weight, bias, features, targets);
         let mut loss = 0.0;
         for (features, targets) in features.chunks(ROWS * self.hidden).zip(targets.chunks(ROWS)) {
-            self.logits(weight, bias, features);
-            loss += self.losses(targets, None);
+            self.products(weight, features);
+            loss += self.losses(bias, targets, None);
         }
         loss
     }
@@ -96,22 +96,26 @@ impl Softmax {
         assert!(targets.iter().all(|&target| target == SKIPPED || (target as usize) < self.words), "a target is a word");
     }
 
-    /// Fills the first rows of `self.logits`.
-    fn logits(&mut self, weight: &[f32], bias: &[f32], features: &[f32]) {
+    /// Fills the first rows of `self.logits`, without the biases.
+    fn products(&mut self, weight: &[f32], features: &[f32]) {
         let (rows, hidden, words) = (features.len() / self.hidden, self.hidden, self.words);
         let logits = MatrixMut::new(&mut self.logits.as_mut_slice()[..rows * words], words);
         logits.split_columns(COLUMNS).into_par_iter().with_max_len(1).for_each(|mut part| {
-            let (first, columns) = (part.first_column(), part.columns());
-            part.rows_mut().for_each(|row| row.copy_from_slice(&bias[first..first + row.len()]));
-            product(&mut part, Matrix::new(features, hidden), Matrix::new(weight, words).columns(first, columns), true);
+            let weight = Matrix::new(weight, words).columns(part.first_column(), part.columns());
+            product(&mut part, Matrix::new(features, hidden), weight, false);
         });
     }
 
     /// The sum of the rows' losses; with a scale the logits become their own gradient.
-    fn losses(&mut self, targets: &[u32], scale: Option<f32>) -> f64 {
+    fn losses(&mut self, bias: &[f32], targets: &[u32], scale: Option<f32>) -> f64 {
         let (words, isa) = (self.words, self.isa);
         let rows = self.logits.as_mut_slice()[..targets.len() * words].par_chunks_mut(words).zip(targets);
-        let losses: Vec<f64> = rows.map(|(row, &target)| loss_of(isa, row, target, scale)).collect();
+        let losses: Vec<f64> = rows
+            .map(|(row, &target)| {
+                row.iter_mut().zip(bias).for_each(|(logit, bias)| *logit += bias);
+                loss_of(isa, row, target, scale)
+            })
+            .collect();
         losses.into_iter().sum()
     }
 
