@@ -2,13 +2,14 @@
 # make test   everything that CI runs
 # make lint   formatting and clippy alone
 # make bench  the benchmarks
+# make test-scripts   the shipped PyTorch scripts (PYTHON=… with torch, DATA=… CIFAR-10's binary files); not part of `make test`
 #
 # One optimised profile (release) serves all of them, so that nothing is built twice.
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test lint bench tools build \
+.PHONY: help run test lint bench tools build test-scripts \
         test-format test-clippy test-code test-docs test-cuda
 
 NETWRIGHT := target/release/netwright
@@ -88,6 +89,8 @@ test-clippy:
 
 # cargo-nextest runs the tests side by side and survives a crash of one; plain cargo runs the same ones.
 test-code:
+	@command -v promtool >/dev/null && command -v prometheus >/dev/null || \
+	    echo "dashboards and alerts against a real Prometheus: sudo apt-get install prometheus" >> $(SKIPPED)
 	@echo "cargo test --doc"; cargo test --release --locked --doc
 	@if cargo nextest --version >/dev/null 2>&1; then \
 	    echo "cargo nextest run"; cargo nextest run --release --locked --no-fail-fast --lib --bins --tests; \
@@ -111,6 +114,12 @@ test-cuda:
 	@chmod +x $(CUDA_STUB)/bin/nvcc
 	@PATH="$$PWD/$(CUDA_STUB)/bin:$$PATH" NVCC="$$PWD/$(CUDA_STUB)/bin/nvcc" CUDA_HOME="$$PWD/$(CUDA_STUB)" CUDA_COMPUTE_CAP=80 CUDARC_CUDA_VERSION=13000 \
 	    cargo check --release --locked --features cuda --target-dir $(CUDA_STUB)
+
+# Needs PyTorch, so it is no part of `make test`.
+PYTHON ?= python3
+test-scripts: build
+	@$(PYTHON) -c "import torch" 2>/dev/null || { echo "make: $(PYTHON) has no PyTorch: pip install torch, or PYTHON=…/bin/python" >&2; exit 1; }
+	$(PYTHON) tests/scripts/command.py $(NETWRIGHT) $(DATA)
 
 # -------------------------------------------------------------------------------------------------------------- bench
 

@@ -2,6 +2,7 @@
 //! policy gradient to every shard (paper §3.2, figure 3). Must not know who trains the children or how a gradient is computed.
 
 use super::compute::Compute;
+use super::mailbox::Mailbox;
 use super::messages::{Fatal, GradientHere, Pull, Pulled, Push, RequestTicket, Resume, Retire, Rewarded, Sampled, SampledHere, Ticket};
 use super::shard::ParameterShard;
 use super::supervisor::Supervisor;
@@ -10,7 +11,7 @@ use crate::policy::{LearningSettings, Policy, PulledParameters, entry_gradient};
 use crate::random::{Key, Purpose};
 use crate::space::{Decision, Space};
 use crate::telemetry::Metrics;
-use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler};
+use actix::{Actor, ActorContext, AsyncContext, Context, Handler};
 use std::sync::Arc;
 
 /// What all replicas share.
@@ -23,8 +24,8 @@ pub struct Shared {
     pub learning: LearningSettings,
     /// Shard i owns `boundaries[i]..boundaries[i + 1]`.
     pub boundaries: Arc<[usize]>,
-    pub shards: Vec<Addr<ParameterShard>>,
-    pub supervisor: Addr<Supervisor>,
+    pub shards: Vec<Mailbox<ParameterShard>>,
+    pub supervisor: Mailbox<Supervisor>,
     pub metrics: Arc<Metrics>,
 }
 
@@ -69,13 +70,17 @@ impl Controller {
         Self { index, shared, stage: Stage::Idle }
     }
 
+    fn mailbox(&self, context: &Context<Self>) -> Mailbox<Self> {
+        Mailbox::new(context.address(), &self.shared.metrics)
+    }
+
     /// All slices are here: put the vector together and have the minibatch sampled.
     fn sample(&mut self, ticket: Ticket, slices: Vec<Pulled>, context: &mut Context<Self>) {
         let versions = slices.iter().map(|slice| slice.version).collect();
         let parameters: Arc<[f32]> = slices.iter().flat_map(|slice| slice.values.iter().copied()).collect();
         let pulled = PulledParameters { boundaries: self.shared.boundaries.to_vec(), versions };
         self.stage = Stage::Sampling { parameters: parameters.clone() };
-        let (shared, controller, reply) = (self.shared.clone(), self.index, context.address());
+        let (shared, controller, reply) = (self.shared.clone(), self.index, self.mailbox(context));
         self.shared.compute.submit(move || match sample(&shared, controller, &ticket, pulled, &parameters) {
             Ok(sampled) => reply.do_send(SampledHere { sampled }),
             Err(reason) => shared.supervisor.do_send(Fatal(reason)),
@@ -130,7 +135,7 @@ impl Handler<Ticket> for Controller {
 
     fn handle(&mut self, ticket: Ticket, context: &mut Self::Context) {
         for shard in &self.shared.shards {
-            shard.do_send(Pull { after: ticket.after, reply: context.address().recipient() });
+            shard.do_send(Pull { after: ticket.after, reply: self.mailbox(context) });
         }
         self.stage = Stage::Pulling { ticket, slices: self.shared.shards.iter().map(|_| None).collect() };
     }
@@ -188,7 +193,7 @@ impl Handler<Rewarded> for Controller {
     fn handle(&mut self, Rewarded(sequenced): Rewarded, context: &mut Self::Context) {
         let Stage::Waiting(minibatch) = std::mem::replace(&mut self.stage, Stage::Idle) else { return };
         self.stage = Stage::Computing { pulled: minibatch.pulled.clone() };
-        let (shared, reply) = (self.shared.clone(), context.address());
+        let (shared, reply) = (self.shared.clone(), self.mailbox(context));
         self.shared.compute.submit(move || {
             let episodes: Vec<_> = minibatch.decisions.into_iter().zip(sequenced.rewards).collect();
             let gradient = entry_gradient(

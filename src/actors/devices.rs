@@ -1,6 +1,6 @@
 //! The devices of this machine, and how the settings divide them into lanes. Must not know what is computed on them.
 
-use super::{DeviceUse, DevicesSettings};
+use super::{DeviceUse, DevicesSettings, visible};
 use serde::Serialize;
 
 /// A device that children can train on.
@@ -15,6 +15,9 @@ pub struct Device {
     /// Vector instructions of a CPU that matter here.
     pub instructions: Vec<String>,
     pub memory_bytes: u64,
+    /// Of a GPU: what the driver calls it, whatever its number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uuid: Option<String>,
 }
 
 /// One thread of execution that trains one child at a time.
@@ -42,6 +45,11 @@ pub fn list() -> Vec<Device> {
     devices
 }
 
+/// Name and UUID of every GPU that CUDA shows this process.
+pub fn cuda_uuids() -> Vec<(String, String)> {
+    gpu::list().into_iter().filter_map(|gpu| Some((gpu.device, gpu.uuid?))).collect()
+}
+
 /// The lanes that these settings mean on this machine.
 ///
 /// # Errors
@@ -49,6 +57,23 @@ pub fn list() -> Vec<Device> {
 pub fn resolve(settings: &DevicesSettings) -> Result<Vec<LaneSpec>, String> {
     let gpus: Vec<_> = gpu::list().into_iter().map(|gpu| gpu.device).collect();
     divide(settings, &gpus, &available_cores(), cfg!(feature = "cuda"))
+}
+
+/// As `resolve`, for programs of the user's, which bring their own CUDA: any build can lend them a GPU, and one that is listed is
+/// believed to be there.
+///
+/// # Errors
+/// As `resolve`.
+pub fn resolve_for_programs(settings: &DevicesSettings) -> Result<Vec<LaneSpec>, String> {
+    let inherited = visible::inherited();
+    let mut gpus = visible::gpus(inherited.as_deref());
+    if let DeviceUse::Listed(names) = &settings.use_ {
+        for name in names.iter().filter(|name| gpu_index(name).is_some()) {
+            visible::visible(name, inherited.as_deref())?;
+            gpus.push(name.clone());
+        }
+    }
+    divide(settings, &gpus, &available_cores(), true)
 }
 
 /// `resolve` for a machine with these GPUs and cores.
@@ -125,6 +150,7 @@ fn cpu() -> Device {
         cores: available_cores().len().max(1),
         instructions: instructions(),
         memory_bytes,
+        uuid: None,
     }
 }
 
@@ -168,13 +194,20 @@ mod gpu {
         (0..count).filter_map(|index| usize::try_from(index).ok().and_then(one)).collect()
     }
 
+    /// As NVML writes it.
+    fn text(bytes: &[u8; 16]) -> String {
+        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        format!("GPU-{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
+    }
+
     fn one(index: usize) -> Option<super::Device> {
         let handle = result::device::get(i32::try_from(index).ok()?).ok()?;
         let model = result::device::get_name(handle).ok()?;
         // SAFETY: `handle` was just given by the driver for this index.
         let memory = unsafe { result::device::total_mem(handle) }.ok()?;
         let memory_bytes = u64::try_from(memory).unwrap_or(u64::MAX);
-        Some(super::Device { device: format!("cuda:{index}"), model, cores: 0, instructions: Vec::new(), memory_bytes })
+        let uuid = result::device::get_uuid(handle).ok().map(|uuid| text(&uuid.bytes.map(|byte| byte as u8)));
+        Some(super::Device { device: format!("cuda:{index}"), model, cores: 0, instructions: Vec::new(), memory_bytes, uuid })
     }
 }
 

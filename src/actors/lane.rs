@@ -1,6 +1,7 @@
 //! A lane: one named OS thread that owns its device and trains one child after the other. Panics end here.
 //! Must not know the actors: it is handed a function to report to, and what crosses is plain data.
 
+use super::busy::BusyTime;
 use super::compute::panic_message;
 use super::devices::LaneSpec;
 use crate::child::{Cause, Epoch, Evaluator, Outcome, Progress, Task};
@@ -41,6 +42,7 @@ pub struct LaneSignals {
     pub stop: AtomicBool,
     /// Training examples used so far, of all children of this lane: the heartbeat.
     pub examples: AtomicU64,
+    pub busy: BusyTime,
 }
 
 /// Handle of a lane; the thread ends when it is dropped and the child that runs has ended.
@@ -69,7 +71,9 @@ impl Lane {
             };
             report(LaneReport::Ready);
             for task in queue {
+                shared.busy.begin();
                 let (outcome, seconds) = evaluate(evaluator.as_mut(), &task, &shared, &report);
+                shared.busy.end();
                 report(LaneReport::Ended { task, outcome, seconds });
             }
         })?;

@@ -1,11 +1,13 @@
 //! Every message that actors exchange. Requests flow Controller → Supervisor → ParameterShard, Journal, ChildTrainer;
 //! replies are new messages, and no actor waits for another inside a handler.
 
+use super::controller::Controller;
 use super::lane::LaneReport;
+use super::mailbox::Mailbox;
 use crate::child::{Epoch, Outcome, Task};
 use crate::journal::{OpenMinibatch, SampledMinibatch, Sequenced};
 use crate::policy::AdamState;
-use actix::{Message, Recipient};
+use actix::Message;
 use std::sync::Arc;
 
 /// Controller → Supervisor: ready for another minibatch.
@@ -45,7 +47,7 @@ pub struct Retire;
 #[rtype(result = "()")]
 pub struct Pull {
     pub after: u64,
-    pub reply: Recipient<Pulled>,
+    pub reply: Mailbox<Controller>,
 }
 
 /// ParameterShard → Controller.
@@ -131,6 +133,8 @@ pub struct Committed {
     pub outcome: Outcome,
     /// Wall-clock seconds on the lane.
     pub seconds: f64,
+    /// The trial whose reward this one took.
+    pub reused_from: Option<u64>,
     pub sequenced: Vec<Sequenced>,
 }
 

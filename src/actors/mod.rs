@@ -1,18 +1,22 @@
 //! The actors and their messages: who owns state and decides what happens next. The arithmetic is in rooms that have no actors.
 
+mod busy;
 mod compute;
 mod controller;
 pub mod devices;
 mod lane;
 mod lane_device;
+mod mailbox;
 mod messages;
 mod observer;
+mod reuse;
 mod settings;
 mod shard;
 mod start;
 mod supervisor;
 mod tickets;
 mod trainer;
+mod visible;
 
 pub use lane::EvaluatorFactory;
 pub use lane_device::{candle_device, memory_bytes, thread_pool};
@@ -20,3 +24,4 @@ pub use observer::{Event, Observer, Progress};
 pub use settings::{DeviceUse, DevicesSettings, RunSettings};
 pub use start::{Prepared, SearchSettings, prepare, search};
 pub use supervisor::{End, Parts};
+pub use visible::{inherited as inherited_gpus, visible as visible_gpus};

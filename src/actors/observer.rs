@@ -22,6 +22,8 @@ pub enum Event<'a> {
         trial: u64,
         outcome: &'a Outcome,
         seconds: f64,
+        /// The trial whose reward it took, untrained.
+        reused_from: Option<u64>,
     },
     /// Something else, in words.
     Note(String),
@@ -89,6 +91,11 @@ impl Tally {
             Outcome::Stopped => return,
         }
         self.here += 1;
+    }
+
+    /// Trials that have their outcome.
+    pub(super) fn finished(&self) -> u64 {
+        self.completed + self.failed
     }
 
     pub(super) fn progress(&self, running: usize, queued: usize, baseline: Option<f64>) -> Progress {

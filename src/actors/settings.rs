@@ -15,6 +15,8 @@ pub struct RunSettings {
     /// The search stops after this long, saved; unset: no limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_seconds: Option<f64>,
+    /// A network sampled again takes the reward that is known, instead of being trained again.
+    pub reuse: bool,
 }
 
 /// Which devices train children.
@@ -40,7 +42,7 @@ pub struct DevicesSettings {
 
 impl Default for RunSettings {
     fn default() -> Self {
-        Self { name: "search".into(), dir: None, seed: 1, trials: 100, max_seconds: None }
+        Self { name: "search".into(), dir: None, seed: 1, trials: 100, max_seconds: None, reuse: false }
     }
 }
 

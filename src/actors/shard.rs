@@ -1,11 +1,13 @@
 //! A ParameterShard owns one contiguous range of the controller's parameters and applies gradients in the order of their
 //! sequence numbers (paper §3.2, figure 3). Must not know where gradients come from or how Adam works.
 
+use super::controller::Controller;
+use super::mailbox::Mailbox;
 use super::messages::{Cut, CutAt, Pull, Pulled, Push};
 use super::supervisor::Supervisor;
 use crate::policy::{AdamState, LearningSettings};
 use crate::telemetry::Metrics;
-use actix::{Actor, Addr, Context, Handler, Recipient};
+use actix::{Actor, Context, Handler};
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
@@ -23,7 +25,7 @@ pub struct ParameterShard {
     /// Pulls that wait for an entry.
     waiting: Vec<Pull>,
     cuts: Vec<u64>,
-    supervisor: Addr<Supervisor>,
+    supervisor: Mailbox<Supervisor>,
     metrics: Arc<Metrics>,
 }
 
@@ -34,7 +36,7 @@ impl ParameterShard {
         range: Range<usize>,
         state: AdamState,
         learning: LearningSettings,
-        supervisor: Addr<Supervisor>,
+        supervisor: Mailbox<Supervisor>,
         metrics: Arc<Metrics>,
     ) -> Self {
         let published = state.parameters.as_slice().into();
@@ -73,7 +75,7 @@ impl ParameterShard {
         }
     }
 
-    fn answer(&self, reply: &Recipient<Pulled>) {
+    fn answer(&self, reply: &Mailbox<Controller>) {
         reply.do_send(Pulled { shard: self.index, version: self.state.version, values: self.published.clone() });
     }
 }

@@ -2,17 +2,17 @@
 //! Must not know SQL or how a child is trained.
 
 use super::messages::Shutdown;
+use super::reuse::{Known, Reuse};
 use super::supervisor::{End, Parts, Supervisor};
 use super::tickets::Tickets;
-use crate::journal::{Journal, OpenMinibatch, Recovered};
+use crate::journal::{CompletedNetwork, Journal, OpenMinibatch, Recovered};
 use crate::policy::{
     ControllerSettings, LearningSettings, LogEntry, ParameterServerSettings, Policy, Replay, ReplayError, Snapshot, Strategy,
     initial_snapshot, shard_boundaries,
 };
 use crate::space::Space;
-use crate::telemetry;
+use crate::telemetry::Endpoint;
 use actix::{Actor, Addr, System};
-use std::net::TcpListener;
 use std::sync::{Arc, Mutex, mpsc};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -21,6 +21,7 @@ use tokio::signal::unix::{SignalKind, signal};
 pub struct SearchSettings {
     pub seed: u64,
     pub trials: u64,
+    pub reuse: bool,
     pub controller: ControllerSettings,
     pub parameter_server: ParameterServerSettings,
 }
@@ -58,6 +59,8 @@ pub struct Prepared {
     pub best_metric: Option<f64>,
     /// Sequence number of the snapshot that is on disk.
     pub stored: u64,
+    /// Rewards that are known; None: they are not reused.
+    pub(super) reuse: Option<Reuse>,
 }
 
 impl Prepared {
@@ -112,7 +115,16 @@ pub fn prepare(settings: &SearchSettings, space: Arc<dyn Space>, journal: Journa
         failed: recovered.failed,
         best_metric: recovered.best_metric,
         stored,
+        reuse: settings.reuse.then(|| known(recovered.networks)),
     })
+}
+
+fn known(networks: Vec<CompletedNetwork>) -> Reuse {
+    Reuse::new(
+        networks
+            .into_iter()
+            .map(|CompletedNetwork { trial, architecture, reward, metric }| (architecture, Known { trial, reward, metric })),
+    )
 }
 
 /// Applies the log, holding each earlier version only as long as something later was pulled at it.
@@ -129,11 +141,13 @@ fn replay_log(replay: &mut Replay, log: &[LogEntry], open: &[OpenMinibatch]) -> 
 ///
 /// # Errors
 /// When the process cannot listen to signals.
-pub fn search(prepared: Prepared, parts: Parts, listener: Option<TcpListener>) -> std::io::Result<End> {
+pub fn search(prepared: Prepared, parts: Parts, endpoint: Option<Endpoint>) -> std::io::Result<End> {
     let end = Arc::new(Mutex::new(None));
-    let (journal, metrics) = (prepared.journal.clone(), parts.metrics.clone());
+    let journal = prepared.journal.clone();
+    let watched = journal.clone();
+    parts.metrics.readiness.watch_journal(move || watched.problem());
     let system = System::new();
-    let (for_supervisor, started) = (end.clone(), system.block_on(async move { listen(listener, metrics) }));
+    let (for_supervisor, started) = (end.clone(), system.block_on(async move { endpoint.map_or(Ok(()), Endpoint::serve) }));
     started?;
     system.block_on(async move {
         let supervisor = Supervisor::new(prepared, parts, for_supervisor).start();
@@ -143,10 +157,6 @@ pub fn search(prepared: Prepared, parts: Parts, listener: Option<TcpListener>) -
     journal.close();
     let end = end.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
     Ok(end.unwrap_or_else(|| End::Failed("the actors ended without a word".into())))
-}
-
-fn listen(listener: Option<TcpListener>, metrics: Arc<telemetry::Metrics>) -> std::io::Result<()> {
-    listener.map_or(Ok(()), |listener| telemetry::serve(listener, metrics))
 }
 
 fn end_on_signals(supervisor: &Addr<Supervisor>) -> std::io::Result<()> {

@@ -1,14 +1,17 @@
 //! The Supervisor starts the ParameterShards, Controllers and ChildTrainers, issues tickets, keeps the queue of children between
 //! Controllers and lanes, and ends the run, saved. Must not know how children are trained, gradients computed or trials stored.
 
+mod admission;
 mod handlers;
 
 use super::compute::Compute;
 use super::controller::{Controller, Shared};
 use super::devices::LaneSpec;
 use super::lane::EvaluatorFactory;
+use super::mailbox::Mailbox;
 use super::messages::{Committed, CutAt, Fatal, Resume, Retire, Rewarded, Shutdown, StopTraining, Train};
 use super::observer::{Event, Observer, Progress, Tally};
+use super::reuse::Reuse;
 use super::shard::ParameterShard;
 use super::start::Prepared;
 use super::tickets::{Answer, Tickets};
@@ -18,7 +21,7 @@ use crate::journal::{Journal, OpenMinibatch, Sequenced};
 use crate::policy::{AdamState, Baseline, LearningSettings};
 use crate::space::Space;
 use crate::telemetry::Metrics;
-use actix::{Actor, Addr, AsyncContext, Context, System};
+use actix::{Actor, AsyncContext, Context, System};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -61,10 +64,12 @@ pub struct Supervisor {
     journal: Journal,
     learning: LearningSettings,
     tickets: Tickets,
-    shards: Vec<Addr<ParameterShard>>,
-    controllers: BTreeMap<u64, Addr<Controller>>,
+    shards: Vec<Mailbox<ParameterShard>>,
+    controllers: BTreeMap<u64, Mailbox<Controller>>,
     trainers: Vec<Trainer>,
     queue: VecDeque<Task>,
+    /// None: every child is trained.
+    reuse: Option<Reuse>,
     /// Outcomes handed to the journal and not yet confirmed.
     committing: usize,
     /// Last sequence number given, and the baseline after it.
@@ -80,7 +85,7 @@ pub struct Supervisor {
 }
 
 struct Trainer {
-    address: Addr<ChildTrainer>,
+    address: Mailbox<ChildTrainer>,
     lane: LaneSpec,
     /// The child that it trains.
     task: Option<Task>,
@@ -94,7 +99,7 @@ struct PendingCut {
 
 impl Supervisor {
     /// `end` takes how the search ended, once it has.
-    pub(super) fn new(prepared: Prepared, parts: Parts, end: Arc<Mutex<Option<End>>>) -> Self {
+    pub(super) fn new(mut prepared: Prepared, parts: Parts, end: Arc<Mutex<Option<End>>>) -> Self {
         Self {
             space: prepared.space.clone(),
             journal: prepared.journal.clone(),
@@ -104,6 +109,7 @@ impl Supervisor {
             controllers: BTreeMap::new(),
             trainers: Vec::new(),
             queue: VecDeque::new(),
+            reuse: prepared.reuse.take(),
             committing: 0,
             sequence: prepared.snapshot.state.sequence,
             baseline: prepared.snapshot.baseline,
@@ -118,26 +124,32 @@ impl Supervisor {
         }
     }
 
+    fn mailbox(&self, context: &Context<Self>) -> Mailbox<Self> {
+        Mailbox::new(context.address(), &self.parts.metrics)
+    }
+
     fn start_shards(&mut self, prepared: &Prepared, context: &Context<Self>) {
         for (index, range) in prepared.boundaries.windows(2).enumerate() {
             let range = range[0]..range[1];
             let state = prepared.snapshot.state.slice(range.clone());
             let metrics = self.parts.metrics.clone();
-            self.shards.push(ParameterShard::new(index, range, state, self.learning, context.address(), metrics).start());
+            let shard = ParameterShard::new(index, range, state, self.learning, self.mailbox(context), metrics).start();
+            self.shards.push(Mailbox::new(shard, &self.parts.metrics));
         }
     }
 
     fn start_trainers(&mut self, context: &Context<Self>) {
         for (index, lane) in self.parts.lanes.clone().into_iter().enumerate() {
             let (factory, metrics) = (self.parts.factory.clone(), self.parts.metrics.clone());
-            let trainer = ChildTrainer::new(index, lane.clone(), factory, self.journal.clone(), context.address(), metrics);
-            self.trainers.push(Trainer { address: trainer.start(), lane, task: None, lost: false });
+            let trainer = ChildTrainer::new(index, lane.clone(), factory, self.journal.clone(), self.mailbox(context), metrics);
+            let address = Mailbox::new(trainer.start(), &self.parts.metrics);
+            self.trainers.push(Trainer { address, lane, task: None, lost: false });
         }
     }
 
     /// Starts the replicas, and those beyond their number that an earlier process left with an open minibatch: they finish it.
     fn start_controllers(&mut self, prepared: Prepared, context: &Context<Self>) {
-        let supervisor = context.address();
+        let supervisor = self.mailbox(context);
         let compute = match Compute::start(move |panic| supervisor.do_send(Fatal(format!("the policy panicked: {panic}")))) {
             Ok(compute) => compute,
             Err(error) => return self.fail(format!("no thread for the policy: {error}")),
@@ -150,20 +162,31 @@ impl Supervisor {
             learning: self.learning,
             boundaries: prepared.boundaries.into(),
             shards: self.shards.clone(),
-            supervisor: context.address(),
+            supervisor: self.mailbox(context),
             metrics: self.parts.metrics.clone(),
         };
         let resumed = prepared.open.iter().map(|(open, _)| open.controller);
         for index in (0..prepared.replicas as u64).chain(resumed) {
-            self.controllers.entry(index).or_insert_with(|| Controller::new(index, shared.clone()).start());
+            let start = || Mailbox::new(Controller::new(index, shared.clone()).start(), &shared.metrics);
+            self.controllers.entry(index).or_insert_with(start);
         }
+        tracing::info!(
+            shards = self.shards.len(),
+            controllers = self.controllers.len(),
+            lanes = self.trainers.len(),
+            "actors started; {} trials are finished, {} minibatches wait for outcomes",
+            self.tally.finished(),
+            prepared.open.len()
+        );
         let mut idle: Vec<u64> = self.controllers.keys().copied().collect();
+        let mut tasks = Vec::new();
         for (open, parameters) in prepared.open {
             idle.retain(|index| *index != open.controller);
-            self.queue.extend(unfinished(&open));
+            tasks.extend(unfinished(&open));
             self.controllers[&open.controller].do_send(Resume { open, parameters });
         }
-        self.queue.make_contiguous().sort_by_key(|task| task.trial);
+        tasks.sort_by_key(|task| task.trial);
+        self.take_up(tasks, context);
         for controller in idle {
             self.ready(controller);
         }
@@ -188,6 +211,8 @@ impl Supervisor {
     }
 
     fn retire(&mut self, controller: u64) {
+        let reason = if self.ending.is_some() { "the search is ending" } else { "nothing is left to sample" };
+        tracing::info!(controller, "controller retires: {reason}");
         if let Some(address) = self.controllers.remove(&controller) {
             address.do_send(Retire);
         }
@@ -225,8 +250,8 @@ impl Supervisor {
     /// Has the outcome written down; the reply says what it completed.
     fn commit(&mut self, trial: u64, outcome: Outcome, seconds: f64, context: &Context<Self>) {
         self.committing += 1;
-        let (supervisor, told) = (context.address(), outcome.clone());
-        let reply = move |sequenced| supervisor.do_send(Committed { trial, outcome: told, seconds, sequenced });
+        let (supervisor, told) = (self.mailbox(context), outcome.clone());
+        let reply = move |sequenced| supervisor.do_send(Committed { trial, outcome: told, seconds, reused_from: None, sequenced });
         self.journal.finished(trial, outcome, seconds, Box::new(reply));
     }
 
@@ -266,6 +291,8 @@ impl Supervisor {
     /// Issues and trains no more; the first reason counts.
     fn begin_end(&mut self, end: End) {
         if self.ending.is_none() {
+            self.parts.metrics.readiness.leaving("the search is ending");
+            tracing::info!("the search is ending: {end:?}");
             self.ending = Some(end);
             self.queue.clear();
             for trainer in &self.trainers {
@@ -290,6 +317,7 @@ impl Supervisor {
 
     fn leave(&mut self) {
         let end = self.ending.clone().unwrap_or(End::Finished);
+        tracing::info!("the search has ended: {end:?}");
         self.end.lock().unwrap_or_else(std::sync::PoisonError::into_inner).get_or_insert(end);
         System::current().stop();
     }

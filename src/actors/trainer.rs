@@ -1,15 +1,21 @@
 //! A ChildTrainer owns one lane: it hands children to it, one at a time, and passes on what it reports. Asynchronous, never
 //! blocks. Must not know how a child is trained, nor what its reward is for.
 
+use super::busy::BusyRatio;
 use super::devices::LaneSpec;
 use super::lane::{EvaluatorFactory, Lane, LaneReport};
+use super::mailbox::Mailbox;
 use super::messages::{ChildEnded, ChildEpoch, FromLane, LaneLost, StopTraining, Train};
 use super::supervisor::Supervisor;
 use crate::journal::Journal;
 use crate::telemetry::Metrics;
-use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler};
+use actix::{Actor, ActorContext, AsyncContext, Context, Handler};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+/// How often examples and busy time are read from the lane.
+const MEASURE_EVERY: Duration = Duration::from_millis(500);
 
 /// One lane's actor.
 pub struct ChildTrainer {
@@ -19,8 +25,9 @@ pub struct ChildTrainer {
     lane: Option<Lane>,
     /// Examples already counted in the metrics.
     counted: u64,
+    busy: BusyRatio,
     journal: Journal,
-    supervisor: Addr<Supervisor>,
+    supervisor: Mailbox<Supervisor>,
     metrics: Arc<Metrics>,
 }
 
@@ -30,16 +37,24 @@ impl ChildTrainer {
         spec: LaneSpec,
         factory: EvaluatorFactory,
         journal: Journal,
-        supervisor: Addr<Supervisor>,
+        supervisor: Mailbox<Supervisor>,
         metrics: Arc<Metrics>,
     ) -> Self {
-        Self { index, spec, factory, lane: None, counted: 0, journal, supervisor, metrics }
+        Self { index, spec, factory, lane: None, counted: 0, busy: BusyRatio::new(Instant::now()), journal, supervisor, metrics }
     }
 
     fn lost(&mut self, reason: String, context: &mut Context<Self>) {
+        self.metrics.lane(&self.spec.name, &self.spec.device).set(0.0);
         let reason = format!("lane {} on {}: {reason}", self.spec.name, self.spec.device);
         self.supervisor.do_send(LaneLost { trainer: self.index, reason });
         context.stop();
+    }
+
+    fn measure(&mut self, ratio: &prometheus::Gauge) {
+        self.count_examples();
+        if let Some(lane) = &self.lane {
+            ratio.set(self.busy.at(Instant::now(), lane.signals.busy.total()));
+        }
     }
 
     fn count_examples(&mut self) {
@@ -55,12 +70,13 @@ impl Actor for ChildTrainer {
     type Context = Context<Self>;
 
     fn started(&mut self, context: &mut Self::Context) {
-        let address = context.address();
+        let address = Mailbox::new(context.address(), &self.metrics);
         match Lane::start(self.spec.clone(), self.factory.clone(), move |report| address.do_send(FromLane(report))) {
             Ok(lane) => self.lane = Some(lane),
             Err(error) => self.lost(format!("no thread: {error}"), context),
         }
-        context.run_interval(std::time::Duration::from_millis(500), |trainer, _| trainer.count_examples());
+        let ratio = self.metrics.lane(&self.spec.name, &self.spec.device);
+        context.run_interval(MEASURE_EVERY, move |trainer, _| trainer.measure(&ratio));
     }
 }
 
@@ -90,7 +106,10 @@ impl Handler<FromLane> for ChildTrainer {
 
     fn handle(&mut self, FromLane(report): FromLane, context: &mut Self::Context) {
         match report {
-            LaneReport::Ready => {}
+            LaneReport::Ready => {
+                tracing::info!("lane {} on {} is ready", self.spec.name, self.spec.device);
+                self.metrics.readiness.actors_started();
+            }
             LaneReport::Unusable(reason) => self.lost(reason, context),
             LaneReport::Epoch { trial, epoch } => {
                 self.journal.epoch(trial, epoch.clone());

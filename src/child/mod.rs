@@ -2,6 +2,7 @@
 //! must not know of actors, the journal, telemetry or the policy.
 
 mod cell;
+mod command;
 pub mod convnet;
 mod end;
 pub mod language_model;
@@ -16,10 +17,11 @@ mod tests;
 mod train;
 
 pub use cell::cell_program;
+pub use command::{CommandEvaluator, CommandLane, program_problem};
 pub use linear::linear_accuracy;
 pub use optimiser::Sgd;
 pub use reward::reward;
-pub use settings::{ChildSettings, EvaluatorKind, Schedule, TableSettings};
+pub use settings::{ChildSettings, CommandSettings, EvaluatorKind, Schedule, TableSettings};
 pub use table::{Table, TableEvaluator};
 pub use train::TrainEvaluator;
 
@@ -81,6 +83,12 @@ pub enum Cause {
     /// No network can be built or run from this architecture.
     Unbuildable,
     Panicked,
+    /// The user's command ended with an exit code other than 0.
+    Exited,
+    /// The user's command was killed by a signal that was not ours.
+    Killed,
+    /// The user's command printed something else than what is asked of it.
+    Protocol,
     /// Anything else that the device or the evaluator reported.
     Error,
 }

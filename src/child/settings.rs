@@ -9,6 +9,8 @@ pub enum EvaluatorKind {
     Train,
     /// Look it up in a CSV file.
     Table,
+    /// A program of the user's trains the child.
+    Command,
 }
 
 /// Learning rate over a child's epochs.
@@ -73,6 +75,8 @@ pub struct ChildSettings {
     pub output_dropout: f64,
     #[serde(skip_serializing_if = "TableSettings::is_empty")]
     pub table: TableSettings,
+    #[serde(skip_serializing_if = "CommandSettings::is_default")]
+    pub command: CommandSettings,
 }
 
 /// `[child.table]`
@@ -89,6 +93,30 @@ pub struct TableSettings {
     /// Columns shown for the best trial and never used by the search.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub report: Vec<String>,
+}
+
+/// `[child.command]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CommandSettings {
+    /// The program and its arguments.
+    pub argv: Vec<String>,
+    /// Channels, height and width of the images that convolutional architectures are for.
+    pub image: Vec<usize>,
+    /// Classes that they tell apart.
+    pub classes: usize,
+}
+
+impl Default for CommandSettings {
+    fn default() -> Self {
+        Self { argv: Vec::new(), image: vec![3, 32, 32], classes: 10 }
+    }
+}
+
+impl CommandSettings {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 impl TableSettings {
@@ -128,6 +156,7 @@ impl Default for ChildSettings {
             recurrent_dropout: 0.25,
             output_dropout: 0.5,
             table: TableSettings::default(),
+            command: CommandSettings::default(),
         }
     }
 }
@@ -157,6 +186,7 @@ const MOST_UNITS: usize = 100_000;
 const MOST_PARAMETERS: usize = 100_000_000_000;
 const MOST_STEPS: usize = 100_000;
 const MOST_ATTEMPTS: u32 = 1_000;
+const MOST_PIXELS: usize = 1 << 16;
 
 impl ChildSettings {
     /// What cannot work in this section: (key, what would be valid).
@@ -183,7 +213,26 @@ impl ChildSettings {
         ];
         let rules = rules.into_iter().chain(self.language_rules());
         let broken = rules.into_iter().filter(|(_, holds, _)| !holds).map(|(key, _, valid)| (key.to_owned(), valid));
-        broken.chain(self.table_problems()).collect()
+        broken.chain(self.table_problems()).chain(self.command_problems()).collect()
+    }
+
+    fn command_problems(&self) -> Vec<(String, String)> {
+        let (command, defaults) = (&self.command, CommandSettings::default());
+        let is_used = self.evaluator == EvaluatorKind::Command;
+        let without = "has an effect with child.evaluator = \"command\" alone: set that, or leave this key out";
+        let argv = "child.evaluator = \"command\" needs it: the program and its arguments, for example [\"python3\", \"train.py\"]";
+        let nul = command.argv.iter().any(|argument| argument.contains('\0'));
+        let named = !nul && command.argv.first().is_some_and(|program| !program.is_empty());
+        let sides = command.image.len() == 3 && command.image.iter().all(|side| (1..=MOST_PIXELS).contains(side));
+        let rules = [
+            ("argv", is_used || command.argv.is_empty(), without),
+            ("argv", !is_used || named, argv),
+            ("image", is_used || command.image == defaults.image, without),
+            ("image", sides, "must be channels, height and width of the images, each 1 to 65536, for example [3, 32, 32]"),
+            ("classes", is_used || command.classes == defaults.classes, without),
+            ("classes", (1..=MOST_PIXELS).contains(&command.classes), "must be 1 to 65536 classes"),
+        ];
+        rules.into_iter().filter(|(_, holds, _)| !holds).map(|(key, _, valid)| (format!("command.{key}"), valid.to_owned())).collect()
     }
 
     fn language_rules(&self) -> impl Iterator<Item = (&'static str, bool, String)> {

@@ -19,7 +19,7 @@ pub struct CheckArgs {
 
 pub fn run(args: CheckArgs) -> Result<(), Failure> {
     let settings = args.config.load()?;
-    let lanes = devices::resolve(&settings.devices).map_err(Failure::Input)?;
+    let lanes = super::lanes(&settings)?;
     let used = devices::list().into_iter().filter(|device| lanes.iter().any(|lane| lane.device == device.device)).collect();
     let facts = Facts { space: settings.space.build(ImageShape { channels: 3, height: 32, width: 32 }, 10), settings, lanes, used };
     let text = if args.json { facts.json().map_err(|error| Failure::Failed(error.to_string()))? + "\n" } else { facts.text() };

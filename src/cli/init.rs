@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 #[derive(clap::Args)]
 pub struct InitArgs {
-    /// Which search: quickstart, cifar10, cifar10-paper, ptb, ptb-paper or choices
+    /// Which search: quickstart, cifar10, cifar10-paper, ptb, ptb-paper, choices, command or command-choices
     #[arg(default_value = "quickstart")]
     pub search: String,
     /// The file to write; - for standard output
@@ -14,29 +14,40 @@ pub struct InitArgs {
     pub file: PathBuf,
 }
 
-/// A config file, and the table that it reads rewards from.
+/// A config file, and the file beside it that it names.
 struct Template {
     name: &'static str,
     config: &'static str,
-    table: Option<Table>,
+    beside: Option<Beside>,
 }
 
-struct Table {
+/// A table that rewards are read from, or a script that trains children.
+struct Beside {
     /// As `config` names it.
     path: &'static str,
     text: &'static str,
 }
 
 const TEMPLATES: &[Template] = &[
-    Template { name: "quickstart", config: include_str!("../../config/quickstart.toml"), table: None },
-    Template { name: "cifar10", config: include_str!("../../config/cifar10.toml"), table: None },
-    Template { name: "cifar10-paper", config: include_str!("../../config/cifar10-paper.toml"), table: None },
-    Template { name: "ptb", config: include_str!("../../config/ptb.toml"), table: None },
-    Template { name: "ptb-paper", config: include_str!("../../config/ptb-paper.toml"), table: None },
+    Template { name: "quickstart", config: include_str!("../../config/quickstart.toml"), beside: None },
+    Template { name: "cifar10", config: include_str!("../../config/cifar10.toml"), beside: None },
+    Template { name: "cifar10-paper", config: include_str!("../../config/cifar10-paper.toml"), beside: None },
+    Template { name: "ptb", config: include_str!("../../config/ptb.toml"), beside: None },
+    Template { name: "ptb-paper", config: include_str!("../../config/ptb-paper.toml"), beside: None },
     Template {
         name: "choices",
         config: include_str!("../../config/choices.toml"),
-        table: Some(Table { path: "config/choices.csv", text: include_str!("../../config/choices.csv") }),
+        beside: Some(Beside { path: "config/choices.csv", text: include_str!("../../config/choices.csv") }),
+    },
+    Template {
+        name: "command",
+        config: include_str!("../../config/command.toml"),
+        beside: Some(Beside { path: "config/command.py", text: include_str!("../../config/command.py") }),
+    },
+    Template {
+        name: "command-choices",
+        config: include_str!("../../config/command-choices.toml"),
+        beside: Some(Beside { path: "config/command-choices.py", text: include_str!("../../config/command-choices.py") }),
     },
 ];
 
@@ -49,13 +60,13 @@ pub fn run(args: InitArgs) -> Result<(), Failure> {
         return to_stdout(template);
     }
     let here = args.file.display();
-    if let Some(table) = &template.table {
-        let path = args.file.with_extension("csv");
+    if let Some(beside) = &template.beside {
+        let path = args.file.with_extension(Path::new(beside.path).extension().unwrap_or_default());
         if args.file.exists() {
             return Err(exists(&args.file));
         }
-        write(&path, table.text)?;
-        write(&args.file, &config_for(template.config, table, &path))?;
+        write(&path, beside.text)?;
+        write(&args.file, &config_for(template.config, beside, &path))?;
         eprintln!("wrote {here} and {}", path.display());
     } else {
         write(&args.file, template.config)?;
@@ -66,18 +77,18 @@ pub fn run(args: InitArgs) -> Result<(), Failure> {
 }
 
 fn to_stdout(template: &Template) -> Result<(), Failure> {
-    if template.table.is_some() {
-        return Err(Failure::Input(format!("{} needs a CSV file beside it: name a file to write", template.name)));
+    if template.beside.is_some() {
+        return Err(Failure::Input(format!("{} needs another file beside it: name a file to write", template.name)));
     }
     super::print(template.config)
 }
 
-/// The config with the path that the table has now, as a TOML string.
-fn config_for(config: &str, table: &Table, path: &Path) -> String {
+/// The config with the path that the file beside it has now, as a TOML string.
+fn config_for(config: &str, beside: &Beside, path: &Path) -> String {
     let quoted = |path: &str| toml::Value::String(path.to_owned()).to_string();
     let path = path.to_string_lossy();
     // The comments name it too, without quotes.
-    config.replace(&quoted(table.path), &quoted(&path)).replace(table.path, &path)
+    config.replace(&quoted(beside.path), &quoted(&path)).replace(beside.path, &path)
 }
 
 fn exists(path: &Path) -> Failure {

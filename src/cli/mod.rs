@@ -13,6 +13,8 @@ mod status;
 mod top;
 mod verify;
 
+use crate::actors::devices::{LaneSpec, resolve, resolve_for_programs};
+use crate::child::EvaluatorKind;
 use crate::journal::JournalError;
 use crate::settings::{self, Settings};
 use clap::{Args, Parser, Subcommand};
@@ -82,6 +84,15 @@ fn reading(error: JournalError) -> Failure {
         JournalError::NoRun { .. } | JournalError::Changed { .. } => Failure::Input(error.to_string()),
         _ => Failure::Failed(error.to_string()),
     }
+}
+
+/// The lanes that children train on.
+fn lanes(settings: &Settings) -> Result<Vec<LaneSpec>, Failure> {
+    let resolve = match settings.child.evaluator {
+        EvaluatorKind::Command => resolve_for_programs,
+        EvaluatorKind::Train | EvaluatorKind::Table => resolve,
+    };
+    resolve(&settings.devices).map_err(Failure::Input)
 }
 
 /// A config file and what overrides it.

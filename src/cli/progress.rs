@@ -57,8 +57,16 @@ impl Units {
         parts.join(" · ")
     }
 
-    fn outcome(self, outcome: &Outcome, seconds: f64) -> String {
+    /// `3/50`, or `3` where nobody knows how many there will be.
+    fn epoch(self, number: usize) -> String {
+        if self.epochs == 0 { number.to_string() } else { format!("{number}/{}", self.epochs) }
+    }
+
+    fn outcome(self, outcome: &Outcome, seconds: f64, reused_from: Option<u64>) -> String {
         match outcome {
+            Outcome::Completed { reward, metric, .. } if let Some(from) = reused_from => {
+                format!("{} reward {reward:.4}: the network of trial {from}", self.metric(*metric))
+            }
             Outcome::Completed { reward, metric, .. } => {
                 format!("{} reward {reward:.4} in {}", self.metric(*metric), duration(seconds))
             }
@@ -78,6 +86,13 @@ pub fn duration(seconds: f64) -> String {
         3600..86_400 => format!("{} h {:02} min", whole / 3600, whole % 3600 / 60),
         _ => format!("{} d {} h", whole / 86_400, whole % 86_400 / 3600),
     }
+}
+
+/// Shows nothing: the log says it all.
+pub struct Nothing;
+
+impl Observer for Nothing {
+    fn event(&mut self, _: Event, _: &Progress) {}
 }
 
 /// Lines on standard output, for logs: each with its time, and never more than a few a second.
@@ -117,9 +132,9 @@ impl Observer for PlainLines {
     fn event(&mut self, event: Event, progress: &Progress) {
         match event {
             Event::Note(text) => Self::line(&text),
-            Event::ChildEnded { trial, outcome, seconds } => {
+            Event::ChildEnded { trial, outcome, seconds, reused_from } => {
                 if Self::due(&mut self.last_line, LINE_EVERY) {
-                    Self::line(&format!("trial {trial} {}", self.units.outcome(outcome, seconds)));
+                    Self::line(&format!("trial {trial} {}", self.units.outcome(outcome, seconds, reused_from)));
                 } else {
                     self.unshown += 1;
                 }
@@ -138,8 +153,8 @@ impl Observer for PlainLines {
             Event::ChildEpoch { trial, epoch } => {
                 if progress.per_hour.is_none_or(|rate| rate < 3600.0) {
                     let loss = epoch.train_loss.map_or_else(String::new, |loss| format!(" loss {loss:.3}"));
-                    let (number, of, metric) = (epoch.epoch, self.units.epochs, self.units.metric(epoch.metric));
-                    Self::line(&format!("trial {trial} epoch {number}/{of}{loss} {metric} ({})", duration(epoch.seconds)));
+                    let (number, metric) = (self.units.epoch(epoch.epoch), self.units.metric(epoch.metric));
+                    Self::line(&format!("trial {trial} epoch {number}{loss} {metric} ({})", duration(epoch.seconds)));
                 }
             }
         }
@@ -189,13 +204,13 @@ impl Observer for Bars {
             Event::ChildEpoch { trial, epoch } => {
                 if let Some(bar) = self.children.get(&trial) {
                     bar.set_position(epoch.epoch as u64);
-                    bar.set_message(format!("epoch {}/{} {}", epoch.epoch, self.units.epochs, self.units.metric(epoch.metric)));
+                    bar.set_message(format!("epoch {} {}", self.units.epoch(epoch.epoch), self.units.metric(epoch.metric)));
                 }
             }
-            Event::ChildEnded { trial, outcome, seconds } => {
+            Event::ChildEnded { trial, outcome, seconds, reused_from } => {
                 if let Some(bar) = self.children.remove(&trial) {
                     bar.finish_and_clear();
-                    let _ = self.bars.println(format!("trial {trial}: {}", self.units.outcome(outcome, seconds)));
+                    let _ = self.bars.println(format!("trial {trial}: {}", self.units.outcome(outcome, seconds, reused_from)));
                 }
             }
         }

@@ -1,15 +1,20 @@
 //! `netwright search`: runs a search, or continues it. Wires the rooms together; must not hold logic of its own.
 
-use super::progress::{Bars, Metric, PlainLines, Units, duration};
-use super::{ConfigArgs, Failure, language, log, reading};
+use super::log::{self, LogFormat};
+use super::progress::{Bars, Metric, Nothing, PlainLines, Units, duration};
+use super::{ConfigArgs, Failure, language, reading};
 use crate::actors::devices::{self, LaneSpec};
-use crate::actors::{End, EvaluatorFactory, Observer, Parts, SearchSettings, candle_device, memory_bytes, prepare, search, thread_pool};
+use crate::actors::{
+    End, EvaluatorFactory, Observer, Parts, SearchSettings, candle_device, inherited_gpus, memory_bytes, prepare, search, thread_pool,
+    visible_gpus,
+};
 use crate::child::language_model::LanguageEvaluator;
-use crate::child::{EvaluatorKind, Table, TableEvaluator, TrainEvaluator, linear_accuracy};
+use crate::child::{CommandEvaluator, CommandLane, EvaluatorKind, Table, TableEvaluator, TrainEvaluator, linear_accuracy, program_problem};
 use crate::data::{Corpus, DataKind, Dataset, Split};
 use crate::journal::{Journal, Reader, set_aside};
 use crate::settings::Settings;
 use crate::space::{ImageShape, Space};
+use crate::telemetry::{Endpoint, Metrics, Restored, RewardScale, Sampler};
 use crate::{report, telemetry};
 use indicatif::MultiProgress;
 use std::io::IsTerminal;
@@ -23,6 +28,9 @@ pub struct SearchArgs {
     /// Where the run lives; unset: run.dir, else runs/<run.name>
     #[arg(long, value_name = "DIR")]
     pub run_dir: Option<PathBuf>,
+    /// How log lines look
+    #[arg(long, value_enum, default_value_t)]
+    pub log_format: LogFormat,
     /// Start anew: an existing run is moved aside, never deleted
     #[arg(long)]
     pub fresh: bool,
@@ -30,56 +38,95 @@ pub struct SearchArgs {
 
 /// Where rewards come from, loaded and checked before anything starts.
 enum Source {
-    Train { dataset: Arc<Dataset>, split: Arc<Split> },
-    Text { corpus: Arc<Corpus> },
-    Table { table: Arc<Table>, space: Arc<dyn Space> },
+    Train {
+        dataset: Arc<Dataset>,
+        split: Arc<Split>,
+    },
+    Text {
+        corpus: Arc<Corpus>,
+    },
+    Table {
+        table: Arc<Table>,
+        space: Arc<dyn Space>,
+    },
+    /// `run_dir` is absolute.
+    Command {
+        run_dir: PathBuf,
+    },
 }
 
 pub fn run(args: SearchArgs) -> Result<(), Failure> {
+    let bars = MultiProgress::new();
+    let log = log::start(args.log_format, bars.clone());
     let settings = args.config.load()?;
-    let (source, space) = load(&settings)?;
-    let lanes = devices::resolve(&settings.devices).map_err(Failure::Input)?;
+    let run_dir = settings.run_dir(args.run_dir.as_deref());
+    let (source, space) = load(&settings, &run_dir)?;
+    let lanes = super::lanes(&settings)?;
     if matches!(source, Source::Text { .. }) {
         language::on_cpu(&lanes)?;
     }
-    let listener = telemetry::bind(&settings.telemetry).map_err(Failure::Input)?;
-    let run_dir = settings.run_dir(args.run_dir.as_deref());
+    let endpoint = Endpoint::bind(&settings.telemetry).map_err(Failure::Input)?;
     if args.fresh
         && let Some(aside) = set_aside(&run_dir).map_err(reading)?
     {
         println!("the earlier run is now {}", aside.display());
     }
     let (journal, recovered) = open(&settings, &source, &run_dir)?;
-    let bars = MultiProgress::new();
-    log::start(&run_dir, bars.clone()).map_err(|error| Failure::Failed(format!("{}: {error}", run_dir.join("log").display())))?;
-    announce(&settings, &source, &run_dir, &lanes, listener.as_ref(), recovered.completed + recovered.failed);
+    log.open(&run_dir).map_err(|error| Failure::Failed(format!("{}: {error}", run_dir.join("log").display())))?;
+    announce(&settings, &source, &run_dir, &lanes, endpoint.as_ref(), recovered.completed + recovered.failed);
 
-    let metrics = telemetry::Metrics::new().map_err(|error| Failure::Failed(error.to_string()))?;
-    metrics.restore(&recovered.rewards, recovered.failed);
+    let refused = |error: prometheus::Error| Failure::Failed(error.to_string());
+    let metrics = Arc::new(Metrics::new(&settings.run.name, reward_scale(&settings)).map_err(refused)?);
+    // Known to the first scrape, which may come before the lanes' actors have started.
+    lanes.iter().for_each(|lane| drop(metrics.lane(&lane.name, &lane.device)));
+    metrics.children_reused_total.inc_by(recovered.reused);
+    let mut earlier = Restored {
+        rewards: recovered.rewards.clone(),
+        seconds: recovered.seconds.clone(),
+        failed: recovered.causes.clone(),
+        baseline: None,
+        updates: recovered.sequenced,
+        snapshot_at: recovered.snapshot_at,
+    };
     let units = units(&settings);
-    let observer: Box<dyn Observer> =
-        if std::io::stderr().is_terminal() { Box::new(Bars::new(units, bars)) } else { Box::new(PlainLines::new(units)) };
+    let observer: Box<dyn Observer> = match args.log_format {
+        LogFormat::Json => Box::new(Nothing),
+        LogFormat::Human if std::io::stderr().is_terminal() => Box::new(Bars::new(units, bars)),
+        LogFormat::Human => Box::new(PlainLines::new(units)),
+    };
     let wanted = SearchSettings {
         seed: settings.run.seed,
         trials: settings.run.trials,
+        reuse: settings.run.reuse,
         controller: settings.controller.clone(),
         parameter_server: settings.parameter_server.clone(),
     };
+    let commits = metrics.clone();
+    journal.observe_commits(move |seconds| commits.journal_commit_seconds.observe(seconds));
     let prepared = prepare(&wanted, space, journal, recovered).map_err(Failure::Failed)?;
+    earlier.baseline = prepared.snapshot.baseline.value();
+    metrics.restore(&earlier);
+    let endpoint = match endpoint {
+        None => None,
+        Some(endpoint) => {
+            let sampler = Sampler::new(&metrics, run_dir.clone(), &devices::cuda_uuids()).map_err(refused)?;
+            Some(endpoint.with(telemetry::routes(metrics.clone(), Arc::new(sampler))))
+        }
+    };
     let parts = Parts {
         factory: factory(&settings, &source, &lanes),
         lanes,
-        metrics: Arc::new(metrics),
+        metrics,
         observer,
         attempts: settings.child.attempts,
         max_seconds: settings.run.max_seconds,
     };
-    let end = search(prepared, parts, listener).map_err(|error| Failure::Failed(error.to_string()))?;
+    let end = search(prepared, parts, endpoint).map_err(|error| Failure::Failed(error.to_string()))?;
     conclude(&settings, &source, &run_dir, end)
 }
 
 /// Loads data or table, and builds the space.
-fn load(settings: &Settings) -> Result<(Source, Arc<dyn Space>), Failure> {
+fn load(settings: &Settings, run_dir: &Path) -> Result<(Source, Arc<dyn Space>), Failure> {
     let input = |error: String| Failure::Input(error);
     let build = |image: ImageShape, classes: usize| -> Arc<dyn Space> { settings.space.build(image, classes).into() };
     match settings.child.evaluator {
@@ -101,6 +148,17 @@ fn load(settings: &Settings) -> Result<(Source, Arc<dyn Space>), Failure> {
             let table = Table::load(&settings.child.table, space.as_ref(), space.layers(0)).map_err(input)?;
             Ok((Source::Table { table: Arc::new(table), space: space.clone() }, space))
         }
+        EvaluatorKind::Command => {
+            let command = &settings.child.command;
+            if let Some(problem) = program_problem(&command.argv) {
+                return Err(input(format!("child.command.argv: {problem}")));
+            }
+            let [channels, height, width] = command.image[..] else {
+                return Err(input("child.command.image: must be channels, height and width".into()));
+            };
+            let run_dir = std::path::absolute(run_dir).map_err(|error| input(format!("{}: {error}", run_dir.display())))?;
+            Ok((Source::Command { run_dir }, build(ImageShape { channels, height, width }, command.classes)))
+        }
     }
 }
 
@@ -109,7 +167,7 @@ fn open(settings: &Settings, source: &Source, run_dir: &Path) -> Result<(Journal
     let content = match source {
         Source::Train { dataset, .. } => Some(&dataset.content),
         Source::Text { corpus } => Some(&corpus.content),
-        Source::Table { .. } => None,
+        Source::Table { .. } | Source::Command { .. } => None,
     };
     if let (Some(content), Some(facts)) = (content, identity.as_object_mut()) {
         facts.insert("data content".into(), content.clone().into());
@@ -121,7 +179,18 @@ fn units(settings: &Settings) -> Units {
     match settings.child.evaluator {
         EvaluatorKind::Train if settings.data.kind == DataKind::Text => language::units(settings),
         EvaluatorKind::Train => Units { metric: Metric::Accuracy, epochs: settings.child.epochs },
-        EvaluatorKind::Table => Units { metric: Metric::Number, epochs: 0 },
+        EvaluatorKind::Table | EvaluatorKind::Command => Units { metric: Metric::Number, epochs: 0 },
+    }
+}
+
+/// Where the rewards of this run lie.
+fn reward_scale(settings: &Settings) -> RewardScale {
+    match settings.child.evaluator {
+        EvaluatorKind::Train if settings.data.kind == DataKind::Text => {
+            RewardScale::Perplexity { constant: settings.child.reward_constant }
+        }
+        EvaluatorKind::Train => RewardScale::Accuracy { exponent: settings.child.reward_exponent },
+        EvaluatorKind::Table | EvaluatorKind::Command => RewardScale::Any,
     }
 }
 
@@ -137,6 +206,13 @@ fn factory(settings: &Settings, source: &Source, lanes: &[LaneSpec]) -> Evaluato
             Arc::new(move |lane| {
                 let pool = Arc::new(thread_pool(lane)?);
                 Ok(Box::new(LanguageEvaluator::new(child.clone(), corpus.clone(), pool, Some(memory))))
+            })
+        }
+        Source::Command { run_dir } => {
+            let (child, run_dir, inherited) = (settings.child.clone(), run_dir.clone(), inherited_gpus());
+            Arc::new(move |lane| {
+                let lane = CommandLane { visible_gpus: visible_gpus(&lane.device, inherited.as_deref())?, threads: lane.threads };
+                Ok(Box::new(CommandEvaluator::new(&child, run_dir.clone(), lane)))
             })
         }
         Source::Train { dataset, split } => {
@@ -157,14 +233,7 @@ fn memory_of_lane(lanes: &[LaneSpec]) -> u64 {
 }
 
 /// What runs, where, and where to look.
-fn announce(
-    settings: &Settings,
-    source: &Source,
-    run_dir: &Path,
-    lanes: &[LaneSpec],
-    listener: Option<&std::net::TcpListener>,
-    finished: u64,
-) {
+fn announce(settings: &Settings, source: &Source, run_dir: &Path, lanes: &[LaneSpec], endpoint: Option<&Endpoint>, finished: u64) {
     println!("netwright search \"{}\" in {}", settings.run.name, run_dir.display());
     match source {
         Source::Train { dataset, split } => {
@@ -174,12 +243,16 @@ fn announce(
         }
         Source::Text { corpus } => println!("data: {}", language::describe(corpus)),
         Source::Table { .. } => println!("rewards: {}", settings.child.table.path),
+        Source::Command { .. } => println!("children: {}", settings.child.command.argv.join(" ")),
     }
     let devices: std::collections::BTreeSet<&str> = lanes.iter().map(|lane| lane.device.as_str()).collect();
     let devices: Vec<&str> = devices.into_iter().collect();
     println!("devices: {}; {} children at a time", devices.join(", "), lanes.len());
-    if let Some(address) = listener.and_then(|listener| listener.local_addr().ok()) {
+    if let Some(address) = endpoint.and_then(Endpoint::address) {
         println!("metrics: http://{address}/metrics");
+    }
+    if let Some(warning) = endpoint.and_then(Endpoint::warning) {
+        tracing::warn!("{warning}");
     }
     if finished > 0 {
         println!("continuing: {finished} of {} trials are finished", settings.run.trials);
@@ -243,6 +316,7 @@ fn reference(settings: &Settings, source: &Source, reader: &Reader) -> Result<()
                 println!("best trial {}: {column} = {value}", best.id);
             }
         }
+        Source::Command { .. } => {}
     }
     Ok(())
 }

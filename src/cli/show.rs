@@ -60,6 +60,7 @@ fn text(row: &TrialRow, epochs: &[EpochRow]) -> String {
     line("status", row.status.clone());
     let mut optional = |label: &str, value: Option<String>| value.into_iter().for_each(|value| line(label, value));
     optional("error", row.error.clone());
+    optional("reused", row.reused_from.map(|from| format!("the reward of trial {from}, which has the same network")));
     optional("reward", row.reward.map(|value| format!("{value:.4}")));
     optional("metric", row.metric.map(|value| format!("{value:.4}")));
     optional("parameters", row.parameters.map(|value| value.to_string()));

@@ -1,5 +1,6 @@
 //! The run on disk: `search.db`. The only room that knows SQL. A reply is given only after the commit that it speaks of.
 
+mod health;
 mod ledger;
 mod lock;
 mod open;
@@ -13,10 +14,12 @@ mod writer;
 pub use lock::set_aside;
 pub use reader::{EpochRow, Reader, RunTotals, TrialRow};
 
-use crate::child::{Epoch, Outcome};
+use crate::child::{Cause, Epoch, Outcome};
 use crate::policy::{LearningSettings, LogEntry, PulledParameters, Snapshot};
 use crate::space::{Architecture, Decision};
+use health::Health;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::mpsc;
 use writer::Request;
 
@@ -92,6 +95,16 @@ pub struct OpenMinibatch {
     pub trials: Vec<OpenTrial>,
 }
 
+/// The first completed trial of a network.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CompletedNetwork {
+    pub trial: u64,
+    /// Its JSON, as stored.
+    pub architecture: String,
+    pub reward: f64,
+    pub metric: f64,
+}
+
 /// Everything that a resumed run needs; of an empty one, zeros.
 #[derive(Clone, Debug, Default)]
 pub struct Recovered {
@@ -112,8 +125,19 @@ pub struct Recovered {
     pub completed: u64,
     pub failed: u64,
     pub rewards: Vec<f64>,
+    /// Failed trials by cause, and the seconds of every finished one on its lane.
+    pub causes: Vec<(Cause, u64)>,
+    pub seconds: Vec<f64>,
+    /// Minibatches that have their place in the order.
+    pub sequenced: u64,
+    /// Unix time of the newest snapshot.
+    pub snapshot_at: Option<f64>,
     /// Metric of the trial with the highest reward.
     pub best_metric: Option<f64>,
+    /// Every network that was trained to its end.
+    pub networks: Vec<CompletedNetwork>,
+    /// Trials that took the reward of one of them.
+    pub reused: u64,
 }
 
 /// The writer's handle: cheap to clone; requests are carried out in the order they are made, on the journal's own thread.
@@ -121,6 +145,7 @@ pub struct Recovered {
 #[derive(Clone)]
 pub struct Journal {
     requests: mpsc::Sender<Request>,
+    health: Arc<Health>,
 }
 
 type Reply<T> = Box<dyn FnOnce(T) + Send>;
@@ -134,8 +159,9 @@ impl Journal {
     pub fn open(dir: &Path, identity: &serde_json::Value, config: &str) -> Result<(Self, Recovered), JournalError> {
         let opened = open::open(dir, identity, config)?;
         let recovered = recovery::recover(&opened.connection, dir)?;
-        let requests = writer::start(opened).map_err(|source| JournalError::Io { path: dir.to_owned(), source })?;
-        Ok((Self { requests }, recovered))
+        let health = Arc::new(Health::default());
+        let requests = writer::start(opened, health.clone()).map_err(|source| JournalError::Io { path: dir.to_owned(), source })?;
+        Ok((Self { requests, health }, recovered))
     }
 
     /// Inserts minibatches in one transaction, in this order, as queued trials with the next ids; replies with each one's first id.
@@ -159,6 +185,11 @@ impl Journal {
         self.send(Request::Finished { trial, outcome, seconds, reply });
     }
 
+    /// The trial takes reward and metric of trial `from`, which is completed: as `finished`.
+    pub fn reused(&self, trial: u64, from: u64, reply: Reply<Vec<Sequenced>>) {
+        self.send(Request::Reused { trial, from, reply });
+    }
+
     /// The attempt failed and the trial is queued again.
     pub fn failed_attempt(&self, trial: u64, error: &str) {
         self.send(Request::FailedAttempt { trial, error: error.to_owned() });
@@ -172,6 +203,16 @@ impl Journal {
     /// Stores a snapshot, and drops those that no recovery can need.
     pub fn snapshot(&self, snapshot: Snapshot, reply: Reply<()>) {
         self.send(Request::Snapshot { snapshot: Box::new(snapshot), reply });
+    }
+
+    /// `observe` hears how many seconds each commit took, on the writer's thread; only the first observer counts.
+    pub fn observe_commits(&self, observe: impl Fn(f64) + Send + Sync + 'static) {
+        self.health.observe(Box::new(observe));
+    }
+
+    /// Why nothing can be written at the moment, in one sentence.
+    pub fn problem(&self) -> Option<String> {
+        self.health.problem()
     }
 
     /// One line of the run's event log.

@@ -132,12 +132,12 @@ impl Reader {
         })
     }
 
-    /// Completed trials, the best reward first.
+    /// Completed trials, the best reward first; a network whose reward others took stands there once.
     ///
     /// # Errors
     /// When the database cannot be read; so for all that follow.
     pub fn top(&self, most: usize) -> Result<Vec<TrialRow>, JournalError> {
-        self.rows("WHERE status = 'completed' ORDER BY reward DESC, id LIMIT ?1", [most])
+        self.rows("WHERE status = 'completed' AND reused_from IS NULL ORDER BY reward DESC, id LIMIT ?1", [most])
     }
 
     /// The completed trial with the highest reward.

@@ -2,7 +2,8 @@
 //! Must not know what the parameters mean.
 
 use super::open::damaged;
-use super::{JournalError, OpenMinibatch, OpenTrial, Recovered};
+use super::{CompletedNetwork, JournalError, OpenMinibatch, OpenTrial, Recovered};
+use crate::child::Cause;
 use crate::policy::{LearningSettings, LogEntry, MinibatchEntry, PulledParameters, Snapshot};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::de::DeserializeOwned;
@@ -33,12 +34,58 @@ pub(super) fn recover(connection: &Connection, dir: &Path) -> Result<Recovered, 
             completed: number("SELECT count(*) FROM trials WHERE status = 'completed'")?,
             failed: number("SELECT count(*) FROM trials WHERE status = 'failed'")?,
             rewards: rewards(connection)?,
+            causes: causes(connection)?,
+            seconds: connection
+                .prepare("SELECT seconds FROM trials WHERE status IN ('completed', 'failed') AND reused_from IS NULL AND seconds IS NOT NULL ORDER BY id")?
+                .query_map([], |row| row.get(0))?
+                .collect::<rusqlite::Result<_>>()?,
+            sequenced: number("SELECT count(*) FROM minibatches WHERE sequence IS NOT NULL")?,
+            snapshot_at: connection
+                .query_row("SELECT CAST(value AS REAL) FROM meta WHERE key = 'snapshot_at'", [], |row| row.get(0))
+                .optional()?,
             best_metric: connection
                 .query_row("SELECT metric FROM trials WHERE status = 'completed' ORDER BY reward DESC, id LIMIT 1", [], |row| row.get(0))
                 .optional()?,
+            networks: networks(connection)?,
+            reused: number("SELECT count(*) FROM trials WHERE reused_from IS NOT NULL")?,
         })
     };
     read().map_err(damaged(dir))
+}
+
+/// The first completed trial of each network (SQLite takes the other columns from the row of the minimum).
+fn networks(connection: &Connection) -> rusqlite::Result<Vec<CompletedNetwork>> {
+    let sql = "SELECT min(id), architecture, reward, metric FROM trials WHERE status = 'completed' AND reused_from IS NULL
+               GROUP BY architecture";
+    let read = |row: &Row| Ok(CompletedNetwork { trial: row.get(0)?, architecture: row.get(1)?, reward: row.get(2)?, metric: row.get(3)? });
+    connection.prepare(sql)?.query_map([], read)?.collect()
+}
+
+/// Why trials failed is counted in `meta`, beside their errors in words.
+const CAUSE: &str = "failed:";
+
+/// One more trial failed for this cause.
+pub(super) fn count_failure(connection: &Connection, cause: Cause) -> rusqlite::Result<()> {
+    let sql = "INSERT INTO meta VALUES (?1, '1') ON CONFLICT (key) DO UPDATE SET value = value + 1";
+    connection.prepare_cached(sql)?.execute([format!("{CAUSE}{cause:?}")]).map(drop)
+}
+
+/// Failed trials by cause; those of an older program, which did not count them, as `Cause::Error`.
+fn causes(connection: &Connection) -> rusqlite::Result<Vec<(Cause, u64)>> {
+    let failed: u64 = connection.query_row("SELECT count(*) FROM trials WHERE status = 'failed'", [], |row| row.get(0))?;
+    let mut statement = connection.prepare("SELECT key, CAST(value AS INTEGER) FROM meta WHERE key GLOB ?1 || '*'")?;
+    let rows = statement.query_map([CAUSE], |row| Ok((row.get::<_, String>(0)?, row.get::<_, u64>(1)?)))?;
+    let mut causes = Vec::new();
+    for row in rows {
+        let (key, count) = row?;
+        let name = key.strip_prefix(CAUSE).unwrap_or_default();
+        // The name as serde writes it is the name as Debug writes it; an unknown one is from a newer program.
+        let cause = serde_json::from_value(name.into()).unwrap_or(Cause::Error);
+        causes.push((cause, count));
+    }
+    let uncounted = failed.saturating_sub(causes.iter().map(|(_, count)| count).sum());
+    causes.extend((uncounted > 0).then_some((Cause::Error, uncounted)));
+    Ok(causes)
 }
 
 /// Rewards of completed trials, by id.
@@ -158,6 +205,8 @@ pub(super) fn store(connection: &Connection, snapshot: &Snapshot) -> rusqlite::R
     let (sequence, version) = (snapshot.state.sequence, snapshot.state.version);
     let sql = "INSERT OR REPLACE INTO snapshots VALUES (?1, ?2, ?3, ?4)";
     connection.execute(sql, params![sequence, version, data, hex(&data)])?;
+    let now = jiff::Timestamp::now().as_millisecond() as f64 / 1e3;
+    connection.execute("INSERT OR REPLACE INTO meta VALUES ('snapshot_at', ?1)", [now.to_string()])?;
     for (sequence, version) in pairs(connection, "SELECT sequence, version FROM snapshots ORDER BY sequence DESC")? {
         if version <= oldest_needed(connection, sequence)? {
             connection.execute("DELETE FROM snapshots WHERE sequence < ?1", [sequence])?;

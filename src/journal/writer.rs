@@ -1,12 +1,14 @@
 //! The writer thread: takes all requests that wait, carries them out in one transaction, commits, and only then replies (group commit).
 //! On a write error it keeps its batch, says so, and retries until the cause is gone. Must not know why anything is written.
 
+use super::health::Health;
 use super::ledger::{Given, Ledger, Open};
 use super::open::Opened;
 use super::{Reply, SampledMinibatch, Sequenced};
-use crate::child::{Epoch, Outcome};
+use crate::child::{Cause, Epoch, Outcome};
 use crate::policy::{LearningSettings, Snapshot};
 use rusqlite::{Connection, params};
+use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
@@ -29,6 +31,7 @@ pub(super) enum Request {
     Started { trial: u64, device: String },
     Epoch { trial: u64, epoch: Epoch },
     Finished { trial: u64, outcome: Outcome, seconds: f64, reply: Reply<Vec<Sequenced>> },
+    Reused { trial: u64, from: u64, reply: Reply<Vec<Sequenced>> },
     FailedAttempt { trial: u64, error: String },
     Change { learning: LearningSettings, reply: Reply<u64> },
     Snapshot { snapshot: Box<Snapshot>, reply: Reply<()> },
@@ -56,14 +59,17 @@ pub(super) fn now() -> String {
 }
 
 /// Starts the thread.
-pub(super) fn start(opened: Opened) -> std::io::Result<mpsc::Sender<Request>> {
+pub(super) fn start(opened: Opened, health: Arc<Health>) -> std::io::Result<mpsc::Sender<Request>> {
     let (requests, queue) = mpsc::channel();
-    std::thread::Builder::new().name("journal".into()).spawn(move || Writer { opened, ledger: None, waiting: Vec::new() }.run(&queue))?;
+    std::thread::Builder::new()
+        .name("journal".into())
+        .spawn(move || Writer { opened, health, ledger: None, waiting: Vec::new() }.run(&queue))?;
     Ok(requests)
 }
 
 struct Writer {
     opened: Opened,
+    health: Arc<Health>,
     /// None: to be read from the database first.
     ledger: Option<Ledger>,
     /// What came while the disk refused.
@@ -80,7 +86,7 @@ impl Writer {
             for (request, answer) in batch.into_iter().zip(answers) {
                 match (request, answer) {
                     (Request::Insert { reply, .. }, Answer::Ids(ids)) => reply(ids),
-                    (Request::Finished { reply, .. }, Answer::Sequenced(sequenced)) => reply(sequenced),
+                    (Request::Finished { reply, .. } | Request::Reused { reply, .. }, Answer::Sequenced(sequenced)) => reply(sequenced),
                     (Request::Change { reply, .. }, Answer::Number(sequence)) => reply(sequence),
                     (Request::Snapshot { reply, .. }, _) => reply(()),
                     (Request::Close { done }, _) => closing.push(done),
@@ -103,8 +109,10 @@ impl Writer {
         let started = Instant::now();
         let (mut pause, mut told) = (FIRST_PAUSE, None::<Instant>);
         loop {
+            let begun = self.health.begin();
             let error = match self.write(batch) {
                 Ok(answers) => {
+                    self.health.committed(begun);
                     if told.is_some() {
                         tracing::warn!("{}: writing works again; nothing was lost", self.opened.dir.display());
                     }
@@ -112,6 +120,7 @@ impl Writer {
                 }
                 Err(error) => error,
             };
+            self.health.refused(format!("{}: {error}", self.opened.dir.join("search.db").display()));
             self.ledger = None;
             if told.is_none_or(|told| told.elapsed() > Duration::from_secs(60)) {
                 let path = self.opened.dir.join("search.db");
@@ -182,6 +191,7 @@ fn carry_out(connection: &Connection, ledger: &mut Ledger, request: &Request, no
         Request::Finished { trial, outcome, seconds, .. } => {
             return finish(connection, ledger, *trial, outcome, *seconds, now).map(Answer::Sequenced);
         }
+        Request::Reused { trial, from, .. } => return reuse(connection, ledger, *trial, *from, now).map(Answer::Sequenced),
         Request::FailedAttempt { trial, error } => {
             let sql = "UPDATE trials SET status = 'queued', attempt = attempt + 1, error = ?2 WHERE id = ?1";
             execute(connection, sql, params![trial, error])?;
@@ -279,6 +289,27 @@ fn finish(
     if changed == 0 || status == "stopped" {
         return Ok(Vec::new());
     }
+    if reward.is_none() {
+        let cause = if let Outcome::Failed { cause, .. } = outcome { *cause } else { Cause::Error };
+        super::recovery::count_failure(connection, cause)?;
+    }
+    sequence(connection, ledger, trial, reward)
+}
+
+/// Gives the trial reward and metric of another.
+fn reuse(connection: &Connection, ledger: &mut Ledger, trial: u64, from: u64, now: &str) -> rusqlite::Result<Vec<Sequenced>> {
+    let sql = "UPDATE trials SET status = 'completed', reward = known.reward, metric = known.metric, reused_from = known.id, seconds = 0,
+               error = NULL, finished_at = ?3 FROM (SELECT id, reward, metric FROM trials WHERE id = ?2) AS known
+               WHERE trials.id = ?1 AND status NOT IN ('completed', 'failed')";
+    if execute(connection, sql, params![trial, from, now])? == 0 {
+        return Ok(Vec::new());
+    }
+    let reward = connection.query_row("SELECT reward FROM trials WHERE id = ?1", [trial], |row| row.get(0))?;
+    sequence(connection, ledger, trial, reward)
+}
+
+/// Gives the minibatches that this outcome completes their place in the order.
+fn sequence(connection: &Connection, ledger: &mut Ledger, trial: u64, reward: Option<f64>) -> rusqlite::Result<Vec<Sequenced>> {
     let mut sequenced = Vec::new();
     for Given { number, sequenced: given } in ledger.finish(trial, reward) {
         let sql = "UPDATE minibatches SET sequence = ?2, baseline = ?3 WHERE number = ?1";

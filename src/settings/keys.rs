@@ -81,6 +81,7 @@ pub const KEYS: &[Key] = &[
     key("run.seed", Kind::Count, "all randomness of the run derives from it"),
     key("run.trials", Kind::Count, "how many architectures are evaluated, exactly"),
     key("run.max_seconds", Kind::Number, "the search stops after this long, saved; unset: no limit"),
+    key("run.reuse", Kind::Boolean, "a network sampled again takes the reward that is known, instead of being trained again"),
     key(
         "space.kind",
         Kind::OneOf(&["conv", "cell", "choices"]),
@@ -112,7 +113,11 @@ pub const KEYS: &[Key] = &[
     key("controller.synchronous", Kind::Boolean, "replicas wait for each other; the run is then reproducible with any number of them"),
     key("parameter_server.shards", Kind::Count, "S: shards that hold the controller's parameters"),
     key("parameter_server.accumulate", Kind::Count, "gradients that are averaged into one update"),
-    key("child.evaluator", Kind::OneOf(&["train", "table"]), "where rewards come from: train each child, or look it up in a CSV file"),
+    key(
+        "child.evaluator",
+        Kind::OneOf(&["train", "table", "command"]),
+        "where rewards come from: train each child, look it up in a CSV file, or run a program",
+    ),
     key("child.epochs", Kind::Count, "epochs that each child is trained for"),
     key("child.batch_size", Kind::Count, "examples in one training step"),
     key("child.learning_rate", Kind::Number, "of SGD, at the first epoch"),
@@ -142,6 +147,9 @@ pub const KEYS: &[Key] = &[
     key("child.table.reward", Kind::Texts, "its reward columns; with several, one is drawn for each trial"),
     key("child.table.seconds", Kind::Text, "its column of training seconds"),
     key("child.table.report", Kind::Texts, "columns shown for the best trial, never used by the search"),
+    key("child.command.argv", Kind::Texts, "the program of evaluator = \"command\" and its arguments"),
+    key("child.command.image", Kind::Counts, "channels, height and width of the images that its convolutional networks are for"),
+    key("child.command.classes", Kind::Count, "classes that its convolutional networks tell apart"),
     key(
         "data.kind",
         Kind::OneOf(&["builtin", "cifar10", "text"]),

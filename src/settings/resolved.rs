@@ -20,7 +20,7 @@ impl Settings {
         let trains = self.child.evaluator == EvaluatorKind::Train;
         all.retain(|key, _| match key.as_str() {
             "run.seed" | "controller.hidden" | "controller.layers" | "controller.init_scale" | "child.evaluator" => true,
-            "child.table.reward" => !trains,
+            "child.table.reward" | "child.command.image" | "child.command.classes" => !trains,
             "data.kind" => trains,
             "child.reward_constant" => trains && self.space.kind == SpaceKind::Cell,
             _ => key.starts_with("space.") || (trains && key.starts_with("child.reward_")),

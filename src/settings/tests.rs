@@ -55,8 +55,9 @@ fn complete() -> Settings {
 fn the_table_has_exactly_the_settings_keys() {
     let mut serialised = serde_json::Map::new();
     let mut settings = complete();
-    // Has an effect on another kind of space than the rest.
+    // Have an effect with another kind of space or evaluator than the rest.
     settings.space.layers_max = Some(12);
+    settings.child.command.argv = vec!["sh".into(), "train.sh".into()];
     flatten("", serde_json::to_value(settings).unwrap(), &mut serialised);
     let serialised: BTreeSet<_> = serialised.keys().map(String::as_str).collect();
     let table: BTreeSet<_> = keys::KEYS.iter().map(|key| key.name).collect();

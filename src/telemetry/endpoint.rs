@@ -1,7 +1,7 @@
-//! The HTTP endpoint: `/metrics` and `/healthz`, read-only. Must not know what is measured.
+//! The HTTP endpoint, read-only: finds its address and serves the routes that it is given. Must not know what they answer.
 
-use super::{Metrics, TelemetrySettings};
-use actix_web::{App, HttpResponse, HttpServer, web};
+use super::TelemetrySettings;
+use actix_web::{App, HttpServer, web};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
@@ -9,24 +9,72 @@ use std::sync::Arc;
 const DEFAULT_PORT: u16 = 9464;
 const PORTS: u16 = 100;
 
-/// Binds the address of the settings; None: `off`.
-///
-/// # Errors
-/// An address that the user set and cannot have, in one sentence.
-pub fn bind(settings: &TelemetrySettings) -> Result<Option<TcpListener>, String> {
-    let Some(address) = &settings.listen else { return bind_default().map(Some) };
-    if address == "off" {
-        return Ok(None);
+type Routes = Arc<dyn Fn(&mut web::ServiceConfig) + Send + Sync>;
+
+/// An address that is ours, and what is served there.
+pub struct Endpoint {
+    listener: TcpListener,
+    routes: Vec<Routes>,
+}
+
+impl Endpoint {
+    /// Binds the address of the settings; None: `off`.
+    ///
+    /// # Errors
+    /// An address that the user set and cannot have, in one sentence.
+    pub fn bind(settings: &TelemetrySettings) -> Result<Option<Self>, String> {
+        let listener = match &settings.listen {
+            None => bind_default()?,
+            Some(address) if address == "off" => return Ok(None),
+            Some(address) => bind(address)?,
+        };
+        Ok(Some(Self { listener, routes: Vec::new() }))
     }
+
+    /// Where it is; None: the system does not say.
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.listener.local_addr().ok()
+    }
+
+    /// What whoever starts it should know, if anything.
+    pub fn warning(&self) -> Option<String> {
+        let address = self.address().filter(|address| !address.ip().is_loopback())?;
+        Some(format!("the endpoint on {address} can be read by other machines; it has no password"))
+    }
+
+    /// Serves these routes too.
+    #[must_use]
+    pub fn with(mut self, routes: impl Fn(&mut web::ServiceConfig) + Send + Sync + 'static) -> Self {
+        self.routes.push(Arc::new(routes));
+        self
+    }
+
+    /// Serves in the background of the current actix system.
+    ///
+    /// # Errors
+    /// When the socket cannot be used.
+    pub fn serve(self) -> std::io::Result<()> {
+        let routes = self.routes;
+        let server = HttpServer::new(move || {
+            let app = App::new();
+            routes.iter().fold(app, |app, routes| app.configure(|config| routes(config)))
+        })
+        .workers(1)
+        .shutdown_timeout(1)
+        .disable_signals()
+        .listen(self.listener)?
+        .run();
+        actix_web::rt::spawn(server);
+        Ok(())
+    }
+}
+
+fn bind(address: &str) -> Result<TcpListener, String> {
     let valid = "an address like \"127.0.0.1:9464\", or \"off\"";
     let parsed: SocketAddr = address.parse().map_err(|_| format!("telemetry.listen = \"{address}\" is no address; valid is {valid}"))?;
-    let listener = TcpListener::bind(parsed).map_err(|error| {
+    TcpListener::bind(parsed).map_err(|error| {
         format!("telemetry.listen = \"{address}\" cannot be had: {error}; take another, port 0 for any free one, or \"off\"")
-    })?;
-    if !parsed.ip().is_loopback() {
-        tracing::warn!("the endpoint on {address} can be read by other machines; it has no password");
-    }
-    Ok(Some(listener))
+    })
 }
 
 fn bind_default() -> Result<TcpListener, String> {
@@ -41,44 +89,28 @@ fn bind_default() -> Result<TcpListener, String> {
     Err(format!("no free port between {DEFAULT_PORT} and {} on 127.0.0.1 ({last}); set telemetry.listen", DEFAULT_PORT + PORTS - 1))
 }
 
-/// Serves in the background of the current actix system.
-///
-/// # Errors
-/// When the socket cannot be used.
-pub fn serve(listener: TcpListener, metrics: Arc<Metrics>) -> std::io::Result<()> {
-    let metrics = web::Data::from(metrics);
-    let server = HttpServer::new(move || {
-        App::new()
-            .app_data(metrics.clone())
-            .route("/metrics", web::get().to(scrape))
-            .route("/healthz", web::get().to(async || HttpResponse::Ok().content_type("text/plain").body("ok\n")))
-    })
-    .workers(1)
-    .shutdown_timeout(1)
-    .disable_signals()
-    .listen(listener)?
-    .run();
-    actix_web::rt::spawn(server);
-    Ok(())
-}
-
-async fn scrape(metrics: web::Data<Metrics>) -> HttpResponse {
-    match metrics.text() {
-        Ok(text) => HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(text),
-        Err(error) => HttpResponse::InternalServerError().body(error.to_string()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn bound(listen: Option<&str>) -> Result<Option<Endpoint>, String> {
+        Endpoint::bind(&TelemetrySettings { listen: listen.map(str::to_owned) })
+    }
+
     #[test]
     fn a_taken_default_port_gives_the_next_one_and_a_taken_set_one_is_an_error() {
-        let first = bind(&TelemetrySettings::default()).unwrap().unwrap();
-        let second = bind(&TelemetrySettings::default()).unwrap().unwrap();
-        assert_ne!(first.local_addr().unwrap(), second.local_addr().unwrap());
-        let taken = TelemetrySettings { listen: Some(first.local_addr().unwrap().to_string()) };
-        assert!(bind(&taken).unwrap_err().contains("telemetry.listen"));
+        let first = bound(None).unwrap().unwrap();
+        let second = bound(None).unwrap().unwrap();
+        assert_ne!(first.address().unwrap(), second.address().unwrap());
+        let taken = first.address().unwrap().to_string();
+        assert!(bound(Some(&taken)).err().unwrap().contains("telemetry.listen"));
+        assert!(bound(Some("off")).unwrap().is_none());
+    }
+
+    #[test]
+    fn an_address_beyond_loopback_is_warned_of() {
+        assert_eq!(bound(None).unwrap().unwrap().warning(), None);
+        let warning = bound(Some("0.0.0.0:0")).unwrap().unwrap().warning().unwrap();
+        assert!(warning.contains("0.0.0.0") && warning.contains("no password"), "{warning}");
     }
 }

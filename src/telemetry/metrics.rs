@@ -1,24 +1,55 @@
 //! Every metric of a search: Prometheus names with the prefix `netwright_`, base units, bounded labels.
 //! Must not know who counts.
 
+use super::buckets::{self, RewardScale};
+use super::readiness::Readiness;
 use crate::child::{Cause, Outcome};
+use prometheus::core::Collector;
 use prometheus::process_collector::ProcessCollector;
-use prometheus::{Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, Opts, Registry, TextEncoder};
+use prometheus::{
+    Gauge, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+};
 
 /// The label `outcome` of `children_total`.
 const OUTCOMES: [&str; 6] = ["completed", "failed", "diverged", "timeout", "out_of_memory", "stopped"];
+
+/// The label `actor`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ActorKind {
+    Supervisor,
+    ParameterShard,
+    Controller,
+    ChildTrainer,
+}
+
+impl ActorKind {
+    const ALL: [Self; 4] = [Self::Supervisor, Self::ParameterShard, Self::Controller, Self::ChildTrainer];
+
+    /// The value of the label.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Supervisor => "supervisor",
+            Self::ParameterShard => "parameter_shard",
+            Self::Controller => "controller",
+            Self::ChildTrainer => "child_trainer",
+        }
+    }
+}
 
 /// The registry and its metrics; all label values are there from the first scrape.
 pub struct Metrics {
     registry: Registry,
     /// The usual `process_*`, which take no prefix of ours.
     process: Registry,
+    /// What `/readyz` answers.
+    pub readiness: Readiness,
     pub reward: Histogram,
     pub best_reward: Gauge,
     pub baseline: Gauge,
     pub policy_entropy_nats: Gauge,
     pub policy_gradient_norm: Gauge,
     pub children_total: IntCounterVec,
+    pub children_reused_total: IntCounter,
     pub children_running: Gauge,
     pub children_queued: Gauge,
     pub child_duration_seconds: Histogram,
@@ -26,78 +57,195 @@ pub struct Metrics {
     pub controller_updates_total: IntCounter,
     pub shard_updates_total: IntCounter,
     pub gradient_staleness_updates: Histogram,
+    pub actor_restarts_total: IntCounterVec,
+    mailbox_depth: IntGaugeVec,
+    pub journal_commit_seconds: Histogram,
     pub last_snapshot_timestamp_seconds: Gauge,
     pub architecture_layers: Gauge,
+    lane_busy_ratio: GaugeVec,
+    lane_info: GaugeVec,
+    pub run_dir_free_bytes: Gauge,
+}
+
+/// What earlier processes of the same run counted, as far as the journal knows it.
+#[derive(Clone, Debug, Default)]
+pub struct Restored {
+    /// Of completed children.
+    pub rewards: Vec<f64>,
+    /// Of completed and failed ones.
+    pub seconds: Vec<f64>,
+    /// Failed ones, by cause.
+    pub failed: Vec<(Cause, u64)>,
+    pub baseline: Option<f64>,
+    /// Gradients that have their place in the order.
+    pub updates: u64,
+    /// Unix time of the newest snapshot.
+    pub snapshot_at: Option<f64>,
+}
+
+/// Makes metrics and registers them.
+struct Families<'a>(&'a Registry);
+
+impl Families<'_> {
+    fn put<T: Collector + Clone + 'static>(&self, made: prometheus::Result<T>) -> prometheus::Result<T> {
+        let metric = made?;
+        self.0.register(Box::new(metric.clone()))?;
+        Ok(metric)
+    }
+
+    fn gauge(&self, name: &str, help: &str) -> prometheus::Result<Gauge> {
+        self.put(Gauge::new(name, help))
+    }
+
+    fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<GaugeVec> {
+        self.put(GaugeVec::new(Opts::new(name, help), labels))
+    }
+
+    fn counter(&self, name: &str, help: &str) -> prometheus::Result<IntCounter> {
+        self.put(IntCounter::new(name, help))
+    }
+
+    fn counters(&self, name: &str, help: &str, label: &str, values: &[&str]) -> prometheus::Result<IntCounterVec> {
+        let family = self.put(IntCounterVec::new(Opts::new(name, help), &[label]))?;
+        for value in values {
+            family.with_label_values(&[value]);
+        }
+        Ok(family)
+    }
+
+    fn histogram(&self, name: &str, help: &str, buckets: Vec<f64>) -> prometheus::Result<Histogram> {
+        self.put(Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets)))
+    }
 }
 
 impl Metrics {
-    /// A registry of its own for one run.
+    /// A registry of its own for the run of this name.
     ///
     /// # Errors
     /// When a metric is refused (two of one name: a bug).
-    pub fn new() -> prometheus::Result<Self> {
+    pub fn new(run: &str, rewards: RewardScale) -> prometheus::Result<Self> {
         let registry = Registry::new_custom(Some("netwright".into()), None)?;
-        let gauge = |name: &str, help: &str| -> prometheus::Result<Gauge> {
-            let gauge = Gauge::new(name, help)?;
-            registry.register(Box::new(gauge.clone()))?;
-            Ok(gauge)
-        };
-        let counter = |name: &str, help: &str| -> prometheus::Result<IntCounter> {
-            let counter = IntCounter::new(name, help)?;
-            registry.register(Box::new(counter.clone()))?;
-            Ok(counter)
-        };
-        let histogram = |name: &str, help: &str, buckets: Vec<f64>| -> prometheus::Result<Histogram> {
-            let histogram = Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets))?;
-            registry.register(Box::new(histogram.clone()))?;
-            Ok(histogram)
-        };
-        let children_total = IntCounterVec::new(Opts::new("children_total", "Children that ended, by outcome."), &["outcome"])?;
-        registry.register(Box::new(children_total.clone()))?;
-        for outcome in OUTCOMES {
-            children_total.with_label_values(&[outcome]);
-        }
         let process = Registry::new();
         process.register(Box::new(ProcessCollector::for_self()))?;
+        let make = Families(&registry);
+        let actors = ActorKind::ALL.map(ActorKind::label);
+        make.gauges("run_info", "1, with the run's name.", &["run"])?.with_label_values(&[run]).set(1.0);
+        let cuda = if cfg!(feature = "cuda") { "true" } else { "false" };
+        let build = make.gauges("build_info", "1, with the program's version and whether it is built for CUDA.", &["version", "cuda"])?;
+        build.with_label_values(&[env!("CARGO_PKG_VERSION"), cuda]).set(1.0);
+        let mailbox_depth =
+            make.put(IntGaugeVec::new(Opts::new("mailbox_depth", "Messages that wait for actors of this kind."), &["actor"]))?;
+        for actor in actors {
+            mailbox_depth.with_label_values(&[actor]);
+        }
         Ok(Self {
             process,
-            reward: histogram("reward", "Rewards of completed children.", reward_buckets())?,
-            best_reward: gauge("best_reward", "The highest reward so far.")?,
-            baseline: gauge("baseline", "Moving-average baseline of REINFORCE.")?,
-            policy_entropy_nats: gauge("policy_entropy_nats", "Entropy of the policy: mean over the last minibatch sampled, in nats.")?,
-            policy_gradient_norm: gauge("policy_gradient_norm", "Euclidean norm of the last policy gradient.")?,
-            children_total,
-            children_running: gauge("children_running", "Children under training.")?,
-            children_queued: gauge("children_queued", "Children that wait for a lane.")?,
-            child_duration_seconds: histogram("child_duration_seconds", "Time of a child on its lane.", duration_buckets())?,
-            examples_total: counter("examples_total", "Training examples that children have used.")?,
-            controller_updates_total: counter("controller_updates_total", "Gradients that controllers have pushed.")?,
-            shard_updates_total: counter("shard_updates_total", "Updates that parameter shards have applied.")?,
-            gradient_staleness_updates: histogram(
-                "gradient_staleness_updates",
-                "Updates between a gradient's pull and its push.",
-                vec![0.0, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0],
+            readiness: Readiness::default(),
+            reward: make.histogram("reward", "Rewards of completed children.", rewards.buckets())?,
+            best_reward: make.gauge("best_reward", "The highest reward so far.")?,
+            baseline: make.gauge("baseline", "Moving-average baseline of REINFORCE.")?,
+            policy_entropy_nats: make
+                .gauge("policy_entropy_nats", "Entropy of the policy: mean over the last minibatch sampled, in nats.")?,
+            policy_gradient_norm: make.gauge("policy_gradient_norm", "Euclidean norm of the last policy gradient.")?,
+            children_total: make.counters("children_total", "Children that ended, by outcome.", "outcome", &OUTCOMES)?,
+            children_reused_total: make
+                .counter("children_reused_total", "Children that took the reward of an equal network, untrained.")?,
+            children_running: make.gauge("children_running", "Children under training.")?,
+            children_queued: make.gauge("children_queued", "Children that wait for a lane.")?,
+            child_duration_seconds: make.histogram(
+                "child_duration_seconds",
+                "Time of a finished child on its lane.",
+                buckets::durations(),
             )?,
-            last_snapshot_timestamp_seconds: gauge("last_snapshot_timestamp_seconds", "Unix time of the last snapshot on disk.")?,
-            architecture_layers: gauge("architecture_layers", "Depth of the architectures sampled last.")?,
+            examples_total: make.counter("examples_total", "Training examples that children have used, in this process.")?,
+            controller_updates_total: make.counter("controller_updates_total", "Gradients that controllers have pushed.")?,
+            shard_updates_total: make.counter("shard_updates_total", "Updates that parameter shards have applied, in this process.")?,
+            gradient_staleness_updates: make.histogram(
+                "gradient_staleness_updates",
+                "Updates between a gradient's pull and its push, in this process.",
+                buckets::staleness(),
+            )?,
+            actor_restarts_total: make.counters(
+                "actor_restarts_total",
+                "Actors that were started again after a failure, in this process.",
+                "actor",
+                &actors,
+            )?,
+            mailbox_depth,
+            journal_commit_seconds: make.histogram(
+                "journal_commit_seconds",
+                "Time of a transaction of the journal, with fsync.",
+                buckets::commits(),
+            )?,
+            last_snapshot_timestamp_seconds: make
+                .gauge("last_snapshot_timestamp_seconds", "Unix time of the last snapshot on disk; 0: none yet.")?,
+            architecture_layers: make.gauge("architecture_layers", "Depth of the architectures sampled last.")?,
+            lane_busy_ratio: make.gauges("lane_busy_ratio", "Share of the last 15 seconds in which the lane had a child.", &["lane"])?,
+            lane_info: make.gauges(
+                "lane_info",
+                "1 for each lane: the device that it is on (the label gpu of gpu_*, or cpu).",
+                &["lane", "device"],
+            )?,
+            run_dir_free_bytes: make.gauge("run_dir_free_bytes", "Free space where the run is stored.")?,
             registry,
         })
+    }
+
+    /// Adds what another part collects, with our prefix.
+    pub(super) fn register(&self, collector: Box<dyn Collector>) -> prometheus::Result<()> {
+        self.registry.register(collector)
+    }
+
+    /// Names the lane and its device; gives its gauge of 0..=1.
+    pub fn lane(&self, lane: &str, device: &str) -> Gauge {
+        self.lane_info.with_label_values(&[lane, device]).set(1.0);
+        self.lane_busy_ratio.with_label_values(&[lane])
+    }
+
+    /// Counts the messages that wait for actors of this kind.
+    pub fn mailbox(&self, actor: ActorKind) -> IntGauge {
+        self.mailbox_depth.with_label_values(&[actor.label()])
+    }
+
+    /// An actor failed and was started again.
+    pub fn restarted(&self, actor: ActorKind) {
+        self.actor_restarts_total.with_label_values(&[actor.label()]).inc();
     }
 
     /// Counts a child whose outcome is on disk.
     pub fn child_ended(&self, outcome: &Outcome, seconds: f64) {
         self.children_total.with_label_values(&[label(outcome)]).inc();
-        self.child_duration_seconds.observe(seconds);
+        match outcome {
+            Outcome::Completed { reward, seconds: own, .. } => {
+                self.child_duration_seconds.observe(own.unwrap_or(seconds));
+                self.rewarded(*reward);
+            }
+            Outcome::Failed { .. } => self.child_duration_seconds.observe(seconds),
+            // It runs again: this was not all of its time.
+            Outcome::Stopped => {}
+        }
+    }
+
+    /// Counts a child that took a known reward, which is on disk; its time on a lane is none.
+    pub fn child_reused(&self, outcome: &Outcome) {
+        self.children_total.with_label_values(&[label(outcome)]).inc();
+        self.children_reused_total.inc();
         if let Outcome::Completed { reward, .. } = outcome {
             self.rewarded(*reward);
         }
     }
 
     /// Takes in what earlier processes of the same run counted.
-    pub fn restore(&self, rewards: &[f64], failed: u64) {
-        rewards.iter().for_each(|reward| self.rewarded(*reward));
-        self.children_total.with_label_values(&["completed"]).inc_by(rewards.len() as u64);
-        self.children_total.with_label_values(&["failed"]).inc_by(failed);
+    pub fn restore(&self, earlier: &Restored) {
+        earlier.rewards.iter().for_each(|reward| self.rewarded(*reward));
+        earlier.seconds.iter().for_each(|seconds| self.child_duration_seconds.observe(*seconds));
+        self.children_total.with_label_values(&["completed"]).inc_by(earlier.rewards.len() as u64);
+        for (cause, count) in &earlier.failed {
+            self.children_total.with_label_values(&[cause_label(*cause)]).inc_by(*count);
+        }
+        self.baseline.set(earlier.baseline.unwrap_or_default());
+        self.controller_updates_total.inc_by(earlier.updates);
+        self.last_snapshot_timestamp_seconds.set(earlier.snapshot_at.unwrap_or_default());
     }
 
     fn rewarded(&self, reward: f64) {
@@ -127,49 +275,141 @@ fn label(outcome: &Outcome) -> &'static str {
     match outcome {
         Outcome::Completed { .. } => "completed",
         Outcome::Stopped => "stopped",
-        Outcome::Failed { cause, .. } => match cause {
-            Cause::Diverged => "diverged",
-            Cause::Timeout => "timeout",
-            Cause::OutOfMemory => "out_of_memory",
-            Cause::Unbuildable | Cause::Panicked | Cause::Error => "failed",
-        },
+        Outcome::Failed { cause, .. } => cause_label(*cause),
     }
 }
 
-/// Accuracy to the third power: fine where good networks are.
-fn reward_buckets() -> Vec<f64> {
-    (1..=20).map(|step| (f64::from(step) / 20.0).powi(3)).collect()
-}
-
-/// 0.1 s to 7 d.
-fn duration_buckets() -> Vec<f64> {
-    vec![0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 60.0, 180.0, 600.0, 1800.0, 3600.0, 10_800.0, 43_200.0, 86_400.0, 259_200.0, 604_800.0]
+fn cause_label(cause: Cause) -> &'static str {
+    match cause {
+        Cause::Diverged => "diverged",
+        Cause::Timeout => "timeout",
+        Cause::OutOfMemory => "out_of_memory",
+        Cause::Unbuildable | Cause::Panicked | Cause::Exited | Cause::Killed | Cause::Protocol | Cause::Error => "failed",
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn every_family_is_there_from_the_first_scrape() {
-        let text = Metrics::new().unwrap().text().unwrap();
-        for family in ["reward", "best_reward", "baseline", "children_total", "examples_total", "gradient_staleness_updates"] {
-            assert!(text.contains(&format!("# TYPE netwright_{family} ")), "{family} is missing from\n{text}");
-        }
-        for outcome in OUTCOMES {
-            assert!(text.contains(&format!("netwright_children_total{{outcome=\"{outcome}\"}} 0")));
+    fn metrics() -> Metrics {
+        Metrics::new("t", RewardScale::Accuracy { exponent: 3.0 }).unwrap()
+    }
+
+    fn assert_lines(text: &str, lines: &[&str]) {
+        for line in lines {
+            assert!(text.lines().any(|found| found == *line), "{line} is missing from\n{text}");
         }
     }
 
     #[test]
-    fn a_completed_child_moves_reward_best_and_count() {
-        let metrics = Metrics::new().unwrap();
+    fn every_family_is_there_from_the_first_scrape() {
+        let metrics = metrics();
+        metrics.lane("cpu-0", "cpu");
+        let text = metrics.text().unwrap();
+        for family in [
+            "reward",
+            "best_reward",
+            "baseline",
+            "policy_entropy_nats",
+            "policy_gradient_norm",
+            "children_total",
+            "children_running",
+            "children_queued",
+            "child_duration_seconds",
+            "examples_total",
+            "controller_updates_total",
+            "shard_updates_total",
+            "gradient_staleness_updates",
+            "actor_restarts_total",
+            "mailbox_depth",
+            "journal_commit_seconds",
+            "last_snapshot_timestamp_seconds",
+            "architecture_layers",
+            "lane_busy_ratio",
+            "run_dir_free_bytes",
+            "run_info",
+            "build_info",
+        ] {
+            assert!(text.contains(&format!("# TYPE netwright_{family} ")), "{family} is missing from\n{text}");
+            assert!(text.contains(&format!("# HELP netwright_{family} ")));
+        }
+        for outcome in OUTCOMES {
+            assert_lines(&text, &[&format!("netwright_children_total{{outcome=\"{outcome}\"}} 0")]);
+        }
+        for actor in ["supervisor", "parameter_shard", "controller", "child_trainer"] {
+            assert_lines(&text, &[&format!("netwright_actor_restarts_total{{actor=\"{actor}\"}} 0")]);
+            assert_lines(&text, &[&format!("netwright_mailbox_depth{{actor=\"{actor}\"}} 0")]);
+        }
+        assert_lines(&text, &["netwright_run_info{run=\"t\"} 1", "netwright_lane_info{device=\"cpu\",lane=\"cpu-0\"} 1"]);
+        #[cfg(target_os = "linux")]
+        for family in
+            ["cpu_seconds_total", "open_fds", "max_fds", "resident_memory_bytes", "virtual_memory_bytes", "start_time_seconds", "threads"]
+        {
+            assert!(text.contains(&format!("# TYPE process_{family} ")), "{family}");
+        }
+    }
+
+    #[test]
+    fn a_completed_child_moves_reward_best_and_count_and_a_failed_one_its_cause() {
+        let metrics = metrics();
         for reward in [0.2, 0.5, 0.3] {
             metrics.child_ended(&Outcome::Completed { reward, metric: 0.7, seconds: None }, 2.0);
         }
+        let causes = [Cause::Diverged, Cause::Timeout, Cause::OutOfMemory, Cause::Unbuildable, Cause::Panicked, Cause::Error];
+        for cause in causes {
+            metrics.child_ended(&Outcome::Failed { cause, error: "e".into() }, 1.0);
+        }
+        metrics.child_ended(&Outcome::Stopped, 1.0);
+        metrics.restarted(ActorKind::ChildTrainer);
         let text = metrics.text().unwrap();
-        assert!(text.contains("netwright_reward_count 3"));
-        assert!(text.contains("netwright_best_reward 0.5"));
-        assert!(text.contains("netwright_children_total{outcome=\"completed\"} 3"));
+        assert_lines(&text, &["netwright_children_reused_total 0"]);
+        assert_lines(
+            &text,
+            &[
+                "netwright_reward_count 3",
+                "netwright_best_reward 0.5",
+                "netwright_child_duration_seconds_count 9",
+                "netwright_children_total{outcome=\"completed\"} 3",
+                "netwright_children_total{outcome=\"diverged\"} 1",
+                "netwright_children_total{outcome=\"timeout\"} 1",
+                "netwright_children_total{outcome=\"out_of_memory\"} 1",
+                "netwright_children_total{outcome=\"failed\"} 3",
+                "netwright_children_total{outcome=\"stopped\"} 1",
+                "netwright_actor_restarts_total{actor=\"child_trainer\"} 1",
+            ],
+        );
+        metrics.child_reused(&Outcome::Completed { reward: 0.2, metric: 0.7, seconds: Some(0.0) });
+        let reused = ["netwright_children_reused_total 1", "netwright_reward_count 4", "netwright_child_duration_seconds_count 9"];
+        assert_lines(&metrics.text().unwrap(), &reused);
+    }
+
+    #[test]
+    fn what_the_journal_knows_is_restored() {
+        let metrics = metrics();
+        let earlier = Restored {
+            rewards: vec![-0.5, -0.25],
+            seconds: vec![1.0; 5],
+            failed: vec![(Cause::Timeout, 2), (Cause::Panicked, 1)],
+            baseline: Some(-0.3),
+            updates: 7,
+            snapshot_at: Some(1e9),
+        };
+        metrics.restore(&earlier);
+        let text = metrics.text().unwrap();
+        assert_lines(
+            &text,
+            &[
+                "netwright_reward_count 2",
+                "netwright_best_reward -0.25",
+                "netwright_baseline -0.3",
+                "netwright_child_duration_seconds_sum 5",
+                "netwright_children_total{outcome=\"completed\"} 2",
+                "netwright_children_total{outcome=\"timeout\"} 2",
+                "netwright_children_total{outcome=\"failed\"} 1",
+                "netwright_controller_updates_total 7",
+                "netwright_last_snapshot_timestamp_seconds 1000000000",
+            ],
+        );
     }
 }

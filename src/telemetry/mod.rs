@@ -1,9 +1,19 @@
-//! Prometheus registry and HTTP endpoint. Must not know the actors: they are handed its metrics and count in them.
+//! Prometheus registry, samplers and HTTP endpoint. Must not know the actors: they are handed its metrics and count in them.
 
+mod buckets;
 mod endpoint;
+mod gpu;
 mod metrics;
+mod readiness;
+mod routes;
+mod sampler;
 mod settings;
 
-pub use endpoint::{bind, serve};
-pub use metrics::Metrics;
+pub use buckets::RewardScale;
+pub use endpoint::Endpoint;
+pub use gpu::families as gpu_families;
+pub use metrics::{ActorKind, Metrics, Restored};
+pub use readiness::Readiness;
+pub use routes::routes;
+pub use sampler::Sampler;
 pub use settings::TelemetrySettings;

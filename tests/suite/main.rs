@@ -3,9 +3,15 @@
 mod architecture;
 mod builtin;
 mod cifar10;
+mod command;
 mod common;
+mod dashboards;
 mod language;
+mod logs;
 mod metrics;
+mod monitoring;
 mod parameter_server;
+
 mod restart;
+mod reuse;
 mod settings;

@@ -7,7 +7,7 @@ use netwright::child::{Evaluator, Outcome, Progress as ChildProgress, Task};
 use netwright::journal::Journal;
 use netwright::policy::{ControllerSettings, LogEntry, ParameterServerSettings, Policy, Replay, initial_snapshot};
 use netwright::space::{Decision, ImageShape, Space, SpaceSettings};
-use netwright::telemetry::Metrics;
+use netwright::telemetry::{Metrics, RewardScale};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
@@ -69,6 +69,7 @@ fn settings() -> SearchSettings {
     SearchSettings {
         seed: 7,
         trials: TRIALS,
+        reuse: false,
         controller: ControllerSettings { replicas: 100, children: 8, learning_rate: 0.003, ..ControllerSettings::default() },
         parameter_server: ParameterServerSettings { shards: 20, accumulate: 1 },
     }
@@ -109,7 +110,7 @@ fn twenty_shards_and_a_hundred_controllers_learn_and_lose_nothing() {
     let prepared = prepare(&settings(), space(), journal, recovered).unwrap();
     let memory = Memory::default();
     let lane = |index: usize| LaneSpec { device: "cpu".into(), name: format!("cpu-{index}"), cores: vec![], threads: 1 };
-    let metrics = Arc::new(Metrics::new().unwrap());
+    let metrics = Arc::new(Metrics::new("t", RewardScale::Any).unwrap());
     let parts = Parts {
         lanes: (0..2).map(lane).collect(),
         factory: Arc::new(|_| Ok(Box::new(ClosedForm))),

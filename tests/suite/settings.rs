@@ -53,7 +53,9 @@ fn bad_input_is_refused_with_file_line_key_and_what_is_valid() {
         ("[space]\nfilter_height = [3, 0]", ["s.toml:2: space.filter_height = [3, 0]", "odd sizes from 1"]),
         ("[space]\nlayers = 1000000", ["s.toml:2: space.layers = 1000000", "1 to 1000"]),
         ("[space]\nlayers = 900\n[child]\nbatch_size = 1000000", ["s.toml:2: space.layers = 900", "GiB"]),
-        ("[child]\nevaluator = \"command\"", ["s.toml:2: child.evaluator = \"command\"", "\"train\" or \"table\""]),
+        ("[child]\nevaluator = \"magic\"", ["s.toml:2: child.evaluator = \"magic\"", "\"train\" or \"table\" or \"command\""]),
+        ("[child]\nevaluator = \"command\"", ["s.toml: child.command.argv", "[\"python3\", \"train.py\"]"]),
+        ("[child.command]\nargv = [\"sh\"]", ["s.toml:2: child.command.argv = [\"sh\"]", "child.evaluator = \"command\" alone"]),
         ("[child]\nlearning_rate = -0.1", ["s.toml:2: child.learning_rate = -0.1", "above 0"]),
         ("[data]\nkind = \"cifar10\"", ["s.toml: data.path", "folder of data_batch_1.bin"]),
         ("[data]\nupsample = 31", ["s.toml:2: data.upsample = 31", "must be 32"]),
@@ -147,7 +149,7 @@ fn a_gpu_that_this_build_cannot_use_is_an_error() {
 
 #[test]
 fn init_writes_configs_that_check_accepts() {
-    for search in ["quickstart", "cifar10", "cifar10-paper", "choices"] {
+    for search in ["quickstart", "cifar10", "cifar10-paper", "choices", "command", "command-choices"] {
         let folder = tempfile::tempdir().unwrap();
         netwright(folder.path()).args(["init", search]).assert().success().stderr(predicate::str::contains("wrote netwright.toml"));
         let text = std::fs::read_to_string(folder.path().join("netwright.toml")).unwrap();

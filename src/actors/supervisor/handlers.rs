@@ -24,7 +24,7 @@ impl Handler<Sampled> for Supervisor {
             return; // Not written down: the next process samples the same again.
         }
         if let Some(minibatches) = self.tickets.sampled(message.sampled) {
-            let (supervisor, told) = (context.address(), minibatches.clone());
+            let (supervisor, told) = (self.mailbox(context), minibatches.clone());
             let reply = move |first_ids| supervisor.do_send(Inserted { minibatches: told, first_ids });
             self.journal.insert(minibatches, self.tickets.synchronous(), Box::new(reply));
         }
@@ -34,20 +34,21 @@ impl Handler<Sampled> for Supervisor {
 impl Handler<Inserted> for Supervisor {
     type Result = ();
 
-    fn handle(&mut self, message: Inserted, _: &mut Self::Context) {
+    fn handle(&mut self, message: Inserted, context: &mut Self::Context) {
         if self.ending.is_some() {
             return;
         }
         for (minibatch, first) in message.minibatches.into_iter().zip(message.first_ids) {
             let layers = minibatch.layers;
-            self.queue.extend(minibatch.trials.into_iter().zip(first..).map(|(trial, id)| Task {
+            let tasks = minibatch.trials.into_iter().zip(first..).map(|(trial, id)| Task {
                 trial: id,
                 attempt: 0,
                 seed: trial.seed,
                 layers,
                 decisions: trial.decisions,
                 architecture: trial.architecture,
-            }));
+            });
+            self.take_up(tasks, context);
         }
         self.dispatch();
     }
@@ -82,22 +83,36 @@ impl Handler<ChildEnded> for Supervisor {
 
 /// Might the same child succeed when it is tried again?
 fn may_pass(cause: Cause) -> bool {
-    matches!(cause, Cause::Timeout | Cause::Error)
+    matches!(cause, Cause::Timeout | Cause::Exited | Cause::Killed | Cause::Error)
 }
 
 impl Handler<Committed> for Supervisor {
     type Result = ();
 
-    fn handle(&mut self, message: Committed, _: &mut Self::Context) {
-        let Committed { trial, outcome, seconds, sequenced } = message;
+    fn handle(&mut self, message: Committed, context: &mut Self::Context) {
+        let Committed { trial, outcome, seconds, reused_from, sequenced } = message;
         self.committing -= 1;
         self.tally.add(&outcome);
-        self.parts.metrics.child_ended(&outcome, seconds);
+        log_outcome(trial, &outcome, seconds);
+        match reused_from {
+            None => self.parts.metrics.child_ended(&outcome, seconds),
+            Some(_) => self.parts.metrics.child_reused(&outcome),
+        }
+        self.settle(trial, &outcome, context);
         for sequenced in sequenced {
             self.sequenced(sequenced);
         }
-        self.tell(Event::ChildEnded { trial, outcome: &outcome, seconds });
+        self.tell(Event::ChildEnded { trial, outcome: &outcome, seconds, reused_from });
         self.end_if_done();
+    }
+}
+
+/// One line for each trial.
+fn log_outcome(trial: u64, outcome: &Outcome, seconds: f64) {
+    match outcome {
+        Outcome::Completed { reward, metric, .. } => tracing::info!(trial, reward, metric, seconds, "trial completed"),
+        Outcome::Failed { cause, error } => tracing::info!(trial, ?cause, error, seconds, "trial failed"),
+        Outcome::Stopped => tracing::info!(trial, seconds, "trial stopped; it runs again when the search goes on"),
     }
 }
 
@@ -130,7 +145,7 @@ impl Handler<Cut> for Supervisor {
         let Some(pending) = self.cuts.remove(&sequence) else { return };
         let shards: Vec<AdamState> = pending.shards.into_iter().flatten().collect();
         let snapshot = Snapshot { state: AdamState::concat(&shards), baseline: pending.baseline, learning: self.learning };
-        let supervisor = context.address();
+        let supervisor = self.mailbox(context);
         self.journal.snapshot(snapshot, Box::new(move |()| supervisor.do_send(SnapshotStored { sequence })));
     }
 }

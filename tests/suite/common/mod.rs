@@ -2,8 +2,12 @@
 
 use rusqlite::{Connection, OpenFlags};
 use std::fmt::Write as _;
+use std::io::{BufRead, BufReader, Read, Write as _};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
 
 /// A folder with a `choices` search over a table of 256 rows.
 pub struct Search {
@@ -81,4 +85,84 @@ pub fn trials(run: &Path) -> Vec<Facts> {
 /// The newest snapshot of the controller, as stored.
 pub fn last_snapshot(run: &Path) -> Vec<u8> {
     database(run).unwrap().query_row("SELECT data FROM snapshots ORDER BY sequence DESC LIMIT 1", [], |row| row.get(0)).unwrap()
+}
+
+/// GET over a plain socket: status and body. HTTP/1.0, so that no answer comes in chunks.
+pub fn http_get(address: &str, path: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(address).unwrap();
+    write!(stream, "GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let status =
+        answer.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or_else(|| panic!("no answer from {address}{path}: {answer}"));
+    (status, answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default())
+}
+
+/// The value of a sample line, such as `netwright_children_total{outcome="completed"}`; None: there is no such line.
+pub fn sample(text: &str, name: &str) -> Option<f64> {
+    let line = text.lines().find(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(' ')))?;
+    line.rsplit(' ').next()?.parse().ok()
+}
+
+/// A search that runs, with its endpoint on any free port unless the command says otherwise. Killed when dropped.
+pub struct Live {
+    pub process: Child,
+    pub address: String,
+}
+
+/// The lines of a stream, which is read to its end whether someone listens or not.
+fn lines_of(stream: impl Read + Send + 'static) -> Receiver<String> {
+    let (line, lines) = channel();
+    std::thread::spawn(move || BufReader::new(stream).lines().map_while(Result::ok).for_each(|text| drop(line.send(text))));
+    lines
+}
+
+impl Live {
+    /// Starts the command of a search; ready once it has printed its address.
+    pub fn start(command: &mut Command) -> Self {
+        let mut process = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let (lines, errors) = (lines_of(process.stdout.take().unwrap()), lines_of(process.stderr.take().unwrap()));
+        let address =
+            lines.iter().find_map(|line| line.strip_prefix("metrics: http://").map(|rest| rest.trim_end_matches("/metrics").to_owned()));
+        let Some(address) = address else {
+            panic!("the search has ended without an address: {}", errors.iter().collect::<Vec<_>>().join("\n"))
+        };
+        Self { process, address }
+    }
+
+    pub fn get(&self, path: &str) -> (u16, String) {
+        http_get(&self.address, path)
+    }
+
+    pub fn metrics(&self) -> String {
+        let (status, text) = self.get("/metrics");
+        assert_eq!(status, 200, "{text}");
+        text
+    }
+
+    /// Scrapes until the text is as wanted.
+    pub fn metrics_when(&self, what: &str, wanted: impl Fn(&str) -> bool) -> String {
+        let started = Instant::now();
+        loop {
+            let text = self.metrics();
+            if wanted(&text) {
+                return text;
+            }
+            assert!(started.elapsed() < Duration::from_secs(120), "never: {what}\n{text}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_raw(self.process.id().try_into().unwrap()).unwrap();
+        rustix::process::kill_process(pid, signal).unwrap();
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
 }

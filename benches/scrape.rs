@@ -1,0 +1,25 @@
+//! What one scrape of `/metrics` costs: free disk space, GPUs where NVML finds some, and the text of every family, with eight lanes.
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use netwright::child::Outcome;
+use netwright::telemetry::{Metrics, RewardScale, Sampler};
+use std::hint::black_box;
+
+fn scrape(criterion: &mut Criterion) {
+    let metrics = Metrics::new("bench", RewardScale::Perplexity { constant: 80.0 }).expect("metrics of different names");
+    let sampler = Sampler::new(&metrics, std::env::temp_dir(), &[]).expect("metrics of different names");
+    (0..8).for_each(|lane| metrics.lane(&format!("cuda{lane}-0"), &format!("cuda:{lane}")).set(0.9));
+    for child in 1..1_000 {
+        let reward = f64::from(child) / 1_000.0;
+        metrics.child_ended(&Outcome::Completed { reward, metric: reward, seconds: None }, f64::from(child));
+    }
+    criterion.bench_function("scrape", |bencher| {
+        bencher.iter(|| {
+            sampler.sample();
+            black_box(metrics.text())
+        })
+    });
+}
+
+criterion_group!(benches, scrape);
+criterion_main!(benches);

@@ -1,0 +1,48 @@
+//! Which of the children that are to be evaluated are trained, and which take a reward that is known. Must not hold state of its own.
+
+use super::super::messages::Committed;
+use super::super::reuse::Admission;
+use super::Supervisor;
+use crate::child::{Outcome, Task};
+use actix::Context;
+
+impl Supervisor {
+    /// Children that have no outcome yet, by ascending trial: queues them, or finds their reward.
+    pub(super) fn take_up(&mut self, tasks: impl IntoIterator<Item = Task>, context: &Context<Self>) {
+        for task in tasks {
+            let admission = match &mut self.reuse {
+                None => Admission::Train(task),
+                Some(reuse) => reuse.admit(task),
+            };
+            self.carry_out(admission, context);
+        }
+    }
+
+    /// A trial has its outcome: so have those, perhaps, that waited for it.
+    pub(super) fn settle(&mut self, trial: u64, outcome: &Outcome, context: &Context<Self>) {
+        let admissions = self.reuse.as_mut().map(|reuse| reuse.ended(trial, outcome)).unwrap_or_default();
+        if admissions.is_empty() || self.ending.is_some() {
+            return;
+        }
+        for admission in admissions {
+            self.carry_out(admission, context);
+        }
+        self.dispatch();
+    }
+
+    fn carry_out(&mut self, admission: Admission, context: &Context<Self>) {
+        match admission {
+            Admission::Train(task) => self.queue.push_back(task),
+            Admission::Wait => {}
+            Admission::Reuse { task, from, reward, metric } => {
+                self.committing += 1;
+                let (supervisor, trial) = (self.mailbox(context), task.trial);
+                let outcome = Outcome::Completed { reward, metric, seconds: Some(0.0) };
+                let reply = move |sequenced| {
+                    supervisor.do_send(Committed { trial, outcome, seconds: 0.0, reused_from: Some(from), sequenced });
+                };
+                self.journal.reused(trial, from, Box::new(reply));
+            }
+        }
+    }
+}
