@@ -118,3 +118,44 @@ impl Progress for LaneProgress<'_> {
         self.started.elapsed().as_secs_f64()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::space::{Architecture, ChoiceNetwork, Network};
+    use candle_core::{Device, Result, Tensor, Var};
+
+    /// Differentiates a chain of 50,000 operations: many times what the deepest network has.
+    struct Deep;
+
+    fn deep_gradient() -> Result<f32> {
+        let x = Var::from_tensor(&Tensor::new(1f32, &Device::Cpu)?)?;
+        let mut y = x.as_tensor().clone();
+        for _ in 0..50_000 {
+            y = y.affine(1.0, 1.0)?;
+        }
+        y.backward()?.get(x.as_tensor()).map_or(Ok(f32::NAN), Tensor::to_scalar)
+    }
+
+    impl Evaluator for Deep {
+        fn evaluate(&mut self, _: &Task, _: &mut dyn Progress) -> Outcome {
+            let metric = deep_gradient().map_or(f64::NAN, f64::from);
+            Outcome::Completed { reward: metric, metric, seconds: None }
+        }
+    }
+
+    /// candle goes back through a graph, and drops it, by recursion: it must not meet the end of the lane's stack.
+    #[test]
+    fn a_deep_graph_fits_on_a_lanes_stack() {
+        let (sender, reports) = mpsc::channel();
+        let spec = LaneSpec { device: "cpu".into(), name: "deep".into(), cores: Vec::new(), threads: 1 };
+        let report = move |report| sender.send(report).unwrap_or_default();
+        let lane = Lane::start(spec, Arc::new(|_| Ok(Box::new(Deep))), report).unwrap();
+        let network = Network::Choices(ChoiceNetwork { values: Default::default() });
+        let architecture = Architecture { version: 1, network };
+        assert!(lane.train(Task { trial: 1, attempt: 0, seed: 0, layers: 0, decisions: Vec::new(), architecture }));
+        assert!(matches!(reports.recv(), Ok(LaneReport::Ready)));
+        let Ok(LaneReport::Ended { outcome: Outcome::Completed { metric, .. }, .. }) = reports.recv() else { panic!("not completed") };
+        assert_eq!(metric, 1.0);
+    }
+}

@@ -94,11 +94,6 @@ impl<'a> MatrixMut<'a> {
     pub fn first_column(&self) -> usize {
         self.first_column
     }
-
-    pub fn rows_mut(&mut self) -> impl Iterator<Item = &mut [f32]> {
-        // SAFETY: `new` and `split_columns` stay within the slice, rows do not overlap, and parts have different columns.
-        (0..self.rows).map(|row| unsafe { std::slice::from_raw_parts_mut(self.first.add(row * self.row), self.columns) })
-    }
 }
 
 /// out = a · b, or out += a · b. The order of additions depends on the three sizes alone.
