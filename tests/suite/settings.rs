@@ -161,7 +161,7 @@ fn init_writes_configs_that_check_accepts() {
     let folder = tempfile::tempdir().unwrap();
     let quickstart = include_str!("../../config/quickstart.toml");
     netwright(folder.path()).args(["init", "quickstart", "-"]).assert().success().stdout(quickstart);
-    netwright(folder.path()).args(["init", "ptb"]).assert().code(2).stderr(predicate::str::contains("quickstart, cifar10, cifar10-v1"));
+    netwright(folder.path()).args(["init", "ptbb"]).assert().code(2).stderr(predicate::str::contains("quickstart, cifar10, cifar10-v1"));
     netwright(folder.path()).args(["init", "choices", "-"]).assert().code(2).stderr(predicate::str::contains("name a file"));
 }
 
