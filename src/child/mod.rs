@@ -5,6 +5,9 @@ mod cell;
 mod command;
 pub mod convnet;
 mod device;
+mod end;
+pub mod language_model;
+mod limits;
 mod linear;
 mod optimiser;
 mod reward;
@@ -18,6 +21,7 @@ mod train;
 pub use cell::cell_program;
 pub use command::{CommandEvaluator, CommandLane, program_problem};
 pub use device::is_lost;
+pub use limits::{LimitedEvaluator, Limits};
 pub use linear::linear_accuracy;
 pub use optimiser::Sgd;
 pub use reward::reward;
@@ -47,7 +51,7 @@ pub struct Epoch {
     /// From 1.
     pub epoch: usize,
     pub train_loss: Option<f64>,
-    /// Validation accuracy in 0..=1.
+    /// Validation accuracy in 0..=1; of a language model perplexity, or bits per character.
     pub metric: f64,
     /// Training and validation.
     pub seconds: f64,
@@ -80,7 +84,7 @@ pub enum Cause {
     /// Over `child.max_seconds`.
     Timeout,
     OutOfMemory,
-    /// No network can be built or run from this architecture.
+    /// No network can be built or run from this architecture, or it is larger than the space's limits.
     Unbuildable,
     Panicked,
     /// The device is of no use to this process any more (a CUDA error that sticks): only another process is free of it.

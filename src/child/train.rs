@@ -2,6 +2,7 @@
 //! A function of the task and the settings: must not know other lanes, nor any clock but its caller's.
 
 use super::convnet::{self, Engine, EngineError, initial_parameters, initial_running};
+use super::end::{End, may_go_on};
 use super::{Cause, ChildSettings, Epoch, Evaluator, Outcome, Progress, Sgd, Task, reward};
 use crate::data::{Batches, DataSettings, Dataset, Split};
 use crate::space::{ConvNetwork, ImageShape, Network};
@@ -20,16 +21,12 @@ pub struct TrainEvaluator {
     memory_limit_bytes: Option<u64>,
 }
 
-/// An evaluation that ends before its last epoch.
-enum End {
-    Stopped,
-    Failed(Cause, String),
-}
-
 /// A child in training: its parameters and everything that a step needs.
 struct Child<'a> {
     evaluator: &'a TrainEvaluator,
     seed: u64,
+    /// Learning rate at the start.
+    rate: f64,
     engine: Box<dyn Engine>,
     sgd: Sgd,
     parameters: Vec<f32>,
@@ -91,30 +88,11 @@ impl TrainEvaluator {
         );
         Err(End::Failed(Cause::Unbuildable, error))
     }
-
-    /// Ends the evaluation when it is asked to stop or its time is over. `epoch` counts from 0.
-    fn may_go_on(&self, epoch: usize, progress: &dyn Progress) -> Result<(), End> {
-        if progress.stop_requested() {
-            return Err(End::Stopped);
-        }
-        match self.settings.max_seconds {
-            Some(limit) if progress.elapsed() > limit => {
-                let epochs = self.settings.epochs;
-                let error = format!("not trained within {limit} seconds (child.max_seconds): stopped in epoch {} of {epochs}", epoch + 1);
-                Err(End::Failed(Cause::Timeout, error))
-            }
-            _ => Ok(()),
-        }
-    }
 }
 
 impl Evaluator for TrainEvaluator {
     fn evaluate(&mut self, task: &Task, progress: &mut dyn Progress) -> Outcome {
-        match self.train(task, progress) {
-            Ok(outcome) => outcome,
-            Err(End::Stopped) => Outcome::Stopped,
-            Err(End::Failed(cause, error)) => Outcome::Failed { cause, error },
-        }
+        self.train(task, progress).unwrap_or_else(Outcome::from)
     }
 }
 
@@ -139,6 +117,7 @@ impl<'a> Child<'a> {
         Ok(Self {
             evaluator,
             seed,
+            rate: network.learning_rate.unwrap_or(settings.learning_rate),
             sgd: Sgd::new(parameters.len(), settings.momentum, settings.weight_decay),
             running: initial_running(engine.running()),
             gradient: vec![0.0; parameters.len()],
@@ -154,10 +133,10 @@ impl<'a> Child<'a> {
     fn epoch(&mut self, epoch: usize, progress: &mut dyn Progress) -> Result<f64, End> {
         let evaluator = self.evaluator;
         let order = evaluator.batches.shuffled(self.seed, epoch + 1);
-        let rate = evaluator.settings.epoch_learning_rate(epoch, evaluator.settings.epochs);
+        let rate = evaluator.settings.epoch_learning_rate(self.rate, epoch, evaluator.settings.epochs);
         let mut sum = 0.0;
         for (step, indices) in order.chunks(self.labels.len()).enumerate() {
-            evaluator.may_go_on(epoch, progress)?;
+            may_go_on(&evaluator.settings, epoch, progress)?;
             let loss = self.step(indices, epoch, rate)?;
             let Some(loss) = loss else {
                 let (epoch, epochs, step) = (epoch + 1, evaluator.settings.epochs, step + 1);
@@ -189,7 +168,7 @@ impl<'a> Child<'a> {
         let (batch, mut correct) = (self.labels.len(), 0);
         let (pixels, classes) = (self.images.len() / batch, self.logits.len() / batch);
         for indices in validation.chunks(batch) {
-            evaluator.may_go_on(epoch, progress)?;
+            may_go_on(&evaluator.settings, epoch, progress)?;
             let (images, labels) = (&mut self.images[..indices.len() * pixels], &mut self.labels[..indices.len()]);
             let logits = &mut self.logits[..indices.len() * classes];
             evaluator.pool.install(|| evaluator.batches.evaluation(&evaluator.dataset, indices, images, labels));

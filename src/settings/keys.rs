@@ -71,7 +71,10 @@ impl Kind {
 }
 
 /// The keys inside one `[[space.decision]]`.
-pub const DECISION_KEYS: [&str; 2] = ["name", "options"];
+pub const DECISION_KEYS: [&str; 3] = ["name", "options", "when"];
+
+/// The types of layers.
+const LAYER_TYPES: &[&str] = &["conv", "max_pool", "avg_pool", "lcn", "batch_norm"];
 
 const fn key(name: &'static str, kind: Kind, doc: &'static str) -> Key {
     Key { name, kind, doc }
@@ -100,6 +103,16 @@ pub const KEYS: &[Key] = &[
     key("space.stride_height", Kind::Counts, "vertical strides that a layer can have; [1]: not predicted"),
     key("space.stride_width", Kind::Counts, "horizontal strides that a layer can have; [1]: not predicted"),
     key("space.skip_connections", Kind::Skips, "true: predicted for each pair of layers; false: a chain; \"all\": every earlier layer"),
+    key("space.layer_types", Kind::Words(LAYER_TYPES), "types that a layer can have; [\"conv\"]: not predicted"),
+    key("space.pool_size", Kind::Counts, "sides of the windows that a pooling layer can have"),
+    key("space.pool_stride", Kind::Counts, "strides that a pooling layer can have"),
+    key("space.lcn_window", Kind::Counts, "sides of the windows that local contrast normalisation can have"),
+    key("space.learning_rates", Kind::Numbers, "learning rates that a network can be trained with; unset: child.learning_rate"),
+    key("space.block", Kind::Count, "equal, fully connected layers that one prediction stands for"),
+    key("space.pool_after", Kind::Counts, "layers after which everything is max-pooled, 2 x 2 with stride 2"),
+    key("space.widen", Kind::Count, "filters that every convolution has beyond those predicted"),
+    key("space.max_parameters", Kind::Count, "a network with more parameters ends as failed, untrained; unset: no limit"),
+    key("space.max_flops", Kind::Count, "the same for the floating-point operations of one image"),
     key("space.base", Kind::Count, "leaves of a cell's tree"),
     key("space.combinations", Kind::Words(&["add", "elem_mult", "max"]), "how a node of a cell may join its two inputs"),
     key("space.activations", Kind::Words(&["identity", "tanh", "sigmoid", "relu", "sin"]), "what a node of a cell may apply to the result"),
@@ -126,14 +139,27 @@ pub const KEYS: &[Key] = &[
     key("child.learning_rate", Kind::Number, "of SGD, at the first epoch"),
     key("child.momentum", Kind::Number, "Nesterov momentum, 0 to below 1"),
     key("child.weight_decay", Kind::Number, "L2 penalty on the weights"),
-    key("child.schedule", Kind::OneOf(&["constant", "cosine", "steps"]), "how the learning rate falls over the epochs"),
+    key("child.schedule", Kind::OneOf(&["constant", "cosine", "steps", "decay"]), "how the learning rate falls over the epochs"),
     key("child.schedule_steps", Kind::Numbers, "for \"steps\": when it falls, as fractions of all epochs"),
-    key("child.schedule_factor", Kind::Number, "for \"steps\": what it is multiplied by each time"),
+    key("child.schedule_factor", Kind::Number, "for \"steps\" and \"decay\": what it is multiplied by each time"),
+    key("child.schedule_after", Kind::Count, "for \"decay\": epochs before it falls at each further one"),
+    key("child.reward_constant", Kind::Number, "of language models: reward = this / (lowest validation perplexity) ^ reward_exponent"),
     key("child.reward_exponent", Kind::Number, "reward = (best validation accuracy of the last reward_window epochs) to this power"),
-    key("child.reward_window", Kind::Count, "last epochs whose best accuracy counts"),
+    key("child.reward_window", Kind::Count, "last epochs whose best accuracy (lowest perplexity) counts"),
     key("child.max_seconds", Kind::Number, "a child that trains for longer ends as failed; unset: no limit"),
     key("child.attempts", Kind::Count, "how often a child is tried when the cause of its failure may pass"),
     key("child.failed_reward", Kind::SkipOrNumber, "reward of a child that failed; \"skip\": it is left out of the gradient"),
+    key("child.layers", Kind::Count, "layers of a language model"),
+    key("child.hidden", Kind::Count, "its units: of the embedding and of each layer; unset: as many as child.parameters allows"),
+    key("child.parameters", Kind::Count, "its parameters, within 1%: the hidden size is solved for them"),
+    key("child.shared_embeddings", Kind::Boolean, "its softmax uses the embedding's matrix"),
+    key("child.steps", Kind::Count, "steps that its gradients flow back through"),
+    key("child.clip_norm", Kind::Number, "its gradient is shortened to this length"),
+    key("child.init_scale", Kind::Number, "its first weights are uniform in plus or minus this"),
+    key("child.embedding_dropout", Kind::Number, "share of the vocabulary whose vectors are zeros in a step"),
+    key("child.input_dropout", Kind::Number, "share of what enters each layer that is zero, the same at all steps"),
+    key("child.recurrent_dropout", Kind::Number, "the same of h from the step before"),
+    key("child.output_dropout", Kind::Number, "the same of what leaves the last layer"),
     key("child.table.path", Kind::Text, "the CSV file of evaluator = \"table\""),
     key("child.table.reward", Kind::Texts, "its reward columns; with several, one is drawn for each trial"),
     key("child.table.seconds", Kind::Text, "its column of training seconds"),
@@ -141,13 +167,21 @@ pub const KEYS: &[Key] = &[
     key("child.command.argv", Kind::Texts, "the program of evaluator = \"command\" and its arguments"),
     key("child.command.image", Kind::Counts, "channels, height and width of the images that its convolutional networks are for"),
     key("child.command.classes", Kind::Count, "classes that its convolutional networks tell apart"),
-    key("data.kind", Kind::OneOf(&["builtin", "cifar10"]), "the examples: drawn by the program, or CIFAR-10's binary files"),
+    key(
+        "data.kind",
+        Kind::OneOf(&["builtin", "cifar10", "text"]),
+        "the examples: drawn by the program, CIFAR-10's binary files, or a text",
+    ),
     key("data.path", Kind::Text, "folder of the data files"),
-    key("data.train_size", Kind::Count, "training examples; unset: 45000, or 90% of a smaller set"),
-    key("data.validation_size", Kind::Count, "validation examples; unset: 5000, or 10% of a smaller set"),
+    key("data.train_size", Kind::Count, "training examples; unset: 45000, or 90% of a smaller set; of a text all tokens"),
+    key("data.validation_size", Kind::Count, "validation examples; unset: 5000, or 10% of a smaller set; of a text all tokens"),
     key("data.augment", Kind::Boolean, "upsample, random crop and random horizontal flip of training images"),
     key("data.upsample", Kind::Count, "side that training images are scaled to before the crop"),
     key("data.whiten", Kind::OneOf(&["image", "channel"]), "normalise each image by itself, or each channel over the training set"),
+    key("data.train_file", Kind::Text, "the training text; unset: train.txt or *.train.txt in data.path"),
+    key("data.validation_file", Kind::Text, "the validation text; unset: valid.txt or *.valid.txt in data.path"),
+    key("data.unit", Kind::OneOf(&["word", "char"]), "what a text's tokens are: words, or characters"),
+    key("data.vocabulary", Kind::Count, "the most frequent tokens of a text that are kept, the others are <unk>; unset: all"),
     key("devices.use", Kind::Devices, "what trains children; \"auto\": every GPU of a CUDA build, else the CPU"),
     key(
         "devices.lanes_per_device",
