@@ -2,19 +2,22 @@
 # make test   everything that CI runs
 # make lint   formatting and clippy alone
 # make bench  the benchmarks
+# make faults kills a search 200 times at random instants and checks that nothing is lost
+# make soak   a search of 200,000 trials with 100 controllers: memory over time
 # make test-scripts   the shipped PyTorch scripts (PYTHON=… with torch, DATA=… CIFAR-10's binary files); not part of `make test`
 # make bench-peers     training steps, evaluation and memory beside PyTorch's (PYTHON=one that has torch)
 # make test-peers      the same numbers as PyTorch after five steps, on networks drawn anew
 # make test-sanitizer  the kernels' tests under the address sanitizer; test-miri: under Miri, where there is a nightly
+# make bench-cells     recurrent layers in turn with PyTorch's
 #
 # One optimised profile (release) serves all of them, so that nothing is built twice.
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test lint bench tools build test-scripts \
+.PHONY: help run test lint bench faults soak tools build test-scripts \
         test-format test-clippy test-code test-docs test-cuda \
-        bench-peers test-peers torch test-sanitizer test-miri kernels-alone
+        bench-peers bench-cells test-peers torch test-sanitizer test-miri kernels-alone
 
 NETWRIGHT := target/release/netwright
 FEATURES := $(if $(filter 1,$(CUDA)),--features cuda)
@@ -130,9 +133,17 @@ test-scripts: build
 bench: tools
 	cargo bench --locked
 
+# ------------------------------------------------------------------------------------------------------------- faults
+
+# The crash tests of `make test`, with many more kills.
+faults: tools
+	NETWRIGHT_KILLS=$${NETWRIGHT_KILLS:-200} cargo test --release --locked --test suite -- --nocapture crash:: supervision::
+
+soak: build
+	tests/soak.sh $(NETWRIGHT) target/soak
+
 # ------------------------------------------------------------------------------------------------------- beside PyTorch
 
-PYTHON ?= python3
 LIST ?= benches/peers/architectures.json
 
 torch:
@@ -144,6 +155,11 @@ torch:
 # Both sides in turn: LIST=FILE for other architectures, ARGUMENTS="--help" for the rest.
 bench-peers: tools torch
 	$(PYTHON) benches/peers/compare.py --list $(LIST) $(ARGUMENTS)
+
+# One thread; `--compile` among the arguments: torch.compile too.
+bench-cells: tools torch
+	cargo bench --locked --profile release --bench cells --no-run
+	$(PYTHON) benches/peers/cells.py $(ARGUMENTS)
 
 test-peers: tools torch
 	@mkdir -p target

@@ -4,8 +4,10 @@
 mod cell;
 mod command;
 pub mod convnet;
+mod device;
 mod end;
 pub mod language_model;
+mod limits;
 mod linear;
 mod optimiser;
 mod reward;
@@ -18,10 +20,12 @@ mod train;
 
 pub use cell::cell_program;
 pub use command::{CommandEvaluator, CommandLane, program_problem};
+pub use device::is_lost;
+pub use limits::{LimitedEvaluator, Limits};
 pub use linear::linear_accuracy;
 pub use optimiser::Sgd;
 pub use reward::reward;
-pub use settings::{ChildSettings, CommandSettings, EvaluatorKind, Schedule, TableSettings};
+pub use settings::{ChildSettings, CommandSettings, EvaluatorKind, FailedReward, Schedule, TableSettings};
 pub use table::{Table, TableEvaluator};
 pub use train::TrainEvaluator;
 
@@ -80,9 +84,11 @@ pub enum Cause {
     /// Over `child.max_seconds`.
     Timeout,
     OutOfMemory,
-    /// No network can be built or run from this architecture.
+    /// No network can be built or run from this architecture, or it is larger than the space's limits.
     Unbuildable,
     Panicked,
+    /// The device is of no use to this process any more (a CUDA error that sticks): only another process is free of it.
+    Device,
     /// The user's command ended with an exit code other than 0.
     Exited,
     /// The user's command was killed by a signal that was not ours.

@@ -33,6 +33,8 @@ pub enum Kind {
     Skips,
     /// `"auto"` or a list of devices.
     Devices,
+    /// `"skip"` or a finite number.
+    SkipOrNumber,
     /// `[[space.decision]]`
     Decisions,
 }
@@ -52,6 +54,7 @@ impl Kind {
             Self::Words(words) => format!("a list of {}", words.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(", ")),
             Self::Skips => "true, false or \"all\"".into(),
             Self::Devices => "\"auto\" or a list of devices, for example [\"cpu\"] or [\"cuda:0\", \"cuda:1\"]".into(),
+            Self::SkipOrNumber => "\"skip\" or a finite number, for example 0".into(),
             Self::Decisions => "a list of decisions, for example [{ name = \"units\", options = [64, 128] }]".into(),
         }
     }
@@ -63,12 +66,15 @@ impl Kind {
 
     /// Words that may stand bare for a value that is TOML otherwise.
     pub fn is_word(self, text: &str) -> bool {
-        matches!((self, text), (Self::Skips, "all") | (Self::Devices, "auto"))
+        matches!((self, text), (Self::Skips, "all") | (Self::Devices, "auto") | (Self::SkipOrNumber, "skip"))
     }
 }
 
 /// The keys inside one `[[space.decision]]`.
-pub const DECISION_KEYS: [&str; 2] = ["name", "options"];
+pub const DECISION_KEYS: [&str; 3] = ["name", "options", "when"];
+
+/// The types of layers.
+const LAYER_TYPES: &[&str] = &["conv", "max_pool", "avg_pool", "lcn", "batch_norm"];
 
 const fn key(name: &'static str, kind: Kind, doc: &'static str) -> Key {
     Key { name, kind, doc }
@@ -97,6 +103,16 @@ pub const KEYS: &[Key] = &[
     key("space.stride_height", Kind::Counts, "vertical strides that a layer can have; [1]: not predicted"),
     key("space.stride_width", Kind::Counts, "horizontal strides that a layer can have; [1]: not predicted"),
     key("space.skip_connections", Kind::Skips, "true: predicted for each pair of layers; false: a chain; \"all\": every earlier layer"),
+    key("space.layer_types", Kind::Words(LAYER_TYPES), "types that a layer can have; [\"conv\"]: not predicted"),
+    key("space.pool_size", Kind::Counts, "sides of the windows that a pooling layer can have"),
+    key("space.pool_stride", Kind::Counts, "strides that a pooling layer can have"),
+    key("space.lcn_window", Kind::Counts, "sides of the windows that local contrast normalisation can have"),
+    key("space.learning_rates", Kind::Numbers, "learning rates that a network can be trained with; unset: child.learning_rate"),
+    key("space.block", Kind::Count, "equal, fully connected layers that one prediction stands for"),
+    key("space.pool_after", Kind::Counts, "layers after which everything is max-pooled, 2 x 2 with stride 2"),
+    key("space.widen", Kind::Count, "filters that every convolution has beyond those predicted"),
+    key("space.max_parameters", Kind::Count, "a network with more parameters ends as failed, untrained; unset: no limit"),
+    key("space.max_flops", Kind::Count, "the same for the floating-point operations of one image"),
     key("space.base", Kind::Count, "leaves of a cell's tree"),
     key("space.combinations", Kind::Words(&["add", "elem_mult", "max"]), "how a node of a cell may join its two inputs"),
     key("space.activations", Kind::Words(&["identity", "tanh", "sigmoid", "relu", "sin"]), "what a node of a cell may apply to the result"),
@@ -132,6 +148,7 @@ pub const KEYS: &[Key] = &[
     key("child.reward_window", Kind::Count, "last epochs whose best accuracy (lowest perplexity) counts"),
     key("child.max_seconds", Kind::Number, "a child that trains for longer ends as failed; unset: no limit"),
     key("child.attempts", Kind::Count, "how often a child is tried when the cause of its failure may pass"),
+    key("child.failed_reward", Kind::SkipOrNumber, "reward of a child that failed; \"skip\": it is left out of the gradient"),
     key("child.layers", Kind::Count, "layers of a language model"),
     key("child.hidden", Kind::Count, "its units: of the embedding and of each layer; unset: as many as child.parameters allows"),
     key("child.parameters", Kind::Count, "its parameters, within 1%: the hidden size is solved for them"),
@@ -172,6 +189,48 @@ pub const KEYS: &[Key] = &[
         "children trained at once on each device; unset: as many as its cores allow, one on a GPU",
     ),
     key("devices.threads_per_lane", Kind::Count, "CPU threads of each of them"),
+    key("restart.child_trainer.max_restarts", Kind::Count, "how often the trainers of a device may be rebuilt within window_seconds"),
+    key("restart.child_trainer.window_seconds", Kind::Number, "length of that window"),
+    key(
+        "restart.child_trainer.backoff_first_seconds",
+        Kind::Number,
+        "longest pause before the first rebuild; it doubles with each one in the window",
+    ),
+    key("restart.child_trainer.backoff_last_seconds", Kind::Number, "the longest pause of all"),
+    key(
+        "restart.child_trainer.beyond",
+        Kind::OneOf(&["stop", "isolate"]),
+        "beyond the limit: go on without the device (unset: this), or stop the run",
+    ),
+    key(
+        "restart.child_trainer.freeze_seconds",
+        Kind::Number,
+        "a child without a training step for so long has frozen: its lane is given up, and it is tried again",
+    ),
+    key("restart.controller.max_restarts", Kind::Count, "how often controllers may be rebuilt within window_seconds"),
+    key("restart.controller.window_seconds", Kind::Number, "length of that window"),
+    key(
+        "restart.controller.backoff_first_seconds",
+        Kind::Number,
+        "longest pause before the first rebuild; it doubles with each one in the window",
+    ),
+    key("restart.controller.backoff_last_seconds", Kind::Number, "the longest pause of all"),
+    key("restart.controller.beyond", Kind::OneOf(&["stop", "isolate"]), "beyond the limit the run stops, saved"),
+    key("restart.controller.freeze_seconds", Kind::Number, "a computation of a controller that takes so long has frozen"),
+    key("restart.parameter_shard.max_restarts", Kind::Count, "how often parameter shards may be rebuilt within window_seconds"),
+    key("restart.parameter_shard.window_seconds", Kind::Number, "length of that window"),
+    key(
+        "restart.parameter_shard.backoff_first_seconds",
+        Kind::Number,
+        "longest pause before the first rebuild; it doubles with each one in the window",
+    ),
+    key("restart.parameter_shard.backoff_last_seconds", Kind::Number, "the longest pause of all"),
+    key("restart.parameter_shard.beyond", Kind::OneOf(&["stop", "isolate"]), "beyond the limit the run stops, saved"),
+    key(
+        "restart.parameter_shard.freeze_seconds",
+        Kind::Number,
+        "when the actors' thread stands still for so long, the process ends with exit code 1",
+    ),
     key("telemetry.listen", Kind::Text, "address of the metrics endpoint, or \"off\"; unset: 127.0.0.1:9464 or the next free port"),
 ];
 

@@ -139,7 +139,7 @@ impl<'a> Child<'a> {
     /// One pass over the training text; the mean loss of a token in nats. `epoch` counts from 0.
     fn epoch(&mut self, epoch: usize, progress: &mut dyn Progress) -> Result<f64, End> {
         let LanguageEvaluator { settings, corpus, pool, .. } = self.evaluator;
-        let rate = settings.epoch_learning_rate(epoch, settings.epochs);
+        let rate = settings.epoch_learning_rate(settings.learning_rate, epoch, settings.epochs);
         let batch = self.batch();
         let streams = Streams::training(&corpus.train, corpus.end, batch);
         let steps = settings.steps;
