@@ -54,7 +54,8 @@ mod tests {
 
     #[test]
     fn rewards_of_every_kind_find_a_bucket_of_their_own() {
-        for scale in [RewardScale::Accuracy { exponent: 3.0 }, RewardScale::Perplexity { constant: 80.0, exponent: 2.0 }, RewardScale::Any] {
+        for scale in [RewardScale::Accuracy { exponent: 3.0 }, RewardScale::Perplexity { constant: 80.0, exponent: 2.0 }, RewardScale::Any]
+        {
             let buckets = scale.buckets();
             assert!(buckets.is_sorted_by(|a, b| a < b), "{scale:?}: {buckets:?}");
         }
