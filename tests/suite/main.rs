@@ -19,4 +19,5 @@ mod report;
 mod restart;
 mod reuse;
 mod settings;
+mod spaces;
 mod supervision;
