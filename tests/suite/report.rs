@@ -15,8 +15,11 @@ fn rows(run: &Path) -> Vec<(u64, String)> {
 
 fn assert_whole(run: &Path) {
     let (rows, trials) = (rows(run), trials(run));
-    let expected: BTreeSet<(u64, String)> =
-        trials.iter().filter(|trial| trial.3 == "completed").map(|trial| (trial.0, format!("{:?}", trial.4.unwrap()))).collect();
+    let expected: BTreeSet<(u64, String)> = trials
+        .iter()
+        .filter(|trial| trial.3 == "completed")
+        .map(|trial| (trial.0, serde_json::Value::from(trial.4.unwrap()).to_string()))
+        .collect();
     assert_eq!(rows.len(), expected.len(), "rows are doubled or missing");
     assert_eq!(rows.into_iter().collect::<BTreeSet<_>>(), expected);
 }
