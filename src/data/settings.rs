@@ -9,6 +9,9 @@ pub enum DataKind {
     Builtin,
     /// CIFAR-10's official binary files.
     Cifar10,
+    /// The user's own images: a folder for each class, or `train/` and `val/` above them.
+    #[serde(rename = "image-folder")]
+    ImageFolder,
 }
 
 /// How pixel values are normalised (paper §4.1 says "whiten").
@@ -29,6 +32,9 @@ pub struct DataSettings {
     /// Folder of the data files.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
+    /// Side in pixels that the images of a folder are scaled to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub size: Option<usize>,
     /// Unset: 45,000, or 90% where the set is smaller.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub train_size: Option<usize>,
@@ -47,6 +53,7 @@ impl Default for DataSettings {
         Self {
             kind: DataKind::Builtin,
             path: None,
+            size: None,
             train_size: None,
             validation_size: None,
             augment: true,
@@ -57,30 +64,62 @@ impl Default for DataSettings {
 }
 
 impl DataSettings {
+    /// Height and width of every image, in pixels.
+    pub fn side(&self) -> usize {
+        match self.kind {
+            DataKind::ImageFolder => self.size.unwrap_or(SIDE),
+            DataKind::Builtin | DataKind::Cifar10 => SIDE,
+        }
+    }
+
     /// What cannot work in this section, as far as it shows before the data are read: (key, what would be valid).
     pub fn problems(&self) -> Vec<(String, String)> {
-        let path = self.path.as_deref().unwrap_or_default();
-        let (needs_path, has_path) = (self.kind == DataKind::Cifar10, !path.is_empty());
-        let upsample = SIDE..=MOST_UPSAMPLED;
+        let has_path = !self.path.as_deref().unwrap_or_default().is_empty();
+        let is_folder = self.kind == DataKind::ImageFolder;
+        let sides = SMALLEST_SIDE..=LARGEST_SIDE;
+        let upsample = self.side()..=MOST_UPSAMPLED.max(2 * self.side());
+        let smallest = format!(
+            "must be {} (the images' own side: no scaling) to {}, for example {}",
+            upsample.start(),
+            upsample.end(),
+            self.side() * 9 / 8
+        );
         let rules = [
             (
                 "path",
-                has_path || !needs_path,
+                has_path || self.kind != DataKind::Cifar10,
                 "data.kind = \"cifar10\" needs it: the folder of data_batch_1.bin, for example \"cifar-10-batches-bin\"",
             ),
             (
                 "path",
-                needs_path || !has_path,
-                "has no effect with data.kind = \"builtin\": set data.kind = \"cifar10\", or leave this key out",
+                has_path || !is_folder,
+                "data.kind = \"image-folder\" needs it: the folder that holds one folder of images for each class",
+            ),
+            (
+                "path",
+                !has_path || self.kind != DataKind::Builtin,
+                "has no effect with data.kind = \"builtin\": set data.kind = \"cifar10\" or \"image-folder\", or leave this key out",
+            ),
+            (
+                "size",
+                !is_folder || self.size.is_some_and(|size| sides.contains(&size)),
+                "data.kind = \"image-folder\" needs it: the side in pixels that every image is scaled to, 8 to 512, for example 32",
+            ),
+            (
+                "size",
+                is_folder || self.size.is_none(),
+                "has an effect with data.kind = \"image-folder\" alone: set that, or leave this key out",
             ),
             ("train_size", self.train_size != Some(0), "must be 1 example or more, or left out for 45000 (90% of a smaller set)"),
             ("validation_size", self.validation_size != Some(0), "must be 1 example or more, or left out for 5000 (10% of a smaller set)"),
-            ("upsample", upsample.contains(&self.upsample), "must be 32 (the images' own side: no scaling) to 256, for example 36"),
+            ("upsample", upsample.contains(&self.upsample) || is_folder && !self.augment, smallest.as_str()),
         ];
         rules.into_iter().filter(|(_, holds, _)| !holds).map(|(key, _, valid)| (key.to_owned(), valid.to_owned())).collect()
     }
 }
 
-/// Side of every image that can be read so far.
+/// Side of the built-in images and CIFAR-10's.
 const SIDE: usize = 32;
+const SMALLEST_SIDE: usize = 8;
+const LARGEST_SIDE: usize = 512;
 const MOST_UPSAMPLED: usize = 256;

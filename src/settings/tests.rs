@@ -54,6 +54,7 @@ fn the_table_has_exactly_the_settings_keys() {
     // Have an effect with another kind of space or evaluator than the rest.
     settings.space.layers_max = Some(12);
     settings.child.command.argv = vec!["sh".into(), "train.sh".into()];
+    settings.data.size = Some(64);
     flatten("", serde_json::to_value(settings).unwrap(), &mut serialised);
     let serialised: BTreeSet<_> = serialised.keys().map(String::as_str).collect();
     let table: BTreeSet<_> = keys::KEYS.iter().map(|key| key.name).collect();

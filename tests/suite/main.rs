@@ -6,6 +6,7 @@ mod cifar10;
 mod command;
 mod common;
 mod dashboards;
+mod folder;
 mod logs;
 mod metrics;
 mod monitoring;
