@@ -2,15 +2,21 @@
 # make test   everything that CI runs
 # make lint   formatting and clippy alone
 # make bench  the benchmarks
+# make faults kills a search 200 times at random instants and checks that nothing is lost
+# make soak   a search of 200,000 trials with 100 controllers: memory over time
 # make test-scripts   the shipped PyTorch scripts (PYTHON=… with torch, DATA=… CIFAR-10's binary files); not part of `make test`
+# make bench-peers     training steps, evaluation and memory beside PyTorch's (PYTHON=one that has torch)
+# make test-peers      the same numbers as PyTorch after five steps, on networks drawn anew
+# make test-sanitizer  the kernels' tests under the address sanitizer; test-miri: under Miri, where there is a nightly
 #
 # One optimised profile (release) serves all of them, so that nothing is built twice.
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test lint bench tools build test-scripts \
-        test-format test-clippy test-code test-docs test-cuda
+.PHONY: help run test lint bench faults soak tools build test-scripts \
+        test-format test-clippy test-code test-docs test-cuda \
+        bench-peers test-peers torch test-sanitizer test-miri kernels-alone
 
 NETWRIGHT := target/release/netwright
 FEATURES := $(if $(filter 1,$(CUDA)),--features cuda)
@@ -126,3 +132,55 @@ test-scripts: build
 
 bench: tools
 	cargo bench --locked
+
+# ------------------------------------------------------------------------------------------------------------- faults
+
+# The crash tests of `make test`, with many more kills.
+faults: tools
+	NETWRIGHT_KILLS=$${NETWRIGHT_KILLS:-200} cargo test --release --locked --test suite -- --nocapture crash:: supervision::
+
+soak: build
+	tests/soak.sh $(NETWRIGHT) target/soak
+
+# ------------------------------------------------------------------------------------------------------- beside PyTorch
+
+PYTHON ?= python3
+LIST ?= benches/peers/architectures.json
+
+torch:
+	@if ! $(PYTHON) -c "import torch" 2>/dev/null; then \
+	    echo "make: $(PYTHON) has no PyTorch. Install it, or name a Python that has it (make ... PYTHON=/path/to/python):" >&2; \
+	    echo "    $(PYTHON) -m pip install torch --index-url https://download.pytorch.org/whl/cpu" >&2; exit 1; \
+	fi
+
+# Both sides in turn: LIST=FILE for other architectures, ARGUMENTS="--help" for the rest.
+bench-peers: tools torch
+	$(PYTHON) benches/peers/compare.py --list $(LIST) $(ARGUMENTS)
+
+test-peers: tools torch
+	@mkdir -p target
+	$(PYTHON) benches/peers/agree.py --random 40 --seed $$RANDOM > target/agreement.json
+	NETWRIGHT_AGREEMENT=$$PWD/target/agreement.json cargo test --release --locked --lib torch::
+
+# -------------------------------------------------------------------------------------------------- unsafe code, watched
+
+# The kernels and their tests as a crate of their own, so that little else has to be built for the sanitizer and for Miri.
+ALONE := target/kernels-alone
+kernels-alone: tools
+	@mkdir -p $(ALONE)/src && cp Cargo.lock $(ALONE)/
+	@{ printf '[package]\nname = "kernels-alone"\nversion = "0.0.0"\nedition = "2024"\n[workspace]\n[dependencies]\n'; \
+	   grep -E '^(rand|rand_chacha|rayon|thiserror) = ' Cargo.toml; printf '[dev-dependencies]\n'; grep -E '^proptest = ' Cargo.toml; } > $(ALONE)/Cargo.toml
+	@printf '#[path = "%s/src/kernels/mod.rs"]\npub mod kernels;\n#[path = "%s/src/random/mod.rs"]\npub mod random;\n' "$$PWD" "$$PWD" > $(ALONE)/src/lib.rs
+
+# Sanitizers are not on stable; RUSTC_BOOTSTRAP lets the stable compiler use the one that it ships.
+test-sanitizer: kernels-alone
+	cd $(ALONE) && RUSTC_BOOTSTRAP=1 RUSTFLAGS="-Zsanitizer=address -Cdebug-assertions -Coverflow-checks" CARGO_PROFILE_RELEASE_DEBUG=line-tables-only \
+	    cargo test --release --lib --target $$(rustc -vV | sed -n 's/^host: //p') kernels::
+
+# The portable path (Miri has no assembly): the tests that are small enough.
+test-miri: kernels-alone
+	@if ! cargo +nightly miri --version >/dev/null 2>&1; then \
+	    echo "make: Miri is missing. Install it: rustup toolchain install nightly --component miri rust-src" >&2; exit 1; \
+	fi
+	cd $(ALONE) && MIRIFLAGS="-Zmiri-disable-isolation -Zmiri-strict-provenance" cargo +nightly miri test --lib -- \
+	    chain_of_two_layers loose_ends one_image_of_one_pixel a_single_value two_graphs kernel_three outside_pixels interleaved_networks wrong_sizes

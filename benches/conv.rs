@@ -1,33 +1,51 @@
-//! Training steps (with Nesterov's update) and evaluation of the networks in `peers/networks.json`.
-//! `cargo bench --bench conv -- [--threads N] [--seconds S] [--name NETWORK]…` prints one JSON line a network; `peers/compare.py`
-//! reads them beside PyTorch's. Knows nothing of other implementations.
+//! Convolutional children of `peers/architectures.json` (or another list): a training step with Nesterov's update, an evaluation,
+//! the preparation of a batch, working memory, and lanes side by side. `peers/compare.py` puts it beside PyTorch's numbers.
+//! Knows nothing of other implementations.
+//!
+//! `cargo bench --bench conv -- [--list FILE] [--threads N] [--seconds S] [--name NAME]…` prints one JSON line an architecture;
+//! `--describe` prints the architectures themselves; `--serve` measures what standard input asks for, one word a line:
+//! step, evaluation, batch, memory, lane, lanes, wide (a JSON line each).
 
-use netwright::kernels::{ConvNet, Isa, LayerSpec, NetworkSpec};
+use netwright::actors::devices::LaneSpec;
+use netwright::actors::thread_pool;
+use netwright::child::Sgd;
+use netwright::child::convnet::{initial_parameters, initial_running, network_spec};
+use netwright::data::{Batches, DataSettings, Dataset, Split};
+use netwright::kernels::{ConvNet, Isa, NetworkSpec};
+use netwright::space::{Architecture, Decision, ImageShape, Network, SpaceSettings};
+use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
 const BATCH: usize = 64;
+/// CIFAR-10's images.
+const IMAGE: ImageShape = ImageShape { channels: 3, height: 32, width: 32 };
+const CLASSES: usize = 10;
 
 /// What the command line asks for.
 struct Arguments {
-    networks: PathBuf,
+    list: PathBuf,
     names: Vec<String>,
     threads: usize,
     seconds: f64,
+    describe: bool,
+    serve: bool,
 }
 
 fn arguments() -> Arguments {
-    let networks = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("benches/peers/networks.json");
-    let mut parsed = Arguments { networks, names: Vec::new(), threads: 1, seconds: 2.0 };
+    let list = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("benches/peers/architectures.json");
+    let mut parsed = Arguments { list, names: Vec::new(), threads: 1, seconds: 1.0, describe: false, serve: false };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         let mut value = || words.next().unwrap_or_else(|| panic!("{word} needs a value"));
         match word.as_str() {
-            "--networks" => parsed.networks = value().into(),
+            "--list" => parsed.list = value().into(),
             "--name" => parsed.names.push(value()),
             "--threads" => parsed.threads = value().parse().expect("a number of threads"),
             "--seconds" => parsed.seconds = value().parse().expect("a number of seconds"),
+            "--describe" => parsed.describe = true,
+            "--serve" => parsed.serve = true,
             // What cargo adds.
             _ => {}
         }
@@ -35,42 +53,20 @@ fn arguments() -> Arguments {
     parsed
 }
 
-fn spec(json: &serde_json::Value) -> NetworkSpec {
-    let number = |v: &serde_json::Value, key: &str| usize::try_from(v[key].as_u64().expect(key)).expect(key);
-    let list = |v: &serde_json::Value, key: &str| -> Vec<usize> {
-        v[key].as_array().expect(key).iter().map(|i| usize::try_from(i.as_u64().expect(key)).expect(key)).collect()
-    };
-    let layer = |v: &serde_json::Value| LayerSpec {
-        filter_height: number(v, "filter_height"),
-        filter_width: number(v, "filter_width"),
-        filters: number(v, "filters"),
-        stride_height: number(v, "stride_height"),
-        stride_width: number(v, "stride_width"),
-        inputs: list(v, "inputs"),
-    };
-    NetworkSpec {
-        channels: number(json, "channels"),
-        height: number(json, "height"),
-        width: number(json, "width"),
-        classes: number(json, "classes"),
-        layers: json["layers"].as_array().expect("layers").iter().map(layer).collect(),
-        output: list(json, "output"),
+/// An entry of the list: `architecture` as `netwright show --json` prints it, or `decisions` (a list, or a string of one) in the
+/// paper's space, which `space` may change as a config file's `[space]` does.
+fn architecture(entry: &Value) -> Architecture {
+    if let Some(architecture) = entry.get("architecture") {
+        return serde_json::from_value(architecture.clone()).expect("an architecture");
     }
-}
-
-/// Floating-point operations of one image forward, as a convolution without tricks has them: two for each product.
-fn flops(net: &ConvNet, spec: &NetworkSpec) -> f64 {
-    let mut shapes = vec![(spec.height, spec.width)];
-    let mut total = 0.0;
-    for (index, l) in spec.layers.iter().enumerate() {
-        let height = l.inputs.iter().map(|&i| shapes[i].0).max().unwrap_or(1).div_ceil(l.stride_height);
-        let width = l.inputs.iter().map(|&i| shapes[i].1).max().unwrap_or(1).div_ceil(l.stride_width);
-        let name = format!("layer{}.weight", index + 1);
-        let weights = net.parameters().iter().find(|slot| slot.name == name).map_or(0, |slot| slot.len());
-        total += 2.0 * weights as f64 * (height * width) as f64;
-        shapes.push((height, width));
-    }
-    total
+    let settings: SpaceSettings =
+        entry.get("space").map_or_else(SpaceSettings::default, |space| serde_json::from_value(space.clone()).expect("[space]"));
+    let decisions: Vec<Decision> = match &entry["decisions"] {
+        Value::String(text) => serde_json::from_str(text).expect("a list of decisions"),
+        list => serde_json::from_value(list.clone()).expect("a list of decisions"),
+    };
+    let layers = entry.get("layers").and_then(Value::as_u64).map_or(settings.layers, |layers| layers as usize);
+    settings.build(IMAGE, CLASSES).build(layers, &decisions).expect("decisions of the space")
 }
 
 /// Seconds of the processor that all threads of this process have had; on the wall where the system does not say.
@@ -80,19 +76,18 @@ fn processor_seconds(start: Instant) -> f64 {
     times.filter_map(|text| text.split(' ').next().and_then(|n| n.parse::<f64>().ok())).sum::<f64>() / 1e9
 }
 
-/// Peak resident memory, in MiB.
-fn peak() -> f64 {
+/// A number of /proc/self/status, in MiB: VmRSS, or its peak VmHWM.
+fn resident(key: &str) -> f64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    line.and_then(|l| l.split_whitespace().next()).and_then(|n| n.parse::<f64>().ok()).unwrap_or(0.0) / 1024.0
+    let line = status.lines().find_map(|line| line.strip_prefix(key));
+    line.and_then(|l| l.trim_start_matches(':').split_whitespace().next()).and_then(|n| n.parse::<f64>().ok()).unwrap_or(0.0) / 1024.0
 }
 
-/// Medians in milliseconds: on the wall, of the processor.
+/// Milliseconds of a call on the wall and of the processor: medians of calls for `seconds`, after one that does not count.
 fn time(seconds: f64, mut f: impl FnMut()) -> (f64, f64) {
     f();
-    f();
     let (start, mut wall, mut processor) = (Instant::now(), Vec::new(), Vec::new());
-    while wall.len() < 3 || start.elapsed().as_secs_f64() < seconds {
+    while wall.is_empty() || start.elapsed().as_secs_f64() < seconds {
         let (before, call) = (processor_seconds(start), Instant::now());
         f();
         wall.push(1e3 * call.elapsed().as_secs_f64());
@@ -105,47 +100,180 @@ fn time(seconds: f64, mut f: impl FnMut()) -> (f64, f64) {
     (median(&mut wall), median(&mut processor))
 }
 
-fn measure(name: &str, spec: &NetworkSpec, arguments: &Arguments, pool: &Arc<rayon::ThreadPool>) {
-    let value = |i: usize| ((i * 2_654_435_761) % 1000) as f32 / 1000.0 - 0.5;
-    let images: Vec<f32> = (0..BATCH * spec.channels * spec.height * spec.width).map(value).collect();
-    let labels: Vec<u8> = (0..BATCH).map(|i| (i % spec.classes) as u8).collect();
-    let before = peak();
-    let mut net = ConvNet::new(spec, BATCH, Arc::clone(pool)).expect("a network of the list");
-    let mut parameters: Vec<f32> = (0..net.parameter_count()).map(|i| 0.2 * value(i)).collect();
-    let (mut running, mut gradient) = (vec![1.0; net.running_count()], vec![0.0; parameters.len()]);
-    let mut velocity = vec![0.0f32; parameters.len()];
-    let step = time(arguments.seconds, || {
-        net.train_step(&parameters, &mut running, &images, &labels, &mut gradient);
-        for ((p, v), g) in parameters.iter_mut().zip(&mut velocity).zip(&gradient) {
-            let g = g + 1e-4 * *p;
-            *v = 0.9 * *v + g;
-            *p -= 0.01 * (g + 0.9 * *v);
+/// A pool as a lane's: its threads pinned to cores `first` and on.
+fn pool(first: usize, threads: usize) -> Arc<rayon::ThreadPool> {
+    let cores: Vec<usize> = core_affinity::get_core_ids().unwrap_or_default().into_iter().map(|core| core.id).collect();
+    let cores = if cores.is_empty() { cores } else { (first..first + threads).map(|i| cores[i % cores.len()]).collect() };
+    let lane = LaneSpec { device: "cpu".into(), name: format!("bench-{first}"), cores, threads };
+    Arc::new(thread_pool(&lane).expect("threads can be started"))
+}
+
+/// What one lane holds for a child: everything that its steps touch.
+struct Child {
+    spec: NetworkSpec,
+    net: ConvNet,
+    parameters: Vec<f32>,
+    running: Vec<f32>,
+    gradient: Vec<f32>,
+    sgd: Sgd,
+    images: Vec<f32>,
+    labels: Vec<u8>,
+    logits: Vec<f32>,
+}
+
+impl Child {
+    fn new(architecture: &Architecture, pool: &Arc<rayon::ThreadPool>) -> Self {
+        let Network::Conv(network) = &architecture.network else { panic!("only convolutional networks are measured") };
+        let spec = network_spec(network).expect("a network that can be built");
+        let net = ConvNet::new(&spec, BATCH, Arc::clone(pool)).expect("a network that can be built");
+        let parameters = initial_parameters(net.parameters(), 1);
+        let value = |i: usize| ((i * 2_654_435_761) % 1000) as f32 / 250.0 - 2.0;
+        Self {
+            running: initial_running(net.running()),
+            gradient: vec![0.0; parameters.len()],
+            sgd: Sgd::new(parameters.len(), 0.9, 1e-4),
+            images: (0..BATCH * spec.channels * spec.height * spec.width).map(value).collect(),
+            labels: (0..BATCH).map(|i| (i * 7 % spec.classes) as u8).collect(),
+            logits: vec![0.0; BATCH * spec.classes],
+            parameters,
+            net,
+            spec,
         }
-    });
-    let memory = peak() - before;
-    let mut logits = vec![0.0; BATCH * spec.classes];
-    let evaluation = time(arguments.seconds / 4.0, || net.logits(&parameters, &running, &images, &mut logits));
-    let once = flops(&net, spec) * BATCH as f64;
-    println!(
-        r#"{{"name": "{name}", "step": {:.3}, "step_cpu": {:.3}, "evaluation": {:.3}, "evaluation_cpu": {:.3}, "mib": {memory:.1}, "gflops_cpu": {:.1}, "isa": "{}"}}"#,
-        step.0,
-        step.1,
-        evaluation.0,
-        evaluation.1,
-        3.0 * once / step.1 / 1e6,
-        Isa::detect().name()
-    );
+    }
+
+    fn step(&mut self) {
+        self.net.train_step(&self.parameters, &mut self.running, &self.images, &self.labels, &mut self.gradient);
+        assert!(self.sgd.step(&mut self.parameters, &self.gradient, 0.01), "the numbers stay finite");
+    }
+
+    fn evaluate(&mut self) {
+        self.net.logits(&self.parameters, &self.running, &self.images, &mut self.logits);
+    }
+}
+
+/// Images as the data room prepares them for training: upsampled, cropped, flipped, whitened.
+struct Preparation {
+    dataset: Dataset,
+    batches: Batches,
+    indices: Vec<u32>,
+    epoch: usize,
+}
+
+impl Preparation {
+    fn new(image: ImageShape) -> Self {
+        let bytes = (0..4 * BATCH * image.channels * image.height * image.width).map(|i| (i * 37 % 251) as u8).collect();
+        let dataset = Dataset {
+            shape: image,
+            class_names: vec!["one".into(), "other".into()],
+            images: bytes,
+            labels: vec![0; 4 * BATCH],
+            content: String::new(),
+            synthetic: true,
+        };
+        let split = Split { train: (0..4 * BATCH as u32).collect(), validation: Vec::new() };
+        let batches = Batches::new(&dataset, &split, &DataSettings::default());
+        Self { batches, dataset, indices: (0..BATCH as u32).map(|i| i * 3).collect(), epoch: 0 }
+    }
+
+    fn fill(&mut self, pool: &rayon::ThreadPool, child: &mut Child) {
+        self.epoch += 1;
+        pool.install(|| self.batches.training(&self.dataset, &self.indices, 1, self.epoch, &mut child.images, &mut child.labels));
+    }
+}
+
+/// Images a second of lanes of one thread each, all at work for `seconds`: batches prepared and steps done as in a search.
+fn lanes(architecture: &Architecture, threads: &[usize], seconds: f64) -> f64 {
+    let barrier = std::sync::Barrier::new(threads.len());
+    std::thread::scope(|scope| {
+        let lanes = threads.iter().enumerate().map(|(lane, &threads)| {
+            let barrier = &barrier;
+            scope.spawn(move || {
+                let pool = pool(lane * threads, threads);
+                let mut child = Child::new(architecture, &pool);
+                let mut preparation =
+                    Preparation::new(ImageShape { channels: child.spec.channels, height: child.spec.height, width: child.spec.width });
+                child.step();
+                barrier.wait();
+                let (start, mut steps) = (Instant::now(), 0);
+                while steps < 2 || start.elapsed().as_secs_f64() < seconds {
+                    preparation.fill(&pool, &mut child);
+                    child.step();
+                    steps += 1;
+                }
+                (steps * BATCH) as f64 / start.elapsed().as_secs_f64()
+            })
+        });
+        let lanes = lanes.collect::<Vec<_>>();
+        lanes.into_iter().map(|lane| lane.join().expect("a lane that ends")).sum()
+    })
+}
+
+/// Everything that can be asked of one architecture.
+struct Bench {
+    architecture: Architecture,
+    pool: Arc<rayon::ThreadPool>,
+    child: Child,
+    preparation: Preparation,
+    seconds: f64,
+    memory: f64,
+    flops: f64,
+}
+
+impl Bench {
+    fn new(architecture: Architecture, arguments: &Arguments) -> Self {
+        let Network::Conv(network) = &architecture.network else { panic!("only convolutional networks are measured") };
+        let (image, flops) = (network.image, network.flops() as f64);
+        let pool = pool(0, arguments.threads);
+        let preparation = Preparation::new(image);
+        // What a child's steps add: its arena is made with the network, so the network counts.
+        let before = resident("VmRSS");
+        let mut child = Child::new(&architecture, &pool);
+        child.step();
+        child.step();
+        let memory = resident("VmHWM") - before;
+        Self { architecture, pool, child, preparation, seconds: arguments.seconds, memory, flops }
+    }
+
+    fn measure(&mut self, what: &str) -> Value {
+        let of = |(wall, processor): (f64, f64)| json!({"wall": wall, "cpu": processor});
+        match what {
+            "step" => of(time(self.seconds, || self.child.step())),
+            "evaluation" => of(time(self.seconds, || self.child.evaluate())),
+            "batch" => {
+                let (preparation, pool, child) = (&mut self.preparation, &self.pool, &mut self.child);
+                of(time(self.seconds, || preparation.fill(pool, child)))
+            }
+            "memory" => json!({"mib": self.memory, "flops": self.flops * BATCH as f64, "isa": Isa::detect().name()}),
+            "lane" => json!({"images": lanes(&self.architecture, &[1], self.seconds)}),
+            "lanes" => json!({"images": lanes(&self.architecture, &[1, 1], self.seconds)}),
+            "wide" => json!({"images": lanes(&self.architecture, &[2], self.seconds)}),
+            other => panic!("{other:?} is nothing to measure"),
+        }
+    }
 }
 
 fn main() {
     let arguments = arguments();
-    let pool = Arc::new(rayon::ThreadPoolBuilder::new().num_threads(arguments.threads).build().expect("threads can be started"));
-    let text = std::fs::read_to_string(&arguments.networks).expect("the list of networks can be read");
-    let list: Vec<serde_json::Value> = serde_json::from_str(&text).expect("a list of networks");
-    for network in &list {
-        let name = network["name"].as_str().expect("a name");
-        if arguments.names.is_empty() || arguments.names.iter().any(|n| n == name) {
-            measure(name, &spec(network), &arguments, &pool);
+    let text = std::fs::read_to_string(&arguments.list).expect("the list of architectures can be read");
+    let list: Vec<Value> = serde_json::from_str(&text).expect("a list of architectures");
+    let chosen = list.iter().filter(|entry| arguments.names.is_empty() || arguments.names.iter().any(|n| entry["name"] == n.as_str()));
+    let chosen: Vec<(String, Architecture)> =
+        chosen.map(|entry| (entry["name"].as_str().expect("a name").to_owned(), architecture(entry))).collect();
+    if arguments.describe {
+        let all: Vec<Value> = chosen.iter().map(|(name, architecture)| json!({"name": name, "architecture": architecture})).collect();
+        println!("{}", Value::Array(all));
+        return;
+    }
+    for (name, architecture) in chosen {
+        let mut bench = Bench::new(architecture, &arguments);
+        if arguments.serve {
+            println!("{}", json!({"ready": name}));
+            for line in std::io::stdin().lines() {
+                println!("{}", bench.measure(line.expect("a line").trim()));
+            }
+            return;
         }
+        let [step, evaluation, batch, memory] = ["step", "evaluation", "batch", "memory"].map(|what| bench.measure(what));
+        println!("{}", json!({"name": name, "step": step, "evaluation": evaluation, "batch": batch, "memory": memory}));
     }
 }

@@ -1,69 +1,179 @@
-"""Runs `benches/conv.rs` and its PyTorch twin in turn, several pairs, and prints medians and ratios.
+"""Puts `benches/conv.rs` beside its PyTorch twin and prints tables in markdown: `make bench-peers`.
 
-    python benches/peers/compare.py [--pairs 5] [--threads 1] [--seconds 1] [--name NETWORK]... [--variants nchw,channels_last]
-
-Needs PyTorch in the Python that runs it, and cargo. On a machine with other work, `--time cpu` compares the processor's time,
-which other processes' turns do not count in (one thread only)."""
+Both sides of an architecture stand ready as processes of their own and are asked in turn, so that whatever else the machine does
+meets both. Needs PyTorch in the Python that runs it, and cargo. On a machine with other work, `--time cpu` compares the
+processor's time, which other processes' turns do not count in (one thread only)."""
 
 import argparse
 import json
+import os
+import platform
 import statistics
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).parent
+VARIANTS = ["nchw", "channels_last", "compile", "compile_channels_last"]
 
 
-def lines(command, names):
-    """One process a network, so that each has its own peak of memory."""
-    rows = {}
+class Side:
+    """One process that measures when it is asked; None if it cannot (torch.compile without a C++ compiler, say)."""
+
+    def __init__(self, command):
+        # Whatever would hold the peer back: another architecture for OpenBLAS, a number of threads of OpenMP's own.
+        environment = {k: v for k, v in os.environ.items() if not k.startswith(("OPENBLAS_", "OMP_", "MKL_", "KMP_", "GOMP_", "ONEDNN_", "DNNL_"))}
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE if "--variant" in command else None, text=True, env=environment
+        )
+
+    def ready(self):
+        return self.line() is not None
+
+    def line(self):
+        for line in self.process.stdout:
+            if line.startswith("{"):
+                return json.loads(line)
+        return None
+
+    def ask(self, what):
+        self.process.stdin.write(what + "\n")
+        self.process.stdin.flush()
+        answer = self.line()
+        if answer is None:
+            sys.exit(f"{self.process.args}: ended while it measured {what}")
+        return answer
+
+    def end(self):
+        self.process.stdin.close()
+        self.process.stdout.close()
+        self.process.wait()
+
+
+def sides(arguments, name, threads, described):
+    common = ["--name", name, "--threads", str(threads), "--seconds", str(arguments.seconds)]
+    # One after the other: two that compile at once would only wait for each other.
+    started = {}
+    ours = [arguments.ours, "--serve", "--list", str(arguments.list), *common]
+    theirs = [sys.executable, str(HERE / "convnet.py"), "--described", described, *common]
+    for side in ["ours", *arguments.variants]:
+        process = Side(ours if side == "ours" else [*theirs, "--variant", side])
+        if process.ready():
+            started[side] = process
+        else:
+            why = process.process.stderr.read().strip().splitlines()[-1:] if process.process.stderr else ""
+            print(f"{name}: {side} does not work here: {why}", file=sys.stderr)
+    if "ours" not in started or len(started) < 2:
+        sys.exit(f"{name}: nothing to compare")
+    return started
+
+
+def compare(arguments, name, threads, described):
+    """Medians of one architecture: {what: {side: number}}."""
+    started = sides(arguments, name, threads, described)
+    seen = {what: {side: [] for side in started} for what in ("step", "evaluation")}
+    batches = []
+    for _ in range(arguments.pairs):
+        for what, times in seen.items():
+            for side, process in started.items():
+                times[side].append(process.ask(what)[arguments.time])
+        batches.append(started["ours"].ask("batch")[arguments.time])
+    medians = {what: {side: statistics.median(v) for side, v in times.items()} for what, times in seen.items()}
+    mine = started["ours"].ask("memory")
+    medians["MiB"] = {side: (mine if side == "ours" else process.ask("memory"))["mib"] for side, process in started.items()}
+    medians["batch"], medians["flops"], medians["isa"] = statistics.median(batches), mine["flops"], mine["isa"]
+    for process in started.values():
+        process.end()
+    return medians
+
+
+def best(times):
+    """The fastest of PyTorch's variants."""
+    return min((t, side) for side, t in times.items() if side != "ours")
+
+
+def table(arguments, threads, results):
+    sides = ["ours", *arguments.variants]
+    print(f"\n### {threads} thread{'s' if threads > 1 else ''}\n")
+    head = ["architecture", *(f"step {s}, ms" for s in sides), "ratio", *(f"eval. {s}" for s in sides), "ratio", "MiB ours", "MiB PyTorch", "ratio", "GFLOP/s", "batch"]
+    print("| " + " | ".join(head) + " |\n|" + "---|" * len(head))
+    ratios = {"step": [], "evaluation": [], "MiB": []}
+    for name, r in results.items():
+        cells = [name]
+        for what in ("step", "evaluation"):
+            ratio = best(r[what])[0] / r[what]["ours"]
+            ratios[what].append(ratio)
+            cells += [f"{r[what][s]:.1f}" if s in r[what] else "-" for s in sides] + [f"**{ratio:.2f}**"]
+        least, _ = best(r["MiB"])
+        ratios["MiB"].append(r["MiB"]["ours"] / least)
+        share = 100 * r["batch"] / r["step"]["ours"]
+        cells += [f"{r['MiB']['ours']:.0f}", f"{least:.0f}", f"**{ratios['MiB'][-1]:.2f}**", f"{3 * r['flops'] / r['step']['ours'] / 1e6:.0f}", f"{share:.1f}%"]
+        print("| " + " | ".join(cells) + " |")
+    print(f"\nStep: median {statistics.median(ratios['step']):.2f}x of PyTorch's best, least {min(ratios['step']):.2f}x. "
+          f"Evaluation: median {statistics.median(ratios['evaluation']):.2f}x, least {min(ratios['evaluation']):.2f}x. "
+          f"Working memory: median {statistics.median(ratios['MiB']):.2f} of PyTorch's least, most {max(ratios['MiB']):.2f}.", flush=True)
+
+
+def lanes(arguments, names):
+    """Two lanes of one thread beside one such lane and one of two threads; batches are prepared as in a search."""
+    print("\n### Lanes (images a second, batches prepared as in a search)\n")
+    print("| architecture | one lane, 1 thread | two lanes, 1 thread each | ratio | one lane, 2 threads |\n|---|---|---|---|---|")
     for name in names:
-        output = subprocess.run([*command, "--name", name], check=True, capture_output=True, text=True).stdout
-        rows |= {row["name"]: row for row in (json.loads(line) for line in output.splitlines() if line.startswith("{"))}
-    return rows
+        side = Side([arguments.ours, "--serve", "--list", str(arguments.list), "--name", name, "--seconds", str(max(2.0, arguments.seconds))])
+        side.line()
+        seen = {what: [] for what in ("lane", "lanes", "wide")}
+        for _ in range(max(3, arguments.pairs // 2)):
+            for what, values in seen.items():
+                values.append(side.ask(what)["images"])
+        side.end()
+        one, two, wide = (statistics.median(v) for v in seen.values())
+        print(f"| {name} | {one:.0f} | {two:.0f} | **{two / one:.2f}** | {wide:.0f} |", flush=True)
+
+
+def machine():
+    """What the numbers depend on."""
+    text = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    field = lambda key: next((l.split(":", 1)[1].strip() for l in text.splitlines() if l.startswith(key)), "")
+    sets = ("avx2", "fma", "avx512f", "avx512_vnni", "amx_tile")
+    flags = [s for s in sets if s in field("flags").split()]
+    torch = subprocess.run([sys.executable, "-c", "import torch; print(torch.__version__)"], capture_output=True, text=True, check=True).stdout.strip()
+    return f"{field('model name') or platform.processor()}, {os.cpu_count()} cores; instruction sets: {', '.join(flags)}; PyTorch {torch}"
 
 
 def main():
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--list", type=Path, default=HERE / "architectures.json", help="architectures: decisions, or their JSON")
     parser.add_argument("--pairs", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--seconds", type=float, default=1.0)
-    parser.add_argument("--name", action="append")
-    parser.add_argument("--variants", default="nchw,channels_last")
+    parser.add_argument("--threads", default="1,2")
+    parser.add_argument("--seconds", type=float, default=0.3, help="of each measurement, at least")
+    parser.add_argument("--name", action="append", help="only these architectures")
+    parser.add_argument("--variants", default="nchw,channels_last,compile")
     parser.add_argument("--time", choices=["wall", "cpu"], default="wall")
+    parser.add_argument("--no-lanes", action="store_true")
     arguments = parser.parse_args()
-    variants = arguments.variants.split(",")
-    common = ["--threads", str(arguments.threads), "--seconds", str(arguments.seconds)]
-    networks = str(HERE / "networks.json")
-    names = [network["name"] for network in json.loads(Path(networks).read_text()) if network["name"] in (arguments.name or [network["name"]])]
-    ours = ["cargo", "bench", "--quiet", "--profile", "release", "--bench", "conv", "--", "--networks", networks, *common]
-    theirs = [sys.executable, str(HERE / "convnet.py"), "--networks", networks, *common]
-    runs = {"ours": [], **{v: [] for v in variants}}
-    for _ in range(arguments.pairs):
-        runs["ours"].append(lines(ours, names))
-        for variant in variants:
-            runs[variant].append(lines([*theirs, "--variant", variant], names))
-    suffix = "_cpu" if arguments.time == "cpu" else ""
-    report(runs, variants, suffix)
-
-
-def report(runs, variants, suffix):
-    flags = set(Path("/proc/cpuinfo").read_text().split()) if Path("/proc/cpuinfo").exists() else set()
-    print("instruction sets:", ", ".join(f for f in ("avx2", "fma", "avx512f", "avx512_vnni", "amx_tile") if f in flags))
-    print(f"{'network':18} {'':10} {'ours ms':>9} " + " ".join(f"{v:>14}" for v in variants) + f" {'best/ours':>10}")
-    ratios = {}
-    for name in runs["ours"][0]:
-        for what in ("step", "evaluation"):
-            mine = statistics.median(run[name][what + suffix] for run in runs["ours"])
-            others = [statistics.median(run[name][what + suffix] for run in runs[v]) for v in variants]
-            ratios.setdefault(what, []).append(min(others) / mine)
-            cells = " ".join(f"{o:14.2f}" for o in others)
-            print(f"{name:18} {what:10} {mine:9.2f} {cells} {min(others) / mine:10.2f}")
-        memory = [statistics.median(run[name]["mib"] for run in runs[v]) for v in ("ours", *variants)]
-        print(f"{name:18} {'MiB':10} " + " ".join(f"{m:14.1f}" for m in memory))
-    for what, values in ratios.items():
-        print(f"{what}: median ratio {statistics.median(values):.2f}, least {min(values):.2f}")
+    arguments.variants = arguments.variants.split(",")
+    if unknown := set(arguments.variants) - set(VARIANTS):
+        parser.error(f"--variants: {', '.join(sorted(unknown))}; there are {', '.join(VARIANTS)}")
+    build = ["cargo", "bench", "--locked", "--profile", "release", "--bench", "conv", "--no-run", "--message-format", "json"]
+    built = subprocess.run(build, check=True, capture_output=True, text=True, cwd=HERE).stdout
+    arguments.ours = next(m["executable"] for m in map(json.loads, built.splitlines()) if m.get("executable") and m["target"]["name"] == "conv")
+    names = [argument for name in arguments.name or [] for argument in ("--name", name)]
+    described = subprocess.run([arguments.ours, "--describe", "--list", str(arguments.list), *names], check=True, capture_output=True, text=True).stdout
+    print(f"{machine()}. Medians of {arguments.pairs} interleaved pairs, batch 64, {arguments.time} time.", flush=True)
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+        file.write(described)
+        file.flush()
+        names = [entry["name"] for entry in json.loads(described)]
+        for threads in map(int, arguments.threads.split(",")):
+            results = {}
+            for name in names:
+                results[name] = compare(arguments, name, threads, file.name)
+                ratios = {what: best(results[name][what])[0] / results[name][what]["ours"] for what in ("step", "evaluation")}
+                print(f"{threads} threads, {name}: step {ratios['step']:.2f}x, evaluation {ratios['evaluation']:.2f}x", file=sys.stderr, flush=True)
+            table(arguments, threads, results)
+    if not arguments.no_lanes:
+        lanes(arguments, names[:3])
 
 
 if __name__ == "__main__":

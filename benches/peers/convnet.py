@@ -1,12 +1,12 @@
-"""The twin of `benches/conv.rs` in PyTorch: the same networks (networks.json), batch, optimiser and numbers.
+"""The twin of `benches/conv.rs` in PyTorch: the same architectures (as `cargo bench --bench conv -- --describe` prints them), batch
+and optimiser. Reads words from standard input (step, evaluation, memory) and answers each with one JSON line.
 
-Prints one JSON line a network: milliseconds of a training step and of an evaluation, on the wall and of the processor.
-Run through compare.py, which takes turns with the other side."""
+Run through compare.py, which takes turns with the other side. `agree.py` uses the network itself."""
 
 import argparse
 import json
-import resource
 import statistics
+import sys
 import time
 
 import torch
@@ -14,84 +14,141 @@ import torch.nn.functional as F
 
 
 class Net(torch.nn.Module):
-    def __init__(self, spec):
+    """A convolutional child from its Architecture's JSON."""
+
+    def __init__(self, architecture):
         super().__init__()
-        self.spec = spec
-        shapes = [(spec["channels"], spec["height"], spec["width"])]
+        self.layers, self.output = architecture["layers"], architecture["output"]
+        image = architecture["image"]
+        shapes = [(image["channels"], image["height"], image["width"])]
         self.convs, self.norms = torch.nn.ModuleList(), torch.nn.ModuleList()
-        for l in spec["layers"]:
+        for l in self.layers:
             channels = sum(shapes[i][0] for i in l["inputs"])
             height, width = (max(shapes[i][axis] for i in l["inputs"]) for axis in (1, 2))
             kernel, stride = (l["filter_height"], l["filter_width"]), (l["stride_height"], l["stride_width"])
-            padding = tuple((k - 1) // 2 for k in kernel)
-            self.convs.append(torch.nn.Conv2d(channels, l["filters"], kernel, stride, padding, bias=False))
+            self.convs.append(SameConv2d(channels, l["filters"], kernel, stride))
             self.norms.append(torch.nn.BatchNorm2d(l["filters"]))
             shapes.append((l["filters"], -(-height // stride[0]), -(-width // stride[1])))
-        self.classifier = torch.nn.Linear(sum(shapes[i][0] for i in spec["output"]), spec["classes"])
+        self.classifier = torch.nn.Linear(sum(shapes[i][0] for i in self.output), architecture["classes"])
 
     @staticmethod
     def concatenate(outputs):
         if len(outputs) == 1:
             return outputs[0]
         height, width = (max(o.shape[axis] for o in outputs) for axis in (2, 3))
-        return torch.cat([F.pad(o, (0, width - o.shape[3], 0, height - o.shape[2])) for o in outputs], 1)
+
+        def grown(o):
+            missing = (0, width - o.shape[3], 0, height - o.shape[2])
+            return F.pad(o, missing) if any(missing) else o
+
+        return torch.cat([grown(o) for o in outputs], 1)
 
     def forward(self, images):
         outputs = [images]
-        for l, conv, norm in zip(self.spec["layers"], self.convs, self.norms):
-            x = self.concatenate([outputs[i] for i in l["inputs"]])
-            outputs.append(F.relu_(norm(conv(x))))
-        whole = self.concatenate([outputs[i] for i in self.spec["output"]])
-        return self.classifier(whole.mean((2, 3)))
+        for l, conv, norm in zip(self.layers, self.convs, self.norms):
+            outputs.append(F.relu_(norm(conv(self.concatenate([outputs[i] for i in l["inputs"]])))))
+        return self.classifier(self.concatenate([outputs[i] for i in self.output]).mean((2, 3)))
+
+    def packed(self):
+        """Parameters and running statistics as netwright packs them: each layer's weight, scale, shift; mean, variance."""
+        parameters = [p for c, n in zip(self.convs, self.norms) for p in (c.weight, n.weight, n.bias)]
+        running = [r for n in self.norms for r in (n.running_mean, n.running_var)]
+        return [*parameters, self.classifier.weight, self.classifier.bias], running
+
+
+class SameConv2d(torch.nn.Conv2d):
+    """Padding (k - 1) / 2 above and left and ceil(n / stride) outputs; an even filter needs one row more below than above."""
+
+    def __init__(self, channels, filters, kernel, stride):
+        super().__init__(channels, filters, kernel, stride, tuple((k - 1) // 2 for k in kernel), bias=False)
+        self.uneven = (0, 1 - kernel[1] % 2, 0, 1 - kernel[0] % 2)
+
+    def forward(self, x):
+        return super().forward(F.pad(x, self.uneven) if any(self.uneven) else x)
 
 
 def measure(seconds, f):
-    """Medians in milliseconds: (wall, processor)."""
-    f(), f()
+    """Medians in milliseconds of calls for `seconds`, after one that does not count: on the wall, and of the processor."""
+    f()
     start, wall, processor = time.perf_counter(), [], []
-    while len(wall) < 3 or time.perf_counter() - start < seconds:
+    while not wall or time.perf_counter() - start < seconds:
         a, b = time.perf_counter(), time.process_time()
         f()
         wall.append(time.perf_counter() - a)
         processor.append(time.process_time() - b)
-    return 1e3 * statistics.median(wall), 1e3 * statistics.median(processor)
+    return {"wall": 1e3 * statistics.median(wall), "cpu": 1e3 * statistics.median(processor)}
+
+
+def resident(key):
+    """VmRSS, or its peak VmHWM, in MiB."""
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) / 1024 for line in status if line.startswith(key + ":"))
+
+
+def forget_peak():
+    with open("/proc/self/clear_refs", "w") as file:
+        file.write("5")
+
+
+class Bench:
+    """One architecture, built and warmed up: compiled, where that is the variant."""
+
+    def __init__(self, architecture, variant, batch, seconds):
+        torch.manual_seed(1)
+        self.seconds = seconds
+        form = torch.channels_last if "channels_last" in variant else torch.contiguous_format
+        self.net = Net(architecture).to(memory_format=form)
+        image = architecture["image"]
+        self.images = torch.randn(batch, image["channels"], image["height"], image["width"]).to(memory_format=form)
+        self.labels = torch.randint(architecture["classes"], (batch,))
+        self.optimiser = torch.optim.SGD(
+            self.net.parameters(), lr=0.01, momentum=0.9, weight_decay=1e-4, nesterov=True, fused=True
+        )
+        forget_peak()
+        before = resident("VmRSS")
+        self.model = torch.compile(self.net) if "compile" in variant else self.net
+        self.evaluate()
+        self.step()
+        if "compile" in variant:
+            forget_peak()
+        self.step()
+        self.memory = resident("VmHWM") - before
+
+    def step(self):
+        if not self.net.training:
+            self.net.train()
+        self.optimiser.zero_grad(set_to_none=True)
+        F.cross_entropy(self.model(self.images), self.labels).backward()
+        self.optimiser.step()
+
+    def evaluate(self):
+        if self.net.training:
+            self.net.eval()
+        with torch.no_grad():
+            return self.model(self.images)
+
+    def answer(self, what):
+        if what == "memory":
+            return {"mib": self.memory}
+        return measure(self.seconds, {"step": self.step, "evaluation": self.evaluate}[what])
 
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("--networks", default="benches/peers/networks.json")
-    parser.add_argument("--name", action="append")
+    parser.add_argument("--described", required=True, help="the JSON that conv.rs --describe prints")
+    parser.add_argument("--name", required=True)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--seconds", type=float, default=2.0)
+    parser.add_argument("--seconds", type=float, default=1.0)
     parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--variant", choices=["nchw", "channels_last", "compile"], default="nchw")
+    parser.add_argument("--variant", default="nchw", help="nchw, channels_last, compile or compile_channels_last")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    for spec in json.load(open(arguments.networks)):
-        if arguments.name and spec["name"] not in arguments.name:
-            continue
-        torch.manual_seed(1)
-        format = torch.channels_last if arguments.variant == "channels_last" else torch.contiguous_format
-        net = Net(spec).to(memory_format=format)
-        model = torch.compile(net) if arguments.variant == "compile" else net
-        images = torch.randn(arguments.batch, spec["channels"], spec["height"], spec["width"]).to(memory_format=format)
-        labels = torch.randint(spec["classes"], (arguments.batch,))
-        optimiser = torch.optim.SGD(net.parameters(), lr=0.01, momentum=0.9, weight_decay=1e-4, nesterov=True)
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-
-        def step():
-            optimiser.zero_grad(set_to_none=True)
-            F.cross_entropy(model(images), labels).backward()
-            optimiser.step()
-
-        net.train()
-        wall, processor = measure(arguments.seconds, step)
-        memory = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
-        net.eval()
-        with torch.no_grad():
-            evaluation = measure(arguments.seconds / 4, lambda: model(images))
-        numbers = {"step": wall, "step_cpu": processor, "evaluation": evaluation[0], "evaluation_cpu": evaluation[1], "mib": memory}
-        print(json.dumps({"name": spec["name"], **{k: round(v, 3) for k, v in numbers.items()}}), flush=True)
+    with open(arguments.described) as file:
+        architecture = next(e["architecture"] for e in json.load(file) if e["name"] == arguments.name)
+    bench = Bench(architecture, arguments.variant, arguments.batch, arguments.seconds)
+    print(json.dumps({"ready": arguments.name}), flush=True)
+    for line in sys.stdin:
+        print(json.dumps(bench.answer(line.strip())), flush=True)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@
 use super::busy::BusyTime;
 use super::compute::panic_message;
 use super::devices::LaneSpec;
+use super::fault;
 use crate::child::{Cause, Epoch, Evaluator, Outcome, Progress, Task};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -40,15 +41,24 @@ pub enum LaneReport {
 pub struct LaneSignals {
     /// Set: the child that runs ends soon, as stopped.
     pub stop: AtomicBool,
-    /// Training examples used so far, of all children of this lane: the heartbeat.
+    /// Training examples used so far, of all children of this lane.
     pub examples: AtomicU64,
+    /// The heartbeat: moves with every step and epoch.
+    pub beats: AtomicU64,
     pub busy: BusyTime,
 }
 
-/// Handle of a lane; the thread ends when it is dropped and the child that runs has ended.
+/// Handle of a lane. When it is dropped the child that runs is asked to stop, and the thread ends after it; a thread that never comes
+/// to that point is abandoned, and nothing waits for it.
 pub struct Lane {
     tasks: mpsc::Sender<Task>,
     pub signals: Arc<LaneSignals>,
+}
+
+impl Drop for Lane {
+    fn drop(&mut self) {
+        self.signals.stop.store(true, Ordering::Relaxed);
+    }
 }
 
 impl Lane {
@@ -64,17 +74,8 @@ impl Lane {
             if let [core] = spec.cores[..] {
                 core_affinity::set_for_current(core_affinity::CoreId { id: core });
             }
-            let made = catch_unwind(AssertUnwindSafe(|| factory(&spec))).unwrap_or_else(|panic| Err(panic_message(panic.as_ref())));
-            let mut evaluator = match made {
-                Ok(evaluator) => evaluator,
-                Err(reason) => return report(LaneReport::Unusable(reason)),
-            };
-            report(LaneReport::Ready);
-            for task in queue {
-                shared.busy.begin();
-                let (outcome, seconds) = evaluate(evaluator.as_mut(), &task, &shared, &report);
-                shared.busy.end();
-                report(LaneReport::Ended { task, outcome, seconds });
+            if let Err(reason) = work(&queue, &|| factory(&spec), &shared, &report) {
+                report(LaneReport::Unusable(reason));
             }
         })?;
         Ok(Self { tasks, signals })
@@ -86,16 +87,72 @@ impl Lane {
     }
 }
 
+/// Takes children until the lane's owner is gone. A panic may have left the evaluator in any state: the next child gets a new one.
+fn work(
+    queue: &mpsc::Receiver<Task>,
+    factory: &dyn Fn() -> Result<Box<dyn Evaluator>, String>,
+    signals: &LaneSignals,
+    report: &dyn Fn(LaneReport),
+) -> Result<(), String> {
+    let make = || catch_unwind(AssertUnwindSafe(factory)).unwrap_or_else(|panic| Err(panic_message(panic.as_ref())));
+    let mut evaluator = make()?;
+    report(LaneReport::Ready);
+    for task in queue {
+        signals.busy.begin();
+        let (outcome, seconds) = evaluate(evaluator.as_mut(), &task, signals, report);
+        signals.busy.end();
+        let panicked = matches!(outcome, Outcome::Failed { cause: Cause::Panicked, .. });
+        report(LaneReport::Ended { task, outcome, seconds });
+        if panicked {
+            evaluator = make()?;
+        }
+    }
+    Ok(())
+}
+
 fn evaluate(evaluator: &mut dyn Evaluator, task: &Task, signals: &LaneSignals, report: &dyn Fn(LaneReport)) -> (Outcome, f64) {
     let started = Instant::now();
-    let mut progress = LaneProgress { trial: task.trial, signals, report, started };
-    let outcome = catch_unwind(AssertUnwindSafe(|| evaluator.evaluate(task, &mut progress)))
-        .unwrap_or_else(|panic| Outcome::Failed { cause: Cause::Panicked, error: format!("panicked: {}", panic_message(panic.as_ref())) });
+    let mut progress = LaneProgress { task, signals, report, started };
+    let outcome = catch_unwind(AssertUnwindSafe(|| {
+        strike(task, "start");
+        injected(task).unwrap_or_else(|| evaluator.evaluate(task, &mut progress))
+    }))
+    .unwrap_or_else(|panic| panicked(&panic_message(panic.as_ref())));
     (outcome, started.elapsed().as_secs_f64())
 }
 
+fn panicked(panic: &str) -> Outcome {
+    let cause = if crate::child::is_lost(panic) { Cause::Device } else { Cause::Panicked };
+    Outcome::Failed { cause, error: format!("panicked: {panic}") }
+}
+
+/// An outcome on purpose, in tests.
+fn injected(task: &Task) -> Option<Outcome> {
+    let wanted = |point: &str| fault::wanted_attempt(point, task.trial, task.attempt);
+    let failed = |cause: Cause| Some(Outcome::Failed { cause, error: "a fault on purpose".into() });
+    if wanted("child.kill") {
+        std::process::abort();
+    }
+    match () {
+        () if wanted("child.error") => failed(Cause::Error),
+        () if wanted("child.diverge") => failed(Cause::Diverged),
+        () if wanted("child.device") => failed(Cause::Device),
+        () => None,
+    }
+}
+
+/// A panic or a freeze on purpose, in tests: before the evaluation, or in one of its steps.
+fn strike(task: &Task, place: &str) {
+    if fault::wanted_attempt(&format!("{place}.panic"), task.trial, task.attempt) {
+        panic!("a fault on purpose in trial {}", task.trial);
+    }
+    while fault::wanted_attempt(&format!("{place}.freeze"), task.trial, task.attempt) {
+        std::thread::sleep(std::time::Duration::from_secs(1));
+    }
+}
+
 struct LaneProgress<'a> {
-    trial: u64,
+    task: &'a Task,
     signals: &'a LaneSignals,
     report: &'a dyn Fn(LaneReport),
     started: Instant,
@@ -103,10 +160,15 @@ struct LaneProgress<'a> {
 
 impl Progress for LaneProgress<'_> {
     fn epoch(&mut self, epoch: Epoch) {
-        (self.report)(LaneReport::Epoch { trial: self.trial, epoch });
+        self.signals.beats.fetch_add(1, Ordering::Relaxed);
+        (self.report)(LaneReport::Epoch { trial: self.task.trial, epoch });
     }
 
     fn examples(&mut self, count: usize) {
+        if count > 0 {
+            strike(self.task, "step");
+        }
+        self.signals.beats.fetch_add(1, Ordering::Relaxed);
         self.signals.examples.fetch_add(count as u64, Ordering::Relaxed);
     }
 
@@ -116,5 +178,46 @@ impl Progress for LaneProgress<'_> {
 
     fn elapsed(&self) -> f64 {
         self.started.elapsed().as_secs_f64()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::space::{Architecture, ChoiceNetwork, Network};
+    use candle_core::{Device, Result, Tensor, Var};
+
+    /// Differentiates a chain of 50,000 operations: many times what the deepest network has.
+    struct Deep;
+
+    fn deep_gradient() -> Result<f32> {
+        let x = Var::from_tensor(&Tensor::new(1f32, &Device::Cpu)?)?;
+        let mut y = x.as_tensor().clone();
+        for _ in 0..50_000 {
+            y = y.affine(1.0, 1.0)?;
+        }
+        y.backward()?.get(x.as_tensor()).map_or(Ok(f32::NAN), Tensor::to_scalar)
+    }
+
+    impl Evaluator for Deep {
+        fn evaluate(&mut self, _: &Task, _: &mut dyn Progress) -> Outcome {
+            let metric = deep_gradient().map_or(f64::NAN, f64::from);
+            Outcome::Completed { reward: metric, metric, seconds: None }
+        }
+    }
+
+    /// candle goes back through a graph, and drops it, by recursion: it must not meet the end of the lane's stack.
+    #[test]
+    fn a_deep_graph_fits_on_a_lanes_stack() {
+        let (sender, reports) = mpsc::channel();
+        let spec = LaneSpec { device: "cpu".into(), name: "deep".into(), cores: Vec::new(), threads: 1 };
+        let report = move |report| sender.send(report).unwrap_or_default();
+        let lane = Lane::start(spec, Arc::new(|_| Ok(Box::new(Deep))), report).unwrap();
+        let network = Network::Choices(ChoiceNetwork { values: Default::default() });
+        let architecture = Architecture { version: 1, network };
+        assert!(lane.train(Task { trial: 1, attempt: 0, seed: 0, layers: 0, decisions: Vec::new(), architecture }));
+        assert!(matches!(reports.recv(), Ok(LaneReport::Ready)));
+        let Ok(LaneReport::Ended { outcome: Outcome::Completed { metric, .. }, .. }) = reports.recv() else { panic!("not completed") };
+        assert_eq!(metric, 1.0);
     }
 }

@@ -41,3 +41,23 @@ pub fn memory_bytes() -> usize {
     });
     total.map_or(4 << 30, |kibibytes| kibibytes << 10)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_thread_of_a_lane_stays_on_its_own_core() {
+        let cores: Vec<usize> = core_affinity::get_core_ids().unwrap_or_default().into_iter().map(|core| core.id).collect();
+        if cores.is_empty() {
+            return; // A system that does not tell its cores: nothing is pinned there.
+        }
+        let threads = cores.len().min(2);
+        let lane = LaneSpec { device: "cpu".into(), name: "test".into(), cores: cores[..threads].to_vec(), threads };
+        let pool = thread_pool(&lane).unwrap();
+        let seen =
+            pool.broadcast(|_| core_affinity::get_core_ids().unwrap_or_default().into_iter().map(|core| core.id).collect::<Vec<_>>());
+        let expected: Vec<Vec<usize>> = lane.cores.iter().map(|&core| vec![core]).collect();
+        assert_eq!(seen, expected);
+    }
+}

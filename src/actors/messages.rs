@@ -1,12 +1,14 @@
 //! Every message that actors exchange. Requests flow Controller → Supervisor → ParameterShard, Journal, ChildTrainer;
 //! replies are new messages, and no actor waits for another inside a handler.
 
-use super::controller::Controller;
+use super::controller::{Controller, Minibatch};
 use super::lane::LaneReport;
 use super::mailbox::Mailbox;
+use super::shard::ParameterShard;
+use super::watch::ActorId;
 use crate::child::{Epoch, Outcome, Task};
-use crate::journal::{OpenMinibatch, SampledMinibatch, Sequenced};
-use crate::policy::AdamState;
+use crate::journal::{SampledMinibatch, Sequenced};
+use crate::policy::{AdamState, LearningSettings, LogEntry, Snapshot};
 use actix::Message;
 use std::sync::Arc;
 
@@ -15,11 +17,11 @@ use std::sync::Arc;
 #[rtype(result = "()")]
 pub struct RequestTicket {
     pub controller: u64,
+    pub generation: u64,
 }
 
-/// Supervisor → Controller: sample this.
-#[derive(Message, Clone, Debug)]
-#[rtype(result = "()")]
+/// What a Controller may sample.
+#[derive(Clone, Debug)]
 pub struct Ticket {
     pub minibatch: u64,
     /// m: how many children.
@@ -29,15 +31,32 @@ pub struct Ticket {
     pub after: u64,
 }
 
-/// Supervisor → Controller: finish a minibatch that an earlier process sampled, from these parameters.
-#[derive(Message)]
+/// Supervisor → Controller: what its next minibatch is sampled by.
+#[derive(Message, Clone, Debug)]
 #[rtype(result = "()")]
-pub struct Resume {
-    pub open: OpenMinibatch,
-    pub parameters: Arc<[f32]>,
+pub struct Sample {
+    pub ticket: Ticket,
+    /// False: uniformly, for comparison.
+    pub learns: bool,
 }
 
-/// Supervisor → Controller: nothing more to sample.
+/// Supervisor → Controller: finish a minibatch that an earlier process, or an earlier generation of this replica, sampled.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Resume(pub Arc<Minibatch>);
+
+/// Supervisor → Controllers: the parameters are on these shards from now on. A pull that was under way starts again.
+#[derive(Message, Clone)]
+#[rtype(result = "()")]
+pub struct ShardSet {
+    /// Counts the sets: slices of an earlier one do not count.
+    pub set: u64,
+    /// Shard i owns `boundaries[i]..boundaries[i + 1]`.
+    pub boundaries: Arc<[usize]>,
+    pub addresses: Vec<Mailbox<ParameterShard>>,
+}
+
+/// Supervisor → Controller, ParameterShard: end, there is nothing more to do for it.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct Retire;
@@ -47,6 +66,7 @@ pub struct Retire;
 #[rtype(result = "()")]
 pub struct Pull {
     pub after: u64,
+    pub set: u64,
     pub reply: Mailbox<Controller>,
 }
 
@@ -55,6 +75,7 @@ pub struct Pull {
 #[rtype(result = "()")]
 pub struct Pulled {
     pub shard: usize,
+    pub set: u64,
     pub version: u64,
     pub values: Arc<[f32]>,
 }
@@ -64,13 +85,16 @@ pub struct Pulled {
 #[rtype(result = "()")]
 pub struct SampledHere {
     pub sampled: SampledMinibatch,
+    pub parameters: Arc<[f32]>,
 }
 
 /// Controller → Supervisor: to be written down and evaluated.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct Sampled {
+    pub generation: u64,
     pub sampled: SampledMinibatch,
+    pub minibatch: Arc<Minibatch>,
 }
 
 /// Journal → Supervisor: the minibatches are on disk, their trials numbered from `first_ids`.
@@ -86,7 +110,14 @@ pub struct Inserted {
 #[rtype(result = "()")]
 pub struct Train {
     pub task: Task,
+    /// Start only once it is on disk that it starts: should it kill the process, the next one must know.
+    pub careful: bool,
 }
+
+/// Journal → ChildTrainer: that this child starts is on disk.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Begin(pub Task);
 
 /// Supervisor → ChildTrainer: end what runs, soon.
 #[derive(Message)]
@@ -111,18 +142,11 @@ pub struct ChildEpoch {
 #[rtype(result = "()")]
 pub struct ChildEnded {
     pub trainer: usize,
+    pub generation: u64,
     pub task: Task,
     pub outcome: Outcome,
     /// Wall-clock seconds on the lane.
     pub seconds: f64,
-}
-
-/// ChildTrainer → Supervisor: the lane cannot start, or is gone.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct LaneLost {
-    pub trainer: usize,
-    pub reason: String,
 }
 
 /// Journal → Supervisor: a trial's outcome is on disk, and with it these minibatches have their place in the order.
@@ -138,17 +162,36 @@ pub struct Committed {
     pub sequenced: Vec<Sequenced>,
 }
 
-/// Supervisor → Controller: the minibatch has all its rewards.
-#[derive(Message)]
+/// Supervisor → Controller: the minibatch has all its rewards; its gradient is computed by these settings.
+#[derive(Message, Clone)]
 #[rtype(result = "()")]
-pub struct Rewarded(pub Sequenced);
+pub struct Rewarded {
+    pub sequenced: Sequenced,
+    pub learning: LearningSettings,
+}
+
+/// Journal → Supervisor: a change of the learning settings has its place in the order.
+#[derive(Message, Clone, Copy)]
+#[rtype(result = "()")]
+pub struct Changed {
+    pub sequence: u64,
+    pub learning: LearningSettings,
+}
+
+/// Supervisor → ParameterShard: the settings that hold from this sequence number on.
+#[derive(Message, Clone, Copy)]
+#[rtype(result = "()")]
+pub struct Change {
+    pub sequence: u64,
+    pub learning: LearningSettings,
+}
 
 /// Controller → ParameterShard: a gradient with its place in the order; the shard takes its own range of it.
 #[derive(Message, Clone)]
 #[rtype(result = "()")]
 pub struct Push {
     pub sequence: u64,
-    /// Version of this shard that the gradient was computed at.
+    /// The oldest version that the gradient was computed at.
     pub pulled: u64,
     pub gradient: Arc<[f32]>,
 }
@@ -158,6 +201,8 @@ pub struct Push {
 #[rtype(result = "()")]
 pub struct GradientHere {
     pub sequence: u64,
+    /// The oldest version that it was computed at.
+    pub pulled: u64,
     pub gradient: crate::policy::Gradient,
 }
 
@@ -173,6 +218,7 @@ pub struct CutAt {
 #[rtype(result = "()")]
 pub struct Cut {
     pub shard: usize,
+    pub generation: u64,
     pub state: AdamState,
 }
 
@@ -181,6 +227,31 @@ pub struct Cut {
 #[rtype(result = "()")]
 pub struct SnapshotStored {
     pub sequence: u64,
+}
+
+/// Supervisor → itself: build a fallen actor anew.
+#[derive(Message, Clone, Copy)]
+#[rtype(result = "()")]
+pub struct Rebuild(pub ActorId);
+
+/// Journal → Supervisor: the newest snapshot and the log after it.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct LogRead {
+    pub snapshot: Option<Snapshot>,
+    pub log: Vec<LogEntry>,
+}
+
+/// Compute thread → Supervisor: the parameters as the log says they are at its last entry, or why it does not replay.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Replayed(pub Result<AdamState, String>);
+
+/// Someone → Supervisor: the config file may have changed; `asked`: by a signal.
+#[derive(Message, Clone, Copy)]
+#[rtype(result = "()")]
+pub struct LookAtConfig {
+    pub asked: bool,
 }
 
 /// Anyone → Supervisor: leave, saved.

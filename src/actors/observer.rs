@@ -78,6 +78,11 @@ impl Tally {
         }
     }
 
+    /// `run.trials` is another number now.
+    pub(super) fn set_trials(&mut self, trials: u64) {
+        self.trials = trials;
+    }
+
     pub(super) fn add(&mut self, outcome: &Outcome) {
         match outcome {
             Outcome::Completed { reward, metric, .. } => {

@@ -1,14 +1,15 @@
 //! A ParameterShard owns one contiguous range of the controller's parameters and applies gradients in the order of their
 //! sequence numbers (paper §3.2, figure 3). Must not know where gradients come from or how Adam works.
 
-use super::controller::Controller;
+use super::fault;
 use super::mailbox::Mailbox;
-use super::messages::{Cut, CutAt, Pull, Pulled, Push};
+use super::messages::{Change, Cut, CutAt, Pull, Pulled, Push};
+use super::order::InOrder;
 use super::supervisor::Supervisor;
+use super::watch::{ActorId, Fall, Guarded, Presence, Receive, receives};
 use crate::policy::{AdamState, LearningSettings};
 use crate::telemetry::Metrics;
-use actix::{Actor, Context, Handler};
-use std::collections::BTreeMap;
+use actix::{Actor, ActorContext, Context};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -20,63 +21,99 @@ pub struct ParameterShard {
     learning: LearningSettings,
     /// The slice as pulls get it; made anew only when it changes.
     published: Arc<[f32]>,
-    /// Pushes that arrived before their turn.
-    early: BTreeMap<u64, Push>,
+    entries: InOrder<Entry>,
     /// Pulls that wait for an entry.
     waiting: Vec<Pull>,
     cuts: Vec<u64>,
+    presence: Presence,
     supervisor: Mailbox<Supervisor>,
     metrics: Arc<Metrics>,
 }
 
+/// What a sequence number can stand for.
+enum Entry {
+    Gradient(Push),
+    Settings(LearningSettings),
+}
+
 impl ParameterShard {
-    /// `state` is this shard's slice of a cut.
+    /// `state` is this shard's slice of a cut; `generation` counts rebuilds.
     pub fn new(
-        index: usize,
+        (index, generation): (usize, u64),
         range: Range<usize>,
         state: AdamState,
         learning: LearningSettings,
         supervisor: Mailbox<Supervisor>,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let published = state.parameters.as_slice().into();
         Self {
             index,
             range,
-            state,
             learning,
-            published,
-            early: BTreeMap::new(),
+            published: state.parameters.as_slice().into(),
+            entries: InOrder::after(state.sequence),
+            state,
             waiting: Vec::new(),
             cuts: Vec::new(),
+            presence: Presence::new(ActorId::ParameterShard(index), generation, supervisor.clone()),
             supervisor,
             metrics,
         }
     }
 
-    fn apply(&mut self, push: &Push) {
+    fn take(&mut self, sequence: u64, entry: Entry) {
+        if !self.entries.insert(sequence, entry) {
+            // After a rebuild, controllers repeat what the log has given already.
+            tracing::debug!(shard = self.index, sequence, "an entry came twice; ignored");
+            return;
+        }
+        while let Some((sequence, entry)) = self.entries.next() {
+            self.apply(sequence, entry);
+        }
+        let (ready, waiting) = std::mem::take(&mut self.waiting).into_iter().partition(|pull| pull.after <= self.state.sequence);
+        self.waiting = waiting;
+        for pull in ready as Vec<Pull> {
+            self.answer(&pull);
+        }
+    }
+
+    fn apply(&mut self, sequence: u64, entry: Entry) {
+        if fault::wanted("shard.panic", sequence) {
+            panic!("a fault on purpose at sequence number {sequence}");
+        }
+        match entry {
+            Entry::Gradient(push) => self.apply_gradient(&push),
+            Entry::Settings(learning) => {
+                self.state.skip(sequence);
+                self.learning = learning;
+            }
+        }
+        self.send_cuts();
+    }
+
+    fn apply_gradient(&mut self, push: &Push) {
         let version = self.state.version;
         if self.index == 0 {
-            self.metrics.gradient_staleness_updates.observe((version - push.pulled) as f64);
+            self.metrics.gradient_staleness_updates.observe(version.saturating_sub(push.pulled) as f64);
         }
         self.state.push(push.sequence, &push.gradient[self.range.clone()], &self.learning);
         if self.state.version != version {
             self.published = self.state.parameters.as_slice().into();
             self.metrics.shard_updates_total.inc();
         }
-        self.send_cuts();
     }
 
     fn send_cuts(&mut self) {
         let sequence = self.state.sequence;
         if self.cuts.contains(&sequence) {
             self.cuts.retain(|&cut| cut != sequence);
-            self.supervisor.do_send(Cut { shard: self.index, state: self.state.clone() });
+            self.supervisor.do_send(Cut { shard: self.index, generation: self.presence.generation, state: self.state.clone() });
         }
     }
 
-    fn answer(&self, reply: &Mailbox<Controller>) {
-        reply.do_send(Pulled { shard: self.index, version: self.state.version, values: self.published.clone() });
+    fn answer(&self, pull: &Pull) {
+        let (version, values) = (self.state.version, self.published.clone());
+        pull.reply.do_send(Pulled { shard: self.index, set: pull.set, version, values });
     }
 }
 
@@ -84,43 +121,46 @@ impl Actor for ParameterShard {
     type Context = Context<Self>;
 }
 
-impl Handler<Pull> for ParameterShard {
-    type Result = ();
+impl Guarded for ParameterShard {
+    fn panicked(&mut self, panic: String) {
+        self.presence.fell(Fall::Panicked(panic));
+    }
+}
 
-    fn handle(&mut self, pull: Pull, _: &mut Self::Context) {
+receives!(ParameterShard: Pull, Push, Change, CutAt, super::messages::Retire);
+
+impl Receive<Pull> for ParameterShard {
+    fn receive(&mut self, pull: Pull, _: &mut Self::Context) {
         if pull.after <= self.state.sequence {
-            self.answer(&pull.reply);
+            self.answer(&pull);
         } else {
             self.waiting.push(pull);
         }
     }
 }
 
-impl Handler<Push> for ParameterShard {
-    type Result = ();
-
-    fn handle(&mut self, push: Push, _: &mut Self::Context) {
-        if push.sequence <= self.state.sequence {
-            tracing::warn!(shard = self.index, sequence = push.sequence, "a gradient came twice; ignored");
-            return;
-        }
-        self.early.insert(push.sequence, push);
-        while let Some(push) = self.early.remove(&(self.state.sequence + 1)) {
-            self.apply(&push);
-        }
-        let (ready, waiting) = std::mem::take(&mut self.waiting).into_iter().partition(|pull| pull.after <= self.state.sequence);
-        self.waiting = waiting;
-        for pull in ready as Vec<Pull> {
-            self.answer(&pull.reply);
-        }
+impl Receive<Push> for ParameterShard {
+    fn receive(&mut self, push: Push, _: &mut Self::Context) {
+        self.take(push.sequence, Entry::Gradient(push));
     }
 }
 
-impl Handler<CutAt> for ParameterShard {
-    type Result = ();
+impl Receive<Change> for ParameterShard {
+    fn receive(&mut self, change: Change, _: &mut Self::Context) {
+        self.take(change.sequence, Entry::Settings(change.learning));
+    }
+}
 
-    fn handle(&mut self, cut: CutAt, _: &mut Self::Context) {
+impl Receive<CutAt> for ParameterShard {
+    fn receive(&mut self, cut: CutAt, _: &mut Self::Context) {
         self.cuts.push(cut.sequence);
         self.send_cuts();
+    }
+}
+
+impl Receive<super::messages::Retire> for ParameterShard {
+    fn receive(&mut self, _: super::messages::Retire, context: &mut Self::Context) {
+        self.presence.leaves();
+        context.stop();
     }
 }

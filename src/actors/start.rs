@@ -1,9 +1,9 @@
 //! From a run on disk (or none) to running actors, and back: recovers the parameters, starts the Supervisor, waits for the end.
 //! Must not know SQL or how a child is trained.
 
-use super::messages::Shutdown;
+use super::messages::{LookAtConfig, Shutdown};
 use super::reuse::{Known, Reuse};
-use super::supervisor::{End, Parts, Supervisor};
+use super::supervisor::{End, Parts, Supervisor, TICK};
 use super::tickets::Tickets;
 use crate::journal::{CompletedNetwork, Journal, OpenMinibatch, Recovered};
 use crate::policy::{
@@ -13,6 +13,7 @@ use crate::policy::{
 use crate::space::Space;
 use crate::telemetry::Endpoint;
 use actix::{Actor, Addr, System};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -27,7 +28,7 @@ pub struct SearchSettings {
 }
 
 impl SearchSettings {
-    fn learning(&self) -> LearningSettings {
+    pub(super) fn learning(&self) -> LearningSettings {
         LearningSettings {
             learning_rate: self.controller.learning_rate,
             baseline_decay: self.controller.baseline_decay,
@@ -128,7 +129,7 @@ fn known(networks: Vec<CompletedNetwork>) -> Reuse {
 }
 
 /// Applies the log, holding each earlier version only as long as something later was pulled at it.
-fn replay_log(replay: &mut Replay, log: &[LogEntry], open: &[OpenMinibatch]) -> Result<(), ReplayError> {
+pub(super) fn replay_log(replay: &mut Replay, log: &[LogEntry], open: &[OpenMinibatch]) -> Result<(), ReplayError> {
     let open = open.iter().map(|minibatch| minibatch.pulled.oldest()).min().unwrap_or(u64::MAX);
     for (entry, wanted) in log.iter().zip(Replay::wanted_versions(log)) {
         replay.forget_before(wanted.min(open));
@@ -141,22 +142,56 @@ fn replay_log(replay: &mut Replay, log: &[LogEntry], open: &[OpenMinibatch]) -> 
 ///
 /// # Errors
 /// When the process cannot listen to signals.
-pub fn search(prepared: Prepared, parts: Parts, endpoint: Option<Endpoint>) -> std::io::Result<End> {
+pub fn search(prepared: Prepared, mut parts: Parts, endpoint: Option<Endpoint>) -> std::io::Result<End> {
     let end = Arc::new(Mutex::new(None));
     let journal = prepared.journal.clone();
     let watched = journal.clone();
     parts.metrics.readiness.watch_journal(move || watched.problem());
+    let heartbeat = Arc::new(AtomicU64::new(0));
+    watch_thread(heartbeat.clone(), parts.restart.parameter_shard.freeze_seconds)?;
     let system = System::new();
-    let (for_supervisor, started) = (end.clone(), system.block_on(async move { endpoint.map_or(Ok(()), Endpoint::serve) }));
-    started?;
+    let (for_supervisor, started) = (end.clone(), system.block_on(async move { endpoint.map(Endpoint::serve).transpose() }));
+    parts.serving = started?;
     system.block_on(async move {
-        let supervisor = Supervisor::new(prepared, parts, for_supervisor).start();
+        let supervisor = Supervisor::new(prepared, parts, for_supervisor, heartbeat).start();
+        look_on_hangup(&supervisor)?;
         end_on_signals(&supervisor)
     })?;
     system.run()?;
     journal.close();
     let end = end.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
     Ok(end.unwrap_or_else(|| End::Failed("the actors ended without a word".into())))
+}
+
+/// The actors' handlers share one thread. When that stands still for so long nothing in this process can mend it: the process ends, and
+/// what was finished is on disk. Counts its own ticks, so that a process that was itself stopped is not mistaken for a frozen one.
+fn watch_thread(heartbeat: Arc<AtomicU64>, freeze_seconds: f64) -> std::io::Result<()> {
+    std::thread::Builder::new().name("watch".into()).spawn(move || {
+        let (mut seen, mut silent) = (heartbeat.load(Ordering::Relaxed), 0.0);
+        while silent < freeze_seconds {
+            std::thread::sleep(TICK);
+            let now = heartbeat.load(Ordering::Relaxed);
+            silent = if now == seen { silent + TICK.as_secs_f64() } else { 0.0 };
+            seen = now;
+        }
+        eprintln!(
+            "error: the actors' thread has stood still for {freeze_seconds} seconds (restart.parameter_shard.freeze_seconds); what was \
+             finished is saved, the same command continues it"
+        );
+        std::process::exit(1);
+    })?;
+    Ok(())
+}
+
+/// SIGHUP: read the config file.
+fn look_on_hangup(supervisor: &Addr<Supervisor>) -> std::io::Result<()> {
+    let (mut signals, supervisor) = (signal(SignalKind::hangup())?, supervisor.clone());
+    actix::spawn(async move {
+        while signals.recv().await.is_some() {
+            supervisor.do_send(LookAtConfig { asked: true });
+        }
+    });
+    Ok(())
 }
 
 fn end_on_signals(supervisor: &Addr<Supervisor>) -> std::io::Result<()> {

@@ -1,36 +1,52 @@
-//! The Supervisor starts the ParameterShards, Controllers and ChildTrainers, issues tickets, keeps the queue of children between
-//! Controllers and lanes, and ends the run, saved. Must not know how children are trained, gradients computed or trials stored.
+//! The Supervisor starts the ParameterShards, Controllers and ChildTrainers and rebuilds those that fall, issues tickets, gives children
+//! to lanes, and ends the run, saved. Must not know how children are trained, gradients computed or trials stored.
 
 mod admission;
 mod handlers;
+mod reload;
+mod replicas;
+mod restarts;
+mod shards;
 
-use super::compute::Compute;
-use super::controller::{Controller, Shared};
 use super::devices::LaneSpec;
 use super::lane::EvaluatorFactory;
 use super::mailbox::Mailbox;
-use super::messages::{Committed, CutAt, Fatal, Resume, Retire, Rewarded, Shutdown, StopTraining, Train};
+use super::messages::{Change, Changed, Committed, Retire, Rewarded, StopTraining, Train};
 use super::observer::{Event, Observer, Progress, Tally};
+use super::restart::{Intensity, RestartSettings};
 use super::reuse::Reuse;
-use super::shard::ParameterShard;
+use super::roster::{Leaving, Roster};
 use super::start::Prepared;
-use super::tickets::{Answer, Tickets};
-use super::trainer::ChildTrainer;
-use crate::child::{Outcome, Task};
-use crate::journal::{Journal, OpenMinibatch, Sequenced};
-use crate::policy::{AdamState, Baseline, LearningSettings};
+use super::tickets::Tickets;
+use super::trainer::{ChildTrainer, Workshop};
+use super::watch::{Guarded, guard};
+use crate::child::{Cause, Outcome, Task};
+use crate::journal::{Journal, OpenMinibatch, OpenTrial, Sequenced};
+use crate::policy::{Baseline, LearningSettings, Policy};
 use crate::space::Space;
 use crate::telemetry::Metrics;
 use actix::{Actor, AsyncContext, Context, System};
-use std::collections::{BTreeMap, VecDeque};
+pub use reload::{Notice, Reconfigured, Reload};
+use replicas::Replicas;
+use shards::Shards;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A snapshot is taken each time this many sequence numbers have been given: recovery replays about that many gradients.
 const SNAPSHOT_EVERY: u64 = 64;
 
 /// An orderly end takes at most this long.
 const GRACE: Duration = Duration::from_secs(7);
+
+/// How often the Supervisor looks after what cannot report by itself.
+pub(super) const TICK: Duration = Duration::from_secs(1);
+
+/// A trial that was under way, without an epoch, when so many processes died in a row runs alone from then on; when so many more die
+/// with it alone, it has failed.
+const DEATHS_IN_COMPANY: u32 = 3;
+const DEATHS_ALONE: u32 = 20;
 
 /// How a search ended.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,6 +57,8 @@ pub enum End {
     Signal(u8),
     /// `run.max_seconds` is over; saved.
     TimeIsUp,
+    /// A device fault that only another process is free of; saved.
+    Restart(String),
     /// The run cannot go on; what was finished is saved.
     Failed(String),
 }
@@ -53,7 +71,14 @@ pub struct Parts {
     pub observer: Box<dyn Observer>,
     /// Tries of a child whose failure may pass.
     pub attempts: u32,
+    /// None: a failed child is left out of the gradient.
+    pub failed_reward: Option<f64>,
     pub max_seconds: Option<f64>,
+    pub restart: RestartSettings,
+    /// The config file, looked at while the search runs.
+    pub reload: Option<Box<dyn Reload>>,
+    /// The HTTP endpoint, once it is served.
+    pub serving: Option<crate::telemetry::Serving>,
 }
 
 /// Owns all other actors.
@@ -61,25 +86,33 @@ pub struct Supervisor {
     parts: Parts,
     prepared: Option<Prepared>,
     space: Arc<dyn Space>,
+    policy: Arc<Policy>,
+    seed: u64,
     journal: Journal,
-    learning: LearningSettings,
     tickets: Tickets,
-    shards: Vec<Mailbox<ParameterShard>>,
-    controllers: BTreeMap<u64, Mailbox<Controller>>,
+    shards: Shards,
+    replicas: Replicas,
     trainers: Vec<Trainer>,
-    queue: VecDeque<Task>,
+    roster: Roster,
+    /// Trials that were under way in an earlier process: one of them may be what ended it.
+    recovered: BTreeSet<u64>,
     /// None: every child is trained.
     reuse: Option<Reuse>,
     /// Outcomes handed to the journal and not yet confirmed.
     committing: usize,
-    /// Last sequence number given, and the baseline after it.
+    /// Last sequence number delivered, the settings that hold after it, and the baseline.
     sequence: u64,
+    learning: LearningSettings,
+    /// The newest settings that the journal was asked to put in the order.
+    asked_learning: LearningSettings,
     baseline: Baseline,
-    cuts: BTreeMap<u64, PendingCut>,
-    /// Sequence number of the newest snapshot asked for, and of the newest on disk.
-    asked: u64,
-    stored: u64,
+    /// What has its place in the order and waits until every shard can hear of it.
+    held: VecDeque<Ordered>,
+    intensities: BTreeMap<(&'static str, String), Intensity>,
     tally: Tally,
+    started: Instant,
+    /// Moves with every tick: whoever watches the actors' thread reads it.
+    heartbeat: Arc<AtomicU64>,
     ending: Option<End>,
     end: Arc<Mutex<Option<End>>>,
 }
@@ -87,36 +120,39 @@ pub struct Supervisor {
 struct Trainer {
     address: Mailbox<ChildTrainer>,
     lane: LaneSpec,
-    /// The child that it trains.
-    task: Option<Task>,
-    lost: bool,
 }
 
-struct PendingCut {
-    baseline: Baseline,
-    shards: Vec<Option<AdamState>>,
+/// What takes a sequence number.
+enum Ordered {
+    Minibatch(Sequenced),
+    Change(Changed),
 }
 
 impl Supervisor {
     /// `end` takes how the search ended, once it has.
-    pub(super) fn new(mut prepared: Prepared, parts: Parts, end: Arc<Mutex<Option<End>>>) -> Self {
+    pub(super) fn new(mut prepared: Prepared, parts: Parts, end: Arc<Mutex<Option<End>>>, heartbeat: Arc<AtomicU64>) -> Self {
         Self {
             space: prepared.space.clone(),
+            policy: prepared.policy.clone(),
+            seed: prepared.seed,
             journal: prepared.journal.clone(),
-            learning: prepared.snapshot.learning,
             tickets: prepared.tickets(),
-            shards: Vec::new(),
-            controllers: BTreeMap::new(),
+            shards: Shards::new(prepared.stored),
+            replicas: Replicas::default(),
             trainers: Vec::new(),
-            queue: VecDeque::new(),
+            roster: Roster::default(),
+            recovered: BTreeSet::new(),
             reuse: prepared.reuse.take(),
             committing: 0,
             sequence: prepared.snapshot.state.sequence,
+            learning: prepared.snapshot.learning,
+            asked_learning: prepared.snapshot.learning,
             baseline: prepared.snapshot.baseline,
-            cuts: BTreeMap::new(),
-            asked: prepared.stored,
-            stored: prepared.stored,
+            held: VecDeque::new(),
+            intensities: BTreeMap::new(),
             tally: Tally::new(prepared.trials, &prepared.rewards, prepared.failed, prepared.best_metric),
+            started: Instant::now(),
+            heartbeat,
             ending: None,
             end,
             prepared: Some(prepared),
@@ -128,118 +164,70 @@ impl Supervisor {
         Mailbox::new(context.address(), &self.parts.metrics)
     }
 
-    fn start_shards(&mut self, prepared: &Prepared, context: &Context<Self>) {
-        for (index, range) in prepared.boundaries.windows(2).enumerate() {
-            let range = range[0]..range[1];
-            let state = prepared.snapshot.state.slice(range.clone());
-            let metrics = self.parts.metrics.clone();
-            let shard = ParameterShard::new(index, range, state, self.learning, self.mailbox(context), metrics).start();
-            self.shards.push(Mailbox::new(shard, &self.parts.metrics));
+    fn begin(&mut self, context: &mut Context<Self>) {
+        let Some(prepared) = self.prepared.take() else { return };
+        self.start_shards(&prepared.snapshot.state, prepared.boundaries.clone(), context);
+        for lane in self.parts.lanes.clone() {
+            self.add_trainer(lane, context);
         }
+        self.start_controllers(prepared, context);
+        self.schedule_end(context);
+        context.run_interval(TICK, |supervisor, context| guard(supervisor, context, Self::tick));
+        self.dispatch();
+        self.end_if_done();
     }
 
-    fn start_trainers(&mut self, context: &Context<Self>) {
-        for (index, lane) in self.parts.lanes.clone().into_iter().enumerate() {
-            let (factory, metrics) = (self.parts.factory.clone(), self.parts.metrics.clone());
-            let trainer = ChildTrainer::new(index, lane.clone(), factory, self.journal.clone(), self.mailbox(context), metrics);
-            let address = Mailbox::new(trainer.start(), &self.parts.metrics);
-            self.trainers.push(Trainer { address, lane, task: None, lost: false });
-        }
+    fn add_trainer(&mut self, lane: LaneSpec, context: &Context<Self>) {
+        let index = self.roster.add_lane();
+        let address = self.build_trainer(index, lane.clone(), context);
+        self.trainers.push(Trainer { address, lane });
     }
 
-    /// Starts the replicas, and those beyond their number that an earlier process left with an open minibatch: they finish it.
-    fn start_controllers(&mut self, prepared: Prepared, context: &Context<Self>) {
-        let supervisor = self.mailbox(context);
-        let compute = match Compute::start(move |panic| supervisor.do_send(Fatal(format!("the policy panicked: {panic}")))) {
-            Ok(compute) => compute,
-            Err(error) => return self.fail(format!("no thread for the policy: {error}")),
-        };
-        let shared = Shared {
-            policy: prepared.policy,
-            space: prepared.space,
-            compute,
-            seed: prepared.seed,
-            learning: self.learning,
-            boundaries: prepared.boundaries.into(),
-            shards: self.shards.clone(),
+    fn build_trainer(&self, index: usize, spec: LaneSpec, context: &Context<Self>) -> Mailbox<ChildTrainer> {
+        let workshop = Workshop {
+            spec,
+            factory: self.parts.factory.clone(),
+            freeze_seconds: self.parts.restart.child_trainer.freeze_seconds,
+            journal: self.journal.clone(),
             supervisor: self.mailbox(context),
             metrics: self.parts.metrics.clone(),
         };
-        let resumed = prepared.open.iter().map(|(open, _)| open.controller);
-        for index in (0..prepared.replicas as u64).chain(resumed) {
-            let start = || Mailbox::new(Controller::new(index, shared.clone()).start(), &shared.metrics);
-            self.controllers.entry(index).or_insert_with(start);
-        }
-        tracing::info!(
-            shards = self.shards.len(),
-            controllers = self.controllers.len(),
-            lanes = self.trainers.len(),
-            "actors started; {} trials are finished, {} minibatches wait for outcomes",
-            self.tally.finished(),
-            prepared.open.len()
-        );
-        let mut idle: Vec<u64> = self.controllers.keys().copied().collect();
-        let mut tasks = Vec::new();
-        for (open, parameters) in prepared.open {
-            idle.retain(|index| *index != open.controller);
-            tasks.extend(unfinished(&open));
-            self.controllers[&open.controller].do_send(Resume { open, parameters });
-        }
-        tasks.sort_by_key(|task| task.trial);
-        self.take_up(tasks, context);
-        for controller in idle {
-            self.ready(controller);
-        }
+        let trainer = ChildTrainer::new((index, self.roster.generation(index)), workshop).start();
+        Mailbox::new(trainer, &self.parts.metrics)
     }
 
-    /// A Controller is ready for another minibatch.
-    fn ready(&mut self, controller: u64) {
-        if self.ending.is_some() {
-            return self.retire(controller);
-        }
-        let space = self.space.clone();
-        for answer in self.tickets.ready(controller, self.controllers.len(), self.sequence, |sampled| space.layers(sampled)) {
-            match answer {
-                Answer::Sample(controller, ticket) => {
-                    if let Some(address) = self.controllers.get(&controller) {
-                        address.do_send(ticket);
-                    }
+    /// Ends the trainers whose lane is to leave and has no child any more.
+    fn end_leaving(&mut self, context: &Context<Self>) {
+        for (index, leaving) in self.roster.left() {
+            self.trainers[index].address.do_send(Retire);
+            match leaving {
+                Leaving::Out => self.roster.isolate(index),
+                Leaving::Renew => {
+                    self.roster.fall(index, self.roster.generation(index));
+                    self.roster.rebuilt(index);
+                    let lane = self.trainers[index].lane.clone();
+                    self.trainers[index].address = self.build_trainer(index, lane, context);
                 }
-                Answer::Retire(controller) => self.retire(controller),
             }
         }
     }
 
-    fn retire(&mut self, controller: u64) {
-        let reason = if self.ending.is_some() { "the search is ending" } else { "nothing is left to sample" };
-        tracing::info!(controller, "controller retires: {reason}");
-        if let Some(address) = self.controllers.remove(&controller) {
-            address.do_send(Retire);
-        }
-        self.end_if_done();
-    }
-
     /// Gives queued children to free lanes.
     fn dispatch(&mut self) {
-        while self.ending.is_none() {
-            let Some(index) = self.trainers.iter().position(|trainer| trainer.task.is_none() && !trainer.lost) else { break };
-            let Some(task) = self.queue.pop_front() else { break };
-            let trainer = &mut self.trainers[index];
-            trainer.task = Some(task.clone());
-            let (lane, summary) = (trainer.lane.name.clone(), crate::report::summary(&task.architecture));
+        while self.ending.is_none()
+            && let Some((index, task)) = self.roster.start_next()
+        {
+            let (lane, summary) = (self.trainers[index].lane.name.clone(), crate::report::summary(&task.architecture));
             self.tell(Event::ChildStarted { trial: task.trial, lane: &lane, summary });
-            self.trainers[index].address.do_send(Train { task });
+            let careful = self.recovered.contains(&task.trial);
+            self.trainers[index].address.do_send(Train { task, careful });
         }
-        self.parts.metrics.children_running.set(self.running() as f64);
-        self.parts.metrics.children_queued.set(self.queue.len() as f64);
-    }
-
-    fn running(&self) -> usize {
-        self.trainers.iter().filter(|trainer| trainer.task.is_some()).count()
+        self.parts.metrics.children_running.set(self.roster.running() as f64);
+        self.parts.metrics.children_queued.set(self.roster.queued() as f64);
     }
 
     fn progress(&self) -> Progress {
-        self.tally.progress(self.running(), self.queue.len(), self.baseline.value())
+        self.tally.progress(self.roster.running(), self.roster.queued(), self.baseline.value())
     }
 
     fn tell(&mut self, event: Event) {
@@ -252,10 +240,30 @@ impl Supervisor {
         self.committing += 1;
         let (supervisor, told) = (self.mailbox(context), outcome.clone());
         let reply = move |sequenced| supervisor.do_send(Committed { trial, outcome: told, seconds, reused_from: None, sequenced });
-        self.journal.finished(trial, outcome, seconds, Box::new(reply));
+        self.journal.finished(trial, outcome, seconds, self.parts.failed_reward, Box::new(reply));
     }
 
-    /// A minibatch took its place in the order. Shards hear of a cut before a push of that number can reach them.
+    /// Something took its place in the order. While a shard is missing it waits, and so does all that comes after it.
+    fn deliver(&mut self, entry: Ordered) {
+        self.held.push_back(entry);
+        self.deliver_held();
+    }
+
+    fn deliver_held(&mut self) {
+        while !self.shards.holds()
+            && let Some(entry) = self.held.pop_front()
+        {
+            match entry {
+                Ordered::Minibatch(sequenced) => self.sequenced(sequenced),
+                Ordered::Change(changed) => self.changed(changed),
+            }
+            if self.sequence.is_multiple_of(SNAPSHOT_EVERY) {
+                self.cut();
+            }
+        }
+    }
+
+    /// A minibatch has all its rewards: its controller computes the gradient.
     fn sequenced(&mut self, sequenced: Sequenced) {
         self.sequence = sequenced.sequence;
         for reward in sequenced.rewards.iter().flatten() {
@@ -264,22 +272,17 @@ impl Supervisor {
         if let Some(value) = self.baseline.value() {
             self.parts.metrics.baseline.set(value);
         }
-        if self.sequence.is_multiple_of(SNAPSHOT_EVERY) {
-            self.cut();
-        }
-        match self.controllers.get(&sequenced.controller) {
-            Some(controller) => controller.do_send(Rewarded(sequenced)),
-            None => self.fail(format!("no controller {} for its rewards", sequenced.controller)),
+        let controller = sequenced.controller;
+        if !self.replicas.reward(Rewarded { sequenced, learning: self.learning }) {
+            self.fail(format!("no controller {controller} for its rewards"));
         }
     }
 
-    /// Asks every shard for its state at the last number given.
-    fn cut(&mut self) {
-        let pending = PendingCut { baseline: self.baseline, shards: vec![None; self.shards.len()] };
-        self.cuts.insert(self.sequence, pending);
-        self.asked = self.sequence;
-        for shard in &self.shards {
-            shard.do_send(CutAt { sequence: self.sequence });
+    /// Other learning settings hold from here on.
+    fn changed(&mut self, Changed { sequence, learning }: Changed) {
+        (self.sequence, self.learning) = (sequence, learning);
+        for shard in self.shards.addresses() {
+            shard.do_send(Change { sequence, learning });
         }
     }
 
@@ -294,7 +297,7 @@ impl Supervisor {
             self.parts.metrics.readiness.leaving("the search is ending");
             tracing::info!("the search is ending: {end:?}");
             self.ending = Some(end);
-            self.queue.clear();
+            self.roster.clear_queue();
             for trainer in &self.trainers {
                 trainer.address.do_send(StopTraining);
             }
@@ -304,28 +307,52 @@ impl Supervisor {
 
     /// When nothing runs and nothing is being written down: take the last snapshot, then leave.
     fn end_if_done(&mut self) {
-        let finished = self.controllers.is_empty() && self.queue.is_empty();
-        if self.running() > 0 || self.committing > 0 || !(finished || self.ending.is_some()) {
+        let finished = self.replicas.is_empty() && self.roster.queued() == 0;
+        if self.roster.running() > 0 || self.committing > 0 || !(finished || self.ending.is_some()) {
             return;
         }
-        if matches!(self.ending, Some(End::Failed(_))) || self.stored == self.sequence {
+        let no_snapshot = matches!(self.ending, Some(End::Failed(_))) || (self.ending.is_some() && self.shards.holds());
+        if no_snapshot || self.shards.stored == self.sequence {
             self.leave();
-        } else if self.asked != self.sequence {
+        } else if self.shards.asked != self.sequence && !self.shards.holds() {
             self.cut();
         }
     }
 
     fn leave(&mut self) {
         let end = self.ending.clone().unwrap_or(End::Finished);
+        self.leave_with(end);
+    }
+
+    fn leave_with(&self, end: End) {
         tracing::info!("the search has ended: {end:?}");
         self.end.lock().unwrap_or_else(std::sync::PoisonError::into_inner).get_or_insert(end);
         System::current().stop();
     }
 }
 
-/// The children of an open minibatch that have no outcome yet.
+impl Supervisor {
+    /// The children of a minibatch that an earlier process left: they wait again, but for one that killed process after process.
+    fn recover(&mut self, open: &OpenMinibatch, context: &Context<Self>) {
+        for trial in open.trials.iter().filter(|trial| !trial.finished && trial.deaths >= DEATHS_IN_COMPANY) {
+            self.roster.suspect(trial.id);
+            tracing::warn!("trial {}: {} processes died while it ran; it runs alone", trial.id, trial.deaths);
+        }
+        self.recovered.extend(unfinished(open).map(|task| task.trial));
+        for trial in open.trials.iter().filter(|trial| !trial.finished && is_poison(trial)) {
+            let error = format!("{} processes died while it ran, {DEATHS_ALONE} of them with no other trial beside it", trial.deaths);
+            self.commit(trial.id, Outcome::Failed { cause: Cause::Error, error }, 0.0, context);
+        }
+    }
+}
+
+fn is_poison(trial: &OpenTrial) -> bool {
+    trial.deaths >= DEATHS_IN_COMPANY + DEATHS_ALONE
+}
+
+/// The children of an open minibatch that are to be evaluated.
 fn unfinished(open: &OpenMinibatch) -> impl Iterator<Item = Task> {
-    open.trials.iter().filter(|trial| !trial.finished).map(|trial| Task {
+    open.trials.iter().filter(|trial| !trial.finished && !is_poison(trial)).map(|trial| Task {
         trial: trial.id,
         attempt: trial.attempt,
         seed: trial.seed,
@@ -339,14 +366,13 @@ impl Actor for Supervisor {
     type Context = Context<Self>;
 
     fn started(&mut self, context: &mut Self::Context) {
-        let Some(prepared) = self.prepared.take() else { return };
-        self.start_shards(&prepared, context);
-        self.start_trainers(context);
-        self.start_controllers(prepared, context);
-        if let Some(limit) = self.parts.max_seconds {
-            context.notify_later(Shutdown::TimeIsUp, Duration::from_secs_f64(limit.min(1e9)));
-        }
-        self.dispatch();
-        self.end_if_done();
+        guard(self, context, Self::begin);
+    }
+}
+
+impl Guarded for Supervisor {
+    /// Nobody supervises the Supervisor: the process ends, saved, and the same command goes on.
+    fn panicked(&mut self, panic: String) {
+        self.leave_with(End::Failed(format!("the supervisor panicked: {panic}")));
     }
 }

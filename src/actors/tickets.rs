@@ -43,6 +43,11 @@ impl Tickets {
         }
     }
 
+    /// Other numbers hold from the next ticket on: architectures in all, children of a minibatch, replicas.
+    pub fn set(&mut self, trials: u64, children: usize, replicas: usize) {
+        (self.trials, self.children, self.replicas) = (trials, children, replicas as u64);
+    }
+
     /// Do Controllers wait for each other?
     pub fn synchronous(&self) -> bool {
         self.synchronous

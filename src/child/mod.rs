@@ -4,6 +4,7 @@
 mod cell;
 mod command;
 pub mod convnet;
+mod device;
 mod linear;
 mod optimiser;
 mod reward;
@@ -16,10 +17,11 @@ mod train;
 
 pub use cell::cell_program;
 pub use command::{CommandEvaluator, CommandLane, program_problem};
+pub use device::is_lost;
 pub use linear::linear_accuracy;
 pub use optimiser::Sgd;
 pub use reward::reward;
-pub use settings::{ChildSettings, CommandSettings, EvaluatorKind, Schedule, TableSettings};
+pub use settings::{ChildSettings, CommandSettings, EvaluatorKind, FailedReward, Schedule, TableSettings};
 pub use table::{Table, TableEvaluator};
 pub use train::TrainEvaluator;
 
@@ -81,6 +83,8 @@ pub enum Cause {
     /// No network can be built or run from this architecture.
     Unbuildable,
     Panicked,
+    /// The device is of no use to this process any more (a CUDA error that sticks): only another process is free of it.
+    Device,
     /// The user's command ended with an exit code other than 0.
     Exited,
     /// The user's command was killed by a signal that was not ours.

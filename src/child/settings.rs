@@ -24,6 +24,60 @@ pub enum Schedule {
     Steps,
 }
 
+/// What a failed child teaches the controller.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum FailedReward {
+    /// Nothing: it is left out of the gradient.
+    #[default]
+    Skip,
+    /// That it is worth this.
+    Reward(f64),
+}
+
+impl FailedReward {
+    /// The reward, if it has one.
+    pub fn reward(self) -> Option<f64> {
+        match self {
+            Self::Skip => None,
+            Self::Reward(reward) => Some(reward),
+        }
+    }
+}
+
+impl Serialize for FailedReward {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Skip => serializer.serialize_str("skip"),
+            Self::Reward(reward) => serializer.serialize_f64(*reward),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for FailedReward {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl serde::de::Visitor<'_> for Visitor {
+            type Value = FailedReward;
+            fn expecting(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+                f.write_str("\"skip\" or a number")
+            }
+            fn visit_str<E: serde::de::Error>(self, value: &str) -> Result<FailedReward, E> {
+                if value == "skip" { Ok(FailedReward::Skip) } else { Err(E::invalid_value(serde::de::Unexpected::Str(value), &self)) }
+            }
+            fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<FailedReward, E> {
+                Ok(FailedReward::Reward(value))
+            }
+            fn visit_i64<E: serde::de::Error>(self, value: i64) -> Result<FailedReward, E> {
+                Ok(FailedReward::Reward(value as f64))
+            }
+            fn visit_u64<E: serde::de::Error>(self, value: u64) -> Result<FailedReward, E> {
+                Ok(FailedReward::Reward(value as f64))
+            }
+        }
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
 /// `[child]`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -46,6 +100,8 @@ pub struct ChildSettings {
     pub max_seconds: Option<f64>,
     /// How often a child is tried when the cause of its failure may pass.
     pub attempts: u32,
+    /// The reward of a child that failed.
+    pub failed_reward: FailedReward,
     #[serde(skip_serializing_if = "TableSettings::is_empty")]
     pub table: TableSettings,
     #[serde(skip_serializing_if = "CommandSettings::is_default")]
@@ -115,6 +171,7 @@ impl Default for ChildSettings {
             reward_window: 5,
             max_seconds: None,
             attempts: 3,
+            failed_reward: FailedReward::Skip,
             table: TableSettings::default(),
             command: CommandSettings::default(),
         }

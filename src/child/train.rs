@@ -123,7 +123,7 @@ impl From<EngineError> for End {
         match error {
             EngineError::Unbuildable(text) => Self::Failed(Cause::Unbuildable, text),
             EngineError::Memory(text) => Self::Failed(Cause::OutOfMemory, text),
-            EngineError::Device(text) => Self::Failed(Cause::Error, text),
+            EngineError::Device(text) => Self::Failed(if super::device::is_lost(&text) { Cause::Device } else { Cause::Error }, text),
         }
     }
 }

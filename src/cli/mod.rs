@@ -1,10 +1,14 @@
 //! The command line: one file a subcommand. Turns every error into one message and an exit code. Must not hold logic of its own.
 
+mod again;
 mod check;
 mod devices;
 mod init;
 mod log;
+mod page;
 mod progress;
+mod reload;
+mod report;
 mod search;
 mod show;
 mod status;
@@ -31,6 +35,15 @@ pub enum Failure {
     Signal(u8),
 }
 
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        match self {
+            Self::Input(text) | Self::Failed(text) => f.write_str(text),
+            Self::Signal(number) => write!(f, "signal {number}"),
+        }
+    }
+}
+
 /// Neural architecture search with reinforcement learning.
 #[derive(Parser)]
 #[command(name = "netwright", version, about, max_term_width = 120)]
@@ -53,6 +66,10 @@ enum Command {
     Top(top::TopArgs),
     /// One trial: its network, outcome and learning curve
     Show(show::ShowArgs),
+    /// The page of a run, served until Ctrl-C; a running search serves its own
+    Page(page::PageArgs),
+    /// Write the files of RUN/report: trials.csv and the charts; a search keeps them itself
+    Report(report::ReportArgs),
     /// Derive the controller's parameters again from the seed and the journal, and compare with every snapshot
     Verify(verify::VerifyArgs),
     /// The devices that children can train on
@@ -82,6 +99,11 @@ fn reading(error: JournalError) -> Failure {
     }
 }
 
+/// The environment. A variable that is no Unicode is no value of ours, but must not end the program.
+fn variables() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os().map(|(name, value)| (name.to_string_lossy().into(), value.to_string_lossy().into()))
+}
+
 /// The lanes that children train on.
 fn lanes(settings: &Settings) -> Result<Vec<LaneSpec>, Failure> {
     let resolve = match settings.child.evaluator {
@@ -107,9 +129,7 @@ impl ConfigArgs {
     /// # Errors
     /// Everything that is wrong with them, as one message.
     pub fn load(&self) -> Result<Settings, Failure> {
-        // A variable that is no Unicode is no value of ours, but must not end the program.
-        let environment = std::env::vars_os().map(|(name, value)| (name.to_string_lossy().into(), value.to_string_lossy().into()));
-        settings::load(&self.config, &self.set, environment).map_err(|error| Failure::Input(error.to_string()))
+        settings::load(&self.config, &self.set, variables()).map_err(|error| Failure::Input(error.to_string()))
     }
 }
 
@@ -123,6 +143,8 @@ pub fn main() -> ExitCode {
         Command::Status(args) => status::run(args),
         Command::Top(args) => top::run(args),
         Command::Show(args) => show::run(args),
+        Command::Page(args) => page::run(args),
+        Command::Report(args) => report::run(args),
         Command::Verify(args) => verify::run(args),
         Command::Devices(args) => devices::run(args),
     };

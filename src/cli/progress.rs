@@ -2,6 +2,7 @@
 
 use crate::actors::{Event, Observer, Progress};
 use crate::child::Outcome;
+pub use crate::report::duration;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -57,18 +58,6 @@ impl Units {
             Outcome::Failed { error, .. } => format!("failed: {error}"),
             Outcome::Stopped => "stopped; it runs again when the search goes on".into(),
         }
-    }
-}
-
-/// Seconds as `43 s`, `5 min 10 s`, `3 h 20 min` or `4 d 2 h`.
-pub fn duration(seconds: f64) -> String {
-    let whole = seconds.round().clamp(0.0, 1e12) as u64;
-    match whole {
-        0..60 if seconds < 10.0 => format!("{seconds:.1} s"),
-        0..60 => format!("{whole} s"),
-        60..3600 => format!("{} min {:02} s", whole / 60, whole % 60),
-        3600..86_400 => format!("{} h {:02} min", whole / 3600, whole % 3600 / 60),
-        _ => format!("{} d {} h", whole / 86_400, whole % 86_400 / 3600),
     }
 }
 
@@ -214,12 +203,6 @@ impl Drop for Bars {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn durations_read_as_people_say_them() {
-        let texts = [2.34, 43.2, 310.0, 12_000.0, 352_800.0].map(duration);
-        assert_eq!(texts, ["2.3 s", "43 s", "5 min 10 s", "3 h 20 min", "4 d 2 h"]);
-    }
 
     #[test]
     fn the_overall_line_says_what_is_known() {

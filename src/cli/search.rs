@@ -2,11 +2,12 @@
 
 use super::log::{self, LogFormat};
 use super::progress::{Bars, Nothing, PlainLines, Units, duration};
+use super::reload::ConfigFile;
 use super::{ConfigArgs, Failure, reading};
 use crate::actors::devices::{self, LaneSpec};
 use crate::actors::{
-    End, EvaluatorFactory, Observer, Parts, SearchSettings, candle_device, inherited_gpus, memory_bytes, prepare, search, thread_pool,
-    visible_gpus,
+    End, EvaluatorFactory, Observer, Parts, Scribe, SearchSettings, candle_device, inherited_gpus, memory_bytes, prepare, search,
+    thread_pool, visible_gpus,
 };
 use crate::child::{CommandEvaluator, CommandLane, EvaluatorKind, Table, TableEvaluator, TrainEvaluator, linear_accuracy, program_problem};
 use crate::data::{Dataset, Split};
@@ -36,7 +37,7 @@ pub struct SearchArgs {
 }
 
 /// Where rewards come from, loaded and checked before anything starts.
-enum Source {
+pub(super) enum Source {
     Train {
         dataset: Arc<Dataset>,
         split: Arc<Split>,
@@ -57,6 +58,7 @@ pub fn run(args: SearchArgs) -> Result<(), Failure> {
     let settings = args.config.load()?;
     let run_dir = settings.run_dir(args.run_dir.as_deref());
     let (source, space) = load(&settings, &run_dir)?;
+    let source = Arc::new(source);
     let lanes = super::lanes(&settings)?;
     let endpoint = Endpoint::bind(&settings.telemetry).map_err(Failure::Input)?;
     if args.fresh
@@ -87,40 +89,56 @@ pub fn run(args: SearchArgs) -> Result<(), Failure> {
         LogFormat::Human if std::io::stderr().is_terminal() => Box::new(Bars::new(units, bars)),
         LogFormat::Human => Box::new(PlainLines::new(units)),
     };
-    let wanted = SearchSettings {
-        seed: settings.run.seed,
-        trials: settings.run.trials,
-        reuse: settings.run.reuse,
-        controller: settings.controller.clone(),
-        parameter_server: settings.parameter_server.clone(),
-    };
+    note_start(&journal, &lanes, recovered.completed + recovered.failed, settings.run.trials);
     let commits = metrics.clone();
     journal.observe_commits(move |seconds| commits.journal_commit_seconds.observe(seconds));
-    let prepared = prepare(&wanted, space, journal, recovered).map_err(Failure::Failed)?;
+    let prepared = prepare(&search_settings(&settings), space, journal, recovered).map_err(Failure::Failed)?;
     earlier.baseline = prepared.snapshot.baseline.value();
     metrics.restore(&earlier);
-    let endpoint = match endpoint {
-        None => None,
-        Some(endpoint) => {
-            let sampler = Sampler::new(&metrics, run_dir.clone(), &devices::cuda_uuids()).map_err(refused)?;
-            Some(endpoint.with(telemetry::routes(metrics.clone(), Arc::new(sampler))))
-        }
-    };
+    let sampler = Arc::new(Sampler::new(&metrics, run_dir.clone(), &devices::cuda_uuids()).map_err(refused)?);
+    let (counted, page) = (metrics.clone(), Arc::new(report::Page::new(&run_dir)));
+    let routed =
+        move |endpoint: Endpoint| endpoint.with(telemetry::routes(counted.clone(), sampler.clone())).with(report::routes(page.clone()));
+    let endpoint = endpoint.map(&routed);
     let parts = Parts {
         factory: factory(&settings, &source, &lanes),
         lanes,
         metrics,
         observer,
         attempts: settings.child.attempts,
+        failed_reward: settings.child.failed_reward.reward(),
         max_seconds: settings.run.max_seconds,
+        restart: settings.restart.clone(),
+        reload: Some(Box::new(ConfigFile::new(args.config, source.clone(), settings.clone(), Box::new(routed)))),
+        serving: None,
     };
+    let scribe = Scribe::start(&run_dir).map_err(|error| Failure::Failed(error.to_string()))?;
     let end = search(prepared, parts, endpoint).map_err(|error| Failure::Failed(error.to_string()))?;
+    scribe.finish();
     conclude(&settings, &source, &run_dir, end)
 }
 
 /// For work while no lane runs: every core is free (0 threads: one for each).
 fn every_core(name: &str) -> LaneSpec {
     LaneSpec { device: "cpu".into(), name: name.into(), cores: Vec::new(), threads: 0 }
+}
+
+/// What the actors need of the settings.
+pub(super) fn search_settings(settings: &Settings) -> SearchSettings {
+    SearchSettings {
+        seed: settings.run.seed,
+        trials: settings.run.trials,
+        reuse: settings.run.reuse,
+        controller: settings.controller.clone(),
+        parameter_server: settings.parameter_server.clone(),
+    }
+}
+
+/// Events that the page reads: since when this process runs, and on which lanes.
+fn note_start(journal: &Journal, lanes: &[LaneSpec], finished: u64, trials: u64) {
+    let lanes: Vec<_> = lanes.iter().map(|lane| format!("{} on {}", lane.name, lane.device)).collect();
+    journal.event("start", &format!("process {}; {finished} of {trials} trials are finished", std::process::id()));
+    journal.event("lanes", &lanes.join(", "));
 }
 
 /// Loads data or table, and builds the space.
@@ -182,7 +200,7 @@ fn reward_scale(settings: &Settings) -> RewardScale {
 }
 
 /// Makes each lane's evaluator, on the lane's own thread.
-fn factory(settings: &Settings, source: &Source, lanes: &[LaneSpec]) -> EvaluatorFactory {
+pub(super) fn factory(settings: &Settings, source: &Source, lanes: &[LaneSpec]) -> EvaluatorFactory {
     match source {
         Source::Table { table, space } => {
             let (table, space) = (table.clone(), space.clone());
@@ -223,6 +241,7 @@ fn announce(settings: &Settings, source: &Source, run_dir: &Path, lanes: &[LaneS
     let devices: Vec<&str> = devices.into_iter().collect();
     println!("devices: {}; {} children at a time", devices.join(", "), lanes.len());
     if let Some(address) = endpoint.and_then(Endpoint::address) {
+        println!("page: http://{address}/");
         println!("metrics: http://{address}/metrics");
     }
     if let Some(warning) = endpoint.and_then(Endpoint::warning) {
@@ -253,6 +272,7 @@ fn conclude(settings: &Settings, source: &Source, run_dir: &Path, end: End) -> R
             println!("stopped by a signal, saved; {again}");
             Err(Failure::Signal(number))
         }
+        End::Restart(reason) => Err(super::again::again(run_dir, &settings.restart.child_trainer, &reason)),
         End::Failed(reason) => Err(Failure::Failed(format!("{reason}; what was finished is saved, {again}"))),
     }
 }

@@ -2,11 +2,10 @@
 
 use super::progress::duration;
 use super::{Failure, print, reading};
-use crate::journal::{Reader, RunTotals, TrialRow};
-use crate::report::summary;
-use serde::Serialize;
+use crate::journal::{Life, Reader};
+use crate::report::Status;
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 #[derive(clap::Args)]
 pub struct StatusArgs {
@@ -17,81 +16,10 @@ pub struct StatusArgs {
     pub json: bool,
 }
 
-/// Newest events that are shown.
-const EVENTS: usize = 5;
-
-#[derive(Serialize)]
-struct Status {
-    run: PathBuf,
-    /// Trials that the run is to have, from its config.toml.
-    trials: Option<u64>,
-    #[serde(flatten)]
-    totals: RunTotals,
-    best_trial: Option<u64>,
-    best_metric: Option<f64>,
-    seconds_left: Option<f64>,
-    running_trials: Vec<Running>,
-    events: Vec<Event>,
-}
-
-#[derive(Serialize)]
-struct Running {
-    trial: u64,
-    device: Option<String>,
-    epoch: Option<u64>,
-    metric: Option<f64>,
-    architecture: String,
-}
-
-#[derive(Serialize)]
-struct Event {
-    at: String,
-    kind: String,
-    text: String,
-}
-
 pub fn run(args: StatusArgs) -> Result<(), Failure> {
     let reader = Reader::open(&args.run).map_err(reading)?;
-    let status = status(&args.run, &reader)?;
+    let status = Status::read(&args.run, &reader).map_err(reading)?;
     if args.json { super::print_json(&status) } else { print(&text(&status)) }
-}
-
-fn status(run: &Path, reader: &Reader) -> Result<Status, Failure> {
-    let totals = reader.totals().map_err(reading)?;
-    let best = reader.best().map_err(reading)?;
-    let trials = wanted_trials(run);
-    let left = trials.map(|trials| trials.saturating_sub(totals.completed + totals.failed) as f64);
-    let seconds_left = left.zip(totals.children_per_hour).map(|(left, rate)| left / rate * 3600.0);
-    let running = reader.running().map_err(reading)?;
-    let running_trials = running.iter().map(|row| running_trial(reader, row)).collect::<Result<_, _>>()?;
-    let events = reader.events(EVENTS).map_err(reading)?;
-    Ok(Status {
-        run: run.to_owned(),
-        trials,
-        totals,
-        best_trial: best.as_ref().map(|row| row.id),
-        best_metric: best.and_then(|row| row.metric),
-        seconds_left,
-        running_trials,
-        events: events.into_iter().map(|(at, kind, text)| Event { at, kind, text }).collect(),
-    })
-}
-
-fn running_trial(reader: &Reader, row: &TrialRow) -> Result<Running, Failure> {
-    let last = reader.epochs(row.id).map_err(reading)?.pop();
-    Ok(Running {
-        trial: row.id,
-        device: row.device.clone(),
-        epoch: last.as_ref().map(|epoch| epoch.epoch),
-        metric: last.and_then(|epoch| epoch.metric),
-        architecture: summary(&row.architecture),
-    })
-}
-
-fn wanted_trials(run: &Path) -> Option<u64> {
-    let text = std::fs::read_to_string(run.join("config.toml")).ok()?;
-    let table: toml::Table = text.parse().ok()?;
-    table.get("run")?.get("trials")?.as_integer()?.try_into().ok()
 }
 
 fn text(status: &Status) -> String {
@@ -103,6 +31,11 @@ fn text(status: &Status) -> String {
         let _ = writeln!(text, "{label:<12}{value}");
     };
     line("run", status.run.display().to_string());
+    match status.life {
+        Life::Running => line("state", "running".into()),
+        Life::Closed => {}
+        Life::Interrupted => line("state", "interrupted: its process is gone; the same command continues it".into()),
+    }
     let of = status.trials.map_or_else(String::new, |trials| format!(" of {trials}"));
     line("finished", format!("{}{of} ({} failed)", totals.completed + totals.failed, totals.failed));
     line("waiting", format!("{} running, {} queued, {} stopped", totals.running, totals.queued, totals.stopped));

@@ -57,8 +57,23 @@ pub fn run(args: VerifyArgs) -> Result<(), Failure> {
 }
 
 fn compare(replay: &mut Replay, log: &[LogEntry], snapshots: &[u64], reader: &Reader, verdict: &mut Verdict) -> Result<(), Failure> {
+    let mut before = None;
     for (entry, wanted) in log.iter().zip(Replay::wanted_versions(log)) {
         replay.forget_before(wanted);
+        if let LogEntry::Minibatch(minibatch) = entry {
+            // A synchronous round shares the baseline before it.
+            let baseline = replay.snapshot().baseline.value();
+            if minibatch.baseline != baseline && Some(minibatch.baseline) != before {
+                verdict.matches = false;
+                verdict.first_difference = Some(entry.sequence());
+                verdict.problem = Some(format!(
+                    "it was compared with the baseline {:?}, but the rewards before it give {baseline:?}: one of them was changed",
+                    minibatch.baseline
+                ));
+                return Ok(());
+            }
+            before = Some(minibatch.baseline);
+        }
         if let Err(error) = replay.apply(entry) {
             return refuse(verdict, entry.sequence(), &error);
         }

@@ -36,6 +36,18 @@ pub(super) fn acquire(dir: &Path) -> Result<RunLock, JournalError> {
     Ok(RunLock { _file: file })
 }
 
+/// Is the process that the lock names alive? One on another machine is believed to be; asking takes no lock.
+pub(super) fn holder_lives(dir: &Path) -> bool {
+    let Ok(text) = std::fs::read_to_string(dir.join("run.lock")) else { return false };
+    let Some((host, pid)) = text.trim().rsplit_once(' ') else { return false };
+    if rustix::system::uname().nodename().to_string_lossy() != host {
+        return true;
+    }
+    let pid = pid.parse().ok().and_then(rustix::process::Pid::from_raw);
+    // Not permitted: it is somebody else's, and alive.
+    pid.is_some_and(|pid| !matches!(rustix::process::test_kill_process(pid), Err(rustix::io::Errno::SRCH)))
+}
+
 /// Renames an existing run to the first free `<dir>.1`, `<dir>.2`, …; never deletes. None: there was no run.
 ///
 /// # Errors

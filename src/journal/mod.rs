@@ -7,12 +7,14 @@ mod open;
 mod reader;
 mod recovery;
 mod schema;
+mod survey;
 #[cfg(test)]
 mod tests;
 mod writer;
 
 pub use lock::set_aside;
 pub use reader::{EpochRow, Reader, RunTotals, TrialRow};
+pub use survey::{Life, TrialFacts, TrialOrder};
 
 use crate::child::{Cause, Epoch, Outcome};
 use crate::policy::{LearningSettings, LogEntry, PulledParameters, Snapshot};
@@ -81,6 +83,8 @@ pub struct OpenTrial {
     pub architecture: Architecture,
     pub attempt: u32,
     pub interruptions: u32,
+    /// Processes that died in a row while it ran, before it had an epoch.
+    pub deaths: u32,
     /// Has its outcome; must not run again.
     pub finished: bool,
 }
@@ -170,9 +174,9 @@ impl Journal {
         self.send(Request::Insert { minibatches, round, reply });
     }
 
-    /// The trial runs (again): earlier epochs of it are deleted.
-    pub fn started(&self, trial: u64, device: &str) {
-        self.send(Request::Started { trial, device: device.to_owned() });
+    /// The trial runs (again): earlier epochs of it are deleted. With `reply`, that is told after the commit.
+    pub fn started(&self, trial: u64, device: &str, reply: Option<Reply<()>>) {
+        self.send(Request::Started { trial, device: device.to_owned(), reply });
     }
 
     pub fn epoch(&self, trial: u64, epoch: Epoch) {
@@ -180,9 +184,10 @@ impl Journal {
     }
 
     /// The outcome, once for all, after `seconds` on its lane; the transaction that holds a minibatch's last outcome gives it its sequence
-    /// number. `Outcome::Stopped` sets the trial aside to be run again and sequences nothing. Replies after the commit.
-    pub fn finished(&self, trial: u64, outcome: Outcome, seconds: f64, reply: Reply<Vec<Sequenced>>) {
-        self.send(Request::Finished { trial, outcome, seconds, reply });
+    /// number. `Outcome::Stopped` sets the trial aside to be run again and sequences nothing. A failed child has the reward
+    /// `failed_reward`; None: it is left out of the gradient. Replies after the commit.
+    pub fn finished(&self, trial: u64, outcome: Outcome, seconds: f64, failed_reward: Option<f64>, reply: Reply<Vec<Sequenced>>) {
+        self.send(Request::Finished { trial, outcome, seconds, failed_reward, reply });
     }
 
     /// The trial takes reward and metric of trial `from`, which is completed: as `finished`.
@@ -203,6 +208,16 @@ impl Journal {
     /// Stores a snapshot, and drops those that no recovery can need.
     pub fn snapshot(&self, snapshot: Snapshot, reply: Reply<()>) {
         self.send(Request::Snapshot { snapshot: Box::new(snapshot), reply });
+    }
+
+    /// Replies with the newest snapshot that holds, and the log after it: what `recovered` gave at the start, as it is now.
+    pub fn log(&self, reply: Reply<(Option<Snapshot>, Vec<LogEntry>)>) {
+        self.send(Request::Log { reply });
+    }
+
+    /// The resolved config file as it is now, for `config.toml`.
+    pub fn config(&self, config: String) {
+        self.send(Request::Config { config });
     }
 
     /// `observe` hears how many seconds each commit took, on the writer's thread; only the first observer counts.

@@ -13,6 +13,15 @@ pub(super) struct Opened {
     pub lock: RunLock,
 }
 
+impl Opened {
+    /// Writes `config.toml` anew.
+    pub(super) fn replace_config(&self, config: &str) {
+        if let Err(error) = replace_file(&self.dir.join("config.toml"), config) {
+            tracing::error!("{error}; the file still holds the settings before the change");
+        }
+    }
+}
+
 pub(super) fn damaged(dir: &Path) -> impl Fn(rusqlite::Error) -> JournalError {
     let dir = dir.to_owned();
     move |error| {
@@ -42,6 +51,7 @@ pub(super) fn open(dir: &Path, identity: &serde_json::Value, config: &str) -> Re
         check(&connection, dir, identity)?;
         back_up(&connection, dir)?;
     }
+    connection.execute_batch(schema::ADDED).map_err(damaged(dir))?;
     connection.execute("INSERT OR REPLACE INTO meta VALUES ('closed', 'no')", []).map_err(damaged(dir))?;
     replace_file(&dir.join("config.toml"), config)?;
     Ok(Opened { dir: dir.to_owned(), connection, lock })
@@ -86,12 +96,10 @@ fn check(connection: &Connection, dir: &Path, identity: &serde_json::Value) -> R
         let found = connection.query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| row.get::<_, String>(0));
         found.optional().map_err(damaged(dir))
     };
-    if meta("closed")?.as_deref() != Some("yes") {
-        let verdict: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(damaged(dir))?;
-        if verdict != "ok" {
-            let failure = rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT), Some(verdict));
-            return Err(damaged(dir)(failure));
-        }
+    let verdict: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(damaged(dir))?;
+    if verdict != "ok" {
+        let failure = rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT), Some(verdict));
+        return Err(damaged(dir)(failure));
     }
     let stored = meta("identity")?.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
     let difference = difference(&stored, identity);
@@ -115,7 +123,29 @@ fn back_up(connection: &Connection, dir: &Path) -> Result<(), JournalError> {
     let (path, partial) = (dir.join("search.backup.db"), dir.join("search.backup.db.partial"));
     let _ = std::fs::remove_file(&partial);
     connection.backup("main", &partial, None::<fn(rusqlite::backup::Progress)>).map_err(damaged(dir))?;
-    std::fs::rename(&partial, &path).map_err(io(&path))
+    replace(&partial, &path).map_err(io(&path))
+}
+
+/// The rolling copy of a run that is being written, through a connection of its own, so that the writer goes on. The last copy is
+/// replaced only by one that was found whole.
+pub(super) fn back_up_live(dir: &Path) -> Result<(), JournalError> {
+    let (path, partial) = (dir.join("search.backup.db"), dir.join("search.backup.db.partial"));
+    let copy = || -> rusqlite::Result<String> {
+        let _ = std::fs::remove_file(&partial);
+        let source = Connection::open_with_flags(dir.join("search.db"), rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        source.backup("main", &partial, None::<fn(rusqlite::backup::Progress)>)?;
+        Connection::open(&partial)?.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
+    };
+    match copy().map_err(damaged(dir))?.as_str() {
+        "ok" => replace(&partial, &path).map_err(io(&path)),
+        verdict => Err(JournalError::Damaged { path: dir.join("search.db"), problem: verdict.to_owned() }),
+    }
+}
+
+/// Renames a file that was written beside its place, once it is on the disk.
+fn replace(partial: &Path, path: &Path) -> std::io::Result<()> {
+    std::fs::File::open(partial)?.sync_all()?;
+    std::fs::rename(partial, path)
 }
 
 /// Writes a file so that a crash leaves the old one or the new one.
@@ -123,8 +153,7 @@ fn replace_file(path: &Path, text: &str) -> Result<(), JournalError> {
     let partial = path.with_extension("partial");
     let write = || {
         std::fs::write(&partial, text)?;
-        std::fs::File::open(&partial)?.sync_all()?;
-        std::fs::rename(&partial, path)
+        replace(&partial, path)
     };
     write().map_err(io(path))
 }

@@ -40,8 +40,11 @@ pub struct TrialRow {
     pub reused_from: Option<u64>,
 }
 
-const COLUMNS: &str = "id, controller, minibatch, slot, decisions, architecture, status, reward, metric, parameters, flops, seed, device, \
+pub(super) const COLUMNS: &str = "id, controller, minibatch, slot, decisions, architecture, status, reward, metric, parameters, flops, seed, device, \
                        attempt, interruptions, sampled_at, started_at, finished_at, seconds, error, reused_from";
+
+/// Completed trials, told by the indexes alone; a failed one may have a reward too.
+pub(super) const COMPLETED: &str = "reward IS NOT NULL AND id NOT IN (SELECT id FROM trials WHERE status = 'failed')";
 
 impl TrialRow {
     /// The table's columns, in its order.
@@ -98,7 +101,8 @@ pub struct RunTotals {
     pub mean_reward: Option<f64>,
     /// The baseline that the last sequenced minibatch was compared with.
     pub baseline: Option<f64>,
-    /// Finished trials per hour, over the time between the first and the last of the newest hundred.
+    /// Finished trials per hour, over the time between the first and the last of the newest hundred that this process, or the last
+    /// one, has finished.
     pub children_per_hour: Option<f64>,
 }
 
@@ -122,11 +126,15 @@ impl Reader {
         Ok(Self { dir: dir.to_owned(), connection: connect().map_err(damaged(dir))? })
     }
 
-    fn read<T>(&self, read: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, JournalError> {
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    pub(super) fn read<T>(&self, read: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, JournalError> {
         read(&self.connection).map_err(damaged(&self.dir))
     }
 
-    fn rows(&self, rest: &str, values: impl rusqlite::Params) -> Result<Vec<TrialRow>, JournalError> {
+    pub(super) fn rows(&self, rest: &str, values: impl rusqlite::Params) -> Result<Vec<TrialRow>, JournalError> {
         self.read(|connection| {
             connection.prepare(&format!("SELECT {COLUMNS} FROM trials {rest}"))?.query_map(values, TrialRow::from_row)?.collect()
         })
@@ -137,7 +145,9 @@ impl Reader {
     /// # Errors
     /// When the database cannot be read; so for all that follow.
     pub fn top(&self, most: usize) -> Result<Vec<TrialRow>, JournalError> {
-        self.rows("WHERE status = 'completed' AND reused_from IS NULL ORDER BY reward DESC, id LIMIT ?1", [most])
+        // The ids first, from indexes: rows are wide.
+        let best = format!("SELECT id FROM trials WHERE {COMPLETED} AND reused_from IS NULL ORDER BY reward DESC, id LIMIT ?1");
+        self.rows(&format!("WHERE id IN ({best}) ORDER BY +reward DESC, id"), [most])
     }
 
     /// The completed trial with the highest reward.
@@ -178,6 +188,12 @@ impl Reader {
         self.read(|connection| connection.prepare(sql)?.query_map([most], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?.collect())
     }
 
+    /// How many events of this kind there are within the last `seconds`.
+    pub fn recent_events(&self, kind: &str, seconds: f64) -> Result<usize, JournalError> {
+        let sql = "SELECT count(*) FROM events WHERE kind = ?1 AND (julianday('now') - julianday(at)) * 86400 <= ?2";
+        self.read(|connection| connection.query_row(sql, (kind, seconds), |row| row.get(0)))
+    }
+
     /// Where the run stands.
     pub fn totals(&self) -> Result<RunTotals, JournalError> {
         self.read(|connection| {
@@ -195,15 +211,20 @@ impl Reader {
                     _ => totals.stopped = count,
                 }
             }
-            let sums = "SELECT max(reward), avg(reward) FROM trials WHERE status = 'completed'";
-            (totals.best_reward, totals.mean_reward) = connection.query_row(sums, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
-            let baseline = "SELECT baseline FROM minibatches WHERE sequence IS NOT NULL ORDER BY sequence DESC LIMIT 1";
-            totals.baseline = connection.query_row(baseline, [], |row| row.get(0)).optional()?.flatten();
-            let rate = "SELECT (count(*) - 1) / ((julianday(max(finished_at)) - julianday(min(finished_at))) * 24) FROM
-                        (SELECT finished_at FROM trials WHERE finished_at IS NOT NULL ORDER BY finished_at DESC LIMIT 100)";
-            totals.children_per_hour = connection.query_row(rate, [], |row| row.get::<_, Option<f64>>(0))?.filter(|rate| *rate > 0.0);
+            (totals.best_reward, totals.mean_reward) = (best_reward(connection)?, mean_reward(connection)?);
+            totals.baseline = baseline(connection)?;
+            totals.children_per_hour = children_per_hour(connection)?;
             Ok(totals)
         })
+    }
+
+    /// As in [`RunTotals`], so for the next.
+    pub fn baseline(&self) -> Result<Option<f64>, JournalError> {
+        self.read(baseline)
+    }
+
+    pub fn children_per_hour(&self) -> Result<Option<f64>, JournalError> {
+        self.read(children_per_hour)
     }
 
     /// Rewards of all completed trials, by id.
@@ -225,4 +246,33 @@ impl Reader {
     pub fn snapshot(&self, sequence: u64) -> Result<Option<Snapshot>, JournalError> {
         self.read(|connection| recovery::load(connection, sequence))
     }
+}
+
+fn best_reward(connection: &Connection) -> rusqlite::Result<Option<f64>> {
+    let sql = format!("SELECT reward FROM trials WHERE {COMPLETED} ORDER BY reward DESC LIMIT 1");
+    connection.query_row(&sql, [], |row| row.get(0)).optional()
+}
+
+/// All rewards by their index, less those of failed trials.
+fn mean_reward(connection: &Connection) -> rusqlite::Result<Option<f64>> {
+    let sum = |filter: &str| -> rusqlite::Result<(f64, f64)> {
+        let sql = format!("SELECT total(reward), count(reward) FROM trials WHERE {filter}");
+        connection.query_row(&sql, [], |row| Ok((row.get(0)?, row.get(1)?)))
+    };
+    let ((all, count), (failed, fewer)) = (sum("reward IS NOT NULL")?, sum("status = 'failed'")?);
+    Ok((count > fewer).then(|| (all - failed) / (count - fewer)))
+}
+
+fn baseline(connection: &Connection) -> rusqlite::Result<Option<f64>> {
+    let sql = "SELECT baseline FROM minibatches WHERE sequence IS NOT NULL ORDER BY sequence DESC LIMIT 1";
+    Ok(connection.query_row(sql, [], |row| row.get(0)).optional()?.flatten())
+}
+
+/// Among the newest thousand ids, so that a long run costs no more than a short one.
+fn children_per_hour(connection: &Connection) -> rusqlite::Result<Option<f64>> {
+    let sql = "SELECT (count(*) - 1) / ((julianday(max(finished_at)) - julianday(min(finished_at))) * 24) FROM
+               (SELECT finished_at FROM trials WHERE id > (SELECT max(id) FROM trials) - 1000 AND finished_at IS NOT NULL
+                AND finished_at >= coalesce((SELECT at FROM events WHERE kind = 'start' ORDER BY id DESC LIMIT 1), '')
+                ORDER BY finished_at DESC LIMIT 100)";
+    Ok(connection.query_row(sql, [], |row| row.get::<_, Option<f64>>(0))?.filter(|rate| *rate > 0.0))
 }

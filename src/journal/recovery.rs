@@ -14,13 +14,16 @@ use std::path::Path;
 pub(super) fn recover(connection: &Connection, dir: &Path) -> Result<Recovered, JournalError> {
     let read = || -> rusqlite::Result<Recovered> {
         connection.execute_batch(
-            "UPDATE trials SET status = 'queued', interruptions = interruptions + 1 WHERE status = 'running';
-             UPDATE trials SET status = 'queued' WHERE status = 'stopped';",
+            "BEGIN IMMEDIATE;
+             DELETE FROM deaths WHERE trial IN (SELECT id FROM trials WHERE status NOT IN ('running', 'queued', 'stopped'))
+                                   OR trial IN (SELECT trial FROM epochs);
+             INSERT INTO deaths SELECT id, 1 FROM trials WHERE status = 'running' AND id NOT IN (SELECT trial FROM epochs)
+                                ON CONFLICT (trial) DO UPDATE SET count = count + 1;
+             UPDATE trials SET status = 'queued', interruptions = interruptions + 1 WHERE status = 'running';
+             UPDATE trials SET status = 'queued' WHERE status = 'stopped';
+             COMMIT;",
         )?;
-        let snapshot = usable_snapshot(connection)?;
-        let after = snapshot.as_ref().map_or(0, |snapshot| snapshot.state.sequence);
-        let mut log = Vec::new();
-        for_each_entry(connection, after, |entry| log.push(entry))?;
+        let (snapshot, log) = snapshot_and_log(connection)?;
         let number = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, u64>(0));
         let sequence = "SELECT max(coalesce((SELECT max(sequence) FROM minibatches), 0), coalesce((SELECT max(sequence) FROM changes), 0))";
         Ok(Recovered {
@@ -51,6 +54,15 @@ pub(super) fn recover(connection: &Connection, dir: &Path) -> Result<Recovered, 
         })
     };
     read().map_err(damaged(dir))
+}
+
+/// Where a replay starts, and what it replays.
+pub(super) fn snapshot_and_log(connection: &Connection) -> rusqlite::Result<(Option<Snapshot>, Vec<LogEntry>)> {
+    let snapshot = usable_snapshot(connection)?;
+    let after = snapshot.as_ref().map_or(0, |snapshot| snapshot.state.sequence);
+    let mut log = Vec::new();
+    for_each_entry(connection, after, |entry| log.push(entry))?;
+    Ok((snapshot, log))
 }
 
 /// The first completed trial of each network (SQLite takes the other columns from the row of the minimum).
@@ -140,7 +152,8 @@ pub(super) fn for_each_entry(connection: &Connection, after: u64, mut take: impl
 
 fn open_minibatches(connection: &Connection) -> rusqlite::Result<Vec<OpenMinibatch>> {
     let mut statement = connection.prepare(
-        "SELECT controller, minibatch, layers, boundaries, versions, id, trials.seed, decisions, architecture, attempt, interruptions, status
+        "SELECT controller, minibatch, layers, boundaries, versions, id, trials.seed, decisions, architecture, attempt, interruptions, status,
+                coalesce((SELECT count FROM deaths WHERE deaths.trial = trials.id), 0)
          FROM minibatches JOIN trials USING (controller, minibatch) WHERE sequence IS NULL ORDER BY number, slot",
     )?;
     let mut rows = statement.query([])?;
@@ -158,6 +171,7 @@ fn open_minibatches(connection: &Connection) -> rusqlite::Result<Vec<OpenMinibat
             architecture: parse(row, 8)?,
             attempt: row.get(9)?,
             interruptions: row.get(10)?,
+            deaths: row.get(12)?,
             finished: matches!(row.get::<_, String>(11)?.as_str(), "completed" | "failed"),
         };
         if let Some(last) = open.last_mut() {

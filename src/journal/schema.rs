@@ -3,6 +3,9 @@
 /// `PRAGMA user_version` of what this program writes.
 pub(super) const VERSION: i64 = 1;
 
+/// Added to version 1: how many processes in a row died while this trial ran, before it had an epoch.
+pub(super) const ADDED: &str = "CREATE TABLE IF NOT EXISTS deaths (trial INTEGER PRIMARY KEY, count INTEGER NOT NULL);";
+
 /// Times are ISO 8601 in UTC, with milliseconds.
 pub(super) const TABLES: &str = "
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;

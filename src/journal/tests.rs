@@ -39,7 +39,7 @@ fn insert(journal: &Journal, minibatches: Vec<SampledMinibatch>, round: bool) ->
 
 fn finish(journal: &Journal, trial: u64, outcome: Outcome) -> Vec<Sequenced> {
     let (reply, answer) = channel();
-    journal.finished(trial, outcome, 1.0, Box::new(move |sequenced| reply.send(sequenced).unwrap()));
+    journal.finished(trial, outcome, 1.0, None, Box::new(move |sequenced| reply.send(sequenced).unwrap()));
     answer.recv().unwrap()
 }
 
@@ -133,7 +133,7 @@ fn what_was_running_runs_again_and_its_epochs_are_those_of_the_last_run() {
     let dir = tempfile::tempdir().unwrap();
     let (journal, _) = open(dir.path());
     insert(&journal, vec![sampled(3, 0, 2, 0)], false);
-    journal.started(1, "cpu");
+    journal.started(1, "cpu", None);
     journal.epoch(1, Epoch { epoch: 1, train_loss: Some(f64::NAN), metric: 0.3, seconds: 2.0 });
     journal.failed_attempt(2, "timeout");
     journal.close();
@@ -143,7 +143,7 @@ fn what_was_running_runs_again_and_its_epochs_are_those_of_the_last_run() {
     assert_eq!(recovered.next_minibatch, [(3, 1)]);
     let reader = Reader::open(dir.path()).unwrap();
     assert_eq!(reader.epochs(1).unwrap()[0].train_loss, None);
-    journal.started(1, "cpu");
+    journal.started(1, "cpu", None);
     finish(&journal, 1, Outcome::Stopped);
     assert!(reader.epochs(1).unwrap().is_empty());
     assert_eq!(reader.trial(1).unwrap().unwrap().status, "stopped");
@@ -257,7 +257,7 @@ fn while_the_disk_refuses_replies_wait_and_nothing_is_lost() {
         let reply = reply.clone();
         // So that the second finds the writer refused already; the test must hold in either case.
         std::thread::sleep(std::time::Duration::from_millis(100));
-        journal.finished(trial, completed(0.25 * trial as f64), 1.0, Box::new(move |sequenced| reply.send(sequenced).unwrap()));
+        journal.finished(trial, completed(0.25 * trial as f64), 1.0, None, Box::new(move |sequenced| reply.send(sequenced).unwrap()));
     }
     assert!(answer.recv_timeout(std::time::Duration::from_secs(6)).is_err(), "a reply came before the commit");
     drop(reply);

@@ -6,7 +6,7 @@ use super::ledger::{Given, Ledger, Open};
 use super::open::Opened;
 use super::{Reply, SampledMinibatch, Sequenced};
 use crate::child::{Cause, Epoch, Outcome};
-use crate::policy::{LearningSettings, Snapshot};
+use crate::policy::{LearningSettings, LogEntry, Snapshot};
 use rusqlite::{Connection, params};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
@@ -25,23 +25,28 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// How long `close` waits for a disk that refuses writes.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
 
+/// How often the rolling backup of a run that goes on is taken anew.
+const BACK_UP_EVERY: Duration = Duration::from_secs(3600);
+
 /// What the writer is asked for.
 pub(super) enum Request {
     Insert { minibatches: Vec<SampledMinibatch>, round: bool, reply: Reply<Vec<u64>> },
-    Started { trial: u64, device: String },
+    Started { trial: u64, device: String, reply: Option<Reply<()>> },
     Epoch { trial: u64, epoch: Epoch },
-    Finished { trial: u64, outcome: Outcome, seconds: f64, reply: Reply<Vec<Sequenced>> },
+    Finished { trial: u64, outcome: Outcome, seconds: f64, failed_reward: Option<f64>, reply: Reply<Vec<Sequenced>> },
     Reused { trial: u64, from: u64, reply: Reply<Vec<Sequenced>> },
     FailedAttempt { trial: u64, error: String },
     Change { learning: LearningSettings, reply: Reply<u64> },
     Snapshot { snapshot: Box<Snapshot>, reply: Reply<()> },
+    Log { reply: Reply<(Option<Snapshot>, Vec<LogEntry>)> },
+    Config { config: String },
     Event { kind: String, text: String },
     Close { done: mpsc::Sender<()> },
 }
 
 impl Request {
     fn is_lazy(&self) -> bool {
-        matches!(self, Self::Started { .. } | Self::Epoch { .. } | Self::Event { .. })
+        matches!(self, Self::Started { reply: None, .. } | Self::Epoch { .. } | Self::Config { .. } | Self::Event { .. })
     }
 }
 
@@ -50,6 +55,7 @@ enum Answer {
     Ids(Vec<u64>),
     Sequenced(Vec<Sequenced>),
     Number(u64),
+    Log(Option<Snapshot>, Vec<LogEntry>),
     Done,
 }
 
@@ -61,9 +67,9 @@ pub(super) fn now() -> String {
 /// Starts the thread.
 pub(super) fn start(opened: Opened, health: Arc<Health>) -> std::io::Result<mpsc::Sender<Request>> {
     let (requests, queue) = mpsc::channel();
-    std::thread::Builder::new()
-        .name("journal".into())
-        .spawn(move || Writer { opened, health, ledger: None, waiting: Vec::new() }.run(&queue))?;
+    std::thread::Builder::new().name("journal".into()).spawn(move || {
+        Writer { opened, health, ledger: None, waiting: Vec::new(), backed_up: Instant::now() }.run(&queue);
+    })?;
     Ok(requests)
 }
 
@@ -74,6 +80,8 @@ struct Writer {
     ledger: Option<Ledger>,
     /// What came while the disk refused.
     waiting: Vec<Request>,
+    /// When the last backup was begun.
+    backed_up: Instant,
 }
 
 impl Writer {
@@ -88,7 +96,9 @@ impl Writer {
                     (Request::Insert { reply, .. }, Answer::Ids(ids)) => reply(ids),
                     (Request::Finished { reply, .. } | Request::Reused { reply, .. }, Answer::Sequenced(sequenced)) => reply(sequenced),
                     (Request::Change { reply, .. }, Answer::Number(sequence)) => reply(sequence),
-                    (Request::Snapshot { reply, .. }, _) => reply(()),
+                    (Request::Snapshot { reply, .. } | Request::Started { reply: Some(reply), .. }, _) => reply(()),
+                    (Request::Log { reply }, Answer::Log(snapshot, log)) => reply((snapshot, log)),
+                    (Request::Config { config }, _) => self.opened.replace_config(&config),
                     (Request::Close { done }, _) => closing.push(done),
                     _ => {}
                 }
@@ -101,6 +111,24 @@ impl Writer {
                 });
                 return;
             }
+            self.back_up();
+        }
+    }
+
+    /// Has the rolling backup taken anew when its time has come, on a thread of its own.
+    fn back_up(&mut self) {
+        if self.backed_up.elapsed() < BACK_UP_EVERY {
+            return;
+        }
+        self.backed_up = Instant::now();
+        let dir = self.opened.dir.clone();
+        let copy = move || {
+            if let Err(error) = super::open::back_up_live(&dir) {
+                tracing::error!("no new backup, the last one stays: {error}");
+            }
+        };
+        if let Err(error) = std::thread::Builder::new().name("journal-backup".into()).spawn(copy) {
+            tracing::error!("no new backup, the last one stays: {error}");
         }
     }
 
@@ -178,7 +206,7 @@ fn execute(connection: &Connection, sql: &str, values: impl rusqlite::Params) ->
 fn carry_out(connection: &Connection, ledger: &mut Ledger, request: &Request, now: &str) -> rusqlite::Result<Answer> {
     match request {
         Request::Insert { minibatches, round, .. } => return insert(connection, ledger, minibatches, *round, now).map(Answer::Ids),
-        Request::Started { trial, device } => {
+        Request::Started { trial, device, .. } => {
             execute(connection, "DELETE FROM epochs WHERE trial = ?1", [trial])?;
             let sql = "UPDATE trials SET status = 'running', started_at = ?2, device = ?3, error = NULL WHERE id = ?1
                        AND status NOT IN ('completed', 'failed')";
@@ -188,8 +216,9 @@ fn carry_out(connection: &Connection, ledger: &mut Ledger, request: &Request, no
             let sql = "INSERT OR REPLACE INTO epochs VALUES (?1, ?2, ?3, ?4, ?5)";
             execute(connection, sql, params![trial, epoch.epoch, finite(epoch.train_loss), finite(Some(epoch.metric)), epoch.seconds])?;
         }
-        Request::Finished { trial, outcome, seconds, .. } => {
-            return finish(connection, ledger, *trial, outcome, *seconds, now).map(Answer::Sequenced);
+        Request::Finished { trial, outcome, seconds, failed_reward, .. } => {
+            let ended = Ended { trial: *trial, outcome, seconds: *seconds, failed_reward: *failed_reward };
+            return finish(connection, ledger, &ended, now).map(Answer::Sequenced);
         }
         Request::Reused { trial, from, .. } => return reuse(connection, ledger, *trial, *from, now).map(Answer::Sequenced),
         Request::FailedAttempt { trial, error } => {
@@ -203,9 +232,14 @@ fn carry_out(connection: &Connection, ledger: &mut Ledger, request: &Request, no
             return Ok(Answer::Number(sequence));
         }
         Request::Snapshot { snapshot, .. } => super::recovery::store(connection, snapshot)?,
+        Request::Log { .. } => {
+            let (snapshot, log) = super::recovery::snapshot_and_log(connection)?;
+            return Ok(Answer::Log(snapshot, log));
+        }
         Request::Event { kind, text } => {
             execute(connection, "INSERT INTO events (at, kind, text) VALUES (?1, ?2, ?3)", params![now, kind, text])?;
         }
+        Request::Config { .. } => {}
         Request::Close { .. } => {
             execute(connection, "INSERT OR REPLACE INTO meta VALUES ('closed', 'yes')", [])?;
         }
@@ -265,20 +299,22 @@ fn insert(
     Ok(first_ids)
 }
 
-fn finish(
-    connection: &Connection,
-    ledger: &mut Ledger,
+/// A trial that has its outcome.
+struct Ended<'a> {
     trial: u64,
-    outcome: &Outcome,
+    outcome: &'a Outcome,
     seconds: f64,
-    now: &str,
-) -> rusqlite::Result<Vec<Sequenced>> {
+    failed_reward: Option<f64>,
+}
+
+fn finish(connection: &Connection, ledger: &mut Ledger, ended: &Ended, now: &str) -> rusqlite::Result<Vec<Sequenced>> {
+    let Ended { trial, outcome, seconds, failed_reward } = *ended;
     let (status, reward, metric, error, own_seconds) = match outcome {
         Outcome::Completed { reward, metric, seconds } if reward.is_finite() && metric.is_finite() => {
             ("completed", Some(*reward), Some(*metric), None, *seconds)
         }
-        Outcome::Completed { .. } => ("failed", None, None, Some("the evaluator gave a reward that is not finite"), None),
-        Outcome::Failed { error, .. } => ("failed", None, None, Some(error.as_str()), None),
+        Outcome::Completed { .. } => ("failed", failed_reward, None, Some("the evaluator gave a reward that is not finite"), None),
+        Outcome::Failed { error, .. } => ("failed", failed_reward, None, Some(error.as_str()), None),
         Outcome::Stopped => ("stopped", None, None, None, None),
     };
     let sql = "UPDATE trials SET status = ?2, reward = ?3, metric = ?4, error = ?5, seconds = ?6, finished_at = ?7

@@ -161,7 +161,8 @@ impl Convolution {
     fn tile_scratch(&self) -> usize {
         let Some(axes) = self.axes else { return 0 };
         let parts = self.parts.iter().map(|part| winograd::scratch(axes, self.backward.filters, part.channels));
-        let products = self.values(0) * self.backward_tiles(self.backward.rows) * LANES * (self.backward.channels + self.backward.filters);
+        let at_points = |rows| self.values(0) * winograd::point_step(rows, self.backward_tiles(self.backward.rows));
+        let products = at_points(self.backward.channels) + at_points(self.backward.filters);
         parts.fold(winograd::scratch(axes, self.forward.channels, self.geometry.filters).max(products), usize::max)
     }
 

@@ -11,6 +11,7 @@ mod network;
 mod norm;
 pub mod ops;
 mod pack;
+mod point_products;
 mod pooling;
 mod simd;
 mod spec;

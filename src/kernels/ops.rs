@@ -1,10 +1,17 @@
 //! Single operations on plain slices [n, channels, height, width]: the pieces of a training step, one at a time, for tests and
-//! for tensors outside a `ConvNet`. They run on the calling thread and sort images into lanes and back, which a network does once.
+//! for tensors outside a `ConvNet`. Convolution and normalisation run on the calling thread and sort images into lanes and back,
+//! which a network does once; pooling runs on the caller's rayon pool. Knows nothing of networks.
+
+mod normalisation;
+mod pools;
+
+pub use super::head::cross_entropy;
+pub use normalisation::{NormGradients, Normalised, norm_relu, norm_relu_gradients, norm_relu_running};
+pub use pools::{average_pool, average_pool_gradient, global_average, global_average_gradient, max_pool, max_pool_gradient};
 
 use super::conv::{Convolution, Output, Scratch, Source};
 use super::memory::Buffer;
-use super::norm::{self, Piece};
-use super::pack::{Arriving, GradientMoments, Moments, Norm, PackGradient, PackInput, Window};
+use super::pack::{Arriving, Norm};
 use super::simd::Isa;
 use super::spec::{Geometry, KernelError, LANES, Part};
 
@@ -93,96 +100,4 @@ pub fn convolution_gradients(
         }
     }
     Ok((ungroup(&dx, n, numbers), dw))
-}
-
-/// What `norm_relu` keeps for its gradient.
-pub struct Normalised {
-    n: usize,
-    area: usize,
-    y: Buffer,
-    norm: Norm,
-}
-
-/// Batch normalisation with batch statistics, then ReLU: `y` [n, channels, area]. Updates the running mean and variance.
-pub fn norm_relu(
-    isa: Isa,
-    area: usize,
-    y: &[f32],
-    scale: &[f32],
-    shift: &[f32],
-    running: (&mut [f32], &mut [f32]),
-) -> Result<(Vec<f32>, Normalised), KernelError> {
-    let channels = scale.len();
-    let n = y.len().checked_div(channels * area).unwrap_or(0);
-    expect("y", y.len(), n.max(1) * channels.max(1) * area.max(1))?;
-    expect("shift", shift.len(), channels)?;
-    expect("running mean", running.0.len(), channels)?;
-    expect("running variance", running.1.len(), channels)?;
-    let y = group(y, channels * area);
-    let groups = n.div_ceil(LANES);
-    let mut moments = Buffer::new(groups * channels * 2 * LANES);
-    // SAFETY: y has all groups' planes, one after the other, and `moments` a piece for each.
-    unsafe {
-        isa.run(Moments { y: y.as_ptr(), y_channel: area * LANES, channels: groups * channels, pixels: area, out: moments.as_mut_ptr() })
-    };
-    let mut norm = Norm::new(channels);
-    norm::from_batch(&pieces(&moments, channels, n, area), scale, shift, &mut norm, running);
-    let mut activation = Buffer::new(y.as_slice().len());
-    for group in 0..groups {
-        let at = group * channels * area * LANES;
-        // SAFETY: both buffers have this group's planes.
-        unsafe {
-            let (from, to) = (y.as_ptr().add(at), activation.as_mut_ptr().add(at));
-            let window = plain_window(area);
-            isa.run(PackInput { from, channels, window, norm: Some(&norm), norm_first: 0, mask: &mask(n, group), to });
-        }
-    }
-    Ok((ungroup(&activation, n, channels * area), Normalised { n, area, y, norm }))
-}
-
-/// A window that shows a plane as it is, in one row.
-fn plain_window(area: usize) -> Window {
-    Window { first_row: 0, rows: 1, pad: 0, columns: area, height: 1, width: area, to_channel: area * LANES }
-}
-
-fn pieces(moments: &Buffer, channels: usize, n: usize, pixels: usize) -> Vec<Piece<'_>> {
-    let groups = moments.as_slice().chunks(channels * 2 * LANES).enumerate();
-    groups.map(|(group, moments)| Piece { moments, lanes: (n - group * LANES).min(LANES), pixels }).collect()
-}
-
-/// Gradients of `norm_relu`.
-pub struct NormGradients {
-    pub y: Vec<f32>,
-    pub scale: Vec<f32>,
-    pub shift: Vec<f32>,
-}
-
-/// Gradients of `norm_relu` with respect to y, scale and shift.
-pub fn norm_relu_gradients(isa: Isa, mut kept: Normalised, da: &[f32]) -> Result<NormGradients, KernelError> {
-    let (n, area, channels) = (kept.n, kept.area, kept.norm.shift.len());
-    expect("da", da.len(), n * channels * area)?;
-    let (da, groups) = (group(da, channels * area), n.div_ceil(LANES));
-    let arriving = Arriving { convolutions: Some(da.as_ptr()), head: None };
-    let mut moments = Buffer::new(groups * channels * 2 * LANES);
-    let mut dy = Buffer::new(da.as_slice().len());
-    for group in 0..groups {
-        // SAFETY: y and da have this group's planes, and `moments` its piece.
-        unsafe {
-            let (y, arriving) = (kept.y.as_ptr().add(group * channels * area * LANES), arriving.skip(group * channels, area * LANES));
-            let out = moments.as_mut_ptr().add(group * channels * 2 * LANES);
-            isa.run(GradientMoments { y, arriving, norm: &kept.norm, channels, pixels: area, out });
-        }
-    }
-    let (mut dscale, mut dshift) = (vec![0.0; channels], vec![0.0; channels]);
-    norm::gradients(&pieces(&moments, channels, n, area), &mut kept.norm, &mut dscale, &mut dshift);
-    for group in 0..groups {
-        let at = group * channels * area * LANES;
-        let (window, arriving) = (plain_window(area), arriving.skip(group * channels, area * LANES));
-        // SAFETY: all three buffers have this group's planes.
-        unsafe {
-            let (y, to) = (kept.y.as_ptr().add(at), dy.as_mut_ptr().add(at));
-            isa.run(PackGradient { y, arriving, channels, window, norm: &kept.norm, norm_first: 0, mask: &mask(n, group), to });
-        }
-    }
-    Ok(NormGradients { y: ungroup(&dy, n, channels * area), scale: dscale, shift: dshift })
 }

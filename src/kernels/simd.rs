@@ -1,6 +1,12 @@
 //! Vectors of f32 on the CPU at hand: AVX-512, AVX2 with FMA, and a portable path, chosen when the program runs.
 //! Knows nothing of what is computed with them.
 
+mod functions;
+
+use functions::Primitives;
+#[cfg(target_arch = "x86_64")]
+mod avx2_tile;
+
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::*;
 
@@ -12,7 +18,7 @@ pub const TILE_FILTERS: usize = 4;
 /// # Safety
 /// Every method needs a CPU with the implementation's instructions (`Isa::run` sees to that);
 /// `load` and `store` need a pointer to `WIDTH` readable (writable) numbers.
-pub trait Vector: Copy {
+pub trait Vector: Primitives {
     /// Numbers in a register; divides `spec::LANES`.
     const WIDTH: usize;
     /// Second side of a register tile, beside `TILE_FILTERS`: as many as the register file holds.
@@ -30,6 +36,74 @@ pub trait Vector: Copy {
     unsafe fn where_positive(self, test: Self) -> Self;
     /// The sums of all lanes, of four vectors.
     unsafe fn sums(four: [Self; 4]) -> [f32; 4];
+
+    /// sums[f][t] += weights[f] · source[t · step ..]: one step of a register tile. `step` in numbers.
+    ///
+    /// # Safety
+    /// `weights` points to `TILE_FILTERS` readable numbers, `source` to T vectors that are `step` numbers apart.
+    #[inline(always)]
+    unsafe fn scale_add<const T: usize>(sums: &mut [[Self; T]; TILE_FILTERS], source: *const f32, step: usize, weights: *const f32) {
+        // SAFETY: the caller vouches.
+        unsafe { scale_add(sums, source, step, weights) }
+    }
+
+    /// sums[f][t] += gradients[f][g ..] · sources[t][s ..]: the same for the gradient of weights.
+    ///
+    /// # Safety
+    /// Each of `gradients` has a vector behind `g` numbers, each of `sources` behind `s`.
+    #[inline(always)]
+    unsafe fn product_add<const T: usize>(
+        sums: &mut [[Self; T]; TILE_FILTERS],
+        gradients: &[*const f32; TILE_FILTERS],
+        g: usize,
+        sources: &[*const f32; T],
+        s: usize,
+    ) {
+        // SAFETY: the caller vouches.
+        unsafe { product_add(sums, gradients, g, sources, s) }
+    }
+}
+
+/// `Vector::scale_add` as compilers see it.
+///
+/// # Safety
+/// As there.
+#[inline(always)]
+unsafe fn scale_add<V: Vector, const T: usize>(sums: &mut [[V; T]; TILE_FILTERS], source: *const f32, step: usize, weights: *const f32) {
+    // SAFETY: the caller vouches.
+    unsafe {
+        let inputs: [V; T] = std::array::from_fn(|t| V::load(source.add(t * step)));
+        for (f, row) in sums.iter_mut().enumerate() {
+            let weight = V::splat(*weights.add(f));
+            for (sum, input) in row.iter_mut().zip(inputs) {
+                *sum = input.mul_add(weight, *sum);
+            }
+        }
+    }
+}
+
+/// `Vector::product_add` as compilers see it.
+///
+/// # Safety
+/// As there.
+#[inline(always)]
+unsafe fn product_add<V: Vector, const T: usize>(
+    sums: &mut [[V; T]; TILE_FILTERS],
+    gradients: &[*const f32; TILE_FILTERS],
+    g: usize,
+    sources: &[*const f32; T],
+    s: usize,
+) {
+    // SAFETY: the caller vouches.
+    unsafe {
+        let gradients: [V; TILE_FILTERS] = std::array::from_fn(|f| V::load(gradients[f].add(g)));
+        for (t, source) in sources.iter().enumerate() {
+            let input = V::load(source.add(s));
+            for (row, gradient) in sums.iter_mut().zip(gradients) {
+                row[t] = input.mul_add(gradient, row[t]);
+            }
+        }
+    }
 }
 
 /// Something to be computed with vectors of a kind chosen at run time.
@@ -192,6 +266,7 @@ impl Vector for Portable {
 /// Eight numbers in a ymm register.
 #[cfg(target_arch = "x86_64")]
 #[derive(Clone, Copy)]
+#[repr(transparent)]
 pub struct Avx2(__m256);
 
 // SAFETY of every block below: the trait's contract (the CPU has AVX2 and FMA; pointers are valid for eight numbers;
@@ -265,6 +340,24 @@ impl Vector for Avx2 {
             _mm_storeu_ps(out.as_mut_ptr(), _mm_add_ps(_mm256_castps256_ps128(sums), _mm256_extractf128_ps::<1>(sums)));
             out
         }
+    }
+
+    #[inline(always)]
+    unsafe fn scale_add<const T: usize>(sums: &mut [[Self; T]; TILE_FILTERS], source: *const f32, step: usize, weights: *const f32) {
+        // SAFETY: see above; the caller vouches for source and weights.
+        unsafe { avx2_tile::scale_add(sums, source, step, weights) }
+    }
+
+    #[inline(always)]
+    unsafe fn product_add<const T: usize>(
+        sums: &mut [[Self; T]; TILE_FILTERS],
+        gradients: &[*const f32; TILE_FILTERS],
+        g: usize,
+        sources: &[*const f32; T],
+        s: usize,
+    ) {
+        // SAFETY: see above; the caller vouches for gradients and sources.
+        unsafe { avx2_tile::product_add(sums, gradients, g, sources, s) }
     }
 }
 

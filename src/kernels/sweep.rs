@@ -80,13 +80,7 @@ impl Sweep {
                 for ky in 0..self.taps_height {
                     let mut from = source.add(channel * self.source_channel + ky * self.source_row);
                     for _ in 0..self.taps_width {
-                        let inputs: [V; T] = std::array::from_fn(|t| V::load(from.add(t * self.step_column)));
-                        for (f, row) in sums.iter_mut().enumerate() {
-                            let weight = V::splat(*weights.add(f));
-                            for (sum, input) in row.iter_mut().zip(inputs) {
-                                *sum = input.mul_add(weight, *sum);
-                            }
-                        }
+                        V::scale_add(&mut sums, from, self.step_column, weights);
                         weights = weights.add(TILE_FILTERS);
                         from = from.add(LANES);
                     }
@@ -167,13 +161,7 @@ impl WeightSweep<'_> {
                 let (mut g, mut s) = (y * self.gradient_row, y * self.step_row);
                 for _ in 0..self.columns {
                     for lane in (0..LANES).step_by(V::WIDTH) {
-                        let gradient: [V; TILE_FILTERS] = std::array::from_fn(|f| V::load(gradients[f].add(g + lane)));
-                        for (t, source) in sources.iter().enumerate() {
-                            let input = V::load(source.add(s + lane));
-                            for (row, g) in sums.iter_mut().zip(gradient) {
-                                row[t] = input.mul_add(g, row[t]);
-                            }
-                        }
+                        V::product_add(&mut sums, &gradients, g + lane, &sources, s + lane);
                     }
                     g += LANES;
                     s += self.step_column;

@@ -4,7 +4,7 @@
 use super::simd::{Vector, Work};
 use super::spec::LANES;
 use super::sweep::WeightSweep;
-use super::winograd::{Axis, Evaluation};
+use super::winograd::{Axis, Evaluation, point_step};
 
 /// Adds one block's products to `sums`: [points][filters][`sums_row`].
 ///
@@ -37,11 +37,11 @@ impl Work for TileProducts<'_> {
             }
             for p in 0..self.inputs.points() {
                 WeightSweep {
-                    source: self.inputs.to.add(p * self.inputs.channels * step),
+                    source: self.inputs.to.add(p * point_step(self.inputs.channels, self.inputs.capacity)),
                     taps: self.channel_offsets,
                     step_row: 0,
                     step_column: LANES,
-                    gradient: self.gradients.to.add(p * self.gradients.channels * step),
+                    gradient: self.gradients.to.add(p * point_step(self.gradients.channels, self.gradients.capacity)),
                     gradient_channel: step,
                     gradient_row: 0,
                     filters: self.gradients.channels,

@@ -4,13 +4,18 @@
 
 mod points;
 
+use super::point_products::PointProducts;
 use super::simd::{TILE_FILTERS, Vector, Work};
 use super::spec::LANES;
 use super::sweep::Sweep;
 use points::{ROOTS, at_points, interpolate};
 
-/// Tiles that are transformed at once: their points stay in the second-level cache.
-const TILES: usize = 8;
+/// Most tiles that are transformed at once. As many as a register tile is wide are (`Vector::TILE`): whole register tiles, and
+/// few enough that their points stay in the second-level cache.
+const TILES: usize = 6;
+
+/// Filters whose points are computed before they are interpolated: again for the cache.
+const FILTERS: usize = 16;
 
 /// What is done along one axis. At most eight points: with ten, f32 loses too many digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,7 +111,14 @@ pub fn transform_weights(
 
 /// Numbers of scratch memory that a sweep over this many channels and filters needs.
 pub fn scratch(axes: (Axis, Axis), channels: usize, filters: usize) -> usize {
-    axes.0.points() * axes.1.points() * TILES * LANES * (channels + filters.next_multiple_of(TILE_FILTERS))
+    let filters = FILTERS.min(filters.next_multiple_of(TILE_FILTERS));
+    axes.0.points() * axes.1.points() * (point_step(channels, TILES) + point_step(filters, TILES))
+}
+
+/// Numbers from one point to the next, of as many rows of tiles: not a power of two, or all points of a tile would compete for
+/// the same few places of the caches.
+pub fn point_step(rows: usize, tiles: usize) -> usize {
+    (rows * tiles + 1) * LANES
 }
 
 /// `sweep` by tiles.
@@ -126,17 +138,19 @@ impl Work for TileSweep {
     #[inline(always)]
     unsafe fn run<V: Vector>(self) {
         let tiles = self.sweep.rows.div_ceil(self.axes.0.outputs()) * self.sweep.columns.div_ceil(self.axes.1.outputs());
-        for first in (0..tiles).step_by(TILES) {
-            let count = TILES.min(tiles - first);
-            // SAFETY: the type's contract; the scratch memory holds `TILES` tiles' points of all channels, then of all filters.
+        for first in (0..tiles).step_by(V::TILE) {
+            let count = V::TILE.min(tiles - first);
+            // SAFETY: the type's contract; the scratch memory holds `TILES` tiles' points of all channels, then of `FILTERS` filters.
             unsafe {
-                self.evaluation().evaluate::<V>(first, count);
-                self.products::<V>(count);
-                match self.axes.0 {
-                    Axis::One => self.outputs_of::<V, 1, 1>(first, count),
-                    Axis::Three => self.outputs_of::<V, 6, 4>(first, count),
-                    Axis::Five => self.outputs_of::<V, 8, 4>(first, count),
-                    Axis::Seven => self.outputs_of::<V, 8, 2>(first, count),
+                self.evaluation::<V>().evaluate::<V>(first, count);
+                for filter in (0..self.sweep.filters).step_by(FILTERS) {
+                    self.products::<V>(filter, count);
+                    match self.axes.0 {
+                        Axis::One => self.outputs_of::<V, 1, 1>(filter, first, count),
+                        Axis::Three => self.outputs_of::<V, 6, 4>(filter, first, count),
+                        Axis::Five => self.outputs_of::<V, 8, 4>(filter, first, count),
+                        Axis::Seven => self.outputs_of::<V, 8, 2>(filter, first, count),
+                    }
                 }
             }
         }
@@ -144,7 +158,7 @@ impl Work for TileSweep {
 }
 
 impl TileSweep {
-    fn evaluation(&self) -> Evaluation {
+    fn evaluation<V: Vector>(&self) -> Evaluation {
         Evaluation {
             source: self.sweep.source,
             source_channel: self.sweep.source_channel,
@@ -152,7 +166,7 @@ impl TileSweep {
             channels: self.sweep.channels,
             across: self.sweep.columns.div_ceil(self.axes.1.outputs()),
             axes: self.axes,
-            capacity: TILES,
+            capacity: V::TILE,
             to: self.scratch,
         }
     }
@@ -161,31 +175,35 @@ impl TileSweep {
         self.axes.0.points() * self.axes.1.points()
     }
 
-    /// Multiplies at each point: [points][filters][TILES][LANES].
+    /// Filters of the block that begins with `filter`, up to whole register tiles.
+    fn block(&self, filter: usize) -> usize {
+        FILTERS.min((self.sweep.filters - filter).next_multiple_of(TILE_FILTERS))
+    }
+
+    /// Where the points of a block of filters lie.
     #[inline(always)]
-    unsafe fn products<V: Vector>(&self, count: usize) {
-        let (channels, filters) = (self.sweep.channels, self.sweep.filters.next_multiple_of(TILE_FILTERS));
+    unsafe fn products_at<V: Vector>(&self) -> *mut f32 {
+        // SAFETY: the scratch memory has room for the channels' points and more.
+        unsafe { self.scratch.add(self.points() * point_step(self.sweep.channels, V::TILE)) }
+    }
+
+    /// Multiplies at each point, for one block of filters: [points][filters][tiles][LANES].
+    #[inline(always)]
+    unsafe fn products<V: Vector>(&self, filter: usize, count: usize) {
+        let (channels, filters) = (self.sweep.channels, self.block(filter));
+        let all_filters = self.sweep.filters.next_multiple_of(TILE_FILTERS);
         for p in 0..self.points() {
-            // SAFETY: the type's contract; a point's tiles are a row of `count` columns.
+            // SAFETY: the type's contract.
             unsafe {
-                let out = self.scratch.add((self.points() * channels + p * filters) * TILES * LANES);
-                Sweep {
-                    source: self.scratch.add(p * channels * TILES * LANES),
-                    source_channel: TILES * LANES,
-                    source_row: 0,
-                    step_row: 0,
-                    step_column: LANES,
-                    taps_height: 1,
-                    taps_width: 1,
-                    weights: self.sweep.weights.add(p * filters * channels),
-                    out,
-                    out_channel: TILES * LANES,
-                    out_row: 0,
-                    out_column: LANES,
-                    rows: 1,
-                    columns: count,
-                    accumulate: false,
-                    ..self.sweep
+                PointProducts {
+                    source: self.scratch.add(p * point_step(channels, V::TILE)),
+                    source_channel: V::TILE * LANES,
+                    channels,
+                    weights: self.sweep.weights.add((p * all_filters + filter) * channels),
+                    out: self.products_at::<V>().add(p * point_step(filters, V::TILE)),
+                    out_filter: V::TILE * LANES,
+                    filters,
+                    width: count * LANES,
                 }
                 .run::<V>();
             }
@@ -193,32 +211,37 @@ impl TileSweep {
     }
 
     #[inline(always)]
-    unsafe fn outputs_of<V: Vector, const Y: usize, const M: usize>(&self, first: usize, count: usize) {
+    unsafe fn outputs_of<V: Vector, const Y: usize, const M: usize>(&self, filter: usize, first: usize, count: usize) {
         // SAFETY: the type's contract.
         unsafe {
             match self.axes.1 {
-                Axis::One => self.outputs::<V, Y, M, 1, 1>(first, count),
-                Axis::Three => self.outputs::<V, Y, M, 6, 4>(first, count),
-                Axis::Five => self.outputs::<V, Y, M, 8, 4>(first, count),
-                Axis::Seven => self.outputs::<V, Y, M, 8, 2>(first, count),
+                Axis::One => self.outputs::<V, Y, M, 1, 1>(filter, first, count),
+                Axis::Three => self.outputs::<V, Y, M, 6, 4>(filter, first, count),
+                Axis::Five => self.outputs::<V, Y, M, 8, 4>(filter, first, count),
+                Axis::Seven => self.outputs::<V, Y, M, 8, 2>(filter, first, count),
             }
         }
     }
 
-    /// Interpolates: Y points to M rows, X points to N columns; writes those that there are.
+    /// Interpolates one block of filters: Y points to M rows, X points to N columns; writes those that there are.
     #[inline(always)]
-    unsafe fn outputs<V: Vector, const Y: usize, const M: usize, const X: usize, const N: usize>(&self, first: usize, count: usize) {
+    unsafe fn outputs<V: Vector, const Y: usize, const M: usize, const X: usize, const N: usize>(
+        &self,
+        filter: usize,
+        first: usize,
+        count: usize,
+    ) {
         let s = &self.sweep;
-        let point = s.filters.next_multiple_of(TILE_FILTERS) * TILES * LANES;
-        for f in 0..s.filters {
+        let point = point_step(self.block(filter), V::TILE);
+        for f in 0..FILTERS.min(s.filters - filter) {
             for t in 0..count {
-                let (y, x) = self.evaluation().corner(first + t);
+                let (y, x) = self.evaluation::<V>().corner(first + t);
                 let (rows, columns) = ((s.rows - y).min(M), (s.columns - x).min(N));
                 for lane in (0..LANES).step_by(V::WIDTH) {
                     // SAFETY: the type's contract.
                     unsafe {
-                        let from = self.scratch.add(((self.points() * s.channels + f) * TILES + t) * LANES + lane);
-                        let out = s.out.add(f * s.out_channel + y * s.out_row + x * s.out_column + lane);
+                        let from = self.products_at::<V>().add((f * V::TILE + t) * LANES + lane);
+                        let out = s.out.add((filter + f) * s.out_channel + y * s.out_row + x * s.out_column + lane);
                         let mut across = [[V::splat(0.0); N]; Y];
                         for (i, row) in across.iter_mut().enumerate() {
                             let mut values = [V::splat(0.0); X];
@@ -244,7 +267,7 @@ impl TileSweep {
     }
 }
 
-/// Tiles of packed rows at their points: [points][channels][capacity][LANES].
+/// Tiles of packed rows at their points: [points][channels][capacity][LANES], `point_step` numbers from one point to the next.
 ///
 /// Valid: `source` reaches every element of `channels` channels' tiles, LANES numbers each; `to` has room; nobody else
 /// touches `to` meanwhile.
@@ -321,7 +344,7 @@ impl Evaluation {
     /// M rows to Y points, N columns to X points.
     #[inline(always)]
     unsafe fn transform<V: Vector, const M: usize, const Y: usize, const N: usize, const X: usize>(&self, first: usize, count: usize) {
-        let point = self.channels * self.capacity * LANES;
+        let point = point_step(self.channels, self.capacity);
         for c in 0..self.channels {
             for t in 0..count {
                 let (y, x) = self.corner(first + t);

@@ -1,5 +1,6 @@
 //! The best architectures as a table, and an architecture in one line. Must not know where a run is shown.
 
+use super::number::grouped;
 use crate::journal::{JournalError, Reader};
 use crate::space::{Architecture, ConvNetwork, Network};
 use comfy_table::{CellAlignment, Table, presets};
@@ -34,19 +35,6 @@ pub fn leaderboard(reader: &Reader, most: usize) -> Result<String, JournalError>
     }
     table.column_iter_mut().take(7).for_each(|column| column.set_cell_alignment(CellAlignment::Right));
     Ok(format!("{table}\n"))
-}
-
-/// 1234567 as 1,234,567.
-fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut grouped = String::with_capacity(digits.len() + digits.len() / 3);
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            grouped.push(',');
-        }
-        grouped.push(digit);
-    }
-    grouped
 }
 
 /// An architecture in one line: `3 layers: 3×5·24/2 ← image | 5×3·16 ← 1 | …`, or `op=conv lr=0.1`.
@@ -101,10 +89,5 @@ mod tests {
         let network = ConvNetwork::new(image, 10, vec![layer(8, 1, &[]), layer(16, 2, &[1]), layer(24, 1, &[1, 2])]);
         let architecture = Architecture { version: 1, network: Network::Conv(network) };
         assert_eq!(summary(&architecture), "3 layers: 3×5·8 | 3×5·16/2×1 | 3×5·24 ← 1,2");
-    }
-
-    #[test]
-    fn thousands_are_grouped() {
-        assert_eq!([7, 1234, 12_345_678].map(grouped), ["7", "1,234", "12,345,678"]);
     }
 }

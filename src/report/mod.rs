@@ -1,9 +1,21 @@
-//! What people take away from a run: leaderboard and tables. Reads a run through the journal; never writes to it.
+//! What people take away from a run: leaderboard, tables, drawings, charts, the page. Reads a run through the journal; never writes to it.
 
 mod cell;
+mod chart;
 mod drawing;
+mod facts;
+mod files;
+mod html;
 mod leaderboard;
+mod number;
+mod page;
+mod series;
+mod status;
 
 pub use cell::cell_svg;
 pub use drawing::{svg, text};
+pub use files::{ReportError, TrialsFile, write_charts};
 pub use leaderboard::{leaderboard, summary};
+pub use number::duration;
+pub use page::{Page, routes};
+pub use status::Status;

@@ -55,6 +55,7 @@ fn fits(kind: Kind, value: &Value) -> bool {
         Kind::Words(words) => all(Kind::OneOf(words)),
         Kind::Skips => value.is_bool() || value.as_str() == Some("all"),
         Kind::Devices => value.as_str() == Some("auto") || all(Kind::Text),
+        Kind::SkipOrNumber => value.as_str() == Some("skip") || fits(Kind::Number, value),
         Kind::Decisions => value.as_array().is_some_and(|items| items.iter().all(Value::is_table)),
     }
 }

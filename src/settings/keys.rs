@@ -33,6 +33,8 @@ pub enum Kind {
     Skips,
     /// `"auto"` or a list of devices.
     Devices,
+    /// `"skip"` or a finite number.
+    SkipOrNumber,
     /// `[[space.decision]]`
     Decisions,
 }
@@ -52,6 +54,7 @@ impl Kind {
             Self::Words(words) => format!("a list of {}", words.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(", ")),
             Self::Skips => "true, false or \"all\"".into(),
             Self::Devices => "\"auto\" or a list of devices, for example [\"cpu\"] or [\"cuda:0\", \"cuda:1\"]".into(),
+            Self::SkipOrNumber => "\"skip\" or a finite number, for example 0".into(),
             Self::Decisions => "a list of decisions, for example [{ name = \"units\", options = [64, 128] }]".into(),
         }
     }
@@ -63,7 +66,7 @@ impl Kind {
 
     /// Words that may stand bare for a value that is TOML otherwise.
     pub fn is_word(self, text: &str) -> bool {
-        matches!((self, text), (Self::Skips, "all") | (Self::Devices, "auto"))
+        matches!((self, text), (Self::Skips, "all") | (Self::Devices, "auto") | (Self::SkipOrNumber, "skip"))
     }
 }
 
@@ -130,6 +133,7 @@ pub const KEYS: &[Key] = &[
     key("child.reward_window", Kind::Count, "last epochs whose best accuracy counts"),
     key("child.max_seconds", Kind::Number, "a child that trains for longer ends as failed; unset: no limit"),
     key("child.attempts", Kind::Count, "how often a child is tried when the cause of its failure may pass"),
+    key("child.failed_reward", Kind::SkipOrNumber, "reward of a child that failed; \"skip\": it is left out of the gradient"),
     key("child.table.path", Kind::Text, "the CSV file of evaluator = \"table\""),
     key("child.table.reward", Kind::Texts, "its reward columns; with several, one is drawn for each trial"),
     key("child.table.seconds", Kind::Text, "its column of training seconds"),
@@ -156,6 +160,48 @@ pub const KEYS: &[Key] = &[
         "children trained at once on each device; unset: as many as its cores allow, one on a GPU",
     ),
     key("devices.threads_per_lane", Kind::Count, "CPU threads of each of them"),
+    key("restart.child_trainer.max_restarts", Kind::Count, "how often the trainers of a device may be rebuilt within window_seconds"),
+    key("restart.child_trainer.window_seconds", Kind::Number, "length of that window"),
+    key(
+        "restart.child_trainer.backoff_first_seconds",
+        Kind::Number,
+        "longest pause before the first rebuild; it doubles with each one in the window",
+    ),
+    key("restart.child_trainer.backoff_last_seconds", Kind::Number, "the longest pause of all"),
+    key(
+        "restart.child_trainer.beyond",
+        Kind::OneOf(&["stop", "isolate"]),
+        "beyond the limit: go on without the device (unset: this), or stop the run",
+    ),
+    key(
+        "restart.child_trainer.freeze_seconds",
+        Kind::Number,
+        "a child without a training step for so long has frozen: its lane is given up, and it is tried again",
+    ),
+    key("restart.controller.max_restarts", Kind::Count, "how often controllers may be rebuilt within window_seconds"),
+    key("restart.controller.window_seconds", Kind::Number, "length of that window"),
+    key(
+        "restart.controller.backoff_first_seconds",
+        Kind::Number,
+        "longest pause before the first rebuild; it doubles with each one in the window",
+    ),
+    key("restart.controller.backoff_last_seconds", Kind::Number, "the longest pause of all"),
+    key("restart.controller.beyond", Kind::OneOf(&["stop", "isolate"]), "beyond the limit the run stops, saved"),
+    key("restart.controller.freeze_seconds", Kind::Number, "a computation of a controller that takes so long has frozen"),
+    key("restart.parameter_shard.max_restarts", Kind::Count, "how often parameter shards may be rebuilt within window_seconds"),
+    key("restart.parameter_shard.window_seconds", Kind::Number, "length of that window"),
+    key(
+        "restart.parameter_shard.backoff_first_seconds",
+        Kind::Number,
+        "longest pause before the first rebuild; it doubles with each one in the window",
+    ),
+    key("restart.parameter_shard.backoff_last_seconds", Kind::Number, "the longest pause of all"),
+    key("restart.parameter_shard.beyond", Kind::OneOf(&["stop", "isolate"]), "beyond the limit the run stops, saved"),
+    key(
+        "restart.parameter_shard.freeze_seconds",
+        Kind::Number,
+        "when the actors' thread stands still for so long, the process ends with exit code 1",
+    ),
     key("telemetry.listen", Kind::Text, "address of the metrics endpoint, or \"off\"; unset: 127.0.0.1:9464 or the next free port"),
 ];
 

@@ -19,6 +19,7 @@ pub use problem::{Origin, Problem, SettingsError};
 
 use crate::{actors, child, data, policy, space, telemetry};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// A resolved config file.
@@ -32,6 +33,7 @@ pub struct Settings {
     pub child: child::ChildSettings,
     pub data: data::DataSettings,
     pub devices: actors::DevicesSettings,
+    pub restart: actors::RestartSettings,
     pub telemetry: telemetry::TelemetrySettings,
 }
 
@@ -68,6 +70,17 @@ pub fn load_text(
         merge::merge(&sources).map_err(|error| SettingsError { problems: vec![Problem { origin: whole(), text: error.to_string() }] })?;
     let problems = semantics::problems(&settings, &sources, &whole());
     if problems.is_empty() { Ok(settings) } else { Err(SettingsError { problems }) }
+}
+
+/// Keys that this text of a config file sets, each as it is written there.
+pub fn written(file: &Path, text: &str) -> BTreeMap<String, String> {
+    sources::file(file, text).entries.into_iter().map(|entry| (entry.key, entry.written)).collect()
+}
+
+/// Keys that the environment or `--set` hold, whatever the file says: each with where.
+pub fn overridden(set: &[String], environment: impl Iterator<Item = (String, String)>) -> BTreeMap<String, Origin> {
+    let sources = [sources::environment(environment), sources::set(set)];
+    sources.into_iter().flat_map(|source| source.entries).map(|entry| (entry.key, entry.origin)).collect()
 }
 
 fn read(file: &Path) -> Result<String, SettingsError> {

@@ -11,11 +11,17 @@ impl Settings {
         toml::to_string(self).expect("settings are tables of texts, booleans and numbers within TOML's range")
     }
 
+    /// Every key with its value, as a flat object.
+    pub fn flat(&self) -> Map<String, Value> {
+        let mut all = Map::new();
+        flatten("", serde_json::to_value(self).expect("settings have only text keys"), &mut all);
+        all
+    }
+
     /// What may not change in a run's life, as a flat object of key → value. The contents of the data set and of the table are
     /// the caller's to add: only they know them. `space` is there as a whole, for nothing of it may change.
     pub fn identity(&self) -> Value {
-        let mut all = Map::new();
-        flatten("", serde_json::to_value(self).expect("settings have only text keys"), &mut all);
+        let mut all = self.flat();
         let trains = self.child.evaluator == EvaluatorKind::Train;
         all.retain(|key, _| match key.as_str() {
             "run.seed" | "controller.hidden" | "controller.layers" | "controller.init_scale" | "child.evaluator" => true,

@@ -39,6 +39,7 @@ fn sections(settings: &Settings) -> Vec<(String, String)> {
         ("child", settings.child.problems()),
         ("data", settings.data.problems()),
         ("devices", settings.devices.problems()),
+        ("restart", settings.restart.problems()),
         ("telemetry", settings.telemetry.problems()),
     ];
     let named = |(section, found): (&str, Vec<(String, String)>)| -> Vec<(String, String)> {

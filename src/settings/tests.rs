@@ -43,6 +43,9 @@ fn complete() -> Settings {
     settings.data.train_size = Some(100);
     settings.data.validation_size = Some(10);
     settings.devices.lanes_per_device = Some(2);
+    settings.restart.child_trainer.beyond = Some(crate::actors::Beyond::Isolate);
+    settings.restart.controller.beyond = Some(crate::actors::Beyond::Stop);
+    settings.restart.parameter_shard.beyond = Some(crate::actors::Beyond::Stop);
     settings.telemetry.listen = Some("off".into());
     settings
 }

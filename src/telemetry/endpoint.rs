@@ -9,6 +9,8 @@ use std::sync::Arc;
 const DEFAULT_PORT: u16 = 9464;
 const PORTS: u16 = 100;
 
+pub use actix_web::dev::ServerHandle as Serving;
+
 type Routes = Arc<dyn Fn(&mut web::ServiceConfig) + Send + Sync>;
 
 /// An address that is ours, and what is served there.
@@ -49,11 +51,11 @@ impl Endpoint {
         self
     }
 
-    /// Serves in the background of the current actix system.
+    /// Serves in the background of the current actix system, until what it returns is told to stop.
     ///
     /// # Errors
     /// When the socket cannot be used.
-    pub fn serve(self) -> std::io::Result<()> {
+    pub fn serve(self) -> std::io::Result<Serving> {
         let routes = self.routes;
         let server = HttpServer::new(move || {
             let app = App::new();
@@ -64,8 +66,9 @@ impl Endpoint {
         .disable_signals()
         .listen(self.listener)?
         .run();
+        let serving = server.handle();
         actix_web::rt::spawn(server);
-        Ok(())
+        Ok(serving)
     }
 }
 

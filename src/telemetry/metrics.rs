@@ -284,7 +284,7 @@ fn cause_label(cause: Cause) -> &'static str {
         Cause::Diverged => "diverged",
         Cause::Timeout => "timeout",
         Cause::OutOfMemory => "out_of_memory",
-        Cause::Unbuildable | Cause::Panicked | Cause::Exited | Cause::Killed | Cause::Protocol | Cause::Error => "failed",
+        Cause::Unbuildable | Cause::Panicked | Cause::Exited | Cause::Killed | Cause::Protocol | Cause::Device | Cause::Error => "failed",
     }
 }
 

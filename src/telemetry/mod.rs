@@ -10,7 +10,7 @@ mod sampler;
 mod settings;
 
 pub use buckets::RewardScale;
-pub use endpoint::Endpoint;
+pub use endpoint::{Endpoint, Serving};
 pub use gpu::families as gpu_families;
 pub use metrics::{ActorKind, Metrics, Restored};
 pub use readiness::Readiness;

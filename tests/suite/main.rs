@@ -1,17 +1,23 @@
 //! What users see, one file a behaviour; one binary, so that everything is linked once.
 
 mod architecture;
+mod browser;
 mod builtin;
 mod cifar10;
 mod command;
 mod common;
+mod crash;
 mod dashboards;
+mod deploy;
 mod folder;
 mod logs;
 mod metrics;
 mod monitoring;
+mod page;
 mod parameter_server;
-
+mod reload;
+mod report;
 mod restart;
 mod reuse;
 mod settings;
+mod supervision;

@@ -2,7 +2,7 @@
 //! with a closed-form reward behind the evaluators' own trait: every gradient is applied exactly once, and the policy learns.
 
 use netwright::actors::devices::LaneSpec;
-use netwright::actors::{End, Event, Observer, Parts, Progress, SearchSettings, prepare, search};
+use netwright::actors::{End, Event, Observer, Parts, Progress, RestartSettings, SearchSettings, prepare, search};
 use netwright::child::{Evaluator, Outcome, Progress as ChildProgress, Task};
 use netwright::journal::Journal;
 use netwright::policy::{ControllerSettings, LogEntry, ParameterServerSettings, Policy, Replay, initial_snapshot};
@@ -117,7 +117,11 @@ fn twenty_shards_and_a_hundred_controllers_learn_and_lose_nothing() {
         metrics: metrics.clone(),
         observer: Box::new(memory.clone()),
         attempts: 1,
+        failed_reward: None,
         max_seconds: Some(600.0),
+        restart: RestartSettings::default(),
+        reload: None,
+        serving: None,
     };
     let started = std::time::Instant::now();
     assert_eq!(search(prepared, parts, None).unwrap(), End::Finished);

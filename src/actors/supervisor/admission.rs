@@ -32,7 +32,7 @@ impl Supervisor {
 
     fn carry_out(&mut self, admission: Admission, context: &Context<Self>) {
         match admission {
-            Admission::Train(task) => self.queue.push_back(task),
+            Admission::Train(task) => self.roster.enqueue([task]),
             Admission::Wait => {}
             Admission::Reuse { task, from, reward, metric } => {
                 self.committing += 1;

@@ -1,29 +1,34 @@
 //! What the Supervisor does with each message. Must not hold state of its own.
 
 use super::super::messages::{
-    ChildEnded, ChildEpoch, Committed, Cut, Fatal, Inserted, LaneLost, RequestTicket, Sampled, Shutdown, SnapshotStored,
+    Changed, ChildEnded, ChildEpoch, Committed, Cut, Fatal, Inserted, LogRead, Rebuild, Replayed, RequestTicket, Sampled, Shutdown,
+    SnapshotStored,
 };
-use super::{End, Event, GRACE, Supervisor};
+use super::super::watch::{Gone, Receive, receives};
+use super::{End, Event, GRACE, Ordered, Supervisor};
 use crate::child::{Cause, Outcome, Task};
-use crate::policy::{AdamState, Snapshot};
-use actix::{AsyncContext, Handler};
+use actix::{AsyncContext, Context};
 
-impl Handler<RequestTicket> for Supervisor {
-    type Result = ();
+receives!(
+    Supervisor: RequestTicket, Sampled, Inserted, ChildEpoch, ChildEnded, Committed, Changed, Cut, SnapshotStored, Gone, Rebuild, LogRead,
+    Replayed, Shutdown, Fatal
+);
 
-    fn handle(&mut self, message: RequestTicket, _: &mut Self::Context) {
-        self.ready(message.controller);
+impl Receive<RequestTicket> for Supervisor {
+    fn receive(&mut self, message: RequestTicket, _: &mut Self::Context) {
+        if self.replicas.done(message.controller, message.generation) {
+            self.ready(message.controller);
+        }
     }
 }
 
-impl Handler<Sampled> for Supervisor {
-    type Result = ();
-
-    fn handle(&mut self, message: Sampled, context: &mut Self::Context) {
-        if self.ending.is_some() {
-            return; // Not written down: the next process samples the same again.
+impl Receive<Sampled> for Supervisor {
+    fn receive(&mut self, message: Sampled, context: &mut Self::Context) {
+        let Sampled { generation, sampled, minibatch } = message;
+        if self.ending.is_some() || !self.replicas.sampled(&sampled, generation, minibatch) {
+            return; // At the end it is not written down: the next process samples the same again.
         }
-        if let Some(minibatches) = self.tickets.sampled(message.sampled) {
+        if let Some(minibatches) = self.tickets.sampled(sampled) {
             let (supervisor, told) = (self.mailbox(context), minibatches.clone());
             let reply = move |first_ids| supervisor.do_send(Inserted { minibatches: told, first_ids });
             self.journal.insert(minibatches, self.tickets.synchronous(), Box::new(reply));
@@ -31,10 +36,8 @@ impl Handler<Sampled> for Supervisor {
     }
 }
 
-impl Handler<Inserted> for Supervisor {
-    type Result = ();
-
-    fn handle(&mut self, message: Inserted, context: &mut Self::Context) {
+impl Receive<Inserted> for Supervisor {
+    fn receive(&mut self, message: Inserted, context: &mut Self::Context) {
         if self.ending.is_some() {
             return;
         }
@@ -54,56 +57,44 @@ impl Handler<Inserted> for Supervisor {
     }
 }
 
-impl Handler<ChildEpoch> for Supervisor {
-    type Result = ();
-
-    fn handle(&mut self, message: ChildEpoch, _: &mut Self::Context) {
+impl Receive<ChildEpoch> for Supervisor {
+    fn receive(&mut self, message: ChildEpoch, _: &mut Self::Context) {
         self.tell(Event::ChildEpoch { trial: message.trial, epoch: &message.epoch });
     }
 }
 
-impl Handler<ChildEnded> for Supervisor {
-    type Result = ();
+impl Receive<ChildEnded> for Supervisor {
+    fn receive(&mut self, message: ChildEnded, context: &mut Self::Context) {
+        let ChildEnded { trainer, generation, task, outcome, seconds } = message;
+        let Some(task) = self.roster.ended(trainer, generation, task.trial, task.attempt) else {
+            tracing::debug!(trial = task.trial, "the report of a lane that was given up; ignored");
+            return;
+        };
+        self.attempt_ended(task, outcome, seconds, context);
+        self.end_leaving(context);
+        self.dispatch();
+    }
+}
 
-    fn handle(&mut self, message: ChildEnded, context: &mut Self::Context) {
-        let ChildEnded { trainer, mut task, outcome, seconds } = message;
-        self.trainers[trainer].task = None;
+impl Supervisor {
+    /// An attempt has ended: its outcome counts, or the child is tried again.
+    pub(super) fn attempt_ended(&mut self, mut task: Task, outcome: Outcome, seconds: f64, context: &mut Context<Self>) {
+        let poisoned = match &outcome {
+            Outcome::Failed { cause: Cause::Device, error } => Some(format!("trial {}: {error}", task.trial)),
+            _ => None,
+        };
         match &outcome {
             Outcome::Failed { cause, error } if may_pass(*cause) && task.attempt + 1 < self.parts.attempts && self.ending.is_none() => {
                 tracing::warn!(trial = task.trial, attempt = task.attempt + 1, "{error}; it is tried again");
                 self.journal.failed_attempt(task.trial, error);
                 task.attempt += 1;
-                self.queue.push_front(task);
+                self.roster.put_back(task);
             }
             _ => self.commit(task.trial, outcome, seconds, context),
         }
-        self.dispatch();
-    }
-}
-
-/// Might the same child succeed when it is tried again?
-fn may_pass(cause: Cause) -> bool {
-    matches!(cause, Cause::Timeout | Cause::Exited | Cause::Killed | Cause::Error)
-}
-
-impl Handler<Committed> for Supervisor {
-    type Result = ();
-
-    fn handle(&mut self, message: Committed, context: &mut Self::Context) {
-        let Committed { trial, outcome, seconds, reused_from, sequenced } = message;
-        self.committing -= 1;
-        self.tally.add(&outcome);
-        log_outcome(trial, &outcome, seconds);
-        match reused_from {
-            None => self.parts.metrics.child_ended(&outcome, seconds),
-            Some(_) => self.parts.metrics.child_reused(&outcome),
+        if let Some(fault) = poisoned {
+            self.restart_process(fault, context);
         }
-        self.settle(trial, &outcome, context);
-        for sequenced in sequenced {
-            self.sequenced(sequenced);
-        }
-        self.tell(Event::ChildEnded { trial, outcome: &outcome, seconds, reused_from });
-        self.end_if_done();
     }
 }
 
@@ -116,55 +107,88 @@ fn log_outcome(trial: u64, outcome: &Outcome, seconds: f64) {
     }
 }
 
-impl Handler<LaneLost> for Supervisor {
-    type Result = ();
+/// Might the same child succeed when it is tried again?
+fn may_pass(cause: Cause) -> bool {
+    matches!(cause, Cause::Timeout | Cause::Exited | Cause::Killed | Cause::Error | Cause::Device)
+}
 
-    fn handle(&mut self, message: LaneLost, _: &mut Self::Context) {
-        self.trainers[message.trainer].lost = true;
-        self.queue.extend(self.trainers[message.trainer].task.take());
-        if self.trainers.iter().all(|trainer| trainer.lost) {
-            return self.fail(format!("no lane is left to train on: {}", message.reason));
+impl Receive<Committed> for Supervisor {
+    fn receive(&mut self, message: Committed, context: &mut Self::Context) {
+        let Committed { trial, outcome, seconds, reused_from, sequenced } = message;
+        self.committing -= 1;
+        self.tally.add(&outcome);
+        match reused_from {
+            None => self.parts.metrics.child_ended(&outcome, seconds),
+            Some(_) => self.parts.metrics.child_reused(&outcome),
         }
-        tracing::error!("{}; the run goes on with the other lanes", message.reason);
-        self.journal.event("lane lost", &message.reason);
-        self.tell(Event::Note(format!("{}; the run goes on with the other lanes", message.reason)));
-        self.dispatch();
+        self.settle(trial, &outcome, context);
+        for sequenced in sequenced {
+            self.deliver(Ordered::Minibatch(sequenced));
+        }
+        log_outcome(trial, &outcome, seconds);
+        self.tell(Event::ChildEnded { trial, outcome: &outcome, seconds, reused_from });
+        self.end_if_done();
     }
 }
 
-impl Handler<Cut> for Supervisor {
-    type Result = ();
-
-    fn handle(&mut self, message: Cut, context: &mut Self::Context) {
-        let sequence = message.state.sequence;
-        let Some(pending) = self.cuts.get_mut(&sequence) else { return };
-        pending.shards[message.shard] = Some(message.state);
-        if pending.shards.iter().any(Option::is_none) {
-            return;
-        }
-        let Some(pending) = self.cuts.remove(&sequence) else { return };
-        let shards: Vec<AdamState> = pending.shards.into_iter().flatten().collect();
-        let snapshot = Snapshot { state: AdamState::concat(&shards), baseline: pending.baseline, learning: self.learning };
-        let supervisor = self.mailbox(context);
-        self.journal.snapshot(snapshot, Box::new(move |()| supervisor.do_send(SnapshotStored { sequence })));
+impl Receive<Changed> for Supervisor {
+    fn receive(&mut self, changed: Changed, _: &mut Self::Context) {
+        self.deliver(Ordered::Change(changed));
+        self.end_if_done();
     }
 }
 
-impl Handler<SnapshotStored> for Supervisor {
-    type Result = ();
+impl Receive<Cut> for Supervisor {
+    fn receive(&mut self, cut: Cut, context: &mut Self::Context) {
+        self.cut_arrived(cut, context);
+    }
+}
 
-    fn handle(&mut self, message: SnapshotStored, _: &mut Self::Context) {
-        self.stored = self.stored.max(message.sequence);
+impl Receive<SnapshotStored> for Supervisor {
+    fn receive(&mut self, message: SnapshotStored, _: &mut Self::Context) {
+        self.shards.stored = self.shards.stored.max(message.sequence);
         self.parts.metrics.snapshot_stored();
         self.end_if_done();
     }
 }
 
-impl Handler<Shutdown> for Supervisor {
-    type Result = ();
+impl Receive<Gone> for Supervisor {
+    fn receive(&mut self, gone: Gone, context: &mut Self::Context) {
+        self.fallen(gone, context);
+        self.dispatch();
+        self.end_if_done();
+    }
+}
 
-    fn handle(&mut self, message: Shutdown, context: &mut Self::Context) {
+impl Receive<Rebuild> for Supervisor {
+    fn receive(&mut self, Rebuild(actor): Rebuild, context: &mut Self::Context) {
+        self.rebuild(actor, context);
+        self.dispatch();
+    }
+}
+
+impl Receive<LogRead> for Supervisor {
+    fn receive(&mut self, LogRead { snapshot, log }: LogRead, context: &mut Self::Context) {
+        self.replay(snapshot, log, context);
+    }
+}
+
+impl Receive<Replayed> for Supervisor {
+    fn receive(&mut self, Replayed(replayed): Replayed, context: &mut Self::Context) {
+        match replayed {
+            Ok(state) => self.rebuild_shards(&state, context),
+            Err(reason) => self.fail(reason),
+        }
+        self.deliver_held();
+        self.end_if_done();
+    }
+}
+
+impl Receive<Shutdown> for Supervisor {
+    fn receive(&mut self, message: Shutdown, context: &mut Self::Context) {
         match message {
+            // run.max_seconds was raised since.
+            Shutdown::TimeIsUp if self.parts.max_seconds.is_none_or(|limit| self.started.elapsed().as_secs_f64() < limit) => {}
             Shutdown::Signal(_) | Shutdown::TimeIsUp if self.ending.is_none() => {
                 let (end, text) = match message {
                     Shutdown::Signal(number) => (End::Signal(number), format!("signal {number}: saving, then leaving")),
@@ -184,10 +208,8 @@ impl Handler<Shutdown> for Supervisor {
     }
 }
 
-impl Handler<Fatal> for Supervisor {
-    type Result = ();
-
-    fn handle(&mut self, Fatal(reason): Fatal, context: &mut Self::Context) {
+impl Receive<Fatal> for Supervisor {
+    fn receive(&mut self, Fatal(reason): Fatal, context: &mut Self::Context) {
         context.notify_later(Shutdown::Deadline, GRACE);
         self.fail(reason);
     }

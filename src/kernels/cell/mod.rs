@@ -1,11 +1,17 @@
 //! Recurrent layers of any cell: a pointwise program between matrix products, with its backward pass.
 //! Knows nothing of architectures, words or losses.
 
+mod functions;
 mod layer;
+mod matmul;
+mod plan;
+mod pointwise;
 mod program;
+mod shape;
 
 #[cfg(test)]
 mod tests;
 
-pub use layer::{CellLayer, CellShape, Masks};
+pub use layer::{CellLayer, Masks};
 pub use program::{Apply, CellProgram, Join, NAMED, Op};
+pub use shape::CellShape;

@@ -7,7 +7,7 @@ use super::super::simd::Isa;
 use super::super::spec::LANES;
 use super::super::sweep::{Sweep, WeightSweep};
 use super::super::weight_tiles::{TileProducts, ToTaps};
-use super::super::winograd::{Axis, Evaluation};
+use super::super::winograd::{Axis, Evaluation, point_step};
 use super::{Convolution, Output, Scratch, Source, nth, positions, ranges};
 use std::ops::Range;
 
@@ -90,7 +90,7 @@ impl Convolution {
                 across,
                 axes,
                 capacity,
-                to: to.add(self.values(0) * capacity * LANES * self.backward.filters),
+                to: to.add(self.values(0) * point_step(self.backward.filters, capacity)),
             };
             let gradients = Evaluation {
                 source: gradients.as_ptr().add((self.halo[0].0 * self.gradient_columns() + self.halo[1].0) * LANES),

@@ -191,6 +191,58 @@ fn resident_kilobytes() -> usize {
     line.and_then(|l| l.split_whitespace().next()).and_then(|n| n.parse().ok()).unwrap_or(0)
 }
 
+/// One image of one pixel: nothing can be normalised. Activations are the shifts alone, no gradient passes, and the running
+/// variance is left alone.
+#[test]
+fn one_image_of_one_pixel() {
+    let layers = vec![layer((3, 3), 2, (1, 1), &[0]), layer((1, 1), 2, (1, 1), &[1])];
+    let spec = NetworkSpec { channels: 1, height: 1, width: 1, classes: 2, layers, output: vec![2] };
+    for isa in Isa::available() {
+        let mut net = ConvNet::with_isa(&spec, 1, pool(1), isa).unwrap();
+        let slots = net.parameters().to_vec();
+        let mut parameters = numbers(1, net.parameter_count());
+        let at = |name: &str| slots.iter().find(|slot| slot.name == name).map(|slot| slot.offset..slot.offset + slot.len()).unwrap();
+        parameters[at("layer2.shift")].copy_from_slice(&[0.5, -0.5]);
+        let (mut running, mut gradient) = (vec![7.0; net.running_count()], vec![f32::NAN; parameters.len()]);
+        let loss = net.train_step(&parameters, &mut running, &[0.3], &[1], &mut gradient);
+        let (weight, bias) = (&parameters[at("classifier.weight")], &parameters[at("classifier.bias")]);
+        let logits = [weight[0] * 0.5 + bias[0], weight[2] * 0.5 + bias[1]];
+        let expected = (f64::from(logits[0] - logits[1]).exp() + 1.0).ln();
+        assert!((f64::from(loss) - expected).abs() < 1e-5, "{}: {loss}, expected {expected}", isa.name());
+        for name in ["layer1.weight", "layer1.scale", "layer1.shift", "layer2.weight", "layer2.scale"] {
+            assert!(gradient[at(name)].iter().all(|&g| g == 0.0), "{}: {name}", isa.name());
+        }
+        assert!(gradient[at("layer2.shift")][0] != 0.0 && gradient[at("layer2.shift")][1] == 0.0);
+        for slot in net.running().iter().filter(|slot| slot.name.ends_with("variance")) {
+            assert!(running[slot.offset..][..slot.len()].iter().all(|&v| v == 7.0), "{}", slot.name);
+        }
+    }
+}
+
+/// Networks that train at the same time, each on its own pool, as lanes do: the same bits as each gives alone.
+#[test]
+fn results_do_not_depend_on_other_lanes() {
+    let (spec, parameters, images, labels) = example();
+    let train = |seed: u64| {
+        let mut net = ConvNet::new(&spec, 40, pool(1)).unwrap();
+        let (mut parameters, mut running) = (parameters.clone(), vec![0.5; net.running_count()]);
+        let mut gradient = vec![0.0; parameters.len()];
+        parameters.iter_mut().zip(numbers(seed, gradient.len())).for_each(|(p, d)| *p += 0.1 * d);
+        for _ in 0..4 {
+            net.train_step(&parameters, &mut running, &images, &labels, &mut gradient);
+            parameters.iter_mut().zip(&gradient).for_each(|(p, g)| *p -= 0.05 * g);
+        }
+        (parameters, running)
+    };
+    let alone: Vec<_> = (0..3).map(train).collect();
+    let together: Vec<_> = std::thread::scope(|scope| {
+        let train = &train;
+        let lanes: Vec<_> = (0..3).map(|seed| scope.spawn(move || train(seed))).collect();
+        lanes.into_iter().map(|lane| lane.join().unwrap()).collect()
+    });
+    assert_eq!(alone, together);
+}
+
 /// Two networks whose steps alternate do not disturb each other, and more images than a batch are evaluated in chunks.
 #[test]
 fn interleaved_networks_and_long_evaluations() {

@@ -127,6 +127,26 @@ proptest! {
         }
     }
 
+    /// With running statistics: what evaluation does.
+    #[test]
+    fn normalisation_with_running_statistics_matches_the_definition(
+        n in 1usize..40, channels in 1usize..7, area in 1usize..40, offset in -3.0f32..3.0, seed in 0u64..1000,
+    ) {
+        let y: Vec<f32> = numbers(seed, n * channels * area).iter().map(|v| v + offset).collect();
+        let [scale, shift, mean] = [1, 2, 3].map(|i| numbers(seed + i, channels));
+        let variance: Vec<f32> = numbers(seed + 4, channels).iter().map(|v| v.abs() + 0.01).collect();
+        let normed = |i: usize, v: f32| {
+            let c = i / area % channels;
+            let [scale, shift, mean, variance] = [&scale, &shift, &mean, &variance].map(|values| f64::from(values[c]));
+            ((f64::from(v) - mean) / (variance + 1e-5).sqrt() * scale + shift).max(0.0)
+        };
+        let expected: Vec<f64> = y.iter().enumerate().map(|(i, &v)| normed(i, v)).collect();
+        for isa in Isa::available() {
+            let a = ops::norm_relu_running(isa, area, &y, &scale, &shift, (&mean, &variance)).unwrap();
+            assert_close("activation", &a, &expected);
+        }
+    }
+
     #[test]
     fn cross_entropy_matches_the_reference(n in 1usize..20, classes in 1usize..12, size in 0.1f32..100.0, seed in 0u64..1000) {
         let logits: Vec<f32> = numbers(seed, n * classes).iter().map(|l| l * size).collect();
@@ -154,6 +174,26 @@ fn a_single_value() {
     }
 }
 
+/// Forward of A, forward of B, backward of A, backward of B: as if each had been alone. (Backward twice cannot be written:
+/// `norm_relu_gradients` takes what was kept by value.)
+#[test]
+fn two_graphs_interleaved() {
+    let isa = Isa::detect();
+    let [a, b] = [1, 2].map(|seed| numbers(seed, 5 * 3 * 7));
+    let (scale, shift, da) = ([1.0, -0.5, 2.0], [0.1, 0.2, -0.3], numbers(3, 5 * 3 * 7));
+    let forward = |y: &[f32]| ops::norm_relu(isa, 7, y, &scale, &shift, (&mut [0.0; 3], &mut [1.0; 3])).unwrap();
+    let alone = [&a, &b].map(|y| {
+        let (activation, kept) = forward(y);
+        (activation, ops::norm_relu_gradients(isa, kept, &da).unwrap())
+    });
+    let (first, kept_first) = forward(&a);
+    let (second, kept_second) = forward(&b);
+    let together = [(first, kept_first), (second, kept_second)].map(|(out, kept)| (out, ops::norm_relu_gradients(isa, kept, &da).unwrap()));
+    for ((activation, gradients), (other, others)) in alone.iter().zip(&together) {
+        assert_eq!((activation, &gradients.y, &gradients.scale, &gradients.shift), (other, &others.y, &others.scale, &others.shift));
+    }
+}
+
 #[test]
 fn wrong_sizes_are_refused() {
     let isa = Isa::detect();
@@ -167,5 +207,6 @@ fn wrong_sizes_are_refused() {
     assert!(matches!(ops::convolution(isa, &huge, 2, &[], &[]), Err(KernelError::TooLarge(_))));
     let huge = Geometry { filter_height: usize::MAX, filter_width: 1, ..g };
     assert!(matches!(ops::convolution(isa, &huge, 2, &[], &[]), Err(KernelError::TooLarge(_))));
+    assert!(ops::norm_relu_running(isa, 2, &[0.0; 4], &[1.0], &[0.0], (&[0.0], &[1.0, 1.0])).is_err());
     assert!(ops::norm_relu(isa, 2, &[0.0; 5], &[1.0], &[0.0], (&mut [0.0], &mut [1.0])).is_err());
 }

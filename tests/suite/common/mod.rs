@@ -1,5 +1,11 @@
 //! What several tests of the binary share: a small search that needs no data, and ways to run it.
 
+pub mod driver;
+pub mod needs;
+mod served;
+
+pub use served::Served;
+
 use rusqlite::{Connection, OpenFlags};
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read, Write as _};

@@ -1,6 +1,7 @@
 //! Engines against the definition and against each other.
 
 mod reference;
+mod torch;
 
 use super::*;
 use crate::child::Sgd;
@@ -150,10 +151,15 @@ fn assert_relu_is_flat_at_zero(engine: &mut dyn Engine, spec: &NetworkSpec, stre
     assert!(gradient[shift.offset..][..shift.len()].iter().all(|&value| value == 0.0), "{spec:?}");
 }
 
+/// Where candle's tensors are: on the first GPU where this build and this machine have one.
+fn device() -> Device {
+    Device::cuda_if_available(0).unwrap()
+}
+
 /// Both engines for one network.
 fn engines(spec: &NetworkSpec, batch: usize) -> [Box<dyn Engine>; 2] {
     let pool = Arc::new(rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap());
-    [Box::new(TensorEngine::new(spec, &Device::Cpu)), Box::new(KernelEngine::new(spec, batch, &pool).unwrap())]
+    [Box::new(TensorEngine::new(spec, &device())), Box::new(KernelEngine::new(spec, batch, &pool).unwrap())]
 }
 
 /// Runs a check of one engine on both, on random networks.

@@ -1,0 +1,144 @@
+//! Changes of the config file while the search runs: each is applied by restarting just the actors concerned, with their work kept.
+//! Must not know how the file is read nor which keys it has.
+
+use super::super::devices::LaneSpec;
+use super::super::lane::EvaluatorFactory;
+use super::super::messages::{Changed, LookAtConfig, Shutdown};
+use super::super::restart::RestartSettings;
+use super::super::roster::Leaving;
+use super::super::start::SearchSettings;
+use super::super::watch::{Receive, receives};
+use super::{Event, Supervisor};
+use crate::policy::shard_boundaries;
+use crate::telemetry::Endpoint;
+use actix::{AsyncContext, Context};
+use std::time::Duration;
+
+/// Settings that a running search is to go on with.
+pub struct Reconfigured {
+    pub search: SearchSettings,
+    pub lanes: Vec<LaneSpec>,
+    /// Children are trained otherwise from now on.
+    pub factory: Option<EvaluatorFactory>,
+    pub attempts: u32,
+    pub failed_reward: Option<f64>,
+    pub max_seconds: Option<f64>,
+    pub restart: RestartSettings,
+    /// The endpoint moves, or is off.
+    pub endpoint: Option<Option<Endpoint>>,
+    /// As the run's `config.toml` is to hold it.
+    pub config: String,
+    /// What changed, in words.
+    pub text: String,
+}
+
+/// What a look at the config file gave.
+pub enum Notice {
+    Accepted(Box<Reconfigured>),
+    /// The run goes on as it was; names the key.
+    Refused(String),
+    /// A change that has no effect, because something stronger holds its key.
+    Masked(String),
+}
+
+/// The config file of a running search.
+pub trait Reload: Send {
+    /// What is new since the last look; must return quickly. `asked`: look even if the file seems not to have changed.
+    fn look(&mut self, asked: bool) -> Vec<Notice>;
+}
+
+receives!(Supervisor: LookAtConfig);
+
+impl Receive<LookAtConfig> for Supervisor {
+    fn receive(&mut self, LookAtConfig { asked }: LookAtConfig, context: &mut Self::Context) {
+        if self.ending.is_some() {
+            return;
+        }
+        let notices = self.parts.reload.as_mut().map_or_else(Vec::new, |reload| reload.look(asked));
+        for notice in notices {
+            let (kind, text) = match notice {
+                Notice::Accepted(settings) => ("config accepted", self.reconfigure(*settings, context)),
+                Notice::Refused(text) => ("config refused", format!("{text}; the run goes on as it was")),
+                Notice::Masked(text) => ("config masked", text),
+            };
+            if kind == "config accepted" {
+                tracing::info!("{kind}: {text}");
+            } else {
+                tracing::warn!("{kind}: {text}");
+            }
+            self.journal.event(kind, &text);
+            self.tell(Event::Note(format!("{kind}: {text}")));
+        }
+        self.dispatch();
+        self.end_if_done();
+    }
+}
+
+impl Supervisor {
+    fn reconfigure(&mut self, new: Reconfigured, context: &mut Context<Self>) -> String {
+        self.journal.config(new.config);
+        (self.parts.attempts, self.parts.failed_reward, self.parts.restart) = (new.attempts, new.failed_reward, new.restart);
+        if self.parts.max_seconds != new.max_seconds {
+            self.parts.max_seconds = new.max_seconds;
+            self.schedule_end(context);
+        }
+        if let Some(endpoint) = new.endpoint {
+            self.move_endpoint(endpoint);
+        }
+        self.change_lanes(new.lanes, new.factory, context);
+        let learning = new.search.learning();
+        if learning != self.asked_learning {
+            self.asked_learning = learning;
+            let supervisor = self.mailbox(context);
+            self.journal.change(learning, Box::new(move |sequence| supervisor.do_send(Changed { sequence, learning })));
+        }
+        let shards = new.search.parameter_server.shards;
+        if shards + 1 != self.shards.set.boundaries.len() {
+            self.reshard(shard_boundaries(self.policy.parameter_count(), shards));
+        }
+        self.tally.set_trials(new.search.trials);
+        self.tickets.set(new.search.trials, new.search.controller.children, new.search.controller.replicas);
+        self.start_missing_controllers(new.search.controller.replicas);
+        new.text
+    }
+
+    /// Has the search end when `run.max_seconds` is over.
+    pub(super) fn schedule_end(&self, context: &mut Context<Self>) {
+        if let Some(limit) = self.parts.max_seconds {
+            let left = Duration::from_secs_f64(limit.min(1e9)).saturating_sub(self.started.elapsed());
+            context.notify_later(Shutdown::TimeIsUp, left);
+        }
+    }
+
+    /// Lanes that stay as they are go on; the others end their child first. A new way to train makes each lane anew.
+    fn change_lanes(&mut self, mut lanes: Vec<LaneSpec>, factory: Option<EvaluatorFactory>, context: &Context<Self>) {
+        let anew = factory.is_some();
+        self.parts.factory = factory.unwrap_or_else(|| self.parts.factory.clone());
+        for index in self.roster.lanes_in_use() {
+            let own = &self.trainers[index].lane;
+            match lanes.iter().position(|lane| lane == own) {
+                Some(place) => {
+                    lanes.remove(place);
+                    if anew {
+                        self.roster.leave(index, Leaving::Renew);
+                    }
+                }
+                None => self.roster.leave(index, Leaving::Out),
+            }
+        }
+        for lane in lanes {
+            self.add_trainer(lane, context);
+        }
+        self.end_leaving(context);
+    }
+
+    fn move_endpoint(&mut self, endpoint: Option<Endpoint>) {
+        if let Some(old) = self.parts.serving.take() {
+            actix::spawn(old.stop(false));
+        }
+        match endpoint.map(Endpoint::serve).transpose() {
+            Ok(serving) => self.parts.serving = serving,
+            Err(error) => tracing::error!("telemetry.listen: {error}"),
+        }
+    }
+}

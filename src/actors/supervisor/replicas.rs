@@ -1,0 +1,206 @@
+//! The Controller replicas: started, given tickets and rewards, retired, and rebuilt with the work that a fallen one had in hand.
+//! Must not know why one fell.
+
+use super::super::compute::Compute;
+use super::super::controller::{Controller, Minibatch, Shared};
+use super::super::mailbox::Mailbox;
+use super::super::messages::{Resume, Retire, Rewarded, Sample, ShardSet, Ticket};
+use super::super::start::Prepared;
+use super::super::tickets::Answer;
+use super::{Supervisor, unfinished};
+use crate::journal::SampledMinibatch;
+use actix::{Actor, AsyncContext, Context};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// All replicas that have not retired.
+#[derive(Default)]
+pub(super) struct Replicas {
+    shared: Option<Shared>,
+    all: BTreeMap<u64, Replica>,
+}
+
+struct Replica {
+    address: Mailbox<Controller>,
+    generation: u64,
+    work: Work,
+}
+
+/// What a replica has in hand: what its successor is told to do.
+enum Work {
+    Nothing,
+    Sample(Sample),
+    Await(Arc<Minibatch>),
+    Learn(Arc<Minibatch>, Rewarded),
+}
+
+impl Replica {
+    /// Tells a new generation what the one before it had in hand. Sampled again, a ticket gives the same minibatch; computed again, a
+    /// gradient is the same, and shards take it once.
+    fn resume(&self) {
+        match &self.work {
+            Work::Nothing => {}
+            Work::Sample(sample) => self.address.do_send(sample.clone()),
+            Work::Await(minibatch) => self.address.do_send(Resume(minibatch.clone())),
+            Work::Learn(minibatch, rewarded) => {
+                self.address.do_send(Resume(minibatch.clone()));
+                self.address.do_send(rewarded.clone());
+            }
+        }
+    }
+}
+
+impl Replicas {
+    pub(super) fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    pub(super) fn compute(&self) -> Option<&Compute> {
+        self.shared.as_ref().map(|shared| &shared.compute)
+    }
+
+    fn start(&mut self, index: u64, shards: ShardSet) {
+        let Some(shared) = &self.shared else { return };
+        let start = || Mailbox::new(Controller::new((index, 0), shared.clone(), shards).start(), &shared.metrics);
+        self.all.entry(index).or_insert_with(|| Replica { address: start(), generation: 0, work: Work::Nothing });
+    }
+
+    /// This generation of a replica is given up; false: it was before.
+    pub(super) fn fall(&mut self, index: u64, generation: u64) -> bool {
+        let Some(replica) = self.all.get_mut(&index).filter(|replica| replica.generation == generation) else { return false };
+        replica.generation += 1;
+        replica.address.do_send(Retire);
+        true
+    }
+
+    /// Starts the next generation of a replica, with the work of the last one.
+    pub(super) fn rebuild(&mut self, index: u64, shards: ShardSet) {
+        let (Some(shared), Some(replica)) = (&self.shared, self.all.get_mut(&index)) else { return };
+        let controller = Controller::new((index, replica.generation), shared.clone(), shards).start();
+        replica.address = Mailbox::new(controller, &shared.metrics);
+        replica.resume();
+    }
+
+    fn sample(&mut self, index: u64, sample: Sample) {
+        if let Some(replica) = self.all.get_mut(&index) {
+            replica.work = Work::Sample(sample.clone());
+            replica.address.do_send(sample);
+        }
+    }
+
+    /// A replica has sampled; false: another generation of it was meant to.
+    pub(super) fn sampled(&mut self, sampled: &SampledMinibatch, generation: u64, minibatch: Arc<Minibatch>) -> bool {
+        let Some(replica) = self.all.get_mut(&sampled.controller).filter(|replica| replica.generation == generation) else { return false };
+        let asked =
+            matches!(&replica.work, Work::Sample(Sample { ticket: Ticket { minibatch, .. }, .. }) if *minibatch == sampled.minibatch);
+        if asked {
+            replica.work = Work::Await(minibatch);
+        }
+        asked
+    }
+
+    /// Passes rewards on to their replica; false: there is none.
+    pub(super) fn reward(&mut self, rewarded: Rewarded) -> bool {
+        let Some(replica) = self.all.get_mut(&rewarded.sequenced.controller) else { return false };
+        let Work::Await(minibatch) = std::mem::replace(&mut replica.work, Work::Nothing) else { return false };
+        replica.work = Work::Learn(minibatch, rewarded.clone());
+        replica.address.do_send(rewarded);
+        true
+    }
+
+    /// A replica has pushed its gradient and wants more; false: an earlier generation of it said so.
+    pub(super) fn done(&mut self, index: u64, generation: u64) -> bool {
+        let Some(replica) = self.all.get_mut(&index).filter(|replica| replica.generation == generation) else { return false };
+        replica.work = Work::Nothing;
+        true
+    }
+
+    /// The parameters are on other shards now.
+    pub(super) fn tell(&self, shards: &ShardSet) {
+        for replica in self.all.values() {
+            replica.address.do_send(shards.clone());
+        }
+    }
+}
+
+impl Supervisor {
+    /// Starts the replicas, and those beyond their number that an earlier process left with an open minibatch: they finish it.
+    pub(super) fn start_controllers(&mut self, prepared: Prepared, context: &Context<Self>) {
+        let compute = match Compute::start(context.address().recipient()) {
+            Ok(compute) => compute,
+            Err(error) => return self.fail(format!("no thread for the policy: {error}")),
+        };
+        self.replicas.shared = Some(Shared {
+            policy: self.policy.clone(),
+            space: self.space.clone(),
+            compute,
+            seed: self.seed,
+            supervisor: self.mailbox(context),
+            metrics: self.parts.metrics.clone(),
+        });
+        let resumed = prepared.open.iter().map(|(open, _)| open.controller);
+        for index in (0..prepared.replicas as u64).chain(resumed) {
+            self.replicas.start(index, self.shards.set.clone());
+        }
+        tracing::info!(
+            shards = self.shards.addresses().len(),
+            controllers = self.replicas.len(),
+            lanes = self.trainers.len(),
+            "actors started; {} trials are finished, {} minibatches wait for outcomes",
+            self.tally.finished(),
+            prepared.open.len()
+        );
+        let mut tasks = Vec::new();
+        for (open, parameters) in &prepared.open {
+            self.recover(open, context);
+            tasks.extend(unfinished(open));
+            if let Some(replica) = self.replicas.all.get_mut(&open.controller) {
+                replica.work = Work::Await(Arc::new(Minibatch::recovered(open, parameters.clone())));
+                replica.resume();
+            }
+        }
+        tasks.sort_by_key(|task| task.trial);
+        self.take_up(tasks, context);
+        let idle = self.replicas.all.iter().filter(|(_, replica)| matches!(replica.work, Work::Nothing));
+        for controller in idle.map(|(index, _)| *index).collect::<Vec<_>>() {
+            self.ready(controller);
+        }
+    }
+
+    /// Starts replicas below this number that are not there: there are more of them now, or more to do.
+    pub(super) fn start_missing_controllers(&mut self, replicas: usize) {
+        for index in 0..replicas as u64 {
+            if !self.replicas.all.contains_key(&index) {
+                self.replicas.start(index, self.shards.set.clone());
+                self.ready(index);
+            }
+        }
+    }
+
+    /// A Controller is ready for another minibatch.
+    pub(super) fn ready(&mut self, controller: u64) {
+        if self.ending.is_some() {
+            return self.retire(controller);
+        }
+        let (space, learns) = (self.space.clone(), self.learning.learns);
+        for answer in self.tickets.ready(controller, self.replicas.len(), self.sequence, |sampled| space.layers(sampled)) {
+            match answer {
+                Answer::Sample(controller, ticket) => self.replicas.sample(controller, Sample { ticket, learns }),
+                Answer::Retire(controller) => self.retire(controller),
+            }
+        }
+    }
+
+    fn retire(&mut self, controller: u64) {
+        let reason = if self.ending.is_some() { "the search is ending" } else { "nothing is left to sample" };
+        tracing::info!(controller, "controller retires: {reason}");
+        if let Some(replica) = self.replicas.all.remove(&controller) {
+            replica.address.do_send(Retire);
+        }
+        self.end_if_done();
+    }
+}

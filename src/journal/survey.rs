@@ -1,0 +1,214 @@
+//! Reading a run that may have a hundred thousand trials, again and again: pages of trials, what has ended since, who is at work.
+//! Every query is answered by an index or by a range of ids. Must not know how anything is shown.
+
+use super::reader::{COLUMNS, COMPLETED, Reader, TrialRow};
+use super::{JournalError, lock};
+use rusqlite::types::ValueRef;
+use rusqlite::{OptionalExtension, Row, params};
+use serde::Serialize;
+
+/// A trial without its network.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TrialFacts {
+    pub id: u64,
+    pub status: String,
+    pub reward: Option<f64>,
+    pub metric: Option<f64>,
+    pub seconds: Option<f64>,
+    pub device: Option<String>,
+    pub finished_at: Option<String>,
+    pub error: Option<String>,
+    pub reused_from: Option<u64>,
+}
+
+const FACTS: &str = "SELECT id, status, reward, metric, seconds, device, finished_at, error, reused_from FROM trials";
+
+impl TrialFacts {
+    fn from_row(row: &Row) -> rusqlite::Result<Self> {
+        Ok(Self {
+            id: row.get(0)?,
+            status: row.get(1)?,
+            reward: row.get(2)?,
+            metric: row.get(3)?,
+            seconds: row.get(4)?,
+            device: row.get(5)?,
+            finished_at: row.get(6)?,
+            error: row.get(7)?,
+            reused_from: row.get(8)?,
+        })
+    }
+
+    /// Has its outcome, which will not change.
+    pub fn is_final(&self) -> bool {
+        matches!(self.status.as_str(), "completed" | "failed")
+    }
+}
+
+/// In which order trials are listed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TrialOrder {
+    #[default]
+    Oldest,
+    Newest,
+    Best,
+    Worst,
+}
+
+/// Whether somebody works on the run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Life {
+    /// A process holds it.
+    Running,
+    /// Its process left it in order.
+    Closed,
+    /// Its process is gone and did not close it.
+    Interrupted,
+}
+
+impl Reader {
+    /// Changes whenever another connection has committed something.
+    ///
+    /// # Errors
+    /// When the database cannot be read; so for all that follow.
+    pub fn data_version(&self) -> Result<u64, JournalError> {
+        self.read(|connection| connection.pragma_query_value(None, "data_version", |row| row.get(0)))
+    }
+
+    /// Whether somebody works on the run. A process on another machine is believed to live.
+    pub fn life(&self) -> Result<Life, JournalError> {
+        Ok(match self.meta("closed")?.as_deref() {
+            Some("yes") => Life::Closed,
+            _ if lock::holder_lives(self.dir()) => Life::Running,
+            _ => Life::Interrupted,
+        })
+    }
+
+    /// When the run was made.
+    pub fn created(&self) -> Result<Option<String>, JournalError> {
+        self.meta("created")
+    }
+
+    fn meta(&self, key: &str) -> Result<Option<String>, JournalError> {
+        self.read(|connection| connection.query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| row.get(0)).optional())
+    }
+
+    /// The text of the newest event of this kind.
+    pub fn last_event(&self, kind: &str) -> Result<Option<String>, JournalError> {
+        let sql = "SELECT text FROM events WHERE kind = ?1 ORDER BY id DESC LIMIT 1";
+        self.read(|connection| connection.query_row(sql, [kind], |row| row.get(0)).optional())
+    }
+
+    /// Every trial that has its outcome, by id; None: it failed. Reads indexes alone.
+    pub fn outcomes(&self) -> Result<Vec<(u64, Option<f64>)>, JournalError> {
+        self.read(|connection| {
+            let mut outcomes: Vec<(u64, Option<f64>)> = Vec::new();
+            // Failed ones first, for they may have a reward too.
+            for sql in ["SELECT id, NULL FROM trials WHERE status = 'failed'", "SELECT id, reward FROM trials WHERE reward IS NOT NULL"] {
+                for outcome in connection.prepare(sql)?.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))? {
+                    outcomes.push(outcome?);
+                }
+            }
+            outcomes.sort_by_key(|outcome| outcome.0);
+            outcomes.dedup_by_key(|outcome| outcome.0);
+            Ok(outcomes)
+        })
+    }
+
+    /// Trials whose id is above `id`, at most so many, by id.
+    pub fn facts_after(&self, id: u64, most: usize) -> Result<Vec<TrialFacts>, JournalError> {
+        let sql = format!("{FACTS} WHERE id > ?1 ORDER BY id LIMIT ?2");
+        self.read(|connection| connection.prepare_cached(&sql)?.query_map(params![id, most], TrialFacts::from_row)?.collect())
+    }
+
+    /// These trials, as far as they are there.
+    pub fn facts(&self, ids: impl IntoIterator<Item = u64>) -> Result<Vec<TrialFacts>, JournalError> {
+        self.read(|connection| {
+            let mut statement = connection.prepare_cached(&format!("{FACTS} WHERE id = ?1"))?;
+            let mut facts = Vec::new();
+            for id in ids {
+                facts.extend(statement.query_row([id], TrialFacts::from_row).optional()?);
+            }
+            Ok(facts)
+        })
+    }
+
+    /// The highest id; 0: no trial yet.
+    pub fn last_trial(&self) -> Result<u64, JournalError> {
+        self.read(|connection| connection.query_row("SELECT coalesce(max(id), 0) FROM trials", [], |row| row.get(0)))
+    }
+
+    /// The first `most` trials under training, by id.
+    pub fn running_at_most(&self, most: usize) -> Result<Vec<TrialRow>, JournalError> {
+        self.rows("WHERE status = 'running' ORDER BY id LIMIT ?1", [most])
+    }
+
+    /// How many trials there are, of this status or of any, and `limit` of them from `offset` on.
+    pub fn page(&self, status: Option<&str>, order: TrialOrder, offset: u64, limit: usize) -> Result<(u64, Vec<TrialRow>), JournalError> {
+        let by_reward = matches!(order, TrialOrder::Best | TrialOrder::Worst);
+        let (filter, value) = match status {
+            Some("completed") if by_reward => (format!("{COMPLETED} AND ?1 IS NULL"), None),
+            Some(status) => ("status = ?1".to_owned(), Some(status)),
+            None => ("?1 IS NULL".to_owned(), None),
+        };
+        let order = match order {
+            TrialOrder::Oldest => "id",
+            TrialOrder::Newest => "id DESC",
+            // Others than completed trials have none worth an order.
+            TrialOrder::Best | TrialOrder::Worst if value.is_some() => "id",
+            TrialOrder::Best => "reward DESC, id",
+            TrialOrder::Worst => "reward NULLS LAST, id",
+        };
+        let (count, ids): (u64, Vec<u64>) = self.read(|connection| {
+            // The ids first, from an index: rows are wide.
+            let ids = format!("SELECT id FROM trials WHERE {filter} ORDER BY {order} LIMIT ?2 OFFSET ?3");
+            let mut statement = connection.prepare_cached(&ids)?;
+            let ids = statement.query_map(params![value, limit, offset], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
+            let count = match status {
+                Some(status) => connection.query_row("SELECT count(*) FROM trials WHERE status = ?1", [status], |row| row.get(0))?,
+                None => connection.query_row("SELECT coalesce(max(id), 0) FROM trials", [], |row| row.get(0))?,
+            };
+            Ok((count, ids))
+        })?;
+        let mut rows = Vec::with_capacity(ids.len());
+        for id in ids {
+            rows.extend(self.trial(id)?);
+        }
+        Ok((count, rows))
+    }
+
+    /// Hands over every column of these trials that have their outcome, as text in the form of JSON and CSV (an absent value is
+    /// empty), and the id, by id; ends with the first error of `take`.
+    pub fn records(
+        &self,
+        ids: std::ops::RangeInclusive<u64>,
+        mut take: impl FnMut(&[String], u64) -> std::io::Result<()>,
+    ) -> Result<std::io::Result<()>, JournalError> {
+        let sql = format!("SELECT {COLUMNS} FROM trials WHERE id BETWEEN ?1 AND ?2 AND +status IN ('completed', 'failed') ORDER BY id");
+        self.read(|connection| {
+            let mut statement = connection.prepare_cached(&sql)?;
+            let mut record = vec![String::new(); statement.column_count()];
+            let mut rows = statement.query([*ids.start(), *ids.end()])?;
+            while let Some(row) = rows.next()? {
+                for (column, field) in record.iter_mut().enumerate() {
+                    text(row.get_ref(column)?, field);
+                }
+                if let Err(error) = take(&record, row.get(0)?) {
+                    return Ok(Err(error));
+                }
+            }
+            Ok(Ok(()))
+        })
+    }
+}
+
+fn text(value: ValueRef, into: &mut String) {
+    into.clear();
+    match value {
+        ValueRef::Null | ValueRef::Blob(_) => {}
+        ValueRef::Integer(number) => into.push_str(&number.to_string()),
+        // As JSON writes it: 1.0, not 1.
+        ValueRef::Real(number) => into.push_str(&format!("{number:?}")),
+        ValueRef::Text(bytes) => into.push_str(&String::from_utf8_lossy(bytes)),
+    }
+}

@@ -1,0 +1,164 @@
+//! A second implementation, number by number in f64: trees by the paper's rules, gradients by a tape. Knows nothing of programs.
+
+use super::*;
+
+/// Numbers of a computation, each with the numbers that it was made from and the slopes towards them.
+#[derive(Default)]
+pub struct Tape {
+    pub values: Vec<f64>,
+    from: Vec<[(usize, f64); 2]>,
+}
+
+impl Tape {
+    pub fn input(&mut self, value: f64) -> usize {
+        self.push(value, [(0, 0.0); 2])
+    }
+
+    fn push(&mut self, value: f64, from: [(usize, f64); 2]) -> usize {
+        self.values.push(value);
+        self.from.push(from);
+        self.values.len() - 1
+    }
+
+    pub fn join(&mut self, join: Join, a: usize, b: usize) -> usize {
+        let (x, y) = (self.values[a], self.values[b]);
+        match join {
+            Join::Add => self.push(x + y, [(a, 1.0), (b, 1.0)]),
+            Join::Mul => self.push(x * y, [(a, y), (b, x)]),
+            Join::Max => {
+                let share = if x > y {
+                    1.0
+                } else if x < y {
+                    0.0
+                } else {
+                    0.5
+                };
+                self.push(x.max(y), [(a, share), (b, 1.0 - share)])
+            }
+        }
+    }
+
+    pub fn apply(&mut self, apply: Apply, a: usize) -> usize {
+        let x = self.values[a];
+        let sigmoid = 1.0 / (1.0 + (-x).exp());
+        let (value, slope) = match apply {
+            Apply::Identity => (x, 1.0),
+            Apply::Tanh => (x.tanh(), 1.0 - x.tanh().powi(2)),
+            Apply::Sigmoid => (sigmoid, sigmoid * (1.0 - sigmoid)),
+            Apply::Relu => (x.max(0.0), if x > 0.0 { 1.0 } else { 0.0 }),
+            Apply::Sin => (x.sin(), x.cos()),
+        };
+        self.push(value, [(a, slope), (0, 0.0)])
+    }
+
+    /// Σ weights[i] · x[i]
+    pub fn dot(&mut self, weights: impl Iterator<Item = usize>, x: &[usize]) -> usize {
+        let mut sum = self.input(0.0);
+        for (weight, &x) in weights.zip(x) {
+            let product = self.join(Join::Mul, weight, x);
+            sum = self.join(Join::Add, sum, product);
+        }
+        sum
+    }
+
+    /// The gradient of every number, from those of some.
+    pub fn gradients(&self, seeds: &[(usize, f64)]) -> Vec<f64> {
+        let mut d = vec![0.0; self.values.len()];
+        seeds.iter().for_each(|(place, seed)| d[*place] += seed);
+        for place in (0..d.len()).rev() {
+            for (from, slope) in self.from[place] {
+                d[from] += d[place] * slope;
+            }
+        }
+        d
+    }
+}
+
+/// A tree's tokens.
+#[derive(Clone, Debug)]
+pub struct Tokens {
+    pub nodes: Vec<(Join, Apply)>,
+    pub inject: (Join, Apply),
+    pub cell_index: usize,
+    pub inject_index: usize,
+}
+
+impl Tokens {
+    pub fn program(&self) -> CellProgram {
+        CellProgram::tree(&self.nodes, self.inject, self.cell_index, self.inject_index)
+    }
+
+    /// h' and c' of one unit from the leaves' products and c. Recursive, from the root down; the program goes from the leaves up.
+    fn unit(&self, tape: &mut Tape, products: &[(usize, usize)], c: usize) -> (usize, usize) {
+        let mut new_c = None;
+        let root = self.nodes.len() - 1;
+        let h = self.node(root, tape, products, c, &mut new_c);
+        (h, new_c.unwrap())
+    }
+
+    fn node(&self, index: usize, tape: &mut Tape, products: &[(usize, usize)], c: usize, new_c: &mut Option<usize>) -> usize {
+        let leaves = self.nodes.len().div_ceil(2);
+        let (join, apply) = self.nodes[index];
+        let (a, b) = if index < leaves {
+            products[index]
+        } else {
+            let first = 2 * (index - leaves);
+            (self.node(first, tape, products, c, new_c), self.node(first + 1, tape, products, c, new_c))
+        };
+        let before = tape.join(join, a, b);
+        if index == self.cell_index {
+            *new_c = Some(before);
+        }
+        let after = tape.apply(apply, before);
+        if index != self.inject_index {
+            return after;
+        }
+        let merged = tape.join(self.inject.0, after, c);
+        tape.apply(self.inject.1, merged)
+    }
+
+    /// The same as `Given::step`, in f64: out, the last state, the parameters' gradient and that of x.
+    pub fn step(&self, given: &Given) -> [Vec<f64>; 4] {
+        let CellShape { input, hidden, batch, .. } = given.shape;
+        let mut tape = Tape::default();
+        let mut inputs = |numbers: &[f32]| numbers.iter().map(|n| tape.input(f64::from(*n))).collect::<Vec<_>>();
+        let (parameters, x, state) = (inputs(&given.parameters), inputs(&given.x), inputs(&given.state));
+        let masks = [&given.input_mask, &given.recurrent_mask].map(|mask| mask.as_ref().map(|mask| inputs(mask)));
+        let (mut h, mut c) = (state[..batch * hidden].to_vec(), state[batch * hidden..].to_vec());
+        let leaves = self.nodes.len().div_ceil(2);
+        let mut out = Vec::new();
+        for x in x.chunks(batch * input) {
+            let (mut next_h, mut next_c) = (Vec::new(), Vec::new());
+            for row in 0..batch {
+                let masked = |tape: &mut Tape, numbers: &[usize], mask: &Option<Vec<usize>>| match mask {
+                    None => numbers.to_vec(),
+                    Some(mask) => {
+                        let mask = &mask[row * numbers.len()..];
+                        numbers.iter().zip(mask).map(|(n, m)| tape.join(Join::Mul, *n, *m)).collect::<Vec<_>>()
+                    }
+                };
+                let x = masked(&mut tape, &x[row * input..][..input], &masks[0]);
+                let old = masked(&mut tape, &h[row * hidden..][..hidden], &masks[1]);
+                for unit in 0..hidden {
+                    let products: Vec<_> = (0..leaves)
+                        .map(|leaf| {
+                            let w = (leaf * hidden + unit) * input;
+                            let r = leaves * hidden * input + (leaf * hidden + unit) * hidden;
+                            let w = tape.dot(parameters[w..w + input].iter().copied(), &x);
+                            (w, tape.dot(parameters[r..r + hidden].iter().copied(), &old))
+                        })
+                        .collect();
+                    let (h, c) = self.unit(&mut tape, &products, c[row * hidden + unit]);
+                    next_h.push(h);
+                    next_c.push(c);
+                }
+            }
+            out.extend_from_slice(&next_h);
+            (h, c) = (next_h, next_c);
+        }
+        let seeds: Vec<_> = out.iter().zip(&given.d_out).map(|(place, d)| (*place, f64::from(*d))).collect();
+        let d = tape.gradients(&seeds);
+        let values = |places: &[usize], of: &[f64]| places.iter().map(|place| of[*place]).collect::<Vec<_>>();
+        [values(&out, &tape.values), values(&[h, c].concat(), &tape.values), values(&parameters, &d), values(&x, &d)]
+    }
+}

@@ -1,0 +1,107 @@
+//! Numbers as people read them. Pure; must not know where they are shown.
+
+/// 1234567 as 1,234,567.
+pub fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut grouped = String::with_capacity(digits.len() + digits.len() / 3);
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
+
+/// Seconds as `43 s`, `5 min 10 s`, `3 h 20 min` or `4 d 2 h`.
+pub fn duration(seconds: f64) -> String {
+    let whole = seconds.round().clamp(0.0, 1e12) as u64;
+    match whole {
+        0..60 if seconds < 10.0 => format!("{seconds:.1} s"),
+        0..60 => format!("{whole} s"),
+        60..3600 => format!("{} min {:02} s", whole / 60, whole % 60),
+        3600..86_400 => format!("{} h {:02} min", whole / 3600, whole % 3600 / 60),
+        _ => format!("{} d {} h", whole / 86_400, whole % 86_400 / 3600),
+    }
+}
+
+/// Four digits after the point, a dash for what is not known.
+pub fn decimal(value: Option<f64>) -> String {
+    value.map_or_else(|| "–".to_owned(), |value| format!("{value:.4}"))
+}
+
+/// Parameters or operations in three digits: `950`, `12.3 k`, `4.56 M`, `7.80 G`.
+pub fn compact(number: u64) -> String {
+    let (value, unit) = match number {
+        0..1_000 => return number.to_string(),
+        1_000..1_000_000 => (number as f64 / 1e3, "k"),
+        1_000_000..1_000_000_000 => (number as f64 / 1e6, "M"),
+        _ => (number as f64 / 1e9, "G"),
+    };
+    let digits = if value >= 100.0 { 0 } else { usize::from(value < 10.0) + 1 };
+    format!("{value:.digits$} {unit}")
+}
+
+/// What a metric measures, which says how it reads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MetricUnit {
+    /// A share of 1, shown in percent.
+    Accuracy,
+    /// Of a language model: lower is better.
+    Perplexity,
+    /// The user's own.
+    #[default]
+    Plain,
+}
+
+impl MetricUnit {
+    /// A metric as people read it.
+    pub fn text(self, value: Option<f64>) -> String {
+        match (self, value) {
+            (_, None) => "–".into(),
+            (Self::Accuracy, Some(value)) => format!("{:.1}%", 100.0 * value),
+            (Self::Perplexity, Some(value)) => format!("{value:.1}"),
+            (Self::Plain, Some(value)) => format!("{value:.4}"),
+        }
+    }
+
+    /// The metric's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Accuracy => "accuracy",
+            Self::Perplexity => "perplexity",
+            Self::Plain => "metric",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thousands_are_grouped() {
+        assert_eq!([7, 1234, 12_345_678].map(grouped), ["7", "1,234", "12,345,678"]);
+    }
+
+    #[test]
+    fn durations_read_as_people_say_them() {
+        let texts = [2.34, 43.2, 310.0, 12_000.0, 352_800.0].map(duration);
+        assert_eq!(texts, ["2.3 s", "43 s", "5 min 10 s", "3 h 20 min", "4 d 2 h"]);
+    }
+
+    #[test]
+    fn large_numbers_keep_three_digits() {
+        assert_eq!(
+            [950, 1_234, 12_340, 123_400, 4_560_000, 7_800_000_000].map(compact),
+            ["950", "1.23 k", "12.3 k", "123 k", "4.56 M", "7.80 G"]
+        );
+    }
+
+    #[test]
+    fn metrics_read_in_their_unit() {
+        assert_eq!(MetricUnit::Accuracy.text(Some(0.9375)), "93.8%");
+        assert_eq!(MetricUnit::Perplexity.text(Some(78.44)), "78.4");
+        assert_eq!(MetricUnit::Plain.text(None), "–");
+    }
+}

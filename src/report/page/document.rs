@@ -1,0 +1,87 @@
+//! The page as one HTML document, and what a browser may do with it. Must not know what the parts say.
+
+use super::super::chart;
+use super::super::html::escape;
+use super::View;
+use sha2::{Digest, Sha256};
+use std::sync::LazyLock;
+
+const HTML: &str = include_str!("page.html");
+const CSS: &str = include_str!("page.css");
+const SCRIPT: &str = include_str!("page.js");
+
+static STYLE: LazyLock<String> = LazyLock::new(|| format!("{}{CSS}", chart::STYLE));
+
+/// The page may run its own script and style and talk to its own server: nothing else.
+pub(super) static POLICY: LazyLock<String> = LazyLock::new(|| {
+    let hash = |text: &str| base64(&Sha256::digest(text.as_bytes()));
+    format!(
+        "default-src 'none'; script-src 'sha256-{}'; style-src 'sha256-{}'; img-src 'self' data:; connect-src 'self'; base-uri 'none'; \
+         form-action 'none'; frame-ancestors 'none'",
+        hash(SCRIPT),
+        hash(&STYLE)
+    )
+});
+
+/// With all its parts as they are.
+pub(super) fn document(view: &View, from: &str, dir: &str) -> String {
+    let mut html = String::with_capacity(64 * 1024);
+    let mut rest = HTML;
+    // `{{name}}` in the template is the part of that name.
+    while let Some((before, after)) = rest.split_once("{{") {
+        html.push_str(before);
+        let (name, after) = after.split_once("}}").unwrap_or((after, ""));
+        match name {
+            "style" => html.push_str(&STYLE),
+            "script" => html.push_str(SCRIPT),
+            "from" => html.push_str(&escape(from)),
+            "run" => html.push_str(&escape(&view.title)),
+            "dir" => html.push_str(&escape(dir)),
+            part => view.sections.iter().filter(|section| section.name == part).for_each(|section| html.push_str(&section.html)),
+        }
+        rest = after;
+    }
+    html + rest
+}
+
+/// RFC 4648, with padding: how a policy writes a hash.
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::new();
+    for chunk in bytes.chunks(3) {
+        let bits = chunk.iter().fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
+        for place in 0..4 {
+            let digit = char::from(DIGITS[(bits >> (18 - 6 * place) & 63) as usize]);
+            text.push(if place <= chunk.len() { digit } else { '=' });
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::page::Section;
+
+    #[test]
+    fn base64_is_as_in_the_rfc() {
+        let cases =
+            [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg=="), ("fooba", "Zm9vYmE="), ("foobar", "Zm9vYmFy")];
+        for (plain, text) in cases {
+            assert_eq!(base64(plain.as_bytes()), text);
+        }
+    }
+
+    #[test]
+    fn every_part_finds_its_place_and_a_name_is_no_markup() {
+        let section = |name| Section { name, html: format!("[{name}]"), changed: 1 };
+        let names = ["state", "progress", "figures", "rewards", "leaders", "running", "latest", "devices", "events"];
+        let view = View { title: "<script>alert(1)</script>".into(), sections: names.map(section).into(), ..View::default() };
+        let html = document(&view, "x-1", "/a/<b>");
+        for name in names {
+            assert_eq!(html.matches(&format!("[{name}]")).count(), 1, "{name}");
+        }
+        assert!(!html.contains("{{") && !html.contains("<script>alert") && html.contains("/a/&lt;b&gt;"));
+        assert!(!html.contains("http://") && !html.contains("https://"), "an outside address");
+    }
+}

@@ -1,0 +1,134 @@
+"use strict";
+// Takes the parts that the server sends, opens trials, and finds points of the chart. Everything is drawn by the server.
+(() => {
+  const by = (id) => document.getElementById(id);
+  const dialog = by("trial"), detail = by("detail"), lost = by("lost"), tip = by("tip"), chart = by("rewards");
+
+  // ------------------------------------------------------------------------------------------------------------ updates
+  let held = false, waiting = {};
+  const put = (name, html) => {
+    const part = by(name);
+    if (!part) return;
+    const focus = part.contains(document.activeElement) ? document.activeElement.id : "";
+    part.innerHTML = html;
+    if (focus && by(focus)) by(focus).focus({ preventScroll: true });
+    if (name === "rewards") { points = null; if (!tip.hidden) refreshTip(); }
+  };
+  const flush = () => {
+    const parts = waiting;
+    waiting = {};
+    for (const [name, html] of Object.entries(parts)) put(name, html);
+    if (dialog.open && shown && !isFinal() && Object.keys(parts).length) load(shown, true);
+  };
+  // A part is not replaced under a pressed pointer: the click would be lost.
+  addEventListener("pointerdown", () => { held = true; }, true);
+  for (const end of ["pointerup", "pointercancel", "blur"])
+    addEventListener(end, () => { held = false; setTimeout(flush, 0); }, true);
+
+  const listen = () => {
+    const source = new EventSource("/events?from=" + encodeURIComponent(document.body.dataset.from));
+    source.addEventListener("parts", (event) => {
+      document.body.dataset.from = event.lastEventId;
+      Object.assign(waiting, JSON.parse(event.data));
+      if (!held) flush();
+    });
+    source.onopen = () => { lost.hidden = true; };
+    source.onerror = () => {
+      lost.hidden = false;
+      if (source.readyState === EventSource.CLOSED) { source.close(); setTimeout(listen, 3000); }
+    };
+  };
+  listen();
+
+  // ------------------------------------------------------------------------------------------------------------- trials
+  let shown = 0, opener = "";
+  const isFinal = () => ["completed", "failed"].includes(detail.querySelector("[data-status]")?.dataset.status);
+  const message = (text) => {
+    detail.innerHTML = '<header><h2 id="trial-title" tabindex="-1"></h2></header>';
+    by("trial-title").textContent = text;
+  };
+  const load = async (id, again) => {
+    const open = [...detail.querySelectorAll("details")].map((part) => part.open);
+    try {
+      const answer = await fetch("/fragment/trial/" + id);
+      const text = await answer.text();
+      if (id !== shown) return;
+      if (!answer.ok) return message(answer.status === 404 ? "There is no trial " + id : "Trial " + id + " cannot be read");
+      const focus = again && detail.contains(document.activeElement);
+      detail.innerHTML = text;
+      if (again) detail.querySelectorAll("details").forEach((part, index) => { part.open = !!open[index]; });
+      if (focus || !again) by("trial-title").focus({ preventScroll: true });
+    } catch {
+      if (!again) message("The server does not answer");
+    }
+  };
+  const route = () => {
+    const match = /^#trial-(\d{1,15})$/.exec(location.hash);
+    if (!match) { if (dialog.open) dialog.close(); return; }
+    shown = Number(match[1]);
+    if (!dialog.open) { opener = document.activeElement?.id || ""; message("Trial " + shown); dialog.showModal(); }
+    dialog.scrollTop = 0;
+    load(shown, false);
+  };
+  dialog.addEventListener("close", () => {
+    shown = 0;
+    if (location.hash.startsWith("#trial-")) history.pushState(null, "", location.pathname + location.search);
+    if (opener && by(opener)) by(opener).focus({ preventScroll: true });
+  });
+  dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
+  addEventListener("hashchange", route);
+  addEventListener("popstate", route);
+  document.addEventListener("click", (event) => {
+    const row = event.target.closest("[data-trial]");
+    if (row && !event.target.closest("a") && !String(getSelection())) location.hash = "trial-" + row.dataset.trial;
+  });
+  by("find").addEventListener("submit", (event) => {
+    event.preventDefault();
+    location.hash = "trial-" + Number(by("wanted").value);
+  });
+  route();
+
+  // ------------------------------------------------------------------------------------------------- points of the chart
+  // Each: trial, reward, and where it lies (shares of width and height). Asked for when somebody points at the chart.
+  let points = null, asking = null, at = -1;
+  const get = () => points ? Promise.resolve(points) : (asking ??= fetch("/points").then((answer) => answer.json())
+    .then((list) => (points = list)).catch(() => []).finally(() => { asking = null; }));
+  const show = (index) => {
+    at = index;
+    if (!points || !points[index]) { tip.hidden = true; return; }
+    const [trial, reward, x, y] = points[index];
+    tip.textContent = "trial " + trial.toLocaleString("en") + ": reward " + reward.toFixed(4);
+    tip.hidden = false;
+    const plot = chart.querySelector("svg").getBoundingClientRect(), card = tip.parentElement.getBoundingClientRect();
+    const left = plot.left - card.left + x * plot.width, width = tip.offsetWidth;
+    tip.style.left = Math.max(4, Math.min(left - width / 2, card.width - width - 4)) + "px";
+    tip.style.top = plot.top - card.top + y * plot.height - tip.offsetHeight - 10 + "px";
+  };
+  const refreshTip = async () => { const trial = points ? points[at]?.[0] : null; await get(); if (trial === null) tip.hidden = true; };
+  const nearest = (event) => {
+    const plot = chart.querySelector("svg").getBoundingClientRect();
+    let best = -1, distance = 24 * 24;
+    points.forEach(([, , x, y], index) => {
+      const across = plot.left + x * plot.width - event.clientX, down = plot.top + y * plot.height - event.clientY;
+      if (across * across + down * down < distance) { distance = across * across + down * down; best = index; }
+    });
+    return best;
+  };
+  chart.addEventListener("pointermove", async (event) => { await get(); if (points) { show(nearest(event)); chart.classList.toggle("over", at >= 0); } });
+  chart.addEventListener("pointerleave", () => { tip.hidden = true; at = -1; });
+  chart.addEventListener("blur", () => { tip.hidden = true; });
+  chart.addEventListener("click", async (event) => {
+    await get();
+    const index = points ? nearest(event) : -1;
+    if (index >= 0) location.hash = "trial-" + points[index][0];
+  });
+  chart.addEventListener("keydown", async (event) => {
+    const move = { ArrowLeft: -1, ArrowRight: 1, Home: -1e9, End: 1e9 }[event.key];
+    if (event.target !== chart || (!move && event.key !== "Enter")) return;
+    event.preventDefault();
+    await get();
+    if (!points?.length) return;
+    if (move) show(Math.max(0, Math.min(points.length - 1, (at < 0 ? points.length - 1 - move : at) + move)));
+    else if (points[at]) location.hash = "trial-" + points[at][0];
+  });
+})();

@@ -1,0 +1,326 @@
+//! The parts of the page, as HTML. Pure functions of what is known; must not know how they reach the browser.
+
+use super::super::chart::{self, Canvas};
+use super::super::html::escape;
+use super::super::leaderboard::summary;
+use super::super::number::{compact, decimal, duration, grouped};
+use super::super::series::RewardShape;
+use super::State;
+use crate::journal::{EpochRow, Life, TrialFacts, TrialRow};
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+/// Height of the reward chart's plot, and of a child's small curve, in pixels.
+const REWARDS: u32 = 260;
+const SPARKLINE: u32 = 44;
+
+/// Trials that a device names.
+const LINKS: usize = 8;
+
+/// Every part with its name, in the order of the page.
+pub(super) fn all(state: &State, shape: &RewardShape) -> Vec<(&'static str, String)> {
+    vec![
+        ("state", badge(state)),
+        ("progress", progress(state)),
+        ("figures", figures(state)),
+        ("rewards", rewards(state, shape)),
+        ("leaders", leaders(state)),
+        ("running", running(state)),
+        ("latest", latest(state)),
+        ("devices", devices(state)),
+        ("events", events(state)),
+    ]
+}
+
+fn finished(state: &State) -> u64 {
+    state.series.completed + state.series.failed
+}
+
+fn is_done(state: &State) -> bool {
+    state.facts.trials.is_some_and(|trials| finished(state) >= trials)
+}
+
+fn is_live(state: &State) -> bool {
+    state.life == Some(Life::Running)
+}
+
+fn badge(state: &State) -> String {
+    let (class, text) = match state.life {
+        Some(Life::Running) => ("live", "running"),
+        Some(Life::Closed) if is_done(state) => ("done", "finished"),
+        Some(Life::Closed) => ("still", "stopped"),
+        _ => ("bad", "interrupted"),
+    };
+    format!("<span class=\"badge {class}\">{text}</span>")
+}
+
+fn progress(state: &State) -> String {
+    let done = finished(state);
+    let mut html = String::from("<p class=\"count\">");
+    let _ = write!(html, "<strong>{}</strong>", grouped(done));
+    if let Some(trials) = state.facts.trials {
+        let _ = write!(html, " of {} trials", grouped(trials));
+    } else {
+        html.push_str(" trials");
+    }
+    let mut notes = Vec::new();
+    if state.series.failed > 0 {
+        notes.push(format!("{} failed", grouped(state.series.failed)));
+    }
+    if is_live(state) {
+        notes.push(format!("{} running", grouped(state.running.len() as u64)));
+        notes.push(format!("{} queued", grouped(state.queued)));
+    }
+    let _ = write!(html, "<span class=\"muted\">{}</span></p>", notes.iter().map(|note| format!(" · {note}")).collect::<String>());
+    let _ = write!(html, "<p class=\"left\">{}</p>", left(state));
+    if let Some(trials) = state.facts.trials.filter(|trials| *trials > 0) {
+        let percent = 100.0 * done as f64 / trials as f64;
+        let _ = write!(
+            html,
+            "<progress max=\"{trials}\" value=\"{}\" aria-label=\"trials finished\">{percent:.0}%</progress>",
+            done.min(trials)
+        );
+    }
+    html
+}
+
+/// What is still to come, in words.
+fn left(state: &State) -> String {
+    if is_done(state) {
+        return "every trial has its outcome".into();
+    }
+    match (&state.life, state.facts.trials, state.per_hour) {
+        (Some(Life::Running), Some(trials), Some(rate)) => {
+            let seconds = trials.saturating_sub(finished(state)) as f64 / rate * 3600.0;
+            format!("about <strong>{}</strong> left", duration(seconds.max(1.0).round()))
+        }
+        (Some(Life::Running), ..) => "time left: known after the first trials".into(),
+        (Some(Life::Closed), ..) => "saved; the same command continues it".into(),
+        _ => "its process is gone; nothing is lost, the same command continues it".into(),
+    }
+}
+
+fn figures(state: &State) -> String {
+    let best = state.leaders.first();
+    let mean = state.series.recent_mean();
+    let rate =
+        state.per_hour.map_or_else(|| "–".into(), |rate| if rate < 100.0 { format!("{rate:.1}") } else { grouped(rate.round() as u64) });
+    let best_note = best.map_or_else(
+        || "no trial is completed yet".into(),
+        |row| {
+            format!(
+                "{} {} · {}",
+                state.facts.unit.name(),
+                state.facts.unit.text(row.metric),
+                link(row.id, "figure", &format!("trial {}", row.id))
+            )
+        },
+    );
+    let mean_note = mean.map_or_else(
+        || "\u{a0}".into(),
+        |(_, count)| if count == 1 { "of one trial".into() } else { format!("of the last {count} trials") },
+    );
+    let rate_note = if is_live(state) { "newest hundred trials" } else { "when it last ran" };
+    [
+        ("Best reward", decimal(best.and_then(|row| row.reward)), best_note),
+        ("Mean reward", decimal(mean.map(|(mean, _)| mean)), mean_note),
+        ("Baseline", decimal(state.baseline), "moving average of rewards".into()),
+        ("Trials per hour", rate, rate_note.into()),
+    ]
+    .into_iter()
+    .map(|(name, value, note)| format!("<div><dt>{name}</dt><dd>{value}<small>{note}</small></dd></div>"))
+    .collect()
+}
+
+/// A link that opens a trial; `place` keeps the element's id apart from other links to the same trial.
+fn link(id: u64, place: &str, text: &str) -> String {
+    format!("<a href=\"#trial-{id}\" id=\"{place}-{id}\">{text}</a>")
+}
+
+fn rewards(state: &State, shape: &RewardShape) -> String {
+    let (key, points) = match shape.stretch {
+        1 => ("points", "trials".to_owned()),
+        stretch => ("range", format!("worst to best of each {} trials", grouped(stretch as u64))),
+    };
+    let mut legend = format!(
+        "<li><i class=\"key {key}\"></i>{points}</li><li><i class=\"key mean\"></i>mean of the last {}</li><li><i class=\"key best\"></i>best so far</li>",
+        shape.window
+    );
+    if state.series.failed > 0 {
+        legend.push_str("<li><i class=\"key failures\"></i>failed</li>");
+    }
+    let empty = if shape.points.is_empty() { "<p class=\"empty\">Points appear as trials end.</p>" } else { "" };
+    let chart = chart::rewards(shape, Canvas { height: REWARDS, width: None });
+    format!("<ul class=\"legend\">{legend}</ul><div class=\"plot\">{chart}{empty}</div>")
+}
+
+fn leaders(state: &State) -> String {
+    if state.leaders.is_empty() {
+        return "<p class=\"empty\">No trial is completed yet.</p>".into();
+    }
+    let metric = state.facts.unit.name();
+    let sized = state.leaders.iter().any(|row| row.parameters.is_some());
+    let size = |text: &str| if sized { text.to_owned() } else { String::new() };
+    let sizes = size("<th scope=\"col\" class=\"n wide\">parameters</th><th scope=\"col\" class=\"n wide\">FLOPs</th>");
+    let mut html = format!(
+        "<table><thead><tr><th scope=\"col\" class=\"n\">rank</th><th scope=\"col\" class=\"n\">trial</th><th scope=\"col\" class=\"n\">reward</th>\
+         <th scope=\"col\" class=\"n\">{metric}</th>{sizes}<th scope=\"col\" class=\"n wide\">time</th><th scope=\"col\" class=\"arch\">architecture</th></tr></thead><tbody>"
+    );
+    for (rank, row) in (1..).zip(&state.leaders) {
+        let number = |value: Option<u64>| value.map_or_else(|| "–".into(), compact);
+        let sizes = size(&format!("<td class=\"n wide\">{}</td><td class=\"n wide\">{}</td>", number(row.parameters), number(row.flops)));
+        let _ = write!(
+            html,
+            "<tr data-trial=\"{id}\"><td class=\"n muted\">{rank}</td><td class=\"n\">{}</td><td class=\"n strong\">{}</td><td class=\"n\">{}</td>{sizes}\
+             <td class=\"n wide\">{}</td><td class=\"arch\"><code>{}</code></td></tr>",
+            link(row.id, "leader", &grouped(row.id)),
+            decimal(row.reward),
+            state.facts.unit.text(row.metric),
+            row.seconds.map_or_else(|| "–".into(), duration),
+            escape(&summary(&row.architecture)),
+            id = row.id,
+        );
+    }
+    html + "</tbody></table>"
+}
+
+/// Epochs that have a metric.
+pub(super) fn metrics(epochs: &[EpochRow]) -> Vec<(u64, f64)> {
+    epochs.iter().filter_map(|row| Some((row.epoch, row.metric?))).collect()
+}
+
+fn running(state: &State) -> String {
+    if state.at_work.is_empty() {
+        let text = if is_live(state) { "Nothing trains at this moment." } else { "Nothing trains: the search is not running." };
+        return format!("<p class=\"empty\">{text}</p>");
+    }
+    let mut html = String::from("<ul class=\"children\">");
+    for (row, epochs) in &state.at_work {
+        html += &child(state, row, epochs);
+    }
+    html.push_str("</ul>");
+    let hidden = (state.running.len() as u64).saturating_sub(state.at_work.len() as u64);
+    if hidden > 0 {
+        let _ = write!(html, "<p class=\"muted\">and {} more</p>", grouped(hidden));
+    }
+    html
+}
+
+fn child(state: &State, row: &TrialRow, epochs: &[EpochRow]) -> String {
+    let (unit, values) = (state.facts.unit, metrics(epochs));
+    let now = match (epochs.last(), state.facts.epochs) {
+        (Some(last), Some(all)) => format!("epoch {} of {all}", last.epoch),
+        (Some(last), None) => format!("epoch {}", last.epoch),
+        (None, Some(_)) => "first epoch".into(),
+        (None, None) => "at work".into(),
+    };
+    let curve = state.facts.epochs.map_or_else(String::new, |all| {
+        let label = format!("{} of trial {} over {} epochs", unit.name(), row.id, values.len());
+        format!("<div class=\"spark\">{}</div>", chart::sparkline(&values, all, Canvas { height: SPARKLINE, width: None }, &label))
+    });
+    let value = values.last().map_or_else(|| "–".into(), |(_, value)| unit.text(Some(*value)));
+    format!(
+        "<li data-trial=\"{}\"><p>{} <span class=\"muted\">on {} · {now}</span><b>{value}</b></p>{curve}<p class=\"arch\"><code>{}</code></p></li>",
+        row.id,
+        link(row.id, "running", &format!("Trial {}", grouped(row.id))),
+        escape(row.device.as_deref().unwrap_or("–")),
+        escape(&summary(&row.architecture))
+    )
+}
+
+fn latest(state: &State) -> String {
+    if state.latest.is_empty() {
+        return "<p class=\"empty\">No trial has ended yet.</p>".into();
+    }
+    let row = |facts: &TrialFacts| {
+        let outcome = match facts.reward.filter(|_| facts.status == "completed") {
+            Some(reward) => {
+                format!("<span class=\"strong\">{reward:.4}</span> <span class=\"muted\">{}</span>", state.facts.unit.text(facts.metric))
+            }
+            None => format!(
+                "<span class=\"bad\">failed</span> <span class=\"muted\">{}</span>",
+                escape(&shortened(facts.error.as_deref().unwrap_or(""), 90))
+            ),
+        };
+        let at = facts.finished_at.as_deref().map_or("", clock);
+        format!(
+            "<li data-trial=\"{}\"><time>{at}</time>{}<span>{outcome}</span></li>",
+            facts.id,
+            link(facts.id, "latest", &format!("trial {}", grouped(facts.id)))
+        )
+    };
+    format!("<ol class=\"log\">{}</ol>", state.latest.iter().map(row).collect::<String>())
+}
+
+/// At most so many characters.
+fn shortened(text: &str, most: usize) -> String {
+    if text.chars().count() <= most { text.to_owned() } else { text.chars().take(most - 1).chain(['…']).collect() }
+}
+
+/// `19:02:11` of an ISO 8601 time.
+fn clock(time: &str) -> &str {
+    time.get(11..19).unwrap_or(time)
+}
+
+fn devices(state: &State) -> String {
+    let mut devices: BTreeMap<&str, (Vec<&str>, Vec<u64>)> = BTreeMap::new();
+    for (lane, device) in &state.lanes {
+        devices.entry(device).or_default().0.push(lane);
+    }
+    for (trial, device) in &state.running {
+        devices.entry(device.as_deref().unwrap_or("–")).or_default().1.push(*trial);
+    }
+    if devices.is_empty() {
+        return "<p class=\"empty\">No device has trained yet.</p>".into();
+    }
+    let mut html = String::from("<ul class=\"lanes\">");
+    for (device, (lanes, trials)) in devices {
+        let trains = match trials.as_slice() {
+            [] => "idle".to_owned(),
+            trials => {
+                let links: Vec<String> = trials.iter().take(LINKS).map(|id| link(*id, "lane", &grouped(*id))).collect();
+                let more = if trials.len() > LINKS { ", …" } else { "" };
+                format!("trial{} {}{more}", if trials.len() == 1 { "" } else { "s" }, links.join(", "))
+            }
+        };
+        let names = match lanes.as_slice() {
+            [] => String::new(),
+            [one] => format!("lane {}", escape(one)),
+            [first, .., last] => format!("{} lanes, {} to {}", lanes.len(), escape(first), escape(last)),
+        };
+        let share = if lanes.is_empty() {
+            String::new()
+        } else {
+            format!(
+                "<meter min=\"0\" max=\"{}\" value=\"{}\" aria-label=\"lanes at work\"></meter><span class=\"muted n\">{} of {} at work</span>",
+                lanes.len(),
+                trials.len().min(lanes.len()),
+                trials.len(),
+                lanes.len()
+            )
+        };
+        let _ = write!(
+            html,
+            "<li><p><b>{}</b> <span class=\"muted\">{names}</span></p><p class=\"share\">{share}</p><p>{trains}</p></li>",
+            escape(device)
+        );
+    }
+    html + "</ul>"
+}
+
+fn events(state: &State) -> String {
+    if state.events.is_empty() {
+        return "<p class=\"empty\">Nothing has happened yet.</p>".into();
+    }
+    let row = |(at, kind, text): &(String, String, String)| {
+        let day = at.get(..10).unwrap_or("");
+        format!(
+            "<li><time title=\"{}\">{}</time><b>{}</b><span>{}</span></li>",
+            escape(day),
+            escape(clock(at)),
+            escape(kind),
+            escape(&shortened(text, 200))
+        )
+    };
+    format!("<ol class=\"log\">{}</ol>", state.events.iter().map(row).collect::<String>())
+}

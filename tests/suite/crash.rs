@@ -1,0 +1,345 @@
+//! `kill -9` at random instants, a full disk, a read-only directory, a torn log, a damaged database: what a run promises is checked from
+//! `search.db` alone. `make faults` kills 200 times; `make test` less often.
+
+use super::common::{Search, database, last_snapshot, netwright, trials};
+use netwright::random::{Key, Purpose};
+use rand::Rng;
+use rusqlite::Connection;
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// id → decisions, seed, status, reward of every trial with an outcome.
+type Outcomes = BTreeMap<u64, (String, i64, String, Option<f64>)>;
+
+fn count(connection: &Connection, sql: &str) -> i64 {
+    connection.query_row(sql, [], |row| row.get(0)).unwrap()
+}
+
+/// What must hold in any run's database at any instant, and what must not be there; each problem in words.
+fn problems(connection: &Connection) -> Vec<String> {
+    let rules = [
+        ("trial numbers have a gap", "SELECT count(*) FROM trials WHERE (SELECT max(id) FROM trials) != (SELECT count(*) FROM trials)"),
+        (
+            "a minibatch's trials are not all there, or not its own",
+            "SELECT count(*) FROM minibatches b WHERE b.m != (SELECT count(*) FROM trials t WHERE t.controller = b.controller AND
+          t.minibatch = b.minibatch AND t.slot = t.id - b.first_id AND t.slot < b.m)",
+        ),
+        (
+            "a trial belongs to no minibatch",
+            "SELECT count(*) FROM trials t WHERE NOT EXISTS (SELECT 1 FROM minibatches b WHERE t.controller = b.controller AND t.minibatch = b.minibatch)",
+        ),
+        (
+            "a controller's minibatches have a gap",
+            "SELECT count(*) FROM (SELECT max(minibatch) + 1 - count(*) AS gap FROM minibatches GROUP BY controller) WHERE gap != 0",
+        ),
+        (
+            "sequence numbers have a gap, or one is given twice",
+            "WITH numbers AS (SELECT sequence FROM minibatches WHERE sequence IS NOT NULL UNION ALL SELECT sequence FROM changes)
+          SELECT count(*) FROM numbers WHERE (SELECT max(sequence) FROM numbers) != (SELECT count(DISTINCT sequence) FROM numbers)
+          OR (SELECT count(*) FROM numbers) != (SELECT count(DISTINCT sequence) FROM numbers)",
+        ),
+        (
+            "a minibatch has its number but not all outcomes: its gradient was computed from less",
+            "SELECT count(*) FROM minibatches b JOIN trials t USING (controller, minibatch) WHERE b.sequence IS NOT NULL
+          AND t.status NOT IN ('completed', 'failed')",
+        ),
+        (
+            "a minibatch has all outcomes but no number: its gradient is lost",
+            "SELECT count(*) FROM minibatches b WHERE b.sequence IS NULL AND NOT EXISTS (SELECT 1 FROM trials t WHERE
+          t.controller = b.controller AND t.minibatch = b.minibatch AND t.status NOT IN ('completed', 'failed'))",
+        ),
+        ("a completed trial has no reward", "SELECT count(*) FROM trials WHERE status = 'completed' AND reward IS NULL"),
+        (
+            "a snapshot is ahead of the log",
+            "SELECT count(*) FROM snapshots WHERE sequence > max((SELECT coalesce(max(sequence), 0) FROM minibatches),
+          (SELECT coalesce(max(sequence), 0) FROM changes))",
+        ),
+    ];
+    rules.iter().filter(|(_, sql)| count(connection, sql) != 0).map(|(problem, _)| (*problem).to_owned()).collect()
+}
+
+fn outcomes(connection: &Connection) -> Outcomes {
+    let sql = "SELECT id, decisions, seed, status, reward FROM trials WHERE status IN ('completed', 'failed')";
+    let mut statement = connection.prepare(sql).unwrap();
+    let rows = statement.query_map([], |row| Ok((row.get(0)?, (row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?))));
+    rows.unwrap().map(Result::unwrap).collect()
+}
+
+/// The tables exist, so the run has begun.
+fn begun(run: &Path) -> Option<Connection> {
+    database(run).filter(|connection| connection.query_row("SELECT count(*) FROM trials", [], |_| Ok(())).is_ok())
+}
+
+fn kills() -> u64 {
+    std::env::var("NETWRIGHT_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(16)
+}
+
+/// Reads what a process says until it ends; the trials that it announced as ended.
+fn announced(process: &mut Child) -> std::thread::JoinHandle<Vec<u64>> {
+    let lines = BufReader::new(process.stdout.take().unwrap()).lines();
+    std::thread::spawn(move || {
+        let ended = |line: String| {
+            let (_, rest) = line.split_once(" trial ")?;
+            rest.contains(" reward ").then(|| rest.split(' ').next()?.parse().ok())?
+        };
+        lines.map_while(Result::ok).filter_map(ended).collect()
+    })
+}
+
+/// Starts the search and kills it after a random while, again and again; checks the database after each. Returns how many kills came while
+/// trials were under way.
+fn kill_at_random(search: &Search, run: &str, kills: u64, longest: u64) -> u64 {
+    let mut stream = Key::seed(kills).stream(Purpose::Shuffle);
+    let (mut known, mut under_way) = (Outcomes::new(), 0);
+    let dir = search.run_dir(run);
+    for kill in 0..kills {
+        let mut process = search.command(run).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let announced = announced(&mut process);
+        let delay = u64::from(stream.next_u32()) % longest;
+        if kill % 2 == 0 {
+            // From when trials run; the other half of the kills also hits the start.
+            let (before, started) = (known.len(), Instant::now());
+            while begun(&dir).is_none_or(|connection| outcomes(&connection).len() <= before) && process.try_wait().unwrap().is_none() {
+                assert!(started.elapsed() < Duration::from_secs(120), "the search does not go on");
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        }
+        std::thread::sleep(Duration::from_millis(delay));
+        let ended = process.try_wait().unwrap().is_some();
+        process.kill().unwrap();
+        process.wait().unwrap();
+        let announced = announced.join().unwrap();
+        let Some(connection) = begun(&dir) else { continue };
+        assert_eq!(problems(&connection), Vec::<String>::new(), "after kill {kill}");
+        let now = outcomes(&connection);
+        for (trial, outcome) in &known {
+            assert_eq!(now.get(trial), Some(outcome), "trial {trial} was finished before kill {kill}");
+        }
+        for trial in announced {
+            assert!(now.contains_key(&trial), "trial {trial} was told to be finished before kill {kill}, and is not on disk");
+        }
+        under_way += u64::from(!ended && now.len() > known.len());
+        known = now;
+    }
+    under_way
+}
+
+/// The run comes to its end, whole, and its parameters are what seed and journal say.
+fn assert_ends_whole(search: &Search, run: &str) {
+    let output = search.command(run).output().unwrap();
+    assert!(output.status.success(), "{}: {}", output.status, String::from_utf8_lossy(&output.stderr));
+    let connection = database(&search.run_dir(run)).unwrap();
+    assert_eq!(problems(&connection), Vec::<String>::new());
+    assert_eq!(count(&connection, "SELECT count(*) FROM trials WHERE status != 'completed'"), 0);
+    assert_eq!(count(&connection, "SELECT count(*) FROM minibatches WHERE sequence IS NULL"), 0);
+    let verified = netwright().arg("verify").arg(search.run_dir(run)).output().unwrap();
+    assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stdout));
+}
+
+#[test]
+fn runs_killed_at_random_instants_lose_and_double_nothing() {
+    let kills = kills();
+    let extra = "[controller]\nreplicas = 4\nchildren = 4\nhidden = 64\n[parameter_server]\nshards = 3\naccumulate = 2\n";
+    let search = Search::new(kills * 60, extra);
+    let under_way = kill_at_random(&search, "run", kills, 150);
+    println!("{under_way} of {kills} kills came while trials ended");
+    assert_ends_whole(&search, "run");
+    assert!(under_way >= kills / 4, "only {under_way} of {kills} kills came while trials ended");
+}
+
+#[test]
+fn a_run_of_one_controller_killed_at_random_instants_ends_in_the_same_numbers() {
+    let kills = kills() / 2;
+    let search = Search::new(kills * 40, "[controller]\nreplicas = 1\nchildren = 8\nhidden = 64\nlearning_rate = 0.01\n");
+    kill_at_random(&search, "killed", kills, 150);
+    assert_ends_whole(&search, "killed");
+    assert_ends_whole(&search, "whole");
+    assert_eq!(trials(&search.run_dir("whole")), trials(&search.run_dir("killed")));
+    assert!(last_snapshot(&search.run_dir("whole")) == last_snapshot(&search.run_dir("killed")), "the controller's parameters differ");
+}
+
+#[test]
+fn training_killed_at_random_instants_ends_in_the_same_numbers() {
+    let config = "[run]\ntrials = 24\n[space]\nlayers = 1\nfilters = [2, 3]\nskip_connections = false\n[controller]\nchildren = 4\n[child]\nepochs = 2\n\
+                  [data]\ntrain_size = 128\nvalidation_size = 64\n[devices]\nlanes_per_device = 2\n[telemetry]\nlisten = \"off\"\n";
+    let search = Search::new(1, "");
+    std::fs::write(search.folder.path().join("search.toml"), config).unwrap();
+    kill_at_random(&search, "killed", kills() / 4, 300);
+    assert_ends_whole(&search, "killed");
+    assert_ends_whole(&search, "whole");
+    assert_eq!(trials(&search.run_dir("whole")), trials(&search.run_dir("killed")));
+    assert!(last_snapshot(&search.run_dir("whole")) == last_snapshot(&search.run_dir("killed")), "the controller's parameters differ");
+}
+
+/// The checks above can fail: each kind of damage is found.
+#[test]
+fn the_checks_find_what_is_lost_doubled_or_skipped() {
+    let search = Search::new(64, "");
+    assert_ends_whole(&search, "run");
+    for (damage, problem) in [
+        ("DELETE FROM trials WHERE id = 20", "gap"),
+        ("UPDATE trials SET status = 'queued', reward = NULL WHERE id = 9", "not all outcomes"),
+        ("UPDATE minibatches SET sequence = NULL WHERE number = 3", "is lost"),
+        ("UPDATE minibatches SET sequence = sequence + 1 WHERE sequence = (SELECT max(sequence) FROM minibatches)", "have a gap"),
+        ("UPDATE changes SET sequence = 3", "twice"),
+        ("UPDATE trials SET minibatch = 99 WHERE id = 64", "no minibatch"),
+        ("DELETE FROM minibatches WHERE number = 2", "minibatches have a gap"),
+        ("UPDATE trials SET reward = NULL WHERE id = 5", "no reward"),
+        ("UPDATE snapshots SET sequence = sequence + 50", "ahead of the log"),
+    ] {
+        let copy = search.folder.path().join("copy.db");
+        std::fs::copy(search.run_dir("run").join("search.db"), &copy).unwrap();
+        let connection = Connection::open(&copy).unwrap();
+        connection.execute_batch(damage).unwrap();
+        assert!(problems(&connection).iter().any(|found| found.contains(problem)), "{damage}: {:?}", problems(&connection));
+    }
+}
+
+#[test]
+fn verify_names_the_first_number_that_differs() {
+    let search = Search::new(160, "[controller]\nchildren = 8\n");
+    assert_ends_whole(&search, "run");
+    let path = search.run_dir("run").join("search.db");
+    let whole = std::fs::read(&path).unwrap();
+    // Trials 25 to 32 are the fourth minibatch: number 5, after the settings' own.
+    for (damage, expected) in [
+        ("UPDATE trials SET reward = reward + 0.001 WHERE id = 27", "sequence number 6: it was compared with the baseline"),
+        ("UPDATE trials SET decisions = '[9,9,9,9]' WHERE id = 27", "sequence number 5"),
+        ("UPDATE snapshots SET data = zeroblob(length(data))", "the snapshot at sequence number 21 differs"),
+        ("DELETE FROM minibatches WHERE sequence = 7", "sequence number 8: the log has no entry 7"),
+    ] {
+        std::fs::write(&path, &whole).unwrap();
+        Connection::open(&path).unwrap().execute_batch(damage).unwrap();
+        let verified = netwright().arg("verify").arg(search.run_dir("run")).output().unwrap();
+        let said = format!("{}{}", String::from_utf8_lossy(&verified.stdout), String::from_utf8_lossy(&verified.stderr));
+        assert_eq!(verified.status.code(), Some(1), "{damage}: {said}");
+        assert!(said.contains(expected), "{damage}: {said}");
+    }
+}
+
+#[test]
+fn a_torn_log_gives_an_earlier_whole_state() {
+    let search = Search::new(4_000, "[controller]\nreplicas = 3\nchildren = 4\n");
+    for keep in [10, 40, 55, 80, 97] {
+        kill_at_random(&search, "run", 1, 100);
+        let wal = search.run_dir("run").join("search.db-wal");
+        let Ok(bytes) = std::fs::read(&wal) else { continue };
+        let mut torn = bytes[..bytes.len() * keep / 100].to_vec();
+        let last = torn.len().saturating_sub(100);
+        torn[last..].fill(0xA5);
+        std::fs::write(&wal, torn).unwrap();
+        let _ = std::fs::remove_file(search.run_dir("run").join("search.db-shm"));
+        if let Some(connection) = begun(&search.run_dir("run")) {
+            assert_eq!(problems(&connection), Vec::<String>::new(), "{keep}% kept");
+        }
+    }
+    let output = search.command("run").args(["--set", "run.trials=100"]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn a_damaged_database_is_refused_with_what_is_wrong_and_the_last_good_copy() {
+    let search = Search::new(400, "");
+    assert_ends_whole(&search, "run");
+    // The next start finds it whole and keeps a copy.
+    assert_ends_whole(&search, "run");
+    let path = search.run_dir("run").join("search.db");
+    let whole = std::fs::read(&path).unwrap();
+    for (from, to) in [(0, 100), (4096 * 3, 4096 * 6)] {
+        let mut damaged = whole.clone();
+        damaged[from..to].fill(0xA5);
+        std::fs::write(&path, &damaged).unwrap();
+        let output = search.command("run").output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains("search.db: ") && said.contains("the last good copy is"), "{said}");
+        assert!(!said.contains("panicked"), "{said}");
+        assert_eq!(std::fs::read(&path).unwrap(), damaged, "nothing is changed");
+    }
+    std::fs::copy(search.run_dir("run").join("search.backup.db"), &path).unwrap();
+    assert_ends_whole(&search, "run");
+}
+
+#[test]
+fn a_full_disk_holds_the_run_up_and_loses_nothing() {
+    let search = Search::new(20_000, "[controller]\nreplicas = 3\nchildren = 4\n");
+    let dir = search.run_dir("run");
+    let netwright = search.command("run");
+    // A limit on the size of files is a disk that is full; ignored, its signal leaves the write's error.
+    let mut command = Command::new("sh");
+    command.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""]).arg(netwright.get_program()).args(netwright.get_args());
+    let log = search.folder.path().join("stderr");
+    let mut process = command.stdout(Stdio::null()).stderr(std::fs::File::create(&log).unwrap()).spawn().unwrap();
+    let finished = || begun(&dir).map_or(0, |connection| outcomes(&connection).len());
+    let wait = |what: &str, done: &dyn Fn() -> bool| {
+        let started = Instant::now();
+        while !done() {
+            assert!(started.elapsed() < Duration::from_secs(120), "{what}: {}", std::fs::read_to_string(&log).unwrap());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    let limit = |current: Option<u64>| {
+        let pid = rustix::process::Pid::from_raw(process.id().try_into().unwrap()).unwrap();
+        let limit = rustix::process::Rlimit { current, maximum: None };
+        rustix::process::prlimit(Some(pid), rustix::process::Resource::Fsize, limit).unwrap();
+    };
+    wait("it starts", &|| finished() > 100);
+    limit(Some(4096));
+    wait("it says so", &|| std::fs::read_to_string(&log).unwrap().contains("the run waits and tries again, nothing is lost"));
+    let held = finished();
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(finished(), held, "nothing is written");
+    limit(None);
+    wait("it goes on", &|| finished() > held + 100);
+    assert!(std::fs::read_to_string(&log).unwrap().contains("writing works again; nothing was lost"));
+    process.kill().unwrap();
+    process.wait().unwrap();
+    assert_eq!(problems(&begun(&dir).unwrap()), Vec::<String>::new());
+    let more = search.command("run").args(["--set", "run.trials=1"]).output().unwrap();
+    assert!(more.status.success(), "{}", String::from_utf8_lossy(&more.stderr));
+    assert!(netwright_verifies(&dir));
+}
+
+fn netwright_verifies(dir: &Path) -> bool {
+    netwright().arg("verify").arg(dir).output().unwrap().status.success()
+}
+
+#[test]
+fn a_read_only_directory_is_refused_to_a_search_and_can_be_read() {
+    use std::os::unix::fs::PermissionsExt;
+    let search = Search::new(60, "");
+    assert_ends_whole(&search, "run");
+    let dir = search.run_dir("run");
+    let set = |path: &Path, mode: u32| std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    set(search.folder.path(), 0o755);
+    for entry in std::fs::read_dir(&dir).unwrap() {
+        let path = entry.unwrap().path();
+        set(&path, if path.is_dir() { 0o555 } else { 0o444 });
+    }
+    set(&dir, 0o555);
+    // Root may write anywhere: as root, the test becomes another user, from a place where that one may run the program.
+    let program = search.folder.path().join("netwright");
+    std::fs::copy(env!("CARGO_BIN_EXE_netwright"), &program).unwrap();
+    let root = rustix::process::getuid().is_root();
+    let run = |arguments: &[&str]| {
+        let mut command = Command::new(&program);
+        command.args(arguments).current_dir(search.folder.path());
+        if root {
+            command.uid(65_534).gid(65_534);
+        }
+        let output = command.output().unwrap();
+        (output.status.code(), format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)))
+    };
+    let (code, said) = run(&["search", "search.toml", "--run-dir", "run", "--set", "run.trials=90"]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("run") && said.to_lowercase().contains("permission denied") && !said.contains("panicked"), "{said}");
+    for command in ["status", "top", "verify"] {
+        let (code, said) = run(&[command, "run"]);
+        assert_eq!(code, Some(0), "{command}: {said}");
+    }
+    set(&dir, 0o755);
+}
