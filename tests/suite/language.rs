@@ -22,7 +22,8 @@ fn netwright(command: &str, folder: &Path, run: &str, data: &Path, more: &[&str]
     std::fs::write(
         &config,
         "[run]\nname = \"small\"\ntrials = 4\nseed = 5\n[space]\nkind = \"cell\"\nbase = 3\n[controller]\nchildren = 2\n\
-         [child]\nepochs = 2\nhidden = 8\nlayers = 1\nsteps = 10\nbatch_size = 10\ninit_scale = 0.2\n\
+         [child]\nepochs = 2\nhidden = 8\nlayers = 1\nsteps = 10\nbatch_size = 10\ninit_scale = 0.2\nlearning_rate = 0.2\n\
+         embedding_dropout = 0.0\ninput_dropout = 0.0\nrecurrent_dropout = 0.0\noutput_dropout = 0.1\n\
          [data]\nkind = \"text\"\n[devices]\nuse = [\"cpu\"]\n[telemetry]\nlisten = \"off\"\n",
     )
     .unwrap();
