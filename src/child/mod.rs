@@ -5,6 +5,7 @@ mod cell;
 mod command;
 pub mod convnet;
 mod device;
+mod limits;
 mod linear;
 mod optimiser;
 mod reward;
@@ -18,6 +19,7 @@ mod train;
 pub use cell::cell_program;
 pub use command::{CommandEvaluator, CommandLane, program_problem};
 pub use device::is_lost;
+pub use limits::{LimitedEvaluator, Limits};
 pub use linear::linear_accuracy;
 pub use optimiser::Sgd;
 pub use reward::reward;
@@ -80,7 +82,7 @@ pub enum Cause {
     /// Over `child.max_seconds`.
     Timeout,
     OutOfMemory,
-    /// No network can be built or run from this architecture.
+    /// No network can be built or run from this architecture, or it is larger than the space's limits.
     Unbuildable,
     Panicked,
     /// The device is of no use to this process any more (a CUDA error that sticks): only another process is free of it.

@@ -3,8 +3,8 @@
 use super::{ChildSettings, Schedule};
 
 impl ChildSettings {
-    /// The learning rate of an epoch, counted from 0, of a child that trains for `epochs`.
-    pub fn epoch_learning_rate(&self, epoch: usize, epochs: usize) -> f64 {
+    /// The learning rate of an epoch, counted from 0, of a child that trains for `epochs` and starts at `rate`.
+    pub fn epoch_learning_rate(&self, rate: f64, epoch: usize, epochs: usize) -> f64 {
         let done = epoch as f64 / epochs.max(1) as f64;
         let factor = match self.schedule {
             Schedule::Constant => 1.0,
@@ -14,7 +14,7 @@ impl ChildSettings {
                 (0..passed).fold(1.0, |factor, _| factor * self.schedule_factor)
             }
         };
-        self.learning_rate * factor
+        rate * factor
     }
 }
 
@@ -23,8 +23,8 @@ mod tests {
     use super::*;
 
     fn rates(schedule: Schedule, epochs: usize) -> Vec<f64> {
-        let settings = ChildSettings { schedule, learning_rate: 0.1, ..ChildSettings::default() };
-        (0..epochs).map(|epoch| settings.epoch_learning_rate(epoch, epochs)).collect()
+        let settings = ChildSettings { schedule, ..ChildSettings::default() };
+        (0..epochs).map(|epoch| settings.epoch_learning_rate(0.1, epoch, epochs)).collect()
     }
 
     fn assert_close(found: &[f64], expected: &[f64]) {

@@ -30,6 +30,8 @@ enum End {
 struct Child<'a> {
     evaluator: &'a TrainEvaluator,
     seed: u64,
+    /// Learning rate at the start.
+    rate: f64,
     engine: Box<dyn Engine>,
     sgd: Sgd,
     parameters: Vec<f32>,
@@ -139,6 +141,7 @@ impl<'a> Child<'a> {
         Ok(Self {
             evaluator,
             seed,
+            rate: network.learning_rate.unwrap_or(settings.learning_rate),
             sgd: Sgd::new(parameters.len(), settings.momentum, settings.weight_decay),
             running: initial_running(engine.running()),
             gradient: vec![0.0; parameters.len()],
@@ -154,7 +157,7 @@ impl<'a> Child<'a> {
     fn epoch(&mut self, epoch: usize, progress: &mut dyn Progress) -> Result<f64, End> {
         let evaluator = self.evaluator;
         let order = evaluator.batches.shuffled(self.seed, epoch + 1);
-        let rate = evaluator.settings.epoch_learning_rate(epoch, evaluator.settings.epochs);
+        let rate = evaluator.settings.epoch_learning_rate(self.rate, epoch, evaluator.settings.epochs);
         let mut sum = 0.0;
         for (step, indices) in order.chunks(self.labels.len()).enumerate() {
             evaluator.may_go_on(epoch, progress)?;

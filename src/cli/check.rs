@@ -4,8 +4,9 @@
 use super::devices::describe;
 use super::{Failure, print};
 use crate::actors::devices::{self, Device, LaneSpec};
+use crate::report::grouped;
 use crate::settings::Settings;
-use crate::space::{ImageShape, Space};
+use crate::space::{ImageShape, Space, Survey, survey};
 use serde_json::json;
 
 #[derive(clap::Args)]
@@ -49,6 +50,27 @@ impl Facts {
         (self.space.layers(0), self.space.layers(self.settings.run.trials.saturating_sub(1)))
     }
 
+    /// Sizes of the networks of the first and the last depth.
+    fn surveys(&self) -> Vec<(usize, Survey)> {
+        let (first, last) = self.depths();
+        let depths = if first == last { vec![first] } else { vec![first, last] };
+        depths.into_iter().filter_map(|layers| Some((layers, survey(self.space.as_ref(), layers)?))).collect()
+    }
+
+    /// How many networks the limits leave out.
+    fn beyond(&self, survey: &Survey) -> String {
+        let space = &self.settings.space;
+        let over = |size: u64, limit: Option<u64>| limit.is_some_and(|limit| size > limit);
+        let count = survey.drawn.iter().filter(|size| over(size.0, space.max_parameters) || over(size.1, space.max_flops)).count();
+        if space.max_parameters.or(space.max_flops).is_none() {
+            return String::new();
+        }
+        let percent = 100 * count / survey.drawn.len().max(1);
+        format!(
+            "#   {percent}% of random networks are larger than space.max_parameters or max_flops allow: those end as failed, untrained\n"
+        )
+    }
+
     fn text(&self) -> String {
         let size = |layers| architectures(self.space.log10_size(layers));
         let size = match self.depths() {
@@ -57,6 +79,10 @@ impl Facts {
             (first, last) => format!("{} architectures ({first} layers) to {} ({last} layers)", size(first), size(last)),
         };
         let mut text = format!("{}\n# search space: {size}\n", self.settings.to_toml().trim_end());
+        for (layers, survey) in self.surveys() {
+            text += &sizes(layers, &survey);
+            text += &self.beyond(&survey);
+        }
         for device in &self.used {
             text += &format!("# device {}: {}\n", device.device, describe(device));
         }
@@ -75,12 +101,31 @@ impl Facts {
         serde_json::to_string_pretty(&json!({
             "settings": self.settings,
             "space": { "first": depth(first), "last": depth(last) },
+            "sizes": self.surveys().iter().map(|(layers, survey)| json!({
+                "layers": layers,
+                "parameters": { "smallest": survey.smallest.0, "median": survey.median.0, "largest": survey.largest.0 },
+                "flops": { "smallest": survey.smallest.1, "median": survey.median.1, "largest": survey.largest.1 },
+            })).collect::<Vec<_>>(),
             "devices": self.used,
             "lanes": self.lanes,
             "children_at_once": self.at_once(),
             "run_dir": self.settings.run_dir(None),
         }))
     }
+}
+
+/// Sizes of the networks of one depth, in a line.
+fn sizes(layers: usize, survey: &Survey) -> String {
+    let millions = |flops: u64| format!("{:.1}", flops as f64 / 1e6);
+    format!(
+        "# networks of {layers} layers: {} to {} parameters, half of random ones above {}; {} to {} MFLOPs, half above {}\n",
+        grouped(survey.smallest.0),
+        grouped(survey.largest.0),
+        grouped(survey.median.0),
+        millions(survey.smallest.1),
+        millions(survey.largest.1),
+        millions(survey.median.1)
+    )
 }
 
 /// The first few names, and how many there are.

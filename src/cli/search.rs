@@ -9,7 +9,10 @@ use crate::actors::{
     End, EvaluatorFactory, Observer, Parts, Scribe, SearchSettings, candle_device, inherited_gpus, memory_bytes, prepare, search,
     thread_pool, visible_gpus,
 };
-use crate::child::{CommandEvaluator, CommandLane, EvaluatorKind, Table, TableEvaluator, TrainEvaluator, linear_accuracy, program_problem};
+use crate::child::{
+    CommandEvaluator, CommandLane, EvaluatorKind, LimitedEvaluator, Limits, Table, TableEvaluator, TrainEvaluator, linear_accuracy,
+    program_problem,
+};
 use crate::data::{Dataset, Split};
 use crate::journal::{Journal, Reader, set_aside};
 use crate::settings::Settings;
@@ -101,7 +104,7 @@ pub fn run(args: SearchArgs) -> Result<(), Failure> {
         move |endpoint: Endpoint| endpoint.with(telemetry::routes(counted.clone(), sampler.clone())).with(report::routes(page.clone()));
     let endpoint = endpoint.map(&routed);
     let parts = Parts {
-        factory: factory(&settings, &source, &lanes),
+        factory: limited(factory(&settings, &source, &lanes), Limits::new(&settings.space)),
         lanes,
         metrics,
         observer,
@@ -223,6 +226,11 @@ pub(super) fn factory(settings: &Settings, source: &Source, lanes: &[LaneSpec]) 
             })
         }
     }
+}
+
+/// The same evaluators, which leave out what is larger than the space's limits.
+fn limited(factory: EvaluatorFactory, limits: Limits) -> EvaluatorFactory {
+    Arc::new(move |lane| Ok(Box::new(LimitedEvaluator::new(limits, factory(lane)?))))
 }
 
 /// What runs, where, and where to look.

@@ -4,7 +4,8 @@
 use super::conv::{Convolution, Scratch};
 use super::memory::Buffer;
 use super::pack::Norm;
-use super::spec::{LANES, LayerPlan, Plan};
+use super::planes::Planes;
+use super::spec::{LANES, LayerPlan, OperationSpec, Plan};
 use std::sync::{Mutex, PoisonError};
 
 pub struct Arena {
@@ -21,14 +22,23 @@ pub struct Arena {
     pub moments: Buffer,
     /// One for each thread.
     pub scratch: Vec<Mutex<Scratch>>,
+    /// One for each thread, for layers without filters.
+    pub planes: Vec<Mutex<Buffer>>,
 }
 
 /// One layer's cut and its tensors.
 pub struct LayerState {
-    pub conv: Convolution,
-    /// The convolution's output: [groups][filters][height][width][LANES]. Activations are computed from it when read.
+    /// None: it has no filters, `planes` works on it.
+    pub conv: Option<Convolution>,
+    pub planes: Option<Planes>,
+    /// What the layer computes before any normalisation: [groups][filters][height][width][LANES]. Activations are computed from it
+    /// when read.
     pub y: Buffer,
     pub norm: Norm,
+    /// Whether `norm` applies to `y`.
+    pub normalises: bool,
+    /// What `planes` keeps for the way back.
+    pub kept: Buffer,
     /// Gradient from the classifier, the same for all pixels: [groups][filters][LANES].
     pub head: Option<Buffer>,
     /// Which of `Arena::gradients` collects what the convolutions that read this layer send back.
@@ -39,9 +49,17 @@ pub struct LayerState {
     pub live: bool,
 }
 
+impl LayerState {
+    /// What a reader applies to `y`.
+    pub fn reading(&self) -> Option<&Norm> {
+        self.normalises.then_some(&self.norm)
+    }
+}
+
 /// Lengths of all buffers.
 struct Sizes {
-    convs: Vec<Convolution>,
+    convs: Vec<Option<Convolution>>,
+    planes: Vec<Option<Planes>>,
     live: Vec<bool>,
     in_head: Vec<bool>,
     last_reader: Vec<Option<usize>>,
@@ -53,21 +71,28 @@ struct Sizes {
     packed: usize,
     weight_gradients: usize,
     moments: usize,
+    /// Of a thread, for layers without filters.
+    scratch_planes: usize,
+    kept: Vec<usize>,
 }
 
 impl Arena {
     pub fn new(plan: &Plan, batch: usize, threads: usize) -> Self {
         let sizes = Sizes::new(plan, batch);
-        let layer = |(index, conv): (usize, Convolution)| LayerState {
+        let layer = |(index, conv): (usize, Option<Convolution>)| LayerState {
             y: Buffer::new(sizes.outputs[index]),
-            norm: Norm::new(conv.geometry.filters),
+            norm: sizes.norm(plan, index),
+            normalises: plan.layers[index].operation.normalises(),
+            planes: sizes.planes[index].clone(),
+            kept: Buffer::new(sizes.kept[index]),
             head: sizes.in_head[index].then(|| Buffer::new(sizes.heads[index])),
             gradient: sizes.slots[index],
             last_reader: sizes.last_reader[index],
             live: sizes.live[index],
             conv,
         };
-        let scratch = || Mutex::new(Scratch::new(&sizes.convs));
+        let filters: Vec<Convolution> = sizes.convs.iter().flatten().cloned().collect();
+        let scratch = || Mutex::new(Scratch::new(&filters));
         Self {
             images: Buffer::new(sizes.images),
             gradients: sizes.gradients.iter().map(|&n| Buffer::new(n)).collect(),
@@ -75,6 +100,7 @@ impl Arena {
             weight_gradients: Buffer::new(sizes.weight_gradients),
             moments: Buffer::new(sizes.moments),
             scratch: (0..threads.max(1)).map(|_| scratch()).collect(),
+            planes: (0..threads.max(1)).map(|_| Mutex::new(Buffer::new(sizes.scratch_planes))).collect(),
             layers: sizes.convs.iter().cloned().enumerate().map(layer).collect(),
         }
     }
@@ -83,34 +109,46 @@ impl Arena {
     pub fn estimate(plan: &Plan, batch: usize) -> usize {
         let s = Sizes::new(plan, batch);
         let heads: usize = s.heads.iter().zip(&s.in_head).map(|(n, &used)| if used { *n } else { 0 }).sum();
-        let one = s.images + s.packed + s.weight_gradients + s.moments + Scratch::sizes(&s.convs).iter().sum::<usize>() + heads;
-        let numbers = [s.outputs.iter().sum(), s.gradients.iter().sum()].into_iter().fold(one, usize::saturating_add);
+        let filters: Vec<Convolution> = s.convs.iter().flatten().cloned().collect();
+        let scratch = Scratch::sizes(&filters).iter().sum::<usize>() + s.scratch_planes;
+        let one = s.images + s.packed + s.weight_gradients + s.moments + scratch + heads;
+        let numbers = [s.outputs.iter().sum(), s.gradients.iter().sum(), s.kept.iter().sum()].into_iter().fold(one, usize::saturating_add);
         numbers.saturating_mul(size_of::<f32>())
     }
 
     pub fn bytes(&self) -> usize {
-        let layers = self.layers.iter().map(|l| l.y.bytes() + l.head.as_ref().map_or(0, Buffer::bytes));
+        let layers = self.layers.iter().map(|l| l.y.bytes() + l.kept.bytes() + l.head.as_ref().map_or(0, Buffer::bytes));
+        let planes = self.planes.iter().map(|p| p.lock().unwrap_or_else(PoisonError::into_inner).bytes());
         let scratch = self.scratch.iter().map(|s| s.lock().unwrap_or_else(PoisonError::into_inner).bytes());
         let whole = [&self.images, &self.packed, &self.weight_gradients, &self.moments].into_iter().chain(&self.gradients);
-        layers.chain(scratch).chain(whole.map(Buffer::bytes)).sum()
+        layers.chain(scratch).chain(planes).chain(whole.map(Buffer::bytes)).sum()
     }
 }
 
 impl Sizes {
     fn new(plan: &Plan, batch: usize) -> Self {
         let groups = batch.div_ceil(LANES);
-        let convs: Vec<_> = plan.layers.iter().map(|l| Convolution::new(l.geometry, l.parts.clone(), groups)).collect();
+        let planes: Vec<_> = plan.layers.iter().map(Planes::new).collect();
+        let conv = |l: &LayerPlan| {
+            let has_filters = matches!(l.operation, OperationSpec::Convolution { .. });
+            has_filters.then(|| Convolution::new(l.geometry, l.parts.clone(), groups))
+        };
+        let convs: Vec<_> = plan.layers.iter().map(conv).collect();
         let in_head: Vec<_> = (1..=convs.len()).map(|i| plan.head.iter().any(|p| p.source == i)).collect();
         let (live, last_reader) = readers(plan, &in_head);
         let outputs: Vec<_> = plan.layers.iter().map(|l| groups * plane(l) * l.geometry.filters).collect();
         let (slots, gradients) = share(plan, &live, &last_reader, &outputs);
-        let most = |f: &dyn Fn(&Convolution) -> usize| convs.iter().map(f).max().unwrap_or(0);
+        let most = |f: &dyn Fn(&Convolution) -> usize| convs.iter().flatten().map(f).max().unwrap_or(0);
+        let channels = plan.layers.iter().map(|l| l.geometry.filters).max().unwrap_or(0);
         Self {
             images: groups * LANES * plan.channels * plan.height * plan.width,
-            heads: convs.iter().map(|c| groups * LANES * c.geometry.filters).collect(),
+            heads: plan.layers.iter().map(|l| groups * LANES * l.geometry.filters).collect(),
             packed: most(&|c| c.packed_len().max(c.flipped_len())),
             weight_gradients: most(&|c| groups * c.backward_chunks() * c.weight_len()),
-            moments: most(&|c| groups * c.forward_blocks() * c.geometry.filters * 2 * LANES),
+            moments: most(&|c| groups * c.forward_blocks() * c.geometry.filters * 2 * LANES).max(groups * channels * 2 * LANES),
+            scratch_planes: planes.iter().flatten().map(Planes::scratch).max().unwrap_or(0),
+            kept: planes.iter().map(|p| p.as_ref().map_or(0, |p| groups * p.kept())).collect(),
+            planes,
             convs,
             live,
             in_head,
@@ -119,6 +157,14 @@ impl Sizes {
             outputs,
             gradients,
         }
+    }
+}
+
+impl Sizes {
+    /// A layer's normalisation: convolutions have a ReLU behind it.
+    fn norm(&self, plan: &Plan, index: usize) -> Norm {
+        let norm = Norm::new(plan.layers[index].geometry.filters);
+        if self.convs[index].is_some() { norm } else { Norm { floor: f32::NEG_INFINITY, ..norm } }
     }
 }
 

@@ -2,11 +2,12 @@
 //! Knows nothing of schedules, optimisers or data sets.
 
 use super::arena::{Arena, LayerState};
-use super::conv::{Output, Scratch, Source};
+use super::conv::{Output, Source};
 use super::head::{self, Classifier};
 use super::memory::{Buffer, Shared};
 use super::norm::{self, Piece};
-use super::pack::{Arriving, GradientMoments, PooledSums};
+use super::pack::{Arriving, GradientMoments, Moments, PooledSums};
+use super::planes::{Own, Task};
 use super::simd::Isa;
 use super::spec::{KernelError, LANES, LayerPlan, NetworkSpec, ParameterSlot, Part, Plan};
 use rayon::prelude::*;
@@ -154,19 +155,51 @@ impl ConvNet {
     }
 
     fn forward_layer(&mut self, index: usize, parameters: &[f32], statistics: &mut Statistics<'_>, n: usize) {
+        let batch = matches!(statistics, Statistics::Batch(_));
+        // Pixels of each piece that moments were taken of, in one group.
+        let pieces = match &self.arena.layers[index].conv {
+            Some(_) => self.forward_conv(index, parameters, batch, n),
+            None => self.forward_planes(index, batch, n),
+        };
+        let layer = &self.plan.layers[index];
+        if !layer.operation.normalises() {
+            return;
+        }
+        let (filters, state) = (layer.geometry.filters, &mut self.arena.layers[index]);
+        let scale = &parameters[layer.scale..][..filters];
+        let shift = &parameters[layer.shift..][..filters];
+        match statistics {
+            Statistics::Running(running) => {
+                let variance = &running[layer.variance..][..filters];
+                norm::from_running(&running[layer.mean..][..filters], variance, scale, shift, &mut state.norm);
+            }
+            Statistics::Batch(running) => {
+                let blocks = pieces.len();
+                let moments = self.arena.moments.as_slice().chunks(filters * 2 * LANES).take(n.div_ceil(LANES) * blocks).enumerate();
+                let pieces: Vec<_> = moments
+                    .map(|(task, moments)| Piece { moments, lanes: lanes(n, task / blocks), pixels: pieces[task % blocks] })
+                    .collect();
+                let (mean, variance) = running[layer.mean..layer.variance + filters].split_at_mut(filters);
+                norm::from_batch(&pieces, scale, shift, &mut state.norm, (mean, variance));
+            }
+        }
+    }
+
+    /// Convolves into the layer's `y`; with `batch`, notes moments. Returns the pixels of each block.
+    fn forward_conv(&mut self, index: usize, parameters: &[f32], batch: bool, n: usize) -> Vec<usize> {
         let layer = &self.plan.layers[index];
         let (before, rest) = self.arena.layers.split_at_mut(index);
         let state = &mut rest[0];
         let filters = layer.geometry.filters;
-        let batch = matches!(statistics, Statistics::Batch(_));
-        state.conv.pack_weights(weights(layer, parameters), self.arena.packed.as_mut_slice());
+        let Some(conv) = &state.conv else { return Vec::new() };
+        conv.pack_weights(weights(layer, parameters), self.arena.packed.as_mut_slice());
         let packed = self.arena.packed.as_slice();
         // SAFETY: inputs are only read; each task writes its own rows of y and its own moments.
         let shared = unsafe {
             let sources = sources(&layer.parts, before, &self.arena.images, |_| None);
             Shared::new((sources, state.y.as_mut_ptr(), self.arena.moments.as_mut_ptr()))
         };
-        let (isa, conv, scratch) = (self.isa, &state.conv, &self.arena.scratch);
+        let (isa, scratch) = (self.isa, &self.arena.scratch);
         let blocks = conv.forward_blocks();
         (0..n.div_ceil(LANES) * blocks).into_par_iter().with_max_len(1).for_each(|task| {
             let (sources, y, moments) = shared.get();
@@ -177,22 +210,37 @@ impl ConvNet {
                 conv.forward(isa, group, task % blocks, sources, &mask(n, group), packed, &mut scratch, *y, moments);
             }
         });
-        let scale = &parameters[layer.scale..][..filters];
-        let shift = &parameters[layer.shift..][..filters];
-        match statistics {
-            Statistics::Running(running) => {
-                let variance = &running[layer.variance..][..filters];
-                norm::from_running(&running[layer.mean..][..filters], variance, scale, shift, &mut state.norm);
+        (0..blocks).map(|block| conv.block_pixels(block)).collect()
+    }
+
+    /// The same for a layer without filters; moments are taken where it normalises.
+    fn forward_planes(&mut self, index: usize, batch: bool, n: usize) -> Vec<usize> {
+        let layer = &self.plan.layers[index];
+        let (before, rest) = self.arena.layers.split_at_mut(index);
+        let state = &mut rest[0];
+        let Some(planes) = &state.planes else { return Vec::new() };
+        // SAFETY: inputs are only read; each task writes its own channels of y, what its group keeps, and its group's moments.
+        let shared = unsafe {
+            let sources = sources(&layer.parts, before, &self.arena.images, |_| None);
+            Shared::new((sources, state.y.as_mut_ptr(), state.kept.as_mut_ptr(), self.arena.moments.as_mut_ptr()))
+        };
+        let (isa, scratch, tasks) = (self.isa, &self.arena.planes, planes.tasks());
+        let (channels, pixels) = (layer.geometry.filters, layer.geometry.out_height() * layer.geometry.out_width());
+        (0..n.div_ceil(LANES) * tasks).into_par_iter().with_max_len(1).for_each(|task| {
+            let (sources, y, kept, moments) = shared.get();
+            let (mut scratch, group, range) = (own(scratch), task / tasks, planes.range(task % tasks));
+            let mut task = Task { isa, group, channels: range.clone(), sources, mask: &mask(n, group), scratch: &mut scratch };
+            // SAFETY: the arena's tensors have room for every group.
+            unsafe {
+                planes.forward(&mut task, *y, *kept);
+                if batch && layer.operation.normalises() {
+                    let first = group * channels + range.start;
+                    let (y, out) = (y.add(first * pixels * LANES), moments.add(first * 2 * LANES));
+                    isa.run(Moments { y, y_channel: pixels * LANES, channels: range.len(), pixels, out });
+                }
             }
-            Statistics::Batch(running) => {
-                let pieces = self.arena.moments.as_slice().chunks(filters * 2 * LANES).take(n.div_ceil(LANES) * blocks).enumerate();
-                let pieces: Vec<_> = pieces
-                    .map(|(task, moments)| Piece { moments, lanes: lanes(n, task / blocks), pixels: conv.block_pixels(task % blocks) })
-                    .collect();
-                let (mean, variance) = running[layer.mean..layer.variance + filters].split_at_mut(filters);
-                norm::from_batch(&pieces, scale, shift, &mut state.norm, (mean, variance));
-            }
-        }
+        });
+        vec![pixels]
     }
 
     /// Globally pooled outputs [n, channels].
@@ -205,7 +253,7 @@ impl ConvNet {
                 let pixels = part.height * part.width;
                 let (y, norm) = match part.source {
                     0 => (arena.images.as_ptr(), None),
-                    i => (arena.layers[i - 1].y.as_ptr(), Some(&arena.layers[i - 1].norm)),
+                    i => (arena.layers[i - 1].y.as_ptr(), arena.layers[i - 1].reading()),
                 };
                 let mut sums = vec![0.0; part.channels * LANES];
                 // SAFETY: `y` is the arena's tensor of this part and has room for every group.
@@ -245,12 +293,17 @@ impl ConvNet {
     fn backward(&mut self, parameters: &[f32], n: usize, gradient: &mut [f32]) {
         for index in (0..self.plan.layers.len()).rev() {
             let layer = &self.plan.layers[index];
-            if self.arena.layers[index].live {
-                self.backward_norm(index, n, gradient);
-                self.backward_conv(index, parameters, n, gradient);
-            } else {
+            if !self.arena.layers[index].live {
                 // Nothing that the classifier sees depends on it.
-                gradient[layer.weight..layer.shift + layer.geometry.filters].fill(0.0);
+                gradient[layer.parameters.clone()].fill(0.0);
+                continue;
+            }
+            if layer.operation.normalises() {
+                self.backward_norm(index, n, gradient);
+            }
+            match &self.arena.layers[index].conv {
+                Some(_) => self.backward_conv(index, parameters, n, gradient),
+                None => self.backward_planes(index, n),
             }
         }
     }
@@ -294,13 +347,11 @@ impl ConvNet {
         let targets: Vec<*mut f32> = self.arena.gradients.iter_mut().map(Buffer::as_mut_ptr).collect();
         let arriving = self.arriving(index);
         let (layers, isa, scratch) = (&self.arena.layers, self.isa, &self.arena.scratch);
-        let (state, conv) = (&layers[index], &layers[index].conv);
+        let state = &layers[index];
+        let Some(conv) = &state.conv else { return };
         conv.flip_weights(weights(layer, parameters), self.arena.packed.as_mut_slice());
         let packed = self.arena.packed.as_slice();
-        let sources = sources(&layer.parts, layers, &self.arena.images, |source| {
-            let input = &layers[source - 1];
-            Some((targets[input.gradient?], input.last_reader != Some(index)))
-        });
+        let sources = sources(&layer.parts, layers, &self.arena.images, |source| target(&layers[source - 1], &targets, index));
         // SAFETY: tasks read the tensors, and each writes the rows of the inputs' gradients that belong to its own output rows.
         let shared = unsafe { Shared::new((sources, Output { y: state.y.as_ptr(), arriving, norm: &state.norm })) };
         let (chunks, len) = (conv.backward_chunks(), conv.weight_len());
@@ -315,6 +366,32 @@ impl ConvNet {
         });
         reduce(private, &mut gradient[layer.weight..][..len]);
     }
+
+    /// What reaches the inputs of a layer without filters.
+    fn backward_planes(&mut self, index: usize, n: usize) {
+        let targets: Vec<*mut f32> = self.arena.gradients.iter_mut().map(Buffer::as_mut_ptr).collect();
+        let arriving = self.arriving(index);
+        let (layers, isa, scratch) = (&self.arena.layers, self.isa, &self.arena.planes);
+        let state = &layers[index];
+        let Some(planes) = &state.planes else { return };
+        let parts = &self.plan.layers[index].parts;
+        let sources = sources(parts, layers, &self.arena.images, |source| target(&layers[source - 1], &targets, index));
+        // SAFETY: tasks read the tensors, and each writes its own channels of the inputs' gradients.
+        let shared = unsafe { Shared::new((sources, Own { y: state.y.as_ptr(), arriving, norm: &state.norm, kept: state.kept.as_ptr() })) };
+        let tasks = planes.tasks();
+        (0..n.div_ceil(LANES) * tasks).into_par_iter().with_max_len(1).for_each(|task| {
+            let (sources, output) = shared.get();
+            let (mut scratch, group, range) = (own(scratch), task / tasks, planes.range(task % tasks));
+            let mut task = Task { isa, group, channels: range, sources, mask: &mask(n, group), scratch: &mut scratch };
+            // SAFETY: the arena's tensors have room for every group.
+            unsafe { planes.backward(&mut task, output) }
+        });
+    }
+}
+
+/// Where the gradient of an input of layer `reader` goes, and whether something is there already.
+fn target(input: &LayerState, targets: &[*mut f32], reader: usize) -> Option<(*mut f32, bool)> {
+    Some((targets[input.gradient?], input.last_reader != Some(reader)))
 }
 
 /// A layer's inputs as they lie in the arena.
@@ -326,7 +403,7 @@ fn sources<'a>(
 ) -> Vec<Source<'a>> {
     let source = |part: &Part| match part.source {
         0 => Source { values: images.as_ptr(), norm: None, gradient: None },
-        i => Source { values: layers[i - 1].y.as_ptr(), norm: Some(&layers[i - 1].norm), gradient: gradient(i) },
+        i => Source { values: layers[i - 1].y.as_ptr(), norm: layers[i - 1].reading(), gradient: gradient(i) },
     };
     parts.iter().map(source).collect()
 }
@@ -346,7 +423,7 @@ fn mask(n: usize, group: usize) -> [f32; LANES] {
 }
 
 /// This thread's scratch memory; never waited for, but by threads outside the pool.
-fn own(scratch: &[Mutex<Scratch>]) -> MutexGuard<'_, Scratch> {
+fn own<T>(scratch: &[Mutex<T>]) -> MutexGuard<'_, T> {
     let thread = rayon::current_thread_index().unwrap_or(0) % scratch.len();
     scratch[thread].lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -4,7 +4,7 @@
 use super::simd::{Vector, Work};
 use super::spec::LANES;
 
-/// What batch normalisation does to one layer's channels. `activation = max(0, (y - mean) · slope + shift)`.
+/// What batch normalisation does to one layer's channels. `activation = max(floor, (y - mean) · slope + shift)`.
 #[derive(Clone, Debug)]
 pub struct Norm {
     pub mean: Vec<f32>,
@@ -13,6 +13,8 @@ pub struct Norm {
     /// scale / sqrt(variance + eps)
     pub slope: Vec<f32>,
     pub shift: Vec<f32>,
+    /// 0 with a ReLU, minus infinity without.
+    pub floor: f32,
     /// Mean gradient behind the ReLU.
     pub gradient_mean: Vec<f32>,
     /// Mean of gradient · (y - mean), over variance + eps.
@@ -28,6 +30,7 @@ impl Norm {
             inverse: vec![0.0; channels],
             slope: zeros(),
             shift: zeros(),
+            floor: 0.0,
             gradient_mean: zeros(),
             gradient_slope: zeros(),
         }
@@ -137,13 +140,17 @@ struct Rectify<V> {
     mean: V,
     slope: V,
     shift: V,
+    floor: V,
 }
 
 impl<V: Vector> Rectify<V> {
     #[inline(always)]
     unsafe fn new(norm: &Norm, channel: usize) -> Self {
         // SAFETY: the caller runs where V's instructions are.
-        unsafe { Self { mean: V::splat(norm.mean[channel]), slope: V::splat(norm.slope[channel]), shift: V::splat(norm.shift[channel]) } }
+        unsafe {
+            let (mean, slope) = (V::splat(norm.mean[channel]), V::splat(norm.slope[channel]));
+            Self { mean, slope, shift: V::splat(norm.shift[channel]), floor: V::splat(norm.floor) }
+        }
     }
 
     /// Before the ReLU. Subtracting first keeps a pixel equal to the mean at exactly `shift`.
@@ -156,7 +163,14 @@ impl<V: Vector> Rectify<V> {
     #[inline(always)]
     unsafe fn apply(self, y: V) -> V {
         // SAFETY: as in `new`.
-        unsafe { self.linear(y).max(V::splat(0.0)) }
+        unsafe { self.linear(y).max(self.floor) }
+    }
+
+    /// `gradient` where `apply` lets it pass, elsewhere 0.
+    #[inline(always)]
+    unsafe fn passed(self, gradient: V, y: V) -> V {
+        // SAFETY: as in `new`.
+        unsafe { gradient.where_positive(self.linear(y).sub(self.floor)) }
     }
 }
 
@@ -230,7 +244,7 @@ impl Work for PackGradient<'_> {
                         for x in 0..columns {
                             let at = x * LANES + lane;
                             let value = V::load(y.add(i + at));
-                            let gradient = arriving.load(i + at, head).where_positive(rectify.linear(value));
+                            let gradient = rectify.passed(arriving.load(i + at, head), value);
                             let centred = value.sub(rectify.mean).mul_add(slope, gradient.sub(mean));
                             centred.mul(factor).store(to.add(o + at));
                         }
@@ -305,7 +319,7 @@ impl Work for GradientMoments<'_> {
                     let rectify = Rectify::<V>::new(self.norm, c);
                     let sums = chunked::<V, 2>(self.pixels, |i| {
                         let value = V::load(y.add(i + lane));
-                        let gradient = arriving.load(i + lane, head).where_positive(rectify.linear(value));
+                        let gradient = rectify.passed(arriving.load(i + lane, head), value);
                         [gradient, gradient.mul(value.sub(rectify.mean))]
                     });
                     let out = self.out.add(c * 2 * LANES + lane);

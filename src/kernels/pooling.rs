@@ -48,7 +48,8 @@ impl Pooling {
         (rows, axis(x, self.kernel_width, self.stride_width, self.width))
     }
 
-    fn pixels(&self, i: usize) -> impl Iterator<Item = usize> + Clone {
+    /// The pixels that output `i` sees, row by row.
+    pub(super) fn pixels(&self, i: usize) -> impl Iterator<Item = usize> + Clone {
         let (rows, columns) = self.window(i);
         let width = self.width;
         rows.flat_map(move |y| columns.clone().map(move |x| y * width + x))

@@ -4,17 +4,61 @@
 /// Images are worked on in groups of this many: one image a vector lane.
 pub const LANES: usize = 16;
 
-/// One layer: concatenation of its inputs along depth, convolution without bias, batch normalisation, ReLU.
+/// One layer: what it does to the concatenation of its inputs along depth.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LayerSpec {
-    pub filter_height: usize,
-    pub filter_width: usize,
-    /// Output channels.
-    pub filters: usize,
-    pub stride_height: usize,
-    pub stride_width: usize,
+    pub operation: OperationSpec,
     /// What it reads, ascending: 0 is the image, i is layer i (layers count from 1).
     pub inputs: Vec<usize>,
+}
+
+/// What a layer computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OperationSpec {
+    /// Convolution without bias, batch normalisation, ReLU.
+    Convolution {
+        filter_height: usize,
+        filter_width: usize,
+        /// Output channels.
+        filters: usize,
+        stride_height: usize,
+        stride_width: usize,
+    },
+    /// See `Pooling`.
+    MaxPooling {
+        size: usize,
+        stride: usize,
+    },
+    AveragePooling {
+        size: usize,
+        stride: usize,
+    },
+    /// See `LocalContrast`.
+    LocalContrast {
+        window: usize,
+    },
+    /// Batch normalisation with scale and shift, no ReLU.
+    BatchNorm,
+}
+
+impl OperationSpec {
+    /// The sizes as if of a convolution: a window, strides, and how many channels go out. So output shapes have one rule.
+    pub fn geometry(self, (channels, height, width): (usize, usize, usize)) -> Geometry {
+        let (filter_height, filter_width, filters, stride_height, stride_width) = match self {
+            Self::Convolution { filter_height, filter_width, filters, stride_height, stride_width } => {
+                (filter_height, filter_width, filters, stride_height, stride_width)
+            }
+            Self::MaxPooling { size, stride } | Self::AveragePooling { size, stride } => (size, size, channels, stride, stride),
+            Self::LocalContrast { window } => (window, window, channels, 1, 1),
+            Self::BatchNorm => (1, 1, channels, 1, 1),
+        };
+        Geometry { channels, height, width, filters, filter_height, filter_width, stride_height, stride_width }
+    }
+
+    /// Whether it has batch normalisation's parameters and statistics.
+    pub fn normalises(self) -> bool {
+        matches!(self, Self::Convolution { .. } | Self::BatchNorm)
+    }
 }
 
 /// A convolutional network: layers, then global average pooling of the concatenated outputs and a linear classifier.
@@ -77,13 +121,16 @@ pub struct Part {
 /// A layer with all its sizes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LayerPlan {
+    pub operation: OperationSpec,
     pub geometry: Geometry,
     pub parts: Vec<Part>,
-    /// Offsets into the packed parameters.
+    /// All its numbers in the packed parameters.
+    pub parameters: std::ops::Range<usize>,
+    /// Offsets into the packed parameters, for an operation that has them.
     pub weight: usize,
     pub scale: usize,
     pub shift: usize,
-    /// Offsets into the packed running statistics.
+    /// Offsets into the packed running statistics, likewise.
     pub mean: usize,
     pub variance: usize,
 }
@@ -104,14 +151,14 @@ pub struct Geometry {
 impl Geometry {
     /// Refuses sizes of 0 and sizes whose products overflow; `n` images at once.
     pub fn check(&self, n: usize) -> Result<(), KernelError> {
-        let layer = LayerSpec {
+        let operation = OperationSpec::Convolution {
             filter_height: self.filter_height,
             filter_width: self.filter_width,
             filters: self.filters,
             stride_height: self.stride_height,
             stride_width: self.stride_width,
-            inputs: vec![0],
         };
+        let layer = LayerSpec { operation, inputs: vec![0] };
         let (channels, height, width) = (self.channels, self.height, self.width);
         let spec = NetworkSpec { channels, height, width, classes: 1, layers: vec![layer], output: vec![1] };
         Plan::new(&spec, n).map(|_| ())
@@ -181,8 +228,8 @@ impl Plan {
             check_size(&name, &[batch.next_multiple_of(LANES), g.channels.max(g.filters), height, width])?;
             // A packed row block is padded by the filter and may be strided over.
             let across = |n: usize, k: usize, s: usize| n.checked_add(k).and_then(|n| n.checked_add(s));
-            let rows = across(height, layer.filter_height, layer.stride_height).ok_or_else(|| too_large(&name))?;
-            let columns = across(width, layer.filter_width, layer.stride_width).ok_or_else(|| too_large(&name))?;
+            let rows = across(height, g.filter_height, g.stride_height).ok_or_else(|| too_large(&name))?;
+            let columns = across(width, g.filter_width, g.stride_width).ok_or_else(|| too_large(&name))?;
             check_size(&name, &[LANES, g.channels.max(g.filters), rows, columns])?;
             shapes.push((g.filters, g.out_height(), g.out_width()));
             layers.push(plan);
@@ -222,12 +269,14 @@ fn check_positive(spec: &NetworkSpec, batch: usize) -> Result<(), KernelError> {
         return Err(KernelError::Invalid(format!("{} classes: labels are bytes, at most 256 classes fit", spec.classes)));
     }
     for (index, layer) in spec.layers.iter().enumerate() {
+        // One channel stands for those of the input, which are looked at in their own layers.
+        let g = layer.operation.geometry((1, 1, 1));
         let sizes = [
-            ("filter height", layer.filter_height),
-            ("filter width", layer.filter_width),
-            ("number of filters", layer.filters),
-            ("stride height", layer.stride_height),
-            ("stride width", layer.stride_width),
+            ("filter height", g.filter_height),
+            ("filter width", g.filter_width),
+            ("number of filters", g.filters),
+            ("stride height", g.stride_height),
+            ("stride width", g.stride_width),
         ];
         for (name, value) in sizes {
             if value == 0 {
@@ -288,26 +337,30 @@ fn plan_layer(
     running: &mut Slots,
 ) -> Result<LayerPlan, KernelError> {
     let channels = parts.iter().map(|p| p.channels).sum();
-    let filters = layer.filters;
-    let shape = vec![filters, channels, layer.filter_height, layer.filter_width];
-    Ok(LayerPlan {
-        weight: parameters.add(format!("layer{number}.weight"), shape)?,
-        scale: parameters.add(format!("layer{number}.scale"), vec![filters])?,
-        shift: parameters.add(format!("layer{number}.shift"), vec![filters])?,
-        mean: running.add(format!("layer{number}.running_mean"), vec![filters])?,
-        variance: running.add(format!("layer{number}.running_variance"), vec![filters])?,
-        geometry: Geometry {
-            channels,
-            height,
-            width,
-            filters,
-            filter_height: layer.filter_height,
-            filter_width: layer.filter_width,
-            stride_height: layer.stride_height,
-            stride_width: layer.stride_width,
-        },
+    let geometry = layer.operation.geometry((channels, height, width));
+    let Geometry { filters, filter_height, filter_width, .. } = geometry;
+    let mut plan = LayerPlan {
+        operation: layer.operation,
+        geometry,
         parts,
-    })
+        parameters: parameters.count..parameters.count,
+        weight: parameters.count,
+        scale: parameters.count,
+        shift: parameters.count,
+        mean: running.count,
+        variance: running.count,
+    };
+    if matches!(layer.operation, OperationSpec::Convolution { .. }) {
+        plan.weight = parameters.add(format!("layer{number}.weight"), vec![filters, channels, filter_height, filter_width])?;
+    }
+    if layer.operation.normalises() {
+        plan.scale = parameters.add(format!("layer{number}.scale"), vec![filters])?;
+        plan.shift = parameters.add(format!("layer{number}.shift"), vec![filters])?;
+        plan.mean = running.add(format!("layer{number}.running_mean"), vec![filters])?;
+        plan.variance = running.add(format!("layer{number}.running_variance"), vec![filters])?;
+    }
+    plan.parameters.end = parameters.count;
+    Ok(plan)
 }
 
 /// Slots of a packed vector, one after the other.

@@ -1,6 +1,6 @@
 //! An architecture as a picture (SVG) and as text. Pure; must not know of runs.
 
-use crate::space::{Architecture, ConvNetwork, ImageShape, Network};
+use crate::space::{Architecture, ConvNetwork, ImageShape, Network, Operation};
 use std::fmt::Write as _;
 
 /// Sizes of the picture, in SVG units.
@@ -37,8 +37,7 @@ pub fn svg(network: &ConvNetwork) -> String {
     let image = network.image;
     node(&mut svg, 0, "end", "image", &shape_text(image));
     for (index, (layer, shape)) in network.layers.iter().zip(network.shapes()).enumerate() {
-        let title =
-            format!("{}: {}×{}, {} filters{}", index + 1, layer.filter_height, layer.filter_width, layer.filters, stride_text(layer));
+        let title = format!("{}: {}", index + 1, operation_text(&layer.operation));
         node(&mut svg, index + 1, "layer", &title, &shape_text(shape));
     }
     let pooled = network.output_shape();
@@ -47,11 +46,20 @@ pub fn svg(network: &ConvNetwork) -> String {
     svg
 }
 
-fn stride_text(layer: &crate::space::ConvLayer) -> String {
-    if (layer.stride_height, layer.stride_width) == (1, 1) {
-        return String::new();
+/// An operation in words.
+fn operation_text(operation: &Operation) -> String {
+    let stride =
+        |height: usize, width: usize| if (height, width) == (1, 1) { String::new() } else { format!(", stride {height}×{width}") };
+    match operation {
+        Operation::Convolution(conv) => {
+            let stride = stride(conv.stride_height, conv.stride_width);
+            format!("{}×{}, {} filters{stride}", conv.filter_height, conv.filter_width, conv.filters)
+        }
+        Operation::MaxPool(pool) => format!("max pool {0}×{0}{1}", pool.size, stride(pool.stride, pool.stride)),
+        Operation::AveragePool(pool) => format!("average pool {0}×{0}{1}", pool.size, stride(pool.stride, pool.stride)),
+        Operation::LocalContrast { window } => format!("local contrast {window}×{window}"),
+        Operation::BatchNorm => "batch norm".into(),
     }
-    format!(", stride {}×{}", layer.stride_height, layer.stride_width)
 }
 
 fn shape_text(shape: ImageShape) -> String {
@@ -94,53 +102,53 @@ pub fn text(architecture: &Architecture) -> String {
 }
 
 fn conv_text(network: &ConvNetwork) -> String {
-    let mut text = format!("{:>5}  {:<22}{:<14}{:>11}  inputs\n", "layer", "convolution", "output", "parameters");
+    let mut text = String::new();
+    if let Some(rate) = network.learning_rate {
+        let _ = writeln!(text, "learning rate {rate}");
+    }
+    let _ = writeln!(text, "{:>5}  {:<27}{:<14}{:>11}  inputs", "layer", "operation", "output", "parameters");
     let layers = network.layers.iter().zip(network.input_shapes()).zip(network.shapes());
     for (index, ((layer, input), output)) in layers.enumerate() {
-        let convolution = format!("{}×{}·{}{}", layer.filter_height, layer.filter_width, layer.filters, stride_text(layer));
-        let parameters = layer.filter_height * layer.filter_width * input.channels * layer.filters + 2 * layer.filters;
+        let operation = operation_text(&layer.operation);
+        let parameters = layer.operation.parameters(input);
         let name = |input: &usize| if *input == 0 { "image".to_owned() } else { input.to_string() };
         let inputs: Vec<String> = layer.inputs.iter().map(name).collect();
-        let _ = writeln!(text, "{:>5}  {convolution:<22}{:<14}{parameters:>11}  {}", index + 1, shape_text(output), inputs.join(", "));
+        let _ = writeln!(text, "{:>5}  {operation:<27}{:<14}{parameters:>11}  {}", index + 1, shape_text(output), inputs.join(", "));
     }
     let pooled = network.output_shape();
     let parameters = (pooled.channels + 1) * network.classes;
     let outputs: Vec<String> = network.output.iter().map(ToString::to_string).collect();
-    let _ = writeln!(text, "{:>5}  {:<22}{:<14}{parameters:>11}  {}", "end", "pool and classify", network.classes, outputs.join(", "));
+    let _ = writeln!(text, "{:>5}  {:<27}{:<14}{parameters:>11}  {}", "end", "pool and classify", network.classes, outputs.join(", "));
     text
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::space::ConvLayer;
+    use crate::space::{ConvLayer, Convolution, Pool};
 
     fn network() -> ConvNetwork {
-        let layer = |inputs: &[usize]| ConvLayer {
-            filter_height: 3,
-            filter_width: 5,
-            filters: 8,
-            stride_height: 2,
-            stride_width: 1,
-            inputs: inputs.to_vec(),
-        };
+        let sizes = Convolution { filter_height: 3, filter_width: 5, filters: 8, stride_height: 2, stride_width: 1 };
+        let layer = |inputs: &[usize]| ConvLayer::new(sizes, inputs);
         let image = ImageShape { channels: 3, height: 32, width: 32 };
-        ConvNetwork::new(image, 10, vec![layer(&[]), layer(&[1]), layer(&[1, 2])])
+        let pool = ConvLayer::new(Operation::MaxPool(Pool { size: 3, stride: 2 }), &[1, 2]);
+        ConvNetwork::new(image, 10, vec![layer(&[]), layer(&[1]), pool, ConvLayer::new(Operation::BatchNorm, &[3])])
     }
 
     #[test]
     fn a_drawing_has_every_layer_and_every_connection() {
         let svg = svg(&network());
-        assert_eq!(svg.matches("<rect").count(), 3 + 2);
-        assert_eq!(svg.matches("marker-end").count(), 5);
+        assert_eq!(svg.matches("<rect").count(), 4 + 2);
+        assert_eq!(svg.matches("marker-end").count(), 6);
         assert_eq!(svg.matches("class=\"skip\"").count(), 1);
+        assert!(svg.contains("3: max pool 3×3, stride 2×2") && svg.contains("4: batch norm"), "{svg}");
     }
 
     #[test]
     fn the_text_adds_up_to_the_networks_parameters() {
         let network = network();
         let architecture = Architecture { version: 1, network: Network::Conv(network.clone()) };
-        let column = |line: &str| line.chars().skip(43).take(11).collect::<String>().trim().parse::<u64>().ok();
+        let column = |line: &str| line.chars().skip(48).take(11).collect::<String>().trim().parse::<u64>().ok();
         let sum: u64 = text(&architecture).lines().filter_map(column).sum();
         assert_eq!(sum, network.parameters());
     }

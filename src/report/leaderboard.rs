@@ -55,39 +55,36 @@ pub fn summary(architecture: &Architecture) -> String {
 
 fn conv_summary(network: &ConvNetwork) -> String {
     let layers = network.layers.iter().enumerate().map(|(index, layer)| {
-        let stride = match (layer.stride_height, layer.stride_width) {
-            (1, 1) => String::new(),
-            (height, width) if height == width => format!("/{height}"),
-            (height, width) => format!("/{height}×{width}"),
-        };
         let chain = layer.inputs == [index];
         let name = |input: &usize| if *input == 0 { "image".to_owned() } else { input.to_string() };
         let inputs: Vec<String> = layer.inputs.iter().map(name).collect();
         let from = if chain { String::new() } else { format!(" ← {}", inputs.join(",")) };
-        format!("{}×{}·{}{stride}{from}", layer.filter_height, layer.filter_width, layer.filters)
+        format!("{}{from}", layer.operation)
     });
     let layers: Vec<String> = layers.collect();
-    format!("{} layers: {}", network.layers.len(), layers.join(" | "))
+    let rate = network.learning_rate.map_or_else(String::new, |rate| format!("lr {rate}, "));
+    format!("{rate}{} layers: {}", network.layers.len(), layers.join(" | "))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::space::{ConvLayer, ImageShape};
+    use crate::space::{ConvLayer, Convolution, ImageShape, Operation, Pool};
 
     #[test]
     fn a_summary_names_filters_strides_and_what_is_not_a_chain() {
-        let layer = |filters: usize, stride: usize, inputs: &[usize]| ConvLayer {
-            filter_height: 3,
-            filter_width: 5,
-            filters,
-            stride_height: stride,
-            stride_width: 1,
-            inputs: inputs.to_vec(),
+        let layer = |filters: usize, stride: usize, inputs: &[usize]| {
+            ConvLayer::new(Convolution { filter_height: 3, filter_width: 5, filters, stride_height: stride, stride_width: 1 }, inputs)
         };
         let image = ImageShape { channels: 3, height: 32, width: 32 };
         let network = ConvNetwork::new(image, 10, vec![layer(8, 1, &[]), layer(16, 2, &[1]), layer(24, 1, &[1, 2])]);
         let architecture = Architecture { version: 1, network: Network::Conv(network) };
         assert_eq!(summary(&architecture), "3 layers: 3×5·8 | 3×5·16/2×1 | 3×5·24 ← 1,2");
+        let other = |operation: Operation, inputs: &[usize]| ConvLayer::new(operation, inputs);
+        let average = Operation::AveragePool(Pool { size: 3, stride: 1 });
+        let layers = vec![other(Operation::LocalContrast { window: 9 }, &[]), other(average, &[1]), other(Operation::BatchNorm, &[2])];
+        let network = ConvNetwork { learning_rate: Some(0.05), ..ConvNetwork::new(image, 10, layers) };
+        let architecture = Architecture { version: 1, network: Network::Conv(network) };
+        assert_eq!(summary(&architecture), "lr 0.05, 3 layers: lcn 9 | avg 3 | bn");
     }
 }

@@ -3,7 +3,7 @@
 
 use super::keys::{self, DECISION_KEYS, Kind};
 use super::nearest;
-use super::problem::{Origin, Problem};
+use super::problem::Problem;
 use super::sources::{Entry, Source};
 use toml::Value;
 
@@ -60,7 +60,7 @@ fn fits(kind: Kind, value: &Value) -> bool {
     }
 }
 
-/// `[[space.decision]]`: each has a name and a list of texts, numbers and booleans.
+/// `[[space.decision]]`: each has a name, a list of texts, numbers and booleans, and perhaps a condition.
 fn decisions(entry: &Entry, source: &mut Source) {
     let Some(tables) = entry.value.as_array().filter(|_| fits(Kind::Decisions, &entry.value)) else {
         source.problems.push(wrong(entry, &format!("must be {}", Kind::Decisions.valid())));
@@ -69,26 +69,42 @@ fn decisions(entry: &Entry, source: &mut Source) {
     for (index, table) in tables.iter().filter_map(Value::as_table).enumerate() {
         let part = format!("{}[{}]", entry.key, index + 1);
         let origin = source.parts.get(&part).unwrap_or(&entry.origin).clone();
-        decision(&part, table, &origin, &mut source.problems);
+        let place = |name: &str| source.parts.get(&format!("{part}.{name}")).unwrap_or(&origin).clone();
+        let found = decision(&part, table);
+        source.problems.extend(found.into_iter().map(|(name, text)| Problem { origin: place(&name), text }));
     }
 }
 
-fn decision(part: &str, table: &toml::Table, origin: &Origin, problems: &mut Vec<Problem>) {
-    let mut report = |text: String| problems.push(Problem { origin: origin.clone(), text });
+/// What is wrong with one of them, and in which of its keys.
+fn decision(part: &str, table: &toml::Table) -> Vec<(String, String)> {
+    let mut problems = Vec::new();
+    let mut report = |name: &str, text: String| problems.push((name.to_owned(), text));
     for name in table.keys().filter(|name| !DECISION_KEYS.contains(&name.as_str())) {
         let meant = nearest::among(name, DECISION_KEYS.into_iter()).unwrap_or("name");
-        report(format!("unknown key {part}.{name}; the nearest valid key is {part}.{meant}"));
+        report(name, format!("unknown key {part}.{name}; the nearest valid key is {part}.{meant}"));
     }
     if !table.get("name").is_some_and(Value::is_str) {
-        report(format!("{part}.name must be there and be {}", Kind::Text.valid()));
+        report("name", format!("{part}.name must be there and be {}", Kind::Text.valid()));
     }
-    let Some(options) = table.get("options").and_then(Value::as_array) else {
-        report(format!("{part}.options must be there and be a list, for example [64, 128]"));
-        return;
-    };
-    for option in options.iter().filter(|option| !is_option(option)) {
-        report(format!("{part}.options holds {option}: options are texts, finite numbers, true and false"));
+    match table.get("options").and_then(Value::as_array) {
+        None => report("options", format!("{part}.options must be there and be a list, for example [64, 128]")),
+        Some(options) => {
+            for option in options.iter().filter(|option| !is_option(option)) {
+                report("options", format!("{part}.options holds {option}: options are texts, finite numbers, true and false"));
+            }
+        }
     }
+    if let Some(when) = table.get("when") {
+        let allowed = |value: &Value| is_option(value) || value.as_array().is_some_and(|values| values.iter().all(is_option));
+        if !when.as_table().is_some_and(|when| when.values().all(allowed)) {
+            let example = "{ op = \"conv\" } or { op = [\"conv\", \"pool\"], deep = true }";
+            report(
+                "when",
+                format!("{part}.when = {when}: must name other decisions and the options of theirs that it needs, for example {example}"),
+            );
+        }
+    }
+    problems
 }
 
 fn is_option(value: &Value) -> bool {

@@ -71,7 +71,10 @@ impl Kind {
 }
 
 /// The keys inside one `[[space.decision]]`.
-pub const DECISION_KEYS: [&str; 2] = ["name", "options"];
+pub const DECISION_KEYS: [&str; 3] = ["name", "options", "when"];
+
+/// The types of layers.
+const LAYER_TYPES: &[&str] = &["conv", "max_pool", "avg_pool", "lcn", "batch_norm"];
 
 const fn key(name: &'static str, kind: Kind, doc: &'static str) -> Key {
     Key { name, kind, doc }
@@ -100,6 +103,16 @@ pub const KEYS: &[Key] = &[
     key("space.stride_height", Kind::Counts, "vertical strides that a layer can have; [1]: not predicted"),
     key("space.stride_width", Kind::Counts, "horizontal strides that a layer can have; [1]: not predicted"),
     key("space.skip_connections", Kind::Skips, "true: predicted for each pair of layers; false: a chain; \"all\": every earlier layer"),
+    key("space.layer_types", Kind::Words(LAYER_TYPES), "types that a layer can have; [\"conv\"]: not predicted"),
+    key("space.pool_size", Kind::Counts, "sides of the windows that a pooling layer can have"),
+    key("space.pool_stride", Kind::Counts, "strides that a pooling layer can have"),
+    key("space.lcn_window", Kind::Counts, "sides of the windows that local contrast normalisation can have"),
+    key("space.learning_rates", Kind::Numbers, "learning rates that a network can be trained with; unset: child.learning_rate"),
+    key("space.block", Kind::Count, "equal, fully connected layers that one prediction stands for"),
+    key("space.pool_after", Kind::Counts, "layers after which everything is max-pooled, 2 x 2 with stride 2"),
+    key("space.widen", Kind::Count, "filters that every convolution has beyond those predicted"),
+    key("space.max_parameters", Kind::Count, "a network with more parameters ends as failed, untrained; unset: no limit"),
+    key("space.max_flops", Kind::Count, "the same for the floating-point operations of one image"),
     key("space.base", Kind::Count, "leaves of a cell's tree"),
     key("space.combinations", Kind::Words(&["add", "elem_mult", "max"]), "how a node of a cell may join its two inputs"),
     key("space.activations", Kind::Words(&["identity", "tanh", "sigmoid", "relu", "sin"]), "what a node of a cell may apply to the result"),

@@ -3,7 +3,7 @@
 
 use crate::child::EvaluatorKind;
 use crate::settings::Settings;
-use crate::space::{SpaceKind, SpaceSettings};
+use crate::space::{LayerType, SpaceKind, SpaceSettings};
 
 /// No search here goes deeper: the paper's deepest network has 39 layers, and skip connections grow with the square.
 const MOST_LAYERS: usize = 1_000;
@@ -48,13 +48,21 @@ fn deepest(space: &SpaceSettings, trials: u64) -> usize {
 
 /// Elements that the layers' outputs have for one image, with the fewest filters and the largest strides.
 fn smallest(space: &SpaceSettings, depth: usize, side: usize) -> f64 {
+    let has = |layer_type: LayerType| space.layer_types.contains(&layer_type);
     let largest = |strides: &[usize]| strides.iter().copied().max().unwrap_or(1).max(1);
-    let (down, right) = (largest(&space.stride_height), largest(&space.stride_width));
-    let filters = space.filters.iter().copied().min().unwrap_or(1);
+    let pooling = if has(LayerType::MaxPool) || has(LayerType::AvgPool) { largest(&space.pool_stride) } else { 1 };
+    let conv = |strides: &[usize]| if has(LayerType::Conv) { largest(strides) } else { 1 };
+    let (down, right) = (conv(&space.stride_height).max(pooling), conv(&space.stride_width).max(pooling));
+    let fewest = space.filters.iter().copied().min().unwrap_or(1) + space.widen;
+    // A layer without filters has the channels of its input: at least one.
+    let filters = if space.layer_types == [LayerType::Conv] { fewest } else { 1 };
     let (mut height, mut width, mut elements) = (side, side, 0.0);
-    for _ in 0..depth {
+    for layer in 1..=depth {
         (height, width) = (height.div_ceil(down), width.div_ceil(right));
         elements += filters as f64 * (height * width) as f64;
+        if space.pool_after.contains(&layer) {
+            (height, width) = (height.div_ceil(2), width.div_ceil(2));
+        }
     }
     elements
 }

@@ -81,8 +81,13 @@ impl FileReader<'_> {
         let origin = self.origin(name);
         let written = shorten(&self.text[value.span()]);
         if let DeValue::Array(items) = value.get_ref() {
-            for (index, item) in items.iter().enumerate().filter(|(_, item)| item.get_ref().is_table()) {
-                self.source.parts.insert(format!("{key}[{}]", index + 1), self.origin(item.span()));
+            for (index, item) in items.iter().enumerate() {
+                let DeValue::Table(table) = item.get_ref() else { continue };
+                let part = format!("{key}[{}]", index + 1);
+                for name in table.keys() {
+                    self.source.parts.insert(format!("{part}.{}", name.get_ref()), self.origin(name.span()));
+                }
+                self.source.parts.insert(part, self.origin(item.span()));
             }
         }
         match convert(value.get_ref()) {

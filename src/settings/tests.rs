@@ -6,9 +6,9 @@ use crate::actors::DeviceUse;
 use crate::child::{EvaluatorKind, Schedule};
 use crate::data::{DataKind, Whitening};
 use crate::policy::Strategy as Search;
-use crate::space::{DecisionSettings, OptionValue, SkipConnections, SpaceKind};
+use crate::space::{Allowed, DecisionSettings, LayerType, OptionValue, SkipConnections, SpaceKind};
 use proptest::prelude::*;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 fn read_with(text: &str, set: &[&str], environment: &[(&str, &str)]) -> Result<Settings, String> {
     let set: Vec<_> = set.iter().map(|argument| (*argument).to_owned()).collect();
@@ -30,8 +30,12 @@ fn complete() -> Settings {
     settings.run.dir = Some("elsewhere".into());
     settings.run.max_seconds = Some(60.0);
     settings.space.kind = SpaceKind::Choices;
-    settings.space.decision =
-        vec![DecisionSettings { name: "units".into(), options: vec![OptionValue::Integer(1), OptionValue::Float(2.0)] }];
+    let options = vec![OptionValue::Integer(1), OptionValue::Float(2.0)];
+    let units = DecisionSettings { name: "units".into(), options: options.clone(), when: BTreeMap::new() };
+    let one = [("units".to_owned(), Allowed::One(OptionValue::Integer(1)))].into();
+    let several = [("units".to_owned(), Allowed::Several(options.clone()))].into();
+    let named = |name: &str, when| DecisionSettings { name: name.into(), options: options.clone(), when };
+    settings.space.decision = vec![units, named("one", one), named("several", several)];
     settings.child.evaluator = EvaluatorKind::Table;
     settings.child.max_seconds = Some(1.5);
     settings.child.table.path = "a \"table\".csv".into();
@@ -56,6 +60,11 @@ fn the_table_has_exactly_the_settings_keys() {
     let mut settings = complete();
     // Have an effect with another kind of space or evaluator than the rest.
     settings.space.layers_max = Some(12);
+    settings.space.layer_types = vec![LayerType::Conv, LayerType::MaxPool, LayerType::Lcn];
+    (settings.space.pool_size, settings.space.pool_stride, settings.space.lcn_window) = (vec![2], vec![1], vec![5]);
+    (settings.space.learning_rates, settings.space.pool_after) = (vec![0.1], vec![2]);
+    (settings.space.block, settings.space.widen) = (2, 40);
+    (settings.space.max_parameters, settings.space.max_flops) = (Some(1), Some(2));
     settings.child.command.argv = vec!["sh".into(), "train.sh".into()];
     settings.data.size = Some(64);
     flatten("", serde_json::to_value(settings).unwrap(), &mut serialised);
@@ -171,7 +180,7 @@ fn decisions_are_checked_one_by_one() {
     let head = "[space]\nkind = \"choices\"\n[[space.decision]]\nname = \"a\"\noptions = [1, 2]\n";
     let error = read_text(&format!("{head}[[space.decision]]\nnam = \"b\"\noptions = [1, nan]\n")).unwrap_err();
     for part in [
-        "s.toml:6: unknown key space.decision[2].nam;",
+        "s.toml:7: unknown key space.decision[2].nam;",
         "nearest valid key is space.decision[2].name",
         "options holds nan",
         "name must be there",
@@ -262,6 +271,14 @@ prop_compose! {
         (settings.child.learning_rate, settings.child.momentum, settings.child.schedule) = (numbers[1], numbers[2], schedule);
         settings.child.schedule_steps = vec![numbers[3]];
         settings.space.skip_connections = skips;
+        settings.space.learning_rates = if flag { vec![numbers[0], 2.0] } else { vec![] };
+        (settings.space.layers, settings.space.block, settings.space.widen) = (if flag { 12 } else { 6 }, if flag { 3 } else { 1 }, trials as usize % 50);
+        settings.space.pool_after = if flag { vec![4, 7] } else { vec![] };
+        settings.space.max_parameters = flag.then_some(trials);
+        if flag {
+            settings.space.layer_types = vec![LayerType::BatchNorm, LayerType::AvgPool, LayerType::Conv];
+            settings.space.pool_size = vec![3, 2];
+        }
         settings.space.filters = list.into_iter().collect::<BTreeSet<_>>().into_iter().collect();
         settings.data.validation_size = optional;
         settings.data.whiten = if flag { Whitening::Channel } else { Whitening::Image };

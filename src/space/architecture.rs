@@ -1,7 +1,7 @@
 //! An Architecture says exactly what network it is, as plain data with a stable, versioned JSON.
 //! Must not know which decisions led to it.
 
-use super::CellNetwork;
+use super::{CellNetwork, ConvLayer};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -32,26 +32,16 @@ pub struct ImageShape {
 }
 
 /// A convolutional network as a graph of layers, in canonical order.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ConvNetwork {
     pub image: ImageShape,
     pub classes: usize,
+    /// What it is trained with, where the space decides it; None: as the settings say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub learning_rate: Option<f64>,
     pub layers: Vec<ConvLayer>,
     /// Layers (from 1, ascending) whose outputs nobody consumed: concatenated before the classifier (paper §3.3, rule 2).
     pub output: Vec<usize>,
-}
-
-/// Convolution without bias, batch normalisation, ReLU; "same" padding (k−1)/2, output ceil(n/stride).
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct ConvLayer {
-    pub filter_height: usize,
-    pub filter_width: usize,
-    pub filters: usize,
-    pub stride_height: usize,
-    pub stride_width: usize,
-    /// What is concatenated along depth, ascending: 0 is the image, i the i-th layer. Smaller inputs are padded with
-    /// zeros at the bottom and the right to the largest (paper §3.3, rule 3).
-    pub inputs: Vec<usize>,
 }
 
 /// The values of a user-defined space.
@@ -106,7 +96,7 @@ impl ConvNetwork {
         }
         let output: Vec<usize> = (1..=layers.len()).filter(|&layer| !consumed[layer]).collect();
         let (layers, output) = super::canonical::canonical(&layers, &output);
-        Self { image, classes, layers, output }
+        Self { image, classes, learning_rate: None, layers, output }
     }
 
     /// Shape of each layer's concatenated input: the largest height and width of its inputs, the sum of their channels.
@@ -119,12 +109,7 @@ impl ConvNetwork {
     pub fn shapes(&self) -> Vec<ImageShape> {
         let mut shapes: Vec<ImageShape> = Vec::with_capacity(self.layers.len());
         for layer in &self.layers {
-            let input = self.concatenated(&layer.inputs, &shapes);
-            shapes.push(ImageShape {
-                channels: layer.filters,
-                height: input.height.div_ceil(layer.stride_height),
-                width: input.width.div_ceil(layer.stride_width),
-            });
+            shapes.push(layer.operation.output(self.concatenated(&layer.inputs, &shapes)));
         }
         shapes
     }
@@ -143,23 +128,16 @@ impl ConvNetwork {
         })
     }
 
-    /// Trainable parameters: convolution weights, batch normalisation's scale and shift, the classifier's weights and bias.
+    /// Trainable parameters: those of the layers, the classifier's weights and bias.
     pub fn parameters(&self) -> u64 {
-        let layers =
-            self.layers.iter().zip(self.input_shapes()).map(|(layer, input)| {
-                (layer.filter_height * layer.filter_width * input.channels * layer.filters + 2 * layer.filters) as u64
-            });
+        let layers = self.layers.iter().zip(self.input_shapes()).map(|(layer, input)| layer.operation.parameters(input));
         layers.sum::<u64>() + ((self.output_shape().channels + 1) * self.classes) as u64
     }
 
-    /// Floating-point operations of one image's forward pass: 2 for each multiply-accumulate of the convolutions (taps on the padding
-    /// counted) and of the classifier; batch normalisation, ReLU and pooling are not counted, as is usual.
+    /// Floating-point operations of one image's forward pass: those of the layers (see [`super::Operation::flops`]), and 2 for each
+    /// multiply-accumulate of the classifier.
     pub fn flops(&self) -> u64 {
-        let shapes = self.shapes();
-        let layers = self.layers.iter().zip(self.input_shapes()).zip(&shapes).map(|((layer, input), output)| {
-            let taps = (layer.filter_height * layer.filter_width * input.channels) as u64;
-            2 * taps * (layer.filters * output.height * output.width) as u64
-        });
+        let layers = self.layers.iter().zip(self.input_shapes()).map(|(layer, input)| layer.operation.flops(input));
         layers.sum::<u64>() + 2 * (self.output_shape().channels * self.classes) as u64
     }
 

@@ -51,8 +51,7 @@ impl<'a> Graph<'a> {
         }
         let key = |index: usize| {
             let layer = &self.layers[index];
-            let own = (layer.filter_height, layer.filter_width, layer.filters, layer.stride_height, layer.stride_width);
-            (depth[index], own, layer.inputs.contains(&0), self.output.contains(&(index + 1)))
+            (depth[index], &layer.operation, layer.inputs.contains(&0), self.output.contains(&(index + 1)))
         };
         rank((0..self.layers.len()).map(key))
     }
@@ -139,8 +138,10 @@ impl<'a> Graph<'a> {
         };
         let mut order: Vec<usize> = (0..place.len()).collect();
         order.sort_unstable_by_key(|&index| place[index]);
-        let layers =
-            order.into_iter().map(|index| ConvLayer { inputs: renumber(&self.layers[index].inputs), ..self.layers[index].clone() });
+        let layers = order.into_iter().map(|index| {
+            let layer = &self.layers[index];
+            ConvLayer { operation: layer.operation.clone(), inputs: renumber(&layer.inputs) }
+        });
         (layers.collect(), renumber(self.output))
     }
 }
@@ -176,10 +177,11 @@ fn count(colours: &[usize]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::space::Convolution;
     use std::collections::BTreeSet;
 
     fn plain(inputs: &[usize]) -> ConvLayer {
-        ConvLayer { filter_height: 3, filter_width: 3, filters: 8, stride_height: 1, stride_width: 1, inputs: inputs.to_vec() }
+        ConvLayer::new(Convolution { filter_height: 3, filter_width: 3, filters: 8, stride_height: 1, stride_width: 1 }, inputs)
     }
 
     fn loose_ends(layers: &[ConvLayer]) -> Vec<usize> {

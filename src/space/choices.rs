@@ -1,26 +1,71 @@
-//! The user-defined space: an ordered list of named decisions from the config file alone. Must not know what they mean.
+//! The user-defined space: named decisions from the config file alone, each under its condition. Must not know what they mean.
 
+use super::conditions::{Rule, log10_count, rules};
 use super::{Architecture, ChoiceNetwork, Decision, DecisionError, Kind, Network, Next, OptionValue, Space, SpaceSettings};
 
-/// Named decisions in the order of the config file.
+/// Named decisions in the order of the config file, each after those that its condition names.
 pub struct ChoiceSpace {
-    /// Those with more than one option.
+    items: Vec<Item>,
+    rules: Vec<Rule>,
+    /// Of the items with more than one option.
     kinds: Vec<Kind>,
-    /// Those with one: always this.
-    constants: Vec<(String, OptionValue)>,
+    log10_size: f64,
+}
+
+/// A decision; one option: always this, where its condition holds.
+struct Item {
+    name: String,
+    options: Vec<OptionValue>,
+    kind: Option<usize>,
+}
+
+/// How far a list of decisions goes.
+struct Walk {
+    /// The option of each item; None: not decided (yet, or at all).
+    taken: Vec<Option<usize>>,
+    /// The item that the next decision is for; None: the list is finished.
+    wanted: Option<usize>,
+    /// Decisions that were used.
+    used: usize,
 }
 
 impl ChoiceSpace {
     /// `settings` are free of problems.
     pub fn new(settings: &SpaceSettings) -> Self {
-        let mut space = Self { kinds: Vec::new(), constants: Vec::new() };
-        for decision in &settings.decision {
-            match decision.options.as_slice() {
-                [only] => space.constants.push((decision.name.clone(), only.clone())),
-                options => space.kinds.push(Kind { name: decision.name.clone(), options: options.to_vec() }),
-            }
+        let rules = rules(&settings.decision).unwrap_or_default();
+        let mut kinds = Vec::new();
+        let items = rules.iter().map(|rule| &settings.decision[rule.place]).map(|decision| {
+            let kind = (decision.options.len() > 1).then(|| {
+                kinds.push(Kind { name: decision.name.clone(), options: decision.options.clone() });
+                kinds.len() - 1
+            });
+            Item { name: decision.name.clone(), options: decision.options.clone(), kind }
+        });
+        Self { items: items.collect(), log10_size: log10_count(&rules), rules, kinds }
+    }
+
+    /// Options that are out of range end the walk where they stand.
+    fn walk(&self, decisions: &[Decision]) -> Walk {
+        let mut walk = Walk { taken: Vec::with_capacity(self.items.len()), wanted: None, used: 0 };
+        for (number, (item, rule)) in self.items.iter().zip(&self.rules).enumerate() {
+            let option = match (rule.holds(&walk.taken), item.kind) {
+                (false, _) => None,
+                (true, None) => Some(0),
+                (true, Some(_)) => match decisions.get(walk.used) {
+                    Some(Decision::Choice(option)) if *option < item.options.len() => {
+                        walk.used += 1;
+                        Some(*option)
+                    }
+                    _ => {
+                        walk.wanted = Some(number);
+                        break;
+                    }
+                },
+            };
+            walk.taken.push(option);
         }
-        space
+        walk.taken.resize(self.items.len(), None);
+        walk
     }
 }
 
@@ -34,27 +79,25 @@ impl Space for ChoiceSpace {
     }
 
     fn next(&self, _layers: usize, decisions: &[Decision]) -> Next {
-        if decisions.len() < self.kinds.len() { Next::Choose { kind: decisions.len() } } else { Next::Done }
+        match self.walk(decisions).wanted.and_then(|item| self.items[item].kind) {
+            Some(kind) => Next::Choose { kind },
+            None => Next::Done,
+        }
     }
 
     fn build(&self, _layers: usize, decisions: &[Decision]) -> Result<Architecture, DecisionError> {
-        if decisions.len() != self.kinds.len() {
-            let problem = format!("{} decisions are to be made, here are {}", self.kinds.len(), decisions.len());
-            return Err(DecisionError { position: decisions.len().min(self.kinds.len()) + 1, problem });
-        }
-        let mut values: std::collections::BTreeMap<_, _> = self.constants.iter().cloned().collect();
-        for (place, (kind, decision)) in self.kinds.iter().zip(decisions).enumerate() {
-            let option = match decision {
-                Decision::Choice(option) => kind.options.get(*option),
-                Decision::Skips(_) => None,
-            };
-            let Some(option) = option else {
-                let problem = format!("{} takes one of {} options, not {decision:?}", kind.name, kind.options.len());
-                return Err(DecisionError { position: place + 1, problem });
-            };
-            values.insert(kind.name.clone(), option.clone());
-        }
-        Ok(Architecture { version: 1, network: Network::Choices(ChoiceNetwork { values }) })
+        let walk = self.walk(decisions);
+        let problem = match (walk.wanted.map(|item| &self.items[item]), decisions.get(walk.used)) {
+            (None, None) => {
+                let values = self.items.iter().zip(&walk.taken);
+                let values = values.filter_map(|(item, option)| Some((item.name.clone(), item.options.get((*option)?)?.clone())));
+                return Ok(Architecture { version: 1, network: Network::Choices(ChoiceNetwork { values: values.collect() }) });
+            }
+            (Some(item), Some(other)) => format!("{} takes one of {} options, not {other:?}", item.name, item.options.len()),
+            (Some(item), None) => format!("the list ends here, and {} is not decided", item.name),
+            (None, Some(_)) => "everything is decided before this decision".to_owned(),
+        };
+        Err(DecisionError { position: walk.used + 1, problem })
     }
 
     fn layers(&self, _sampled: u64) -> usize {
@@ -62,15 +105,17 @@ impl Space for ChoiceSpace {
     }
 
     fn log10_size(&self, _layers: usize) -> f64 {
-        self.kinds.iter().map(|kind| (kind.options.len() as f64).log10()).sum()
+        self.log10_size
     }
 
     fn describe(&self, _layers: usize, decisions: &[Decision]) -> Vec<(String, String)> {
-        let constant = self.constants.iter().map(|(name, value)| (name.clone(), value.to_string()));
-        let chosen = self.kinds.iter().zip(decisions).filter_map(|(kind, decision)| match decision {
-            Decision::Choice(option) => Some((kind.name.clone(), kind.options.get(*option)?.to_string())),
-            Decision::Skips(_) => None,
-        });
-        constant.chain(chosen).collect()
+        let taken = self.walk(decisions).taken;
+        let described = |constant: bool| {
+            self.items.iter().zip(&taken).filter(move |(item, _)| item.kind.is_none() == constant).map(|(item, option)| {
+                let value = option.and_then(|option| item.options.get(option)).map_or_else(String::new, ToString::to_string);
+                (item.name.clone(), value)
+            })
+        };
+        described(true).chain(described(false)).collect()
     }
 }

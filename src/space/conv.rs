@@ -1,49 +1,127 @@
-//! The convolutional space (paper §3.2, §3.3): per layer the filter's height and width, strides, the number of filters, and an anchor
-//! point for skip connections. Must not know how decisions are sampled.
+//! The convolutional space (paper §3.2, §3.3): per prediction the layer's type, that type's own sizes, and an anchor point for skip
+//! connections; at the end, where it is searched, the learning rate. Must not know how decisions are sampled.
 
+use super::blocks::{Prediction, graph};
 use super::{
-    Architecture, ConvLayer, ConvNetwork, Decision, DecisionError, ImageShape, Kind, Network, Next, OptionValue, SkipConnections, Space,
-    SpaceSettings,
+    Architecture, ConvNetwork, Convolution, Decision, DecisionError, ImageShape, Kind, LayerType, Network, Next, Operation, OptionValue,
+    Pool, SkipConnections, Space, SpaceSettings,
 };
-
-/// Per layer, in the paper's order (figure 2); a list of one entry is not predicted.
-const NAMES: [&str; 5] = ["filter_height", "filter_width", "stride_height", "stride_width", "filters"];
 
 /// Convolutional networks for images of one shape.
 pub struct ConvSpace {
     image: ImageShape,
     classes: usize,
     kinds: Vec<Kind>,
-    /// The lists of `NAMES`, and for each the kind that predicts it.
-    lists: [(Vec<usize>, Option<usize>); 5],
+    types: List<LayerType>,
+    sizes: [List<usize>; 8],
+    rates: List<f64>,
     skip: SkipConnections,
+    block: usize,
+    pool_after: Vec<usize>,
+    widen: usize,
     layers: usize,
     step: usize,
     every: u64,
     max: usize,
 }
 
+/// What can be chosen, and the kind that predicts it; a list of one entry is not predicted.
+struct List<T> {
+    values: Vec<T>,
+    kind: Option<usize>,
+}
+
+/// The sizes of layers, in the order of the paper (figure 2), and the types that have them.
+const SIZES: [(&str, &[LayerType]); 8] = [
+    ("filter_height", &[LayerType::Conv]),
+    ("filter_width", &[LayerType::Conv]),
+    ("stride_height", &[LayerType::Conv]),
+    ("stride_width", &[LayerType::Conv]),
+    ("filters", &[LayerType::Conv]),
+    ("pool_size", &[LayerType::MaxPool, LayerType::AvgPool]),
+    ("pool_stride", &[LayerType::MaxPool, LayerType::AvgPool]),
+    ("lcn_window", &[LayerType::Lcn]),
+];
+
+/// What a list of decisions lacks next.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Want {
+    Type(usize),
+    /// A size (an index into `SIZES`), and its kind.
+    Size(usize, usize),
+    Anchor,
+    Rate(usize),
+    Nothing,
+}
+
+impl Want {
+    /// The kind whose options are chosen from.
+    fn kind(self) -> Option<usize> {
+        match self {
+            Self::Type(kind) | Self::Size(_, kind) | Self::Rate(kind) => Some(kind),
+            Self::Anchor | Self::Nothing => None,
+        }
+    }
+}
+
+/// A walk along a list of decisions.
+struct Cursor<'a> {
+    space: &'a ConvSpace,
+    predictions: usize,
+    /// The prediction that the walk is in, from 0.
+    prediction: usize,
+    /// None: still to be decided.
+    layer_type: Option<LayerType>,
+    /// Sizes of `SIZES` that are behind.
+    sizes: usize,
+    rated: bool,
+}
+
 impl ConvSpace {
     /// `settings` are free of problems.
     pub fn new(settings: &SpaceSettings, image: ImageShape, classes: usize) -> Self {
         let mut kinds = Vec::new();
-        let lists = [&settings.filter_height, &settings.filter_width, &settings.stride_height, &settings.stride_width, &settings.filters];
+        let mut predicted = |name: &str, options: Vec<OptionValue>| {
+            (options.len() > 1).then(|| {
+                kinds.push(Kind { name: name.to_owned(), options });
+                kinds.len() - 1
+            })
+        };
+        let types = settings.layer_types.clone();
+        let words = types.iter().map(|layer_type| OptionValue::Text(layer_type.name().into())).collect();
+        let types = List { kind: predicted("layer_type", words), values: types };
+        let lists = [
+            &settings.filter_height,
+            &settings.filter_width,
+            &settings.stride_height,
+            &settings.stride_width,
+            &settings.filters,
+            &settings.pool_size,
+            &settings.pool_stride,
+            &settings.lcn_window,
+        ];
         let mut place = 0;
-        let lists = lists.map(|list| {
-            let predicted = (list.len() > 1).then_some(kinds.len());
-            if predicted.is_some() {
-                let options = list.iter().map(|&value| OptionValue::Integer(value as i64)).collect();
-                kinds.push(Kind { name: NAMES[place].to_owned(), options });
-            }
+        let sizes = lists.map(|list| {
+            let (name, owners) = SIZES[place];
             place += 1;
-            (list.clone(), predicted)
+            let used = owners.iter().any(|owner| types.values.contains(owner));
+            let options = list.iter().map(|&value| OptionValue::Integer(value as i64)).collect();
+            List { kind: if used { predicted(name, options) } else { None }, values: list.clone() }
         });
+        let rates = settings.learning_rates.clone();
+        let options = rates.iter().map(|&rate| OptionValue::Float(rate)).collect();
+        let rates = List { kind: predicted("learning_rate", options), values: rates };
         Self {
             image,
             classes,
             kinds,
-            lists,
+            types,
+            sizes,
+            rates,
             skip: settings.skip_connections,
+            block: settings.block.max(1),
+            pool_after: settings.pool_after.clone(),
+            widen: settings.widen,
             layers: settings.layers,
             step: settings.layers_step,
             every: settings.layers_every.max(1),
@@ -51,44 +129,115 @@ impl ConvSpace {
         }
     }
 
-    /// Decisions of one layer.
-    fn per_layer(&self) -> usize {
-        self.kinds.len() + usize::from(self.has_anchors())
+    /// What stands at the walk's place, and what that place is called.
+    fn place(&self, prediction: usize) -> String {
+        format!("{} {}", if self.block > 1 { "block" } else { "layer" }, prediction + 1)
     }
 
-    /// Checks one layer's choices and gives the five values in the order of `NAMES`.
-    fn values(&self, first: usize, decisions: &[Decision]) -> Result<[usize; 5], DecisionError> {
-        let mut values = [0; 5];
-        for (value, (list, predicted)) in values.iter_mut().zip(&self.lists) {
-            *value = match predicted {
-                None => list[0],
-                Some(kind) => match &decisions[*kind] {
-                    Decision::Choice(option) if *option < list.len() => list[*option],
-                    other => {
-                        let problem = format!("{} takes one of {} options, not {other:?}", self.kinds[*kind].name, list.len());
-                        return Err(DecisionError { position: first + kind + 1, problem });
-                    }
-                },
-            };
+    fn cursor(&self, layers: usize) -> Cursor<'_> {
+        let mut cursor = Cursor { space: self, predictions: layers / self.block, prediction: 0, layer_type: None, sizes: 0, rated: false };
+        cursor.begin();
+        cursor
+    }
+
+    /// Checks a decision against what is wanted. `position` counts from 0.
+    fn check(&self, want: Want, prediction: usize, position: usize, decision: &Decision) -> Result<(), DecisionError> {
+        let problem = match (want.kind(), decision) {
+            (Some(kind), Decision::Choice(option)) if *option < self.kinds[kind].options.len() => return Ok(()),
+            (Some(kind), other) => {
+                format!("{} takes one of {} options, not {other:?}", self.kinds[kind].name, self.kinds[kind].options.len())
+            }
+            (None, _) if want == Want::Nothing => "the network is complete before this decision".to_owned(),
+            (None, Decision::Skips(bits)) if bits.len() == prediction && bits.iter().all(|bit| *bit < 2) => return Ok(()),
+            (None, other) => format!("the anchor point of {} takes {prediction} zeros or ones, not {other:?}", self.place(prediction)),
+        };
+        Err(DecisionError { position: position + 1, problem })
+    }
+
+    /// What feeds prediction `number` (from 1) where nothing predicts it.
+    fn fixed_inputs(&self, number: usize) -> Vec<usize> {
+        match self.skip {
+            SkipConnections::All => (1..number).collect(),
+            SkipConnections::None | SkipConnections::Predicted => (1..number).last().into_iter().collect(),
         }
-        Ok(values)
     }
 
-    /// The inputs of layer `layer` (from 1).
-    fn inputs(&self, layer: usize, first: usize, decisions: &[Decision]) -> Result<Vec<usize>, DecisionError> {
-        Ok(match self.skip {
-            SkipConnections::None => vec![layer - 1],
-            SkipConnections::All => (1..layer).collect(),
-            SkipConnections::Predicted => match &decisions[self.kinds.len()] {
-                Decision::Skips(bits) if bits.len() == layer - 1 && bits.iter().all(|bit| *bit < 2) => {
-                    (1..layer).filter(|earlier| bits[earlier - 1] == 1).collect()
-                }
-                other => {
-                    let problem = format!("the anchor point of layer {layer} takes {} zeros or ones, not {other:?}", layer - 1);
-                    return Err(DecisionError { position: first + self.kinds.len() + 1, problem });
-                }
+    /// The operation of a layer of this type and these sizes, in the order of `SIZES`.
+    fn operation(&self, layer_type: LayerType, sizes: &[usize; 8]) -> Operation {
+        let &[filter_height, filter_width, stride_height, stride_width, filters, size, stride, window] = sizes;
+        let operation = match layer_type {
+            LayerType::Conv => Operation::Convolution(Convolution { filter_height, filter_width, filters, stride_height, stride_width }),
+            LayerType::MaxPool => Operation::MaxPool(Pool { size, stride }),
+            LayerType::AvgPool => Operation::AveragePool(Pool { size, stride }),
+            LayerType::Lcn => Operation::LocalContrast { window },
+            LayerType::BatchNorm => Operation::BatchNorm,
+        };
+        operation.widened(self.widen)
+    }
+}
+
+impl Cursor<'_> {
+    /// Starts a prediction, or passes those that leave nothing to decide.
+    fn begin(&mut self) {
+        self.layer_type = if self.space.types.kind.is_some() { None } else { self.space.types.values.first().copied() };
+        self.sizes = 0;
+        self.settle();
+    }
+
+    /// Passes what is not predicted.
+    fn settle(&mut self) {
+        let Some(layer_type) = self.layer_type else { return };
+        let asked = |place: usize| SIZES[place].1.contains(&layer_type) && self.space.sizes[place].kind.is_some();
+        self.sizes = (self.sizes..SIZES.len()).find(|place| asked(*place)).unwrap_or(SIZES.len());
+        if self.sizes == SIZES.len() && !self.space.has_anchors() && self.prediction < self.predictions {
+            // Without a type to decide no prediction has anything to decide: all are passed at once.
+            self.prediction = if self.space.kinds_per_layer() { self.prediction + 1 } else { self.predictions };
+            if self.prediction < self.predictions {
+                self.begin();
+            }
+        }
+    }
+
+    fn wants(&self) -> Want {
+        if self.prediction >= self.predictions {
+            return self.space.rates.kind.filter(|_| !self.rated).map_or(Want::Nothing, Want::Rate);
+        }
+        match (self.layer_type, self.space.types.kind) {
+            (None, Some(kind)) => Want::Type(kind),
+            _ => match SIZES.get(self.sizes).and(self.space.sizes.get(self.sizes)).and_then(|list| list.kind) {
+                Some(kind) => Want::Size(self.sizes, kind),
+                None => Want::Anchor,
             },
-        })
+        }
+    }
+
+    /// Goes past a decision that fits what was wanted.
+    fn pass(&mut self, want: Want, decision: &Decision) {
+        match (want, decision) {
+            (Want::Type(_), Decision::Choice(option)) => {
+                self.layer_type = self.space.types.values.get(*option).copied();
+                self.settle();
+            }
+            (Want::Size(..), _) => {
+                self.sizes += 1;
+                self.settle();
+            }
+            (Want::Anchor, _) => {
+                self.prediction += 1;
+                if self.prediction < self.predictions {
+                    self.begin();
+                }
+            }
+            (Want::Rate(_), _) => self.rated = true,
+            (Want::Type(_) | Want::Nothing, _) => {}
+        }
+    }
+}
+
+impl ConvSpace {
+    /// Whether predictions have decisions other than anchor points.
+    fn kinds_per_layer(&self) -> bool {
+        self.types.kind.is_some() || self.sizes.iter().any(|list| list.kind.is_some())
     }
 }
 
@@ -102,29 +251,49 @@ impl Space for ConvSpace {
     }
 
     fn next(&self, layers: usize, decisions: &[Decision]) -> Next {
-        let per_layer = self.per_layer();
-        if per_layer == 0 || decisions.len() >= layers * per_layer {
-            return Next::Done;
+        let mut cursor = self.cursor(layers);
+        for decision in decisions {
+            let want = cursor.wants();
+            cursor.pass(want, decision);
         }
-        let place = decisions.len() % per_layer;
-        if place < self.kinds.len() { Next::Choose { kind: place } } else { Next::Anchor { earlier: decisions.len() / per_layer } }
+        match cursor.wants() {
+            Want::Nothing => Next::Done,
+            Want::Anchor => Next::Anchor { earlier: cursor.prediction },
+            Want::Type(kind) | Want::Size(_, kind) | Want::Rate(kind) => Next::Choose { kind },
+        }
     }
 
     fn build(&self, layers: usize, decisions: &[Decision]) -> Result<Architecture, DecisionError> {
-        let per_layer = self.per_layer();
-        if decisions.len() != layers * per_layer {
-            let problem = format!("{} decisions describe {layers} layers, here are {}", layers * per_layer, decisions.len());
-            return Err(DecisionError { position: decisions.len().min(layers * per_layer) + 1, problem });
+        let mut cursor = self.cursor(layers);
+        let first = self.types.values.first().copied().unwrap_or(LayerType::Conv);
+        let sizes: [usize; 8] = std::array::from_fn(|place| self.sizes[place].values.first().copied().unwrap_or(1));
+        let mut chosen: Vec<_> = (1..=cursor.predictions).map(|number| (first, sizes, self.fixed_inputs(number))).collect();
+        let mut rate = self.rates.values.first().copied();
+        for (position, decision) in decisions.iter().enumerate() {
+            let (want, prediction) = (cursor.wants(), cursor.prediction);
+            self.check(want, prediction, position, decision)?;
+            match (want, decision) {
+                (Want::Type(_), Decision::Choice(option)) => chosen[prediction].0 = self.types.values[*option],
+                (Want::Size(place, _), Decision::Choice(option)) => chosen[prediction].1[place] = self.sizes[place].values[*option],
+                (Want::Rate(_), Decision::Choice(option)) => rate = Some(self.rates.values[*option]),
+                (_, Decision::Skips(bits)) => {
+                    chosen[prediction].2 = (1..).zip(bits).filter(|(_, bit)| **bit == 1).map(|(earlier, _)| earlier).collect();
+                }
+                _ => {}
+            }
+            cursor.pass(want, decision);
         }
-        let mut built = Vec::with_capacity(layers);
-        for layer in 1..=layers {
-            let first = (layer - 1) * per_layer;
-            let own = &decisions[first..first + per_layer];
-            let [filter_height, filter_width, stride_height, stride_width, filters] = self.values(first, own)?;
-            let inputs = self.inputs(layer, first, own)?;
-            built.push(ConvLayer { filter_height, filter_width, filters, stride_height, stride_width, inputs });
+        let want = cursor.wants();
+        if want != Want::Nothing {
+            let lacks = want.kind().map_or_else(|| "an anchor point".to_owned(), |kind| self.kinds[kind].name.clone());
+            let whose = if matches!(want, Want::Rate(_)) { "the network".to_owned() } else { self.place(cursor.prediction) };
+            let problem = format!("the list ends here, and {whose} lacks {lacks}");
+            return Err(DecisionError { position: decisions.len() + 1, problem });
         }
-        Ok(Architecture { version: 1, network: Network::Conv(ConvNetwork::new(self.image, self.classes, built)) })
+        let predictions: Vec<Prediction> =
+            chosen.iter().map(|(layer_type, sizes, inputs)| (self.operation(*layer_type, sizes), inputs.clone())).collect();
+        let network = ConvNetwork::new(self.image, self.classes, graph(&predictions, self.block, &self.pool_after));
+        Ok(Architecture { version: 1, network: Network::Conv(ConvNetwork { learning_rate: rate, ..network }) })
     }
 
     fn layers(&self, sampled: u64) -> usize {
@@ -132,29 +301,51 @@ impl Space for ConvSpace {
         self.layers.saturating_add(self.step.saturating_mul(steps)).min(self.max)
     }
 
+    /// Exact: predictions do not depend on each other, so each type's choices multiply, and the types add up.
     fn log10_size(&self, layers: usize) -> f64 {
-        let choices: f64 = self.kinds.iter().map(|kind| (kind.options.len() as f64).log10()).sum();
-        let skips = if self.has_anchors() { (layers * layers.saturating_sub(1) / 2) as f64 * 2_f64.log10() } else { 0.0 };
-        layers as f64 * choices + skips
+        let predictions = layers / self.block;
+        let count = |list: &List<usize>| if list.kind.is_some() { list.values.len() as f64 } else { 1.0 };
+        let of_type = |layer_type: &LayerType| -> f64 {
+            let own = SIZES.iter().zip(&self.sizes).filter(|((_, owners), _)| owners.contains(layer_type));
+            own.map(|(_, list)| count(list)).product()
+        };
+        let types: f64 = self.types.values.iter().map(of_type).sum();
+        let skips = if self.has_anchors() { (predictions * predictions.saturating_sub(1) / 2) as f64 * 2_f64.log10() } else { 0.0 };
+        predictions as f64 * types.log10() + skips + (self.rates.values.len().max(1) as f64).log10()
     }
 
-    fn describe(&self, _layers: usize, decisions: &[Decision]) -> Vec<(String, String)> {
-        let per_layer = self.per_layer().max(1);
+    fn describe(&self, layers: usize, decisions: &[Decision]) -> Vec<(String, String)> {
+        let mut cursor = self.cursor(layers);
+        let mut chosen: Vec<(Want, usize, &Decision)> = Vec::with_capacity(decisions.len());
+        for decision in decisions {
+            let want = cursor.wants();
+            chosen.push((want, cursor.prediction, decision));
+            cursor.pass(want, decision);
+        }
+        let of_kind = |prediction: Option<usize>, kind: usize| {
+            let same = |(want, at, _): &&(Want, usize, &Decision)| {
+                want.kind() == Some(kind) && prediction.is_none_or(|prediction| prediction == *at)
+            };
+            match chosen.iter().find(same) {
+                Some((_, _, Decision::Choice(option))) => self.kinds[kind].options.get(*option).map_or("?".into(), ToString::to_string),
+                _ => String::new(),
+            }
+        };
+        let per_layer: Vec<usize> = self.types.kind.into_iter().chain(self.sizes.iter().filter_map(|list| list.kind)).collect();
         let mut described = Vec::with_capacity(decisions.len());
-        for (place, decision) in decisions.iter().enumerate() {
-            let layer = place / per_layer + 1;
-            match decision {
-                Decision::Choice(option) => {
-                    if let Some(kind) = self.kinds.get(place % per_layer) {
-                        let value = kind.options.get(*option).map_or_else(|| "?".to_owned(), ToString::to_string);
-                        described.push((format!("layer {layer} {}", kind.name.replace('_', " ")), value));
-                    }
-                }
-                Decision::Skips(bits) => {
-                    described.extend((1..).zip(bits).map(|(earlier, bit)| (format!("layer {layer} skip {earlier}"), bit.to_string())));
-                }
+        for prediction in 0..cursor.predictions {
+            let place = self.place(prediction);
+            for &kind in &per_layer {
+                let name = &self.kinds[kind].name;
+                let name = name.strip_prefix("layer_").unwrap_or(name).replace('_', " ");
+                described.push((format!("{place} {name}"), of_kind(Some(prediction), kind)));
+            }
+            for (_, _, decision) in chosen.iter().filter(|(want, at, _)| *want == Want::Anchor && *at == prediction) {
+                let Decision::Skips(bits) = decision else { continue };
+                described.extend((1..).zip(bits).map(|(earlier, bit)| (format!("{place} skip {earlier}"), bit.to_string())));
             }
         }
+        described.extend(self.rates.kind.map(|kind| ("learning rate".to_owned(), of_kind(None, kind))));
         described
     }
 }

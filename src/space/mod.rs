@@ -2,21 +2,28 @@
 //! Architecture. Pure: no tensors, no IO, no clocks; imports nothing of ours but `random`.
 
 mod architecture;
+mod blocks;
 mod canonical;
 mod cell;
 mod cell_network;
 mod choices;
+mod conditions;
 mod conv;
+mod layer;
+mod layer_settings;
 mod settings;
+mod survey;
 #[cfg(test)]
 mod tests;
 
-pub use architecture::{Architecture, ChoiceNetwork, ConvLayer, ConvNetwork, ImageShape, Network, OptionValue};
+pub use architecture::{Architecture, ChoiceNetwork, ConvNetwork, ImageShape, Network, OptionValue};
 pub use cell::CellSpace;
 pub use cell_network::{Activation, Cell, CellNetwork, CellNode, Combination, LanguageModel, ReferenceCell, TreeCell};
 pub use choices::ChoiceSpace;
 pub use conv::ConvSpace;
-pub use settings::{DecisionSettings, SkipConnections, SpaceKind, SpaceSettings};
+pub use layer::{ConvLayer, Convolution, LayerType, Operation, Pool};
+pub use settings::{Allowed, DecisionSettings, SkipConnections, SpaceKind, SpaceSettings};
+pub use survey::{Survey, survey};
 
 use serde::{Deserialize, Serialize};
 
@@ -85,7 +92,8 @@ pub trait Space: Send + Sync {
     fn log10_size(&self, layers: usize) -> f64;
 
     /// A name for each decision and a text for each value, flattened: `[("layer 1 filter height", "3"), …]`; an anchor
-    /// point gives one entry for each earlier layer (`layer 3 skip 1`: `0` or `1`). What the table evaluator's columns are.
+    /// point gives one entry for each earlier layer (`layer 3 skip 1`: `0` or `1`). The names are the same for every list of a depth:
+    /// a decision that this list does not have is there with an empty text. What the table evaluator's columns are.
     fn describe(&self, layers: usize, decisions: &[Decision]) -> Vec<(String, String)>;
 }
 

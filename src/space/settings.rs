@@ -1,7 +1,8 @@
 //! The `[space]` section. Knows what values are possible, not where they came from.
 
-use super::{Activation, Combination, OptionValue};
+use super::{Activation, Combination, LayerType, OptionValue};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// Which space is searched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,6 +46,35 @@ pub struct SpaceSettings {
     pub stride_height: Vec<usize>,
     pub stride_width: Vec<usize>,
     pub skip_connections: SkipConnections,
+    /// Types that a layer can have; `conv` alone: not predicted (paper §3.3).
+    #[serde(skip_serializing_if = "is_conv_alone")]
+    pub layer_types: Vec<LayerType>,
+    /// Sides of pooling windows, and their strides.
+    #[serde(skip_serializing_if = "is_default_pool_size")]
+    pub pool_size: Vec<usize>,
+    #[serde(skip_serializing_if = "is_default_pool_stride")]
+    pub pool_stride: Vec<usize>,
+    /// Sides of local contrast normalisation's windows.
+    #[serde(skip_serializing_if = "is_default_lcn_window")]
+    pub lcn_window: Vec<usize>,
+    /// Learning rates that a network can be trained with; empty: `child.learning_rate`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub learning_rates: Vec<f64>,
+    /// Equal layers that one prediction stands for.
+    #[serde(skip_serializing_if = "is_one")]
+    pub block: usize,
+    /// Layers after which everything is max-pooled.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub pool_after: Vec<usize>,
+    /// Filters that every convolution of the resulting network has beyond those predicted.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub widen: usize,
+    /// A network with more parameters ends as failed, untrained.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_parameters: Option<u64>,
+    /// The same for floating-point operations of one image.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_flops: Option<u64>,
     /// Leaves of a cell's tree.
     pub base: usize,
     pub combinations: Vec<Combination>,
@@ -59,7 +89,57 @@ pub struct SpaceSettings {
 pub struct DecisionSettings {
     pub name: String,
     pub options: Vec<OptionValue>,
+    /// It is decided only where each of these decisions was decided as (one of) the options given; empty: always.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub when: BTreeMap<String, Allowed>,
 }
+
+/// One option, or a list of them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Allowed {
+    One(OptionValue),
+    Several(Vec<OptionValue>),
+}
+
+impl Allowed {
+    pub fn values(&self) -> &[OptionValue] {
+        match self {
+            Self::One(value) => std::slice::from_ref(value),
+            Self::Several(values) => values,
+        }
+    }
+}
+
+// Keys at their default are left out of a resolved config: a run that began before they existed goes on.
+fn is_conv_alone(types: &[LayerType]) -> bool {
+    types == [LayerType::Conv]
+}
+
+fn is_default_pool_size(sizes: &[usize]) -> bool {
+    sizes == POOL_SIZE
+}
+
+fn is_default_pool_stride(strides: &[usize]) -> bool {
+    strides == POOL_STRIDE
+}
+
+fn is_default_lcn_window(windows: &[usize]) -> bool {
+    windows == LCN_WINDOW
+}
+
+fn is_one(number: &usize) -> bool {
+    *number == 1
+}
+
+fn is_zero(number: &usize) -> bool {
+    *number == 0
+}
+
+/// The paper leaves these open; the window is that of Jarrett et al.
+const POOL_SIZE: [usize; 2] = [2, 3];
+const POOL_STRIDE: [usize; 1] = [2];
+const LCN_WINDOW: [usize; 1] = [9];
 
 impl Default for SpaceSettings {
     /// The paper's convolutional space without strides (§4.1): 6 layers; its cells of base 8 (§4.2).
@@ -76,6 +156,16 @@ impl Default for SpaceSettings {
             stride_height: vec![1],
             stride_width: vec![1],
             skip_connections: SkipConnections::Predicted,
+            layer_types: vec![LayerType::Conv],
+            pool_size: POOL_SIZE.to_vec(),
+            pool_stride: POOL_STRIDE.to_vec(),
+            lcn_window: LCN_WINDOW.to_vec(),
+            learning_rates: Vec::new(),
+            block: 1,
+            pool_after: Vec::new(),
+            widen: 0,
+            max_parameters: None,
+            max_flops: None,
             base: 8,
             combinations: vec![Combination::Add, Combination::ElemMult],
             activations: vec![Activation::Identity, Activation::Tanh, Activation::Sigmoid, Activation::Relu],
@@ -117,20 +207,21 @@ impl<'de> Deserialize<'de> for SkipConnections {
 }
 
 /// Bounds that nobody who means it will meet; beyond them a value is a slip of the keyboard.
-const MOST_LAYERS: usize = 1_000;
-const LARGEST_FILTER: usize = 31;
-const MOST_FILTERS: usize = 4_096;
-const LARGEST_STRIDE: usize = 8;
+pub(super) const MOST_LAYERS: usize = 1_000;
+pub(super) const LARGEST_FILTER: usize = 31;
+pub(super) const MOST_FILTERS: usize = 4_096;
+pub(super) const LARGEST_STRIDE: usize = 8;
 const LARGEST_BASE: usize = 64;
 
 impl SpaceSettings {
     /// What cannot work in this section: (key, what would be valid).
     pub fn problems(&self) -> Vec<(String, String)> {
-        match self.kind {
+        let of_kind = match self.kind {
             SpaceKind::Conv => [self.conv_problems(), self.foreign_cell_keys()].concat(),
             SpaceKind::Cell => self.cell_problems(),
             SpaceKind::Choices => [self.foreign_conv_keys(), self.foreign_cell_keys(), self.choices_problems()].concat(),
-        }
+        };
+        [of_kind, self.limit_problems()].concat()
     }
 
     fn cell_problems(&self) -> Vec<(String, String)> {
@@ -164,6 +255,14 @@ impl SpaceSettings {
             ("stride_height", self.stride_height != defaults.stride_height),
             ("stride_width", self.stride_width != defaults.stride_width),
             ("skip_connections", self.skip_connections != defaults.skip_connections),
+            ("layer_types", self.layer_types != defaults.layer_types),
+            ("pool_size", self.pool_size != defaults.pool_size),
+            ("pool_stride", self.pool_stride != defaults.pool_stride),
+            ("lcn_window", self.lcn_window != defaults.lcn_window),
+            ("learning_rates", self.learning_rates != defaults.learning_rates),
+            ("block", self.block != defaults.block),
+            ("pool_after", self.pool_after != defaults.pool_after),
+            ("widen", self.widen != defaults.widen),
         ];
         foreign(&keys, "conv")
     }
@@ -205,10 +304,10 @@ impl SpaceSettings {
         let valid = format!("must be from space.layers = {} to {MOST_LAYERS}", self.layers);
         refuse("layers_max", self.layers_max.is_some_and(|max| !range.contains(&max)), valid);
         refuse("decision", !self.decision.is_empty(), only_with("choices"));
-        let lists = [&self.filter_height, &self.filter_width, &self.filters, &self.stride_height, &self.stride_width];
-        let one = lists.iter().all(|list| list.len() == 1) && (self.skip_connections != SkipConnections::Predicted || self.layers == 1);
+        let one = !self.decides_sizes() && (self.skip_connections != SkipConnections::Predicted || self.layers <= self.block);
         let valid = "holds one architecture only, so there is nothing to search: give some list two entries, or predict skip connections";
         refuse("kind", one && self.layers_step == 0, valid.into());
+        problems.extend(self.layer_problems());
         problems
     }
 
@@ -236,6 +335,9 @@ impl SpaceSettings {
                 format!("the options of \"{name}\" must be one or more different strings, finite numbers or booleans"),
             );
         }
+        if problems.is_empty() {
+            problems.extend(super::conditions::rules(&self.decision).err().into_iter().flatten());
+        }
         problems
     }
 }
@@ -250,11 +352,11 @@ fn foreign(keys: &[(&str, bool)], kind: &str) -> Vec<(String, String)> {
 }
 
 /// One entry at least, and none twice.
-fn different<T: PartialEq>(list: &[T]) -> bool {
+pub(super) fn different<T: PartialEq>(list: &[T]) -> bool {
     !list.is_empty() && list.iter().enumerate().all(|(place, value)| !list[..place].contains(value))
 }
 
-fn list_problem(problems: &mut Vec<(String, String)>, key: &str, list: &[usize], valid: impl Fn(usize) -> bool, expected: &str) {
+pub(super) fn list_problem(problems: &mut Vec<(String, String)>, key: &str, list: &[usize], valid: impl Fn(usize) -> bool, expected: &str) {
     if !different(list) || !list.iter().all(|value| valid(*value)) {
         problems.push((key.to_owned(), format!("must list one or more different {expected}")));
     }

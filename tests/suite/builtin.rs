@@ -3,7 +3,7 @@
 use netwright::actors::{devices::LaneSpec, thread_pool};
 use netwright::child::{ChildSettings, Epoch, Evaluator, Outcome, Progress, Schedule, Task, TrainEvaluator, linear_accuracy};
 use netwright::data::{DataSettings, Split, load};
-use netwright::space::{Architecture, ConvLayer, ConvNetwork, Network};
+use netwright::space::{Architecture, ConvLayer, ConvNetwork, Convolution, Network};
 use std::sync::Arc;
 
 struct Quiet;
@@ -28,13 +28,9 @@ fn a_small_network_sees_what_a_linear_classifier_cannot() {
     let pool = Arc::new(thread_pool(&lane).unwrap());
     let linear = linear_accuracy(&dataset, &split, &data, 1, &pool);
 
-    let layer = |size: usize, filters: usize, stride: usize, inputs: &[usize]| ConvLayer {
-        filter_height: size,
-        filter_width: size,
-        filters,
-        stride_height: stride,
-        stride_width: stride,
-        inputs: inputs.to_vec(),
+    let layer = |size: usize, filters: usize, stride: usize, inputs: &[usize]| {
+        let sizes = Convolution { filter_height: size, filter_width: size, filters, stride_height: stride, stride_width: stride };
+        ConvLayer::new(sizes, inputs)
     };
     let network = ConvNetwork::new(dataset.shape, 10, vec![layer(5, 16, 2, &[]), layer(5, 24, 2, &[1]), layer(3, 24, 1, &[2])]);
     let architecture = Architecture { version: 1, network: Network::Conv(network) };

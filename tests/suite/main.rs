@@ -20,4 +20,5 @@ mod report;
 mod restart;
 mod reuse;
 mod settings;
+mod spaces;
 mod supervision;

@@ -154,7 +154,7 @@ fn a_gpu_that_this_build_cannot_use_is_an_error() {
 
 #[test]
 fn init_writes_configs_that_check_accepts() {
-    for search in ["quickstart", "cifar10", "cifar10-paper", "choices", "command", "command-choices"] {
+    for search in ["quickstart", "cifar10", "cifar10-v1", "cifar10-v2", "cifar10-v3", "choices", "command", "command-choices"] {
         let folder = tempfile::tempdir().unwrap();
         netwright(folder.path()).args(["init", search]).assert().success().stderr(predicate::str::contains("wrote netwright.toml"));
         let text = std::fs::read_to_string(folder.path().join("netwright.toml")).unwrap();
@@ -166,8 +166,50 @@ fn init_writes_configs_that_check_accepts() {
     let folder = tempfile::tempdir().unwrap();
     let quickstart = include_str!("../../config/quickstart.toml");
     netwright(folder.path()).args(["init", "quickstart", "-"]).assert().success().stdout(quickstart);
-    netwright(folder.path()).args(["init", "ptb"]).assert().code(2).stderr(predicate::str::contains("quickstart, cifar10, cifar10-paper"));
+    netwright(folder.path()).args(["init", "ptb"]).assert().code(2).stderr(predicate::str::contains("quickstart, cifar10, cifar10-v1"));
     netwright(folder.path()).args(["init", "choices", "-"]).assert().code(2).stderr(predicate::str::contains("name a file"));
+}
+
+#[test]
+fn check_prints_the_sizes_of_the_papers_spaces() {
+    let folder = tempfile::tempdir().unwrap();
+    for (space, size, lines) in [
+        ("cifar10-v1", "2.3e15 architectures (6 layers) to 2.1e93 (20 layers)", "# networks of 20 layers: "),
+        ("cifar10-v2", "1.2e21 architectures (6 layers) to 2.5e112 (20 layers)", "# networks of 6 layers: "),
+        ("cifar10-v3", "9.1e46 architectures (39 layers)", "# networks of 39 layers: "),
+    ] {
+        let file = format!("{space}.toml");
+        netwright(folder.path()).args(["init", space, &file]).assert().success();
+        let printed = netwright(folder.path()).args(["check", &file]).output().unwrap();
+        let printed = String::from_utf8(printed.stdout).unwrap();
+        assert!(printed.contains(&format!("# search space: {size}")) && printed.contains(lines), "{printed}");
+        assert!(!printed.contains("end as failed"), "{printed}");
+    }
+    let limited = netwright(folder.path()).args(["check", "cifar10-v3.toml", "--set", "space.max_parameters=1"]).output().unwrap();
+    let printed = String::from_utf8(limited.stdout).unwrap();
+    assert!(printed.contains("100% of random networks are larger"), "{printed}");
+    let json = netwright(folder.path()).args(["check", "cifar10-v1.toml", "--json"]).output().unwrap();
+    let facts: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    let parameters = &facts["sizes"][1]["parameters"];
+    let published = 4_200_000;
+    assert_eq!(facts["sizes"][1]["layers"], 20);
+    assert!((parameters["smallest"].as_u64().unwrap()..parameters["largest"].as_u64().unwrap()).contains(&published), "{parameters}");
+}
+
+#[test]
+fn a_condition_that_cannot_work_is_refused_with_its_line() {
+    let head = "[space]\nkind = \"choices\"\n[[space.decision]]\nname = \"op\"\noptions = [\"conv\", \"pool\"]\n[[space.decision]]\nname = \"k\"\noptions = [1, 2]\n";
+    for (when, message) in [
+        ("{ opp = \"conv\" }", "c.toml:9: space.decision[2].when: no decision is named \"opp\"; the nearest is \"op\""),
+        ("{ op = \"max\" }", "c.toml:9: space.decision[2].when: \"op\" has no option \"max\"; its options are \"conv\", \"pool\""),
+        ("{ k = 1 }", "c.toml:9: space.decision[2].when: \"k\" cannot be its own condition"),
+        ("\"conv\"", "c.toml:9: space.decision[2].when = \"conv\": must name other decisions"),
+        ("{ op = { is = 1 } }", "c.toml:9: space.decision[2].when = "),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("c.toml"), format!("{head}when = {when}\n[child]\nevaluator = \"table\"\n")).unwrap();
+        netwright(folder.path()).args(["check", "c.toml"]).assert().code(2).stderr(predicate::str::contains(message));
+    }
 }
 
 #[test]

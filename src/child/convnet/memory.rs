@@ -1,7 +1,7 @@
 //! How much memory a child takes, known before it takes any: on the CPU a failed allocation ends the process.
 
 use super::EngineError;
-use crate::kernels::{ConvNet, LayerSpec, NetworkSpec};
+use crate::kernels::{ConvNet, NetworkSpec, OperationSpec};
 
 /// Bytes that candle's tensors take at most in a training step; rough, and not too low. In floating point: no size overflows it.
 pub fn tensor_bytes(spec: &NetworkSpec, batch: usize) -> u64 {
@@ -9,12 +9,9 @@ pub fn tensor_bytes(spec: &NetworkSpec, batch: usize) -> u64 {
     let (mut kept, mut largest_columns) = (0f64, 0f64);
     for layer in &spec.layers {
         let (depth, height, width) = joined(&shapes, &layer.inputs);
-        let filter = layer.filter_height as f64 * layer.filter_width as f64;
-        let output = (layer.filters as f64, (height / layer.stride_height as f64).ceil(), (width / layer.stride_width as f64).ceil());
-        // concatenated, padded at each side in turn, cut; convolved (before strides that differ), then seven normalisation and ReLU steps
-        let margins = ((height + layer.filter_height as f64) * (width + layer.filter_width as f64)) * depth;
-        kept += 3.0 * margins + output.0 * height * width + 8.0 * output.0 * output.1 * output.2;
-        largest_columns = largest_columns.max(filter * height * width * depth.max(output.0));
+        let (output, own, columns) = layer_floats(layer.operation, (depth, height, width));
+        kept += own;
+        largest_columns = largest_columns.max(columns);
         shapes.push(output);
     }
     let (features, height, width) = joined(&shapes, &spec.output);
@@ -30,18 +27,58 @@ pub fn kernel_bytes(spec: &NetworkSpec, batch: usize) -> u64 {
     (ConvNet::estimate_bytes(spec, batch) as f64 + 4.0 * (3.0 * parameters(spec) + images)) as u64
 }
 
+type Shape = (f64, f64, f64);
+
+/// A layer's output shape, the numbers that it keeps in a training step, and those of its largest temporary tensor.
+fn layer_floats(operation: OperationSpec, (depth, height, width): Shape) -> (Shape, f64, f64) {
+    let strided = |channels: f64, down: usize, right: usize| (channels, (height / down as f64).ceil(), (width / right as f64).ceil());
+    let input = depth * height * width;
+    match operation {
+        OperationSpec::Convolution { filter_height, filter_width, filters, stride_height, stride_width } => {
+            let (tall, wide, filters) = (filter_height as f64, filter_width as f64, filters as f64);
+            let output = strided(filters, stride_height, stride_width);
+            // concatenated, padded at each side in turn, cut; convolved (before strides that differ), then seven normalisation and ReLU steps
+            let margins = (height + tall) * (width + wide) * depth;
+            let kept = 3.0 * margins + filters * height * width + 8.0 * output.0 * output.1 * output.2;
+            (output, kept, tall * wide * height * width * depth.max(filters))
+        }
+        OperationSpec::MaxPooling { size, stride } => {
+            let output = strided(depth, stride, stride);
+            let values = output.0 * output.1 * output.2;
+            // for each place in the window: rows picked, columns picked, compared, chosen
+            (output, input + (size * size) as f64 * 4.0 * values + size as f64 * depth * output.1 * width, 0.0)
+        }
+        OperationSpec::AveragePooling { stride, .. } => {
+            let output = strided(depth, stride, stride);
+            (output, input + depth * output.1 * width + output.0 * output.1 * output.2, 0.0)
+        }
+        // concatenated; without its mean, squared, divided; and a few single planes
+        OperationSpec::LocalContrast { .. } => ((depth, height, width), 5.0 * input + 12.0 * height * width, 0.0),
+        OperationSpec::BatchNorm => ((depth, height, width), 7.0 * input, 0.0),
+    }
+}
+
 /// How many parameters the network has.
 fn parameters(spec: &NetworkSpec) -> f64 {
-    let depth = |inputs: &[usize]| -> f64 {
-        inputs.iter().map(|&input| if input == 0 { spec.channels as f64 } else { spec.layers[input - 1].filters as f64 }).sum()
-    };
-    let layer =
-        |layer: &LayerSpec| layer.filters as f64 * (depth(&layer.inputs) * layer.filter_height as f64 * layer.filter_width as f64 + 2.0);
-    spec.layers.iter().map(layer).sum::<f64>() + (depth(&spec.output) + 1.0) * spec.classes as f64
+    let mut depths = vec![spec.channels as f64];
+    let mut sum = 0.0;
+    for layer in &spec.layers {
+        let depth: f64 = layer.inputs.iter().map(|&input| depths[input]).sum();
+        let (filters, own) = match layer.operation {
+            OperationSpec::Convolution { filter_height, filter_width, filters, .. } => {
+                (filters as f64, filters as f64 * (depth * filter_height as f64 * filter_width as f64 + 2.0))
+            }
+            OperationSpec::BatchNorm => (depth, 2.0 * depth),
+            OperationSpec::MaxPooling { .. } | OperationSpec::AveragePooling { .. } | OperationSpec::LocalContrast { .. } => (depth, 0.0),
+        };
+        depths.push(filters);
+        sum += own;
+    }
+    sum + (spec.output.iter().map(|&output| depths[output]).sum::<f64>() + 1.0) * spec.classes as f64
 }
 
 /// Depth, height and width of inputs concatenated along depth.
-fn joined(shapes: &[(f64, f64, f64)], inputs: &[usize]) -> (f64, f64, f64) {
+fn joined(shapes: &[Shape], inputs: &[usize]) -> Shape {
     inputs
         .iter()
         .map(|&input| shapes[input])
@@ -67,9 +104,11 @@ pub fn check(needed_bytes: u64, limit_bytes: Option<u64>, batch: usize) -> Resul
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernels::LayerSpec;
 
     fn spec(filters: usize) -> NetworkSpec {
-        let layer = LayerSpec { filter_height: 3, filter_width: 3, filters, stride_height: 1, stride_width: 1, inputs: vec![0] };
+        let operation = OperationSpec::Convolution { filter_height: 3, filter_width: 3, filters, stride_height: 1, stride_width: 1 };
+        let layer = LayerSpec { operation, inputs: vec![0] };
         NetworkSpec { channels: 3, height: 32, width: 32, classes: 10, layers: vec![layer], output: vec![1] }
     }
 

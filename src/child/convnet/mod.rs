@@ -5,6 +5,7 @@ mod initial;
 mod kernels;
 mod memory;
 mod spec;
+mod tensor_layers;
 mod tensors;
 #[cfg(test)]
 mod tests;

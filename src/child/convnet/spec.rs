@@ -1,7 +1,7 @@
 //! Turns an Architecture into the specification that the engines build. Must not know how they compute.
 
-use crate::kernels::{LayerSpec, NetworkSpec};
-use crate::space::ConvNetwork;
+use crate::kernels::{LayerSpec, NetworkSpec, OperationSpec};
+use crate::space::{ConvNetwork, Operation};
 
 /// The network to build.
 ///
@@ -20,9 +20,8 @@ pub fn network_spec(network: &ConvNetwork) -> Result<NetworkSpec, String> {
     }
     for (index, layer) in network.layers.iter().enumerate() {
         let number = index + 1;
-        let sizes = [layer.filter_height, layer.filter_width, layer.filters, layer.stride_height, layer.stride_width];
-        if sizes.contains(&0) {
-            return Err(format!("layer {number} has a filter size, filter count or stride of 0"));
+        if let Some(problem) = impossible(&layer.operation) {
+            return Err(format!("layer {number} has {problem}"));
         }
         if !ascending(&layer.inputs, 0..number) {
             return Err(format!("layer {number} takes {:?}: inputs ascend, from 0 (the image) to {index}", layer.inputs));
@@ -31,14 +30,7 @@ pub fn network_spec(network: &ConvNetwork) -> Result<NetworkSpec, String> {
     if !ascending(&network.output, 1..network.layers.len() + 1) {
         return Err(format!("the classifier takes {:?}: layers ascend, from 1 to {}", network.output, network.layers.len()));
     }
-    let layers = network.layers.iter().map(|layer| LayerSpec {
-        filter_height: layer.filter_height,
-        filter_width: layer.filter_width,
-        filters: layer.filters,
-        stride_height: layer.stride_height,
-        stride_width: layer.stride_width,
-        inputs: layer.inputs.clone(),
-    });
+    let layers = network.layers.iter().map(|layer| LayerSpec { operation: operation(&layer.operation), inputs: layer.inputs.clone() });
     Ok(NetworkSpec {
         channels: image.channels,
         height: image.height,
@@ -49,6 +41,37 @@ pub fn network_spec(network: &ConvNetwork) -> Result<NetworkSpec, String> {
     })
 }
 
+/// Sizes that no layer can have.
+fn impossible(operation: &Operation) -> Option<&'static str> {
+    match operation {
+        Operation::Convolution(conv) => {
+            let sizes = [conv.filter_height, conv.filter_width, conv.filters, conv.stride_height, conv.stride_width];
+            sizes.contains(&0).then_some("a filter size, filter count or stride of 0")
+        }
+        Operation::MaxPool(pool) | Operation::AveragePool(pool) => {
+            [pool.size, pool.stride].contains(&0).then_some("a window or stride of 0")
+        }
+        Operation::LocalContrast { window } => (*window == 0).then_some("a window of 0"),
+        Operation::BatchNorm => None,
+    }
+}
+
+fn operation(operation: &Operation) -> OperationSpec {
+    match *operation {
+        Operation::Convolution(conv) => OperationSpec::Convolution {
+            filter_height: conv.filter_height,
+            filter_width: conv.filter_width,
+            filters: conv.filters,
+            stride_height: conv.stride_height,
+            stride_width: conv.stride_width,
+        },
+        Operation::MaxPool(pool) => OperationSpec::MaxPooling { size: pool.size, stride: pool.stride },
+        Operation::AveragePool(pool) => OperationSpec::AveragePooling { size: pool.size, stride: pool.stride },
+        Operation::LocalContrast { window } => OperationSpec::LocalContrast { window },
+        Operation::BatchNorm => OperationSpec::BatchNorm,
+    }
+}
+
 /// At least one number, each larger than the one before, all in `range`.
 fn ascending(numbers: &[usize], range: std::ops::Range<usize>) -> bool {
     !numbers.is_empty() && numbers.is_sorted_by(|a, b| a < b) && numbers.iter().all(|number| range.contains(number))
@@ -57,15 +80,15 @@ fn ascending(numbers: &[usize], range: std::ops::Range<usize>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::space::{ConvLayer, ImageShape};
+    use crate::space::{ConvLayer, Convolution, ImageShape, Pool};
 
     fn layer(inputs: &[usize]) -> ConvLayer {
-        ConvLayer { filter_height: 3, filter_width: 1, filters: 4, stride_height: 1, stride_width: 2, inputs: inputs.to_vec() }
+        ConvLayer::new(Convolution { filter_height: 3, filter_width: 1, filters: 4, stride_height: 1, stride_width: 2 }, inputs)
     }
 
     fn network() -> ConvNetwork {
         let image = ImageShape { channels: 3, height: 8, width: 9 };
-        ConvNetwork { image, classes: 10, layers: vec![layer(&[0]), layer(&[0, 1])], output: vec![2] }
+        ConvNetwork { image, classes: 10, learning_rate: None, layers: vec![layer(&[0]), layer(&[0, 1])], output: vec![2] }
     }
 
     #[test]
@@ -73,20 +96,26 @@ mod tests {
         let spec = network_spec(&network()).unwrap();
         assert_eq!((spec.channels, spec.height, spec.width, spec.classes), (3, 8, 9, 10));
         let layer = &spec.layers[1];
-        assert_eq!((layer.filter_height, layer.filter_width, layer.filters), (3, 1, 4));
-        assert_eq!((layer.stride_height, layer.stride_width), (1, 2));
+        let same = OperationSpec::Convolution { filter_height: 3, filter_width: 1, filters: 4, stride_height: 1, stride_width: 2 };
+        assert_eq!(layer.operation, same);
         assert_eq!((layer.inputs.as_slice(), spec.output.as_slice()), ([0, 1].as_slice(), [2].as_slice()));
     }
 
     #[test]
     fn refuses_what_cannot_be_built() {
         type Damage = fn(&mut ConvNetwork);
-        let cases: [(Damage, &str); 9] = [
+        fn conv(layer: &mut ConvLayer) -> &mut Convolution {
+            let Operation::Convolution(conv) = &mut layer.operation else { panic!("no convolution") };
+            conv
+        }
+        let cases: [(Damage, &str); 11] = [
             (|n| n.image.width = 0, "image"),
             (|n| n.classes = 1, "classes"),
             (|n| n.layers.clear(), "no layers"),
-            (|n| n.layers[0].filters = 0, "layer 1"),
-            (|n| n.layers[1].stride_height = 0, "layer 2"),
+            (|n| conv(&mut n.layers[0]).filters = 0, "layer 1"),
+            (|n| conv(&mut n.layers[1]).stride_height = 0, "layer 2"),
+            (|n| n.layers[0].operation = Operation::MaxPool(Pool { size: 2, stride: 0 }), "layer 1"),
+            (|n| n.layers[1].operation = Operation::LocalContrast { window: 0 }, "layer 2"),
             (|n| n.layers[1].inputs = vec![2], "layer 2"),
             (|n| n.layers[1].inputs = vec![1, 1], "layer 2"),
             (|n| n.layers[0].inputs.clear(), "layer 1"),

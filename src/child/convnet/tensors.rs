@@ -1,8 +1,9 @@
 //! The network in candle tensors, with automatic differentiation: runs on every candle device, and checks the fast
 //! kernels on the CPU. Must not know where images come from.
 
+use super::tensor_layers::{average_pool, convolve, local_contrast, max_pool, relu};
 use super::{Engine, EngineError};
-use crate::kernels::{LayerSpec, NetworkSpec, ParameterSlot};
+use crate::kernels::{LayerSpec, NetworkSpec, OperationSpec, ParameterSlot};
 use candle_core::{Device, Result, Tensor, Var};
 
 /// Batch normalisation, as in PyTorch.
@@ -19,10 +20,10 @@ pub struct TensorEngine {
 
 /// Where batch normalisation takes its statistics from.
 enum Statistics<'a> {
-    /// From the batch; each layer's are noted.
+    /// From the batch; those of each layer that normalises are noted.
     Batch(&'a mut Vec<Seen>),
-    /// From earlier batches: each layer's mean and variance.
-    Running(&'a [Tensor]),
+    /// From earlier batches: mean and variance of the layers that normalise and are still to come.
+    Running(std::slice::Iter<'a, Tensor>),
 }
 
 /// Statistics of a layer's batch, without a gradient's graph behind them.
@@ -54,17 +55,15 @@ impl TensorEngine {
 
     /// Logits `[batch, classes]`. `parameters`: one tensor a slot.
     fn forward(&self, parameters: &[Tensor], images: Tensor, mut statistics: Statistics) -> Result<Tensor> {
-        let (layers, classifier) = parameters.split_at(3 * self.spec.layers.len());
         let mut outputs = vec![images];
-        for (index, (layer, tensors)) in self.spec.layers.iter().zip(layers.chunks_exact(3)).enumerate() {
+        let mut parameters = parameters.iter();
+        for layer in &self.spec.layers {
             let input = concatenate(layer.inputs.iter().map(|&input| &outputs[input]))?;
-            let convolved = convolve(&input, &tensors[0], layer)?;
-            let normalised = normalise(&convolved, index, &mut statistics)?;
-            let shaped = normalised.broadcast_mul(&per_channel(&tensors[1])?)?.broadcast_add(&per_channel(&tensors[2])?)?;
-            outputs.push(relu(&shaped)?);
+            outputs.push(apply(layer, &input, &mut parameters, &mut statistics)?);
         }
         let features = concatenate(self.spec.output.iter().map(|&output| &outputs[output]))?.mean((2, 3))?;
-        features.matmul(&classifier[0].t()?)?.broadcast_add(&classifier[1])
+        let weight = next(&mut parameters)?;
+        features.matmul(&weight.t()?)?.broadcast_add(next(&mut parameters)?)
     }
 
     fn step(&self, parameters: &[f32], running: &mut [f32], images: &[f32], labels: &[u8], gradient: &mut [f32]) -> Result<f32> {
@@ -89,6 +88,9 @@ impl TensorEngine {
 
     /// Moves the running statistics towards those of a batch (the unbiased variance; of one value there is none).
     fn move_running(&self, running: &mut [f32], seen: &[Seen]) -> Result<()> {
+        if seen.is_empty() {
+            return Ok(());
+        }
         let tensors: Vec<&Tensor> = seen.iter().flat_map(|seen| [&seen.mean, &seen.variance]).collect();
         let values_seen = Tensor::cat(&tensors, 0)?.to_vec1::<f32>()?;
         for (index, slot) in self.running.iter().enumerate() {
@@ -109,7 +111,7 @@ impl TensorEngine {
     fn evaluate(&self, parameters: &[f32], running: &[f32], images: &[f32], out: &mut [f32]) -> Result<()> {
         let parameters = self.unpack(&self.parameters, parameters)?;
         let running = self.unpack(&self.running, running)?;
-        let logits = self.forward(&parameters, self.images(images)?, Statistics::Running(&running))?;
+        let logits = self.forward(&parameters, self.images(images)?, Statistics::Running(running.iter()))?;
         out.copy_from_slice(&logits.flatten_all()?.to_vec1::<f32>()?);
         Ok(())
     }
@@ -167,40 +169,27 @@ fn concatenate<'a>(tensors: impl Iterator<Item = &'a Tensor> + Clone) -> Result<
     Tensor::cat(&padded.collect::<Result<Vec<_>>>()?, 1)
 }
 
-/// Convolution with padding (k−1)/2 at the top and the left and output ceil(n/stride).
-///
-/// candle knows one stride and one padding for both directions, and its gradient is wrong or refused where rows are left
-/// over. So the input is first padded or cut to exactly the rows and columns that are used, the convolution runs at the
-/// strides' greatest common divisor, and the outputs in between are left out.
-fn convolve(input: &Tensor, weight: &Tensor, layer: &LayerSpec) -> Result<Tensor> {
-    let common = greatest_common_divisor(layer.stride_height, layer.stride_width);
-    let input = exact(input, 2, layer.filter_height, layer.stride_height)?;
-    let input = exact(&input, 3, layer.filter_width, layer.stride_width)?;
-    let output = input.conv2d(weight, 0, common, 1, 1)?;
-    let output = every(&output, 2, layer.stride_height / common)?;
-    every(&output, 3, layer.stride_width / common)
-}
-
-/// The input with exactly the positions along `dim` that a filter of this size and stride touches.
-fn exact(input: &Tensor, dim: usize, filter: usize, stride: usize) -> Result<Tensor> {
-    let size = input.dim(dim)?;
-    let before = (filter - 1) / 2;
-    let used = (size.div_ceil(stride) - 1) * stride + filter;
-    let padded = input.pad_with_zeros(dim, before, used.saturating_sub(before + size))?;
-    if padded.dim(dim)? == used { Ok(padded) } else { padded.narrow(dim, 0, used)?.contiguous() }
-}
-
-/// Positions 0, step, 2·step… along `dim`.
-fn every(input: &Tensor, dim: usize, step: usize) -> Result<Tensor> {
-    if step == 1 {
-        return Ok(input.clone());
+/// The output of one layer; takes its parameters, and where they are known its statistics, off the iterators.
+fn apply<'a>(
+    layer: &LayerSpec,
+    input: &Tensor,
+    parameters: &mut impl Iterator<Item = &'a Tensor>,
+    statistics: &mut Statistics,
+) -> Result<Tensor> {
+    match layer.operation {
+        OperationSpec::Convolution { filter_height, filter_width, stride_height, stride_width, .. } => {
+            let convolved = convolve(input, next(parameters)?, (filter_height, filter_width), (stride_height, stride_width))?;
+            relu(&normalise(&convolved, parameters, statistics)?)
+        }
+        OperationSpec::MaxPooling { size, stride } => max_pool(input, size, stride),
+        OperationSpec::AveragePooling { size, stride } => average_pool(input, size, stride),
+        OperationSpec::LocalContrast { window } => local_contrast(input, window),
+        OperationSpec::BatchNorm => normalise(input, parameters, statistics),
     }
-    let chosen: Vec<u32> = (0..input.dim(dim)?).step_by(step).map(|position| position as u32).collect();
-    input.index_select(&Tensor::new(chosen, input.device())?, dim)
 }
 
-fn greatest_common_divisor(a: usize, b: usize) -> usize {
-    if b == 0 { a } else { greatest_common_divisor(b, a % b) }
+fn next<'a>(tensors: &mut impl Iterator<Item = &'a Tensor>) -> Result<&'a Tensor> {
+    tensors.next().ok_or_else(|| candle_core::Error::Msg("a layer lacks its parameters".into()))
 }
 
 /// `[channels]` as `[1, channels, 1, 1]`.
@@ -208,9 +197,10 @@ fn per_channel(tensor: &Tensor) -> Result<Tensor> {
     tensor.reshape((1, tensor.elem_count(), 1, 1))
 }
 
-/// To zero mean and unit variance in each channel. Leaves the statistics of a batch detached from the gradient's graph.
-fn normalise(input: &Tensor, layer: usize, statistics: &mut Statistics) -> Result<Tensor> {
-    match statistics {
+/// To zero mean and unit variance in each channel, then scaled and shifted. Leaves the statistics of a batch detached from the
+/// gradient's graph.
+fn normalise<'a>(input: &Tensor, parameters: &mut impl Iterator<Item = &'a Tensor>, statistics: &mut Statistics) -> Result<Tensor> {
+    let normalised = match statistics {
         Statistics::Batch(noted) => {
             let mean = input.mean_keepdim((0, 2, 3))?;
             let centred = input.broadcast_sub(&mean)?;
@@ -220,35 +210,39 @@ fn normalise(input: &Tensor, layer: usize, statistics: &mut Statistics) -> Resul
                 variance: variance.flatten_all()?.detach(),
                 count: input.elem_count() / mean.elem_count(),
             });
-            centred.broadcast_div(&(variance + EPSILON)?.sqrt()?)
+            centred.broadcast_div(&(variance + EPSILON)?.sqrt()?)?
         }
         Statistics::Running(known) => {
-            let deviation = (per_channel(&known[2 * layer + 1])? + EPSILON)?.sqrt()?;
-            input.broadcast_sub(&per_channel(&known[2 * layer])?)?.broadcast_div(&deviation)
+            let mean = per_channel(next(known)?)?;
+            let deviation = (per_channel(next(known)?)? + EPSILON)?.sqrt()?;
+            input.broadcast_sub(&mean)?.broadcast_div(&deviation)?
         }
-    }
-}
-
-/// max(0, x) with gradient 0 at 0 (candle's own has 1 there).
-fn relu(input: &Tensor) -> Result<Tensor> {
-    let positive = input.detach().gt(0f32)?.to_dtype(input.dtype())?;
-    input * positive
+    };
+    normalised.broadcast_mul(&per_channel(next(parameters)?)?)?.broadcast_add(&per_channel(next(parameters)?)?)
 }
 
 /// The packed layout of parameters and of running statistics: that of the kernels.
 fn slots(spec: &NetworkSpec) -> (Vec<ParameterSlot>, Vec<ParameterSlot>) {
     let (mut parameters, mut running) = (Vec::new(), Vec::new());
-    let depth = |input: usize| if input == 0 { spec.channels } else { spec.layers[input - 1].filters };
+    let mut depths = vec![spec.channels];
+    let depth = |depths: &[usize], inputs: &[usize]| -> usize { inputs.iter().map(|&input| depths[input]).sum() };
     for (index, layer) in spec.layers.iter().enumerate() {
-        let inputs = layer.inputs.iter().map(|&input| depth(input)).sum();
+        let inputs = depth(&depths, &layer.inputs);
+        let mut channels = inputs;
         let name = format!("layer{}", index + 1);
-        push(&mut parameters, format!("{name}.weight"), vec![layer.filters, inputs, layer.filter_height, layer.filter_width]);
-        push(&mut parameters, format!("{name}.scale"), vec![layer.filters]);
-        push(&mut parameters, format!("{name}.shift"), vec![layer.filters]);
-        push(&mut running, format!("{name}.running_mean"), vec![layer.filters]);
-        push(&mut running, format!("{name}.running_variance"), vec![layer.filters]);
+        if let OperationSpec::Convolution { filter_height, filter_width, filters, .. } = layer.operation {
+            channels = filters;
+            push(&mut parameters, format!("{name}.weight"), vec![filters, inputs, filter_height, filter_width]);
+        }
+        if layer.operation.normalises() {
+            push(&mut parameters, format!("{name}.scale"), vec![channels]);
+            push(&mut parameters, format!("{name}.shift"), vec![channels]);
+            push(&mut running, format!("{name}.running_mean"), vec![channels]);
+            push(&mut running, format!("{name}.running_variance"), vec![channels]);
+        }
+        depths.push(channels);
     }
-    let features = spec.output.iter().map(|&output| depth(output)).sum();
+    let features = depth(&depths, &spec.output);
     push(&mut parameters, "classifier.weight".into(), vec![spec.classes, features]);
     push(&mut parameters, "classifier.bias".into(), vec![spec.classes]);
     (parameters, running)

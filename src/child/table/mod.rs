@@ -109,7 +109,10 @@ impl Table {
         loop {
             let described = space.describe(layers, &list);
             let row = self.find(&described);
-            let name = || described.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(", ");
+            // A decision that this architecture does not have is an empty cell.
+            let cell =
+                |(name, value): &(String, String)| if value.is_empty() { format!("{name} empty") } else { format!("{name}={value}") };
+            let name = || described.iter().map(cell).collect::<Vec<_>>().join(", ");
             match row {
                 None => return Err(format!("no row for {}; every architecture of the space needs one", name())),
                 Some(row) if taken[row] => {

@@ -89,6 +89,23 @@ fn a_convolutional_space_finds_its_filters_and_skips() {
 }
 
 #[test]
+fn a_decision_that_is_not_made_is_an_empty_cell() {
+    let text = "kind = \"choices\"\n[[decision]]\nname = \"op\"\noptions = [\"conv\", \"pool\"]\n[[decision]]\nname = \"kernel\"\n\
+                options = [1, 3]\nwhen = { op = \"conv\" }\n";
+    let space = space(text);
+    let rows = "op,kernel,first,second,time,test\nconv,1,0.1,0.1,1,\nconv,3,0.2,0.2,1,\npool,,0.3,0.3,1,\n";
+    let mut evaluator = TableEvaluator::new(Arc::new(load_for(space.as_ref(), 0, rows, |_| ()).unwrap()), space.clone());
+    let mut reward = |decisions: &[usize]| {
+        let decisions: Vec<Decision> = decisions.iter().map(|option| Decision::Choice(*option)).collect();
+        let Outcome::Completed { reward, .. } = evaluate(&mut evaluator, space.as_ref(), 1, &decisions) else { panic!("no reward") };
+        reward
+    };
+    assert_eq!([reward(&[0, 0]), reward(&[0, 1]), reward(&[1])], [0.1, 0.2, 0.3]);
+    let filled = load_for(space.as_ref(), 0, &rows.replace("pool,,", "pool,1,"), |_| ()).err().unwrap();
+    assert_eq!(filled, "FILE: no row for op=pool, kernel empty; every architecture of the space needs one");
+}
+
+#[test]
 fn rows_that_are_missing_or_there_twice_are_named() {
     assert_eq!(
         error(&ROWS.replace(",3.0,true,pool,0.7,0.8,8,d\n", "")),

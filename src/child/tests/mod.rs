@@ -5,7 +5,7 @@ mod train;
 use super::*;
 use crate::data::{DataSettings, Dataset, Split};
 use crate::random::{Key, Purpose};
-use crate::space::{ConvLayer, ConvNetwork, ImageShape, Network};
+use crate::space::{ConvLayer, ConvNetwork, Convolution, ImageShape, Network};
 use rand::RngExt;
 use rayon::ThreadPool;
 use std::sync::Arc;
@@ -52,16 +52,11 @@ pub fn pool(threads: usize) -> Arc<ThreadPool> {
 
 /// A small network with a stride, a skip and mixed filter shapes.
 pub fn network() -> ConvNetwork {
-    let layer = |filter_height, filter_width, stride_height, inputs: &[usize]| ConvLayer {
-        filter_height,
-        filter_width,
-        filters: 8,
-        stride_height,
-        stride_width: 1,
-        inputs: inputs.to_vec(),
+    let layer = |filter_height, filter_width, stride_height, inputs: &[usize]| {
+        ConvLayer::new(Convolution { filter_height, filter_width, filters: 8, stride_height, stride_width: 1 }, inputs)
     };
     let layers = vec![layer(3, 3, 1, &[0]), layer(1, 5, 2, &[1]), layer(3, 1, 1, &[0, 2])];
-    ConvNetwork { image: SHAPE, classes: 4, layers, output: vec![3] }
+    ConvNetwork { image: SHAPE, classes: 4, learning_rate: None, layers, output: vec![3] }
 }
 
 pub fn task(network: Network, seed: u64) -> Task {

@@ -3,19 +3,14 @@
 use super::{assert_close, assert_close_to, numbers, reference, wide};
 use crate::kernels::network::ConvNet;
 use crate::kernels::simd::Isa;
-use crate::kernels::spec::{LayerSpec, NetworkSpec, Plan};
+use crate::kernels::spec::{LayerSpec, NetworkSpec, OperationSpec, Plan};
 use proptest::prelude::*;
 use std::sync::Arc;
 
 fn layer(filter: (usize, usize), filters: usize, stride: (usize, usize), inputs: &[usize]) -> LayerSpec {
-    LayerSpec {
-        filter_height: filter.0,
-        filter_width: filter.1,
-        filters,
-        stride_height: stride.0,
-        stride_width: stride.1,
-        inputs: inputs.to_vec(),
-    }
+    let ((filter_height, filter_width), (stride_height, stride_width)) = (filter, stride);
+    let operation = OperationSpec::Convolution { filter_height, filter_width, filters, stride_height, stride_width };
+    LayerSpec { operation, inputs: inputs.to_vec() }
 }
 
 fn pool(threads: usize) -> Arc<rayon::ThreadPool> {
@@ -288,11 +283,11 @@ fn contradictions_are_refused() {
     assert_eq!(with(&|s| s.layers[1].inputs = vec![1, 0]), "the inputs [1, 0] of layer 2 are not ascending");
     assert_eq!(with(&|s| s.layers[1].inputs = vec![2]), "layer 2 reads 2, which comes after it; at most 1 is possible");
     assert_eq!(with(&|s| s.output = vec![4]), "the output reads 4, which comes after it; at most 3 is possible");
-    assert_eq!(with(&|s| s.layers[0].filters = 0), "layer 1: number of filters is 0; at least 1 is needed");
+    assert_eq!(with(&|s| s.layers[0] = layer((3, 3), 0, (1, 1), &[0])), "layer 1: number of filters is 0; at least 1 is needed");
     assert_eq!(with(&|s| s.classes = 257), "257 classes: labels are bytes, at most 256 classes fit");
     assert!(with(&|s| s.height = usize::MAX / 8).contains("too large"));
-    assert!(with(&|s| s.layers[0].filters = usize::MAX / 64).contains("too large"));
-    assert!(with(&|s| s.layers[2].stride_height = usize::MAX).contains("too large"));
+    assert!(with(&|s| s.layers[0] = layer((3, 3), usize::MAX / 64, (1, 1), &[0])).contains("too large"));
+    assert!(with(&|s| s.layers[2] = layer((3, 3), 8, (usize::MAX, 1), &[1, 2])).contains("too large"));
     assert!(ConvNet::new(&good, 0, pool(1)).is_err());
     assert!(ConvNet::new(&good, usize::MAX, pool(1)).is_err());
     assert_eq!(ConvNet::estimate_bytes(&good, usize::MAX), usize::MAX);

@@ -2,7 +2,7 @@
 
 use super::reference;
 use super::{numbers, wide};
-use crate::kernels::spec::{Geometry, LayerSpec, NetworkSpec, Plan};
+use crate::kernels::spec::{Geometry, LayerSpec, NetworkSpec, OperationSpec, Plan};
 
 /// Asserts that `gradient` is that of `loss` at `x`, but next to kinks: there two steps disagree. Most places must be clear of them.
 fn assert_gradient(what: &str, x: &[f64], gradient: &[f64], loss: impl Fn(&[f64]) -> f64) {
@@ -61,13 +61,9 @@ fn each_operations_gradients_are_those_of_finite_differences() {
 /// Every gradient of a small network with strides, skips, mixed shapes and a loose end.
 #[test]
 fn gradients_are_those_of_finite_differences() {
-    let layer = |filter_height, filter_width, filters, stride_height, stride_width, inputs: &[usize]| LayerSpec {
-        filter_height,
-        filter_width,
-        filters,
-        stride_height,
-        stride_width,
-        inputs: inputs.to_vec(),
+    let layer = |filter_height, filter_width, filters, stride_height, stride_width, inputs: &[usize]| {
+        let operation = OperationSpec::Convolution { filter_height, filter_width, filters, stride_height, stride_width };
+        LayerSpec { operation, inputs: inputs.to_vec() }
     };
     let layers =
         vec![layer(3, 3, 3, 1, 1, &[0]), layer(1, 5, 2, 2, 1, &[0, 1]), layer(2, 3, 3, 1, 2, &[1, 2]), layer(3, 1, 2, 1, 1, &[2, 3])];

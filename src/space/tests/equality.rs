@@ -10,7 +10,14 @@ fn random_layers(seed: u64, layers: usize) -> Vec<ConvLayer> {
     let mut stream = crate::random::Key::seed(seed).stream(crate::random::Purpose::Decisions);
     let mut one = |index: usize| {
         let inputs: Vec<usize> = (0..=index).filter(|_| stream.random_range(0..3) == 0).collect();
-        layer((3, 1 + 2 * stream.random_range(0..2)), 8, (1, stream.random_range(1..3)), &inputs)
+        let size = 2 + stream.random_range(0..2);
+        match stream.random_range(0..8) {
+            0 => ConvLayer::new(Operation::MaxPool(Pool { size, stride: 2 }), &inputs),
+            1 => ConvLayer::new(Operation::AveragePool(Pool { size, stride: 2 }), &inputs),
+            2 => ConvLayer::new(Operation::LocalContrast { window: 2 * size + 1 }, &inputs),
+            3 => ConvLayer::new(Operation::BatchNorm, &inputs),
+            _ => layer((3, 1 + 2 * stream.random_range(0..2)), 8, (1, stream.random_range(1..3)), &inputs),
+        }
     };
     (0..layers).map(&mut one).collect()
 }
@@ -31,7 +38,7 @@ fn renumbered(layers: &[ConvLayer], seed: u64) -> Vec<ConvLayer> {
     let moved = |old: &usize| {
         let mut inputs: Vec<usize> = layers[old - 1].inputs.iter().map(|input| place[*input]).collect();
         inputs.shuffle(&mut stream);
-        ConvLayer { inputs, ..layers[old - 1].clone() }
+        ConvLayer { operation: layers[old - 1].operation.clone(), inputs }
     };
     order.iter().map(moved).collect()
 }
@@ -47,14 +54,21 @@ proptest! {
     fn every_change_makes_another_network(seed: u64, layers in 2_usize..9, which in 0_usize..9, what in 0_usize..5) {
         let graph = random_layers(seed, layers);
         let mut changed = graph.clone();
-        let target = &mut changed[which % layers];
-        match what {
-            0 => target.filter_height += 2,
-            1 => target.filter_width += 2,
-            2 => target.filters += 1,
-            3 => target.stride_height += 1,
-            _ => target.stride_width += 1,
-        }
+        let target = &mut changed[which % layers].operation;
+        *target = match (target.clone(), what) {
+            (Operation::Convolution(conv), 0) => Convolution { filter_height: conv.filter_height + 2, ..conv }.into(),
+            (Operation::Convolution(conv), 1) => Convolution { filter_width: conv.filter_width + 2, ..conv }.into(),
+            (Operation::Convolution(conv), 2) => Convolution { filters: conv.filters + 1, ..conv }.into(),
+            (Operation::Convolution(conv), 3) => Convolution { stride_height: conv.stride_height + 1, ..conv }.into(),
+            (Operation::Convolution(conv), _) => Convolution { stride_width: conv.stride_width + 1, ..conv }.into(),
+            (Operation::MaxPool(pool), 0 | 1) => Operation::MaxPool(Pool { size: pool.size + 1, ..pool }),
+            (Operation::MaxPool(pool), 2) => Operation::MaxPool(Pool { stride: pool.stride + 1, ..pool }),
+            (Operation::MaxPool(pool), _) => Operation::AveragePool(pool),
+            (Operation::AveragePool(pool), _) => Operation::MaxPool(pool),
+            (Operation::LocalContrast { window }, 0 | 1) => Operation::LocalContrast { window: window + 2 },
+            (Operation::LocalContrast { .. }, _) => Operation::BatchNorm,
+            (Operation::BatchNorm, _) => Operation::LocalContrast { window: 9 },
+        };
         prop_assert_ne!(network(changed), network(graph));
     }
 

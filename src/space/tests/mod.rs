@@ -1,7 +1,9 @@
 //! What spaces must do: the paper's rules, exact sizes, and equality that means "the same network".
 
 mod cells;
+mod conditions;
 mod equality;
+mod layers;
 mod spaces;
 
 use super::*;
@@ -13,14 +15,8 @@ fn conv(settings: &SpaceSettings) -> Box<dyn Space> {
 }
 
 fn layer(filter: (usize, usize), filters: usize, stride: (usize, usize), inputs: &[usize]) -> ConvLayer {
-    ConvLayer {
-        filter_height: filter.0,
-        filter_width: filter.1,
-        filters,
-        stride_height: stride.0,
-        stride_width: stride.1,
-        inputs: inputs.to_vec(),
-    }
+    let ((filter_height, filter_width), (stride_height, stride_width)) = (filter, stride);
+    ConvLayer::new(Convolution { filter_height, filter_width, filters, stride_height, stride_width }, inputs)
 }
 
 fn network(layers: Vec<ConvLayer>) -> ConvNetwork {

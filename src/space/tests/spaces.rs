@@ -4,7 +4,7 @@ use super::*;
 use proptest::prelude::*;
 
 /// Any finished list of a space, from numbers that are taken modulo what can be chosen.
-fn list(space: &dyn Space, layers: usize, numbers: &[usize]) -> Vec<Decision> {
+pub(super) fn list(space: &dyn Space, layers: usize, numbers: &[usize]) -> Vec<Decision> {
     let mut decisions = Vec::new();
     let mut numbers = numbers.iter().copied().cycle();
     loop {
@@ -30,14 +30,21 @@ fn counted(network: &ConvNetwork) -> (u64, u64) {
     };
     for layer in &network.layers {
         let (channels, height, width) = concatenated(&layer.inputs, &shapes);
-        let output = ImageShape {
-            channels: layer.filters,
-            height: (0..height).step_by(layer.stride_height).count(),
-            width: (0..width).step_by(layer.stride_width).count(),
+        let (filters, down, right) = match &layer.operation {
+            Operation::Convolution(conv) => (conv.filters, conv.stride_height, conv.stride_width),
+            Operation::MaxPool(pool) | Operation::AveragePool(pool) => (channels, pool.stride, pool.stride),
+            Operation::LocalContrast { .. } | Operation::BatchNorm => (channels, 1, 1),
         };
-        let one_filter = channels * layer.filter_height * layer.filter_width;
-        parameters += one_filter * layer.filters + layer.filters + layer.filters;
-        flops += 2 * one_filter * output.channels * output.height * output.width;
+        let output = ImageShape { channels: filters, height: (0..height).step_by(down).count(), width: (0..width).step_by(right).count() };
+        match &layer.operation {
+            Operation::Convolution(conv) => {
+                let one_filter = channels * conv.filter_height * conv.filter_width;
+                parameters += one_filter * filters + filters + filters;
+                flops += 2 * one_filter * output.channels * output.height * output.width;
+            }
+            Operation::BatchNorm => parameters += channels + channels,
+            _ => {}
+        }
         shapes.push(output);
     }
     let (channels, ..) = concatenated(&network.output, &shapes);
@@ -95,7 +102,7 @@ fn the_rules_against_compilation_failures_hold() {
 #[test]
 fn smaller_inputs_are_padded_to_the_largest() {
     let network = network(vec![layer((3, 3), 4, (2, 3), &[0]), layer((1, 1), 5, (1, 1), &[0]), layer((3, 3), 6, (2, 2), &[1, 2])]);
-    let last = network.layers.iter().position(|layer| layer.filters == 6).unwrap();
+    let last = network.layers.iter().position(|layer| layer.inputs == [1, 2]).unwrap();
     assert_eq!(network.input_shapes()[last], ImageShape { channels: 9, height: 32, width: 32 });
     assert_eq!(network.shapes()[last], ImageShape { channels: 6, height: 16, width: 16 });
 }

@@ -5,14 +5,47 @@ mod torch;
 
 use super::*;
 use crate::child::Sgd;
-use crate::kernels::{LayerSpec, NetworkSpec};
+use crate::kernels::{LayerSpec, NetworkSpec, OperationSpec};
 use crate::random::{Key, Purpose, Stream};
-use crate::space::{ConvLayer, ImageShape};
+use crate::space::{ConvLayer, Convolution, ImageShape, Operation, Pool};
 use proptest::prelude::*;
 use rand::{Rng, RngExt};
 
+/// A random convolution: a filter of mixed shape, strides.
+fn random_convolution(stream: &mut Stream) -> OperationSpec {
+    let filter = [1, 2, 3, 4, 5, 7];
+    OperationSpec::Convolution {
+        filter_height: filter[stream.random_range(0..6)],
+        filter_width: filter[stream.random_range(0..6)],
+        filters: stream.random_range(1..=6),
+        stride_height: stream.random_range(1..=3),
+        stride_width: stream.random_range(1..=3),
+    }
+}
+
+/// A random layer of any type; half of them are convolutions.
+fn random_operation(stream: &mut Stream) -> OperationSpec {
+    let (size, stride) = (stream.random_range(1..=4), stream.random_range(1..=3));
+    match stream.random_range(0..8) {
+        0 => OperationSpec::MaxPooling { size, stride },
+        1 => OperationSpec::AveragePooling { size, stride },
+        2 => OperationSpec::LocalContrast { window: 2 * size + 1 },
+        3 => OperationSpec::BatchNorm,
+        _ => random_convolution(stream),
+    }
+}
+
 /// A random network: strides, filters of mixed shapes, skips, loose ends, sizes that no stride divides.
 fn random_network(stream: &mut Stream) -> NetworkSpec {
+    random_network_of(stream, random_convolution)
+}
+
+/// The same with layers of all types.
+fn mixed_network(stream: &mut Stream) -> NetworkSpec {
+    random_network_of(stream, random_operation)
+}
+
+fn random_network_of(stream: &mut Stream, operation: fn(&mut Stream) -> OperationSpec) -> NetworkSpec {
     let count = stream.random_range(1..=5);
     let mut consumed = vec![false; count + 1];
     let mut layers = Vec::new();
@@ -22,15 +55,7 @@ fn random_network(stream: &mut Stream) -> NetworkSpec {
             inputs.push(stream.random_range(0..=index));
         }
         inputs.iter().for_each(|&input| consumed[input] = true);
-        let filter = [1, 2, 3, 4, 5, 7];
-        layers.push(LayerSpec {
-            filter_height: filter[stream.random_range(0..6)],
-            filter_width: filter[stream.random_range(0..6)],
-            filters: stream.random_range(1..=6),
-            stride_height: stream.random_range(1..=3),
-            stride_width: stream.random_range(1..=3),
-            inputs,
-        });
+        layers.push(LayerSpec { operation: operation(stream), inputs });
     }
     NetworkSpec {
         channels: stream.random_range(1..=3),
@@ -102,15 +127,24 @@ fn stream(seed: u64) -> Stream {
     Key::seed(seed).stream(Purpose::ChildParameters)
 }
 
-/// Positions of each layer's output, in a batch: what its statistics are taken over.
+/// Positions of the output of each layer that normalises, in a batch: what its statistics are taken over.
 fn positions(spec: &NetworkSpec, batch: usize) -> Vec<usize> {
-    let mut sizes = vec![(spec.height, spec.width)];
+    let (mut sizes, mut counts) = (vec![(spec.height, spec.width)], Vec::new());
     for layer in &spec.layers {
         let largest = |side: fn(&(usize, usize)) -> usize| layer.inputs.iter().map(|&input| side(&sizes[input])).max().unwrap();
         let (height, width) = (largest(|size| size.0), largest(|size| size.1));
-        sizes.push((height.div_ceil(layer.stride_height), width.div_ceil(layer.stride_width)));
+        let (down, right) = match layer.operation {
+            OperationSpec::Convolution { stride_height, stride_width, .. } => (stride_height, stride_width),
+            OperationSpec::MaxPooling { stride, .. } | OperationSpec::AveragePooling { stride, .. } => (stride, stride),
+            OperationSpec::LocalContrast { .. } | OperationSpec::BatchNorm => (1, 1),
+        };
+        let size = (height.div_ceil(down), width.div_ceil(right));
+        if layer.operation.normalises() {
+            counts.push(batch * size.0 * size.1);
+        }
+        sizes.push(size);
     }
-    sizes[1..].iter().map(|(height, width)| batch * height * width).collect()
+    counts
 }
 
 /// The running statistics after one step tell the batch's own; evaluated with those, the batch has its training loss again.
@@ -162,11 +196,13 @@ fn engines(spec: &NetworkSpec, batch: usize) -> [Box<dyn Engine>; 2] {
     [Box::new(TensorEngine::new(spec, &device())), Box::new(KernelEngine::new(spec, batch, &pool).unwrap())]
 }
 
+type Networks = (std::ops::Range<u64>, fn(&mut Stream) -> NetworkSpec);
+
 /// Runs a check of one engine on both, on random networks.
-fn check_both(networks: std::ops::Range<u64>, check: fn(&mut dyn Engine, &NetworkSpec, &mut Stream)) {
-    for seed in networks {
+fn check_both((seeds, network): Networks, check: fn(&mut dyn Engine, &NetworkSpec, &mut Stream)) {
+    for seed in seeds {
         let mut stream = stream(seed);
-        let spec = random_network(&mut stream);
+        let spec = network(&mut stream);
         for mut engine in engines(&spec, 3) {
             check(engine.as_mut(), &spec, &mut stream.clone());
         }
@@ -175,24 +211,30 @@ fn check_both(networks: std::ops::Range<u64>, check: fn(&mut dyn Engine, &Networ
 
 #[test]
 fn gradients_equal_finite_differences() {
-    check_both(0..8, assert_gradient_is_right);
+    check_both((0..8, random_network), assert_gradient_is_right);
+}
+
+#[test]
+fn gradients_of_every_type_of_layer_equal_finite_differences() {
+    check_both((0..24, mixed_network), assert_gradient_is_right);
 }
 
 #[test]
 fn statistics_are_the_batches_own() {
-    check_both(0..20, assert_statistics_are_right);
+    check_both((0..20, random_network), assert_statistics_are_right);
+    check_both((0..20, mixed_network), assert_statistics_are_right);
 }
 
 #[test]
 fn relu_is_flat_at_zero() {
-    check_both(3..6, assert_relu_is_flat_at_zero);
+    check_both((3..6, random_network), assert_relu_is_flat_at_zero);
 }
 
 #[test]
 fn engines_agree_over_steps_of_training() {
-    for seed in 100..130 {
+    for seed in 100..160 {
         let mut stream = stream(seed);
-        let spec = random_network(&mut stream);
+        let spec = if seed < 130 { random_network(&mut stream) } else { mixed_network(&mut stream) };
         let [tensors, kernels] = engines(&spec, 8);
         assert_eq!(tensors.parameters(), kernels.parameters());
         assert_eq!(tensors.running(), kernels.running());
@@ -219,14 +261,16 @@ fn engines_agree_over_steps_of_training() {
 
 /// The same layers as an Architecture describes them.
 fn described(spec: &NetworkSpec) -> ConvNetwork {
-    let layer = |layer: &LayerSpec| ConvLayer {
-        filter_height: layer.filter_height,
-        filter_width: layer.filter_width,
-        filters: layer.filters,
-        stride_height: layer.stride_height,
-        stride_width: layer.stride_width,
-        inputs: layer.inputs.clone(),
+    let operation = |operation: OperationSpec| match operation {
+        OperationSpec::Convolution { filter_height, filter_width, filters, stride_height, stride_width } => {
+            Convolution { filter_height, filter_width, filters, stride_height, stride_width }.into()
+        }
+        OperationSpec::MaxPooling { size, stride } => Operation::MaxPool(Pool { size, stride }),
+        OperationSpec::AveragePooling { size, stride } => Operation::AveragePool(Pool { size, stride }),
+        OperationSpec::LocalContrast { window } => Operation::LocalContrast { window },
+        OperationSpec::BatchNorm => Operation::BatchNorm,
     };
+    let layer = |layer: &LayerSpec| ConvLayer::new(operation(layer.operation), &layer.inputs);
     let image = ImageShape { channels: spec.channels, height: spec.height, width: spec.width };
     ConvNetwork::new(image, spec.classes, spec.layers.iter().map(layer).collect())
 }
@@ -234,7 +278,7 @@ fn described(spec: &NetworkSpec) -> ConvNetwork {
 proptest! {
     #[test]
     fn an_architecture_knows_how_many_parameters_are_trained(seed: u64) {
-        let network = described(&random_network(&mut stream(seed)));
+        let network = described(&mixed_network(&mut stream(seed)));
         for engine in engines(&network_spec(&network).unwrap(), 2) {
             let last = engine.parameters().last().unwrap();
             prop_assert_eq!((last.offset + last.len()) as u64, network.parameters());

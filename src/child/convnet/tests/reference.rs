@@ -1,6 +1,6 @@
 //! A convolutional network by its definition, in f64 and plain loops: what both engines must equal. Slow.
 
-use crate::kernels::{LayerSpec, NetworkSpec};
+use crate::kernels::{NetworkSpec, OperationSpec};
 
 /// `[channels, height, width]` of one image.
 #[derive(Clone)]
@@ -45,9 +45,30 @@ pub fn loss(spec: &NetworkSpec, parameters: &[f64], images: &[f32], labels: &[u8
     let mut outputs: Vec<Vec<Map>> = vec![images.chunks_exact(pixels).map(image).collect()];
     for layer in &spec.layers {
         let inputs: Vec<Map> = (0..labels.len()).map(|index| concatenate(&outputs, &layer.inputs, index)).collect();
-        let weight = parameters.take(layer.filters * inputs[0].channels * layer.filter_height * layer.filter_width);
-        let mut batch: Vec<Map> = inputs.iter().map(|input| convolve(input, weight, layer)).collect();
-        normalise_and_cut(&mut batch, parameters.take(layer.filters), parameters.take(layer.filters));
+        let channels = inputs[0].channels;
+        let batch = match layer.operation {
+            OperationSpec::Convolution { filter_height, filter_width, filters, stride_height, stride_width } => {
+                let sizes = Sizes { filter: (filter_height, filter_width), stride: (stride_height, stride_width), filters };
+                let weight = parameters.take(filters * channels * filter_height * filter_width);
+                let mut batch: Vec<Map> = inputs.iter().map(|input| convolve(input, weight, &sizes)).collect();
+                normalise(&mut batch, parameters.take(filters), parameters.take(filters));
+                batch.iter_mut().flat_map(|map| &mut map.values).for_each(|value| *value = value.max(0.0));
+                batch
+            }
+            OperationSpec::BatchNorm => {
+                let mut batch = inputs;
+                normalise(&mut batch, parameters.take(channels), parameters.take(channels));
+                batch
+            }
+            OperationSpec::MaxPooling { size, stride } => inputs
+                .iter()
+                .map(|input| pool(input, size, stride, |values| values.iter().copied().fold(f64::NEG_INFINITY, f64::max)))
+                .collect(),
+            OperationSpec::AveragePooling { size, stride } => {
+                inputs.iter().map(|input| pool(input, size, stride, |values| values.iter().sum::<f64>() / values.len() as f64)).collect()
+            }
+            OperationSpec::LocalContrast { window } => inputs.iter().map(|input| local_contrast(input, window)).collect(),
+        };
         outputs.push(batch);
     }
     let features: Vec<Map> = (0..labels.len()).map(|index| concatenate(&outputs, &spec.output, index)).collect();
@@ -75,19 +96,26 @@ fn concatenate(outputs: &[Vec<Map>], inputs: &[usize], index: usize) -> Map {
     joined
 }
 
-fn convolve(input: &Map, weight: &[f64], layer: &LayerSpec) -> Map {
-    let (rows, columns) = (input.height.div_ceil(layer.stride_height), input.width.div_ceil(layer.stride_width));
+/// Sizes of a convolution.
+struct Sizes {
+    filter: (usize, usize),
+    stride: (usize, usize),
+    filters: usize,
+}
+
+fn convolve(input: &Map, weight: &[f64], layer: &Sizes) -> Map {
+    let (rows, columns) = (input.height.div_ceil(layer.stride.0), input.width.div_ceil(layer.stride.1));
     let mut output = Map::zeros(layer.filters, rows, columns);
     for filter in 0..layer.filters {
         for row in 0..rows {
             for column in 0..columns {
-                let top = (row * layer.stride_height) as isize - (layer.filter_height as isize - 1) / 2;
-                let left = (column * layer.stride_width) as isize - (layer.filter_width as isize - 1) / 2;
+                let top = (row * layer.stride.0) as isize - (layer.filter.0 as isize - 1) / 2;
+                let left = (column * layer.stride.1) as isize - (layer.filter.1 as isize - 1) / 2;
                 let mut sum = 0.0;
                 for channel in 0..input.channels {
-                    for y in 0..layer.filter_height {
-                        for x in 0..layer.filter_width {
-                            let tap = ((filter * input.channels + channel) * layer.filter_height + y) * layer.filter_width + x;
+                    for y in 0..layer.filter.0 {
+                        for x in 0..layer.filter.1 {
+                            let tap = ((filter * input.channels + channel) * layer.filter.0 + y) * layer.filter.1 + x;
                             sum += weight[tap] * input.at(channel, top + y as isize, left + x as isize);
                         }
                     }
@@ -99,8 +127,8 @@ fn convolve(input: &Map, weight: &[f64], layer: &LayerSpec) -> Map {
     output
 }
 
-/// Batch normalisation, then ReLU.
-fn normalise_and_cut(batch: &mut [Map], scale: &[f64], shift: &[f64]) {
+/// Batch normalisation.
+fn normalise(batch: &mut [Map], scale: &[f64], shift: &[f64]) {
     let area = batch[0].height * batch[0].width;
     for (channel, (scale, shift)) in scale.iter().zip(shift).enumerate() {
         let range = channel * area..(channel + 1) * area;
@@ -110,10 +138,60 @@ fn normalise_and_cut(batch: &mut [Map], scale: &[f64], shift: &[f64]) {
         let variance = values().map(|value| (value - mean).powi(2)).sum::<f64>() / count;
         for map in &mut *batch {
             for value in &mut map.values[range.clone()] {
-                *value = ((*value - mean) / (variance + 1e-5).sqrt() * scale + shift).max(0.0);
+                *value = (*value - mean) / (variance + 1e-5).sqrt() * scale + shift;
             }
         }
     }
+}
+
+/// Each window's pixels within the image, made one number.
+fn pool(input: &Map, size: usize, stride: usize, one: impl Fn(&[f64]) -> f64) -> Map {
+    let (rows, columns) = (input.height.div_ceil(stride), input.width.div_ceil(stride));
+    let mut output = Map::zeros(input.channels, rows, columns);
+    for channel in 0..input.channels {
+        for row in 0..rows {
+            for column in 0..columns {
+                let corner = |at: usize| (at * stride) as isize - (size as isize - 1) / 2;
+                let mut seen = Vec::new();
+                for y in (0..size as isize).map(|y| corner(row) + y).filter(|y| (0..input.height as isize).contains(y)) {
+                    for x in (0..size as isize).map(|x| corner(column) + x).filter(|x| (0..input.width as isize).contains(x)) {
+                        seen.push(input.at(channel, y, x));
+                    }
+                }
+                output.values[(channel * rows + row) * columns + column] = one(&seen);
+            }
+        }
+    }
+    output
+}
+
+/// Jarrett et al. 2009, equation by equation, with the window written out in two dimensions.
+fn local_contrast(input: &Map, window: usize) -> Map {
+    let (channels, area) = (input.channels, input.height * input.width);
+    let radius = (window as isize - 1) / 2;
+    // Σ w(q) f(p + q) over the pixels inside the image, where w sums to 1
+    let mean = |pixel: usize, f: &dyn Fn(usize) -> f64| {
+        let (row, column) = ((pixel / input.width) as isize, (pixel % input.width) as isize);
+        let (mut sum, mut total) = (0.0, 0.0);
+        for y in (row - radius..=row + radius).filter(|y| (0..input.height as isize).contains(y)) {
+            for x in (column - radius..=column + radius).filter(|x| (0..input.width as isize).contains(x)) {
+                let squared = ((y - row).pow(2) + (x - column).pow(2)) as f64;
+                let weight = (-squared / (2.0 * (window as f64 / 4.0).powi(2))).exp();
+                sum += weight * f(y as usize * input.width + x as usize);
+                total += weight;
+            }
+        }
+        sum / total
+    };
+    let over = |values: &[f64], pixel: usize, f: fn(f64) -> f64| {
+        (0..channels).map(|channel| f(values[channel * area + pixel])).sum::<f64>() / channels as f64
+    };
+    let means: Vec<f64> = (0..area).map(|pixel| mean(pixel, &|other| over(&input.values, other, |x| x))).collect();
+    let v: Vec<f64> = input.values.iter().enumerate().map(|(index, x)| x - means[index % area]).collect();
+    let sigma: Vec<f64> = (0..area).map(|pixel| (mean(pixel, &|other| over(&v, other, |x| x * x)) + 1e-5).sqrt()).collect();
+    let c = sigma.iter().sum::<f64>() / area as f64;
+    let values = v.iter().enumerate().map(|(index, v)| v / sigma[index % area].max(c)).collect();
+    Map { values, ..*input }
 }
 
 fn cross_entropy(features: &Map, weight: &[f64], bias: &[f64], label: usize) -> f64 {
