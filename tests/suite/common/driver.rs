@@ -2,7 +2,7 @@
 //! crate would bring features that have every dependency of the program built a second time for the tests.
 
 use serde_json::{Value, json};
-use std::io::{BufRead, BufReader, Read as _, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -134,11 +134,10 @@ fn body_of(mut stream: impl BufRead) -> Vec<u8> {
     loop {
         let mut line = String::new();
         stream.read_line(&mut line).unwrap();
-        match line.trim_end().to_lowercase().split_once(": ") {
-            Some(("content-length", value)) => length = value.parse().unwrap(),
-            Some(_) => {}
+        match line.trim_end().to_lowercase().split_once(':') {
+            Some(("content-length", value)) => length = value.trim().parse().unwrap(),
             None if line.trim_end().is_empty() => break,
-            None => {}
+            _ => {}
         }
     }
     let mut body = vec![0; length];
