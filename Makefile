@@ -8,6 +8,7 @@
 # make bench-peers     training steps, evaluation and memory beside PyTorch's (PYTHON=one that has torch)
 # make test-peers      the same numbers as PyTorch after five steps, on networks drawn anew
 # make test-sanitizer  the kernels' tests under the address sanitizer; test-miri: under Miri, where there is a nightly
+# make bench-cells     recurrent layers in turn with PyTorch's
 #
 # One optimised profile (release) serves all of them, so that nothing is built twice.
 
@@ -16,7 +17,7 @@ SHELL := bash
 .DEFAULT_GOAL := help
 .PHONY: help run test lint bench faults soak tools build test-scripts \
         test-format test-clippy test-code test-docs test-cuda \
-        bench-peers test-peers torch test-sanitizer test-miri kernels-alone
+        bench-peers bench-cells test-peers torch test-sanitizer test-miri kernels-alone
 
 NETWRIGHT := target/release/netwright
 FEATURES := $(if $(filter 1,$(CUDA)),--features cuda)
@@ -143,7 +144,6 @@ soak: build
 
 # ------------------------------------------------------------------------------------------------------- beside PyTorch
 
-PYTHON ?= python3
 LIST ?= benches/peers/architectures.json
 
 torch:
@@ -155,6 +155,11 @@ torch:
 # Both sides in turn: LIST=FILE for other architectures, ARGUMENTS="--help" for the rest.
 bench-peers: tools torch
 	$(PYTHON) benches/peers/compare.py --list $(LIST) $(ARGUMENTS)
+
+# One thread; `--compile` among the arguments: torch.compile too.
+bench-cells: tools torch
+	cargo bench --locked --profile release --bench cells --no-run
+	$(PYTHON) benches/peers/cells.py $(ARGUMENTS)
 
 test-peers: tools torch
 	@mkdir -p target

@@ -25,8 +25,15 @@ class Side:
         # Whatever would hold the peer back: another architecture for OpenBLAS, a number of threads of OpenMP's own.
         environment = {k: v for k, v in os.environ.items() if not k.startswith(("OPENBLAS_", "OMP_", "MKL_", "KMP_", "GOMP_", "ONEDNN_", "DNNL_"))}
         self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE if "--variant" in command else None, text=True, env=environment
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=(log := tempfile.TemporaryFile("w+")), text=True, env=environment
         )
+        self.log = log
+
+    def complaint(self):
+        """The last line that it wrote to standard error."""
+        self.process.wait()
+        self.log.seek(0)
+        return (self.log.read().strip().splitlines() or ["no word of why"])[-1]
 
     def ready(self):
         return self.line() is not None
@@ -42,7 +49,7 @@ class Side:
         self.process.stdin.flush()
         answer = self.line()
         if answer is None:
-            sys.exit(f"{self.process.args}: ended while it measured {what}")
+            sys.exit(f"{' '.join(self.process.args)}: ended while it measured {what}: {self.complaint()}")
         return answer
 
     def end(self):
@@ -51,27 +58,29 @@ class Side:
         self.process.wait()
 
 
-def sides(arguments, name, threads, described):
+def start(arguments, name, threads, described):
+    """Our process and one for each variant; they warm up (and compile) side by side."""
     common = ["--name", name, "--threads", str(threads), "--seconds", str(arguments.seconds)]
-    # One after the other: two that compile at once would only wait for each other.
-    started = {}
     ours = [arguments.ours, "--serve", "--list", str(arguments.list), *common]
     theirs = [sys.executable, str(HERE / "convnet.py"), "--described", described, *common]
-    for side in ["ours", *arguments.variants]:
-        process = Side(ours if side == "ours" else [*theirs, "--variant", side])
+    return {side: Side(ours if side == "ours" else [*theirs, "--variant", side]) for side in ["ours", *arguments.variants]}
+
+
+def working(name, started):
+    """Those that are ready once all have warmed up."""
+    ready = {}
+    for side, process in started.items():
         if process.ready():
-            started[side] = process
+            ready[side] = process
         else:
-            why = process.process.stderr.read().strip().splitlines()[-1:] if process.process.stderr else ""
-            print(f"{name}: {side} does not work here: {why}", file=sys.stderr)
-    if "ours" not in started or len(started) < 2:
+            print(f"{name}: {side} does not work here: {process.complaint()}", file=sys.stderr)
+    if "ours" not in ready or len(ready) < 2:
         sys.exit(f"{name}: nothing to compare")
-    return started
+    return ready
 
 
-def compare(arguments, name, threads, described):
+def compare(arguments, started):
     """Medians of one architecture: {what: {side: number}}."""
-    started = sides(arguments, name, threads, described)
     seen = {what: {side: [] for side in started} for what in ("step", "evaluation")}
     batches = []
     for _ in range(arguments.pairs):
@@ -146,7 +155,7 @@ def main():
     parser.add_argument("--list", type=Path, default=HERE / "architectures.json", help="architectures: decisions, or their JSON")
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--threads", default="1,2")
-    parser.add_argument("--seconds", type=float, default=0.3, help="of each measurement, at least")
+    parser.add_argument("--seconds", type=float, default=0.2, help="of each measurement, at least")
     parser.add_argument("--name", action="append", help="only these architectures")
     parser.add_argument("--variants", default="nchw,channels_last,compile")
     parser.add_argument("--time", choices=["wall", "cpu"], default="wall")
@@ -165,13 +174,16 @@ def main():
         file.write(described)
         file.flush()
         names = [entry["name"] for entry in json.loads(described)]
-        for threads in map(int, arguments.threads.split(",")):
-            results = {}
-            for name in names:
-                results[name] = compare(arguments, name, threads, file.name)
-                ratios = {what: best(results[name][what])[0] / results[name][what]["ours"] for what in ("step", "evaluation")}
-                print(f"{threads} threads, {name}: step {ratios['step']:.2f}x, evaluation {ratios['evaluation']:.2f}x", file=sys.stderr, flush=True)
-            table(arguments, threads, results)
+        results = {threads: {} for threads in map(int, arguments.threads.split(","))}
+        for name in names:
+            started = {threads: start(arguments, name, threads, file.name) for threads in results}
+            ready = {threads: working(name, processes) for threads, processes in started.items()}
+            for threads, processes in ready.items():
+                r = results[threads][name] = compare(arguments, processes)
+                step, evaluation = (best(r[what])[0] / r[what]["ours"] for what in ("step", "evaluation"))
+                print(f"{name}, {threads} thread(s): step {step:.2f}x, evaluation {evaluation:.2f}x", file=sys.stderr, flush=True)
+        for threads, measured in results.items():
+            table(arguments, threads, measured)
     if not arguments.no_lanes:
         lanes(arguments, names[:3])
 

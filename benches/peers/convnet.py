@@ -67,15 +67,21 @@ class SameConv2d(torch.nn.Conv2d):
         return super().forward(F.pad(x, self.uneven) if any(self.uneven) else x)
 
 
+# Seconds of a call that needs no other before it to warm up.
+LONG = 0.4
+
+
 def measure(seconds, f):
-    """Medians in milliseconds of calls for `seconds`, after one that does not count: on the wall, and of the processor."""
-    f()
-    start, wall, processor = time.perf_counter(), [], []
+    """Medians in milliseconds of calls for `seconds`, on the wall and of the processor, after one that does not count (but if it
+    takes long, when the caches that it warms matter little)."""
+    start, wall, processor, calls = time.perf_counter(), [], [], 0
     while not wall or time.perf_counter() - start < seconds:
         a, b = time.perf_counter(), time.process_time()
         f()
-        wall.append(time.perf_counter() - a)
-        processor.append(time.process_time() - b)
+        calls += 1
+        if calls > 1 or time.perf_counter() - a > LONG:
+            wall.append(time.perf_counter() - a)
+            processor.append(time.process_time() - b)
     return {"wall": 1e3 * statistics.median(wall), "cpu": 1e3 * statistics.median(processor)}
 
 

@@ -5,6 +5,8 @@ mod cell;
 mod command;
 pub mod convnet;
 mod device;
+mod end;
+pub mod language_model;
 mod limits;
 mod linear;
 mod optimiser;
@@ -49,7 +51,7 @@ pub struct Epoch {
     /// From 1.
     pub epoch: usize,
     pub train_loss: Option<f64>,
-    /// Validation accuracy in 0..=1.
+    /// Validation accuracy in 0..=1; of a language model perplexity, or bits per character.
     pub metric: f64,
     /// Training and validation.
     pub seconds: f64,

@@ -9,6 +9,7 @@ impl ChildSettings {
         let factor = match self.schedule {
             Schedule::Constant => 1.0,
             Schedule::Cosine => 0.5 * (1.0 + (std::f64::consts::PI * done).cos()),
+            Schedule::Decay => self.schedule_factor.powf((epoch + 1).saturating_sub(self.schedule_after) as f64),
             Schedule::Steps => {
                 let passed = self.schedule_steps.iter().filter(|&&step| done >= step).count();
                 (0..passed).fold(1.0, |factor, _| factor * self.schedule_factor)

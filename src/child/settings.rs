@@ -22,6 +22,8 @@ pub enum Schedule {
     Cosine,
     /// Times `schedule_factor` at each of `schedule_steps` (fractions of all epochs).
     Steps,
+    /// Times `schedule_factor` at every epoch beyond the first `schedule_after`.
+    Decay,
 }
 
 /// What a failed child teaches the controller.
@@ -92,7 +94,11 @@ pub struct ChildSettings {
     pub schedule: Schedule,
     pub schedule_steps: Vec<f64>,
     pub schedule_factor: f64,
-    /// reward = (best validation accuracy of the last `reward_window` epochs) to the power `reward_exponent`.
+    pub schedule_after: usize,
+    /// Of a language model: reward = `reward_constant` / (lowest validation perplexity of the last `reward_window` epochs) to the power
+    /// `reward_exponent`.
+    pub reward_constant: f64,
+    /// Of images: reward = (best validation accuracy of the last `reward_window` epochs) to the power `reward_exponent`.
     pub reward_exponent: f64,
     pub reward_window: usize,
     /// A child that trains for longer ends as failed; unset: no limit.
@@ -102,6 +108,27 @@ pub struct ChildSettings {
     pub attempts: u32,
     /// The reward of a child that failed.
     pub failed_reward: FailedReward,
+    /// A language model: layers of the cell, one on the other.
+    pub layers: usize,
+    /// Units of the embedding and of every layer; unset: as many as `parameters` allows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hidden: Option<usize>,
+    /// Parameters that the hidden size is solved for, within 1%.
+    pub parameters: usize,
+    /// The softmax uses the embedding's matrix.
+    pub shared_embeddings: bool,
+    /// Steps that gradients flow back through (truncated back-propagation through time).
+    pub steps: usize,
+    /// A longer gradient is shortened to this length.
+    pub clip_norm: f64,
+    /// Weights start uniform in ± this.
+    pub init_scale: f64,
+    /// Share of words whose vectors are zeros in a step, wherever they stand (Gal & Ghahramani 2016).
+    pub embedding_dropout: f64,
+    /// Of what enters each layer, of h from the step before, and of what leaves the last layer: the same units at all steps of a window.
+    pub input_dropout: f64,
+    pub recurrent_dropout: f64,
+    pub output_dropout: f64,
     #[serde(skip_serializing_if = "TableSettings::is_empty")]
     pub table: TableSettings,
     #[serde(skip_serializing_if = "CommandSettings::is_default")]
@@ -167,19 +194,54 @@ impl Default for ChildSettings {
             schedule: Schedule::Constant,
             schedule_steps: vec![0.5, 0.75],
             schedule_factor: 0.1,
+            schedule_after: 6,
+            reward_constant: 80.0,
             reward_exponent: 3.0,
             reward_window: 5,
             max_seconds: None,
             attempts: 3,
             failed_reward: FailedReward::Skip,
+            layers: 2,
+            hidden: None,
+            parameters: 20_000_000,
+            shared_embeddings: false,
+            steps: 35,
+            clip_norm: 5.0,
+            init_scale: 0.05,
+            embedding_dropout: 0.2,
+            input_dropout: 0.5,
+            recurrent_dropout: 0.25,
+            output_dropout: 0.5,
             table: TableSettings::default(),
             command: CommandSettings::default(),
         }
     }
 }
 
+impl ChildSettings {
+    /// What stands for a key that is left out where cells are searched: the recipe of the "medium" language model of Zaremba et al.
+    /// (2014), with the paper's epochs and reward (§4.2).
+    pub fn language_model() -> Self {
+        Self {
+            epochs: 35,
+            batch_size: 20,
+            learning_rate: 1.0,
+            momentum: 0.0,
+            weight_decay: 0.0,
+            schedule: Schedule::Decay,
+            schedule_factor: 0.8,
+            reward_exponent: 2.0,
+            ..Self::default()
+        }
+    }
+}
+
 const MOST_EPOCHS: usize = 1_000_000;
 const MOST_EXAMPLES: usize = 1_000_000;
+const MOST_RECURRENT_LAYERS: usize = 100;
+const MOST_UNITS: usize = 100_000;
+const MOST_PARAMETERS: usize = 100_000_000_000;
+const MOST_STEPS: usize = 100_000;
 const MOST_ATTEMPTS: u32 = 1_000;
 const MOST_PIXELS: usize = 1 << 16;
 
@@ -206,6 +268,7 @@ impl ChildSettings {
             ("max_seconds", self.max_seconds.is_none_or(positive), "must be above 0 seconds, or left out for no limit".into()),
             ("attempts", (1..=MOST_ATTEMPTS).contains(&self.attempts), format!("must be 1 to {MOST_ATTEMPTS}")),
         ];
+        let rules = rules.into_iter().chain(self.language_rules());
         let broken = rules.into_iter().filter(|(_, holds, _)| !holds).map(|(key, _, valid)| (key.to_owned(), valid));
         broken.chain(self.table_problems()).chain(self.command_problems()).collect()
     }
@@ -227,6 +290,53 @@ impl ChildSettings {
             ("classes", (1..=MOST_PIXELS).contains(&command.classes), "must be 1 to 65536 classes"),
         ];
         rules.into_iter().filter(|(_, holds, _)| !holds).map(|(key, _, valid)| (format!("command.{key}"), valid.to_owned())).collect()
+    }
+
+    fn language_rules(&self) -> impl Iterator<Item = (&'static str, bool, String)> {
+        let positive = |number: f64| number.is_finite() && number > 0.0;
+        let share = |share: f64| (0.0..1.0).contains(&share);
+        let shares = || "must be a share from 0 (none) to below 1, for example 0.25".to_owned();
+        let size = |size: usize| (1..=MOST_PARAMETERS).contains(&size);
+        let rules = [
+            ("schedule_after", self.schedule_after <= MOST_EPOCHS, format!("must be 0 to {MOST_EPOCHS} epochs")),
+            ("reward_constant", positive(self.reward_constant), "must be above 0, for example 80".into()),
+            ("layers", (1..=MOST_RECURRENT_LAYERS).contains(&self.layers), format!("must be 1 to {MOST_RECURRENT_LAYERS}, for example 2")),
+            (
+                "hidden",
+                self.hidden.is_none_or(|units| (1..=MOST_UNITS).contains(&units)),
+                format!("must be 1 to {MOST_UNITS}, or left out"),
+            ),
+            ("parameters", size(self.parameters), format!("must be 1 to {MOST_PARAMETERS}, for example 20000000")),
+            ("steps", (1..=MOST_STEPS).contains(&self.steps), format!("must be 1 to {MOST_STEPS}, for example 35")),
+            ("clip_norm", positive(self.clip_norm), "must be above 0, for example 5".into()),
+            ("init_scale", positive(self.init_scale), "must be above 0, for example 0.05".into()),
+            ("embedding_dropout", share(self.embedding_dropout), shares()),
+            ("input_dropout", share(self.input_dropout), shares()),
+            ("recurrent_dropout", share(self.recurrent_dropout), shares()),
+            ("output_dropout", share(self.output_dropout), shares()),
+        ];
+        rules.into_iter()
+    }
+
+    /// Keys of language models that were written although images are trained on.
+    pub fn foreign_language_keys(&self) -> Vec<(String, String)> {
+        let defaults = Self::default();
+        let keys = [
+            ("reward_constant", self.reward_constant != defaults.reward_constant),
+            ("layers", self.layers != defaults.layers),
+            ("hidden", self.hidden != defaults.hidden),
+            ("parameters", self.parameters != defaults.parameters),
+            ("shared_embeddings", self.shared_embeddings != defaults.shared_embeddings),
+            ("steps", self.steps != defaults.steps),
+            ("clip_norm", self.clip_norm != defaults.clip_norm),
+            ("init_scale", self.init_scale != defaults.init_scale),
+            ("embedding_dropout", self.embedding_dropout != defaults.embedding_dropout),
+            ("input_dropout", self.input_dropout != defaults.input_dropout),
+            ("recurrent_dropout", self.recurrent_dropout != defaults.recurrent_dropout),
+            ("output_dropout", self.output_dropout != defaults.output_dropout),
+        ];
+        let without = "has an effect with space.kind = \"cell\" alone: set that, or leave this key out";
+        keys.into_iter().filter(|(_, written)| *written).map(|(key, _)| (key.to_owned(), without.to_owned())).collect()
     }
 
     fn table_problems(&self) -> Vec<(String, String)> {

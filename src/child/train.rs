@@ -2,6 +2,7 @@
 //! A function of the task and the settings: must not know other lanes, nor any clock but its caller's.
 
 use super::convnet::{self, Engine, EngineError, initial_parameters, initial_running};
+use super::end::{End, may_go_on};
 use super::{Cause, ChildSettings, Epoch, Evaluator, Outcome, Progress, Sgd, Task, reward};
 use crate::data::{Batches, DataSettings, Dataset, Split};
 use crate::space::{ConvNetwork, ImageShape, Network};
@@ -18,12 +19,6 @@ pub struct TrainEvaluator {
     device: Device,
     pool: Arc<ThreadPool>,
     memory_limit_bytes: Option<u64>,
-}
-
-/// An evaluation that ends before its last epoch.
-enum End {
-    Stopped,
-    Failed(Cause, String),
 }
 
 /// A child in training: its parameters and everything that a step needs.
@@ -93,30 +88,11 @@ impl TrainEvaluator {
         );
         Err(End::Failed(Cause::Unbuildable, error))
     }
-
-    /// Ends the evaluation when it is asked to stop or its time is over. `epoch` counts from 0.
-    fn may_go_on(&self, epoch: usize, progress: &dyn Progress) -> Result<(), End> {
-        if progress.stop_requested() {
-            return Err(End::Stopped);
-        }
-        match self.settings.max_seconds {
-            Some(limit) if progress.elapsed() > limit => {
-                let epochs = self.settings.epochs;
-                let error = format!("not trained within {limit} seconds (child.max_seconds): stopped in epoch {} of {epochs}", epoch + 1);
-                Err(End::Failed(Cause::Timeout, error))
-            }
-            _ => Ok(()),
-        }
-    }
 }
 
 impl Evaluator for TrainEvaluator {
     fn evaluate(&mut self, task: &Task, progress: &mut dyn Progress) -> Outcome {
-        match self.train(task, progress) {
-            Ok(outcome) => outcome,
-            Err(End::Stopped) => Outcome::Stopped,
-            Err(End::Failed(cause, error)) => Outcome::Failed { cause, error },
-        }
+        self.train(task, progress).unwrap_or_else(Outcome::from)
     }
 }
 
@@ -160,7 +136,7 @@ impl<'a> Child<'a> {
         let rate = evaluator.settings.epoch_learning_rate(self.rate, epoch, evaluator.settings.epochs);
         let mut sum = 0.0;
         for (step, indices) in order.chunks(self.labels.len()).enumerate() {
-            evaluator.may_go_on(epoch, progress)?;
+            may_go_on(&evaluator.settings, epoch, progress)?;
             let loss = self.step(indices, epoch, rate)?;
             let Some(loss) = loss else {
                 let (epoch, epochs, step) = (epoch + 1, evaluator.settings.epochs, step + 1);
@@ -192,7 +168,7 @@ impl<'a> Child<'a> {
         let (batch, mut correct) = (self.labels.len(), 0);
         let (pixels, classes) = (self.images.len() / batch, self.logits.len() / batch);
         for indices in validation.chunks(batch) {
-            evaluator.may_go_on(epoch, progress)?;
+            may_go_on(&evaluator.settings, epoch, progress)?;
             let (images, labels) = (&mut self.images[..indices.len() * pixels], &mut self.labels[..indices.len()]);
             let logits = &mut self.logits[..indices.len() * classes];
             evaluator.pool.install(|| evaluator.batches.evaluation(&evaluator.dataset, indices, images, labels));

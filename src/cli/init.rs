@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 #[derive(clap::Args)]
 pub struct InitArgs {
-    /// Which search: quickstart, cifar10, cifar10-v1, -v2, -v3 (the paper's spaces), choices, command or command-choices
+    /// Which search: quickstart, cifar10, cifar10-v1, -v2, -v3 (the paper's spaces), ptb, ptb-paper, choices, command or command-choices
     #[arg(default_value = "quickstart")]
     pub search: String,
     /// The file to write; - for standard output
@@ -34,6 +34,8 @@ const TEMPLATES: &[Template] = &[
     Template { name: "cifar10-v1", config: include_str!("../../config/cifar10-v1.toml"), beside: None },
     Template { name: "cifar10-v2", config: include_str!("../../config/cifar10-v2.toml"), beside: None },
     Template { name: "cifar10-v3", config: include_str!("../../config/cifar10-v3.toml"), beside: None },
+    Template { name: "ptb", config: include_str!("../../config/ptb.toml"), beside: None },
+    Template { name: "ptb-paper", config: include_str!("../../config/ptb-paper.toml"), beside: None },
     Template {
         name: "choices",
         config: include_str!("../../config/choices.toml"),

@@ -2,8 +2,10 @@
 
 mod again;
 mod check;
+mod compare;
 mod devices;
 mod init;
+mod language;
 mod log;
 mod page;
 mod progress;
@@ -60,6 +62,8 @@ enum Command {
     Check(check::CheckArgs),
     /// Run a search, or continue it
     Search(search::SearchArgs),
+    /// Train cells of the literature by a search's recipe, beside the best cell that it found
+    Compare(compare::CompareArgs),
     /// Where a run stands
     Status(status::StatusArgs),
     /// The best architectures of a run
@@ -140,6 +144,7 @@ pub fn main() -> ExitCode {
         Command::Init(args) => init::run(args),
         Command::Check(args) => check::run(args),
         Command::Search(args) => search::run(args),
+        Command::Compare(args) => compare::run(args),
         Command::Status(args) => status::run(args),
         Command::Top(args) => top::run(args),
         Command::Show(args) => show::run(args),

@@ -8,11 +8,22 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
+/// What the number that a reward is computed from means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Metric {
+    /// From 0 to 1, shown in percent.
+    Accuracy,
+    /// Of words: lower is better.
+    Perplexity,
+    /// Of characters: lower is better.
+    Bits,
+    Number,
+}
+
 /// How numbers of this run read.
 #[derive(Clone, Copy, Debug)]
 pub struct Units {
-    /// The metric is an accuracy, shown in percent.
-    pub percent: bool,
+    pub metric: Metric,
     /// Epochs of a child, where it has some.
     pub epochs: usize,
 }
@@ -20,7 +31,12 @@ pub struct Units {
 impl Units {
     /// A metric as people read it.
     pub fn metric(self, value: f64) -> String {
-        if self.percent { format!("{:.1}%", 100.0 * value) } else { format!("{value:.4}") }
+        match self.metric {
+            Metric::Accuracy => format!("{:.1}%", 100.0 * value),
+            Metric::Perplexity => format!("perplexity {value:.1}"),
+            Metric::Bits => format!("{value:.3} bits per character"),
+            Metric::Number => format!("{value:.4}"),
+        }
     }
 
     fn overall(self, progress: &Progress) -> String {
@@ -206,7 +222,7 @@ mod tests {
 
     #[test]
     fn the_overall_line_says_what_is_known() {
-        let units = Units { percent: true, epochs: 3 };
+        let units = Units { metric: Metric::Accuracy, epochs: 3 };
         let progress = Progress {
             trials: 12,
             completed: 4,

@@ -1,19 +1,20 @@
 //! `netwright search`: runs a search, or continues it. Wires the rooms together; must not hold logic of its own.
 
 use super::log::{self, LogFormat};
-use super::progress::{Bars, Nothing, PlainLines, Units, duration};
+use super::progress::{Bars, Metric, Nothing, PlainLines, Units, duration};
 use super::reload::ConfigFile;
-use super::{ConfigArgs, Failure, reading};
+use super::{ConfigArgs, Failure, language, reading};
 use crate::actors::devices::{self, LaneSpec};
 use crate::actors::{
     End, EvaluatorFactory, Observer, Parts, Scribe, SearchSettings, candle_device, inherited_gpus, memory_bytes, prepare, search,
     thread_pool, visible_gpus,
 };
+use crate::child::language_model::LanguageEvaluator;
 use crate::child::{
     CommandEvaluator, CommandLane, EvaluatorKind, LimitedEvaluator, Limits, Table, TableEvaluator, TrainEvaluator, linear_accuracy,
     program_problem,
 };
-use crate::data::{Dataset, Split};
+use crate::data::{Corpus, DataKind, Dataset, Split};
 use crate::journal::{Journal, Reader, set_aside};
 use crate::settings::Settings;
 use crate::space::{ImageShape, Space};
@@ -45,6 +46,9 @@ pub(super) enum Source {
         dataset: Arc<Dataset>,
         split: Arc<Split>,
     },
+    Text {
+        corpus: Arc<Corpus>,
+    },
     Table {
         table: Arc<Table>,
         space: Arc<dyn Space>,
@@ -63,6 +67,9 @@ pub fn run(args: SearchArgs) -> Result<(), Failure> {
     let (source, space) = load(&settings, &run_dir)?;
     let source = Arc::new(source);
     let lanes = super::lanes(&settings)?;
+    if matches!(*source, Source::Text { .. }) {
+        language::on_cpu(&lanes)?;
+    }
     let endpoint = Endpoint::bind(&settings.telemetry).map_err(Failure::Input)?;
     if args.fresh
         && let Some(aside) = set_aside(&run_dir).map_err(reading)?
@@ -144,6 +151,10 @@ fn load(settings: &Settings, run_dir: &Path) -> Result<(Source, Arc<dyn Space>),
     let input = |error: String| Failure::Input(error);
     let build = |image: ImageShape, classes: usize| -> Arc<dyn Space> { settings.space.build(image, classes).into() };
     match settings.child.evaluator {
+        EvaluatorKind::Train if settings.data.kind == DataKind::Text => {
+            let (corpus, space) = language::load(settings)?;
+            Ok((Source::Text { corpus }, space))
+        }
         EvaluatorKind::Train => {
             let dataset = crate::data::load(&settings.data, settings.run.seed).map_err(|error| input(error.to_string()))?;
             let split = Split::new(&settings.data, dataset.labels.len(), settings.run.seed).map_err(|error| input(error.to_string()))?;
@@ -174,22 +185,31 @@ fn load(settings: &Settings, run_dir: &Path) -> Result<(Source, Arc<dyn Space>),
 
 fn open(settings: &Settings, source: &Source, run_dir: &Path) -> Result<(Journal, crate::journal::Recovered), Failure> {
     let mut identity = settings.identity();
-    if let (Source::Train { dataset, .. }, Some(facts)) = (source, identity.as_object_mut()) {
-        facts.insert("data content".into(), dataset.content.clone().into());
+    let content = match source {
+        Source::Train { dataset, .. } => Some(&dataset.content),
+        Source::Text { corpus } => Some(&corpus.content),
+        Source::Table { .. } | Source::Command { .. } => None,
+    };
+    if let (Some(content), Some(facts)) = (content, identity.as_object_mut()) {
+        facts.insert("data content".into(), content.clone().into());
     }
     Journal::open(run_dir, &identity, &settings.to_toml()).map_err(reading)
 }
 
 fn units(settings: &Settings) -> Units {
     match settings.child.evaluator {
-        EvaluatorKind::Train => Units { percent: true, epochs: settings.child.epochs },
-        EvaluatorKind::Table | EvaluatorKind::Command => Units { percent: false, epochs: 0 },
+        EvaluatorKind::Train if settings.data.kind == DataKind::Text => language::units(settings),
+        EvaluatorKind::Train => Units { metric: Metric::Accuracy, epochs: settings.child.epochs },
+        EvaluatorKind::Table | EvaluatorKind::Command => Units { metric: Metric::Number, epochs: 0 },
     }
 }
 
 /// Where the rewards of this run lie.
 fn reward_scale(settings: &Settings) -> RewardScale {
     match settings.child.evaluator {
+        EvaluatorKind::Train if settings.data.kind == DataKind::Text => {
+            RewardScale::Perplexity { constant: settings.child.reward_constant, exponent: settings.child.reward_exponent }
+        }
         EvaluatorKind::Train => RewardScale::Accuracy { exponent: settings.child.reward_exponent },
         EvaluatorKind::Table | EvaluatorKind::Command => RewardScale::Any,
     }
@@ -202,6 +222,13 @@ pub(super) fn factory(settings: &Settings, source: &Source, lanes: &[LaneSpec]) 
             let (table, space) = (table.clone(), space.clone());
             Arc::new(move |_| Ok(Box::new(TableEvaluator::new(table.clone(), space.clone()))))
         }
+        Source::Text { corpus } => {
+            let (child, corpus, memory) = (settings.child.clone(), corpus.clone(), memory_of_lane(lanes));
+            Arc::new(move |lane| {
+                let pool = Arc::new(thread_pool(lane)?);
+                Ok(Box::new(LanguageEvaluator::new(child.clone(), corpus.clone(), pool, Some(memory))))
+            })
+        }
         Source::Command { run_dir } => {
             let (child, run_dir, inherited) = (settings.child.clone(), run_dir.clone(), inherited_gpus());
             Arc::new(move |lane| {
@@ -211,7 +238,7 @@ pub(super) fn factory(settings: &Settings, source: &Source, lanes: &[LaneSpec]) 
         }
         Source::Train { dataset, split } => {
             let (child, data, dataset, split) = (settings.child.clone(), settings.data.clone(), dataset.clone(), split.clone());
-            let memory = (memory_bytes() / lanes.len().max(1)) as u64;
+            let memory = memory_of_lane(lanes);
             Arc::new(move |lane| {
                 let device = candle_device(lane)?;
                 let pool = Arc::new(thread_pool(lane)?);
@@ -226,6 +253,11 @@ fn limited(factory: EvaluatorFactory, limits: Limits) -> EvaluatorFactory {
     Arc::new(move |lane| Ok(Box::new(LimitedEvaluator::new(limits, factory(lane)?))))
 }
 
+/// Bytes that a child may take.
+fn memory_of_lane(lanes: &[LaneSpec]) -> u64 {
+    (memory_bytes() / lanes.len().max(1)) as u64
+}
+
 /// What runs, where, and where to look.
 fn announce(settings: &Settings, source: &Source, run_dir: &Path, lanes: &[LaneSpec], endpoint: Option<&Endpoint>, finished: u64) {
     println!("netwright search \"{}\" in {}", settings.run.name, run_dir.display());
@@ -235,6 +267,7 @@ fn announce(settings: &Settings, source: &Source, run_dir: &Path, lanes: &[LaneS
             let (train, validation) = (split.train.len(), split.validation.len());
             println!("data: {kind}; {train} for training, {validation} for validation, {} classes", dataset.class_names.len());
         }
+        Source::Text { corpus } => println!("data: {}", language::describe(corpus)),
         Source::Table { .. } => println!("rewards: {}", settings.child.table.path),
         Source::Command { .. } => println!("children: {}", settings.child.command.argv.join(" ")),
     }
@@ -300,6 +333,11 @@ fn reference(settings: &Settings, source: &Source, reader: &Reader) -> Result<()
             if dataset.synthetic {
                 println!("(the images are synthetic: a demonstration, not a benchmark)");
             }
+        }
+        Source::Text { corpus } => {
+            let worst = reader.worst().map_err(reading)?.and_then(|row| row.metric).unwrap_or_default();
+            println!("{}", language::reference(corpus, best.metric.unwrap_or_default(), worst));
+            println!("(netwright compare CONFIG trains rnn, lstm, gru and nascell by the same recipe)");
         }
         Source::Table { table, space } => {
             for (column, value) in table.report(space.as_ref(), space.layers(0), &best.decisions) {

@@ -1,4 +1,4 @@
-//! Images and labels: where they come from, how they are split, and how a batch of them is prepared.
+//! Images and labels: where they come from, how they are split, and how a batch of them is prepared; and texts.
 //! Must not know what is trained on them.
 
 mod batches;
@@ -7,11 +7,13 @@ mod cifar10;
 mod settings;
 mod shapes;
 mod split;
+pub mod text;
 
 pub use batches::Batches;
 pub use cifar10::load_test;
 pub use settings::{DataKind, DataSettings, Whitening};
 pub use split::Split;
+pub use text::{Corpus, Unit};
 
 use crate::space::ImageShape;
 use sha2::{Digest, Sha256};
@@ -70,6 +72,9 @@ impl Dataset {
 /// Names the file and byte, or the key, and what would be right.
 pub fn load(settings: &DataSettings, seed: u64) -> Result<Dataset, DataError> {
     match (settings.kind, &settings.path) {
+        (DataKind::Text, _) => {
+            Err(DataError::Setting { key: "data.kind", problem: "\"text\" holds no images: it trains recurrent cells".into() })
+        }
         (DataKind::Builtin, _) => builtin::draw(settings, seed),
         (DataKind::Cifar10, Some(path)) => cifar10::load(path.as_ref()),
         (DataKind::Cifar10, None) => {

@@ -1,4 +1,5 @@
 //! The `[data]` section.
+use super::text::Unit;
 use serde::{Deserialize, Serialize};
 
 /// Where the examples come from.
@@ -9,6 +10,8 @@ pub enum DataKind {
     Builtin,
     /// CIFAR-10's official binary files.
     Cifar10,
+    /// A training and a validation text.
+    Text,
 }
 
 /// How pixel values are normalised (paper §4.1 says "whiten").
@@ -29,10 +32,10 @@ pub struct DataSettings {
     /// Folder of the data files.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
-    /// Unset: 45,000, or 90% where the set is smaller.
+    /// Unset: 45,000, or 90% where the set is smaller; of a text all tokens.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub train_size: Option<usize>,
-    /// Unset: 5,000, or 10% where the set is smaller.
+    /// Unset: 5,000, or 10% where the set is smaller; of a text all tokens.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub validation_size: Option<usize>,
     /// Upsample, random crop and random horizontal flip of training images (paper §4.1).
@@ -40,6 +43,17 @@ pub struct DataSettings {
     /// Size that training images are scaled to before the crop back to their own size.
     pub upsample: usize,
     pub whiten: Whitening,
+    /// The training text; unset: the one file of `path` named `train.txt` or `*.train.txt`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub train_file: Option<String>,
+    /// The validation text; unset: the one file of `path` named `valid.txt` or `*.valid.txt`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub validation_file: Option<String>,
+    /// What a text's tokens are.
+    pub unit: Unit,
+    /// The most tokens of a text that have a place of their own; unset: every token of the training text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vocabulary: Option<usize>,
 }
 
 impl Default for DataSettings {
@@ -52,6 +66,10 @@ impl Default for DataSettings {
             augment: true,
             upsample: 36,
             whiten: Whitening::Image,
+            train_file: None,
+            validation_file: None,
+            unit: Unit::Word,
+            vocabulary: None,
         }
     }
 }
@@ -59,23 +77,45 @@ impl Default for DataSettings {
 impl DataSettings {
     /// What cannot work in this section, as far as it shows before the data are read: (key, what would be valid).
     pub fn problems(&self) -> Vec<(String, String)> {
-        let path = self.path.as_deref().unwrap_or_default();
-        let (needs_path, has_path) = (self.kind == DataKind::Cifar10, !path.is_empty());
+        let has_path = self.path.as_deref().is_some_and(|path| !path.is_empty());
         let upsample = SIDE..=MOST_UPSAMPLED;
+        let (train_file, validation_file) = (self.train_file.as_deref(), self.validation_file.as_deref());
+        let text = self.kind == DataKind::Text;
+        let without = "has an effect with data.kind = \"text\" alone: set that, or leave this key out";
+        let (images, images_alone) = (Self::default(), "has an effect on images alone: leave this key out");
         let rules = [
             (
                 "path",
-                has_path || !needs_path,
+                has_path || self.kind != DataKind::Cifar10,
                 "data.kind = \"cifar10\" needs it: the folder of data_batch_1.bin, for example \"cifar-10-batches-bin\"",
             ),
             (
                 "path",
-                needs_path || !has_path,
+                has_path || !text || (train_file.is_some() && validation_file.is_some()),
+                "data.kind = \"text\" needs it: a folder with train.txt and valid.txt, for example \"ptb\" (or train_file and validation_file)",
+            ),
+            (
+                "path",
+                !has_path || self.kind != DataKind::Builtin,
                 "has no effect with data.kind = \"builtin\": set data.kind = \"cifar10\", or leave this key out",
             ),
             ("train_size", self.train_size != Some(0), "must be 1 example or more, or left out for 45000 (90% of a smaller set)"),
             ("validation_size", self.validation_size != Some(0), "must be 1 example or more, or left out for 5000 (10% of a smaller set)"),
             ("upsample", upsample.contains(&self.upsample), "must be 32 (the images' own side: no scaling) to 256, for example 36"),
+            ("augment", !text || self.augment == images.augment, images_alone),
+            ("upsample", !text || self.upsample == images.upsample, images_alone),
+            ("whiten", !text || self.whiten == images.whiten, images_alone),
+            ("train_file", text || train_file.is_none(), without),
+            ("train_file", train_file != Some(""), "must name a file, or be left out"),
+            ("validation_file", text || validation_file.is_none(), without),
+            ("validation_file", validation_file != Some(""), "must name a file, or be left out"),
+            ("unit", text || self.unit == Unit::Word, without),
+            ("vocabulary", text || self.vocabulary.is_none(), without),
+            (
+                "vocabulary",
+                self.vocabulary.is_none_or(|words| words >= 3),
+                "must be 3 tokens (<eos>, <unk>, another) or more, or left out for all",
+            ),
         ];
         rules.into_iter().filter(|(_, holds, _)| !holds).map(|(key, _, valid)| (key.to_owned(), valid.to_owned())).collect()
     }

@@ -33,6 +33,8 @@ pub enum Purpose {
     Backoff = 10,
     /// The linear reference classifier.
     Reference = 11,
+    /// Dropout masks of a child.
+    Dropout = 12,
 }
 
 /// The counters that name a stream. Unused counters stay 0.

@@ -9,7 +9,7 @@ pub fn summary(network: &CellNetwork) -> String {
         Cell::Reference { reference } => reference.name().to_owned(),
         Cell::Tree(tree) => {
             let root = tree.nodes.len() - 1;
-            format!("base {}: c at {}, c' from {}: h' = {}", tree.base(), tree.inject_index, tree.cell_index, expression(tree, root))
+            format!("base {}: h' = {}, c' from {}", tree.base(), expression(tree, root), tree.cell_index)
         }
     }
 }
@@ -243,4 +243,39 @@ fn edge(svg: &mut String, from: (usize, usize), to: (usize, usize)) {
     let (start, end) = ((from.0 + BOX.0, from.1 + BOX.1 / 2), (to.0, to.1 + BOX.1 / 2));
     let middle = usize::midpoint(start.0, end.0);
     let _ = writeln!(svg, "<path d=\"M{} {} C{middle} {} {middle} {} {} {}\"/>", start.0, start.1, start.1, end.1, end.0, end.1);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn example() -> CellNetwork {
+        let node = |combination, activation| CellNode { combination, activation };
+        let nodes = vec![
+            node(Combination::Add, Activation::Tanh),
+            node(Combination::ElemMult, Activation::Relu),
+            node(Combination::ElemMult, Activation::Sigmoid),
+        ];
+        let tree = TreeCell { nodes, inject: node(Combination::Add, Activation::Relu), cell_index: 1, inject_index: 0 };
+        CellNetwork { cell: Cell::Tree(tree), model: None }
+    }
+
+    #[test]
+    fn the_text_is_the_papers_equations() {
+        assert_eq!(
+            text(&example()),
+            "a0  = tanh(W0 x + R0 h)\nb0  = relu(a0 + c)\nc'  = W1 x ⊙ R1 h\na1  = relu(c')\na2  = σ(b0 ⊙ a1)\nh'  = a2\n"
+        );
+        assert_eq!(summary(&example()), "base 2: h' = σ(relu(tanh(W0 x+R0 h) + c) ⊙ relu(W1 x⊙R1 h)), c' from 1");
+    }
+
+    #[test]
+    fn a_drawing_has_every_node_and_every_connection() {
+        let svg = cell_svg(&example());
+        // Two leaves with their inputs, the root, h'.
+        assert_eq!((svg.matches("<rect").count(), svg.matches("<path").count()), (6, 5));
+        assert!(svg.contains("c' = node 1 before its activation"));
+        let lstm = CellNetwork { cell: Cell::Reference { reference: ReferenceCell::Lstm }, model: None };
+        assert!(cell_svg(&lstm).contains("c'  = f ⊙ c + i ⊙ g"));
+    }
 }

@@ -3,6 +3,8 @@
 
 use super::Settings;
 use super::sources::Source;
+use crate::child::ChildSettings;
+use crate::space::SpaceKind;
 use config::{Config, ConfigError, Map, ValueKind};
 
 /// A source in the form that `config` takes.
@@ -19,9 +21,24 @@ impl config::Source for Layer {
     }
 }
 
-/// The settings of all sources together, the first one weakest.
+/// The settings of all sources together, the first one weakest. What no source has is the default, for a child that of its kind.
 pub fn merge(sources: &[Source]) -> Result<Settings, ConfigError> {
-    let mut builder = Config::builder();
+    let settings = above(Layer(Map::new()), sources)?;
+    match settings.space.kind {
+        SpaceKind::Cell => above(child(&ChildSettings::language_model())?, sources),
+        _ => Ok(settings),
+    }
+}
+
+/// `[child]` as a source.
+fn child(settings: &ChildSettings) -> Result<Layer, ConfigError> {
+    let table = toml::Table::try_from(settings).map_err(|error| ConfigError::Foreign(Box::new(error)))?;
+    let entries = table.iter().map(|(name, value)| (format!("child.{name}"), config::Value::new(None, kind(value))));
+    Ok(Layer(entries.collect()))
+}
+
+fn above(weakest: Layer, sources: &[Source]) -> Result<Settings, ConfigError> {
+    let mut builder = Config::builder().add_source(weakest);
     for source in sources {
         let entries = source.entries.iter().map(|entry| {
             let origin = entry.origin.to_string();

@@ -2,6 +2,7 @@
 
 use super::Settings;
 use crate::child::EvaluatorKind;
+use crate::space::SpaceKind;
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
 
@@ -27,6 +28,7 @@ impl Settings {
             "run.seed" | "controller.hidden" | "controller.layers" | "controller.init_scale" | "child.evaluator" => true,
             "child.table.reward" | "child.command.image" | "child.command.classes" => !trains,
             "data.kind" => trains,
+            "child.reward_constant" => trains && self.space.kind == SpaceKind::Cell,
             _ => key.starts_with("space.") || (trains && key.starts_with("child.reward_")),
         });
         if trains {

@@ -8,6 +8,7 @@ use super::resolved::flatten;
 use super::sources::Source;
 use crate::actors::{DeviceUse, memory_bytes};
 use crate::child::EvaluatorKind;
+use crate::data::DataKind;
 use crate::space::SpaceKind;
 
 /// Everything that cannot work, in the order of the sections. `whole` stands for values that nobody wrote.
@@ -46,13 +47,24 @@ fn sections(settings: &Settings) -> Vec<(String, String)> {
         found.into_iter().map(|(key, reason)| (format!("{section}.{key}"), reason)).collect()
     };
     let mut found: Vec<_> = all.into_iter().flat_map(named).collect();
-    if found.is_empty() && settings.space.kind == SpaceKind::Cell && settings.child.evaluator == EvaluatorKind::Train {
-        found.push(("space.kind".into(), "cells cannot be trained on images; child.evaluator = \"table\" looks them up".into()));
+    if settings.child.evaluator == EvaluatorKind::Train {
+        found.extend(trained_on(settings));
     }
     if found.is_empty() {
         found = memory::problems(settings, trains_here(settings).then(|| memory_bytes() as f64));
     }
     found
+}
+
+/// Cells are trained on a text, and what is trained on images is no language model.
+fn trained_on(settings: &Settings) -> Vec<(String, String)> {
+    let problem = |reason: &str| vec![("data.kind".to_owned(), reason.to_owned())];
+    match (settings.space.kind, settings.data.kind) {
+        (SpaceKind::Cell, DataKind::Text) => Vec::new(),
+        (SpaceKind::Cell, _) => problem("space.kind = \"cell\" is trained on a text: set data.kind = \"text\" and data.path"),
+        (_, DataKind::Text) => problem("a text trains recurrent cells: set space.kind = \"cell\""),
+        _ => settings.child.foreign_language_keys().into_iter().map(|(key, reason)| (format!("child.{key}"), reason)).collect(),
+    }
 }
 
 /// True where a child trains in this machine's own memory, not only in a GPU's.

@@ -5,8 +5,8 @@
 pub enum RewardScale {
     /// An accuracy in 0..=1 to this power (paper §4.1).
     Accuracy { exponent: f64 },
-    /// This constant ÷ perplexity² (paper §4.2).
-    Perplexity { constant: f64 },
+    /// This constant ÷ perplexity to this power (paper §4.2: 80 and 2).
+    Perplexity { constant: f64, exponent: f64 },
     /// Whatever a table or a command says.
     Any,
 }
@@ -16,13 +16,13 @@ impl RewardScale {
     pub(super) fn buckets(self) -> Vec<f64> {
         match self {
             Self::Accuracy { exponent } => (1..=20).map(|step| (f64::from(step) / 20.0).powf(exponent)).collect(),
-            Self::Perplexity { constant } => {
+            Self::Perplexity { constant, exponent } => {
                 // Perplexities in descending order: rewards ascend. Finest between 40 and 200, where word-level models end.
                 let decades = |from: f64, to: f64, steps: i32| {
                     (0..steps).map(move |step| from * (to / from).powf(f64::from(step) / f64::from(steps)))
                 };
                 let perplexities = decades(1e5, 200.0, 10).chain(decades(200.0, 40.0, 14)).chain(decades(40.0, 1.0, 12)).chain([1.0]);
-                perplexities.map(|perplexity| constant / (perplexity * perplexity)).collect()
+                perplexities.map(|perplexity| constant / perplexity.powf(exponent)).collect()
             }
             Self::Any => {
                 let below = [-1000.0, -100.0, -10.0, -1.0, -0.1, 0.0];
@@ -54,7 +54,8 @@ mod tests {
 
     #[test]
     fn rewards_of_every_kind_find_a_bucket_of_their_own() {
-        for scale in [RewardScale::Accuracy { exponent: 3.0 }, RewardScale::Perplexity { constant: 80.0 }, RewardScale::Any] {
+        for scale in [RewardScale::Accuracy { exponent: 3.0 }, RewardScale::Perplexity { constant: 80.0, exponent: 2.0 }, RewardScale::Any]
+        {
             let buckets = scale.buckets();
             assert!(buckets.is_sorted_by(|a, b| a < b), "{scale:?}: {buckets:?}");
         }
@@ -62,7 +63,7 @@ mod tests {
         // Accuracies that differ by 5 points, and perplexities that differ by a sixth, are told apart.
         let cube = RewardScale::Accuracy { exponent: 3.0 };
         assert!(bucket(cube, 0.88_f64.powi(3)) < bucket(cube, 0.93_f64.powi(3)) && bucket(cube, 1.0).is_some());
-        let perplexity = RewardScale::Perplexity { constant: 80.0 };
+        let perplexity = RewardScale::Perplexity { constant: 80.0, exponent: 2.0 };
         let at = |perplexity_: f64| bucket(perplexity, 80.0 / (perplexity_ * perplexity_));
         assert!(at(10_000.0) < at(120.0) && at(120.0) < at(100.0) && at(100.0) < at(82.0) && at(82.0) < at(65.0) && at(1.0).is_some());
         // A negative loss as reward, and a large score.

@@ -9,6 +9,7 @@ mod common;
 mod crash;
 mod dashboards;
 mod deploy;
+mod language;
 mod logs;
 mod metrics;
 mod monitoring;

@@ -92,10 +92,10 @@ fn a_training_search_moves_every_metric_of_its_work() {
 fn children_wait_in_the_queue_and_the_depth_follows_its_schedule() {
     let folder = tempfile::tempdir().unwrap();
     let schedule =
-        ["controller.children=9", "devices.lanes_per_device=1", "space.layers_step=1", "space.layers_every=9", "space.layers_max=4"];
+        ["controller.children=4", "devices.lanes_per_device=1", "space.layers_step=1", "space.layers_every=4", "space.layers_max=3"];
     let live = Live::start(&mut training(&folder.path().join("run"), &schedule));
     live.metrics_when("a queue", |text| value(text, "netwright_children_queued") > 0.0);
-    live.metrics_when("deeper networks", |text| value(text, "netwright_architecture_layers") == 4.0);
+    live.metrics_when("deeper networks", |text| value(text, "netwright_architecture_layers") == 3.0);
 }
 
 /// Failures of each kind, in the same run: counted by cause, and counted on by the next process.

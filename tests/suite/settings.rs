@@ -46,7 +46,7 @@ fn bad_input_is_refused_with_file_line_key_and_what_is_valid() {
         ("[controller]\nstrategy = \"evolution\"", ["s.toml:2: controller.strategy = \"evolution\"", "\"reinforce\" or \"random\""]),
         ("[parameter_server]\nshards = 0", ["s.toml:2: parameter_server.shards = 0", "must be 1 to"]),
         ("[space]\nkind = \"tree\"", ["s.toml:2: space.kind = \"tree\"", "\"conv\" or \"cell\" or \"choices\""]),
-        ("[space]\nkind = \"cell\"", ["s.toml:2: space.kind = \"cell\"", "on images"]),
+        ("[space]\nkind = \"cell\"", ["s.toml: data.kind = \"builtin\" (default)", "trained on a text"]),
         ("[space]\ncombinations = [\"sub\"]", ["s.toml:2: space.combinations = [\"sub\"]", "\"elem_mult\""]),
         ("[space]\nbase = 4", ["s.toml:2: space.base = 4", "space.kind = \"cell\" alone"]),
         ("[space]\nfilters = []", ["s.toml:2: space.filters = []", "one or more"]),
@@ -161,7 +161,7 @@ fn init_writes_configs_that_check_accepts() {
     let folder = tempfile::tempdir().unwrap();
     let quickstart = include_str!("../../config/quickstart.toml");
     netwright(folder.path()).args(["init", "quickstart", "-"]).assert().success().stdout(quickstart);
-    netwright(folder.path()).args(["init", "ptb"]).assert().code(2).stderr(predicate::str::contains("quickstart, cifar10, cifar10-v1"));
+    netwright(folder.path()).args(["init", "ptbb"]).assert().code(2).stderr(predicate::str::contains("quickstart, cifar10, cifar10-v1"));
     netwright(folder.path()).args(["init", "choices", "-"]).assert().code(2).stderr(predicate::str::contains("name a file"));
 }
 

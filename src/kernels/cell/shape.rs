@@ -124,7 +124,7 @@ impl Layout {
 /// Refuses sizes whose products overflow an address, with room for every buffer.
 fn check_size(program: &CellProgram, plan: &Plan, shape: CellShape) -> Result<(), KernelError> {
     let CellShape { input, hidden, batch, steps } = shape;
-    let widest = input.max(hidden.checked_add(PADDING).unwrap_or(usize::MAX));
+    let widest = input.max(hidden.saturating_add(PADDING));
     let fits = |sizes: &[usize]| {
         let bytes = sizes.iter().try_fold(64 * size_of::<f32>(), |product, &size| product.checked_mul(size));
         bytes.is_some_and(|bytes| bytes <= isize::MAX as usize)

@@ -1,5 +1,6 @@
 //! Tests of the kernels against a naive reference in f64, and of that reference.
 
+mod language;
 mod network;
 mod operations;
 mod pooling;

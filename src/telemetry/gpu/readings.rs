@@ -5,6 +5,7 @@
 
 use nvml_wrapper::Nvml;
 use nvml_wrapper::enum_wrappers::device::{Clock, TemperatureSensor};
+use nvml_wrapper::error::NvmlError;
 use serde::Deserialize;
 use std::path::PathBuf;
 
@@ -58,7 +59,10 @@ pub fn open() -> Result<Box<dyn Readings>, String> {
     }
     // Drivers and containers bring the versioned name; the plain one comes with development packages only.
     let versioned = Nvml::builder().lib_path("libnvidia-ml.so.1".as_ref()).init();
-    versioned.or_else(|_| Nvml::init()).map(|nvml| Box::new(nvml) as Box<dyn Readings>).map_err(|error| format!("NVML: {error}"))
+    versioned.or_else(|_| Nvml::init()).map(|nvml| Box::new(nvml) as Box<dyn Readings>).map_err(|error| match error {
+        NvmlError::LibloadingError(_) => "there is no NVIDIA driver (libnvidia-ml.so.1 was not found)".to_owned(),
+        other => format!("NVML: {other}"),
+    })
 }
 
 impl Readings for Nvml {
@@ -68,7 +72,7 @@ impl Readings for Nvml {
             let device = self.device_by_index(index)?;
             Ok(Identity { uuid: device.uuid()?, pci_bus_id: device.pci_info()?.bus_id, model: device.name()? })
         };
-        (0..count).map(one).collect::<Result<_, nvml_wrapper::error::NvmlError>>().map_err(|error| error.to_string())
+        (0..count).map(one).collect::<Result<_, NvmlError>>().map_err(|error| error.to_string())
     }
 
     fn read(&self, index: usize) -> Raw {

@@ -1,0 +1,218 @@
+//! Trains a recurrent cell as a language model: epochs of windows of text, validation perplexity after each, the reward at the end.
+//! A function of the task and the settings: must not know other lanes, nor any clock but its caller's.
+
+use super::super::end::{End, may_go_on};
+use super::super::reward::perplexity_reward;
+use super::super::{Cause, ChildSettings, Epoch, Evaluator, Outcome, Progress, Task, cell_program};
+use super::descent::Descent;
+use super::masks::DropoutMasks;
+use super::network::{Network, Sizes};
+use super::streams::{Streams, Window};
+use super::{memory, model};
+use crate::data::{Corpus, Unit};
+use crate::kernels::KernelError;
+use crate::random::{Key, Purpose};
+use crate::space::{self, CellNetwork};
+use rand::Rng;
+use rayon::ThreadPool;
+use std::sync::Arc;
+
+/// From this epoch on a child must do better than a guess that knows nothing.
+const EPOCHS_TO_BEAT_CHANCE: usize = 2;
+
+/// The evaluator `child.evaluator = "train"` of recurrent cells, of one lane of the CPU.
+pub struct LanguageEvaluator {
+    settings: ChildSettings,
+    corpus: Arc<Corpus>,
+    pool: Arc<ThreadPool>,
+    memory_limit_bytes: Option<u64>,
+}
+
+/// A child in training.
+struct Child<'a> {
+    evaluator: &'a LanguageEvaluator,
+    seed: u64,
+    network: Network,
+    descent: Descent,
+    hidden: usize,
+    parameters: Vec<f32>,
+    gradient: Vec<f32>,
+    state: Vec<f32>,
+    window: Window,
+}
+
+impl LanguageEvaluator {
+    /// A child that would need more than `memory_limit_bytes` fails untrained; None: no limit.
+    pub fn new(settings: ChildSettings, corpus: Arc<Corpus>, pool: Arc<ThreadPool>, memory_limit_bytes: Option<u64>) -> Self {
+        Self { settings, corpus, pool, memory_limit_bytes }
+    }
+
+    fn train(&self, task: &Task, progress: &mut dyn Progress) -> Result<Outcome, End> {
+        let space::Network::Cell(cell) = &task.architecture.network else {
+            let error =
+                "only recurrent cells (space.kind = \"cell\") can be trained on a text; child.evaluator = \"table\" looks others up";
+            return Err(End::Failed(Cause::Unbuildable, error.into()));
+        };
+        let mut child = Child::new(self, cell, task.seed)?;
+        let mut perplexities = Vec::with_capacity(self.settings.epochs);
+        for epoch in 0..self.settings.epochs {
+            let started = progress.elapsed();
+            let train_loss = child.epoch(epoch, progress)?;
+            let perplexity = child.validate(epoch, progress)?;
+            self.beats_chance(epoch, perplexity)?;
+            perplexities.push(perplexity);
+            let seconds = progress.elapsed() - started;
+            progress.epoch(Epoch { epoch: epoch + 1, train_loss: Some(train_loss), metric: self.metric(perplexity), seconds });
+        }
+        let ChildSettings { reward_window, reward_constant, reward_exponent, .. } = self.settings;
+        let (perplexity, reward) = perplexity_reward(&perplexities, reward_window, reward_constant, reward_exponent);
+        Ok(Outcome::Completed { reward, metric: self.metric(perplexity), seconds: None })
+    }
+
+    /// Perplexity of words; of characters the bits of each.
+    fn metric(&self, perplexity: f64) -> f64 {
+        match self.corpus.unit {
+            Unit::Word => perplexity,
+            Unit::Char => perplexity.log2(),
+        }
+    }
+
+    fn beats_chance(&self, epoch: usize, perplexity: f64) -> Result<(), End> {
+        let (number, chance) = (epoch + 1, self.corpus.vocabulary.len());
+        if perplexity.is_finite() && (number < EPOCHS_TO_BEAT_CHANCE || perplexity <= chance as f64) {
+            return Ok(());
+        }
+        let error = format!(
+            "training diverged: after epoch {number} of {} the validation perplexity is {perplexity:.0}; guessing among {chance} tokens has {chance}",
+            self.settings.epochs
+        );
+        Err(End::Failed(Cause::Diverged, error))
+    }
+}
+
+impl Evaluator for LanguageEvaluator {
+    fn evaluate(&mut self, task: &Task, progress: &mut dyn Progress) -> Outcome {
+        self.train(task, progress).unwrap_or_else(Outcome::from)
+    }
+}
+
+impl From<KernelError> for End {
+    fn from(error: KernelError) -> Self {
+        match error {
+            KernelError::Invalid(_) => Self::Failed(Cause::Unbuildable, error.to_string()),
+            KernelError::TooLarge(_) => Self::Failed(Cause::OutOfMemory, error.to_string()),
+        }
+    }
+}
+
+impl<'a> Child<'a> {
+    fn new(evaluator: &'a LanguageEvaluator, cell: &CellNetwork, seed: u64) -> Result<Self, End> {
+        let LanguageEvaluator { settings, corpus, pool, memory_limit_bytes } = evaluator;
+        let unbuildable = |error: String| End::Failed(Cause::Unbuildable, error);
+        let words = corpus.vocabulary.len();
+        let program = cell_program(&cell.cell).map_err(unbuildable)?;
+        let model = cell.model.map_or_else(|| model(settings, &cell.cell, words), Ok).map_err(unbuildable)?;
+        if model.vocabulary != words {
+            return Err(unbuildable(format!("the network is for {} tokens, the text has {words}", model.vocabulary)));
+        }
+        // Not more sequences than there are tokens to train on.
+        let batch = settings.batch_size.min(corpus.train.len()).max(1);
+        let sizes = Sizes { model, batch, steps: settings.steps.min(corpus.train.len().max(corpus.validation.len()).div_ceil(batch)) };
+        let network = CellNetwork { cell: cell.cell.clone(), model: Some(model) };
+        let count = network.size().map_or(0, |(parameters, _)| parameters);
+        check_memory(memory::bytes(&program, sizes, count, settings.momentum > 0.0 || settings.weight_decay > 0.0), *memory_limit_bytes)?;
+        let network = Network::new(&program, sizes, pool)?;
+        let parameters = initial(&network, settings.init_scale, seed);
+        Ok(Self {
+            evaluator,
+            seed,
+            descent: Descent::new(settings, parameters.len()),
+            hidden: model.hidden,
+            gradient: vec![0.0; parameters.len()],
+            state: network.start(),
+            window: Window::default(),
+            parameters,
+            network,
+        })
+    }
+
+    /// One pass over the training text; the mean loss of a token in nats. `epoch` counts from 0.
+    fn epoch(&mut self, epoch: usize, progress: &mut dyn Progress) -> Result<f64, End> {
+        let LanguageEvaluator { settings, corpus, pool, .. } = self.evaluator;
+        let rate = settings.epoch_learning_rate(settings.learning_rate, epoch, settings.epochs);
+        let batch = self.batch();
+        let streams = Streams::training(&corpus.train, corpus.end, batch);
+        let steps = settings.steps;
+        self.state.fill(0.0);
+        let mut nats = 0.0;
+        for (index, first) in (0..streams.length()).step_by(steps).enumerate() {
+            may_go_on(settings, epoch, progress)?;
+            streams.window(first, steps, &mut self.window);
+            let masks = DropoutMasks::draw(settings, corpus.vocabulary.len(), batch * self.hidden, self.seed, epoch, index);
+            let window = (self.window.tokens.as_slice(), self.window.targets.as_slice());
+            let loss = self.network.train(&self.parameters, window, &masks, &mut self.state, &mut self.gradient);
+            let (parameters, gradient, sparse) = (&mut self.parameters, &mut self.gradient, self.network.sparse_rows());
+            let (descent, hidden) = (&mut self.descent, self.hidden);
+            let finite = pool.install(|| descent.step(parameters, gradient, sparse, hidden, rate));
+            if !finite || !loss.is_finite() {
+                let (epoch, epochs, step) = (epoch + 1, settings.epochs, index + 1);
+                let error = format!("training diverged in epoch {epoch} of {epochs}, step {step}: the loss or its gradient is not finite");
+                return Err(End::Failed(Cause::Diverged, error));
+            }
+            nats += loss;
+            progress.examples(self.window.tokens.len());
+        }
+        Ok(nats / (streams.length() * batch) as f64)
+    }
+
+    /// Perplexity of the validation text: every token counts once, the end of a line too. The text is read as sequences side by side,
+    /// the state of each warmed on the tokens before it.
+    fn validate(&mut self, epoch: usize, progress: &mut dyn Progress) -> Result<f64, End> {
+        let LanguageEvaluator { settings, corpus, .. } = self.evaluator;
+        let streams = Streams::validation(&corpus.validation, corpus.end, self.batch());
+        self.state.fill(0.0);
+        streams.before(settings.steps, &mut self.window);
+        let mut nats = self.network.evaluate(&self.parameters, &self.window.tokens, &self.window.targets, &mut self.state);
+        self.network.restart(&mut self.state, 0);
+        for first in (0..streams.length()).step_by(settings.steps) {
+            may_go_on(settings, epoch, progress)?;
+            streams.window(first, settings.steps, &mut self.window);
+            nats += self.network.evaluate(&self.parameters, &self.window.tokens, &self.window.targets, &mut self.state);
+            // a heartbeat: no training examples
+            progress.examples(0);
+        }
+        Ok((nats / corpus.validation.len().max(1) as f64).exp())
+    }
+
+    fn batch(&self) -> usize {
+        self.network.sizes().batch
+    }
+}
+
+/// Weights uniform in ± `scale`, biases 0.
+fn initial(network: &Network, scale: f64, seed: u64) -> Vec<f32> {
+    let mut stream = Key::seed(seed).stream(Purpose::ChildParameters);
+    let mut parameters = vec![0.0; network.parameter_count()];
+    for slot in network.parameters().iter().filter(|slot| !slot.name.ends_with("bias")) {
+        for value in &mut parameters[slot.offset..][..slot.len()] {
+            // 24 bits: exact in f32, so the same on every machine.
+            let unit = (stream.next_u32() >> 8) as f32 / (1 << 24) as f32;
+            *value = (2.0 * unit - 1.0) * scale as f32;
+        }
+    }
+    parameters
+}
+
+fn check_memory(needed: u64, limit: Option<u64>) -> Result<(), End> {
+    match limit.filter(|&limit| needed > limit) {
+        None => Ok(()),
+        Some(limit) => {
+            let [needed, limit] = [needed, limit].map(|bytes| bytes as f64 / f64::from(1 << 20));
+            let error = format!(
+                "not trained: it needs about {needed:.1} MiB, and {limit:.1} MiB are there for it; a smaller child.hidden (or \
+                 child.parameters), child.batch_size or child.steps, or fewer lanes would leave it room"
+            );
+            Err(End::Failed(Cause::OutOfMemory, error))
+        }
+    }
+}
