@@ -127,6 +127,7 @@ PYTHON ?= python3
 test-scripts: build
 	@$(PYTHON) -c "import torch" 2>/dev/null || { echo "make: $(PYTHON) has no PyTorch: pip install torch, or PYTHON=…/bin/python" >&2; exit 1; }
 	$(PYTHON) tests/scripts/command.py $(NETWRIGHT) $(DATA)
+	@if [ -n "$(DATA)" ]; then $(PYTHON) tests/scripts/image_folder.py $(NETWRIGHT) $(DATA); else echo "DATA is not set: tests/scripts/image_folder.py is left out"; fi
 
 # -------------------------------------------------------------------------------------------------------------- bench
 

@@ -10,7 +10,7 @@ use netwright::actors::devices::LaneSpec;
 use netwright::actors::thread_pool;
 use netwright::child::Sgd;
 use netwright::child::convnet::{initial_parameters, initial_running, network_spec};
-use netwright::data::{Batches, DataSettings, Dataset, Split};
+use netwright::data::{Batches, DataSettings, Dataset, HeldOut, Split};
 use netwright::kernels::{ConvNet, Isa, NetworkSpec};
 use netwright::space::{Architecture, Decision, ImageShape, Network, SpaceSettings};
 use serde_json::{Value, json};
@@ -174,6 +174,7 @@ impl Preparation {
             labels: vec![0; 4 * BATCH],
             content: String::new(),
             synthetic: true,
+            held_out: HeldOut::Drawn,
         };
         let split = Split { train: (0..4 * BATCH as u32).collect(), validation: Vec::new() };
         let batches = Batches::new(&dataset, &split, &DataSettings::default());

@@ -22,7 +22,8 @@ pub fn run(args: CheckArgs) -> Result<(), Failure> {
     let settings = args.config.load()?;
     let lanes = super::lanes(&settings)?;
     let used = devices::list().into_iter().filter(|device| lanes.iter().any(|lane| lane.device == device.device)).collect();
-    let facts = Facts { space: settings.space.build(ImageShape { channels: 3, height: 32, width: 32 }, 10), settings, lanes, used };
+    let image = ImageShape { channels: 3, height: settings.data.side(), width: settings.data.side() };
+    let facts = Facts { space: settings.space.build(image, 10), settings, lanes, used };
     let text = if args.json { facts.json().map_err(|error| Failure::Failed(error.to_string()))? + "\n" } else { facts.text() };
     print(&text)
 }

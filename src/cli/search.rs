@@ -128,6 +128,11 @@ pub fn run(args: SearchArgs) -> Result<(), Failure> {
     conclude(&settings, &source, &run_dir, end)
 }
 
+/// For work while no lane runs: every core is free (0 threads: one for each).
+fn every_core(name: &str) -> LaneSpec {
+    LaneSpec { device: "cpu".into(), name: name.into(), cores: Vec::new(), threads: 0 }
+}
+
 /// What the actors need of the settings.
 pub(super) fn search_settings(settings: &Settings) -> SearchSettings {
     SearchSettings {
@@ -156,8 +161,10 @@ fn load(settings: &Settings, run_dir: &Path) -> Result<(Source, Arc<dyn Space>),
             Ok((Source::Text { corpus }, space))
         }
         EvaluatorKind::Train => {
-            let dataset = crate::data::load(&settings.data, settings.run.seed).map_err(|error| input(error.to_string()))?;
-            let split = Split::new(&settings.data, dataset.labels.len(), settings.run.seed).map_err(|error| input(error.to_string()))?;
+            let pool = thread_pool(&every_core("data")).map_err(Failure::Failed)?;
+            let dataset =
+                pool.install(|| crate::data::load(&settings.data, settings.run.seed)).map_err(|error| input(error.to_string()))?;
+            let split = Split::of(&settings.data, &dataset, settings.run.seed).map_err(|error| input(error.to_string()))?;
             let space = build(dataset.shape, dataset.class_names.len());
             Ok((Source::Train { dataset: Arc::new(dataset), split: Arc::new(split) }, space))
         }
@@ -318,9 +325,7 @@ fn reference(settings: &Settings, source: &Source, reader: &Reader) -> Result<()
     match source {
         Source::Train { dataset, split } => {
             let started = std::time::Instant::now();
-            // The lanes have ended: every core is free (0 threads: one for each).
-            let all = LaneSpec { device: "cpu".into(), name: "reference".into(), cores: Vec::new(), threads: 0 };
-            let pool = thread_pool(&all).map_err(Failure::Failed)?;
+            let pool = thread_pool(&every_core("reference")).map_err(Failure::Failed)?;
             let linear = linear_accuracy(dataset, split, &settings.data, settings.run.seed, &pool);
             let worst = reader.worst().map_err(reading)?.and_then(|row| row.metric).unwrap_or_default();
             println!(

@@ -60,7 +60,9 @@ fn compare(replay: &mut Replay, log: &[LogEntry], snapshots: &[u64], reader: &Re
     let mut before = None;
     for (entry, wanted) in log.iter().zip(Replay::wanted_versions(log)) {
         replay.forget_before(wanted);
-        if let LogEntry::Minibatch(minibatch) = entry {
+        if let LogEntry::Minibatch(minibatch) = entry
+            && entry.sequence() == replay.snapshot().state.sequence + 1
+        {
             // A synchronous round shares the baseline before it.
             let baseline = replay.snapshot().baseline.value();
             if minibatch.baseline != baseline && Some(minibatch.baseline) != before {

@@ -4,6 +4,7 @@
 mod batches;
 mod builtin;
 mod cifar10;
+mod folder;
 mod settings;
 mod shapes;
 mod split;
@@ -30,6 +31,23 @@ pub struct Dataset {
     pub content: String,
     /// True where the program drew the images itself.
     pub synthetic: bool,
+    /// What decides which images are held out for validation.
+    pub held_out: HeldOut,
+}
+
+/// How a set is split into training and validation images.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum HeldOut {
+    /// Drawn from the run's seed.
+    #[default]
+    Drawn,
+    /// By the images' contents: a split that stays when others are added.
+    ByContent {
+        /// SHA-256 of each image's file.
+        hashes: Vec<[u8; 32]>,
+        /// Where the set says it itself: is this image for validation?
+        validation: Option<Vec<bool>>,
+    },
 }
 
 /// Data that cannot be used.
@@ -51,7 +69,7 @@ impl Dataset {
         hash.update(&labels);
         hash.update(&images);
         let content = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-        Self { shape, class_names, images, labels, content, synthetic }
+        Self { shape, class_names, images, labels, content, synthetic, held_out: HeldOut::Drawn }
     }
 
     /// Bytes of one image.
@@ -66,7 +84,7 @@ impl Dataset {
     }
 }
 
-/// The training set that the settings name; never the test set.
+/// The training set that the settings name; never the test set. Decodes images in the caller's rayon pool.
 ///
 /// # Errors
 /// Names the file and byte, or the key, and what would be right.
@@ -77,6 +95,11 @@ pub fn load(settings: &DataSettings, seed: u64) -> Result<Dataset, DataError> {
         }
         (DataKind::Builtin, _) => builtin::draw(settings, seed),
         (DataKind::Cifar10, Some(path)) => cifar10::load(path.as_ref()),
+        (DataKind::ImageFolder, Some(path)) => folder::load(path.as_ref(), settings.side()),
+        (DataKind::ImageFolder, None) => Err(DataError::Setting {
+            key: "data.path",
+            problem: "must name the folder that holds one folder of images for each class".into(),
+        }),
         (DataKind::Cifar10, None) => {
             Err(DataError::Setting { key: "data.path", problem: "must name the folder of CIFAR-10's data_batch_*.bin files".into() })
         }

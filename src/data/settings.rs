@@ -12,6 +12,9 @@ pub enum DataKind {
     Cifar10,
     /// A training and a validation text.
     Text,
+    /// The user's own images: a folder for each class, or `train/` and `val/` above them.
+    #[serde(rename = "image-folder")]
+    ImageFolder,
 }
 
 /// How pixel values are normalised (paper §4.1 says "whiten").
@@ -32,6 +35,9 @@ pub struct DataSettings {
     /// Folder of the data files.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
+    /// Side in pixels that the images of a folder are scaled to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub size: Option<usize>,
     /// Unset: 45,000, or 90% where the set is smaller; of a text all tokens.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub train_size: Option<usize>,
@@ -61,6 +67,7 @@ impl Default for DataSettings {
         Self {
             kind: DataKind::Builtin,
             path: None,
+            size: None,
             train_size: None,
             validation_size: None,
             augment: true,
@@ -75,12 +82,27 @@ impl Default for DataSettings {
 }
 
 impl DataSettings {
+    /// Height and width of every image, in pixels.
+    pub fn side(&self) -> usize {
+        match self.kind {
+            DataKind::ImageFolder => self.size.unwrap_or(SIDE),
+            DataKind::Builtin | DataKind::Cifar10 | DataKind::Text => SIDE,
+        }
+    }
+
     /// What cannot work in this section, as far as it shows before the data are read: (key, what would be valid).
     pub fn problems(&self) -> Vec<(String, String)> {
         let has_path = self.path.as_deref().is_some_and(|path| !path.is_empty());
-        let upsample = SIDE..=MOST_UPSAMPLED;
+        let (is_folder, text) = (self.kind == DataKind::ImageFolder, self.kind == DataKind::Text);
+        let sides = SMALLEST_SIDE..=LARGEST_SIDE;
+        let upsample = self.side()..=MOST_UPSAMPLED.max(2 * self.side());
+        let smallest = format!(
+            "must be {} (the images' own side: no scaling) to {}, for example {}",
+            upsample.start(),
+            upsample.end(),
+            self.side() * 9 / 8
+        );
         let (train_file, validation_file) = (self.train_file.as_deref(), self.validation_file.as_deref());
-        let text = self.kind == DataKind::Text;
         let without = "has an effect with data.kind = \"text\" alone: set that, or leave this key out";
         let (images, images_alone) = (Self::default(), "has an effect on images alone: leave this key out");
         let rules = [
@@ -96,12 +118,27 @@ impl DataSettings {
             ),
             (
                 "path",
+                has_path || !is_folder,
+                "data.kind = \"image-folder\" needs it: the folder that holds one folder of images for each class",
+            ),
+            (
+                "path",
                 !has_path || self.kind != DataKind::Builtin,
-                "has no effect with data.kind = \"builtin\": set data.kind = \"cifar10\", or leave this key out",
+                "has no effect with data.kind = \"builtin\": set data.kind = \"cifar10\" or \"image-folder\", or leave this key out",
+            ),
+            (
+                "size",
+                !is_folder || self.size.is_some_and(|size| sides.contains(&size)),
+                "data.kind = \"image-folder\" needs it: the side in pixels that every image is scaled to, 8 to 512, for example 32",
+            ),
+            (
+                "size",
+                is_folder || self.size.is_none(),
+                "has an effect with data.kind = \"image-folder\" alone: set that, or leave this key out",
             ),
             ("train_size", self.train_size != Some(0), "must be 1 example or more, or left out for 45000 (90% of a smaller set)"),
             ("validation_size", self.validation_size != Some(0), "must be 1 example or more, or left out for 5000 (10% of a smaller set)"),
-            ("upsample", upsample.contains(&self.upsample), "must be 32 (the images' own side: no scaling) to 256, for example 36"),
+            ("upsample", upsample.contains(&self.upsample) || is_folder && !self.augment, smallest.as_str()),
             ("augment", !text || self.augment == images.augment, images_alone),
             ("upsample", !text || self.upsample == images.upsample, images_alone),
             ("whiten", !text || self.whiten == images.whiten, images_alone),
@@ -121,6 +158,8 @@ impl DataSettings {
     }
 }
 
-/// Side of every image that can be read so far.
+/// Side of the built-in images and CIFAR-10's.
 const SIDE: usize = 32;
+const SMALLEST_SIDE: usize = 8;
+const LARGEST_SIDE: usize = 512;
 const MOST_UPSAMPLED: usize = 256;

@@ -1,8 +1,9 @@
 //! Which examples are trained on and which are held out for the reward. Must not know what an example is.
 
-use super::{DataError, DataSettings};
+use super::{DataError, DataSettings, Dataset, HeldOut};
 use crate::random::{Key, Purpose};
 use rand::seq::SliceRandom;
+use sha2::{Digest, Sha256};
 
 /// Sizes that the paper uses (§4.1), taken where the set is large enough.
 const TRAIN: usize = 45_000;
@@ -15,7 +16,53 @@ pub struct Split {
     pub validation: Vec<u32>,
 }
 
+/// Unset sizes of a split by content: this share of the images is held out, whichever fall into it.
+const SHARE: f64 = 0.1;
+
 impl Split {
+    /// The split of a set: drawn, or by its images' contents, where an image stays on its side when others are added.
+    ///
+    /// # Errors
+    /// As `new`.
+    pub fn of(settings: &DataSettings, dataset: &Dataset, seed: u64) -> Result<Self, DataError> {
+        match &dataset.held_out {
+            HeldOut::Drawn => Self::new(settings, dataset.labels.len(), seed),
+            HeldOut::ByContent { hashes, validation } => Self::by_content(settings, hashes, validation.as_deref(), seed),
+        }
+    }
+
+    /// The images in the order of their hashes (with the seed): with `data.validation_size` the first ones are held out, without it those
+    /// whose hash lies in the first tenth of all hashes; of the rest, `data.train_size` or all. A set that comes split keeps its sides.
+    fn by_content(settings: &DataSettings, hashes: &[[u8; 32]], given: Option<&[bool]>, seed: u64) -> Result<Self, DataError> {
+        let mut order: Vec<(u64, u32)> = hashes.iter().zip(0..).map(|(hash, index)| (place(hash, seed), index)).collect();
+        order.sort_unstable();
+        let held_out = |rank: usize, place: u64, index: u32| match (given, settings.validation_size) {
+            (Some(given), _) => given[index as usize],
+            (None, Some(size)) => rank < size,
+            (None, None) => (place as f64) < SHARE * u64::MAX as f64,
+        };
+        let (mut train, mut validation) = (Vec::new(), Vec::new());
+        for (rank, (place, index)) in order.into_iter().enumerate() {
+            if held_out(rank, place, index) { validation.push(index) } else { train.push(index) }
+        }
+        let sides =
+            [("data.train_size", &mut train, settings.train_size), ("data.validation_size", &mut validation, settings.validation_size)];
+        for (key, part, size) in sides {
+            if part.is_empty() || size.is_some_and(|size| size > part.len()) {
+                let problem = format!(
+                    "{} images cannot be had: of the {} images, {} are there for this part",
+                    size.unwrap_or(1),
+                    hashes.len(),
+                    part.len()
+                );
+                return Err(DataError::Setting { key, problem });
+            }
+            part.truncate(size.unwrap_or(part.len()));
+            part.sort_unstable();
+        }
+        Ok(Self { train, validation })
+    }
+
     /// Draws the split from the run's seed. Unset sizes: 45,000/5,000, or 90% / 10% where the set is smaller; where one is set, the other
     /// takes its default or what is left. The validation set is drawn first, so that it does not depend on the training size.
     ///
@@ -31,6 +78,12 @@ impl Split {
         trained.sort_unstable();
         Ok(Self { train: trained, validation: held_out })
     }
+}
+
+/// Where an image stands in the order of hashes.
+fn place(hash: &[u8; 32], seed: u64) -> u64 {
+    let digest = Sha256::new().chain_update(seed.to_le_bytes()).chain_update(hash).finalize();
+    digest.iter().take(8).fold(0, |place, byte| place << 8 | u64::from(*byte))
 }
 
 fn sizes(settings: &DataSettings, examples: usize) -> Result<(usize, usize), DataError> {

@@ -208,7 +208,7 @@ fn text(value: ValueRef, into: &mut String) {
         ValueRef::Null | ValueRef::Blob(_) => {}
         ValueRef::Integer(number) => into.push_str(&number.to_string()),
         // As JSON writes it: 1.0, not 1.
-        ValueRef::Real(number) => into.push_str(&format!("{number:?}")),
+        ValueRef::Real(number) => into.push_str(&serde_json::Value::from(number).to_string()),
         ValueRef::Text(bytes) => into.push_str(&String::from_utf8_lossy(bytes)),
     }
 }

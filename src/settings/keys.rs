@@ -169,10 +169,11 @@ pub const KEYS: &[Key] = &[
     key("child.command.classes", Kind::Count, "classes that its convolutional networks tell apart"),
     key(
         "data.kind",
-        Kind::OneOf(&["builtin", "cifar10", "text"]),
-        "the examples: drawn by the program, CIFAR-10's binary files, or a text",
+        Kind::OneOf(&["builtin", "cifar10", "image-folder", "text"]),
+        "the examples: drawn by the program, CIFAR-10's binary files, your own images, or a text",
     ),
     key("data.path", Kind::Text, "folder of the data files"),
+    key("data.size", Kind::Count, "side in pixels that the images of a folder are scaled to"),
     key("data.train_size", Kind::Count, "training examples; unset: 45000, or 90% of a smaller set; of a text all tokens"),
     key("data.validation_size", Kind::Count, "validation examples; unset: 5000, or 10% of a smaller set; of a text all tokens"),
     key("data.augment", Kind::Boolean, "upsample, random crop and random horizontal flip of training images"),

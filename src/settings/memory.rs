@@ -7,8 +7,6 @@ use crate::space::{LayerType, SpaceKind, SpaceSettings};
 
 /// No search here goes deeper: the paper's deepest network has 39 layers, and skip connections grow with the square.
 const MOST_LAYERS: usize = 1_000;
-/// Side of the images in pixels.
-const SIDE: usize = 32;
 /// Of every layer a training step keeps at least the convolution's output and the activation, as 32-bit numbers.
 const BYTES_PER_ELEMENT: f64 = 2.0 * 4.0;
 
@@ -24,7 +22,7 @@ pub fn problems(settings: &Settings, memory: Option<f64>) -> Vec<(String, String
             format!("the search would reach {depth} layers; at most {MOST_LAYERS} are possible (space.layers_max limits the growth)");
         return vec![(key.into(), limit)];
     }
-    let needed = smallest(&settings.space, depth) * settings.child.batch_size as f64 * BYTES_PER_ELEMENT;
+    let needed = smallest(&settings.space, depth, settings.data.side()) * settings.child.batch_size as f64 * BYTES_PER_ELEMENT;
     match memory.filter(|&memory| settings.child.evaluator == EvaluatorKind::Train && needed > memory) {
         None => Vec::new(),
         Some(memory) => {
@@ -49,7 +47,7 @@ fn deepest(space: &SpaceSettings, trials: u64) -> usize {
 }
 
 /// Elements that the layers' outputs have for one image, with the fewest filters and the largest strides.
-fn smallest(space: &SpaceSettings, depth: usize) -> f64 {
+fn smallest(space: &SpaceSettings, depth: usize, side: usize) -> f64 {
     let has = |layer_type: LayerType| space.layer_types.contains(&layer_type);
     let largest = |strides: &[usize]| strides.iter().copied().max().unwrap_or(1).max(1);
     let pooling = if has(LayerType::MaxPool) || has(LayerType::AvgPool) { largest(&space.pool_stride) } else { 1 };
@@ -58,7 +56,7 @@ fn smallest(space: &SpaceSettings, depth: usize) -> f64 {
     let fewest = space.filters.iter().copied().min().unwrap_or(1) + space.widen;
     // A layer without filters has the channels of its input: at least one.
     let filters = if space.layer_types == [LayerType::Conv] { fewest } else { 1 };
-    let (mut height, mut width, mut elements) = (SIDE, SIDE, 0.0);
+    let (mut height, mut width, mut elements) = (side, side, 0.0);
     for layer in 1..=depth {
         (height, width) = (height.div_ceil(down), width.div_ceil(right));
         elements += filters as f64 * (height * width) as f64;
@@ -121,7 +119,7 @@ mod tests {
             let settings = settings(|it| {
                 (it.run.trials, it.space.layers_step, it.space.layers_every, it.space.layers_max) = (trials, step, every, limit);
             });
-            let space = settings.space.build(ImageShape { channels: 3, height: SIDE, width: SIDE }, 10);
+            let space = settings.space.build(ImageShape { channels: 3, height: 32, width: 32 }, 10);
             assert_eq!(deepest(&settings.space, trials), space.layers(trials - 1), "{trials} {step} {every} {limit:?}");
         }
     }

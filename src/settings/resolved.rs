@@ -27,7 +27,7 @@ impl Settings {
         all.retain(|key, _| match key.as_str() {
             "run.seed" | "controller.hidden" | "controller.layers" | "controller.init_scale" | "child.evaluator" => true,
             "child.table.reward" | "child.command.image" | "child.command.classes" => !trains,
-            "data.kind" => trains,
+            "data.kind" | "data.size" => trains,
             "child.reward_constant" => trains && self.space.kind == SpaceKind::Cell,
             _ => key.starts_with("space.") || (trains && key.starts_with("child.reward_")),
         });

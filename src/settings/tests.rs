@@ -70,6 +70,7 @@ fn the_table_has_exactly_the_settings_keys() {
     (settings.space.block, settings.space.widen) = (2, 40);
     (settings.space.max_parameters, settings.space.max_flops) = (Some(1), Some(2));
     settings.child.command.argv = vec!["sh".into(), "train.sh".into()];
+    settings.data.size = Some(64);
     flatten("", serde_json::to_value(settings).unwrap(), &mut serialised);
     let serialised: BTreeSet<_> = serialised.keys().map(String::as_str).collect();
     let table: BTreeSet<_> = keys::KEYS.iter().map(|key| key.name).collect();

@@ -9,6 +9,7 @@ mod common;
 mod crash;
 mod dashboards;
 mod deploy;
+mod folder;
 mod language;
 mod logs;
 mod metrics;

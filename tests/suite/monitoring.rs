@@ -2,7 +2,7 @@
 //! rule has something to show, no alert fires on a healthy search, and promtool is content. Needs Debian's `prometheus`; where it is
 //! missing the tests say so and pass, but for CI.
 
-use super::common::{Live, http_get, netwright, sample};
+use super::common::{Live, http_get, needs, netwright, sample};
 use super::dashboards::{dashboard, expressions, folder, recorded};
 use serde_json::Value;
 use std::path::Path;
@@ -14,17 +14,11 @@ const PROMETHEUS: &str = "127.0.0.1:9090";
 /// Set in the process that runs in a network of its own.
 const INSIDE: &str = "NETWRIGHT_TEST_NETWORK";
 
-/// The reason to skip; in CI it is a failure.
-fn skip(reason: &str) {
-    println!("skipped: {reason}");
-    assert!(std::env::var("CI").is_err(), "in CI nothing is skipped: {reason}");
-}
-
 fn installed(program: &str) -> bool {
     let found =
         Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success());
     if !found {
-        skip(&format!("{program} is missing; install it: sudo apt-get install prometheus"));
+        needs::skip(&format!("{program} is missing; install it: sudo apt-get install prometheus"));
     }
     found
 }
@@ -173,7 +167,7 @@ fn every_panel_and_rule_has_samples_and_a_healthy_search_no_alert() {
         }
         let free = |port: u16| std::net::TcpListener::bind(("127.0.0.1", port)).is_ok();
         if !free(9464) || !free(9090) {
-            return skip("no network of its own (unshare -n), and port 9464 or 9090 is taken");
+            return needs::skip("no network of its own (unshare -n), and port 9464 or 9090 is taken");
         }
     }
     let folder = tempfile::tempdir().unwrap();

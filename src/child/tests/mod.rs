@@ -22,6 +22,7 @@ pub fn textures(count: usize, seed: u64) -> Dataset {
         labels: Vec::new(),
         content: String::new(),
         synthetic: true,
+        held_out: crate::data::HeldOut::Drawn,
     };
     for index in 0..count {
         let label = index % 4;

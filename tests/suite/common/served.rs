@@ -52,15 +52,17 @@ impl Served {
         (answer.status, serde_json::from_str(&answer.body).unwrap_or_else(|error| panic!("{path}: {error}: {}", answer.body)))
     }
 
-    /// The first `events` events that a browser hears that shows nothing yet.
-    pub fn events(&self, events: usize) -> Vec<String> {
+    /// The events that a browser hears that shows nothing yet, until `enough` of them are there.
+    pub fn events(&self, enough: impl Fn(&[String]) -> bool) -> Vec<String> {
         let mut lines = BufReader::new(self.ask("/events")).lines().map(Result::unwrap);
-        let mut event = || {
-            let lines: Vec<String> =
+        let mut events = Vec::new();
+        while !enough(&events) {
+            let event: Vec<String> =
                 lines.by_ref().skip_while(|line| !line.starts_with("id:")).take_while(|line| !line.is_empty()).collect();
-            lines.join("\n")
-        };
-        (0..events).map(|_| event()).collect()
+            assert!(!event.is_empty(), "the events end");
+            events.push(event.join("\n"));
+        }
+        events
     }
 
     fn ask(&self, path: &str) -> TcpStream {

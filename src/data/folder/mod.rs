@@ -1,0 +1,90 @@
+//! `data.kind = "image-folder"`: the user's own images, one folder for each class. Every file is hashed, so that the split follows the
+//! images and not their places, and decoded once. Must not know how images are used.
+
+mod cache;
+mod decode;
+mod listing;
+mod resize;
+#[cfg(test)]
+mod tests;
+
+use super::{DataError, Dataset, HeldOut};
+use crate::space::ImageShape;
+use listing::{Entry, Listing};
+use rayon::prelude::*;
+use sha2::{Digest, Sha256};
+use std::path::Path;
+
+type Hash = [u8; 32];
+
+/// The images of a folder as squares of `size` pixels, in the order of their names. Works in the caller's rayon pool; depends on nothing
+/// but the files.
+///
+/// # Errors
+/// Names the folder, class or first file that cannot be used, and how many there are.
+pub fn load(path: &Path, size: usize) -> Result<Dataset, DataError> {
+    load_with(path, size, cache::directory().as_deref())
+}
+
+/// `load`, with this directory for decoded images.
+fn load_with(path: &Path, size: usize, cache: Option<&Path>) -> Result<Dataset, DataError> {
+    let listing = listing::list(path)?;
+    let hashes = all(path, &listing.entries, hash)?;
+    let key = key(&listing, &hashes, size);
+    let bytes = listing.entries.len() * 3 * size * size;
+    let file = cache.map(|directory| cache::file(directory, path, size));
+    let images = match file.as_ref().and_then(|file| cache::read(file, &key, bytes)) {
+        Some(images) => images,
+        None => {
+            let images = all(path, &listing.entries, |entry| square(entry, size))?.concat();
+            if let Some(Err(error)) = file.as_ref().map(|file| cache::write(file, &key, &images)) {
+                tracing::warn!("decoded images are not kept, and will be decoded again: {error}");
+            }
+            images
+        }
+    };
+    let shape = ImageShape { channels: 3, height: size, width: size };
+    let labels = listing.entries.iter().map(|entry| entry.label).collect();
+    let mut dataset = Dataset::new(shape, listing.class_names, images, labels, false);
+    let validation = listing.is_split.then(|| listing.entries.iter().map(|entry| entry.validation).collect());
+    dataset.held_out = HeldOut::ByContent { hashes, validation };
+    Ok(dataset)
+}
+
+/// Something of every file, or how many files refuse it.
+fn all<T: Send>(path: &Path, entries: &[Entry], of: impl Fn(&Entry) -> Result<T, String> + Sync + Send) -> Result<Vec<T>, DataError> {
+    let results: Vec<Result<T, String>> = entries.par_iter().map(of).collect();
+    let mut refused = entries.iter().zip(&results).filter_map(|(entry, result)| Some((entry, result.as_ref().err()?)));
+    if let Some((entry, reason)) = refused.next() {
+        let problem = match refused.count() {
+            0 => reason.clone(),
+            others => format!("{reason}; {} of the {} images in {} cannot be read", others + 1, entries.len(), path.display()),
+        };
+        return Err(DataError::File { path: entry.path.clone(), problem });
+    }
+    Ok(results.into_iter().flatten().collect())
+}
+
+fn read(entry: &Entry) -> Result<Vec<u8>, String> {
+    std::fs::read(&entry.path).map_err(|error| error.to_string())
+}
+
+fn hash(entry: &Entry) -> Result<Hash, String> {
+    Ok(Sha256::digest(read(entry)?).into())
+}
+
+fn square(entry: &Entry, size: usize) -> Result<Vec<u8>, String> {
+    Ok(resize::square(&decode::decode(&read(entry)?)?, size))
+}
+
+/// Changes with every image that is added, removed, renamed or changed.
+fn key(listing: &Listing, hashes: &[Hash], size: usize) -> Hash {
+    let mut hash = Sha256::new();
+    hash.update((size as u64).to_le_bytes());
+    for (entry, content) in listing.entries.iter().zip(hashes) {
+        hash.update((entry.name.len() as u64).to_le_bytes());
+        hash.update(&entry.name);
+        hash.update(content);
+    }
+    hash.finalize().into()
+}

@@ -1,0 +1,75 @@
+//! A search on the user's own images, as a user runs it: files of our own making in one folder for each class.
+
+use super::common::{netwright, trials};
+use std::path::Path;
+use std::process::{Command, Output};
+
+/// Two classes, told apart by the brighter half: `count` images of 12 x 10 pixels each.
+fn write_images(folder: &Path, numbers: std::ops::Range<usize>) {
+    for (class, bright) in [("left", 0), ("right", 6)] {
+        std::fs::create_dir_all(folder.join(class)).unwrap();
+        for number in numbers.clone() {
+            let pixel = |place: usize| {
+                let column = place / 3 % 12;
+                let noise = (place * 31 + number * 17) % 90;
+                (noise + if (bright..bright + 6).contains(&column) { 150 } else { 20 }) as u8
+            };
+            let pixels: Vec<u8> = (0..12 * 10 * 3).map(pixel).collect();
+            let file = std::fs::File::create(folder.join(class).join(format!("{number}.png"))).unwrap();
+            let mut encoder = png::Encoder::new(file, 12, 10);
+            encoder.set_color(png::ColorType::Rgb);
+            encoder.write_header().unwrap().write_image_data(&pixels).unwrap();
+        }
+    }
+}
+
+fn command(folder: &Path, run: &str) -> Command {
+    let config = "[run]\nname = \"t\"\ntrials = 2\n[space]\nlayers = 2\nfilters = [4, 8]\nfilter_height = [3]\nfilter_width = [3]\n\
+                  stride_height = [2]\n[controller]\nchildren = 2\n[child]\nepochs = 3\nbatch_size = 16\n[telemetry]\nlisten = \"off\"\n\
+                  [data]\nkind = \"image-folder\"\npath = \"images\"\nsize = 8\naugment = false\n";
+    std::fs::write(folder.join("search.toml"), config).unwrap();
+    let mut command = netwright();
+    command.current_dir(folder).args(["search", "search.toml", "--run-dir", run]).env("XDG_CACHE_HOME", folder.join("cache"));
+    command
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn a_search_on_a_folder_learns_gives_the_same_numbers_again_and_notices_changed_images() {
+    let folder = tempfile::tempdir().unwrap();
+    write_images(&folder.path().join("images"), 0..60);
+    for run in ["one", "two"] {
+        let output = command(folder.path(), run).output().unwrap();
+        assert!(output.status.success(), "{}", stderr(&output));
+        assert!(String::from_utf8_lossy(&output.stdout).contains("2 classes"));
+    }
+    let (one, two) = (trials(&folder.path().join("one")), trials(&folder.path().join("two")));
+    assert_eq!(one, two, "decoded and from the cache");
+    assert!(one.iter().all(|trial| trial.5.unwrap() > 0.8), "{one:?}");
+    assert_eq!(std::fs::read_dir(folder.path().join("cache/netwright")).unwrap().count(), 1);
+    write_images(&folder.path().join("images"), 60..61);
+    let refused = command(folder.path(), "one").args(["--set", "run.trials=4"]).output().unwrap();
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(stderr(&refused).contains("data content"), "{}", stderr(&refused));
+    assert_eq!(trials(&folder.path().join("one")), one);
+}
+
+#[test]
+fn a_folder_that_cannot_be_used_is_refused_before_anything_starts() {
+    let folder = tempfile::tempdir().unwrap();
+    let refused = |words: &str| {
+        let output = command(folder.path(), "run").output().unwrap();
+        assert_eq!(output.status.code(), Some(2));
+        assert!(stderr(&output).contains(words) && stderr(&output).lines().count() == 1, "{words}: {}", stderr(&output));
+    };
+    refused("error: images: no such folder; data.path must name the folder");
+    write_images(&folder.path().join("images"), 0..20);
+    std::fs::write(folder.path().join("images/left/7.png"), "no image").unwrap();
+    refused("error: images/left/7.png: is no PNG, JPEG or WebP file");
+    std::fs::remove_dir_all(folder.path().join("images/left")).unwrap();
+    refused("error: images: one class folder alone (\"right\")");
+    assert!(!folder.path().join("run").exists());
+}
