@@ -154,7 +154,7 @@ impl Cell {
         }
     }
 
-    /// Vectors of biases [hidden]: none in a tree; a GRU has one for W x and one for R h.
+    /// Vectors of biases `[hidden]`: none in a tree; a GRU has one for W x and one for R h.
     pub fn biases(&self) -> usize {
         match self {
             Self::Tree(_) => 0,

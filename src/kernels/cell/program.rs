@@ -6,7 +6,7 @@ use crate::kernels::KernelError;
 /// A value of a program: the place of the operation that makes it.
 pub type Value = usize;
 
-/// One operation on vectors [hidden]. Operands are earlier operations.
+/// One operation on vectors `[hidden]`. Operands are earlier operations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Op {
     /// W x + b of this gate.
@@ -45,9 +45,9 @@ impl Op {
 pub struct CellProgram {
     /// Pairs of matrices.
     pub gates: usize,
-    /// Each gate has a bias [hidden] beside W x.
+    /// Each gate has a bias `[hidden]` beside W x.
     pub input_bias: bool,
-    /// Each gate has a bias [hidden] beside R h.
+    /// Each gate has a bias `[hidden]` beside R h.
     pub recurrent_bias: bool,
     pub ops: Vec<Op>,
     /// The new states, as many as there are states; the first is h', the layer's output.
