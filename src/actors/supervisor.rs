@@ -34,7 +34,8 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-/// A snapshot is taken each time this many sequence numbers have been given: recovery replays about that many gradients.
+/// A snapshot is taken when this many sequence numbers have been given since the last one: recovery replays about that many gradients,
+/// however short the lives of the processes are.
 const SNAPSHOT_EVERY: u64 = 64;
 
 /// An orderly end takes at most this long.
@@ -171,6 +172,7 @@ impl Supervisor {
             self.add_trainer(lane, context);
         }
         self.start_controllers(prepared, context);
+        self.cut_if_due();
         self.schedule_end(context);
         context.run_interval(TICK, |supervisor, context| guard(supervisor, context, Self::tick));
         self.dispatch();
@@ -257,9 +259,13 @@ impl Supervisor {
                 Ordered::Minibatch(sequenced) => self.sequenced(sequenced),
                 Ordered::Change(changed) => self.changed(changed),
             }
-            if self.sequence.is_multiple_of(SNAPSHOT_EVERY) {
-                self.cut();
-            }
+            self.cut_if_due();
+        }
+    }
+
+    fn cut_if_due(&mut self) {
+        if self.sequence >= self.shards.asked + SNAPSHOT_EVERY {
+            self.cut();
         }
     }
 

@@ -104,6 +104,8 @@ impl Writer {
                 }
             }
             if !closing.is_empty() {
+                // Whoever copies search.db alone has the whole run, even if a reader still has it open.
+                let _ = self.opened.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
                 drop(self.opened.connection);
                 drop(self.opened.lock);
                 closing.into_iter().for_each(|done| {
