@@ -22,7 +22,7 @@ pub fn again(run_dir: &Path, limit: &ActorRestart, reason: &str) -> Failure {
     }
     let doublings = i32::try_from(restarts.saturating_sub(1)).unwrap_or(i32::MAX);
     let pause = (limit.backoff_first_seconds * 2.0_f64.powi(doublings)).min(limit.backoff_last_seconds);
-    println!("{reason}: a new process goes on in {pause:.1} s");
+    say!("{reason}: a new process goes on in {pause:.1} s");
     std::thread::sleep(Duration::from_secs_f64(pause));
     // The run that was begun goes on: it must not be moved aside again.
     let arguments = std::env::args_os().skip(1).filter(|argument| argument != "--fresh");

@@ -1,5 +1,13 @@
 //! The command line: one file a subcommand. Turns every error into one message and an exit code. Must not hold logic of its own.
 
+/// `println!` of a search: a closed pipe (`| head`) must not end a run.
+macro_rules! say {
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stdout(), $($text)*);
+    }};
+}
+
 mod again;
 mod check;
 mod compare;

@@ -74,7 +74,7 @@ pub fn run(args: SearchArgs) -> Result<(), Failure> {
     if args.fresh
         && let Some(aside) = set_aside(&run_dir).map_err(reading)?
     {
-        println!("the earlier run is now {}", aside.display());
+        say!("the earlier run is now {}", aside.display());
     }
     let (journal, recovered) = open(&settings, &source, &run_dir)?;
     log.open(&run_dir).map_err(|error| Failure::Failed(format!("{}: {error}", run_dir.join("log").display())))?;
@@ -267,50 +267,49 @@ fn memory_of_lane(lanes: &[LaneSpec]) -> u64 {
 
 /// What runs, where, and where to look.
 fn announce(settings: &Settings, source: &Source, run_dir: &Path, lanes: &[LaneSpec], endpoint: Option<&Endpoint>, finished: u64) {
-    println!("netwright search \"{}\" in {}", settings.run.name, run_dir.display());
+    say!("netwright search \"{}\" in {}", settings.run.name, run_dir.display());
     match source {
         Source::Train { dataset, split } => {
             let kind = if dataset.synthetic { "synthetic images, drawn by this program" } else { "images" };
             let (train, validation) = (split.train.len(), split.validation.len());
-            println!("data: {kind}; {train} for training, {validation} for validation, {} classes", dataset.class_names.len());
+            say!("data: {kind}; {train} for training, {validation} for validation, {} classes", dataset.class_names.len());
         }
-        Source::Text { corpus } => println!("data: {}", language::describe(corpus)),
-        Source::Table { .. } => println!("rewards: {}", settings.child.table.path),
-        Source::Command { .. } => println!("children: {}", settings.child.command.argv.join(" ")),
+        Source::Text { corpus } => say!("data: {}", language::describe(corpus)),
+        Source::Table { .. } => say!("rewards: {}", settings.child.table.path),
+        Source::Command { .. } => say!("children: {}", settings.child.command.argv.join(" ")),
     }
     let devices: std::collections::BTreeSet<&str> = lanes.iter().map(|lane| lane.device.as_str()).collect();
     let devices: Vec<&str> = devices.into_iter().collect();
-    println!("devices: {}; {} children at a time", devices.join(", "), lanes.len());
+    say!("devices: {}; {} children at a time", devices.join(", "), lanes.len());
     if let Some(address) = endpoint.and_then(Endpoint::address) {
-        println!("page: http://{address}/");
-        println!("metrics: http://{address}/metrics");
+        say!("page: http://{address}/");
+        say!("metrics: http://{address}/metrics");
     }
     if let Some(warning) = endpoint.and_then(Endpoint::warning) {
         tracing::warn!("{warning}");
     }
     if finished > 0 {
-        println!("continuing: {finished} of {} trials are finished", settings.run.trials);
+        say!("continuing: {finished} of {} trials are finished", settings.run.trials);
     }
 }
 
 /// The end of a search: what was found, where it lies, and the exit code.
 fn conclude(settings: &Settings, source: &Source, run_dir: &Path, end: End) -> Result<(), Failure> {
     let reader = Reader::open(run_dir).map_err(reading)?;
-    println!();
-    print!("{}", report::leaderboard(&reader, 10).map_err(reading)?);
+    super::print(&format!("\n{}", report::leaderboard(&reader, 10).map_err(reading)?))?;
     if end == End::Finished {
         reference(settings, source, &reader)?;
     }
-    println!("the run: {}   (netwright top {0} · netwright show {0} TRIAL)", run_dir.display());
+    say!("the run: {}   (netwright top {0} · netwright show {0} TRIAL)", run_dir.display());
     let again = "the same command continues it";
     match end {
         End::Finished => Ok(()),
         End::TimeIsUp => {
-            println!("stopped after run.max_seconds; {again}");
+            say!("stopped after run.max_seconds; {again}");
             Ok(())
         }
         End::Signal(number) => {
-            println!("stopped by a signal, saved; {again}");
+            say!("stopped by a signal, saved; {again}");
             Err(Failure::Signal(number))
         }
         End::Restart(reason) => Err(super::again::again(run_dir, &settings.restart.child_trainer, &reason)),
@@ -328,7 +327,7 @@ fn reference(settings: &Settings, source: &Source, reader: &Reader) -> Result<()
             let pool = thread_pool(&every_core("reference")).map_err(Failure::Failed)?;
             let linear = linear_accuracy(dataset, split, &settings.data, settings.run.seed, &pool);
             let worst = reader.worst().map_err(reading)?.and_then(|row| row.metric).unwrap_or_default();
-            println!(
+            say!(
                 "validation accuracy: best child {}, worst {}; a linear classifier on the same images {} ({} to train)",
                 units.metric(best.metric.unwrap_or_default()),
                 units.metric(worst),
@@ -336,17 +335,17 @@ fn reference(settings: &Settings, source: &Source, reader: &Reader) -> Result<()
                 duration(started.elapsed().as_secs_f64())
             );
             if dataset.synthetic {
-                println!("(the images are synthetic: a demonstration, not a benchmark)");
+                say!("(the images are synthetic: a demonstration, not a benchmark)");
             }
         }
         Source::Text { corpus } => {
             let worst = reader.worst().map_err(reading)?.and_then(|row| row.metric).unwrap_or_default();
-            println!("{}", language::reference(corpus, best.metric.unwrap_or_default(), worst));
-            println!("(netwright compare CONFIG trains rnn, lstm, gru and nascell by the same recipe)");
+            say!("{}", language::reference(corpus, best.metric.unwrap_or_default(), worst));
+            say!("(netwright compare CONFIG trains rnn, lstm, gru and nascell by the same recipe)");
         }
         Source::Table { table, space } => {
             for (column, value) in table.report(space.as_ref(), space.layers(0), &best.decisions) {
-                println!("best trial {}: {column} = {value}", best.id);
+                say!("best trial {}: {column} = {value}", best.id);
             }
         }
         Source::Command { .. } => {}

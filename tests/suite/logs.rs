@@ -56,3 +56,12 @@ fn json_lines_go_to_the_log_and_to_standard_error_and_each_is_an_object() {
     assert!(printed.contains("rank") && printed.contains("the run:"), "the result is still printed: {printed}");
     assert_plain(&printed);
 }
+
+#[test]
+fn whoever_stops_reading_a_search_does_not_end_it() {
+    let search = Search::new(TRIALS, "");
+    let mut process = search.command("run").stdout(std::process::Stdio::piped()).spawn().unwrap();
+    drop(process.stdout.take());
+    assert!(process.wait().unwrap().success());
+    assert_eq!(super::common::finished(&search.run_dir("run")), TRIALS);
+}
