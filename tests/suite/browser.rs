@@ -5,9 +5,9 @@ use super::common::driver::{Driver, ENTER, ESCAPE, LEFT};
 use super::common::{Served, needs, netwright};
 
 /// A search that trains for as long as anyone looks.
-const CONFIG: &str = "[run]\nname = \"in a <browser>\"\ntrials = 500\n[space]\nkind = \"conv\"\nlayers = 2\nfilters = [4, 6]\nfilter_height = [1, 3]\n\
+const CONFIG: &str = "[run]\nname = \"in a <browser>\"\ntrials = 1000000\n[space]\nkind = \"conv\"\nlayers = 2\nfilters = [4, 6]\nfilter_height = [1, 3]\n\
     filter_width = [1, 3]\nstride_height = [2]\nstride_width = [2]\n[controller]\nchildren = 4\n[child]\nepochs = 3\nbatch_size = 50\n\
-    [data]\nkind = \"builtin\"\ntrain_size = 100\nvalidation_size = 50\n[devices]\nuse = [\"cpu\"]\nlanes_per_device = 2\n[telemetry]\nlisten = \"127.0.0.1:0\"\n";
+    [data]\nkind = \"builtin\"\ntrain_size = 800\nvalidation_size = 50\n[devices]\nuse = [\"cpu\"]\nlanes_per_device = 2\n[telemetry]\nlisten = \"127.0.0.1:0\"\n";
 
 const FINISHED: &str = "document.querySelector('#progress strong').textContent.replaceAll(',', '')";
 
