@@ -127,17 +127,18 @@ def table(arguments, threads, results):
 def lanes(arguments, names):
     """Two lanes of one thread beside one such lane and one of two threads; batches are prepared as in a search."""
     print("\n### Lanes (images a second, batches prepared as in a search)\n")
-    print("| architecture | one lane, 1 thread | two lanes, 1 thread each | ratio | one lane, 2 threads |\n|---|---|---|---|---|")
+    print("| architecture | one lane, 1 thread | two lanes, 1 thread each | ratio, median of the rounds | one lane, 2 threads |\n|---|---|---|---|---|")
     for name in names:
         side = Side([arguments.ours, "--serve", "--list", str(arguments.list), "--name", name, "--seconds", str(max(2.0, arguments.seconds))])
         side.line()
         seen = {what: [] for what in ("lane", "lanes", "wide")}
-        for _ in range(max(3, arguments.pairs // 2)):
+        for _ in range(arguments.pairs):
             for what, values in seen.items():
                 values.append(side.ask(what)["images"])
         side.end()
         one, two, wide = (statistics.median(v) for v in seen.values())
-        print(f"| {name} | {one:.0f} | {two:.0f} | **{two / one:.2f}** | {wide:.0f} |", flush=True)
+        ratio = statistics.median(b / a for a, b in zip(seen["lane"], seen["lanes"]))
+        print(f"| {name} | {one:.0f} | {two:.0f} | **{ratio:.2f}** | {wide:.0f} |", flush=True)
 
 
 def machine():
