@@ -94,6 +94,8 @@ pub struct Supervisor {
     shards: Shards,
     replicas: Replicas,
     trainers: Vec<Trainer>,
+    /// The lanes in use, as the run's event log has them.
+    lanes_noted: String,
     roster: Roster,
     /// Trials that were under way in an earlier process: one of them may be what ended it.
     recovered: BTreeSet<u64>,
@@ -141,6 +143,7 @@ impl Supervisor {
             shards: Shards::new(prepared.stored),
             replicas: Replicas::default(),
             trainers: Vec::new(),
+            lanes_noted: String::new(),
             roster: Roster::default(),
             recovered: BTreeSet::new(),
             reuse: prepared.reuse.take(),
@@ -171,6 +174,7 @@ impl Supervisor {
         for lane in self.parts.lanes.clone() {
             self.add_trainer(lane, context);
         }
+        self.note_lanes();
         self.start_controllers(prepared, context);
         self.cut_if_due();
         self.schedule_end(context);
@@ -196,6 +200,17 @@ impl Supervisor {
         };
         let trainer = ChildTrainer::new((index, self.roster.generation(index)), workshop).start();
         Mailbox::new(trainer, &self.parts.metrics)
+    }
+
+    /// An event that page and status read: on which lanes children train from now on.
+    fn note_lanes(&mut self) {
+        let lanes = self.roster.lanes_in_use().into_iter().map(|index| &self.trainers[index].lane);
+        let lanes: Vec<_> = lanes.map(|lane| format!("{} on {}", lane.name, lane.device)).collect();
+        let lanes = lanes.join(", ");
+        if lanes != self.lanes_noted {
+            self.journal.event("lanes", &lanes);
+            self.lanes_noted = lanes;
+        }
     }
 
     /// Ends the trainers whose lane is to leave and has no child any more.
