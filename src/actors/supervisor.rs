@@ -8,6 +8,7 @@ mod replicas;
 mod restarts;
 mod shards;
 
+use super::checkpoints::CheckpointFiles;
 use super::devices::LaneSpec;
 use super::lane::EvaluatorFactory;
 use super::mailbox::Mailbox;
@@ -68,6 +69,7 @@ pub enum End {
 pub struct Parts {
     pub lanes: Vec<LaneSpec>,
     pub factory: EvaluatorFactory,
+    pub checkpoints: Arc<CheckpointFiles>,
     pub metrics: Arc<Metrics>,
     pub observer: Box<dyn Observer>,
     /// Tries of a child whose failure may pass.
@@ -193,6 +195,7 @@ impl Supervisor {
         let workshop = Workshop {
             spec,
             factory: self.parts.factory.clone(),
+            checkpoints: self.parts.checkpoints.clone(),
             freeze_seconds: self.parts.restart.child_trainer.freeze_seconds,
             journal: self.journal.clone(),
             supervisor: self.mailbox(context),
@@ -255,8 +258,13 @@ impl Supervisor {
     /// Has the outcome written down; the reply says what it completed.
     fn commit(&mut self, trial: u64, outcome: Outcome, seconds: f64, context: &Context<Self>) {
         self.committing += 1;
-        let (supervisor, told) = (self.mailbox(context), outcome.clone());
-        let reply = move |sequenced| supervisor.do_send(Committed { trial, outcome: told, seconds, reused_from: None, sequenced });
+        let (supervisor, checkpoints, told) = (self.mailbox(context), self.parts.checkpoints.clone(), outcome.clone());
+        let reply = move |sequenced| {
+            if told != Outcome::Stopped {
+                checkpoints.remove(trial);
+            }
+            supervisor.do_send(Committed { trial, outcome: told, seconds, reused_from: None, sequenced });
+        };
         self.journal.finished(trial, outcome, seconds, self.parts.failed_reward, Box::new(reply));
     }
 

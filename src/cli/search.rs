@@ -6,8 +6,8 @@ use super::reload::ConfigFile;
 use super::{ConfigArgs, Failure, language, reading};
 use crate::actors::devices::{self, LaneSpec};
 use crate::actors::{
-    End, EvaluatorFactory, Observer, Parts, Scribe, SearchSettings, candle_device, inherited_gpus, memory_bytes, prepare, search,
-    thread_pool, visible_gpus,
+    CheckpointFiles, End, EvaluatorFactory, Observer, Parts, Scribe, SearchSettings, candle_device, inherited_gpus, memory_bytes, prepare,
+    search, thread_pool, visible_gpus,
 };
 use crate::child::language_model::LanguageEvaluator;
 use crate::child::{
@@ -102,6 +102,8 @@ pub fn run(args: SearchArgs) -> Result<(), Failure> {
     note_start(&journal, recovered.completed + recovered.failed, settings.run.trials);
     let commits = metrics.clone();
     journal.observe_commits(move |seconds| commits.journal_commit_seconds.observe(seconds));
+    let unfinished = recovered.open.iter().flat_map(|open| &open.trials).filter(|trial| !trial.finished).map(|trial| trial.id).collect();
+    let checkpoints = Arc::new(CheckpointFiles::open(&run_dir, &unfinished));
     let prepared = prepare(&search_settings(&settings), space, journal, recovered).map_err(Failure::Failed)?;
     earlier.baseline = prepared.snapshot.baseline.value();
     metrics.restore(&earlier);
@@ -112,6 +114,7 @@ pub fn run(args: SearchArgs) -> Result<(), Failure> {
     let endpoint = endpoint.map(&routed);
     let parts = Parts {
         factory: factory(&settings, &source, &lanes),
+        checkpoints,
         lanes,
         metrics,
         observer,

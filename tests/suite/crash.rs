@@ -166,7 +166,7 @@ fn a_run_of_one_controller_killed_at_random_instants_ends_in_the_same_numbers() 
 
 #[test]
 fn training_killed_at_random_instants_ends_in_the_same_numbers() {
-    let config = "[run]\ntrials = 24\n[space]\nlayers = 1\nfilters = [2, 3]\nskip_connections = false\n[controller]\nchildren = 4\n[child]\nepochs = 2\n\
+    let config = "[run]\ntrials = 24\n[space]\nlayers = 1\nfilters = [2, 3]\nskip_connections = false\n[controller]\nchildren = 4\n[child]\nepochs = 4\ncheckpoint_seconds = 0.01\n\
                   [data]\ntrain_size = 128\nvalidation_size = 64\n[devices]\nlanes_per_device = 2\n[telemetry]\nlisten = \"off\"\n";
     let search = Search::new(1, "");
     std::fs::write(search.folder.path().join("search.toml"), config).unwrap();

@@ -19,6 +19,7 @@ mod parameter_server;
 mod reload;
 mod report;
 mod restart;
+mod resume;
 mod reuse;
 mod settings;
 mod spaces;
