@@ -9,6 +9,7 @@ mod common;
 mod crash;
 mod dashboards;
 mod deploy;
+mod disk;
 mod folder;
 mod language;
 mod logs;
