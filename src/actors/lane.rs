@@ -2,10 +2,11 @@
 //! Must not know the actors: it is handed a function to report to, and what crosses is plain data.
 
 use super::busy::BusyTime;
+use super::checkpoints::{CheckpointFiles, ChildCheckpoint};
 use super::compute::panic_message;
 use super::devices::LaneSpec;
 use super::fault;
-use crate::child::{Cause, Epoch, Evaluator, Outcome, Progress, Task};
+use crate::child::{Cause, Checkpoints, Epoch, Evaluator, Outcome, Progress, Task};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -29,6 +30,11 @@ pub enum LaneReport {
         trial: u64,
         epoch: Epoch,
     },
+    /// The child goes on where it was interrupted, after these epochs.
+    Resumed {
+        trial: u64,
+        epochs: Vec<Epoch>,
+    },
     Ended {
         task: Task,
         outcome: Outcome,
@@ -41,6 +47,8 @@ pub enum LaneReport {
 pub struct LaneSignals {
     /// Set: the child that runs ends soon, as stopped.
     pub stop: AtomicBool,
+    /// Set: nobody waits for this lane any more.
+    pub abandoned: AtomicBool,
     /// Training examples used so far, of all children of this lane.
     pub examples: AtomicU64,
     /// The heartbeat: moves with every step and epoch.
@@ -57,6 +65,7 @@ pub struct Lane {
 
 impl Drop for Lane {
     fn drop(&mut self) {
+        self.signals.abandoned.store(true, Ordering::Relaxed);
         self.signals.stop.store(true, Ordering::Relaxed);
     }
 }
@@ -66,7 +75,12 @@ impl Lane {
     ///
     /// # Errors
     /// When the system refuses another thread.
-    pub fn start(spec: LaneSpec, factory: EvaluatorFactory, report: impl Fn(LaneReport) + Send + 'static) -> std::io::Result<Self> {
+    pub fn start(
+        spec: LaneSpec,
+        factory: EvaluatorFactory,
+        checkpoints: Arc<CheckpointFiles>,
+        report: impl Fn(LaneReport) + Send + 'static,
+    ) -> std::io::Result<Self> {
         let (tasks, queue) = mpsc::channel::<Task>();
         let signals = Arc::new(LaneSignals::default());
         let shared = signals.clone();
@@ -74,7 +88,7 @@ impl Lane {
             if let [core] = spec.cores[..] {
                 core_affinity::set_for_current(core_affinity::CoreId { id: core });
             }
-            if let Err(reason) = work(&queue, &|| factory(&spec), &shared, &report) {
+            if let Err(reason) = work(&queue, &|| factory(&spec), &checkpoints, &shared, &report) {
                 report(LaneReport::Unusable(reason));
             }
         })?;
@@ -91,6 +105,7 @@ impl Lane {
 fn work(
     queue: &mpsc::Receiver<Task>,
     factory: &dyn Fn() -> Result<Box<dyn Evaluator>, String>,
+    checkpoints: &CheckpointFiles,
     signals: &LaneSignals,
     report: &dyn Fn(LaneReport),
 ) -> Result<(), String> {
@@ -99,7 +114,11 @@ fn work(
     report(LaneReport::Ready);
     for task in queue {
         signals.busy.begin();
-        let (outcome, seconds) = evaluate(evaluator.as_mut(), &task, signals, report);
+        let (outcome, seconds) = evaluate(evaluator.as_mut(), &task, checkpoints.of(task.trial, signals), signals, report);
+        if matches!(outcome, Outcome::Failed { cause: Cause::Timeout, .. }) {
+            // It would be over its time at once.
+            checkpoints.remove(task.trial);
+        }
         signals.busy.end();
         let panicked = matches!(outcome, Outcome::Failed { cause: Cause::Panicked, .. });
         report(LaneReport::Ended { task, outcome, seconds });
@@ -110,9 +129,15 @@ fn work(
     Ok(())
 }
 
-fn evaluate(evaluator: &mut dyn Evaluator, task: &Task, signals: &LaneSignals, report: &dyn Fn(LaneReport)) -> (Outcome, f64) {
+fn evaluate(
+    evaluator: &mut dyn Evaluator,
+    task: &Task,
+    checkpoint: ChildCheckpoint,
+    signals: &LaneSignals,
+    report: &dyn Fn(LaneReport),
+) -> (Outcome, f64) {
     let started = Instant::now();
-    let mut progress = LaneProgress { task, signals, report, started };
+    let mut progress = LaneProgress { task, checkpoint, signals, report, started, place: "step" };
     let outcome = catch_unwind(AssertUnwindSafe(|| {
         strike(task, "start");
         injected(task).unwrap_or_else(|| evaluator.evaluate(task, &mut progress))
@@ -153,20 +178,24 @@ fn strike(task: &Task, place: &str) {
 
 struct LaneProgress<'a> {
     task: &'a Task,
+    checkpoint: ChildCheckpoint<'a>,
     signals: &'a LaneSignals,
     report: &'a dyn Fn(LaneReport),
     started: Instant,
+    /// Where a fault on purpose may strike: in the first epoch, or later.
+    place: &'static str,
 }
 
 impl Progress for LaneProgress<'_> {
     fn epoch(&mut self, epoch: Epoch) {
+        self.place = "later";
         self.signals.beats.fetch_add(1, Ordering::Relaxed);
         (self.report)(LaneReport::Epoch { trial: self.task.trial, epoch });
     }
 
     fn examples(&mut self, count: usize) {
         if count > 0 {
-            strike(self.task, "step");
+            strike(self.task, self.place);
         }
         self.signals.beats.fetch_add(1, Ordering::Relaxed);
         self.signals.examples.fetch_add(count as u64, Ordering::Relaxed);
@@ -178,6 +207,17 @@ impl Progress for LaneProgress<'_> {
 
     fn elapsed(&self) -> f64 {
         self.started.elapsed().as_secs_f64()
+    }
+
+    fn resumed(&mut self, epochs: &[Epoch]) {
+        if !epochs.is_empty() {
+            self.place = "later";
+        }
+        (self.report)(LaneReport::Resumed { trial: self.task.trial, epochs: epochs.to_vec() });
+    }
+
+    fn checkpoints(&mut self) -> Option<&mut dyn Checkpoints> {
+        Some(&mut self.checkpoint)
     }
 }
 
@@ -212,7 +252,9 @@ mod tests {
         let (sender, reports) = mpsc::channel();
         let spec = LaneSpec { device: "cpu".into(), name: "deep".into(), cores: Vec::new(), threads: 1 };
         let report = move |report| sender.send(report).unwrap_or_default();
-        let lane = Lane::start(spec, Arc::new(|_| Ok(Box::new(Deep))), report).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let checkpoints = Arc::new(CheckpointFiles::open(folder.path(), &Default::default()));
+        let lane = Lane::start(spec, Arc::new(|_| Ok(Box::new(Deep))), checkpoints, report).unwrap();
         let network = Network::Choices(ChoiceNetwork { values: Default::default() });
         let architecture = Architecture { version: 1, network };
         assert!(lane.train(Task { trial: 1, attempt: 0, seed: 0, layers: 0, decisions: Vec::new(), architecture }));

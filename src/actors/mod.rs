@@ -1,6 +1,7 @@
 //! The actors and their messages: who owns state and decides what happens next. The arithmetic is in rooms that have no actors.
 
 mod busy;
+mod checkpoints;
 mod compute;
 mod controller;
 pub mod devices;
@@ -24,6 +25,7 @@ mod trainer;
 mod visible;
 mod watch;
 
+pub use checkpoints::CheckpointFiles;
 pub use lane::EvaluatorFactory;
 pub use lane_device::{candle_device, memory_bytes, thread_pool};
 pub use observer::{Event, Observer, Progress};

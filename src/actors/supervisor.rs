@@ -8,6 +8,7 @@ mod replicas;
 mod restarts;
 mod shards;
 
+use super::checkpoints::CheckpointFiles;
 use super::devices::LaneSpec;
 use super::lane::EvaluatorFactory;
 use super::mailbox::Mailbox;
@@ -68,6 +69,7 @@ pub enum End {
 pub struct Parts {
     pub lanes: Vec<LaneSpec>,
     pub factory: EvaluatorFactory,
+    pub checkpoints: Arc<CheckpointFiles>,
     pub metrics: Arc<Metrics>,
     pub observer: Box<dyn Observer>,
     /// Tries of a child whose failure may pass.
@@ -94,6 +96,8 @@ pub struct Supervisor {
     shards: Shards,
     replicas: Replicas,
     trainers: Vec<Trainer>,
+    /// The lanes in use, as the run's event log has them.
+    lanes_noted: String,
     roster: Roster,
     /// Trials that were under way in an earlier process: one of them may be what ended it.
     recovered: BTreeSet<u64>,
@@ -141,6 +145,7 @@ impl Supervisor {
             shards: Shards::new(prepared.stored),
             replicas: Replicas::default(),
             trainers: Vec::new(),
+            lanes_noted: String::new(),
             roster: Roster::default(),
             recovered: BTreeSet::new(),
             reuse: prepared.reuse.take(),
@@ -171,6 +176,7 @@ impl Supervisor {
         for lane in self.parts.lanes.clone() {
             self.add_trainer(lane, context);
         }
+        self.note_lanes();
         self.start_controllers(prepared, context);
         self.cut_if_due();
         self.schedule_end(context);
@@ -189,6 +195,7 @@ impl Supervisor {
         let workshop = Workshop {
             spec,
             factory: self.parts.factory.clone(),
+            checkpoints: self.parts.checkpoints.clone(),
             freeze_seconds: self.parts.restart.child_trainer.freeze_seconds,
             journal: self.journal.clone(),
             supervisor: self.mailbox(context),
@@ -196,6 +203,17 @@ impl Supervisor {
         };
         let trainer = ChildTrainer::new((index, self.roster.generation(index)), workshop).start();
         Mailbox::new(trainer, &self.parts.metrics)
+    }
+
+    /// An event that page and status read: on which lanes children train from now on.
+    fn note_lanes(&mut self) {
+        let lanes = self.roster.lanes_in_use().into_iter().map(|index| &self.trainers[index].lane);
+        let lanes: Vec<_> = lanes.map(|lane| format!("{} on {}", lane.name, lane.device)).collect();
+        let lanes = lanes.join(", ");
+        if lanes != self.lanes_noted {
+            self.journal.event("lanes", &lanes);
+            self.lanes_noted = lanes;
+        }
     }
 
     /// Ends the trainers whose lane is to leave and has no child any more.
@@ -240,8 +258,13 @@ impl Supervisor {
     /// Has the outcome written down; the reply says what it completed.
     fn commit(&mut self, trial: u64, outcome: Outcome, seconds: f64, context: &Context<Self>) {
         self.committing += 1;
-        let (supervisor, told) = (self.mailbox(context), outcome.clone());
-        let reply = move |sequenced| supervisor.do_send(Committed { trial, outcome: told, seconds, reused_from: None, sequenced });
+        let (supervisor, checkpoints, told) = (self.mailbox(context), self.parts.checkpoints.clone(), outcome.clone());
+        let reply = move |sequenced| {
+            if told != Outcome::Stopped {
+                checkpoints.remove(trial);
+            }
+            supervisor.do_send(Committed { trial, outcome: told, seconds, reused_from: None, sequenced });
+        };
         self.journal.finished(trial, outcome, seconds, self.parts.failed_reward, Box::new(reply));
     }
 

@@ -2,6 +2,7 @@
 //! stands still. Asynchronous, never blocks. Must not know how a child is trained, nor what its reward is for.
 
 use super::busy::BusyRatio;
+use super::checkpoints::CheckpointFiles;
 use super::devices::LaneSpec;
 use super::fault;
 use super::lane::{EvaluatorFactory, Lane, LaneReport};
@@ -25,6 +26,7 @@ const TICK: Duration = Duration::from_millis(500);
 pub struct Workshop {
     pub spec: LaneSpec,
     pub factory: EvaluatorFactory,
+    pub checkpoints: Arc<CheckpointFiles>,
     /// A child without a step for so long has frozen.
     pub freeze_seconds: f64,
     pub journal: Journal,
@@ -91,8 +93,8 @@ impl Actor for ChildTrainer {
 
     fn started(&mut self, context: &mut Self::Context) {
         let address = Mailbox::new(context.address(), &self.workshop.metrics);
-        let Workshop { spec, factory, .. } = self.workshop.clone();
-        match Lane::start(spec, factory, move |report| address.do_send(FromLane(report))) {
+        let Workshop { spec, factory, checkpoints, .. } = self.workshop.clone();
+        match Lane::start(spec, factory, checkpoints, move |report| address.do_send(FromLane(report))) {
             Ok(lane) => self.lane = Some(lane),
             Err(error) => self.fell(Fall::Failed(format!("no thread: {error}")), context),
         }
@@ -160,6 +162,13 @@ impl Receive<FromLane> for ChildTrainer {
             LaneReport::Epoch { trial, epoch } => {
                 self.workshop.journal.epoch(trial, epoch.clone());
                 self.workshop.supervisor.do_send(ChildEpoch { trial, epoch });
+            }
+            LaneReport::Resumed { trial, mut epochs } => {
+                // They went with the start; the checkpoint has them.
+                epochs.iter().for_each(|epoch| self.workshop.journal.epoch(trial, epoch.clone()));
+                if let Some(epoch) = epochs.pop() {
+                    self.workshop.supervisor.do_send(ChildEpoch { trial, epoch });
+                }
             }
             LaneReport::Ended { task, outcome, seconds } => {
                 self.busy = false;

@@ -2,10 +2,11 @@
 //! must not know of actors, the journal, telemetry or the policy.
 
 mod cell;
+mod checkpoint;
 mod command;
 pub mod convnet;
+mod course;
 mod device;
-mod end;
 pub mod language_model;
 mod limits;
 mod linear;
@@ -109,6 +110,22 @@ pub trait Progress {
     fn stop_requested(&self) -> bool;
     /// Seconds since the evaluation started, by the caller's clock; never falls.
     fn elapsed(&self) -> f64;
+    /// The child goes on where it was interrupted: these epochs had ended before. Told before any other.
+    fn resumed(&mut self, epochs: &[Epoch]) {
+        epochs.iter().for_each(|epoch| self.epoch(epoch.clone()));
+    }
+    /// Where the child is kept while it trains; None: nowhere.
+    fn checkpoints(&mut self) -> Option<&mut dyn Checkpoints> {
+        None
+    }
+}
+
+/// Keeps one child's checkpoint, so that it goes on from there when it is interrupted.
+pub trait Checkpoints {
+    /// What was stored last, by this process or an earlier one.
+    fn load(&mut self) -> Option<Vec<u8>>;
+    /// Replaces it, wholly or not at all. What cannot be stored is the keeper's to tell: the child goes on.
+    fn store(&mut self, checkpoint: &[u8]);
 }
 
 /// Evaluates children on one lane, one after the other.

@@ -15,6 +15,11 @@ impl Sgd {
         Self { momentum: momentum as f32, weight_decay: weight_decay as f32, velocity: vec![0.0; count] }
     }
 
+    /// What it remembers between two steps: one number for each parameter.
+    pub fn velocity(&mut self) -> &mut [f32] {
+        &mut self.velocity
+    }
+
     /// One step against `gradient` (as long as `parameters`). False: a parameter is no longer finite.
     #[must_use = "a step may leave parameters that are not finite"]
     pub fn step(&mut self, parameters: &mut [f32], gradient: &[f32], learning_rate: f64) -> bool {

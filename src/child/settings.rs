@@ -104,6 +104,8 @@ pub struct ChildSettings {
     /// A child that trains for longer ends as failed; unset: no limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_seconds: Option<f64>,
+    /// A child that trains for longer keeps a checkpoint so often, and goes on from there when it is interrupted; 0: after every epoch.
+    pub checkpoint_seconds: f64,
     /// How often a child is tried when the cause of its failure may pass.
     pub attempts: u32,
     /// The reward of a child that failed.
@@ -199,6 +201,7 @@ impl Default for ChildSettings {
             reward_exponent: 3.0,
             reward_window: 5,
             max_seconds: None,
+            checkpoint_seconds: 600.0,
             attempts: 3,
             failed_reward: FailedReward::Skip,
             layers: 2,
@@ -266,6 +269,11 @@ impl ChildSettings {
             ("reward_exponent", positive(self.reward_exponent), "must be above 0, for example 3".into()),
             ("reward_window", self.reward_window >= 1, "must be 1 epoch or more, for example 5".into()),
             ("max_seconds", self.max_seconds.is_none_or(positive), "must be above 0 seconds, or left out for no limit".into()),
+            (
+                "checkpoint_seconds",
+                self.checkpoint_seconds.is_finite() && self.checkpoint_seconds >= 0.0,
+                "must be 0 seconds (after every epoch) or more, for example 600".into(),
+            ),
             ("attempts", (1..=MOST_ATTEMPTS).contains(&self.attempts), format!("must be 1 to {MOST_ATTEMPTS}")),
         ];
         let rules = rules.into_iter().chain(self.language_rules());

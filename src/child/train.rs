@@ -2,12 +2,13 @@
 //! A function of the task and the settings: must not know other lanes, nor any clock but its caller's.
 
 use super::convnet::{self, Engine, EngineError, initial_parameters, initial_running};
-use super::end::{End, may_go_on};
-use super::{Cause, ChildSettings, Epoch, Evaluator, Outcome, Progress, Sgd, Task, reward};
+use super::course::{Course, End};
+use super::{Cause, ChildSettings, Evaluator, Outcome, Progress, Sgd, Task, reward};
 use crate::data::{Batches, DataSettings, Dataset, Split};
 use crate::space::{ConvNetwork, ImageShape, Network};
 use candle_core::Device;
 use rayon::ThreadPool;
+use sha2::{Digest, Sha256};
 use std::sync::Arc;
 
 /// The evaluator `child.evaluator = "train"` of one lane.
@@ -19,6 +20,8 @@ pub struct TrainEvaluator {
     device: Device,
     pool: Arc<ThreadPool>,
     memory_limit_bytes: Option<u64>,
+    /// What the numbers depend on beside task and settings.
+    facts: String,
 }
 
 /// A child in training: its parameters and everything that a step needs.
@@ -51,7 +54,8 @@ impl TrainEvaluator {
         memory_limit_bytes: Option<u64>,
     ) -> Self {
         let batches = Batches::new(&dataset, &split, data);
-        Self { settings, dataset, split, batches, device, pool, memory_limit_bytes }
+        let facts = facts(&dataset, &split, data, &device);
+        Self { settings, dataset, split, batches, device, pool, memory_limit_bytes, facts }
     }
 
     fn train(&self, task: &Task, progress: &mut dyn Progress) -> Result<Outcome, End> {
@@ -61,17 +65,14 @@ impl TrainEvaluator {
         };
         self.fits_data(network)?;
         let mut child = Child::new(self, network, task.seed)?;
-        let mut accuracies = Vec::with_capacity(self.settings.epochs);
-        for epoch in 0..self.settings.epochs {
-            let started = progress.elapsed();
-            let train_loss = child.epoch(epoch, progress)?;
-            let metric = child.validate(epoch, progress)?;
-            accuracies.push(metric);
-            let seconds = progress.elapsed() - started;
-            progress.epoch(Epoch { epoch: epoch + 1, train_loss: Some(train_loss), metric, seconds });
+        let mut course = Course::begin(&self.settings, task, &self.facts, &mut child.tensors(), progress);
+        while let Some(epoch) = course.next_epoch() {
+            let train_loss = child.epoch(epoch, &mut course)?;
+            let accuracy = child.validate(epoch, &mut course)?;
+            course.epoch_ended(train_loss, accuracy, accuracy, &child.tensors());
         }
-        let (metric, reward) = reward(&accuracies, self.settings.reward_window, self.settings.reward_exponent);
-        Ok(Outcome::Completed { reward, metric, seconds: None })
+        let (metric, reward) = reward(course.scores(), self.settings.reward_window, self.settings.reward_exponent);
+        Ok(Outcome::Completed { reward, metric, seconds: course.seconds_if_resumed() })
     }
 
     /// A network for other images or classes than the data's cannot be trained on them.
@@ -129,14 +130,18 @@ impl<'a> Child<'a> {
         })
     }
 
-    /// One pass over the training images; the mean loss of an image. `epoch` counts from 0.
-    fn epoch(&mut self, epoch: usize, progress: &mut dyn Progress) -> Result<f64, End> {
+    /// All that a step changes.
+    fn tensors(&mut self) -> [&mut [f32]; 3] {
+        [&mut self.parameters, self.sgd.velocity(), &mut self.running]
+    }
+
+    /// One pass over the training images, or what is left of it; the mean loss of an image. `epoch` counts from 0.
+    fn epoch(&mut self, epoch: usize, course: &mut Course) -> Result<f64, End> {
         let evaluator = self.evaluator;
         let order = evaluator.batches.shuffled(self.seed, epoch + 1);
         let rate = evaluator.settings.epoch_learning_rate(self.rate, epoch, evaluator.settings.epochs);
-        let mut sum = 0.0;
-        for (step, indices) in order.chunks(self.labels.len()).enumerate() {
-            may_go_on(&evaluator.settings, epoch, progress)?;
+        for (step, indices) in order.chunks(self.labels.len()).enumerate().skip(course.steps()) {
+            course.rest(&self.tensors())?;
             let loss = self.step(indices, epoch, rate)?;
             let Some(loss) = loss else {
                 let (epoch, epochs, step) = (epoch + 1, evaluator.settings.epochs, step + 1);
@@ -144,10 +149,9 @@ impl<'a> Child<'a> {
                     format!("training diverged in epoch {epoch} of {epochs}, step {step}: the loss or a weight is no longer finite");
                 return Err(End::Failed(Cause::Diverged, error));
             };
-            sum += loss * indices.len() as f64;
-            progress.examples(indices.len());
+            course.stepped(loss * indices.len() as f64, indices.len());
         }
-        Ok(sum / order.len().max(1) as f64)
+        Ok(course.loss() / order.len().max(1) as f64)
     }
 
     /// One step on a batch; its loss, or None where that or a parameter is not finite.
@@ -162,13 +166,13 @@ impl<'a> Child<'a> {
     }
 
     /// Accuracy on the validation images.
-    fn validate(&mut self, epoch: usize, progress: &mut dyn Progress) -> Result<f64, End> {
+    fn validate(&mut self, epoch: usize, course: &mut Course) -> Result<f64, End> {
         let evaluator = self.evaluator;
         let validation = &evaluator.split.validation;
         let (batch, mut correct) = (self.labels.len(), 0);
         let (pixels, classes) = (self.images.len() / batch, self.logits.len() / batch);
         for indices in validation.chunks(batch) {
-            may_go_on(&evaluator.settings, epoch, progress)?;
+            course.rest(&self.tensors())?;
             let (images, labels) = (&mut self.images[..indices.len() * pixels], &mut self.labels[..indices.len()]);
             let logits = &mut self.logits[..indices.len() * classes];
             evaluator.pool.install(|| evaluator.batches.evaluation(&evaluator.dataset, indices, images, labels));
@@ -180,8 +184,7 @@ impl<'a> Child<'a> {
                 return Err(End::Failed(Cause::Diverged, error));
             }
             correct += logits.chunks_exact(classes).zip(&*labels).filter(|(logits, label)| largest(logits) == usize::from(**label)).count();
-            // a heartbeat: no training examples
-            progress.examples(0);
+            course.beat();
         }
         Ok(correct as f64 / validation.len().max(1) as f64)
     }
@@ -190,6 +193,18 @@ impl<'a> Child<'a> {
 /// Position of the largest number, the first of equals.
 pub(super) fn largest(numbers: &[f32]) -> usize {
     (1..numbers.len()).fold(0, |best, index| if numbers[index] > numbers[best] { index } else { best })
+}
+
+/// The data, which of it is for what, how it is prepared, and the engine.
+fn facts(dataset: &Dataset, split: &Split, data: &DataSettings, device: &Device) -> String {
+    let mut hash = Sha256::new();
+    for part in [&split.train, &split.validation] {
+        hash.update((part.len() as u64).to_le_bytes());
+        part.iter().for_each(|index| hash.update(index.to_le_bytes()));
+    }
+    // Where the files lie changes nothing.
+    let data = DataSettings { path: None, ..data.clone() };
+    format!("{} {:?} {data:?} {}", dataset.content, hash.finalize(), device.is_cpu())
 }
 
 fn size(shape: ImageShape) -> String {

@@ -6,8 +6,8 @@ use super::reload::ConfigFile;
 use super::{ConfigArgs, Failure, language, reading};
 use crate::actors::devices::{self, LaneSpec};
 use crate::actors::{
-    End, EvaluatorFactory, Observer, Parts, Scribe, SearchSettings, candle_device, inherited_gpus, memory_bytes, prepare, search,
-    thread_pool, visible_gpus,
+    CheckpointFiles, End, EvaluatorFactory, Observer, Parts, Scribe, SearchSettings, candle_device, inherited_gpus, memory_bytes, prepare,
+    search, thread_pool, visible_gpus,
 };
 use crate::child::language_model::LanguageEvaluator;
 use crate::child::{
@@ -99,9 +99,11 @@ pub fn run(args: SearchArgs) -> Result<(), Failure> {
         LogFormat::Human if std::io::stderr().is_terminal() => Box::new(Bars::new(units, bars)),
         LogFormat::Human => Box::new(PlainLines::new(units)),
     };
-    note_start(&journal, &lanes, recovered.completed + recovered.failed, settings.run.trials);
+    note_start(&journal, recovered.completed + recovered.failed, settings.run.trials);
     let commits = metrics.clone();
     journal.observe_commits(move |seconds| commits.journal_commit_seconds.observe(seconds));
+    let unfinished = recovered.open.iter().flat_map(|open| &open.trials).filter(|trial| !trial.finished).map(|trial| trial.id).collect();
+    let checkpoints = Arc::new(CheckpointFiles::open(&run_dir, &unfinished));
     let prepared = prepare(&search_settings(&settings), space, journal, recovered).map_err(Failure::Failed)?;
     earlier.baseline = prepared.snapshot.baseline.value();
     metrics.restore(&earlier);
@@ -111,7 +113,8 @@ pub fn run(args: SearchArgs) -> Result<(), Failure> {
         move |endpoint: Endpoint| endpoint.with(telemetry::routes(counted.clone(), sampler.clone())).with(report::routes(page.clone()));
     let endpoint = endpoint.map(&routed);
     let parts = Parts {
-        factory: limited(factory(&settings, &source, &lanes), Limits::new(&settings.space)),
+        factory: factory(&settings, &source, &lanes),
+        checkpoints,
         lanes,
         metrics,
         observer,
@@ -144,11 +147,9 @@ pub(super) fn search_settings(settings: &Settings) -> SearchSettings {
     }
 }
 
-/// Events that the page reads: since when this process runs, and on which lanes.
-fn note_start(journal: &Journal, lanes: &[LaneSpec], finished: u64, trials: u64) {
-    let lanes: Vec<_> = lanes.iter().map(|lane| format!("{} on {}", lane.name, lane.device)).collect();
+/// An event that the page reads: since when this process runs.
+fn note_start(journal: &Journal, finished: u64, trials: u64) {
     journal.event("start", &format!("process {}; {finished} of {trials} trials are finished", std::process::id()));
-    journal.event("lanes", &lanes.join(", "));
 }
 
 /// Loads data or table, and builds the space.
@@ -222,8 +223,13 @@ fn reward_scale(settings: &Settings) -> RewardScale {
     }
 }
 
-/// Makes each lane's evaluator, on the lane's own thread.
+/// Makes each lane's evaluator, on the lane's own thread: it leaves out what is larger than the space's limits.
 pub(super) fn factory(settings: &Settings, source: &Source, lanes: &[LaneSpec]) -> EvaluatorFactory {
+    let (limits, unlimited) = (Limits::new(&settings.space), unlimited(settings, source, lanes));
+    Arc::new(move |lane| Ok(Box::new(LimitedEvaluator::new(limits, unlimited(lane)?))))
+}
+
+fn unlimited(settings: &Settings, source: &Source, lanes: &[LaneSpec]) -> EvaluatorFactory {
     match source {
         Source::Table { table, space } => {
             let (table, space) = (table.clone(), space.clone());
@@ -253,11 +259,6 @@ pub(super) fn factory(settings: &Settings, source: &Source, lanes: &[LaneSpec]) 
             })
         }
     }
-}
-
-/// The same evaluators, which leave out what is larger than the space's limits.
-fn limited(factory: EvaluatorFactory, limits: Limits) -> EvaluatorFactory {
-    Arc::new(move |lane| Ok(Box::new(LimitedEvaluator::new(limits, factory(lane)?))))
 }
 
 /// Bytes that a child may take.

@@ -49,6 +49,10 @@ fn text(status: &Status) -> String {
     if let Some(seconds) = status.seconds_left.filter(|seconds| *seconds > 0.0) {
         line("time left", format!("about {}", duration(seconds)));
     }
+    if status.life == Life::Running && !status.lanes.is_empty() {
+        let lanes: Vec<_> = status.lanes.iter().map(|lane| format!("{} on {}", lane.name, lane.device)).collect();
+        line("lanes", lanes.join(", "));
+    }
     for running in &status.running_trials {
         let epoch = running.epoch.map_or_else(|| "no epoch yet".into(), |epoch| format!("epoch {epoch}, {}", number(running.metric)));
         let device = running.device.as_deref().unwrap_or("-");

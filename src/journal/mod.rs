@@ -164,7 +164,8 @@ impl Journal {
         let opened = open::open(dir, identity, config)?;
         let recovered = recovery::recover(&opened.connection, dir)?;
         let health = Arc::new(Health::default());
-        let requests = writer::start(opened, health.clone()).map_err(|source| JournalError::Io { path: dir.to_owned(), source })?;
+        let requests = writer::start(opened, health.clone(), writer::BACK_UP_EVERY)
+            .map_err(|source| JournalError::Io { path: dir.to_owned(), source })?;
         Ok((Self { requests, health }, recovered))
     }
 

@@ -6,6 +6,7 @@ use crate::policy::{AdamState, Baseline};
 use crate::space::{ChoiceNetwork, Network};
 use proptest::prelude::*;
 use std::sync::mpsc::channel;
+use std::time::{Duration, Instant};
 
 const LEARNING: LearningSettings =
     LearningSettings { learning_rate: 0.1, baseline_decay: 0.9, entropy_weight: 0.0, accumulate: 1, learns: true };
@@ -242,6 +243,51 @@ fn a_damaged_database_names_the_last_good_copy() {
     std::fs::write(&path, bytes).unwrap();
     let message = Journal::open(dir.path(), &identity(), "").err().unwrap().to_string();
     assert!(message.contains("search.db") && message.contains("search.backup.db"), "{message}");
+}
+
+/// As `open`, with a backup that is taken anew all the time instead of each hour.
+fn open_restless(dir: &Path) -> Journal {
+    let health = Arc::new(Health::default());
+    let requests = writer::start(open::open(dir, &identity(), "").unwrap(), health.clone(), Duration::ZERO).unwrap();
+    Journal { requests, health }
+}
+
+/// Trials in a database that nobody writes to; None: it is not there, or not whole.
+fn trials_in(path: &Path) -> Option<u64> {
+    let connection = rusqlite::Connection::open_with_flags(path, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY).ok()?;
+    let verdict: String = connection.query_row("PRAGMA integrity_check", [], |row| row.get(0)).ok()?;
+    (verdict == "ok").then(|| connection.query_row("SELECT count(*) FROM trials", [], |row| row.get(0)).ok())?
+}
+
+#[test]
+fn a_run_that_goes_on_keeps_a_rolling_copy_that_stands_in_for_a_damaged_database() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, backup) = (dir.path().join("search.db"), dir.path().join("search.backup.db"));
+    let journal = open_restless(dir.path());
+    let started = Instant::now();
+    let mut inserted = 0;
+    // The copy is that of a moment in which the writer went on.
+    while trials_in(&backup).is_none_or(|trials| trials < 40) {
+        insert(&journal, vec![sampled(0, inserted, 8, 0)], false);
+        inserted += 1;
+        assert!(started.elapsed() < Duration::from_secs(60), "no copy of the run as it goes on");
+    }
+    journal.close();
+    assert!(!dir.path().join("search.backup.db.partial").exists(), "a copy under way is brought to its end");
+    let kept = trials_in(&backup).unwrap();
+    assert!(kept % 8 == 0 && kept <= 8 * inserted, "{kept} of {}", 8 * inserted);
+    let mut bytes = std::fs::read(&path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[4096..middle].fill(0xAB);
+    std::fs::write(&path, bytes).unwrap();
+    let message = Journal::open(dir.path(), &identity(), "").err().unwrap().to_string();
+    assert!(message.contains("search.db") && message.contains(&format!("the last good copy is {}", backup.display())), "{message}");
+    assert!(open::back_up_live(dir.path()).is_err(), "a damaged database is no new copy");
+    assert_eq!(trials_in(&backup), Some(kept));
+    std::fs::copy(&backup, &path).unwrap();
+    let (journal, recovered) = open(dir.path());
+    assert_eq!(recovered.sampled, kept);
+    journal.close();
 }
 
 #[test]

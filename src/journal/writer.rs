@@ -10,6 +10,7 @@ use crate::policy::{LearningSettings, LogEntry, Snapshot};
 use rusqlite::{Connection, params};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// How long requests that nobody waits for may wait for company.
@@ -22,11 +23,11 @@ const BATCH: usize = 4096;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// How long `close` waits for a disk that refuses writes.
+/// How long `close` waits for a disk that refuses writes, and for a backup under way.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
 
 /// How often the rolling backup of a run that goes on is taken anew.
-const BACK_UP_EVERY: Duration = Duration::from_secs(3600);
+pub(super) const BACK_UP_EVERY: Duration = Duration::from_secs(3600);
 
 /// What the writer is asked for.
 pub(super) enum Request {
@@ -64,11 +65,11 @@ pub(super) fn now() -> String {
     jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string()
 }
 
-/// Starts the thread.
-pub(super) fn start(opened: Opened, health: Arc<Health>) -> std::io::Result<mpsc::Sender<Request>> {
+/// Starts the thread; a backup is taken anew each time `back_up_every` is over.
+pub(super) fn start(opened: Opened, health: Arc<Health>, back_up_every: Duration) -> std::io::Result<mpsc::Sender<Request>> {
     let (requests, queue) = mpsc::channel();
     std::thread::Builder::new().name("journal".into()).spawn(move || {
-        Writer { opened, health, ledger: None, waiting: Vec::new(), backed_up: Instant::now() }.run(&queue);
+        Writer { opened, health, ledger: None, waiting: Vec::new(), back_up_every, backed_up: Instant::now(), copying: None }.run(&queue);
     })?;
     Ok(requests)
 }
@@ -80,8 +81,10 @@ struct Writer {
     ledger: Option<Ledger>,
     /// What came while the disk refused.
     waiting: Vec<Request>,
-    /// When the last backup was begun.
+    back_up_every: Duration,
+    /// When the last backup was begun, and the thread that copies.
     backed_up: Instant,
+    copying: Option<JoinHandle<()>>,
 }
 
 impl Writer {
@@ -104,6 +107,7 @@ impl Writer {
                 }
             }
             if !closing.is_empty() {
+                self.await_copy();
                 // Whoever copies search.db alone has the whole run, even if a reader still has it open.
                 let _ = self.opened.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
                 drop(self.opened.connection);
@@ -119,7 +123,7 @@ impl Writer {
 
     /// Has the rolling backup taken anew when its time has come, on a thread of its own.
     fn back_up(&mut self) {
-        if self.backed_up.elapsed() < BACK_UP_EVERY {
+        if self.backed_up.elapsed() < self.back_up_every || self.copies() {
             return;
         }
         self.backed_up = Instant::now();
@@ -129,8 +133,22 @@ impl Writer {
                 tracing::error!("no new backup, the last one stays: {error}");
             }
         };
-        if let Err(error) = std::thread::Builder::new().name("journal-backup".into()).spawn(copy) {
-            tracing::error!("no new backup, the last one stays: {error}");
+        match std::thread::Builder::new().name("journal-backup".into()).spawn(copy) {
+            Ok(thread) => self.copying = Some(thread),
+            Err(error) => tracing::error!("no new backup, the last one stays: {error}"),
+        }
+    }
+
+    /// A copy is under way.
+    fn copies(&self) -> bool {
+        self.copying.as_ref().is_some_and(|thread| !thread.is_finished())
+    }
+
+    /// Lets a copy that is under way come to its end, if it does soon.
+    fn await_copy(&self) {
+        let asked = Instant::now();
+        while self.copies() && asked.elapsed() < CLOSE_PATIENCE {
+            std::thread::sleep(Duration::from_millis(5));
         }
     }
 

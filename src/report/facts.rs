@@ -43,6 +43,11 @@ impl RunFacts {
     }
 }
 
+/// Name and device of each lane, as the search notes them: `cpu-0 on cpu, cpu-1 on cpu`.
+pub fn lanes(text: &str) -> Vec<(String, String)> {
+    text.split(", ").filter_map(|lane| lane.split_once(" on ")).map(|(lane, device)| (lane.to_owned(), device.to_owned())).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

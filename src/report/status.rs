@@ -20,8 +20,16 @@ pub struct Status {
     pub best_trial: Option<u64>,
     pub best_metric: Option<f64>,
     pub seconds_left: Option<f64>,
+    /// Where children train, of this process or the last one.
+    pub lanes: Vec<Lane>,
     pub running_trials: Vec<Running>,
     pub events: Vec<Event>,
+}
+
+#[derive(Debug, Serialize)]
+pub struct Lane {
+    pub name: String,
+    pub device: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -53,6 +61,7 @@ impl Status {
         let seconds_left = left.zip(totals.children_per_hour).map(|(left, rate)| left / rate * 3600.0);
         let running = reader.running()?;
         let running_trials = running.iter().map(|row| running_trial(reader, row)).collect::<Result<_, _>>()?;
+        let lanes = super::facts::lanes(&reader.last_event("lanes")?.unwrap_or_default());
         let events = reader.events(EVENTS)?;
         Ok(Self {
             run: dir.to_owned(),
@@ -62,6 +71,7 @@ impl Status {
             best_trial: best.as_ref().map(|row| row.id),
             best_metric: best.and_then(|row| row.metric),
             seconds_left,
+            lanes: lanes.into_iter().map(|(name, device)| Lane { name, device }).collect(),
             running_trials,
             events: events.into_iter().map(|(at, kind, text)| Event { at, kind, text }).collect(),
         })

@@ -147,6 +147,11 @@ pub const KEYS: &[Key] = &[
     key("child.reward_exponent", Kind::Number, "reward = (best validation accuracy of the last reward_window epochs) to this power"),
     key("child.reward_window", Kind::Count, "last epochs whose best accuracy (lowest perplexity) counts"),
     key("child.max_seconds", Kind::Number, "a child that trains for longer ends as failed; unset: no limit"),
+    key(
+        "child.checkpoint_seconds",
+        Kind::Number,
+        "a child that trains for longer is kept so often, and goes on from there when it is interrupted; 0: after every epoch",
+    ),
     key("child.attempts", Kind::Count, "how often a child is tried when the cause of its failure may pass"),
     key("child.failed_reward", Kind::SkipOrNumber, "reward of a child that failed; \"skip\": it is left out of the gradient"),
     key("child.layers", Kind::Count, "layers of a language model"),

@@ -2,7 +2,7 @@
 //! with a closed-form reward behind the evaluators' own trait: every gradient is applied exactly once, and the policy learns.
 
 use netwright::actors::devices::LaneSpec;
-use netwright::actors::{End, Event, Observer, Parts, Progress, RestartSettings, SearchSettings, prepare, search};
+use netwright::actors::{CheckpointFiles, End, Event, Observer, Parts, Progress, RestartSettings, SearchSettings, prepare, search};
 use netwright::child::{Evaluator, Outcome, Progress as ChildProgress, Task};
 use netwright::journal::Journal;
 use netwright::policy::{ControllerSettings, LogEntry, ParameterServerSettings, Policy, Replay, initial_snapshot};
@@ -114,6 +114,7 @@ fn twenty_shards_and_a_hundred_controllers_learn_and_lose_nothing() {
     let parts = Parts {
         lanes: (0..2).map(lane).collect(),
         factory: Arc::new(|_| Ok(Box::new(ClosedForm))),
+        checkpoints: Arc::new(CheckpointFiles::open(dir.path(), &Default::default())),
         metrics: metrics.clone(),
         observer: Box::new(memory.clone()),
         attempts: 1,

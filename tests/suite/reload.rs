@@ -1,6 +1,6 @@
 //! The config file of a running search is changed: what may change is taken over without losing work, the rest is refused by name.
 
-use super::common::{Search, database, finished, netwright};
+use super::common::{Search, Served, database, finished, netwright};
 use std::path::Path;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
@@ -12,7 +12,10 @@ struct Running {
 
 impl Running {
     fn start(extra: &str, set: &[&str]) -> Self {
-        let search = Search::new(1_000_000, extra);
+        Self::of(Search::new(1_000_000, extra), set)
+    }
+
+    fn of(search: Search, set: &[&str]) -> Self {
         let mut command = search.command("run");
         command.args(set.iter().flat_map(|setting| ["--set", setting]));
         let process = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
@@ -92,6 +95,36 @@ fn what_may_change_is_taken_over_and_the_log_still_says_what_the_parameters_are(
     assert_eq!(changes, 3, "the first settings, the learning rate, the accumulation");
     let verified = netwright().arg("verify").arg(running.dir()).output().unwrap();
     assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stdout));
+}
+
+#[test]
+fn page_and_status_show_the_lanes_of_now() {
+    let running = Running::start("[devices]\nlanes_per_device = 1\n", &[]);
+    let page = Served::page(&running.dir());
+    for (from, to, expected) in [(1, 3, "3 lanes, cpu-0 to cpu-2"), (3, 2, "cpu-0, cpu-1"), (2, 1, "cpu-0")] {
+        let key = |lanes: usize| format!("lanes_per_device = {lanes}");
+        running.change(&key(from), &key(to), &format!("config accepted: devices.lanes_per_device {from} → {to}"));
+        let names: Vec<String> = (0..to).map(|lane| format!("cpu-{lane} on cpu")).collect();
+        let told = netwright().arg("status").arg(running.dir()).output().unwrap();
+        let told = String::from_utf8_lossy(&told.stdout).into_owned();
+        assert!(told.lines().any(|line| line.starts_with("lanes ") && line.ends_with(&format!(" {}", names.join(", ")))), "{told}");
+        let (_, status) = page.json("/api/status");
+        assert_eq!(status["lanes"].as_array().unwrap().len(), to, "{status}");
+        running.wait(expected, |_| page.get("/").body.contains(expected));
+    }
+}
+
+#[test]
+fn the_limits_of_the_space_hold_after_a_change_of_how_children_are_trained() {
+    let search = Search::new(1, "");
+    let config = "[run]\ntrials = 1000000\n[space]\nlayers = 1\nmax_parameters = 1\n[child]\nepochs = 1\n\
+                  [data]\ntrain_size = 128\nvalidation_size = 64\n[telemetry]\nlisten = \"off\"\n";
+    std::fs::write(search.folder.path().join("search.toml"), config).unwrap();
+    let running = Running::of(search, &[]);
+    running.change("epochs = 1", "epochs = 2", "config accepted: child.epochs 1 → 2");
+    let others = "SELECT count(*) FROM trials WHERE status IN ('running', 'completed') OR error NOT LIKE 'not trained: it has %'";
+    let others: i64 = database(&running.dir()).unwrap().query_row(others, [], |row| row.get(0)).unwrap();
+    assert!(others <= 2, "{others} trials were trained");
 }
 
 fn controllers(dir: &Path) -> i64 {

@@ -3,7 +3,7 @@
 
 use super::common::{Search, database, last_snapshot, netwright, trials};
 use netwright::actors::devices::LaneSpec;
-use netwright::actors::{End, Event, Observer, Parts, Progress, RestartSettings, SearchSettings, prepare, search};
+use netwright::actors::{CheckpointFiles, End, Event, Observer, Parts, Progress, RestartSettings, SearchSettings, prepare, search};
 use netwright::child::{Evaluator, Outcome, Progress as ChildProgress, Task};
 use netwright::journal::Journal;
 use netwright::policy::{ControllerSettings, ParameterServerSettings};
@@ -220,6 +220,7 @@ fn a_device_that_falls_too_often_goes_out_of_use_and_the_run_goes_on_with_the_re
     let parts = Parts {
         lanes: vec![lane("bad", 0), lane("good", 0), lane("bad", 1)],
         factory: Arc::new(|lane| if lane.device == "bad" { Err("the device does not answer".into()) } else { Ok(Box::new(Constant)) }),
+        checkpoints: Arc::new(CheckpointFiles::open(dir.path(), &Default::default())),
         metrics: metrics.clone(),
         observer: Box::new(Silent),
         attempts: 1,

@@ -129,6 +129,7 @@ impl Supervisor {
         for lane in lanes {
             self.add_trainer(lane, context);
         }
+        self.note_lanes();
         self.end_leaving(context);
     }
 

@@ -109,6 +109,7 @@ impl Supervisor {
         let text = format!("{device} is OUT OF USE, the run goes on without it: {reason}: {limit}");
         tracing::error!("{text}");
         self.journal.event("isolated", &text);
+        self.note_lanes();
     }
 
     /// The pause is over.

@@ -21,10 +21,11 @@ pub fn tensor_bytes(spec: &NetworkSpec, batch: usize) -> u64 {
     (4.0 * floats) as u64
 }
 
-/// Bytes that a child takes on the CPU: the kernels' working memory, and parameters, gradient, velocity and a batch beside it.
+/// Bytes that a child takes on the CPU: the kernels' working memory, and parameters, gradient, velocity, a checkpoint and a batch
+/// beside it.
 pub fn kernel_bytes(spec: &NetworkSpec, batch: usize) -> u64 {
     let images = batch as f64 * spec.channels as f64 * spec.height as f64 * spec.width as f64;
-    (ConvNet::estimate_bytes(spec, batch) as f64 + 4.0 * (3.0 * parameters(spec) + images)) as u64
+    (ConvNet::estimate_bytes(spec, batch) as f64 + 4.0 * (5.0 * parameters(spec) + images)) as u64
 }
 
 type Shape = (f64, f64, f64);

@@ -22,6 +22,11 @@ impl Descent {
         Self { clip_norm: settings.clip_norm, dense }
     }
 
+    /// What it remembers between two steps: one number for each parameter, or nothing.
+    pub fn velocity(&mut self) -> &mut [f32] {
+        self.dense.as_mut().map_or_else(Default::default, Sgd::velocity)
+    }
+
     /// One step; the gradient may be scaled. `sparse`: rows of `width` numbers in a range outside of which every number counts, and
     /// inside of which only these rows differ from zero. False: gradient or parameters are not finite, and nothing was changed or
     /// the parameters are lost. Runs in the caller's pool.

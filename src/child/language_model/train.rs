@@ -1,9 +1,9 @@
 //! Trains a recurrent cell as a language model: epochs of windows of text, validation perplexity after each, the reward at the end.
 //! A function of the task and the settings: must not know other lanes, nor any clock but its caller's.
 
-use super::super::end::{End, may_go_on};
+use super::super::course::{Course, End};
 use super::super::reward::perplexity_reward;
-use super::super::{Cause, ChildSettings, Epoch, Evaluator, Outcome, Progress, Task, cell_program};
+use super::super::{Cause, ChildSettings, Evaluator, Outcome, Progress, Task, cell_program};
 use super::descent::Descent;
 use super::masks::DropoutMasks;
 use super::network::{Network, Sizes};
@@ -54,19 +54,16 @@ impl LanguageEvaluator {
             return Err(End::Failed(Cause::Unbuildable, error.into()));
         };
         let mut child = Child::new(self, cell, task.seed)?;
-        let mut perplexities = Vec::with_capacity(self.settings.epochs);
-        for epoch in 0..self.settings.epochs {
-            let started = progress.elapsed();
-            let train_loss = child.epoch(epoch, progress)?;
-            let perplexity = child.validate(epoch, progress)?;
+        let mut course = Course::begin(&self.settings, task, &self.corpus.content, &mut child.tensors(), progress);
+        while let Some(epoch) = course.next_epoch() {
+            let train_loss = child.epoch(epoch, &mut course)?;
+            let perplexity = child.validate(&mut course)?;
             self.beats_chance(epoch, perplexity)?;
-            perplexities.push(perplexity);
-            let seconds = progress.elapsed() - started;
-            progress.epoch(Epoch { epoch: epoch + 1, train_loss: Some(train_loss), metric: self.metric(perplexity), seconds });
+            course.epoch_ended(train_loss, self.metric(perplexity), perplexity, &child.tensors());
         }
         let ChildSettings { reward_window, reward_constant, reward_exponent, .. } = self.settings;
-        let (perplexity, reward) = perplexity_reward(&perplexities, reward_window, reward_constant, reward_exponent);
-        Ok(Outcome::Completed { reward, metric: self.metric(perplexity), seconds: None })
+        let (perplexity, reward) = perplexity_reward(course.scores(), reward_window, reward_constant, reward_exponent);
+        Ok(Outcome::Completed { reward, metric: self.metric(perplexity), seconds: course.seconds_if_resumed() })
     }
 
     /// Perplexity of words; of characters the bits of each.
@@ -136,17 +133,23 @@ impl<'a> Child<'a> {
         })
     }
 
-    /// One pass over the training text; the mean loss of a token in nats. `epoch` counts from 0.
-    fn epoch(&mut self, epoch: usize, progress: &mut dyn Progress) -> Result<f64, End> {
+    /// All that a step changes and the next one needs.
+    fn tensors(&mut self) -> [&mut [f32]; 3] {
+        [&mut self.parameters, self.descent.velocity(), &mut self.state]
+    }
+
+    /// One pass over the training text, or what is left of it; the mean loss of a token in nats. `epoch` counts from 0.
+    fn epoch(&mut self, epoch: usize, course: &mut Course) -> Result<f64, End> {
         let LanguageEvaluator { settings, corpus, pool, .. } = self.evaluator;
         let rate = settings.epoch_learning_rate(settings.learning_rate, epoch, settings.epochs);
         let batch = self.batch();
         let streams = Streams::training(&corpus.train, corpus.end, batch);
         let steps = settings.steps;
-        self.state.fill(0.0);
-        let mut nats = 0.0;
-        for (index, first) in (0..streams.length()).step_by(steps).enumerate() {
-            may_go_on(settings, epoch, progress)?;
+        if course.steps() == 0 {
+            self.state.fill(0.0);
+        }
+        for (index, first) in (0..streams.length()).step_by(steps).enumerate().skip(course.steps()) {
+            course.rest(&self.tensors())?;
             streams.window(first, steps, &mut self.window);
             let masks = DropoutMasks::draw(settings, corpus.vocabulary.len(), batch * self.hidden, self.seed, epoch, index);
             let window = (self.window.tokens.as_slice(), self.window.targets.as_slice());
@@ -159,15 +162,14 @@ impl<'a> Child<'a> {
                 let error = format!("training diverged in epoch {epoch} of {epochs}, step {step}: the loss or its gradient is not finite");
                 return Err(End::Failed(Cause::Diverged, error));
             }
-            nats += loss;
-            progress.examples(self.window.tokens.len());
+            course.stepped(loss, self.window.tokens.len());
         }
-        Ok(nats / (streams.length() * batch) as f64)
+        Ok(course.loss() / (streams.length() * batch) as f64)
     }
 
     /// Perplexity of the validation text: every token counts once, the end of a line too. The text is read as sequences side by side,
     /// the state of each warmed on the tokens before it.
-    fn validate(&mut self, epoch: usize, progress: &mut dyn Progress) -> Result<f64, End> {
+    fn validate(&mut self, course: &mut Course) -> Result<f64, End> {
         let LanguageEvaluator { settings, corpus, .. } = self.evaluator;
         let streams = Streams::validation(&corpus.validation, corpus.end, self.batch());
         self.state.fill(0.0);
@@ -175,11 +177,10 @@ impl<'a> Child<'a> {
         let mut nats = self.network.evaluate(&self.parameters, &self.window.tokens, &self.window.targets, &mut self.state);
         self.network.restart(&mut self.state, 0);
         for first in (0..streams.length()).step_by(settings.steps) {
-            may_go_on(settings, epoch, progress)?;
+            course.rest(&self.tensors())?;
             streams.window(first, settings.steps, &mut self.window);
             nats += self.network.evaluate(&self.parameters, &self.window.tokens, &self.window.targets, &mut self.state);
-            // a heartbeat: no training examples
-            progress.examples(0);
+            course.beat();
         }
         Ok((nats / corpus.validation.len().max(1) as f64).exp())
     }

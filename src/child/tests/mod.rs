@@ -1,5 +1,6 @@
 //! What a child's training promises, on images drawn here.
 
+pub mod resume;
 mod train;
 
 use super::*;
@@ -71,6 +72,7 @@ pub struct Log {
     pub examples: usize,
     pub steps: usize,
     pub stop_after: Option<usize>,
+    pub shelf: Option<resume::Shelf>,
     seconds: std::cell::Cell<f64>,
 }
 
@@ -88,5 +90,8 @@ impl Progress for Log {
     fn elapsed(&self) -> f64 {
         self.seconds.set(self.seconds.get() + 1.0);
         self.seconds.get()
+    }
+    fn checkpoints(&mut self) -> Option<&mut dyn Checkpoints> {
+        self.shelf.as_mut().map(|shelf| shelf as &mut dyn Checkpoints)
     }
 }

@@ -10,7 +10,7 @@ mod trial;
 pub use routes::routes;
 pub(super) use trial::picture;
 
-use super::facts::RunFacts;
+use super::facts::{RunFacts, lanes};
 use super::series::{RewardShape, Series};
 use crate::journal::{EpochRow, JournalError, Life, Reader, TrialFacts, TrialRow};
 use std::collections::{BTreeSet, VecDeque};
@@ -213,9 +213,4 @@ impl Watch {
         });
         self.view = Arc::new(View { version, title: self.state.facts.name.clone(), sections: sections.collect(), shape });
     }
-}
-
-/// `cpu-0 on cpu, cpu-1 on cpu`, as the search notes it.
-fn lanes(text: &str) -> Vec<(String, String)> {
-    text.split(", ").filter_map(|lane| lane.split_once(" on ")).map(|(lane, device)| (lane.to_owned(), device.to_owned())).collect()
 }

@@ -3,6 +3,7 @@
 pub mod driver;
 pub mod needs;
 mod served;
+pub mod small_disk;
 
 pub use served::Served;
 

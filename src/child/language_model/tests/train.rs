@@ -1,6 +1,7 @@
 //! The evaluator of language models as a lane sees it.
 
 use super::*;
+use crate::child::tests::resume::{Shelf, assert_resumes, numbers, with};
 use crate::child::tests::{Log, task};
 use crate::child::{Cause, Evaluator, Outcome, Schedule};
 use crate::data::{Corpus, Unit};
@@ -164,4 +165,23 @@ fn more_sequences_than_tokens_are_one_token_each() {
     let (outcome, log) = run(evaluator(large, 1), "rnn", 7);
     assert!(matches!(outcome, Outcome::Completed { .. }), "{outcome:?}");
     assert_eq!((log.examples, log.steps), (1_203, 1));
+}
+
+#[test]
+fn an_interrupted_model_goes_on_from_any_step() {
+    // Masks, a state that is carried from window to window, and a learning rate that falls.
+    let falling = ChildSettings { epochs: 3, schedule: Schedule::Decay, schedule_after: 1, checkpoint_seconds: 20.0, ..small() };
+    let heavy = ChildSettings { momentum: 0.5, weight_decay: 1e-5, shared_embeddings: true, ..falling.clone() };
+    for settings in [falling, heavy] {
+        // 35 windows an epoch.
+        let stops = [1, 20, 35, 36, 70, 104];
+        assert_resumes(&|| Box::new(evaluator(settings.clone(), 1)), &task(cell("lstm"), 7), &stops);
+    }
+    let characters = || LanguageEvaluator::new(ChildSettings { epochs: 3, ..small() }, corpus(Unit::Char, 1_203, 211), pool(1), None);
+    let mut log = with(Shelf::default());
+    log.stop_after = Some(50);
+    characters().evaluate(&task(cell("gru"), 7), &mut log);
+    let (mut whole, mut resumed) = (Log::default(), with(log.shelf.unwrap()));
+    let outcomes = [&mut whole, &mut resumed].map(|log| numbers(&characters().evaluate(&task(cell("gru"), 7), log), log));
+    assert!(outcomes[0] == outcomes[1] && resumed.steps < whole.steps);
 }

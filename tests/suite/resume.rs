@@ -1,0 +1,172 @@
+//! A child that trains for long goes on from its checkpoint when the search is killed, stopped, or its lane frozen: with the numbers of one
+//! that was never interrupted, and without training anew what it had trained.
+
+use super::common::{Search, database, last_snapshot, trials};
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// Two children, one after the other.
+fn images(epochs: usize, checkpoint_seconds: f64) -> Search {
+    let search = Search::new(1, "");
+    let config = format!(
+        "[run]\ntrials = 2\n[space]\nlayers = 2\nfilters = [6, 8]\nstride_height = [2]\nstride_width = [2]\n[controller]\nchildren = 2\n\
+         [child]\nepochs = {epochs}\nschedule = \"cosine\"\ncheckpoint_seconds = {checkpoint_seconds}\n\
+         [data]\ntrain_size = 512\nvalidation_size = 64\n[devices]\nlanes_per_device = 1\n[telemetry]\nlisten = \"off\"\n"
+    );
+    std::fs::write(search.folder.path().join("search.toml"), config).unwrap();
+    search
+}
+
+/// The same of language models, with dropout and a learning rate that falls.
+fn language(epochs: usize, checkpoint_seconds: f64) -> Search {
+    let search = Search::new(1, "");
+    let folder = search.folder.path();
+    for (name, lines) in [("train.txt", 600), ("valid.txt", 60)] {
+        let mut text = String::new();
+        for line in 0..lines {
+            let (subject, verb) = (["cats", "dogs", "owls"][line % 3], ["see", "chase", "fear"][line * 7 / 3 % 3]);
+            writeln!(text, "{subject} {verb} mice and {subject} sleep").unwrap();
+        }
+        std::fs::write(folder.join(name), text).unwrap();
+    }
+    let config = format!(
+        "[run]\ntrials = 2\n[space]\nkind = \"cell\"\nbase = 3\n[controller]\nchildren = 2\n\
+         [child]\nepochs = {epochs}\nhidden = 24\nlayers = 2\nsteps = 10\nbatch_size = 10\ninit_scale = 0.2\nlearning_rate = 0.2\n\
+         checkpoint_seconds = {checkpoint_seconds}\n[data]\nkind = \"text\"\npath = \"{}\"\n\
+         [devices]\nuse = [\"cpu\"]\nlanes_per_device = 1\n[telemetry]\nlisten = \"off\"\n",
+        folder.display()
+    );
+    std::fs::write(folder.join("search.toml"), config).unwrap();
+    search
+}
+
+/// Epoch → loss, metric, seconds, each as the bits that the journal holds.
+type Curve = BTreeMap<u64, (u64, u64, u64)>;
+
+fn curve(run: &Path, trial: u64) -> Curve {
+    let Some(connection) = database(run) else { return Curve::new() };
+    let Ok(mut statement) = connection.prepare("SELECT epoch, train_loss, metric, seconds FROM epochs WHERE trial = ?1") else {
+        return Curve::new();
+    };
+    let bits = |row: &rusqlite::Row, column| row.get(column).map(f64::to_bits);
+    let rows = statement.query_map([trial], |row| Ok((row.get(0)?, (bits(row, 1)?, bits(row, 2)?, bits(row, 3)?))));
+    rows.unwrap().map(Result::unwrap).collect()
+}
+
+/// Loss and metric of both trials' epochs: what must not depend on interruptions.
+fn numbers(run: &Path) -> Vec<Vec<(u64, u64, u64)>> {
+    [1, 2].map(|trial| curve(run, trial).into_iter().map(|(epoch, (loss, metric, _))| (epoch, loss, metric)).collect()).into()
+}
+
+fn log(run: &Path) -> String {
+    std::fs::read_to_string(run.join("log/search.log")).unwrap_or_default()
+}
+
+fn spawn(mut command: Command) -> Child {
+    command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+}
+
+/// Waits until the trial has this many epochs, which are on disk, and a checkpoint.
+fn wait_for(run: &Path, trial: u64, epochs: usize, process: &mut Child) {
+    let (started, checkpoint) = (Instant::now(), run.join(format!("checkpoints/trial-{trial}/child.checkpoint")));
+    while curve(run, trial).len() < epochs || !checkpoint.exists() {
+        assert!(process.try_wait().unwrap().is_none(), "the search has ended before epoch {epochs} of trial {trial}: {}", log(run));
+        assert!(started.elapsed() < Duration::from_secs(120), "no epoch {epochs} of trial {trial}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// Kills (or stops) the search when a trial has so many epochs.
+fn interrupt(search: &Search, trial: u64, epochs: usize, signal: rustix::process::Signal) {
+    let run = search.run_dir("interrupted");
+    let mut process = spawn(search.command("interrupted"));
+    wait_for(&run, trial, epochs, &mut process);
+    rustix::process::kill_process(rustix::process::Pid::from_raw(process.id().try_into().unwrap()).unwrap(), signal).unwrap();
+    process.wait().unwrap();
+}
+
+fn finish(search: &Search, run: &str) {
+    let output = search.command(run).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+fn assert_same(search: &Search) {
+    let (whole, interrupted) = (search.run_dir("whole"), search.run_dir("interrupted"));
+    assert_eq!(trials(&whole), trials(&interrupted));
+    assert_eq!(numbers(&whole), numbers(&interrupted));
+    assert!(last_snapshot(&whole) == last_snapshot(&interrupted), "the controller's parameters differ");
+    let left = |run: &Path| std::fs::read_dir(run.join("checkpoints")).map_or(0, Iterator::count);
+    assert_eq!((left(&whole), left(&interrupted)), (0, 0), "checkpoints of trials that have their outcome");
+}
+
+/// Kills a child three times and stops one; it never goes back to its first epoch.
+fn assert_goes_on(search: &Search) {
+    use rustix::process::Signal;
+    let run = search.run_dir("interrupted");
+    let mut before = Curve::new();
+    for (trial, epochs, signal) in [(1, 5, Signal::KILL), (1, 10, Signal::KILL), (1, 15, Signal::TERM), (2, 6, Signal::KILL)] {
+        interrupt(search, trial, epochs, signal);
+        // Epochs that were not trained again are there with the seconds that they took then.
+        let now = curve(&run, 1);
+        let kept = before.iter().filter(|(epoch, row)| now.get(epoch) == Some(row)).count();
+        assert!(before.is_empty() || kept > 0, "before: {before:?}\nnow: {now:?}");
+        before = now;
+    }
+    finish(search, "interrupted");
+    let log = log(&run);
+    let goes_on: Vec<&str> = log.lines().filter(|line| line.contains("goes on from its checkpoint")).collect();
+    assert_eq!(goes_on.len(), 4, "{log}");
+    assert!(goes_on.iter().all(|line| !line.contains("epoch=1 ")), "{goes_on:?}");
+    finish(search, "whole");
+    assert_same(search);
+}
+
+#[test]
+fn a_convolutional_child_that_is_killed_goes_on_with_the_same_numbers() {
+    assert_goes_on(&images(40, 0.02));
+}
+
+#[test]
+fn a_language_model_that_is_killed_goes_on_with_the_same_numbers() {
+    assert_goes_on(&language(40, 0.02));
+}
+
+#[test]
+fn a_child_whose_lane_froze_goes_on_after_the_last_epoch_that_was_kept() {
+    let search = images(4, 0.0);
+    let mut command = search.command("interrupted");
+    command.args(["--set", "restart.child_trainer.freeze_seconds=5", "--set", "restart.child_trainer.backoff_first_seconds=0.02"]);
+    let output = command.env("NETWRIGHT_FAULT", "later.freeze=1").output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let log = log(&search.run_dir("interrupted"));
+    assert!(log.contains("goes on from its checkpoint trial=1 epoch=2 step=0"), "{log}");
+    finish(&search, "whole");
+    assert_same(&search);
+}
+
+#[test]
+fn a_checkpoint_that_is_torn_or_of_another_training_is_passed_over() {
+    let search = images(40, 0.02);
+    interrupt(&search, 1, 5, rustix::process::Signal::KILL);
+    let run = search.run_dir("interrupted");
+    let path = run.join("checkpoints/trial-1/child.checkpoint");
+    let whole = std::fs::read(&path).unwrap();
+    std::fs::write(&path, &whole[..whole.len() / 2]).unwrap();
+    // What another process would have left half written, and a trial that is none of this run's.
+    std::fs::write(path.with_extension("checkpoint.partial-9"), &whole[..9]).unwrap();
+    std::fs::create_dir(run.join("checkpoints/trial-77")).unwrap();
+    std::fs::write(run.join("checkpoints/trial-77/child.checkpoint"), &whole).unwrap();
+    interrupt(&search, 1, 8, rustix::process::Signal::KILL);
+    assert!(log(&run).contains("the checkpoint is torn") && !run.join("checkpoints/trial-77").exists(), "{}", log(&run));
+    // Another batch size is another training: the checkpoint is not taken, and the child trains by the new settings from its start.
+    let same = ["--set", "child.batch_size=32", "--set", "child.epochs=3"];
+    for (name, log_line) in [("interrupted", true), ("whole", false)] {
+        let output = search.command(name).args(same).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(log(&search.run_dir(name)).contains("is of another training"), log_line);
+    }
+    assert_same(&search);
+}
