@@ -14,8 +14,9 @@ use crate::space::Space;
 use crate::telemetry::Endpoint;
 use actix::{Actor, Addr, System};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, mpsc};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
 
 /// What a search needs from the settings.
 #[derive(Clone, Debug)]
@@ -143,24 +144,28 @@ pub(super) fn replay_log(replay: &mut Replay, log: &[LogEntry], open: &[OpenMini
 /// # Errors
 /// When the process cannot listen to signals.
 pub fn search(prepared: Prepared, mut parts: Parts, endpoint: Option<Endpoint>) -> std::io::Result<End> {
-    let end = Arc::new(Mutex::new(None));
     let journal = prepared.journal.clone();
     let watched = journal.clone();
     parts.metrics.readiness.watch_journal(move || watched.problem());
     let heartbeat = Arc::new(AtomicU64::new(0));
     watch_thread(heartbeat.clone(), parts.restart.parameter_shard.freeze_seconds)?;
     let system = System::new();
-    let (for_supervisor, started) = (end.clone(), system.block_on(async move { endpoint.map(Endpoint::serve).transpose() }));
-    parts.serving = started?;
+    parts.serving = system.block_on(async move { endpoint.map(Endpoint::serve).transpose() })?;
+    let (page, (told, end)) = (parts.page.clone(), oneshot::channel());
     system.block_on(async move {
-        let supervisor = Supervisor::new(prepared, parts, for_supervisor, heartbeat).start();
+        let supervisor = Supervisor::new(prepared, parts, told, heartbeat).start();
         look_on_hangup(&supervisor)?;
         end_on_signals(&supervisor)
     })?;
-    system.run()?;
+    let end = system.block_on(end).unwrap_or_else(|_| End::Failed("the actors ended without a word".into()));
     journal.close();
-    let end = end.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
-    Ok(end.unwrap_or_else(|| End::Failed("the actors ended without a word".into())))
+    // The server still stands: what it tells now is how the run is left.
+    if let Some(page) = page {
+        system.block_on(async move { page.farewell().await });
+    }
+    System::current().stop();
+    system.run()?;
+    Ok(end)
 }
 
 /// The actors' handlers share one thread. When that stands still for so long nothing in this process can mend it: the process ends, and

@@ -26,14 +26,15 @@ use crate::journal::{Journal, OpenMinibatch, OpenTrial, Sequenced};
 use crate::policy::{Baseline, LearningSettings, Policy};
 use crate::space::Space;
 use crate::telemetry::Metrics;
-use actix::{Actor, AsyncContext, Context, System};
+use actix::{Actor, AsyncContext, Context};
 pub use reload::{Notice, Reconfigured, Reload};
 use replicas::Replicas;
 use shards::Shards;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
+use tokio::sync::oneshot;
 
 /// A snapshot is taken when this many sequence numbers have been given since the last one: recovery replays about that many gradients,
 /// however short the lives of the processes are.
@@ -82,6 +83,8 @@ pub struct Parts {
     pub reload: Option<Box<dyn Reload>>,
     /// The HTTP endpoint, once it is served.
     pub serving: Option<crate::telemetry::Serving>,
+    /// The page on it: who looks at it is told of the end.
+    pub page: Option<Arc<crate::report::Page>>,
 }
 
 /// Owns all other actors.
@@ -119,7 +122,8 @@ pub struct Supervisor {
     /// Moves with every tick: whoever watches the actors' thread reads it.
     heartbeat: Arc<AtomicU64>,
     ending: Option<End>,
-    end: Arc<Mutex<Option<End>>>,
+    /// Takes how the search ended; None: it has.
+    end: Option<oneshot::Sender<End>>,
 }
 
 struct Trainer {
@@ -134,8 +138,8 @@ enum Ordered {
 }
 
 impl Supervisor {
-    /// `end` takes how the search ended, once it has.
-    pub(super) fn new(mut prepared: Prepared, parts: Parts, end: Arc<Mutex<Option<End>>>, heartbeat: Arc<AtomicU64>) -> Self {
+    /// `end` is told how the search ended, once it has.
+    pub(super) fn new(mut prepared: Prepared, parts: Parts, end: oneshot::Sender<End>, heartbeat: Arc<AtomicU64>) -> Self {
         Self {
             space: prepared.space.clone(),
             policy: prepared.policy.clone(),
@@ -160,7 +164,7 @@ impl Supervisor {
             started: Instant::now(),
             heartbeat,
             ending: None,
-            end,
+            end: Some(end),
             prepared: Some(prepared),
             parts,
         }
@@ -353,10 +357,13 @@ impl Supervisor {
         self.leave_with(end);
     }
 
-    fn leave_with(&self, end: End) {
-        tracing::info!("the search has ended: {end:?}");
-        self.end.lock().unwrap_or_else(std::sync::PoisonError::into_inner).get_or_insert(end);
-        System::current().stop();
+    /// Nothing is begun any more, although the actors live on until those who look have heard of the end.
+    fn leave_with(&mut self, end: End) {
+        self.ending.get_or_insert_with(|| end.clone());
+        if let Some(told) = self.end.take() {
+            tracing::info!("the search has ended: {end:?}");
+            let _ = told.send(end);
+        }
     }
 }
 

@@ -18,7 +18,7 @@ use crate::data::{Corpus, DataKind, Dataset, Split};
 use crate::journal::{Journal, Reader, set_aside};
 use crate::settings::Settings;
 use crate::space::{ImageShape, Space};
-use crate::telemetry::{Endpoint, Metrics, Restored, RewardScale, Sampler};
+use crate::telemetry::{Endpoint, LiveDevices, Metrics, Restored, RewardScale, Sampler};
 use crate::{report, telemetry};
 use indicatif::MultiProgress;
 use std::io::IsTerminal;
@@ -108,9 +108,11 @@ pub fn run(args: SearchArgs) -> Result<(), Failure> {
     earlier.baseline = prepared.snapshot.baseline.value();
     metrics.restore(&earlier);
     let sampler = Arc::new(Sampler::new(&metrics, run_dir.clone(), &devices::cuda_uuids()).map_err(refused)?);
-    let (counted, page) = (metrics.clone(), Arc::new(report::Page::new(&run_dir)));
+    let devices = LiveDevices::new(metrics.clone(), sampler.clone());
+    let page = Arc::new(report::Page::new(&run_dir).with_devices(devices));
+    let (counted, served) = (metrics.clone(), page.clone());
     let routed =
-        move |endpoint: Endpoint| endpoint.with(telemetry::routes(counted.clone(), sampler.clone())).with(report::routes(page.clone()));
+        move |endpoint: Endpoint| endpoint.with(telemetry::routes(counted.clone(), sampler.clone())).with(report::routes(served.clone()));
     let endpoint = endpoint.map(&routed);
     let parts = Parts {
         factory: factory(&settings, &source, &lanes),
@@ -124,6 +126,7 @@ pub fn run(args: SearchArgs) -> Result<(), Failure> {
         restart: settings.restart.clone(),
         reload: Some(Box::new(ConfigFile::new(args.config, source.clone(), settings.clone(), Box::new(routed)))),
         serving: None,
+        page: Some(page),
     };
     let scribe = Scribe::start(&run_dir).map_err(|error| Failure::Failed(error.to_string()))?;
     let end = search(prepared, parts, endpoint).map_err(|error| Failure::Failed(error.to_string()))?;

@@ -32,7 +32,7 @@ pub enum Format {
 pub fn run(args: ShowArgs) -> Result<(), Failure> {
     let reader = Reader::open(&args.run).map_err(reading)?;
     let Some(row) = reader.trial(args.trial).map_err(reading)? else {
-        let sampled = reader.totals().map_err(reading)?.sampled;
+        let sampled = reader.last_trial().map_err(reading)?;
         let there = if sampled == 0 { "it has none yet".into() } else { format!("its trials are 1 to {sampled}") };
         return Err(Failure::Input(format!("{}: no trial {}; {there}", args.run.display(), args.trial)));
     };

@@ -2,7 +2,7 @@
 
 use super::progress::duration;
 use super::{Failure, print, reading};
-use crate::journal::{Life, Reader};
+use crate::journal::Life;
 use crate::report::Status;
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -17,8 +17,7 @@ pub struct StatusArgs {
 }
 
 pub fn run(args: StatusArgs) -> Result<(), Failure> {
-    let reader = Reader::open(&args.run).map_err(reading)?;
-    let status = Status::read(&args.run, &reader).map_err(reading)?;
+    let status = Status::read(&args.run).map_err(reading)?;
     if args.json { super::print_json(&status) } else { print(&text(&status)) }
 }
 

@@ -13,7 +13,7 @@ mod tests;
 mod writer;
 
 pub use lock::set_aside;
-pub use reader::{EpochRow, Reader, RunTotals, TrialRow};
+pub use reader::{EpochRow, Reader, TrialRow};
 pub use survey::{Life, TrialFacts, TrialOrder};
 
 use crate::child::{Cause, Epoch, Outcome};

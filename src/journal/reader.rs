@@ -4,14 +4,16 @@ use super::open::damaged;
 use super::{JournalError, recovery};
 use crate::policy::{LogEntry, Snapshot};
 use crate::space::{Architecture, Decision};
-use rusqlite::{Connection, OpenFlags, OptionalExtension, Row};
+use rusqlite::{Connection, OpenFlags, Params, Row, StatementStatus};
 use serde::Serialize;
+use std::cell::Cell;
 use std::path::{Path, PathBuf};
 
 /// A run, opened for reading.
 pub struct Reader {
     dir: PathBuf,
     connection: Connection,
+    steps: Cell<u64>,
 }
 
 /// One row of `trials`, with the table's own names.
@@ -88,22 +90,12 @@ pub struct EpochRow {
     pub seconds: Option<f64>,
 }
 
-/// Sums over the trials of a run.
-#[derive(Clone, Debug, Default, Serialize)]
-pub struct RunTotals {
-    pub sampled: u64,
-    pub queued: u64,
-    pub running: u64,
-    pub completed: u64,
-    pub failed: u64,
-    pub stopped: u64,
-    pub best_reward: Option<f64>,
-    pub mean_reward: Option<f64>,
-    /// The baseline that the last sequenced minibatch was compared with.
-    pub baseline: Option<f64>,
-    /// Finished trials per hour, over the time between the first and the last of the newest hundred that this process, or the last
-    /// one, has finished.
-    pub children_per_hour: Option<f64>,
+const EPOCHS: &str = "SELECT epoch, train_loss, metric, seconds FROM epochs WHERE trial = ?1";
+
+impl EpochRow {
+    fn from_row(row: &Row) -> rusqlite::Result<Self> {
+        Ok(Self { epoch: row.get(0)?, train_loss: row.get(1)?, metric: row.get(2)?, seconds: row.get(3)? })
+    }
 }
 
 impl Reader {
@@ -120,10 +112,17 @@ impl Reader {
         let connect = || -> rusqlite::Result<Connection> {
             let connection = Connection::open_with_flags(&path, flags)?;
             connection.busy_timeout(std::time::Duration::from_secs(5))?;
+            connection.set_prepared_statement_cache_capacity(32);
             connection.query_row("SELECT count(*) FROM trials WHERE id = 1", [], |_| Ok(()))?;
             Ok(connection)
         };
-        Ok(Self { dir: dir.to_owned(), connection: connect().map_err(damaged(dir))? })
+        Ok(Self { dir: dir.to_owned(), connection: connect().map_err(damaged(dir))?, steps: Cell::new(0) })
+    }
+
+    /// Steps that SQLite took so far to answer this reader, with the set-up of each query: what a query costs, whatever the machine.
+    /// What reads a whole run (log, rewards, snapshots, records) is not in it.
+    pub fn steps(&self) -> u64 {
+        self.steps.get()
     }
 
     pub(super) fn dir(&self) -> &Path {
@@ -134,10 +133,57 @@ impl Reader {
         read(&self.connection).map_err(damaged(&self.dir))
     }
 
-    pub(super) fn rows(&self, rest: &str, values: impl rusqlite::Params) -> Result<Vec<TrialRow>, JournalError> {
+    /// Calls `take` with each row of a query.
+    pub(super) fn each(
+        &self,
+        sql: &str,
+        values: impl Params,
+        mut take: impl FnMut(&Row) -> rusqlite::Result<()>,
+    ) -> Result<(), JournalError> {
         self.read(|connection| {
-            connection.prepare(&format!("SELECT {COLUMNS} FROM trials {rest}"))?.query_map(values, TrialRow::from_row)?.collect()
+            let mut statement = connection.prepare_cached(sql)?;
+            let mut rows = statement.query(values)?;
+            let taken = loop {
+                match rows.next() {
+                    Ok(Some(row)) => take(row)?,
+                    Ok(None) => break Ok(()),
+                    Err(error) => break Err(error),
+                }
+            };
+            drop(rows);
+            let steps = statement.reset_status(StatementStatus::VmStep);
+            self.steps.set(self.steps.get() + u64::try_from(steps).unwrap_or(0));
+            taken
         })
+    }
+
+    /// Every row of a query.
+    pub(super) fn all<T>(
+        &self,
+        sql: &str,
+        values: impl Params,
+        mut map: impl FnMut(&Row) -> rusqlite::Result<T>,
+    ) -> Result<Vec<T>, JournalError> {
+        let mut all = Vec::new();
+        self.each(sql, values, |row| {
+            all.push(map(row)?);
+            Ok(())
+        })?;
+        Ok(all)
+    }
+
+    /// The last row of a query, which has one or none.
+    pub(super) fn one<T>(
+        &self,
+        sql: &str,
+        values: impl Params,
+        map: impl FnMut(&Row) -> rusqlite::Result<T>,
+    ) -> Result<Option<T>, JournalError> {
+        Ok(self.all(sql, values, map)?.pop())
+    }
+
+    pub(super) fn rows(&self, rest: &str, values: impl Params) -> Result<Vec<TrialRow>, JournalError> {
+        self.all(&format!("SELECT {COLUMNS} FROM trials {rest}"), values, TrialRow::from_row)
     }
 
     /// Completed trials, the best reward first; a network whose reward others took stands there once.
@@ -145,8 +191,9 @@ impl Reader {
     /// # Errors
     /// When the database cannot be read; so for all that follow.
     pub fn top(&self, most: usize) -> Result<Vec<TrialRow>, JournalError> {
-        // The ids first, from indexes: rows are wide.
-        let best = format!("SELECT id FROM trials WHERE {COMPLETED} AND reused_from IS NULL ORDER BY reward DESC, id LIMIT ?1");
+        // By the index of rewards; the rows alone say which are not to be counted, and few have to be asked.
+        let best = "SELECT id FROM trials WHERE reward IS NOT NULL AND +status = 'completed' AND reused_from IS NULL
+                    ORDER BY reward DESC, id LIMIT ?1";
         self.rows(&format!("WHERE id IN ({best}) ORDER BY +reward DESC, id"), [most])
     }
 
@@ -172,59 +219,40 @@ impl Reader {
 
     /// A trial's learning curve.
     pub fn epochs(&self, trial: u64) -> Result<Vec<EpochRow>, JournalError> {
-        self.read(|connection| {
-            connection
-                .prepare("SELECT epoch, train_loss, metric, seconds FROM epochs WHERE trial = ?1 ORDER BY epoch")?
-                .query_map([trial], |row| {
-                    Ok(EpochRow { epoch: row.get(0)?, train_loss: row.get(1)?, metric: row.get(2)?, seconds: row.get(3)? })
-                })?
-                .collect()
-        })
+        self.all(&format!("{EPOCHS} ORDER BY epoch"), [trial], EpochRow::from_row)
+    }
+
+    /// Its newest point.
+    pub fn last_epoch(&self, trial: u64) -> Result<Option<EpochRow>, JournalError> {
+        self.one(&format!("{EPOCHS} ORDER BY epoch DESC LIMIT 1"), [trial], EpochRow::from_row)
     }
 
     /// The newest events, the oldest of them first: time, kind, text.
     pub fn events(&self, most: usize) -> Result<Vec<(String, String, String)>, JournalError> {
         let sql = "SELECT at, kind, text FROM (SELECT * FROM events ORDER BY id DESC LIMIT ?1) ORDER BY id";
-        self.read(|connection| connection.prepare(sql)?.query_map([most], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?.collect())
+        self.all(sql, [most], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
     }
 
     /// How many events of this kind there are within the last `seconds`.
     pub fn recent_events(&self, kind: &str, seconds: f64) -> Result<usize, JournalError> {
         let sql = "SELECT count(*) FROM events WHERE kind = ?1 AND (julianday('now') - julianday(at)) * 86400 <= ?2";
-        self.read(|connection| connection.query_row(sql, (kind, seconds), |row| row.get(0)))
+        Ok(self.one(sql, (kind, seconds), |row| row.get(0))?.unwrap_or(0))
     }
 
-    /// Where the run stands.
-    pub fn totals(&self) -> Result<RunTotals, JournalError> {
-        self.read(|connection| {
-            let mut totals = RunTotals::default();
-            let mut statement = connection.prepare("SELECT status, count(*) FROM trials GROUP BY status")?;
-            let mut rows = statement.query([])?;
-            while let Some(row) = rows.next()? {
-                let count = row.get(1)?;
-                totals.sampled += count;
-                match row.get::<_, String>(0)?.as_str() {
-                    "queued" => totals.queued = count,
-                    "running" => totals.running = count,
-                    "completed" => totals.completed = count,
-                    "failed" => totals.failed = count,
-                    _ => totals.stopped = count,
-                }
-            }
-            (totals.best_reward, totals.mean_reward) = (best_reward(connection)?, mean_reward(connection)?);
-            totals.baseline = baseline(connection)?;
-            totals.children_per_hour = children_per_hour(connection)?;
-            Ok(totals)
-        })
-    }
-
-    /// As in [`RunTotals`], so for the next.
+    /// The baseline that the last sequenced minibatch was compared with.
     pub fn baseline(&self) -> Result<Option<f64>, JournalError> {
-        self.read(baseline)
+        let sql = "SELECT baseline FROM minibatches WHERE sequence IS NOT NULL ORDER BY sequence DESC LIMIT 1";
+        Ok(self.one(sql, [], |row| row.get(0))?.flatten())
     }
 
+    /// Finished trials per hour, over the time between the first and the last of the newest hundred that this process, or the last
+    /// one, has finished; sought among the newest thousand ids, so that a long run costs no more than a short one.
     pub fn children_per_hour(&self) -> Result<Option<f64>, JournalError> {
-        self.read(children_per_hour)
+        let sql = "SELECT (count(*) - 1) / ((julianday(max(finished_at)) - julianday(min(finished_at))) * 24) FROM
+                   (SELECT finished_at FROM trials WHERE id > (SELECT max(id) FROM trials) - 1000 AND finished_at IS NOT NULL
+                    AND finished_at >= coalesce((SELECT at FROM events WHERE kind = 'start' ORDER BY id DESC LIMIT 1), '')
+                    ORDER BY finished_at DESC LIMIT 100)";
+        Ok(self.one(sql, [], |row| row.get::<_, Option<f64>>(0))?.flatten().filter(|rate| *rate > 0.0))
     }
 
     /// Rewards of all completed trials, by id.
@@ -246,33 +274,4 @@ impl Reader {
     pub fn snapshot(&self, sequence: u64) -> Result<Option<Snapshot>, JournalError> {
         self.read(|connection| recovery::load(connection, sequence))
     }
-}
-
-fn best_reward(connection: &Connection) -> rusqlite::Result<Option<f64>> {
-    let sql = format!("SELECT reward FROM trials WHERE {COMPLETED} ORDER BY reward DESC LIMIT 1");
-    connection.query_row(&sql, [], |row| row.get(0)).optional()
-}
-
-/// All rewards by their index, less those of failed trials.
-fn mean_reward(connection: &Connection) -> rusqlite::Result<Option<f64>> {
-    let sum = |filter: &str| -> rusqlite::Result<(f64, f64)> {
-        let sql = format!("SELECT total(reward), count(reward) FROM trials WHERE {filter}");
-        connection.query_row(&sql, [], |row| Ok((row.get(0)?, row.get(1)?)))
-    };
-    let ((all, count), (failed, fewer)) = (sum("reward IS NOT NULL")?, sum("status = 'failed'")?);
-    Ok((count > fewer).then(|| (all - failed) / (count - fewer)))
-}
-
-fn baseline(connection: &Connection) -> rusqlite::Result<Option<f64>> {
-    let sql = "SELECT baseline FROM minibatches WHERE sequence IS NOT NULL ORDER BY sequence DESC LIMIT 1";
-    Ok(connection.query_row(sql, [], |row| row.get(0)).optional()?.flatten())
-}
-
-/// Among the newest thousand ids, so that a long run costs no more than a short one.
-fn children_per_hour(connection: &Connection) -> rusqlite::Result<Option<f64>> {
-    let sql = "SELECT (count(*) - 1) / ((julianday(max(finished_at)) - julianday(min(finished_at))) * 24) FROM
-               (SELECT finished_at FROM trials WHERE id > (SELECT max(id) FROM trials) - 1000 AND finished_at IS NOT NULL
-                AND finished_at >= coalesce((SELECT at FROM events WHERE kind = 'start' ORDER BY id DESC LIMIT 1), '')
-                ORDER BY finished_at DESC LIMIT 100)";
-    Ok(connection.query_row(sql, [], |row| row.get::<_, Option<f64>>(0))?.filter(|rate| *rate > 0.0))
 }

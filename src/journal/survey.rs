@@ -4,8 +4,9 @@
 use super::reader::{COLUMNS, COMPLETED, Reader, TrialRow};
 use super::{JournalError, lock};
 use rusqlite::types::ValueRef;
-use rusqlite::{OptionalExtension, Row, params};
+use rusqlite::{Row, params};
 use serde::Serialize;
+use std::fmt::Write as _;
 
 /// A trial without its network.
 #[derive(Clone, Debug, PartialEq)]
@@ -90,52 +91,44 @@ impl Reader {
     }
 
     fn meta(&self, key: &str) -> Result<Option<String>, JournalError> {
-        self.read(|connection| connection.query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| row.get(0)).optional())
+        self.one("SELECT value FROM meta WHERE key = ?1", [key], |row| row.get(0))
     }
 
     /// The text of the newest event of this kind.
     pub fn last_event(&self, kind: &str) -> Result<Option<String>, JournalError> {
-        let sql = "SELECT text FROM events WHERE kind = ?1 ORDER BY id DESC LIMIT 1";
-        self.read(|connection| connection.query_row(sql, [kind], |row| row.get(0)).optional())
+        self.one("SELECT text FROM events WHERE kind = ?1 ORDER BY id DESC LIMIT 1", [kind], |row| row.get(0))
     }
 
-    /// Every trial that has its outcome, by id; None: it failed. Reads indexes alone.
-    pub fn outcomes(&self) -> Result<Vec<(u64, Option<f64>)>, JournalError> {
-        self.read(|connection| {
-            let mut outcomes: Vec<(u64, Option<f64>)> = Vec::new();
-            // Failed ones first, for they may have a reward too.
-            for sql in ["SELECT id, NULL FROM trials WHERE status = 'failed'", "SELECT id, reward FROM trials WHERE reward IS NOT NULL"] {
-                for outcome in connection.prepare(sql)?.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))? {
-                    outcomes.push(outcome?);
-                }
-            }
-            outcomes.sort_by_key(|outcome| outcome.0);
-            outcomes.dedup_by_key(|outcome| outcome.0);
-            Ok(outcomes)
-        })
+    /// Calls `take` with every trial that has its outcome, in any order; None: it failed. A failed one that has a reward comes twice, first
+    /// as failed. Reads indexes alone.
+    pub fn outcomes(&self, mut take: impl FnMut(u64, Option<f64>)) -> Result<(), JournalError> {
+        for sql in ["SELECT id, NULL FROM trials WHERE status = 'failed'", "SELECT id, reward FROM trials WHERE reward IS NOT NULL"] {
+            self.each(sql, [], |row| {
+                take(row.get(0)?, row.get(1)?);
+                Ok(())
+            })?;
+        }
+        Ok(())
     }
 
     /// Trials whose id is above `id`, at most so many, by id.
     pub fn facts_after(&self, id: u64, most: usize) -> Result<Vec<TrialFacts>, JournalError> {
-        let sql = format!("{FACTS} WHERE id > ?1 ORDER BY id LIMIT ?2");
-        self.read(|connection| connection.prepare_cached(&sql)?.query_map(params![id, most], TrialFacts::from_row)?.collect())
+        self.all(&format!("{FACTS} WHERE id > ?1 ORDER BY id LIMIT ?2"), params![id, most], TrialFacts::from_row)
     }
 
     /// These trials, as far as they are there.
     pub fn facts(&self, ids: impl IntoIterator<Item = u64>) -> Result<Vec<TrialFacts>, JournalError> {
-        self.read(|connection| {
-            let mut statement = connection.prepare_cached(&format!("{FACTS} WHERE id = ?1"))?;
-            let mut facts = Vec::new();
-            for id in ids {
-                facts.extend(statement.query_row([id], TrialFacts::from_row).optional()?);
-            }
-            Ok(facts)
-        })
+        let sql = format!("{FACTS} WHERE id = ?1");
+        let mut facts = Vec::new();
+        for id in ids {
+            facts.extend(self.one(&sql, [id], TrialFacts::from_row)?);
+        }
+        Ok(facts)
     }
 
     /// The highest id; 0: no trial yet.
     pub fn last_trial(&self) -> Result<u64, JournalError> {
-        self.read(|connection| connection.query_row("SELECT coalesce(max(id), 0) FROM trials", [], |row| row.get(0)))
+        Ok(self.one("SELECT coalesce(max(id), 0) FROM trials", [], |row| row.get(0))?.unwrap_or(0))
     }
 
     /// The first `most` trials under training, by id.
@@ -143,9 +136,33 @@ impl Reader {
         self.rows("WHERE status = 'running' ORDER BY id LIMIT ?1", [most])
     }
 
-    /// How many trials there are, of this status or of any, and `limit` of them from `offset` on.
-    pub fn page(&self, status: Option<&str>, order: TrialOrder, offset: u64, limit: usize) -> Result<(u64, Vec<TrialRow>), JournalError> {
+    /// How many trials there are, of this status or of any, and `limit` of them from `offset` on, each as JSON: the table's columns, network
+    /// and decisions as they are stored.
+    pub fn page(&self, status: Option<&str>, order: TrialOrder, offset: u64, limit: usize) -> Result<(u64, Vec<String>), JournalError> {
+        let last = self.last_trial()?;
+        let total = match status {
+            Some(status) => self.one("SELECT count(*) FROM trials WHERE status = ?1", [status], |row| row.get(0))?.unwrap_or(0),
+            None => last,
+        };
+        let sql = format!("SELECT {COLUMNS} FROM trials WHERE id = ?1");
+        let mut rows = Vec::new();
+        for id in self.ids(last, status, order, offset, limit)? {
+            rows.extend(self.one(&sql, [id], json)?);
+        }
+        Ok((total, rows))
+    }
+
+    /// The ids first, counted or from an index: rows are wide.
+    fn ids(&self, last: u64, status: Option<&str>, order: TrialOrder, offset: u64, limit: usize) -> Result<Vec<u64>, JournalError> {
         let by_reward = matches!(order, TrialOrder::Best | TrialOrder::Worst);
+        if status.is_none() && !by_reward {
+            // Ids have no gaps.
+            let (first, end) = (offset.min(last), offset.saturating_add(limit as u64).min(last));
+            return Ok(match order {
+                TrialOrder::Newest => (last - end + 1..=last - first).rev().collect(),
+                _ => (first + 1..=end).collect(),
+            });
+        }
         let (filter, value) = match status {
             Some("completed") if by_reward => (format!("{COMPLETED} AND ?1 IS NULL"), None),
             Some(status) => ("status = ?1".to_owned(), Some(status)),
@@ -159,22 +176,8 @@ impl Reader {
             TrialOrder::Best => "reward DESC, id",
             TrialOrder::Worst => "reward NULLS LAST, id",
         };
-        let (count, ids): (u64, Vec<u64>) = self.read(|connection| {
-            // The ids first, from an index: rows are wide.
-            let ids = format!("SELECT id FROM trials WHERE {filter} ORDER BY {order} LIMIT ?2 OFFSET ?3");
-            let mut statement = connection.prepare_cached(&ids)?;
-            let ids = statement.query_map(params![value, limit, offset], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
-            let count = match status {
-                Some(status) => connection.query_row("SELECT count(*) FROM trials WHERE status = ?1", [status], |row| row.get(0))?,
-                None => connection.query_row("SELECT coalesce(max(id), 0) FROM trials", [], |row| row.get(0))?,
-            };
-            Ok((count, ids))
-        })?;
-        let mut rows = Vec::with_capacity(ids.len());
-        for id in ids {
-            rows.extend(self.trial(id)?);
-        }
-        Ok((count, rows))
+        let sql = format!("SELECT id FROM trials WHERE {filter} ORDER BY {order} LIMIT ?2 OFFSET ?3");
+        self.all(&sql, params![value, limit, offset], |row| row.get(0))
     }
 
     /// Hands over every column of these trials that have their outcome, as text in the form of JSON and CSV (an absent value is
@@ -200,6 +203,26 @@ impl Reader {
             Ok(Ok(()))
         })
     }
+}
+
+/// Columns that are JSON already.
+const AS_STORED: [&str; 2] = ["decisions", "architecture"];
+
+/// A row as JSON. What is stored as JSON is not read and written again: of a thousand deep networks that takes a tenth of a second.
+fn json(row: &Row) -> rusqlite::Result<String> {
+    let (mut json, mut field) = (String::with_capacity(4096), String::new());
+    for (column, name) in TrialRow::columns().enumerate() {
+        let value = row.get_ref(column)?;
+        let _ = write!(json, "{}\"{name}\":", if column == 0 { '{' } else { ',' });
+        text(value, &mut field);
+        match value {
+            ValueRef::Null | ValueRef::Blob(_) => json.push_str("null"),
+            ValueRef::Text(_) if !AS_STORED.contains(&name) => json.push_str(&serde_json::Value::from(field.as_str()).to_string()),
+            _ => json.push_str(&field),
+        }
+    }
+    json.push('}');
+    Ok(json)
 }
 
 fn text(value: ValueRef, into: &mut String) {

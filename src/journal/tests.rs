@@ -312,3 +312,38 @@ fn while_the_disk_refuses_replies_wait_and_nothing_is_lost() {
     assert_eq!(answer.recv().unwrap()[0].rewards, [Some(0.25), Some(0.5)]);
     journal.close();
 }
+
+#[test]
+fn a_listed_trial_is_the_row_as_json_and_lists_have_their_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = open(dir.path());
+    insert(&journal, vec![sampled(0, 0, 3, 0), sampled(1, 0, 3, 0)], false);
+    journal.started(1, "cuda:0", None);
+    for (trial, reward) in [(1, 0.25), (2, 1.0), (4, 0.1 + 0.2)] {
+        finish(&journal, trial, completed(reward));
+    }
+    let error = "it said \"no\"\n\tand left \\ \u{1b}[0m";
+    finish(&journal, 3, Outcome::Failed { cause: crate::child::Cause::Exited, error: error.into() });
+    let reader = Reader::open(dir.path()).unwrap();
+    let page = |status, order, offset, limit| {
+        let (total, rows) = reader.page(status, order, offset, limit).unwrap();
+        let ids = rows.iter().map(|row| {
+            let row: serde_json::Value = serde_json::from_str(row).unwrap();
+            let id = row["id"].as_u64().unwrap();
+            assert_eq!(row, serde_json::json!(reader.trial(id).unwrap().unwrap()));
+            id
+        });
+        (total, ids.collect::<Vec<_>>())
+    };
+    use TrialOrder::{Best, Newest, Oldest, Worst};
+    assert_eq!(page(None, Oldest, 0, 100), (6, vec![1, 2, 3, 4, 5, 6]));
+    assert_eq!(page(None, Oldest, 4, 5), (6, vec![5, 6]));
+    assert_eq!(page(None, Newest, 1, 2), (6, vec![5, 4]));
+    assert_eq!((page(None, Newest, 5, 2).1, page(None, Newest, 6, 2).1, page(None, Oldest, u64::MAX >> 1, 2).1), (vec![1], vec![], vec![]));
+    assert_eq!(page(None, Best, 0, 4).1[..3], [2, 4, 1]);
+    assert_eq!(page(None, Worst, 0, 3).1, [1, 4, 2]);
+    assert_eq!(page(Some("completed"), Newest, 1, 2), (3, vec![2, 1]));
+    assert_eq!(page(Some("completed"), Best, 1, 5), (3, vec![4, 1]));
+    assert_eq!(page(Some("failed"), Best, 0, 5), (1, vec![3]));
+    journal.close();
+}

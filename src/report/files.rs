@@ -123,7 +123,7 @@ pub fn write_charts(dir: &Path) -> Result<Vec<PathBuf>, ReportError> {
     std::fs::create_dir_all(&folder).map_err(io(&folder))?;
     let mut series = Series::default();
     series.know(reader.last_trial()?);
-    reader.outcomes()?.into_iter().for_each(|(id, reward)| series.end(id, reward));
+    reader.outcomes(|id, reward| series.end(id, reward))?;
     let canvas = Canvas { height: 300, width: Some(880) };
     let shape = series.shape();
     let title = format!("{}: reward over trials", facts.name);

@@ -11,6 +11,7 @@ mod number;
 mod page;
 mod series;
 mod status;
+mod watch;
 
 pub use cell::cell_svg;
 pub use drawing::{svg, text};

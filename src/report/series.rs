@@ -86,6 +86,11 @@ impl Series {
         (count > 0).then(|| (sum / f64::from(count), count as usize))
     }
 
+    /// Mean of all rewards, summed by id: the same whatever order they came in.
+    pub fn mean(&self) -> Option<f64> {
+        (self.completed > 0).then(|| self.rewards().map(|(_, reward)| reward).sum::<f64>() / self.completed as f64)
+    }
+
     /// Longer for longer runs.
     fn window(&self) -> usize {
         match self.states.len() {

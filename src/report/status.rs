@@ -1,7 +1,8 @@
 //! Where a run stands, as data. Must not know how it is shown.
 
 use super::leaderboard::summary;
-use crate::journal::{JournalError, Life, Reader, RunTotals, TrialRow};
+use super::watch::Watch;
+use crate::journal::{JournalError, Life, Reader, TrialRow};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
@@ -24,6 +25,24 @@ pub struct Status {
     pub lanes: Vec<Lane>,
     pub running_trials: Vec<Running>,
     pub events: Vec<Event>,
+}
+
+/// Sums over the trials of a run.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct RunTotals {
+    pub sampled: u64,
+    pub queued: u64,
+    pub running: u64,
+    pub completed: u64,
+    pub failed: u64,
+    pub stopped: u64,
+    pub best_reward: Option<f64>,
+    pub mean_reward: Option<f64>,
+    /// The baseline that the last sequenced minibatch was compared with.
+    pub baseline: Option<f64>,
+    /// Finished trials per hour, over the time between the first and the last of the newest hundred that this process, or the last
+    /// one, has finished.
+    pub children_per_hour: Option<f64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -53,33 +72,50 @@ impl Status {
     ///
     /// # Errors
     /// When the run cannot be read.
-    pub fn read(dir: &Path, reader: &Reader) -> Result<Self, JournalError> {
-        let totals = reader.totals()?;
-        let best = reader.best()?;
-        let trials = super::facts::RunFacts::read(dir).trials;
-        let left = trials.map(|trials| trials.saturating_sub(totals.completed + totals.failed) as f64);
-        let seconds_left = left.zip(totals.children_per_hour).map(|(left, rate)| left / rate * 3600.0);
-        let running = reader.running()?;
-        let running_trials = running.iter().map(|row| running_trial(reader, row)).collect::<Result<_, _>>()?;
-        let lanes = super::facts::lanes(&reader.last_event("lanes")?.unwrap_or_default());
-        let events = reader.events(EVENTS)?;
+    pub fn read(dir: &Path) -> Result<Self, JournalError> {
+        let mut watch = Watch::new(dir);
+        watch.update()?;
+        Self::of(&watch)
+    }
+
+    /// Of a run that is watched; asks the journal for who is at work alone.
+    pub(super) fn of(watch: &Watch) -> Result<Self, JournalError> {
+        let state = &watch.state;
+        let running_trials = match watch.reader() {
+            Some(reader) => reader.running()?.iter().map(|row| running_trial(reader, row)).collect::<Result<_, _>>()?,
+            None => Vec::new(),
+        };
+        let (series, best) = (&state.series, state.leaders.first());
+        let left = state.facts.trials.map(|trials| trials.saturating_sub(series.completed + series.failed) as f64);
+        let events = state.events.iter().take(EVENTS).rev().cloned();
         Ok(Self {
-            run: dir.to_owned(),
-            life: reader.life()?,
-            trials,
-            totals,
-            best_trial: best.as_ref().map(|row| row.id),
+            run: state.dir.clone(),
+            life: state.life.clone().unwrap_or(Life::Interrupted),
+            trials: state.facts.trials,
+            totals: RunTotals {
+                sampled: series.len(),
+                queued: state.queued,
+                running: state.running.len() as u64,
+                completed: series.completed,
+                failed: series.failed,
+                stopped: state.stopped,
+                best_reward: best.and_then(|row| row.reward),
+                mean_reward: series.mean(),
+                baseline: state.baseline,
+                children_per_hour: state.per_hour,
+            },
+            best_trial: best.map(|row| row.id),
             best_metric: best.and_then(|row| row.metric),
-            seconds_left,
-            lanes: lanes.into_iter().map(|(name, device)| Lane { name, device }).collect(),
+            seconds_left: left.zip(state.per_hour).map(|(left, rate)| left / rate * 3600.0),
+            lanes: state.lanes.iter().cloned().map(|(name, device)| Lane { name, device }).collect(),
             running_trials,
-            events: events.into_iter().map(|(at, kind, text)| Event { at, kind, text }).collect(),
+            events: events.map(|(at, kind, text)| Event { at, kind, text }).collect(),
         })
     }
 }
 
 fn running_trial(reader: &Reader, row: &TrialRow) -> Result<Running, JournalError> {
-    let last = reader.epochs(row.id)?.pop();
+    let last = reader.last_epoch(row.id)?;
     Ok(Running {
         trial: row.id,
         device: row.device.clone(),

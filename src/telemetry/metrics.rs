@@ -260,6 +260,18 @@ impl Metrics {
         self.last_snapshot_timestamp_seconds.set(jiff::Timestamp::now().as_millisecond() as f64 / 1e3);
     }
 
+    /// Calls `take` with the full name, the first label's value and the value of each labelled sample of ours. Of a counter or a histogram it
+    /// is 0: for gauges alone.
+    pub(super) fn each_gauge(&self, mut take: impl FnMut(&str, &str, f64)) {
+        for family in self.registry.gather() {
+            for metric in family.get_metric() {
+                if let Some(label) = metric.get_label().first() {
+                    take(family.name(), label.value(), metric.get_gauge().get_value());
+                }
+            }
+        }
+    }
+
     /// The text format of Prometheus.
     ///
     /// # Errors

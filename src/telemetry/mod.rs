@@ -3,6 +3,7 @@
 mod buckets;
 mod endpoint;
 mod gpu;
+mod live;
 mod metrics;
 mod readiness;
 mod routes;
@@ -12,6 +13,7 @@ mod settings;
 pub use buckets::RewardScale;
 pub use endpoint::{Endpoint, Serving};
 pub use gpu::families as gpu_families;
+pub use live::{DeviceReadings, GpuReading, LiveDevices};
 pub use metrics::{ActorKind, Metrics, Restored};
 pub use readiness::Readiness;
 pub use routes::routes;

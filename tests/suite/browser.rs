@@ -2,7 +2,7 @@
 //! but its own server. Needs Chromium and its WebDriver.
 
 use super::common::driver::{Driver, ENTER, ESCAPE, LEFT};
-use super::common::{Served, needs, netwright};
+use super::common::{Search, Served, needs, netwright, trials};
 
 /// A search that trains for as long as anyone looks.
 const CONFIG: &str = "[run]\nname = \"in a <browser>\"\ntrials = 1000000\n[space]\nkind = \"conv\"\nlayers = 2\nfilters = [4, 6]\nfilter_height = [1, 3]\n\
@@ -42,6 +42,26 @@ fn the_page_follows_a_search_and_opens_its_trials() {
     says_what_is_not_there(&browser);
     served.process.kill().unwrap();
     browser.until("the page says that the search is gone", "!document.getElementById('lost').hidden");
+    hears_of_the_end(&browser);
+}
+
+/// A search that is told to stop says so before it leaves.
+fn hears_of_the_end(browser: &Driver) {
+    let search = Search::new(1_000_000, "");
+    let mut command = search.command("run");
+    let mut served = Served::start(command.args(["--set", "telemetry.listen=127.0.0.1:0"]));
+    browser.go(&format!("http://{}/", served.address));
+    let before = browser.number(FINISHED);
+    browser.until("it follows", &format!("{FINISHED} > {before}"));
+    let pid = rustix::process::Pid::from_raw(served.process.id().try_into().unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    browser.until("the page says that the search has stopped", "document.querySelector('#lost.end:not([hidden])')");
+    assert_eq!(served.process.wait().unwrap().code(), Some(143));
+    let finished = trials(&search.run_dir("run")).iter().filter(|trial| trial.3 == "completed").count();
+    assert_eq!(browser.number(FINISHED), finished as f64, "the page shows all that was finished");
+    assert_eq!(browser.run("return document.getElementById('state').textContent"), "stopped");
+    let text = browser.run("return document.getElementById('lost').textContent");
+    assert!(text.as_str().unwrap().starts_with("The search has stopped and is saved"), "{text}");
 }
 
 fn follows(browser: &Driver) {

@@ -92,6 +92,74 @@ fn a_running_search_serves_its_page_and_tells_of_each_change() {
     }
 }
 
+/// A search of four trials on the CPU and on a GPU that a file stands in for; its children end once there is a file `go`.
+fn waiting(folder: &Path) -> Served {
+    let config = "[run]\nname = \"w\"\ntrials = 4\n[telemetry]\nlisten = \"127.0.0.1:0\"\n[space]\nkind = \"choices\"\n\
+         decision = [{ name = \"a\", options = [1, 2, 3] }]\n[controller]\nchildren = 4\n[devices]\nuse = [\"cpu\", \"cuda:0\"]\n\
+         [child]\nevaluator = \"command\"\ncommand.argv = [\"sh\", \"train.sh\"]\n";
+    std::fs::write(folder.join("search.toml"), config).unwrap();
+    std::fs::write(folder.join("train.sh"), "until [ -e go ]; do sleep 0.05; done; echo '{\"reward\": 0.5}'\n").unwrap();
+    let gpu = r#"[{"uuid": "GPU-1", "pci_bus_id": "00000000:1B:00.0", "model": "A", "utilization_percent": 80,
+                   "memory_used_bytes": 3221225472, "memory_total_bytes": 8589934592, "temperature_celsius": 61}]"#;
+    std::fs::write(folder.join("gpu.json"), gpu).unwrap();
+    let mut command = netwright();
+    command.current_dir(folder).args(["search", "search.toml", "--run-dir", "run"]).env_remove("CUDA_VISIBLE_DEVICES");
+    Served::start(command.env("NETWRIGHT_NVML_READINGS", folder.join("gpu.json")))
+}
+
+/// What one event tells of a part.
+fn part(lines: &[String], name: &str) -> Option<String> {
+    let told = |line: &String| serde_json::from_str::<Value>(line.strip_prefix("data: ")?).ok()?[name].as_str().map(str::to_owned);
+    lines.iter().rev().find_map(told)
+}
+
+#[test]
+fn devices_show_what_the_process_at_work_reads_and_the_journal_alone_does_not_guess() {
+    let folder = tempfile::tempdir().unwrap();
+    let served = waiting(folder.path());
+    // The busy ratio is that of the last seconds, and a child takes a moment to start.
+    let busy = |lane: &str, html: &str| -> Option<f64> {
+        html.split(&format!("{lane} busy</span>")).nth(1)?.split("class=\"n\">").nth(1)?.split('%').next()?.parse().ok()
+    };
+    let mut lines = Vec::new();
+    for line in served.event_lines() {
+        lines.push(line);
+        let html = part(&lines, "devices").unwrap_or_default();
+        if busy("cpu-0", &html) > Some(0.0) && busy("cuda0-0", &html) > Some(0.0) && html.contains("#trial-") {
+            break;
+        }
+    }
+    let html = part(&lines, "devices").unwrap();
+    for reading in ["<b>cuda:0</b>", "utilization", ">80%<", "3.0 of 8.0 GiB", "61 °C"] {
+        assert!(html.contains(reading), "{reading} is missing from {html}");
+    }
+    let first = served.get("/").body;
+    assert!(first.contains(">80%<") && first.contains("cpu-0 busy"), "the first load has the readings too");
+    let other = Served::page(&folder.path().join("run")).get("/").body;
+    assert!(other.contains("<b>cuda:0</b>") && !other.contains("<meter") && !other.contains("80%"), "{other}");
+    std::fs::write(folder.path().join("go"), "").unwrap();
+}
+
+#[test]
+fn whoever_looks_when_the_search_ends_sees_its_last_state_and_that_it_has_ended() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut served = waiting(folder.path());
+    let mut lines = served.event_lines();
+    let mut heard: Vec<String> = lines.by_ref().take_while(|line| !line.contains("#trial-")).collect();
+    std::fs::write(folder.path().join("go"), "").unwrap();
+    // To the end: the server closes the connection.
+    heard.extend(lines);
+    assert!(served.process.wait().unwrap().success());
+    assert!(part(&heard, "progress").unwrap().contains("<strong>4</strong> of 4 trials"), "{heard:?}");
+    assert!(part(&heard, "state").unwrap().contains(">finished<"), "{heard:?}");
+    assert!(part(&heard, "running").unwrap().contains("the search is not running"), "{heard:?}");
+    let end = heard.iter().position(|line| line == "event: end").unwrap_or_else(|| panic!("no end in {heard:?}"));
+    assert!(heard[end + 1].starts_with("data: The search has ended"), "{}", heard[end + 1]);
+    // An empty chunk is the end of the answer.
+    assert!(heard[end + 2..].iter().all(|line| line.is_empty() || line == "0"), "something came after the end: {heard:?}");
+    assert!(folder.path().join("run/report/reward.svg").is_file());
+}
+
 #[test]
 fn names_of_the_user_are_text_and_nothing_else() {
     let search = Search::new(8, "");

@@ -123,6 +123,7 @@ fn twenty_shards_and_a_hundred_controllers_learn_and_lose_nothing() {
         restart: RestartSettings::default(),
         reload: None,
         serving: None,
+        page: None,
     };
     let started = std::time::Instant::now();
     assert_eq!(search(prepared, parts, None).unwrap(), End::Finished);

@@ -229,6 +229,7 @@ fn a_device_that_falls_too_often_goes_out_of_use_and_the_run_goes_on_with_the_re
         restart,
         reload: None,
         serving: None,
+        page: None,
     };
     assert_eq!(search(prepared, parts, None).unwrap(), End::Finished);
     assert_eq!(metrics.actor_restarts_total.with_label_values(&["child_trainer"]).get(), 3);

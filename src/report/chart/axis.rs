@@ -2,6 +2,10 @@
 
 /// Round values about `wanted` steps apart that enclose `low..=high`: the first is at or below `low`, the last at or above `high`.
 pub(super) fn enclosing(low: f64, high: f64, wanted: usize) -> Vec<f64> {
+    // Values that are all the same lie in the middle.
+    let same = high - low <= 1e-9 * low.abs();
+    let margin = if same { 0.07 * if low == 0.0 { 1.0 } else { low.abs() } } else { 0.0 };
+    let (low, high) = (low - margin, high + margin);
     let step = step(low, high, wanted);
     let (first, last) = ((low / step).floor() as i64, (high / step).ceil() as i64);
     (first..=last.max(first + 1)).map(|multiple| multiple as f64 * step).collect()
@@ -37,6 +41,9 @@ mod tests {
     #[test]
     fn steps_are_round() {
         assert_eq!(enclosing(0.13, 0.97, 4), [0.0, 0.5, 1.0]);
+        let same = enclosing(0.5, 0.5, 4);
+        assert!(same.len() == 5 && same[2] == 0.5 && digits(&same) == 2, "{same:?}");
+        assert_eq!(enclosing(0.0, 0.0, 4)[2], 0.0);
         assert_eq!(within(1.0, 14.0, 6), [5.0, 10.0]);
         assert_eq!(digits(&[0.0, 0.05, 0.1]), 2);
         assert_eq!(digits(&[0.0, 20.0]), 0);

@@ -6,6 +6,7 @@ use futures_util::stream::{self, Stream};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::sync::watch;
 
 /// How often a browser is told.
 const TICK: Duration = Duration::from_secs(1);
@@ -24,6 +25,9 @@ pub(super) struct Listener {
     told: HashMap<&'static str, u64>,
     spoke: Instant,
     first: bool,
+    leaving: watch::Receiver<bool>,
+    /// It knows how the search ended: there is nothing more to tell.
+    ended: bool,
 }
 
 impl Listener {
@@ -31,31 +35,50 @@ impl Listener {
     pub(super) fn new(page: Arc<Page>, from: &str) -> Self {
         let version = from.rsplit_once('-').filter(|(instance, _)| *instance == page.instance);
         let version = version.and_then(|(_, version)| version.parse().ok()).unwrap_or(0);
-        Self { page, version, told: HashMap::new(), spoke: Instant::now(), first: true }
+        let leaving = page.leaving.subscribe();
+        Self { page, version, told: HashMap::new(), spoke: Instant::now(), first: true, leaving, ended: false }
     }
 
-    /// Events for as long as the browser listens.
+    /// Events for as long as the browser listens and this server stays.
     pub(super) fn stream(self) -> impl Stream<Item = actix_web::Result<Bytes>> {
         stream::unfold(self, |mut listener| async move {
-            let bytes = listener.next().await;
+            let bytes = listener.next().await?;
             Some((Ok(bytes), listener))
         })
     }
 
-    async fn next(&mut self) -> Bytes {
-        loop {
+    async fn next(&mut self) -> Option<Bytes> {
+        while !self.ended {
             if !std::mem::take(&mut self.first) {
-                actix_web::rt::time::sleep(TICK).await;
+                // The end does not wait for the tick; that it came is looked up below.
+                let _ = tokio::time::timeout(TICK, self.leaving.wait_for(|leaving| *leaving)).await;
             }
+            let leaving = *self.leaving.borrow();
             let page = self.page.clone();
+            page.refresh().await;
             let view = web::block(move || page.view()).await;
             // A run that cannot be read for the moment is read again.
-            let text = view.ok().and_then(Result::ok).and_then(|view| self.event(&view));
+            let view = view.ok().and_then(Result::ok);
+            let text = match view {
+                Some(view) if leaving => Some(self.last_events(&view)),
+                Some(view) => self.event(&view),
+                None if leaving => return None,
+                None => None,
+            };
             if let Some(text) = text.or_else(|| (self.spoke.elapsed() > SILENCE).then(|| ":\n\n".to_owned())) {
                 self.spoke = Instant::now();
-                return Bytes::from(text);
+                return Some(Bytes::from(text));
             }
         }
+        None
+    }
+
+    /// All that the browser has not heard, and that it was the last.
+    fn last_events(&mut self, view: &View) -> String {
+        self.ended = true;
+        let mut events: String = std::iter::from_fn(|| self.event(view)).collect();
+        events.push_str(&format!("event: end\ndata: {}\n\n", view.ending));
+        events
     }
 
     fn event(&mut self, view: &View) -> Option<String> {
@@ -122,5 +145,17 @@ mod tests {
         assert_eq!(names(listener.event(&later)), ["c", "d"]);
         assert_eq!(listener.event(&later), None);
         assert_eq!(names(Listener::new(page, "another-9").event(&later)), ["a", "b", "d"]);
+    }
+
+    #[test]
+    fn the_last_events_tell_all_in_small_ones_and_then_the_end() {
+        let page = Arc::new(Page::new(Path::new("nowhere")));
+        let view = View { ending: "over", ..view(9, &[("a", 3, 15_000), ("b", 5, 15_000), ("c", 6, 9_000)]) };
+        let mut listener = Listener::new(page.clone(), &format!("{}-3", page.instance));
+        let text = listener.last_events(&view);
+        let events: Vec<&str> = text.split_terminator("\n\n").collect();
+        assert_eq!(events[..2].iter().map(|event| names(Some((*event).to_owned()))).collect::<Vec<_>>(), [["b"], ["c"]]);
+        assert!(events.iter().all(|event| event.len() < 20_000) && events[2..] == ["event: end\ndata: over"], "{:?}", &events[2..]);
+        assert!(listener.ended);
     }
 }

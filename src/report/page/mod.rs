@@ -1,6 +1,7 @@
 //! The page of a run: what it shows, kept up to date from the journal for all who look. Reads only, and works for a run of this
 //! process, of another one, and for one that has ended. Must not know the actors.
 
+mod devices;
 mod document;
 mod events;
 mod routes;
@@ -10,32 +11,35 @@ mod trial;
 pub use routes::routes;
 pub(super) use trial::picture;
 
-use super::facts::{RunFacts, lanes};
-use super::series::{RewardShape, Series};
-use crate::journal::{EpochRow, JournalError, Life, Reader, TrialFacts, TrialRow};
-use std::collections::{BTreeSet, VecDeque};
+use super::series::RewardShape;
+use super::status::Status;
+use super::watch::Watch;
+use crate::journal::JournalError;
+use crate::telemetry::{DeviceReadings, LiveDevices};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-
-/// Rows of the leaderboard, trials shown while they train, trials that ended last, events.
-const LEADERS: usize = 10;
-const AT_WORK: usize = 8;
-const LATEST: usize = 8;
-const EVENTS: usize = 12;
+use tokio::sync::watch;
 
 /// The run is read again at most this often, however many look.
 const EVERY: Duration = Duration::from_millis(500);
 
-/// Trials read in one query.
-const BATCH: usize = 10_000;
+/// How long an answer waits for a reading of the devices.
+const PATIENCE: Duration = Duration::from_millis(50);
+
+/// How long the end of a search waits until all who look have heard of it.
+const FAREWELL: Duration = Duration::from_secs(2);
 
 /// A run to be looked at.
 pub struct Page {
     dir: PathBuf,
     /// Tells this server's versions from those of an earlier one.
     instance: String,
-    watch: Mutex<Watch>,
+    /// What the process that works on the run reads from its devices; None: it is another process.
+    live: Option<LiveDevices>,
+    shown: Mutex<Shown>,
+    /// True once this server is about to go; whoever listens to events holds a receiver.
+    leaving: watch::Sender<bool>,
 }
 
 /// Parts of the page that change on their own, by the id of their element.
@@ -44,6 +48,8 @@ pub struct View {
     /// Counts the changes.
     pub version: u64,
     pub title: String,
+    /// What is said should this server go now.
+    pub ending: &'static str,
     pub sections: Vec<Section>,
     pub shape: RewardShape,
 }
@@ -57,47 +63,28 @@ pub struct Section {
     pub changed: u64,
 }
 
-/// What the page shows, as data.
-#[derive(Default)]
-pub(super) struct State {
-    pub dir: PathBuf,
-    pub facts: RunFacts,
-    pub life: Option<Life>,
-    pub created: Option<String>,
-    pub series: Series,
-    /// Trials under training and their devices.
-    pub running: Vec<(u64, Option<String>)>,
-    pub queued: u64,
-    pub leaders: Vec<TrialRow>,
-    pub at_work: Vec<(TrialRow, Vec<EpochRow>)>,
-    /// The newest first.
-    pub latest: VecDeque<TrialFacts>,
-    /// The newest first: time, kind, text.
-    pub events: Vec<(String, String, String)>,
-    /// Name of each lane and its device.
-    pub lanes: Vec<(String, String)>,
-    pub baseline: Option<f64>,
-    pub per_hour: Option<f64>,
-}
-
-/// The reader and what it has read.
-struct Watch {
-    reader: Option<Reader>,
-    seen: Option<(u64, Life)>,
+/// What is known and how it looks.
+struct Shown {
+    watch: Watch,
     read_at: Option<Instant>,
-    /// Trials without an outcome.
-    open: BTreeSet<u64>,
-    state: State,
+    readings: DeviceReadings,
     view: Arc<View>,
 }
 
 impl Page {
-    /// Of the run in `dir`.
+    /// Of the run in `dir`, from its journal alone.
     pub fn new(dir: &Path) -> Self {
         let instance = format!("{:x}", jiff::Timestamp::now().as_microsecond());
-        let state = State { dir: dir.to_owned(), ..State::default() };
-        let watch = Watch { reader: None, seen: None, read_at: None, open: BTreeSet::new(), state, view: Arc::default() };
-        Self { dir: dir.to_owned(), instance, watch: Mutex::new(watch) }
+        let shown = Shown { watch: Watch::new(dir), read_at: None, readings: DeviceReadings::default(), view: Arc::default() };
+        let (leaving, _) = watch::channel(false);
+        Self { dir: dir.to_owned(), instance, live: None, shown: Mutex::new(shown), leaving }
+    }
+
+    /// Shows also what this process, which works on the run, reads from its devices.
+    #[must_use]
+    pub fn with_devices(mut self, live: LiveDevices) -> Self {
+        self.live = Some(live);
+        self
     }
 
     /// What is to be shown now. Reads the journal if it has changed: not for a thread that must not wait.
@@ -105,112 +92,54 @@ impl Page {
     /// # Errors
     /// When the run cannot be read.
     pub fn view(&self) -> Result<Arc<View>, JournalError> {
-        self.watch.lock().unwrap_or_else(PoisonError::into_inner).view(&self.dir)
+        self.up_to_date().map(|shown| shown.view.clone())
+    }
+
+    /// Where the run stands, as data; as `view`.
+    pub fn status(&self) -> Result<Status, JournalError> {
+        Status::of(&self.up_to_date()?.watch)
+    }
+
+    /// Has the devices of this process read anew. Whoever asks does not wait longer than a driver may hang.
+    async fn refresh(&self) {
+        if let Some(live) = self.live.clone() {
+            let _ = tokio::time::timeout(PATIENCE, actix_web::web::block(move || live.sample())).await;
+        }
+    }
+
+    /// The run is closed and this server is about to go: has all who look told how it ended, as far as they hear in time.
+    pub async fn farewell(&self) {
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner).read_at = None;
+        self.leaving.send_replace(true);
+        let _ = tokio::time::timeout(FAREWELL, self.leaving.closed()).await;
+    }
+
+    fn up_to_date(&self) -> Result<MutexGuard<'_, Shown>, JournalError> {
+        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        if shown.read_at.is_none_or(|read| read.elapsed() >= EVERY) {
+            let readings = self.live.as_ref().map(LiveDevices::readings).unwrap_or_default();
+            if shown.watch.update()? || shown.readings != readings {
+                shown.readings = readings;
+                shown.render();
+            }
+            shown.read_at = Some(Instant::now());
+        }
+        Ok(shown)
     }
 }
 
-impl Watch {
-    fn view(&mut self, dir: &Path) -> Result<Arc<View>, JournalError> {
-        if self.read_at.is_some_and(|read| read.elapsed() < EVERY) {
-            return Ok(self.view.clone());
-        }
-        let reader = match self.reader.take() {
-            Some(reader) => reader,
-            None => Reader::open(dir)?,
-        };
-        let seen = (reader.data_version()?, reader.life()?);
-        if self.seen.as_ref() != Some(&seen) {
-            self.state.life = Some(seen.1.clone());
-            self.read(&reader)?;
-            self.render();
-            self.seen = Some(seen);
-        }
-        self.reader = Some(reader);
-        self.read_at = Some(Instant::now());
-        Ok(self.view.clone())
-    }
-
-    fn read(&mut self, reader: &Reader) -> Result<(), JournalError> {
-        let leaders = self.outcomes(reader)?;
-        let state = &mut self.state;
-        state.facts = RunFacts::read(&state.dir);
-        if leaders {
-            state.leaders = reader.top(LEADERS)?;
-        }
-        state.at_work.clear();
-        for row in reader.running_at_most(AT_WORK)? {
-            let epochs = reader.epochs(row.id)?;
-            state.at_work.push((row, epochs));
-        }
-        state.events = reader.events(EVENTS)?;
-        state.events.reverse();
-        if let Some(text) = reader.last_event("lanes")? {
-            state.lanes = lanes(&text);
-        }
-        state.created = reader.created()?;
-        (state.baseline, state.per_hour) = (reader.baseline()?, reader.children_per_hour()?);
-        Ok(())
-    }
-
-    /// Takes in what has ended since the last time, whatever order it ended in; true if the leaderboard may have changed.
-    fn outcomes(&mut self, reader: &Reader) -> Result<bool, JournalError> {
-        let mut news = Vec::new();
-        if self.seen.is_none() {
-            let last = reader.last_trial()?;
-            self.state.series.know(last);
-            reader.outcomes()?.into_iter().for_each(|(id, reward)| self.state.series.end(id, reward));
-            self.open = self.state.series.open().collect();
-            // Trials end about in their order.
-            news.extend(reader.facts_after(last.saturating_sub(40 * LATEST as u64), BATCH)?);
-        }
-        let mut facts = reader.facts(self.open.iter().copied())?;
-        loop {
-            let more = reader.facts_after(self.state.series.len(), BATCH)?;
-            let full = more.len() == BATCH;
-            more.last().into_iter().for_each(|last| self.state.series.know(last.id));
-            facts.extend(more);
-            if !full {
-                break;
-            }
-        }
-        let (mut running, mut queued) = (Vec::new(), 0);
-        for fact in facts {
-            if fact.is_final() {
-                self.open.remove(&fact.id);
-                self.state.series.end(fact.id, fact.reward.filter(|_| fact.status == "completed"));
-                news.push(fact);
-            } else {
-                self.open.insert(fact.id);
-                queued += u64::from(fact.status == "queued");
-                if fact.status == "running" {
-                    running.push((fact.id, fact.device));
-                }
-            }
-        }
-        (self.state.running, self.state.queued) = (running, queued);
-        news.retain(TrialFacts::is_final);
-        news.sort_by(|a, b| (&a.finished_at, a.id).cmp(&(&b.finished_at, b.id)));
-        let least = self.state.leaders.last().filter(|_| self.state.leaders.len() == LEADERS).and_then(|row| row.reward);
-        let leads = |fact: &TrialFacts| {
-            fact.status == "completed" && fact.reused_from.is_none() && least.is_none_or(|least| fact.reward >= Some(least))
-        };
-        let changed = self.seen.is_none() || news.iter().any(leads);
-        for fact in news {
-            self.state.latest.push_front(fact);
-        }
-        self.state.latest.truncate(LATEST);
-        Ok(changed)
-    }
-
+impl Shown {
     /// Draws everything, and notes what is not as it was.
     fn render(&mut self) {
         let version = self.view.version + 1;
-        let shape = self.state.series.shape();
+        let state = &self.watch.state;
+        let shape = state.series.shape();
         let before = |name: &str, html: &str| self.view.sections.iter().find(|old| old.name == name && old.html == html);
-        let sections = sections::all(&self.state, &shape).into_iter().map(|(name, html)| {
+        let sections = sections::all(state, &shape, &self.readings).into_iter().map(|(name, html)| {
             let changed = before(name, &html).map_or(version, |old| old.changed);
             Section { name, html, changed }
         });
-        self.view = Arc::new(View { version, title: self.state.facts.name.clone(), sections: sections.collect(), shape });
+        let (title, ending) = (state.facts.name.clone(), sections::ending(state));
+        self.view = Arc::new(View { version, title, ending, sections: sections.collect(), shape });
     }
 }

@@ -25,6 +25,14 @@
   for (const end of ["pointerup", "pointercancel", "blur"])
     addEventListener(end, () => { held = false; setTimeout(flush, 0); }, true);
 
+  // A search that has ended is not lost: its server said so before it left.
+  const gone = lost.textContent;
+  let ended = false;
+  const say = (text) => {
+    if (lost.textContent !== text) lost.textContent = text;
+    lost.className = ended ? "end" : "";
+    lost.hidden = false;
+  };
   const listen = () => {
     const source = new EventSource("/events?from=" + encodeURIComponent(document.body.dataset.from));
     source.addEventListener("parts", (event) => {
@@ -32,9 +40,15 @@
       Object.assign(waiting, JSON.parse(event.data));
       if (!held) flush();
     });
-    source.onopen = () => { lost.hidden = true; };
+    source.addEventListener("end", (event) => {
+      source.close();
+      ended = true;
+      say(event.data);
+      setTimeout(listen, 3000);
+    });
+    source.onopen = () => { ended = false; lost.hidden = true; };
     source.onerror = () => {
-      lost.hidden = false;
+      if (!ended) say(gone);
       if (source.readyState === EventSource.CLOSED) { source.close(); setTimeout(listen, 3000); }
     };
   };

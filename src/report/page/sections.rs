@@ -5,20 +5,18 @@ use super::super::html::escape;
 use super::super::leaderboard::summary;
 use super::super::number::{compact, decimal, duration, grouped};
 use super::super::series::RewardShape;
-use super::State;
+use super::super::watch::State;
+use super::devices;
 use crate::journal::{EpochRow, Life, TrialFacts, TrialRow};
-use std::collections::BTreeMap;
+use crate::telemetry::DeviceReadings;
 use std::fmt::Write as _;
 
 /// Height of the reward chart's plot, and of a child's small curve, in pixels.
 const REWARDS: u32 = 260;
 const SPARKLINE: u32 = 44;
 
-/// Trials that a device names.
-const LINKS: usize = 8;
-
 /// Every part with its name, in the order of the page.
-pub(super) fn all(state: &State, shape: &RewardShape) -> Vec<(&'static str, String)> {
+pub(super) fn all(state: &State, shape: &RewardShape, readings: &DeviceReadings) -> Vec<(&'static str, String)> {
     vec![
         ("state", badge(state)),
         ("progress", progress(state)),
@@ -27,7 +25,7 @@ pub(super) fn all(state: &State, shape: &RewardShape) -> Vec<(&'static str, Stri
         ("leaders", leaders(state)),
         ("running", running(state)),
         ("latest", latest(state)),
-        ("devices", devices(state)),
+        ("devices", devices::html(state, readings)),
         ("events", events(state)),
     ]
 }
@@ -42,6 +40,17 @@ fn is_done(state: &State) -> bool {
 
 fn is_live(state: &State) -> bool {
     state.life == Some(Life::Running)
+}
+
+/// What the page says when the process that served it has left in order.
+pub(super) fn ending(state: &State) -> &'static str {
+    if is_done(state) {
+        "The search has ended, and the process that served this page with it. What stands here is its last state: `netwright page` with \
+         the folder named above serves it again, and the charts are in the report/ of that folder."
+    } else {
+        "The search has stopped and is saved; the process that served this page has left. The same command continues it, and this page \
+         goes on by itself then."
+    }
 }
 
 fn badge(state: &State) -> String {
@@ -112,13 +121,13 @@ fn figures(state: &State) -> String {
                 "{} {} · {}",
                 state.facts.unit.name(),
                 state.facts.unit.text(row.metric),
-                link(row.id, "figure", &format!("trial {}", row.id))
+                link(row.id, "figure", &format!("trial {}", grouped(row.id)))
             )
         },
     );
     let mean_note = mean.map_or_else(
         || "\u{a0}".into(),
-        |(_, count)| if count == 1 { "of one trial".into() } else { format!("of the last {count} trials") },
+        |(_, count)| if count == 1 { "of one trial".into() } else { format!("of the last {} trials", grouped(count as u64)) },
     );
     let rate_note = if is_live(state) { "newest hundred trials" } else { "when it last ran" };
     [
@@ -133,7 +142,7 @@ fn figures(state: &State) -> String {
 }
 
 /// A link that opens a trial; `place` keeps the element's id apart from other links to the same trial.
-fn link(id: u64, place: &str, text: &str) -> String {
+pub(super) fn link(id: u64, place: &str, text: &str) -> String {
     format!("<a href=\"#trial-{id}\" id=\"{place}-{id}\">{text}</a>")
 }
 
@@ -144,7 +153,7 @@ fn rewards(state: &State, shape: &RewardShape) -> String {
     };
     let mut legend = format!(
         "<li><i class=\"key {key}\"></i>{points}</li><li><i class=\"key mean\"></i>mean of the last {}</li><li><i class=\"key best\"></i>best so far</li>",
-        shape.window
+        grouped(shape.window as u64)
     );
     if state.series.failed > 0 {
         legend.push_str("<li><i class=\"key failures\"></i>failed</li>");
@@ -260,52 +269,6 @@ fn shortened(text: &str, most: usize) -> String {
 /// `19:02:11` of an ISO 8601 time.
 fn clock(time: &str) -> &str {
     time.get(11..19).unwrap_or(time)
-}
-
-fn devices(state: &State) -> String {
-    let mut devices: BTreeMap<&str, (Vec<&str>, Vec<u64>)> = BTreeMap::new();
-    for (lane, device) in &state.lanes {
-        devices.entry(device).or_default().0.push(lane);
-    }
-    for (trial, device) in &state.running {
-        devices.entry(device.as_deref().unwrap_or("–")).or_default().1.push(*trial);
-    }
-    if devices.is_empty() {
-        return "<p class=\"empty\">No device has trained yet.</p>".into();
-    }
-    let mut html = String::from("<ul class=\"lanes\">");
-    for (device, (lanes, trials)) in devices {
-        let trains = match trials.as_slice() {
-            [] => "idle".to_owned(),
-            trials => {
-                let links: Vec<String> = trials.iter().take(LINKS).map(|id| link(*id, "lane", &grouped(*id))).collect();
-                let more = if trials.len() > LINKS { ", …" } else { "" };
-                format!("trial{} {}{more}", if trials.len() == 1 { "" } else { "s" }, links.join(", "))
-            }
-        };
-        let names = match lanes.as_slice() {
-            [] => String::new(),
-            [one] => format!("lane {}", escape(one)),
-            [first, .., last] => format!("{} lanes, {} to {}", lanes.len(), escape(first), escape(last)),
-        };
-        let share = if lanes.is_empty() {
-            String::new()
-        } else {
-            format!(
-                "<meter min=\"0\" max=\"{}\" value=\"{}\" aria-label=\"lanes at work\"></meter><span class=\"muted n\">{} of {} at work</span>",
-                lanes.len(),
-                trials.len().min(lanes.len()),
-                trials.len(),
-                lanes.len()
-            )
-        };
-        let _ = write!(
-            html,
-            "<li><p><b>{}</b> <span class=\"muted\">{names}</span></p><p class=\"share\">{share}</p><p>{trains}</p></li>",
-            escape(device)
-        );
-    }
-    html + "</ul>"
 }
 
 fn events(state: &State) -> String {

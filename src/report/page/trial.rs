@@ -61,7 +61,9 @@ fn list(class: &str, items: &[(&str, String)]) -> String {
 }
 
 fn outcome(facts: &RunFacts, row: &TrialRow) -> String {
-    let size = |value: Option<u64>| value.map_or_else(String::new, |value| format!("{} <small>{}</small>", compact(value), grouped(value)));
+    // A number below a thousand is not shortened.
+    let exact = |value: u64| if value < 1_000 { String::new() } else { format!(" <small>{}</small>", grouped(value)) };
+    let size = |value: Option<u64>| value.map_or_else(String::new, |value| compact(value) + &exact(value));
     let figures = list(
         "figures",
         &[

@@ -65,6 +65,11 @@ impl Served {
         events
     }
 
+    /// The lines of the events of a browser that shows nothing yet, to the end.
+    pub fn event_lines(&self) -> impl Iterator<Item = String> + use<> {
+        BufReader::new(self.ask("/events")).lines().map_while(Result::ok)
+    }
+
     fn ask(&self, path: &str) -> TcpStream {
         let mut stream = TcpStream::connect(&self.address).unwrap();
         write!(stream, "GET {path} HTTP/1.0\r\nHost: {}\r\n\r\n", self.address).unwrap();
