@@ -1,7 +1,7 @@
 //! Reading a run from outside, also while it is live: read-only, never takes the lock. Must not know how rows are shown.
 
 use super::open::damaged;
-use super::{JournalError, recovery};
+use super::{JournalError, recovery, schema};
 use crate::policy::{LogEntry, Snapshot};
 use crate::space::{Architecture, Decision};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row};
@@ -18,9 +18,10 @@ pub struct Reader {
 #[derive(Clone, Debug, Serialize)]
 pub struct TrialRow {
     pub id: u64,
-    pub controller: u64,
-    pub minibatch: u64,
-    pub slot: u64,
+    /// None of an enqueued architecture; so for the next two.
+    pub controller: Option<u64>,
+    pub minibatch: Option<u64>,
+    pub slot: Option<u64>,
     pub decisions: Vec<Decision>,
     pub architecture: Architecture,
     pub status: String,
@@ -38,13 +39,18 @@ pub struct TrialRow {
     pub seconds: Option<f64>,
     pub error: Option<String>,
     pub reused_from: Option<u64>,
+    /// The name of an architecture that was enqueued rather than sampled.
+    pub enqueued: Option<String>,
 }
 
 pub(super) const COLUMNS: &str = "id, controller, minibatch, slot, decisions, architecture, status, reward, metric, parameters, flops, seed, device, \
-                       attempt, interruptions, sampled_at, started_at, finished_at, seconds, error, reused_from";
+                       attempt, interruptions, sampled_at, started_at, finished_at, seconds, error, reused_from, enqueued";
 
 /// Completed trials, told by the indexes alone; a failed one may have a reward too.
 pub(super) const COMPLETED: &str = "reward IS NOT NULL AND id NOT IN (SELECT id FROM trials WHERE status = 'failed')";
+
+/// Trials that a controller sampled.
+pub(super) const SAMPLED: &str = "id NOT IN (SELECT id FROM trials WHERE enqueued IS NOT NULL)";
 
 impl TrialRow {
     /// The table's columns, in its order.
@@ -75,6 +81,7 @@ impl TrialRow {
             seconds: row.get(18)?,
             error: row.get(19)?,
             reused_from: row.get(20)?,
+            enqueued: row.get(21)?,
         })
     }
 }
@@ -97,6 +104,8 @@ pub struct RunTotals {
     pub completed: u64,
     pub failed: u64,
     pub stopped: u64,
+    /// Architectures that were enqueued rather than sampled. They count among the queued, running and stopped ones alone.
+    pub enqueued: u64,
     pub best_reward: Option<f64>,
     pub mean_reward: Option<f64>,
     /// The baseline that the last sequenced minibatch was compared with.
@@ -121,6 +130,9 @@ impl Reader {
             let connection = Connection::open_with_flags(&path, flags)?;
             connection.busy_timeout(std::time::Duration::from_secs(5))?;
             connection.query_row("SELECT count(*) FROM trials WHERE id = 1", [], |_| Ok(()))?;
+            if connection.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0))? < schema::VERSION {
+                connection.execute_batch(schema::AS_NOW)?;
+            }
             Ok(connection)
         };
         Ok(Self { dir: dir.to_owned(), connection: connect().map_err(damaged(dir))? })
@@ -140,24 +152,31 @@ impl Reader {
         })
     }
 
-    /// Completed trials, the best reward first; a network whose reward others took stands there once.
+    /// Completed trials, enqueued ones among them, the best reward first; a network whose reward other samples took stands there once.
     ///
     /// # Errors
     /// When the database cannot be read; so for all that follow.
     pub fn top(&self, most: usize) -> Result<Vec<TrialRow>, JournalError> {
         // The ids first, from indexes: rows are wide.
-        let best = format!("SELECT id FROM trials WHERE {COMPLETED} AND reused_from IS NULL ORDER BY reward DESC, id LIMIT ?1");
+        let leads = "(reused_from IS NULL OR enqueued IS NOT NULL)";
+        let best = format!("SELECT id FROM trials WHERE {COMPLETED} AND {leads} ORDER BY reward DESC, id LIMIT ?1");
         self.rows(&format!("WHERE id IN ({best}) ORDER BY +reward DESC, id"), [most])
     }
 
-    /// The completed trial with the highest reward.
+    /// The completed trial with the highest reward, of those sampled.
     pub fn best(&self) -> Result<Option<TrialRow>, JournalError> {
-        Ok(self.top(1)?.pop())
+        let best = format!("SELECT id FROM trials WHERE {COMPLETED} AND {SAMPLED} ORDER BY reward DESC, id LIMIT 1");
+        Ok(self.rows(&format!("WHERE id IN ({best})"), [])?.pop())
     }
 
-    /// The completed trial with the lowest reward.
+    /// The completed trial with the lowest reward, of those sampled.
     pub fn worst(&self) -> Result<Option<TrialRow>, JournalError> {
-        Ok(self.rows("WHERE status = 'completed' ORDER BY reward, id LIMIT 1", [])?.pop())
+        Ok(self.rows("WHERE status = 'completed' AND enqueued IS NULL ORDER BY reward, id LIMIT 1", [])?.pop())
+    }
+
+    /// Architectures that were enqueued rather than sampled, by id.
+    pub fn enqueued(&self) -> Result<Vec<TrialRow>, JournalError> {
+        self.rows("WHERE enqueued IS NOT NULL ORDER BY id", [])
     }
 
     /// One trial, or None if there is none of this id.
@@ -198,16 +217,18 @@ impl Reader {
     pub fn totals(&self) -> Result<RunTotals, JournalError> {
         self.read(|connection| {
             let mut totals = RunTotals::default();
-            let mut statement = connection.prepare("SELECT status, count(*) FROM trials GROUP BY status")?;
+            let sql = format!("SELECT status, count(*), coalesce(sum({SAMPLED}), 0) FROM trials GROUP BY status");
+            let mut statement = connection.prepare(&sql)?;
             let mut rows = statement.query([])?;
             while let Some(row) = rows.next()? {
-                let count = row.get(1)?;
-                totals.sampled += count;
+                let (count, sampled): (u64, u64) = (row.get(1)?, row.get(2)?);
+                totals.sampled += sampled;
+                totals.enqueued += count - sampled;
                 match row.get::<_, String>(0)?.as_str() {
                     "queued" => totals.queued = count,
                     "running" => totals.running = count,
-                    "completed" => totals.completed = count,
-                    "failed" => totals.failed = count,
+                    "completed" => totals.completed = sampled,
+                    "failed" => totals.failed = sampled,
                     _ => totals.stopped = count,
                 }
             }
@@ -227,7 +248,7 @@ impl Reader {
         self.read(children_per_hour)
     }
 
-    /// Rewards of all completed trials, by id.
+    /// Rewards of the completed trials that were sampled, by id.
     pub fn rewards(&self) -> Result<Vec<f64>, JournalError> {
         self.read(recovery::rewards)
     }
@@ -249,18 +270,20 @@ impl Reader {
 }
 
 fn best_reward(connection: &Connection) -> rusqlite::Result<Option<f64>> {
-    let sql = format!("SELECT reward FROM trials WHERE {COMPLETED} ORDER BY reward DESC LIMIT 1");
+    let sql = format!("SELECT reward FROM trials WHERE {COMPLETED} AND {SAMPLED} ORDER BY reward DESC LIMIT 1");
     connection.query_row(&sql, [], |row| row.get(0)).optional()
 }
 
-/// All rewards by their index, less those of failed trials.
+/// All rewards by their index, less those of failed and of enqueued trials.
 fn mean_reward(connection: &Connection) -> rusqlite::Result<Option<f64>> {
     let sum = |filter: &str| -> rusqlite::Result<(f64, f64)> {
         let sql = format!("SELECT total(reward), count(reward) FROM trials WHERE {filter}");
         connection.query_row(&sql, [], |row| Ok((row.get(0)?, row.get(1)?)))
     };
-    let ((all, count), (failed, fewer)) = (sum("reward IS NOT NULL")?, sum("status = 'failed'")?);
-    Ok((count > fewer).then(|| (all - failed) / (count - fewer)))
+    let (all, failed) = (sum("reward IS NOT NULL")?, sum("status = 'failed'")?);
+    let enqueued = sum("enqueued IS NOT NULL AND status = 'completed'")?;
+    let (total, count) = (all.0 - failed.0 - enqueued.0, all.1 - failed.1 - enqueued.1);
+    Ok((count > 0.0).then(|| total / count))
 }
 
 fn baseline(connection: &Connection) -> rusqlite::Result<Option<f64>> {

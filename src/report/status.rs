@@ -19,9 +19,22 @@ pub struct Status {
     pub totals: RunTotals,
     pub best_trial: Option<u64>,
     pub best_metric: Option<f64>,
+    /// Architectures that were enqueued rather than sampled.
+    pub baselines: Vec<Baseline>,
     pub seconds_left: Option<f64>,
     pub running_trials: Vec<Running>,
     pub events: Vec<Event>,
+}
+
+/// An enqueued architecture, to compare with.
+#[derive(Debug, Serialize)]
+pub struct Baseline {
+    pub name: String,
+    pub trial: u64,
+    pub status: String,
+    pub reward: Option<f64>,
+    pub metric: Option<f64>,
+    pub error: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -54,6 +67,14 @@ impl Status {
         let running = reader.running()?;
         let running_trials = running.iter().map(|row| running_trial(reader, row)).collect::<Result<_, _>>()?;
         let events = reader.events(EVENTS)?;
+        let baselines = reader.enqueued()?.into_iter().map(|row| Baseline {
+            name: row.enqueued.unwrap_or_default(),
+            trial: row.id,
+            status: row.status,
+            reward: row.reward,
+            metric: row.metric,
+            error: row.error,
+        });
         Ok(Self {
             run: dir.to_owned(),
             life: reader.life()?,
@@ -61,6 +82,7 @@ impl Status {
             totals,
             best_trial: best.as_ref().map(|row| row.id),
             best_metric: best.and_then(|row| row.metric),
+            baselines: baselines.collect(),
             seconds_left,
             running_trials,
             events: events.into_iter().map(|(at, kind, text)| Event { at, kind, text }).collect(),
@@ -75,6 +97,6 @@ fn running_trial(reader: &Reader, row: &TrialRow) -> Result<Running, JournalErro
         device: row.device.clone(),
         epoch: last.as_ref().map(|epoch| epoch.epoch),
         metric: last.and_then(|epoch| epoch.metric),
-        architecture: summary(&row.architecture),
+        architecture: row.enqueued.iter().map(|name| format!("{name}: ")).collect::<String>() + &summary(&row.architecture),
     })
 }

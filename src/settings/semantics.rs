@@ -6,7 +6,7 @@ use super::memory;
 use super::problem::{Origin, Problem};
 use super::resolved::flatten;
 use super::sources::Source;
-use crate::actors::{DeviceUse, memory_bytes};
+use crate::actors::{DeviceUse, EnqueueSettings, memory_bytes};
 use crate::child::{ChildSettings, EvaluatorKind};
 use crate::data::DataKind;
 use crate::space::SpaceKind;
@@ -47,6 +47,7 @@ fn sections(settings: &Settings) -> Vec<(String, String)> {
         found.into_iter().map(|(key, reason)| (format!("{section}.{key}"), reason)).collect()
     };
     let mut found: Vec<_> = all.into_iter().flat_map(named).collect();
+    found.extend(EnqueueSettings::problems(&settings.enqueue));
     if settings.child.evaluator == EvaluatorKind::Train {
         found.extend(trained_on(settings));
     }
@@ -87,7 +88,7 @@ fn trains_here(settings: &Settings) -> bool {
 }
 
 /// Where this source writes a key, and ` = ` what; a part of a key (`space.decision[2].name`) is found at the nearest whole.
-fn written(source: &Source, key: &str) -> Option<(Origin, String)> {
+pub fn written(source: &Source, key: &str) -> Option<(Origin, String)> {
     if let Some(entry) = source.entries.iter().rev().find(|entry| entry.key == key) {
         return Some((entry.origin.clone(), format!(" = {}", entry.written)));
     }

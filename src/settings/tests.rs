@@ -36,6 +36,12 @@ fn complete() -> Settings {
     let several = [("units".to_owned(), Allowed::Several(options.clone()))].into();
     let named = |name: &str, when| DecisionSettings { name: name.into(), options: options.clone(), when };
     settings.space.decision = vec![units, named("one", one), named("several", several)];
+    let entry = crate::actors::EnqueueSettings::default();
+    let list = vec![crate::space::Decision::Choice(1), crate::space::Decision::Skips(vec![]), crate::space::Decision::Skips(vec![1, 0])];
+    settings.enqueue = vec![
+        crate::actors::EnqueueSettings { architecture: Some("a.json".into()), ..entry.clone() },
+        crate::actors::EnqueueSettings { name: Some("b".into()), decisions: Some(list), ..entry },
+    ];
     settings.child.evaluator = EvaluatorKind::Table;
     settings.child.max_seconds = Some(1.5);
     settings.child.hidden = Some(20);

@@ -9,6 +9,7 @@ mod common;
 mod crash;
 mod dashboards;
 mod deploy;
+mod enqueue;
 mod folder;
 mod language;
 mod logs;

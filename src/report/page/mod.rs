@@ -69,6 +69,10 @@ pub(super) struct State {
     pub running: Vec<(u64, Option<String>)>,
     pub queued: u64,
     pub leaders: Vec<TrialRow>,
+    /// Of those sampled.
+    pub best: Option<TrialRow>,
+    /// Architectures that were enqueued rather than sampled.
+    pub enqueued: Vec<TrialRow>,
     pub at_work: Vec<(TrialRow, Vec<EpochRow>)>,
     /// The newest first.
     pub latest: VecDeque<TrialFacts>,
@@ -137,6 +141,7 @@ impl Watch {
         if leaders {
             state.leaders = reader.top(LEADERS)?;
         }
+        (state.best, state.enqueued) = (reader.best()?, reader.enqueued()?);
         state.at_work.clear();
         for row in reader.running_at_most(AT_WORK)? {
             let epochs = reader.epochs(row.id)?;
@@ -158,8 +163,11 @@ impl Watch {
         if self.seen.is_none() {
             let last = reader.last_trial()?;
             self.state.series.know(last);
+            let enqueued = reader.enqueued()?;
+            enqueued.iter().for_each(|row| self.state.series.set_apart(row.id));
             reader.outcomes()?.into_iter().for_each(|(id, reward)| self.state.series.end(id, reward));
             self.open = self.state.series.open().collect();
+            self.open.extend(enqueued.iter().filter(|row| row.finished_at.is_none()).map(|row| row.id));
             // Trials end about in their order.
             news.extend(reader.facts_after(last.saturating_sub(40 * LATEST as u64), BATCH)?);
         }
@@ -175,6 +183,9 @@ impl Watch {
         }
         let (mut running, mut queued) = (Vec::new(), 0);
         for fact in facts {
+            if fact.enqueued.is_some() {
+                self.state.series.set_apart(fact.id);
+            }
             if fact.is_final() {
                 self.open.remove(&fact.id);
                 self.state.series.end(fact.id, fact.reward.filter(|_| fact.status == "completed"));
@@ -192,7 +203,9 @@ impl Watch {
         news.sort_by(|a, b| (&a.finished_at, a.id).cmp(&(&b.finished_at, b.id)));
         let least = self.state.leaders.last().filter(|_| self.state.leaders.len() == LEADERS).and_then(|row| row.reward);
         let leads = |fact: &TrialFacts| {
-            fact.status == "completed" && fact.reused_from.is_none() && least.is_none_or(|least| fact.reward >= Some(least))
+            fact.status == "completed"
+                && (fact.reused_from.is_none() || fact.enqueued.is_some())
+                && least.is_none_or(|least| fact.reward >= Some(least))
         };
         let changed = self.seen.is_none() || news.iter().any(leads);
         for fact in news {
