@@ -18,7 +18,9 @@ fn scrape(criterion: &mut Criterion) {
     (0..8).for_each(|lane| metrics.lane(&format!("cuda{lane}-0"), &format!("cuda:{lane}")).set(0.9));
     for child in 1..1_000 {
         let reward = f64::from(child) / 1_000.0;
-        metrics.child_ended(&Outcome::Completed { reward, metric: reward, seconds: None }, f64::from(child));
+        let outcome = Outcome::Completed { reward, metric: reward, seconds: None };
+        metrics.child_ended(&outcome, f64::from(child));
+        metrics.rewarded(&outcome);
     }
     criterion.bench_function("scrape", |bencher| {
         bencher.iter_custom(|iterations| {

@@ -31,6 +31,11 @@ def layer(height, width, filters, inputs, stride=(1, 1)):
     return {"filter_height": height, "filter_width": width, "filters": filters, "stride_height": stride[0], "stride_width": stride[1], "inputs": inputs}
 
 
+def window(kind, side, inputs, stride=1):
+    sizes = {"window": side} if kind == "lcn" else {"size": side, "stride": stride}
+    return {"type": kind, **({} if kind == "batch_norm" else sizes), "inputs": inputs}
+
+
 def network(layers, image=IMAGE, classes=4):
     consumed = {i for l in layers for i in l["inputs"]}
     output = [i for i in range(1, len(layers) + 1) if i not in consumed]
@@ -44,6 +49,10 @@ NETWORKS = {
     "skips": network([layer(3, 3, 8, [0]), layer(3, 5, 8, [1]), layer(3, 3, 5, [1, 2]), layer(1, 1, 6, [0, 1, 3])]),
     "loose ends": network([layer(3, 3, 5, [0]), layer(3, 3, 4, [1], (2, 2)), layer(7, 7, 3, [0]), layer(1, 3, 4, [1, 2])]),
     "one channel, one row": network([layer(1, 5, 3, [0]), layer(3, 3, 2, [1], (1, 2))], {"channels": 1, "height": 1, "width": 13}, 2),
+    "max pooling": network([layer(3, 3, 6, [0]), window("max_pool", 2, [1], 2), layer(3, 3, 5, [2]), window("max_pool", 3, [1, 3])]),
+    "average pooling": network([layer(3, 3, 6, [0]), window("avg_pool", 3, [1], 2), window("avg_pool", 2, [0]), layer(3, 1, 5, [2, 3])]),
+    "local contrast": network([window("lcn", 5, [0]), layer(3, 3, 6, [0, 1]), window("lcn", 3, [2]), layer(1, 3, 4, [1, 3], (2, 1))]),
+    "batch normalisation": network([window("batch_norm", 0, [0]), layer(3, 3, 6, [1]), window("batch_norm", 0, [1, 2]), layer(3, 3, 4, [3])]),
 }
 
 
@@ -52,6 +61,10 @@ def drawn(generator):
     for index in range(generator.randint(1, 6)):
         inputs = [i for i in range(index + 1) if generator.random() < 0.4] or [generator.randint(0, index)]
         sizes = [generator.choice([1, 2, 3, 5, 7]) for _ in range(2)]
+        kind = generator.choice(["conv"] * 4 + ["max_pool", "avg_pool", "lcn", "batch_norm"])
+        if kind != "conv":
+            layers.append(window(kind, generator.choice([3, 5] if kind == "lcn" else [2, 3, 4]), inputs, generator.choice([1, 2, 3])))
+            continue
         layers.append(layer(*sizes, generator.randint(1, 12), inputs, tuple(generator.choice([1, 1, 2, 3]) for _ in range(2))))
     image = {"channels": generator.randint(1, 3), "height": generator.randint(4, 14), "width": generator.randint(4, 14)}
     return network(layers, image, generator.randint(2, 6))
@@ -66,13 +79,13 @@ def train(architecture, seed):
     net, image = Net(architecture), architecture["image"]
     parameters, running = net.packed()
     values = uniform(seed, sum(p.numel() for p in parameters))
+    scales = {id(norm.weight) for norm in net.norms()}
     with torch.no_grad():
-        for i, p in enumerate(parameters):
+        for p in parameters:
             own, values = values[: p.numel()].reshape(p.shape), values[p.numel() :]
             if p.dim() == 1:
-                # A scale (the second of three) begins near 1, shifts and biases near 0.
-                is_scale = i % 3 == 1 and i < len(parameters) - 2
-                p.copy_(own * 0.2 + (1 if is_scale else 0))
+                # A scale begins near 1, shifts and biases near 0.
+                p.copy_(own * 0.2 + (1 if id(p) in scales else 0))
             else:
                 p.copy_(own * (6 / p[0].numel()) ** 0.5)
     optimiser = torch.optim.SGD(net.parameters(), lr=0.02, momentum=0.9, weight_decay=0.05, nesterov=True)

@@ -19,17 +19,11 @@ class Net(torch.nn.Module):
     def __init__(self, architecture):
         super().__init__()
         self.layers, self.output = architecture["layers"], architecture["output"]
-        image = architecture["image"]
-        shapes = [(image["channels"], image["height"], image["width"])]
-        self.convs, self.norms = torch.nn.ModuleList(), torch.nn.ModuleList()
+        channels, self.operations = [architecture["image"]["channels"]], torch.nn.ModuleList()
         for l in self.layers:
-            channels = sum(shapes[i][0] for i in l["inputs"])
-            height, width = (max(shapes[i][axis] for i in l["inputs"]) for axis in (1, 2))
-            kernel, stride = (l["filter_height"], l["filter_width"]), (l["stride_height"], l["stride_width"])
-            self.convs.append(SameConv2d(channels, l["filters"], kernel, stride))
-            self.norms.append(torch.nn.BatchNorm2d(l["filters"]))
-            shapes.append((l["filters"], -(-height // stride[0]), -(-width // stride[1])))
-        self.classifier = torch.nn.Linear(sum(shapes[i][0] for i in self.output), architecture["classes"])
+            self.operations.append(OPERATIONS[l.get("type", "conv")](l, sum(channels[i] for i in l["inputs"])))
+            channels.append(self.operations[-1].channels)
+        self.classifier = torch.nn.Linear(sum(channels[i] for i in self.output), architecture["classes"])
 
     @staticmethod
     def concatenate(outputs):
@@ -45,14 +39,17 @@ class Net(torch.nn.Module):
 
     def forward(self, images):
         outputs = [images]
-        for l, conv, norm in zip(self.layers, self.convs, self.norms):
-            outputs.append(F.relu_(norm(conv(self.concatenate([outputs[i] for i in l["inputs"]])))))
+        for l, operation in zip(self.layers, self.operations):
+            outputs.append(operation(self.concatenate([outputs[i] for i in l["inputs"]])))
         return self.classifier(self.concatenate([outputs[i] for i in self.output]).mean((2, 3)))
+
+    def norms(self):
+        return [operation.norm for operation in self.operations if hasattr(operation, "norm")]
 
     def packed(self):
         """Parameters and running statistics as netwright packs them: each layer's weight, scale, shift; mean, variance."""
-        parameters = [p for c, n in zip(self.convs, self.norms) for p in (c.weight, n.weight, n.bias)]
-        running = [r for n in self.norms for r in (n.running_mean, n.running_var)]
+        parameters = [p for operation in self.operations for p in operation.parameters()]
+        running = [r for n in self.norms() for r in (n.running_mean, n.running_var)]
         return [*parameters, self.classifier.weight, self.classifier.bias], running
 
 
@@ -65,6 +62,69 @@ class SameConv2d(torch.nn.Conv2d):
 
     def forward(self, x):
         return super().forward(F.pad(x, self.uneven) if any(self.uneven) else x)
+
+
+class Convolution(torch.nn.Module):
+    def __init__(self, l, channels):
+        super().__init__()
+        self.channels = l["filters"]
+        kernel, stride = (l["filter_height"], l["filter_width"]), (l["stride_height"], l["stride_width"])
+        self.conv, self.norm = SameConv2d(channels, l["filters"], kernel, stride), torch.nn.BatchNorm2d(l["filters"])
+
+    def forward(self, x):
+        return F.relu_(self.norm(self.conv(x)))
+
+
+class BatchNorm(torch.nn.Module):
+    def __init__(self, l, channels):
+        super().__init__()
+        self.channels, self.norm = channels, torch.nn.BatchNorm2d(channels)
+
+    def forward(self, x):
+        return self.norm(x)
+
+
+class Window(torch.nn.Module):
+    """A layer without parameters over a window of this side, padded as a convolution is; pixels outside the image do not count."""
+
+    def __init__(self, l, channels):
+        super().__init__()
+        self.channels, self.side, self.stride = channels, l.get("size", l.get("window")), l.get("stride", 1)
+
+    def padded(self, x, value=0.0):
+        before, behind = (self.side - 1) // 2, self.side // 2
+        return F.pad(x, (before, behind, before, behind), value=value)
+
+    def mean(self, x, weights):
+        """`weights` [side, side] over each channel by itself, scaled to sum to 1 over the pixels inside."""
+        filters = weights.to(x).expand(x.shape[1], 1, self.side, self.side)
+        total, weight = (F.conv2d(self.padded(p), filters, None, self.stride, groups=x.shape[1]) for p in (x, torch.ones_like(x)))
+        return total / weight
+
+
+class MaxPool(Window):
+    def forward(self, x):
+        return F.max_pool2d(self.padded(x, -torch.inf), self.side, self.stride)
+
+
+class AveragePool(Window):
+    def forward(self, x):
+        return self.mean(x, torch.ones(self.side, self.side))
+
+
+class LocalContrast(Window):
+    """Jarrett et al. (2009), with a Gaussian window whose standard deviation is a quarter of its side."""
+
+    def forward(self, x):
+        distance = torch.arange(self.side, dtype=torch.float64) - (self.side - 1) / 2
+        line = torch.exp(-0.5 * (distance / (self.side / 4)) ** 2)
+        window = torch.outer(line, line)
+        x = x - self.mean(x.mean(1, keepdim=True), window)
+        deviation = (self.mean(x.square().mean(1, keepdim=True), window) + 1e-5).sqrt()
+        return x / torch.maximum(deviation, deviation.mean((2, 3), keepdim=True))
+
+
+OPERATIONS = {"conv": Convolution, "batch_norm": BatchNorm, "max_pool": MaxPool, "avg_pool": AveragePool, "lcn": LocalContrast}
 
 
 # Seconds of a call that needs no other before it to warm up.

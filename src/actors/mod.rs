@@ -31,7 +31,7 @@ pub use lane_device::{candle_device, memory_bytes, thread_pool};
 pub use observer::{Event, Observer, Progress};
 pub use restart::{ActorRestart, Beyond, RestartSettings};
 pub use scribe::Scribe;
-pub use settings::{DeviceUse, DevicesSettings, RunSettings};
+pub use settings::{DeviceUse, DevicesSettings, EnqueueSettings, RunSettings};
 pub use start::{Prepared, SearchSettings, prepare, search};
 pub use supervisor::{End, Notice, Parts, Reconfigured, Reload};
 pub use visible::{inherited as inherited_gpus, visible as visible_gpus};

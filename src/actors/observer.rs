@@ -20,6 +20,8 @@ pub enum Event<'a> {
     /// A child's outcome is safely on disk.
     ChildEnded {
         trial: u64,
+        /// Of an enqueued architecture.
+        name: Option<&'a str>,
         outcome: &'a Outcome,
         seconds: f64,
         /// The trial whose reward it took, untrained.
@@ -29,7 +31,7 @@ pub enum Event<'a> {
     Note(String),
 }
 
-/// Where the search stands.
+/// Where the search stands. Architectures that were enqueued rather than sampled count as running and queued alone.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Progress {
     pub trials: u64,
@@ -51,7 +53,7 @@ pub trait Observer: Send {
     fn event(&mut self, event: Event, progress: &Progress);
 }
 
-/// Sums over the finished trials of the whole run.
+/// Sums over the finished trials of the whole run that were sampled.
 pub(super) struct Tally {
     trials: u64,
     completed: u64,

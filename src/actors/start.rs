@@ -5,7 +5,7 @@ use super::messages::{LookAtConfig, Shutdown};
 use super::reuse::{Known, Reuse};
 use super::supervisor::{End, Parts, Supervisor, TICK};
 use super::tickets::Tickets;
-use crate::journal::{CompletedNetwork, Journal, OpenMinibatch, Recovered};
+use crate::journal::{CompletedNetwork, Enqueued, Journal, OpenMinibatch, OpenTrial, Recovered, SampledTrial};
 use crate::policy::{
     ControllerSettings, LearningSettings, LogEntry, ParameterServerSettings, Policy, Replay, ReplayError, Snapshot, Strategy,
     initial_snapshot, shard_boundaries,
@@ -56,6 +56,8 @@ pub struct Prepared {
     pub open: Vec<(OpenMinibatch, Arc<[f32]>)>,
     pub sampled: u64,
     pub next_minibatch: Vec<(u64, u64)>,
+    /// Architectures that are evaluated before sampling starts, finished ones among them.
+    pub enqueued: Vec<(String, OpenTrial)>,
     pub rewards: Vec<f64>,
     pub failed: u64,
     pub best_metric: Option<f64>,
@@ -71,11 +73,18 @@ impl Prepared {
     }
 }
 
-/// Brings the shared parameters to the end of the journal's log, and records the learning settings if they changed.
+/// Brings the shared parameters to the end of the journal's log, and records the learning settings if they changed. Of `enqueued`, all
+/// entries of the config file, those that the run does not have yet become its next trials.
 ///
 /// # Errors
 /// When the log does not replay: the journal and the space do not belong together, or a file is damaged.
-pub fn prepare(settings: &SearchSettings, space: Arc<dyn Space>, journal: Journal, recovered: Recovered) -> Result<Prepared, String> {
+pub fn prepare(
+    settings: &SearchSettings,
+    space: Arc<dyn Space>,
+    journal: Journal,
+    mut recovered: Recovered,
+    enqueued: Vec<Enqueued>,
+) -> Result<Prepared, String> {
     let policy = Policy::new(space.as_ref(), &settings.controller);
     let learning = settings.learning();
     let stored = recovered.snapshot.as_ref().map_or(0, |snapshot| snapshot.state.sequence);
@@ -88,17 +97,11 @@ pub fn prepare(settings: &SearchSettings, space: Arc<dyn Space>, journal: Journa
         open.push((minibatch, parameters));
     }
     if recovered.learning != Some(learning) {
-        let (reply, answer) = mpsc::channel();
-        journal.change(
-            learning,
-            Box::new(move |sequence| {
-                let _ = reply.send(sequence);
-            }),
-        );
-        let sequence = answer.recv().map_err(|_| "the journal's writer is gone".to_owned())?;
+        let sequence = answered(|reply| journal.change(learning, reply))?;
         replay.apply(&LogEntry::Change { sequence, learning }).map_err(|error| error.to_string())?;
     }
     let snapshot = replay.into_snapshot();
+    recovered.enqueued.extend(enqueue(&journal, enqueued.into_iter().skip(recovered.enqueued.len()).collect())?);
     Ok(Prepared {
         boundaries: shard_boundaries(policy.parameter_count(), settings.parameter_server.shards),
         journal,
@@ -113,12 +116,35 @@ pub fn prepare(settings: &SearchSettings, space: Arc<dyn Space>, journal: Journa
         open,
         sampled: recovered.sampled,
         next_minibatch: recovered.next_minibatch,
+        enqueued: recovered.enqueued,
         rewards: recovered.rewards,
         failed: recovered.failed,
         best_metric: recovered.best_metric,
         stored,
         reuse: settings.reuse.then(|| known(recovered.networks)),
     })
+}
+
+/// Waits for the journal's reply: no actor runs yet.
+fn answered<T: Send + 'static>(ask: impl FnOnce(Box<dyn FnOnce(T) + Send>)) -> Result<T, String> {
+    let (reply, answer) = mpsc::channel();
+    ask(Box::new(move |told| {
+        let _ = reply.send(told);
+    }));
+    answer.recv().map_err(|_| "the journal's writer is gone".to_owned())
+}
+
+/// Has new entries written down as trials.
+fn enqueue(journal: &Journal, new: Vec<Enqueued>) -> Result<Vec<(String, OpenTrial)>, String> {
+    if new.is_empty() {
+        return Ok(Vec::new());
+    }
+    let first = answered(|reply| journal.enqueue(new.clone(), reply))?;
+    let trials = (first..).zip(new).map(|(id, Enqueued { name, trial })| {
+        let SampledTrial { decisions, architecture, seed, .. } = trial;
+        (name, OpenTrial { id, seed, decisions, architecture, attempt: 0, interruptions: 0, deaths: 0, finished: false })
+    });
+    Ok(trials.collect())
 }
 
 fn known(networks: Vec<CompletedNetwork>) -> Reuse {

@@ -2,6 +2,7 @@
 //! to lanes, and ends the run, saved. Must not know how children are trained, gradients computed or trials stored.
 
 mod admission;
+mod enqueued;
 mod handlers;
 mod reload;
 mod replicas;
@@ -22,11 +23,12 @@ use super::tickets::Tickets;
 use super::trainer::{ChildTrainer, Workshop};
 use super::watch::{Guarded, guard};
 use crate::child::{Cause, Outcome, Task};
-use crate::journal::{Journal, OpenMinibatch, OpenTrial, Sequenced};
+use crate::journal::{Journal, OpenTrial, Sequenced};
 use crate::policy::{Baseline, LearningSettings, Policy};
 use crate::space::Space;
 use crate::telemetry::Metrics;
 use actix::{Actor, AsyncContext, Context};
+use enqueued::Enqueued;
 pub use reload::{Notice, Reconfigured, Reload};
 use replicas::Replicas;
 use shards::Shards;
@@ -106,6 +108,7 @@ pub struct Supervisor {
     recovered: BTreeSet<u64>,
     /// None: every child is trained.
     reuse: Option<Reuse>,
+    enqueued: Enqueued,
     /// Outcomes handed to the journal and not yet confirmed.
     committing: usize,
     /// Last sequence number delivered, the settings that hold after it, and the baseline.
@@ -153,6 +156,7 @@ impl Supervisor {
             roster: Roster::default(),
             recovered: BTreeSet::new(),
             reuse: prepared.reuse.take(),
+            enqueued: Enqueued::new(&prepared.enqueued),
             committing: 0,
             sequence: prepared.snapshot.state.sequence,
             learning: prepared.snapshot.learning,
@@ -241,7 +245,10 @@ impl Supervisor {
         while self.ending.is_none()
             && let Some((index, task)) = self.roster.start_next()
         {
-            let (lane, summary) = (self.trainers[index].lane.name.clone(), crate::report::summary(&task.architecture));
+            let (lane, mut summary) = (self.trainers[index].lane.name.clone(), crate::report::summary(&task.architecture));
+            if let Some(name) = self.enqueued.name(task.trial) {
+                summary = format!("{name}: {summary}");
+            }
             self.tell(Event::ChildStarted { trial: task.trial, lane: &lane, summary });
             let careful = self.recovered.contains(&task.trial);
             self.trainers[index].address.do_send(Train { task, careful });
@@ -269,7 +276,9 @@ impl Supervisor {
             }
             supervisor.do_send(Committed { trial, outcome: told, seconds, reused_from: None, sequenced });
         };
-        self.journal.finished(trial, outcome, seconds, self.parts.failed_reward, Box::new(reply));
+        // What was not sampled teaches nothing, failed or not.
+        let failed_reward = self.parts.failed_reward.filter(|_| self.enqueued.name(trial).is_none());
+        self.journal.finished(trial, outcome, seconds, failed_reward, Box::new(reply));
     }
 
     /// Something took its place in the order. While a shard is missing it waits, and so does all that comes after it.
@@ -368,17 +377,19 @@ impl Supervisor {
 }
 
 impl Supervisor {
-    /// The children of a minibatch that an earlier process left: they wait again, but for one that killed process after process.
-    fn recover(&mut self, open: &OpenMinibatch, context: &Context<Self>) {
-        for trial in open.trials.iter().filter(|trial| !trial.finished && trial.deaths >= DEATHS_IN_COMPANY) {
+    /// Children that an earlier process left: they wait again, but for one that killed process after process. Gives those to be evaluated.
+    fn recover(&mut self, trials: &[OpenTrial], layers: usize, context: &Context<Self>) -> Vec<Task> {
+        for trial in trials.iter().filter(|trial| !trial.finished && trial.deaths >= DEATHS_IN_COMPANY) {
             self.roster.suspect(trial.id);
             tracing::warn!("trial {}: {} processes died while it ran; it runs alone", trial.id, trial.deaths);
         }
-        self.recovered.extend(unfinished(open).map(|task| task.trial));
-        for trial in open.trials.iter().filter(|trial| !trial.finished && is_poison(trial)) {
+        for trial in trials.iter().filter(|trial| !trial.finished && is_poison(trial)) {
             let error = format!("{} processes died while it ran, {DEATHS_ALONE} of them with no other trial beside it", trial.deaths);
             self.commit(trial.id, Outcome::Failed { cause: Cause::Error, error }, 0.0, context);
         }
+        let tasks: Vec<Task> = unfinished(trials, layers).collect();
+        self.recovered.extend(tasks.iter().map(|task| task.trial));
+        tasks
     }
 }
 
@@ -386,13 +397,13 @@ fn is_poison(trial: &OpenTrial) -> bool {
     trial.deaths >= DEATHS_IN_COMPANY + DEATHS_ALONE
 }
 
-/// The children of an open minibatch that are to be evaluated.
-fn unfinished(open: &OpenMinibatch) -> impl Iterator<Item = Task> {
-    open.trials.iter().filter(|trial| !trial.finished && !is_poison(trial)).map(|trial| Task {
+/// Those that are to be evaluated.
+fn unfinished(trials: &[OpenTrial], layers: usize) -> impl Iterator<Item = Task> {
+    trials.iter().filter(|trial| !trial.finished && !is_poison(trial)).map(move |trial| Task {
         trial: trial.id,
         attempt: trial.attempt,
         seed: trial.seed,
-        layers: open.layers,
+        layers,
         decisions: trial.decisions.clone(),
         architecture: trial.architecture.clone(),
     })

@@ -2,9 +2,13 @@
 //! stand in comments.
 
 use super::devices::describe;
+use super::enqueue::Fit;
 use super::{Failure, print};
 use crate::actors::devices::{self, Device, LaneSpec};
-use crate::report::grouped;
+use crate::child::{CommandSettings, EvaluatorKind};
+use crate::data::DataKind;
+use crate::journal::Enqueued;
+use crate::report::{grouped, summary};
 use crate::settings::Settings;
 use crate::space::{ImageShape, Space, Survey, survey};
 use serde_json::json;
@@ -22,15 +26,29 @@ pub fn run(args: CheckArgs) -> Result<(), Failure> {
     let settings = args.config.load()?;
     let lanes = super::lanes(&settings)?;
     let used = devices::list().into_iter().filter(|device| lanes.iter().any(|lane| lane.device == device.device)).collect();
-    let image = ImageShape { channels: 3, height: settings.data.side(), width: settings.data.side() };
-    let facts = Facts { space: settings.space.build(image, 10), settings, lanes, used };
+    let (image, classes, assumed_classes) = shape(&settings);
+    let space = settings.space.build(image, classes);
+    let fit = Fit { config: &args.config, settings: &settings, space: space.as_ref(), assumed_classes, vocabulary: None };
+    let enqueued = fit.entries()?;
+    let facts = Facts { space, enqueued, settings, lanes, used };
     let text = if args.json { facts.json().map_err(|error| Failure::Failed(error.to_string()))? + "\n" } else { facts.text() };
     print(&text)
+}
+
+/// What convolutional networks are for, without a look at the data: an image, its classes, and these again where they are a guess.
+fn shape(settings: &Settings) -> (ImageShape, usize, Option<usize>) {
+    let CommandSettings { image, classes, .. } = &settings.child.command;
+    if let (EvaluatorKind::Command, &[channels, height, width]) = (settings.child.evaluator, image.as_slice()) {
+        return (ImageShape { channels, height, width }, *classes, None);
+    }
+    let side = settings.data.side();
+    (ImageShape { channels: 3, height: side, width: side }, 10, (settings.data.kind == DataKind::ImageFolder).then_some(10))
 }
 
 struct Facts {
     settings: Settings,
     space: Box<dyn Space>,
+    enqueued: Vec<Enqueued>,
     lanes: Vec<LaneSpec>,
     used: Vec<Device>,
 }
@@ -83,6 +101,10 @@ impl Facts {
             text += &sizes(layers, &survey);
             text += &self.beyond(&survey);
         }
+        for Enqueued { name, trial } in &self.enqueued {
+            let size = trial.parameters.map_or_else(String::new, |count| format!(" ({} parameters)", grouped(count)));
+            text += &format!("# evaluated before sampling starts: {name}: {}{size}\n", summary(&trial.architecture));
+        }
         for device in &self.used {
             text += &format!("# device {}: {}\n", device.device, describe(device));
         }
@@ -105,6 +127,12 @@ impl Facts {
                 "layers": layers,
                 "parameters": { "smallest": survey.smallest.0, "median": survey.median.0, "largest": survey.largest.0 },
                 "flops": { "smallest": survey.smallest.1, "median": survey.median.1, "largest": survey.largest.1 },
+            })).collect::<Vec<_>>(),
+            "enqueued": self.enqueued.iter().map(|Enqueued { name, trial }| json!({
+                "name": name,
+                "architecture": trial.architecture,
+                "parameters": trial.parameters,
+                "flops": trial.flops,
             })).collect::<Vec<_>>(),
             "devices": self.used,
             "lanes": self.lanes,

@@ -12,6 +12,7 @@ mod again;
 mod check;
 mod compare;
 mod devices;
+mod enqueue;
 mod init;
 mod language;
 mod log;

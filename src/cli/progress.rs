@@ -77,6 +77,11 @@ impl Units {
     }
 }
 
+/// A trial, and the name of an enqueued one.
+fn titled(trial: u64, name: Option<&str>) -> String {
+    name.map_or_else(|| format!("trial {trial}"), |name| format!("trial {trial} ({name})"))
+}
+
 /// Shows nothing: the log says it all.
 pub struct Nothing;
 
@@ -121,9 +126,9 @@ impl Observer for PlainLines {
     fn event(&mut self, event: Event, progress: &Progress) {
         match event {
             Event::Note(text) => Self::line(&text),
-            Event::ChildEnded { trial, outcome, seconds, reused_from } => {
-                if Self::due(&mut self.last_line, LINE_EVERY) {
-                    Self::line(&format!("trial {trial} {}", self.units.outcome(outcome, seconds, reused_from)));
+            Event::ChildEnded { trial, name, outcome, seconds, reused_from } => {
+                if name.is_some() || Self::due(&mut self.last_line, LINE_EVERY) {
+                    Self::line(&format!("{} {}", titled(trial, name), self.units.outcome(outcome, seconds, reused_from)));
                 } else {
                     self.unshown += 1;
                 }
@@ -196,10 +201,10 @@ impl Observer for Bars {
                     bar.set_message(format!("epoch {} {}", self.units.epoch(epoch.epoch), self.units.metric(epoch.metric)));
                 }
             }
-            Event::ChildEnded { trial, outcome, seconds, reused_from } => {
+            Event::ChildEnded { trial, name, outcome, seconds, reused_from } => {
                 if let Some(bar) = self.children.remove(&trial) {
                     bar.finish_and_clear();
-                    let _ = self.bars.println(format!("trial {trial}: {}", self.units.outcome(outcome, seconds, reused_from)));
+                    let _ = self.bars.println(format!("{}: {}", titled(trial, name), self.units.outcome(outcome, seconds, reused_from)));
                 }
             }
         }

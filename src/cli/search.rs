@@ -1,5 +1,6 @@
 //! `netwright search`: runs a search, or continues it. Wires the rooms together; must not hold logic of its own.
 
+use super::enqueue::Fit;
 use super::log::{self, LogFormat};
 use super::progress::{Bars, Metric, Nothing, PlainLines, Units, duration};
 use super::reload::ConfigFile;
@@ -15,7 +16,7 @@ use crate::child::{
     program_problem,
 };
 use crate::data::{Corpus, DataKind, Dataset, Split};
-use crate::journal::{Journal, Reader, set_aside};
+use crate::journal::{Enqueued, Journal, Reader, Recovered, set_aside};
 use crate::settings::Settings;
 use crate::space::{ImageShape, Space};
 use crate::telemetry::{Endpoint, LiveDevices, Metrics, Restored, RewardScale, Sampler};
@@ -65,6 +66,9 @@ pub fn run(args: SearchArgs) -> Result<(), Failure> {
     let settings = args.config.load()?;
     let run_dir = settings.run_dir(args.run_dir.as_deref());
     let (source, space) = load(&settings, &run_dir)?;
+    let vocabulary = if let Source::Text { corpus } = &source { Some(corpus.vocabulary.len()) } else { None };
+    let fit = Fit { config: &args.config, settings: &settings, space: space.as_ref(), assumed_classes: None, vocabulary };
+    let enqueued = fit.entries()?;
     let source = Arc::new(source);
     let lanes = super::lanes(&settings)?;
     if matches!(*source, Source::Text { .. }) {
@@ -76,9 +80,9 @@ pub fn run(args: SearchArgs) -> Result<(), Failure> {
     {
         say!("the earlier run is now {}", aside.display());
     }
-    let (journal, recovered) = open(&settings, &source, &run_dir)?;
+    let (journal, recovered) = open(&settings, &source, &enqueued, &run_dir)?;
     log.open(&run_dir).map_err(|error| Failure::Failed(format!("{}: {error}", run_dir.join("log").display())))?;
-    announce(&settings, &source, &run_dir, &lanes, endpoint.as_ref(), recovered.completed + recovered.failed);
+    announce(&settings, &source, &run_dir, &lanes, endpoint.as_ref(), &recovered);
 
     let refused = |error: prometheus::Error| Failure::Failed(error.to_string());
     let metrics = Arc::new(Metrics::new(&settings.run.name, reward_scale(&settings)).map_err(refused)?);
@@ -87,6 +91,7 @@ pub fn run(args: SearchArgs) -> Result<(), Failure> {
     metrics.children_reused_total.inc_by(recovered.reused);
     let mut earlier = Restored {
         rewards: recovered.rewards.clone(),
+        completed: recovered.children_completed,
         seconds: recovered.seconds.clone(),
         failed: recovered.causes.clone(),
         baseline: None,
@@ -102,9 +107,10 @@ pub fn run(args: SearchArgs) -> Result<(), Failure> {
     note_start(&journal, recovered.completed + recovered.failed, settings.run.trials);
     let commits = metrics.clone();
     journal.observe_commits(move |seconds| commits.journal_commit_seconds.observe(seconds));
-    let unfinished = recovered.open.iter().flat_map(|open| &open.trials).filter(|trial| !trial.finished).map(|trial| trial.id).collect();
+    let open = recovered.open.iter().flat_map(|open| &open.trials).chain(recovered.enqueued.iter().map(|(_, trial)| trial));
+    let unfinished = open.filter(|trial| !trial.finished).map(|trial| trial.id).collect();
     let checkpoints = Arc::new(CheckpointFiles::open(&run_dir, &unfinished));
-    let prepared = prepare(&search_settings(&settings), space, journal, recovered).map_err(Failure::Failed)?;
+    let prepared = prepare(&search_settings(&settings), space, journal, recovered, enqueued).map_err(Failure::Failed)?;
     earlier.baseline = prepared.snapshot.baseline.value();
     metrics.restore(&earlier);
     let sampler = Arc::new(Sampler::new(&metrics, run_dir.clone(), &devices::cuda_uuids()).map_err(refused)?);
@@ -194,7 +200,7 @@ fn load(settings: &Settings, run_dir: &Path) -> Result<(Source, Arc<dyn Space>),
     }
 }
 
-fn open(settings: &Settings, source: &Source, run_dir: &Path) -> Result<(Journal, crate::journal::Recovered), Failure> {
+fn open(settings: &Settings, source: &Source, enqueued: &[Enqueued], run_dir: &Path) -> Result<(Journal, Recovered), Failure> {
     let mut identity = settings.identity();
     let content = match source {
         Source::Train { dataset, .. } => Some(&dataset.content),
@@ -204,7 +210,7 @@ fn open(settings: &Settings, source: &Source, run_dir: &Path) -> Result<(Journal
     if let (Some(content), Some(facts)) = (content, identity.as_object_mut()) {
         facts.insert("data content".into(), content.clone().into());
     }
-    Journal::open(run_dir, &identity, &settings.to_toml()).map_err(reading)
+    Journal::open(run_dir, &identity, enqueued, &settings.to_toml()).map_err(reading)
 }
 
 fn units(settings: &Settings) -> Units {
@@ -270,7 +276,7 @@ fn memory_of_lane(lanes: &[LaneSpec]) -> u64 {
 }
 
 /// What runs, where, and where to look.
-fn announce(settings: &Settings, source: &Source, run_dir: &Path, lanes: &[LaneSpec], endpoint: Option<&Endpoint>, finished: u64) {
+fn announce(settings: &Settings, source: &Source, run_dir: &Path, lanes: &[LaneSpec], endpoint: Option<&Endpoint>, recovered: &Recovered) {
     say!("netwright search \"{}\" in {}", settings.run.name, run_dir.display());
     match source {
         Source::Train { dataset, split } => {
@@ -292,6 +298,12 @@ fn announce(settings: &Settings, source: &Source, run_dir: &Path, lanes: &[LaneS
     if let Some(warning) = endpoint.and_then(Endpoint::warning) {
         tracing::warn!("{warning}");
     }
+    let (entries, ended) = (&settings.enqueue, recovered.enqueued.iter().filter(|(_, trial)| trial.finished).count());
+    if entries.len() > ended {
+        let names: Vec<String> = (1..).zip(entries).map(|(place, entry)| entry.name(place)).collect();
+        say!("first, before sampling starts: {} (enqueued; {ended} of {} are evaluated)", names.join(", "), entries.len());
+    }
+    let finished = recovered.completed + recovered.failed;
     if finished > 0 {
         say!("continuing: {finished} of {} trials are finished", settings.run.trials);
     }

@@ -32,8 +32,8 @@ pub enum Format {
 pub fn run(args: ShowArgs) -> Result<(), Failure> {
     let reader = Reader::open(&args.run).map_err(reading)?;
     let Some(row) = reader.trial(args.trial).map_err(reading)? else {
-        let sampled = reader.last_trial().map_err(reading)?;
-        let there = if sampled == 0 { "it has none yet".into() } else { format!("its trials are 1 to {sampled}") };
+        let last = reader.last_trial().map_err(reading)?;
+        let there = if last == 0 { "it has none yet".into() } else { format!("its trials are 1 to {last}") };
         return Err(Failure::Input(format!("{}: no trial {}; {there}", args.run.display(), args.trial)));
     };
     match if args.json { Format::Json } else { args.format } {
@@ -56,7 +56,7 @@ fn text(row: &TrialRow, epochs: &[EpochRow]) -> String {
     let mut line = |label: &str, value: String| {
         let _ = writeln!(text, "{label:<12}{value}");
     };
-    line("trial", format!("{} (controller {}, minibatch {}, slot {})", row.id, row.controller, row.minibatch, row.slot));
+    line("trial", format!("{} ({})", row.id, report::origin(row)));
     line("status", row.status.clone());
     let mut optional = |label: &str, value: Option<String>| value.into_iter().for_each(|value| line(label, value));
     optional("error", row.error.clone());

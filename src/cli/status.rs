@@ -40,6 +40,14 @@ fn text(status: &Status) -> String {
     line("waiting", format!("{} running, {} queued, {} stopped", totals.running, totals.queued, totals.stopped));
     let trial = status.best_trial.map_or_else(String::new, |trial| format!(" (trial {trial}, metric {})", number(status.best_metric)));
     line("best reward", format!("{}{trial}", number(totals.best_reward)));
+    for baseline in &status.baselines {
+        let outcome = match (baseline.reward, &baseline.error) {
+            (Some(reward), _) => format!("reward {reward:.4}, metric {}", number(baseline.metric)),
+            (None, Some(error)) => format!("{}: {error}", baseline.status),
+            (None, None) => baseline.status.clone(),
+        };
+        line("enqueued", format!("{} (trial {}), a baseline: {outcome}", baseline.name, baseline.trial));
+    }
     line("mean reward", number(totals.mean_reward));
     line("baseline", number(totals.baseline));
     if let Some(rate) = totals.children_per_hour {

@@ -62,6 +62,13 @@ pub struct SampledTrial {
     pub flops: Option<u64>,
 }
 
+/// An architecture that is not sampled: it is evaluated before sampling starts, and no controller hears of it.
+#[derive(Clone, Debug)]
+pub struct Enqueued {
+    pub name: String,
+    pub trial: SampledTrial,
+}
+
 /// A minibatch whose outcomes are all known and committed: it has its place in the order.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sequenced {
@@ -74,7 +81,7 @@ pub struct Sequenced {
     pub rewards: Vec<Option<f64>>,
 }
 
-/// A trial of a minibatch that is not sequenced yet.
+/// A trial that waits for its outcome, or whose minibatch does.
 #[derive(Clone, Debug)]
 pub struct OpenTrial {
     pub id: u64,
@@ -117,6 +124,8 @@ pub struct Recovered {
     /// Entries after it, in order.
     pub log: Vec<LogEntry>,
     pub open: Vec<OpenMinibatch>,
+    /// Architectures that were enqueued rather than sampled, by id: their names, and the trials.
+    pub enqueued: Vec<(String, OpenTrial)>,
     /// Trials sampled so far.
     pub sampled: u64,
     /// For each controller that ever sampled, its next minibatch.
@@ -125,18 +134,20 @@ pub struct Recovered {
     pub sequence: u64,
     /// The learning settings in force at the end of the log; None: none recorded yet.
     pub learning: Option<LearningSettings>,
-    /// Finished trials so far, by outcome, and their rewards: counters and histograms go on from here.
+    /// Finished trials so far of those sampled, by outcome, and their rewards.
     pub completed: u64,
     pub failed: u64,
     pub rewards: Vec<f64>,
-    /// Failed trials by cause, and the seconds of every finished one on its lane.
+    /// Of all trials, enqueued ones among them: how many are completed, the failed ones by cause, and the seconds of every finished one
+    /// on its lane. Counters and histograms go on from here.
+    pub children_completed: u64,
     pub causes: Vec<(Cause, u64)>,
     pub seconds: Vec<f64>,
     /// Minibatches that have their place in the order.
     pub sequenced: u64,
     /// Unix time of the newest snapshot.
     pub snapshot_at: Option<f64>,
-    /// Metric of the trial with the highest reward.
+    /// Metric of the sampled trial with the highest reward.
     pub best_metric: Option<f64>,
     /// Every network that was trained to its end.
     pub networks: Vec<CompletedNetwork>,
@@ -156,12 +167,13 @@ type Reply<T> = Box<dyn FnOnce(T) + Send>;
 
 impl Journal {
     /// Opens or creates the run, holding its lock. `identity` is what may not change in a run's life (flat object of
-    /// setting → value); `config` is the resolved config file, written to `config.toml`.
+    /// setting → value); so are those of `enqueued` that the run has already. `config` is the resolved config file, written to
+    /// `config.toml`.
     ///
     /// # Errors
     /// When the run is in use, was started with another identity, or cannot be read or written; nothing is harmed then.
-    pub fn open(dir: &Path, identity: &serde_json::Value, config: &str) -> Result<(Self, Recovered), JournalError> {
-        let opened = open::open(dir, identity, config)?;
+    pub fn open(dir: &Path, identity: &serde_json::Value, enqueued: &[Enqueued], config: &str) -> Result<(Self, Recovered), JournalError> {
+        let opened = open::open(dir, identity, enqueued, config)?;
         let recovered = recovery::recover(&opened.connection, dir)?;
         let health = Arc::new(Health::default());
         let requests = writer::start(opened, health.clone(), writer::BACK_UP_EVERY)
@@ -173,6 +185,11 @@ impl Journal {
     /// With `round`, they are sequenced together, in this order, when the last outcome of all of them is known.
     pub fn insert(&self, minibatches: Vec<SampledMinibatch>, round: bool, reply: Reply<Vec<u64>>) {
         self.send(Request::Insert { minibatches, round, reply });
+    }
+
+    /// Inserts trials that no controller sampled, in one transaction, with the next ids; replies with the first.
+    pub fn enqueue(&self, trials: Vec<Enqueued>, reply: Reply<u64>) {
+        self.send(Request::Enqueue { trials, reply });
     }
 
     /// The trial runs (again): earlier epochs of it are deleted. With `reply`, that is told after the commit.

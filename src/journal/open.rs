@@ -2,7 +2,7 @@
 //! Whatever is wrong is found before anything is changed.
 
 use super::lock::{RunLock, acquire};
-use super::{JournalError, schema};
+use super::{Enqueued, JournalError, schema};
 use rusqlite::{Connection, OptionalExtension};
 use std::path::{Path, PathBuf};
 
@@ -36,7 +36,7 @@ fn io(path: &Path) -> impl FnOnce(std::io::Error) -> JournalError {
     move |source| JournalError::Io { path, source }
 }
 
-pub(super) fn open(dir: &Path, identity: &serde_json::Value, config: &str) -> Result<Opened, JournalError> {
+pub(super) fn open(dir: &Path, identity: &serde_json::Value, enqueued: &[Enqueued], config: &str) -> Result<Opened, JournalError> {
     for folder in [dir.to_owned(), dir.join("log"), dir.join("report")] {
         std::fs::create_dir_all(&folder).map_err(io(&folder))?;
     }
@@ -48,8 +48,11 @@ pub(super) fn open(dir: &Path, identity: &serde_json::Value, config: &str) -> Re
     if new || is_empty(&connection).map_err(damaged(dir))? {
         create(&connection, identity).map_err(damaged(dir))?;
     } else {
-        check(&connection, dir, identity)?;
+        let version = check(&connection, dir, identity, enqueued)?;
         back_up(&connection, dir)?;
+        if version < schema::VERSION {
+            upgrade(&connection).map_err(damaged(dir))?;
+        }
     }
     connection.execute_batch(schema::ADDED).map_err(damaged(dir))?;
     connection.execute("INSERT OR REPLACE INTO meta VALUES ('closed', 'no')", []).map_err(damaged(dir))?;
@@ -78,6 +81,7 @@ fn is_empty(connection: &Connection) -> rusqlite::Result<bool> {
 
 fn create(connection: &Connection, identity: &serde_json::Value) -> rusqlite::Result<()> {
     let transaction = connection.unchecked_transaction()?;
+    transaction.execute_batch(schema::TRIALS)?;
     transaction.execute_batch(schema::TABLES)?;
     transaction.execute("INSERT INTO meta VALUES ('identity', ?1)", [identity.to_string()])?;
     transaction.execute("INSERT INTO meta VALUES ('created', ?1)", [super::writer::now()])?;
@@ -85,10 +89,19 @@ fn create(connection: &Connection, identity: &serde_json::Value) -> rusqlite::Re
     transaction.commit()
 }
 
-/// Is this database whole, of our format, and of the same search?
-fn check(connection: &Connection, dir: &Path, identity: &serde_json::Value) -> Result<(), JournalError> {
+fn upgrade(connection: &Connection) -> rusqlite::Result<()> {
+    let transaction = connection.unchecked_transaction()?;
+    let [before, after] = schema::UPGRADE;
+    for sql in [before, schema::TRIALS, after] {
+        transaction.execute_batch(sql)?;
+    }
+    transaction.commit()
+}
+
+/// Is this database whole, of a format that we know, and of the same search? Its version.
+fn check(connection: &Connection, dir: &Path, identity: &serde_json::Value, enqueued: &[Enqueued]) -> Result<i64, JournalError> {
     let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(damaged(dir))?;
-    if version != schema::VERSION {
+    if !(schema::OLDEST..=schema::VERSION).contains(&version) {
         let problem = format!("its format is {version}, this program knows {}: use the version that made it", schema::VERSION);
         return Err(JournalError::Damaged { path: dir.join("search.db"), problem });
     }
@@ -102,20 +115,42 @@ fn check(connection: &Connection, dir: &Path, identity: &serde_json::Value) -> R
         return Err(damaged(dir)(failure));
     }
     let stored = meta("identity")?.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
-    let difference = difference(&stored, identity);
-    if difference.is_empty() { Ok(()) } else { Err(JournalError::Changed { path: dir.to_owned(), difference }) }
+    let mut lines = difference(&stored, identity);
+    if version == schema::VERSION {
+        lines.extend(changed_entries(connection, enqueued).map_err(damaged(dir))?);
+    }
+    if lines.is_empty() { Ok(version) } else { Err(JournalError::Changed { path: dir.to_owned(), difference: lines.join("\n") }) }
+}
+
+/// One line for each enqueued architecture of the run that is not what it was; what is new comes after them.
+fn changed_entries(connection: &Connection, given: &[Enqueued]) -> rusqlite::Result<Vec<String>> {
+    let sql = "SELECT enqueued, architecture FROM trials WHERE enqueued IS NOT NULL ORDER BY id";
+    let stored: Vec<(String, String)> =
+        connection.prepare(sql)?.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<rusqlite::Result<_>>()?;
+    let mut lines = Vec::new();
+    for (place, (name, architecture)) in stored.into_iter().enumerate() {
+        let now = match given.get(place) {
+            None => "not there".to_owned(),
+            Some(entry) if entry.name != name => format!("\"{}\"", entry.name),
+            Some(entry) if super::writer::json(&entry.trial.architecture)? != architecture => "another network of this name".to_owned(),
+            Some(_) => continue,
+        };
+        lines.push(format!(
+            "  enqueue[{}]: \"{name}\" in the run, {now} now; entries stay as they are, new ones come behind them",
+            place + 1
+        ));
+    }
+    Ok(lines)
 }
 
 /// One line for each key of the two flat objects that differs.
-fn difference(stored: &serde_json::Value, given: &serde_json::Value) -> String {
+fn difference(stored: &serde_json::Value, given: &serde_json::Value) -> Vec<String> {
     let empty = serde_json::Map::new();
     let (stored, given) = (stored.as_object().unwrap_or(&empty), given.as_object().unwrap_or(&empty));
     let text = |value: Option<&serde_json::Value>| value.map_or_else(|| "not set".to_owned(), ToString::to_string);
     let keys: std::collections::BTreeSet<&String> = stored.keys().chain(given.keys()).collect();
     let changed = keys.into_iter().filter(|key| stored.get(*key) != given.get(*key));
-    let lines: Vec<String> =
-        changed.map(|key| format!("  {key}: {} in the run, {} now", text(stored.get(key)), text(given.get(key)))).collect();
-    lines.join("\n")
+    changed.map(|key| format!("  {key}: {} in the run, {} now", text(stored.get(key)), text(given.get(key)))).collect()
 }
 
 /// One rolling copy of a database that was found whole.

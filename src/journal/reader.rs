@@ -1,7 +1,7 @@
 //! Reading a run from outside, also while it is live: read-only, never takes the lock. Must not know how rows are shown.
 
 use super::open::damaged;
-use super::{JournalError, recovery};
+use super::{JournalError, recovery, schema};
 use crate::policy::{LogEntry, Snapshot};
 use crate::space::{Architecture, Decision};
 use rusqlite::{Connection, OpenFlags, Params, Row, StatementStatus};
@@ -20,9 +20,10 @@ pub struct Reader {
 #[derive(Clone, Debug, Serialize)]
 pub struct TrialRow {
     pub id: u64,
-    pub controller: u64,
-    pub minibatch: u64,
-    pub slot: u64,
+    /// None of an enqueued architecture; so for the next two.
+    pub controller: Option<u64>,
+    pub minibatch: Option<u64>,
+    pub slot: Option<u64>,
     pub decisions: Vec<Decision>,
     pub architecture: Architecture,
     pub status: String,
@@ -40,13 +41,18 @@ pub struct TrialRow {
     pub seconds: Option<f64>,
     pub error: Option<String>,
     pub reused_from: Option<u64>,
+    /// The name of an architecture that was enqueued rather than sampled.
+    pub enqueued: Option<String>,
 }
 
 pub(super) const COLUMNS: &str = "id, controller, minibatch, slot, decisions, architecture, status, reward, metric, parameters, flops, seed, device, \
-                       attempt, interruptions, sampled_at, started_at, finished_at, seconds, error, reused_from";
+                       attempt, interruptions, sampled_at, started_at, finished_at, seconds, error, reused_from, enqueued";
 
 /// Completed trials, told by the indexes alone; a failed one may have a reward too.
 pub(super) const COMPLETED: &str = "reward IS NOT NULL AND id NOT IN (SELECT id FROM trials WHERE status = 'failed')";
+
+/// Trials that a controller sampled.
+pub(super) const SAMPLED: &str = "id NOT IN (SELECT id FROM trials WHERE enqueued IS NOT NULL)";
 
 impl TrialRow {
     /// The table's columns, in its order.
@@ -77,6 +83,7 @@ impl TrialRow {
             seconds: row.get(18)?,
             error: row.get(19)?,
             reused_from: row.get(20)?,
+            enqueued: row.get(21)?,
         })
     }
 }
@@ -114,6 +121,9 @@ impl Reader {
             connection.busy_timeout(std::time::Duration::from_secs(5))?;
             connection.set_prepared_statement_cache_capacity(32);
             connection.query_row("SELECT count(*) FROM trials WHERE id = 1", [], |_| Ok(()))?;
+            if connection.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0))? < schema::VERSION {
+                connection.execute_batch(schema::AS_NOW)?;
+            }
             Ok(connection)
         };
         Ok(Self { dir: dir.to_owned(), connection: connect().map_err(damaged(dir))?, steps: Cell::new(0) })
@@ -186,25 +196,31 @@ impl Reader {
         self.all(&format!("SELECT {COLUMNS} FROM trials {rest}"), values, TrialRow::from_row)
     }
 
-    /// Completed trials, the best reward first; a network whose reward others took stands there once.
+    /// Completed trials, enqueued ones among them, the best reward first; a network whose reward other samples took stands there once.
     ///
     /// # Errors
     /// When the database cannot be read; so for all that follow.
     pub fn top(&self, most: usize) -> Result<Vec<TrialRow>, JournalError> {
         // By the index of rewards; the rows alone say which are not to be counted, and few have to be asked.
-        let best = "SELECT id FROM trials WHERE reward IS NOT NULL AND +status = 'completed' AND reused_from IS NULL
+        let best = "SELECT id FROM trials WHERE reward IS NOT NULL AND +status = 'completed' AND (reused_from IS NULL OR +enqueued IS NOT NULL)
                     ORDER BY reward DESC, id LIMIT ?1";
         self.rows(&format!("WHERE id IN ({best}) ORDER BY +reward DESC, id"), [most])
     }
 
-    /// The completed trial with the highest reward.
+    /// The completed trial with the highest reward, of those sampled.
     pub fn best(&self) -> Result<Option<TrialRow>, JournalError> {
-        Ok(self.top(1)?.pop())
+        let best = "SELECT id FROM trials WHERE reward IS NOT NULL AND +status = 'completed' AND +enqueued IS NULL ORDER BY reward DESC, id LIMIT 1";
+        Ok(self.rows(&format!("WHERE id IN ({best})"), [])?.pop())
     }
 
-    /// The completed trial with the lowest reward.
+    /// The completed trial with the lowest reward, of those sampled.
     pub fn worst(&self) -> Result<Option<TrialRow>, JournalError> {
-        Ok(self.rows("WHERE status = 'completed' ORDER BY reward, id LIMIT 1", [])?.pop())
+        Ok(self.rows("WHERE status = 'completed' AND enqueued IS NULL ORDER BY reward, id LIMIT 1", [])?.pop())
+    }
+
+    /// Architectures that were enqueued rather than sampled, by id.
+    pub fn enqueued(&self) -> Result<Vec<TrialRow>, JournalError> {
+        self.rows("WHERE enqueued IS NOT NULL ORDER BY id", [])
     }
 
     /// One trial, or None if there is none of this id.
@@ -255,7 +271,7 @@ impl Reader {
         Ok(self.one(sql, [], |row| row.get::<_, Option<f64>>(0))?.flatten().filter(|rate| *rate > 0.0))
     }
 
-    /// Rewards of all completed trials, by id.
+    /// Rewards of the completed trials that were sampled, by id.
     pub fn rewards(&self) -> Result<Vec<f64>, JournalError> {
         self.read(recovery::rewards)
     }

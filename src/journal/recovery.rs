@@ -2,6 +2,7 @@
 //! Must not know what the parameters mean.
 
 use super::open::damaged;
+use super::reader::SAMPLED;
 use super::{CompletedNetwork, JournalError, OpenMinibatch, OpenTrial, Recovered};
 use crate::child::Cause;
 use crate::policy::{LearningSettings, LogEntry, MinibatchEntry, PulledParameters, Snapshot};
@@ -30,12 +31,14 @@ pub(super) fn recover(connection: &Connection, dir: &Path) -> Result<Recovered, 
             snapshot,
             log,
             open: open_minibatches(connection)?,
-            sampled: number("SELECT count(*) FROM trials")?,
+            enqueued: enqueued(connection)?,
+            sampled: number("SELECT (SELECT count(*) FROM trials) - (SELECT count(*) FROM trials WHERE enqueued IS NOT NULL)")?,
             next_minibatch: pairs(connection, "SELECT controller, max(minibatch) + 1 FROM minibatches GROUP BY controller")?,
             sequence: number(sequence)?,
             learning: changes(connection, 0)?.pop().map(|(_, learning)| learning),
-            completed: number("SELECT count(*) FROM trials WHERE status = 'completed'")?,
-            failed: number("SELECT count(*) FROM trials WHERE status = 'failed'")?,
+            completed: number(&format!("SELECT count(*) FROM trials WHERE status = 'completed' AND {SAMPLED}"))?,
+            failed: number(&format!("SELECT count(*) FROM trials WHERE status = 'failed' AND {SAMPLED}"))?,
+            children_completed: number("SELECT count(*) FROM trials WHERE status = 'completed'")?,
             rewards: rewards(connection)?,
             causes: causes(connection)?,
             seconds: connection
@@ -47,7 +50,11 @@ pub(super) fn recover(connection: &Connection, dir: &Path) -> Result<Recovered, 
                 .query_row("SELECT CAST(value AS REAL) FROM meta WHERE key = 'snapshot_at'", [], |row| row.get(0))
                 .optional()?,
             best_metric: connection
-                .query_row("SELECT metric FROM trials WHERE status = 'completed' ORDER BY reward DESC, id LIMIT 1", [], |row| row.get(0))
+                .query_row(
+                    "SELECT metric FROM trials WHERE status = 'completed' AND enqueued IS NULL ORDER BY reward DESC, id LIMIT 1",
+                    [],
+                    |row| row.get(0),
+                )
                 .optional()?,
             networks: networks(connection)?,
             reused: number("SELECT count(*) FROM trials WHERE reused_from IS NOT NULL")?,
@@ -100,9 +107,10 @@ fn causes(connection: &Connection) -> rusqlite::Result<Vec<(Cause, u64)>> {
     Ok(causes)
 }
 
-/// Rewards of completed trials, by id.
+/// Rewards of the completed trials that were sampled, by id.
 pub(super) fn rewards(connection: &Connection) -> rusqlite::Result<Vec<f64>> {
-    connection.prepare("SELECT reward FROM trials WHERE status = 'completed' ORDER BY id")?.query_map([], |row| row.get(0))?.collect()
+    let sql = "SELECT reward FROM trials WHERE status = 'completed' AND enqueued IS NULL ORDER BY id";
+    connection.prepare(sql)?.query_map([], |row| row.get(0))?.collect()
 }
 
 fn pairs(connection: &Connection, sql: &str) -> rusqlite::Result<Vec<(u64, u64)>> {
@@ -150,12 +158,36 @@ pub(super) fn for_each_entry(connection: &Connection, after: u64, mut take: impl
     Ok(())
 }
 
+/// Columns of an `OpenTrial`, as `open_trial` reads them.
+const OPEN_TRIAL: &str = "id, seed, decisions, architecture, attempt, interruptions, status,
+    coalesce((SELECT count FROM deaths WHERE deaths.trial = trials.id), 0)";
+
+/// The trial whose columns begin at `first`.
+fn open_trial(row: &Row, first: usize) -> rusqlite::Result<OpenTrial> {
+    Ok(OpenTrial {
+        id: row.get(first)?,
+        seed: row.get(first + 1)?,
+        decisions: parse(row, first + 2)?,
+        architecture: parse(row, first + 3)?,
+        attempt: row.get(first + 4)?,
+        interruptions: row.get(first + 5)?,
+        finished: matches!(row.get::<_, String>(first + 6)?.as_str(), "completed" | "failed"),
+        deaths: row.get(first + 7)?,
+    })
+}
+
+/// Architectures that were enqueued, by id, with their names.
+fn enqueued(connection: &Connection) -> rusqlite::Result<Vec<(String, OpenTrial)>> {
+    let sql = format!("SELECT enqueued, {OPEN_TRIAL} FROM trials WHERE enqueued IS NOT NULL ORDER BY id");
+    connection.prepare(&sql)?.query_map([], |row| Ok((row.get(0)?, open_trial(row, 1)?)))?.collect()
+}
+
 fn open_minibatches(connection: &Connection) -> rusqlite::Result<Vec<OpenMinibatch>> {
-    let mut statement = connection.prepare(
-        "SELECT controller, minibatch, layers, boundaries, versions, id, trials.seed, decisions, architecture, attempt, interruptions, status,
-                coalesce((SELECT count FROM deaths WHERE deaths.trial = trials.id), 0)
-         FROM minibatches JOIN trials USING (controller, minibatch) WHERE sequence IS NULL ORDER BY number, slot",
-    )?;
+    let sql = format!(
+        "SELECT controller, minibatch, layers, boundaries, versions, {OPEN_TRIAL}
+         FROM minibatches JOIN trials USING (controller, minibatch) WHERE sequence IS NULL ORDER BY number, slot"
+    );
+    let mut statement = connection.prepare(&sql)?;
     let mut rows = statement.query([])?;
     let mut open: Vec<OpenMinibatch> = Vec::new();
     while let Some(row) = rows.next()? {
@@ -164,18 +196,8 @@ fn open_minibatches(connection: &Connection) -> rusqlite::Result<Vec<OpenMinibat
             let pulled = PulledParameters { boundaries: parse(row, 3)?, versions: parse(row, 4)? };
             open.push(OpenMinibatch { controller, minibatch, layers: row.get(2)?, pulled, trials: Vec::new() });
         }
-        let trial = OpenTrial {
-            id: row.get(5)?,
-            seed: row.get(6)?,
-            decisions: parse(row, 7)?,
-            architecture: parse(row, 8)?,
-            attempt: row.get(9)?,
-            interruptions: row.get(10)?,
-            deaths: row.get(12)?,
-            finished: matches!(row.get::<_, String>(11)?.as_str(), "completed" | "failed"),
-        };
         if let Some(last) = open.last_mut() {
-            last.trials.push(trial);
+            last.trials.push(open_trial(row, 5)?);
         }
     }
     Ok(open)

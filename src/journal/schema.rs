@@ -1,20 +1,31 @@
 //! The tables of `search.db`. `trials` and `epochs` are public: scripts of users read them; the others may change with `VERSION`.
 
-/// `PRAGMA user_version` of what this program writes.
-pub(super) const VERSION: i64 = 1;
+/// `PRAGMA user_version` of what this program writes. Version 1 had no column `enqueued`, and no trial without a controller.
+pub(super) const VERSION: i64 = 2;
 
-/// Added to version 1: how many processes in a row died while this trial ran, before it had an epoch.
+/// The oldest version that `UPGRADE` brings up to date.
+pub(super) const OLDEST: i64 = 1;
+
+/// Added to both versions: how many processes in a row died while this trial ran, before it had an epoch.
 pub(super) const ADDED: &str = "CREATE TABLE IF NOT EXISTS deaths (trial INTEGER PRIMARY KEY, count INTEGER NOT NULL);";
 
-/// Times are ISO 8601 in UTC, with milliseconds.
-pub(super) const TABLES: &str = "
-CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+/// What a run of version 1 looks like to readers, who change nothing: the name stands before that of the table.
+pub(super) const AS_NOW: &str = "CREATE TEMP VIEW trials AS SELECT *, NULL AS enqueued FROM main.trials;";
 
+/// From version 1, around `TRIALS`: SQLite cannot take NOT NULL from a column.
+pub(super) const UPGRADE: [&str; 2] = [
+    "ALTER TABLE trials RENAME TO old; DROP INDEX trials_by_status; DROP INDEX trials_by_reward;",
+    "INSERT INTO trials SELECT *, NULL FROM old; DROP TABLE old; PRAGMA user_version = 2;",
+];
+
+/// A trial was sampled by a controller, into a slot of one of its minibatches, or it is an enqueued architecture and `enqueued` is its
+/// name. Times are ISO 8601 in UTC, with milliseconds.
+pub(super) const TRIALS: &str = "
 CREATE TABLE trials (
     id INTEGER PRIMARY KEY,
-    controller INTEGER NOT NULL,
-    minibatch INTEGER NOT NULL,
-    slot INTEGER NOT NULL,
+    controller INTEGER,
+    minibatch INTEGER,
+    slot INTEGER,
     decisions TEXT NOT NULL,
     architecture TEXT NOT NULL,
     status TEXT NOT NULL CHECK (status IN ('queued', 'running', 'completed', 'failed', 'stopped')),
@@ -32,10 +43,18 @@ CREATE TABLE trials (
     seconds REAL,
     error TEXT,
     reused_from INTEGER,
-    UNIQUE (controller, minibatch, slot)
+    enqueued TEXT,
+    UNIQUE (controller, minibatch, slot),
+    CHECK ((controller IS NULL) = (enqueued IS NOT NULL) AND (controller IS NULL) = (minibatch IS NULL) AND (controller IS NULL) = (slot IS NULL))
 );
 CREATE INDEX trials_by_status ON trials (status);
 CREATE INDEX trials_by_reward ON trials (reward);
+CREATE INDEX trials_enqueued ON trials (enqueued) WHERE enqueued IS NOT NULL;
+";
+
+/// The other tables.
+pub(super) const TABLES: &str = "
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 
 CREATE TABLE epochs (
     trial INTEGER NOT NULL,

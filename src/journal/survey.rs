@@ -20,9 +20,11 @@ pub struct TrialFacts {
     pub finished_at: Option<String>,
     pub error: Option<String>,
     pub reused_from: Option<u64>,
+    /// As in `TrialRow`.
+    pub enqueued: Option<String>,
 }
 
-const FACTS: &str = "SELECT id, status, reward, metric, seconds, device, finished_at, error, reused_from FROM trials";
+const FACTS: &str = "SELECT id, status, reward, metric, seconds, device, finished_at, error, reused_from, enqueued FROM trials";
 
 impl TrialFacts {
     fn from_row(row: &Row) -> rusqlite::Result<Self> {
@@ -36,6 +38,7 @@ impl TrialFacts {
             finished_at: row.get(6)?,
             error: row.get(7)?,
             reused_from: row.get(8)?,
+            enqueued: row.get(9)?,
         })
     }
 

@@ -16,7 +16,7 @@ fn identity() -> serde_json::Value {
 }
 
 fn open(dir: &Path) -> (Journal, Recovered) {
-    Journal::open(dir, &identity(), "").unwrap()
+    Journal::open(dir, &identity(), &[], "").unwrap()
 }
 
 fn sampled(controller: u64, minibatch: u64, m: usize, version: u64) -> SampledMinibatch {
@@ -207,10 +207,10 @@ fn a_damaged_snapshot_is_passed_over() {
 #[test]
 fn another_identity_is_refused_with_the_difference_and_nothing_changes() {
     let dir = tempfile::tempdir().unwrap();
-    let (journal, _) = Journal::open(dir.path(), &identity(), "first").unwrap();
+    let (journal, _) = Journal::open(dir.path(), &identity(), &[], "first").unwrap();
     journal.close();
     let other = serde_json::json!({"run.seed": 1, "space.filters": [24], "space.layers": 6});
-    let message = Journal::open(dir.path(), &other, "second").err().unwrap().to_string();
+    let message = Journal::open(dir.path(), &other, &[], "second").err().unwrap().to_string();
     assert!(message.contains("space.filters: [24,36] in the run, [24] now"), "{message}");
     assert!(message.contains("space.layers: not set in the run, 6 now"), "{message}");
     assert_eq!(std::fs::read_to_string(dir.path().join("config.toml")).unwrap(), "first");
@@ -220,12 +220,12 @@ fn another_identity_is_refused_with_the_difference_and_nothing_changes() {
 fn files_that_are_no_run_are_refused_and_left_alone() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("search.db"), "not a database, whatever its name says, and longer than a header of one").unwrap();
-    let message = Journal::open(dir.path(), &identity(), "").err().unwrap().to_string();
+    let message = Journal::open(dir.path(), &identity(), &[], "").err().unwrap().to_string();
     assert!(message.contains("search.db"), "{message}");
     assert!(std::fs::read_to_string(dir.path().join("search.db")).unwrap().starts_with("not a database"));
     let file = dir.path().join("a file");
     std::fs::write(&file, "").unwrap();
-    assert!(matches!(Journal::open(&file, &identity(), ""), Err(JournalError::Io { .. })));
+    assert!(matches!(Journal::open(&file, &identity(), &[], ""), Err(JournalError::Io { .. })));
     assert!(matches!(Reader::open(&dir.path().join("absent")), Err(JournalError::NoRun { .. })));
 }
 
@@ -241,14 +241,14 @@ fn a_damaged_database_names_the_last_good_copy() {
     let middle = bytes.len() / 2;
     bytes[4096..middle].fill(0xAB);
     std::fs::write(&path, bytes).unwrap();
-    let message = Journal::open(dir.path(), &identity(), "").err().unwrap().to_string();
+    let message = Journal::open(dir.path(), &identity(), &[], "").err().unwrap().to_string();
     assert!(message.contains("search.db") && message.contains("search.backup.db"), "{message}");
 }
 
 /// As `open`, with a backup that is taken anew all the time instead of each hour.
 fn open_restless(dir: &Path) -> Journal {
     let health = Arc::new(Health::default());
-    let requests = writer::start(open::open(dir, &identity(), "").unwrap(), health.clone(), Duration::ZERO).unwrap();
+    let requests = writer::start(open::open(dir, &identity(), &[], "").unwrap(), health.clone(), Duration::ZERO).unwrap();
     Journal { requests, health }
 }
 
@@ -280,7 +280,7 @@ fn a_run_that_goes_on_keeps_a_rolling_copy_that_stands_in_for_a_damaged_database
     let middle = bytes.len() / 2;
     bytes[4096..middle].fill(0xAB);
     std::fs::write(&path, bytes).unwrap();
-    let message = Journal::open(dir.path(), &identity(), "").err().unwrap().to_string();
+    let message = Journal::open(dir.path(), &identity(), &[], "").err().unwrap().to_string();
     assert!(message.contains("search.db") && message.contains(&format!("the last good copy is {}", backup.display())), "{message}");
     assert!(open::back_up_live(dir.path()).is_err(), "a damaged database is no new copy");
     assert_eq!(trials_in(&backup), Some(kept));
@@ -346,4 +346,81 @@ fn a_listed_trial_is_the_row_as_json_and_lists_have_their_order() {
     assert_eq!(page(Some("completed"), Best, 1, 5), (3, vec![4, 1]));
     assert_eq!(page(Some("failed"), Best, 0, 5), (1, vec![3]));
     journal.close();
+}
+
+fn enqueue(journal: &Journal, names: &[&str]) -> u64 {
+    let trial = sampled(0, 0, 1, 0).trials.remove(0);
+    let trials = names.iter().map(|name| Enqueued { name: (*name).to_owned(), trial: trial.clone() }).collect();
+    let (reply, answer) = channel();
+    journal.enqueue(trials, Box::new(move |first| reply.send(first).unwrap()));
+    answer.recv().unwrap()
+}
+
+#[test]
+fn enqueued_trials_take_ids_but_no_place_in_the_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = open(dir.path());
+    change(&journal, LEARNING);
+    assert_eq!(enqueue(&journal, &["a", "b"]), 1);
+    assert_eq!(insert(&journal, vec![sampled(0, 0, 2, 0)], false), [3]);
+    assert!(finish(&journal, 1, completed(9.0)).is_empty() && finish(&journal, 2, failed()).is_empty());
+    finish(&journal, 3, completed(0.5));
+    assert_eq!(
+        finish(&journal, 4, completed(0.7))[0],
+        Sequenced { controller: 0, minibatch: 0, sequence: 2, baseline: None, rewards: vec![Some(0.5), Some(0.7)] }
+    );
+    assert_eq!(enqueue(&journal, &["c"]), 5);
+    journal.close();
+    let (journal, recovered) = open_with(dir.path(), &["a", "b", "c"]);
+    let enqueued: Vec<_> = recovered.enqueued.iter().map(|(name, trial)| (name.as_str(), trial.id, trial.finished)).collect();
+    assert_eq!(enqueued, [("a", 1, true), ("b", 2, true), ("c", 5, false)]);
+    assert_eq!((recovered.sampled, recovered.completed, recovered.failed, recovered.children_completed), (2, 2, 0, 3));
+    assert_eq!((recovered.rewards, recovered.best_metric, recovered.log.len()), (vec![0.5, 0.7], Some(0.7), 2));
+    let reader = Reader::open(dir.path()).unwrap();
+    assert_eq!((reader.top(9).unwrap()[0].id, reader.best().unwrap().unwrap().id, reader.worst().unwrap().unwrap().id), (1, 4, 3));
+    journal.close();
+}
+
+/// As a run whose config file has these entries.
+fn open_with(dir: &Path, names: &[&str]) -> (Journal, Recovered) {
+    let trial = sampled(0, 0, 1, 0).trials.remove(0);
+    let entries: Vec<_> = names.iter().map(|name| Enqueued { name: (*name).to_owned(), trial: trial.clone() }).collect();
+    Journal::open(dir, &identity(), &entries, "").unwrap()
+}
+
+#[test]
+fn a_run_of_version_1_is_read_as_it_is_and_brought_up_to_date_when_it_is_continued() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = open(dir.path());
+    change(&journal, LEARNING);
+    insert(&journal, vec![sampled(0, 0, 2, 0)], false);
+    finish(&journal, 1, completed(0.5));
+    journal.close();
+    let connection = rusqlite::Connection::open(dir.path().join("search.db")).unwrap();
+    let (own, check) = (schema::TRIALS, schema::TRIALS.find("    CHECK ((controller").unwrap());
+    let old = format!("{}{}", &own[..check], &own[check..].split_once('\n').unwrap().1).replace("slot),\n)", "slot))");
+    let old =
+        old.replace("    enqueued TEXT,\n", "").lines().filter(|line| !line.contains("trials_enqueued")).collect::<Vec<_>>().join("\n");
+    let old = ["controller", "minibatch", "slot"]
+        .iter()
+        .fold(old, |text, name| text.replace(&format!("    {name} INTEGER,"), &format!("    {name} INTEGER NOT NULL,")));
+    let columns = super::reader::COLUMNS.strip_suffix(", enqueued").unwrap();
+    let down = format!(
+        "DROP INDEX trials_by_status; DROP INDEX trials_by_reward; DROP INDEX trials_enqueued; ALTER TABLE trials RENAME TO new;
+         {old} INSERT INTO trials SELECT {columns} FROM new; DROP TABLE new; PRAGMA user_version = 1;"
+    );
+    connection.execute_batch(&down).unwrap();
+    drop(connection);
+    let rows = || Reader::open(dir.path()).unwrap().facts_after(0, 9).unwrap();
+    let before = rows();
+    assert_eq!((before.len(), before[0].status.as_str(), before[0].enqueued.as_deref()), (2, "completed", None));
+    let reader = Reader::open(dir.path()).unwrap();
+    assert_eq!((reader.top(9).unwrap().len(), reader.enqueued().unwrap().len()), (1, 0));
+    let (journal, recovered) = open(dir.path());
+    assert_eq!((recovered.sampled, recovered.open[0].trials[1].id), (2, 2));
+    assert_eq!(rows(), before);
+    assert_eq!(enqueue(&journal, &["late"]), 3);
+    assert_eq!(finish(&journal, 2, completed(0.7))[0].rewards, [Some(0.5), Some(0.7)]);
+    journal.close();
+    open_with(dir.path(), &["late"]).0.close();
 }

@@ -4,7 +4,7 @@
 use super::health::Health;
 use super::ledger::{Given, Ledger, Open};
 use super::open::Opened;
-use super::{Reply, SampledMinibatch, Sequenced};
+use super::{Enqueued, Reply, SampledMinibatch, SampledTrial, Sequenced};
 use crate::child::{Cause, Epoch, Outcome};
 use crate::policy::{LearningSettings, LogEntry, Snapshot};
 use rusqlite::{Connection, params};
@@ -32,6 +32,7 @@ pub(super) const BACK_UP_EVERY: Duration = Duration::from_secs(3600);
 /// What the writer is asked for.
 pub(super) enum Request {
     Insert { minibatches: Vec<SampledMinibatch>, round: bool, reply: Reply<Vec<u64>> },
+    Enqueue { trials: Vec<Enqueued>, reply: Reply<u64> },
     Started { trial: u64, device: String, reply: Option<Reply<()>> },
     Epoch { trial: u64, epoch: Epoch },
     Finished { trial: u64, outcome: Outcome, seconds: f64, failed_reward: Option<f64>, reply: Reply<Vec<Sequenced>> },
@@ -98,7 +99,7 @@ impl Writer {
                 match (request, answer) {
                     (Request::Insert { reply, .. }, Answer::Ids(ids)) => reply(ids),
                     (Request::Finished { reply, .. } | Request::Reused { reply, .. }, Answer::Sequenced(sequenced)) => reply(sequenced),
-                    (Request::Change { reply, .. }, Answer::Number(sequence)) => reply(sequence),
+                    (Request::Change { reply, .. } | Request::Enqueue { reply, .. }, Answer::Number(number)) => reply(number),
                     (Request::Snapshot { reply, .. } | Request::Started { reply: Some(reply), .. }, _) => reply(()),
                     (Request::Log { reply }, Answer::Log(snapshot, log)) => reply((snapshot, log)),
                     (Request::Config { config }, _) => self.opened.replace_config(&config),
@@ -226,6 +227,14 @@ fn execute(connection: &Connection, sql: &str, values: impl rusqlite::Params) ->
 fn carry_out(connection: &Connection, ledger: &mut Ledger, request: &Request, now: &str) -> rusqlite::Result<Answer> {
     match request {
         Request::Insert { minibatches, round, .. } => return insert(connection, ledger, minibatches, *round, now).map(Answer::Ids),
+        Request::Enqueue { trials, .. } => {
+            let first = ledger.next_trial;
+            for enqueued in trials {
+                insert_trial(connection, ledger.next_trial, &Origin::Enqueued(&enqueued.name), &enqueued.trial, now)?;
+                ledger.next_trial += 1;
+            }
+            return Ok(Answer::Number(first));
+        }
         Request::Started { trial, device, .. } => {
             execute(connection, "DELETE FROM epochs WHERE trial = ?1", [trial])?;
             let sql = "UPDATE trials SET status = 'running', started_at = ?2, device = ?3, error = NULL WHERE id = ?1
@@ -272,8 +281,31 @@ fn finite(value: Option<f64>) -> Option<f64> {
     value.filter(|value| value.is_finite())
 }
 
-fn json(value: &impl serde::Serialize) -> rusqlite::Result<String> {
+/// As JSON columns hold it.
+pub(super) fn json(value: &impl serde::Serialize) -> rusqlite::Result<String> {
     serde_json::to_string(value).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))
+}
+
+/// Where a trial comes from.
+enum Origin<'a> {
+    /// A slot of a controller's minibatch.
+    Sampled(&'a SampledMinibatch, usize),
+    /// The config file, by this name.
+    Enqueued(&'a str),
+}
+
+fn insert_trial(connection: &Connection, id: u64, origin: &Origin, trial: &SampledTrial, now: &str) -> rusqlite::Result<()> {
+    let sql = "INSERT INTO trials (id, controller, minibatch, slot, decisions, architecture, status, parameters, flops, seed, sampled_at,
+                                   enqueued)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, 'queued', ?7, ?8, ?9, ?10, ?11)";
+    let (controller, minibatch, slot, name) = match origin {
+        Origin::Sampled(batch, slot) => (Some(batch.controller), Some(batch.minibatch), Some(*slot), None),
+        Origin::Enqueued(name) => (None, None, None, Some(*name)),
+    };
+    let (decisions, architecture) = (json(&trial.decisions)?, json(&trial.architecture)?);
+    let SampledTrial { parameters, flops, seed, .. } = trial;
+    let values = params![id, controller, minibatch, slot, decisions, architecture, parameters, flops, seed, now, name];
+    execute(connection, sql, values).map(drop)
 }
 
 fn insert(
@@ -294,23 +326,7 @@ fn insert(
         let values = params![number, batch.controller, batch.minibatch, first_id, m, batch.layers, boundaries, versions, oldest, round];
         execute(connection, sql, values)?;
         for (slot, trial) in batch.trials.iter().enumerate() {
-            let sql =
-                "INSERT INTO trials (id, controller, minibatch, slot, decisions, architecture, status, parameters, flops, seed, sampled_at)
-                       VALUES (?1, ?2, ?3, ?4, ?5, ?6, 'queued', ?7, ?8, ?9, ?10)";
-            let (id, decisions, architecture) = (first_id + slot as u64, json(&trial.decisions)?, json(&trial.architecture)?);
-            let values = params![
-                id,
-                batch.controller,
-                batch.minibatch,
-                slot,
-                decisions,
-                architecture,
-                trial.parameters,
-                trial.flops,
-                trial.seed,
-                now
-            ];
-            execute(connection, sql, values)?;
+            insert_trial(connection, first_id + slot as u64, &Origin::Sampled(batch, slot), trial, now)?;
         }
         let (controller, minibatch) = (batch.controller, batch.minibatch);
         ledger.insert(number, Open { controller, minibatch, first_id, rewards: vec![None; m], round });

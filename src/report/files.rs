@@ -123,12 +123,15 @@ pub fn write_charts(dir: &Path) -> Result<Vec<PathBuf>, ReportError> {
     std::fs::create_dir_all(&folder).map_err(io(&folder))?;
     let mut series = Series::default();
     series.know(reader.last_trial()?);
+    reader.enqueued()?.iter().for_each(|row| series.set_apart(row.id));
     reader.outcomes(|id, reward| series.end(id, reward))?;
     let canvas = Canvas { height: 300, width: Some(880) };
     let shape = series.shape();
     let title = format!("{}: reward over trials", facts.name);
     let mut files = vec![("reward.svg".to_owned(), chart::file(&title, &chart::rewards(&shape, canvas), canvas))];
-    for (rank, row) in (1..).zip(reader.top(BEST)?) {
+    // Of those found: what was enqueued is known.
+    let found = reader.top(BEST + reader.enqueued()?.len())?.into_iter().filter(|row| row.enqueued.is_none()).take(BEST);
+    for (rank, row) in (1..).zip(found) {
         files.extend(page::picture(&row.architecture).map(|svg| (format!("best-{rank}.svg"), svg)));
         files.extend(curve(&facts, &row, &reader.epochs(row.id)?).map(|svg| (format!("best-{rank}-curve.svg"), svg)));
     }

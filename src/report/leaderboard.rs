@@ -1,20 +1,31 @@
 //! The best architectures as a table, and an architecture in one line. Must not know where a run is shown.
 
 use super::number::grouped;
-use crate::journal::{JournalError, Reader};
+use crate::journal::{JournalError, Reader, TrialRow};
 use crate::space::{Architecture, ConvNetwork, Network};
 use comfy_table::{CellAlignment, Table, presets};
 
 /// Longest one-line summary, in characters.
 const SUMMARY: usize = 72;
 
-/// The `most` best completed trials of a run.
+/// The `most` best completed trials of a run, and below them the enqueued ones that are not among them: they are there to compare with.
 ///
 /// # Errors
 /// When the run cannot be read.
 pub fn leaderboard(reader: &Reader, most: usize) -> Result<String, JournalError> {
-    let rows = reader.top(most)?;
-    if rows.is_empty() {
+    let mut rows = reader.top(most)?;
+    let leaders = rows.len();
+    let (mut below, mut failed) = (Vec::new(), String::new());
+    for row in reader.enqueued()? {
+        match row.status.as_str() {
+            "completed" if !rows.iter().any(|leader| leader.id == row.id) => below.push(row),
+            "failed" => failed += &format!("{} (trial {}) failed: {}\n", name(&row), row.id, row.error.as_deref().unwrap_or("")),
+            _ => {}
+        }
+    }
+    below.sort_by(|a, b| b.reward.unwrap_or(f64::MIN).total_cmp(&a.reward.unwrap_or(f64::MIN)));
+    rows.extend(below);
+    if rows.is_empty() && failed.is_empty() {
         return Ok("no trial is completed yet\n".into());
     }
     let mut table = Table::new();
@@ -23,18 +34,39 @@ pub fn leaderboard(reader: &Reader, most: usize) -> Result<String, JournalError>
     for (rank, row) in (1..).zip(&rows) {
         let number = |value: Option<f64>, digits: usize| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.digits$}"));
         table.add_row([
-            rank.to_string(),
+            if rank <= leaders { rank.to_string() } else { "-".to_owned() },
             row.id.to_string(),
             number(row.reward, 4),
             number(row.metric, 4),
             row.parameters.map_or_else(|| "-".to_owned(), grouped),
             number(row.flops.map(|flops| flops as f64 / 1e6), 1),
             number(row.seconds, 1),
-            summary(&row.architecture),
+            format!("{}{}", mark(row), summary(&row.architecture)),
         ]);
     }
     table.column_iter_mut().take(7).for_each(|column| column.set_cell_alignment(CellAlignment::Right));
-    Ok(format!("{table}\n"))
+    Ok(format!("{table}\n{failed}"))
+}
+
+/// The name of an enqueued architecture.
+fn name(row: &TrialRow) -> &str {
+    row.enqueued.as_deref().unwrap_or_default()
+}
+
+/// What stands before the architecture of a trial that was not sampled.
+fn mark(row: &TrialRow) -> String {
+    row.enqueued.as_ref().map_or_else(String::new, |name| format!("[baseline {name}] "))
+}
+
+/// Who proposed a trial, in words.
+pub fn origin(row: &TrialRow) -> String {
+    match (&row.enqueued, row.controller, row.minibatch, row.slot) {
+        (Some(name), ..) => format!("{name}: a baseline from [[enqueue]], not sampled"),
+        (None, Some(controller), Some(minibatch), Some(slot)) => {
+            format!("controller {controller}, minibatch {minibatch}, slot {slot}")
+        }
+        _ => "nobody".into(),
+    }
 }
 
 /// An architecture in one line: `3 layers: 3×5·24/2 ← image | 5×3·16 ← 1 | …`, or `op=conv lr=0.1`.

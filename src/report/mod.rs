@@ -16,7 +16,7 @@ mod watch;
 pub use cell::cell_svg;
 pub use drawing::{svg, text};
 pub use files::{ReportError, TrialsFile, write_charts};
-pub use leaderboard::{leaderboard, summary};
+pub use leaderboard::{leaderboard, origin, summary};
 pub use number::{duration, grouped};
 pub use page::{Page, routes};
 pub use status::Status;

@@ -6,17 +6,20 @@
 enum State {
     #[default]
     Open,
+    /// Was not sampled: no part of the series.
+    Apart,
     Failed,
     Completed(f64),
 }
 
-/// Outcomes by trial, kept up to date as trials end.
+/// Outcomes of sampled trials, by trial, kept up to date as trials end.
 #[derive(Clone, Debug, Default)]
 pub struct Series {
     /// Of trial `id` at `id - 1`.
     states: Vec<State>,
     pub completed: u64,
     pub failed: u64,
+    apart: u64,
 }
 
 /// Up to so many trials are shown one by one.
@@ -58,6 +61,15 @@ impl Series {
         }
     }
 
+    /// Trial `id` (from 1) was not sampled: its outcome is no part of the series.
+    pub fn set_apart(&mut self, id: u64) {
+        self.know(id);
+        if let Some(state) = (id as usize).checked_sub(1).and_then(|index| self.states.get_mut(index)) {
+            self.apart += u64::from(*state != State::Apart);
+            *state = State::Apart;
+        }
+    }
+
     /// Trials up to this one exist.
     pub fn know(&mut self, id: u64) {
         self.states.resize(self.states.len().max(id as usize), State::Open);
@@ -67,7 +79,12 @@ impl Series {
         self.states.len() as u64
     }
 
-    /// Trials without an outcome.
+    /// Trials that were sampled.
+    pub fn sampled(&self) -> u64 {
+        self.len() - self.apart
+    }
+
+    /// Sampled trials without an outcome.
     pub fn open(&self) -> impl Iterator<Item = u64> {
         (1..).zip(&self.states).filter(|(_, state)| **state == State::Open).map(|(id, _)| id)
     }
@@ -183,6 +200,16 @@ mod tests {
         assert!((shape.mean[2].1 - 0.4).abs() < 1e-12 && shape.mean[2].0 == 4.0);
         assert_eq!((shape.trials, shape.stretch, series.open().collect::<Vec<_>>()), (5, 1, vec![5]));
         assert_eq!((series.completed, series.failed), (3, 1));
+    }
+
+    #[test]
+    fn what_was_not_sampled_is_no_part_of_it() {
+        let mut series = Series::default();
+        series.set_apart(1);
+        [Some(0.9), Some(0.2), None].into_iter().zip(1..).for_each(|(reward, id)| series.end(id, reward));
+        let shape = series.shape();
+        assert_eq!((shape.trials, shape.points, shape.best, shape.failures), (3, vec![(2, 0.2)], vec![(2.0, 0.2)], vec![3.0]));
+        assert_eq!((series.completed, series.failed, series.open().count()), (1, 1, 0));
     }
 
     proptest! {

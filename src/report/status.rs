@@ -20,6 +20,8 @@ pub struct Status {
     pub totals: RunTotals,
     pub best_trial: Option<u64>,
     pub best_metric: Option<f64>,
+    /// Architectures that were enqueued rather than sampled.
+    pub baselines: Vec<Baseline>,
     pub seconds_left: Option<f64>,
     /// Where children train, of this process or the last one.
     pub lanes: Vec<Lane>,
@@ -36,6 +38,8 @@ pub struct RunTotals {
     pub completed: u64,
     pub failed: u64,
     pub stopped: u64,
+    /// Architectures that were enqueued rather than sampled. They count among the queued, running and stopped ones alone.
+    pub enqueued: u64,
     pub best_reward: Option<f64>,
     pub mean_reward: Option<f64>,
     /// The baseline that the last sequenced minibatch was compared with.
@@ -49,6 +53,17 @@ pub struct RunTotals {
 pub struct Lane {
     pub name: String,
     pub device: String,
+}
+
+/// An enqueued architecture, to compare with.
+#[derive(Debug, Serialize)]
+pub struct Baseline {
+    pub name: String,
+    pub trial: u64,
+    pub status: String,
+    pub reward: Option<f64>,
+    pub metric: Option<f64>,
+    pub error: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -85,20 +100,29 @@ impl Status {
             Some(reader) => reader.running()?.iter().map(|row| running_trial(reader, row)).collect::<Result<_, _>>()?,
             None => Vec::new(),
         };
-        let (series, best) = (&state.series, state.leaders.first());
+        let (series, best) = (&state.series, state.best.as_ref());
         let left = state.facts.trials.map(|trials| trials.saturating_sub(series.completed + series.failed) as f64);
         let events = state.events.iter().take(EVENTS).rev().cloned();
+        let baselines = state.enqueued.iter().map(|row| Baseline {
+            name: row.enqueued.clone().unwrap_or_default(),
+            trial: row.id,
+            status: row.status.clone(),
+            reward: row.reward,
+            metric: row.metric,
+            error: row.error.clone(),
+        });
         Ok(Self {
             run: state.dir.clone(),
             life: state.life.clone().unwrap_or(Life::Interrupted),
             trials: state.facts.trials,
             totals: RunTotals {
-                sampled: series.len(),
+                sampled: series.sampled(),
                 queued: state.queued,
                 running: state.running.len() as u64,
                 completed: series.completed,
                 failed: series.failed,
                 stopped: state.stopped,
+                enqueued: state.enqueued.len() as u64,
                 best_reward: best.and_then(|row| row.reward),
                 mean_reward: series.mean(),
                 baseline: state.baseline,
@@ -106,6 +130,7 @@ impl Status {
             },
             best_trial: best.map(|row| row.id),
             best_metric: best.and_then(|row| row.metric),
+            baselines: baselines.collect(),
             seconds_left: left.zip(state.per_hour).map(|(left, rate)| left / rate * 3600.0),
             lanes: state.lanes.iter().cloned().map(|(name, device)| Lane { name, device }).collect(),
             running_trials,
@@ -121,6 +146,6 @@ fn running_trial(reader: &Reader, row: &TrialRow) -> Result<Running, JournalErro
         device: row.device.clone(),
         epoch: last.as_ref().map(|epoch| epoch.epoch),
         metric: last.and_then(|epoch| epoch.metric),
-        architecture: summary(&row.architecture),
+        architecture: row.enqueued.iter().map(|name| format!("{name}: ")).collect::<String>() + &summary(&row.architecture),
     })
 }

@@ -30,6 +30,10 @@ pub(super) struct State {
     /// Trials without an outcome that neither run nor wait for a lane.
     pub stopped: u64,
     pub leaders: Vec<TrialRow>,
+    /// Of those sampled.
+    pub best: Option<TrialRow>,
+    /// Architectures that were enqueued rather than sampled.
+    pub enqueued: Vec<TrialRow>,
     pub at_work: Vec<(TrialRow, Vec<EpochRow>)>,
     /// The newest first.
     pub latest: VecDeque<TrialFacts>,
@@ -89,6 +93,7 @@ impl Watch {
         if leaders {
             state.leaders = reader.top(LEADERS)?;
         }
+        (state.best, state.enqueued) = (reader.best()?, reader.enqueued()?);
         state.at_work.clear();
         for row in reader.running_at_most(AT_WORK)? {
             let epochs = reader.epochs(row.id)?;
@@ -109,10 +114,12 @@ impl Watch {
         let mut news = Vec::new();
         if self.seen.is_none() {
             let last = reader.last_trial()?;
-            let series = &mut self.state.series;
+            let (series, enqueued) = (&mut self.state.series, reader.enqueued()?);
             series.know(last);
+            enqueued.iter().for_each(|row| series.set_apart(row.id));
             reader.outcomes(|id, reward| series.end(id, reward))?;
             self.open = series.open().collect();
+            self.open.extend(enqueued.iter().filter(|row| row.finished_at.is_none()).map(|row| row.id));
             // Trials end about in their order.
             news.extend(reader.facts_after(last.saturating_sub(40 * LATEST as u64), BATCH)?);
         }
@@ -128,6 +135,9 @@ impl Watch {
         }
         let (mut running, mut queued, mut stopped) = (Vec::new(), 0, 0);
         for fact in facts {
+            if fact.enqueued.is_some() {
+                self.state.series.set_apart(fact.id);
+            }
             if fact.is_final() {
                 self.open.remove(&fact.id);
                 self.state.series.end(fact.id, fact.reward.filter(|_| fact.status == "completed"));
@@ -146,7 +156,9 @@ impl Watch {
         news.sort_by(|a, b| (&a.finished_at, a.id).cmp(&(&b.finished_at, b.id)));
         let least = self.state.leaders.last().filter(|_| self.state.leaders.len() == LEADERS).and_then(|row| row.reward);
         let leads = |fact: &TrialFacts| {
-            fact.status == "completed" && fact.reused_from.is_none() && least.is_none_or(|least| fact.reward >= Some(least))
+            fact.status == "completed"
+                && (fact.reused_from.is_none() || fact.enqueued.is_some())
+                && least.is_none_or(|least| fact.reward >= Some(least))
         };
         let changed = self.seen.is_none() || news.iter().any(leads);
         for fact in news {
@@ -170,7 +182,7 @@ mod tests {
     /// A run of so many trials, the last eight without an outcome: four in training, one stopped.
     fn run(trials: u64) -> (tempfile::TempDir, Journal) {
         let dir = tempfile::tempdir().unwrap();
-        let (journal, _) = Journal::open(dir.path(), &serde_json::json!({}), "[run]\ntrials = 9000\n").unwrap();
+        let (journal, _) = Journal::open(dir.path(), &serde_json::json!({}), &[], "[run]\ntrials = 9000\n").unwrap();
         let trial = SampledTrial {
             decisions: vec![Decision::Choice(1)],
             architecture: Architecture { version: 1, network: Network::Choices(ChoiceNetwork { values: [].into() }) },

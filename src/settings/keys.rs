@@ -37,6 +37,8 @@ pub enum Kind {
     SkipOrNumber,
     /// `[[space.decision]]`
     Decisions,
+    /// `[[enqueue]]`
+    Entries,
 }
 
 impl Kind {
@@ -56,6 +58,7 @@ impl Kind {
             Self::Devices => "\"auto\" or a list of devices, for example [\"cpu\"] or [\"cuda:0\", \"cuda:1\"]".into(),
             Self::SkipOrNumber => "\"skip\" or a finite number, for example 0".into(),
             Self::Decisions => "a list of decisions, for example [{ name = \"units\", options = [64, 128] }]".into(),
+            Self::Entries => "a list of entries, for example [{ name = \"plain\", architecture = \"plain.json\" }]".into(),
         }
     }
 
@@ -73,6 +76,9 @@ impl Kind {
 /// The keys inside one `[[space.decision]]`.
 pub const DECISION_KEYS: [&str; 3] = ["name", "options", "when"];
 
+/// The keys inside one `[[enqueue]]`.
+pub const ENTRY_KEYS: [&str; 3] = ["name", "architecture", "decisions"];
+
 /// The types of layers.
 const LAYER_TYPES: &[&str] = &["conv", "max_pool", "avg_pool", "lcn", "batch_norm"];
 
@@ -85,7 +91,7 @@ pub const KEYS: &[Key] = &[
     key("run.name", Kind::Text, "name of the run"),
     key("run.dir", Kind::Text, "directory of the run; unset: runs/<run.name>"),
     key("run.seed", Kind::Count, "all randomness of the run derives from it"),
-    key("run.trials", Kind::Count, "how many architectures are evaluated, exactly"),
+    key("run.trials", Kind::Count, "how many architectures are sampled and evaluated, exactly"),
     key("run.max_seconds", Kind::Number, "the search stops after this long, saved; unset: no limit"),
     key("run.reuse", Kind::Boolean, "a network sampled again takes the reward that is known, instead of being trained again"),
     key(
@@ -117,6 +123,11 @@ pub const KEYS: &[Key] = &[
     key("space.combinations", Kind::Words(&["add", "elem_mult", "max"]), "how a node of a cell may join its two inputs"),
     key("space.activations", Kind::Words(&["identity", "tanh", "sigmoid", "relu", "sin"]), "what a node of a cell may apply to the result"),
     key("space.decision", Kind::Decisions, "the named decisions of kind = \"choices\", in order"),
+    key(
+        "enqueue",
+        Kind::Entries,
+        "architectures that are evaluated before sampling starts, beyond run.trials: known ones, to compare with",
+    ),
     key("controller.replicas", Kind::Count, "K: controllers that sample side by side"),
     key("controller.children", Kind::Count, "m: children that a controller samples for one gradient"),
     key("controller.hidden", Kind::Count, "LSTM units in each layer of the controller"),

@@ -28,6 +28,8 @@ use std::path::Path;
 pub struct Settings {
     pub run: actors::RunSettings,
     pub space: space::SpaceSettings,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub enqueue: Vec<actors::EnqueueSettings>,
     pub controller: policy::ControllerSettings,
     pub parameter_server: policy::ParameterServerSettings,
     pub child: child::ChildSettings,
@@ -81,6 +83,13 @@ pub fn written(file: &Path, text: &str) -> BTreeMap<String, String> {
 pub fn overridden(set: &[String], environment: impl Iterator<Item = (String, String)>) -> BTreeMap<String, Origin> {
     let sources = [sources::environment(environment), sources::set(set)];
     sources.into_iter().flat_map(|source| source.entries).map(|entry| (entry.key, entry.origin)).collect()
+}
+
+/// Where a key's value, or a part of it (`enqueue[2].architecture`), was written; None: nowhere, it is the default.
+pub fn origin(file: &Path, set: &[String], environment: impl Iterator<Item = (String, String)>, key: &str) -> Option<Origin> {
+    let text = read(file).unwrap_or_default();
+    let sources = [sources::file(file, &text), sources::environment(environment), sources::set(set)];
+    sources.iter().rev().find_map(|source| semantics::written(source, key)).map(|(origin, _)| origin)
 }
 
 fn read(file: &Path) -> Result<String, SettingsError> {

@@ -6,8 +6,8 @@ use super::memory;
 use super::problem::{Origin, Problem};
 use super::resolved::flatten;
 use super::sources::Source;
-use crate::actors::{DeviceUse, memory_bytes};
-use crate::child::EvaluatorKind;
+use crate::actors::{DeviceUse, EnqueueSettings, memory_bytes};
+use crate::child::{ChildSettings, EvaluatorKind};
 use crate::data::DataKind;
 use crate::space::SpaceKind;
 
@@ -47,6 +47,7 @@ fn sections(settings: &Settings) -> Vec<(String, String)> {
         found.into_iter().map(|(key, reason)| (format!("{section}.{key}"), reason)).collect()
     };
     let mut found: Vec<_> = all.into_iter().flat_map(named).collect();
+    found.extend(EnqueueSettings::problems(&settings.enqueue));
     if settings.child.evaluator == EvaluatorKind::Train {
         found.extend(trained_on(settings));
     }
@@ -63,8 +64,19 @@ fn trained_on(settings: &Settings) -> Vec<(String, String)> {
         (SpaceKind::Cell, DataKind::Text) => Vec::new(),
         (SpaceKind::Cell, _) => problem("space.kind = \"cell\" is trained on a text: set data.kind = \"text\" and data.path"),
         (_, DataKind::Text) => problem("a text trains recurrent cells: set space.kind = \"cell\""),
-        _ => settings.child.foreign_language_keys().into_iter().map(|(key, reason)| (format!("child.{key}"), reason)).collect(),
+        _ => {
+            let foreign = settings.child.foreign_language_keys().into_iter();
+            foreign.map(|(key, reason)| (format!("child.{key}"), reason)).chain(decided_rate(settings)).collect()
+        }
     }
+}
+
+/// A learning rate that was written although one is decided for each network.
+fn decided_rate(settings: &Settings) -> Option<(String, String)> {
+    let written = settings.child.learning_rate != ChildSettings::default().learning_rate;
+    let idle = settings.space.kind == SpaceKind::Conv && !settings.space.learning_rates.is_empty() && written;
+    let reason = "has no effect beside space.learning_rates, which has a rate decided for each network: leave one of them out";
+    idle.then(|| ("child.learning_rate".to_owned(), reason.to_owned()))
 }
 
 /// True where a child trains in this machine's own memory, not only in a GPU's.
@@ -76,7 +88,7 @@ fn trains_here(settings: &Settings) -> bool {
 }
 
 /// Where this source writes a key, and ` = ` what; a part of a key (`space.decision[2].name`) is found at the nearest whole.
-fn written(source: &Source, key: &str) -> Option<(Origin, String)> {
+pub fn written(source: &Source, key: &str) -> Option<(Origin, String)> {
     if let Some(entry) = source.entries.iter().rev().find(|entry| entry.key == key) {
         return Some((entry.origin.clone(), format!(" = {}", entry.written)));
     }

@@ -36,6 +36,12 @@ fn complete() -> Settings {
     let several = [("units".to_owned(), Allowed::Several(options.clone()))].into();
     let named = |name: &str, when| DecisionSettings { name: name.into(), options: options.clone(), when };
     settings.space.decision = vec![units, named("one", one), named("several", several)];
+    let entry = crate::actors::EnqueueSettings::default();
+    let list = vec![crate::space::Decision::Choice(1), crate::space::Decision::Skips(vec![]), crate::space::Decision::Skips(vec![1, 0])];
+    settings.enqueue = vec![
+        crate::actors::EnqueueSettings { architecture: Some("a.json".into()), ..entry.clone() },
+        crate::actors::EnqueueSettings { name: Some("b".into()), decisions: Some(list), ..entry },
+    ];
     settings.child.evaluator = EvaluatorKind::Table;
     settings.child.max_seconds = Some(1.5);
     settings.child.hidden = Some(20);
@@ -222,7 +228,8 @@ fn impossible_values_are_all_found_and_placed() {
 
 #[test]
 fn a_key_without_effect_is_refused() {
-    for text in ["child.table.path = \"a.csv\"", "data.path = \"images\""] {
+    let rates = "space.learning_rates = [0.1, 0.2]\nchild.learning_rate = 0.05";
+    for text in ["child.table.path = \"a.csv\"", "data.path = \"images\"", rates] {
         let error = read_text(text).unwrap_err();
         assert!(error.contains("effect"), "{error}");
     }
@@ -272,7 +279,9 @@ prop_compose! {
         let mut settings = Settings::default();
         (settings.run.seed, settings.run.name, settings.run.trials, settings.run.max_seconds) = (seed, name, trials, large);
         (settings.controller.learning_rate, settings.controller.synchronous) = (numbers[0], flag);
-        (settings.child.learning_rate, settings.child.momentum, settings.child.schedule) = (numbers[1], numbers[2], schedule);
+        (settings.child.momentum, settings.child.schedule) = (numbers[2], schedule);
+        // Where rates are decided for each network, this one has no effect and is refused.
+        settings.child.learning_rate = if flag { settings.child.learning_rate } else { numbers[1] };
         settings.child.schedule_steps = vec![numbers[3]];
         settings.space.skip_connections = skips;
         settings.space.learning_rates = if flag { vec![numbers[0], 2.0] } else { vec![] };

@@ -71,6 +71,17 @@ impl std::fmt::Display for OptionValue {
     }
 }
 
+impl Network {
+    /// Its word in JSON, which is that of `space.kind`.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Conv(_) => "conv",
+            Self::Cell(_) => "cell",
+            Self::Choices(_) => "choices",
+        }
+    }
+}
+
 impl Architecture {
     /// Parameters and FLOPs (see [`ConvNetwork::flops`], [`CellNetwork::size`]), where this is a network of ours.
     pub fn size(&self) -> (Option<u64>, Option<u64>) {

@@ -1,7 +1,7 @@
 //! The recurrent-cell space (paper §4): each node's combination and activation, how c is injected, and the two node indices.
 //! Must not know how decisions are sampled or what a cell is trained on.
 
-use super::{Activation, Combination};
+use super::{Activation, Combination, given};
 use super::{
     Architecture, Cell, CellNetwork, CellNode, Decision, DecisionError, Kind, LanguageModel, Network, Next, OptionValue, Space,
     SpaceSettings, TreeCell,
@@ -73,7 +73,8 @@ impl CellSpace {
             match decisions.next() {
                 Some((_, Decision::Choice(option))) if *option < token.options => Ok(*option),
                 Some((position, other)) => {
-                    let problem = format!("{} takes one of {} options, not {other:?}", token.name, token.options);
+                    let kind = token.kind.map(|kind| self.kinds[kind].refusal(other)).unwrap_or_default();
+                    let problem = format!("{}: {kind}", token.name);
                     Err(DecisionError { position, problem })
                 }
                 None => Err(DecisionError { position: expected, problem: format!("{} is missing", token.name) }),
@@ -104,6 +105,18 @@ impl Space for CellSpace {
             .map_err(|problem| DecisionError { position: decisions.len(), problem })?;
         let network = CellNetwork { cell: Cell::Tree(tree), model: self.model };
         Ok(Architecture { version: 1, network: Network::Cell(network) })
+    }
+
+    /// Trees of any base, and the cells of the literature; the model around them is this search's.
+    fn adopt(&self, given: Architecture) -> Result<(Architecture, Vec<Decision>), String> {
+        let Network::Cell(given) = given.network else { return Err(given::other_kind(&given.network, "cell")) };
+        let cell = match given.cell {
+            Cell::Tree(TreeCell { nodes, inject, cell_index, inject_index }) => {
+                Cell::Tree(TreeCell::new(nodes, inject, cell_index, inject_index)?)
+            }
+            reference @ Cell::Reference { .. } => reference,
+        };
+        Ok((Architecture { version: 1, network: Network::Cell(CellNetwork { cell, model: self.model }) }, Vec::new()))
     }
 
     fn layers(&self, _sampled: u64) -> usize {

@@ -1,6 +1,7 @@
 //! The user-defined space: named decisions from the config file alone, each under its condition. Must not know what they mean.
 
 use super::conditions::{Rule, log10_count, rules};
+use super::given;
 use super::{Architecture, ChoiceNetwork, Decision, DecisionError, Kind, Network, Next, OptionValue, Space, SpaceSettings};
 
 /// Named decisions in the order of the config file, each after those that its condition names.
@@ -42,6 +43,32 @@ impl ChoiceSpace {
             Item { name: decision.name.clone(), options: decision.options.clone(), kind }
         });
         Self { items: items.collect(), log10_size: log10_count(&rules), rules, kinds }
+    }
+
+    /// The decisions that give these values.
+    fn decisions(&self, given: &ChoiceNetwork) -> Result<Vec<Decision>, String> {
+        let listed = |texts: Vec<String>| texts.join(", ");
+        if let Some(name) = given.values.keys().find(|name| !self.items.iter().any(|item| item.name == **name)) {
+            let names = self.items.iter().map(|item| item.name.clone()).collect();
+            return Err(format!("values.{name}: there is no such decision; there are {}", listed(names)));
+        }
+        let (mut decisions, mut taken) = (Vec::new(), Vec::with_capacity(self.items.len()));
+        for (item, rule) in self.items.iter().zip(&self.rules) {
+            let (name, value) = (&item.name, given.values.get(&item.name));
+            let options = || listed(item.options.iter().map(ToString::to_string).collect());
+            let option = match (rule.holds(&taken), value) {
+                (false, None) => None,
+                (false, Some(_)) => return Err(format!("values.{name}: must not be there, for its condition (when) does not hold")),
+                (true, None) => return Err(format!("values.{name}: must be there, one of {}", options())),
+                (true, Some(value)) => {
+                    let place = item.options.iter().position(|option| option == value);
+                    Some(place.ok_or_else(|| format!("values.{name} = {value}: must be one of {}", options()))?)
+                }
+            };
+            decisions.extend(option.filter(|_| item.kind.is_some()).map(Decision::Choice));
+            taken.push(option);
+        }
+        Ok(decisions)
     }
 
     /// Options that are out of range end the walk where they stand.
@@ -93,11 +120,17 @@ impl Space for ChoiceSpace {
                 let values = values.filter_map(|(item, option)| Some((item.name.clone(), item.options.get((*option)?)?.clone())));
                 return Ok(Architecture { version: 1, network: Network::Choices(ChoiceNetwork { values: values.collect() }) });
             }
-            (Some(item), Some(other)) => format!("{} takes one of {} options, not {other:?}", item.name, item.options.len()),
+            (Some(item), Some(other)) => item.kind.map(|kind| self.kinds[kind].refusal(other)).unwrap_or_default(),
             (Some(item), None) => format!("the list ends here, and {} is not decided", item.name),
             (None, Some(_)) => "everything is decided before this decision".to_owned(),
         };
         Err(DecisionError { position: walk.used + 1, problem })
+    }
+
+    fn adopt(&self, given: Architecture) -> Result<(Architecture, Vec<Decision>), String> {
+        let Network::Choices(given) = given.network else { return Err(given::other_kind(&given.network, "choices")) };
+        let decisions = self.decisions(&given)?;
+        Ok((self.build(0, &decisions).map_err(|error| error.to_string())?, decisions))
     }
 
     fn layers(&self, _sampled: u64) -> usize {

@@ -2,6 +2,7 @@
 //! connections; at the end, where it is searched, the learning rate. Must not know how decisions are sampled.
 
 use super::blocks::{Prediction, graph};
+use super::given;
 use super::{
     Architecture, ConvNetwork, Convolution, Decision, DecisionError, ImageShape, Kind, LayerType, Network, Next, Operation, OptionValue,
     Pool, SkipConnections, Space, SpaceSettings,
@@ -144,12 +145,18 @@ impl ConvSpace {
     fn check(&self, want: Want, prediction: usize, position: usize, decision: &Decision) -> Result<(), DecisionError> {
         let problem = match (want.kind(), decision) {
             (Some(kind), Decision::Choice(option)) if *option < self.kinds[kind].options.len() => return Ok(()),
-            (Some(kind), other) => {
-                format!("{} takes one of {} options, not {other:?}", self.kinds[kind].name, self.kinds[kind].options.len())
-            }
+            (Some(kind), other) if matches!(want, Want::Rate(_)) => self.kinds[kind].refusal(other),
+            (Some(kind), other) => format!("{}: {}", self.place(prediction), self.kinds[kind].refusal(other)),
             (None, _) if want == Want::Nothing => "the network is complete before this decision".to_owned(),
             (None, Decision::Skips(bits)) if bits.len() == prediction && bits.iter().all(|bit| *bit < 2) => return Ok(()),
-            (None, other) => format!("the anchor point of {} takes {prediction} zeros or ones, not {other:?}", self.place(prediction)),
+            (None, other) if prediction == 0 => {
+                format!("the anchor point of {} must be [], for none is before it, not {other}", self.place(0))
+            }
+            (None, other) => format!(
+                "the anchor point of {} must be {prediction} zeros or ones, one for each earlier one, such as {}, not {other}",
+                self.place(prediction),
+                Decision::Skips(vec![1; prediction])
+            ),
         };
         Err(DecisionError { position: position + 1, problem })
     }
@@ -294,6 +301,15 @@ impl Space for ConvSpace {
             chosen.iter().map(|(layer_type, sizes, inputs)| (self.operation(*layer_type, sizes), inputs.clone())).collect();
         let network = ConvNetwork::new(self.image, self.classes, graph(&predictions, self.block, &self.pool_after));
         Ok(Architecture { version: 1, network: Network::Conv(ConvNetwork { learning_rate: rate, ..network }) })
+    }
+
+    fn adopt(&self, given: Architecture) -> Result<(Architecture, Vec<Decision>), String> {
+        let Network::Conv(network) = given.network else { return Err(given::other_kind(&given.network, "conv")) };
+        let network = given::conv(network, self.image, self.classes)?;
+        if network.learning_rate.is_none() && !self.rates.values.is_empty() {
+            return Err("learning_rate: must be there, for space.learning_rates has one decided for each network".into());
+        }
+        Ok((Architecture { version: 1, network: Network::Conv(network) }, Vec::new()))
     }
 
     fn layers(&self, sampled: u64) -> usize {

@@ -9,6 +9,7 @@ mod cell_network;
 mod choices;
 mod conditions;
 mod conv;
+mod given;
 mod layer;
 mod layer_settings;
 mod settings;
@@ -37,6 +38,16 @@ pub enum Decision {
     Skips(Vec<u8>),
 }
 
+/// As in JSON.
+impl std::fmt::Display for Decision {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        match self {
+            Self::Choice(option) => option.fmt(f),
+            Self::Skips(bits) => write!(f, "{bits:?}"),
+        }
+    }
+}
+
 /// A kind of decision: it has one embedding and one softmax head in the controller.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Kind {
@@ -44,6 +55,16 @@ pub struct Kind {
     pub name: String,
     /// What can be chosen; at least two.
     pub options: Vec<OptionValue>,
+}
+
+impl Kind {
+    /// Why a decision is none of this kind.
+    fn refusal(&self, given: &Decision) -> String {
+        const SHOWN: usize = 12;
+        let options: Vec<String> = (0..SHOWN).zip(&self.options).map(|(number, option)| format!("{number} for {option}")).collect();
+        let more = if self.options.len() > SHOWN { ", …" } else { "" };
+        format!("{} must be the number of an option ({}{more}), not {given}", self.name, options.join(", "))
+    }
 }
 
 /// What a Space asks the controller for.
@@ -84,6 +105,13 @@ pub trait Space: Send + Sync {
     /// # Errors
     /// Names the first decision that does not fit.
     fn build(&self, layers: usize, decisions: &[Decision]) -> Result<Architecture, DecisionError>;
+
+    /// An architecture from elsewhere, in the form in which this space builds one, and the decisions that describe it: empty where they
+    /// are not looked for. Networks and cells need not be ones that the space can describe; named decisions must be.
+    ///
+    /// # Errors
+    /// One sentence: what does not fit, and what would.
+    fn adopt(&self, given: Architecture) -> Result<(Architecture, Vec<Decision>), String>;
 
     /// Depth of the architectures sampled when `sampled` have been sampled before (paper §3.2, the depth schedule); 0 where depth means nothing.
     fn layers(&self, sampled: u64) -> usize;

@@ -70,8 +70,10 @@ pub struct Metrics {
 /// What earlier processes of the same run counted, as far as the journal knows it.
 #[derive(Clone, Debug, Default)]
 pub struct Restored {
-    /// Of completed children.
+    /// Of completed children that were sampled.
     pub rewards: Vec<f64>,
+    /// Completed ones.
+    pub completed: u64,
     /// Of completed and failed ones.
     pub seconds: Vec<f64>,
     /// Failed ones, by cause.
@@ -141,8 +143,8 @@ impl Metrics {
         Ok(Self {
             process,
             readiness: Readiness::default(),
-            reward: make.histogram("reward", "Rewards of completed children.", rewards.buckets())?,
-            best_reward: make.gauge("best_reward", "The highest reward so far.")?,
+            reward: make.histogram("reward", "Rewards of completed children that were sampled.", rewards.buckets())?,
+            best_reward: make.gauge("best_reward", "The highest reward of a sampled child so far.")?,
             baseline: make.gauge("baseline", "Moving-average baseline of REINFORCE.")?,
             policy_entropy_nats: make
                 .gauge("policy_entropy_nats", "Entropy of the policy: mean over the last minibatch sampled, in nats.")?,
@@ -212,14 +214,11 @@ impl Metrics {
         self.actor_restarts_total.with_label_values(&[actor.label()]).inc();
     }
 
-    /// Counts a child whose outcome is on disk.
+    /// Counts a child whose outcome is on disk, but for its reward.
     pub fn child_ended(&self, outcome: &Outcome, seconds: f64) {
         self.children_total.with_label_values(&[label(outcome)]).inc();
         match outcome {
-            Outcome::Completed { reward, seconds: own, .. } => {
-                self.child_duration_seconds.observe(own.unwrap_or(seconds));
-                self.rewarded(*reward);
-            }
+            Outcome::Completed { seconds: own, .. } => self.child_duration_seconds.observe(own.unwrap_or(seconds)),
             Outcome::Failed { .. } => self.child_duration_seconds.observe(seconds),
             // It runs again: this was not all of its time.
             Outcome::Stopped => {}
@@ -230,16 +229,20 @@ impl Metrics {
     pub fn child_reused(&self, outcome: &Outcome) {
         self.children_total.with_label_values(&[label(outcome)]).inc();
         self.children_reused_total.inc();
+    }
+
+    /// Counts the reward of a child that was sampled.
+    pub fn rewarded(&self, outcome: &Outcome) {
         if let Outcome::Completed { reward, .. } = outcome {
-            self.rewarded(*reward);
+            self.reward_of(*reward);
         }
     }
 
     /// Takes in what earlier processes of the same run counted.
     pub fn restore(&self, earlier: &Restored) {
-        earlier.rewards.iter().for_each(|reward| self.rewarded(*reward));
+        earlier.rewards.iter().for_each(|reward| self.reward_of(*reward));
         earlier.seconds.iter().for_each(|seconds| self.child_duration_seconds.observe(*seconds));
-        self.children_total.with_label_values(&["completed"]).inc_by(earlier.rewards.len() as u64);
+        self.children_total.with_label_values(&["completed"]).inc_by(earlier.completed);
         for (cause, count) in &earlier.failed {
             self.children_total.with_label_values(&[cause_label(*cause)]).inc_by(*count);
         }
@@ -248,7 +251,7 @@ impl Metrics {
         self.last_snapshot_timestamp_seconds.set(earlier.snapshot_at.unwrap_or_default());
     }
 
-    fn rewarded(&self, reward: f64) {
+    fn reward_of(&self, reward: f64) {
         self.reward.observe(reward);
         if self.reward.get_sample_count() == 1 || reward > self.best_reward.get() {
             self.best_reward.set(reward);
@@ -366,7 +369,9 @@ mod tests {
     fn a_completed_child_moves_reward_best_and_count_and_a_failed_one_its_cause() {
         let metrics = metrics();
         for reward in [0.2, 0.5, 0.3] {
-            metrics.child_ended(&Outcome::Completed { reward, metric: 0.7, seconds: None }, 2.0);
+            let outcome = Outcome::Completed { reward, metric: 0.7, seconds: None };
+            metrics.child_ended(&outcome, 2.0);
+            metrics.rewarded(&outcome);
         }
         let causes = [Cause::Diverged, Cause::Timeout, Cause::OutOfMemory, Cause::Unbuildable, Cause::Panicked, Cause::Error];
         for cause in causes {
@@ -391,7 +396,9 @@ mod tests {
                 "netwright_actor_restarts_total{actor=\"child_trainer\"} 1",
             ],
         );
-        metrics.child_reused(&Outcome::Completed { reward: 0.2, metric: 0.7, seconds: Some(0.0) });
+        let outcome = Outcome::Completed { reward: 0.2, metric: 0.7, seconds: Some(0.0) };
+        metrics.child_reused(&outcome);
+        metrics.rewarded(&outcome);
         let reused = ["netwright_children_reused_total 1", "netwright_reward_count 4", "netwright_child_duration_seconds_count 9"];
         assert_lines(&metrics.text().unwrap(), &reused);
     }
@@ -401,6 +408,7 @@ mod tests {
         let metrics = metrics();
         let earlier = Restored {
             rewards: vec![-0.5, -0.25],
+            completed: 3,
             seconds: vec![1.0; 5],
             failed: vec![(Cause::Timeout, 2), (Cause::Panicked, 1)],
             baseline: Some(-0.3),
@@ -416,7 +424,7 @@ mod tests {
                 "netwright_best_reward -0.25",
                 "netwright_baseline -0.3",
                 "netwright_child_duration_seconds_sum 5",
-                "netwright_children_total{outcome=\"completed\"} 2",
+                "netwright_children_total{outcome=\"completed\"} 3",
                 "netwright_children_total{outcome=\"timeout\"} 2",
                 "netwright_children_total{outcome=\"failed\"} 1",
                 "netwright_controller_updates_total 7",

@@ -1,8 +1,9 @@
 """The shipped training scripts against PyTorch itself (`make test-scripts`, outside the short gate): searches with both, stopped and
-continued in the middle, then every network of the first is built again and compared with its twin in benches/peers/convnet.py.
+continued in the middle, then every network of the first, and drawn ones with every type of layer, is built again and compared with its
+twin in benches/peers/convnet.py: what it computes, and its gradient. (`make test-peers` compares the twin with netwright's own engines.)
 
     python3 tests/scripts/command.py NETWRIGHT [CIFAR10-FOLDER]     without a folder: random images"""
-import importlib.util, json, os, signal, sqlite3, subprocess, sys, tempfile, time
+import importlib.util, json, os, random, signal, sqlite3, subprocess, sys, tempfile, time
 from pathlib import Path
 
 import torch
@@ -28,6 +29,31 @@ def search(netwright, folder, example, data, *more):
     return subprocess.Popen([*command, *(word for key in sets for word in ("--set", key)), *more])
 
 
+sys.path.insert(0, str(ROOT / "benches/peers"))
+example, twin, agree = (load(ROOT / path) for path in ("config/command.py", "benches/peers/convnet.py", "benches/peers/agree.py"))
+
+
+def compare(architecture, parameters, what):
+    """The example's network and its twin: the same parameters in the same order, the same outputs and gradients in training and after."""
+    image = architecture["image"]
+    torch.manual_seed(1)
+    net, other = example.Net(architecture), twin.Net(architecture)
+    own, theirs = list(net.parameters()), list(other.parameters())
+    assert [p.shape for p in own] == [p.shape for p in theirs], what
+    assert parameters is None or sum(p.numel() for p in own) == parameters, what
+    images, labels = torch.randn(8, image["channels"], image["height"], image["width"]), torch.arange(8) % architecture["classes"]
+    with torch.no_grad():
+        for a, b in zip(own, theirs):
+            b.copy_(a.normal_(0.5, 0.3))
+    for one in (net, other):
+        torch.nn.functional.cross_entropy(one.train()(images), labels).backward()
+    for a, b in zip(own, theirs):
+        assert torch.allclose(a.grad, b.grad, rtol=1e-3, atol=1e-4 * a.grad.abs().max().item() + 1e-6), what
+    with torch.no_grad():
+        a, b = net.eval()(images), other.eval()(images)
+    assert torch.allclose(a, b, rtol=1e-3, atol=1e-4 * a.abs().max().item()), what
+
+
 def main(netwright, data=None):
     folder = Path(tempfile.mkdtemp())
     if data is None:
@@ -48,19 +74,13 @@ def main(netwright, data=None):
         print(example, trials)
         assert len(trials) == 4 and all(status == "completed" for _, status, *_ in trials)
 
-    example, twin = load(ROOT / "config/command.py"), load(ROOT / "benches/peers/convnet.py")
-    images = torch.randn(8, 3, 32, 32)
     for trial, text, parameters in rows(folder / "command", "SELECT id, architecture, parameters FROM trials"):
-        architecture = json.loads(text)
-        net = example.Net(architecture).eval()
-        other = twin.Net({**architecture, **architecture["image"]}).eval()
-        assert sum(p.numel() for p in net.parameters()) == parameters, trial
-        convolutions = [(layer[0], layer[1]) for layer in net.layers]
-        for (conv, norm), a, b in zip(convolutions, other.convs, other.norms):
-            a.load_state_dict(conv.state_dict()), b.load_state_dict(norm.state_dict())
-        other.classifier.load_state_dict(net.classifier.state_dict())
-        with torch.no_grad():
-            assert torch.allclose(net(images), other(images), atol=1e-5), trial
+        compare(json.loads(text), parameters, f"trial {trial}")
+    networks = [*agree.NETWORKS.values(), *(agree.drawn(random.Random(seed)) for seed in range(200))]
+    for number, architecture in enumerate(networks):
+        compare(architecture, None, f"network {number}: {json.dumps(architecture)}")
+    types = {layer.get("type", "conv") for architecture in networks for layer in architecture["layers"]}
+    assert types == {"conv", "max_pool", "avg_pool", "lcn", "batch_norm"}, types
     print("the scripts work, their networks have the parameters that netwright says and compute what their twins compute")
 
 

@@ -87,6 +87,7 @@ fn the_shipped_examples_run_with_a_stand_in_for_their_scripts() {
         assert!(output.status.success() && stderr(&output).contains("mine.py"), "{}", stderr(&output));
         let config = std::fs::read_to_string(folder.path().join("mine.toml")).unwrap();
         assert!(config.contains("argv = [\"python3\", \"mine.py\", "), "{config}");
+        assert!(std::fs::read_to_string(folder.path().join("mine.py")).unwrap().lines().count() < 60, "{example} is no short example");
         let stand_in = format!(
             "[ -d \"$NETWRIGHT_CHECKPOINT_DIR\" ] && [ \"$NETWRIGHT_SEED\" -gt 0 ] || exit 1\n\
              cat | grep -q '{wanted}' || exit 2\nprintf %s \"$NETWRIGHT_ARCHITECTURE\" | grep -q '{wanted}' || exit 3\n\

@@ -70,8 +70,16 @@ fn compare_trains_reference_cells_beside_the_best_found() {
     let alone = netwright("compare", folder.path(), "run", folder.path(), &["--cell", "lstm", "--json", "--set", "child.epochs=1"]);
     let rows: serde_json::Value = serde_json::from_slice(&alone.stdout).unwrap();
     assert_eq!((rows.as_array().unwrap().len(), rows[0]["cell"].as_str(), rows[0]["hidden"].as_u64()), (1, Some("lstm"), Some(8)));
-    let searched = netwright("search", folder.path(), "run", folder.path(), &["--set", "run.trials=2"]);
+    // A cell of the literature may come first in a search too: in the model that it has in a comparison.
+    let (file, lstm) = (folder.path().join("lstm.json"), "{\"version\": 1, \"kind\": \"cell\", \"reference\": \"lstm\"}");
+    std::fs::write(&file, lstm).unwrap();
+    let enqueue = format!("enqueue=[{{ architecture = {file:?} }}]");
+    let searched = netwright("search", folder.path(), "run", folder.path(), &["--set", "run.trials=2", "--set", &enqueue]);
     assert!(searched.status.success(), "{}", text(&searched.stderr));
+    let entry = "SELECT enqueued, status, parameters FROM trials WHERE id = 1";
+    let database = super::common::database(&folder.path().join("run")).unwrap();
+    let entry: (String, String, u64) = database.query_row(entry, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).unwrap();
+    assert_eq!(entry, ("lstm".into(), "completed".into(), rows[0]["parameters"].as_u64().unwrap()));
     let output = netwright("compare", folder.path(), "run", folder.path(), &[]);
     let shown = text(&output.stdout);
     assert!(["rnn", "lstm", "gru", "nascell", "trial "].iter().all(|name| shown.contains(name)), "{shown}{}", text(&output.stderr));

@@ -10,6 +10,7 @@ mod crash;
 mod dashboards;
 mod deploy;
 mod disk;
+mod enqueue;
 mod folder;
 mod language;
 mod logs;

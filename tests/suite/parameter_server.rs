@@ -106,8 +106,8 @@ fn replay_everything(dir: &Path) -> (u64, u64) {
 #[test]
 fn twenty_shards_and_a_hundred_controllers_learn_and_lose_nothing() {
     let dir = tempfile::tempdir().unwrap();
-    let (journal, recovered) = Journal::open(dir.path(), &serde_json::json!({}), "").unwrap();
-    let prepared = prepare(&settings(), space(), journal, recovered).unwrap();
+    let (journal, recovered) = Journal::open(dir.path(), &serde_json::json!({}), &[], "").unwrap();
+    let prepared = prepare(&settings(), space(), journal, recovered, Vec::new()).unwrap();
     let memory = Memory::default();
     let lane = |index: usize| LaneSpec { device: "cpu".into(), name: format!("cpu-{index}"), cores: vec![], threads: 1 };
     let metrics = Arc::new(Metrics::new("t", RewardScale::Any).unwrap());

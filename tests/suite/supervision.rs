@@ -202,7 +202,7 @@ impl Observer for Silent {
 #[test]
 fn a_device_that_falls_too_often_goes_out_of_use_and_the_run_goes_on_with_the_rest() {
     let dir = tempfile::tempdir().unwrap();
-    let (journal, recovered) = Journal::open(dir.path(), &serde_json::json!({}), "").unwrap();
+    let (journal, recovered) = Journal::open(dir.path(), &serde_json::json!({}), &[], "").unwrap();
     let settings = SearchSettings {
         seed: 1,
         trials: 48,
@@ -211,7 +211,7 @@ fn a_device_that_falls_too_often_goes_out_of_use_and_the_run_goes_on_with_the_re
         parameter_server: ParameterServerSettings { shards: 2, accumulate: 1 },
     };
     let space = SpaceSettings::default().build(ImageShape { channels: 3, height: 32, width: 32 }, 10).into();
-    let prepared = prepare(&settings, space, journal, recovered).unwrap();
+    let prepared = prepare(&settings, space, journal, recovered, Vec::new()).unwrap();
     let lane =
         |device: &str, index: usize| LaneSpec { device: device.into(), name: format!("{device}-{index}"), cores: vec![], threads: 1 };
     let mut restart = RestartSettings::default();

@@ -116,7 +116,11 @@ impl Receive<Committed> for Supervisor {
     fn receive(&mut self, message: Committed, context: &mut Self::Context) {
         let Committed { trial, outcome, seconds, reused_from, sequenced } = message;
         self.committing -= 1;
-        self.tally.add(&outcome);
+        let name = self.enqueued.name(trial).map(str::to_owned);
+        if name.is_none() {
+            self.tally.add(&outcome);
+            self.parts.metrics.rewarded(&outcome);
+        }
         match reused_from {
             None => self.parts.metrics.child_ended(&outcome, seconds),
             Some(_) => self.parts.metrics.child_reused(&outcome),
@@ -126,7 +130,10 @@ impl Receive<Committed> for Supervisor {
             self.deliver(Ordered::Minibatch(sequenced));
         }
         log_outcome(trial, &outcome, seconds);
-        self.tell(Event::ChildEnded { trial, outcome: &outcome, seconds, reused_from });
+        self.tell(Event::ChildEnded { trial, name: name.as_deref(), outcome: &outcome, seconds, reused_from });
+        for controller in self.enqueued.ended(trial, &outcome) {
+            self.ready(controller);
+        }
         self.end_if_done();
     }
 }

@@ -7,7 +7,7 @@ use super::super::mailbox::Mailbox;
 use super::super::messages::{Resume, Retire, Rewarded, Sample, ShardSet, Ticket};
 use super::super::start::Prepared;
 use super::super::tickets::Answer;
-use super::{Supervisor, unfinished};
+use super::Supervisor;
 use crate::journal::SampledMinibatch;
 use actix::{Actor, AsyncContext, Context};
 use std::collections::BTreeMap;
@@ -154,10 +154,10 @@ impl Supervisor {
             self.tally.finished(),
             prepared.open.len()
         );
-        let mut tasks = Vec::new();
+        let enqueued: Vec<_> = prepared.enqueued.into_iter().map(|(_, trial)| trial).collect();
+        let mut tasks = self.recover(&enqueued, self.space.layers(0), context);
         for (open, parameters) in &prepared.open {
-            self.recover(open, context);
-            tasks.extend(unfinished(open));
+            tasks.extend(self.recover(&open.trials, open.layers, context));
             if let Some(replica) = self.replicas.all.get_mut(&open.controller) {
                 replica.work = Work::Await(Arc::new(Minibatch::recovered(open, parameters.clone())));
                 replica.resume();
@@ -185,6 +185,9 @@ impl Supervisor {
     pub(super) fn ready(&mut self, controller: u64) {
         if self.ending.is_some() {
             return self.retire(controller);
+        }
+        if self.enqueued.hold(controller) {
+            return;
         }
         let (space, learns) = (self.space.clone(), self.learning.learns);
         for answer in self.tickets.ready(controller, self.replicas.len(), self.sequence, |sampled| space.layers(sampled)) {

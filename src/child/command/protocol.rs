@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 /// Longest quotation of a line.
 const LONGEST_QUOTATION: usize = 80;
 
-const FORMS: &str = "{\"epoch\": 3, \"metric\": 0.81} or {\"reward\": 0.53}";
+const FORMS: &str = "{\"epoch\": 3, \"metric\": 0.81} nor {\"reward\": 0.53}";
 
 /// An epoch's line.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -50,7 +50,7 @@ impl Protocol {
     /// The outcome of a program that ended well.
     pub fn outcome(&self) -> Result<Outcome, Refused> {
         let Some((reward, metric)) = self.reward else {
-            let printed = if self.lines == 0 { "printed nothing".to_owned() } else { format!("printed {} lines", self.lines) };
+            let printed = if self.lines == 0 { "printed nothing".to_owned() } else { format!("printed {} line{}", self.lines, if self.lines == 1 { "" } else { "s" }) };
             return Err((
                 Cause::Protocol,
                 format!("the command {printed} on stdout and no reward; its last line must be {{\"reward\": NUMBER}}"),
@@ -146,14 +146,14 @@ mod tests {
 
     #[test]
     fn what_is_no_such_line_is_quoted_with_its_number() {
-        let neither = "is neither {\"epoch\": 3, \"metric\": 0.81} or {\"reward\": 0.53}; anything else belongs on stderr";
+        let neither = "is neither {\"epoch\": 3, \"metric\": 0.81} nor {\"reward\": 0.53}; anything else belongs on stderr";
         assert_eq!(refused(&["", "Epoch 1/5"]), format!("line 2 on stdout, `Epoch 1/5`, {neither}"));
         assert_eq!(refused(&["{\"loss\": 1}"]), format!("line 1 on stdout, `{{\"loss\": 1}}`, {neither}"));
         assert!(refused(&["{\"reward\": 1}", "{\"reward\": 2}"]).contains("line 2 on stdout, `{\"reward\": 2}`, comes after the reward"));
         assert!(refused(&["{\"epoch\": 0, \"metric\": 1}"]).contains("no whole number from 1"));
         assert!(refused(&["{\"epoch\": 1}"]).contains("has no metric"));
         assert!(refused(&["{\"reward\": \"0.5\"}"]).contains("a reward that is no number"));
-        assert!(refused(&["{\"epoch\": 1, \"metric\": 0.5}"]).contains("printed 1 lines on stdout and no reward"));
+        assert!(refused(&["{\"epoch\": 1, \"metric\": 0.5}"]).contains("printed 1 line on stdout and no reward"));
         assert!(refused(&[]).contains("printed nothing on stdout and no reward"));
         assert!(refused(&[&"x".repeat(5000)]).len() < 300);
     }

@@ -64,8 +64,16 @@ fn fits(width: usize, height: usize) -> Result<(), String> {
     }
 }
 
+/// What a decoder says is kept where it is a sentence, and not the program's own names.
+fn damaged(format: &str, error: &dyn std::fmt::Display) -> String {
+    match error.to_string() {
+        text if text.contains('{') => format!("is a damaged {format} file"),
+        text => format!("is a damaged {format} file: {text}"),
+    }
+}
+
 fn png(file: &[u8]) -> Result<Picture, String> {
-    let fail = |error: png::DecodingError| format!("is a damaged PNG file: {error}");
+    let fail = |error: png::DecodingError| damaged("PNG", &error);
     let mut decoder = png::Decoder::new_with_limits(Cursor::new(file), png::Limits { bytes: 4 * MOST_PIXELS });
     decoder.set_transformations(png::Transformations::normalize_to_color8());
     let mut reader = decoder.read_info().map_err(fail)?;
@@ -77,7 +85,7 @@ fn png(file: &[u8]) -> Result<Picture, String> {
 }
 
 fn jpeg(file: &[u8]) -> Result<Picture, String> {
-    let fail = |error: zune_jpeg::errors::DecodeErrors| format!("is a damaged JPEG file: {error}");
+    let fail = |error: zune_jpeg::errors::DecodeErrors| damaged("JPEG", &error);
     let options = DecoderOptions::default().set_max_width(1 << 16).set_max_height(1 << 16).jpeg_set_out_colorspace(ColorSpace::RGB);
     let mut decoder = JpegDecoder::new_with_options(ZCursor::new(file), options);
     decoder.decode_headers().map_err(fail)?;
@@ -87,7 +95,7 @@ fn jpeg(file: &[u8]) -> Result<Picture, String> {
 }
 
 fn webp(file: &[u8]) -> Result<Picture, String> {
-    let fail = |error: image_webp::DecodingError| format!("is a damaged WebP file: {error}");
+    let fail = |error: image_webp::DecodingError| damaged("WebP", &error);
     let mut decoder = image_webp::WebPDecoder::new(Cursor::new(file)).map_err(fail)?;
     let (width, height) = decoder.dimensions();
     let (width, height) = (width as usize, height as usize);

@@ -64,6 +64,10 @@ impl Space for Branching {
         Err(DecisionError { position: 1, problem: "this space describes no networks".into() })
     }
 
+    fn adopt(&self, _: Architecture) -> Result<(Architecture, Vec<Decision>), String> {
+        Err("this space describes no networks".into())
+    }
+
     fn layers(&self, _: u64) -> usize {
         2
     }

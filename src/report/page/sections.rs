@@ -76,6 +76,13 @@ fn progress(state: &State) -> String {
     if state.series.failed > 0 {
         notes.push(format!("{} failed", grouped(state.series.failed)));
     }
+    let evaluated = state.enqueued.iter().filter(|row| row.finished_at.is_some()).count();
+    match state.enqueued.len() {
+        0 => {}
+        1 => notes.push(if evaluated == 1 { "and a baseline" } else { "a baseline first" }.into()),
+        all if evaluated == all => notes.push(format!("and {all} baselines")),
+        all => notes.push(format!("{all} baselines first")),
+    }
     if is_live(state) {
         notes.push(format!("{} running", grouped(state.running.len() as u64)));
         notes.push(format!("{} queued", grouped(state.queued)));
@@ -110,7 +117,7 @@ fn left(state: &State) -> String {
 }
 
 fn figures(state: &State) -> String {
-    let best = state.leaders.first();
+    let best = state.best.as_ref();
     let mean = state.series.recent_mean();
     let rate =
         state.per_hour.map_or_else(|| "–".into(), |rate| if rate < 100.0 { format!("{rate:.1}") } else { grouped(rate.round() as u64) });
@@ -163,29 +170,39 @@ fn rewards(state: &State, shape: &RewardShape) -> String {
     format!("<ul class=\"legend\">{legend}</ul><div class=\"plot\">{chart}{empty}</div>")
 }
 
+/// What stands before a trial that was not sampled.
+fn mark(enqueued: Option<&str>) -> String {
+    enqueued.map_or_else(String::new, |name| format!("<span class=\"badge still\">baseline</span> {} ", escape(name)))
+}
+
 fn leaders(state: &State) -> String {
-    if state.leaders.is_empty() {
+    // Baselines are there to compare with, wherever they stand.
+    let below = state.enqueued.iter().filter(|row| row.finished_at.is_some() && !state.leaders.iter().any(|leader| leader.id == row.id));
+    let rows: Vec<&TrialRow> = state.leaders.iter().chain(below).collect();
+    if rows.is_empty() {
         return "<p class=\"empty\">No trial is completed yet.</p>".into();
     }
     let metric = state.facts.unit.name();
-    let sized = state.leaders.iter().any(|row| row.parameters.is_some());
+    let sized = rows.iter().any(|row| row.parameters.is_some());
     let size = |text: &str| if sized { text.to_owned() } else { String::new() };
     let sizes = size("<th scope=\"col\" class=\"n wide\">parameters</th><th scope=\"col\" class=\"n wide\">FLOPs</th>");
     let mut html = format!(
         "<table><thead><tr><th scope=\"col\" class=\"n\">rank</th><th scope=\"col\" class=\"n\">trial</th><th scope=\"col\" class=\"n\">reward</th>\
          <th scope=\"col\" class=\"n\">{metric}</th>{sizes}<th scope=\"col\" class=\"n wide\">time</th><th scope=\"col\" class=\"arch\">architecture</th></tr></thead><tbody>"
     );
-    for (rank, row) in (1..).zip(&state.leaders) {
+    for (place, row) in rows.into_iter().enumerate() {
+        let rank = if place < state.leaders.len() { (place + 1).to_string() } else { "–".into() };
+        let reward = if row.status == "failed" { "failed".into() } else { decimal(row.reward) };
         let number = |value: Option<u64>| value.map_or_else(|| "–".into(), compact);
         let sizes = size(&format!("<td class=\"n wide\">{}</td><td class=\"n wide\">{}</td>", number(row.parameters), number(row.flops)));
         let _ = write!(
             html,
-            "<tr data-trial=\"{id}\"><td class=\"n muted\">{rank}</td><td class=\"n\">{}</td><td class=\"n strong\">{}</td><td class=\"n\">{}</td>{sizes}\
-             <td class=\"n wide\">{}</td><td class=\"arch\"><code>{}</code></td></tr>",
+            "<tr data-trial=\"{id}\"><td class=\"n muted\">{rank}</td><td class=\"n\">{}</td><td class=\"n strong\">{reward}</td><td class=\"n\">{}</td>{sizes}\
+             <td class=\"n wide\">{}</td><td class=\"arch\">{}<code>{}</code></td></tr>",
             link(row.id, "leader", &grouped(row.id)),
-            decimal(row.reward),
             state.facts.unit.text(row.metric),
             row.seconds.map_or_else(|| "–".into(), duration),
+            mark(row.enqueued.as_deref()),
             escape(&summary(&row.architecture)),
             id = row.id,
         );
@@ -229,10 +246,11 @@ fn child(state: &State, row: &TrialRow, epochs: &[EpochRow]) -> String {
     });
     let value = values.last().map_or_else(|| "–".into(), |(_, value)| unit.text(Some(*value)));
     format!(
-        "<li data-trial=\"{}\"><p>{} <span class=\"muted\">on {} · {now}</span><b>{value}</b></p>{curve}<p class=\"arch\"><code>{}</code></p></li>",
+        "<li data-trial=\"{}\"><p>{} <span class=\"muted\">on {} · {now}</span><b>{value}</b></p>{curve}<p class=\"arch\">{}<code>{}</code></p></li>",
         row.id,
         link(row.id, "running", &format!("Trial {}", grouped(row.id))),
         escape(row.device.as_deref().unwrap_or("–")),
+        mark(row.enqueued.as_deref()),
         escape(&summary(&row.architecture))
     )
 }
@@ -253,9 +271,10 @@ fn latest(state: &State) -> String {
         };
         let at = facts.finished_at.as_deref().map_or("", clock);
         format!(
-            "<li data-trial=\"{}\"><time>{at}</time>{}<span>{outcome}</span></li>",
+            "<li data-trial=\"{}\"><time>{at}</time>{}<span>{}{outcome}</span></li>",
             facts.id,
-            link(facts.id, "latest", &format!("trial {}", grouped(facts.id)))
+            link(facts.id, "latest", &format!("trial {}", grouped(facts.id))),
+            mark(facts.enqueued.as_deref())
         )
     };
     format!("<ol class=\"log\">{}</ol>", state.latest.iter().map(row).collect::<String>())

@@ -5,6 +5,7 @@ use super::super::chart::{self, Canvas};
 use super::super::drawing;
 use super::super::facts::RunFacts;
 use super::super::html::escape;
+use super::super::leaderboard::origin;
 use super::super::number::{MetricUnit, compact, decimal, duration, grouped};
 use super::sections::metrics;
 use crate::journal::{EpochRow, TrialRow};
@@ -149,10 +150,10 @@ fn settings(row: &TrialRow) -> String {
         |time: &Option<String>| time.as_deref().map_or_else(String::new, |time| escape(&time.replace('T', " ").replace('Z', " UTC")));
     let count = |count: u64| if count == 0 { String::new() } else { count.to_string() };
     let items = [
-        ("Sampled by", format!("controller {}, minibatch {}, slot {}", row.controller, row.minibatch, row.slot)),
+        ("Proposed by", escape(&origin(row))),
         ("Seed", row.seed.to_string()),
         ("Device", escape(row.device.as_deref().unwrap_or(""))),
-        ("Sampled", time(&Some(row.sampled_at.clone()))),
+        (if row.enqueued.is_some() { "Enqueued" } else { "Sampled" }, time(&Some(row.sampled_at.clone()))),
         ("Started", time(&row.started_at)),
         ("Ended", time(&row.finished_at)),
         ("Failed attempts", count(row.attempt)),

@@ -51,7 +51,7 @@ fn a_decision_exists_only_where_its_condition_holds() {
         let list: Vec<Decision> = options.iter().map(|option| Decision::Choice(*option)).collect();
         space.build(0, &list).unwrap_err().to_string()
     };
-    assert_eq!(problem(&[1, 2, 0]), "decision 2: pooling takes one of 2 options, not Choice(2)");
+    assert_eq!(problem(&[1, 2, 0]), "decision 2: pooling must be the number of an option (0 for max, 1 for mean), not 2");
     assert_eq!(problem(&[2]), "decision 2: the list ends here, and rate is not decided");
     assert_eq!(problem(&[2, 0, 1]), "decision 3: everything is decided before this decision");
 }

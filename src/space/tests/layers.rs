@@ -97,9 +97,15 @@ fn lists_that_do_not_fit_name_the_position_of_the_type_they_have() {
     let space = conv(&typed());
     let problem = |list: &[Decision]| space.build(1, list).unwrap_err().to_string();
     let anchor = Decision::Skips(vec![]);
-    assert_eq!(problem(&[choice(5)]), "decision 1: layer_type takes one of 5 options, not Choice(5)");
-    assert_eq!(problem(&[choice(1), choice(2)]), "decision 2: pool_size takes one of 2 options, not Choice(2)");
-    assert_eq!(problem(&[choice(4), choice(0)]), "decision 2: the anchor point of layer 1 takes 0 zeros or ones, not Choice(0)");
+    assert_eq!(
+        problem(&[choice(5)]),
+        "decision 1: layer 1: layer_type must be the number of an option (0 for conv, 1 for max_pool, 2 for avg_pool, 3 for lcn, 4 for batch_norm), not 5"
+    );
+    assert_eq!(
+        problem(&[choice(1), choice(2)]),
+        "decision 2: layer 1: pool_size must be the number of an option (0 for 2, 1 for 3), not 2"
+    );
+    assert_eq!(problem(&[choice(4), choice(0)]), "decision 2: the anchor point of layer 1 must be [], for none is before it, not 0");
     assert_eq!(problem(&[choice(4), anchor.clone()]), "decision 3: the list ends here, and the network lacks learning_rate");
     assert_eq!(problem(&[choice(4)]), "decision 2: the list ends here, and layer 1 lacks an anchor point");
     assert_eq!(problem(&[choice(4), anchor, choice(0), choice(0)]), "decision 4: the network is complete before this decision");

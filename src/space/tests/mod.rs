@@ -3,6 +3,7 @@
 mod cells;
 mod conditions;
 mod equality;
+mod given;
 mod layers;
 mod spaces;
 
