@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 /// Rows of the leaderboard, trials shown while they train, trials that ended last, events.
 const LEADERS: usize = 10;
-const AT_WORK: usize = 8;
+const AT_WORK: usize = 6;
 const LATEST: usize = 8;
 const EVENTS: usize = 12;
 

@@ -88,7 +88,7 @@ fn meter(label: &str, ratio: f64) -> String {
 /// `label` is markup, `ratio` is 0..=1.
 fn line(label: &str, ratio: f64, value: &str) -> String {
     format!(
-        "<p class=\"share\"><span>{label}</span><meter min=\"0\" max=\"1\" value=\"{:.2}\" aria-label=\"{label}\"></meter><span class=\"n\">{value}</span></p>",
+        "<p class=\"share\"><span>{label}</span><progress class=\"bar\" max=\"1\" value=\"{:.2}\" aria-label=\"{label}\"></progress><span class=\"n\">{value}</span></p>",
         ratio.clamp(0.0, 1.0)
     )
 }
@@ -121,7 +121,7 @@ mod tests {
     fn the_journal_alone_says_who_trains_where() {
         let html = html(&state(), &DeviceReadings::default());
         assert!(html.contains("<b>cpu</b> <span class=\"muted\">1 of 2 lanes at work") && html.contains("1 lane, at work"), "{html}");
-        assert!(html.contains("#trial-12") && html.contains("#trial-13") && !html.contains("<meter"), "{html}");
+        assert!(html.contains("#trial-12") && html.contains("#trial-13") && !html.contains("class=\"bar\""), "{html}");
     }
 
     #[test]
@@ -142,7 +142,7 @@ mod tests {
             assert!(html.contains(part), "{part} is missing from {html}");
         }
         let second = html.split("<b>cuda:1</b>").nth(1).unwrap();
-        assert!(second.contains("not used by this search") && !second.contains("<meter"), "{second}");
+        assert!(second.contains("not used by this search") && !second.contains("class=\"bar\""), "{second}");
     }
 
     #[test]
@@ -157,7 +157,7 @@ mod tests {
         };
         let running = (100_000..).zip(&lanes).map(|(trial, (_, device))| (trial, Some(device.clone()))).collect();
         let html = html(&State { lanes, running, ..State::default() }, &readings);
-        assert!(html.contains("lanes busy") && html.contains(">25%<") && html.matches("<meter").count() == 48, "{html}");
+        assert!(html.contains("lanes busy") && html.contains(">25%<") && html.matches("class=\"bar\"").count() == 48, "{html}");
         assert!(html.len() < 17_000, "{} bytes", html.len());
     }
 }
