@@ -159,7 +159,7 @@ bench-peers: tools torch
 
 # One thread; `--compile` among the arguments: torch.compile too.
 bench-cells: tools torch
-	cargo bench --locked --profile release --bench cells --no-run
+	cargo bench --locked --profile release --bench cells --bench language --no-run
 	$(PYTHON) benches/peers/cells.py $(ARGUMENTS)
 
 test-peers: tools torch
@@ -174,7 +174,7 @@ ALONE := target/kernels-alone
 kernels-alone: tools
 	@mkdir -p $(ALONE)/src && cp Cargo.lock $(ALONE)/
 	@{ printf '[package]\nname = "kernels-alone"\nversion = "0.0.0"\nedition = "2024"\n[workspace]\n[dependencies]\n'; \
-	   grep -E '^(rand|rand_chacha|rayon|thiserror) = ' Cargo.toml; printf '[dev-dependencies]\n'; grep -E '^proptest = ' Cargo.toml; } > $(ALONE)/Cargo.toml
+	   grep -E '^(gemm|rand|rand_chacha|rayon|thiserror) = ' Cargo.toml; printf '[dev-dependencies]\n'; grep -E '^proptest = ' Cargo.toml; } > $(ALONE)/Cargo.toml
 	@printf '#[path = "%s/src/kernels/mod.rs"]\npub mod kernels;\n#[path = "%s/src/random/mod.rs"]\npub mod random;\n' "$$PWD" "$$PWD" > $(ALONE)/src/lib.rs
 
 # Sanitizers are not on stable; RUSTC_BOOTSTRAP lets the stable compiler use the one that it ships.
