@@ -159,7 +159,7 @@ bench-peers: tools torch
 
 # One thread; `--compile` among the arguments: torch.compile too.
 bench-cells: tools torch
-	cargo bench --locked --profile release --bench cells --no-run
+	cargo bench --locked --profile release --bench cells --bench language --no-run
 	$(PYTHON) benches/peers/cells.py $(ARGUMENTS)
 
 test-peers: tools torch

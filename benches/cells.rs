@@ -2,12 +2,14 @@
 //! `cargo bench --bench cells -- --name CELL [--hidden N] [--seconds S] [--threads N]` prints one JSON line; `peers/cells.py` runs it
 //! in turn with PyTorch. Knows nothing of other implementations.
 
+mod measure;
+
+use measure::{Memory, time};
 use netwright::child::cell_program;
 use netwright::kernels::{CellLayer, CellShape, Isa, Masks};
 use netwright::space::Cell;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
 
 const LAYERS: usize = 2;
 
@@ -39,31 +41,12 @@ fn arguments() -> Arguments {
     parsed
 }
 
-/// Seconds of the processor that all threads of this process have had; on the wall where the system does not say.
-fn processor_seconds(start: Instant) -> f64 {
-    let Ok(tasks) = std::fs::read_dir("/proc/self/task") else { return start.elapsed().as_secs_f64() };
-    let times = tasks.flatten().filter_map(|task| std::fs::read_to_string(task.path().join("schedstat")).ok());
-    times.filter_map(|text| text.split(' ').next().and_then(|n| n.parse::<f64>().ok())).sum::<f64>() / 1e9
-}
-
-/// Median milliseconds of the processor.
-fn time(seconds: f64, mut f: impl FnMut()) -> f64 {
-    f();
-    let (start, mut times) = (Instant::now(), Vec::new());
-    while times.len() < 5 || start.elapsed().as_secs_f64() < seconds {
-        let before = processor_seconds(start);
-        f();
-        times.push(1e3 * (processor_seconds(start) - before));
-    }
-    times.sort_by(f64::total_cmp);
-    times[times.len() / 2]
-}
-
-fn measure(name: &str, cell: &Cell, arguments: &Arguments, pool: &Arc<rayon::ThreadPool>) {
+fn run(name: &str, cell: &Cell, arguments: &Arguments, pool: &Arc<rayon::ThreadPool>) {
     let Arguments { hidden, batch, steps, seconds, .. } = *arguments;
     let program = cell_program(cell).expect("a cell of the list");
     let shape = CellShape { input: hidden, hidden, batch, steps };
     let layer = || CellLayer::new(&program, shape, Arc::clone(pool)).expect("a layer of the list");
+    let memory = Memory::from_here();
     let mut layers: Vec<_> = (0..LAYERS).map(|_| layer()).collect();
     let value = |i: usize| ((i * 2_654_435_761) % 1000) as f32 / 1000.0 - 0.5;
     let parameters: Vec<f32> = (0..layers[0].parameter_count()).map(|i| 0.1 * value(i)).collect();
@@ -79,8 +62,8 @@ fn measure(name: &str, cell: &Cell, arguments: &Arguments, pool: &Arc<rayon::Thr
             layer.forward(&parameters, &from[index], Masks::default(), &mut states[index], &mut to[0]);
         }
     };
-    let forward_ms = time(seconds / 3.0, || forward(&mut layers, &mut sequences, &mut states));
-    let step = time(seconds, || {
+    let (_, forward_cpu) = time(seconds / 3.0, || forward(&mut layers, &mut sequences, &mut states));
+    let (_, step) = time(seconds, || {
         forward(&mut layers, &mut sequences, &mut states);
         both[0].copy_from_slice(&d_out);
         for layer in layers.iter_mut().rev() {
@@ -90,10 +73,10 @@ fn measure(name: &str, cell: &Cell, arguments: &Arguments, pool: &Arc<rayon::Thr
         }
     });
     let products = 2.0 * (LAYERS * program.gates * 2 * hidden * hidden * steps * batch) as f64;
-    let mebibytes = layers.iter().map(CellLayer::bytes).sum::<usize>() as f64 / f64::from(1 << 20);
     println!(
-        r#"{{"name": "{name}", "step_cpu": {step:.3}, "forward_cpu": {forward_ms:.3}, "gflops": {:.1}, "mib": {mebibytes:.1}, "isa": "{}"}}"#,
+        r#"{{"name": "{name}", "step_cpu": {step:.3}, "forward_cpu": {forward_cpu:.3}, "gflops": {:.1}, "mib": {:.1}, "isa": "{}"}}"#,
         3.0 * products / step / 1e6,
+        memory.peak(),
         Isa::detect().name()
     );
 }
@@ -107,7 +90,7 @@ fn main() {
     for cell in list {
         let name = cell["name"].as_str().expect("a name").to_owned();
         if arguments.names.is_empty() || arguments.names.contains(&name) {
-            measure(&name, &serde_json::from_value(cell).expect("a cell"), &arguments, &pool);
+            run(&name, &serde_json::from_value(cell).expect("a cell"), &arguments, &pool);
         }
     }
 }

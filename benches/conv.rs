@@ -6,6 +6,9 @@
 //! `--describe` prints the architectures themselves; `--serve` measures what standard input asks for, one word a line:
 //! step, evaluation, batch, memory, lane, lanes, wide (a JSON line each).
 
+mod measure;
+
+use measure::{Memory, time};
 use netwright::actors::devices::LaneSpec;
 use netwright::actors::thread_pool;
 use netwright::child::Sgd;
@@ -22,8 +25,6 @@ const BATCH: usize = 64;
 /// CIFAR-10's images.
 const IMAGE: ImageShape = ImageShape { channels: 3, height: 32, width: 32 };
 const CLASSES: usize = 10;
-/// Seconds of a call that needs no other before it to warm up.
-const LONG: f64 = 0.4;
 
 /// What the command line asks for.
 struct Arguments {
@@ -69,40 +70,6 @@ fn architecture(entry: &Value) -> Architecture {
     };
     let layers = entry.get("layers").and_then(Value::as_u64).map_or(settings.layers, |layers| layers as usize);
     settings.build(IMAGE, CLASSES).build(layers, &decisions).expect("decisions of the space")
-}
-
-/// Seconds of the processor that all threads of this process have had; on the wall where the system does not say.
-fn processor_seconds(start: Instant) -> f64 {
-    let Ok(tasks) = std::fs::read_dir("/proc/self/task") else { return start.elapsed().as_secs_f64() };
-    let times = tasks.flatten().filter_map(|task| std::fs::read_to_string(task.path().join("schedstat")).ok());
-    times.filter_map(|text| text.split(' ').next().and_then(|n| n.parse::<f64>().ok())).sum::<f64>() / 1e9
-}
-
-/// A number of /proc/self/status, in MiB: VmRSS, or its peak VmHWM.
-fn resident(key: &str) -> f64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix(key));
-    line.and_then(|l| l.trim_start_matches(':').split_whitespace().next()).and_then(|n| n.parse::<f64>().ok()).unwrap_or(0.0) / 1024.0
-}
-
-/// Milliseconds of a call on the wall and of the processor: medians of calls for `seconds`, after one that does not count
-/// (but if it takes long, when the caches that it warms matter little).
-fn time(seconds: f64, mut f: impl FnMut()) -> (f64, f64) {
-    let (start, mut wall, mut processor, mut calls) = (Instant::now(), Vec::new(), Vec::new(), 0);
-    while wall.is_empty() || start.elapsed().as_secs_f64() < seconds {
-        let (before, call) = (processor_seconds(start), Instant::now());
-        f();
-        calls += 1;
-        if calls > 1 || call.elapsed().as_secs_f64() > LONG {
-            wall.push(1e3 * call.elapsed().as_secs_f64());
-            processor.push(1e3 * (processor_seconds(start) - before));
-        }
-    }
-    let median = |times: &mut Vec<f64>| {
-        times.sort_by(f64::total_cmp);
-        times[times.len() / 2]
-    };
-    (median(&mut wall), median(&mut processor))
 }
 
 /// A pool as a lane's: its threads pinned to cores `first` and on.
@@ -232,11 +199,11 @@ impl Bench {
         let pool = pool(0, arguments.threads);
         let preparation = Preparation::new(image);
         // What a child's steps add: its arena is made with the network, so the network counts.
-        let before = resident("VmRSS");
+        let memory = Memory::from_here();
         let mut child = Child::new(&architecture, &pool);
         child.step();
         child.step();
-        let memory = resident("VmHWM") - before;
+        let memory = memory.peak();
         Self { architecture, pool, child, preparation, seconds: arguments.seconds, memory, flops }
     }
 

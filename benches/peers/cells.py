@@ -1,21 +1,27 @@
-"""Runs `benches/cells.rs` and the same cells in PyTorch in turn, several pairs, and prints medians of processor time and ratios.
+"""Runs `benches/cells.rs`, `benches/language.rs` and the same work in PyTorch in turn, and prints medians of several pairs.
 
-    python benches/peers/cells.py [--pairs 5] [--seconds 1] [--name CELL]... [--compile] [--ours PATH]
+    python benches/peers/cells.py [--pairs 5] [--seconds 1] [--name NAME]... [--compile] [--ours PATH] [--ours-model PATH]
 
 One training step of a stack of two layers, hidden 200, batch 20, 35 steps, one thread: forward, backward to the weights and to x.
 PyTorch's cells are written as one would for speed: all products W x of the sequence at once, all R h of a step at once, then the
-element-wise operations; the LSTM, GRU and plain RNN are `nn.LSTM`, `nn.GRU` and `nn.RNN`. Needs PyTorch in the Python that runs it,
-and cargo (or `--ours`, the bench's binary)."""
+element-wise operations; the LSTM, GRU and plain RNN are `nn.LSTM`, `nn.GRU` and `nn.RNN`. `model-CELL` is the whole step of a language
+model: embedding, the stack, softmax over 10,000 words, clipping and the update; PyTorch's stands in `language.py`. Working memory is
+the peak during steps over what was resident before the network was made. Needs PyTorch in the Python that runs it, and cargo (or
+`--ours` and `--ours-model`, the benches' binaries)."""
 
 import argparse
 import json
 import statistics
 import subprocess
-import time
+import sys
 from pathlib import Path
 
 import torch
 from torch import nn
+
+import language
+from compare import Side, machine
+from convnet import forget_peak, measure, resident
 
 HERE = Path(__file__).parent
 HIDDEN, BATCH, STEPS, LAYERS = 200, 20, 35, 2
@@ -74,8 +80,8 @@ class Stack(nn.Module):
         return x
 
 
-def stepper(cell, compiled):
-    torch.manual_seed(1)
+def cell_step(cell, compiled):
+    """One training step of a stack, ready to be called."""
     model = Stack(cell)
     run = torch.compile(model) if compiled else model
     x = (torch.rand(STEPS, BATCH, HIDDEN) - 0.5).requires_grad_()
@@ -90,53 +96,109 @@ def stepper(cell, compiled):
     return step
 
 
-def measured(step, seconds):
-    """Median milliseconds of the processor."""
-    step()
-    times, start = [], time.monotonic()
-    while len(times) < 5 or time.monotonic() - start < seconds:
-        before = time.process_time()
-        step()
-        times.append(1e3 * (time.process_time() - before))
-    return statistics.median(times)
+def model_step(cell, compiled):
+    """The same of a language model."""
+    return language.stepper(language.options(["step", "--cell", cell, *(["--compile"] if compiled else [])]))
 
 
-def ours(command, name, seconds):
-    output = subprocess.run([*command, "--name", name, "--seconds", str(seconds)], check=True, capture_output=True, text=True).stdout
-    return json.loads(next(line for line in output.splitlines() if line.startswith("{")))["step_cpu"]
+def answer(arguments):
+    """Prints a measurement for each line that it reads: this process is PyTorch's side of one name."""
+    torch.manual_seed(1)
+    torch.set_num_threads(1)
+    # What PyTorch loads with its first products is no working memory.
+    nn.Linear(64, 64)(torch.rand(64, 64)).sum().backward()
+    forget_peak()
+    before = resident("VmRSS")
+    if arguments.answer.startswith(MODEL):
+        step = model_step(arguments.answer.removeprefix(MODEL), arguments.compile)
+    else:
+        step = cell_step(next(cell for cell in listed() if cell["name"] == arguments.answer), arguments.compile)
+    step(), step()
+    memory = resident("VmHWM") - before
+    print(json.dumps({"ready": arguments.answer}), flush=True)
+    for _ in sys.stdin:
+        print(json.dumps({"step_cpu": measure(arguments.seconds, step)["cpu"], "mib": memory}), flush=True)
+
+
+MODEL = "model-"
+MODELS = [MODEL + cell for cell in ("lstm", "nascell")]
+
+
+def listed():
+    return json.loads((HERE / "cells.json").read_text())
+
+
+def rivals(arguments, name):
+    """A process for each variant of PyTorch."""
+    variants = ["eager"]
+    if arguments.compile and name not in ("lstm", "gru", "rnn"):
+        variants.append("compile")
+    command = [sys.executable, __file__, "--answer", name, "--seconds", str(arguments.seconds)]
+    return {variant: Side([*command, *(["--compile"] if variant == "compile" else [])]) for variant in variants}
+
+
+def ours(arguments, name):
+    bench = arguments.ours_model if name.startswith(MODEL) else arguments.ours
+    command = [bench, "--name", name.removeprefix(MODEL), "--seconds", str(arguments.seconds)]
+    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    lines = [json.loads(line) for line in output.splitlines() if line.startswith("{")]
+    return next(line for line in lines if line["name"] == name.removeprefix(MODEL))
+
+
+def compare(arguments, name):
+    """One row of the table."""
+    started = rivals(arguments, name)
+    for variant in list(started):
+        if not started[variant].ready():
+            print(f"{name}: {variant} does not work here: {started.pop(variant).complaint()}", file=sys.stderr)
+    runs = {"ours": [], **{variant: [] for variant in started}}
+    for _ in range(arguments.pairs):
+        runs["ours"].append(ours(arguments, name))
+        for variant, side in started.items():
+            runs[variant].append(side.ask("step"))
+    for side in started.values():
+        side.end()
+    times = {who: [run["step_cpu"] for run in seen] for who, seen in runs.items()}
+    middle = {who: statistics.median(seen) for who, seen in times.items()}
+    columns = [name, *(f"{middle[who]:.1f} ({min(seen):.1f}-{max(seen):.1f})" for who, seen in times.items())]
+    columns += [f"{middle[who] / middle['ours']:.2f}" for who in started]
+    columns += [f"{max(run['mib'] for run in seen):.0f}" for seen in runs.values()]
+    return [*columns, f"{statistics.median(run['gflops'] for run in runs['ours']):.0f}"]
+
+
+def built(bench):
+    build = ["cargo", "bench", "--locked", "--profile", "release", "--bench", bench, "--no-run", "--message-format", "json"]
+    output = subprocess.run(build, check=True, capture_output=True, text=True, cwd=HERE).stdout
+    return next(m["executable"] for m in map(json.loads, output.splitlines()) if m.get("executable") and m["target"]["name"] == bench)
 
 
 def main():
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=1.0)
-    parser.add_argument("--name", action="append")
+    parser.add_argument("--name", action="append", help=f"of cells.json, or {' or '.join(MODELS)}")
     parser.add_argument("--compile", action="store_true", help="torch.compile as well (minutes for each cell)")
-    parser.add_argument("--ours", help="the bench's binary, if it is built")
+    parser.add_argument("--ours", help="the binary of the bench cells, if it is built")
+    parser.add_argument("--ours-model", help="the binary of the bench language, if it is built")
+    parser.add_argument("--answer", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    command = [arguments.ours] if arguments.ours else ["cargo", "bench", "--quiet", "--profile", "release", "--bench", "cells", "--"]
-    cells = json.loads((HERE / "cells.json").read_text())
-    print(f"PyTorch {torch.__version__}; milliseconds of the processor for one step, medians of {arguments.pairs} pairs, with the range")
-    print(f"{'cell':12} {'ours':>22} {'eager':>22} {'eager/ours':>11}" + (f" {'compiled':>22} {'compiled/ours':>14}" if arguments.compile else ""))
-    for cell in cells:
-        name = cell["name"]
-        if name not in (arguments.name or [name]):
-            continue
-        rivals = {"eager": stepper(cell, False)}
-        if arguments.compile and "reference" not in cell:
-            rivals["compiled"] = stepper(cell, True)
-        runs = {"ours": [], **{rival: [] for rival in rivals}}
-        for _ in range(arguments.pairs):
-            runs["ours"].append(ours(command, name, arguments.seconds))
-            for rival, step in rivals.items():
-                runs[rival].append(measured(step, arguments.seconds))
-        middle = {who: statistics.median(times) for who, times in runs.items()}
-        row = f"{name:12}"
-        for who, times in runs.items():
-            row += f" {middle[who]:8.1f} ({min(times):.1f}-{max(times):.1f})".ljust(23)
-            row += "" if who == "ours" else f" {middle[who] / middle['ours']:10.2f}×"
-        print(row, flush=True)
+    if arguments.answer:
+        return answer(arguments)
+    names = [cell["name"] for cell in listed()] + MODELS
+    names = [name for name in names if name in (arguments.name or names)]
+    if any(not name.startswith(MODEL) for name in names):
+        arguments.ours = arguments.ours or built("cells")
+    if any(name.startswith(MODEL) for name in names):
+        arguments.ours_model = arguments.ours_model or built("language")
+        output = subprocess.run([arguments.ours_model, "--name", "none"], check=True, capture_output=True, text=True).stdout
+        print(f"Peak of a core: {json.loads(output)['gflops']:.0f} GFLOP/s. ", end="")
+    print(f"{machine()}. Milliseconds of the processor for one step, medians of {arguments.pairs} interleaved pairs, with the range.\n")
+    variants = ["eager", "compile"] if arguments.compile else ["eager"]
+    head = ["cell", "ours", *variants, *(f"{v}/ours" for v in variants), "MiB ours", *(f"MiB {v}" for v in variants), "GFLOP/s ours"]
+    print("| " + " | ".join(head) + " |\n|" + "---|" * len(head), flush=True)
+    for name in names:
+        print("| " + " | ".join(compare(arguments, name)) + " |", flush=True)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -156,12 +156,17 @@ def train(o):
         print(json.dumps({"epoch": epoch + 1, "train_loss": round(nats / length, 4), "perplexity": round(perplexity, 3), "cpu_seconds": seconds}), flush=True)
 
 
-def measure(o):
+def stepper(o):
+    """A training step on drawn words, ready to be called."""
     model = Model(10_000, o)
     optimiser = torch.optim.SGD(model.parameters(), lr=o.learning_rate)
     states, inputs = model.start(o.batch), torch.randint(10_000, (o.steps, o.batch))
     targets, run = inputs.roll(-1, 0), torch.compile(model) if o.compile else model
-    f = lambda: step(run, optimiser, inputs, targets, states, o.clip)
+    return lambda: step(run, optimiser, inputs, targets, states, o.clip)
+
+
+def measure(o):
+    f = stepper(o)
     f(), f()
     start, wall, processor = time.perf_counter(), [], []
     while len(wall) < 5 or time.perf_counter() - start < o.seconds:
@@ -173,7 +178,8 @@ def measure(o):
     print(json.dumps({"cell": o.cell, "compile": o.compile, **{k: round(v, 2) for k, v in numbers.items()}}))
 
 
-def main():
+def options(words=None):
+    """Of the command line, or of `words`."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["train", "step"])
     parser.add_argument("--data", default="../shared/data/ptb", help="folder with *train.txt and *valid.txt")
@@ -186,10 +192,14 @@ def main():
     for name, default in [("learning-rate", 1.0), ("decay", 0.8), ("clip", 5.0), ("init-scale", 0.05), ("embedding-dropout", 0.0),
                           ("input-dropout", 0.0), ("recurrent-dropout", 0.0), ("output-dropout", 0.0), ("seconds", 10.0)]:
         parser.add_argument(f"--{name}", type=float, default=default)
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    torch.manual_seed(options.seed)
-    {"train": train, "step": measure}[options.what](options)
+    return parser.parse_args(words)
+
+
+def main():
+    o = options()
+    torch.set_num_threads(o.threads)
+    torch.manual_seed(o.seed)
+    {"train": train, "step": measure}[o.what](o)
 
 
 if __name__ == "__main__":

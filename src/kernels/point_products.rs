@@ -57,7 +57,7 @@ impl PointProducts {
             let mut source = self.source.add(x);
             let mut sums = [[V::splat(0.0); T]; TILE_FILTERS];
             for _ in 0..self.channels {
-                V::scale_add(&mut sums, source, V::WIDTH, weights);
+                V::scale_add(&mut sums, source, V::WIDTH, weights, 1);
                 weights = weights.add(TILE_FILTERS);
                 source = source.wrapping_add(self.source_channel);
             }

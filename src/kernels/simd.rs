@@ -37,14 +37,20 @@ pub trait Vector: Primitives {
     /// The sums of all lanes, of four vectors.
     unsafe fn sums(four: [Self; 4]) -> [f32; 4];
 
-    /// sums[f][t] += weights[f] · source[t · step ..]: one step of a register tile. `step` in numbers.
+    /// sums[f][t] += weights[f · weight_step] · source[t · step ..]: one step of a register tile. Both steps in numbers.
     ///
     /// # Safety
-    /// `weights` points to `TILE_FILTERS` readable numbers, `source` to T vectors that are `step` numbers apart.
+    /// `weights` points to `TILE_FILTERS` readable numbers that are `weight_step` apart, `source` to T vectors that are `step` apart.
     #[inline(always)]
-    unsafe fn scale_add<const T: usize>(sums: &mut [[Self; T]; TILE_FILTERS], source: *const f32, step: usize, weights: *const f32) {
+    unsafe fn scale_add<const T: usize>(
+        sums: &mut [[Self; T]; TILE_FILTERS],
+        source: *const f32,
+        step: usize,
+        weights: *const f32,
+        weight_step: usize,
+    ) {
         // SAFETY: the caller vouches.
-        unsafe { scale_add(sums, source, step, weights) }
+        unsafe { scale_add(sums, source, step, weights, weight_step) }
     }
 
     /// sums[f][t] += gradients[f][g ..] · sources[t][s ..]: the same for the gradient of weights.
@@ -69,12 +75,18 @@ pub trait Vector: Primitives {
 /// # Safety
 /// As there.
 #[inline(always)]
-unsafe fn scale_add<V: Vector, const T: usize>(sums: &mut [[V; T]; TILE_FILTERS], source: *const f32, step: usize, weights: *const f32) {
+unsafe fn scale_add<V: Vector, const T: usize>(
+    sums: &mut [[V; T]; TILE_FILTERS],
+    source: *const f32,
+    step: usize,
+    weights: *const f32,
+    weight_step: usize,
+) {
     // SAFETY: the caller vouches.
     unsafe {
         let inputs: [V; T] = std::array::from_fn(|t| V::load(source.add(t * step)));
         for (f, row) in sums.iter_mut().enumerate() {
-            let weight = V::splat(*weights.add(f));
+            let weight = V::splat(*weights.add(f * weight_step));
             for (sum, input) in row.iter_mut().zip(inputs) {
                 *sum = input.mul_add(weight, *sum);
             }
@@ -343,9 +355,15 @@ impl Vector for Avx2 {
     }
 
     #[inline(always)]
-    unsafe fn scale_add<const T: usize>(sums: &mut [[Self; T]; TILE_FILTERS], source: *const f32, step: usize, weights: *const f32) {
+    unsafe fn scale_add<const T: usize>(
+        sums: &mut [[Self; T]; TILE_FILTERS],
+        source: *const f32,
+        step: usize,
+        weights: *const f32,
+        weight_step: usize,
+    ) {
         // SAFETY: see above; the caller vouches for source and weights.
-        unsafe { avx2_tile::scale_add(sums, source, step, weights) }
+        unsafe { avx2_tile::scale_add(sums, source, step, weights, weight_step) }
     }
 
     #[inline(always)]

@@ -80,7 +80,7 @@ impl Sweep {
                 for ky in 0..self.taps_height {
                     let mut from = source.add(channel * self.source_channel + ky * self.source_row);
                     for _ in 0..self.taps_width {
-                        V::scale_add(&mut sums, from, self.step_column, weights);
+                        V::scale_add(&mut sums, from, self.step_column, weights, 1);
                         weights = weights.add(TILE_FILTERS);
                         from = from.add(LANES);
                     }

@@ -1,6 +1,6 @@
 //! One recurrent layer over a whole sequence, and its gradients. Knows nothing of other layers or of what comes after it.
 
-use super::matmul::{Left, Packed, Target};
+use super::matmul::{Left, Packed, Target, widths};
 use super::plan::Plan;
 use super::pointwise::{self, Backward, Forward, Rows};
 use super::program::CellProgram;
@@ -46,8 +46,6 @@ pub struct CellLayer {
     steps: usize,
     /// One for each thread.
     scratch: Buffer,
-    /// The left side of a step's product.
-    left: Buffer,
 }
 
 /// What `backward` alone needs.
@@ -81,7 +79,7 @@ impl CellLayer {
     pub fn with_isa(program: &CellProgram, shape: CellShape, pool: Arc<ThreadPool>, isa: Isa) -> Result<Self, KernelError> {
         program.check()?;
         let plan = Plan::new(program);
-        let layout = Layout::new(program, &plan, shape)?;
+        let layout = Layout::new(program, &plan, shape, widths(isa).0)?;
         let (columns, padded) = (plan.columns.len() * layout.padded, layout.padded);
         Ok(Self {
             input_weight: Packed::new(isa, shape.input, plan.input_columns * padded),
@@ -94,7 +92,6 @@ impl CellLayer {
             masks: [None, None],
             steps: 0,
             scratch: Buffer::new(pool.current_num_threads() * pointwise::scratch_len(&plan)),
-            left: Buffer::new(shape.batch * shape.hidden.max(plan.recurrent_columns * padded)),
             plan,
             shape,
             layout,
@@ -171,7 +168,7 @@ impl CellLayer {
             let packed = [&it.input_weight, &it.recurrent_weight, &it.x, &it.h].map(Packed::bytes);
             it.d_products.bytes() + it.d_h.bytes() + it.d_states.iter().map(Buffer::bytes).sum::<usize>() + packed.iter().sum::<usize>()
         });
-        forward + backward + self.scratch.bytes() + self.left.bytes() + size_of::<f32>() * (self.x.len() + self.h.len())
+        forward + backward + self.scratch.bytes() + size_of::<f32>() * (self.x.len() + self.h.len())
     }
 
     /// Numbers between two rows of the products.
@@ -254,7 +251,7 @@ impl CellLayer {
         // SAFETY: h is [batch, hidden]; the products' rows have the packed columns from `recurrent_start` on.
         unsafe {
             let target = Target { start: products.add(recurrent_start), stride, add: true };
-            self.recurrent_weight.product(self.isa, left, target, self.left.as_mut_slice());
+            self.recurrent_weight.product(self.isa, left, target);
         }
         let rows = Rows { plan: &self.plan, hidden: padded, batch, products, before: before.as_ptr() };
         let after = Shared(after.as_mut_ptr());
@@ -339,7 +336,7 @@ impl CellLayer {
             Some(_) => Target { start: state.d_h.as_mut_ptr(), stride: padded, add: false },
         };
         // SAFETY: left has the columns of R h, target rows of `padded` numbers.
-        unsafe { state.recurrent_weight.product(self.isa, left, target, self.left.as_mut_slice()) }
+        unsafe { state.recurrent_weight.product(self.isa, left, target) }
         if let Some(mask) = mask {
             let rows = d_before.as_mut_slice().chunks_mut(padded).zip(state.d_h.as_slice().chunks(padded)).zip(mask.chunks(hidden));
             rows.for_each(|((to, d), mask)| to.iter_mut().zip(d).zip(mask).for_each(|((to, d), mask)| *to += d * mask));

@@ -20,7 +20,7 @@ pub fn scratch_len(plan: &Plan) -> usize {
 #[derive(Clone, Copy)]
 pub struct Rows<'a> {
     pub plan: &'a Plan,
-    /// Padded units; a multiple of 16.
+    /// Padded units; whole vectors.
     pub hidden: usize,
     pub batch: usize,
     /// [batch, columns, hidden]

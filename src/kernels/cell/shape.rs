@@ -17,7 +17,7 @@ pub struct CellShape {
     pub steps: usize,
 }
 
-/// Hidden vectors are padded to whole vectors of the widest kind.
+/// Most that a hidden vector is padded by: no vector is wider.
 const PADDING: usize = 16;
 
 /// Offsets and padded sizes.
@@ -34,8 +34,8 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// `program` was checked.
-    pub fn new(program: &CellProgram, plan: &Plan, shape: CellShape) -> Result<Self, KernelError> {
+    /// `program` was checked. Hidden vectors are padded to whole vectors of `width` numbers.
+    pub fn new(program: &CellProgram, plan: &Plan, shape: CellShape, width: usize) -> Result<Self, KernelError> {
         let CellShape { input, hidden, batch, steps } = shape;
         if [input, hidden, batch, steps].contains(&0) {
             return Err(KernelError::Invalid(format!("a size of {shape:?} is 0; at least 1 is needed")));
@@ -54,7 +54,7 @@ impl Layout {
         let recurrent = slot("recurrent_weight", vec![gates, hidden, hidden]);
         let input_bias = program.input_bias.then(|| slot("input_bias", vec![gates, hidden]));
         let recurrent_bias = program.recurrent_bias.then(|| slot("recurrent_bias", vec![gates, hidden]));
-        let (padded, states) = (hidden.next_multiple_of(PADDING), program.states());
+        let (padded, states) = (hidden.next_multiple_of(width), program.states());
         Ok(Self { parameters, parameter_count, padded, states, input, hidden, recurrent, input_bias, recurrent_bias })
     }
 

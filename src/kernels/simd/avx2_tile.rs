@@ -17,10 +17,16 @@ fn full<const T: usize>(sums: &mut [[Avx2; T]; TILE_FILTERS]) -> Option<&mut [[A
 /// As there; the CPU has AVX2 and FMA.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
-pub unsafe fn scale_add<const T: usize>(sums: &mut [[Avx2; T]; TILE_FILTERS], source: *const f32, step: usize, weights: *const f32) {
+pub unsafe fn scale_add<const T: usize>(
+    sums: &mut [[Avx2; T]; TILE_FILTERS],
+    source: *const f32,
+    step: usize,
+    weights: *const f32,
+    weight_step: usize,
+) {
     if T != 3 {
         // SAFETY: the caller vouches.
-        return unsafe { super::scale_add(sums, source, step, weights) };
+        return unsafe { super::scale_add(sums, source, step, weights, weight_step) };
     }
     let Some(sums) = full(sums) else { return };
     // SAFETY: reads three vectors `step` numbers apart and four weights, for which the caller vouches; writes registers alone.
@@ -33,21 +39,23 @@ pub unsafe fn scale_add<const T: usize>(sums: &mut [[Avx2; T]; TILE_FILTERS], so
             "vfmadd231ps {s00}, {i0}, {w}",
             "vfmadd231ps {s01}, {i1}, {w}",
             "vfmadd231ps {s02}, {i2}, {w}",
-            "vbroadcastss {w}, [{weights} + 4]",
+            "vbroadcastss {w}, [{weights} + {next}]",
             "vfmadd231ps {s10}, {i0}, {w}",
             "vfmadd231ps {s11}, {i1}, {w}",
             "vfmadd231ps {s12}, {i2}, {w}",
-            "vbroadcastss {w}, [{weights} + 8]",
+            "vbroadcastss {w}, [{weights} + 2 * {next}]",
             "vfmadd231ps {s20}, {i0}, {w}",
             "vfmadd231ps {s21}, {i1}, {w}",
             "vfmadd231ps {s22}, {i2}, {w}",
-            "vbroadcastss {w}, [{weights} + 12]",
+            "vbroadcastss {w}, [{weights} + {last}]",
             "vfmadd231ps {s30}, {i0}, {w}",
             "vfmadd231ps {s31}, {i1}, {w}",
             "vfmadd231ps {s32}, {i2}, {w}",
             source = in(reg) source,
             step = in(reg) step * size_of::<f32>(),
             weights = in(reg) weights,
+            next = in(reg) weight_step * size_of::<f32>(),
+            last = in(reg) 3 * weight_step * size_of::<f32>(),
             s00 = inout(ymm_reg) sums[0][0].0,
             s01 = inout(ymm_reg) sums[0][1].0,
             s02 = inout(ymm_reg) sums[0][2].0,
