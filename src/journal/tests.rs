@@ -275,7 +275,7 @@ fn a_run_that_goes_on_keeps_a_rolling_copy_that_stands_in_for_a_damaged_database
     journal.close();
     assert!(!dir.path().join("search.backup.db.partial").exists(), "a copy under way is brought to its end");
     let kept = trials_in(&backup).unwrap();
-    assert!(kept % 8 == 0 && kept <= 8 * inserted, "{kept} of {}", 8 * inserted);
+    assert!(kept.is_multiple_of(8) && kept <= 8 * inserted, "{kept} of {}", 8 * inserted);
     let mut bytes = std::fs::read(&path).unwrap();
     let middle = bytes.len() / 2;
     bytes[4096..middle].fill(0xAB);

@@ -14,7 +14,7 @@ fn images(epochs: usize, checkpoint_seconds: f64) -> Search {
     let config = format!(
         "[run]\ntrials = 2\n[space]\nlayers = 2\nfilters = [6, 8]\nstride_height = [2]\nstride_width = [2]\n[controller]\nchildren = 2\n\
          [child]\nepochs = {epochs}\nschedule = \"cosine\"\ncheckpoint_seconds = {checkpoint_seconds}\n\
-         [data]\ntrain_size = 512\nvalidation_size = 64\n[devices]\nlanes_per_device = 1\n[telemetry]\nlisten = \"off\"\n"
+         [data]\ntrain_size = 320\nvalidation_size = 64\n[devices]\nlanes_per_device = 1\n[telemetry]\nlisten = \"off\"\n"
     );
     std::fs::write(search.folder.path().join("search.toml"), config).unwrap();
     search
@@ -107,7 +107,7 @@ fn assert_goes_on(search: &Search) {
     use rustix::process::Signal;
     let run = search.run_dir("interrupted");
     let mut before = Curve::new();
-    for (trial, epochs, signal) in [(1, 5, Signal::KILL), (1, 10, Signal::KILL), (1, 15, Signal::TERM), (2, 6, Signal::KILL)] {
+    for (trial, epochs, signal) in [(1, 4, Signal::KILL), (1, 8, Signal::KILL), (1, 12, Signal::TERM), (2, 5, Signal::KILL)] {
         interrupt(search, trial, epochs, signal);
         // Epochs that were not trained again are there with the seconds that they took then.
         let now = curve(&run, 1);
@@ -126,19 +126,19 @@ fn assert_goes_on(search: &Search) {
 
 #[test]
 fn a_convolutional_child_that_is_killed_goes_on_with_the_same_numbers() {
-    assert_goes_on(&images(40, 0.02));
+    assert_goes_on(&images(28, 0.02));
 }
 
 #[test]
 fn a_language_model_that_is_killed_goes_on_with_the_same_numbers() {
-    assert_goes_on(&language(40, 0.02));
+    assert_goes_on(&language(28, 0.02));
 }
 
 #[test]
 fn a_child_whose_lane_froze_goes_on_after_the_last_epoch_that_was_kept() {
     let search = images(4, 0.0);
     let mut command = search.command("interrupted");
-    command.args(["--set", "restart.child_trainer.freeze_seconds=5", "--set", "restart.child_trainer.backoff_first_seconds=0.02"]);
+    command.args(["--set", "restart.child_trainer.freeze_seconds=3", "--set", "restart.child_trainer.backoff_first_seconds=0.02"]);
     let output = command.env("NETWRIGHT_FAULT", "later.freeze=1").output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let log = log(&search.run_dir("interrupted"));
