@@ -274,16 +274,16 @@ fn best_reward(connection: &Connection) -> rusqlite::Result<Option<f64>> {
     connection.query_row(&sql, [], |row| row.get(0)).optional()
 }
 
-/// All rewards by their index, less those of failed and of enqueued trials.
+/// All rewards of sampled trials by their index, less those of failed ones.
 fn mean_reward(connection: &Connection) -> rusqlite::Result<Option<f64>> {
     let sum = |filter: &str| -> rusqlite::Result<(f64, f64)> {
         let sql = format!("SELECT total(reward), count(reward) FROM trials WHERE {filter}");
         connection.query_row(&sql, [], |row| Ok((row.get(0)?, row.get(1)?)))
     };
-    let (all, failed) = (sum("reward IS NOT NULL")?, sum("status = 'failed'")?);
-    let enqueued = sum("enqueued IS NOT NULL AND status = 'completed'")?;
-    let (total, count) = (all.0 - failed.0 - enqueued.0, all.1 - failed.1 - enqueued.1);
-    Ok((count > 0.0).then(|| total / count))
+    let sampled = format!("reward IS NOT NULL AND {SAMPLED}");
+    // An enqueued one that failed has no reward.
+    let ((all, count), (failed, fewer)) = (sum(&sampled)?, sum("status = 'failed'")?);
+    Ok((count > fewer).then(|| (all - failed) / (count - fewer)))
 }
 
 fn baseline(connection: &Connection) -> rusqlite::Result<Option<f64>> {
