@@ -113,7 +113,7 @@ fn get(address: SocketAddr, path: &str) -> usize {
 
 fn page(criterion: &mut Criterion) {
     let dir = tempfile::tempdir().expect("a folder");
-    let (journal, _) = Journal::open(dir.path(), &serde_json::json!({}), CONFIG).expect("a new run");
+    let (journal, _) = Journal::open(dir.path(), &serde_json::json!({}), &[], CONFIG).expect("a new run");
     let started = Instant::now();
     write(&journal);
     println!("{TRIALS} trials written in {:.1} s", started.elapsed().as_secs_f64());

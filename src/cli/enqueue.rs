@@ -47,7 +47,7 @@ impl Fit<'_> {
 
     fn entry(&self, place: usize, entry: &EnqueueSettings) -> Result<Enqueued, String> {
         let (architecture, decisions) = match (&entry.architecture, &entry.decisions) {
-            (Some(file), _) => self.from_file(Path::new(file)).map_err(|problem| format!("{file}: {problem}"))?,
+            (Some(file), _) => self.filed(Path::new(file)).map_err(|problem| format!("{file}: {problem}"))?,
             (None, Some(decisions)) => (self.decided(decisions)?, decisions.clone()),
             (None, None) => return Err("needs architecture or decisions".into()),
         };
@@ -62,7 +62,7 @@ impl Fit<'_> {
         self.space.build(layers, decisions).map_err(|error| format!("{error}{of}"))
     }
 
-    fn from_file(&self, file: &Path) -> Result<(Architecture, Vec<Decision>), String> {
+    fn filed(&self, file: &Path) -> Result<(Architecture, Vec<Decision>), String> {
         let mut given = read(file)?;
         if let (Network::Conv(network), Some(classes)) = (&mut given.network, self.assumed_classes) {
             network.classes = classes;

@@ -202,7 +202,8 @@ impl Reader {
     /// When the database cannot be read; so for all that follow.
     pub fn top(&self, most: usize) -> Result<Vec<TrialRow>, JournalError> {
         // By the index of rewards; the rows alone say which are not to be counted, and few have to be asked.
-        let best = "SELECT id FROM trials WHERE reward IS NOT NULL AND +status = 'completed' AND (reused_from IS NULL OR +enqueued IS NOT NULL)
+        let best =
+            "SELECT id FROM trials WHERE reward IS NOT NULL AND +status = 'completed' AND (reused_from IS NULL OR +enqueued IS NOT NULL)
                     ORDER BY reward DESC, id LIMIT ?1";
         self.rows(&format!("WHERE id IN ({best}) ORDER BY +reward DESC, id"), [most])
     }

@@ -333,7 +333,7 @@ fn what_cannot_be_enqueued_is_refused_with_the_entry_and_what_would_be_right() {
     for (entry, part) in [
         (
             "architecture = \"none.json\"",
-            "s.toml:20: enqueue[1].architecture (\"none\"): none.json: there is no such file (paths are relative to the working directory)",
+            "s.toml:19: enqueue[1].architecture (\"none\"): none.json: there is no such file (paths are relative to the working directory)",
         ),
         (
             "architecture = \"text.json\"",
@@ -349,21 +349,21 @@ fn what_cannot_be_enqueued_is_refused_with_the_entry_and_what_would_be_right() {
         ("architecture = \"ahead.json\"", "ahead.json: layer 1: inputs = [2]: must be different earlier layers, 0 for the image"),
         (
             "decisions = [1, 1, 2]",
-            "s.toml:20: enqueue[1].decisions (\"entry 1\"): decision 3: layer 1: filters must be the number of an option (0 for 4, 1 for 8), not 2",
+            "s.toml:19: enqueue[1].decisions (\"entry 1\"): decision 3: layer 1: filters must be the number of an option (0 for 4, 1 for 8), not 2",
         ),
         (
             "name = \"short\"\ndecisions = [1, 1, 1]",
-            "s.toml:21: enqueue[1].decisions (\"short\"): decision 4: the list ends here, and layer 2 lacks filter_height",
+            "s.toml:20: enqueue[1].decisions (\"short\"): decision 4: the list ends here, and layer 1 lacks an anchor point",
         ),
-        ("decisions = [1, 1, 1, [0]]", "decision 4: layer 2: filter_height must be the number of an option"),
-        ("decisions = [1, -1]", "s.toml:20: enqueue[1].decisions = [1, -1]: must be a list of option numbers, from 0"),
-        ("name = \"x\"", "s.toml:19: enqueue[1]: needs architecture = \"FILE.json\""),
-        ("decisions = [1]\narchitecture = \"x.json\"", "s.toml:19: enqueue[1]: has both architecture and decisions: leave one of them out"),
-        ("decision = [1]", "s.toml:20: unknown key enqueue[1].decision; the nearest valid key is enqueue[1].decisions"),
-        ("name = \"\"\ndecisions = [1]", "s.toml:20: enqueue[1].name: \"\": must be 1 to 40 characters in one line"),
+        ("decisions = [1, 1, 1, [0]]", "decision 4: the anchor point of layer 1 must be [], for none is before it, not [0]"),
+        ("decisions = [1, -1]", "s.toml:19: enqueue[1].decisions = [1, -1]: must be a list of option numbers, from 0"),
+        ("name = \"x\"", "s.toml:18: enqueue[1]: needs architecture = \"FILE.json\""),
+        ("decisions = [1]\narchitecture = \"x.json\"", "s.toml:18: enqueue[1]: has both architecture and decisions: leave one of them out"),
+        ("decision = [1]", "s.toml:19: unknown key enqueue[1].decision; the nearest valid key is enqueue[1].decisions"),
+        ("name = \"\"\ndecisions = [1]", "s.toml:19: enqueue[1].name: \"\": must be 1 to 40 characters in one line"),
         (
             "name = \"x\"\ndecisions = [1]\n[[enqueue]]\nname = \"x\"\ndecisions = [2]",
-            "s.toml:23: enqueue[2].name: another entry is called \"x\" too: give each a name of its own",
+            "s.toml:22: enqueue[2].name: another entry is called \"x\" too: give each a name of its own",
         ),
     ] {
         let message = refused(&mut check(folder.path(), &format!("[[enqueue]]\n{entry}\n")));

@@ -50,7 +50,11 @@ impl Protocol {
     /// The outcome of a program that ended well.
     pub fn outcome(&self) -> Result<Outcome, Refused> {
         let Some((reward, metric)) = self.reward else {
-            let printed = if self.lines == 0 { "printed nothing".to_owned() } else { format!("printed {} line{}", self.lines, if self.lines == 1 { "" } else { "s" }) };
+            let printed = if self.lines == 0 {
+                "printed nothing".to_owned()
+            } else {
+                format!("printed {} line{}", self.lines, if self.lines == 1 { "" } else { "s" })
+            };
             return Err((
                 Cause::Protocol,
                 format!("the command {printed} on stdout and no reward; its last line must be {{\"reward\": NUMBER}}"),

@@ -146,7 +146,7 @@ impl Packed {
             // SAFETY: the caller's contract; each task has rows of its own.
             unsafe {
                 let rows = ROWS.min(all - first);
-                isa.run(Part { packed: self, panels: 0..self.panels(), left: left.from_row(first, rows), target: target.at(first, 0) });
+                isa.run(Part { packed: self, panels: 0..self.panels(), left: left.at_row(first, rows), target: target.at(first, 0) });
             }
         };
         let blocks = all.div_ceil(ROWS);
@@ -172,7 +172,7 @@ impl Left {
     ///
     /// # Safety
     /// There are so many.
-    unsafe fn from_row(self, first: usize, rows: usize) -> Self {
+    unsafe fn at_row(self, first: usize, rows: usize) -> Self {
         // SAFETY: the caller's contract.
         Self { start: unsafe { self.start.add(first * self.row_stride) }, rows, ..self }
     }
