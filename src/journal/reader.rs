@@ -221,7 +221,8 @@ impl Reader {
 
     /// Architectures that were enqueued rather than sampled, by id.
     pub fn enqueued(&self) -> Result<Vec<TrialRow>, JournalError> {
-        self.rows("WHERE enqueued IS NOT NULL ORDER BY id", [])
+        // `+`: else all trials are searched in the order of their ids.
+        self.rows("WHERE enqueued IS NOT NULL ORDER BY +id", [])
     }
 
     /// One trial, or None if there is none of this id.

@@ -2,8 +2,10 @@
 //! Knows nothing of what is computed with them.
 
 mod functions;
+mod portable;
 
 use functions::Primitives;
+pub use portable::Portable;
 #[cfg(target_arch = "x86_64")]
 mod avx2_tile;
 
@@ -204,75 +206,6 @@ unsafe fn run_avx2<W: Work>(work: W) -> W::Output {
 unsafe fn run_avx512<W: Work>(work: W) -> W::Output {
     // SAFETY: this function has the feature, and the caller vouches for `work`.
     unsafe { work.run::<Avx512>() }
-}
-
-/// Four numbers, which any compiler turns into the narrowest vectors of its target.
-#[derive(Clone, Copy)]
-pub struct Portable([f32; 4]);
-
-impl Portable {
-    #[inline(always)]
-    fn zip(self, other: Self, f: impl Fn(f32, f32) -> f32) -> Self {
-        Self(std::array::from_fn(|i| f(self.0[i], other.0[i])))
-    }
-}
-
-impl Vector for Portable {
-    const WIDTH: usize = 4;
-    const TILE: usize = 2;
-
-    #[inline(always)]
-    unsafe fn load(from: *const f32) -> Self {
-        // SAFETY: the caller vouches for four readable numbers; arrays of f32 have f32's alignment.
-        unsafe { Self(*from.cast::<[f32; 4]>()) }
-    }
-
-    #[inline(always)]
-    unsafe fn store(self, to: *mut f32) {
-        // SAFETY: as in `load`.
-        unsafe { *to.cast::<[f32; 4]>() = self.0 }
-    }
-
-    #[inline(always)]
-    unsafe fn splat(value: f32) -> Self {
-        Self([value; 4])
-    }
-
-    #[inline(always)]
-    unsafe fn add(self, other: Self) -> Self {
-        self.zip(other, |a, b| a + b)
-    }
-
-    #[inline(always)]
-    unsafe fn sub(self, other: Self) -> Self {
-        self.zip(other, |a, b| a - b)
-    }
-
-    #[inline(always)]
-    unsafe fn mul(self, other: Self) -> Self {
-        self.zip(other, |a, b| a * b)
-    }
-
-    #[inline(always)]
-    unsafe fn mul_add(self, factor: Self, addend: Self) -> Self {
-        // Not f32::mul_add: without the instruction that is a slow call.
-        Self(std::array::from_fn(|i| self.0[i] * factor.0[i] + addend.0[i]))
-    }
-
-    #[inline(always)]
-    unsafe fn max(self, other: Self) -> Self {
-        self.zip(other, |a, b| if a > b { a } else { b })
-    }
-
-    #[inline(always)]
-    unsafe fn where_positive(self, test: Self) -> Self {
-        self.zip(test, |a, t| if t > 0.0 { a } else { 0.0 })
-    }
-
-    #[inline(always)]
-    unsafe fn sums(four: [Self; 4]) -> [f32; 4] {
-        four.map(|v| (v.0[0] + v.0[1]) + (v.0[2] + v.0[3]))
-    }
 }
 
 /// Eight numbers in a ymm register.

@@ -9,7 +9,7 @@ use std::process::Stdio;
 fn rows(run: &Path) -> Vec<(u64, String)> {
     let mut reader = csv::Reader::from_path(run.join("report/trials.csv")).unwrap();
     let headers = reader.headers().unwrap().clone();
-    assert_eq!((&headers[0], &headers[6], &headers[7], headers.len()), ("id", "status", "reward", 21));
+    assert_eq!((&headers[0], &headers[6], &headers[7], headers.len()), ("id", "status", "reward", 22));
     reader.records().map(|row| row.map(|row| (row[0].parse().unwrap(), row[7].to_owned())).unwrap()).collect()
 }
 
