@@ -78,13 +78,14 @@ fn kills() -> u64 {
     std::env::var("NETWRIGHT_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(16)
 }
 
-/// Reads what a process says until it ends; the trials that it announced as ended.
+/// Reads a process's log until it ends; the trials that it announced as ended: there is a line for each, which the progress leaves out.
 fn announced(process: &mut Child) -> std::thread::JoinHandle<Vec<u64>> {
-    let lines = BufReader::new(process.stdout.take().unwrap()).lines();
+    let lines = BufReader::new(process.stderr.take().unwrap()).lines();
     std::thread::spawn(move || {
         let ended = |line: String| {
-            let (_, rest) = line.split_once(" trial ")?;
-            rest.contains(" reward ").then(|| rest.split(' ').next()?.parse().ok())?
+            // The last line may be cut off.
+            let line: serde_json::Value = serde_json::from_str(&line).ok()?;
+            matches!(line["message"].as_str(), Some("trial completed" | "trial failed")).then(|| line["trial"].as_u64())?
         };
         lines.map_while(Result::ok).filter_map(ended).collect()
     })
@@ -97,7 +98,8 @@ fn kill_at_random(search: &Search, run: &str, kills: u64, longest: u64) -> u64 {
     let (mut known, mut under_way) = (Outcomes::new(), 0);
     let dir = search.run_dir(run);
     for kill in 0..kills {
-        let mut process = search.command(run).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut command = search.command(run);
+        let mut process = command.args(["--log-format", "json"]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let announced = announced(&mut process);
         let delay = u64::from(stream.next_u32()) % longest;
         if kill % 2 == 0 {
