@@ -8,7 +8,7 @@
 # make bench-peers     training steps, evaluation and memory beside PyTorch's (PYTHON=one that has torch)
 # make test-peers      the same numbers as PyTorch after five steps, on networks drawn anew
 # make test-sanitizer  the kernels' tests under the address sanitizer; test-miri: under Miri, where there is a nightly
-# make bench-cells     recurrent layers in turn with PyTorch's
+# make bench-cells     recurrent layers, and the whole step of a language model, in turn with PyTorch's
 #
 # One optimised profile (release) serves all of them, so that nothing is built twice.
 
