@@ -130,11 +130,9 @@ def listed():
 
 def rivals(arguments, name):
     """A process for each variant of PyTorch."""
-    variants = ["eager"]
-    if arguments.compile and name not in ("lstm", "gru", "rnn"):
-        variants.append("compile")
+    wanted = ["eager"] if name in ("lstm", "gru", "rnn") else variants(arguments)
     command = [sys.executable, __file__, "--answer", name, "--seconds", str(arguments.seconds)]
-    return {variant: Side([*command, *(["--compile"] if variant == "compile" else [])]) for variant in variants}
+    return {variant: Side([*command, *(["--compile"] if variant == "compile" else [])]) for variant in wanted}
 
 
 def ours(arguments, name):
@@ -160,10 +158,16 @@ def compare(arguments, name):
         side.end()
     times = {who: [run["step_cpu"] for run in seen] for who, seen in runs.items()}
     middle = {who: statistics.median(seen) for who, seen in times.items()}
-    columns = [name, *(f"{middle[who]:.1f} ({min(seen):.1f}-{max(seen):.1f})" for who, seen in times.items())]
-    columns += [f"{middle[who] / middle['ours']:.2f}" for who in started]
-    columns += [f"{max(run['mib'] for run in seen):.0f}" for seen in runs.values()]
-    return [*columns, f"{statistics.median(run['gflops'] for run in runs['ours']):.0f}"]
+    sides = ["ours", *variants(arguments)]
+    cell = lambda who, text: text(who) if who in runs else "-"
+    columns = [cell(who, lambda w: f"{middle[w]:.1f} ({min(times[w]):.1f}-{max(times[w]):.1f})") for who in sides]
+    columns += [cell(who, lambda w: f"{middle[w] / middle['ours']:.2f}") for who in sides[1:]]
+    columns += [cell(who, lambda w: f"{max(run['mib'] for run in runs[w]):.0f}") for who in sides]
+    return [name, *columns, f"{statistics.median(run['gflops'] for run in runs['ours']):.0f}"]
+
+
+def variants(arguments):
+    return ["eager", "compile"] if arguments.compile else ["eager"]
 
 
 def built(bench):
@@ -193,8 +197,8 @@ def main():
         output = subprocess.run([arguments.ours_model, "--name", "none"], check=True, capture_output=True, text=True).stdout
         print(f"Peak of a core: {json.loads(output)['gflops']:.0f} GFLOP/s. ", end="")
     print(f"{machine()}. Milliseconds of the processor for one step, medians of {arguments.pairs} interleaved pairs, with the range.\n")
-    variants = ["eager", "compile"] if arguments.compile else ["eager"]
-    head = ["cell", "ours", *variants, *(f"{v}/ours" for v in variants), "MiB ours", *(f"MiB {v}" for v in variants), "GFLOP/s ours"]
+    theirs = variants(arguments)
+    head = ["cell", "ours", *theirs, *(f"{v}/ours" for v in theirs), "MiB ours", *(f"MiB {v}" for v in theirs), "GFLOP/s ours"]
     print("| " + " | ".join(head) + " |\n|" + "---|" * len(head), flush=True)
     for name in names:
         print("| " + " | ".join(compare(arguments, name)) + " |", flush=True)
