@@ -201,16 +201,19 @@ impl Reader {
     /// # Errors
     /// When the database cannot be read; so for all that follow.
     pub fn top(&self, most: usize) -> Result<Vec<TrialRow>, JournalError> {
-        // By the index of rewards; the rows alone say which are not to be counted, and few have to be asked.
+        // By the index of rewards; the rows alone say which are not to be counted, and few have to be asked. A range of rewards, not
+        // IS NOT NULL, which may have SQLite sort them all.
         let best =
-            "SELECT id FROM trials WHERE reward IS NOT NULL AND +status = 'completed' AND (reused_from IS NULL OR +enqueued IS NOT NULL)
+            "SELECT id FROM trials WHERE reward > -9e999 AND +status = 'completed' AND (reused_from IS NULL OR +enqueued IS NOT NULL)
                     ORDER BY reward DESC, id LIMIT ?1";
         self.rows(&format!("WHERE id IN ({best}) ORDER BY +reward DESC, id"), [most])
     }
 
     /// The completed trial with the highest reward, of those sampled.
     pub fn best(&self) -> Result<Option<TrialRow>, JournalError> {
-        let best = "SELECT id FROM trials WHERE reward IS NOT NULL AND +status = 'completed' AND +enqueued IS NULL ORDER BY reward DESC, id LIMIT 1";
+        // As in `top`.
+        let best =
+            "SELECT id FROM trials WHERE reward > -9e999 AND +status = 'completed' AND +enqueued IS NULL ORDER BY reward DESC, id LIMIT 1";
         Ok(self.rows(&format!("WHERE id IN ({best})"), [])?.pop())
     }
 
