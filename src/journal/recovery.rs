@@ -235,7 +235,14 @@ pub(super) fn snapshot_numbers(connection: &Connection) -> rusqlite::Result<Vec<
     connection.prepare("SELECT sequence FROM snapshots ORDER BY sequence")?.query_map([], |row| row.get(0))?.collect()
 }
 
-/// Writes a snapshot and drops those before the newest one that recovery could start from.
+/// Whether a minibatch that has its place after this number was pulled before this version: recovery can never start from such a snapshot.
+fn outdated(connection: &Connection, sequence: u64, version: u64) -> rusqlite::Result<bool> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM minibatches WHERE sequence > ?1 AND oldest < ?2)";
+    connection.prepare_cached(sql)?.query_row([sequence, version], |row| row.get(0))
+}
+
+/// Writes a snapshot and drops those that recovery will not start from: all before the newest one that it could start from, and those
+/// that a minibatch in flight at that number has made useless since. With many controllers there always is one.
 pub(super) fn store(connection: &Connection, snapshot: &Snapshot) -> rusqlite::Result<()> {
     let data = postcard::to_stdvec(snapshot).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
     let (sequence, version) = (snapshot.state.sequence, snapshot.state.version);
@@ -244,7 +251,9 @@ pub(super) fn store(connection: &Connection, snapshot: &Snapshot) -> rusqlite::R
     let now = jiff::Timestamp::now().as_millisecond() as f64 / 1e3;
     connection.execute("INSERT OR REPLACE INTO meta VALUES ('snapshot_at', ?1)", [now.to_string()])?;
     for (sequence, version) in pairs(connection, "SELECT sequence, version FROM snapshots ORDER BY sequence DESC")? {
-        if version <= oldest_needed(connection, sequence)? {
+        if outdated(connection, sequence, version)? {
+            connection.execute("DELETE FROM snapshots WHERE sequence = ?1", [sequence])?;
+        } else if version <= oldest_needed(connection, sequence)? {
             connection.execute("DELETE FROM snapshots WHERE sequence < ?1", [sequence])?;
             break;
         }

@@ -189,6 +189,27 @@ fn recovery_starts_at_a_snapshot_that_holds_every_version_still_needed() {
 }
 
 #[test]
+fn snapshots_that_no_recovery_can_start_from_do_not_pile_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = open(dir.path());
+    change(&journal, LEARNING);
+    // One minibatch is always in flight: pulled before the snapshot, and in its place after it.
+    let mut flying = insert(&journal, vec![sampled(0, 0, 1, 0)], false)[0];
+    for round in 0..20 {
+        let next = insert(&journal, vec![sampled(0, round + 1, 1, round)], false)[0];
+        finish(&journal, std::mem::replace(&mut flying, next), completed(0.5));
+        store(&journal, round + 2, round + 1);
+    }
+    let kept = Reader::open(dir.path()).unwrap().snapshot_numbers().unwrap();
+    assert_eq!(kept, [21], "the newest one alone may still be of use");
+    journal.close();
+    let (journal, recovered) = open(dir.path());
+    assert!(recovered.snapshot.is_none(), "the minibatch in flight needs version 19, and the snapshot has 20");
+    assert_eq!(recovered.log.len(), 21);
+    journal.close();
+}
+
+#[test]
 fn a_damaged_snapshot_is_passed_over() {
     let dir = tempfile::tempdir().unwrap();
     let (journal, _) = open(dir.path());
