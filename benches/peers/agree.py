@@ -71,7 +71,8 @@ def drawn(generator):
 
 
 def packed(tensors):
-    return torch.cat([t.detach().reshape(-1) for t in tensors])
+    # A network of poolings alone has none.
+    return torch.cat([torch.zeros(0), *(t.detach().reshape(-1) for t in tensors)])
 
 
 def train(architecture, seed):
