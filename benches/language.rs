@@ -80,14 +80,13 @@ fn softmax_flops(hidden: usize) -> f64 {
 
 fn measure_softmax(targets: &[u32], arguments: &Arguments, pool: &rayon::ThreadPool) {
     let hidden = arguments.hidden;
-    let weight: Vec<f32> = (0..hidden * WORDS).map(value).collect();
-    let (bias, features): (Vec<f32>, Vec<f32>) = (vec![0.0; WORDS], (0..BATCH * STEPS * hidden).map(value).collect());
+    let [parameters, features] = [(hidden + 1) * WORDS, BATCH * STEPS * hidden].map(|count| (0..count).map(value).collect::<Vec<f32>>());
     let memory = Memory::from_here();
     let mut softmax = Softmax::new(hidden, WORDS).expect("a softmax");
-    let [mut d_weight, mut d_bias, mut d_features] = [weight.len(), WORDS, features.len()].map(|count| vec![0.0; count]);
+    let [mut d_parameters, mut d_features] = [parameters.len(), features.len()].map(|count| vec![0.0; count]);
     let (_, step) = time(arguments.seconds, || {
-        let gradient = SoftmaxGradient { weight: &mut d_weight, bias: &mut d_bias, features: &mut d_features };
-        pool.install(|| softmax.train(&weight, &bias, &features, targets, 0.05, gradient));
+        let gradient = SoftmaxGradient { parameters: &mut d_parameters, features: &mut d_features };
+        pool.install(|| softmax.train(&parameters, &features, targets, 0.05, gradient));
     });
     report("softmax", step, softmax_flops(hidden), &memory);
 }

@@ -39,6 +39,9 @@ pub trait Vector: Primitives {
     /// The sums of all lanes, of four vectors.
     unsafe fn sums(four: [Self; 4]) -> [f32; 4];
 
+    /// Asks for the cache line of a number that will be needed soon; any address will do.
+    fn fetch(from: *const f32);
+
     /// sums[f][t] += weights[f · weight_step] · source[t · step ..]: one step of a register tile. Both steps in numbers.
     ///
     /// # Safety
@@ -53,6 +56,27 @@ pub trait Vector: Primitives {
     ) {
         // SAFETY: the caller vouches.
         unsafe { scale_add(sums, source, step, weights, weight_step) }
+    }
+
+    /// `scale_add` from each of `steps` vectors of T registers, which stand side by side, with weights that stand `next` numbers apart.
+    ///
+    /// # Safety
+    /// As `scale_add`, for all of them.
+    #[inline(always)]
+    unsafe fn scale_add_all<const T: usize>(
+        sums: &mut [[Self; T]; TILE_FILTERS],
+        source: *const f32,
+        steps: usize,
+        weights: *const f32,
+        (weight_step, next): (usize, usize),
+    ) {
+        for step in 0..steps {
+            // SAFETY: the caller vouches.
+            unsafe {
+                let source = source.add(step * T * Self::WIDTH);
+                Self::scale_add(sums, source, Self::WIDTH, weights.add(step * next), weight_step);
+            }
+        }
     }
 
     /// sums[f][t] += gradients[f][g ..] · sources[t][s ..]: the same for the gradient of weights.
@@ -222,6 +246,12 @@ impl Vector for Avx2 {
     const TILE: usize = 3;
 
     #[inline(always)]
+    fn fetch(from: *const f32) {
+        // SAFETY: it never faults, and every x86-64 has it.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(from.cast()) }
+    }
+
+    #[inline(always)]
     unsafe fn load(from: *const f32) -> Self {
         // SAFETY: see above.
         unsafe { Self(_mm256_loadu_ps(from)) }
@@ -300,6 +330,34 @@ impl Vector for Avx2 {
     }
 
     #[inline(always)]
+    unsafe fn scale_add_all<const T: usize>(
+        sums: &mut [[Self; T]; TILE_FILTERS],
+        source: *const f32,
+        steps: usize,
+        weights: *const f32,
+        (weight_step, next): (usize, usize),
+    ) {
+        let fours = if (T == 2 || T == 3) && (next == 1 || next == TILE_FILTERS) { steps / 4 } else { 0 };
+        // SAFETY: see above; the caller vouches for source and weights.
+        unsafe {
+            if let Some(sums) = avx2_tile::tile_of::<3, T>(sums) {
+                match next {
+                    1 => avx2_tile::scale_add_fours::<1>(sums, source, fours, weights, weight_step),
+                    _ => avx2_tile::scale_add_fours::<TILE_FILTERS>(sums, source, fours, weights, weight_step),
+                }
+            } else if let Some(sums) = avx2_tile::tile_of::<2, T>(sums) {
+                match next {
+                    1 => avx2_tile::scale_add_fours_of_two::<1>(sums, source, fours, weights, weight_step),
+                    _ => avx2_tile::scale_add_fours_of_two::<TILE_FILTERS>(sums, source, fours, weights, weight_step),
+                }
+            }
+            for step in 4 * fours..steps {
+                avx2_tile::scale_add(sums, source.add(step * T * Self::WIDTH), Self::WIDTH, weights.add(step * next), weight_step);
+            }
+        }
+    }
+
+    #[inline(always)]
     unsafe fn product_add<const T: usize>(
         sums: &mut [[Self; T]; TILE_FILTERS],
         gradients: &[*const f32; TILE_FILTERS],
@@ -323,6 +381,12 @@ pub struct Avx512(__m512);
 impl Vector for Avx512 {
     const WIDTH: usize = 16;
     const TILE: usize = 6;
+
+    #[inline(always)]
+    fn fetch(from: *const f32) {
+        // SAFETY: it never faults, and every x86-64 has it.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(from.cast()) }
+    }
 
     #[inline(always)]
     unsafe fn load(from: *const f32) -> Self {

@@ -1,34 +1,44 @@
 //! The end of a language model: logits over a vocabulary, softmax cross-entropy and its gradients, a block of rows at a time, so that
 //! the probabilities of a whole batch are never kept. Knows nothing of words, sequences or what made the features.
+//!
+//! With powers p = e^(logit − the row's largest) and their sum s, the gradient of a row's logits is p / s, less 1 at its target. Products
+//! are made of p alone, which need not wait for s; both corrections come after them.
+
+mod block;
 
 use super::KernelError;
-use super::exponential::ExpSum;
-use super::matmul::{Matrix, MatrixMut, product};
-use super::memory::Buffer;
+use super::packed::{Packed, Target, widths};
 use super::simd::Isa;
+use block::Block;
 use rayon::prelude::*;
 
-/// Rows whose logits are kept at once. More reuse the weights better; these fit a cache of some megabytes for 10,000 words.
-const ROWS: usize = 350;
-/// Tasks own this many columns of the logits, or rows of the features' gradient. Fixed: the sums are the same for any number of threads.
-const COLUMNS: usize = 5_008;
-const TASK_ROWS: usize = 175;
+/// Rows of a task, a multiple of a register tile's: with them a panel of powers fits the first cache, and a group of them the second.
+const ROWS: usize = 176;
+/// Blocks of so many rows whose powers are kept at once. More reuse the gradient of the weights better.
+const BLOCKS: usize = 2;
 
-/// Softmax over `words` classes of features `[rows, hidden]`. Weights are `[hidden, words]`, biases `[words]`: packed in this order.
+/// Softmax over `words` classes of features `[rows, hidden]`. Its parameters are weights `[hidden, words]` and after them biases
+/// `[words]`, which are the weights of one more feature that is always 1.
 pub struct Softmax {
     hidden: usize,
     words: usize,
     isa: Isa,
-    /// `[ROWS, words]`
-    logits: Buffer,
+    weight: PackedWeight,
+    blocks: Vec<Block>,
+}
+
+/// The weights as right sides.
+struct PackedWeight {
+    /// `[hidden + 1, words]`; words up to a whole panel have no power.
+    forward: Packed,
+    /// `[words, hidden]`
+    backward: Packed,
 }
 
 /// A gradient that `Softmax::train` overwrites.
 pub struct SoftmaxGradient<'a> {
-    /// `[hidden, words]`
-    pub weight: &'a mut [f32],
-    /// `[words]`
-    pub bias: &'a mut [f32],
+    /// `[hidden + 1, words]`
+    pub parameters: &'a mut [f32],
     /// `[rows, hidden]`
     pub features: &'a mut [f32],
 }
@@ -40,15 +50,23 @@ impl Softmax {
         if hidden == 0 || words == 0 {
             return Err(KernelError::Invalid(format!("a softmax of {hidden} features and {words} words")));
         }
-        if Self::working_bytes(words) > isize::MAX as u64 {
-            return Err(KernelError::TooLarge(format!("logits of {words} words")));
+        if Self::working_bytes(hidden, words) > isize::MAX as u64 {
+            return Err(KernelError::TooLarge(format!("logits of {words} words from {hidden} features")));
         }
-        Ok(Self { hidden, words, isa: Isa::detect(), logits: Buffer::new(ROWS * words) })
+        let isa = Isa::detect();
+        Ok(Self {
+            hidden,
+            words,
+            isa,
+            weight: PackedWeight::new(isa, hidden, words),
+            blocks: (0..BLOCKS).map(|_| Block::new(isa, ROWS, hidden, words)).collect(),
+        })
     }
 
     /// Bytes of working memory, whatever the number of rows.
-    pub fn working_bytes(words: usize) -> u64 {
-        (ROWS as u64).saturating_mul(words as u64).saturating_mul(4)
+    pub fn working_bytes(hidden: usize, words: usize) -> u64 {
+        let (hidden, words, rows) = (hidden as u64 + 1, (words as u64).saturating_add(WIDEST), (BLOCKS * ROWS) as u64);
+        words.saturating_mul(2 * hidden + rows).saturating_add(2 * rows * hidden).saturating_mul(4)
     }
 
     /// The sum over all rows of the cross-entropy, in nats, against `targets` `[rows]`. Its gradients are those of
@@ -56,21 +74,33 @@ impl Softmax {
     ///
     /// # Panics
     /// If a slice has not the length that its shape says, or a target is no word.
-    pub fn train(&mut self, weight: &[f32], bias: &[f32], features: &[f32], targets: &[u32], scale: f32, gradient: SoftmaxGradient) -> f64 {
-        self.check(weight, bias, features, targets);
+    pub fn train(&mut self, parameters: &[f32], features: &[f32], targets: &[u32], scale: f32, gradient: SoftmaxGradient) -> f64 {
+        self.check(parameters, features, targets);
         assert_eq!(gradient.features.len(), features.len(), "a gradient of the features");
-        assert_eq!((gradient.weight.len(), gradient.bias.len()), (weight.len(), bias.len()), "a gradient of the parameters");
+        assert_eq!(gradient.parameters.len(), parameters.len(), "a gradient of the parameters");
+        let (hidden, words) = (self.hidden, self.words);
+        let PackedWeight { forward, backward } = &mut self.weight;
+        rayon::join(|| pack_forward(forward, parameters, words), || pack_backward(backward, &parameters[..hidden * words]));
+        let packed = &self.weight;
         let mut loss = 0.0;
-        let blocks = features.chunks(ROWS * self.hidden).zip(targets.chunks(ROWS)).zip(gradient.features.chunks_mut(ROWS * self.hidden));
-        gradient.bias.fill(0.0);
-        for (block, ((features, targets), dfeatures)) in blocks.enumerate() {
-            self.products(weight, features);
-            loss += self.losses(bias, targets, Some(scale));
-            self.features_gradient(weight, dfeatures);
-            self.parameters_gradient(features, gradient.weight, gradient.bias, block > 0);
+        let rounds = features.chunks(BLOCKS * ROWS * hidden).zip(targets.chunks(BLOCKS * ROWS));
+        let rounds = rounds.zip(gradient.features.chunks_mut(BLOCKS * ROWS * hidden));
+        for (round, ((features, targets), d_features)) in rounds.enumerate() {
+            let parts = features.par_chunks(ROWS * hidden).zip(targets.par_chunks(ROWS)).zip(d_features.par_chunks_mut(ROWS * hidden));
+            let losses: Vec<f64> = self
+                .blocks
+                .par_iter_mut()
+                .zip(parts)
+                .map(|(block, ((features, targets), d_features))| {
+                    block.logits(&packed.forward, features, targets);
+                    block.backward(&packed.backward, targets, scale, d_features)
+                })
+                .collect();
+            loss += losses.iter().sum::<f64>();
+            self.parameters_gradient((features, targets), scale, gradient.parameters, round > 0);
         }
         if targets.is_empty() {
-            gradient.weight.fill(0.0);
+            gradient.parameters.fill(0.0);
         }
         loss
     }
@@ -79,87 +109,81 @@ impl Softmax {
     ///
     /// # Panics
     /// As `train`.
-    pub fn loss(&mut self, weight: &[f32], bias: &[f32], features: &[f32], targets: &[u32]) -> f64 {
-        self.check(weight, bias, features, targets);
+    pub fn loss(&mut self, parameters: &[f32], features: &[f32], targets: &[u32]) -> f64 {
+        self.check(parameters, features, targets);
+        pack_forward(&mut self.weight.forward, parameters, self.words);
+        let (hidden, packed) = (self.hidden, &self.weight.forward);
         let mut loss = 0.0;
-        for (features, targets) in features.chunks(ROWS * self.hidden).zip(targets.chunks(ROWS)) {
-            self.products(weight, features);
-            loss += self.losses(bias, targets, None);
+        for (features, targets) in features.chunks(BLOCKS * ROWS * hidden).zip(targets.chunks(BLOCKS * ROWS)) {
+            let parts = features.par_chunks(ROWS * hidden).zip(targets.par_chunks(ROWS));
+            let losses: Vec<f64> = self
+                .blocks
+                .par_iter_mut()
+                .zip(parts)
+                .map(|(block, (features, targets))| {
+                    block.logits(packed, features, targets);
+                    block.loss(targets)
+                })
+                .collect();
+            loss += losses.iter().sum::<f64>();
         }
         loss
     }
 
-    fn check(&self, weight: &[f32], bias: &[f32], features: &[f32], targets: &[u32]) {
-        assert_eq!(weight.len(), self.hidden * self.words, "weights [hidden, words]");
-        assert_eq!(bias.len(), self.words, "biases [words]");
+    fn check(&self, parameters: &[f32], features: &[f32], targets: &[u32]) {
+        assert_eq!(parameters.len(), (self.hidden + 1) * self.words, "parameters [hidden + 1, words]");
         assert_eq!(features.len(), targets.len() * self.hidden, "features [rows, hidden]");
         assert!(targets.iter().all(|&target| target == SKIPPED || (target as usize) < self.words), "a target is a word");
     }
 
-    /// Fills the first rows of `self.logits`, without the biases.
-    fn products(&mut self, weight: &[f32], features: &[f32]) {
-        let (rows, hidden, words) = (features.len() / self.hidden, self.hidden, self.words);
-        let logits = MatrixMut::new(&mut self.logits.as_mut_slice()[..rows * words], words);
-        logits.split_columns(COLUMNS).into_par_iter().with_max_len(1).for_each(|mut part| {
-            let weight = Matrix::new(weight, words).columns(part.first_column(), part.columns());
-            product(&mut part, Matrix::new(features, hidden), weight, false);
-        });
-    }
-
-    /// The sum of the rows' losses; with a scale the logits become their own gradient.
-    fn losses(&mut self, bias: &[f32], targets: &[u32], scale: Option<f32>) -> f64 {
-        let (words, isa) = (self.words, self.isa);
-        let rows = self.logits.as_mut_slice()[..targets.len() * words].par_chunks_mut(words).zip(targets);
-        let losses: Vec<f64> = rows
-            .map(|(row, &target)| {
-                row.iter_mut().zip(bias).for_each(|(logit, bias)| *logit += bias);
-                loss_of(isa, row, target, scale)
-            })
-            .collect();
-        losses.into_iter().sum()
-    }
-
-    fn features_gradient(&self, weight: &[f32], dfeatures: &mut [f32]) {
-        let (hidden, words) = (self.hidden, self.words);
-        let dlogits = &self.logits.as_slice()[..dfeatures.len() / hidden * words];
-        let tasks = dfeatures.par_chunks_mut(TASK_ROWS * hidden).zip(dlogits.par_chunks(TASK_ROWS * words)).with_max_len(1);
-        tasks.for_each(|(dfeatures, dlogits)| {
-            product(&mut MatrixMut::new(dfeatures, hidden), Matrix::new(dlogits, words), Matrix::new(weight, words).transposed(), false);
-        });
-    }
-
-    fn parameters_gradient(&self, features: &[f32], dweight: &mut [f32], dbias: &mut [f32], add: bool) {
-        let (hidden, words) = (self.hidden, self.words);
-        let dlogits = Matrix::new(&self.logits.as_slice()[..features.len() / hidden * words], words);
-        let parts = MatrixMut::new(dweight, words).split_columns(COLUMNS);
-        parts.into_par_iter().zip(dbias.par_chunks_mut(COLUMNS)).with_max_len(1).for_each(|(mut dweight, dbias)| {
-            let part = dlogits.columns(dweight.first_column(), dbias.len());
-            product(&mut dweight, Matrix::new(features, hidden).transposed(), part, add);
-            for row in part.rows() {
-                dbias.iter_mut().zip(row).for_each(|(sum, &d)| *sum += d);
+    /// What the rows of the first blocks make of the gradient, or add to it: powers, less 1 at the targets.
+    fn parameters_gradient(&self, (features, targets): (&[f32], &[u32]), scale: f32, gradient: &mut [f32], add: bool) {
+        let blocks = &self.blocks[..targets.len().div_ceil(ROWS)];
+        let mut counted: Vec<(usize, usize)> = targets.iter().map(|target| *target as usize).zip(0..).collect();
+        counted.retain(|(target, _)| *target < self.words);
+        counted.sort_unstable();
+        let target = Target { start: gradient.as_mut_ptr(), stride: self.words, add };
+        (0..self.weight.forward.panels()).into_par_iter().for_each(|panel| {
+            let columns = self.blocks[0].powers.panel(panel);
+            for (number, block) in blocks.iter().enumerate() {
+                let target = Target { add: add || number > 0, ..target.at(0, columns.start) };
+                // SAFETY: the powers have `words` columns, as the gradient; tasks write columns of their own.
+                unsafe { block.powers.panel_product(self.isa, panel, block.scaled_features(), target) }
+            }
+            // While these columns are at hand.
+            let [first, end] = [columns.start, columns.end].map(|column| counted.partition_point(|(target, _)| *target < column));
+            for &(column, row) in &counted[first..end] {
+                let features = features[row * self.hidden..][..self.hidden].iter().chain(&[1.0]);
+                for (unit, feature) in features.enumerate() {
+                    // SAFETY: the gradient is [hidden + 1, words]; this column is the task's own.
+                    unsafe { *target.at(unit, column).start -= scale * feature }
+                }
             }
         });
     }
 }
 
+impl PackedWeight {
+    fn new(isa: Isa, hidden: usize, words: usize) -> Self {
+        let (vector, tile) = widths(isa);
+        let padded = words.next_multiple_of(vector * tile);
+        let mut forward = Packed::new(isa, hidden + 1, padded);
+        forward.fill(hidden, words, (1, padded - words), &[f32::MIN; WIDEST as usize][..padded - words], (padded, 1));
+        Self { forward, backward: Packed::new(isa, padded, hidden) }
+    }
+}
+
+/// Columns of a panel at most.
+const WIDEST: u64 = 96;
+
+fn pack_forward(to: &mut Packed, parameters: &[f32], words: usize) {
+    to.fill(0, 0, (to.depth(), words), parameters, (words, 1));
+}
+
+fn pack_backward(to: &mut Packed, weight: &[f32]) {
+    let (hidden, words) = (to.columns(), weight.len() / to.columns());
+    to.fill(0, 0, (words, hidden), weight, (1, words));
+}
+
 /// A target that is not counted.
 pub const SKIPPED: u32 = u32::MAX;
-
-/// The cross-entropy of one row of logits; with a scale the row becomes the gradient of `scale` · it.
-fn loss_of(isa: Isa, row: &mut [f32], target: u32, scale: Option<f32>) -> f64 {
-    if target == SKIPPED {
-        if scale.is_some() {
-            row.fill(0.0);
-        }
-        return 0.0;
-    }
-    let wanted = row[target as usize];
-    // SAFETY: the row is writable and nobody else's.
-    let (largest, sum) = unsafe { isa.run(ExpSum { row: row.as_mut_ptr(), len: row.len(), write: scale.is_some() }) };
-    if let Some(scale) = scale {
-        let factor = (f64::from(scale) / sum) as f32;
-        row.iter_mut().for_each(|value| *value *= factor);
-        row[target as usize] -= scale;
-    }
-    sum.ln() - (f64::from(wanted) - f64::from(largest))
-}

@@ -42,8 +42,8 @@ pub struct Network {
 struct Places {
     embedding: Range<usize>,
     layers: Vec<Range<usize>>,
-    weight: Range<usize>,
-    bias: Range<usize>,
+    /// Weight, and bias after it.
+    softmax: Range<usize>,
 }
 
 impl Network {
@@ -76,7 +76,8 @@ impl Network {
         let bias = add("softmax.bias".into(), vec![words]);
         let layout = if shared_embeddings { Layout::Columns } else { Layout::Rows };
         let embedding = Embedding { words, hidden, layout };
-        let places = Places { embedding: own.unwrap_or_else(|| weight.clone()), layers: layer_places, weight, bias };
+        let softmax_place = weight.start..bias.end;
+        let places = Places { embedding: own.unwrap_or(weight), layers: layer_places, softmax: softmax_place };
         let window = vec![0.0; sizes.steps * sizes.batch * hidden];
         Ok(Self {
             sizes,
@@ -105,7 +106,7 @@ impl Network {
 
     /// Numbers in the packed parameters.
     pub fn parameter_count(&self) -> usize {
-        self.places.bias.end
+        self.places.softmax.end
     }
 
     /// The state before the first token: `[layers, states, batch, hidden]`, zeros.
@@ -148,11 +149,10 @@ impl Network {
         let features = &mut self.values[self.layers.len()][..count];
         apply(masks.output.as_ref(), features);
         let [d_out, d_in] = &mut self.gradients;
-        let (weight, bias) = (&parameters[self.places.weight.clone()], &parameters[self.places.bias.clone()]);
-        let (d_weight, d_bias) = gradient[self.places.weight.start..].split_at_mut(weight.len());
-        let d_softmax = SoftmaxGradient { weight: d_weight, bias: &mut d_bias[..bias.len()], features: &mut d_out[..count] };
+        let own = self.places.softmax.clone();
+        let d_softmax = SoftmaxGradient { parameters: &mut gradient[own.clone()], features: &mut d_out[..count] };
         let (softmax, scale) = (&mut self.softmax, 1.0 / self.sizes.batch as f32);
-        let loss = self.pool.install(|| softmax.train(weight, bias, features, targets, scale, d_softmax));
+        let loss = self.pool.install(|| softmax.train(&parameters[own], features, targets, scale, d_softmax));
         apply(masks.output.as_ref(), &mut d_out[..count]);
         for (layer, place) in self.layers.iter_mut().zip(&self.places.layers).rev() {
             layer.backward(&parameters[place.clone()], &d_out[..count], &mut gradient[place.clone()], &mut d_in[..count]);
@@ -187,8 +187,8 @@ impl Network {
             let (state, own) = (&mut state[index * self.state..][..self.state], &parameters[self.places.layers[index].clone()]);
             layer.evaluate(own, &before[index][..count], state, &mut after[0][..count]);
         }
-        let (weight, bias) = (&parameters[self.places.weight.clone()], &parameters[self.places.bias.clone()]);
+        let own = &parameters[self.places.softmax.clone()];
         let (softmax, features) = (&mut self.softmax, &self.values[self.layers.len()][..count]);
-        self.pool.install(|| softmax.loss(weight, bias, features, targets))
+        self.pool.install(|| softmax.loss(own, features, targets))
     }
 }

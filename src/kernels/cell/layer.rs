@@ -1,11 +1,11 @@
 //! One recurrent layer over a whole sequence, and its gradients. Knows nothing of other layers or of what comes after it.
 
-use super::matmul::{Left, Packed, Target, widths};
 use super::plan::Plan;
 use super::pointwise::{self, Backward, Forward, Rows};
 use super::program::CellProgram;
 use super::shape::{CellShape, Layout};
 use crate::kernels::memory::Buffer;
+use crate::kernels::packed::{Left, Packed, Target, widths};
 use crate::kernels::simd::Isa;
 use crate::kernels::{KernelError, ParameterSlot};
 use rayon::ThreadPool;
@@ -228,7 +228,7 @@ impl CellLayer {
                 None => row[alone..].fill(0.0),
             }
         }
-        let left = Left { start: self.x.as_ptr(), rows, row_stride: input, k_stride: 1 };
+        let left = Left::of_rows(self.x.as_ptr(), rows, input);
         let target = Target { start: self.products.as_mut_ptr(), stride, add };
         // SAFETY: x holds `rows` rows of `input` numbers, the products `rows` rows of `stride`, at least the packed columns.
         unsafe { self.input_weight.product_by_rows(self.isa, left, target) }
@@ -247,7 +247,7 @@ impl CellLayer {
             }
         }
         let products = self.products.as_mut_slice()[step * batch * stride..].as_mut_ptr();
-        let left = Left { start: h.as_ptr(), rows: batch, row_stride: hidden, k_stride: 1 };
+        let left = Left::of_rows(h.as_ptr(), batch, hidden);
         // SAFETY: h is [batch, hidden]; the products' rows have the packed columns from `recurrent_start` on.
         unsafe {
             let target = Target { start: products.add(recurrent_start), stride, add: true };
@@ -328,7 +328,7 @@ impl CellLayer {
         let CellShape { hidden, batch, .. } = self.shape;
         let (padded, stride) = (self.layout.padded, self.stride());
         let start = state.d_products.as_slice()[step * batch * stride + self.recurrent_start()..].as_ptr();
-        let left = Left { start, rows: batch, row_stride: stride, k_stride: 1 };
+        let left = Left::of_rows(start, batch, stride);
         let d_before = &mut state.d_states[1];
         let mask = self.masks[1].as_deref();
         let target = match mask {
@@ -345,7 +345,7 @@ impl CellLayer {
 
     fn input_gradient(&self, state: &BackwardState, d_x: &mut [f32]) {
         let CellShape { input, batch, .. } = self.shape;
-        let left = Left { start: state.d_products.as_ptr(), rows: self.steps * batch, row_stride: self.stride(), k_stride: 1 };
+        let left = Left::of_rows(state.d_products.as_ptr(), self.steps * batch, self.stride());
         let target = Target { start: d_x.as_mut_ptr(), stride: input, add: false };
         // SAFETY: left has the columns of W x first; d_x is [rows, input].
         unsafe { state.input_weight.product_by_rows(self.isa, left, target) }
@@ -360,7 +360,7 @@ impl CellLayer {
         let recurrent = plan.columns.len() - plan.recurrent_columns;
         let product = |column: usize, right: &Packed, to: &mut [f32], stride: usize| {
             let start = state.d_products.as_slice()[column * padded..].as_ptr();
-            let left = Left { start, rows: hidden, row_stride: 1, k_stride: self.stride() };
+            let left = Left::of_columns(start, hidden, self.stride());
             let target = Target { start: to.as_mut_ptr(), stride, add: false };
             // SAFETY: the column has `hidden` numbers in each of the packed rows; `to` is [hidden, stride].
             unsafe { right.product_by_rows(self.isa, left, target) }

@@ -1,9 +1,7 @@
 //! Recurrent layers of any cell: a pointwise program between matrix products, with its backward pass.
 //! Knows nothing of architectures, words or losses.
 
-mod functions;
 mod layer;
-mod matmul;
 mod plan;
 mod pointwise;
 mod program;

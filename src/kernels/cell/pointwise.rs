@@ -3,8 +3,8 @@
 //! A row is worked on in pieces that stay in the first cache. Backwards the values are computed again from the products: that is
 //! cheaper than to keep them.
 
-use super::functions;
 use super::plan::{Applied, Joined, Place, Plan, Step};
+use crate::kernels::functions;
 use crate::kernels::simd::{Vector, Work};
 use std::ops::Range;
 

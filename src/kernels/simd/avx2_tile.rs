@@ -4,11 +4,11 @@
 use super::{Avx2, TILE_FILTERS};
 use std::arch::asm;
 
-/// `sums` as a full tile, where it is one.
+/// `sums` as a tile of N columns, where it is one.
 #[inline(always)]
-fn full<const T: usize>(sums: &mut [[Avx2; T]; TILE_FILTERS]) -> Option<&mut [[Avx2; 3]; TILE_FILTERS]> {
-    // SAFETY: with T = 3 it is the same type.
-    (T == 3).then(|| unsafe { &mut *std::ptr::from_mut(sums).cast::<[[Avx2; 3]; TILE_FILTERS]>() })
+pub fn tile_of<const N: usize, const T: usize>(sums: &mut [[Avx2; T]; TILE_FILTERS]) -> Option<&mut [[Avx2; N]; TILE_FILTERS]> {
+    // SAFETY: with T = N it is the same type.
+    (T == N).then(|| unsafe { &mut *std::ptr::from_mut(sums).cast::<[[Avx2; N]; TILE_FILTERS]>() })
 }
 
 /// `Vector::scale_add`.
@@ -28,7 +28,7 @@ pub unsafe fn scale_add<const T: usize>(
         // SAFETY: the caller vouches.
         return unsafe { super::scale_add(sums, source, step, weights, weight_step) };
     }
-    let Some(sums) = full(sums) else { return };
+    let Some(sums) = tile_of::<3, T>(sums) else { return };
     // SAFETY: reads three vectors `step` numbers apart and four weights, for which the caller vouches; writes registers alone.
     unsafe {
         asm!(
@@ -77,6 +77,242 @@ pub unsafe fn scale_add<const T: usize>(
     }
 }
 
+/// As often as `steps` says, four times each: `scale_add` of three vectors side by side, after which the weights are those `NEXT` numbers
+/// on. Beside the arithmetic hardly an instruction is left, which counts where another thread shares the core.
+///
+/// # Safety
+/// As `Vector::scale_add` for all of these; the CPU has AVX2 and FMA.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+pub unsafe fn scale_add_fours<const NEXT: usize>(
+    sums: &mut [[Avx2; 3]; TILE_FILTERS],
+    source: *const f32,
+    steps: usize,
+    weights: *const f32,
+    weight_step: usize,
+) {
+    if steps == 0 {
+        return;
+    }
+    // SAFETY: reads the vectors and weights for which the caller vouches; writes registers alone.
+    unsafe {
+        asm!(
+            "2:",
+            "vmovups {i0}, [{source} + 0]",
+            "vmovups {i1}, [{source} + 32]",
+            "vmovups {i2}, [{source} + 64]",
+            "vbroadcastss {w}, [{weights} + 0]",
+            "vfmadd231ps {s00}, {i0}, {w}",
+            "vfmadd231ps {s01}, {i1}, {w}",
+            "vfmadd231ps {s02}, {i2}, {w}",
+            "vbroadcastss {w}, [{weights} + {next} + 0]",
+            "vfmadd231ps {s10}, {i0}, {w}",
+            "vfmadd231ps {s11}, {i1}, {w}",
+            "vfmadd231ps {s12}, {i2}, {w}",
+            "vbroadcastss {w}, [{weights} + 2 * {next} + 0]",
+            "vfmadd231ps {s20}, {i0}, {w}",
+            "vfmadd231ps {s21}, {i1}, {w}",
+            "vfmadd231ps {s22}, {i2}, {w}",
+            "vbroadcastss {w}, [{weights} + {last} + 0]",
+            "vfmadd231ps {s30}, {i0}, {w}",
+            "vfmadd231ps {s31}, {i1}, {w}",
+            "vfmadd231ps {s32}, {i2}, {w}",
+            "vmovups {i0}, [{source} + 96]",
+            "vmovups {i1}, [{source} + 128]",
+            "vmovups {i2}, [{source} + 160]",
+            "vbroadcastss {w}, [{weights} + {k1}]",
+            "vfmadd231ps {s00}, {i0}, {w}",
+            "vfmadd231ps {s01}, {i1}, {w}",
+            "vfmadd231ps {s02}, {i2}, {w}",
+            "vbroadcastss {w}, [{weights} + {next} + {k1}]",
+            "vfmadd231ps {s10}, {i0}, {w}",
+            "vfmadd231ps {s11}, {i1}, {w}",
+            "vfmadd231ps {s12}, {i2}, {w}",
+            "vbroadcastss {w}, [{weights} + 2 * {next} + {k1}]",
+            "vfmadd231ps {s20}, {i0}, {w}",
+            "vfmadd231ps {s21}, {i1}, {w}",
+            "vfmadd231ps {s22}, {i2}, {w}",
+            "vbroadcastss {w}, [{weights} + {last} + {k1}]",
+            "vfmadd231ps {s30}, {i0}, {w}",
+            "vfmadd231ps {s31}, {i1}, {w}",
+            "vfmadd231ps {s32}, {i2}, {w}",
+            "vmovups {i0}, [{source} + 192]",
+            "vmovups {i1}, [{source} + 224]",
+            "vmovups {i2}, [{source} + 256]",
+            "vbroadcastss {w}, [{weights} + {k2}]",
+            "vfmadd231ps {s00}, {i0}, {w}",
+            "vfmadd231ps {s01}, {i1}, {w}",
+            "vfmadd231ps {s02}, {i2}, {w}",
+            "vbroadcastss {w}, [{weights} + {next} + {k2}]",
+            "vfmadd231ps {s10}, {i0}, {w}",
+            "vfmadd231ps {s11}, {i1}, {w}",
+            "vfmadd231ps {s12}, {i2}, {w}",
+            "vbroadcastss {w}, [{weights} + 2 * {next} + {k2}]",
+            "vfmadd231ps {s20}, {i0}, {w}",
+            "vfmadd231ps {s21}, {i1}, {w}",
+            "vfmadd231ps {s22}, {i2}, {w}",
+            "vbroadcastss {w}, [{weights} + {last} + {k2}]",
+            "vfmadd231ps {s30}, {i0}, {w}",
+            "vfmadd231ps {s31}, {i1}, {w}",
+            "vfmadd231ps {s32}, {i2}, {w}",
+            "vmovups {i0}, [{source} + 288]",
+            "vmovups {i1}, [{source} + 320]",
+            "vmovups {i2}, [{source} + 352]",
+            "vbroadcastss {w}, [{weights} + {k3}]",
+            "vfmadd231ps {s00}, {i0}, {w}",
+            "vfmadd231ps {s01}, {i1}, {w}",
+            "vfmadd231ps {s02}, {i2}, {w}",
+            "vbroadcastss {w}, [{weights} + {next} + {k3}]",
+            "vfmadd231ps {s10}, {i0}, {w}",
+            "vfmadd231ps {s11}, {i1}, {w}",
+            "vfmadd231ps {s12}, {i2}, {w}",
+            "vbroadcastss {w}, [{weights} + 2 * {next} + {k3}]",
+            "vfmadd231ps {s20}, {i0}, {w}",
+            "vfmadd231ps {s21}, {i1}, {w}",
+            "vfmadd231ps {s22}, {i2}, {w}",
+            "vbroadcastss {w}, [{weights} + {last} + {k3}]",
+            "vfmadd231ps {s30}, {i0}, {w}",
+            "vfmadd231ps {s31}, {i1}, {w}",
+            "vfmadd231ps {s32}, {i2}, {w}",
+            "add {source}, 384",
+            "add {weights}, {k4}",
+            "dec {steps}",
+            "jnz 2b",
+            source = inout(reg) source => _,
+            weights = inout(reg) weights => _,
+            steps = inout(reg) steps => _,
+            next = in(reg) weight_step * size_of::<f32>(),
+            last = in(reg) 3 * weight_step * size_of::<f32>(),
+            k1 = const NEXT * size_of::<f32>(),
+            k2 = const 2 * NEXT * size_of::<f32>(),
+            k3 = const 3 * NEXT * size_of::<f32>(),
+            k4 = const 4 * NEXT * size_of::<f32>(),
+            s00 = inout(ymm_reg) sums[0][0].0,
+            s01 = inout(ymm_reg) sums[0][1].0,
+            s02 = inout(ymm_reg) sums[0][2].0,
+            s10 = inout(ymm_reg) sums[1][0].0,
+            s11 = inout(ymm_reg) sums[1][1].0,
+            s12 = inout(ymm_reg) sums[1][2].0,
+            s20 = inout(ymm_reg) sums[2][0].0,
+            s21 = inout(ymm_reg) sums[2][1].0,
+            s22 = inout(ymm_reg) sums[2][2].0,
+            s30 = inout(ymm_reg) sums[3][0].0,
+            s31 = inout(ymm_reg) sums[3][1].0,
+            s32 = inout(ymm_reg) sums[3][2].0,
+            i0 = out(ymm_reg) _,
+            i1 = out(ymm_reg) _,
+            i2 = out(ymm_reg) _,
+            w = out(ymm_reg) _,
+            options(pure, readonly, nostack),
+        );
+    }
+}
+
+/// `scale_add_fours` of two vectors.
+///
+/// # Safety
+/// As there.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+pub unsafe fn scale_add_fours_of_two<const NEXT: usize>(
+    sums: &mut [[Avx2; 2]; TILE_FILTERS],
+    source: *const f32,
+    steps: usize,
+    weights: *const f32,
+    weight_step: usize,
+) {
+    if steps == 0 {
+        return;
+    }
+    // SAFETY: reads the vectors and weights for which the caller vouches; writes registers alone.
+    unsafe {
+        asm!(
+            "2:",
+            "vmovups {i0}, [{source} + 0]",
+            "vmovups {i1}, [{source} + 32]",
+            "vbroadcastss {w}, [{weights} + 0]",
+            "vfmadd231ps {s00}, {i0}, {w}",
+            "vfmadd231ps {s01}, {i1}, {w}",
+            "vbroadcastss {w}, [{weights} + {next} + 0]",
+            "vfmadd231ps {s10}, {i0}, {w}",
+            "vfmadd231ps {s11}, {i1}, {w}",
+            "vbroadcastss {w}, [{weights} + 2 * {next} + 0]",
+            "vfmadd231ps {s20}, {i0}, {w}",
+            "vfmadd231ps {s21}, {i1}, {w}",
+            "vbroadcastss {w}, [{weights} + {last} + 0]",
+            "vfmadd231ps {s30}, {i0}, {w}",
+            "vfmadd231ps {s31}, {i1}, {w}",
+            "vmovups {i0}, [{source} + 64]",
+            "vmovups {i1}, [{source} + 96]",
+            "vbroadcastss {w}, [{weights} + {k1}]",
+            "vfmadd231ps {s00}, {i0}, {w}",
+            "vfmadd231ps {s01}, {i1}, {w}",
+            "vbroadcastss {w}, [{weights} + {next} + {k1}]",
+            "vfmadd231ps {s10}, {i0}, {w}",
+            "vfmadd231ps {s11}, {i1}, {w}",
+            "vbroadcastss {w}, [{weights} + 2 * {next} + {k1}]",
+            "vfmadd231ps {s20}, {i0}, {w}",
+            "vfmadd231ps {s21}, {i1}, {w}",
+            "vbroadcastss {w}, [{weights} + {last} + {k1}]",
+            "vfmadd231ps {s30}, {i0}, {w}",
+            "vfmadd231ps {s31}, {i1}, {w}",
+            "vmovups {i0}, [{source} + 128]",
+            "vmovups {i1}, [{source} + 160]",
+            "vbroadcastss {w}, [{weights} + {k2}]",
+            "vfmadd231ps {s00}, {i0}, {w}",
+            "vfmadd231ps {s01}, {i1}, {w}",
+            "vbroadcastss {w}, [{weights} + {next} + {k2}]",
+            "vfmadd231ps {s10}, {i0}, {w}",
+            "vfmadd231ps {s11}, {i1}, {w}",
+            "vbroadcastss {w}, [{weights} + 2 * {next} + {k2}]",
+            "vfmadd231ps {s20}, {i0}, {w}",
+            "vfmadd231ps {s21}, {i1}, {w}",
+            "vbroadcastss {w}, [{weights} + {last} + {k2}]",
+            "vfmadd231ps {s30}, {i0}, {w}",
+            "vfmadd231ps {s31}, {i1}, {w}",
+            "vmovups {i0}, [{source} + 192]",
+            "vmovups {i1}, [{source} + 224]",
+            "vbroadcastss {w}, [{weights} + {k3}]",
+            "vfmadd231ps {s00}, {i0}, {w}",
+            "vfmadd231ps {s01}, {i1}, {w}",
+            "vbroadcastss {w}, [{weights} + {next} + {k3}]",
+            "vfmadd231ps {s10}, {i0}, {w}",
+            "vfmadd231ps {s11}, {i1}, {w}",
+            "vbroadcastss {w}, [{weights} + 2 * {next} + {k3}]",
+            "vfmadd231ps {s20}, {i0}, {w}",
+            "vfmadd231ps {s21}, {i1}, {w}",
+            "vbroadcastss {w}, [{weights} + {last} + {k3}]",
+            "vfmadd231ps {s30}, {i0}, {w}",
+            "vfmadd231ps {s31}, {i1}, {w}",
+            "add {source}, 256",
+            "add {weights}, {k4}",
+            "dec {steps}",
+            "jnz 2b",
+            source = inout(reg) source => _,
+            weights = inout(reg) weights => _,
+            steps = inout(reg) steps => _,
+            next = in(reg) weight_step * size_of::<f32>(),
+            last = in(reg) 3 * weight_step * size_of::<f32>(),
+            k1 = const NEXT * size_of::<f32>(),
+            k2 = const 2 * NEXT * size_of::<f32>(),
+            k3 = const 3 * NEXT * size_of::<f32>(),
+            k4 = const 4 * NEXT * size_of::<f32>(),
+            s00 = inout(ymm_reg) sums[0][0].0,
+            s01 = inout(ymm_reg) sums[0][1].0,
+            s10 = inout(ymm_reg) sums[1][0].0,
+            s11 = inout(ymm_reg) sums[1][1].0,
+            s20 = inout(ymm_reg) sums[2][0].0,
+            s21 = inout(ymm_reg) sums[2][1].0,
+            s30 = inout(ymm_reg) sums[3][0].0,
+            s31 = inout(ymm_reg) sums[3][1].0,
+            i0 = out(ymm_reg) _,
+            i1 = out(ymm_reg) _,
+            w = out(ymm_reg) _,
+            options(pure, readonly, nostack),
+        );
+    }
+}
+
 /// `Vector::product_add`.
 ///
 /// # Safety
@@ -94,7 +330,7 @@ pub unsafe fn product_add<const T: usize>(
         // SAFETY: the caller vouches.
         return unsafe { super::product_add(sums, gradients, g, sources, s) };
     }
-    let (Some(sums), &[x0, x1, x2]) = (full(sums), sources.as_slice()) else { return };
+    let (Some(sums), &[x0, x1, x2]) = (tile_of::<3, T>(sums), sources.as_slice()) else { return };
     // SAFETY: reads one vector of each gradient and source, for which the caller vouches; writes registers alone.
     unsafe {
         asm!(

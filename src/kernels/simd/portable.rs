@@ -19,6 +19,9 @@ impl Vector for Portable {
     const TILE: usize = 2;
 
     #[inline(always)]
+    fn fetch(_from: *const f32) {}
+
+    #[inline(always)]
     unsafe fn load(from: *const f32) -> Self {
         // SAFETY: the caller vouches for four readable numbers; arrays of f32 have f32's alignment.
         unsafe { Self(*from.cast::<[f32; 4]>()) }

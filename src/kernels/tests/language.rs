@@ -1,11 +1,8 @@
 //! Embedding and softmax against naive sums in double precision and finite differences.
 
 use super::super::{Embedding, Layout, SKIPPED, Softmax, SoftmaxGradient};
+use super::pool;
 use proptest::prelude::*;
-
-fn pool(threads: usize) -> rayon::ThreadPool {
-    rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap()
-}
 
 fn numbers(count: usize, seed: usize) -> Vec<f32> {
     (0..count).map(|i| ((i * 7919 + seed * 104_729 + i * i % 613) % 2003) as f32 / 1001.0 - 1.0).collect()
@@ -26,6 +23,10 @@ impl Case {
         let targets = (0..rows).map(|row| (row * 31 % words) as u32).collect();
         let features = numbers(rows * hidden, 3);
         Self { hidden, words, weight: numbers(hidden * words, 1), bias: numbers(words, 2), features, targets }
+    }
+
+    fn parameters(&self) -> Vec<f32> {
+        [self.weight.as_slice(), &self.bias].concat()
     }
 
     fn logits(&self, row: usize) -> Vec<f64> {
@@ -67,10 +68,11 @@ impl Case {
     }
 
     fn train(&self, threads: usize, scale: f32) -> (f64, [Vec<f32>; 3]) {
-        let [mut weight, mut bias, mut features] = [&self.weight, &self.bias, &self.features].map(|slice| vec![7.0; slice.len()]);
+        let (mut weight, mut features) = (vec![7.0; self.weight.len() + self.words], vec![7.0; self.features.len()]);
         let mut softmax = Softmax::new(self.hidden, self.words).unwrap();
-        let gradient = SoftmaxGradient { weight: &mut weight, bias: &mut bias, features: &mut features };
-        let loss = pool(threads).install(|| softmax.train(&self.weight, &self.bias, &self.features, &self.targets, scale, gradient));
+        let gradient = SoftmaxGradient { parameters: &mut weight, features: &mut features };
+        let loss = pool(threads).install(|| softmax.train(&self.parameters(), &self.features, &self.targets, scale, gradient));
+        let bias = weight.split_off(self.weight.len());
         (loss, [weight, bias, features])
     }
 
@@ -84,7 +86,7 @@ impl Case {
                 assert!((f64::from(found) - exact).abs() < 1e-5 * largest, "place {place}: {found} against {exact}");
             }
         }
-        let evaluated = Softmax::new(self.hidden, self.words).unwrap().loss(&self.weight, &self.bias, &self.features, &self.targets);
+        let evaluated = Softmax::new(self.hidden, self.words).unwrap().loss(&self.parameters(), &self.features, &self.targets);
         assert_eq!(evaluated.to_bits(), loss.to_bits(), "evaluation and training have the same loss");
     }
 }

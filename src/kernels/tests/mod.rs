@@ -1,14 +1,21 @@
 //! Tests of the kernels against a naive reference in f64, and of that reference.
 
+mod functions;
 mod language;
 mod network;
 mod operations;
+mod packed;
 mod pooling;
 mod reference;
 mod reference_checks;
 
 use crate::random::{Key, Purpose};
 use rand::RngExt;
+use std::sync::Arc;
+
+fn pool(threads: usize) -> Arc<rayon::ThreadPool> {
+    Arc::new(rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap())
+}
 
 /// Numbers in -1..1, the same for the same seed.
 fn numbers(seed: u64, n: usize) -> Vec<f32> {

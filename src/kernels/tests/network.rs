@@ -1,20 +1,15 @@
 //! Whole networks against the reference.
 
-use super::{assert_close, assert_close_to, numbers, reference, wide};
+use super::{assert_close, assert_close_to, numbers, pool, reference, wide};
 use crate::kernels::network::ConvNet;
 use crate::kernels::simd::Isa;
 use crate::kernels::spec::{LayerSpec, NetworkSpec, OperationSpec, Plan};
 use proptest::prelude::*;
-use std::sync::Arc;
 
 fn layer(filter: (usize, usize), filters: usize, stride: (usize, usize), inputs: &[usize]) -> LayerSpec {
     let ((filter_height, filter_width), (stride_height, stride_width)) = (filter, stride);
     let operation = OperationSpec::Convolution { filter_height, filter_width, filters, stride_height, stride_width };
     LayerSpec { operation, inputs: inputs.to_vec() }
-}
-
-fn pool(threads: usize) -> Arc<rayon::ThreadPool> {
-    Arc::new(rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap())
 }
 
 /// One step and an evaluation, of every instruction set that there is. False where the numbers are no test.

@@ -2,9 +2,7 @@
 
 mod equations;
 mod finite_differences;
-mod functions;
 mod interpreter;
-mod matmul;
 mod pytorch;
 mod random_cells;
 
