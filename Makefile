@@ -174,7 +174,7 @@ ALONE := target/kernels-alone
 kernels-alone: tools
 	@mkdir -p $(ALONE)/src && cp Cargo.lock $(ALONE)/
 	@{ printf '[package]\nname = "kernels-alone"\nversion = "0.0.0"\nedition = "2024"\n[workspace]\n[dependencies]\n'; \
-	   grep -E '^(gemm|rand|rand_chacha|rayon|thiserror) = ' Cargo.toml; printf '[dev-dependencies]\n'; grep -E '^proptest = ' Cargo.toml; } > $(ALONE)/Cargo.toml
+	   grep -E '^(rand|rand_chacha|rayon|thiserror) = ' Cargo.toml; printf '[dev-dependencies]\n'; grep -E '^proptest = ' Cargo.toml; } > $(ALONE)/Cargo.toml
 	@printf '#[path = "%s/src/kernels/mod.rs"]\npub mod kernels;\n#[path = "%s/src/random/mod.rs"]\npub mod random;\n' "$$PWD" "$$PWD" > $(ALONE)/src/lib.rs
 
 # Sanitizers are not on stable; RUSTC_BOOTSTRAP lets the stable compiler use the one that it ships. The sanitizer holds back what was

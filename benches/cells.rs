@@ -3,46 +3,19 @@
 //! in turn with PyTorch. Knows nothing of other implementations.
 
 mod measure;
+mod recurrent;
 
 use measure::{Memory, time};
 use netwright::child::cell_program;
 use netwright::kernels::{CellLayer, CellShape, Isa, Masks};
 use netwright::space::Cell;
+use recurrent::{Arguments, BATCH, LAYERS, STEPS};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-const LAYERS: usize = 2;
-
-struct Arguments {
-    names: Vec<String>,
-    hidden: usize,
-    batch: usize,
-    steps: usize,
-    threads: usize,
-    seconds: f64,
-}
-
-fn arguments() -> Arguments {
-    let mut parsed = Arguments { names: Vec::new(), hidden: 200, batch: 20, steps: 35, threads: 1, seconds: 2.0 };
-    let mut words = std::env::args().skip(1);
-    while let Some(word) = words.next() {
-        let mut value = || words.next().unwrap_or_else(|| panic!("{word} needs a value"));
-        match word.as_str() {
-            "--name" => parsed.names.push(value()),
-            "--hidden" => parsed.hidden = value().parse().expect("a number of units"),
-            "--batch" => parsed.batch = value().parse().expect("a number of sequences"),
-            "--steps" => parsed.steps = value().parse().expect("a number of steps"),
-            "--threads" => parsed.threads = value().parse().expect("a number of threads"),
-            "--seconds" => parsed.seconds = value().parse().expect("a number of seconds"),
-            // What cargo adds.
-            _ => {}
-        }
-    }
-    parsed
-}
-
 fn run(name: &str, cell: &Cell, arguments: &Arguments, pool: &Arc<rayon::ThreadPool>) {
-    let Arguments { hidden, batch, steps, seconds, .. } = *arguments;
+    let &Arguments { hidden, seconds, .. } = arguments;
+    let (batch, steps) = (BATCH, STEPS);
     let program = cell_program(cell).expect("a cell of the list");
     let shape = CellShape { input: hidden, hidden, batch, steps };
     let layer = || CellLayer::new(&program, shape, Arc::clone(pool)).expect("a layer of the list");
@@ -82,14 +55,14 @@ fn run(name: &str, cell: &Cell, arguments: &Arguments, pool: &Arc<rayon::ThreadP
 }
 
 fn main() {
-    let arguments = arguments();
+    let arguments = Arguments::parse();
     let pool = Arc::new(rayon::ThreadPoolBuilder::new().num_threads(arguments.threads).build().expect("threads can be started"));
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("benches/peers/cells.json");
     let text = std::fs::read_to_string(path).expect("the list of cells can be read");
     let list: Vec<serde_json::Value> = serde_json::from_str(&text).expect("a list of cells");
     for cell in list {
         let name = cell["name"].as_str().expect("a name").to_owned();
-        if arguments.names.is_empty() || arguments.names.contains(&name) {
+        if arguments.wants(&name) {
             run(&name, &serde_json::from_value(cell).expect("a cell"), &arguments, &pool);
         }
     }

@@ -3,19 +3,18 @@
 //! each, after the peak of this core; `peers/language.py` has the same step in PyTorch and `peers/cells.py` runs both in turn.
 
 mod measure;
+mod recurrent;
 
 use measure::{Memory, processor_seconds, time};
 use netwright::child::language_model::{DropoutMasks, Network, Sizes, descent};
 use netwright::child::{ChildSettings, cell_program};
 use netwright::kernels::{Softmax, SoftmaxGradient};
 use netwright::space::{Cell, LanguageModel};
+use recurrent::{Arguments, BATCH, LAYERS, STEPS};
 use std::sync::Arc;
 use std::time::Instant;
 
 const WORDS: usize = 10_000;
-const BATCH: usize = 20;
-const STEPS: usize = 35;
-const LAYERS: usize = 2;
 
 /// Fused multiply-adds that a core can do, in GFLOP/s: independent chains in registers.
 fn fma_peak() -> f64 {
@@ -44,30 +43,6 @@ unsafe fn fma_peak_avx2() -> f64 {
     }
     std::hint::black_box(sums);
     (CHAINS * ROUNDS * 16) as f64 / (processor_seconds(start) - before) / 1e9
-}
-
-struct Arguments {
-    names: Vec<String>,
-    hidden: usize,
-    threads: usize,
-    seconds: f64,
-}
-
-fn arguments() -> Arguments {
-    let mut parsed = Arguments { names: Vec::new(), hidden: 200, threads: 1, seconds: 5.0 };
-    let mut words = std::env::args().skip(1);
-    while let Some(word) = words.next() {
-        let mut value = || words.next().unwrap_or_else(|| panic!("{word} needs a value"));
-        match word.as_str() {
-            "--name" => parsed.names.push(value()),
-            "--hidden" => parsed.hidden = value().parse().expect("a number of units"),
-            "--threads" => parsed.threads = value().parse().expect("a number of threads"),
-            "--seconds" => parsed.seconds = value().parse().expect("a number of seconds"),
-            // What cargo adds.
-            _ => {}
-        }
-    }
-    parsed
 }
 
 fn value(i: usize) -> f32 {
@@ -116,13 +91,13 @@ fn report(name: &str, step: f64, flops: f64, memory: &Memory) {
 }
 
 fn main() {
-    let arguments = arguments();
+    let arguments = Arguments::parse();
     let pool = Arc::new(rayon::ThreadPoolBuilder::new().num_threads(arguments.threads).build().expect("threads can be started"));
     let tokens: Vec<u32> = (0..BATCH * STEPS).map(|i| (i * 2_654_435_761 % WORDS) as u32).collect();
     let targets: Vec<u32> = tokens.iter().map(|token| (token * 31 + 7) % WORDS as u32).collect();
     println!(r#"{{"name": "peak", "gflops": {:.1}}}"#, fma_peak());
     for name in ["softmax", "lstm", "nascell"] {
-        if !arguments.names.is_empty() && !arguments.names.iter().any(|wanted| wanted == name) {
+        if !arguments.wants(name) {
             continue;
         }
         match name {

@@ -48,12 +48,6 @@ pub struct TrialRow {
 pub(super) const COLUMNS: &str = "id, controller, minibatch, slot, decisions, architecture, status, reward, metric, parameters, flops, seed, device, \
                        attempt, interruptions, sampled_at, started_at, finished_at, seconds, error, reused_from, enqueued";
 
-/// Completed trials, told by the indexes alone; a failed one may have a reward too.
-pub(super) const COMPLETED: &str = "reward IS NOT NULL AND id NOT IN (SELECT id FROM trials WHERE status = 'failed')";
-
-/// Trials that a controller sampled.
-pub(super) const SAMPLED: &str = "id NOT IN (SELECT id FROM trials WHERE enqueued IS NOT NULL)";
-
 impl TrialRow {
     /// The table's columns, in its order.
     pub fn columns() -> impl Iterator<Item = &'static str> {

@@ -2,7 +2,6 @@
 //! Must not know what the parameters mean.
 
 use super::open::damaged;
-use super::reader::SAMPLED;
 use super::{CompletedNetwork, JournalError, OpenMinibatch, OpenTrial, Recovered};
 use crate::child::Cause;
 use crate::policy::{LearningSettings, LogEntry, MinibatchEntry, PulledParameters, Snapshot};
@@ -10,6 +9,9 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 use std::path::Path;
+
+/// Trials that a controller sampled.
+const SAMPLED: &str = "id NOT IN (SELECT id FROM trials WHERE enqueued IS NOT NULL)";
 
 /// Marks what was running as queued again, and reads everything that the run goes on with.
 pub(super) fn recover(connection: &Connection, dir: &Path) -> Result<Recovered, JournalError> {

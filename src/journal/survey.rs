@@ -1,12 +1,15 @@
 //! Reading a run that may have a hundred thousand trials, again and again: pages of trials, what has ended since, who is at work.
 //! Every query is answered by an index or by a range of ids. Must not know how anything is shown.
 
-use super::reader::{COLUMNS, COMPLETED, Reader, TrialRow};
+use super::reader::{COLUMNS, Reader, TrialRow};
 use super::{JournalError, lock};
 use rusqlite::types::ValueRef;
 use rusqlite::{Row, params};
 use serde::Serialize;
 use std::fmt::Write as _;
+
+/// Completed trials, told by the indexes alone; a failed one may have a reward too.
+const COMPLETED: &str = "reward IS NOT NULL AND id NOT IN (SELECT id FROM trials WHERE status = 'failed')";
 
 /// A trial without its network.
 #[derive(Clone, Debug, PartialEq)]

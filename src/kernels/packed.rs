@@ -16,8 +16,9 @@ use tile::{Part, Piece};
 pub const DEPTH: usize = 256;
 /// Numbers of a cache line.
 const LINE: usize = 16;
-/// Rows of a task of `product_by_rows`; a multiple of `TILE_ROWS`.
-const ROWS: usize = 48;
+/// Rows of a task of `product_by_rows`, multiples of `TILE_ROWS`: the more, the less often the right side is read; columns are copied.
+const ROWS: usize = 140;
+const ROWS_OF_COLUMNS: usize = 48;
 /// Products with fewer multiplications than this are not worth a second thread.
 const WORTH_SHARING: usize = 1 << 17;
 
@@ -181,16 +182,16 @@ impl Packed {
     /// # Safety
     /// As for `product`.
     pub unsafe fn product_by_rows(&self, isa: Isa, left: Left, target: Target) {
-        let all = left.rows;
+        let (all, most) = (left.rows, if left.is_apart() { ROWS_OF_COLUMNS } else { ROWS });
         let block = |index: usize| {
-            let first = index * ROWS;
+            let first = index * most;
             // SAFETY: the caller's contract; each task has rows of its own.
             unsafe {
-                let rows = ROWS.min(all - first);
+                let rows = most.min(all - first);
                 isa.run(Part { packed: self, panels: 0..self.panels(), left: left.at_row(first, rows), target: target.at(first, 0) });
             }
         };
-        let blocks = all.div_ceil(ROWS);
+        let blocks = all.div_ceil(most);
         if shares(all * self.depth * self.columns) {
             (0..blocks).into_par_iter().for_each(block);
         } else {

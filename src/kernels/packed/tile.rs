@@ -1,6 +1,6 @@
 //! The products' inner loops: register tiles over the panels of a packed matrix. Knows nothing of threads.
 
-use super::{DEPTH, Left, Packed, ROWS, Target};
+use super::{DEPTH, Left, Packed, ROWS_OF_COLUMNS, Target};
 use crate::kernels::simd::{TILE_FILTERS as TILE_ROWS, Vector, Work};
 use std::mem::MaybeUninit;
 use std::ops::Range;
@@ -8,7 +8,7 @@ use std::ops::Range;
 /// Numbers from one tile to the next of a left side that was turned: not a power of 2, so that tiles do not share a cache set.
 const TURNED: usize = (DEPTH + TILE_ROWS) * TILE_ROWS;
 
-/// All rows of `left` by some panels. Valid: as `Packed::product` says; a left side of columns has at most `ROWS` rows.
+/// All rows of `left` by some panels. Valid: as `Packed::product` says; a left side of columns has at most `ROWS_OF_COLUMNS` rows.
 pub struct Part<'a> {
     pub packed: &'a Packed,
     pub panels: Range<usize>,
@@ -57,12 +57,12 @@ impl Part<'_> {
     /// From a copy in which each tile's numbers lie side by side: where those of two k are far apart, each is on another page.
     #[inline(always)]
     unsafe fn turned_piece<V: Vector>(&self, k: Range<usize>, left: Left) {
-        debug_assert!(left.row_stride == 1 && left.rows <= ROWS, "columns of a block");
-        let mut copy = [const { MaybeUninit::<f32>::uninit() }; ROWS / TILE_ROWS * TURNED];
+        debug_assert!(left.row_stride == 1 && left.rows <= ROWS_OF_COLUMNS, "columns of a block");
+        let mut copy = [const { MaybeUninit::<f32>::uninit() }; ROWS_OF_COLUMNS / TILE_ROWS * TURNED];
         let start = copy.as_mut_ptr().cast::<f32>();
         for number in 0..k.len() {
             for row in (0..left.rows).step_by(TILE_ROWS) {
-                // SAFETY: see the type; there is room for `ROWS` rows and `DEPTH` k.
+                // SAFETY: see the type; there is room for so many rows and `DEPTH` k.
                 unsafe {
                     let from = left.start.add(number * left.k_stride + row);
                     let to = start.add(row / TILE_ROWS * TURNED + number * TILE_ROWS);

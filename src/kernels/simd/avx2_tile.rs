@@ -77,241 +77,140 @@ pub unsafe fn scale_add<const T: usize>(
     }
 }
 
-/// As often as `steps` says, four times each: `scale_add` of three vectors side by side, after which the weights are those `NEXT` numbers
-/// on. Beside the arithmetic hardly an instruction is left, which counts where another thread shares the core.
-///
-/// # Safety
-/// As `Vector::scale_add` for all of these; the CPU has AVX2 and FMA.
-#[inline]
-#[target_feature(enable = "avx2,fma")]
-pub unsafe fn scale_add_fours<const NEXT: usize>(
-    sums: &mut [[Avx2; 3]; TILE_FILTERS],
-    source: *const f32,
-    steps: usize,
-    weights: *const f32,
-    weight_step: usize,
-) {
-    if steps == 0 {
-        return;
-    }
-    // SAFETY: reads the vectors and weights for which the caller vouches; writes registers alone.
-    unsafe {
-        asm!(
-            "2:",
-            "vmovups {i0}, [{source} + 0]",
-            "vmovups {i1}, [{source} + 32]",
-            "vmovups {i2}, [{source} + 64]",
-            "vbroadcastss {w}, [{weights} + 0]",
-            "vfmadd231ps {s00}, {i0}, {w}",
-            "vfmadd231ps {s01}, {i1}, {w}",
-            "vfmadd231ps {s02}, {i2}, {w}",
-            "vbroadcastss {w}, [{weights} + {next} + 0]",
-            "vfmadd231ps {s10}, {i0}, {w}",
-            "vfmadd231ps {s11}, {i1}, {w}",
-            "vfmadd231ps {s12}, {i2}, {w}",
-            "vbroadcastss {w}, [{weights} + 2 * {next} + 0]",
-            "vfmadd231ps {s20}, {i0}, {w}",
-            "vfmadd231ps {s21}, {i1}, {w}",
-            "vfmadd231ps {s22}, {i2}, {w}",
-            "vbroadcastss {w}, [{weights} + {last} + 0]",
-            "vfmadd231ps {s30}, {i0}, {w}",
-            "vfmadd231ps {s31}, {i1}, {w}",
-            "vfmadd231ps {s32}, {i2}, {w}",
-            "vmovups {i0}, [{source} + 96]",
-            "vmovups {i1}, [{source} + 128]",
-            "vmovups {i2}, [{source} + 160]",
-            "vbroadcastss {w}, [{weights} + {k1}]",
-            "vfmadd231ps {s00}, {i0}, {w}",
-            "vfmadd231ps {s01}, {i1}, {w}",
-            "vfmadd231ps {s02}, {i2}, {w}",
-            "vbroadcastss {w}, [{weights} + {next} + {k1}]",
-            "vfmadd231ps {s10}, {i0}, {w}",
-            "vfmadd231ps {s11}, {i1}, {w}",
-            "vfmadd231ps {s12}, {i2}, {w}",
-            "vbroadcastss {w}, [{weights} + 2 * {next} + {k1}]",
-            "vfmadd231ps {s20}, {i0}, {w}",
-            "vfmadd231ps {s21}, {i1}, {w}",
-            "vfmadd231ps {s22}, {i2}, {w}",
-            "vbroadcastss {w}, [{weights} + {last} + {k1}]",
-            "vfmadd231ps {s30}, {i0}, {w}",
-            "vfmadd231ps {s31}, {i1}, {w}",
-            "vfmadd231ps {s32}, {i2}, {w}",
-            "vmovups {i0}, [{source} + 192]",
-            "vmovups {i1}, [{source} + 224]",
-            "vmovups {i2}, [{source} + 256]",
-            "vbroadcastss {w}, [{weights} + {k2}]",
-            "vfmadd231ps {s00}, {i0}, {w}",
-            "vfmadd231ps {s01}, {i1}, {w}",
-            "vfmadd231ps {s02}, {i2}, {w}",
-            "vbroadcastss {w}, [{weights} + {next} + {k2}]",
-            "vfmadd231ps {s10}, {i0}, {w}",
-            "vfmadd231ps {s11}, {i1}, {w}",
-            "vfmadd231ps {s12}, {i2}, {w}",
-            "vbroadcastss {w}, [{weights} + 2 * {next} + {k2}]",
-            "vfmadd231ps {s20}, {i0}, {w}",
-            "vfmadd231ps {s21}, {i1}, {w}",
-            "vfmadd231ps {s22}, {i2}, {w}",
-            "vbroadcastss {w}, [{weights} + {last} + {k2}]",
-            "vfmadd231ps {s30}, {i0}, {w}",
-            "vfmadd231ps {s31}, {i1}, {w}",
-            "vfmadd231ps {s32}, {i2}, {w}",
-            "vmovups {i0}, [{source} + 288]",
-            "vmovups {i1}, [{source} + 320]",
-            "vmovups {i2}, [{source} + 352]",
-            "vbroadcastss {w}, [{weights} + {k3}]",
-            "vfmadd231ps {s00}, {i0}, {w}",
-            "vfmadd231ps {s01}, {i1}, {w}",
-            "vfmadd231ps {s02}, {i2}, {w}",
-            "vbroadcastss {w}, [{weights} + {next} + {k3}]",
-            "vfmadd231ps {s10}, {i0}, {w}",
-            "vfmadd231ps {s11}, {i1}, {w}",
-            "vfmadd231ps {s12}, {i2}, {w}",
-            "vbroadcastss {w}, [{weights} + 2 * {next} + {k3}]",
-            "vfmadd231ps {s20}, {i0}, {w}",
-            "vfmadd231ps {s21}, {i1}, {w}",
-            "vfmadd231ps {s22}, {i2}, {w}",
-            "vbroadcastss {w}, [{weights} + {last} + {k3}]",
-            "vfmadd231ps {s30}, {i0}, {w}",
-            "vfmadd231ps {s31}, {i1}, {w}",
-            "vfmadd231ps {s32}, {i2}, {w}",
-            "add {source}, 384",
-            "add {weights}, {k4}",
-            "dec {steps}",
-            "jnz 2b",
-            source = inout(reg) source => _,
-            weights = inout(reg) weights => _,
-            steps = inout(reg) steps => _,
-            next = in(reg) weight_step * size_of::<f32>(),
-            last = in(reg) 3 * weight_step * size_of::<f32>(),
-            k1 = const NEXT * size_of::<f32>(),
-            k2 = const 2 * NEXT * size_of::<f32>(),
-            k3 = const 3 * NEXT * size_of::<f32>(),
-            k4 = const 4 * NEXT * size_of::<f32>(),
-            s00 = inout(ymm_reg) sums[0][0].0,
-            s01 = inout(ymm_reg) sums[0][1].0,
-            s02 = inout(ymm_reg) sums[0][2].0,
-            s10 = inout(ymm_reg) sums[1][0].0,
-            s11 = inout(ymm_reg) sums[1][1].0,
-            s12 = inout(ymm_reg) sums[1][2].0,
-            s20 = inout(ymm_reg) sums[2][0].0,
-            s21 = inout(ymm_reg) sums[2][1].0,
-            s22 = inout(ymm_reg) sums[2][2].0,
-            s30 = inout(ymm_reg) sums[3][0].0,
-            s31 = inout(ymm_reg) sums[3][1].0,
-            s32 = inout(ymm_reg) sums[3][2].0,
-            i0 = out(ymm_reg) _,
-            i1 = out(ymm_reg) _,
-            i2 = out(ymm_reg) _,
-            w = out(ymm_reg) _,
-            options(pure, readonly, nostack),
-        );
-    }
+/// Instructions of one step: vectors `$source` bytes and weights `$weight` bytes behind the first ones.
+macro_rules! step_of_three {
+    ($source:literal, $weight:literal) => {
+        concat!(
+            "vmovups {i0}, [{source} + 0 + ",
+            $source,
+            "]\n",
+            "vmovups {i1}, [{source} + 32 + ",
+            $source,
+            "]\n",
+            "vmovups {i2}, [{source} + 64 + ",
+            $source,
+            "]\n",
+            "vbroadcastss {w}, [{weights} + ",
+            $weight,
+            "]\n",
+            "vfmadd231ps {s00}, {i0}, {w}\n",
+            "vfmadd231ps {s01}, {i1}, {w}\n",
+            "vfmadd231ps {s02}, {i2}, {w}\n",
+            "vbroadcastss {w}, [{weights} + {next} + ",
+            $weight,
+            "]\n",
+            "vfmadd231ps {s10}, {i0}, {w}\n",
+            "vfmadd231ps {s11}, {i1}, {w}\n",
+            "vfmadd231ps {s12}, {i2}, {w}\n",
+            "vbroadcastss {w}, [{weights} + 2 * {next} + ",
+            $weight,
+            "]\n",
+            "vfmadd231ps {s20}, {i0}, {w}\n",
+            "vfmadd231ps {s21}, {i1}, {w}\n",
+            "vfmadd231ps {s22}, {i2}, {w}\n",
+            "vbroadcastss {w}, [{weights} + {last} + ",
+            $weight,
+            "]\n",
+            "vfmadd231ps {s30}, {i0}, {w}\n",
+            "vfmadd231ps {s31}, {i1}, {w}\n",
+            "vfmadd231ps {s32}, {i2}, {w}\n",
+        )
+    };
 }
 
-/// `scale_add_fours` of two vectors.
-///
-/// # Safety
-/// As there.
-#[inline]
-#[target_feature(enable = "avx2,fma")]
-pub unsafe fn scale_add_fours_of_two<const NEXT: usize>(
-    sums: &mut [[Avx2; 2]; TILE_FILTERS],
-    source: *const f32,
-    steps: usize,
-    weights: *const f32,
-    weight_step: usize,
-) {
-    if steps == 0 {
-        return;
-    }
-    // SAFETY: reads the vectors and weights for which the caller vouches; writes registers alone.
-    unsafe {
-        asm!(
-            "2:",
-            "vmovups {i0}, [{source} + 0]",
-            "vmovups {i1}, [{source} + 32]",
-            "vbroadcastss {w}, [{weights} + 0]",
-            "vfmadd231ps {s00}, {i0}, {w}",
-            "vfmadd231ps {s01}, {i1}, {w}",
-            "vbroadcastss {w}, [{weights} + {next} + 0]",
-            "vfmadd231ps {s10}, {i0}, {w}",
-            "vfmadd231ps {s11}, {i1}, {w}",
-            "vbroadcastss {w}, [{weights} + 2 * {next} + 0]",
-            "vfmadd231ps {s20}, {i0}, {w}",
-            "vfmadd231ps {s21}, {i1}, {w}",
-            "vbroadcastss {w}, [{weights} + {last} + 0]",
-            "vfmadd231ps {s30}, {i0}, {w}",
-            "vfmadd231ps {s31}, {i1}, {w}",
-            "vmovups {i0}, [{source} + 64]",
-            "vmovups {i1}, [{source} + 96]",
-            "vbroadcastss {w}, [{weights} + {k1}]",
-            "vfmadd231ps {s00}, {i0}, {w}",
-            "vfmadd231ps {s01}, {i1}, {w}",
-            "vbroadcastss {w}, [{weights} + {next} + {k1}]",
-            "vfmadd231ps {s10}, {i0}, {w}",
-            "vfmadd231ps {s11}, {i1}, {w}",
-            "vbroadcastss {w}, [{weights} + 2 * {next} + {k1}]",
-            "vfmadd231ps {s20}, {i0}, {w}",
-            "vfmadd231ps {s21}, {i1}, {w}",
-            "vbroadcastss {w}, [{weights} + {last} + {k1}]",
-            "vfmadd231ps {s30}, {i0}, {w}",
-            "vfmadd231ps {s31}, {i1}, {w}",
-            "vmovups {i0}, [{source} + 128]",
-            "vmovups {i1}, [{source} + 160]",
-            "vbroadcastss {w}, [{weights} + {k2}]",
-            "vfmadd231ps {s00}, {i0}, {w}",
-            "vfmadd231ps {s01}, {i1}, {w}",
-            "vbroadcastss {w}, [{weights} + {next} + {k2}]",
-            "vfmadd231ps {s10}, {i0}, {w}",
-            "vfmadd231ps {s11}, {i1}, {w}",
-            "vbroadcastss {w}, [{weights} + 2 * {next} + {k2}]",
-            "vfmadd231ps {s20}, {i0}, {w}",
-            "vfmadd231ps {s21}, {i1}, {w}",
-            "vbroadcastss {w}, [{weights} + {last} + {k2}]",
-            "vfmadd231ps {s30}, {i0}, {w}",
-            "vfmadd231ps {s31}, {i1}, {w}",
-            "vmovups {i0}, [{source} + 192]",
-            "vmovups {i1}, [{source} + 224]",
-            "vbroadcastss {w}, [{weights} + {k3}]",
-            "vfmadd231ps {s00}, {i0}, {w}",
-            "vfmadd231ps {s01}, {i1}, {w}",
-            "vbroadcastss {w}, [{weights} + {next} + {k3}]",
-            "vfmadd231ps {s10}, {i0}, {w}",
-            "vfmadd231ps {s11}, {i1}, {w}",
-            "vbroadcastss {w}, [{weights} + 2 * {next} + {k3}]",
-            "vfmadd231ps {s20}, {i0}, {w}",
-            "vfmadd231ps {s21}, {i1}, {w}",
-            "vbroadcastss {w}, [{weights} + {last} + {k3}]",
-            "vfmadd231ps {s30}, {i0}, {w}",
-            "vfmadd231ps {s31}, {i1}, {w}",
-            "add {source}, 256",
-            "add {weights}, {k4}",
-            "dec {steps}",
-            "jnz 2b",
-            source = inout(reg) source => _,
-            weights = inout(reg) weights => _,
-            steps = inout(reg) steps => _,
-            next = in(reg) weight_step * size_of::<f32>(),
-            last = in(reg) 3 * weight_step * size_of::<f32>(),
-            k1 = const NEXT * size_of::<f32>(),
-            k2 = const 2 * NEXT * size_of::<f32>(),
-            k3 = const 3 * NEXT * size_of::<f32>(),
-            k4 = const 4 * NEXT * size_of::<f32>(),
-            s00 = inout(ymm_reg) sums[0][0].0,
-            s01 = inout(ymm_reg) sums[0][1].0,
-            s10 = inout(ymm_reg) sums[1][0].0,
-            s11 = inout(ymm_reg) sums[1][1].0,
-            s20 = inout(ymm_reg) sums[2][0].0,
-            s21 = inout(ymm_reg) sums[2][1].0,
-            s30 = inout(ymm_reg) sums[3][0].0,
-            s31 = inout(ymm_reg) sums[3][1].0,
-            i0 = out(ymm_reg) _,
-            i1 = out(ymm_reg) _,
-            w = out(ymm_reg) _,
-            options(pure, readonly, nostack),
-        );
-    }
+/// The same for two vectors.
+macro_rules! step_of_two {
+    ($source:literal, $weight:literal) => {
+        concat!(
+            "vmovups {i0}, [{source} + 0 + ",
+            $source,
+            "]\n",
+            "vmovups {i1}, [{source} + 32 + ",
+            $source,
+            "]\n",
+            "vbroadcastss {w}, [{weights} + ",
+            $weight,
+            "]\n",
+            "vfmadd231ps {s00}, {i0}, {w}\n",
+            "vfmadd231ps {s01}, {i1}, {w}\n",
+            "vbroadcastss {w}, [{weights} + {next} + ",
+            $weight,
+            "]\n",
+            "vfmadd231ps {s10}, {i0}, {w}\n",
+            "vfmadd231ps {s11}, {i1}, {w}\n",
+            "vbroadcastss {w}, [{weights} + 2 * {next} + ",
+            $weight,
+            "]\n",
+            "vfmadd231ps {s20}, {i0}, {w}\n",
+            "vfmadd231ps {s21}, {i1}, {w}\n",
+            "vbroadcastss {w}, [{weights} + {last} + ",
+            $weight,
+            "]\n",
+            "vfmadd231ps {s30}, {i0}, {w}\n",
+            "vfmadd231ps {s31}, {i1}, {w}\n",
+        )
+    };
 }
+
+/// A function that takes `scale_add`'s steps four at a time.
+macro_rules! fours {
+    ($name:ident, $columns:literal: $step:ident, $bytes:literal; $($input:ident)*; $($sum:ident: $f:literal $t:literal),*) => {
+        /// `scale_add` of `4 * fours` steps, whose vectors stand side by side and whose weights `NEXT` numbers apart. Beside the arithmetic
+        /// hardly an instruction is left, which counts where another thread shares the core.
+        ///
+        /// # Safety
+        /// As `Vector::scale_add` for all of these; the CPU has AVX2 and FMA.
+        #[inline]
+        #[target_feature(enable = "avx2,fma")]
+        pub unsafe fn $name<const NEXT: usize>(
+            sums: &mut [[Avx2; $columns]; TILE_FILTERS],
+            source: *const f32,
+            fours: usize,
+            weights: *const f32,
+            weight_step: usize,
+        ) {
+            if fours == 0 {
+                return;
+            }
+            // SAFETY: reads the vectors and weights for which the caller vouches; writes registers alone.
+            unsafe {
+                asm!(
+                    "2:",
+                    $step!("0", "0"),
+                    $step!("{k1}", "{w1}"),
+                    $step!("{k2}", "{w2}"),
+                    $step!("{k3}", "{w3}"),
+                    "add {source}, {k4}",
+                    "add {weights}, {w4}",
+                    "dec {fours}",
+                    "jnz 2b",
+                    source = inout(reg) source => _,
+                    weights = inout(reg) weights => _,
+                    fours = inout(reg) fours => _,
+                    next = in(reg) weight_step * size_of::<f32>(),
+                    last = in(reg) 3 * weight_step * size_of::<f32>(),
+                    k1 = const $bytes,
+                    k2 = const 2 * $bytes,
+                    k3 = const 3 * $bytes,
+                    k4 = const 4 * $bytes,
+                    w1 = const NEXT * size_of::<f32>(),
+                    w2 = const 2 * NEXT * size_of::<f32>(),
+                    w3 = const 3 * NEXT * size_of::<f32>(),
+                    w4 = const 4 * NEXT * size_of::<f32>(),
+                    $($sum = inout(ymm_reg) sums[$f][$t].0,)*
+                    $($input = out(ymm_reg) _,)*
+                    w = out(ymm_reg) _,
+                    options(pure, readonly, nostack),
+                );
+            }
+        }
+    };
+}
+
+fours!(scale_add_fours_of_three, 3: step_of_three, 96; i0 i1 i2;
+    s00: 0 0, s01: 0 1, s02: 0 2, s10: 1 0, s11: 1 1, s12: 1 2, s20: 2 0, s21: 2 1, s22: 2 2, s30: 3 0, s31: 3 1, s32: 3 2);
+fours!(scale_add_fours_of_two, 2: step_of_two, 64; i0 i1;
+    s00: 0 0, s01: 0 1, s10: 1 0, s11: 1 1, s20: 2 0, s21: 2 1, s30: 3 0, s31: 3 1);
 
 /// `Vector::product_add`.
 ///
