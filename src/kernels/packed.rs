@@ -1,7 +1,7 @@
 //! Matrix products whose right side is packed once and used by many rows or at many steps: what recurrent layers and a softmax need.
 //! Knows nothing of cells or words.
 //!
-//! Every number of a product is one sum in the order of k, whatever the number of threads and rows.
+//! Every number of a product is a sum of sums over at most `DEPTH` k each, in order, whatever the number of threads and rows.
 
 mod tile;
 
@@ -125,7 +125,7 @@ impl Packed {
     pub fn row(&self, k: usize) -> impl Iterator<Item = (usize, &[f32])> {
         (0..self.panels()).map(move |index| {
             let panel = self.panel(index);
-            let width = panel.len().min(self.columns.saturating_sub(panel.start));
+            let width = panel.len().min(self.columns - panel.start);
             (panel.start, &self.values()[panel.start * self.depth + k * panel.len()..][..width])
         })
     }
@@ -150,8 +150,8 @@ impl Packed {
             let (place, source) = (columns.start - panel.start, &source[(columns.start - first) * column_stride..]);
             if column_stride == 1 {
                 packed
-                    .zip(source.chunks(k_stride))
-                    .for_each(|(to, from)| to[place..][..columns.len()].copy_from_slice(&from[..columns.len()]));
+                    .enumerate()
+                    .for_each(|(k, to)| to[place..][..columns.len()].copy_from_slice(&source[k * k_stride..][..columns.len()]));
             } else {
                 debug_assert_eq!(k_stride, 1, "columns");
                 turn(packed, place, columns.len(), source, column_stride);
@@ -202,7 +202,7 @@ impl Packed {
     /// The columns of one panel of left · self, on this thread. `target` begins with the first of them.
     ///
     /// # Safety
-    /// As for `product`, for these columns; `left` is not made of columns.
+    /// As for `product`, for these columns; `left` is made of rows or tiles.
     pub unsafe fn panel_product(&self, isa: Isa, index: usize, left: Left, target: Target) {
         let first = self.panel(index).start;
         let target = Target { start: target.start.wrapping_sub(first), ..target };
@@ -213,9 +213,9 @@ impl Packed {
     /// What `rows` of this, `DEPTH` at most, make of left · self, on this thread. `left` begins with the first of them.
     ///
     /// # Safety
-    /// As for `product`, for these rows; `left` is not made of columns.
+    /// As for `product`, for these rows; `left` is made of rows, tiles or panels.
     pub unsafe fn partial_product(&self, isa: Isa, rows: Range<usize>, left: Left, target: Target) {
-        debug_assert!(rows.len() <= DEPTH && rows.end <= self.depth, "rows that there are");
+        assert!(rows.len() <= DEPTH && rows.end <= self.depth, "so many rows at once, and no more than there are");
         let part = Part { packed: self, panels: 0..self.panels(), left, target };
         // SAFETY: the caller's contract.
         unsafe { isa.run(Piece { part, k: rows }) }

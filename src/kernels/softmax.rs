@@ -1,8 +1,9 @@
 //! The end of a language model: logits over a vocabulary, softmax cross-entropy and its gradients, a block of rows at a time, so that
 //! the probabilities of a whole batch are never kept. Knows nothing of words, sequences or what made the features.
 //!
-//! With powers p = e^(logit − the row's largest) and their sum s, the gradient of a row's logits is p / s, less 1 at its target. Products
-//! are made of p alone, which need not wait for s; both corrections come after them.
+//! With powers p = e^(logit − the row's largest) and their sum s, the gradient of a row's logits is p / s, less 1 at its target. Only p,
+//! which need not wait for s, is kept: 1 / s is a factor of the rows on the other side of a product, or of what it made, and what the
+//! 1 takes away is subtracted at the end.
 
 mod block;
 
@@ -12,9 +13,11 @@ use super::simd::Isa;
 use block::Block;
 use rayon::prelude::*;
 
-/// Rows of a task, a multiple of a register tile's: with them a panel of powers fits the first cache, and a group of them the second.
+/// Rows of a task, a multiple of a register tile's: with them a panel of powers fits the first cache where panels have 24 columns (AVX2),
+/// and a group of panels the second.
 const ROWS: usize = 176;
-/// Blocks of so many rows whose powers are kept at once. More reuse the gradient of the weights better.
+/// Blocks of so many rows whose powers are kept at once, and threads that are of use to all but the parameters' gradient. More would
+/// read that gradient less often, and take more memory.
 const BLOCKS: usize = 2;
 
 /// Softmax over `words` classes of features `[rows, hidden]`. Its parameters are weights `[hidden, words]` and after them biases
@@ -47,13 +50,20 @@ impl Softmax {
     /// # Errors
     /// There is nothing to predict, or no memory could hold the logits.
     pub fn new(hidden: usize, words: usize) -> Result<Self, KernelError> {
+        Self::with_isa(hidden, words, Isa::detect())
+    }
+
+    /// As `new`, with the instructions of `isa`.
+    ///
+    /// # Errors
+    /// As `new`.
+    pub fn with_isa(hidden: usize, words: usize, isa: Isa) -> Result<Self, KernelError> {
         if hidden == 0 || words == 0 {
             return Err(KernelError::Invalid(format!("a softmax of {hidden} features and {words} words")));
         }
         if Self::working_bytes(hidden, words) > isize::MAX as u64 {
             return Err(KernelError::TooLarge(format!("logits of {words} words from {hidden} features")));
         }
-        let isa = Isa::detect();
         Ok(Self {
             hidden,
             words,
@@ -65,8 +75,10 @@ impl Softmax {
 
     /// Bytes of working memory, whatever the number of rows.
     pub fn working_bytes(hidden: usize, words: usize) -> u64 {
-        let (hidden, words, rows) = (hidden as u64 + 1, (words as u64).saturating_add(WIDEST), (BLOCKS * ROWS) as u64);
-        words.saturating_mul(2 * hidden + rows).saturating_add(2 * rows * hidden).saturating_mul(4)
+        let (hidden, words) = ((hidden as u64).saturating_add(1), (words as u64).saturating_add(WIDEST));
+        let (rows, parameters) = ((BLOCKS * ROWS) as u64, hidden.saturating_mul(words));
+        let blocks = words.saturating_add(hidden.saturating_mul(2)).saturating_mul(rows);
+        parameters.saturating_mul(2).saturating_add(blocks).saturating_mul(4)
     }
 
     /// The sum over all rows of the cross-entropy, in nats, against `targets` `[rows]`. Its gradients are those of

@@ -13,7 +13,7 @@ pub fn bytes(program: &CellProgram, sizes: Sizes, parameters: u64, momentum: boo
     let vectors = if momentum { 5.0 } else { 3.0 };
     // Layers may keep their weights a second time, in the order in which they are read.
     let floats = vectors * parameters as f64 + window * (model.layers as f64 * kept + 4.0) + 2.0 * layer_weights(program, sizes);
-    (4.0 * floats) as u64 + Softmax::working_bytes(model.hidden, model.vocabulary)
+    ((4.0 * floats) as u64).saturating_add(Softmax::working_bytes(model.hidden, model.vocabulary))
 }
 
 fn layer_weights(program: &CellProgram, sizes: Sizes) -> f64 {

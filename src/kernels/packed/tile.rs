@@ -21,6 +21,7 @@ impl Work for Part<'_> {
 
     #[inline(always)]
     unsafe fn run<V: Vector>(self) {
+        debug_assert_eq!(self.left.segment, usize::MAX, "panels are taken by pieces of the caller's");
         let pieces = self.packed.depth.div_ceil(DEPTH);
         for piece in 0..pieces {
             let k = piece * self.packed.depth / pieces..(piece + 1) * self.packed.depth / pieces;
@@ -91,7 +92,7 @@ impl Part<'_> {
                         depth: k.len(),
                         left: left.at_row(row, TILE_ROWS.min(left.rows - row)),
                         right,
-                        columns: columns.len().min(packed.columns.saturating_sub(columns.start)),
+                        columns: columns.len().min(packed.columns - columns.start),
                         target: Target { add: self.target.add || k.start > 0, ..self.target.at(row, columns.start) },
                     };
                     tile.run::<V>(columns.len() / V::WIDTH);

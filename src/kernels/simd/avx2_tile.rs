@@ -1,5 +1,6 @@
 //! The steps of an AVX2 register tile of four filters by three columns, in assembly: twelve sums, three inputs and one weight are
-//! all sixteen registers, and compilers spill some of them at every step, which doubles its time. Other tiles are left to the compiler.
+//! all sixteen registers, and compilers spill some of them at every step, which doubles its time. Steps in fours are here for two columns,
+//! too. Other tiles are left to the compiler.
 
 use super::{Avx2, TILE_FILTERS};
 use std::arch::asm;

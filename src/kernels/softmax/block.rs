@@ -2,12 +2,13 @@
 
 use super::SKIPPED;
 use crate::kernels::functions;
-use crate::kernels::packed::{Left, Packed, Target};
+use crate::kernels::packed::{DEPTH, Left, Packed, Target};
 use crate::kernels::simd::{Isa, TILE_FILTERS as TILE_ROWS, Vector, Work};
 use std::ops::Range;
 
 /// Columns of panels that are worked on together, about: with `ROWS` rows they stay in the second cache.
 const TOGETHER: usize = 128;
+const _: () = assert!(super::WIDEST as usize <= TOGETHER && TOGETHER <= DEPTH, "a group has a panel, and is one piece of a product");
 
 pub struct Block {
     isa: Isa,
@@ -107,11 +108,13 @@ impl Block {
             for (tile, features) in self.scaled.chunks_mut(self.rows * TILE_ROWS).zip(features.chunks(TILE_ROWS)) {
                 tile[row * TILE_ROWS..].iter_mut().zip(features).for_each(|(to, feature)| *to = factor * feature);
             }
+            if target == SKIPPED {
+                d.fill(0.0);
+                continue;
+            }
             d.iter_mut().for_each(|d| *d *= factor);
-            if target != SKIPPED {
-                for (first, weights) in weight.row(target as usize) {
-                    d[first..].iter_mut().zip(weights).for_each(|(d, weight)| *d -= scale * weight);
-                }
+            for (first, weights) in weight.row(target as usize) {
+                d[first..].iter_mut().zip(weights).for_each(|(d, weight)| *d -= scale * weight);
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Embedding and softmax against naive sums in double precision and finite differences.
 
-use super::super::{Embedding, Layout, SKIPPED, Softmax, SoftmaxGradient};
+use super::super::{Embedding, Isa, Layout, SKIPPED, Softmax, SoftmaxGradient};
 use super::pool;
 use proptest::prelude::*;
 
@@ -68,8 +68,11 @@ impl Case {
     }
 
     fn train(&self, threads: usize, scale: f32) -> (f64, [Vec<f32>; 3]) {
+        self.train_with(&mut Softmax::new(self.hidden, self.words).unwrap(), threads, scale)
+    }
+
+    fn train_with(&self, softmax: &mut Softmax, threads: usize, scale: f32) -> (f64, [Vec<f32>; 3]) {
         let (mut weight, mut features) = (vec![7.0; self.weight.len() + self.words], vec![7.0; self.features.len()]);
-        let mut softmax = Softmax::new(self.hidden, self.words).unwrap();
         let gradient = SoftmaxGradient { parameters: &mut weight, features: &mut features };
         let loss = pool(threads).install(|| softmax.train(&self.parameters(), &self.features, &self.targets, scale, gradient));
         let bias = weight.split_off(self.weight.len());
@@ -77,7 +80,11 @@ impl Case {
     }
 
     fn check(&self) {
-        let (loss, found) = self.train(2, 0.05);
+        Isa::available().into_iter().for_each(|isa| self.check_with(&mut Softmax::with_isa(self.hidden, self.words, isa).unwrap()));
+    }
+
+    fn check_with(&self, softmax: &mut Softmax) {
+        let (loss, found) = self.train_with(softmax, 2, 0.05);
         let exact = self.loss();
         assert!((loss - exact).abs() <= 1e-6 * exact.abs().max(1.0), "{loss} against {exact}");
         for (found, exact) in found.iter().zip(self.gradients(0.05)) {
@@ -86,20 +93,28 @@ impl Case {
                 assert!((f64::from(found) - exact).abs() < 1e-5 * largest, "place {place}: {found} against {exact}");
             }
         }
-        let evaluated = Softmax::new(self.hidden, self.words).unwrap().loss(&self.parameters(), &self.features, &self.targets);
+        let evaluated = softmax.loss(&self.parameters(), &self.features, &self.targets);
         assert_eq!(evaluated.to_bits(), loss.to_bits(), "evaluation and training have the same loss");
     }
 }
 
 #[test]
 fn loss_and_gradients_are_those_of_naive_sums() {
-    // several blocks of rows, several parts of columns, and edges of both
-    for (rows, hidden, words) in [(1, 1, 1), (1, 3, 2), (5, 7, 33), (351, 4, 2_600), (730, 3, 50)] {
+    // several blocks of rows and rounds of blocks, several groups of panels, and edges of each
+    for (rows, hidden, words) in [(1, 1, 1), (1, 3, 2), (5, 7, 1), (5, 7, 33), (177, 4, 2_600), (353, 3, 96), (730, 3, 50)] {
         Case::new(rows, hidden, words).check();
     }
     let mut skipping = Case::new(40, 5, 20);
     skipping.targets.iter_mut().step_by(3).for_each(|target| *target = SKIPPED);
     skipping.check();
+}
+
+#[test]
+fn fewer_rows_after_many_are_exact() {
+    for isa in Isa::available() {
+        let mut softmax = Softmax::with_isa(6, 300, isa).unwrap();
+        [400, 3, 180, 1].into_iter().for_each(|rows| Case::new(rows, 6, 300).check_with(&mut softmax));
+    }
 }
 
 proptest! {
@@ -152,6 +167,11 @@ fn what_is_not_finite_shows() {
         case.features[2] = bad;
         assert!(!case.train(1, 1.0).0.is_finite());
     }
+    // but not where nobody asks
+    let mut case = Case::new(3, 2, 20);
+    (case.features[2], case.targets[1]) = (f32::NAN, SKIPPED);
+    let (loss, [_, _, features]) = case.train(1, 1.0);
+    assert!(loss.is_finite() && features.iter().all(|d| d.is_finite()), "{loss}, {features:?}");
 }
 
 #[test]

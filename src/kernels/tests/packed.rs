@@ -88,7 +88,9 @@ fn transposed(matrix: &[f32], columns: usize) -> Vec<f32> {
 #[test]
 fn products_are_exact_for_any_size() {
     for isa in Isa::available() {
-        for (rows, depth, columns) in [(1, 1, 1), (3, 2, 7), (5, 40, 33), (20, 200, 200), (7, 300, 25), (61, 259, 49), (102, 515, 9)] {
+        for (rows, depth, columns) in
+            [(1, 1, 1), (3, 2, 7), (5, 40, 33), (5, 9, 1), (20, 200, 200), (7, 300, 25), (61, 259, 49), (102, 515, 9), (150, 40, 9)]
+        {
             let case = Case::new(rows, depth, columns);
             for way in [Way::Rows, Way::BlocksOfRows, Way::Columns, Way::TilesByPanels] {
                 let out = case.product(isa, 1, way);
