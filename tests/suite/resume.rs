@@ -79,11 +79,12 @@ fn wait_for(run: &Path, trial: u64, epochs: usize, process: &mut Child) {
     }
 }
 
-/// Kills (or stops) the search when a trial has so many epochs.
+/// Kills (or stops) the search when a trial has so many epochs, and one at least that no search before it had.
 fn interrupt(search: &Search, trial: u64, epochs: usize, signal: rustix::process::Signal) {
     let run = search.run_dir("interrupted");
+    let before = curve(&run, trial).len();
     let mut process = spawn(search.command("interrupted"));
-    wait_for(&run, trial, epochs, &mut process);
+    wait_for(&run, trial, epochs.max(before + 1), &mut process);
     rustix::process::kill_process(rustix::process::Pid::from_raw(process.id().try_into().unwrap()).unwrap(), signal).unwrap();
     process.wait().unwrap();
 }
