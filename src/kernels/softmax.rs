@@ -1,9 +1,9 @@
 //! The end of a language model: logits over a vocabulary, softmax cross-entropy and its gradients, a block of rows at a time, so that
 //! the probabilities of a whole batch are never kept. Knows nothing of words, sequences or what made the features.
 //!
-//! With powers p = e^(logit − the row's largest) and their sum s, the gradient of a row's logits is p / s, less 1 at its target. Only p,
-//! which need not wait for s, is kept: 1 / s is a factor of the rows on the other side of a product, or of what it made, and what the
-//! 1 takes away is subtracted at the end.
+//! With powers p = e^(logit − the row's largest) and their sum s, the gradient of a row's logits is p / s, less 1 at its target. The product
+//! with the weights takes p alone, which need not wait for s, and is put right afterwards; the one with the features takes p, less s at
+//! the target, and features times 1 / s.
 
 mod block;
 
@@ -109,7 +109,7 @@ impl Softmax {
                 })
                 .collect();
             loss += losses.iter().sum::<f64>();
-            self.parameters_gradient((features, targets), scale, gradient.parameters, round > 0);
+            self.parameters_gradient(losses.len(), gradient.parameters, round > 0);
         }
         if targets.is_empty() {
             gradient.parameters.fill(0.0);
@@ -148,28 +148,14 @@ impl Softmax {
         assert!(targets.iter().all(|&target| target == SKIPPED || (target as usize) < self.words), "a target is a word");
     }
 
-    /// What the rows of the first blocks make of the gradient, or add to it: powers, less 1 at the targets.
-    fn parameters_gradient(&self, (features, targets): (&[f32], &[u32]), scale: f32, gradient: &mut [f32], add: bool) {
-        let blocks = &self.blocks[..targets.len().div_ceil(ROWS)];
-        let mut counted: Vec<(usize, usize)> = targets.iter().map(|target| *target as usize).zip(0..).collect();
-        counted.retain(|(target, _)| *target < self.words);
-        counted.sort_unstable();
+    /// What the rows of the first blocks make of the gradient, or add to it.
+    fn parameters_gradient(&self, blocks: usize, gradient: &mut [f32], add: bool) {
         let target = Target { start: gradient.as_mut_ptr(), stride: self.words, add };
         (0..self.weight.forward.panels()).into_par_iter().for_each(|panel| {
-            let columns = self.blocks[0].powers.panel(panel);
-            for (number, block) in blocks.iter().enumerate() {
-                let target = Target { add: add || number > 0, ..target.at(0, columns.start) };
+            for (number, block) in self.blocks[..blocks].iter().enumerate() {
+                let target = Target { add: add || number > 0, ..target.at(0, block.powers.panel(panel).start) };
                 // SAFETY: the powers have `words` columns, as the gradient; tasks write columns of their own.
                 unsafe { block.powers.panel_product(self.isa, panel, block.scaled_features(), target) }
-            }
-            // While these columns are at hand.
-            let [first, end] = [columns.start, columns.end].map(|column| counted.partition_point(|(target, _)| *target < column));
-            for &(column, row) in &counted[first..end] {
-                let features = features[row * self.hidden..][..self.hidden].iter().chain(&[1.0]);
-                for (unit, feature) in features.enumerate() {
-                    // SAFETY: the gradient is [hidden + 1, words]; this column is the task's own.
-                    unsafe { *target.at(unit, column).start -= scale * feature }
-                }
             }
         });
     }

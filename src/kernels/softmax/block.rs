@@ -65,8 +65,7 @@ impl Block {
             unsafe { self.isa.run(Largest { panels, largest: &mut self.largest }) }
         }
         for (row, &target) in targets.iter().enumerate().filter(|(_, target)| **target != SKIPPED) {
-            let (panel, column) = (target as usize / self.width(), target as usize % self.width());
-            self.wanted[row] = self.powers.values()[(panel * self.rows + row) * self.width() + column];
+            self.wanted[row] = self.powers.values()[place(target as usize, row, self.rows, self.width())];
         }
     }
 
@@ -100,8 +99,9 @@ impl Block {
         Left::of_tiles(self.scaled.as_ptr(), self.hidden + 1, self.rows)
     }
 
-    /// What is left to do once the sums are known: powers become probabilities, less 1 at the target.
+    /// What is left to do once the sums are known; powers become less at the targets.
     fn scale(&mut self, weight: &Packed, targets: &[u32], scale: f32, d_features: &mut [f32]) {
+        let width = self.width();
         let features = self.features.chunks(self.hidden + 1).zip(d_features.chunks_mut(self.hidden));
         for (row, ((features, d), &target)) in features.zip(targets).enumerate() {
             let factor = if target == SKIPPED { 0.0 } else { (f64::from(scale) / self.sums[row]) as f32 };
@@ -116,6 +116,8 @@ impl Block {
             for (first, weights) in weight.row(target as usize) {
                 d[first..].iter_mut().zip(weights).for_each(|(d, weight)| *d -= scale * weight);
             }
+            let power = &mut self.powers.values_mut()[place(target as usize, row, self.rows, width)];
+            *power = (f64::from(*power) - self.sums[row]) as f32;
         }
     }
 
@@ -145,6 +147,11 @@ impl Block {
         let (rows, width) = (self.rows, self.width());
         Panels { start: self.powers.values_mut()[group.start * rows * width..].as_mut_ptr(), count: group.len(), rows, width }
     }
+}
+
+/// Where a word's number lies in panels [panels][rows][width].
+fn place(word: usize, row: usize, rows: usize, width: usize) -> usize {
+    (word / width * rows + row) * width + word % width
 }
 
 /// Some panels, [count][rows][width], readable and writable.

@@ -88,8 +88,7 @@ impl Case {
         let exact = self.loss();
         assert!((loss - exact).abs() <= 1e-6 * exact.abs().max(1.0), "{loss} against {exact}");
         for (found, exact) in found.iter().zip(self.gradients(0.05)) {
-            // What a target takes away is rounded at its own size, `scale`, whatever is left.
-            let largest = exact.iter().fold(0.05_f64, |most, value| most.max(value.abs()));
+            let largest = exact.iter().fold(1e-3_f64, |most, value| most.max(value.abs()));
             for (place, (&found, exact)) in found.iter().zip(exact).enumerate() {
                 assert!((f64::from(found) - exact).abs() < 1e-5 * largest, "place {place}: {found} against {exact}");
             }
