@@ -1,5 +1,6 @@
-//! What the page's server takes for each answer of a run with 100,000 trials: deep networks with skip connections, every 97th failed, 40 in
-//! training. Asked over HTTP, the journal open for writing in the same process, as in a search.
+//! What the page's server takes for each answer of a run with 100,000 trials: deep networks with
+//! skip connections, every 97th failed, 40 in training. Asked over HTTP, the journal open for
+//! writing in the same process, as in a search.
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use netwright::child::{Cause, Epoch, Outcome};
@@ -32,43 +33,97 @@ fn sampled() -> Vec<SampledTrial> {
         skip_connections: SkipConnections::Predicted,
         ..SpaceSettings::default()
     };
-    let space = ConvSpace::new(&settings, ImageShape { channels: 3, height: 32, width: 32 }, 10);
+    let space = ConvSpace::new(
+        &settings,
+        ImageShape {
+            channels: 3,
+            height: 32,
+            width: 32,
+        },
+        10,
+    );
     let policy = Policy::new(&space, &ControllerSettings::default());
-    let streams = (0..400).map(|slot| Key { seed: 1, slot, ..Key::default() }.stream(Purpose::Decisions)).collect();
+    let streams = (0..400)
+        .map(|slot| {
+            Key {
+                seed: 1,
+                slot,
+                ..Key::default()
+            }
+            .stream(Purpose::Decisions)
+        })
+        .collect();
     let trial = |decisions: Vec<_>| SampledTrial {
-        architecture: space.build(LAYERS, &decisions).expect("decisions of this space"),
+        architecture: space
+            .build(LAYERS, &decisions)
+            .expect("decisions of this space"),
         decisions,
         seed: 1 << 60,
         parameters: Some(1_234_567),
         flops: Some(123_456_789),
     };
-    policy.sample_uniform(&space, LAYERS, streams).into_iter().map(|sample| trial(sample.decisions)).collect()
+    policy
+        .sample_uniform(&space, LAYERS, streams)
+        .into_iter()
+        .map(|sample| trial(sample.decisions))
+        .collect()
 }
 
 fn outcome(trial: u64) -> Outcome {
     let reward = (trial * 7919 % 100_003) as f64 / 100_003.0;
     match trial % 97 {
-        0 => Outcome::Failed { cause: Cause::Diverged, error: "diverged: the loss of epoch 3 is not finite".into() },
-        _ => Outcome::Completed { reward, metric: reward.cbrt(), seconds: None },
+        0 => Outcome::Failed {
+            cause: Cause::Diverged,
+            error: "diverged: the loss of epoch 3 is not finite".into(),
+        },
+        _ => Outcome::Completed {
+            reward,
+            metric: reward.cbrt(),
+            seconds: None,
+        },
     }
 }
 
 fn epochs(journal: &Journal, trial: u64, epochs: usize) {
     for epoch in 1..=epochs {
         let share = epoch as f64 / 50.0;
-        journal.epoch(trial, Epoch { epoch, train_loss: Some(2.3 - share), metric: share, seconds: 1.5 });
+        journal.epoch(
+            trial,
+            Epoch {
+                epoch,
+                train_loss: Some(2.3 - share),
+                metric: share,
+                seconds: 1.5,
+            },
+        );
     }
 }
 
 /// As a search writes it.
 fn write(journal: &Journal) {
     journal.event("start", "process 1; 0 of 200000 trials are finished");
-    journal
-        .event("lanes", &(0..RUNNING).map(|lane| format!("cuda{}-{lane} on cuda:{}", lane % 8, lane % 8)).collect::<Vec<_>>().join(", "));
+    journal.event(
+        "lanes",
+        &(0..RUNNING)
+            .map(|lane| format!("cuda{}-{lane} on cuda:{}", lane % 8, lane % 8))
+            .collect::<Vec<_>>()
+            .join(", "),
+    );
     let trials = sampled();
-    let pulled = PulledParameters { boundaries: vec![0, 1], versions: vec![0] };
-    for (minibatch, trials) in (0..TRIALS / MINIBATCH as u64).zip(trials.chunks_exact(MINIBATCH).cycle()) {
-        let minibatch = SampledMinibatch { controller: 0, minibatch, layers: LAYERS, pulled: pulled.clone(), trials: trials.to_vec() };
+    let pulled = PulledParameters {
+        boundaries: vec![0, 1],
+        versions: vec![0],
+    };
+    for (minibatch, trials) in
+        (0..TRIALS / MINIBATCH as u64).zip(trials.chunks_exact(MINIBATCH).cycle())
+    {
+        let minibatch = SampledMinibatch {
+            controller: 0,
+            minibatch,
+            layers: LAYERS,
+            pulled: pulled.clone(),
+            trials: trials.to_vec(),
+        };
         journal.insert(vec![minibatch], false, Box::new(drop));
     }
     for trial in 1..=TRIALS {
@@ -90,7 +145,11 @@ fn write(journal: &Journal) {
 
 /// A server of the run's page, on a thread of its own until the process ends.
 fn serve(dir: &Path) -> SocketAddr {
-    let endpoint = Endpoint::bind(&TelemetrySettings { listen: Some("127.0.0.1:0".into()) }).expect("a free port").expect("not off");
+    let endpoint = Endpoint::bind(&TelemetrySettings {
+        listen: Some("127.0.0.1:0".into()),
+    })
+    .expect("a free port")
+    .expect("not off");
     let address = endpoint.address().expect("it has one");
     let endpoint = endpoint.with(routes(Arc::new(Page::new(dir))));
     std::thread::spawn(move || {
@@ -107,22 +166,37 @@ fn get(address: SocketAddr, path: &str) -> usize {
     write!(stream, "GET {path} HTTP/1.0\r\n\r\n").expect("it reads");
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).expect("it answers");
-    assert!(answer.starts_with(b"HTTP/1.0 200"), "{path}: {}", String::from_utf8_lossy(&answer[..answer.len().min(300)]));
+    assert!(
+        answer.starts_with(b"HTTP/1.0 200"),
+        "{path}: {}",
+        String::from_utf8_lossy(&answer[..answer.len().min(300)])
+    );
     answer.len()
 }
 
 fn page(criterion: &mut Criterion) {
     let dir = tempfile::tempdir().expect("a folder");
-    let (journal, _) = Journal::open(dir.path(), &serde_json::json!({}), &[], CONFIG).expect("a new run");
+    let (journal, _) =
+        Journal::open(dir.path(), &serde_json::json!({}), &[], CONFIG).expect("a new run");
     let started = Instant::now();
     write(&journal);
-    println!("{TRIALS} trials written in {:.1} s", started.elapsed().as_secs_f64());
+    println!(
+        "{TRIALS} trials written in {:.1} s",
+        started.elapsed().as_secs_f64()
+    );
     let mut group = criterion.benchmark_group("page");
-    group.sample_size(10).warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(2));
+    group
+        .sample_size(10)
+        .warm_up_time(Duration::from_millis(500))
+        .measurement_time(Duration::from_secs(2));
 
     // The first one to look at a run has it read from its beginning.
     group.bench_function("the very first load", |bencher| {
-        bencher.iter_batched(|| serve(dir.path()), |address| get(address, "/"), criterion::BatchSize::PerIteration);
+        bencher.iter_batched(
+            || serve(dir.path()),
+            |address| get(address, "/"),
+            criterion::BatchSize::PerIteration,
+        );
     });
     let address = serve(dir.path());
     for path in [
@@ -145,7 +219,8 @@ fn page(criterion: &mut Criterion) {
         group.bench_function(path, |bencher| bencher.iter(|| get(address, path)));
     }
 
-    // The journal is looked at twice a second at most: what a look takes when a trial has ended since.
+    // The journal is looked at twice a second at most: what a look takes when a trial has ended
+    // since.
     let (page, mut next) = (Page::new(dir.path()), TRIALS - RUNNING + 1);
     page.view().expect("the run can be read");
     group.bench_function("an update", |bencher| {

@@ -1,5 +1,5 @@
-//! What the controller network costs: sampling and the gradient of a minibatch of 8, six layers of three choices and an anchor point,
-//! at the paper's size (two layers of 35 units).
+//! What the controller network costs: sampling and the gradient of a minibatch of 8, six layers of
+//! three choices and an anchor point, at the paper's size (two layers of 35 units).
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use netwright::policy::{ControllerSettings, Episode, Policy};
@@ -17,30 +17,60 @@ fn space() -> impl Space {
         skip_connections: SkipConnections::Predicted,
         ..SpaceSettings::default()
     };
-    ConvSpace::new(&settings, ImageShape { channels: 3, height: 32, width: 32 }, 10)
+    ConvSpace::new(
+        &settings,
+        ImageShape {
+            channels: 3,
+            height: 32,
+            width: 32,
+        },
+        10,
+    )
 }
 
 fn streams() -> Vec<Stream> {
-    (0..8).map(|slot| Key { seed: 1, slot, ..Key::default() }.stream(Purpose::Decisions)).collect()
+    (0..8)
+        .map(|slot| {
+            Key {
+                seed: 1,
+                slot,
+                ..Key::default()
+            }
+            .stream(Purpose::Decisions)
+        })
+        .collect()
 }
 
 fn policy(criterion: &mut Criterion) {
     let space = space();
     let policy = Policy::new(&space, &ControllerSettings::default());
     let parameters = policy.initial_parameters(1);
-    let sample = || policy.sample(black_box(&parameters), &space, LAYERS, streams()).expect("finite parameters");
+    let sample = || {
+        policy
+            .sample(black_box(&parameters), &space, LAYERS, streams())
+            .expect("finite parameters")
+    };
     let samples = sample();
     assert_eq!(samples[0].decisions.len(), 4 * LAYERS);
     let episodes: Vec<Episode> = (-4_i32..)
         .zip(&samples)
-        .map(|(k, sample)| Episode { decisions: &sample.decisions, advantage: Some(f64::from(k) / 10.0) })
+        .map(|(k, sample)| Episode {
+            decisions: &sample.decisions,
+            advantage: Some(f64::from(k) / 10.0),
+        })
         .collect();
     let mut group = criterion.benchmark_group("policy");
     group.bench_function("sample", |bencher| bencher.iter(sample));
     group.bench_function("gradient", |bencher| {
-        bencher.iter(|| policy.gradient(black_box(&parameters), &space, LAYERS, &episodes, 0.0).expect("finite parameters"));
+        bencher.iter(|| {
+            policy
+                .gradient(black_box(&parameters), &space, LAYERS, &episodes, 0.0)
+                .expect("finite parameters")
+        });
     });
-    group.bench_function("sample_uniform", |bencher| bencher.iter(|| policy.sample_uniform(&space, LAYERS, streams())));
+    group.bench_function("sample_uniform", |bencher| {
+        bencher.iter(|| policy.sample_uniform(&space, LAYERS, streams()))
+    });
     group.finish();
 }
 

@@ -1,5 +1,6 @@
-//! netwright: a network that designs networks (Zoph & Le, *Neural Architecture Search with Reinforcement Learning*, ICLR 2017).
-//! One line a room; what each room may know is in ARCHITECTURE.md, and `tests/suite/architecture.rs` keeps it so.
+//! netwright: a network that designs networks (Zoph & Le, *Neural Architecture Search with
+//! Reinforcement Learning*, ICLR 2017). One line a room; what each room may know is in
+//! ARCHITECTURE.md, and `tests/suite/architecture.rs` keeps it so.
 
 /// The Supervisor, the ParameterShards, the Controllers and the ChildTrainers with their lanes.
 pub mod actors;

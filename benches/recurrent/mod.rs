@@ -1,4 +1,5 @@
-//! Sizes and command line that the benches of recurrent networks share. Knows nothing of what they measure.
+//! Sizes and command line that the benches of recurrent networks share. Knows nothing of what they
+//! measure.
 
 /// Sequences side by side, steps of one, and layers.
 pub const BATCH: usize = 20;
@@ -15,10 +16,19 @@ pub struct Arguments {
 
 impl Arguments {
     pub fn parse() -> Self {
-        let mut parsed = Self { names: Vec::new(), hidden: 200, threads: 1, seconds: 2.0 };
+        let mut parsed = Self {
+            names: Vec::new(),
+            hidden: 200,
+            threads: 1,
+            seconds: 2.0,
+        };
         let mut words = std::env::args().skip(1);
         while let Some(word) = words.next() {
-            let mut value = || words.next().unwrap_or_else(|| panic!("{word} needs a value"));
+            let mut value = || {
+                words
+                    .next()
+                    .unwrap_or_else(|| panic!("{word} needs a value"))
+            };
             match word.as_str() {
                 "--name" => parsed.names.push(value()),
                 "--hidden" => parsed.hidden = value().parse().expect("a number of units"),

@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// The ratio speaks of this much time: more than a scrape interval, less than what a person would wait for.
+/// The ratio speaks of this much time: more than a scrape interval, less than what a person would
+/// wait for.
 const WINDOW: Duration = Duration::from_secs(15);
 
 /// Time in which a lane had a child, told by the lane's own thread.
@@ -37,18 +38,29 @@ pub struct BusyRatio {
 
 impl BusyRatio {
     pub fn new(now: Instant) -> Self {
-        Self { readings: VecDeque::from([(now, Duration::ZERO)]) }
+        Self {
+            readings: VecDeque::from([(now, Duration::ZERO)]),
+        }
     }
 
     /// `total` is the busy time until `now`; 0..=1.
     pub fn at(&mut self, now: Instant, total: Duration) -> f64 {
-        // The oldest reading kept is the last one that is at least a window old, so that the window is always covered.
-        while self.readings.get(1).is_some_and(|(then, _)| now.duration_since(*then) >= WINDOW) {
+        // The oldest reading kept is the last one that is at least a window old, so that the window
+        // is always covered.
+        while self
+            .readings
+            .get(1)
+            .is_some_and(|(then, _)| now.duration_since(*then) >= WINDOW)
+        {
             self.readings.pop_front();
         }
         let ratio = self.readings.front().map_or(0.0, |(then, earlier)| {
             let passed = now.duration_since(*then).as_secs_f64();
-            if passed > 0.0 { (total.saturating_sub(*earlier).as_secs_f64() / passed).min(1.0) } else { 0.0 }
+            if passed > 0.0 {
+                (total.saturating_sub(*earlier).as_secs_f64() / passed).min(1.0)
+            } else {
+                0.0
+            }
         });
         self.readings.push_back((now, total));
         ratio

@@ -1,5 +1,6 @@
-//! Checkpoints of children on disk, one file a trial, replaced whole: `RUN/checkpoints/trial-N/child.checkpoint`, beside what a program of
-//! the user's may keep there. What cannot be written or read fails no child. Must not know what is in a checkpoint.
+//! Checkpoints of children on disk, one file a trial, replaced whole:
+//! `RUN/checkpoints/trial-N/child.checkpoint`, beside what a program of the user's may keep there.
+//! What cannot be written or read fails no child. Must not know what is in a checkpoint.
 
 use super::lane::LaneSignals;
 use crate::child::Checkpoints;
@@ -24,12 +25,28 @@ pub struct CheckpointFiles {
 }
 
 impl CheckpointFiles {
-    /// Of the run in `dir`. Those of trials that are `unfinished` are kept; others, and what was half written, are taken away.
+    /// Of the run in `dir`. Those of trials that are `unfinished` are kept; others, and what was
+    /// half written, are taken away.
     pub fn open(dir: &Path, unfinished: &BTreeSet<u64>) -> Self {
         let folder = dir.join("checkpoints");
-        let files = Self { folder, there: Mutex::default(), begun: AtomicU64::new(0), told: AtomicBool::new(false) };
-        let entries = std::fs::read_dir(&files.folder).into_iter().flatten().flatten();
-        let trial = |entry: std::fs::DirEntry| entry.file_name().to_str()?.strip_prefix("trial-")?.parse::<u64>().ok();
+        let files = Self {
+            folder,
+            there: Mutex::default(),
+            begun: AtomicU64::new(0),
+            told: AtomicBool::new(false),
+        };
+        let entries = std::fs::read_dir(&files.folder)
+            .into_iter()
+            .flatten()
+            .flatten();
+        let trial = |entry: std::fs::DirEntry| {
+            entry
+                .file_name()
+                .to_str()?
+                .strip_prefix("trial-")?
+                .parse::<u64>()
+                .ok()
+        };
         for trial in entries.filter_map(trial) {
             let (runs_again, there) = (unfinished.contains(&trial), files.path(trial).exists());
             if runs_again || there {
@@ -57,7 +74,11 @@ impl CheckpointFiles {
 
     /// One trial's, for a lane.
     pub(super) fn of<'a>(&'a self, trial: u64, signals: &'a LaneSignals) -> ChildCheckpoint<'a> {
-        ChildCheckpoint { files: self, trial, signals }
+        ChildCheckpoint {
+            files: self,
+            trial,
+            signals,
+        }
     }
 
     fn directory(&self, trial: u64) -> PathBuf {
@@ -74,16 +95,28 @@ impl CheckpointFiles {
 
     /// What a process left that died while it wrote.
     fn clear_partial(&self, trial: u64) {
-        let entries = std::fs::read_dir(self.directory(trial)).into_iter().flatten().flatten();
+        let entries = std::fs::read_dir(self.directory(trial))
+            .into_iter()
+            .flatten()
+            .flatten();
         let partial = |entry: &std::fs::DirEntry| {
-            entry.file_name().to_str().and_then(|name| name.strip_prefix(NAME)).is_some_and(|rest| rest.starts_with(".partial-"))
+            entry
+                .file_name()
+                .to_str()
+                .and_then(|name| name.strip_prefix(NAME))
+                .is_some_and(|rest| rest.starts_with(".partial-"))
         };
-        entries.filter(partial).for_each(|entry| drop(std::fs::remove_file(entry.path())));
+        entries
+            .filter(partial)
+            .for_each(|entry| drop(std::fs::remove_file(entry.path())));
     }
 
     fn store(&self, trial: u64, checkpoint: &[u8]) -> std::io::Result<()> {
         std::fs::create_dir_all(self.directory(trial))?;
-        let partial = self.directory(trial).join(format!("{NAME}.partial-{}", self.begun.fetch_add(1, Ordering::Relaxed)));
+        let partial = self.directory(trial).join(format!(
+            "{NAME}.partial-{}",
+            self.begun.fetch_add(1, Ordering::Relaxed)
+        ));
         let write = || {
             let mut file = File::create(&partial)?;
             file.write_all(checkpoint)?;
@@ -115,7 +148,10 @@ impl Checkpoints for ChildCheckpoint<'_> {
             Ok(bytes) => Some(bytes),
             Err(error) if error.kind() == ErrorKind::NotFound => None,
             Err(error) => {
-                tracing::warn!("{}: cannot be read: {error}; training begins with the first epoch", path.display());
+                tracing::warn!(
+                    "{}: cannot be read: {error}; training begins with the first epoch",
+                    path.display()
+                );
                 None
             }
         }
@@ -130,7 +166,10 @@ impl Checkpoints for ChildCheckpoint<'_> {
             Ok(()) => {
                 tracing::debug!(trial = self.trial, bytes = checkpoint.len(), "checkpoint");
                 if self.files.told.swap(false, Ordering::Relaxed) {
-                    tracing::warn!("{}: checkpoints can be written again", self.files.folder.display());
+                    tracing::warn!(
+                        "{}: checkpoints can be written again",
+                        self.files.folder.display()
+                    );
                 }
             }
             Err(error) => {
@@ -173,11 +212,22 @@ mod tests {
         let own = dir.path().join("checkpoints/trial-4");
         std::fs::write(own.join("child.checkpoint.partial-7"), "half").unwrap();
         std::fs::create_dir(dir.path().join("checkpoints/trial-5")).unwrap();
-        std::fs::write(dir.path().join("checkpoints/trial-5/model.pt"), "a program's own").unwrap();
+        std::fs::write(
+            dir.path().join("checkpoints/trial-5/model.pt"),
+            "a program's own",
+        )
+        .unwrap();
         let files = open(dir.path(), &[4, 6]);
-        assert_eq!((load(&files, 3), load(&files, 4)), (None, Some(b"second".to_vec())));
+        assert_eq!(
+            (load(&files, 3), load(&files, 4)),
+            (None, Some(b"second".to_vec()))
+        );
         assert!(!dir.path().join("checkpoints/trial-3").exists());
-        assert_eq!(std::fs::read_dir(&own).unwrap().count(), 1, "nothing is left half written");
+        assert_eq!(
+            std::fs::read_dir(&own).unwrap().count(),
+            1,
+            "nothing is left half written"
+        );
         files.remove(4);
         files.remove(5);
         assert!(!own.exists() && dir.path().join("checkpoints/trial-5/model.pt").exists());
@@ -199,7 +249,11 @@ mod tests {
         let files = open(dir.path(), &[]);
         files.of(1, &LaneSignals::default()).store(b"first");
         // The place of the next file is taken by a directory.
-        std::fs::create_dir(dir.path().join("checkpoints/trial-1/child.checkpoint.partial-1")).unwrap();
+        std::fs::create_dir(
+            dir.path()
+                .join("checkpoints/trial-1/child.checkpoint.partial-1"),
+        )
+        .unwrap();
         files.of(1, &LaneSignals::default()).store(b"second");
         assert_eq!(load(&files, 1).unwrap(), b"first");
         files.of(1, &LaneSignals::default()).store(b"third");

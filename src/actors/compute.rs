@@ -1,5 +1,6 @@
-//! The compute thread: runs the policy's arithmetic away from the actors' thread, one job after the other. A job that does not come to an
-//! end is abandoned with its thread; another thread goes on with the rest. Must not know what the jobs are.
+//! The compute thread: runs the policy's arithmetic away from the actors' thread, one job after the
+//! other. A job that does not come to an end is abandoned with its thread; another thread goes on
+//! with the rest. Must not know what the jobs are.
 
 use super::watch::{Fall, Gone};
 use actix::Recipient;
@@ -44,7 +45,10 @@ impl Shared {
                 state.current = Some((owner, 0));
                 return Some((owner, job));
             }
-            state = self.woken.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = self
+                .woken
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
         }
     }
 
@@ -58,7 +62,11 @@ impl Shared {
             state.current = None;
             drop(state);
             if let Err(panic) = result {
-                fallen.do_send(Gone { actor: owner.0, generation: owner.1, fall: Fall::Panicked(panic_message(panic.as_ref())) });
+                fallen.do_send(Gone {
+                    actor: owner.0,
+                    generation: owner.1,
+                    fall: Fall::Panicked(panic_message(panic.as_ref())),
+                });
             }
         }
     }
@@ -83,35 +91,51 @@ impl Drop for Handle {
 }
 
 impl Compute {
-    /// Starts the thread. `fallen` hears of a job that panicked (a bug of ours); the thread goes on.
+    /// Starts the thread. `fallen` hears of a job that panicked (a bug of ours); the thread goes
+    /// on.
     ///
     /// # Errors
     /// When the system refuses another thread.
     pub fn start(fallen: Recipient<Gone>) -> std::io::Result<Self> {
-        let compute = Self { handle: Arc::new(Handle { shared: Arc::default(), fallen }) };
+        let compute = Self {
+            handle: Arc::new(Handle {
+                shared: Arc::default(),
+                fallen,
+            }),
+        };
         compute.start_thread(0)?;
         Ok(compute)
     }
 
     fn start_thread(&self, thread: u64) -> std::io::Result<()> {
         let (shared, fallen) = (self.handle.shared.clone(), self.handle.fallen.clone());
-        std::thread::Builder::new().name("policy".into()).spawn(move || shared.run(thread, &fallen))?;
+        std::thread::Builder::new()
+            .name("policy".into())
+            .spawn(move || shared.run(thread, &fallen))?;
         Ok(())
     }
 
-    /// Queues a job. The queue is bounded by the number of Controllers: each has at most one job waiting.
+    /// Queues a job. The queue is bounded by the number of Controllers: each has at most one job
+    /// waiting.
     pub fn submit(&self, owner: Owner, job: impl FnOnce() + Send + 'static) {
-        self.handle.shared.lock().jobs.push_back((owner, Box::new(job)));
+        self.handle
+            .shared
+            .lock()
+            .jobs
+            .push_back((owner, Box::new(job)));
         self.handle.shared.woken.notify_one();
     }
 
-    /// Called at regular ticks. A job that runs through more than `most` of them is abandoned with its thread: returns its owner.
+    /// Called at regular ticks. A job that runs through more than `most` of them is abandoned with
+    /// its thread: returns its owner.
     ///
     /// # Errors
     /// When the system refuses another thread.
     pub fn tick(&self, most: u32) -> std::io::Result<Option<Owner>> {
         let mut state = self.handle.shared.lock();
-        let Some((owner, ticks)) = &mut state.current else { return Ok(None) };
+        let Some((owner, ticks)) = &mut state.current else {
+            return Ok(None);
+        };
         *ticks += 1;
         if *ticks <= most {
             return Ok(None);
@@ -163,13 +187,18 @@ mod tests {
         let (report, reports) = mpsc::channel();
         let (done, answer) = mpsc::channel();
         let system = System::new();
-        let compute = system.block_on(async { Compute::start(Listener(report).start().recipient()) }).unwrap();
+        let compute = system
+            .block_on(async { Compute::start(Listener(report).start().recipient()) })
+            .unwrap();
         compute.submit((ActorId::Controller(4), 2), || panic!("a bug"));
         compute.submit((ActorId::Controller(5), 0), move || done.send(7).unwrap());
         assert_eq!(answer.recv().unwrap(), 7);
         system.run().unwrap();
         let gone = reports.recv().unwrap();
-        assert_eq!((gone.actor, gone.generation, gone.fall), (ActorId::Controller(4), 2, Fall::Panicked("a bug".into())));
+        assert_eq!(
+            (gone.actor, gone.generation, gone.fall),
+            (ActorId::Controller(4), 2, Fall::Panicked("a bug".into()))
+        );
     }
 
     #[test]
@@ -179,7 +208,9 @@ mod tests {
         let (release, held) = mpsc::channel::<()>();
         let (done, answer) = mpsc::channel();
         let system = System::new();
-        let compute = system.block_on(async { Compute::start(Listener(report).start().recipient()) }).unwrap();
+        let compute = system
+            .block_on(async { Compute::start(Listener(report).start().recipient()) })
+            .unwrap();
         compute.submit((ActorId::Controller(1), 0), move || {
             started.send(()).unwrap();
             let _ = held.recv();

@@ -1,10 +1,14 @@
-//! A Controller replica: pulls the parameters, has a minibatch of children sampled, waits for their rewards, and pushes the
-//! policy gradient to every shard (paper §3.2, figure 3). Must not know who trains the children or how a gradient is computed.
+//! A Controller replica: pulls the parameters, has a minibatch of children sampled, waits for their
+//! rewards, and pushes the policy gradient to every shard (paper §3.2, figure 3). Must not know who
+//! trains the children or how a gradient is computed.
 
 use super::compute::Compute;
 use super::fault;
 use super::mailbox::Mailbox;
-use super::messages::{GradientHere, Pull, Pulled, Push, RequestTicket, Resume, Retire, Rewarded, Sample, Sampled, SampledHere};
+use super::messages::{
+    GradientHere, Pull, Pulled, Push, RequestTicket, Resume, Retire, Rewarded, Sample, Sampled,
+    SampledHere,
+};
 use super::messages::{ShardSet, Ticket};
 use super::supervisor::Supervisor;
 use super::watch::{ActorId, Fall, Gone, Guarded, Presence, Receive, receives};
@@ -63,22 +67,50 @@ pub struct Minibatch {
 impl Minibatch {
     /// One that was sampled here, from these parameters.
     fn sampled(sampled: &SampledMinibatch, parameters: Arc<[f32]>) -> Self {
-        let decisions = sampled.trials.iter().map(|trial| trial.decisions.clone()).collect();
-        Self { layers: sampled.layers, pulled: sampled.pulled.clone(), decisions, parameters }
+        let decisions = sampled
+            .trials
+            .iter()
+            .map(|trial| trial.decisions.clone())
+            .collect();
+        Self {
+            layers: sampled.layers,
+            pulled: sampled.pulled.clone(),
+            decisions,
+            parameters,
+        }
     }
 
     /// One that an earlier process sampled, from these parameters.
     pub fn recovered(open: &OpenMinibatch, parameters: Arc<[f32]>) -> Self {
-        let decisions = open.trials.iter().map(|trial| trial.decisions.clone()).collect();
-        Self { layers: open.layers, pulled: open.pulled.clone(), decisions, parameters }
+        let decisions = open
+            .trials
+            .iter()
+            .map(|trial| trial.decisions.clone())
+            .collect();
+        Self {
+            layers: open.layers,
+            pulled: open.pulled.clone(),
+            decisions,
+            parameters,
+        }
     }
 }
 
 impl Controller {
     /// Replica `index`, which waits to be told what to do; `generation` counts its rebuilds.
     pub fn new((index, generation): (u64, u64), shared: Shared, shards: ShardSet) -> Self {
-        let presence = Presence::new(ActorId::Controller(index), generation, shared.supervisor.clone());
-        Self { index, shared, shards, stage: Stage::Idle, presence }
+        let presence = Presence::new(
+            ActorId::Controller(index),
+            generation,
+            shared.supervisor.clone(),
+        );
+        Self {
+            index,
+            shared,
+            shards,
+            stage: Stage::Idle,
+            presence,
+        }
     }
 
     fn mailbox(&self, context: &Context<Self>) -> Mailbox<Self> {
@@ -87,9 +119,16 @@ impl Controller {
 
     fn pull(&mut self, sample: Sample, context: &Context<Self>) {
         for shard in &self.shards.addresses {
-            shard.do_send(Pull { after: sample.ticket.after, set: self.shards.set, reply: self.mailbox(context) });
+            shard.do_send(Pull {
+                after: sample.ticket.after,
+                set: self.shards.set,
+                reply: self.mailbox(context),
+            });
         }
-        self.stage = Stage::Pulling { sample, slices: self.shards.addresses.iter().map(|_| None).collect() };
+        self.stage = Stage::Pulling {
+            sample,
+            slices: self.shards.addresses.iter().map(|_| None).collect(),
+        };
     }
 
     /// Runs a job of this replica on the compute thread; its error is the end of this generation.
@@ -98,7 +137,11 @@ impl Controller {
         let shared = self.shared.clone();
         self.shared.compute.submit(owner, move || {
             if let Err(reason) = job(&shared) {
-                shared.supervisor.do_send(Gone { actor: owner.0, generation: owner.1, fall: Fall::Failed(reason) });
+                shared.supervisor.do_send(Gone {
+                    actor: owner.0,
+                    generation: owner.1,
+                    fall: Fall::Failed(reason),
+                });
             }
         });
     }
@@ -106,13 +149,22 @@ impl Controller {
     /// All slices are here: put the vector together and have the minibatch sampled.
     fn sample(&mut self, sample: Sample, slices: Vec<Pulled>, context: &mut Context<Self>) {
         let versions = slices.iter().map(|slice| slice.version).collect();
-        let parameters: Arc<[f32]> = slices.iter().flat_map(|slice| slice.values.iter().copied()).collect();
-        let pulled = PulledParameters { boundaries: self.shards.boundaries.to_vec(), versions };
+        let parameters: Arc<[f32]> = slices
+            .iter()
+            .flat_map(|slice| slice.values.iter().copied())
+            .collect();
+        let pulled = PulledParameters {
+            boundaries: self.shards.boundaries.to_vec(),
+            versions,
+        };
         self.stage = Stage::Sampling;
         let (controller, reply) = (self.index, self.mailbox(context));
         self.compute(move |shared| {
             let sampled = draw(shared, controller, &sample, pulled, &parameters)?;
-            reply.do_send(SampledHere { sampled, parameters });
+            reply.do_send(SampledHere {
+                sampled,
+                parameters,
+            });
             Ok(())
         });
     }
@@ -126,33 +178,63 @@ fn draw(
     pulled: PulledParameters,
     parameters: &[f32],
 ) -> Result<SampledMinibatch, String> {
-    let Ticket { minibatch, layers, .. } = *ticket;
+    let Ticket {
+        minibatch, layers, ..
+    } = *ticket;
     if fault::wanted("controller.panic", minibatch) {
         panic!("a fault on purpose in minibatch {minibatch}");
     }
     while fault::wanted("controller.freeze", minibatch) {
         std::thread::sleep(std::time::Duration::from_secs(3600));
     }
-    let keys: Vec<Key> = (0..ticket.children as u32).map(|slot| Key { seed: shared.seed, controller, minibatch, slot }).collect();
-    let streams = keys.iter().map(|key| key.stream(Purpose::Decisions)).collect();
+    let keys: Vec<Key> = (0..ticket.children as u32)
+        .map(|slot| Key {
+            seed: shared.seed,
+            controller,
+            minibatch,
+            slot,
+        })
+        .collect();
+    let streams = keys
+        .iter()
+        .map(|key| key.stream(Purpose::Decisions))
+        .collect();
     let space = shared.space.as_ref();
     let samples = if *learns {
-        shared.policy.sample(parameters, space, layers, streams).map_err(|error| error.to_string())?
+        shared
+            .policy
+            .sample(parameters, space, layers, streams)
+            .map_err(|error| error.to_string())?
     } else {
         shared.policy.sample_uniform(space, layers, streams)
     };
     if !samples.is_empty() {
-        let entropy = samples.iter().map(|sample| sample.entropy).sum::<f64>() / samples.len() as f64;
+        let entropy =
+            samples.iter().map(|sample| sample.entropy).sum::<f64>() / samples.len() as f64;
         shared.metrics.policy_entropy_nats.set(entropy);
         shared.metrics.architecture_layers.set(layers as f64);
     }
     let mut trials = Vec::with_capacity(samples.len());
     for (sample, key) in samples.into_iter().zip(keys) {
-        let architecture = space.build(layers, &sample.decisions).map_err(|error| format!("a sampled architecture: {error}"))?;
+        let architecture = space
+            .build(layers, &sample.decisions)
+            .map_err(|error| format!("a sampled architecture: {error}"))?;
         let (parameters, flops) = architecture.size();
-        trials.push(SampledTrial { decisions: sample.decisions, architecture, seed: key.child_seed(), parameters, flops });
+        trials.push(SampledTrial {
+            decisions: sample.decisions,
+            architecture,
+            seed: key.child_seed(),
+            parameters,
+            flops,
+        });
     }
-    Ok(SampledMinibatch { controller, minibatch, layers, pulled, trials })
+    Ok(SampledMinibatch {
+        controller,
+        minibatch,
+        layers,
+        pulled,
+        trials,
+    })
 }
 
 impl Actor for Controller {
@@ -184,7 +266,9 @@ impl Receive<ShardSet> for Controller {
 
 impl Receive<Pulled> for Controller {
     fn receive(&mut self, pulled: Pulled, context: &mut Self::Context) {
-        let Stage::Pulling { slices, .. } = &mut self.stage else { return };
+        let Stage::Pulling { slices, .. } = &mut self.stage else {
+            return;
+        };
         if pulled.set != self.shards.set {
             return;
         }
@@ -204,10 +288,17 @@ impl Receive<SampledHere> for Controller {
         if !matches!(self.stage, Stage::Sampling) {
             return;
         }
-        let SampledHere { sampled, parameters } = message;
+        let SampledHere {
+            sampled,
+            parameters,
+        } = message;
         let minibatch = Arc::new(Minibatch::sampled(&sampled, parameters));
         self.stage = Stage::Waiting(minibatch.clone());
-        self.shared.supervisor.do_send(Sampled { generation: self.presence.generation, sampled, minibatch });
+        self.shared.supervisor.do_send(Sampled {
+            generation: self.presence.generation,
+            sampled,
+            minibatch,
+        });
     }
 }
 
@@ -218,17 +309,43 @@ impl Receive<Resume> for Controller {
 }
 
 impl Receive<Rewarded> for Controller {
-    fn receive(&mut self, Rewarded { sequenced, learning }: Rewarded, context: &mut Self::Context) {
-        let Stage::Waiting(minibatch) = std::mem::replace(&mut self.stage, Stage::Idle) else { return };
+    fn receive(
+        &mut self,
+        Rewarded {
+            sequenced,
+            learning,
+        }: Rewarded,
+        context: &mut Self::Context,
+    ) {
+        let Stage::Waiting(minibatch) = std::mem::replace(&mut self.stage, Stage::Idle) else {
+            return;
+        };
         self.stage = Stage::Computing;
         let reply = self.mailbox(context);
         self.compute(move |shared| {
-            let episodes: Vec<_> = minibatch.decisions.iter().cloned().zip(sequenced.rewards).collect();
+            let episodes: Vec<_> = minibatch
+                .decisions
+                .iter()
+                .cloned()
+                .zip(sequenced.rewards)
+                .collect();
             let (policy, space) = (&shared.policy, shared.space.as_ref());
             let (parameters, layers) = (&minibatch.parameters, minibatch.layers);
-            let gradient = entry_gradient(policy, space, parameters, layers, &episodes, sequenced.baseline, &learning);
+            let gradient = entry_gradient(
+                policy,
+                space,
+                parameters,
+                layers,
+                &episodes,
+                sequenced.baseline,
+                &learning,
+            );
             let gradient = gradient.map_err(|error| error.to_string())?;
-            reply.do_send(GradientHere { sequence: sequenced.sequence, pulled: minibatch.pulled.oldest(), gradient });
+            reply.do_send(GradientHere {
+                sequence: sequenced.sequence,
+                pulled: minibatch.pulled.oldest(),
+                gradient,
+            });
             Ok(())
         });
     }
@@ -240,14 +357,25 @@ impl Receive<GradientHere> for Controller {
             return;
         }
         self.stage = Stage::Idle;
-        let GradientHere { sequence, pulled, gradient } = message;
+        let GradientHere {
+            sequence,
+            pulled,
+            gradient,
+        } = message;
         self.shared.metrics.policy_gradient_norm.set(gradient.norm);
         let gradient: Arc<[f32]> = gradient.values.into();
         for shard in &self.shards.addresses {
-            shard.do_send(Push { sequence, pulled, gradient: gradient.clone() });
+            shard.do_send(Push {
+                sequence,
+                pulled,
+                gradient: gradient.clone(),
+            });
         }
         self.shared.metrics.controller_updates_total.inc();
-        self.shared.supervisor.do_send(RequestTicket { controller: self.index, generation: self.presence.generation });
+        self.shared.supervisor.do_send(RequestTicket {
+            controller: self.index,
+            generation: self.presence.generation,
+        });
     }
 }
 

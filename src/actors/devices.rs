@@ -1,4 +1,5 @@
-//! The devices of this machine, and how the settings divide them into lanes. Must not know what is computed on them.
+//! The devices of this machine, and how the settings divide them into lanes. Must not know what is
+//! computed on them.
 
 use super::{DeviceUse, DevicesSettings, visible};
 use serde::Serialize;
@@ -35,7 +36,10 @@ pub struct LaneSpec {
 /// The N of `cuda:N`.
 pub fn gpu_index(name: &str) -> Option<usize> {
     let digits = name.strip_prefix("cuda:")?;
-    digits.parse().ok().filter(|index: &usize| index.to_string() == digits)
+    digits
+        .parse()
+        .ok()
+        .filter(|index: &usize| index.to_string() == digits)
 }
 
 /// Every device that this build can use, the CPU first.
@@ -47,7 +51,10 @@ pub fn list() -> Vec<Device> {
 
 /// Name and UUID of every GPU that CUDA shows this process.
 pub fn cuda_uuids() -> Vec<(String, String)> {
-    gpu::list().into_iter().filter_map(|gpu| Some((gpu.device, gpu.uuid?))).collect()
+    gpu::list()
+        .into_iter()
+        .filter_map(|gpu| Some((gpu.device, gpu.uuid?)))
+        .collect()
 }
 
 /// The lanes that these settings mean on this machine.
@@ -59,8 +66,8 @@ pub fn resolve(settings: &DevicesSettings) -> Result<Vec<LaneSpec>, String> {
     divide(settings, &gpus, &available_cores(), cfg!(feature = "cuda"))
 }
 
-/// As `resolve`, for programs of the user's, which bring their own CUDA: any build can lend them a GPU, and one that is listed is
-/// believed to be there.
+/// As `resolve`, for programs of the user's, which bring their own CUDA: any build can lend them a
+/// GPU, and one that is listed is believed to be there.
 ///
 /// # Errors
 /// As `resolve`.
@@ -77,7 +84,12 @@ pub fn resolve_for_programs(settings: &DevicesSettings) -> Result<Vec<LaneSpec>,
 }
 
 /// `resolve` for a machine with these GPUs and cores.
-fn divide(settings: &DevicesSettings, gpus: &[String], cores: &[usize], cuda_build: bool) -> Result<Vec<LaneSpec>, String> {
+fn divide(
+    settings: &DevicesSettings,
+    gpus: &[String],
+    cores: &[usize],
+    cuda_build: bool,
+) -> Result<Vec<LaneSpec>, String> {
     let problems = settings.problems();
     if let Some((key, reason)) = problems.first() {
         return Err(format!("devices.{key}: {reason}"));
@@ -107,19 +119,38 @@ fn absent(device: &str, gpus: &[String], cuda_build: bool) -> String {
              (cargo build --release --features cuda), or set devices.use = [\"cpu\"]"
         );
     }
-    let there = if gpus.is_empty() { "no GPU that CUDA sees".to_owned() } else { gpus.join(", ") };
-    format!("devices.use: there is no {device} here; this machine has cpu and {there} (`netwright devices` lists them)")
+    let there = if gpus.is_empty() {
+        "no GPU that CUDA sees".to_owned()
+    } else {
+        gpus.join(", ")
+    };
+    format!(
+        "devices.use: there is no {device} here; this machine has cpu and {there} (`netwright devices` lists them)"
+    )
 }
 
-/// As many lanes as the cores allow, or as asked; cores are shared in turn where there are more threads than cores.
+/// As many lanes as the cores allow, or as asked; cores are shared in turn where there are more
+/// threads than cores.
 fn cpu_lanes(settings: &DevicesSettings, cores: &[usize]) -> Vec<LaneSpec> {
     let threads = settings.threads_per_lane;
-    let lanes = settings.lanes_per_device.unwrap_or((cores.len() / threads).max(1));
+    let lanes = settings
+        .lanes_per_device
+        .unwrap_or((cores.len() / threads).max(1));
     let lane = |index: usize| {
-        let mut own: Vec<_> =
-            cores.iter().copied().cycle().skip(index * threads % cores.len().max(1)).take(threads.min(cores.len())).collect();
+        let mut own: Vec<_> = cores
+            .iter()
+            .copied()
+            .cycle()
+            .skip(index * threads % cores.len().max(1))
+            .take(threads.min(cores.len()))
+            .collect();
         own.sort_unstable();
-        LaneSpec { device: "cpu".into(), name: format!("cpu-{index}"), cores: own, threads }
+        LaneSpec {
+            device: "cpu".into(),
+            name: format!("cpu-{index}"),
+            cores: own,
+            threads,
+        }
     };
     (0..lanes).map(lane).collect()
 }
@@ -131,7 +162,9 @@ fn gpu_lanes(settings: &DevicesSettings, device: &str) -> Vec<LaneSpec> {
         cores: Vec::new(),
         threads: settings.threads_per_lane,
     };
-    (0..settings.lanes_per_device.unwrap_or(1)).map(lane).collect()
+    (0..settings.lanes_per_device.unwrap_or(1))
+        .map(lane)
+        .collect()
 }
 
 /// Cores in this process's affinity mask.
@@ -142,7 +175,11 @@ fn available_cores() -> Vec<usize> {
 
 fn cpu() -> Device {
     let facts = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = facts.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':').map(|(_, name)| name.trim().to_owned()));
+    let model = facts.lines().find_map(|line| {
+        line.strip_prefix("model name")?
+            .split_once(':')
+            .map(|(_, name)| name.trim().to_owned())
+    });
     let memory_bytes = u64::try_from(super::memory_bytes()).unwrap_or(u64::MAX);
     Device {
         device: "cpu".into(),
@@ -162,13 +199,24 @@ fn instructions() -> Vec<String> {
         ("avx512f", std::is_x86_feature_detected!("avx512f")),
         ("avx512vnni", std::is_x86_feature_detected!("avx512vnni")),
     ];
-    known.into_iter().filter(|(_, there)| *there).map(|(name, _)| name.to_owned()).collect()
+    known
+        .into_iter()
+        .filter(|(_, there)| *there)
+        .map(|(name, _)| name.to_owned())
+        .collect()
 }
 
 #[cfg(target_arch = "aarch64")]
 fn instructions() -> Vec<String> {
-    let known = [("neon", std::arch::is_aarch64_feature_detected!("neon")), ("sve", std::arch::is_aarch64_feature_detected!("sve"))];
-    known.into_iter().filter(|(_, there)| *there).map(|(name, _)| name.to_owned()).collect()
+    let known = [
+        ("neon", std::arch::is_aarch64_feature_detected!("neon")),
+        ("sve", std::arch::is_aarch64_feature_detected!("sve")),
+    ];
+    known
+        .into_iter()
+        .filter(|(_, there)| *there)
+        .map(|(name, _)| name.to_owned())
+        .collect()
 }
 
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
@@ -188,16 +236,27 @@ mod gpu {
 mod gpu {
     use candle_core::cuda::cudarc::driver::{CudaContext, result};
 
-    /// The GPUs that the driver shows; none where there is no driver (asking it may panic: its library is then missing).
+    /// The GPUs that the driver shows; none where there is no driver (asking it may panic: its
+    /// library is then missing).
     pub fn list() -> Vec<super::Device> {
-        let count = std::panic::catch_unwind(|| CudaContext::device_count().unwrap_or(0)).unwrap_or(0);
-        (0..count).filter_map(|index| usize::try_from(index).ok().and_then(one)).collect()
+        let count =
+            std::panic::catch_unwind(|| CudaContext::device_count().unwrap_or(0)).unwrap_or(0);
+        (0..count)
+            .filter_map(|index| usize::try_from(index).ok().and_then(one))
+            .collect()
     }
 
     /// As NVML writes it.
     fn text(bytes: &[u8; 16]) -> String {
         let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        format!("GPU-{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
+        format!(
+            "GPU-{}-{}-{}-{}-{}",
+            &hex[..8],
+            &hex[8..12],
+            &hex[12..16],
+            &hex[16..20],
+            &hex[20..]
+        )
     }
 
     fn one(index: usize) -> Option<super::Device> {
@@ -206,8 +265,17 @@ mod gpu {
         // SAFETY: `handle` was just given by the driver for this index.
         let memory = unsafe { result::device::total_mem(handle) }.ok()?;
         let memory_bytes = u64::try_from(memory).unwrap_or(u64::MAX);
-        let uuid = result::device::get_uuid(handle).ok().map(|uuid| text(&uuid.bytes.map(|byte| byte as u8)));
-        Some(super::Device { device: format!("cuda:{index}"), model, cores: 0, instructions: Vec::new(), memory_bytes, uuid })
+        let uuid = result::device::get_uuid(handle)
+            .ok()
+            .map(|uuid| text(&uuid.bytes.map(|byte| byte as u8)));
+        Some(super::Device {
+            device: format!("cuda:{index}"),
+            model,
+            cores: 0,
+            instructions: Vec::new(),
+            memory_bytes,
+            uuid,
+        })
     }
 }
 
@@ -215,8 +283,16 @@ mod gpu {
 mod tests {
     use super::*;
 
-    fn settings(use_: DeviceUse, lanes_per_device: Option<usize>, threads_per_lane: usize) -> DevicesSettings {
-        DevicesSettings { use_, lanes_per_device, threads_per_lane }
+    fn settings(
+        use_: DeviceUse,
+        lanes_per_device: Option<usize>,
+        threads_per_lane: usize,
+    ) -> DevicesSettings {
+        DevicesSettings {
+            use_,
+            lanes_per_device,
+            threads_per_lane,
+        }
     }
 
     fn listed(names: &[&str]) -> DeviceUse {
@@ -225,33 +301,62 @@ mod tests {
 
     #[test]
     fn lanes_share_the_cores_out() {
-        let lanes = divide(&settings(DeviceUse::Auto, None, 2), &[], &[0, 1, 4, 5, 6], false).unwrap();
+        let lanes = divide(
+            &settings(DeviceUse::Auto, None, 2),
+            &[],
+            &[0, 1, 4, 5, 6],
+            false,
+        )
+        .unwrap();
         let cores: Vec<_> = lanes.iter().map(|lane| lane.cores.clone()).collect();
         assert_eq!(cores, [vec![0, 1], vec![4, 5]]);
         assert_eq!(lanes[1].name, "cpu-1");
-        // More lanes than cores, and more threads than cores: cores are used in turn, none twice in one lane.
-        let lanes = divide(&settings(listed(&["cpu"]), Some(3), 2), &[], &[0, 1, 2], false).unwrap();
+        // More lanes than cores, and more threads than cores: cores are used in turn, none twice in
+        // one lane.
+        let lanes = divide(
+            &settings(listed(&["cpu"]), Some(3), 2),
+            &[],
+            &[0, 1, 2],
+            false,
+        )
+        .unwrap();
         let cores: Vec<_> = lanes.iter().map(|lane| lane.cores.clone()).collect();
         assert_eq!(cores, [vec![0, 1], vec![0, 2], vec![1, 2]]);
         let lanes = divide(&settings(DeviceUse::Auto, None, 8), &[], &[3], false).unwrap();
-        assert_eq!((lanes.len(), lanes[0].cores.as_slice(), lanes[0].threads), (1, [3].as_slice(), 8));
+        assert_eq!(
+            (lanes.len(), lanes[0].cores.as_slice(), lanes[0].threads),
+            (1, [3].as_slice(), 8)
+        );
         // A system that does not tell its cores: nothing is pinned.
-        assert!(divide(&settings(DeviceUse::Auto, None, 1), &[], &[], false).unwrap()[0].cores.is_empty());
+        assert!(
+            divide(&settings(DeviceUse::Auto, None, 1), &[], &[], false).unwrap()[0]
+                .cores
+                .is_empty()
+        );
     }
 
     #[test]
     fn gpus_come_first_where_the_build_has_them() {
         let gpus = ["cuda:0".to_owned(), "cuda:1".to_owned()];
         let names = |use_| -> Vec<String> {
-            divide(&settings(use_, None, 1), &gpus, &[0, 1], true).unwrap().into_iter().map(|lane| lane.name).collect()
+            divide(&settings(use_, None, 1), &gpus, &[0, 1], true)
+                .unwrap()
+                .into_iter()
+                .map(|lane| lane.name)
+                .collect()
         };
         assert_eq!(names(DeviceUse::Auto), ["cuda0-0", "cuda1-0"]);
-        assert_eq!(names(listed(&["cuda:1", "cpu"])), ["cuda1-0", "cpu-0", "cpu-1"]);
+        assert_eq!(
+            names(listed(&["cuda:1", "cpu"])),
+            ["cuda1-0", "cpu-0", "cpu-1"]
+        );
     }
 
     #[test]
     fn what_is_not_there_is_refused() {
-        let error = |names: &[&str], cuda| divide(&settings(listed(names), None, 1), &[], &[0], cuda).unwrap_err();
+        let error = |names: &[&str], cuda| {
+            divide(&settings(listed(names), None, 1), &[], &[0], cuda).unwrap_err()
+        };
         assert!(error(&["cuda:0"], false).contains("make run CUDA=1"));
         assert!(error(&["cuda:3"], true).contains("no cuda:3 here"));
         assert!(error(&["cpu", "cpu"], true).contains("twice"));

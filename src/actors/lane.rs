@@ -1,5 +1,6 @@
-//! A lane: one named OS thread that owns its device and trains one child after the other. Panics end here.
-//! Must not know the actors: it is handed a function to report to, and what crosses is plain data.
+//! A lane: one named OS thread that owns its device and trains one child after the other. Panics
+//! end here. Must not know the actors: it is handed a function to report to, and what crosses is
+//! plain data.
 
 use super::busy::BusyTime;
 use super::checkpoints::{CheckpointFiles, ChildCheckpoint};
@@ -14,7 +15,8 @@ use std::sync::mpsc;
 use std::time::Instant;
 
 /// Makes a lane's evaluator, on the lane's own thread.
-pub type EvaluatorFactory = Arc<dyn Fn(&LaneSpec) -> Result<Box<dyn Evaluator>, String> + Send + Sync>;
+pub type EvaluatorFactory =
+    Arc<dyn Fn(&LaneSpec) -> Result<Box<dyn Evaluator>, String> + Send + Sync>;
 
 /// Stack of a lane's thread, bytes: candle's backward pass is recursive.
 const STACK: usize = 64 << 20;
@@ -56,8 +58,8 @@ pub struct LaneSignals {
     pub busy: BusyTime,
 }
 
-/// Handle of a lane. When it is dropped the child that runs is asked to stop, and the thread ends after it; a thread that never comes
-/// to that point is abandoned, and nothing waits for it.
+/// Handle of a lane. When it is dropped the child that runs is asked to stop, and the thread ends
+/// after it; a thread that never comes to that point is abandoned, and nothing waits for it.
 pub struct Lane {
     tasks: mpsc::Sender<Task>,
     pub signals: Arc<LaneSignals>,
@@ -84,14 +86,19 @@ impl Lane {
         let (tasks, queue) = mpsc::channel::<Task>();
         let signals = Arc::new(LaneSignals::default());
         let shared = signals.clone();
-        std::thread::Builder::new().name(format!("lane-{}", spec.name)).stack_size(STACK).spawn(move || {
-            if let [core] = spec.cores[..] {
-                core_affinity::set_for_current(core_affinity::CoreId { id: core });
-            }
-            if let Err(reason) = work(&queue, &|| factory(&spec), &checkpoints, &shared, &report) {
-                report(LaneReport::Unusable(reason));
-            }
-        })?;
+        std::thread::Builder::new()
+            .name(format!("lane-{}", spec.name))
+            .stack_size(STACK)
+            .spawn(move || {
+                if let [core] = spec.cores[..] {
+                    core_affinity::set_for_current(core_affinity::CoreId { id: core });
+                }
+                if let Err(reason) =
+                    work(&queue, &|| factory(&spec), &checkpoints, &shared, &report)
+                {
+                    report(LaneReport::Unusable(reason));
+                }
+            })?;
         Ok(Self { tasks, signals })
     }
 
@@ -101,7 +108,8 @@ impl Lane {
     }
 }
 
-/// Takes children until the lane's owner is gone. A panic may have left the evaluator in any state: the next child gets a new one.
+/// Takes children until the lane's owner is gone. A panic may have left the evaluator in any state:
+/// the next child gets a new one.
 fn work(
     queue: &mpsc::Receiver<Task>,
     factory: &dyn Fn() -> Result<Box<dyn Evaluator>, String>,
@@ -109,19 +117,44 @@ fn work(
     signals: &LaneSignals,
     report: &dyn Fn(LaneReport),
 ) -> Result<(), String> {
-    let make = || catch_unwind(AssertUnwindSafe(factory)).unwrap_or_else(|panic| Err(panic_message(panic.as_ref())));
+    let make = || {
+        catch_unwind(AssertUnwindSafe(factory))
+            .unwrap_or_else(|panic| Err(panic_message(panic.as_ref())))
+    };
     let mut evaluator = make()?;
     report(LaneReport::Ready);
     for task in queue {
         signals.busy.begin();
-        let (outcome, seconds) = evaluate(evaluator.as_mut(), &task, checkpoints.of(task.trial, signals), signals, report);
-        if matches!(outcome, Outcome::Failed { cause: Cause::Timeout, .. }) {
+        let (outcome, seconds) = evaluate(
+            evaluator.as_mut(),
+            &task,
+            checkpoints.of(task.trial, signals),
+            signals,
+            report,
+        );
+        if matches!(
+            outcome,
+            Outcome::Failed {
+                cause: Cause::Timeout,
+                ..
+            }
+        ) {
             // It would be over its time at once.
             checkpoints.remove(task.trial);
         }
         signals.busy.end();
-        let panicked = matches!(outcome, Outcome::Failed { cause: Cause::Panicked, .. });
-        report(LaneReport::Ended { task, outcome, seconds });
+        let panicked = matches!(
+            outcome,
+            Outcome::Failed {
+                cause: Cause::Panicked,
+                ..
+            }
+        );
+        report(LaneReport::Ended {
+            task,
+            outcome,
+            seconds,
+        });
         if panicked {
             evaluator = make()?;
         }
@@ -137,7 +170,14 @@ fn evaluate(
     report: &dyn Fn(LaneReport),
 ) -> (Outcome, f64) {
     let started = Instant::now();
-    let mut progress = LaneProgress { task, checkpoint, signals, report, started, place: "step" };
+    let mut progress = LaneProgress {
+        task,
+        checkpoint,
+        signals,
+        report,
+        started,
+        place: "step",
+    };
     let outcome = catch_unwind(AssertUnwindSafe(|| {
         strike(task, "start");
         injected(task).unwrap_or_else(|| evaluator.evaluate(task, &mut progress))
@@ -147,14 +187,26 @@ fn evaluate(
 }
 
 fn panicked(panic: &str) -> Outcome {
-    let cause = if crate::child::is_lost(panic) { Cause::Device } else { Cause::Panicked };
-    Outcome::Failed { cause, error: format!("panicked: {panic}") }
+    let cause = if crate::child::is_lost(panic) {
+        Cause::Device
+    } else {
+        Cause::Panicked
+    };
+    Outcome::Failed {
+        cause,
+        error: format!("panicked: {panic}"),
+    }
 }
 
 /// An outcome on purpose, in tests.
 fn injected(task: &Task) -> Option<Outcome> {
     let wanted = |point: &str| fault::wanted_attempt(point, task.trial, task.attempt);
-    let failed = |cause: Cause| Some(Outcome::Failed { cause, error: "a fault on purpose".into() });
+    let failed = |cause: Cause| {
+        Some(Outcome::Failed {
+            cause,
+            error: "a fault on purpose".into(),
+        })
+    };
     if wanted("child.kill") {
         std::process::abort();
     }
@@ -190,7 +242,10 @@ impl Progress for LaneProgress<'_> {
     fn epoch(&mut self, epoch: Epoch) {
         self.place = "later";
         self.signals.beats.fetch_add(1, Ordering::Relaxed);
-        (self.report)(LaneReport::Epoch { trial: self.task.trial, epoch });
+        (self.report)(LaneReport::Epoch {
+            trial: self.task.trial,
+            epoch,
+        });
     }
 
     fn examples(&mut self, count: usize) {
@@ -198,7 +253,9 @@ impl Progress for LaneProgress<'_> {
             strike(self.task, self.place);
         }
         self.signals.beats.fetch_add(1, Ordering::Relaxed);
-        self.signals.examples.fetch_add(count as u64, Ordering::Relaxed);
+        self.signals
+            .examples
+            .fetch_add(count as u64, Ordering::Relaxed);
     }
 
     fn stop_requested(&self) -> bool {
@@ -213,7 +270,10 @@ impl Progress for LaneProgress<'_> {
         if !epochs.is_empty() {
             self.place = "later";
         }
-        (self.report)(LaneReport::Resumed { trial: self.task.trial, epochs: epochs.to_vec() });
+        (self.report)(LaneReport::Resumed {
+            trial: self.task.trial,
+            epochs: epochs.to_vec(),
+        });
     }
 
     fn checkpoints(&mut self) -> Option<&mut dyn Checkpoints> {
@@ -236,30 +296,61 @@ mod tests {
         for _ in 0..50_000 {
             y = y.affine(1.0, 1.0)?;
         }
-        y.backward()?.get(x.as_tensor()).map_or(Ok(f32::NAN), Tensor::to_scalar)
+        y.backward()?
+            .get(x.as_tensor())
+            .map_or(Ok(f32::NAN), Tensor::to_scalar)
     }
 
     impl Evaluator for Deep {
         fn evaluate(&mut self, _: &Task, _: &mut dyn Progress) -> Outcome {
             let metric = deep_gradient().map_or(f64::NAN, f64::from);
-            Outcome::Completed { reward: metric, metric, seconds: None }
+            Outcome::Completed {
+                reward: metric,
+                metric,
+                seconds: None,
+            }
         }
     }
 
-    /// candle goes back through a graph, and drops it, by recursion: it must not meet the end of the lane's stack.
+    /// candle goes back through a graph, and drops it, by recursion: it must not meet the end of
+    /// the lane's stack.
     #[test]
     fn a_deep_graph_fits_on_a_lanes_stack() {
         let (sender, reports) = mpsc::channel();
-        let spec = LaneSpec { device: "cpu".into(), name: "deep".into(), cores: Vec::new(), threads: 1 };
+        let spec = LaneSpec {
+            device: "cpu".into(),
+            name: "deep".into(),
+            cores: Vec::new(),
+            threads: 1,
+        };
         let report = move |report| sender.send(report).unwrap_or_default();
         let folder = tempfile::tempdir().unwrap();
         let checkpoints = Arc::new(CheckpointFiles::open(folder.path(), &Default::default()));
-        let lane = Lane::start(spec, Arc::new(|_| Ok(Box::new(Deep))), checkpoints, report).unwrap();
-        let network = Network::Choices(ChoiceNetwork { values: Default::default() });
-        let architecture = Architecture { version: 1, network };
-        assert!(lane.train(Task { trial: 1, attempt: 0, seed: 0, layers: 0, decisions: Vec::new(), architecture }));
+        let lane =
+            Lane::start(spec, Arc::new(|_| Ok(Box::new(Deep))), checkpoints, report).unwrap();
+        let network = Network::Choices(ChoiceNetwork {
+            values: Default::default(),
+        });
+        let architecture = Architecture {
+            version: 1,
+            network,
+        };
+        assert!(lane.train(Task {
+            trial: 1,
+            attempt: 0,
+            seed: 0,
+            layers: 0,
+            decisions: Vec::new(),
+            architecture
+        }));
         assert!(matches!(reports.recv(), Ok(LaneReport::Ready)));
-        let Ok(LaneReport::Ended { outcome: Outcome::Completed { metric, .. }, .. }) = reports.recv() else { panic!("not completed") };
+        let Ok(LaneReport::Ended {
+            outcome: Outcome::Completed { metric, .. },
+            ..
+        }) = reports.recv()
+        else {
+            panic!("not completed")
+        };
         assert_eq!(metric, 1.0);
     }
 }

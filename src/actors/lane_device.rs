@@ -1,4 +1,5 @@
-//! What a lane owns: its candle device and its own pool of pinned threads. Must not know what is computed on them.
+//! What a lane owns: its candle device and its own pool of pinned threads. Must not know what is
+//! computed on them.
 
 use super::devices::LaneSpec;
 use candle_core::Device;
@@ -10,12 +11,15 @@ use candle_core::Device;
 pub fn candle_device(lane: &LaneSpec) -> Result<Device, String> {
     match lane.device.strip_prefix("cuda:").map(str::parse) {
         None => Ok(Device::Cpu),
-        Some(Ok(index)) => Device::new_cuda(index).map_err(|error| format!("{}: {error}", lane.device)),
+        Some(Ok(index)) => {
+            Device::new_cuda(index).map_err(|error| format!("{}: {error}", lane.device))
+        }
         Some(Err(_)) => Err(format!("{} is no device", lane.device)),
     }
 }
 
-/// A pool of the lane's own threads, each pinned to one of its cores: lanes never share a pool, so none waits for another.
+/// A pool of the lane's own threads, each pinned to one of its cores: lanes never share a pool, so
+/// none waits for another.
 ///
 /// # Errors
 /// When the system refuses the threads.
@@ -26,7 +30,9 @@ pub fn thread_pool(lane: &LaneSpec) -> Result<rayon::ThreadPool, String> {
         .thread_name(move |index| format!("lane-{name}-{index}"))
         .start_handler(move |index| {
             if !cores.is_empty() {
-                core_affinity::set_for_current(core_affinity::CoreId { id: cores[index % cores.len()] });
+                core_affinity::set_for_current(core_affinity::CoreId {
+                    id: cores[index % cores.len()],
+                });
             }
         })
         .build()
@@ -35,10 +41,12 @@ pub fn thread_pool(lane: &LaneSpec) -> Result<rayon::ThreadPool, String> {
 
 /// Memory of this machine in bytes, as Linux says; a cautious 4 GiB where it does not.
 pub fn memory_bytes() -> usize {
-    let total = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
-        let line = text.lines().find(|line| line.starts_with("MemTotal:"))?;
-        line.split_whitespace().nth(1)?.parse::<usize>().ok()
-    });
+    let total = std::fs::read_to_string("/proc/meminfo")
+        .ok()
+        .and_then(|text| {
+            let line = text.lines().find(|line| line.starts_with("MemTotal:"))?;
+            line.split_whitespace().nth(1)?.parse::<usize>().ok()
+        });
     total.map_or(4 << 30, |kibibytes| kibibytes << 10)
 }
 
@@ -48,15 +56,29 @@ mod tests {
 
     #[test]
     fn each_thread_of_a_lane_stays_on_its_own_core() {
-        let cores: Vec<usize> = core_affinity::get_core_ids().unwrap_or_default().into_iter().map(|core| core.id).collect();
+        let cores: Vec<usize> = core_affinity::get_core_ids()
+            .unwrap_or_default()
+            .into_iter()
+            .map(|core| core.id)
+            .collect();
         if cores.is_empty() {
             return; // A system that does not tell its cores: nothing is pinned there.
         }
         let threads = cores.len().min(2);
-        let lane = LaneSpec { device: "cpu".into(), name: "test".into(), cores: cores[..threads].to_vec(), threads };
+        let lane = LaneSpec {
+            device: "cpu".into(),
+            name: "test".into(),
+            cores: cores[..threads].to_vec(),
+            threads,
+        };
         let pool = thread_pool(&lane).unwrap();
-        let seen =
-            pool.broadcast(|_| core_affinity::get_core_ids().unwrap_or_default().into_iter().map(|core| core.id).collect::<Vec<_>>());
+        let seen = pool.broadcast(|_| {
+            core_affinity::get_core_ids()
+                .unwrap_or_default()
+                .into_iter()
+                .map(|core| core.id)
+                .collect::<Vec<_>>()
+        });
         let expected: Vec<Vec<usize>> = lane.cores.iter().map(|&core| vec![core]).collect();
         assert_eq!(seen, expected);
     }

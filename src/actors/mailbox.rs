@@ -1,4 +1,5 @@
-//! A Mailbox is an actor's address that counts the messages that wait there: actix does not tell. Must not know what they say.
+//! A Mailbox is an actor's address that counts the messages that wait there: actix does not tell.
+//! Must not know what they say.
 
 use crate::telemetry::{ActorKind, Metrics};
 use actix::{Actor, Addr, Context, Handler, Message};
@@ -12,7 +13,10 @@ pub struct Mailbox<A: Actor> {
 
 impl<A: Actor> Clone for Mailbox<A> {
     fn clone(&self) -> Self {
-        Self { address: self.address.clone(), depth: self.depth.clone() }
+        Self {
+            address: self.address.clone(),
+            depth: self.depth.clone(),
+        }
     }
 }
 
@@ -23,18 +27,26 @@ pub trait Counting: Actor<Context = Context<Self>> + Handler<Counted<Self>> {
 
 impl<A: Counting> Mailbox<A> {
     pub fn new(address: Addr<A>, metrics: &Metrics) -> Self {
-        Self { address, depth: metrics.mailbox(A::KIND) }
+        Self {
+            address,
+            depth: metrics.mailbox(A::KIND),
+        }
     }
 
-    /// Sends, and forgets; a message to an actor that is gone is dropped. Callers bound what is under way (see ARCHITECTURE.md).
+    /// Sends, and forgets; a message to an actor that is gone is dropped. Callers bound what is
+    /// under way (see ARCHITECTURE.md).
     pub fn do_send<M>(&self, message: M)
     where
         M: Message<Result = ()> + Send + 'static,
         A: Handler<M, Result = ()>,
     {
         self.depth.inc();
-        let deliver = Box::new(move |actor: &mut A, context: &mut Context<A>| actor.handle(message, context));
-        self.address.do_send(Counted { deliver, waiting: Waiting(self.depth.clone()) });
+        let deliver =
+            Box::new(move |actor: &mut A, context: &mut Context<A>| actor.handle(message, context));
+        self.address.do_send(Counted {
+            deliver,
+            waiting: Waiting(self.depth.clone()),
+        });
     }
 }
 
@@ -58,7 +70,8 @@ impl<A: Actor> Counted<A> {
     }
 }
 
-/// Counts until it is dropped: when the message is handled, or with the mailbox of an actor that is gone.
+/// Counts until it is dropped: when the message is handled, or with the mailbox of an actor that is
+/// gone.
 struct Waiting(IntGauge);
 
 impl Drop for Waiting {

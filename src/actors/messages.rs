@@ -1,5 +1,6 @@
-//! Every message that actors exchange. Requests flow Controller → Supervisor → ParameterShard, Journal, ChildTrainer;
-//! replies are new messages, and no actor waits for another inside a handler.
+//! Every message that actors exchange. Requests flow Controller → Supervisor → ParameterShard,
+//! Journal, ChildTrainer; replies are new messages, and no actor waits for another inside a
+//! handler.
 
 use super::controller::{Controller, Minibatch};
 use super::lane::LaneReport;
@@ -40,12 +41,14 @@ pub struct Sample {
     pub learns: bool,
 }
 
-/// Supervisor → Controller: finish a minibatch that an earlier process, or an earlier generation of this replica, sampled.
+/// Supervisor → Controller: finish a minibatch that an earlier process, or an earlier generation of
+/// this replica, sampled.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct Resume(pub Arc<Minibatch>);
 
-/// Supervisor → Controllers: the parameters are on these shards from now on. A pull that was under way starts again.
+/// Supervisor → Controllers: the parameters are on these shards from now on. A pull that was under
+/// way starts again.
 #[derive(Message, Clone)]
 #[rtype(result = "()")]
 pub struct ShardSet {
@@ -110,7 +113,8 @@ pub struct Inserted {
 #[rtype(result = "()")]
 pub struct Train {
     pub task: Task,
-    /// Start only once it is on disk that it starts: should it kill the process, the next one must know.
+    /// Start only once it is on disk that it starts: should it kill the process, the next one must
+    /// know.
     pub careful: bool,
 }
 
@@ -149,7 +153,8 @@ pub struct ChildEnded {
     pub seconds: f64,
 }
 
-/// Journal → Supervisor: a trial's outcome is on disk, and with it these minibatches have their place in the order.
+/// Journal → Supervisor: a trial's outcome is on disk, and with it these minibatches have their
+/// place in the order.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct Committed {
@@ -162,7 +167,8 @@ pub struct Committed {
     pub sequenced: Vec<Sequenced>,
 }
 
-/// Supervisor → Controller: the minibatch has all its rewards; its gradient is computed by these settings.
+/// Supervisor → Controller: the minibatch has all its rewards; its gradient is computed by these
+/// settings.
 #[derive(Message, Clone)]
 #[rtype(result = "()")]
 pub struct Rewarded {
@@ -186,7 +192,8 @@ pub struct Change {
     pub learning: LearningSettings,
 }
 
-/// Controller → ParameterShard: a gradient with its place in the order; the shard takes its own range of it.
+/// Controller → ParameterShard: a gradient with its place in the order; the shard takes its own
+/// range of it.
 #[derive(Message, Clone)]
 #[rtype(result = "()")]
 pub struct Push {
@@ -206,7 +213,8 @@ pub struct GradientHere {
     pub gradient: crate::policy::Gradient,
 }
 
-/// Supervisor → ParameterShard: send your state as it is right after this sequence number. Sent before any push of that number.
+/// Supervisor → ParameterShard: send your state as it is right after this sequence number. Sent
+/// before any push of that number.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct CutAt {
@@ -242,7 +250,8 @@ pub struct LogRead {
     pub log: Vec<LogEntry>,
 }
 
-/// Compute thread → Supervisor: the parameters as the log says they are at its last entry, or why it does not replay.
+/// Compute thread → Supervisor: the parameters as the log says they are at its last entry, or why
+/// it does not replay.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct Replayed(pub Result<AdamState, String>);

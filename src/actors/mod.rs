@@ -1,4 +1,5 @@
-//! The actors and their messages: who owns state and decides what happens next. The arithmetic is in rooms that have no actors.
+//! The actors and their messages: who owns state and decides what happens next. The arithmetic is
+//! in rooms that have no actors.
 
 mod busy;
 mod checkpoints;

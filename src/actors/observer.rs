@@ -1,5 +1,5 @@
-//! What a search shows while it runs: the events that the Supervisor tells, and the numbers that it keeps for them.
-//! Must not know how they are shown.
+//! What a search shows while it runs: the events that the Supervisor tells, and the numbers that it
+//! keeps for them. Must not know how they are shown.
 
 use crate::child::{Epoch, Outcome};
 use std::time::Instant;
@@ -31,7 +31,8 @@ pub enum Event<'a> {
     Note(String),
 }
 
-/// Where the search stands. Architectures that were enqueued rather than sampled count as running and queued alone.
+/// Where the search stands. Architectures that were enqueued rather than sampled count as running
+/// and queued alone.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Progress {
     pub trials: u64,
@@ -105,7 +106,12 @@ impl Tally {
         self.completed + self.failed
     }
 
-    pub(super) fn progress(&self, running: usize, queued: usize, baseline: Option<f64>) -> Progress {
+    pub(super) fn progress(
+        &self,
+        running: usize,
+        queued: usize,
+        baseline: Option<f64>,
+    ) -> Progress {
         let seconds = self.started.elapsed().as_secs_f64();
         let per_second = (self.here > 0 && seconds > 0.0).then(|| self.here as f64 / seconds);
         let left = self.trials.saturating_sub(self.completed + self.failed) as f64;

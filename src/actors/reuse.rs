@@ -1,8 +1,9 @@
-//! Architectures sampled again take the reward that is known (`run.reuse`): which trial takes whose, and which waits for whom.
-//! Pure; must not know actors or the journal.
+//! Architectures sampled again take the reward that is known (`run.reuse`): which trial takes
+//! whose, and which waits for whom. Pure; must not know actors or the journal.
 //!
-//! A trial takes the reward of the first trial with the same network: so what is reused depends on the order of the trials alone, and
-//! not on which child ended first. A failure is not reused: the next trial with this network is trained instead.
+//! A trial takes the reward of the first trial with the same network: so what is reused depends on
+//! the order of the trials alone, and not on which child ended first. A failure is not reused: the
+//! next trial with this network is trained instead.
 
 use crate::child::{Outcome, Task};
 use std::collections::HashMap;
@@ -13,8 +14,14 @@ pub enum Admission {
     /// It is trained: nobody has its network, or whoever has failed.
     Train(Task),
     /// It takes the reward of trial `from`.
-    Reuse { task: Task, from: u64, reward: f64, metric: f64 },
-    /// Another trial with its network is being evaluated: kept here until that one's outcome is known.
+    Reuse {
+        task: Task,
+        from: u64,
+        reward: f64,
+        metric: f64,
+    },
+    /// Another trial with its network is being evaluated: kept here until that one's outcome is
+    /// known.
     Wait,
 }
 
@@ -43,17 +50,26 @@ pub struct Reuse {
 impl Reuse {
     /// Goes on from the first completed trial of each network, with the network's JSON.
     pub fn new(completed: impl IntoIterator<Item = (String, Known)>) -> Self {
-        let networks = completed.into_iter().map(|(network, known)| (network, State::Known(known))).collect();
-        Self { networks, pending: HashMap::new() }
+        let networks = completed
+            .into_iter()
+            .map(|(network, known)| (network, State::Known(known)))
+            .collect();
+        Self {
+            networks,
+            pending: HashMap::new(),
+        }
     }
 
     /// A trial is to be evaluated; trials come by ascending id.
     pub fn admit(&mut self, task: Task) -> Admission {
         let network = serde_json::to_string(&task.architecture).unwrap_or_default();
         match self.networks.get_mut(&network) {
-            Some(State::Known(known)) if known.trial < task.trial => {
-                Admission::Reuse { task, from: known.trial, reward: known.reward, metric: known.metric }
-            }
+            Some(State::Known(known)) if known.trial < task.trial => Admission::Reuse {
+                task,
+                from: known.trial,
+                reward: known.reward,
+                metric: known.metric,
+            },
             // Sampled before the one that is known, by a process that did not reuse.
             Some(State::Known(_)) => Admission::Train(task),
             Some(State::Pending(waiting)) => {
@@ -68,19 +84,39 @@ impl Reuse {
         }
     }
 
-    /// A trial has its outcome for good: what becomes of those that waited for it. They take its reward; after a failure the next one is
-    /// trained and the others go on waiting.
+    /// A trial has its outcome for good: what becomes of those that waited for it. They take its
+    /// reward; after a failure the next one is trained and the others go on waiting.
     pub fn ended(&mut self, trial: u64, outcome: &Outcome) -> Vec<Admission> {
-        let Some(network) = self.pending.remove(&trial) else { return Vec::new() };
-        let Some(State::Pending(waiting)) = self.networks.remove(&network) else { return Vec::new() };
+        let Some(network) = self.pending.remove(&trial) else {
+            return Vec::new();
+        };
+        let Some(State::Pending(waiting)) = self.networks.remove(&network) else {
+            return Vec::new();
+        };
         match *outcome {
             Outcome::Completed { reward, metric, .. } => {
-                self.networks.insert(network, State::Known(Known { trial, reward, metric }));
-                waiting.into_iter().map(|task| Admission::Reuse { task, from: trial, reward, metric }).collect()
+                self.networks.insert(
+                    network,
+                    State::Known(Known {
+                        trial,
+                        reward,
+                        metric,
+                    }),
+                );
+                waiting
+                    .into_iter()
+                    .map(|task| Admission::Reuse {
+                        task,
+                        from: trial,
+                        reward,
+                        metric,
+                    })
+                    .collect()
             }
             // After a stop nothing more is evaluated here.
             Outcome::Failed { .. } | Outcome::Stopped => {
-                let mut admitted: Vec<_> = waiting.into_iter().map(|task| self.admit(task)).collect();
+                let mut admitted: Vec<_> =
+                    waiting.into_iter().map(|task| self.admit(task)).collect();
                 admitted.retain(|admission| *admission != Admission::Wait);
                 admitted
             }
@@ -96,25 +132,51 @@ mod tests {
 
     fn task(trial: u64, network: i64) -> Task {
         let values = [("a".to_owned(), OptionValue::Integer(network))].into();
-        let architecture = Architecture { version: 1, network: Network::Choices(ChoiceNetwork { values }) };
-        Task { trial, attempt: 0, seed: trial, layers: 0, decisions: Vec::new(), architecture }
+        let architecture = Architecture {
+            version: 1,
+            network: Network::Choices(ChoiceNetwork { values }),
+        };
+        Task {
+            trial,
+            attempt: 0,
+            seed: trial,
+            layers: 0,
+            decisions: Vec::new(),
+            architecture,
+        }
     }
 
     fn known(trial: u64, network: i64) -> (String, Known) {
-        (serde_json::to_string(&task(trial, network).architecture).unwrap(), Known { trial, reward: 0.5, metric: 0.7 })
+        (
+            serde_json::to_string(&task(trial, network).architecture).unwrap(),
+            Known {
+                trial,
+                reward: 0.5,
+                metric: 0.7,
+            },
+        )
     }
 
-    const FAILED: Outcome = Outcome::Failed { cause: Cause::Error, error: String::new() };
+    const FAILED: Outcome = Outcome::Failed {
+        cause: Cause::Error,
+        error: String::new(),
+    };
 
     fn completed(reward: f64) -> Outcome {
-        Outcome::Completed { reward, metric: 0.7, seconds: None }
+        Outcome::Completed {
+            reward,
+            metric: 0.7,
+            seconds: None,
+        }
     }
 
     fn told(admissions: &[Admission]) -> Vec<String> {
         let told = |admission: &Admission| match admission {
             Admission::Train(task) => format!("{} trains", task.trial),
             Admission::Wait => "waits".to_owned(),
-            Admission::Reuse { task, from, reward, .. } => format!("{} takes {reward} of {from}", task.trial),
+            Admission::Reuse {
+                task, from, reward, ..
+            } => format!("{} takes {reward} of {from}", task.trial),
         };
         admissions.iter().map(told).collect()
     }
@@ -122,11 +184,19 @@ mod tests {
     #[test]
     fn the_first_trial_of_a_network_is_trained_and_the_others_take_its_reward() {
         let mut reuse = Reuse::new([]);
-        let admitted = [(1, 7), (2, 8), (3, 7), (4, 7)].map(|(trial, network)| reuse.admit(task(trial, network)));
+        let admitted = [(1, 7), (2, 8), (3, 7), (4, 7)]
+            .map(|(trial, network)| reuse.admit(task(trial, network)));
         assert_eq!(told(&admitted), ["1 trains", "2 trains", "waits", "waits"]);
         assert_eq!(told(&reuse.ended(2, &completed(0.2))), Vec::<String>::new());
-        assert_eq!(told(&reuse.ended(1, &completed(0.1))), ["3 takes 0.1 of 1", "4 takes 0.1 of 1"]);
-        assert_eq!(told(&reuse.ended(3, &completed(0.1))), Vec::<String>::new(), "it was never trained");
+        assert_eq!(
+            told(&reuse.ended(1, &completed(0.1))),
+            ["3 takes 0.1 of 1", "4 takes 0.1 of 1"]
+        );
+        assert_eq!(
+            told(&reuse.ended(3, &completed(0.1))),
+            Vec::<String>::new(),
+            "it was never trained"
+        );
         let admitted = [(5, 7), (6, 8)].map(|(trial, network)| reuse.admit(task(trial, network)));
         assert_eq!(told(&admitted), ["5 takes 0.1 of 1", "6 takes 0.2 of 2"]);
     }
@@ -148,7 +218,10 @@ mod tests {
     #[test]
     fn a_continued_run_never_takes_the_reward_of_a_later_trial() {
         let mut reuse = Reuse::new([known(3, 7)]);
-        assert_eq!(told(&[reuse.admit(task(2, 7)), reuse.admit(task(4, 7))]), ["2 trains", "4 takes 0.5 of 3"]);
+        assert_eq!(
+            told(&[reuse.admit(task(2, 7)), reuse.admit(task(4, 7))]),
+            ["2 trains", "4 takes 0.5 of 3"]
+        );
         assert_eq!(reuse.ended(2, &completed(0.9)), []);
         assert_eq!(told(&[reuse.admit(task(5, 7))]), ["5 takes 0.5 of 3"]);
     }

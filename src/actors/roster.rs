@@ -1,5 +1,6 @@
-//! Which child is where: the queue, the lanes, and who may start next. A child without an outcome is in exactly one place, and what an
-//! abandoned lane says is not believed. Pure; must not know actors, threads or clocks.
+//! Which child is where: the queue, the lanes, and who may start next. A child without an outcome
+//! is in exactly one place, and what an abandoned lane says is not believed. Pure; must not know
+//! actors, threads or clocks.
 
 use crate::child::Task;
 use std::collections::{BTreeSet, VecDeque};
@@ -45,7 +46,12 @@ pub struct Roster {
 impl Roster {
     /// Another lane, ready for children; returns its index.
     pub fn add_lane(&mut self) -> usize {
-        self.lanes.push(Lane { state: State::Up, generation: 0, task: None, leaving: None });
+        self.lanes.push(Lane {
+            state: State::Up,
+            generation: 0,
+            task: None,
+            leaving: None,
+        });
         self.lanes.len() - 1
     }
 
@@ -79,7 +85,10 @@ impl Roster {
 
     /// Lanes that train or will train again.
     pub fn in_use(&self) -> usize {
-        self.lanes.iter().filter(|lane| lane.state != State::Out).count()
+        self.lanes
+            .iter()
+            .filter(|lane| lane.state != State::Out)
+            .count()
     }
 
     pub fn generation(&self, lane: usize) -> u64 {
@@ -89,29 +98,49 @@ impl Roster {
     /// Starts a child on a free lane, if there are both and nothing runs that wants to be alone.
     pub fn start_next(&mut self) -> Option<(usize, Task)> {
         let alone = |task: &Task| self.suspects.contains(&task.trial);
-        if self.lanes.iter().filter_map(|lane| lane.task.as_ref()).any(alone) {
+        if self
+            .lanes
+            .iter()
+            .filter_map(|lane| lane.task.as_ref())
+            .any(alone)
+        {
             return None;
         }
         let suspect = self.queue.iter().position(alone);
         if suspect.is_some() && self.running() > 0 {
             return None;
         }
-        let free = |lane: &Lane| lane.state == State::Up && lane.task.is_none() && lane.leaving.is_none();
+        let free =
+            |lane: &Lane| lane.state == State::Up && lane.task.is_none() && lane.leaving.is_none();
         let lane = self.lanes.iter().position(free)?;
         let task = self.queue.remove(suspect.unwrap_or(0))?;
         self.lanes[lane].task = Some(task.clone());
         Some((lane, task))
     }
 
-    /// A lane says that a child's attempt has ended: the child, or None where the lane was given up or has another child by now.
-    pub fn ended(&mut self, lane: usize, generation: u64, trial: u64, attempt: u32) -> Option<Task> {
-        let lane = self.lanes.get_mut(lane).filter(|lane| lane.generation == generation)?;
-        lane.task.take_if(|task| task.trial == trial && task.attempt == attempt)
+    /// A lane says that a child's attempt has ended: the child, or None where the lane was given up
+    /// or has another child by now.
+    pub fn ended(
+        &mut self,
+        lane: usize,
+        generation: u64,
+        trial: u64,
+        attempt: u32,
+    ) -> Option<Task> {
+        let lane = self
+            .lanes
+            .get_mut(lane)
+            .filter(|lane| lane.generation == generation)?;
+        lane.task
+            .take_if(|task| task.trial == trial && task.attempt == attempt)
     }
 
     /// A lane is given up: the child that it had. None: this generation of it was given up before.
     pub fn fall(&mut self, lane: usize, generation: u64) -> Option<Option<Task>> {
-        let lane = self.lanes.get_mut(lane).filter(|lane| lane.generation == generation && lane.state == State::Up)?;
+        let lane = self
+            .lanes
+            .get_mut(lane)
+            .filter(|lane| lane.generation == generation && lane.state == State::Up)?;
         lane.generation += 1;
         lane.state = State::Down;
         Some(lane.task.take())
@@ -130,19 +159,29 @@ impl Roster {
     /// The lane takes no further child; the last word counts, but out is out.
     pub fn leave(&mut self, lane: usize, leaving: Leaving) {
         let lane = &mut self.lanes[lane];
-        lane.leaving = lane.leaving.filter(|leaving| *leaving == Leaving::Out).or(Some(leaving));
+        lane.leaving = lane
+            .leaving
+            .filter(|leaving| *leaving == Leaving::Out)
+            .or(Some(leaving));
     }
 
     /// Lanes that are to leave and have no child any more.
     pub fn left(&self) -> Vec<(usize, Leaving)> {
-        let up = self.lanes.iter().enumerate().filter(|(_, lane)| lane.state == State::Up && lane.task.is_none());
-        up.filter_map(|(index, lane)| Some((index, lane.leaving?))).collect()
+        let up = self
+            .lanes
+            .iter()
+            .enumerate()
+            .filter(|(_, lane)| lane.state == State::Up && lane.task.is_none());
+        up.filter_map(|(index, lane)| Some((index, lane.leaving?)))
+            .collect()
     }
 
     /// Lanes that train or will train again.
     pub fn lanes_in_use(&self) -> Vec<usize> {
         let stays = |lane: &Lane| lane.state != State::Out && lane.leaving != Some(Leaving::Out);
-        (0..self.lanes.len()).filter(|index| stays(&self.lanes[*index])).collect()
+        (0..self.lanes.len())
+            .filter(|index| stays(&self.lanes[*index]))
+            .collect()
     }
 
     /// The lane goes out of use for good.
@@ -157,12 +196,23 @@ mod tests {
     use crate::space::{Architecture, ChoiceNetwork, Network};
 
     fn task(trial: u64) -> Task {
-        let architecture = Architecture { version: 1, network: Network::Choices(ChoiceNetwork { values: [].into() }) };
-        Task { trial, attempt: 0, seed: trial, layers: 1, decisions: vec![], architecture }
+        let architecture = Architecture {
+            version: 1,
+            network: Network::Choices(ChoiceNetwork { values: [].into() }),
+        };
+        Task {
+            trial,
+            attempt: 0,
+            seed: trial,
+            layers: 1,
+            decisions: vec![],
+            architecture,
+        }
     }
 
-    /// What can happen in one step of the model: the Supervisor starts children, a lane's report arrives (also late, from a lane that was
-    /// given up), a trainer falls, is rebuilt, or its lane is isolated.
+    /// What can happen in one step of the model: the Supervisor starts children, a lane's report
+    /// arrives (also late, from a lane that was given up), a trainer falls, is rebuilt, or its lane
+    /// is isolated.
     #[derive(Clone, Copy, Debug)]
     enum Step {
         Start,
@@ -172,10 +222,12 @@ mod tests {
         Isolate(usize),
     }
 
-    /// The roster beside a plain model of the threads: reports on their way, and the outcomes taken.
+    /// The roster beside a plain model of the threads: reports on their way, and the outcomes
+    /// taken.
     struct Model {
         roster: Roster,
-        /// (lane, generation, trial, attempt) of every child that a thread, abandoned or not, may still report.
+        /// (lane, generation, trial, attempt) of every child that a thread, abandoned or not, may
+        /// still report.
         reports: Vec<(usize, u64, u64, u32)>,
         outcomes: Vec<u64>,
     }
@@ -186,14 +238,23 @@ mod tests {
             roster.add_lane();
             roster.add_lane();
             roster.enqueue((1..=trials).map(task));
-            Self { roster, reports: Vec::new(), outcomes: Vec::new() }
+            Self {
+                roster,
+                reports: Vec::new(),
+                outcomes: Vec::new(),
+            }
         }
 
         /// False: the step is not possible here.
         fn step(&mut self, step: Step) -> bool {
             match step {
                 Step::Start => match self.roster.start_next() {
-                    Some((lane, task)) => self.reports.push((lane, self.roster.generation(lane), task.trial, task.attempt)),
+                    Some((lane, task)) => self.reports.push((
+                        lane,
+                        self.roster.generation(lane),
+                        task.trial,
+                        task.attempt,
+                    )),
                     None => return false,
                 },
                 Step::Report(index) => {
@@ -201,7 +262,11 @@ mod tests {
                         return false;
                     }
                     let (lane, generation, trial, attempt) = self.reports.remove(index);
-                    self.outcomes.extend(self.roster.ended(lane, generation, trial, attempt).map(|task| task.trial));
+                    self.outcomes.extend(
+                        self.roster
+                            .ended(lane, generation, trial, attempt)
+                            .map(|task| task.trial),
+                    );
                 }
                 Step::Fall(lane) => match self.roster.fall(lane, self.roster.generation(lane)) {
                     Some(task) => task.into_iter().for_each(|task| self.roster.put_back(task)),
@@ -226,8 +291,16 @@ mod tests {
         /// Each trial is in exactly one place.
         fn assert_whole(&self, trials: u64, steps: &[Step]) {
             let waiting = self.roster.queue.iter();
-            let running = self.roster.lanes.iter().filter_map(|lane| lane.task.as_ref());
-            let mut found: Vec<u64> = waiting.chain(running).map(|task| task.trial).chain(self.outcomes.iter().copied()).collect();
+            let running = self
+                .roster
+                .lanes
+                .iter()
+                .filter_map(|lane| lane.task.as_ref());
+            let mut found: Vec<u64> = waiting
+                .chain(running)
+                .map(|task| task.trial)
+                .chain(self.outcomes.iter().copied())
+                .collect();
             found.sort_unstable();
             assert_eq!(found, (1..=trials).collect::<Vec<_>>(), "{steps:?}");
         }
@@ -276,7 +349,13 @@ mod tests {
         assert_eq!(first.trial, 2);
         assert!(roster.start_next().is_none(), "nothing runs beside it");
         roster.ended(lane, 0, 2, 0).unwrap();
-        assert_eq!([roster.start_next().unwrap().1.trial, roster.start_next().unwrap().1.trial], [1, 3]);
+        assert_eq!(
+            [
+                roster.start_next().unwrap().1.trial,
+                roster.start_next().unwrap().1.trial
+            ],
+            [1, 3]
+        );
         roster.enqueue([task(4)]);
         roster.put_back(task(2));
         assert!(roster.start_next().is_none(), "it waits until nothing runs");

@@ -1,5 +1,6 @@
-//! A thread of its own keeps `report/trials.csv` up to date while the search runs, and writes the charts at its end. A report that cannot
-//! be written is said and never stops the search. Must not know what the files hold.
+//! A thread of its own keeps `report/trials.csv` up to date while the search runs, and writes the
+//! charts at its end. A report that cannot be written is said and never stops the search. Must not
+//! know what the files hold.
 
 use crate::report::{ReportError, TrialsFile, write_charts};
 use std::path::{Path, PathBuf};
@@ -27,17 +28,23 @@ impl Scribe {
     pub fn start(dir: &Path) -> std::io::Result<Self> {
         let (stop, stopped) = mpsc::channel();
         let dir = dir.to_owned();
-        let thread = std::thread::Builder::new().name("report".into()).spawn(move || {
-            let mut desk = Desk { dir, file: None, told: false };
-            let mut pause = EVERY;
-            while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(pause) {
-                pause = if desk.write() { EVERY } else { PAUSE };
-            }
-            desk.write();
-            if let Err(error) = write_charts(&desk.dir) {
-                tracing::warn!("the charts are not written: {error}");
-            }
-        })?;
+        let thread = std::thread::Builder::new()
+            .name("report".into())
+            .spawn(move || {
+                let mut desk = Desk {
+                    dir,
+                    file: None,
+                    told: false,
+                };
+                let mut pause = EVERY;
+                while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(pause) {
+                    pause = if desk.write() { EVERY } else { PAUSE };
+                }
+                desk.write();
+                if let Err(error) = write_charts(&desk.dir) {
+                    tracing::warn!("the charts are not written: {error}");
+                }
+            })?;
         Ok(Self { stop, thread })
     }
 
@@ -45,7 +52,9 @@ impl Scribe {
     pub fn finish(self) {
         let _ = self.stop.send(());
         if self.thread.join().is_err() {
-            tracing::error!("the report is not whole: its thread panicked; `netwright report` writes it again");
+            tracing::error!(
+                "the report is not whole: its thread panicked; `netwright report` writes it again"
+            );
         }
     }
 }

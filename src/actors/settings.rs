@@ -50,7 +50,8 @@ pub enum DeviceUse {
 pub struct DevicesSettings {
     #[serde(rename = "use")]
     pub use_: DeviceUse,
-    /// Children trained at once on each device; unset: one for each `threads_per_lane` cores of the CPU, one on a GPU.
+    /// Children trained at once on each device; unset: one for each `threads_per_lane` cores of the
+    /// CPU, one on a GPU.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lanes_per_device: Option<usize>,
     pub threads_per_lane: usize,
@@ -58,13 +59,24 @@ pub struct DevicesSettings {
 
 impl Default for RunSettings {
     fn default() -> Self {
-        Self { name: "search".into(), dir: None, seed: 1, trials: 100, max_seconds: None, reuse: false }
+        Self {
+            name: "search".into(),
+            dir: None,
+            seed: 1,
+            trials: 100,
+            max_seconds: None,
+            reuse: false,
+        }
     }
 }
 
 impl Default for DevicesSettings {
     fn default() -> Self {
-        Self { use_: DeviceUse::Auto, lanes_per_device: None, threads_per_lane: 1 }
+        Self {
+            use_: DeviceUse::Auto,
+            lanes_per_device: None,
+            threads_per_lane: 1,
+        }
     }
 }
 
@@ -91,7 +103,10 @@ impl<'de> Deserialize<'de> for DeviceUse {
                     _ => Err(E::invalid_value(serde::de::Unexpected::Str(value), &self)),
                 }
             }
-            fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+            fn visit_seq<A: serde::de::SeqAccess<'de>>(
+                self,
+                mut seq: A,
+            ) -> Result<Self::Value, A::Error> {
                 let mut names = Vec::new();
                 while let Some(name) = seq.next_element()? {
                     names.push(name);
@@ -109,14 +124,27 @@ const LONGEST_NAME: usize = 40;
 impl EnqueueSettings {
     /// Its name; unset: that of its file, or its place among the entries, from 1.
     pub fn name(&self, place: usize) -> String {
-        let file = || Some(Path::new(self.architecture.as_ref()?).file_stem()?.to_string_lossy().into_owned());
-        self.name.clone().or_else(file).unwrap_or_else(|| format!("entry {place}"))
+        let file = || {
+            Some(
+                Path::new(self.architecture.as_ref()?)
+                    .file_stem()?
+                    .to_string_lossy()
+                    .into_owned(),
+            )
+        };
+        self.name
+            .clone()
+            .or_else(file)
+            .unwrap_or_else(|| format!("entry {place}"))
     }
 
     /// What cannot work among these entries: (key, what would be valid).
     pub fn problems(entries: &[Self]) -> Vec<(String, String)> {
         let mut problems = Vec::new();
-        let names: Vec<String> = (1..).zip(entries).map(|(place, entry)| entry.name(place)).collect();
+        let names: Vec<String> = (1..)
+            .zip(entries)
+            .map(|(place, entry)| entry.name(place))
+            .collect();
         for (index, (entry, name)) in entries.iter().zip(&names).enumerate() {
             let part = format!("enqueue[{}]", index + 1);
             match (&entry.architecture, &entry.decisions) {
@@ -128,12 +156,21 @@ impl EnqueueSettings {
                 _ => {}
             }
             if names[..index].contains(name) {
-                problems.push((format!("{part}.name"), format!("another entry is called \"{name}\" too: give each a name of its own")));
-            }
-            if name.trim().is_empty() || name.chars().count() > LONGEST_NAME || name.chars().any(char::is_control) {
                 problems.push((
                     format!("{part}.name"),
-                    format!("\"{}\": must be 1 to {LONGEST_NAME} characters in one line", name.escape_debug()),
+                    format!("another entry is called \"{name}\" too: give each a name of its own"),
+                ));
+            }
+            if name.trim().is_empty()
+                || name.chars().count() > LONGEST_NAME
+                || name.chars().any(char::is_control)
+            {
+                problems.push((
+                    format!("{part}.name"),
+                    format!(
+                        "\"{}\": must be 1 to {LONGEST_NAME} characters in one line",
+                        name.escape_debug()
+                    ),
                 ));
             }
         }
@@ -148,11 +185,31 @@ impl RunSettings {
     pub fn problems(&self) -> Vec<(String, String)> {
         let named = self.dir.is_some() || is_folder_name(&self.name);
         let rules = [
-            ("name", named, "must be the name of a folder under runs/: not empty, without / and not . or .."),
-            ("dir", self.dir.as_deref() != Some(""), "must be a folder, or left out for runs/<run.name>"),
-            ("seed", i64::try_from(self.seed).is_ok(), "must be below 2^63"),
-            ("trials", (1..=MOST_TRIALS).contains(&self.trials), "must be 1 to 1000000000 architectures"),
-            ("max_seconds", self.max_seconds.is_none_or(|seconds| seconds > 0.0), "must be above 0, or left out for no limit"),
+            (
+                "name",
+                named,
+                "must be the name of a folder under runs/: not empty, without / and not . or ..",
+            ),
+            (
+                "dir",
+                self.dir.as_deref() != Some(""),
+                "must be a folder, or left out for runs/<run.name>",
+            ),
+            (
+                "seed",
+                i64::try_from(self.seed).is_ok(),
+                "must be below 2^63",
+            ),
+            (
+                "trials",
+                (1..=MOST_TRIALS).contains(&self.trials),
+                "must be 1 to 1000000000 architectures",
+            ),
+            (
+                "max_seconds",
+                self.max_seconds.is_none_or(|seconds| seconds > 0.0),
+                "must be above 0, or left out for no limit",
+            ),
         ];
         broken(rules)
     }
@@ -165,27 +222,38 @@ fn is_folder_name(name: &str) -> bool {
 }
 
 impl DevicesSettings {
-    /// What cannot work in this section on any machine: (key, what would be valid). What this machine has is `devices::resolve`'s.
+    /// What cannot work in this section on any machine: (key, what would be valid). What this
+    /// machine has is `devices::resolve`'s.
     pub fn problems(&self) -> Vec<(String, String)> {
         let rules = [
             (
                 "lanes_per_device",
-                self.lanes_per_device.is_none_or(|lanes| (1..=MOST_LANES).contains(&lanes)),
+                self.lanes_per_device
+                    .is_none_or(|lanes| (1..=MOST_LANES).contains(&lanes)),
                 "must be 1 to 1024, or left out",
             ),
-            ("threads_per_lane", (1..=MOST_LANES).contains(&self.threads_per_lane), "must be 1 to 1024"),
+            (
+                "threads_per_lane",
+                (1..=MOST_LANES).contains(&self.threads_per_lane),
+                "must be 1 to 1024",
+            ),
         ];
         let mut problems = broken(rules);
         if let DeviceUse::Listed(names) = &self.use_ {
             let mut listed = |reason: String| {
-                problems.push(("use".into(), format!("{reason}; valid are \"auto\", or a list of \"cpu\" and \"cuda:N\"")))
+                problems.push((
+                    "use".into(),
+                    format!("{reason}; valid are \"auto\", or a list of \"cpu\" and \"cuda:N\""),
+                ))
             };
             if names.is_empty() {
                 listed("names no device".into());
             }
             for (index, name) in names.iter().enumerate() {
                 if names[..index].contains(name) {
-                    listed(format!("names {name} twice (devices.lanes_per_device trains several children on one)"));
+                    listed(format!(
+                        "names {name} twice (devices.lanes_per_device trains several children on one)"
+                    ));
                 } else if name != "cpu" && super::devices::gpu_index(name).is_none() {
                     listed(format!("\"{name}\" is no device"));
                 }
@@ -197,5 +265,9 @@ impl DevicesSettings {
 
 /// The rules that do not hold.
 fn broken<const N: usize>(rules: [(&str, bool, &str); N]) -> Vec<(String, String)> {
-    rules.into_iter().filter(|(_, holds, _)| !holds).map(|(key, _, valid)| (key.to_owned(), valid.to_owned())).collect()
+    rules
+        .into_iter()
+        .filter(|(_, holds, _)| !holds)
+        .map(|(key, _, valid)| (key.to_owned(), valid.to_owned()))
+        .collect()
 }

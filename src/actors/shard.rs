@@ -1,5 +1,6 @@
-//! A ParameterShard owns one contiguous range of the controller's parameters and applies gradients in the order of their
-//! sequence numbers (paper §3.2, figure 3). Must not know where gradients come from or how Adam works.
+//! A ParameterShard owns one contiguous range of the controller's parameters and applies gradients
+//! in the order of their sequence numbers (paper §3.2, figure 3). Must not know where gradients
+//! come from or how Adam works.
 
 use super::fault;
 use super::mailbox::Mailbox;
@@ -55,7 +56,11 @@ impl ParameterShard {
             state,
             waiting: Vec::new(),
             cuts: Vec::new(),
-            presence: Presence::new(ActorId::ParameterShard(index), generation, supervisor.clone()),
+            presence: Presence::new(
+                ActorId::ParameterShard(index),
+                generation,
+                supervisor.clone(),
+            ),
             supervisor,
             metrics,
         }
@@ -70,7 +75,9 @@ impl ParameterShard {
         while let Some((sequence, entry)) = self.entries.next() {
             self.apply(sequence, entry);
         }
-        let (ready, waiting) = std::mem::take(&mut self.waiting).into_iter().partition(|pull| pull.after <= self.state.sequence);
+        let (ready, waiting) = std::mem::take(&mut self.waiting)
+            .into_iter()
+            .partition(|pull| pull.after <= self.state.sequence);
         self.waiting = waiting;
         for pull in ready as Vec<Pull> {
             self.answer(&pull);
@@ -94,9 +101,15 @@ impl ParameterShard {
     fn apply_gradient(&mut self, push: &Push) {
         let version = self.state.version;
         if self.index == 0 {
-            self.metrics.gradient_staleness_updates.observe(version.saturating_sub(push.pulled) as f64);
+            self.metrics
+                .gradient_staleness_updates
+                .observe(version.saturating_sub(push.pulled) as f64);
         }
-        self.state.push(push.sequence, &push.gradient[self.range.clone()], &self.learning);
+        self.state.push(
+            push.sequence,
+            &push.gradient[self.range.clone()],
+            &self.learning,
+        );
         if self.state.version != version {
             self.published = self.state.parameters.as_slice().into();
             self.metrics.shard_updates_total.inc();
@@ -107,13 +120,22 @@ impl ParameterShard {
         let sequence = self.state.sequence;
         if self.cuts.contains(&sequence) {
             self.cuts.retain(|&cut| cut != sequence);
-            self.supervisor.do_send(Cut { shard: self.index, generation: self.presence.generation, state: self.state.clone() });
+            self.supervisor.do_send(Cut {
+                shard: self.index,
+                generation: self.presence.generation,
+                state: self.state.clone(),
+            });
         }
     }
 
     fn answer(&self, pull: &Pull) {
         let (version, values) = (self.state.version, self.published.clone());
-        pull.reply.do_send(Pulled { shard: self.index, set: pull.set, version, values });
+        pull.reply.do_send(Pulled {
+            shard: self.index,
+            set: pull.set,
+            version,
+            values,
+        });
     }
 }
 

@@ -1,14 +1,16 @@
-//! From a run on disk (or none) to running actors, and back: recovers the parameters, starts the Supervisor, waits for the end.
-//! Must not know SQL or how a child is trained.
+//! From a run on disk (or none) to running actors, and back: recovers the parameters, starts the
+//! Supervisor, waits for the end. Must not know SQL or how a child is trained.
 
 use super::messages::{LookAtConfig, Shutdown};
 use super::reuse::{Known, Reuse};
 use super::supervisor::{End, Parts, Supervisor, TICK};
 use super::tickets::Tickets;
-use crate::journal::{CompletedNetwork, Enqueued, Journal, OpenMinibatch, OpenTrial, Recovered, SampledTrial};
+use crate::journal::{
+    CompletedNetwork, Enqueued, Journal, OpenMinibatch, OpenTrial, Recovered, SampledTrial,
+};
 use crate::policy::{
-    ControllerSettings, LearningSettings, LogEntry, ParameterServerSettings, Policy, Replay, ReplayError, Snapshot, Strategy,
-    initial_snapshot, shard_boundaries,
+    ControllerSettings, LearningSettings, LogEntry, ParameterServerSettings, Policy, Replay,
+    ReplayError, Snapshot, Strategy, initial_snapshot, shard_boundaries,
 };
 use crate::space::Space;
 use crate::telemetry::Endpoint;
@@ -69,15 +71,24 @@ pub struct Prepared {
 
 impl Prepared {
     pub(super) fn tickets(&self) -> Tickets {
-        Tickets::new(self.trials, self.children, self.replicas, self.synchronous, self.sampled, &self.next_minibatch)
+        Tickets::new(
+            self.trials,
+            self.children,
+            self.replicas,
+            self.synchronous,
+            self.sampled,
+            &self.next_minibatch,
+        )
     }
 }
 
-/// Brings the shared parameters to the end of the journal's log, and records the learning settings if they changed. Of `enqueued`, all
-/// entries of the config file, those that the run does not have yet become its next trials.
+/// Brings the shared parameters to the end of the journal's log, and records the learning settings
+/// if they changed. Of `enqueued`, all entries of the config file, those that the run does not have
+/// yet become its next trials.
 ///
 /// # Errors
-/// When the log does not replay: the journal and the space do not belong together, or a file is damaged.
+/// When the log does not replay: the journal and the space do not belong together, or a file is
+/// damaged.
 pub fn prepare(
     settings: &SearchSettings,
     space: Arc<dyn Space>,
@@ -87,21 +98,37 @@ pub fn prepare(
 ) -> Result<Prepared, String> {
     let policy = Policy::new(space.as_ref(), &settings.controller);
     let learning = settings.learning();
-    let stored = recovered.snapshot.as_ref().map_or(0, |snapshot| snapshot.state.sequence);
-    let start = recovered.snapshot.unwrap_or_else(|| initial_snapshot(&policy, settings.seed, learning));
+    let stored = recovered
+        .snapshot
+        .as_ref()
+        .map_or(0, |snapshot| snapshot.state.sequence);
+    let start = recovered
+        .snapshot
+        .unwrap_or_else(|| initial_snapshot(&policy, settings.seed, learning));
     let mut replay = Replay::new(&policy, space.as_ref(), start);
-    replay_log(&mut replay, &recovered.log, &recovered.open).map_err(|error| format!("the journal does not replay: {error}"))?;
+    replay_log(&mut replay, &recovered.log, &recovered.open)
+        .map_err(|error| format!("the journal does not replay: {error}"))?;
     let mut open = Vec::with_capacity(recovered.open.len());
     for minibatch in recovered.open {
-        let parameters = replay.pulled(0, &minibatch.pulled).map_err(|error| format!("the journal does not replay: {error}"))?;
+        let parameters = replay
+            .pulled(0, &minibatch.pulled)
+            .map_err(|error| format!("the journal does not replay: {error}"))?;
         open.push((minibatch, parameters));
     }
     if recovered.learning != Some(learning) {
         let sequence = answered(|reply| journal.change(learning, reply))?;
-        replay.apply(&LogEntry::Change { sequence, learning }).map_err(|error| error.to_string())?;
+        replay
+            .apply(&LogEntry::Change { sequence, learning })
+            .map_err(|error| error.to_string())?;
     }
     let snapshot = replay.into_snapshot();
-    recovered.enqueued.extend(enqueue(&journal, enqueued.into_iter().skip(recovered.enqueued.len()).collect())?);
+    recovered.enqueued.extend(enqueue(
+        &journal,
+        enqueued
+            .into_iter()
+            .skip(recovered.enqueued.len())
+            .collect(),
+    )?);
     Ok(Prepared {
         boundaries: shard_boundaries(policy.parameter_count(), settings.parameter_server.shards),
         journal,
@@ -131,7 +158,9 @@ fn answered<T: Send + 'static>(ask: impl FnOnce(Box<dyn FnOnce(T) + Send>)) -> R
     ask(Box::new(move |told| {
         let _ = reply.send(told);
     }));
-    answer.recv().map_err(|_| "the journal's writer is gone".to_owned())
+    answer
+        .recv()
+        .map_err(|_| "the journal's writer is gone".to_owned())
 }
 
 /// Has new entries written down as trials.
@@ -141,23 +170,60 @@ fn enqueue(journal: &Journal, new: Vec<Enqueued>) -> Result<Vec<(String, OpenTri
     }
     let first = answered(|reply| journal.enqueue(new.clone(), reply))?;
     let trials = (first..).zip(new).map(|(id, Enqueued { name, trial })| {
-        let SampledTrial { decisions, architecture, seed, .. } = trial;
-        (name, OpenTrial { id, seed, decisions, architecture, attempt: 0, interruptions: 0, deaths: 0, finished: false })
+        let SampledTrial {
+            decisions,
+            architecture,
+            seed,
+            ..
+        } = trial;
+        (
+            name,
+            OpenTrial {
+                id,
+                seed,
+                decisions,
+                architecture,
+                attempt: 0,
+                interruptions: 0,
+                deaths: 0,
+                finished: false,
+            },
+        )
     });
     Ok(trials.collect())
 }
 
 fn known(networks: Vec<CompletedNetwork>) -> Reuse {
-    Reuse::new(
-        networks
-            .into_iter()
-            .map(|CompletedNetwork { trial, architecture, reward, metric }| (architecture, Known { trial, reward, metric })),
-    )
+    Reuse::new(networks.into_iter().map(
+        |CompletedNetwork {
+             trial,
+             architecture,
+             reward,
+             metric,
+         }| {
+            (
+                architecture,
+                Known {
+                    trial,
+                    reward,
+                    metric,
+                },
+            )
+        },
+    ))
 }
 
 /// Applies the log, holding each earlier version only as long as something later was pulled at it.
-pub(super) fn replay_log(replay: &mut Replay, log: &[LogEntry], open: &[OpenMinibatch]) -> Result<(), ReplayError> {
-    let open = open.iter().map(|minibatch| minibatch.pulled.oldest()).min().unwrap_or(u64::MAX);
+pub(super) fn replay_log(
+    replay: &mut Replay,
+    log: &[LogEntry],
+    open: &[OpenMinibatch],
+) -> Result<(), ReplayError> {
+    let open = open
+        .iter()
+        .map(|minibatch| minibatch.pulled.oldest())
+        .min()
+        .unwrap_or(u64::MAX);
     for (entry, wanted) in log.iter().zip(Replay::wanted_versions(log)) {
         replay.forget_before(wanted.min(open));
         replay.apply(entry)?;
@@ -165,16 +231,27 @@ pub(super) fn replay_log(replay: &mut Replay, log: &[LogEntry], open: &[OpenMini
     Ok(())
 }
 
-/// Runs a prepared search to its end. Blocks; SIGINT and SIGTERM end it, saved, within ten seconds; a second signal ends it at once.
+/// Runs a prepared search to its end. Blocks; SIGINT and SIGTERM end it, saved, within ten seconds;
+/// a second signal ends it at once.
 ///
 /// # Errors
 /// When the process cannot listen to signals.
-pub fn search(prepared: Prepared, mut parts: Parts, endpoint: Option<Endpoint>) -> std::io::Result<End> {
+pub fn search(
+    prepared: Prepared,
+    mut parts: Parts,
+    endpoint: Option<Endpoint>,
+) -> std::io::Result<End> {
     let journal = prepared.journal.clone();
     let watched = journal.clone();
-    parts.metrics.readiness.watch_journal(move || watched.problem());
+    parts
+        .metrics
+        .readiness
+        .watch_journal(move || watched.problem());
     let heartbeat = Arc::new(AtomicU64::new(0));
-    watch_thread(heartbeat.clone(), parts.restart.parameter_shard.freeze_seconds)?;
+    watch_thread(
+        heartbeat.clone(),
+        parts.restart.parameter_shard.freeze_seconds,
+    )?;
     let system = System::new();
     parts.serving = system.block_on(async move { endpoint.map(Endpoint::serve).transpose() })?;
     let (page, (told, end)) = (parts.page.clone(), oneshot::channel());
@@ -183,7 +260,9 @@ pub fn search(prepared: Prepared, mut parts: Parts, endpoint: Option<Endpoint>) 
         look_on_hangup(&supervisor)?;
         end_on_signals(&supervisor)
     })?;
-    let end = system.block_on(end).unwrap_or_else(|_| End::Failed("the actors ended without a word".into()));
+    let end = system
+        .block_on(end)
+        .unwrap_or_else(|_| End::Failed("the actors ended without a word".into()));
     journal.close();
     // The server still stands: what it tells now is how the run is left.
     if let Some(page) = page {
@@ -194,8 +273,9 @@ pub fn search(prepared: Prepared, mut parts: Parts, endpoint: Option<Endpoint>) 
     Ok(end)
 }
 
-/// The actors' handlers share one thread. When that stands still for so long nothing in this process can mend it: the process ends, and
-/// what was finished is on disk. Counts its own ticks, so that a process that was itself stopped is not mistaken for a frozen one.
+/// The actors' handlers share one thread. When that stands still for so long nothing in this
+/// process can mend it: the process ends, and what was finished is on disk. Counts its own ticks,
+/// so that a process that was itself stopped is not mistaken for a frozen one.
 fn watch_thread(heartbeat: Arc<AtomicU64>, freeze_seconds: f64) -> std::io::Result<()> {
     std::thread::Builder::new().name("watch".into()).spawn(move || {
         let (mut seen, mut silent) = (heartbeat.load(Ordering::Relaxed), 0.0);

@@ -1,5 +1,6 @@
-//! The Supervisor starts the ParameterShards, Controllers and ChildTrainers and rebuilds those that fall, issues tickets, gives children
-//! to lanes, and ends the run, saved. Must not know how children are trained, gradients computed or trials stored.
+//! The Supervisor starts the ParameterShards, Controllers and ChildTrainers and rebuilds those that
+//! fall, issues tickets, gives children to lanes, and ends the run, saved. Must not know how
+//! children are trained, gradients computed or trials stored.
 
 mod admission;
 mod enqueued;
@@ -38,8 +39,8 @@ use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
-/// A snapshot is taken when this many sequence numbers have been given since the last one: recovery replays about that many gradients,
-/// however short the lives of the processes are.
+/// A snapshot is taken when this many sequence numbers have been given since the last one: recovery
+/// replays about that many gradients, however short the lives of the processes are.
 const SNAPSHOT_EVERY: u64 = 64;
 
 /// An orderly end takes at most this long.
@@ -48,8 +49,8 @@ const GRACE: Duration = Duration::from_secs(7);
 /// How often the Supervisor looks after what cannot report by itself.
 pub(super) const TICK: Duration = Duration::from_secs(1);
 
-/// A trial that was under way, without an epoch, when so many processes died in a row runs alone from then on; when so many more die
-/// with it alone, it has failed.
+/// A trial that was under way, without an epoch, when so many processes died in a row runs alone
+/// from then on; when so many more die with it alone, it has failed.
 const DEATHS_IN_COMPANY: u32 = 3;
 const DEATHS_ALONE: u32 = 20;
 
@@ -142,7 +143,12 @@ enum Ordered {
 
 impl Supervisor {
     /// `end` is told how the search ended, once it has.
-    pub(super) fn new(mut prepared: Prepared, parts: Parts, end: oneshot::Sender<End>, heartbeat: Arc<AtomicU64>) -> Self {
+    pub(super) fn new(
+        mut prepared: Prepared,
+        parts: Parts,
+        end: oneshot::Sender<End>,
+        heartbeat: Arc<AtomicU64>,
+    ) -> Self {
         Self {
             space: prepared.space.clone(),
             policy: prepared.policy.clone(),
@@ -164,7 +170,12 @@ impl Supervisor {
             baseline: prepared.snapshot.baseline,
             held: VecDeque::new(),
             intensities: BTreeMap::new(),
-            tally: Tally::new(prepared.trials, &prepared.rewards, prepared.failed, prepared.best_metric),
+            tally: Tally::new(
+                prepared.trials,
+                &prepared.rewards,
+                prepared.failed,
+                prepared.best_metric,
+            ),
             started: Instant::now(),
             heartbeat,
             ending: None,
@@ -179,8 +190,14 @@ impl Supervisor {
     }
 
     fn begin(&mut self, context: &mut Context<Self>) {
-        let Some(prepared) = self.prepared.take() else { return };
-        self.start_shards(&prepared.snapshot.state, prepared.boundaries.clone(), context);
+        let Some(prepared) = self.prepared.take() else {
+            return;
+        };
+        self.start_shards(
+            &prepared.snapshot.state,
+            prepared.boundaries.clone(),
+            context,
+        );
         for lane in self.parts.lanes.clone() {
             self.add_trainer(lane, context);
         }
@@ -188,7 +205,9 @@ impl Supervisor {
         self.start_controllers(prepared, context);
         self.cut_if_due();
         self.schedule_end(context);
-        context.run_interval(TICK, |supervisor, context| guard(supervisor, context, Self::tick));
+        context.run_interval(TICK, |supervisor, context| {
+            guard(supervisor, context, Self::tick)
+        });
         self.dispatch();
         self.end_if_done();
     }
@@ -199,7 +218,12 @@ impl Supervisor {
         self.trainers.push(Trainer { address, lane });
     }
 
-    fn build_trainer(&self, index: usize, spec: LaneSpec, context: &Context<Self>) -> Mailbox<ChildTrainer> {
+    fn build_trainer(
+        &self,
+        index: usize,
+        spec: LaneSpec,
+        context: &Context<Self>,
+    ) -> Mailbox<ChildTrainer> {
         let workshop = Workshop {
             spec,
             factory: self.parts.factory.clone(),
@@ -215,8 +239,14 @@ impl Supervisor {
 
     /// An event that page and status read: on which lanes children train from now on.
     fn note_lanes(&mut self) {
-        let lanes = self.roster.lanes_in_use().into_iter().map(|index| &self.trainers[index].lane);
-        let lanes: Vec<_> = lanes.map(|lane| format!("{} on {}", lane.name, lane.device)).collect();
+        let lanes = self
+            .roster
+            .lanes_in_use()
+            .into_iter()
+            .map(|index| &self.trainers[index].lane);
+        let lanes: Vec<_> = lanes
+            .map(|lane| format!("{} on {}", lane.name, lane.device))
+            .collect();
         let lanes = lanes.join(", ");
         if lanes != self.lanes_noted {
             self.journal.event("lanes", &lanes);
@@ -245,20 +275,39 @@ impl Supervisor {
         while self.ending.is_none()
             && let Some((index, task)) = self.roster.start_next()
         {
-            let (lane, mut summary) = (self.trainers[index].lane.name.clone(), crate::report::summary(&task.architecture));
+            let (lane, mut summary) = (
+                self.trainers[index].lane.name.clone(),
+                crate::report::summary(&task.architecture),
+            );
             if let Some(name) = self.enqueued.name(task.trial) {
                 summary = format!("{name}: {summary}");
             }
-            self.tell(Event::ChildStarted { trial: task.trial, lane: &lane, summary });
+            self.tell(Event::ChildStarted {
+                trial: task.trial,
+                lane: &lane,
+                summary,
+            });
             let careful = self.recovered.contains(&task.trial);
-            self.trainers[index].address.do_send(Train { task, careful });
+            self.trainers[index]
+                .address
+                .do_send(Train { task, careful });
         }
-        self.parts.metrics.children_running.set(self.roster.running() as f64);
-        self.parts.metrics.children_queued.set(self.roster.queued() as f64);
+        self.parts
+            .metrics
+            .children_running
+            .set(self.roster.running() as f64);
+        self.parts
+            .metrics
+            .children_queued
+            .set(self.roster.queued() as f64);
     }
 
     fn progress(&self) -> Progress {
-        self.tally.progress(self.roster.running(), self.roster.queued(), self.baseline.value())
+        self.tally.progress(
+            self.roster.running(),
+            self.roster.queued(),
+            self.baseline.value(),
+        )
     }
 
     fn tell(&mut self, event: Event) {
@@ -269,19 +318,34 @@ impl Supervisor {
     /// Has the outcome written down; the reply says what it completed.
     fn commit(&mut self, trial: u64, outcome: Outcome, seconds: f64, context: &Context<Self>) {
         self.committing += 1;
-        let (supervisor, checkpoints, told) = (self.mailbox(context), self.parts.checkpoints.clone(), outcome.clone());
+        let (supervisor, checkpoints, told) = (
+            self.mailbox(context),
+            self.parts.checkpoints.clone(),
+            outcome.clone(),
+        );
         let reply = move |sequenced| {
             if told != Outcome::Stopped {
                 checkpoints.remove(trial);
             }
-            supervisor.do_send(Committed { trial, outcome: told, seconds, reused_from: None, sequenced });
+            supervisor.do_send(Committed {
+                trial,
+                outcome: told,
+                seconds,
+                reused_from: None,
+                sequenced,
+            });
         };
         // What was not sampled teaches nothing, failed or not.
-        let failed_reward = self.parts.failed_reward.filter(|_| self.enqueued.name(trial).is_none());
-        self.journal.finished(trial, outcome, seconds, failed_reward, Box::new(reply));
+        let failed_reward = self
+            .parts
+            .failed_reward
+            .filter(|_| self.enqueued.name(trial).is_none());
+        self.journal
+            .finished(trial, outcome, seconds, failed_reward, Box::new(reply));
     }
 
-    /// Something took its place in the order. While a shard is missing it waits, and so does all that comes after it.
+    /// Something took its place in the order. While a shard is missing it waits, and so does all
+    /// that comes after it.
     fn deliver(&mut self, entry: Ordered) {
         self.held.push_back(entry);
         self.deliver_held();
@@ -315,7 +379,10 @@ impl Supervisor {
             self.parts.metrics.baseline.set(value);
         }
         let controller = sequenced.controller;
-        if !self.replicas.reward(Rewarded { sequenced, learning: self.learning }) {
+        if !self.replicas.reward(Rewarded {
+            sequenced,
+            learning: self.learning,
+        }) {
             self.fail(format!("no controller {controller} for its rewards"));
         }
     }
@@ -350,10 +417,12 @@ impl Supervisor {
     /// When nothing runs and nothing is being written down: take the last snapshot, then leave.
     fn end_if_done(&mut self) {
         let finished = self.replicas.is_empty() && self.roster.queued() == 0;
-        if self.roster.running() > 0 || self.committing > 0 || !(finished || self.ending.is_some()) {
+        if self.roster.running() > 0 || self.committing > 0 || !(finished || self.ending.is_some())
+        {
             return;
         }
-        let no_snapshot = matches!(self.ending, Some(End::Failed(_))) || (self.ending.is_some() && self.shards.holds());
+        let no_snapshot = matches!(self.ending, Some(End::Failed(_)))
+            || (self.ending.is_some() && self.shards.holds());
         if no_snapshot || self.shards.stored == self.sequence {
             self.leave();
         } else if self.shards.asked != self.sequence && !self.shards.holds() {
@@ -366,7 +435,8 @@ impl Supervisor {
         self.leave_with(end);
     }
 
-    /// Nothing is begun any more, although the actors live on until those who look have heard of the end.
+    /// Nothing is begun any more, although the actors live on until those who look have heard of
+    /// the end.
     fn leave_with(&mut self, end: End) {
         self.ending.get_or_insert_with(|| end.clone());
         if let Some(told) = self.end.take() {
@@ -377,15 +447,42 @@ impl Supervisor {
 }
 
 impl Supervisor {
-    /// Children that an earlier process left: they wait again, but for one that killed process after process. Gives those to be evaluated.
-    fn recover(&mut self, trials: &[OpenTrial], layers: usize, context: &Context<Self>) -> Vec<Task> {
-        for trial in trials.iter().filter(|trial| !trial.finished && trial.deaths >= DEATHS_IN_COMPANY) {
+    /// Children that an earlier process left: they wait again, but for one that killed process
+    /// after process. Gives those to be evaluated.
+    fn recover(
+        &mut self,
+        trials: &[OpenTrial],
+        layers: usize,
+        context: &Context<Self>,
+    ) -> Vec<Task> {
+        for trial in trials
+            .iter()
+            .filter(|trial| !trial.finished && trial.deaths >= DEATHS_IN_COMPANY)
+        {
             self.roster.suspect(trial.id);
-            tracing::warn!("trial {}: {} processes died while it ran; it runs alone", trial.id, trial.deaths);
+            tracing::warn!(
+                "trial {}: {} processes died while it ran; it runs alone",
+                trial.id,
+                trial.deaths
+            );
         }
-        for trial in trials.iter().filter(|trial| !trial.finished && is_poison(trial)) {
-            let error = format!("{} processes died while it ran, {DEATHS_ALONE} of them with no other trial beside it", trial.deaths);
-            self.commit(trial.id, Outcome::Failed { cause: Cause::Error, error }, 0.0, context);
+        for trial in trials
+            .iter()
+            .filter(|trial| !trial.finished && is_poison(trial))
+        {
+            let error = format!(
+                "{} processes died while it ran, {DEATHS_ALONE} of them with no other trial beside it",
+                trial.deaths
+            );
+            self.commit(
+                trial.id,
+                Outcome::Failed {
+                    cause: Cause::Error,
+                    error,
+                },
+                0.0,
+                context,
+            );
         }
         let tasks: Vec<Task> = unfinished(trials, layers).collect();
         self.recovered.extend(tasks.iter().map(|task| task.trial));
@@ -399,14 +496,17 @@ fn is_poison(trial: &OpenTrial) -> bool {
 
 /// Those that are to be evaluated.
 fn unfinished(trials: &[OpenTrial], layers: usize) -> impl Iterator<Item = Task> {
-    trials.iter().filter(|trial| !trial.finished && !is_poison(trial)).map(move |trial| Task {
-        trial: trial.id,
-        attempt: trial.attempt,
-        seed: trial.seed,
-        layers,
-        decisions: trial.decisions.clone(),
-        architecture: trial.architecture.clone(),
-    })
+    trials
+        .iter()
+        .filter(|trial| !trial.finished && !is_poison(trial))
+        .map(move |trial| Task {
+            trial: trial.id,
+            attempt: trial.attempt,
+            seed: trial.seed,
+            layers,
+            decisions: trial.decisions.clone(),
+            architecture: trial.architecture.clone(),
+        })
 }
 
 impl Actor for Supervisor {

@@ -1,5 +1,5 @@
-//! Who may sample how many architectures of which depth, and in which order minibatches are written down: the Supervisor's
-//! ledger of tickets. Pure; must not know actors or the journal.
+//! Who may sample how many architectures of which depth, and in which order minibatches are written
+//! down: the Supervisor's ledger of tickets. Pure; must not know actors or the journal.
 
 use super::messages::Ticket;
 use crate::journal::SampledMinibatch;
@@ -12,8 +12,9 @@ pub enum Answer {
     Retire(u64),
 }
 
-/// Counts what has been given out. Asynchronous: whoever is ready gets a ticket. Synchronous: once all are ready, a round of tickets
-/// at one version of the parameters, written down together in the order of the replicas.
+/// Counts what has been given out. Asynchronous: whoever is ready gets a ticket. Synchronous: once
+/// all are ready, a round of tickets at one version of the parameters, written down together in the
+/// order of the replicas.
 pub struct Tickets {
     trials: u64,
     children: usize,
@@ -29,7 +30,14 @@ pub struct Tickets {
 
 impl Tickets {
     /// Goes on after `issued` architectures; `next` holds each replica's next minibatch.
-    pub fn new(trials: u64, children: usize, replicas: usize, synchronous: bool, issued: u64, next: &[(u64, u64)]) -> Self {
+    pub fn new(
+        trials: u64,
+        children: usize,
+        replicas: usize,
+        synchronous: bool,
+        issued: u64,
+        next: &[(u64, u64)],
+    ) -> Self {
         Self {
             trials,
             children,
@@ -43,7 +51,8 @@ impl Tickets {
         }
     }
 
-    /// Other numbers hold from the next ticket on: architectures in all, children of a minibatch, replicas.
+    /// Other numbers hold from the next ticket on: architectures in all, children of a minibatch,
+    /// replicas.
     pub fn set(&mut self, trials: u64, children: usize, replicas: usize) {
         (self.trials, self.children, self.replicas) = (trials, children, replicas as u64);
     }
@@ -53,8 +62,15 @@ impl Tickets {
         self.synchronous
     }
 
-    /// `controller` is ready; `alive` Controllers exist, `sequence` is the last number given. `layers(n)` is the depth after n samples.
-    pub fn ready(&mut self, controller: u64, alive: usize, sequence: u64, layers: impl Fn(u64) -> usize) -> Vec<Answer> {
+    /// `controller` is ready; `alive` Controllers exist, `sequence` is the last number given.
+    /// `layers(n)` is the depth after n samples.
+    pub fn ready(
+        &mut self,
+        controller: u64,
+        alive: usize,
+        sequence: u64,
+        layers: impl Fn(u64) -> usize,
+    ) -> Vec<Answer> {
         if !self.synchronous {
             return vec![self.answer(controller, 0, &layers)];
         }
@@ -63,7 +79,10 @@ impl Tickets {
             return Vec::new();
         }
         let ready = std::mem::take(&mut self.ready);
-        let answers: Vec<Answer> = ready.into_iter().map(|controller| self.answer(controller, sequence, &layers)).collect();
+        let answers: Vec<Answer> = ready
+            .into_iter()
+            .map(|controller| self.answer(controller, sequence, &layers))
+            .collect();
         self.round = answers
             .iter()
             .filter_map(|answer| match answer {
@@ -81,19 +100,26 @@ impl Tickets {
         }
         let next = self.next.entry(controller).or_default();
         let children = left.min(self.children as u64);
-        let ticket = Ticket { minibatch: *next, children: children as usize, layers: layers(self.issued), after };
+        let ticket = Ticket {
+            minibatch: *next,
+            children: children as usize,
+            layers: layers(self.issued),
+            after,
+        };
         *next += 1;
         self.issued += children;
         Answer::Sample(controller, ticket)
     }
 
-    /// A ticket's minibatch is sampled: what is now to be written down in one transaction, if anything.
+    /// A ticket's minibatch is sampled: what is now to be written down in one transaction, if
+    /// anything.
     pub fn sampled(&mut self, sampled: SampledMinibatch) -> Option<Vec<SampledMinibatch>> {
         if !self.synchronous {
             return Some(vec![sampled]);
         }
         self.gathered.insert(sampled.controller, sampled);
-        (self.gathered.len() == self.round.len()).then(|| std::mem::take(&mut self.gathered).into_values().collect())
+        (self.gathered.len() == self.round.len())
+            .then(|| std::mem::take(&mut self.gathered).into_values().collect())
     }
 }
 
@@ -104,15 +130,29 @@ mod tests {
 
     fn children(answers: &[Answer]) -> Vec<(u64, u64, usize, usize)> {
         let ticket = |answer: &Answer| match answer {
-            Answer::Sample(controller, ticket) => Some((*controller, ticket.minibatch, ticket.children, ticket.layers)),
+            Answer::Sample(controller, ticket) => Some((
+                *controller,
+                ticket.minibatch,
+                ticket.children,
+                ticket.layers,
+            )),
             Answer::Retire(_) => None,
         };
         answers.iter().filter_map(ticket).collect()
     }
 
     fn sampled(controller: u64) -> SampledMinibatch {
-        let pulled = PulledParameters { boundaries: vec![0], versions: vec![] };
-        SampledMinibatch { controller, minibatch: 0, layers: 6, pulled, trials: vec![] }
+        let pulled = PulledParameters {
+            boundaries: vec![0],
+            versions: vec![],
+        };
+        SampledMinibatch {
+            controller,
+            minibatch: 0,
+            layers: 6,
+            pulled,
+            trials: vec![],
+        }
     }
 
     #[test]
@@ -122,22 +162,36 @@ mod tests {
         assert_eq!(children(&tickets.ready(1, 2, 0, depth)), [(1, 0, 4, 6)]);
         assert_eq!(children(&tickets.ready(0, 2, 0, depth)), [(0, 0, 4, 7)]);
         assert_eq!(children(&tickets.ready(1, 2, 0, depth)), [(1, 1, 2, 8)]);
-        assert!(matches!(tickets.ready(0, 2, 0, depth)[..], [Answer::Retire(0)]));
+        assert!(matches!(
+            tickets.ready(0, 2, 0, depth)[..],
+            [Answer::Retire(0)]
+        ));
     }
 
     #[test]
     fn a_round_starts_when_all_are_ready_and_is_written_down_in_order() {
         let mut tickets = Tickets::new(100, 4, 2, true, 8, &[(0, 1), (1, 1)]);
         assert!(tickets.ready(1, 2, 2, |_| 6).is_empty());
-        assert_eq!(children(&tickets.ready(0, 2, 2, |_| 6)), [(0, 1, 4, 6), (1, 1, 4, 6)]);
+        assert_eq!(
+            children(&tickets.ready(0, 2, 2, |_| 6)),
+            [(0, 1, 4, 6), (1, 1, 4, 6)]
+        );
         assert!(tickets.sampled(sampled(1)).is_none());
-        let written: Vec<u64> = tickets.sampled(sampled(0)).unwrap().iter().map(|minibatch| minibatch.controller).collect();
+        let written: Vec<u64> = tickets
+            .sampled(sampled(0))
+            .unwrap()
+            .iter()
+            .map(|minibatch| minibatch.controller)
+            .collect();
         assert_eq!(written, [0, 1]);
     }
 
     #[test]
     fn a_replica_beyond_the_number_set_retires() {
         let mut tickets = Tickets::new(100, 4, 2, false, 0, &[(7, 3)]);
-        assert!(matches!(tickets.ready(7, 3, 0, |_| 6)[..], [Answer::Retire(7)]));
+        assert!(matches!(
+            tickets.ready(7, 3, 0, |_| 6)[..],
+            [Answer::Retire(7)]
+        ));
     }
 }

@@ -1,5 +1,6 @@
-//! A ChildTrainer owns one lane: it hands children to it, one at a time, passes on what it reports, and gives it up when its heartbeat
-//! stands still. Asynchronous, never blocks. Must not know how a child is trained, nor what its reward is for.
+//! A ChildTrainer owns one lane: it hands children to it, one at a time, passes on what it reports,
+//! and gives it up when its heartbeat stands still. Asynchronous, never blocks. Must not know how a
+//! child is trained, nor what its reward is for.
 
 use super::busy::BusyRatio;
 use super::checkpoints::CheckpointFiles;
@@ -41,8 +42,8 @@ pub struct ChildTrainer {
     lane: Option<Lane>,
     /// A child is on the lane.
     busy: bool,
-    /// The heartbeat when it was last looked at, and for how many ticks it has stood still: ticks, so that a process that was itself
-    /// stopped for a while is not mistaken for a frozen child.
+    /// The heartbeat when it was last looked at, and for how many ticks it has stood still: ticks,
+    /// so that a process that was itself stopped for a while is not mistaken for a frozen child.
     beats: u64,
     silent: u32,
     ratio: BusyRatio,
@@ -54,8 +55,22 @@ pub struct ChildTrainer {
 impl ChildTrainer {
     /// `generation` counts the rebuilds of this trainer.
     pub fn new((index, generation): (usize, u64), workshop: Workshop) -> Self {
-        let presence = Presence::new(ActorId::ChildTrainer(index), generation, workshop.supervisor.clone());
-        Self { index, workshop, lane: None, busy: false, beats: 0, silent: 0, ratio: BusyRatio::new(Instant::now()), counted: 0, presence }
+        let presence = Presence::new(
+            ActorId::ChildTrainer(index),
+            generation,
+            workshop.supervisor.clone(),
+        );
+        Self {
+            index,
+            workshop,
+            lane: None,
+            busy: false,
+            beats: 0,
+            silent: 0,
+            ratio: BusyRatio::new(Instant::now()),
+            counted: 0,
+            presence,
+        }
     }
 
     fn fell(&mut self, fall: Fall, context: &mut Context<Self>) {
@@ -69,9 +84,15 @@ impl ChildTrainer {
         self.count_examples();
         if let Some(lane) = &self.lane {
             let LaneSpec { name, device, .. } = &self.workshop.spec;
-            self.workshop.metrics.lane(name, device).set(self.ratio.at(Instant::now(), lane.signals.busy.total()));
+            self.workshop
+                .metrics
+                .lane(name, device)
+                .set(self.ratio.at(Instant::now(), lane.signals.busy.total()));
         }
-        let beats = self.lane.as_ref().map_or(0, |lane| lane.signals.beats.load(Ordering::Relaxed));
+        let beats = self
+            .lane
+            .as_ref()
+            .map_or(0, |lane| lane.signals.beats.load(Ordering::Relaxed));
         let still = self.busy && beats == std::mem::replace(&mut self.beats, beats);
         self.silent = if still { self.silent + 1 } else { 0 };
         if f64::from(self.silent) * TICK.as_secs_f64() >= self.workshop.freeze_seconds {
@@ -82,7 +103,10 @@ impl ChildTrainer {
     fn count_examples(&mut self) {
         if let Some(lane) = &self.lane {
             let examples = lane.signals.examples.load(Ordering::Relaxed);
-            self.workshop.metrics.examples_total.inc_by(examples - self.counted);
+            self.workshop
+                .metrics
+                .examples_total
+                .inc_by(examples - self.counted);
             self.counted = examples;
         }
     }
@@ -93,8 +117,15 @@ impl Actor for ChildTrainer {
 
     fn started(&mut self, context: &mut Self::Context) {
         let address = Mailbox::new(context.address(), &self.workshop.metrics);
-        let Workshop { spec, factory, checkpoints, .. } = self.workshop.clone();
-        match Lane::start(spec, factory, checkpoints, move |report| address.do_send(FromLane(report))) {
+        let Workshop {
+            spec,
+            factory,
+            checkpoints,
+            ..
+        } = self.workshop.clone();
+        match Lane::start(spec, factory, checkpoints, move |report| {
+            address.do_send(FromLane(report))
+        }) {
             Ok(lane) => self.lane = Some(lane),
             Err(error) => self.fell(Fall::Failed(format!("no thread: {error}")), context),
         }
@@ -115,12 +146,19 @@ impl Receive<Train> for ChildTrainer {
         if fault::wanted("trainer.panic", task.trial) {
             panic!("a fault on purpose at trial {}", task.trial);
         }
-        let (trial, address) = (task.trial, Mailbox::new(context.address(), &self.workshop.metrics));
+        let (trial, address) = (
+            task.trial,
+            Mailbox::new(context.address(), &self.workshop.metrics),
+        );
         if careful {
             let reply = move |()| address.do_send(Begin(task));
-            self.workshop.journal.started(trial, &self.workshop.spec.device, Some(Box::new(reply)));
+            self.workshop
+                .journal
+                .started(trial, &self.workshop.spec.device, Some(Box::new(reply)));
         } else {
-            self.workshop.journal.started(trial, &self.workshop.spec.device, None);
+            self.workshop
+                .journal
+                .started(trial, &self.workshop.spec.device, None);
             self.begin(task, context);
         }
     }
@@ -161,20 +199,36 @@ impl Receive<FromLane> for ChildTrainer {
             LaneReport::Unusable(reason) => self.fell(Fall::Failed(reason), context),
             LaneReport::Epoch { trial, epoch } => {
                 self.workshop.journal.epoch(trial, epoch.clone());
-                self.workshop.supervisor.do_send(ChildEpoch { trial, epoch });
+                self.workshop
+                    .supervisor
+                    .do_send(ChildEpoch { trial, epoch });
             }
             LaneReport::Resumed { trial, mut epochs } => {
                 // They went with the start; the checkpoint has them.
-                epochs.iter().for_each(|epoch| self.workshop.journal.epoch(trial, epoch.clone()));
+                epochs
+                    .iter()
+                    .for_each(|epoch| self.workshop.journal.epoch(trial, epoch.clone()));
                 if let Some(epoch) = epochs.pop() {
-                    self.workshop.supervisor.do_send(ChildEpoch { trial, epoch });
+                    self.workshop
+                        .supervisor
+                        .do_send(ChildEpoch { trial, epoch });
                 }
             }
-            LaneReport::Ended { task, outcome, seconds } => {
+            LaneReport::Ended {
+                task,
+                outcome,
+                seconds,
+            } => {
                 self.busy = false;
                 self.count_examples();
                 let (trainer, generation) = (self.index, self.presence.generation);
-                self.workshop.supervisor.do_send(ChildEnded { trainer, generation, task, outcome, seconds });
+                self.workshop.supervisor.do_send(ChildEnded {
+                    trainer,
+                    generation,
+                    task,
+                    outcome,
+                    seconds,
+                });
             }
         }
     }

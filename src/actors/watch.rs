@@ -1,5 +1,6 @@
-//! Noticing that an actor is gone. In actix 0.13 a panic in a handler ends the actor's task without a word, so panics are caught inside
-//! the handlers, and whatever else ends an actor is told by its `Presence` when it is dropped. Must not know what happens then.
+//! Noticing that an actor is gone. In actix 0.13 a panic in a handler ends the actor's task without
+//! a word, so panics are caught inside the handlers, and whatever else ends an actor is told by its
+//! `Presence` when it is dropped. Must not know what happens then.
 
 use super::compute::panic_message;
 use super::mailbox::Mailbox;
@@ -60,7 +61,8 @@ impl fmt::Display for Fall {
     }
 }
 
-/// Anyone → Supervisor: this actor is of no more use. `generation` counts its rebuilds; what is said of an earlier one is stale.
+/// Anyone → Supervisor: this actor is of no more use. `generation` counts its rebuilds; what is
+/// said of an earlier one is stale.
 #[derive(Message, Debug)]
 #[rtype(result = "()")]
 pub struct Gone {
@@ -69,7 +71,8 @@ pub struct Gone {
     pub fall: Fall,
 }
 
-/// Held by an actor as long as it lives; tells the Supervisor when it is dropped, unless it was told before or the end was asked for.
+/// Held by an actor as long as it lives; tells the Supervisor when it is dropped, unless it was
+/// told before or the end was asked for.
 pub struct Presence {
     actor: ActorId,
     pub generation: u64,
@@ -79,13 +82,22 @@ pub struct Presence {
 
 impl Presence {
     pub fn new(actor: ActorId, generation: u64, supervisor: Mailbox<Supervisor>) -> Self {
-        Self { actor, generation, supervisor, told: false }
+        Self {
+            actor,
+            generation,
+            supervisor,
+            told: false,
+        }
     }
 
     /// The actor cannot go on; the first reason counts.
     pub fn fell(&mut self, fall: Fall) {
         if !std::mem::replace(&mut self.told, true) {
-            self.supervisor.do_send(Gone { actor: self.actor, generation: self.generation, fall });
+            self.supervisor.do_send(Gone {
+                actor: self.actor,
+                generation: self.generation,
+                fall,
+            });
         }
     }
 
@@ -112,7 +124,11 @@ pub trait Receive<M>: Actor {
 }
 
 /// Runs the body of a handler; a panic in it ends the actor, and is told.
-pub fn guard<A: Guarded>(actor: &mut A, context: &mut Context<A>, body: impl FnOnce(&mut A, &mut Context<A>)) {
+pub fn guard<A: Guarded>(
+    actor: &mut A,
+    context: &mut Context<A>,
+    body: impl FnOnce(&mut A, &mut Context<A>),
+) {
     if let Err(panic) = catch_unwind(AssertUnwindSafe(|| body(actor, context))) {
         actor.panicked(panic_message(panic.as_ref()));
         context.terminate();

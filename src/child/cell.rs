@@ -6,16 +6,28 @@ use crate::space::{Activation, Cell, CellNode, Combination, ReferenceCell};
 /// The program of this cell.
 ///
 /// # Errors
-/// One sentence: why it is no cell. A space's own never fail here; one that was written by hand may.
+/// One sentence: why it is no cell. A space's own never fail here; one that was written by hand
+/// may.
 pub fn cell_program(cell: &Cell) -> Result<CellProgram, String> {
     match cell {
-        Cell::Reference { reference: ReferenceCell::Rnn } => Ok(CellProgram::rnn()),
-        Cell::Reference { reference: ReferenceCell::Lstm } => Ok(CellProgram::lstm()),
-        Cell::Reference { reference: ReferenceCell::Gru } => Ok(CellProgram::gru()),
+        Cell::Reference {
+            reference: ReferenceCell::Rnn,
+        } => Ok(CellProgram::rnn()),
+        Cell::Reference {
+            reference: ReferenceCell::Lstm,
+        } => Ok(CellProgram::lstm()),
+        Cell::Reference {
+            reference: ReferenceCell::Gru,
+        } => Ok(CellProgram::gru()),
         Cell::Tree(tree) => {
             tree.check()?;
             let nodes: Vec<_> = tree.nodes.iter().map(node).collect();
-            Ok(CellProgram::tree(&nodes, node(&tree.inject), tree.cell_index, tree.inject_index))
+            Ok(CellProgram::tree(
+                &nodes,
+                node(&tree.inject),
+                tree.cell_index,
+                tree.inject_index,
+            ))
         }
     }
 }
@@ -47,7 +59,8 @@ mod tests {
             let cell = Cell::named(name).unwrap();
             let program = cell_program(&cell).unwrap();
             assert_eq!(Some(&program), CellProgram::named(name).as_ref());
-            let biases = program.gates * (usize::from(program.input_bias) + usize::from(program.recurrent_bias));
+            let biases = program.gates
+                * (usize::from(program.input_bias) + usize::from(program.recurrent_bias));
             assert_eq!((cell.gates(), cell.biases()), (program.gates, biases));
         }
     }

@@ -1,5 +1,6 @@
-//! A child in training as bytes: where it stands and the numbers of its network, with a checksum, and a fingerprint of everything that its
-//! numbers depend on. Must not know where the bytes are kept.
+//! A child in training as bytes: where it stands and the numbers of its network, with a checksum,
+//! and a fingerprint of everything that its numbers depend on. Must not know where the bytes are
+//! kept.
 
 use super::{ChildSettings, Epoch, Task};
 use serde::{Deserialize, Serialize};
@@ -27,54 +28,94 @@ pub struct Standing {
     pub epoch_seconds: f64,
 }
 
-/// The fingerprint of a task's training by these settings. `facts` are the evaluator's: its data, and how it is prepared. Limits and
-/// retries change no number, and may change on the way.
+/// The fingerprint of a task's training by these settings. `facts` are the evaluator's: its data,
+/// and how it is prepared. Limits and retries change no number, and may change on the way.
 pub fn fingerprint(settings: &ChildSettings, task: &Task, facts: &str) -> Fingerprint {
-    let ChildSettings { max_seconds, attempts, failed_reward, checkpoint_seconds, .. } = ChildSettings::default();
-    let settings = ChildSettings { max_seconds, attempts, failed_reward, checkpoint_seconds, ..settings.clone() };
-    let all = (env!("CARGO_PKG_VERSION"), task.seed, &task.architecture, settings, facts);
+    let ChildSettings {
+        max_seconds,
+        attempts,
+        failed_reward,
+        checkpoint_seconds,
+        ..
+    } = ChildSettings::default();
+    let settings = ChildSettings {
+        max_seconds,
+        attempts,
+        failed_reward,
+        checkpoint_seconds,
+        ..settings.clone()
+    };
+    let all = (
+        env!("CARGO_PKG_VERSION"),
+        task.seed,
+        &task.architecture,
+        settings,
+        facts,
+    );
     Sha256::digest(serde_json::to_vec(&all).unwrap_or_default()).into()
 }
 
-/// The checkpoint: magic, checksum of all that follows, fingerprint, where the child stands, how many numbers each tensor has, the numbers.
+/// The checkpoint: magic, checksum of all that follows, fingerprint, where the child stands, how
+/// many numbers each tensor has, the numbers.
 pub fn encode(fingerprint: &Fingerprint, standing: &Standing, tensors: &[&mut [f32]]) -> Vec<u8> {
     let lengths: Vec<usize> = tensors.iter().map(|tensor| tensor.len()).collect();
     // Written to memory: nothing in it can fail.
     let header = postcard::to_stdvec(&(standing, &lengths)).unwrap_or_default();
-    let mut bytes = Vec::with_capacity(MAGIC.len() + 2 * DIGEST + header.len() + 4 * lengths.iter().sum::<usize>());
+    let mut bytes = Vec::with_capacity(
+        MAGIC.len() + 2 * DIGEST + header.len() + 4 * lengths.iter().sum::<usize>(),
+    );
     bytes.extend_from_slice(MAGIC);
     bytes.extend_from_slice(&[0; DIGEST]);
     bytes.extend_from_slice(fingerprint);
     bytes.extend_from_slice(&header);
     for tensor in tensors {
-        tensor.iter().for_each(|number| bytes.extend_from_slice(&number.to_le_bytes()));
+        tensor
+            .iter()
+            .for_each(|number| bytes.extend_from_slice(&number.to_le_bytes()));
     }
     let (head, rest) = bytes.split_at_mut(MAGIC.len() + DIGEST);
     head[MAGIC.len()..].copy_from_slice(&Sha256::digest(rest));
     bytes
 }
 
-/// Takes a checkpoint up: fills the tensors, and says where the child stands. They are as they were unless all of it fits.
+/// Takes a checkpoint up: fills the tensors, and says where the child stands. They are as they were
+/// unless all of it fits.
 ///
 /// # Errors
-/// Why it cannot be taken up, to follow "the checkpoint": it is torn, of another program, or of another training.
-pub fn decode(bytes: &[u8], fingerprint: &Fingerprint, tensors: &mut [&mut [f32]]) -> Result<Standing, &'static str> {
-    let rest = bytes.strip_prefix(MAGIC).ok_or("is none of this program's")?;
+/// Why it cannot be taken up, to follow "the checkpoint": it is torn, of another program, or of
+/// another training.
+pub fn decode(
+    bytes: &[u8],
+    fingerprint: &Fingerprint,
+    tensors: &mut [&mut [f32]],
+) -> Result<Standing, &'static str> {
+    let rest = bytes
+        .strip_prefix(MAGIC)
+        .ok_or("is none of this program's")?;
     let (checksum, rest) = rest.split_at_checked(DIGEST).ok_or("is torn")?;
     if Sha256::digest(rest).as_slice() != checksum {
         return Err("is torn: its checksum does not fit");
     }
-    let rest = rest.strip_prefix(fingerprint).ok_or("is of another training: seed, network, data or settings differ")?;
+    let rest = rest
+        .strip_prefix(fingerprint)
+        .ok_or("is of another training: seed, network, data or settings differ")?;
     let ((standing, lengths), rest): ((Standing, Vec<usize>), _) =
         postcard::take_from_bytes(rest).map_err(|_| "cannot be read by this program")?;
-    let fits = tensors.iter().map(|tensor| tensor.len()).eq(lengths.iter().copied()) && rest.len() == 4 * lengths.iter().sum::<usize>();
+    let fits = tensors
+        .iter()
+        .map(|tensor| tensor.len())
+        .eq(lengths.iter().copied())
+        && rest.len() == 4 * lengths.iter().sum::<usize>();
     if !fits || standing.scores.len() != standing.epochs.len() {
         return Err("is of a network of another size");
     }
     let (numbers, _) = rest.as_chunks::<4>();
     let mut numbers = numbers.iter().map(|bytes| f32::from_le_bytes(*bytes));
     for tensor in tensors {
-        tensor.iter_mut().zip(&mut numbers).for_each(|(place, number)| *place = number);
+        tensor
+            .iter_mut()
+            .zip(&mut numbers)
+            .for_each(|(place, number)| *place = number);
     }
     Ok(standing)
 }
@@ -87,17 +128,39 @@ mod tests {
     use proptest::prelude::*;
 
     fn standing() -> Standing {
-        let epoch = Epoch { epoch: 1, train_loss: Some(0.7), metric: 0.5, seconds: 2.5 };
-        Standing { epochs: vec![epoch], scores: vec![0.5], step: 3, loss: 1.25, seconds: 4.0, epoch_seconds: 1.5 }
+        let epoch = Epoch {
+            epoch: 1,
+            train_loss: Some(0.7),
+            metric: 0.5,
+            seconds: 2.5,
+        };
+        Standing {
+            epochs: vec![epoch],
+            scores: vec![0.5],
+            step: 3,
+            loss: 1.25,
+            seconds: 4.0,
+            epoch_seconds: 1.5,
+        }
     }
 
     #[test]
     fn what_was_encoded_comes_back_bit_for_bit() {
         let (mut weights, mut velocity) = ([1.0, -0.0, f32::MIN_POSITIVE], [0.1]);
-        let bytes = encode(&[7; 32], &standing(), &[&mut weights, &mut velocity, &mut []]);
+        let bytes = encode(
+            &[7; 32],
+            &standing(),
+            &[&mut weights, &mut velocity, &mut []],
+        );
         let (mut other, mut moving) = ([9.0; 3], [9.0]);
-        assert_eq!(decode(&bytes, &[7; 32], &mut [&mut other, &mut moving, &mut []]), Ok(standing()));
-        assert_eq!((other.map(f32::to_bits), moving), (weights.map(f32::to_bits), velocity));
+        assert_eq!(
+            decode(&bytes, &[7; 32], &mut [&mut other, &mut moving, &mut []]),
+            Ok(standing())
+        );
+        assert_eq!(
+            (other.map(f32::to_bits), moving),
+            (weights.map(f32::to_bits), velocity)
+        );
     }
 
     #[test]
@@ -108,7 +171,11 @@ mod tests {
             let error = decode(&bytes, &fingerprint, &mut [&mut tensor, &mut [0.0]]).unwrap_err();
             assert!(error.contains(part), "{error}");
         }
-        assert!(decode(b"something else", &[7; 32], &mut []).unwrap_err().contains("this program"));
+        assert!(
+            decode(b"something else", &[7; 32], &mut [])
+                .unwrap_err()
+                .contains("this program")
+        );
         assert_eq!(tensor, [5.0, 6.0]);
     }
 
@@ -118,15 +185,58 @@ mod tests {
         let first = task(Network::Conv(network()), 1);
         let base = fingerprint(&settings, &first, "data");
         let with = |settings: ChildSettings| fingerprint(&settings, &first, "data");
-        assert_eq!(base, with(ChildSettings { max_seconds: Some(9.0), attempts: 1, checkpoint_seconds: 1.0, ..settings.clone() }));
-        assert_eq!(base, fingerprint(&settings, &Task { attempt: 2, ..first.clone() }, "data"));
-        assert_ne!(base, with(ChildSettings { momentum: 0.8, ..settings.clone() }));
-        assert_ne!(base, with(ChildSettings { epochs: 51, ..settings.clone() }));
+        assert_eq!(
+            base,
+            with(ChildSettings {
+                max_seconds: Some(9.0),
+                attempts: 1,
+                checkpoint_seconds: 1.0,
+                ..settings.clone()
+            })
+        );
+        assert_eq!(
+            base,
+            fingerprint(
+                &settings,
+                &Task {
+                    attempt: 2,
+                    ..first.clone()
+                },
+                "data"
+            )
+        );
+        assert_ne!(
+            base,
+            with(ChildSettings {
+                momentum: 0.8,
+                ..settings.clone()
+            })
+        );
+        assert_ne!(
+            base,
+            with(ChildSettings {
+                epochs: 51,
+                ..settings.clone()
+            })
+        );
         assert_ne!(base, fingerprint(&settings, &first, "other data"));
-        assert_ne!(base, fingerprint(&settings, &Task { seed: 2, ..first.clone() }, "data"));
+        assert_ne!(
+            base,
+            fingerprint(
+                &settings,
+                &Task {
+                    seed: 2,
+                    ..first.clone()
+                },
+                "data"
+            )
+        );
         let mut deeper = network();
         deeper.output = vec![2, 3];
-        assert_ne!(base, fingerprint(&settings, &task(Network::Conv(deeper), 1), "data"));
+        assert_ne!(
+            base,
+            fingerprint(&settings, &task(Network::Conv(deeper), 1), "data")
+        );
     }
 
     proptest! {

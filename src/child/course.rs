@@ -1,5 +1,5 @@
-//! A child's way through its epochs: where it stands, when it keeps a checkpoint, and when it ends before its last epoch.
-//! Must not know what is trained, nor any clock or file but its caller's.
+//! A child's way through its epochs: where it stands, when it keeps a checkpoint, and when it ends
+//! before its last epoch. Must not know what is trained, nor any clock or file but its caller's.
 
 use super::checkpoint::{Fingerprint, Standing, decode, encode, fingerprint};
 use super::{Cause, ChildSettings, Epoch, Outcome, Progress, Task};
@@ -19,7 +19,8 @@ impl From<End> for Outcome {
     }
 }
 
-/// The training of one child. Between two steps its tensors and its standing are all that the rest of the training depends on.
+/// The training of one child. Between two steps its tensors and its standing are all that the rest
+/// of the training depends on.
 pub struct Course<'a> {
     settings: &'a ChildSettings,
     progress: &'a mut dyn Progress,
@@ -39,8 +40,8 @@ pub struct Course<'a> {
 }
 
 impl<'a> Course<'a> {
-    /// At the beginning; or where the child was interrupted, if a checkpoint of this very training is kept: then `tensors` are as they
-    /// were. One that does not fit is passed over.
+    /// At the beginning; or where the child was interrupted, if a checkpoint of this very training
+    /// is kept: then `tensors` are as they were. One that does not fit is passed over.
     pub fn begin(
         settings: &'a ChildSettings,
         task: &Task,
@@ -56,7 +57,10 @@ impl<'a> Course<'a> {
         let taken = kept.and_then(|bytes| match decode(&bytes, &fingerprint, tensors) {
             Ok(standing) => Some(standing),
             Err(reason) => {
-                tracing::warn!(trial = task.trial, "the checkpoint {reason}; training begins with the first epoch");
+                tracing::warn!(
+                    trial = task.trial,
+                    "the checkpoint {reason}; training begins with the first epoch"
+                );
                 None
             }
         });
@@ -66,11 +70,27 @@ impl<'a> Course<'a> {
         let before = if resumed { standing.seconds - now } else { 0.0 };
         if resumed {
             let (epoch, step) = (standing.epochs.len() + 1, standing.step);
-            tracing::info!(trial = task.trial, epoch, step, "goes on from its checkpoint");
+            tracing::info!(
+                trial = task.trial,
+                epoch,
+                step,
+                "goes on from its checkpoint"
+            );
             progress.resumed(&standing.epochs);
         }
         let epoch_began = standing.seconds - standing.epoch_seconds;
-        Self { settings, progress, fingerprint, standing, keeps, resumed, moved: false, kept_at: now, before, epoch_began }
+        Self {
+            settings,
+            progress,
+            fingerprint,
+            standing,
+            keeps,
+            resumed,
+            moved: false,
+            kept_at: now,
+            before,
+            epoch_began,
+        }
     }
 
     /// The epoch that is to be trained, from 0; None: all have ended.
@@ -120,7 +140,10 @@ impl<'a> Course<'a> {
     /// The training is asked to stop, or its time is over.
     pub fn rest(&mut self, tensors: &[&mut [f32]]) -> Result<(), End> {
         let stop = self.progress.stop_requested();
-        if self.keeps && self.moved && (stop || (self.settings.checkpoint_seconds > 0.0 && self.is_due())) {
+        if self.keeps
+            && self.moved
+            && (stop || (self.settings.checkpoint_seconds > 0.0 && self.is_due()))
+        {
             self.keep(tensors);
         }
         if stop {
@@ -129,7 +152,9 @@ impl<'a> Course<'a> {
         match self.settings.max_seconds {
             Some(limit) if self.seconds() > limit => {
                 let (epoch, epochs) = (self.epoch() + 1, self.settings.epochs);
-                let error = format!("not trained within {limit} seconds (child.max_seconds): stopped in epoch {epoch} of {epochs}");
+                let error = format!(
+                    "not trained within {limit} seconds (child.max_seconds): stopped in epoch {epoch} of {epochs}"
+                );
                 Err(End::Failed(Cause::Timeout, error))
             }
             _ => Ok(()),
@@ -150,9 +175,20 @@ impl<'a> Course<'a> {
     }
 
     /// The epoch is trained and validated.
-    pub fn epoch_ended(&mut self, train_loss: f64, metric: f64, score: f64, tensors: &[&mut [f32]]) {
+    pub fn epoch_ended(
+        &mut self,
+        train_loss: f64,
+        metric: f64,
+        score: f64,
+        tensors: &[&mut [f32]],
+    ) {
         let seconds = self.seconds() - self.epoch_began;
-        let epoch = Epoch { epoch: self.epoch() + 1, train_loss: Some(train_loss), metric, seconds };
+        let epoch = Epoch {
+            epoch: self.epoch() + 1,
+            train_loss: Some(train_loss),
+            metric,
+            seconds,
+        };
         self.standing.epochs.push(epoch.clone());
         self.standing.scores.push(score);
         (self.standing.step, self.standing.loss) = (0, 0.0);
@@ -169,7 +205,11 @@ impl<'a> Course<'a> {
 
     fn keep(&mut self, tensors: &[&mut [f32]]) {
         self.standing.seconds = self.seconds();
-        self.standing.epoch_seconds = if self.standing.step == 0 { 0.0 } else { self.standing.seconds - self.epoch_began };
+        self.standing.epoch_seconds = if self.standing.step == 0 {
+            0.0
+        } else {
+            self.standing.seconds - self.epoch_began
+        };
         let bytes = encode(&self.fingerprint, &self.standing, tensors);
         if let Some(checkpoints) = self.progress.checkpoints() {
             checkpoints.store(&bytes);

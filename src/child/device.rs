@@ -1,6 +1,8 @@
-//! Which errors of a device stick: after them every later call of the same process fails as well. Must not know who asks.
+//! Which errors of a device stick: after them every later call of the same process fails as well.
+//! Must not know who asks.
 
-/// Names of CUDA errors after which the context is corrupt (CUDA driver API, "the process must be terminated and relaunched").
+/// Names of CUDA errors after which the context is corrupt (CUDA driver API, "the process must be
+/// terminated and relaunched").
 const STICKY: [&str; 10] = [
     "CUDA_ERROR_ILLEGAL_ADDRESS",
     "CUDA_ERROR_LAUNCH_FAILED",
@@ -25,7 +27,11 @@ mod tests {
 
     #[test]
     fn an_illegal_address_sticks_and_too_little_memory_does_not() {
-        assert!(is_lost("DriverError(CUDA_ERROR_ILLEGAL_ADDRESS, \"an illegal memory access was encountered\")"));
-        assert!(!is_lost("DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")"));
+        assert!(is_lost(
+            "DriverError(CUDA_ERROR_ILLEGAL_ADDRESS, \"an illegal memory access was encountered\")"
+        ));
+        assert!(!is_lost(
+            "DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")"
+        ));
     }
 }

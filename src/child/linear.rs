@@ -1,5 +1,5 @@
-//! The linear reference classifier: how much of a data set needs no network at all. Multinomial logistic regression on
-//! whitened pixels; must not know any child.
+//! The linear reference classifier: how much of a data set needs no network at all. Multinomial
+//! logistic regression on whitened pixels; must not know any child.
 
 use super::train::largest;
 use crate::data::{Batches, DataSettings, Dataset, Split};
@@ -12,7 +12,8 @@ use rayon::prelude::*;
 const TRAINING_IMAGES: usize = 10_000;
 const EPOCHS: usize = 10;
 const BATCH: usize = 50;
-/// Learning rates times the count of pixels (the mean square of a whitened pixel is about 1): the best is what counts.
+/// Learning rates times the count of pixels (the mean square of a whitened pixel is about 1): the
+/// best is what counts.
 const RATES: [f32; 4] = [0.3, 1.0, 3.0, 10.0];
 
 /// Learning rate of the biases: they have no pixels to be scaled by.
@@ -27,9 +28,16 @@ struct Classifier {
     best: f64,
 }
 
-/// The best validation accuracy, in 0..=1, of any learning rate and epoch, trained on at most 10,000 of the split's training
-/// images as they are (no augmentation). Depends on nothing but its arguments, and not on the threads of `pool`.
-pub fn linear_accuracy(dataset: &Dataset, split: &Split, settings: &DataSettings, seed: u64, pool: &ThreadPool) -> f64 {
+/// The best validation accuracy, in 0..=1, of any learning rate and epoch, trained on at most
+/// 10,000 of the split's training images as they are (no augmentation). Depends on nothing but its
+/// arguments, and not on the threads of `pool`.
+pub fn linear_accuracy(
+    dataset: &Dataset,
+    split: &Split,
+    settings: &DataSettings,
+    seed: u64,
+    pool: &ThreadPool,
+) -> f64 {
     let batches = Batches::new(dataset, split, settings);
     let pixels = dataset.shape.channels * dataset.shape.height * dataset.shape.width;
     let classes = dataset.class_names.len();
@@ -43,53 +51,90 @@ pub fn linear_accuracy(dataset: &Dataset, split: &Split, settings: &DataSettings
         let decay = 1.0 - epoch as f32 / EPOCHS as f32;
         order.shuffle(&mut stream);
         for indices in order.chunks(BATCH) {
-            let (images, labels) = (&mut images[..indices.len() * pixels], &mut labels[..indices.len()]);
+            let (images, labels) = (
+                &mut images[..indices.len() * pixels],
+                &mut labels[..indices.len()],
+            );
             pool.install(|| {
                 batches.evaluation(dataset, indices, images, labels);
-                classifiers.par_iter_mut().for_each(|classifier| classifier.step(images, labels, decay));
+                classifiers
+                    .par_iter_mut()
+                    .for_each(|classifier| classifier.step(images, labels, decay));
             });
         }
         let mut correct = [0; RATES.len()];
         for indices in split.validation.chunks(BATCH) {
-            let (images, labels) = (&mut images[..indices.len() * pixels], &mut labels[..indices.len()]);
+            let (images, labels) = (
+                &mut images[..indices.len() * pixels],
+                &mut labels[..indices.len()],
+            );
             pool.install(|| {
                 batches.evaluation(dataset, indices, images, labels);
-                let count = |(classifier, correct): (&Classifier, &mut usize)| *correct += classifier.correct(images, labels);
+                let count = |(classifier, correct): (&Classifier, &mut usize)| {
+                    *correct += classifier.correct(images, labels)
+                };
                 classifiers.par_iter().zip(&mut correct).for_each(count);
             });
         }
         for (classifier, correct) in classifiers.iter_mut().zip(correct) {
-            classifier.best = classifier.best.max(correct as f64 / split.validation.len().max(1) as f64);
+            classifier.best = classifier
+                .best
+                .max(correct as f64 / split.validation.len().max(1) as f64);
         }
     }
-    classifiers.iter().map(|classifier| classifier.best).fold(0.0, f64::max)
+    classifiers
+        .iter()
+        .map(|classifier| classifier.best)
+        .fold(0.0, f64::max)
 }
 
 impl Classifier {
     fn new(rate: f32, pixels: usize, classes: usize) -> Self {
-        Self { rate, weight: vec![0.0; classes * pixels], bias: vec![0.0; classes], best: 0.0 }
+        Self {
+            rate,
+            weight: vec![0.0; classes * pixels],
+            bias: vec![0.0; classes],
+            best: 0.0,
+        }
     }
 
     /// One step on the mean cross-entropy of a batch.
     fn step(&mut self, images: &[f32], labels: &[u8], decay: f32) {
         let pixels = self.weight.len() / self.bias.len();
-        let (rate, bias_rate) = (self.rate * decay / labels.len() as f32, BIAS_RATE * decay / labels.len() as f32);
+        let (rate, bias_rate) = (
+            self.rate * decay / labels.len() as f32,
+            BIAS_RATE * decay / labels.len() as f32,
+        );
         // all errors first: they are the gradient at the weights before the step
-        let errors: Vec<Vec<f32>> = images.chunks_exact(pixels).zip(labels).map(|(image, &label)| self.error(image, label)).collect();
-        for (class, (row, bias)) in self.weight.chunks_exact_mut(pixels).zip(&mut self.bias).enumerate() {
+        let errors: Vec<Vec<f32>> = images
+            .chunks_exact(pixels)
+            .zip(labels)
+            .map(|(image, &label)| self.error(image, label))
+            .collect();
+        for (class, (row, bias)) in self
+            .weight
+            .chunks_exact_mut(pixels)
+            .zip(&mut self.bias)
+            .enumerate()
+        {
             for (image, error) in images.chunks_exact(pixels).zip(&errors) {
                 let change = rate * error[class];
-                row.iter_mut().zip(image).for_each(|(weight, pixel)| *weight -= change * pixel);
+                row.iter_mut()
+                    .zip(image)
+                    .for_each(|(weight, pixel)| *weight -= change * pixel);
                 *bias -= bias_rate * error[class];
             }
         }
     }
 
-    /// Predicted probabilities minus the true ones: the gradient of the cross-entropy for the logits.
+    /// Predicted probabilities minus the true ones: the gradient of the cross-entropy for the
+    /// logits.
     fn error(&self, image: &[f32], label: u8) -> Vec<f32> {
         let mut values = self.logits(image);
         let largest = values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        values.iter_mut().for_each(|value| *value = (*value - largest).exp());
+        values
+            .iter_mut()
+            .for_each(|value| *value = (*value - largest).exp());
         let sum: f32 = values.iter().sum();
         values.iter_mut().for_each(|value| *value /= sum);
         values[usize::from(label)] -= 1.0;
@@ -97,18 +142,28 @@ impl Classifier {
     }
 
     fn logits(&self, image: &[f32]) -> Vec<f32> {
-        self.weight.chunks_exact(image.len()).zip(&self.bias).map(|(row, bias)| dot(row, image) + bias).collect()
+        self.weight
+            .chunks_exact(image.len())
+            .zip(&self.bias)
+            .map(|(row, bias)| dot(row, image) + bias)
+            .collect()
     }
 
     /// How many of these images it gets right.
     fn correct(&self, images: &[f32], labels: &[u8]) -> usize {
         let pixels = self.weight.len() / self.bias.len();
-        let right = |(image, label): &(&[f32], &u8)| largest(&self.logits(image)) == usize::from(**label);
-        images.chunks_exact(pixels).zip(labels).filter(right).count()
+        let right =
+            |(image, label): &(&[f32], &u8)| largest(&self.logits(image)) == usize::from(**label);
+        images
+            .chunks_exact(pixels)
+            .zip(labels)
+            .filter(right)
+            .count()
     }
 }
 
-/// Sixteen sums side by side, so that the compiler may use vector instructions; the order of additions is fixed.
+/// Sixteen sums side by side, so that the compiler may use vector instructions; the order of
+/// additions is fixed.
 fn dot(a: &[f32], b: &[f32]) -> f32 {
     let (a, a_rest) = a.as_chunks::<16>();
     let (b, b_rest) = b.as_chunks::<16>();
@@ -130,7 +185,15 @@ mod tests {
     #[test]
     fn solves_what_is_linear_and_depends_on_the_seed_alone() {
         let dataset = textures(300, 3);
-        let accuracy = |seed, threads| linear_accuracy(&dataset, &split(240, 60), &data_settings(), seed, &pool(threads));
+        let accuracy = |seed, threads| {
+            linear_accuracy(
+                &dataset,
+                &split(240, 60),
+                &data_settings(),
+                seed,
+                &pool(threads),
+            )
+        };
         let first = accuracy(1, 1);
         assert!(first > 0.9, "{first}");
         assert_eq!(first.to_bits(), accuracy(1, 2).to_bits());

@@ -1,5 +1,5 @@
-//! An Architecture becomes a network and is trained; its validation score is the reward. A function of its arguments and a seed:
-//! must not know of actors, the journal, telemetry or the policy.
+//! An Architecture becomes a network and is trained; its validation score is the reward. A function
+//! of its arguments and a seed: must not know of actors, the journal, telemetry or the policy.
 
 mod cell;
 mod checkpoint;
@@ -26,7 +26,9 @@ pub use limits::{LimitedEvaluator, Limits};
 pub use linear::linear_accuracy;
 pub use optimiser::Sgd;
 pub use reward::reward;
-pub use settings::{ChildSettings, CommandSettings, EvaluatorKind, FailedReward, Schedule, TableSettings};
+pub use settings::{
+    ChildSettings, CommandSettings, EvaluatorKind, FailedReward, Schedule, TableSettings,
+};
 pub use table::{Table, TableEvaluator};
 pub use train::TrainEvaluator;
 
@@ -85,10 +87,12 @@ pub enum Cause {
     /// Over `child.max_seconds`.
     Timeout,
     OutOfMemory,
-    /// No network can be built or run from this architecture, or it is larger than the space's limits.
+    /// No network can be built or run from this architecture, or it is larger than the space's
+    /// limits.
     Unbuildable,
     Panicked,
-    /// The device is of no use to this process any more (a CUDA error that sticks): only another process is free of it.
+    /// The device is of no use to this process any more (a CUDA error that sticks): only another
+    /// process is free of it.
     Device,
     /// The user's command ended with an exit code other than 0.
     Exited,
@@ -110,7 +114,8 @@ pub trait Progress {
     fn stop_requested(&self) -> bool;
     /// Seconds since the evaluation started, by the caller's clock; never falls.
     fn elapsed(&self) -> f64;
-    /// The child goes on where it was interrupted: these epochs had ended before. Told before any other.
+    /// The child goes on where it was interrupted: these epochs had ended before. Told before any
+    /// other.
     fn resumed(&mut self, epochs: &[Epoch]) {
         epochs.iter().for_each(|epoch| self.epoch(epoch.clone()));
     }
@@ -124,7 +129,8 @@ pub trait Progress {
 pub trait Checkpoints {
     /// What was stored last, by this process or an earlier one.
     fn load(&mut self) -> Option<Vec<u8>>;
-    /// Replaces it, wholly or not at all. What cannot be stored is the keeper's to tell: the child goes on.
+    /// Replaces it, wholly or not at all. What cannot be stored is the keeper's to tell: the child
+    /// goes on.
     fn store(&mut self, checkpoint: &[u8]);
 }
 

@@ -1,7 +1,8 @@
-//! Stochastic gradient descent with Nesterov momentum and weight decay (paper §4.1), on one packed vector.
-//! Must not know what the numbers mean or where the gradient came from.
+//! Stochastic gradient descent with Nesterov momentum and weight decay (paper §4.1), on one packed
+//! vector. Must not know what the numbers mean or where the gradient came from.
 
-/// `torch.optim.SGD(nesterov=True)` without dampening: every parameter decays, batch normalisation's too.
+/// `torch.optim.SGD(nesterov=True)` without dampening: every parameter decays, batch
+/// normalisation's too.
 #[derive(Clone, Debug)]
 pub struct Sgd {
     momentum: f32,
@@ -12,7 +13,11 @@ pub struct Sgd {
 impl Sgd {
     /// For `count` parameters, at rest.
     pub fn new(count: usize, momentum: f64, weight_decay: f64) -> Self {
-        Self { momentum: momentum as f32, weight_decay: weight_decay as f32, velocity: vec![0.0; count] }
+        Self {
+            momentum: momentum as f32,
+            weight_decay: weight_decay as f32,
+            velocity: vec![0.0; count],
+        }
     }
 
     /// What it remembers between two steps: one number for each parameter.
@@ -20,14 +25,25 @@ impl Sgd {
         &mut self.velocity
     }
 
-    /// One step against `gradient` (as long as `parameters`). False: a parameter is no longer finite.
+    /// One step against `gradient` (as long as `parameters`). False: a parameter is no longer
+    /// finite.
     #[must_use = "a step may leave parameters that are not finite"]
     pub fn step(&mut self, parameters: &mut [f32], gradient: &[f32], learning_rate: f64) -> bool {
-        assert_eq!(parameters.len(), self.velocity.len(), "one velocity for each parameter");
-        assert_eq!(gradient.len(), self.velocity.len(), "one gradient for each parameter");
+        assert_eq!(
+            parameters.len(),
+            self.velocity.len(),
+            "one velocity for each parameter"
+        );
+        assert_eq!(
+            gradient.len(),
+            self.velocity.len(),
+            "one gradient for each parameter"
+        );
         let (rate, momentum, decay) = (learning_rate as f32, self.momentum, self.weight_decay);
         let mut finite = true;
-        for ((parameter, velocity), &gradient) in parameters.iter_mut().zip(&mut self.velocity).zip(gradient) {
+        for ((parameter, velocity), &gradient) in
+            parameters.iter_mut().zip(&mut self.velocity).zip(gradient)
+        {
             let decayed = gradient + decay * *parameter;
             *velocity = momentum * *velocity + decayed;
             *parameter -= rate * (decayed + momentum * *velocity);
@@ -46,7 +62,11 @@ mod tests {
     // opt = torch.optim.SGD([p], lr=0.1, momentum=0.9, weight_decay=0.01, nesterov=True)
     // for g in ([0.5, -1.0, 0.0], [0.1, 0.2, 0.3], [-0.4, 0.0, 1.0]):
     //     p.grad = torch.tensor(g); opt.step(); print(p.tolist())
-    const EXPECTED: [[f32; 3]; 3] = [[0.9031, -1.8062, 0.49905], [0.8410741, -1.7581482, 0.4406968], [0.8694656, -1.6951867, 0.2247908]];
+    const EXPECTED: [[f32; 3]; 3] = [
+        [0.9031, -1.8062, 0.49905],
+        [0.8410741, -1.7581482, 0.4406968],
+        [0.8694656, -1.6951867, 0.2247908],
+    ];
 
     #[test]
     fn steps_equal_torch() {
@@ -56,7 +76,10 @@ mod tests {
         for (gradient, expected) in gradients.iter().zip(EXPECTED) {
             assert!(sgd.step(&mut parameters, gradient, 0.1));
             for (parameter, expected) in parameters.iter().zip(expected) {
-                assert!((parameter - expected).abs() < 1e-6, "{parameters:?} against {expected:?}");
+                assert!(
+                    (parameter - expected).abs() < 1e-6,
+                    "{parameters:?} against {expected:?}"
+                );
             }
         }
     }

@@ -1,16 +1,23 @@
-//! The reward of a trained child (paper §4.1, §4.2). Knows nothing but its validation accuracies or perplexities.
+//! The reward of a trained child (paper §4.1, §4.2). Knows nothing but its validation accuracies or
+//! perplexities.
 
-/// The best accuracy of the last `window` epochs (the metric), and that to the power `exponent` (the reward).
-/// `accuracies` holds one value in 0..=1 for each epoch; of none, both are 0.
+/// The best accuracy of the last `window` epochs (the metric), and that to the power `exponent`
+/// (the reward). `accuracies` holds one value in 0..=1 for each epoch; of none, both are 0.
 pub fn reward(accuracies: &[f64], window: usize, exponent: f64) -> (f64, f64) {
     let last = &accuracies[accuracies.len().saturating_sub(window.max(1))..];
     let metric = last.iter().copied().fold(0.0, f64::max);
     (metric, metric.powf(exponent))
 }
 
-/// The best, that is the lowest, perplexity of the last `window` epochs, and its reward: `constant` / perplexity^`exponent`.
-/// `perplexities` holds one value of 1 or more for each epoch; of none the perplexity is infinite.
-pub fn perplexity_reward(perplexities: &[f64], window: usize, constant: f64, exponent: f64) -> (f64, f64) {
+/// The best, that is the lowest, perplexity of the last `window` epochs, and its reward: `constant`
+/// / perplexity^`exponent`. `perplexities` holds one value of 1 or more for each epoch; of none the
+/// perplexity is infinite.
+pub fn perplexity_reward(
+    perplexities: &[f64],
+    window: usize,
+    constant: f64,
+    exponent: f64,
+) -> (f64, f64) {
     let last = &perplexities[perplexities.len().saturating_sub(window.max(1))..];
     let best = last.iter().copied().fold(f64::INFINITY, f64::min);
     (best, constant / best.powf(exponent))
@@ -23,7 +30,10 @@ mod tests {
     #[test]
     fn the_lowest_perplexity_of_the_last_epochs_is_divided_into_the_constant() {
         let perplexities = [50.0, 100.0, 80.0, 90.0];
-        assert_eq!(perplexity_reward(&perplexities, 3, 80.0, 2.0), (80.0, 0.0125));
+        assert_eq!(
+            perplexity_reward(&perplexities, 3, 80.0, 2.0),
+            (80.0, 0.0125)
+        );
         assert_eq!(perplexity_reward(&perplexities, 9, 80.0, 1.0), (50.0, 1.6));
         assert_eq!(perplexity_reward(&[], 1, 80.0, 2.0), (f64::INFINITY, 0.0));
     }

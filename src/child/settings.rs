@@ -64,7 +64,11 @@ impl<'de> Deserialize<'de> for FailedReward {
                 f.write_str("\"skip\" or a number")
             }
             fn visit_str<E: serde::de::Error>(self, value: &str) -> Result<FailedReward, E> {
-                if value == "skip" { Ok(FailedReward::Skip) } else { Err(E::invalid_value(serde::de::Unexpected::Str(value), &self)) }
+                if value == "skip" {
+                    Ok(FailedReward::Skip)
+                } else {
+                    Err(E::invalid_value(serde::de::Unexpected::Str(value), &self))
+                }
             }
             fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<FailedReward, E> {
                 Ok(FailedReward::Reward(value))
@@ -95,16 +99,18 @@ pub struct ChildSettings {
     pub schedule_steps: Vec<f64>,
     pub schedule_factor: f64,
     pub schedule_after: usize,
-    /// Of a language model: reward = `reward_constant` / (lowest validation perplexity of the last `reward_window` epochs) to the power
-    /// `reward_exponent`.
+    /// Of a language model: reward = `reward_constant` / (lowest validation perplexity of the last
+    /// `reward_window` epochs) to the power `reward_exponent`.
     pub reward_constant: f64,
-    /// Of images: reward = (best validation accuracy of the last `reward_window` epochs) to the power `reward_exponent`.
+    /// Of images: reward = (best validation accuracy of the last `reward_window` epochs) to the
+    /// power `reward_exponent`.
     pub reward_exponent: f64,
     pub reward_window: usize,
     /// A child that trains for longer ends as failed; unset: no limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_seconds: Option<f64>,
-    /// A child that trains for longer keeps a checkpoint so often, and goes on from there when it is interrupted; 0: after every epoch.
+    /// A child that trains for longer keeps a checkpoint so often, and goes on from there when it
+    /// is interrupted; 0: after every epoch.
     pub checkpoint_seconds: f64,
     /// How often a child is tried when the cause of its failure may pass.
     pub attempts: u32,
@@ -125,9 +131,11 @@ pub struct ChildSettings {
     pub clip_norm: f64,
     /// Weights start uniform in ± this.
     pub init_scale: f64,
-    /// Share of words whose vectors are zeros in a step, wherever they stand (Gal & Ghahramani 2016).
+    /// Share of words whose vectors are zeros in a step, wherever they stand (Gal & Ghahramani
+    /// 2016).
     pub embedding_dropout: f64,
-    /// Of what enters each layer, of h from the step before, and of what leaves the last layer: the same units at all steps of a window.
+    /// Of what enters each layer, of h from the step before, and of what leaves the last layer: the
+    /// same units at all steps of a window.
     pub input_dropout: f64,
     pub recurrent_dropout: f64,
     pub output_dropout: f64,
@@ -167,7 +175,11 @@ pub struct CommandSettings {
 
 impl Default for CommandSettings {
     fn default() -> Self {
-        Self { argv: Vec::new(), image: vec![3, 32, 32], classes: 10 }
+        Self {
+            argv: Vec::new(),
+            image: vec![3, 32, 32],
+            classes: 10,
+        }
     }
 }
 
@@ -222,8 +234,8 @@ impl Default for ChildSettings {
 }
 
 impl ChildSettings {
-    /// What stands for a key that is left out where cells are searched: the recipe of the "medium" language model of Zaremba et al.
-    /// (2014), with the paper's epochs and reward (§4.2).
+    /// What stands for a key that is left out where cells are searched: the recipe of the "medium"
+    /// language model of Zaremba et al. (2014), with the paper's epochs and reward (§4.2).
     pub fn language_model() -> Self {
         Self {
             epochs: 35,
@@ -253,7 +265,10 @@ impl ChildSettings {
     pub fn problems(&self) -> Vec<(String, String)> {
         let positive = |number: f64| number.is_finite() && number > 0.0;
         let fractions = self.schedule_steps.windows(2).all(|pair| pair[0] < pair[1])
-            && self.schedule_steps.iter().all(|&step| step > 0.0 && step < 1.0);
+            && self
+                .schedule_steps
+                .iter()
+                .all(|&step| step > 0.0 && step < 1.0);
         let rules = [
             ("epochs", (1..=MOST_EPOCHS).contains(&self.epochs), format!("must be 1 to {MOST_EPOCHS} epochs")),
             ("batch_size", (1..=MOST_EXAMPLES).contains(&self.batch_size), format!("must be 1 to {MOST_EXAMPLES} examples")),
@@ -277,8 +292,14 @@ impl ChildSettings {
             ("attempts", (1..=MOST_ATTEMPTS).contains(&self.attempts), format!("must be 1 to {MOST_ATTEMPTS}")),
         ];
         let rules = rules.into_iter().chain(self.language_rules());
-        let broken = rules.into_iter().filter(|(_, holds, _)| !holds).map(|(key, _, valid)| (key.to_owned(), valid));
-        broken.chain(self.table_problems()).chain(self.command_problems()).collect()
+        let broken = rules
+            .into_iter()
+            .filter(|(_, holds, _)| !holds)
+            .map(|(key, _, valid)| (key.to_owned(), valid));
+        broken
+            .chain(self.table_problems())
+            .chain(self.command_problems())
+            .collect()
     }
 
     fn command_problems(&self) -> Vec<(String, String)> {
@@ -287,17 +308,41 @@ impl ChildSettings {
         let without = "has an effect with child.evaluator = \"command\" alone: set that, or leave this key out";
         let argv = "child.evaluator = \"command\" needs it: the program and its arguments, for example [\"python3\", \"train.py\"]";
         let nul = command.argv.iter().any(|argument| argument.contains('\0'));
-        let named = !nul && command.argv.first().is_some_and(|program| !program.is_empty());
-        let sides = command.image.len() == 3 && command.image.iter().all(|side| (1..=MOST_PIXELS).contains(side));
+        let named = !nul
+            && command
+                .argv
+                .first()
+                .is_some_and(|program| !program.is_empty());
+        let sides = command.image.len() == 3
+            && command
+                .image
+                .iter()
+                .all(|side| (1..=MOST_PIXELS).contains(side));
         let rules = [
             ("argv", is_used || command.argv.is_empty(), without),
             ("argv", !is_used || named, argv),
             ("image", is_used || command.image == defaults.image, without),
-            ("image", sides, "must be channels, height and width of the images, each 1 to 65536, for example [3, 32, 32]"),
-            ("classes", is_used || command.classes == defaults.classes, without),
-            ("classes", (1..=MOST_PIXELS).contains(&command.classes), "must be 1 to 65536 classes"),
+            (
+                "image",
+                sides,
+                "must be channels, height and width of the images, each 1 to 65536, for example [3, 32, 32]",
+            ),
+            (
+                "classes",
+                is_used || command.classes == defaults.classes,
+                without,
+            ),
+            (
+                "classes",
+                (1..=MOST_PIXELS).contains(&command.classes),
+                "must be 1 to 65536 classes",
+            ),
         ];
-        rules.into_iter().filter(|(_, holds, _)| !holds).map(|(key, _, valid)| (format!("command.{key}"), valid.to_owned())).collect()
+        rules
+            .into_iter()
+            .filter(|(_, holds, _)| !holds)
+            .map(|(key, _, valid)| (format!("command.{key}"), valid.to_owned()))
+            .collect()
     }
 
     fn language_rules(&self) -> impl Iterator<Item = (&'static str, bool, String)> {
@@ -306,18 +351,47 @@ impl ChildSettings {
         let shares = || "must be a share from 0 (none) to below 1, for example 0.25".to_owned();
         let size = |size: usize| (1..=MOST_PARAMETERS).contains(&size);
         let rules = [
-            ("schedule_after", self.schedule_after <= MOST_EPOCHS, format!("must be 0 to {MOST_EPOCHS} epochs")),
-            ("reward_constant", positive(self.reward_constant), "must be above 0, for example 80".into()),
-            ("layers", (1..=MOST_RECURRENT_LAYERS).contains(&self.layers), format!("must be 1 to {MOST_RECURRENT_LAYERS}, for example 2")),
+            (
+                "schedule_after",
+                self.schedule_after <= MOST_EPOCHS,
+                format!("must be 0 to {MOST_EPOCHS} epochs"),
+            ),
+            (
+                "reward_constant",
+                positive(self.reward_constant),
+                "must be above 0, for example 80".into(),
+            ),
+            (
+                "layers",
+                (1..=MOST_RECURRENT_LAYERS).contains(&self.layers),
+                format!("must be 1 to {MOST_RECURRENT_LAYERS}, for example 2"),
+            ),
             (
                 "hidden",
-                self.hidden.is_none_or(|units| (1..=MOST_UNITS).contains(&units)),
+                self.hidden
+                    .is_none_or(|units| (1..=MOST_UNITS).contains(&units)),
                 format!("must be 1 to {MOST_UNITS}, or left out"),
             ),
-            ("parameters", size(self.parameters), format!("must be 1 to {MOST_PARAMETERS}, for example 20000000")),
-            ("steps", (1..=MOST_STEPS).contains(&self.steps), format!("must be 1 to {MOST_STEPS}, for example 35")),
-            ("clip_norm", positive(self.clip_norm), "must be above 0, for example 5".into()),
-            ("init_scale", positive(self.init_scale), "must be above 0, for example 0.05".into()),
+            (
+                "parameters",
+                size(self.parameters),
+                format!("must be 1 to {MOST_PARAMETERS}, for example 20000000"),
+            ),
+            (
+                "steps",
+                (1..=MOST_STEPS).contains(&self.steps),
+                format!("must be 1 to {MOST_STEPS}, for example 35"),
+            ),
+            (
+                "clip_norm",
+                positive(self.clip_norm),
+                "must be above 0, for example 5".into(),
+            ),
+            (
+                "init_scale",
+                positive(self.init_scale),
+                "must be above 0, for example 0.05".into(),
+            ),
             ("embedding_dropout", share(self.embedding_dropout), shares()),
             ("input_dropout", share(self.input_dropout), shares()),
             ("recurrent_dropout", share(self.recurrent_dropout), shares()),
@@ -330,21 +404,43 @@ impl ChildSettings {
     pub fn foreign_language_keys(&self) -> Vec<(String, String)> {
         let defaults = Self::default();
         let keys = [
-            ("reward_constant", self.reward_constant != defaults.reward_constant),
+            (
+                "reward_constant",
+                self.reward_constant != defaults.reward_constant,
+            ),
             ("layers", self.layers != defaults.layers),
             ("hidden", self.hidden != defaults.hidden),
             ("parameters", self.parameters != defaults.parameters),
-            ("shared_embeddings", self.shared_embeddings != defaults.shared_embeddings),
+            (
+                "shared_embeddings",
+                self.shared_embeddings != defaults.shared_embeddings,
+            ),
             ("steps", self.steps != defaults.steps),
             ("clip_norm", self.clip_norm != defaults.clip_norm),
             ("init_scale", self.init_scale != defaults.init_scale),
-            ("embedding_dropout", self.embedding_dropout != defaults.embedding_dropout),
-            ("input_dropout", self.input_dropout != defaults.input_dropout),
-            ("recurrent_dropout", self.recurrent_dropout != defaults.recurrent_dropout),
-            ("output_dropout", self.output_dropout != defaults.output_dropout),
+            (
+                "embedding_dropout",
+                self.embedding_dropout != defaults.embedding_dropout,
+            ),
+            (
+                "input_dropout",
+                self.input_dropout != defaults.input_dropout,
+            ),
+            (
+                "recurrent_dropout",
+                self.recurrent_dropout != defaults.recurrent_dropout,
+            ),
+            (
+                "output_dropout",
+                self.output_dropout != defaults.output_dropout,
+            ),
         ];
-        let without = "has an effect with space.kind = \"cell\" alone: set that, or leave this key out";
-        keys.into_iter().filter(|(_, written)| *written).map(|(key, _)| (key.to_owned(), without.to_owned())).collect()
+        let without =
+            "has an effect with space.kind = \"cell\" alone: set that, or leave this key out";
+        keys.into_iter()
+            .filter(|(_, written)| *written)
+            .map(|(key, _)| (key.to_owned(), without.to_owned()))
+            .collect()
     }
 
     fn table_problems(&self) -> Vec<(String, String)> {
@@ -358,16 +454,27 @@ impl ChildSettings {
                 ("report", !table.report.is_empty()),
             ];
             let without = "has an effect with child.evaluator = \"table\" alone: set that, or leave this key out";
-            return written.into_iter().filter(|(_, there)| *there).map(|(key, _)| problem(key, without)).collect();
+            return written
+                .into_iter()
+                .filter(|(_, there)| *there)
+                .map(|(key, _)| problem(key, without))
+                .collect();
         }
         let mut problems = Vec::new();
         if table.path.is_empty() {
-            problems.push(problem("path", "child.evaluator = \"table\" needs it: the CSV file"));
+            problems.push(problem(
+                "path",
+                "child.evaluator = \"table\" needs it: the CSV file",
+            ));
         }
         if table.reward.is_empty() {
             problems.push(problem("reward", "child.evaluator = \"table\" needs it: one reward column or more, for example [\"accuracy\"]"));
         }
-        if table.reward.iter().any(|column| table.report.contains(column)) {
+        if table
+            .reward
+            .iter()
+            .any(|column| table.report.contains(column))
+        {
             problems.push(problem("report", "must not repeat a reward column"));
         }
         problems

@@ -1,5 +1,6 @@
-//! Trains a convolutional child (paper §4.1): epochs of augmented batches, validation accuracy after each, the reward at the end.
-//! A function of the task and the settings: must not know other lanes, nor any clock but its caller's.
+//! Trains a convolutional child (paper §4.1): epochs of augmented batches, validation accuracy
+//! after each, the reward at the end. A function of the task and the settings: must not know other
+//! lanes, nor any clock but its caller's.
 
 use super::convnet::{self, Engine, EngineError, initial_parameters, initial_running};
 use super::course::{Course, End};
@@ -42,8 +43,8 @@ struct Child<'a> {
 }
 
 impl TrainEvaluator {
-    /// A lane's evaluator: on the CPU the kernels in `pool`, elsewhere candle's tensors. A child that would need more than
-    /// `memory_limit_bytes` fails untrained; None: no limit.
+    /// A lane's evaluator: on the CPU the kernels in `pool`, elsewhere candle's tensors. A child
+    /// that would need more than `memory_limit_bytes` fails untrained; None: no limit.
     pub fn new(
         settings: ChildSettings,
         dataset: Arc<Dataset>,
@@ -55,7 +56,16 @@ impl TrainEvaluator {
     ) -> Self {
         let batches = Batches::new(&dataset, &split, data);
         let facts = facts(&dataset, &split, data, &device);
-        Self { settings, dataset, split, batches, device, pool, memory_limit_bytes, facts }
+        Self {
+            settings,
+            dataset,
+            split,
+            batches,
+            device,
+            pool,
+            memory_limit_bytes,
+            facts,
+        }
     }
 
     fn train(&self, task: &Task, progress: &mut dyn Progress) -> Result<Outcome, End> {
@@ -65,14 +75,28 @@ impl TrainEvaluator {
         };
         self.fits_data(network)?;
         let mut child = Child::new(self, network, task.seed)?;
-        let mut course = Course::begin(&self.settings, task, &self.facts, &mut child.tensors(), progress);
+        let mut course = Course::begin(
+            &self.settings,
+            task,
+            &self.facts,
+            &mut child.tensors(),
+            progress,
+        );
         while let Some(epoch) = course.next_epoch() {
             let train_loss = child.epoch(epoch, &mut course)?;
             let accuracy = child.validate(epoch, &mut course)?;
             course.epoch_ended(train_loss, accuracy, accuracy, &child.tensors());
         }
-        let (metric, reward) = reward(course.scores(), self.settings.reward_window, self.settings.reward_exponent);
-        Ok(Outcome::Completed { reward, metric, seconds: course.seconds_if_resumed() })
+        let (metric, reward) = reward(
+            course.scores(),
+            self.settings.reward_window,
+            self.settings.reward_exponent,
+        );
+        Ok(Outcome::Completed {
+            reward,
+            metric,
+            seconds: course.seconds_if_resumed(),
+        })
     }
 
     /// A network for other images or classes than the data's cannot be trained on them.
@@ -102,14 +126,32 @@ impl From<EngineError> for End {
         match error {
             EngineError::Unbuildable(text) => Self::Failed(Cause::Unbuildable, text),
             EngineError::Memory(text) => Self::Failed(Cause::OutOfMemory, text),
-            EngineError::Device(text) => Self::Failed(if super::device::is_lost(&text) { Cause::Device } else { Cause::Error }, text),
+            EngineError::Device(text) => Self::Failed(
+                if super::device::is_lost(&text) {
+                    Cause::Device
+                } else {
+                    Cause::Error
+                },
+                text,
+            ),
         }
     }
 }
 
 impl<'a> Child<'a> {
-    fn new(evaluator: &'a TrainEvaluator, network: &ConvNetwork, seed: u64) -> Result<Self, EngineError> {
-        let TrainEvaluator { settings, split, device, pool, memory_limit_bytes, .. } = evaluator;
+    fn new(
+        evaluator: &'a TrainEvaluator,
+        network: &ConvNetwork,
+        seed: u64,
+    ) -> Result<Self, EngineError> {
+        let TrainEvaluator {
+            settings,
+            split,
+            device,
+            pool,
+            memory_limit_bytes,
+            ..
+        } = evaluator;
         let largest = split.train.len().max(split.validation.len());
         let batch = settings.batch_size.clamp(1, largest.max(1));
         let engine = convnet::engine(network, batch, device, pool, *memory_limit_bytes)?;
@@ -135,18 +177,27 @@ impl<'a> Child<'a> {
         [&mut self.parameters, self.sgd.velocity(), &mut self.running]
     }
 
-    /// One pass over the training images, or what is left of it; the mean loss of an image. `epoch` counts from 0.
+    /// One pass over the training images, or what is left of it; the mean loss of an image. `epoch`
+    /// counts from 0.
     fn epoch(&mut self, epoch: usize, course: &mut Course) -> Result<f64, End> {
         let evaluator = self.evaluator;
         let order = evaluator.batches.shuffled(self.seed, epoch + 1);
-        let rate = evaluator.settings.epoch_learning_rate(self.rate, epoch, evaluator.settings.epochs);
-        for (step, indices) in order.chunks(self.labels.len()).enumerate().skip(course.steps()) {
+        let rate =
+            evaluator
+                .settings
+                .epoch_learning_rate(self.rate, epoch, evaluator.settings.epochs);
+        for (step, indices) in order
+            .chunks(self.labels.len())
+            .enumerate()
+            .skip(course.steps())
+        {
             course.rest(&self.tensors())?;
             let loss = self.step(indices, epoch, rate)?;
             let Some(loss) = loss else {
                 let (epoch, epochs, step) = (epoch + 1, evaluator.settings.epochs, step + 1);
-                let error =
-                    format!("training diverged in epoch {epoch} of {epochs}, step {step}: the loss or a weight is no longer finite");
+                let error = format!(
+                    "training diverged in epoch {epoch} of {epochs}, step {step}: the loss or a weight is no longer finite"
+                );
                 return Err(End::Failed(Cause::Diverged, error));
             };
             course.stepped(loss * indices.len() as f64, indices.len());
@@ -155,12 +206,31 @@ impl<'a> Child<'a> {
     }
 
     /// One step on a batch; its loss, or None where that or a parameter is not finite.
-    fn step(&mut self, indices: &[u32], epoch: usize, rate: f64) -> Result<Option<f64>, EngineError> {
+    fn step(
+        &mut self,
+        indices: &[u32],
+        epoch: usize,
+        rate: f64,
+    ) -> Result<Option<f64>, EngineError> {
         let pixels = self.images.len() / self.labels.len();
-        let (images, labels) = (&mut self.images[..indices.len() * pixels], &mut self.labels[..indices.len()]);
-        let TrainEvaluator { batches, dataset, pool, .. } = self.evaluator;
+        let (images, labels) = (
+            &mut self.images[..indices.len() * pixels],
+            &mut self.labels[..indices.len()],
+        );
+        let TrainEvaluator {
+            batches,
+            dataset,
+            pool,
+            ..
+        } = self.evaluator;
         pool.install(|| batches.training(dataset, indices, self.seed, epoch + 1, images, labels));
-        let loss = self.engine.train_step(&self.parameters, &mut self.running, images, labels, &mut self.gradient)?;
+        let loss = self.engine.train_step(
+            &self.parameters,
+            &mut self.running,
+            images,
+            labels,
+            &mut self.gradient,
+        )?;
         let finite = self.sgd.step(&mut self.parameters, &self.gradient, rate);
         Ok((finite && loss.is_finite()).then_some(f64::from(loss)))
     }
@@ -173,17 +243,30 @@ impl<'a> Child<'a> {
         let (pixels, classes) = (self.images.len() / batch, self.logits.len() / batch);
         for indices in validation.chunks(batch) {
             course.rest(&self.tensors())?;
-            let (images, labels) = (&mut self.images[..indices.len() * pixels], &mut self.labels[..indices.len()]);
+            let (images, labels) = (
+                &mut self.images[..indices.len() * pixels],
+                &mut self.labels[..indices.len()],
+            );
             let logits = &mut self.logits[..indices.len() * classes];
-            evaluator.pool.install(|| evaluator.batches.evaluation(&evaluator.dataset, indices, images, labels));
-            self.engine.logits(&self.parameters, &self.running, images, logits)?;
+            evaluator.pool.install(|| {
+                evaluator
+                    .batches
+                    .evaluation(&evaluator.dataset, indices, images, labels)
+            });
+            self.engine
+                .logits(&self.parameters, &self.running, images, logits)?;
             if logits.iter().any(|logit| !logit.is_finite()) {
                 let (epoch, epochs) = (epoch + 1, evaluator.settings.epochs);
-                let error =
-                    format!("training diverged in epoch {epoch} of {epochs}: the predictions on the validation images are not finite");
+                let error = format!(
+                    "training diverged in epoch {epoch} of {epochs}: the predictions on the validation images are not finite"
+                );
                 return Err(End::Failed(Cause::Diverged, error));
             }
-            correct += logits.chunks_exact(classes).zip(&*labels).filter(|(logits, label)| largest(logits) == usize::from(**label)).count();
+            correct += logits
+                .chunks_exact(classes)
+                .zip(&*labels)
+                .filter(|(logits, label)| largest(logits) == usize::from(**label))
+                .count();
             course.beat();
         }
         Ok(correct as f64 / validation.len().max(1) as f64)
@@ -192,7 +275,13 @@ impl<'a> Child<'a> {
 
 /// Position of the largest number, the first of equals.
 pub(super) fn largest(numbers: &[f32]) -> usize {
-    (1..numbers.len()).fold(0, |best, index| if numbers[index] > numbers[best] { index } else { best })
+    (1..numbers.len()).fold(0, |best, index| {
+        if numbers[index] > numbers[best] {
+            index
+        } else {
+            best
+        }
+    })
 }
 
 /// The data, which of it is for what, how it is prepared, and the engine.
@@ -200,11 +289,20 @@ fn facts(dataset: &Dataset, split: &Split, data: &DataSettings, device: &Device)
     let mut hash = Sha256::new();
     for part in [&split.train, &split.validation] {
         hash.update((part.len() as u64).to_le_bytes());
-        part.iter().for_each(|index| hash.update(index.to_le_bytes()));
+        part.iter()
+            .for_each(|index| hash.update(index.to_le_bytes()));
     }
     // Where the files lie changes nothing.
-    let data = DataSettings { path: None, ..data.clone() };
-    format!("{} {:?} {data:?} {}", dataset.content, hash.finalize(), device.is_cpu())
+    let data = DataSettings {
+        path: None,
+        ..data.clone()
+    };
+    format!(
+        "{} {:?} {data:?} {}",
+        dataset.content,
+        hash.finalize(),
+        device.is_cpu()
+    )
 }
 
 fn size(shape: ImageShape) -> String {

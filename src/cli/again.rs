@@ -1,4 +1,5 @@
-//! Starts the same command anew in this process's place, when only a new process can use a device again. Must not know why.
+//! Starts the same command anew in this process's place, when only a new process can use a device
+//! again. Must not know why.
 
 use super::{Failure, reading};
 use crate::actors::ActorRestart;
@@ -7,9 +8,12 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::time::Duration;
 
-/// Replaces this process by the same command, within the limit of `[restart.child_trainer]`. Returns only if it cannot.
+/// Replaces this process by the same command, within the limit of `[restart.child_trainer]`.
+/// Returns only if it cannot.
 pub fn again(run_dir: &Path, limit: &ActorRestart, reason: &str) -> Failure {
-    let restarts = match Reader::open(run_dir).and_then(|reader| reader.recent_events("process restart", limit.window_seconds)) {
+    let restarts = match Reader::open(run_dir)
+        .and_then(|reader| reader.recent_events("process restart", limit.window_seconds))
+    {
         Ok(restarts) => restarts,
         Err(error) => return reading(error),
     };
@@ -21,15 +25,23 @@ pub fn again(run_dir: &Path, limit: &ActorRestart, reason: &str) -> Failure {
         ));
     }
     let doublings = i32::try_from(restarts.saturating_sub(1)).unwrap_or(i32::MAX);
-    let pause = (limit.backoff_first_seconds * 2.0_f64.powi(doublings)).min(limit.backoff_last_seconds);
+    let pause =
+        (limit.backoff_first_seconds * 2.0_f64.powi(doublings)).min(limit.backoff_last_seconds);
     say!("{reason}: a new process goes on in {pause:.1} s");
     std::thread::sleep(Duration::from_secs_f64(pause));
     // The run that was begun goes on: it must not be moved aside again.
-    let arguments = std::env::args_os().skip(1).filter(|argument| argument != "--fresh");
+    let arguments = std::env::args_os()
+        .skip(1)
+        .filter(|argument| argument != "--fresh");
     let program = match std::env::current_exe() {
         Ok(program) => program,
-        Err(error) => return Failure::Failed(format!("{reason}; and this program is not found: {error}")),
+        Err(error) => {
+            return Failure::Failed(format!("{reason}; and this program is not found: {error}"));
+        }
     };
     let error = std::process::Command::new(&program).args(arguments).exec();
-    Failure::Failed(format!("{reason}; and {} cannot be started: {error}", program.display()))
+    Failure::Failed(format!(
+        "{reason}; and {} cannot be started: {error}",
+        program.display()
+    ))
 }

@@ -1,5 +1,5 @@
-//! `netwright check`: what a config file means on this machine. What it prints is itself a config file: facts that are no settings
-//! stand in comments.
+//! `netwright check`: what a config file means on this machine. What it prints is itself a config
+//! file: facts that are no settings stand in comments.
 
 use super::devices::describe;
 use super::enqueue::Fit;
@@ -25,24 +25,65 @@ pub struct CheckArgs {
 pub fn run(args: CheckArgs) -> Result<(), Failure> {
     let settings = args.config.load()?;
     let lanes = super::lanes(&settings)?;
-    let used = devices::list().into_iter().filter(|device| lanes.iter().any(|lane| lane.device == device.device)).collect();
+    let used = devices::list()
+        .into_iter()
+        .filter(|device| lanes.iter().any(|lane| lane.device == device.device))
+        .collect();
     let (image, classes, assumed_classes) = shape(&settings);
     let space = settings.space.build(image, classes);
-    let fit = Fit { config: &args.config, settings: &settings, space: space.as_ref(), assumed_classes, vocabulary: None };
+    let fit = Fit {
+        config: &args.config,
+        settings: &settings,
+        space: space.as_ref(),
+        assumed_classes,
+        vocabulary: None,
+    };
     let enqueued = fit.entries()?;
-    let facts = Facts { space, enqueued, settings, lanes, used };
-    let text = if args.json { facts.json().map_err(|error| Failure::Failed(error.to_string()))? + "\n" } else { facts.text() };
+    let facts = Facts {
+        space,
+        enqueued,
+        settings,
+        lanes,
+        used,
+    };
+    let text = if args.json {
+        facts
+            .json()
+            .map_err(|error| Failure::Failed(error.to_string()))?
+            + "\n"
+    } else {
+        facts.text()
+    };
     print(&text)
 }
 
-/// What convolutional networks are for, without a look at the data: an image, its classes, and these again where they are a guess.
+/// What convolutional networks are for, without a look at the data: an image, its classes, and
+/// these again where they are a guess.
 fn shape(settings: &Settings) -> (ImageShape, usize, Option<usize>) {
     let CommandSettings { image, classes, .. } = &settings.child.command;
-    if let (EvaluatorKind::Command, &[channels, height, width]) = (settings.child.evaluator, image.as_slice()) {
-        return (ImageShape { channels, height, width }, *classes, None);
+    if let (EvaluatorKind::Command, &[channels, height, width]) =
+        (settings.child.evaluator, image.as_slice())
+    {
+        return (
+            ImageShape {
+                channels,
+                height,
+                width,
+            },
+            *classes,
+            None,
+        );
     }
     let side = settings.data.side();
-    (ImageShape { channels: 3, height: side, width: side }, 10, (settings.data.kind == DataKind::ImageFolder).then_some(10))
+    (
+        ImageShape {
+            channels: 3,
+            height: side,
+            width: side,
+        },
+        10,
+        (settings.data.kind == DataKind::ImageFolder).then_some(10),
+    )
 }
 
 struct Facts {
@@ -60,26 +101,44 @@ impl Facts {
     }
 
     fn wanted(&self) -> usize {
-        self.settings.controller.replicas.saturating_mul(self.settings.controller.children)
+        self.settings
+            .controller
+            .replicas
+            .saturating_mul(self.settings.controller.children)
     }
 
     /// Depth of the first and the last architectures.
     fn depths(&self) -> (usize, usize) {
-        (self.space.layers(0), self.space.layers(self.settings.run.trials.saturating_sub(1)))
+        (
+            self.space.layers(0),
+            self.space
+                .layers(self.settings.run.trials.saturating_sub(1)),
+        )
     }
 
     /// Sizes of the networks of the first and the last depth.
     fn surveys(&self) -> Vec<(usize, Survey)> {
         let (first, last) = self.depths();
-        let depths = if first == last { vec![first] } else { vec![first, last] };
-        depths.into_iter().filter_map(|layers| Some((layers, survey(self.space.as_ref(), layers)?))).collect()
+        let depths = if first == last {
+            vec![first]
+        } else {
+            vec![first, last]
+        };
+        depths
+            .into_iter()
+            .filter_map(|layers| Some((layers, survey(self.space.as_ref(), layers)?)))
+            .collect()
     }
 
     /// How many networks the limits leave out.
     fn beyond(&self, survey: &Survey) -> String {
         let space = &self.settings.space;
         let over = |size: u64, limit: Option<u64>| limit.is_some_and(|limit| size > limit);
-        let count = survey.drawn.iter().filter(|size| over(size.0, space.max_parameters) || over(size.1, space.max_flops)).count();
+        let count = survey
+            .drawn
+            .iter()
+            .filter(|size| over(size.0, space.max_parameters) || over(size.1, space.max_flops))
+            .count();
         if space.max_parameters.or(space.max_flops).is_none() {
             return String::new();
         }
@@ -93,17 +152,31 @@ impl Facts {
         let size = |layers| architectures(self.space.log10_size(layers));
         let size = match self.depths() {
             (0, _) => format!("{} architectures", size(0)),
-            (first, last) if first == last => format!("{} architectures ({first} layers)", size(first)),
-            (first, last) => format!("{} architectures ({first} layers) to {} ({last} layers)", size(first), size(last)),
+            (first, last) if first == last => {
+                format!("{} architectures ({first} layers)", size(first))
+            }
+            (first, last) => format!(
+                "{} architectures ({first} layers) to {} ({last} layers)",
+                size(first),
+                size(last)
+            ),
         };
-        let mut text = format!("{}\n# search space: {size}\n", self.settings.to_toml().trim_end());
+        let mut text = format!(
+            "{}\n# search space: {size}\n",
+            self.settings.to_toml().trim_end()
+        );
         for (layers, survey) in self.surveys() {
             text += &sizes(layers, &survey);
             text += &self.beyond(&survey);
         }
         for Enqueued { name, trial } in &self.enqueued {
-            let size = trial.parameters.map_or_else(String::new, |count| format!(" ({} parameters)", grouped(count)));
-            text += &format!("# evaluated before sampling starts: {name}: {}{size}\n", summary(&trial.architecture));
+            let size = trial.parameters.map_or_else(String::new, |count| {
+                format!(" ({} parameters)", grouped(count))
+            });
+            text += &format!(
+                "# evaluated before sampling starts: {name}: {}{size}\n",
+                summary(&trial.architecture)
+            );
         }
         for device in &self.used {
             text += &format!("# device {}: {}\n", device.device, describe(device));
@@ -111,15 +184,25 @@ impl Facts {
         let idle = self.lanes.len() - self.at_once();
         let note = match idle {
             0 => String::new(),
-            _ => format!("; {idle} more would fit: raise controller.children or controller.replicas"),
+            _ => {
+                format!("; {idle} more would fit: raise controller.children or controller.replicas")
+            }
         };
-        text += &format!("# children at once: {} (lanes: {}){note}\n", self.at_once(), lane_names(&self.lanes));
-        text + &format!("# run directory: {}\n", self.settings.run_dir(None).display())
+        text += &format!(
+            "# children at once: {} (lanes: {}){note}\n",
+            self.at_once(),
+            lane_names(&self.lanes)
+        );
+        text + &format!(
+            "# run directory: {}\n",
+            self.settings.run_dir(None).display()
+        )
     }
 
     fn json(&self) -> serde_json::Result<String> {
         let (first, last) = self.depths();
-        let depth = |layers| json!({ "layers": layers, "log10_size": self.space.log10_size(layers) });
+        let depth =
+            |layers| json!({ "layers": layers, "log10_size": self.space.log10_size(layers) });
         serde_json::to_string_pretty(&json!({
             "settings": self.settings,
             "space": { "first": depth(first), "last": depth(last) },
@@ -159,8 +242,16 @@ fn sizes(layers: usize, survey: &Survey) -> String {
 /// The first few names, and how many there are.
 fn lane_names(lanes: &[LaneSpec]) -> String {
     const SHOWN: usize = 8;
-    let names: Vec<_> = lanes.iter().take(SHOWN).map(|lane| lane.name.as_str()).collect();
-    let rest = if lanes.len() > SHOWN { format!(", … {} in all", lanes.len()) } else { String::new() };
+    let names: Vec<_> = lanes
+        .iter()
+        .take(SHOWN)
+        .map(|lane| lane.name.as_str())
+        .collect();
+    let rest = if lanes.len() > SHOWN {
+        format!(", … {} in all", lanes.len())
+    } else {
+        String::new()
+    };
     names.join(", ") + &rest
 }
 
@@ -171,7 +262,11 @@ fn architectures(log10: f64) -> String {
     }
     // One decimal of the mantissa; 9.96 would round to 10.0.
     let tenths = (10_f64.powf(log10.fract()) * 10.0).round();
-    let (mantissa, exponent) = if tenths >= 100.0 { (1.0, log10.trunc() + 1.0) } else { (tenths / 10.0, log10.trunc()) };
+    let (mantissa, exponent) = if tenths >= 100.0 {
+        (1.0, log10.trunc() + 1.0)
+    } else {
+        (tenths / 10.0, log10.trunc())
+    };
     format!("{mantissa:.1}e{exponent:.0}")
 }
 

@@ -13,11 +13,19 @@ pub struct DevicesArgs {
 pub fn run(args: DevicesArgs) -> Result<(), Failure> {
     let devices = devices::list();
     if args.json {
-        let json = serde_json::to_string_pretty(&devices).map_err(|error| Failure::Failed(error.to_string()))?;
+        let json = serde_json::to_string_pretty(&devices)
+            .map_err(|error| Failure::Failed(error.to_string()))?;
         return print(&(json + "\n"));
     }
-    let width = devices.iter().map(|device| device.device.len()).max().unwrap_or(0);
-    let mut text: String = devices.iter().map(|device| format!("{:width$}  {}\n", device.device, describe(device))).collect();
+    let width = devices
+        .iter()
+        .map(|device| device.device.len())
+        .max()
+        .unwrap_or(0);
+    let mut text: String = devices
+        .iter()
+        .map(|device| format!("{:width$}  {}\n", device.device, describe(device)))
+        .collect();
     if !cfg!(feature = "cuda") {
         text += "\nThis build is CPU-only. For NVIDIA GPUs: make run CUDA=1 (cargo build --release --features cuda)\n";
     }

@@ -1,4 +1,5 @@
-//! `netwright init`: writes a commented config file to start from. The files of config/ are in the binary: no checkout is needed.
+//! `netwright init`: writes a commented config file to start from. The files of config/ are in the
+//! binary: no checkout is needed.
 
 use super::Failure;
 use std::io::Write;
@@ -6,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 #[derive(clap::Args)]
 pub struct InitArgs {
-    /// Which search: quickstart, cifar10, cifar10-v1, -v2, -v3 (the paper's spaces), ptb, ptb-paper, choices, command or command-choices
+    /// Which search: quickstart, cifar10, cifar10-v1, -v2, -v3 (the paper's spaces), ptb,
+    /// ptb-paper, choices, command or command-choices
     #[arg(default_value = "quickstart")]
     pub search: String,
     /// The file to write; - for standard output
@@ -29,41 +31,87 @@ struct Beside {
 }
 
 const TEMPLATES: &[Template] = &[
-    Template { name: "quickstart", config: include_str!("../../config/quickstart.toml"), beside: None },
-    Template { name: "cifar10", config: include_str!("../../config/cifar10.toml"), beside: None },
-    Template { name: "cifar10-v1", config: include_str!("../../config/cifar10-v1.toml"), beside: None },
-    Template { name: "cifar10-v2", config: include_str!("../../config/cifar10-v2.toml"), beside: None },
-    Template { name: "cifar10-v3", config: include_str!("../../config/cifar10-v3.toml"), beside: None },
-    Template { name: "ptb", config: include_str!("../../config/ptb.toml"), beside: None },
-    Template { name: "ptb-paper", config: include_str!("../../config/ptb-paper.toml"), beside: None },
+    Template {
+        name: "quickstart",
+        config: include_str!("../../config/quickstart.toml"),
+        beside: None,
+    },
+    Template {
+        name: "cifar10",
+        config: include_str!("../../config/cifar10.toml"),
+        beside: None,
+    },
+    Template {
+        name: "cifar10-v1",
+        config: include_str!("../../config/cifar10-v1.toml"),
+        beside: None,
+    },
+    Template {
+        name: "cifar10-v2",
+        config: include_str!("../../config/cifar10-v2.toml"),
+        beside: None,
+    },
+    Template {
+        name: "cifar10-v3",
+        config: include_str!("../../config/cifar10-v3.toml"),
+        beside: None,
+    },
+    Template {
+        name: "ptb",
+        config: include_str!("../../config/ptb.toml"),
+        beside: None,
+    },
+    Template {
+        name: "ptb-paper",
+        config: include_str!("../../config/ptb-paper.toml"),
+        beside: None,
+    },
     Template {
         name: "choices",
         config: include_str!("../../config/choices.toml"),
-        beside: Some(Beside { path: "config/choices.csv", text: include_str!("../../config/choices.csv") }),
+        beside: Some(Beside {
+            path: "config/choices.csv",
+            text: include_str!("../../config/choices.csv"),
+        }),
     },
     Template {
         name: "command",
         config: include_str!("../../config/command.toml"),
-        beside: Some(Beside { path: "config/command.py", text: include_str!("../../config/command.py") }),
+        beside: Some(Beside {
+            path: "config/command.py",
+            text: include_str!("../../config/command.py"),
+        }),
     },
     Template {
         name: "command-choices",
         config: include_str!("../../config/command-choices.toml"),
-        beside: Some(Beside { path: "config/command-choices.py", text: include_str!("../../config/command-choices.py") }),
+        beside: Some(Beside {
+            path: "config/command-choices.py",
+            text: include_str!("../../config/command-choices.py"),
+        }),
     },
 ];
 
 pub fn run(args: InitArgs) -> Result<(), Failure> {
-    let Some(template) = TEMPLATES.iter().find(|template| template.name == args.search) else {
+    let Some(template) = TEMPLATES
+        .iter()
+        .find(|template| template.name == args.search)
+    else {
         let names: Vec<_> = TEMPLATES.iter().map(|template| template.name).collect();
-        return Err(Failure::Input(format!("there is no search {:?} to start from; there are {}", args.search, names.join(", "))));
+        return Err(Failure::Input(format!(
+            "there is no search {:?} to start from; there are {}",
+            args.search,
+            names.join(", ")
+        )));
     };
     if args.file == Path::new("-") {
         return to_stdout(template);
     }
     let here = args.file.display();
     if let Some(beside) = &template.beside {
-        let path = args.file.with_extension(Path::new(beside.path).extension().unwrap_or_default());
+        let path = args
+            .file
+            .with_extension(Path::new(beside.path).extension().unwrap_or_default());
         if args.file.exists() {
             return Err(exists(&args.file));
         }
@@ -80,7 +128,10 @@ pub fn run(args: InitArgs) -> Result<(), Failure> {
 
 fn to_stdout(template: &Template) -> Result<(), Failure> {
     if template.beside.is_some() {
-        return Err(Failure::Input(format!("{} needs another file beside it: name a file to write", template.name)));
+        return Err(Failure::Input(format!(
+            "{} needs another file beside it: name a file to write",
+            template.name
+        )));
     }
     super::print(template.config)
 }
@@ -90,18 +141,25 @@ fn config_for(config: &str, beside: &Beside, path: &Path) -> String {
     let quoted = |path: &str| toml::Value::String(path.to_owned()).to_string();
     let path = path.to_string_lossy();
     // The comments name it too, without quotes.
-    config.replace(&quoted(beside.path), &quoted(&path)).replace(beside.path, &path)
+    config
+        .replace(&quoted(beside.path), &quoted(&path))
+        .replace(beside.path, &path)
 }
 
 fn exists(path: &Path) -> Failure {
-    Failure::Input(format!("{}: exists already; name another file, or move it away", path.display()))
+    Failure::Input(format!(
+        "{}: exists already; name another file, or move it away",
+        path.display()
+    ))
 }
 
 /// Writes a new file; an existing one is never touched.
 fn write(path: &Path, text: &str) -> Result<(), Failure> {
     let fail = |error: std::io::Error| match error.kind() {
         std::io::ErrorKind::AlreadyExists => exists(path),
-        std::io::ErrorKind::NotFound => Failure::Input(format!("{}: its folder does not exist", path.display())),
+        std::io::ErrorKind::NotFound => {
+            Failure::Input(format!("{}: its folder does not exist", path.display()))
+        }
         _ => Failure::Failed(format!("{}: {error}", path.display())),
     };
     let mut file = std::fs::File::create_new(path).map_err(fail)?;

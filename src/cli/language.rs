@@ -1,4 +1,5 @@
-//! What `search` and `compare` share of language models: the text, the space of its cells, and how numbers read. Must not train.
+//! What `search` and `compare` share of language models: the text, the space of its cells, and how
+//! numbers read. Must not train.
 
 use super::Failure;
 use super::progress::{Metric, Units};
@@ -14,13 +15,26 @@ pub fn load(settings: &Settings) -> Result<(Arc<Corpus>, Arc<dyn Space>), Failur
     let corpus = Corpus::load(&settings.data).map_err(|error| Failure::Input(error.to_string()))?;
     let (words, batch) = (corpus.train.len(), settings.child.batch_size);
     if words < batch {
-        let text = format!("child.batch_size: {batch} sequences side by side need as many tokens; the training text has {words}");
+        let text = format!(
+            "child.batch_size: {batch} sequences side by side need as many tokens; the training text has {words}"
+        );
         return Err(Failure::Input(text));
     }
     // The image matters to other spaces alone.
-    let cells = settings.space.build(ImageShape { channels: 1, height: 1, width: 1 }, 2);
-    let model = searched_model(&settings.child, cells.as_ref(), corpus.vocabulary.len()).map_err(Failure::Input)?;
-    Ok((Arc::new(corpus), Arc::new(CellSpace::new(&settings.space, Some(model)))))
+    let cells = settings.space.build(
+        ImageShape {
+            channels: 1,
+            height: 1,
+            width: 1,
+        },
+        2,
+    );
+    let model = searched_model(&settings.child, cells.as_ref(), corpus.vocabulary.len())
+        .map_err(Failure::Input)?;
+    Ok((
+        Arc::new(corpus),
+        Arc::new(CellSpace::new(&settings.space, Some(model))),
+    ))
 }
 
 /// # Errors
@@ -42,7 +56,10 @@ pub fn describe(corpus: &Corpus) -> String {
         Unit::Char => "characters",
     };
     let (train, validation) = (corpus.train.len(), corpus.validation.len());
-    format!("a text; {train} {unit} for training, {validation} for validation, {} different", corpus.vocabulary.len())
+    format!(
+        "a text; {train} {unit} for training, {validation} for validation, {} different",
+        corpus.vocabulary.len()
+    )
 }
 
 pub fn units(settings: &Settings) -> Units {
@@ -50,7 +67,10 @@ pub fn units(settings: &Settings) -> Units {
         Unit::Word => Metric::Perplexity,
         Unit::Char => Metric::Bits,
     };
-    Units { metric, epochs: settings.child.epochs }
+    Units {
+        metric,
+        epochs: settings.child.epochs,
+    }
 }
 
 /// What the best child is to be compared with, in one line.
@@ -58,7 +78,9 @@ pub fn reference(corpus: &Corpus, best: f64, worst: f64) -> String {
     let unigram = unigram_perplexity(corpus);
     match corpus.unit {
         Unit::Word => {
-            format!("validation perplexity: best child {best:.1}, worst {worst:.1}; word frequencies alone {unigram:.1}")
+            format!(
+                "validation perplexity: best child {best:.1}, worst {worst:.1}; word frequencies alone {unigram:.1}"
+            )
         }
         Unit::Char => format!(
             "validation bits per character: best child {best:.3}, worst {worst:.3}; character frequencies alone {:.3}",

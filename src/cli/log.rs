@@ -1,5 +1,6 @@
-//! Where log lines go and how they look: all of them to the run's `log/`, warnings and errors also to the terminal, never inside a
-//! progress bar; as JSON, all of them to both. Must not know what is logged.
+//! Where log lines go and how they look: all of them to the run's `log/`, warnings and errors also
+//! to the terminal, never inside a progress bar; as JSON, all of them to both. Must not know what
+//! is logged.
 
 use indicatif::MultiProgress;
 use std::fs::File;
@@ -37,15 +38,40 @@ pub fn start(format: LogFormat, bars: MultiProgress) -> LogFile {
     // A second start in one process (tests) keeps the first subscriber.
     let _ = match format {
         LogFormat::Human => {
-            let to_file = fmt::layer().with_ansi(false).with_target(false).with_writer(move || to_file.clone());
-            let to_terminal = fmt::layer().with_ansi(false).without_time().with_target(false).with_writer(to_terminal);
-            let (to_file, to_terminal) = (to_file.with_filter(ours()), to_terminal.with_filter(LevelFilter::WARN));
-            tracing_subscriber::registry().with(to_file).with(to_terminal).try_init()
+            let to_file = fmt::layer()
+                .with_ansi(false)
+                .with_target(false)
+                .with_writer(move || to_file.clone());
+            let to_terminal = fmt::layer()
+                .with_ansi(false)
+                .without_time()
+                .with_target(false)
+                .with_writer(to_terminal);
+            let (to_file, to_terminal) = (
+                to_file.with_filter(ours()),
+                to_terminal.with_filter(LevelFilter::WARN),
+            );
+            tracing_subscriber::registry()
+                .with(to_file)
+                .with(to_terminal)
+                .try_init()
         }
         LogFormat::Json => {
-            let to_file = fmt::layer().json().flatten_event(true).with_target(false).with_writer(move || to_file.clone());
-            let to_terminal = fmt::layer().json().flatten_event(true).with_target(false).with_writer(to_terminal);
-            tracing_subscriber::registry().with(to_file).with(to_terminal).with(ours()).try_init()
+            let to_file = fmt::layer()
+                .json()
+                .flatten_event(true)
+                .with_target(false)
+                .with_writer(move || to_file.clone());
+            let to_terminal = fmt::layer()
+                .json()
+                .flatten_event(true)
+                .with_target(false)
+                .with_writer(to_terminal);
+            tracing_subscriber::registry()
+                .with(to_file)
+                .with(to_terminal)
+                .with(ours())
+                .try_init()
         }
     };
     file
@@ -53,7 +79,9 @@ pub fn start(format: LogFormat, bars: MultiProgress) -> LogFile {
 
 /// Everything of ours; of the HTTP server only what went wrong.
 fn ours() -> Targets {
-    Targets::new().with_default(LevelFilter::INFO).with_target("actix_server", LevelFilter::WARN)
+    Targets::new()
+        .with_default(LevelFilter::INFO)
+        .with_target("actix_server", LevelFilter::WARN)
 }
 
 impl LogFile {
@@ -64,7 +92,10 @@ impl LogFile {
     pub fn open(&self, run_dir: &Path) -> std::io::Result<()> {
         let folder = run_dir.join("log");
         std::fs::create_dir_all(&folder)?;
-        let mut file = File::options().create(true).append(true).open(folder.join("search.log"))?;
+        let mut file = File::options()
+            .create(true)
+            .append(true)
+            .open(folder.join("search.log"))?;
         let mut target = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Target::Waiting(lines) = &*target {
             file.write_all(lines)?;

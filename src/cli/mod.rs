@@ -1,4 +1,5 @@
-//! The command line: one file a subcommand. Turns every error into one message and an exit code. Must not hold logic of its own.
+//! The command line: one file a subcommand. Turns every error into one message and an exit code.
+//! Must not hold logic of its own.
 
 /// `println!` of a search: a closed pipe (`| head`) must not end a run.
 macro_rules! say {
@@ -38,7 +39,8 @@ use std::process::ExitCode;
 /// Why a command ends without success.
 #[derive(Debug)]
 pub enum Failure {
-    /// The user's input is wrong: exit code 2. The message names the file, key or line and what would be right.
+    /// The user's input is wrong: exit code 2. The message names the file, key or line and what
+    /// would be right.
     Input(String),
     /// Something failed: exit code 1.
     Failed(String),
@@ -67,7 +69,8 @@ struct Cli {
 enum Command {
     /// Write a commented config file to start from
     Init(init::InitArgs),
-    /// Print the resolved settings, the size of the search space, the devices and how many children train at once
+    /// Print the resolved settings, the size of the search space, the devices and how many children
+    /// train at once
     Check(check::CheckArgs),
     /// Run a search, or continue it
     Search(search::SearchArgs),
@@ -83,7 +86,8 @@ enum Command {
     Page(page::PageArgs),
     /// Write the files of RUN/report: trials.csv and the charts; a search keeps them itself
     Report(report::ReportArgs),
-    /// Derive the controller's parameters again from the seed and the journal, and compare with every snapshot
+    /// Derive the controller's parameters again from the seed and the journal, and compare with
+    /// every snapshot
     Verify(verify::VerifyArgs),
     /// The devices that children can train on
     Devices(devices::DevicesArgs),
@@ -93,28 +97,39 @@ enum Command {
 fn print(text: &str) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure::Failed(format!("standard output: {error}"))),
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Failure::Failed(format!("standard output: {error}")))
+        }
         _ => Ok(()),
     }
 }
 
 /// Prints a value as indented JSON.
 fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
-    let text = serde_json::to_string_pretty(value).map_err(|error| Failure::Failed(error.to_string()))?;
+    let text =
+        serde_json::to_string_pretty(value).map_err(|error| Failure::Failed(error.to_string()))?;
     print(&format!("{text}\n"))
 }
 
 /// A run that cannot be read: the user named a wrong one, or its file is damaged.
 fn reading(error: JournalError) -> Failure {
     match error {
-        JournalError::NoRun { .. } | JournalError::Changed { .. } => Failure::Input(error.to_string()),
+        JournalError::NoRun { .. } | JournalError::Changed { .. } => {
+            Failure::Input(error.to_string())
+        }
         _ => Failure::Failed(error.to_string()),
     }
 }
 
-/// The environment. A variable that is no Unicode is no value of ours, but must not end the program.
+/// The environment. A variable that is no Unicode is no value of ours, but must not end the
+/// program.
 fn variables() -> impl Iterator<Item = (String, String)> {
-    std::env::vars_os().map(|(name, value)| (name.to_string_lossy().into(), value.to_string_lossy().into()))
+    std::env::vars_os().map(|(name, value)| {
+        (
+            name.to_string_lossy().into(),
+            value.to_string_lossy().into(),
+        )
+    })
 }
 
 /// The lanes that children train on.
@@ -142,7 +157,8 @@ impl ConfigArgs {
     /// # Errors
     /// Everything that is wrong with them, as one message.
     pub fn load(&self) -> Result<Settings, Failure> {
-        settings::load(&self.config, &self.set, variables()).map_err(|error| Failure::Input(error.to_string()))
+        settings::load(&self.config, &self.set, variables())
+            .map_err(|error| Failure::Input(error.to_string()))
     }
 }
 

@@ -1,4 +1,5 @@
-//! `netwright page`: serves the page of a run, also of a finished one or of another process's. Must not change anything.
+//! `netwright page`: serves the page of a run, also of a finished one or of another process's. Must
+//! not change anything.
 
 use super::{Failure, print, reading};
 use crate::journal::Reader;
@@ -22,16 +23,26 @@ pub struct PageArgs {
 pub fn run(args: PageArgs) -> Result<(), Failure> {
     let failed = |error: std::io::Error| Failure::Failed(format!("the page: {error}"));
     Reader::open(&args.run).map_err(reading)?;
-    let settings = TelemetrySettings { listen: args.listen };
+    let settings = TelemetrySettings {
+        listen: args.listen,
+    };
     // The rules are those of the setting; here it has another name.
     let own_name = |error: String| Failure::Input(error.replace("telemetry.listen =", "--listen"));
     let endpoint = Endpoint::bind(&settings).map_err(own_name)?;
     let Some(endpoint) = endpoint else {
-        return Err(Failure::Input("--listen off: a page needs an address, for example 127.0.0.1:9464".into()));
+        return Err(Failure::Input(
+            "--listen off: a page needs an address, for example 127.0.0.1:9464".into(),
+        ));
     };
-    let address = endpoint.address().ok_or_else(|| Failure::Failed("the page: the system does not say its address".into()))?;
+    let address = endpoint
+        .address()
+        .ok_or_else(|| Failure::Failed("the page: the system does not say its address".into()))?;
     let url = format!("http://{address}/");
-    print(&if args.json { format!("{}\n", serde_json::json!({ "url": url })) } else { format!("page: {url}   (Ctrl-C ends it)\n") })?;
+    print(&if args.json {
+        format!("{}\n", serde_json::json!({ "url": url }))
+    } else {
+        format!("page: {url}   (Ctrl-C ends it)\n")
+    })?;
     if let Some(warning) = endpoint.warning() {
         eprintln!("warning: {warning}");
     }
@@ -46,7 +57,10 @@ pub fn run(args: PageArgs) -> Result<(), Failure> {
 /// Waits for SIGINT or SIGTERM; returns its number.
 async fn signal() -> std::io::Result<u8> {
     use tokio::signal::unix::{SignalKind, signal};
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let (mut interrupt, mut terminate) = (
+        signal(SignalKind::interrupt())?,
+        signal(SignalKind::terminate())?,
+    );
     Ok(tokio::select! {
         _ = interrupt.recv() => 2,
         _ = terminate.recv() => 15,

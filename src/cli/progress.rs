@@ -1,4 +1,5 @@
-//! What a search shows while it runs: bars on a terminal, plain timestamped lines elsewhere. Must not decide anything.
+//! What a search shows while it runs: bars on a terminal, plain timestamped lines elsewhere. Must
+//! not decide anything.
 
 use crate::actors::{Event, Observer, Progress};
 use crate::child::Outcome;
@@ -40,13 +41,23 @@ impl Units {
     }
 
     fn overall(self, progress: &Progress) -> String {
-        let number = |value: Option<f64>| value.map_or_else(|| "-".into(), |value| format!("{value:.4}"));
-        let mut parts = vec![format!("{}/{} trials", progress.completed + progress.failed, progress.trials)];
+        let number =
+            |value: Option<f64>| value.map_or_else(|| "-".into(), |value| format!("{value:.4}"));
+        let mut parts = vec![format!(
+            "{}/{} trials",
+            progress.completed + progress.failed,
+            progress.trials
+        )];
         if progress.failed > 0 {
             parts.push(format!("{} failed", progress.failed));
         }
-        let best = progress.best_metric.map_or_else(String::new, |metric| format!(" ({})", self.metric(metric)));
-        parts.push(format!("best reward {}{best}", number(progress.best_reward)));
+        let best = progress
+            .best_metric
+            .map_or_else(String::new, |metric| format!(" ({})", self.metric(metric)));
+        parts.push(format!(
+            "best reward {}{best}",
+            number(progress.best_reward)
+        ));
         parts.push(format!("mean {}", number(progress.mean_reward)));
         parts.push(format!("baseline {}", number(progress.baseline)));
         if let Some(rate) = progress.per_hour {
@@ -60,16 +71,27 @@ impl Units {
 
     /// `3/50`, or `3` where nobody knows how many there will be.
     fn epoch(self, number: usize) -> String {
-        if self.epochs == 0 { number.to_string() } else { format!("{number}/{}", self.epochs) }
+        if self.epochs == 0 {
+            number.to_string()
+        } else {
+            format!("{number}/{}", self.epochs)
+        }
     }
 
     fn outcome(self, outcome: &Outcome, seconds: f64, reused_from: Option<u64>) -> String {
         match outcome {
             Outcome::Completed { reward, metric, .. } if let Some(from) = reused_from => {
-                format!("{} reward {reward:.4}: the network of trial {from}", self.metric(*metric))
+                format!(
+                    "{} reward {reward:.4}: the network of trial {from}",
+                    self.metric(*metric)
+                )
             }
             Outcome::Completed { reward, metric, .. } => {
-                format!("{} reward {reward:.4} in {}", self.metric(*metric), duration(seconds))
+                format!(
+                    "{} reward {reward:.4} in {}",
+                    self.metric(*metric),
+                    duration(seconds)
+                )
             }
             Outcome::Failed { error, .. } => format!("failed: {error}"),
             Outcome::Stopped => "stopped; it runs again when the search goes on".into(),
@@ -79,7 +101,10 @@ impl Units {
 
 /// A trial, and the name of an enqueued one.
 fn titled(trial: u64, name: Option<&str>) -> String {
-    name.map_or_else(|| format!("trial {trial}"), |name| format!("trial {trial} ({name})"))
+    name.map_or_else(
+        || format!("trial {trial}"),
+        |name| format!("trial {trial} ({name})"),
+    )
 }
 
 /// Shows nothing: the log says it all.
@@ -103,7 +128,12 @@ const OVERALL_EVERY: Duration = Duration::from_secs(5);
 
 impl PlainLines {
     pub fn new(units: Units) -> Self {
-        Self { units, last_line: None, last_overall: None, unshown: 0 }
+        Self {
+            units,
+            last_line: None,
+            last_overall: None,
+            unshown: 0,
+        }
     }
 
     fn line(text: &str) {
@@ -126,29 +156,55 @@ impl Observer for PlainLines {
     fn event(&mut self, event: Event, progress: &Progress) {
         match event {
             Event::Note(text) => Self::line(&text),
-            Event::ChildEnded { trial, name, outcome, seconds, reused_from } => {
+            Event::ChildEnded {
+                trial,
+                name,
+                outcome,
+                seconds,
+                reused_from,
+            } => {
                 if name.is_some() || Self::due(&mut self.last_line, LINE_EVERY) {
-                    Self::line(&format!("{} {}", titled(trial, name), self.units.outcome(outcome, seconds, reused_from)));
+                    Self::line(&format!(
+                        "{} {}",
+                        titled(trial, name),
+                        self.units.outcome(outcome, seconds, reused_from)
+                    ));
                 } else {
                     self.unshown += 1;
                 }
                 let last = progress.completed + progress.failed == progress.trials;
                 if last || Self::due(&mut self.last_overall, OVERALL_EVERY) {
                     let hidden = std::mem::take(&mut self.unshown);
-                    let hidden = if hidden > 0 { format!(" ({hidden} trials without a line)") } else { String::new() };
+                    let hidden = if hidden > 0 {
+                        format!(" ({hidden} trials without a line)")
+                    } else {
+                        String::new()
+                    };
                     Self::line(&format!("{}{hidden}", self.units.overall(progress)));
                 }
             }
-            Event::ChildStarted { trial, lane, summary } => {
+            Event::ChildStarted {
+                trial,
+                lane,
+                summary,
+            } => {
                 if progress.per_hour.is_none_or(|rate| rate < 3600.0) {
                     Self::line(&format!("trial {trial} starts on {lane}: {summary}"));
                 }
             }
             Event::ChildEpoch { trial, epoch } => {
                 if progress.per_hour.is_none_or(|rate| rate < 3600.0) {
-                    let loss = epoch.train_loss.map_or_else(String::new, |loss| format!(" loss {loss:.3}"));
-                    let (number, metric) = (self.units.epoch(epoch.epoch), self.units.metric(epoch.metric));
-                    Self::line(&format!("trial {trial} epoch {number}{loss} {metric} ({})", duration(epoch.seconds)));
+                    let loss = epoch
+                        .train_loss
+                        .map_or_else(String::new, |loss| format!(" loss {loss:.3}"));
+                    let (number, metric) = (
+                        self.units.epoch(epoch.epoch),
+                        self.units.metric(epoch.metric),
+                    );
+                    Self::line(&format!(
+                        "trial {trial} epoch {number}{loss} {metric} ({})",
+                        duration(epoch.seconds)
+                    ));
                 }
             }
         }
@@ -170,11 +226,19 @@ impl Bars {
         if let Ok(style) = ProgressStyle::with_template("{bar:30} {msg}") {
             overall.set_style(style);
         }
-        Self { units, bars, overall, children: BTreeMap::new() }
+        Self {
+            units,
+            bars,
+            overall,
+            children: BTreeMap::new(),
+        }
     }
 
     fn child_bar(&self, trial: u64, lane: &str, summary: &str) -> ProgressBar {
-        let bar = self.bars.insert_before(&self.overall, ProgressBar::new(self.units.epochs.max(1) as u64));
+        let bar = self.bars.insert_before(
+            &self.overall,
+            ProgressBar::new(self.units.epochs.max(1) as u64),
+        );
         if let Ok(style) = ProgressStyle::with_template("{bar:10} {prefix} {msg}") {
             bar.set_style(style);
         }
@@ -188,7 +252,11 @@ impl Observer for Bars {
     fn event(&mut self, event: Event, progress: &Progress) {
         match event {
             Event::Note(text) => drop(self.bars.println(text)),
-            Event::ChildStarted { trial, lane, summary } => {
+            Event::ChildStarted {
+                trial,
+                lane,
+                summary,
+            } => {
                 // At thousands of trials an hour a line for each would only flicker.
                 if progress.per_hour.is_none_or(|rate| rate < 20_000.0) {
                     let bar = self.child_bar(trial, lane, &summary);
@@ -198,25 +266,42 @@ impl Observer for Bars {
             Event::ChildEpoch { trial, epoch } => {
                 if let Some(bar) = self.children.get(&trial) {
                     bar.set_position(epoch.epoch as u64);
-                    bar.set_message(format!("epoch {} {}", self.units.epoch(epoch.epoch), self.units.metric(epoch.metric)));
+                    bar.set_message(format!(
+                        "epoch {} {}",
+                        self.units.epoch(epoch.epoch),
+                        self.units.metric(epoch.metric)
+                    ));
                 }
             }
-            Event::ChildEnded { trial, name, outcome, seconds, reused_from } => {
+            Event::ChildEnded {
+                trial,
+                name,
+                outcome,
+                seconds,
+                reused_from,
+            } => {
                 if let Some(bar) = self.children.remove(&trial) {
                     bar.finish_and_clear();
-                    let _ = self.bars.println(format!("{}: {}", titled(trial, name), self.units.outcome(outcome, seconds, reused_from)));
+                    let _ = self.bars.println(format!(
+                        "{}: {}",
+                        titled(trial, name),
+                        self.units.outcome(outcome, seconds, reused_from)
+                    ));
                 }
             }
         }
         self.overall.set_length(progress.trials);
-        self.overall.set_position(progress.completed + progress.failed);
+        self.overall
+            .set_position(progress.completed + progress.failed);
         self.overall.set_message(self.units.overall(progress));
     }
 }
 
 impl Drop for Bars {
     fn drop(&mut self) {
-        self.children.values().for_each(ProgressBar::finish_and_clear);
+        self.children
+            .values()
+            .for_each(ProgressBar::finish_and_clear);
         self.overall.finish();
     }
 }
@@ -227,7 +312,10 @@ mod tests {
 
     #[test]
     fn the_overall_line_says_what_is_known() {
-        let units = Units { metric: Metric::Accuracy, epochs: 3 };
+        let units = Units {
+            metric: Metric::Accuracy,
+            epochs: 3,
+        };
         let progress = Progress {
             trials: 12,
             completed: 4,
@@ -236,6 +324,9 @@ mod tests {
             mean_reward: Some(0.2),
             ..Progress::default()
         };
-        assert_eq!(units.overall(&progress), "4/12 trials · best reward 0.3430 (70.0%) · mean 0.2000 · baseline -");
+        assert_eq!(
+            units.overall(&progress),
+            "4/12 trials · best reward 0.3430 (70.0%) · mean 0.2000 · baseline -"
+        );
     }
 }

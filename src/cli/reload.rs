@@ -1,5 +1,5 @@
-//! The config file of a running search: looked at each second and on SIGHUP, checked as at the start, and compared with the settings in
-//! force. Must not know how a change is applied.
+//! The config file of a running search: looked at each second and on SIGHUP, checked as at the
+//! start, and compared with the settings in force. Must not know how a change is applied.
 
 use super::ConfigArgs;
 use super::search::{Source, factory, search_settings};
@@ -49,9 +49,21 @@ pub type Routed = Box<dyn Fn(Endpoint) -> Endpoint + Send>;
 
 impl ConfigFile {
     /// `settings` were read from it when the search started.
-    pub fn new(arguments: ConfigArgs, source: Arc<Source>, settings: Settings, routed: Routed) -> Self {
+    pub fn new(
+        arguments: ConfigArgs,
+        source: Arc<Source>,
+        settings: Settings,
+        routed: Routed,
+    ) -> Self {
         let text = std::fs::read_to_string(&arguments.config).unwrap_or_default();
-        let mut file = Self { arguments, source, settings, text, seen: None, routed };
+        let mut file = Self {
+            arguments,
+            source,
+            settings,
+            text,
+            seen: None,
+            routed,
+        };
         file.seen = file.stamp();
         file
     }
@@ -68,24 +80,43 @@ impl ConfigFile {
     /// Keys whose text in the file changed although something stronger holds them.
     fn masked(&self, old: &str, new: &str, changed: &[String]) -> Vec<Notice> {
         let stronger = settings::overridden(&self.arguments.set, super::variables());
-        let (old, new) = (settings::written(self.path(), old), settings::written(self.path(), new));
+        let (old, new) = (
+            settings::written(self.path(), old),
+            settings::written(self.path(), new),
+        );
         let differs = |key: &&String| old.get(*key) != new.get(*key) && !changed.contains(*key);
         let masked = stronger.iter().filter(|(key, _)| differs(key));
         masked
             .map(|(key, origin)| {
                 let value = new.get(key).map_or("left out", String::as_str);
-                Notice::Masked(format!("{key} is now {value} in {}, without effect: {origin} holds it", self.path().display()))
+                Notice::Masked(format!(
+                    "{key} is now {value} in {}, without effect: {origin} holds it",
+                    self.path().display()
+                ))
             })
             .collect()
     }
 
-    fn reconfigured(&self, new: &Settings, changed: &Map<String, Value>) -> Result<Reconfigured, String> {
+    fn reconfigured(
+        &self,
+        new: &Settings,
+        changed: &Map<String, Value>,
+    ) -> Result<Reconfigured, String> {
         let lanes = super::lanes(new).map_err(|failure| failure.to_string())?;
-        let any = |prefixes: &[&str]| changed.keys().any(|key| prefixes.iter().any(|prefix| key.starts_with(prefix)));
-        let endpoint = if any(&["telemetry."]) { Some(Endpoint::bind(&new.telemetry)?.map(&self.routed)) } else { None };
+        let any = |prefixes: &[&str]| {
+            changed
+                .keys()
+                .any(|key| prefixes.iter().any(|prefix| key.starts_with(prefix)))
+        };
+        let endpoint = if any(&["telemetry."]) {
+            Some(Endpoint::bind(&new.telemetry)?.map(&self.routed))
+        } else {
+            None
+        };
         Ok(Reconfigured {
             search: search_settings(new),
-            factory: any(&["child.", "data.", "devices."]).then(|| factory(new, &self.source, &lanes)),
+            factory: any(&["child.", "data.", "devices."])
+                .then(|| factory(new, &self.source, &lanes)),
             lanes,
             attempts: new.child.attempts,
             failed_reward: new.child.failed_reward.reward(),
@@ -112,10 +143,20 @@ impl Reload for ConfigFile {
         let text = match std::fs::read_to_string(self.path()) {
             Ok(text) if !asked && text == self.text => return Vec::new(),
             Ok(text) => text,
-            Err(error) => return vec![Notice::Refused(format!("{}: {error}", self.path().display()))],
+            Err(error) => {
+                return vec![Notice::Refused(format!(
+                    "{}: {error}",
+                    self.path().display()
+                ))];
+            }
         };
         let old = std::mem::replace(&mut self.text, text);
-        let new = match settings::load_text(self.path(), &self.text, &self.arguments.set, super::variables()) {
+        let new = match settings::load_text(
+            self.path(),
+            &self.text,
+            &self.arguments.set,
+            super::variables(),
+        ) {
             Ok(new) => new,
             Err(error) => return vec![Notice::Refused(error.to_string())],
         };
@@ -125,7 +166,10 @@ impl Reload for ConfigFile {
         if changed.is_empty() {
             return notices;
         }
-        let refused: Vec<String> = changed.iter().filter_map(|(key, change)| refusal(&self.settings, &new, key, change)).collect();
+        let refused: Vec<String> = changed
+            .iter()
+            .filter_map(|(key, change)| refusal(&self.settings, &new, key, change))
+            .collect();
         notices.push(if refused.is_empty() {
             match self.reconfigured(&new, &changed) {
                 Ok(reconfigured) => {
@@ -145,9 +189,19 @@ impl Reload for ConfigFile {
 fn difference(old: &Settings, new: &Settings) -> Map<String, Value> {
     let (old, new) = (old.flat(), new.flat());
     let keys: std::collections::BTreeSet<&String> = old.keys().chain(new.keys()).collect();
-    let text = |value: Option<&Value>| value.map_or_else(|| "unset".to_owned(), ToString::to_string);
-    let differs = keys.into_iter().filter(|key| old.get(*key) != new.get(*key));
-    differs.map(|key| (key.clone(), format!("{} → {}", text(old.get(key)), text(new.get(key))).into())).collect()
+    let text =
+        |value: Option<&Value>| value.map_or_else(|| "unset".to_owned(), ToString::to_string);
+    let differs = keys
+        .into_iter()
+        .filter(|key| old.get(*key) != new.get(*key));
+    differs
+        .map(|key| {
+            (
+                key.clone(),
+                format!("{} → {}", text(old.get(key)), text(new.get(key))).into(),
+            )
+        })
+        .collect()
 }
 
 /// Why a running search cannot take a change over, if it cannot.
@@ -155,11 +209,19 @@ fn refusal(old: &Settings, new: &Settings, key: &str, change: &Value) -> Option<
     let change = change.as_str().unwrap_or_default();
     let identity = |settings: &Settings| settings.identity().get(key).cloned();
     if identity(old) != identity(new) {
-        return Some(format!("{key} ({change}) may not change in a run's life; start another run for it (--run-dir, or --fresh)"));
+        return Some(format!(
+            "{key} ({change}) may not change in a run's life; start another run for it (--run-dir, or --fresh)"
+        ));
     }
-    let named = |names: &[&str]| names.iter().any(|name| key == *name || (name.ends_with('.') && key.starts_with(name)));
+    let named = |names: &[&str]| {
+        names
+            .iter()
+            .any(|name| key == *name || (name.ends_with('.') && key.starts_with(name)))
+    };
     if !named(LIVE) || named(AT_START) {
-        return Some(format!("{key} ({change}) cannot change while the search runs; it takes effect when the same command starts again"));
+        return Some(format!(
+            "{key} ({change}) cannot change while the search runs; it takes effect when the same command starts again"
+        ));
     }
     None
 }
@@ -174,11 +236,23 @@ mod tests {
         let mut new = Settings::default();
         (new.controller.replicas, new.run.seed, new.run.name) = (3, 9, "other".into());
         let changed = difference(&old, &new);
-        let refused: Vec<String> = changed.iter().filter_map(|(key, change)| refusal(&old, &new, key, change)).collect();
-        assert_eq!(changed.keys().collect::<Vec<_>>(), ["controller.replicas", "run.name", "run.seed"]);
+        let refused: Vec<String> = changed
+            .iter()
+            .filter_map(|(key, change)| refusal(&old, &new, key, change))
+            .collect();
+        assert_eq!(
+            changed.keys().collect::<Vec<_>>(),
+            ["controller.replicas", "run.name", "run.seed"]
+        );
         assert_eq!(changed["controller.replicas"], "1 → 3");
-        assert!(refused[0].starts_with("run.name (\"search\" → \"other\") cannot change while"), "{refused:?}");
-        assert!(refused[1].starts_with("run.seed (1 → 9) may not change in a run's life"), "{refused:?}");
+        assert!(
+            refused[0].starts_with("run.name (\"search\" → \"other\") cannot change while"),
+            "{refused:?}"
+        );
+        assert!(
+            refused[1].starts_with("run.seed (1 → 9) may not change in a run's life"),
+            "{refused:?}"
+        );
         assert_eq!(refused.len(), 2);
     }
 }

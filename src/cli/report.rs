@@ -19,19 +19,34 @@ pub fn run(args: ReportArgs) -> Result<(), Failure> {
         ReportError::Journal(error) => reading(error),
         ReportError::Io { .. } => Failure::Failed(error.to_string()),
     };
-    let live = Reader::open(&args.run).map_err(reading)?.life().map_err(reading)? == Life::Running;
+    let live = Reader::open(&args.run)
+        .map_err(reading)?
+        .life()
+        .map_err(reading)?
+        == Life::Running;
     let mut files = Vec::new();
     // A running search holds it open and adds to it.
     if !live {
-        files.push(TrialsFile::create(&args.run).map_err(failed)?.path().to_owned());
+        files.push(
+            TrialsFile::create(&args.run)
+                .map_err(failed)?
+                .path()
+                .to_owned(),
+        );
     }
     files.extend(write_charts(&args.run).map_err(failed)?);
     if args.json {
         return super::print_json(&serde_json::json!({ "files": files }));
     }
-    let mut text: String = files.iter().map(|path| format!("{}\n", path.display())).collect();
+    let mut text: String = files
+        .iter()
+        .map(|path| format!("{}\n", path.display()))
+        .collect();
     if live {
-        text += &format!("({}: the running search keeps it up to date)\n", args.run.join("report/trials.csv").display());
+        text += &format!(
+            "({}: the running search keeps it up to date)\n",
+            args.run.join("report/trials.csv").display()
+        );
     }
     print(&text)
 }

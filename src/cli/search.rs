@@ -1,4 +1,5 @@
-//! `netwright search`: runs a search, or continues it. Wires the rooms together; must not hold logic of its own.
+//! `netwright search`: runs a search, or continues it. Wires the rooms together; must not hold
+//! logic of its own.
 
 use super::enqueue::Fit;
 use super::log::{self, LogFormat};
@@ -7,13 +8,13 @@ use super::reload::ConfigFile;
 use super::{ConfigArgs, Failure, language, reading};
 use crate::actors::devices::{self, LaneSpec};
 use crate::actors::{
-    CheckpointFiles, End, EvaluatorFactory, Observer, Parts, Scribe, SearchSettings, candle_device, inherited_gpus, memory_bytes, prepare,
-    search, thread_pool, visible_gpus,
+    CheckpointFiles, End, EvaluatorFactory, Observer, Parts, Scribe, SearchSettings, candle_device,
+    inherited_gpus, memory_bytes, prepare, search, thread_pool, visible_gpus,
 };
 use crate::child::language_model::LanguageEvaluator;
 use crate::child::{
-    CommandEvaluator, CommandLane, EvaluatorKind, LimitedEvaluator, Limits, Table, TableEvaluator, TrainEvaluator, linear_accuracy,
-    program_problem,
+    CommandEvaluator, CommandLane, EvaluatorKind, LimitedEvaluator, Limits, Table, TableEvaluator,
+    TrainEvaluator, linear_accuracy, program_problem,
 };
 use crate::data::{Corpus, DataKind, Dataset, Split};
 use crate::journal::{Enqueued, Journal, Reader, Recovered, set_aside};
@@ -66,8 +67,18 @@ pub fn run(args: SearchArgs) -> Result<(), Failure> {
     let settings = args.config.load()?;
     let run_dir = settings.run_dir(args.run_dir.as_deref());
     let (source, space) = load(&settings, &run_dir)?;
-    let vocabulary = if let Source::Text { corpus } = &source { Some(corpus.vocabulary.len()) } else { None };
-    let fit = Fit { config: &args.config, settings: &settings, space: space.as_ref(), assumed_classes: None, vocabulary };
+    let vocabulary = if let Source::Text { corpus } = &source {
+        Some(corpus.vocabulary.len())
+    } else {
+        None
+    };
+    let fit = Fit {
+        config: &args.config,
+        settings: &settings,
+        space: space.as_ref(),
+        assumed_classes: None,
+        vocabulary,
+    };
     let enqueued = fit.entries()?;
     let source = Arc::new(source);
     let lanes = super::lanes(&settings)?;
@@ -81,13 +92,24 @@ pub fn run(args: SearchArgs) -> Result<(), Failure> {
         say!("the earlier run is now {}", aside.display());
     }
     let (journal, recovered) = open(&settings, &source, &enqueued, &run_dir)?;
-    log.open(&run_dir).map_err(|error| Failure::Failed(format!("{}: {error}", run_dir.join("log").display())))?;
-    announce(&settings, &source, &run_dir, &lanes, endpoint.as_ref(), &recovered);
+    log.open(&run_dir)
+        .map_err(|error| Failure::Failed(format!("{}: {error}", run_dir.join("log").display())))?;
+    announce(
+        &settings,
+        &source,
+        &run_dir,
+        &lanes,
+        endpoint.as_ref(),
+        &recovered,
+    );
 
     let refused = |error: prometheus::Error| Failure::Failed(error.to_string());
-    let metrics = Arc::new(Metrics::new(&settings.run.name, reward_scale(&settings)).map_err(refused)?);
+    let metrics =
+        Arc::new(Metrics::new(&settings.run.name, reward_scale(&settings)).map_err(refused)?);
     // Known to the first scrape, which may come before the lanes' actors have started.
-    lanes.iter().for_each(|lane| drop(metrics.lane(&lane.name, &lane.device)));
+    lanes
+        .iter()
+        .for_each(|lane| drop(metrics.lane(&lane.name, &lane.device)));
     metrics.children_reused_total.inc_by(recovered.reused);
     let mut earlier = Restored {
         rewards: recovered.rewards.clone(),
@@ -104,21 +126,43 @@ pub fn run(args: SearchArgs) -> Result<(), Failure> {
         LogFormat::Human if std::io::stderr().is_terminal() => Box::new(Bars::new(units, bars)),
         LogFormat::Human => Box::new(PlainLines::new(units)),
     };
-    note_start(&journal, recovered.completed + recovered.failed, settings.run.trials);
+    note_start(
+        &journal,
+        recovered.completed + recovered.failed,
+        settings.run.trials,
+    );
     let commits = metrics.clone();
     journal.observe_commits(move |seconds| commits.journal_commit_seconds.observe(seconds));
-    let open = recovered.open.iter().flat_map(|open| &open.trials).chain(recovered.enqueued.iter().map(|(_, trial)| trial));
-    let unfinished = open.filter(|trial| !trial.finished).map(|trial| trial.id).collect();
+    let open = recovered
+        .open
+        .iter()
+        .flat_map(|open| &open.trials)
+        .chain(recovered.enqueued.iter().map(|(_, trial)| trial));
+    let unfinished = open
+        .filter(|trial| !trial.finished)
+        .map(|trial| trial.id)
+        .collect();
     let checkpoints = Arc::new(CheckpointFiles::open(&run_dir, &unfinished));
-    let prepared = prepare(&search_settings(&settings), space, journal, recovered, enqueued).map_err(Failure::Failed)?;
+    let prepared = prepare(
+        &search_settings(&settings),
+        space,
+        journal,
+        recovered,
+        enqueued,
+    )
+    .map_err(Failure::Failed)?;
     earlier.baseline = prepared.snapshot.baseline.value();
     metrics.restore(&earlier);
-    let sampler = Arc::new(Sampler::new(&metrics, run_dir.clone(), &devices::cuda_uuids()).map_err(refused)?);
+    let sampler =
+        Arc::new(Sampler::new(&metrics, run_dir.clone(), &devices::cuda_uuids()).map_err(refused)?);
     let devices = LiveDevices::new(metrics.clone(), sampler.clone());
     let page = Arc::new(report::Page::new(&run_dir).with_devices(devices));
     let (counted, served) = (metrics.clone(), page.clone());
-    let routed =
-        move |endpoint: Endpoint| endpoint.with(telemetry::routes(counted.clone(), sampler.clone())).with(report::routes(served.clone()));
+    let routed = move |endpoint: Endpoint| {
+        endpoint
+            .with(telemetry::routes(counted.clone(), sampler.clone()))
+            .with(report::routes(served.clone()))
+    };
     let endpoint = endpoint.map(&routed);
     let parts = Parts {
         factory: factory(&settings, &source, &lanes),
@@ -130,19 +174,30 @@ pub fn run(args: SearchArgs) -> Result<(), Failure> {
         failed_reward: settings.child.failed_reward.reward(),
         max_seconds: settings.run.max_seconds,
         restart: settings.restart.clone(),
-        reload: Some(Box::new(ConfigFile::new(args.config, source.clone(), settings.clone(), Box::new(routed)))),
+        reload: Some(Box::new(ConfigFile::new(
+            args.config,
+            source.clone(),
+            settings.clone(),
+            Box::new(routed),
+        ))),
         serving: None,
         page: Some(page),
     };
     let scribe = Scribe::start(&run_dir).map_err(|error| Failure::Failed(error.to_string()))?;
-    let end = search(prepared, parts, endpoint).map_err(|error| Failure::Failed(error.to_string()))?;
+    let end =
+        search(prepared, parts, endpoint).map_err(|error| Failure::Failed(error.to_string()))?;
     scribe.finish();
     conclude(&settings, &source, &run_dir, end)
 }
 
 /// For work while no lane runs: every core is free (0 threads: one for each).
 fn every_core(name: &str) -> LaneSpec {
-    LaneSpec { device: "cpu".into(), name: name.into(), cores: Vec::new(), threads: 0 }
+    LaneSpec {
+        device: "cpu".into(),
+        name: name.into(),
+        cores: Vec::new(),
+        threads: 0,
+    }
 }
 
 /// What the actors need of the settings.
@@ -158,13 +213,21 @@ pub(super) fn search_settings(settings: &Settings) -> SearchSettings {
 
 /// An event that the page reads: since when this process runs.
 fn note_start(journal: &Journal, finished: u64, trials: u64) {
-    journal.event("start", &format!("process {}; {finished} of {trials} trials are finished", std::process::id()));
+    journal.event(
+        "start",
+        &format!(
+            "process {}; {finished} of {trials} trials are finished",
+            std::process::id()
+        ),
+    );
 }
 
 /// Loads data or table, and builds the space.
 fn load(settings: &Settings, run_dir: &Path) -> Result<(Source, Arc<dyn Space>), Failure> {
     let input = |error: String| Failure::Input(error);
-    let build = |image: ImageShape, classes: usize| -> Arc<dyn Space> { settings.space.build(image, classes).into() };
+    let build = |image: ImageShape, classes: usize| -> Arc<dyn Space> {
+        settings.space.build(image, classes).into()
+    };
     match settings.child.evaluator {
         EvaluatorKind::Train if settings.data.kind == DataKind::Text => {
             let (corpus, space) = language::load(settings)?;
@@ -172,19 +235,41 @@ fn load(settings: &Settings, run_dir: &Path) -> Result<(Source, Arc<dyn Space>),
         }
         EvaluatorKind::Train => {
             let pool = thread_pool(&every_core("data")).map_err(Failure::Failed)?;
-            let dataset =
-                pool.install(|| crate::data::load(&settings.data, settings.run.seed)).map_err(|error| input(error.to_string()))?;
-            let split = Split::of(&settings.data, &dataset, settings.run.seed).map_err(|error| input(error.to_string()))?;
+            let dataset = pool
+                .install(|| crate::data::load(&settings.data, settings.run.seed))
+                .map_err(|error| input(error.to_string()))?;
+            let split = Split::of(&settings.data, &dataset, settings.run.seed)
+                .map_err(|error| input(error.to_string()))?;
             let space = build(dataset.shape, dataset.class_names.len());
-            Ok((Source::Train { dataset: Arc::new(dataset), split: Arc::new(split) }, space))
+            Ok((
+                Source::Train {
+                    dataset: Arc::new(dataset),
+                    split: Arc::new(split),
+                },
+                space,
+            ))
         }
         EvaluatorKind::Table => {
-            let space = build(ImageShape { channels: 3, height: 32, width: 32 }, 10);
+            let space = build(
+                ImageShape {
+                    channels: 3,
+                    height: 32,
+                    width: 32,
+                },
+                10,
+            );
             if space.layers(settings.run.trials.saturating_sub(1)) != space.layers(0) {
                 return Err(input("space.layers_step: a table serves architectures of one depth; leave the schedule out".into()));
             }
-            let table = Table::load(&settings.child.table, space.as_ref(), space.layers(0)).map_err(input)?;
-            Ok((Source::Table { table: Arc::new(table), space: space.clone() }, space))
+            let table = Table::load(&settings.child.table, space.as_ref(), space.layers(0))
+                .map_err(input)?;
+            Ok((
+                Source::Table {
+                    table: Arc::new(table),
+                    space: space.clone(),
+                },
+                space,
+            ))
         }
         EvaluatorKind::Command => {
             let command = &settings.child.command;
@@ -192,15 +277,33 @@ fn load(settings: &Settings, run_dir: &Path) -> Result<(Source, Arc<dyn Space>),
                 return Err(input(format!("child.command.argv: {problem}")));
             }
             let [channels, height, width] = command.image[..] else {
-                return Err(input("child.command.image: must be channels, height and width".into()));
+                return Err(input(
+                    "child.command.image: must be channels, height and width".into(),
+                ));
             };
-            let run_dir = std::path::absolute(run_dir).map_err(|error| input(format!("{}: {error}", run_dir.display())))?;
-            Ok((Source::Command { run_dir }, build(ImageShape { channels, height, width }, command.classes)))
+            let run_dir = std::path::absolute(run_dir)
+                .map_err(|error| input(format!("{}: {error}", run_dir.display())))?;
+            Ok((
+                Source::Command { run_dir },
+                build(
+                    ImageShape {
+                        channels,
+                        height,
+                        width,
+                    },
+                    command.classes,
+                ),
+            ))
         }
     }
 }
 
-fn open(settings: &Settings, source: &Source, enqueued: &[Enqueued], run_dir: &Path) -> Result<(Journal, Recovered), Failure> {
+fn open(
+    settings: &Settings,
+    source: &Source,
+    enqueued: &[Enqueued],
+    run_dir: &Path,
+) -> Result<(Journal, Recovered), Failure> {
     let mut identity = settings.identity();
     let content = match source {
         Source::Train { dataset, .. } => Some(&dataset.content),
@@ -216,25 +319,42 @@ fn open(settings: &Settings, source: &Source, enqueued: &[Enqueued], run_dir: &P
 fn units(settings: &Settings) -> Units {
     match settings.child.evaluator {
         EvaluatorKind::Train if settings.data.kind == DataKind::Text => language::units(settings),
-        EvaluatorKind::Train => Units { metric: Metric::Accuracy, epochs: settings.child.epochs },
-        EvaluatorKind::Table | EvaluatorKind::Command => Units { metric: Metric::Number, epochs: 0 },
+        EvaluatorKind::Train => Units {
+            metric: Metric::Accuracy,
+            epochs: settings.child.epochs,
+        },
+        EvaluatorKind::Table | EvaluatorKind::Command => Units {
+            metric: Metric::Number,
+            epochs: 0,
+        },
     }
 }
 
 /// Where the rewards of this run lie.
 fn reward_scale(settings: &Settings) -> RewardScale {
     match settings.child.evaluator {
-        EvaluatorKind::Train if settings.data.kind == DataKind::Text => {
-            RewardScale::Perplexity { constant: settings.child.reward_constant, exponent: settings.child.reward_exponent }
-        }
-        EvaluatorKind::Train => RewardScale::Accuracy { exponent: settings.child.reward_exponent },
+        EvaluatorKind::Train if settings.data.kind == DataKind::Text => RewardScale::Perplexity {
+            constant: settings.child.reward_constant,
+            exponent: settings.child.reward_exponent,
+        },
+        EvaluatorKind::Train => RewardScale::Accuracy {
+            exponent: settings.child.reward_exponent,
+        },
         EvaluatorKind::Table | EvaluatorKind::Command => RewardScale::Any,
     }
 }
 
-/// Makes each lane's evaluator, on the lane's own thread: it leaves out what is larger than the space's limits.
-pub(super) fn factory(settings: &Settings, source: &Source, lanes: &[LaneSpec]) -> EvaluatorFactory {
-    let (limits, unlimited) = (Limits::new(&settings.space), unlimited(settings, source, lanes));
+/// Makes each lane's evaluator, on the lane's own thread: it leaves out what is larger than the
+/// space's limits.
+pub(super) fn factory(
+    settings: &Settings,
+    source: &Source,
+    lanes: &[LaneSpec],
+) -> EvaluatorFactory {
+    let (limits, unlimited) = (
+        Limits::new(&settings.space),
+        unlimited(settings, source, lanes),
+    );
     Arc::new(move |lane| Ok(Box::new(LimitedEvaluator::new(limits, unlimited(lane)?))))
 }
 
@@ -245,26 +365,56 @@ fn unlimited(settings: &Settings, source: &Source, lanes: &[LaneSpec]) -> Evalua
             Arc::new(move |_| Ok(Box::new(TableEvaluator::new(table.clone(), space.clone()))))
         }
         Source::Text { corpus } => {
-            let (child, corpus, memory) = (settings.child.clone(), corpus.clone(), memory_of_lane(lanes));
+            let (child, corpus, memory) = (
+                settings.child.clone(),
+                corpus.clone(),
+                memory_of_lane(lanes),
+            );
             Arc::new(move |lane| {
                 let pool = Arc::new(thread_pool(lane)?);
-                Ok(Box::new(LanguageEvaluator::new(child.clone(), corpus.clone(), pool, Some(memory))))
+                Ok(Box::new(LanguageEvaluator::new(
+                    child.clone(),
+                    corpus.clone(),
+                    pool,
+                    Some(memory),
+                )))
             })
         }
         Source::Command { run_dir } => {
-            let (child, run_dir, inherited) = (settings.child.clone(), run_dir.clone(), inherited_gpus());
+            let (child, run_dir, inherited) =
+                (settings.child.clone(), run_dir.clone(), inherited_gpus());
             Arc::new(move |lane| {
-                let lane = CommandLane { visible_gpus: visible_gpus(&lane.device, inherited.as_deref())?, threads: lane.threads };
-                Ok(Box::new(CommandEvaluator::new(&child, run_dir.clone(), lane)))
+                let lane = CommandLane {
+                    visible_gpus: visible_gpus(&lane.device, inherited.as_deref())?,
+                    threads: lane.threads,
+                };
+                Ok(Box::new(CommandEvaluator::new(
+                    &child,
+                    run_dir.clone(),
+                    lane,
+                )))
             })
         }
         Source::Train { dataset, split } => {
-            let (child, data, dataset, split) = (settings.child.clone(), settings.data.clone(), dataset.clone(), split.clone());
+            let (child, data, dataset, split) = (
+                settings.child.clone(),
+                settings.data.clone(),
+                dataset.clone(),
+                split.clone(),
+            );
             let memory = memory_of_lane(lanes);
             Arc::new(move |lane| {
                 let device = candle_device(lane)?;
                 let pool = Arc::new(thread_pool(lane)?);
-                Ok(Box::new(TrainEvaluator::new(child.clone(), dataset.clone(), split.clone(), &data, device, pool, Some(memory))))
+                Ok(Box::new(TrainEvaluator::new(
+                    child.clone(),
+                    dataset.clone(),
+                    split.clone(),
+                    &data,
+                    device,
+                    pool,
+                    Some(memory),
+                )))
             })
         }
     }
@@ -276,21 +426,44 @@ fn memory_of_lane(lanes: &[LaneSpec]) -> u64 {
 }
 
 /// What runs, where, and where to look.
-fn announce(settings: &Settings, source: &Source, run_dir: &Path, lanes: &[LaneSpec], endpoint: Option<&Endpoint>, recovered: &Recovered) {
-    say!("netwright search \"{}\" in {}", settings.run.name, run_dir.display());
+fn announce(
+    settings: &Settings,
+    source: &Source,
+    run_dir: &Path,
+    lanes: &[LaneSpec],
+    endpoint: Option<&Endpoint>,
+    recovered: &Recovered,
+) {
+    say!(
+        "netwright search \"{}\" in {}",
+        settings.run.name,
+        run_dir.display()
+    );
     match source {
         Source::Train { dataset, split } => {
-            let kind = if dataset.synthetic { "synthetic images, drawn by this program" } else { "images" };
+            let kind = if dataset.synthetic {
+                "synthetic images, drawn by this program"
+            } else {
+                "images"
+            };
             let (train, validation) = (split.train.len(), split.validation.len());
-            say!("data: {kind}; {train} for training, {validation} for validation, {} classes", dataset.class_names.len());
+            say!(
+                "data: {kind}; {train} for training, {validation} for validation, {} classes",
+                dataset.class_names.len()
+            );
         }
         Source::Text { corpus } => say!("data: {}", language::describe(corpus)),
         Source::Table { .. } => say!("rewards: {}", settings.child.table.path),
         Source::Command { .. } => say!("children: {}", settings.child.command.argv.join(" ")),
     }
-    let devices: std::collections::BTreeSet<&str> = lanes.iter().map(|lane| lane.device.as_str()).collect();
+    let devices: std::collections::BTreeSet<&str> =
+        lanes.iter().map(|lane| lane.device.as_str()).collect();
     let devices: Vec<&str> = devices.into_iter().collect();
-    say!("devices: {}; {} children at a time", devices.join(", "), lanes.len());
+    say!(
+        "devices: {}; {} children at a time",
+        devices.join(", "),
+        lanes.len()
+    );
     if let Some(address) = endpoint.and_then(Endpoint::address) {
         say!("page: http://{address}/");
         say!("metrics: http://{address}/metrics");
@@ -298,25 +471,48 @@ fn announce(settings: &Settings, source: &Source, run_dir: &Path, lanes: &[LaneS
     if let Some(warning) = endpoint.and_then(Endpoint::warning) {
         tracing::warn!("{warning}");
     }
-    let (entries, ended) = (&settings.enqueue, recovered.enqueued.iter().filter(|(_, trial)| trial.finished).count());
+    let (entries, ended) = (
+        &settings.enqueue,
+        recovered
+            .enqueued
+            .iter()
+            .filter(|(_, trial)| trial.finished)
+            .count(),
+    );
     if entries.len() > ended {
-        let names: Vec<String> = (1..).zip(entries).map(|(place, entry)| entry.name(place)).collect();
-        say!("first, before sampling starts: {} (enqueued; {ended} of {} are evaluated)", names.join(", "), entries.len());
+        let names: Vec<String> = (1..)
+            .zip(entries)
+            .map(|(place, entry)| entry.name(place))
+            .collect();
+        say!(
+            "first, before sampling starts: {} (enqueued; {ended} of {} are evaluated)",
+            names.join(", "),
+            entries.len()
+        );
     }
     let finished = recovered.completed + recovered.failed;
     if finished > 0 {
-        say!("continuing: {finished} of {} trials are finished", settings.run.trials);
+        say!(
+            "continuing: {finished} of {} trials are finished",
+            settings.run.trials
+        );
     }
 }
 
 /// The end of a search: what was found, where it lies, and the exit code.
 fn conclude(settings: &Settings, source: &Source, run_dir: &Path, end: End) -> Result<(), Failure> {
     let reader = Reader::open(run_dir).map_err(reading)?;
-    super::print(&format!("\n{}", report::leaderboard(&reader, 10).map_err(reading)?))?;
+    super::print(&format!(
+        "\n{}",
+        report::leaderboard(&reader, 10).map_err(reading)?
+    ))?;
     if end == End::Finished {
         reference(settings, source, &reader)?;
     }
-    say!("the run: {}   (netwright top {0} · netwright show {0} TRIAL)", run_dir.display());
+    say!(
+        "the run: {}   (netwright top {0} · netwright show {0} TRIAL)",
+        run_dir.display()
+    );
     let again = "the same command continues it";
     match end {
         End::Finished => Ok(()),
@@ -328,21 +524,34 @@ fn conclude(settings: &Settings, source: &Source, run_dir: &Path, end: End) -> R
             say!("stopped by a signal, saved; {again}");
             Err(Failure::Signal(number))
         }
-        End::Restart(reason) => Err(super::again::again(run_dir, &settings.restart.child_trainer, &reason)),
-        End::Failed(reason) => Err(Failure::Failed(format!("{reason}; what was finished is saved, {again}"))),
+        End::Restart(reason) => Err(super::again::again(
+            run_dir,
+            &settings.restart.child_trainer,
+            &reason,
+        )),
+        End::Failed(reason) => Err(Failure::Failed(format!(
+            "{reason}; what was finished is saved, {again}"
+        ))),
     }
 }
 
-/// What the best child is to be compared with: a linear classifier on the same images; or the table's own report columns.
+/// What the best child is to be compared with: a linear classifier on the same images; or the
+/// table's own report columns.
 fn reference(settings: &Settings, source: &Source, reader: &Reader) -> Result<(), Failure> {
-    let Some(best) = reader.best().map_err(reading)? else { return Ok(()) };
+    let Some(best) = reader.best().map_err(reading)? else {
+        return Ok(());
+    };
     let units = units(settings);
     match source {
         Source::Train { dataset, split } => {
             let started = std::time::Instant::now();
             let pool = thread_pool(&every_core("reference")).map_err(Failure::Failed)?;
             let linear = linear_accuracy(dataset, split, &settings.data, settings.run.seed, &pool);
-            let worst = reader.worst().map_err(reading)?.and_then(|row| row.metric).unwrap_or_default();
+            let worst = reader
+                .worst()
+                .map_err(reading)?
+                .and_then(|row| row.metric)
+                .unwrap_or_default();
             say!(
                 "validation accuracy: best child {}, worst {}; a linear classifier on the same images {} ({} to train)",
                 units.metric(best.metric.unwrap_or_default()),
@@ -355,8 +564,15 @@ fn reference(settings: &Settings, source: &Source, reader: &Reader) -> Result<()
             }
         }
         Source::Text { corpus } => {
-            let worst = reader.worst().map_err(reading)?.and_then(|row| row.metric).unwrap_or_default();
-            say!("{}", language::reference(corpus, best.metric.unwrap_or_default(), worst));
+            let worst = reader
+                .worst()
+                .map_err(reading)?
+                .and_then(|row| row.metric)
+                .unwrap_or_default();
+            say!(
+                "{}",
+                language::reference(corpus, best.metric.unwrap_or_default(), worst)
+            );
             say!("(netwright compare CONFIG trains rnn, lstm, gru and nascell by the same recipe)");
         }
         Source::Table { table, space } => {

@@ -1,4 +1,5 @@
-//! `netwright show`: one trial: its outcome, its learning curve and its network. Must not change anything.
+//! `netwright show`: one trial: its outcome, its learning curve and its network. Must not change
+//! anything.
 
 use super::progress::duration;
 use super::{Failure, print, reading};
@@ -33,20 +34,31 @@ pub fn run(args: ShowArgs) -> Result<(), Failure> {
     let reader = Reader::open(&args.run).map_err(reading)?;
     let Some(row) = reader.trial(args.trial).map_err(reading)? else {
         let last = reader.last_trial().map_err(reading)?;
-        let there = if last == 0 { "it has none yet".into() } else { format!("its trials are 1 to {last}") };
-        return Err(Failure::Input(format!("{}: no trial {}; {there}", args.run.display(), args.trial)));
+        let there = if last == 0 {
+            "it has none yet".into()
+        } else {
+            format!("its trials are 1 to {last}")
+        };
+        return Err(Failure::Input(format!(
+            "{}: no trial {}; {there}",
+            args.run.display(),
+            args.trial
+        )));
     };
     match if args.json { Format::Json } else { args.format } {
         Format::Text => print(&text(&row, &reader.epochs(row.id).map_err(reading)?)),
         Format::Json => {
-            let mut value = serde_json::to_value(&row).map_err(|error| Failure::Failed(error.to_string()))?;
+            let mut value =
+                serde_json::to_value(&row).map_err(|error| Failure::Failed(error.to_string()))?;
             value["epochs"] = serde_json::json!(reader.epochs(row.id).map_err(reading)?);
             super::print_json(&value)
         }
         Format::Svg => match &row.architecture.network {
             Network::Conv(network) => print(&report::svg(network)),
             Network::Cell(network) => print(&report::cell_svg(network)),
-            Network::Choices(_) => Err(Failure::Input("only networks and cells can be drawn; use --format text".into())),
+            Network::Choices(_) => Err(Failure::Input(
+                "only networks and cells can be drawn; use --format text".into(),
+            )),
         },
     }
 }
@@ -58,9 +70,14 @@ fn text(row: &TrialRow, epochs: &[EpochRow]) -> String {
     };
     line("trial", format!("{} ({})", row.id, report::origin(row)));
     line("status", row.status.clone());
-    let mut optional = |label: &str, value: Option<String>| value.into_iter().for_each(|value| line(label, value));
+    let mut optional =
+        |label: &str, value: Option<String>| value.into_iter().for_each(|value| line(label, value));
     optional("error", row.error.clone());
-    optional("reused", row.reused_from.map(|from| format!("the reward of trial {from}, which has the same network")));
+    optional(
+        "reused",
+        row.reused_from
+            .map(|from| format!("the reward of trial {from}, which has the same network")),
+    );
     optional("reward", row.reward.map(|value| format!("{value:.4}")));
     optional("metric", row.metric.map(|value| format!("{value:.4}")));
     optional("parameters", row.parameters.map(|value| value.to_string()));
@@ -72,9 +89,19 @@ fn text(row: &TrialRow, epochs: &[EpochRow]) -> String {
         let _ = writeln!(text, "\nepoch  train loss  metric  seconds");
     }
     for epoch in epochs {
-        let number = |value: Option<f64>, digits: usize| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.digits$}"));
-        let (loss, metric, seconds) = (number(epoch.train_loss, 4), number(epoch.metric, 4), number(epoch.seconds, 1));
-        let _ = writeln!(text, "{:>5}  {loss:>10}  {metric:>6}  {seconds:>7}", epoch.epoch);
+        let number = |value: Option<f64>, digits: usize| {
+            value.map_or_else(|| "-".to_owned(), |value| format!("{value:.digits$}"))
+        };
+        let (loss, metric, seconds) = (
+            number(epoch.train_loss, 4),
+            number(epoch.metric, 4),
+            number(epoch.seconds, 1),
+        );
+        let _ = writeln!(
+            text,
+            "{:>5}  {loss:>10}  {metric:>6}  {seconds:>7}",
+            epoch.epoch
+        );
     }
     let _ = writeln!(text, "\n{}", report::text(&row.architecture));
     text

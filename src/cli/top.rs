@@ -1,4 +1,5 @@
-//! `netwright top`: the best architectures of a run, as a table, CSV or JSON. Must not know how they were found.
+//! `netwright top`: the best architectures of a run, as a table, CSV or JSON. Must not know how
+//! they were found.
 
 use super::{Failure, print, reading};
 use crate::journal::{Reader, TrialRow};
@@ -36,7 +37,9 @@ pub fn run(args: TopArgs) -> Result<(), Failure> {
 fn csv(rows: &[TrialRow]) -> Result<String, Failure> {
     let failed = |error: &dyn std::fmt::Display| Failure::Failed(error.to_string());
     let mut writer = csv::Writer::from_writer(Vec::new());
-    writer.write_record(TrialRow::columns()).map_err(|error| failed(&error))?;
+    writer
+        .write_record(TrialRow::columns())
+        .map_err(|error| failed(&error))?;
     for row in rows {
         let value = serde_json::to_value(row).map_err(|error| failed(&error))?;
         let text = |column: &str| match &value[column] {
@@ -44,7 +47,9 @@ fn csv(rows: &[TrialRow]) -> Result<String, Failure> {
             serde_json::Value::String(text) => text.clone(),
             other => other.to_string(),
         };
-        writer.write_record(TrialRow::columns().map(text)).map_err(|error| failed(&error))?;
+        writer
+            .write_record(TrialRow::columns().map(text))
+            .map_err(|error| failed(&error))?;
     }
     let bytes = writer.into_inner().map_err(|error| failed(&error))?;
     String::from_utf8(bytes).map_err(|error| failed(&error))

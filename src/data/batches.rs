@@ -1,5 +1,6 @@
-//! Preparing batches: whitening, and for training upsampling, a random crop and a random horizontal flip (paper §4.1).
-//! Each image's draw depends on (seed, epoch, index) alone, so batches may be prepared in any order and in parallel.
+//! Preparing batches: whitening, and for training upsampling, a random crop and a random horizontal
+//! flip (paper §4.1). Each image's draw depends on (seed, epoch, index) alone, so batches may be
+//! prepared in any order and in parallel.
 
 use super::{DataSettings, Dataset, Split, Whitening};
 use crate::random::{Key, Purpose};
@@ -7,7 +8,8 @@ use rand::RngExt;
 use rand::seq::SliceRandom;
 use rayon::prelude::*;
 
-/// Variances below this are rounding: a single value of 3,072 that differs by 1 gives three times as much.
+/// Variances below this are rounding: a single value of 3,072 that differs by 1 gives three times
+/// as much.
 const CONSTANT: f64 = 1e-4;
 
 /// How one set's images are prepared.
@@ -15,7 +17,8 @@ const CONSTANT: f64 = 1e-4;
 pub struct Batches {
     train: Vec<u32>,
     augment: bool,
-    /// For each row and column of the upsampled image: the source position on its left, and the share of the one on its right.
+    /// For each row and column of the upsampled image: the source position on its left, and the
+    /// share of the one on its right.
     rows: Vec<(usize, f32)>,
     columns: Vec<(usize, f32)>,
     /// Mean and 1/deviation of each channel over the training set; None: each image by its own.
@@ -42,13 +45,29 @@ impl Batches {
     /// The training indices in the order of one epoch (from 1).
     pub fn shuffled(&self, seed: u64, epoch: usize) -> Vec<u32> {
         let mut order = self.train.clone();
-        order.shuffle(&mut Key { seed, controller: epoch as u64, ..Key::default() }.stream(Purpose::Shuffle));
+        order.shuffle(
+            &mut Key {
+                seed,
+                controller: epoch as u64,
+                ..Key::default()
+            }
+            .stream(Purpose::Shuffle),
+        );
         order
     }
 
-    /// Whitened, and augmented if the settings say so: images `[n, channels, height, width]` and labels `[n]`, for n indices.
-    /// Runs in the caller's rayon pool; depends on nothing but the arguments.
-    pub fn training(&self, dataset: &Dataset, indices: &[u32], seed: u64, epoch: usize, images: &mut [f32], labels: &mut [u8]) {
+    /// Whitened, and augmented if the settings say so: images `[n, channels, height, width]` and
+    /// labels `[n]`, for n indices. Runs in the caller's rayon pool; depends on nothing but the
+    /// arguments.
+    pub fn training(
+        &self,
+        dataset: &Dataset,
+        indices: &[u32],
+        seed: u64,
+        epoch: usize,
+        images: &mut [f32],
+        labels: &mut [u8],
+    ) {
         self.fill(dataset, indices, images, labels, |index, image| {
             if self.augment {
                 self.crop(dataset, index, seed, epoch, image);
@@ -59,34 +78,65 @@ impl Batches {
     }
 
     /// The images as they are, whitened; shapes as in [`Self::training`].
-    pub fn evaluation(&self, dataset: &Dataset, indices: &[u32], images: &mut [f32], labels: &mut [u8]) {
-        self.fill(dataset, indices, images, labels, |index, image| copy(dataset.image(index), image));
+    pub fn evaluation(
+        &self,
+        dataset: &Dataset,
+        indices: &[u32],
+        images: &mut [f32],
+        labels: &mut [u8],
+    ) {
+        self.fill(dataset, indices, images, labels, |index, image| {
+            copy(dataset.image(index), image)
+        });
     }
 
-    fn fill(&self, dataset: &Dataset, indices: &[u32], images: &mut [f32], labels: &mut [u8], prepare: impl Fn(u32, &mut [f32]) + Sync) {
-        assert_eq!((images.len(), labels.len()), (indices.len() * dataset.image_size(), indices.len()), "room for exactly one batch");
+    fn fill(
+        &self,
+        dataset: &Dataset,
+        indices: &[u32],
+        images: &mut [f32],
+        labels: &mut [u8],
+        prepare: impl Fn(u32, &mut [f32]) + Sync,
+    ) {
+        assert_eq!(
+            (images.len(), labels.len()),
+            (indices.len() * dataset.image_size(), indices.len()),
+            "room for exactly one batch"
+        );
         for (label, index) in labels.iter_mut().zip(indices) {
             *label = dataset.labels[*index as usize];
         }
         let plane = dataset.shape.height * dataset.shape.width;
-        images.par_chunks_exact_mut(dataset.image_size()).zip(indices).for_each(|(image, index)| {
-            prepare(*index, image);
-            match &self.channels {
-                None => whiten(image),
-                Some(statistics) => {
-                    for (values, (mean, scale)) in image.chunks_exact_mut(plane).zip(statistics) {
-                        values.iter_mut().for_each(|value| *value = (*value - mean) * scale);
+        images
+            .par_chunks_exact_mut(dataset.image_size())
+            .zip(indices)
+            .for_each(|(image, index)| {
+                prepare(*index, image);
+                match &self.channels {
+                    None => whiten(image),
+                    Some(statistics) => {
+                        for (values, (mean, scale)) in image.chunks_exact_mut(plane).zip(statistics)
+                        {
+                            values
+                                .iter_mut()
+                                .for_each(|value| *value = (*value - mean) * scale);
+                        }
                     }
                 }
-            }
-        });
+            });
     }
 
-    /// Upsamples (bilinear), crops back to the image's size at a random place, and flips every second image; only what the crop
-    /// shows is computed.
+    /// Upsamples (bilinear), crops back to the image's size at a random place, and flips every
+    /// second image; only what the crop shows is computed.
     fn crop(&self, dataset: &Dataset, index: u32, seed: u64, epoch: usize, image: &mut [f32]) {
         let (height, width) = (dataset.shape.height, dataset.shape.width);
-        let mut stream = Key { seed, controller: epoch as u64, minibatch: index.into(), slot: 0 }.stream(Purpose::Augmentation);
+        let mut stream = Key {
+            seed,
+            controller: epoch as u64,
+            minibatch: index.into(),
+            slot: 0,
+        }
+        .stream(Purpose::Augmentation);
         let top = stream.random_range(0..=self.rows.len() - height);
         let left = stream.random_range(0..=self.columns.len() - width);
         let flip = stream.random::<bool>();
@@ -119,8 +169,12 @@ impl Batches {
 /// Pixel centres of `target` evenly over `source` pixels: (left neighbour, share of the right one).
 fn positions(source: usize, target: usize) -> Vec<(usize, f32)> {
     let scale = source as f32 / target as f32;
-    let position = |index: usize| ((index as f32 + 0.5) * scale - 0.5).clamp(0.0, (source - 1) as f32);
-    (0..target).map(position).map(|position| (position as usize, position.fract())).collect()
+    let position =
+        |index: usize| ((index as f32 + 0.5) * scale - 0.5).clamp(0.0, (source - 1) as f32);
+    (0..target)
+        .map(position)
+        .map(|position| (position as usize, position.fract()))
+        .collect()
 }
 
 fn copy(source: &[u8], image: &mut [f32]) {
@@ -129,20 +183,30 @@ fn copy(source: &[u8], image: &mut [f32]) {
     }
 }
 
-/// To zero mean and unit variance; a constant image becomes zeros. The variance is taken around the mean, so that a bright image of
-/// little contrast keeps its digits.
+/// To zero mean and unit variance; a constant image becomes zeros. The variance is taken around the
+/// mean, so that a bright image of little contrast keeps its digits.
 fn whiten(image: &mut [f32]) {
     let count = image.len() as f64;
     let mean = (sum(image, |value| value) / count) as f32;
     let variance = sum(image, |value| (value - mean) * (value - mean)) / count;
-    let scale = if variance < CONSTANT { 0.0 } else { (1.0 / variance.sqrt()) as f32 };
-    image.iter_mut().for_each(|value| *value = (*value - mean) * scale);
+    let scale = if variance < CONSTANT {
+        0.0
+    } else {
+        (1.0 / variance.sqrt()) as f32
+    };
+    image
+        .iter_mut()
+        .for_each(|value| *value = (*value - mean) * scale);
 }
 
-/// Sixteen sums side by side, so that the compiler may use vector instructions; the order of additions is fixed.
+/// Sixteen sums side by side, so that the compiler may use vector instructions; the order of
+/// additions is fixed.
 fn sum(values: &[f32], term: impl Fn(f32) -> f32) -> f64 {
     let (blocks, rest) = values.as_chunks::<16>();
-    let mut total = rest.iter().map(|value| f64::from(term(*value))).sum::<f64>();
+    let mut total = rest
+        .iter()
+        .map(|value| f64::from(term(*value)))
+        .sum::<f64>();
     // In single precision over 16 blocks at most: bytes add up exactly.
     for blocks in blocks.chunks(16) {
         let mut sums = [0.0_f32; 16];
@@ -169,7 +233,14 @@ fn channel_statistics(dataset: &Dataset, train: &[u32]) -> Vec<(f32, f32)> {
         let count = (train.len() * plane) as f64;
         let mean = sum as f64 / count;
         let deviation = (squares as f64 / count - mean * mean).max(0.0).sqrt();
-        (mean as f32, if deviation * deviation < CONSTANT { 0.0 } else { (1.0 / deviation) as f32 })
+        (
+            mean as f32,
+            if deviation * deviation < CONSTANT {
+                0.0
+            } else {
+                (1.0 / deviation) as f32
+            },
+        )
     };
     (0..dataset.shape.channels).map(channel).collect()
 }
@@ -180,20 +251,40 @@ mod tests {
     use crate::space::ImageShape;
 
     fn dataset(images: usize) -> Dataset {
-        let shape = ImageShape { channels: 3, height: 8, width: 8 };
-        let bytes = (0..images * 192).map(|place| (place * 37 % 251) as u8).collect();
+        let shape = ImageShape {
+            channels: 3,
+            height: 8,
+            width: 8,
+        };
+        let bytes = (0..images * 192)
+            .map(|place| (place * 37 % 251) as u8)
+            .collect();
         Dataset::new(shape, vec!["a".into()], bytes, vec![0; images], false)
     }
 
     fn batches(dataset: &Dataset, settings: &DataSettings) -> Batches {
         let images = dataset.labels.len() as u32;
-        Batches::new(dataset, &Split { train: (0..images).collect(), validation: vec![] }, settings)
+        Batches::new(
+            dataset,
+            &Split {
+                train: (0..images).collect(),
+                validation: vec![],
+            },
+            settings,
+        )
     }
 
     fn moments(values: &[f32]) -> (f64, f64) {
         let count = values.len() as f64;
         let mean = values.iter().map(|value| f64::from(*value)).sum::<f64>() / count;
-        (mean, values.iter().map(|value| (f64::from(*value) - mean).powi(2)).sum::<f64>() / count)
+        (
+            mean,
+            values
+                .iter()
+                .map(|value| (f64::from(*value) - mean).powi(2))
+                .sum::<f64>()
+                / count,
+        )
     }
 
     #[test]
@@ -211,19 +302,42 @@ mod tests {
     fn little_contrast_on_a_bright_image_is_whitened_as_exactly() {
         let mut set = dataset(1);
         set.images.fill(250);
-        set.images.iter_mut().step_by(2).for_each(|byte| *byte = 251);
+        set.images
+            .iter_mut()
+            .step_by(2)
+            .for_each(|byte| *byte = 251);
         let (mut images, mut labels) = (vec![0.0; 192], vec![0]);
-        batches(&set, &DataSettings { upsample: 11, ..DataSettings::default() }).training(&set, &[0], 1, 1, &mut images, &mut labels);
+        batches(
+            &set,
+            &DataSettings {
+                upsample: 11,
+                ..DataSettings::default()
+            },
+        )
+        .training(&set, &[0], 1, 1, &mut images, &mut labels);
         let (mean, variance) = moments(&images);
-        assert!(mean.abs() < 1e-3 && (variance - 1.0).abs() < 1e-3, "{mean} {variance}");
+        assert!(
+            mean.abs() < 1e-3 && (variance - 1.0).abs() < 1e-3,
+            "{mean} {variance}"
+        );
     }
 
     #[test]
     fn statistics_leave_the_validation_images_out() {
         let mut set = dataset(4);
         set.images[3 * 192..].fill(255);
-        let settings = DataSettings { whiten: Whitening::Channel, ..DataSettings::default() };
-        let part = Batches::new(&set, &Split { train: vec![0, 1, 2], validation: vec![3] }, &settings);
+        let settings = DataSettings {
+            whiten: Whitening::Channel,
+            ..DataSettings::default()
+        };
+        let part = Batches::new(
+            &set,
+            &Split {
+                train: vec![0, 1, 2],
+                validation: vec![3],
+            },
+            &settings,
+        );
         let alone = batches(&dataset(3), &settings);
         assert_eq!(part.channels, alone.channels);
     }
@@ -231,7 +345,10 @@ mod tests {
     #[test]
     fn an_epoch_visits_every_training_image_once() {
         let set = dataset(30);
-        let split = Split { train: (5..30).collect(), validation: (0..5).collect() };
+        let split = Split {
+            train: (5..30).collect(),
+            validation: (0..5).collect(),
+        };
         let mut order = Batches::new(&set, &split, &DataSettings::default()).shuffled(1, 1);
         assert_ne!(order, split.train);
         order.sort_unstable();
@@ -241,12 +358,18 @@ mod tests {
     #[test]
     fn channel_whitening_uses_the_training_sets_statistics() {
         let set = dataset(6);
-        let settings = DataSettings { whiten: Whitening::Channel, ..DataSettings::default() };
+        let settings = DataSettings {
+            whiten: Whitening::Channel,
+            ..DataSettings::default()
+        };
         let (mut images, mut labels) = (vec![0.0; 6 * 192], vec![0; 6]);
         batches(&set, &settings).evaluation(&set, &[0, 1, 2, 3, 4, 5], &mut images, &mut labels);
         for channel in 0..3 {
-            let values: Vec<f32> =
-                (0..6).flat_map(|image| images[image * 192 + channel * 64..image * 192 + (channel + 1) * 64].to_vec()).collect();
+            let values: Vec<f32> = (0..6)
+                .flat_map(|image| {
+                    images[image * 192 + channel * 64..image * 192 + (channel + 1) * 64].to_vec()
+                })
+                .collect();
             let (mean, variance) = moments(&values);
             assert!(mean.abs() < 1e-5 && (variance - 1.0).abs() < 1e-4);
         }
@@ -254,19 +377,25 @@ mod tests {
 
     /// The whole upsampled image, by the textbook: bilinear between pixel centres.
     fn upsampled(plane: &[u8], size: usize, target: usize, y: usize, x: usize) -> f64 {
-        let place = |index: usize| ((index as f64 + 0.5) * size as f64 / target as f64 - 0.5).clamp(0.0, (size - 1) as f64);
+        let place = |index: usize| {
+            ((index as f64 + 0.5) * size as f64 / target as f64 - 0.5).clamp(0.0, (size - 1) as f64)
+        };
         let (py, px) = (place(y), place(x));
         let (y0, x0) = (py.floor() as usize, px.floor() as usize);
         let (y1, x1) = ((y0 + 1).min(size - 1), (x0 + 1).min(size - 1));
         let at = |y: usize, x: usize| f64::from(plane[y * size + x]);
         let (fy, fx) = (py - y0 as f64, px - x0 as f64);
-        (at(y0, x0) * (1.0 - fx) + at(y0, x1) * fx) * (1.0 - fy) + (at(y1, x0) * (1.0 - fx) + at(y1, x1) * fx) * fy
+        (at(y0, x0) * (1.0 - fx) + at(y0, x1) * fx) * (1.0 - fy)
+            + (at(y1, x0) * (1.0 - fx) + at(y1, x1) * fx) * fy
     }
 
     #[test]
     fn a_training_image_is_some_crop_of_the_upsampled_one_flipped_or_not() {
         let set = dataset(1);
-        let settings = DataSettings { upsample: 10, ..DataSettings::default() };
+        let settings = DataSettings {
+            upsample: 10,
+            ..DataSettings::default()
+        };
         let preparer = batches(&set, &settings);
         let mut seen = std::collections::BTreeSet::new();
         for epoch in 1..300 {
@@ -276,12 +405,24 @@ mod tests {
                 (0..192).all(|place| {
                     let (channel, y, x) = (place / 64, place % 64 / 8, place % 8);
                     let x = if *flip { 7 - x } else { x };
-                    let expected = upsampled(&set.image(0)[channel * 64..(channel + 1) * 64], 8, 10, top + y, left + x);
+                    let expected = upsampled(
+                        &set.image(0)[channel * 64..(channel + 1) * 64],
+                        8,
+                        10,
+                        top + y,
+                        left + x,
+                    );
                     (f64::from(image[place]) - expected).abs() < 1e-2
                 })
             };
-            let all = (0..3).flat_map(|top| (0..3).flat_map(move |left| [(top, left, false), (top, left, true)]));
-            seen.insert(all.into_iter().find(matches).expect("no crop of the upsampled image"));
+            let all = (0..3).flat_map(|top| {
+                (0..3).flat_map(move |left| [(top, left, false), (top, left, true)])
+            });
+            seen.insert(
+                all.into_iter()
+                    .find(matches)
+                    .expect("no crop of the upsampled image"),
+            );
         }
         assert_eq!(seen.len(), 18, "every crop, flipped and not");
     }
@@ -289,19 +430,37 @@ mod tests {
     #[test]
     fn every_image_of_a_batch_has_its_own_crop() {
         let alike = dataset(1);
-        let set = Dataset::new(alike.shape, alike.class_names.clone(), alike.images.repeat(20), vec![0; 20], false);
+        let set = Dataset::new(
+            alike.shape,
+            alike.class_names.clone(),
+            alike.images.repeat(20),
+            vec![0; 20],
+            false,
+        );
         let (mut images, mut labels) = (vec![0.0; 20 * 192], vec![0; 20]);
         let indices: Vec<u32> = (0..20).collect();
-        let settings = DataSettings { upsample: 10, ..DataSettings::default() };
+        let settings = DataSettings {
+            upsample: 10,
+            ..DataSettings::default()
+        };
         batches(&set, &settings).training(&set, &indices, 3, 1, &mut images, &mut labels);
-        let different = images.chunks(192).filter(|image| *image != &images[..192]).count();
+        let different = images
+            .chunks(192)
+            .filter(|image| *image != &images[..192])
+            .count();
         assert!(different > 10, "{different} of 19 differ from the first");
     }
 
     #[test]
     fn batches_depend_on_seed_epoch_and_index_alone() {
         let set = dataset(4);
-        let preparer = batches(&set, &DataSettings { upsample: 10, ..DataSettings::default() });
+        let preparer = batches(
+            &set,
+            &DataSettings {
+                upsample: 10,
+                ..DataSettings::default()
+            },
+        );
         let prepare = |indices: &[u32], epoch: usize| {
             let (mut images, mut labels) = (vec![0.0; indices.len() * 192], vec![0; indices.len()]);
             preparer.training(&set, indices, 3, epoch, &mut images, &mut labels);

@@ -1,5 +1,6 @@
-//! The built-in images: synthetic, drawn by this program from a seed, so that a first search needs no download. Ten classes of shapes,
-//! textures and strokes under random colour, position, scale, rotation, distractors and noise. Must not know how images are used.
+//! The built-in images: synthetic, drawn by this program from a seed, so that a first search needs
+//! no download. Ten classes of shapes, textures and strokes under random colour, position, scale,
+//! rotation, distractors and noise. Must not know how images are used.
 
 use super::shapes::{Place, Point, coverage};
 use super::{DataError, DataSettings, Dataset};
@@ -9,17 +10,21 @@ use rand::RngExt;
 use rayon::prelude::*;
 
 const SIZE: usize = 32;
-const CLASSES: [&str; 10] = ["disc", "ring", "square", "triangle", "cross", "rows", "columns", "checks", "dots", "zigzag"];
+const CLASSES: [&str; 10] = [
+    "disc", "ring", "square", "triangle", "cross", "rows", "columns", "checks", "dots", "zigzag",
+];
 
 /// Images drawn where the settings name no sizes, and most that are drawn at all.
 const IMAGES: usize = 12_000;
 const MOST_IMAGES: usize = 1_000_000;
 
-/// A figure is brighter than its background by at least this, as the mean of the channels in 0..=1. Hues are free: they tell nothing.
+/// A figure is brighter than its background by at least this, as the mean of the channels in 0..=1.
+/// Hues are free: they tell nothing.
 const CONTRAST: f32 = 0.2;
 /// Channels of a background are at most this bright.
 const GROUND: f32 = 0.6;
-/// Figures are turned by at most this, either way, in radians: rows stay rows and columns stay columns.
+/// Figures are turned by at most this, either way, in radians: rows stay rows and columns stay
+/// columns.
 const TURN: f32 = 0.35;
 
 /// Draws as many images as the settings ask for. Image i depends on the seed and i alone.
@@ -30,22 +35,46 @@ pub fn draw(settings: &DataSettings, seed: u64) -> Result<Dataset, DataError> {
         (None, None) => IMAGES,
     };
     if images > MOST_IMAGES {
-        let problem = format!("{images} built-in images are more than the {MOST_IMAGES} that are drawn at most");
-        let key = if settings.validation_size > settings.train_size { "data.validation_size" } else { "data.train_size" };
+        let problem = format!(
+            "{images} built-in images are more than the {MOST_IMAGES} that are drawn at most"
+        );
+        let key = if settings.validation_size > settings.train_size {
+            "data.validation_size"
+        } else {
+            "data.train_size"
+        };
         return Err(DataError::Setting { key, problem });
     }
-    let shape = ImageShape { channels: 3, height: SIZE, width: SIZE };
+    let shape = ImageShape {
+        channels: 3,
+        height: SIZE,
+        width: SIZE,
+    };
     let mut bytes = vec![0; images * 3 * SIZE * SIZE];
-    let labels =
-        bytes.par_chunks_exact_mut(3 * SIZE * SIZE).enumerate().map(|(index, image)| draw_image(seed, index as u64, image)).collect();
-    Ok(Dataset::new(shape, CLASSES.map(str::to_owned).to_vec(), bytes, labels, true))
+    let labels = bytes
+        .par_chunks_exact_mut(3 * SIZE * SIZE)
+        .enumerate()
+        .map(|(index, image)| draw_image(seed, index as u64, image))
+        .collect();
+    Ok(Dataset::new(
+        shape,
+        CLASSES.map(str::to_owned).to_vec(),
+        bytes,
+        labels,
+        true,
+    ))
 }
 
 type Colour = [f32; 3];
 
 /// Draws one image, `[3, 32, 32]`; returns its class.
 fn draw_image(seed: u64, index: u64, image: &mut [u8]) -> u8 {
-    let mut stream = Key { seed, minibatch: index, ..Key::default() }.stream(Purpose::Drawing);
+    let mut stream = Key {
+        seed,
+        minibatch: index,
+        ..Key::default()
+    }
+    .stream(Purpose::Drawing);
     let class = stream.random_range(0..CLASSES.len());
     let (mut canvas, ground) = background(&mut stream);
     distract(&mut canvas, &mut stream);
@@ -83,7 +112,10 @@ fn brighter(ground: Colour, stream: &mut Stream) -> Colour {
 
 fn blend(canvas: &mut [Colour], colour: Colour, alpha: impl Fn(Point) -> f32) {
     for (place, pixel) in canvas.iter_mut().enumerate() {
-        let alpha = alpha(Point { x: (place % SIZE) as f32 + 0.5, y: (place / SIZE) as f32 + 0.5 });
+        let alpha = alpha(Point {
+            x: (place % SIZE) as f32 + 0.5,
+            y: (place / SIZE) as f32 + 0.5,
+        });
         for (value, new) in pixel.iter_mut().zip(colour) {
             *value += alpha * (new - *value);
         }
@@ -96,7 +128,9 @@ fn background(stream: &mut Stream) -> (Vec<Colour>, Colour) {
     let angle = stream.random_range(0.0..std::f32::consts::TAU);
     let (sin, cos) = angle.sin_cos();
     let mut canvas = vec![from; SIZE * SIZE];
-    blend(&mut canvas, tint, |point| 0.25 * (0.5 + (point.x * cos + point.y * sin) / (3.0 * SIZE as f32)).clamp(0.0, 1.0));
+    blend(&mut canvas, tint, |point| {
+        0.25 * (0.5 + (point.x * cos + point.y * sin) / (3.0 * SIZE as f32)).clamp(0.0, 1.0)
+    });
     (canvas, from)
 }
 
@@ -105,7 +139,10 @@ fn distract(canvas: &mut [Colour], stream: &mut Stream) {
     for _ in 0..stream.random_range(1..5) {
         let colour = colour(1.0, stream);
         let [x, y] = [0; 2].map(|_| stream.random_range(0.0..SIZE as f32));
-        let (length, width) = (stream.random_range(0.0..5.0_f32), stream.random_range(0.6..1.4_f32));
+        let (length, width) = (
+            stream.random_range(0.0..5.0_f32),
+            stream.random_range(0.6..1.4_f32),
+        );
         let (sin, cos) = stream.random_range(0.0..std::f32::consts::TAU).sin_cos();
         blend(canvas, colour, |point| {
             let (dx, dy) = (point.x - x, point.y - y);
@@ -123,7 +160,9 @@ fn figure(class: usize, ground: Colour, canvas: &mut [Colour], stream: &mut Stre
     let [x, y] = [0; 2].map(|_| SIZE as f32 / 2.0 + stream.random_range(-free..free));
     let angle = stream.random_range(-TURN..TURN);
     let place = Place::new(Point { x, y }, radius, angle);
-    blend(canvas, colour, |point| coverage(class, place.local(point), &place));
+    blend(canvas, colour, |point| {
+        coverage(class, place.local(point), &place)
+    });
 }
 
 #[cfg(test)]
@@ -131,12 +170,19 @@ mod tests {
     use super::*;
 
     fn settings(train: usize, validation: usize) -> DataSettings {
-        DataSettings { train_size: Some(train), validation_size: Some(validation), ..DataSettings::default() }
+        DataSettings {
+            train_size: Some(train),
+            validation_size: Some(validation),
+            ..DataSettings::default()
+        }
     }
 
     #[test]
     fn an_image_depends_on_the_seed_and_its_index_alone() {
-        let (few, many) = (draw(&settings(20, 10), 4).unwrap(), draw(&settings(60, 10), 4).unwrap());
+        let (few, many) = (
+            draw(&settings(20, 10), 4).unwrap(),
+            draw(&settings(60, 10), 4).unwrap(),
+        );
         assert_eq!(few.images, many.images[..few.images.len()]);
         assert_eq!(few.labels, many.labels[..30]);
         assert_ne!(few.images, draw(&settings(20, 10), 5).unwrap().images);
@@ -148,13 +194,21 @@ mod tests {
         let set = draw(&settings(2_000, 500), 1).unwrap();
         for class in 0..10 {
             let count = set.labels.iter().filter(|label| **label == class).count();
-            assert!((180..330).contains(&count), "{count} images of class {class}");
+            assert!(
+                (180..330).contains(&count),
+                "{count} images of class {class}"
+            );
         }
-        // A figure covers a fair share of every image: with its mean colour alone an image would be flat.
+        // A figure covers a fair share of every image: with its mean colour alone an image would be
+        // flat.
         for index in 0..200 {
             let image = set.image(index);
             let mean = image.iter().map(|byte| f64::from(*byte)).sum::<f64>() / image.len() as f64;
-            let variance = image.iter().map(|byte| (f64::from(*byte) - mean).powi(2)).sum::<f64>() / image.len() as f64;
+            let variance = image
+                .iter()
+                .map(|byte| (f64::from(*byte) - mean).powi(2))
+                .sum::<f64>()
+                / image.len() as f64;
             assert!(variance > 100.0, "image {index} is flat");
         }
     }
@@ -162,12 +216,25 @@ mod tests {
     #[test]
     fn rows_stay_rows_and_columns_stay_columns() {
         let set = draw(&settings(800, 200), 1).unwrap();
-        for (index, label) in set.labels.iter().enumerate().filter(|(_, label)| [5, 6].contains(*label)) {
+        for (index, label) in set
+            .labels
+            .iter()
+            .enumerate()
+            .filter(|(_, label)| [5, 6].contains(*label))
+        {
             let image = set.image(index as u32);
-            let at = |channel: usize, y: usize, x: usize| i64::from(image[(channel * SIZE + y) * SIZE + x]);
-            let places = || (0..3).flat_map(|c| (1..SIZE).flat_map(move |y| (1..SIZE).map(move |x| (c, y, x))));
-            let down: i64 = places().map(|(c, y, x)| (at(c, y, x) - at(c, y - 1, x)).pow(2)).sum();
-            let across: i64 = places().map(|(c, y, x)| (at(c, y, x) - at(c, y, x - 1)).pow(2)).sum();
+            let at = |channel: usize, y: usize, x: usize| {
+                i64::from(image[(channel * SIZE + y) * SIZE + x])
+            };
+            let places = || {
+                (0..3).flat_map(|c| (1..SIZE).flat_map(move |y| (1..SIZE).map(move |x| (c, y, x))))
+            };
+            let down: i64 = places()
+                .map(|(c, y, x)| (at(c, y, x) - at(c, y - 1, x)).pow(2))
+                .sum();
+            let across: i64 = places()
+                .map(|(c, y, x)| (at(c, y, x) - at(c, y, x - 1)).pow(2))
+                .sum();
             assert_eq!(down > across, *label == 5, "image {index}: {down} {across}");
         }
     }

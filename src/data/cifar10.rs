@@ -1,14 +1,29 @@
-//! CIFAR-10's official binary format: records of one label byte and 3,072 bytes, the red, green and blue planes of a 32×32 image.
-//! Must not know how images are used.
+//! CIFAR-10's official binary format: records of one label byte and 3,072 bytes, the red, green and
+//! blue planes of a 32×32 image. Must not know how images are used.
 
 use super::{DataError, Dataset};
 use crate::space::ImageShape;
 use std::path::{Path, PathBuf};
 
-const SHAPE: ImageShape = ImageShape { channels: 3, height: 32, width: 32 };
+const SHAPE: ImageShape = ImageShape {
+    channels: 3,
+    height: 32,
+    width: 32,
+};
 const PIXELS: usize = 3 * 32 * 32;
 const RECORD: usize = 1 + PIXELS;
-const CLASSES: [&str; 10] = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"];
+const CLASSES: [&str; 10] = [
+    "airplane",
+    "automobile",
+    "bird",
+    "cat",
+    "deer",
+    "dog",
+    "frog",
+    "horse",
+    "ship",
+    "truck",
+];
 
 /// All `data_batch_*.bin` of a folder, in the order of their numbers.
 ///
@@ -38,26 +53,40 @@ pub fn load_test(path: &Path) -> Result<Dataset, DataError> {
 }
 
 fn problem(path: &Path, problem: impl Into<String>) -> DataError {
-    DataError::File { path: path.to_owned(), problem: problem.into() }
+    DataError::File {
+        path: path.to_owned(),
+        problem: problem.into(),
+    }
 }
 
 /// Where the files may lie: the folder itself, or the one that the archive unpacks to inside it.
 fn folders(path: &Path) -> Result<Vec<PathBuf>, DataError> {
     if !path.is_dir() {
-        return Err(problem(path, "no such folder; data.path must name the folder of CIFAR-10's data_batch_*.bin files"));
+        return Err(problem(
+            path,
+            "no such folder; data.path must name the folder of CIFAR-10's data_batch_*.bin files",
+        ));
     }
     let folders = [path.to_owned(), path.join("cifar-10-batches-bin")];
-    Ok(folders.into_iter().filter(|folder| folder.is_dir()).collect())
+    Ok(folders
+        .into_iter()
+        .filter(|folder| folder.is_dir())
+        .collect())
 }
 
 fn batches(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
     let entries = std::fs::read_dir(folder).map_err(|error| problem(folder, error.to_string()))?;
     let number = |path: &Path| {
         let name = path.file_name()?.to_str()?;
-        name.strip_prefix("data_batch_")?.strip_suffix(".bin")?.parse::<u32>().ok()
+        name.strip_prefix("data_batch_")?
+            .strip_suffix(".bin")?
+            .parse::<u32>()
+            .ok()
     };
-    let mut found: Vec<(u32, PathBuf)> =
-        entries.filter_map(|entry| entry.ok().map(|entry| entry.path())).filter_map(|path| Some((number(&path)?, path))).collect();
+    let mut found: Vec<(u32, PathBuf)> = entries
+        .filter_map(|entry| entry.ok().map(|entry| entry.path()))
+        .filter_map(|path| Some((number(&path)?, path)))
+        .collect();
     found.sort();
     Ok(found.into_iter().map(|(_, path)| path).collect())
 }
@@ -67,7 +96,13 @@ fn read_all(folder: &Path, files: &[PathBuf]) -> Result<Dataset, DataError> {
     for file in files {
         read(file, &mut images, &mut labels)?;
     }
-    Ok(Dataset::new(SHAPE, class_names(folder)?, images, labels, false))
+    Ok(Dataset::new(
+        SHAPE,
+        class_names(folder)?,
+        images,
+        labels,
+        false,
+    ))
 }
 
 /// `batches.meta.txt` where it is there, else the ten names as published.
@@ -77,11 +112,23 @@ fn class_names(folder: &Path) -> Result<Vec<String>, DataError> {
         return Ok(CLASSES.map(str::to_owned).to_vec());
     }
     let text = std::fs::read_to_string(&path).map_err(|error| problem(&path, error.to_string()))?;
-    let names: Vec<String> = text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect();
+    let names: Vec<String> = text
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .map(str::to_owned)
+        .collect();
     if names.len() == CLASSES.len() {
         return Ok(names);
     }
-    Err(problem(&path, format!("{} class names; CIFAR-10 has {}", names.len(), CLASSES.len())))
+    Err(problem(
+        &path,
+        format!(
+            "{} class names; CIFAR-10 has {}",
+            names.len(),
+            CLASSES.len()
+        ),
+    ))
 }
 
 fn read(path: &Path, images: &mut Vec<u8>, labels: &mut Vec<u8>) -> Result<(), DataError> {
@@ -95,13 +142,20 @@ fn read(path: &Path, images: &mut Vec<u8>, labels: &mut Vec<u8>) -> Result<(), D
             let (offset, label) = (number * RECORD, record[0]);
             return Err(problem(
                 path,
-                format!("byte {offset}: label {label}, CIFAR-10's are 0 to 9; is this a file of CIFAR-10's binary version?"),
+                format!(
+                    "byte {offset}: label {label}, CIFAR-10's are 0 to 9; is this a file of CIFAR-10's binary version?"
+                ),
             ));
         }
     }
     if !rest.is_empty() {
         let (offset, length) = (records.len() * RECORD, rest.len());
-        return Err(problem(path, format!("byte {offset}: the last record has {length} of {RECORD} bytes; the file is truncated")));
+        return Err(problem(
+            path,
+            format!(
+                "byte {offset}: the last record has {length} of {RECORD} bytes; the file is truncated"
+            ),
+        ));
     }
     for record in records {
         labels.push(record[0]);
@@ -124,11 +178,18 @@ mod tests {
     fn records_come_in_the_order_of_the_batches_numbers() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("data_batch_10.bin"), record(7, 3)).unwrap();
-        std::fs::write(folder.path().join("data_batch_2.bin"), [record(1, 1), record(9, 2)].concat()).unwrap();
+        std::fs::write(
+            folder.path().join("data_batch_2.bin"),
+            [record(1, 1), record(9, 2)].concat(),
+        )
+        .unwrap();
         std::fs::write(folder.path().join("test_batch.bin"), record(5, 5)).unwrap();
         let set = load(folder.path()).unwrap();
         assert_eq!(set.labels, [1, 9, 7]);
-        assert_eq!([set.image(0)[0], set.image(1)[3071], set.image(2)[1024]], [1, 2, 3]);
+        assert_eq!(
+            [set.image(0)[0], set.image(1)[3071], set.image(2)[1024]],
+            [1, 2, 3]
+        );
         assert_eq!(set.class_names[9], "truck");
         assert_eq!(load_test(folder.path()).unwrap().labels, [5]);
     }
@@ -138,15 +199,34 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let inner = folder.path().join("cifar-10-batches-bin");
         std::fs::create_dir(&inner).unwrap();
-        assert!(load(folder.path()).unwrap_err().to_string().contains("no data_batch_1.bin"));
+        assert!(
+            load(folder.path())
+                .unwrap_err()
+                .to_string()
+                .contains("no data_batch_1.bin")
+        );
         std::fs::write(inner.join("data_batch_1.bin"), record(3, 0)).unwrap();
         std::fs::write(inner.join("test_batch.bin"), "broken").unwrap();
         assert_eq!(load(folder.path()).unwrap().labels, [3]);
-        assert!(load_test(folder.path()).unwrap_err().to_string().contains("byte 0"));
-        std::fs::write(inner.join("batches.meta.txt"), "a\nb\nc\nd\ne\nf\ng\nh\ni\nj\n\n").unwrap();
+        assert!(
+            load_test(folder.path())
+                .unwrap_err()
+                .to_string()
+                .contains("byte 0")
+        );
+        std::fs::write(
+            inner.join("batches.meta.txt"),
+            "a\nb\nc\nd\ne\nf\ng\nh\ni\nj\n\n",
+        )
+        .unwrap();
         assert_eq!(load(folder.path()).unwrap().class_names[9], "j");
         std::fs::write(inner.join("batches.meta.txt"), "a\nb\n").unwrap();
-        assert!(load(folder.path()).unwrap_err().to_string().contains("2 class names"));
+        assert!(
+            load(folder.path())
+                .unwrap_err()
+                .to_string()
+                .contains("2 class names")
+        );
         // Files that lie directly in the folder come first.
         std::fs::write(folder.path().join("data_batch_4.bin"), record(8, 0)).unwrap();
         assert_eq!(load(folder.path()).unwrap().labels, [8]);
@@ -161,12 +241,27 @@ mod tests {
         };
         let mut truncated = [record(1, 0), record(2, 0)].concat();
         truncated.truncate(RECORD + 100);
-        assert!(message(&truncated).contains(&format!("data_batch_1.bin: byte {RECORD}: the last record has 100")));
-        assert!(message(&[record(1, 0), record(10, 0)].concat()).contains(&format!("byte {RECORD}: label 10")));
+        assert!(message(&truncated).contains(&format!(
+            "data_batch_1.bin: byte {RECORD}: the last record has 100"
+        )));
+        assert!(
+            message(&[record(1, 0), record(10, 0)].concat())
+                .contains(&format!("byte {RECORD}: label 10"))
+        );
         assert!(message(&[]).contains("byte 0: the file is empty"));
         assert!(message(b"not a batch at all").contains("byte 0"));
         std::fs::remove_file(folder.path().join("data_batch_1.bin")).unwrap();
-        assert!(load(folder.path()).unwrap_err().to_string().contains("no data_batch_1.bin"));
-        assert!(load(&folder.path().join("absent")).unwrap_err().to_string().contains("no such folder"));
+        assert!(
+            load(folder.path())
+                .unwrap_err()
+                .to_string()
+                .contains("no data_batch_1.bin")
+        );
+        assert!(
+            load(&folder.path().join("absent"))
+                .unwrap_err()
+                .to_string()
+                .contains("no such folder")
+        );
     }
 }

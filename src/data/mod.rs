@@ -1,5 +1,5 @@
-//! Images and labels: where they come from, how they are split, and how a batch of them is prepared; and texts.
-//! Must not know what is trained on them.
+//! Images and labels: where they come from, how they are split, and how a batch of them is
+//! prepared; and texts. Must not know what is trained on them.
 
 mod batches;
 mod builtin;
@@ -61,15 +61,33 @@ pub enum DataError {
 
 impl Dataset {
     /// Puts a set together and takes its fingerprint.
-    fn new(shape: ImageShape, class_names: Vec<String>, images: Vec<u8>, labels: Vec<u8>, synthetic: bool) -> Self {
+    fn new(
+        shape: ImageShape,
+        class_names: Vec<String>,
+        images: Vec<u8>,
+        labels: Vec<u8>,
+        synthetic: bool,
+    ) -> Self {
         let mut hash = Sha256::new();
         for size in [shape.channels, shape.height, shape.width] {
             hash.update((size as u64).to_le_bytes());
         }
         hash.update(&labels);
         hash.update(&images);
-        let content = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-        Self { shape, class_names, images, labels, content, synthetic, held_out: HeldOut::Drawn }
+        let content = hash
+            .finalize()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        Self {
+            shape,
+            class_names,
+            images,
+            labels,
+            content,
+            synthetic,
+            held_out: HeldOut::Drawn,
+        }
     }
 
     /// Bytes of one image.
@@ -84,15 +102,17 @@ impl Dataset {
     }
 }
 
-/// The training set that the settings name; never the test set. Decodes images in the caller's rayon pool.
+/// The training set that the settings name; never the test set. Decodes images in the caller's
+/// rayon pool.
 ///
 /// # Errors
 /// Names the file and byte, or the key, and what would be right.
 pub fn load(settings: &DataSettings, seed: u64) -> Result<Dataset, DataError> {
     match (settings.kind, &settings.path) {
-        (DataKind::Text, _) => {
-            Err(DataError::Setting { key: "data.kind", problem: "\"text\" holds no images: it trains recurrent cells".into() })
-        }
+        (DataKind::Text, _) => Err(DataError::Setting {
+            key: "data.kind",
+            problem: "\"text\" holds no images: it trains recurrent cells".into(),
+        }),
         (DataKind::Builtin, _) => builtin::draw(settings, seed),
         (DataKind::Cifar10, Some(path)) => cifar10::load(path.as_ref()),
         (DataKind::ImageFolder, Some(path)) => folder::load(path.as_ref(), settings.side()),
@@ -100,9 +120,10 @@ pub fn load(settings: &DataSettings, seed: u64) -> Result<Dataset, DataError> {
             key: "data.path",
             problem: "must name the folder that holds one folder of images for each class".into(),
         }),
-        (DataKind::Cifar10, None) => {
-            Err(DataError::Setting { key: "data.path", problem: "must name the folder of CIFAR-10's data_batch_*.bin files".into() })
-        }
+        (DataKind::Cifar10, None) => Err(DataError::Setting {
+            key: "data.path",
+            problem: "must name the folder of CIFAR-10's data_batch_*.bin files".into(),
+        }),
     }
 }
 
@@ -113,11 +134,26 @@ mod tests {
     #[test]
     fn the_fingerprint_is_that_of_shape_labels_and_images() {
         let set = |height: usize, images: &[u8], labels: &[u8]| {
-            let shape = ImageShape { channels: 1, height, width: 2 };
-            Dataset::new(shape, vec!["a".into()], images.to_vec(), labels.to_vec(), false).content
+            let shape = ImageShape {
+                channels: 1,
+                height,
+                width: 2,
+            };
+            Dataset::new(
+                shape,
+                vec!["a".into()],
+                images.to_vec(),
+                labels.to_vec(),
+                false,
+            )
+            .content
         };
-        // hashlib.sha256(struct.pack("<QQQ", 1, 2, 2) + bytes([7]) + bytes([1, 2, 3, 4])).hexdigest(): runs that stand rely on it.
-        assert_eq!(set(2, &[1, 2, 3, 4], &[7]), "d353a25be4120eb27a89829eb274915e6ae0619181343626cf02a9c6ecbf5af9");
+        // hashlib.sha256(struct.pack("<QQQ", 1, 2, 2) + bytes([7]) + bytes([1, 2, 3,
+        // 4])).hexdigest(): runs that stand rely on it.
+        assert_eq!(
+            set(2, &[1, 2, 3, 4], &[7]),
+            "d353a25be4120eb27a89829eb274915e6ae0619181343626cf02a9c6ecbf5af9"
+        );
         assert_ne!(set(2, &[1, 2, 3, 5], &[7]), set(2, &[1, 2, 3, 4], &[7]));
         assert_ne!(set(2, &[1, 2, 3, 4], &[6]), set(2, &[1, 2, 3, 4], &[7]));
         assert_ne!(set(1, &[1, 2, 3, 4], &[6, 6]), set(2, &[1, 2, 3, 4], &[6]));

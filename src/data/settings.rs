@@ -57,7 +57,8 @@ pub struct DataSettings {
     pub validation_file: Option<String>,
     /// What a text's tokens are.
     pub unit: Unit,
-    /// The most tokens of a text that have a place of their own; unset: every token of the training text.
+    /// The most tokens of a text that have a place of their own; unset: every token of the training
+    /// text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub vocabulary: Option<usize>,
 }
@@ -90,10 +91,14 @@ impl DataSettings {
         }
     }
 
-    /// What cannot work in this section, as far as it shows before the data are read: (key, what would be valid).
+    /// What cannot work in this section, as far as it shows before the data are read: (key, what
+    /// would be valid).
     pub fn problems(&self) -> Vec<(String, String)> {
         let has_path = self.path.as_deref().is_some_and(|path| !path.is_empty());
-        let (is_folder, text) = (self.kind == DataKind::ImageFolder, self.kind == DataKind::Text);
+        let (is_folder, text) = (
+            self.kind == DataKind::ImageFolder,
+            self.kind == DataKind::Text,
+        );
         let sides = SMALLEST_SIDE..=LARGEST_SIDE;
         let upsample = self.side()..=MOST_UPSAMPLED.max(2 * self.side());
         let smallest = format!(
@@ -102,9 +107,14 @@ impl DataSettings {
             upsample.end(),
             self.side() * 9 / 8
         );
-        let (train_file, validation_file) = (self.train_file.as_deref(), self.validation_file.as_deref());
-        let without = "has an effect with data.kind = \"text\" alone: set that, or leave this key out";
-        let (images, images_alone) = (Self::default(), "has an effect on images alone: leave this key out");
+        let (train_file, validation_file) =
+            (self.train_file.as_deref(), self.validation_file.as_deref());
+        let without =
+            "has an effect with data.kind = \"text\" alone: set that, or leave this key out";
+        let (images, images_alone) = (
+            Self::default(),
+            "has an effect on images alone: leave this key out",
+        );
         let rules = [
             (
                 "path",
@@ -136,16 +146,52 @@ impl DataSettings {
                 is_folder || self.size.is_none(),
                 "has an effect with data.kind = \"image-folder\" alone: set that, or leave this key out",
             ),
-            ("train_size", self.train_size != Some(0), "must be 1 example or more, or left out for 45000 (90% of a smaller set)"),
-            ("validation_size", self.validation_size != Some(0), "must be 1 example or more, or left out for 5000 (10% of a smaller set)"),
-            ("upsample", upsample.contains(&self.upsample) || is_folder && !self.augment, smallest.as_str()),
-            ("augment", !text || self.augment == images.augment, images_alone),
-            ("upsample", !text || self.upsample == images.upsample, images_alone),
-            ("whiten", !text || self.whiten == images.whiten, images_alone),
+            (
+                "train_size",
+                self.train_size != Some(0),
+                "must be 1 example or more, or left out for 45000 (90% of a smaller set)",
+            ),
+            (
+                "validation_size",
+                self.validation_size != Some(0),
+                "must be 1 example or more, or left out for 5000 (10% of a smaller set)",
+            ),
+            (
+                "upsample",
+                upsample.contains(&self.upsample) || is_folder && !self.augment,
+                smallest.as_str(),
+            ),
+            (
+                "augment",
+                !text || self.augment == images.augment,
+                images_alone,
+            ),
+            (
+                "upsample",
+                !text || self.upsample == images.upsample,
+                images_alone,
+            ),
+            (
+                "whiten",
+                !text || self.whiten == images.whiten,
+                images_alone,
+            ),
             ("train_file", text || train_file.is_none(), without),
-            ("train_file", train_file != Some(""), "must name a file, or be left out"),
-            ("validation_file", text || validation_file.is_none(), without),
-            ("validation_file", validation_file != Some(""), "must name a file, or be left out"),
+            (
+                "train_file",
+                train_file != Some(""),
+                "must name a file, or be left out",
+            ),
+            (
+                "validation_file",
+                text || validation_file.is_none(),
+                without,
+            ),
+            (
+                "validation_file",
+                validation_file != Some(""),
+                "must name a file, or be left out",
+            ),
             ("unit", text || self.unit == Unit::Word, without),
             ("vocabulary", text || self.vocabulary.is_none(), without),
             (
@@ -154,7 +200,11 @@ impl DataSettings {
                 "must be 3 tokens (<eos>, <unk>, another) or more, or left out for all",
             ),
         ];
-        rules.into_iter().filter(|(_, holds, _)| !holds).map(|(key, _, valid)| (key.to_owned(), valid.to_owned())).collect()
+        rules
+            .into_iter()
+            .filter(|(_, holds, _)| !holds)
+            .map(|(key, _, valid)| (key.to_owned(), valid.to_owned()))
+            .collect()
     }
 }
 

@@ -1,4 +1,5 @@
-//! The figures of the built-in images, as signed distances and periodic patterns. Must not know colours or images.
+//! The figures of the built-in images, as signed distances and periodic patterns. Must not know
+//! colours or images.
 
 use std::f32::consts::TAU;
 
@@ -21,13 +22,21 @@ pub(super) struct Place {
 impl Place {
     pub(super) fn new(centre: Point, radius: f32, angle: f32) -> Self {
         let (sin, cos) = angle.sin_cos();
-        Self { centre, radius, sin, cos }
+        Self {
+            centre,
+            radius,
+            sin,
+            cos,
+        }
     }
 
     /// A point in the figure's own axes, in pixels.
     pub(super) fn local(&self, point: Point) -> Point {
         let (x, y) = (point.x - self.centre.x, point.y - self.centre.y);
-        Point { x: x * self.cos + y * self.sin, y: y * self.cos - x * self.sin }
+        Point {
+            x: x * self.cos + y * self.sin,
+            y: y * self.cos - x * self.sin,
+        }
     }
 
     /// Patterns repeat 2 to 4 times over the image.
@@ -36,7 +45,8 @@ impl Place {
     }
 }
 
-/// How much of the pixel around a local point the figure of this class covers, 0 to 1: edges are one pixel soft.
+/// How much of the pixel around a local point the figure of this class covers, 0 to 1: edges are
+/// one pixel soft.
 pub(super) fn coverage(class: usize, point: Point, place: &Place) -> f32 {
     let radius = place.radius;
     let distance = match class {
@@ -44,7 +54,14 @@ pub(super) fn coverage(class: usize, point: Point, place: &Place) -> f32 {
         1 => (point.x.hypot(point.y) - 0.75 * radius).abs() - 0.2 * radius,
         2 => rectangle(point, 0.78 * radius, 0.78 * radius),
         // The polygon's axis points away from a corner: downwards, so that the triangle stands.
-        3 => polygon(Point { x: point.y, y: point.x }, 3, 0.55 * radius),
+        3 => polygon(
+            Point {
+                x: point.y,
+                y: point.x,
+            },
+            3,
+            0.55 * radius,
+        ),
         4 => rectangle(point, radius, 0.28 * radius).min(rectangle(point, 0.28 * radius, radius)),
         5 => wave(point.y, place.period()) - place.period() / 4.0,
         6 => wave(point.x, place.period()) - place.period() / 4.0,
@@ -75,7 +92,10 @@ fn polygon(point: Point, sides: u32, apothem: f32) -> f32 {
 
 fn checks(point: Point, period: f32) -> f32 {
     // Both waves are 0 on the centres and period/2 between them: alike on squares of one colour.
-    let (x, y) = (wave(point.x, period) - period / 4.0, wave(point.y, period) - period / 4.0);
+    let (x, y) = (
+        wave(point.x, period) - period / 4.0,
+        wave(point.y, period) - period / 4.0,
+    );
     let inside = x * y > 0.0;
     let distance = x.abs().min(y.abs());
     if inside { -distance } else { distance }
@@ -100,7 +120,14 @@ mod tests {
         let centre = place.local(Point { x: 16.0, y: 16.0 });
         let far = Point { x: 14.0, y: 14.0 };
         for class in [0, 2, 3, 4] {
-            assert_eq!((coverage(class, centre, &place), coverage(class, far, &place)), (1.0, 0.0), "class {class}");
+            assert_eq!(
+                (
+                    coverage(class, centre, &place),
+                    coverage(class, far, &place)
+                ),
+                (1.0, 0.0),
+                "class {class}"
+            );
         }
         assert_eq!(coverage(1, centre, &place), 0.0);
         assert_eq!(coverage(1, Point { x: 7.5, y: 0.0 }, &place), 1.0);
@@ -114,7 +141,13 @@ mod tests {
         assert_eq!((at(3, 0.0, -9.0), at(3, 0.0, 9.0)), (1.0, 0.0));
         assert_eq!((at(3, 7.0, 4.0), at(3, 7.0, -4.0)), (1.0, 0.0));
         let middle = place.period() / 2.0;
-        assert_eq!((at(5, 0.0, 0.0), at(5, middle, 0.0), at(5, 0.0, middle)), (1.0, 1.0, 0.0));
-        assert_eq!((at(6, 0.0, 0.0), at(6, middle, 0.0), at(6, 0.0, middle)), (1.0, 0.0, 1.0));
+        assert_eq!(
+            (at(5, 0.0, 0.0), at(5, middle, 0.0), at(5, 0.0, middle)),
+            (1.0, 1.0, 0.0)
+        );
+        assert_eq!(
+            (at(6, 0.0, 0.0), at(6, middle, 0.0), at(6, 0.0, middle)),
+            (1.0, 0.0, 1.0)
+        );
     }
 }

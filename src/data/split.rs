@@ -1,4 +1,5 @@
-//! Which examples are trained on and which are held out for the reward. Must not know what an example is.
+//! Which examples are trained on and which are held out for the reward. Must not know what an
+//! example is.
 
 use super::{DataError, DataSettings, Dataset, HeldOut};
 use crate::random::{Key, Purpose};
@@ -20,33 +21,57 @@ pub struct Split {
 const SHARE: f64 = 0.1;
 
 impl Split {
-    /// The split of a set: drawn, or by its images' contents, where an image stays on its side when others are added.
+    /// The split of a set: drawn, or by its images' contents, where an image stays on its side when
+    /// others are added.
     ///
     /// # Errors
     /// As `new`.
     pub fn of(settings: &DataSettings, dataset: &Dataset, seed: u64) -> Result<Self, DataError> {
         match &dataset.held_out {
             HeldOut::Drawn => Self::new(settings, dataset.labels.len(), seed),
-            HeldOut::ByContent { hashes, validation } => Self::by_content(settings, hashes, validation.as_deref(), seed),
+            HeldOut::ByContent { hashes, validation } => {
+                Self::by_content(settings, hashes, validation.as_deref(), seed)
+            }
         }
     }
 
-    /// The images in the order of their hashes (with the seed): with `data.validation_size` the first ones are held out, without it those
-    /// whose hash lies in the first tenth of all hashes; of the rest, `data.train_size` or all. A set that comes split keeps its sides.
-    fn by_content(settings: &DataSettings, hashes: &[[u8; 32]], given: Option<&[bool]>, seed: u64) -> Result<Self, DataError> {
-        let mut order: Vec<(u64, u32)> = hashes.iter().zip(0..).map(|(hash, index)| (place(hash, seed), index)).collect();
+    /// The images in the order of their hashes (with the seed): with `data.validation_size` the
+    /// first ones are held out, without it those whose hash lies in the first tenth of all hashes;
+    /// of the rest, `data.train_size` or all. A set that comes split keeps its sides.
+    fn by_content(
+        settings: &DataSettings,
+        hashes: &[[u8; 32]],
+        given: Option<&[bool]>,
+        seed: u64,
+    ) -> Result<Self, DataError> {
+        let mut order: Vec<(u64, u32)> = hashes
+            .iter()
+            .zip(0..)
+            .map(|(hash, index)| (place(hash, seed), index))
+            .collect();
         order.sort_unstable();
-        let held_out = |rank: usize, place: u64, index: u32| match (given, settings.validation_size) {
+        let held_out = |rank: usize, place: u64, index: u32| match (given, settings.validation_size)
+        {
             (Some(given), _) => given[index as usize],
             (None, Some(size)) => rank < size,
             (None, None) => (place as f64) < SHARE * u64::MAX as f64,
         };
         let (mut train, mut validation) = (Vec::new(), Vec::new());
         for (rank, (place, index)) in order.into_iter().enumerate() {
-            if held_out(rank, place, index) { validation.push(index) } else { train.push(index) }
+            if held_out(rank, place, index) {
+                validation.push(index)
+            } else {
+                train.push(index)
+            }
         }
-        let sides =
-            [("data.train_size", &mut train, settings.train_size), ("data.validation_size", &mut validation, settings.validation_size)];
+        let sides = [
+            ("data.train_size", &mut train, settings.train_size),
+            (
+                "data.validation_size",
+                &mut validation,
+                settings.validation_size,
+            ),
+        ];
         for (key, part, size) in sides {
             if part.is_empty() || size.is_some_and(|size| size > part.len()) {
                 let problem = format!(
@@ -63,8 +88,9 @@ impl Split {
         Ok(Self { train, validation })
     }
 
-    /// Draws the split from the run's seed. Unset sizes: 45,000/5,000, or 90% / 10% where the set is smaller; where one is set, the other
-    /// takes its default or what is left. The validation set is drawn first, so that it does not depend on the training size.
+    /// Draws the split from the run's seed. Unset sizes: 45,000/5,000, or 90% / 10% where the set
+    /// is smaller; where one is set, the other takes its default or what is left. The validation
+    /// set is drawn first, so that it does not depend on the training size.
     ///
     /// # Errors
     /// Sizes that do not fit the number of examples, in numbers.
@@ -76,19 +102,31 @@ impl Split {
         let mut trained = order[validation..validation + train].to_vec();
         held_out.sort_unstable();
         trained.sort_unstable();
-        Ok(Self { train: trained, validation: held_out })
+        Ok(Self {
+            train: trained,
+            validation: held_out,
+        })
     }
 }
 
 /// Where an image stands in the order of hashes.
 fn place(hash: &[u8; 32], seed: u64) -> u64 {
-    let digest = Sha256::new().chain_update(seed.to_le_bytes()).chain_update(hash).finalize();
-    digest.iter().take(8).fold(0, |place, byte| place << 8 | u64::from(*byte))
+    let digest = Sha256::new()
+        .chain_update(seed.to_le_bytes())
+        .chain_update(hash)
+        .finalize();
+    digest
+        .iter()
+        .take(8)
+        .fold(0, |place, byte| place << 8 | u64::from(*byte))
 }
 
 fn sizes(settings: &DataSettings, examples: usize) -> Result<(usize, usize), DataError> {
-    let (default_train, default_validation) =
-        if examples >= TRAIN + VALIDATION { (TRAIN, VALIDATION) } else { (examples - examples / 10, examples / 10) };
+    let (default_train, default_validation) = if examples >= TRAIN + VALIDATION {
+        (TRAIN, VALIDATION)
+    } else {
+        (examples - examples / 10, examples / 10)
+    };
     let left = |taken: usize| examples.saturating_sub(taken);
     let (train, validation) = match (settings.train_size, settings.validation_size) {
         (None, None) => (default_train, default_validation),
@@ -98,7 +136,14 @@ fn sizes(settings: &DataSettings, examples: usize) -> Result<(usize, usize), Dat
     };
     let sum = train.saturating_add(validation);
     if sum > examples || train == 0 || validation == 0 {
-        let key = if settings.validation_size.is_some_and(|size| size >= examples) { "data.validation_size" } else { "data.train_size" };
+        let key = if settings
+            .validation_size
+            .is_some_and(|size| size >= examples)
+        {
+            "data.validation_size"
+        } else {
+            "data.train_size"
+        };
         let problem = format!(
             "{train} for training and {validation} for validation do not fit {examples} examples; both must be at least 1, together at most {examples}"
         );
@@ -113,22 +158,48 @@ mod tests {
     use proptest::prelude::*;
 
     fn settings(train: Option<usize>, validation: Option<usize>) -> DataSettings {
-        DataSettings { train_size: train, validation_size: validation, ..DataSettings::default() }
+        DataSettings {
+            train_size: train,
+            validation_size: validation,
+            ..DataSettings::default()
+        }
     }
 
     #[test]
     fn unset_sizes_are_the_papers_or_ninety_and_ten_percent() {
-        assert_eq!(sizes(&settings(None, None), 50_000).unwrap(), (45_000, 5_000));
-        assert_eq!(sizes(&settings(None, None), 20_000).unwrap(), (18_000, 2_000));
-        assert_eq!(sizes(&settings(Some(4_000), None), 20_000).unwrap(), (4_000, 2_000));
-        assert_eq!(sizes(&settings(None, Some(8_000)), 20_000).unwrap(), (12_000, 8_000));
+        assert_eq!(
+            sizes(&settings(None, None), 50_000).unwrap(),
+            (45_000, 5_000)
+        );
+        assert_eq!(
+            sizes(&settings(None, None), 20_000).unwrap(),
+            (18_000, 2_000)
+        );
+        assert_eq!(
+            sizes(&settings(Some(4_000), None), 20_000).unwrap(),
+            (4_000, 2_000)
+        );
+        assert_eq!(
+            sizes(&settings(None, Some(8_000)), 20_000).unwrap(),
+            (12_000, 8_000)
+        );
     }
 
     #[test]
     fn sizes_that_do_not_fit_are_refused_with_the_numbers() {
-        let message = Split::new(&settings(Some(15_000), Some(6_000)), 20_000, 1).unwrap_err().to_string();
-        assert!(message.contains("15000") && message.contains("6000") && message.contains("20000"), "{message}");
-        assert!(Split::new(&settings(None, Some(20_000)), 20_000, 1).unwrap_err().to_string().starts_with("data.validation_size"));
+        let message = Split::new(&settings(Some(15_000), Some(6_000)), 20_000, 1)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            message.contains("15000") && message.contains("6000") && message.contains("20000"),
+            "{message}"
+        );
+        assert!(
+            Split::new(&settings(None, Some(20_000)), 20_000, 1)
+                .unwrap_err()
+                .to_string()
+                .starts_with("data.validation_size")
+        );
         assert!(Split::new(&settings(None, None), 5, 1).is_err());
     }
 

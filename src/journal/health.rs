@@ -1,4 +1,5 @@
-//! How the writer is doing: how long commits take, and whether the disk takes them. Must not know what is written.
+//! How the writer is doing: how long commits take, and whether the disk takes them. Must not know
+//! what is written.
 
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -30,9 +31,21 @@ impl Health {
 
     pub(super) fn problem(&self) -> Option<String> {
         let state = self.state();
-        let slow = state.since.map(|since| since.elapsed()).filter(|elapsed| *elapsed > PATIENCE);
-        let slow = slow.map(|elapsed| format!("a write to the journal takes {} s so far", elapsed.as_secs()));
-        state.refused.clone().map(|error| format!("the journal cannot be written: {error}")).or(slow)
+        let slow = state
+            .since
+            .map(|since| since.elapsed())
+            .filter(|elapsed| *elapsed > PATIENCE);
+        let slow = slow.map(|elapsed| {
+            format!(
+                "a write to the journal takes {} s so far",
+                elapsed.as_secs()
+            )
+        });
+        state
+            .refused
+            .clone()
+            .map(|error| format!("the journal cannot be written: {error}"))
+            .or(slow)
     }
 
     pub(super) fn begin(&self) -> Instant {
@@ -47,7 +60,10 @@ impl Health {
     }
 
     pub(super) fn refused(&self, error: String) {
-        *self.state() = State { since: None, refused: Some(error) };
+        *self.state() = State {
+            since: None,
+            refused: Some(error),
+        };
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

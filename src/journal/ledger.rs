@@ -1,5 +1,6 @@
-//! What the writer knows of the run without asking SQLite: the next ids, the order, the baseline, and which outcomes are missing.
-//! Rebuilt from the database at start and after every failed write, so it never runs ahead of what is committed.
+//! What the writer knows of the run without asking SQLite: the next ids, the order, the baseline,
+//! and which outcomes are missing. Rebuilt from the database at start and after every failed write,
+//! so it never runs ahead of what is committed.
 
 use super::Sequenced;
 use crate::policy::{Baseline, LearningSettings};
@@ -42,7 +43,8 @@ pub(super) struct Given {
 }
 
 impl Ledger {
-    /// Reads the committed state; folds every reward into the baseline in the order of the sequence numbers.
+    /// Reads the committed state; folds every reward into the baseline in the order of the sequence
+    /// numbers.
     pub(super) fn load(connection: &Connection) -> rusqlite::Result<Self> {
         let next = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, u64>(0));
         let mut ledger = Self {
@@ -60,7 +62,9 @@ impl Ledger {
     }
 
     fn fold_log(&mut self, connection: &Connection) -> rusqlite::Result<()> {
-        let mut changes = super::recovery::changes(connection, 0)?.into_iter().peekable();
+        let mut changes = super::recovery::changes(connection, 0)?
+            .into_iter()
+            .peekable();
         let mut statement = connection.prepare(
             "SELECT sequence, reward FROM minibatches JOIN trials USING (controller, minibatch)
              WHERE sequence IS NOT NULL ORDER BY sequence, slot",
@@ -83,7 +87,9 @@ impl Ledger {
     }
 
     fn fold(&mut self, reward: f64) {
-        let decay = self.learning.map_or(0.95, |learning| learning.baseline_decay);
+        let decay = self
+            .learning
+            .map_or(0.95, |learning| learning.baseline_decay);
         self.baseline.push(reward, decay);
     }
 
@@ -95,10 +101,19 @@ impl Ledger {
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
             let number = row.get(0)?;
-            let fresh =
-                Open { controller: row.get(1)?, minibatch: row.get(2)?, first_id: row.get(3)?, rewards: Vec::new(), round: row.get(4)? };
+            let fresh = Open {
+                controller: row.get(1)?,
+                minibatch: row.get(2)?,
+                first_id: row.get(3)?,
+                rewards: Vec::new(),
+                round: row.get(4)?,
+            };
             let known = matches!(row.get::<_, String>(6)?.as_str(), "completed" | "failed");
-            self.open.entry(number).or_insert(fresh).rewards.push(if known { Some(row.get(7)?) } else { None });
+            self.open
+                .entry(number)
+                .or_insert(fresh)
+                .rewards
+                .push(if known { Some(row.get(7)?) } else { None });
             self.trials.insert(row.get(5)?, number);
         }
         Ok(())
@@ -106,39 +121,77 @@ impl Ledger {
 
     /// A minibatch was inserted as row `number`.
     pub(super) fn insert(&mut self, number: u64, open: Open) {
-        self.trials.extend((open.first_id..).take(open.rewards.len()).map(|trial| (trial, number)));
+        self.trials.extend(
+            (open.first_id..)
+                .take(open.rewards.len())
+                .map(|trial| (trial, number)),
+        );
         self.next_trial = open.first_id + open.rewards.len() as u64;
         self.next_number = number + 1;
         self.open.insert(number, open);
     }
 
-    /// A trial's outcome is known (None: it failed): the minibatches that now take their sequence numbers, in order.
+    /// A trial's outcome is known (None: it failed): the minibatches that now take their sequence
+    /// numbers, in order.
     pub(super) fn finish(&mut self, trial: u64, reward: Option<f64>) -> Vec<Given> {
-        let Some(&number) = self.trials.get(&trial) else { return Vec::new() };
-        let Some(open) = self.open.get_mut(&number) else { return Vec::new() };
+        let Some(&number) = self.trials.get(&trial) else {
+            return Vec::new();
+        };
+        let Some(open) = self.open.get_mut(&number) else {
+            return Vec::new();
+        };
         let slot = (trial - open.first_id) as usize;
         open.rewards[slot] = Some(reward);
         let ready: Vec<u64> = match open.round {
             None => vec![number],
-            round => self.open.iter().filter(|(_, open)| open.round == round).map(|(number, _)| *number).collect(),
+            round => self
+                .open
+                .iter()
+                .filter(|(_, open)| open.round == round)
+                .map(|(number, _)| *number)
+                .collect(),
         };
-        if ready.iter().all(|number| self.open.get(number).is_some_and(Open::is_complete)) { self.give(&ready) } else { Vec::new() }
+        if ready
+            .iter()
+            .all(|number| self.open.get(number).is_some_and(Open::is_complete))
+        {
+            self.give(&ready)
+        } else {
+            Vec::new()
+        }
     }
 
-    /// Gives the next sequence numbers; all of a round are compared with the baseline before the round.
+    /// Gives the next sequence numbers; all of a round are compared with the baseline before the
+    /// round.
     fn give(&mut self, numbers: &[u64]) -> Vec<Given> {
         let baseline = self.baseline.value();
         let mut given = Vec::with_capacity(numbers.len());
         for &number in numbers {
-            let Some(open) = self.open.remove(&number) else { continue };
-            let rewards: Vec<Option<f64>> = open.rewards.iter().copied().map(Option::flatten).collect();
-            rewards.iter().flatten().for_each(|reward| self.fold(*reward));
+            let Some(open) = self.open.remove(&number) else {
+                continue;
+            };
+            let rewards: Vec<Option<f64>> =
+                open.rewards.iter().copied().map(Option::flatten).collect();
+            rewards
+                .iter()
+                .flatten()
+                .for_each(|reward| self.fold(*reward));
             for trial in (open.first_id..).take(rewards.len()) {
                 self.trials.remove(&trial);
             }
             self.sequence += 1;
-            let (controller, minibatch, sequence) = (open.controller, open.minibatch, self.sequence);
-            given.push(Given { number, sequenced: Sequenced { controller, minibatch, sequence, baseline, rewards } });
+            let (controller, minibatch, sequence) =
+                (open.controller, open.minibatch, self.sequence);
+            given.push(Given {
+                number,
+                sequenced: Sequenced {
+                    controller,
+                    minibatch,
+                    sequence,
+                    baseline,
+                    rewards,
+                },
+            });
         }
         given
     }

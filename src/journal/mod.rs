@@ -1,4 +1,5 @@
-//! The run on disk: `search.db`. The only room that knows SQL. A reply is given only after the commit that it speaks of.
+//! The run on disk: `search.db`. The only room that knows SQL. A reply is given only after the
+//! commit that it speaks of.
 
 mod health;
 mod ledger;
@@ -29,13 +30,20 @@ use writer::Request;
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
     #[error("{}: another netwright runs here: host {host}, process {pid}", path.display())]
-    Locked { path: PathBuf, host: String, pid: u32 },
+    Locked {
+        path: PathBuf,
+        host: String,
+        pid: u32,
+    },
     #[error("{}: this run was started with other settings:\n{difference}\nuse the run's own settings (its config.toml), another --run-dir, or --fresh (moves this run aside)", path.display())]
     Changed { path: PathBuf, difference: String },
     #[error("{}: {problem}", path.display())]
     Damaged { path: PathBuf, problem: String },
     #[error("{}: {source}", path.display())]
-    Io { path: PathBuf, source: std::io::Error },
+    Io {
+        path: PathBuf,
+        source: std::io::Error,
+    },
     #[error("{}: no run here (no search.db)", path.display())]
     NoRun { path: PathBuf },
 }
@@ -62,7 +70,8 @@ pub struct SampledTrial {
     pub flops: Option<u64>,
 }
 
-/// An architecture that is not sampled: it is evaluated before sampling starts, and no controller hears of it.
+/// An architecture that is not sampled: it is evaluated before sampling starts, and no controller
+/// hears of it.
 #[derive(Clone, Debug)]
 pub struct Enqueued {
     pub name: String,
@@ -119,7 +128,8 @@ pub struct CompletedNetwork {
 /// Everything that a resumed run needs; of an empty one, zeros.
 #[derive(Clone, Debug, Default)]
 pub struct Recovered {
-    /// The newest snapshot from which every later entry and every open minibatch can be replayed; None: start at the seed.
+    /// The newest snapshot from which every later entry and every open minibatch can be replayed;
+    /// None: start at the seed.
     pub snapshot: Option<Snapshot>,
     /// Entries after it, in order.
     pub log: Vec<LogEntry>,
@@ -138,8 +148,8 @@ pub struct Recovered {
     pub completed: u64,
     pub failed: u64,
     pub rewards: Vec<f64>,
-    /// Of all trials, enqueued ones among them: how many are completed, the failed ones by cause, and the seconds of every finished one
-    /// on its lane. Counters and histograms go on from here.
+    /// Of all trials, enqueued ones among them: how many are completed, the failed ones by cause,
+    /// and the seconds of every finished one on its lane. Counters and histograms go on from here.
     pub children_completed: u64,
     pub causes: Vec<(Cause, u64)>,
     pub seconds: Vec<f64>,
@@ -155,8 +165,9 @@ pub struct Recovered {
     pub reused: u64,
 }
 
-/// The writer's handle: cheap to clone; requests are carried out in the order they are made, on the journal's own thread.
-/// When the disk is full or SQLite reports an error, the writer keeps its batch, says so, retries, and withholds the replies.
+/// The writer's handle: cheap to clone; requests are carried out in the order they are made, on the
+/// journal's own thread. When the disk is full or SQLite reports an error, the writer keeps its
+/// batch, says so, retries, and withholds the replies.
 #[derive(Clone)]
 pub struct Journal {
     requests: mpsc::Sender<Request>,
@@ -166,46 +177,82 @@ pub struct Journal {
 type Reply<T> = Box<dyn FnOnce(T) + Send>;
 
 impl Journal {
-    /// Opens or creates the run, holding its lock. `identity` is what may not change in a run's life (flat object of
-    /// setting → value); so are those of `enqueued` that the run has already. `config` is the resolved config file, written to
-    /// `config.toml`.
+    /// Opens or creates the run, holding its lock. `identity` is what may not change in a run's
+    /// life (flat object of setting → value); so are those of `enqueued` that the run has already.
+    /// `config` is the resolved config file, written to `config.toml`.
     ///
     /// # Errors
-    /// When the run is in use, was started with another identity, or cannot be read or written; nothing is harmed then.
-    pub fn open(dir: &Path, identity: &serde_json::Value, enqueued: &[Enqueued], config: &str) -> Result<(Self, Recovered), JournalError> {
+    /// When the run is in use, was started with another identity, or cannot be read or written;
+    /// nothing is harmed then.
+    pub fn open(
+        dir: &Path,
+        identity: &serde_json::Value,
+        enqueued: &[Enqueued],
+        config: &str,
+    ) -> Result<(Self, Recovered), JournalError> {
         let opened = open::open(dir, identity, enqueued, config)?;
         let recovered = recovery::recover(&opened.connection, dir)?;
         let health = Arc::new(Health::default());
-        let requests = writer::start(opened, health.clone(), writer::BACK_UP_EVERY)
-            .map_err(|source| JournalError::Io { path: dir.to_owned(), source })?;
+        let requests =
+            writer::start(opened, health.clone(), writer::BACK_UP_EVERY).map_err(|source| {
+                JournalError::Io {
+                    path: dir.to_owned(),
+                    source,
+                }
+            })?;
         Ok((Self { requests, health }, recovered))
     }
 
-    /// Inserts minibatches in one transaction, in this order, as queued trials with the next ids; replies with each one's first id.
-    /// With `round`, they are sequenced together, in this order, when the last outcome of all of them is known.
+    /// Inserts minibatches in one transaction, in this order, as queued trials with the next ids;
+    /// replies with each one's first id. With `round`, they are sequenced together, in this order,
+    /// when the last outcome of all of them is known.
     pub fn insert(&self, minibatches: Vec<SampledMinibatch>, round: bool, reply: Reply<Vec<u64>>) {
-        self.send(Request::Insert { minibatches, round, reply });
+        self.send(Request::Insert {
+            minibatches,
+            round,
+            reply,
+        });
     }
 
-    /// Inserts trials that no controller sampled, in one transaction, with the next ids; replies with the first.
+    /// Inserts trials that no controller sampled, in one transaction, with the next ids; replies
+    /// with the first.
     pub fn enqueue(&self, trials: Vec<Enqueued>, reply: Reply<u64>) {
         self.send(Request::Enqueue { trials, reply });
     }
 
-    /// The trial runs (again): earlier epochs of it are deleted. With `reply`, that is told after the commit.
+    /// The trial runs (again): earlier epochs of it are deleted. With `reply`, that is told after
+    /// the commit.
     pub fn started(&self, trial: u64, device: &str, reply: Option<Reply<()>>) {
-        self.send(Request::Started { trial, device: device.to_owned(), reply });
+        self.send(Request::Started {
+            trial,
+            device: device.to_owned(),
+            reply,
+        });
     }
 
     pub fn epoch(&self, trial: u64, epoch: Epoch) {
         self.send(Request::Epoch { trial, epoch });
     }
 
-    /// The outcome, once for all, after `seconds` on its lane; the transaction that holds a minibatch's last outcome gives it its sequence
-    /// number. `Outcome::Stopped` sets the trial aside to be run again and sequences nothing. A failed child has the reward
-    /// `failed_reward`; None: it is left out of the gradient. Replies after the commit.
-    pub fn finished(&self, trial: u64, outcome: Outcome, seconds: f64, failed_reward: Option<f64>, reply: Reply<Vec<Sequenced>>) {
-        self.send(Request::Finished { trial, outcome, seconds, failed_reward, reply });
+    /// The outcome, once for all, after `seconds` on its lane; the transaction that holds a
+    /// minibatch's last outcome gives it its sequence number. `Outcome::Stopped` sets the trial
+    /// aside to be run again and sequences nothing. A failed child has the reward `failed_reward`;
+    /// None: it is left out of the gradient. Replies after the commit.
+    pub fn finished(
+        &self,
+        trial: u64,
+        outcome: Outcome,
+        seconds: f64,
+        failed_reward: Option<f64>,
+        reply: Reply<Vec<Sequenced>>,
+    ) {
+        self.send(Request::Finished {
+            trial,
+            outcome,
+            seconds,
+            failed_reward,
+            reply,
+        });
     }
 
     /// The trial takes reward and metric of trial `from`, which is completed: as `finished`.
@@ -215,7 +262,10 @@ impl Journal {
 
     /// The attempt failed and the trial is queued again.
     pub fn failed_attempt(&self, trial: u64, error: &str) {
-        self.send(Request::FailedAttempt { trial, error: error.to_owned() });
+        self.send(Request::FailedAttempt {
+            trial,
+            error: error.to_owned(),
+        });
     }
 
     /// Learning settings that hold from the sequence number that this entry takes; replies with it.
@@ -225,10 +275,14 @@ impl Journal {
 
     /// Stores a snapshot, and drops those that no recovery can need.
     pub fn snapshot(&self, snapshot: Snapshot, reply: Reply<()>) {
-        self.send(Request::Snapshot { snapshot: Box::new(snapshot), reply });
+        self.send(Request::Snapshot {
+            snapshot: Box::new(snapshot),
+            reply,
+        });
     }
 
-    /// Replies with the newest snapshot that holds, and the log after it: what `recovered` gave at the start, as it is now.
+    /// Replies with the newest snapshot that holds, and the log after it: what `recovered` gave at
+    /// the start, as it is now.
     pub fn log(&self, reply: Reply<(Option<Snapshot>, Vec<LogEntry>)>) {
         self.send(Request::Log { reply });
     }
@@ -238,7 +292,8 @@ impl Journal {
         self.send(Request::Config { config });
     }
 
-    /// `observe` hears how many seconds each commit took, on the writer's thread; only the first observer counts.
+    /// `observe` hears how many seconds each commit took, on the writer's thread; only the first
+    /// observer counts.
     pub fn observe_commits(&self, observe: impl Fn(f64) + Send + Sync + 'static) {
         self.health.observe(Box::new(observe));
     }
@@ -250,17 +305,22 @@ impl Journal {
 
     /// One line of the run's event log.
     pub fn event(&self, kind: &str, text: &str) {
-        self.send(Request::Event { kind: kind.to_owned(), text: text.to_owned() });
+        self.send(Request::Event {
+            kind: kind.to_owned(),
+            text: text.to_owned(),
+        });
     }
 
-    /// Carries out what was asked before, then closes the database and releases the lock. Waits for it, some seconds at most.
+    /// Carries out what was asked before, then closes the database and releases the lock. Waits for
+    /// it, some seconds at most.
     pub fn close(&self) {
         let (done, answer) = mpsc::channel();
         self.send(Request::Close { done });
         let _ = answer.recv();
     }
 
-    /// Fails only after `close`: what comes later is from lanes that were abandoned, and must not be written.
+    /// Fails only after `close`: what comes later is from lanes that were abandoned, and must not
+    /// be written.
     fn send(&self, request: Request) {
         let _ = self.requests.send(request);
     }

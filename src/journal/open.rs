@@ -1,5 +1,5 @@
-//! Opening a run for writing: its directory, its lock, its database, and whether it is the run that the settings mean.
-//! Whatever is wrong is found before anything is changed.
+//! Opening a run for writing: its directory, its lock, its database, and whether it is the run that
+//! the settings mean. Whatever is wrong is found before anything is changed.
 
 use super::lock::{RunLock, acquire};
 use super::{Enqueued, JournalError, schema};
@@ -26,8 +26,15 @@ pub(super) fn damaged(dir: &Path) -> impl Fn(rusqlite::Error) -> JournalError {
     let dir = dir.to_owned();
     move |error| {
         let backup = dir.join("search.backup.db");
-        let copy = if backup.exists() { format!("; the last good copy is {}", backup.display()) } else { String::new() };
-        JournalError::Damaged { path: dir.join("search.db"), problem: format!("{error}{copy}") }
+        let copy = if backup.exists() {
+            format!("; the last good copy is {}", backup.display())
+        } else {
+            String::new()
+        };
+        JournalError::Damaged {
+            path: dir.join("search.db"),
+            problem: format!("{error}{copy}"),
+        }
     }
 }
 
@@ -36,7 +43,12 @@ fn io(path: &Path) -> impl FnOnce(std::io::Error) -> JournalError {
     move |source| JournalError::Io { path, source }
 }
 
-pub(super) fn open(dir: &Path, identity: &serde_json::Value, enqueued: &[Enqueued], config: &str) -> Result<Opened, JournalError> {
+pub(super) fn open(
+    dir: &Path,
+    identity: &serde_json::Value,
+    enqueued: &[Enqueued],
+    config: &str,
+) -> Result<Opened, JournalError> {
     for folder in [dir.to_owned(), dir.join("log"), dir.join("report")] {
         std::fs::create_dir_all(&folder).map_err(io(&folder))?;
     }
@@ -54,10 +66,18 @@ pub(super) fn open(dir: &Path, identity: &serde_json::Value, enqueued: &[Enqueue
             upgrade(&connection).map_err(damaged(dir))?;
         }
     }
-    connection.execute_batch(schema::ADDED).map_err(damaged(dir))?;
-    connection.execute("INSERT OR REPLACE INTO meta VALUES ('closed', 'no')", []).map_err(damaged(dir))?;
+    connection
+        .execute_batch(schema::ADDED)
+        .map_err(damaged(dir))?;
+    connection
+        .execute("INSERT OR REPLACE INTO meta VALUES ('closed', 'no')", [])
+        .map_err(damaged(dir))?;
     replace_file(&dir.join("config.toml"), config)?;
-    Ok(Opened { dir: dir.to_owned(), connection, lock })
+    Ok(Opened {
+        dir: dir.to_owned(),
+        connection,
+        lock,
+    })
 }
 
 /// WAL, and a commit that is on the disk when it returns.
@@ -70,21 +90,33 @@ fn configure(connection: &Connection) -> rusqlite::Result<()> {
     if synchronous == 2 {
         return Ok(());
     }
-    let problem = "SQLite refuses synchronous=FULL: commits would not survive a power loss".to_owned();
-    Err(rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_ERROR), Some(problem)))
+    let problem =
+        "SQLite refuses synchronous=FULL: commits would not survive a power loss".to_owned();
+    Err(rusqlite::Error::SqliteFailure(
+        rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_ERROR),
+        Some(problem),
+    ))
 }
 
 /// A process may have died between making the file and the tables.
 fn is_empty(connection: &Connection) -> rusqlite::Result<bool> {
-    connection.query_row("SELECT count(*) = 0 FROM sqlite_schema", [], |row| row.get(0))
+    connection.query_row("SELECT count(*) = 0 FROM sqlite_schema", [], |row| {
+        row.get(0)
+    })
 }
 
 fn create(connection: &Connection, identity: &serde_json::Value) -> rusqlite::Result<()> {
     let transaction = connection.unchecked_transaction()?;
     transaction.execute_batch(schema::TRIALS)?;
     transaction.execute_batch(schema::TABLES)?;
-    transaction.execute("INSERT INTO meta VALUES ('identity', ?1)", [identity.to_string()])?;
-    transaction.execute("INSERT INTO meta VALUES ('created', ?1)", [super::writer::now()])?;
+    transaction.execute(
+        "INSERT INTO meta VALUES ('identity', ?1)",
+        [identity.to_string()],
+    )?;
+    transaction.execute(
+        "INSERT INTO meta VALUES ('created', ?1)",
+        [super::writer::now()],
+    )?;
     transaction.pragma_update(None, "user_version", schema::VERSION)?;
     transaction.commit()
 }
@@ -99,40 +131,74 @@ fn upgrade(connection: &Connection) -> rusqlite::Result<()> {
 }
 
 /// Is this database whole, of a format that we know, and of the same search? Its version.
-fn check(connection: &Connection, dir: &Path, identity: &serde_json::Value, enqueued: &[Enqueued]) -> Result<i64, JournalError> {
-    let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(damaged(dir))?;
+fn check(
+    connection: &Connection,
+    dir: &Path,
+    identity: &serde_json::Value,
+    enqueued: &[Enqueued],
+) -> Result<i64, JournalError> {
+    let version: i64 = connection
+        .pragma_query_value(None, "user_version", |row| row.get(0))
+        .map_err(damaged(dir))?;
     if !(schema::OLDEST..=schema::VERSION).contains(&version) {
-        let problem = format!("its format is {version}, this program knows {}: use the version that made it", schema::VERSION);
-        return Err(JournalError::Damaged { path: dir.join("search.db"), problem });
+        let problem = format!(
+            "its format is {version}, this program knows {}: use the version that made it",
+            schema::VERSION
+        );
+        return Err(JournalError::Damaged {
+            path: dir.join("search.db"),
+            problem,
+        });
     }
     let meta = |key: &str| {
-        let found = connection.query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| row.get::<_, String>(0));
+        let found = connection.query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| {
+            row.get::<_, String>(0)
+        });
         found.optional().map_err(damaged(dir))
     };
-    let verdict: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(damaged(dir))?;
+    let verdict: String = connection
+        .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
+        .map_err(damaged(dir))?;
     if verdict != "ok" {
-        let failure = rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT), Some(verdict));
+        let failure = rusqlite::Error::SqliteFailure(
+            rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT),
+            Some(verdict),
+        );
         return Err(damaged(dir)(failure));
     }
-    let stored = meta("identity")?.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
+    let stored = meta("identity")?
+        .and_then(|text| serde_json::from_str(&text).ok())
+        .unwrap_or_default();
     let mut lines = difference(&stored, identity);
     if version == schema::VERSION {
         lines.extend(changed_entries(connection, enqueued).map_err(damaged(dir))?);
     }
-    if lines.is_empty() { Ok(version) } else { Err(JournalError::Changed { path: dir.to_owned(), difference: lines.join("\n") }) }
+    if lines.is_empty() {
+        Ok(version)
+    } else {
+        Err(JournalError::Changed {
+            path: dir.to_owned(),
+            difference: lines.join("\n"),
+        })
+    }
 }
 
-/// One line for each enqueued architecture of the run that is not what it was; what is new comes after them.
+/// One line for each enqueued architecture of the run that is not what it was; what is new comes
+/// after them.
 fn changed_entries(connection: &Connection, given: &[Enqueued]) -> rusqlite::Result<Vec<String>> {
     let sql = "SELECT enqueued, architecture FROM trials WHERE enqueued IS NOT NULL ORDER BY id";
-    let stored: Vec<(String, String)> =
-        connection.prepare(sql)?.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<rusqlite::Result<_>>()?;
+    let stored: Vec<(String, String)> = connection
+        .prepare(sql)?
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect::<rusqlite::Result<_>>()?;
     let mut lines = Vec::new();
     for (place, (name, architecture)) in stored.into_iter().enumerate() {
         let now = match given.get(place) {
             None => "not there".to_owned(),
             Some(entry) if entry.name != name => format!("\"{}\"", entry.name),
-            Some(entry) if super::writer::json(&entry.trial.architecture)? != architecture => "another network of this name".to_owned(),
+            Some(entry) if super::writer::json(&entry.trial.architecture)? != architecture => {
+                "another network of this name".to_owned()
+            }
             Some(_) => continue,
         };
         lines.push(format!(
@@ -146,34 +212,63 @@ fn changed_entries(connection: &Connection, given: &[Enqueued]) -> rusqlite::Res
 /// One line for each key of the two flat objects that differs.
 fn difference(stored: &serde_json::Value, given: &serde_json::Value) -> Vec<String> {
     let empty = serde_json::Map::new();
-    let (stored, given) = (stored.as_object().unwrap_or(&empty), given.as_object().unwrap_or(&empty));
-    let text = |value: Option<&serde_json::Value>| value.map_or_else(|| "not set".to_owned(), ToString::to_string);
+    let (stored, given) = (
+        stored.as_object().unwrap_or(&empty),
+        given.as_object().unwrap_or(&empty),
+    );
+    let text = |value: Option<&serde_json::Value>| {
+        value.map_or_else(|| "not set".to_owned(), ToString::to_string)
+    };
     let keys: std::collections::BTreeSet<&String> = stored.keys().chain(given.keys()).collect();
-    let changed = keys.into_iter().filter(|key| stored.get(*key) != given.get(*key));
-    changed.map(|key| format!("  {key}: {} in the run, {} now", text(stored.get(key)), text(given.get(key)))).collect()
+    let changed = keys
+        .into_iter()
+        .filter(|key| stored.get(*key) != given.get(*key));
+    changed
+        .map(|key| {
+            format!(
+                "  {key}: {} in the run, {} now",
+                text(stored.get(key)),
+                text(given.get(key))
+            )
+        })
+        .collect()
 }
 
 /// One rolling copy of a database that was found whole.
 fn back_up(connection: &Connection, dir: &Path) -> Result<(), JournalError> {
-    let (path, partial) = (dir.join("search.backup.db"), dir.join("search.backup.db.partial"));
+    let (path, partial) = (
+        dir.join("search.backup.db"),
+        dir.join("search.backup.db.partial"),
+    );
     let _ = std::fs::remove_file(&partial);
-    connection.backup("main", &partial, None::<fn(rusqlite::backup::Progress)>).map_err(damaged(dir))?;
+    connection
+        .backup("main", &partial, None::<fn(rusqlite::backup::Progress)>)
+        .map_err(damaged(dir))?;
     replace(&partial, &path).map_err(io(&path))
 }
 
-/// The rolling copy of a run that is being written, through a connection of its own, so that the writer goes on. The last copy is
-/// replaced only by one that was found whole.
+/// The rolling copy of a run that is being written, through a connection of its own, so that the
+/// writer goes on. The last copy is replaced only by one that was found whole.
 pub(super) fn back_up_live(dir: &Path) -> Result<(), JournalError> {
-    let (path, partial) = (dir.join("search.backup.db"), dir.join("search.backup.db.partial"));
+    let (path, partial) = (
+        dir.join("search.backup.db"),
+        dir.join("search.backup.db.partial"),
+    );
     let copy = || -> rusqlite::Result<String> {
         let _ = std::fs::remove_file(&partial);
-        let source = Connection::open_with_flags(dir.join("search.db"), rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        let source = Connection::open_with_flags(
+            dir.join("search.db"),
+            rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY,
+        )?;
         source.backup("main", &partial, None::<fn(rusqlite::backup::Progress)>)?;
         Connection::open(&partial)?.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
     };
     match copy().map_err(damaged(dir))?.as_str() {
         "ok" => replace(&partial, &path).map_err(io(&path)),
-        verdict => Err(JournalError::Damaged { path: dir.join("search.db"), problem: verdict.to_owned() }),
+        verdict => Err(JournalError::Damaged {
+            path: dir.join("search.db"),
+            problem: verdict.to_owned(),
+        }),
     }
 }
 

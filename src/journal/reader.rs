@@ -1,4 +1,5 @@
-//! Reading a run from outside, also while it is live: read-only, never takes the lock. Must not know how rows are shown.
+//! Reading a run from outside, also while it is live: read-only, never takes the lock. Must not
+//! know how rows are shown.
 
 use super::open::damaged;
 use super::{JournalError, recovery, schema};
@@ -95,7 +96,12 @@ const EPOCHS: &str = "SELECT epoch, train_loss, metric, seconds FROM epochs WHER
 
 impl EpochRow {
     fn from_row(row: &Row) -> rusqlite::Result<Self> {
-        Ok(Self { epoch: row.get(0)?, train_loss: row.get(1)?, metric: row.get(2)?, seconds: row.get(3)? })
+        Ok(Self {
+            epoch: row.get(0)?,
+            train_loss: row.get(1)?,
+            metric: row.get(2)?,
+            seconds: row.get(3)?,
+        })
     }
 }
 
@@ -107,7 +113,9 @@ impl Reader {
     pub fn open(dir: &Path) -> Result<Self, JournalError> {
         let path = dir.join("search.db");
         if !path.is_file() {
-            return Err(JournalError::NoRun { path: dir.to_owned() });
+            return Err(JournalError::NoRun {
+                path: dir.to_owned(),
+            });
         }
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connect = || -> rusqlite::Result<Connection> {
@@ -115,16 +123,23 @@ impl Reader {
             connection.busy_timeout(std::time::Duration::from_secs(5))?;
             connection.set_prepared_statement_cache_capacity(32);
             connection.query_row("SELECT count(*) FROM trials WHERE id = 1", [], |_| Ok(()))?;
-            if connection.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0))? < schema::VERSION {
+            if connection.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0))?
+                < schema::VERSION
+            {
                 connection.execute_batch(schema::AS_NOW)?;
             }
             Ok(connection)
         };
-        Ok(Self { dir: dir.to_owned(), connection: connect().map_err(damaged(dir))?, steps: Cell::new(0) })
+        Ok(Self {
+            dir: dir.to_owned(),
+            connection: connect().map_err(damaged(dir))?,
+            steps: Cell::new(0),
+        })
     }
 
-    /// Steps that SQLite took so far to answer this reader, with the set-up of each query: what a query costs, whatever the machine.
-    /// What reads a whole run (log, rewards, snapshots, records) is not in it.
+    /// Steps that SQLite took so far to answer this reader, with the set-up of each query: what a
+    /// query costs, whatever the machine. What reads a whole run (log, rewards, snapshots, records)
+    /// is not in it.
     pub fn steps(&self) -> u64 {
         self.steps.get()
     }
@@ -133,7 +148,10 @@ impl Reader {
         &self.dir
     }
 
-    pub(super) fn read<T>(&self, read: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, JournalError> {
+    pub(super) fn read<T>(
+        &self,
+        read: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, JournalError> {
         read(&self.connection).map_err(damaged(&self.dir))
     }
 
@@ -156,7 +174,8 @@ impl Reader {
             };
             drop(rows);
             let steps = statement.reset_status(StatementStatus::VmStep);
-            self.steps.set(self.steps.get() + u64::try_from(steps).unwrap_or(0));
+            self.steps
+                .set(self.steps.get() + u64::try_from(steps).unwrap_or(0));
             taken
         })
     }
@@ -186,34 +205,50 @@ impl Reader {
         Ok(self.all(sql, values, map)?.pop())
     }
 
-    pub(super) fn rows(&self, rest: &str, values: impl Params) -> Result<Vec<TrialRow>, JournalError> {
-        self.all(&format!("SELECT {COLUMNS} FROM trials {rest}"), values, TrialRow::from_row)
+    pub(super) fn rows(
+        &self,
+        rest: &str,
+        values: impl Params,
+    ) -> Result<Vec<TrialRow>, JournalError> {
+        self.all(
+            &format!("SELECT {COLUMNS} FROM trials {rest}"),
+            values,
+            TrialRow::from_row,
+        )
     }
 
-    /// Completed trials, enqueued ones among them, the best reward first; a network whose reward other samples took stands there once.
+    /// Completed trials, enqueued ones among them, the best reward first; a network whose reward
+    /// other samples took stands there once.
     ///
     /// # Errors
     /// When the database cannot be read; so for all that follow.
     pub fn top(&self, most: usize) -> Result<Vec<TrialRow>, JournalError> {
-        // By the index of rewards; the rows alone say which are not to be counted, and few have to be asked. A range of rewards, not
-        // IS NOT NULL, which may have SQLite sort them all.
+        // By the index of rewards; the rows alone say which are not to be counted, and few have to
+        // be asked. A range of rewards, not IS NOT NULL, which may have SQLite sort them all.
         let best =
             "SELECT id FROM trials WHERE reward > -9e999 AND +status = 'completed' AND (reused_from IS NULL OR +enqueued IS NOT NULL)
                     ORDER BY reward DESC, id LIMIT ?1";
-        self.rows(&format!("WHERE id IN ({best}) ORDER BY +reward DESC, id"), [most])
+        self.rows(
+            &format!("WHERE id IN ({best}) ORDER BY +reward DESC, id"),
+            [most],
+        )
     }
 
     /// The completed trial with the highest reward, of those sampled.
     pub fn best(&self) -> Result<Option<TrialRow>, JournalError> {
         // As in `top`.
-        let best =
-            "SELECT id FROM trials WHERE reward > -9e999 AND +status = 'completed' AND +enqueued IS NULL ORDER BY reward DESC, id LIMIT 1";
+        let best = "SELECT id FROM trials WHERE reward > -9e999 AND +status = 'completed' AND +enqueued IS NULL ORDER BY reward DESC, id LIMIT 1";
         Ok(self.rows(&format!("WHERE id IN ({best})"), [])?.pop())
     }
 
     /// The completed trial with the lowest reward, of those sampled.
     pub fn worst(&self) -> Result<Option<TrialRow>, JournalError> {
-        Ok(self.rows("WHERE status = 'completed' AND enqueued IS NULL ORDER BY reward, id LIMIT 1", [])?.pop())
+        Ok(self
+            .rows(
+                "WHERE status = 'completed' AND enqueued IS NULL ORDER BY reward, id LIMIT 1",
+                [],
+            )?
+            .pop())
     }
 
     /// Architectures that were enqueued rather than sampled, by id.
@@ -234,24 +269,36 @@ impl Reader {
 
     /// A trial's learning curve.
     pub fn epochs(&self, trial: u64) -> Result<Vec<EpochRow>, JournalError> {
-        self.all(&format!("{EPOCHS} ORDER BY epoch"), [trial], EpochRow::from_row)
+        self.all(
+            &format!("{EPOCHS} ORDER BY epoch"),
+            [trial],
+            EpochRow::from_row,
+        )
     }
 
     /// Its newest point.
     pub fn last_epoch(&self, trial: u64) -> Result<Option<EpochRow>, JournalError> {
-        self.one(&format!("{EPOCHS} ORDER BY epoch DESC LIMIT 1"), [trial], EpochRow::from_row)
+        self.one(
+            &format!("{EPOCHS} ORDER BY epoch DESC LIMIT 1"),
+            [trial],
+            EpochRow::from_row,
+        )
     }
 
     /// The newest events, the oldest of them first: time, kind, text.
     pub fn events(&self, most: usize) -> Result<Vec<(String, String, String)>, JournalError> {
         let sql = "SELECT at, kind, text FROM (SELECT * FROM events ORDER BY id DESC LIMIT ?1) ORDER BY id";
-        self.all(sql, [most], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+        self.all(sql, [most], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+        })
     }
 
     /// How many events of this kind there are within the last `seconds`.
     pub fn recent_events(&self, kind: &str, seconds: f64) -> Result<usize, JournalError> {
         let sql = "SELECT count(*) FROM events WHERE kind = ?1 AND (julianday('now') - julianday(at)) * 86400 <= ?2";
-        Ok(self.one(sql, (kind, seconds), |row| row.get(0))?.unwrap_or(0))
+        Ok(self
+            .one(sql, (kind, seconds), |row| row.get(0))?
+            .unwrap_or(0))
     }
 
     /// The baseline that the last sequenced minibatch was compared with.
@@ -260,14 +307,18 @@ impl Reader {
         Ok(self.one(sql, [], |row| row.get(0))?.flatten())
     }
 
-    /// Finished trials per hour, over the time between the first and the last of the newest hundred that this process, or the last
-    /// one, has finished; sought among the newest thousand ids, so that a long run costs no more than a short one.
+    /// Finished trials per hour, over the time between the first and the last of the newest hundred
+    /// that this process, or the last one, has finished; sought among the newest thousand ids, so
+    /// that a long run costs no more than a short one.
     pub fn children_per_hour(&self) -> Result<Option<f64>, JournalError> {
         let sql = "SELECT (count(*) - 1) / ((julianday(max(finished_at)) - julianday(min(finished_at))) * 24) FROM
                    (SELECT finished_at FROM trials WHERE id > (SELECT max(id) FROM trials) - 1000 AND finished_at IS NOT NULL
                     AND finished_at >= coalesce((SELECT at FROM events WHERE kind = 'start' ORDER BY id DESC LIMIT 1), '')
                     ORDER BY finished_at DESC LIMIT 100)";
-        Ok(self.one(sql, [], |row| row.get::<_, Option<f64>>(0))?.flatten().filter(|rate| *rate > 0.0))
+        Ok(self
+            .one(sql, [], |row| row.get::<_, Option<f64>>(0))?
+            .flatten()
+            .filter(|rate| *rate > 0.0))
     }
 
     /// Rewards of the completed trials that were sampled, by id.

@@ -1,5 +1,5 @@
-//! What a resumed run needs from the database: the snapshot to start from, the log after it, and the minibatches that wait.
-//! Must not know what the parameters mean.
+//! What a resumed run needs from the database: the snapshot to start from, the log after it, and
+//! the minibatches that wait. Must not know what the parameters mean.
 
 use super::open::damaged;
 use super::{CompletedNetwork, JournalError, OpenMinibatch, OpenTrial, Recovered};
@@ -66,19 +66,31 @@ pub(super) fn recover(connection: &Connection, dir: &Path) -> Result<Recovered, 
 }
 
 /// Where a replay starts, and what it replays.
-pub(super) fn snapshot_and_log(connection: &Connection) -> rusqlite::Result<(Option<Snapshot>, Vec<LogEntry>)> {
+pub(super) fn snapshot_and_log(
+    connection: &Connection,
+) -> rusqlite::Result<(Option<Snapshot>, Vec<LogEntry>)> {
     let snapshot = usable_snapshot(connection)?;
-    let after = snapshot.as_ref().map_or(0, |snapshot| snapshot.state.sequence);
+    let after = snapshot
+        .as_ref()
+        .map_or(0, |snapshot| snapshot.state.sequence);
     let mut log = Vec::new();
     for_each_entry(connection, after, |entry| log.push(entry))?;
     Ok((snapshot, log))
 }
 
-/// The first completed trial of each network (SQLite takes the other columns from the row of the minimum).
+/// The first completed trial of each network (SQLite takes the other columns from the row of the
+/// minimum).
 fn networks(connection: &Connection) -> rusqlite::Result<Vec<CompletedNetwork>> {
     let sql = "SELECT min(id), architecture, reward, metric FROM trials WHERE status = 'completed' AND reused_from IS NULL
                GROUP BY architecture";
-    let read = |row: &Row| Ok(CompletedNetwork { trial: row.get(0)?, architecture: row.get(1)?, reward: row.get(2)?, metric: row.get(3)? });
+    let read = |row: &Row| {
+        Ok(CompletedNetwork {
+            trial: row.get(0)?,
+            architecture: row.get(1)?,
+            reward: row.get(2)?,
+            metric: row.get(3)?,
+        })
+    };
     connection.prepare(sql)?.query_map([], read)?.collect()
 }
 
@@ -88,19 +100,30 @@ const CAUSE: &str = "failed:";
 /// One more trial failed for this cause.
 pub(super) fn count_failure(connection: &Connection, cause: Cause) -> rusqlite::Result<()> {
     let sql = "INSERT INTO meta VALUES (?1, '1') ON CONFLICT (key) DO UPDATE SET value = value + 1";
-    connection.prepare_cached(sql)?.execute([format!("{CAUSE}{cause:?}")]).map(drop)
+    connection
+        .prepare_cached(sql)?
+        .execute([format!("{CAUSE}{cause:?}")])
+        .map(drop)
 }
 
 /// Failed trials by cause; those of an older program, which did not count them, as `Cause::Error`.
 fn causes(connection: &Connection) -> rusqlite::Result<Vec<(Cause, u64)>> {
-    let failed: u64 = connection.query_row("SELECT count(*) FROM trials WHERE status = 'failed'", [], |row| row.get(0))?;
-    let mut statement = connection.prepare("SELECT key, CAST(value AS INTEGER) FROM meta WHERE key GLOB ?1 || '*'")?;
-    let rows = statement.query_map([CAUSE], |row| Ok((row.get::<_, String>(0)?, row.get::<_, u64>(1)?)))?;
+    let failed: u64 = connection.query_row(
+        "SELECT count(*) FROM trials WHERE status = 'failed'",
+        [],
+        |row| row.get(0),
+    )?;
+    let mut statement = connection
+        .prepare("SELECT key, CAST(value AS INTEGER) FROM meta WHERE key GLOB ?1 || '*'")?;
+    let rows = statement.query_map([CAUSE], |row| {
+        Ok((row.get::<_, String>(0)?, row.get::<_, u64>(1)?))
+    })?;
     let mut causes = Vec::new();
     for row in rows {
         let (key, count) = row?;
         let name = key.strip_prefix(CAUSE).unwrap_or_default();
-        // The name as serde writes it is the name as Debug writes it; an unknown one is from a newer program.
+        // The name as serde writes it is the name as Debug writes it; an unknown one is from a
+        // newer program.
         let cause = serde_json::from_value(name.into()).unwrap_or(Cause::Error);
         causes.push((cause, count));
     }
@@ -111,29 +134,47 @@ fn causes(connection: &Connection) -> rusqlite::Result<Vec<(Cause, u64)>> {
 
 /// Rewards of the completed trials that were sampled, by id.
 pub(super) fn rewards(connection: &Connection) -> rusqlite::Result<Vec<f64>> {
-    let sql = "SELECT reward FROM trials WHERE status = 'completed' AND enqueued IS NULL ORDER BY id";
-    connection.prepare(sql)?.query_map([], |row| row.get(0))?.collect()
+    let sql =
+        "SELECT reward FROM trials WHERE status = 'completed' AND enqueued IS NULL ORDER BY id";
+    connection
+        .prepare(sql)?
+        .query_map([], |row| row.get(0))?
+        .collect()
 }
 
 fn pairs(connection: &Connection, sql: &str) -> rusqlite::Result<Vec<(u64, u64)>> {
-    connection.prepare(sql)?.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+    connection
+        .prepare(sql)?
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect()
 }
 
 /// The changes of learning settings after a sequence number, in order.
-pub(super) fn changes(connection: &Connection, after: u64) -> rusqlite::Result<Vec<(u64, LearningSettings)>> {
-    let mut statement = connection.prepare("SELECT sequence, learning FROM changes WHERE sequence > ?1 ORDER BY sequence")?;
-    statement.query_map([after], |row| Ok((row.get(0)?, parse(row, 1)?)))?.collect()
+pub(super) fn changes(
+    connection: &Connection,
+    after: u64,
+) -> rusqlite::Result<Vec<(u64, LearningSettings)>> {
+    let mut statement = connection
+        .prepare("SELECT sequence, learning FROM changes WHERE sequence > ?1 ORDER BY sequence")?;
+    statement
+        .query_map([after], |row| Ok((row.get(0)?, parse(row, 1)?)))?
+        .collect()
 }
 
 /// A JSON column.
 pub(super) fn parse<T: DeserializeOwned>(row: &Row, column: usize) -> rusqlite::Result<T> {
     let text: String = row.get(column)?;
-    serde_json::from_str(&text)
-        .map_err(|error| rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, error.into()))
+    serde_json::from_str(&text).map_err(|error| {
+        rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, error.into())
+    })
 }
 
 /// Calls `take` with every entry of the log after a sequence number, in order.
-pub(super) fn for_each_entry(connection: &Connection, after: u64, mut take: impl FnMut(LogEntry)) -> rusqlite::Result<()> {
+pub(super) fn for_each_entry(
+    connection: &Connection,
+    after: u64,
+    mut take: impl FnMut(LogEntry),
+) -> rusqlite::Result<()> {
     let mut changes = changes(connection, after)?.into_iter().peekable();
     let mut statement = connection.prepare(
         "SELECT sequence, layers, boundaries, versions, baseline, decisions, reward, slot FROM minibatches
@@ -143,19 +184,39 @@ pub(super) fn for_each_entry(connection: &Connection, after: u64, mut take: impl
     let mut current: Option<MinibatchEntry> = None;
     while let Some(row) = rows.next()? {
         let sequence = row.get(0)?;
-        if current.as_ref().is_none_or(|entry| entry.sequence != sequence) {
-            current.take().into_iter().for_each(|entry| take(LogEntry::Minibatch(entry)));
+        if current
+            .as_ref()
+            .is_none_or(|entry| entry.sequence != sequence)
+        {
+            current
+                .take()
+                .into_iter()
+                .for_each(|entry| take(LogEntry::Minibatch(entry)));
             while let Some((number, learning)) = changes.next_if(|(number, _)| *number < sequence) {
-                take(LogEntry::Change { sequence: number, learning });
+                take(LogEntry::Change {
+                    sequence: number,
+                    learning,
+                });
             }
-            let pulled = PulledParameters { boundaries: parse(row, 2)?, versions: parse(row, 3)? };
-            current = Some(MinibatchEntry { sequence, layers: row.get(1)?, pulled, baseline: row.get(4)?, episodes: Vec::new() });
+            let pulled = PulledParameters {
+                boundaries: parse(row, 2)?,
+                versions: parse(row, 3)?,
+            };
+            current = Some(MinibatchEntry {
+                sequence,
+                layers: row.get(1)?,
+                pulled,
+                baseline: row.get(4)?,
+                episodes: Vec::new(),
+            });
         }
         if let Some(entry) = &mut current {
             entry.episodes.push((parse(row, 5)?, row.get(6)?));
         }
     }
-    current.into_iter().for_each(|entry| take(LogEntry::Minibatch(entry)));
+    current
+        .into_iter()
+        .for_each(|entry| take(LogEntry::Minibatch(entry)));
     changes.for_each(|(sequence, learning)| take(LogEntry::Change { sequence, learning }));
     Ok(())
 }
@@ -173,15 +234,22 @@ fn open_trial(row: &Row, first: usize) -> rusqlite::Result<OpenTrial> {
         architecture: parse(row, first + 3)?,
         attempt: row.get(first + 4)?,
         interruptions: row.get(first + 5)?,
-        finished: matches!(row.get::<_, String>(first + 6)?.as_str(), "completed" | "failed"),
+        finished: matches!(
+            row.get::<_, String>(first + 6)?.as_str(),
+            "completed" | "failed"
+        ),
         deaths: row.get(first + 7)?,
     })
 }
 
 /// Architectures that were enqueued, by id, with their names.
 fn enqueued(connection: &Connection) -> rusqlite::Result<Vec<(String, OpenTrial)>> {
-    let sql = format!("SELECT enqueued, {OPEN_TRIAL} FROM trials WHERE enqueued IS NOT NULL ORDER BY id");
-    connection.prepare(&sql)?.query_map([], |row| Ok((row.get(0)?, open_trial(row, 1)?)))?.collect()
+    let sql =
+        format!("SELECT enqueued, {OPEN_TRIAL} FROM trials WHERE enqueued IS NOT NULL ORDER BY id");
+    connection
+        .prepare(&sql)?
+        .query_map([], |row| Ok((row.get(0)?, open_trial(row, 1)?)))?
+        .collect()
 }
 
 fn open_minibatches(connection: &Connection) -> rusqlite::Result<Vec<OpenMinibatch>> {
@@ -194,9 +262,21 @@ fn open_minibatches(connection: &Connection) -> rusqlite::Result<Vec<OpenMinibat
     let mut open: Vec<OpenMinibatch> = Vec::new();
     while let Some(row) = rows.next()? {
         let (controller, minibatch) = (row.get(0)?, row.get(1)?);
-        if open.last().is_none_or(|last| (last.controller, last.minibatch) != (controller, minibatch)) {
-            let pulled = PulledParameters { boundaries: parse(row, 3)?, versions: parse(row, 4)? };
-            open.push(OpenMinibatch { controller, minibatch, layers: row.get(2)?, pulled, trials: Vec::new() });
+        if open
+            .last()
+            .is_none_or(|last| (last.controller, last.minibatch) != (controller, minibatch))
+        {
+            let pulled = PulledParameters {
+                boundaries: parse(row, 3)?,
+                versions: parse(row, 4)?,
+            };
+            open.push(OpenMinibatch {
+                controller,
+                minibatch,
+                layers: row.get(2)?,
+                pulled,
+                trials: Vec::new(),
+            });
         }
         if let Some(last) = open.last_mut() {
             last.trials.push(open_trial(row, 5)?);
@@ -205,15 +285,23 @@ fn open_minibatches(connection: &Connection) -> rusqlite::Result<Vec<OpenMinibat
     Ok(open)
 }
 
-/// The oldest version that any minibatch was pulled at which is open or has its place after this number: recovery needs it.
+/// The oldest version that any minibatch was pulled at which is open or has its place after this
+/// number: recovery needs it.
 fn oldest_needed(connection: &Connection, sequence: u64) -> rusqlite::Result<u64> {
     let sql = "SELECT min(oldest) FROM minibatches WHERE sequence IS NULL OR sequence > ?1";
-    Ok(connection.prepare_cached(sql)?.query_row([sequence], |row| row.get::<_, Option<u64>>(0))?.unwrap_or(u64::MAX))
+    Ok(connection
+        .prepare_cached(sql)?
+        .query_row([sequence], |row| row.get::<_, Option<u64>>(0))?
+        .unwrap_or(u64::MAX))
 }
 
-/// The newest snapshot that holds every version that is still needed. A damaged one is passed over for an older one.
+/// The newest snapshot that holds every version that is still needed. A damaged one is passed over
+/// for an older one.
 fn usable_snapshot(connection: &Connection) -> rusqlite::Result<Option<Snapshot>> {
-    let candidates = pairs(connection, "SELECT sequence, version FROM snapshots ORDER BY sequence DESC")?;
+    let candidates = pairs(
+        connection,
+        "SELECT sequence, version FROM snapshots ORDER BY sequence DESC",
+    )?;
     for (sequence, version) in candidates {
         if version <= oldest_needed(connection, sequence)? {
             match load(connection, sequence)? {
@@ -228,31 +316,50 @@ fn usable_snapshot(connection: &Connection) -> rusqlite::Result<Option<Snapshot>
 /// One stored snapshot; None: its checksum does not fit.
 pub(super) fn load(connection: &Connection, sequence: u64) -> rusqlite::Result<Option<Snapshot>> {
     let sql = "SELECT data, checksum FROM snapshots WHERE sequence = ?1";
-    let (data, checksum): (Vec<u8>, String) = connection.query_row(sql, [sequence], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    Ok(if hex(&data) == checksum { postcard::from_bytes(&data).ok() } else { None })
+    let (data, checksum): (Vec<u8>, String) =
+        connection.query_row(sql, [sequence], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(if hex(&data) == checksum {
+        postcard::from_bytes(&data).ok()
+    } else {
+        None
+    })
 }
 
 /// Sequence numbers of the stored snapshots, ascending.
 pub(super) fn snapshot_numbers(connection: &Connection) -> rusqlite::Result<Vec<u64>> {
-    connection.prepare("SELECT sequence FROM snapshots ORDER BY sequence")?.query_map([], |row| row.get(0))?.collect()
+    connection
+        .prepare("SELECT sequence FROM snapshots ORDER BY sequence")?
+        .query_map([], |row| row.get(0))?
+        .collect()
 }
 
-/// Whether a minibatch that has its place after this number was pulled before this version: recovery can never start from such a snapshot.
+/// Whether a minibatch that has its place after this number was pulled before this version:
+/// recovery can never start from such a snapshot.
 fn outdated(connection: &Connection, sequence: u64, version: u64) -> rusqlite::Result<bool> {
     let sql = "SELECT EXISTS (SELECT 1 FROM minibatches WHERE sequence > ?1 AND oldest < ?2)";
-    connection.prepare_cached(sql)?.query_row([sequence, version], |row| row.get(0))
+    connection
+        .prepare_cached(sql)?
+        .query_row([sequence, version], |row| row.get(0))
 }
 
-/// Writes a snapshot and drops those that recovery will not start from: all before the newest one that it could start from, and those
-/// that a minibatch in flight at that number has made useless since. With many controllers there always is one.
+/// Writes a snapshot and drops those that recovery will not start from: all before the newest one
+/// that it could start from, and those that a minibatch in flight at that number has made useless
+/// since. With many controllers there always is one.
 pub(super) fn store(connection: &Connection, snapshot: &Snapshot) -> rusqlite::Result<()> {
-    let data = postcard::to_stdvec(snapshot).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
+    let data = postcard::to_stdvec(snapshot)
+        .map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
     let (sequence, version) = (snapshot.state.sequence, snapshot.state.version);
     let sql = "INSERT OR REPLACE INTO snapshots VALUES (?1, ?2, ?3, ?4)";
     connection.execute(sql, params![sequence, version, data, hex(&data)])?;
     let now = jiff::Timestamp::now().as_millisecond() as f64 / 1e3;
-    connection.execute("INSERT OR REPLACE INTO meta VALUES ('snapshot_at', ?1)", [now.to_string()])?;
-    for (sequence, version) in pairs(connection, "SELECT sequence, version FROM snapshots ORDER BY sequence DESC")? {
+    connection.execute(
+        "INSERT OR REPLACE INTO meta VALUES ('snapshot_at', ?1)",
+        [now.to_string()],
+    )?;
+    for (sequence, version) in pairs(
+        connection,
+        "SELECT sequence, version FROM snapshots ORDER BY sequence DESC",
+    )? {
         if outdated(connection, sequence, version)? {
             connection.execute("DELETE FROM snapshots WHERE sequence = ?1", [sequence])?;
         } else if version <= oldest_needed(connection, sequence)? {
@@ -264,5 +371,8 @@ pub(super) fn store(connection: &Connection, snapshot: &Snapshot) -> rusqlite::R
 }
 
 fn hex(data: &[u8]) -> String {
-    Sha256::digest(data).iter().map(|byte| format!("{byte:02x}")).collect()
+    Sha256::digest(data)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }

@@ -1,16 +1,22 @@
-//! The tables of `search.db`. `trials` and `epochs` are public: scripts of users read them; the others may change with `VERSION`.
+//! The tables of `search.db`. `trials` and `epochs` are public: scripts of users read them; the
+//! others may change with `VERSION`.
 
-/// `PRAGMA user_version` of what this program writes. Version 1 had no column `enqueued`, and no trial without a controller.
+/// `PRAGMA user_version` of what this program writes. Version 1 had no column `enqueued`, and no
+/// trial without a controller.
 pub(super) const VERSION: i64 = 2;
 
 /// The oldest version that `UPGRADE` brings up to date.
 pub(super) const OLDEST: i64 = 1;
 
-/// Added to both versions: how many processes in a row died while this trial ran, before it had an epoch.
-pub(super) const ADDED: &str = "CREATE TABLE IF NOT EXISTS deaths (trial INTEGER PRIMARY KEY, count INTEGER NOT NULL);";
+/// Added to both versions: how many processes in a row died while this trial ran, before it had an
+/// epoch.
+pub(super) const ADDED: &str =
+    "CREATE TABLE IF NOT EXISTS deaths (trial INTEGER PRIMARY KEY, count INTEGER NOT NULL);";
 
-/// What a run of version 1 looks like to readers, who change nothing: the name stands before that of the table.
-pub(super) const AS_NOW: &str = "CREATE TEMP VIEW trials AS SELECT *, NULL AS enqueued FROM main.trials;";
+/// What a run of version 1 looks like to readers, who change nothing: the name stands before that
+/// of the table.
+pub(super) const AS_NOW: &str =
+    "CREATE TEMP VIEW trials AS SELECT *, NULL AS enqueued FROM main.trials;";
 
 /// From version 1, around `TRIALS`: SQLite cannot take NOT NULL from a column.
 pub(super) const UPGRADE: [&str; 2] = [
@@ -18,8 +24,8 @@ pub(super) const UPGRADE: [&str; 2] = [
     "INSERT INTO trials SELECT *, NULL FROM old; DROP TABLE old; PRAGMA user_version = 2;",
 ];
 
-/// A trial was sampled by a controller, into a slot of one of its minibatches, or it is an enqueued architecture and `enqueued` is its
-/// name. Times are ISO 8601 in UTC, with milliseconds.
+/// A trial was sampled by a controller, into a slot of one of its minibatches, or it is an enqueued
+/// architecture and `enqueued` is its name. Times are ISO 8601 in UTC, with milliseconds.
 pub(super) const TRIALS: &str = "
 CREATE TABLE trials (
     id INTEGER PRIMARY KEY,

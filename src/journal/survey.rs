@@ -1,5 +1,6 @@
-//! Reading a run that may have a hundred thousand trials, again and again: pages of trials, what has ended since, who is at work.
-//! Every query is answered by an index or by a range of ids. Must not know how anything is shown.
+//! Reading a run that may have a hundred thousand trials, again and again: pages of trials, what
+//! has ended since, who is at work. Every query is answered by an index or by a range of ids. Must
+//! not know how anything is shown.
 
 use super::reader::{COLUMNS, Reader, TrialRow};
 use super::{JournalError, lock};
@@ -9,7 +10,8 @@ use serde::Serialize;
 use std::fmt::Write as _;
 
 /// Completed trials, told by the indexes alone; a failed one may have a reward too.
-const COMPLETED: &str = "reward IS NOT NULL AND id NOT IN (SELECT id FROM trials WHERE status = 'failed')";
+const COMPLETED: &str =
+    "reward IS NOT NULL AND id NOT IN (SELECT id FROM trials WHERE status = 'failed')";
 
 /// A trial without its network.
 #[derive(Clone, Debug, PartialEq)]
@@ -79,7 +81,9 @@ impl Reader {
     /// # Errors
     /// When the database cannot be read; so for all that follow.
     pub fn data_version(&self) -> Result<u64, JournalError> {
-        self.read(|connection| connection.pragma_query_value(None, "data_version", |row| row.get(0)))
+        self.read(|connection| {
+            connection.pragma_query_value(None, "data_version", |row| row.get(0))
+        })
     }
 
     /// Whether somebody works on the run. A process on another machine is believed to live.
@@ -97,18 +101,27 @@ impl Reader {
     }
 
     fn meta(&self, key: &str) -> Result<Option<String>, JournalError> {
-        self.one("SELECT value FROM meta WHERE key = ?1", [key], |row| row.get(0))
+        self.one("SELECT value FROM meta WHERE key = ?1", [key], |row| {
+            row.get(0)
+        })
     }
 
     /// The text of the newest event of this kind.
     pub fn last_event(&self, kind: &str) -> Result<Option<String>, JournalError> {
-        self.one("SELECT text FROM events WHERE kind = ?1 ORDER BY id DESC LIMIT 1", [kind], |row| row.get(0))
+        self.one(
+            "SELECT text FROM events WHERE kind = ?1 ORDER BY id DESC LIMIT 1",
+            [kind],
+            |row| row.get(0),
+        )
     }
 
-    /// Calls `take` with every trial that has its outcome, in any order; None: it failed. A failed one that has a reward comes twice, first
-    /// as failed. Reads indexes alone.
+    /// Calls `take` with every trial that has its outcome, in any order; None: it failed. A failed
+    /// one that has a reward comes twice, first as failed. Reads indexes alone.
     pub fn outcomes(&self, mut take: impl FnMut(u64, Option<f64>)) -> Result<(), JournalError> {
-        for sql in ["SELECT id, NULL FROM trials WHERE status = 'failed'", "SELECT id, reward FROM trials WHERE reward IS NOT NULL"] {
+        for sql in [
+            "SELECT id, NULL FROM trials WHERE status = 'failed'",
+            "SELECT id, reward FROM trials WHERE reward IS NOT NULL",
+        ] {
             self.each(sql, [], |row| {
                 take(row.get(0)?, row.get(1)?);
                 Ok(())
@@ -119,11 +132,18 @@ impl Reader {
 
     /// Trials whose id is above `id`, at most so many, by id.
     pub fn facts_after(&self, id: u64, most: usize) -> Result<Vec<TrialFacts>, JournalError> {
-        self.all(&format!("{FACTS} WHERE id > ?1 ORDER BY id LIMIT ?2"), params![id, most], TrialFacts::from_row)
+        self.all(
+            &format!("{FACTS} WHERE id > ?1 ORDER BY id LIMIT ?2"),
+            params![id, most],
+            TrialFacts::from_row,
+        )
     }
 
     /// These trials, as far as they are there.
-    pub fn facts(&self, ids: impl IntoIterator<Item = u64>) -> Result<Vec<TrialFacts>, JournalError> {
+    pub fn facts(
+        &self,
+        ids: impl IntoIterator<Item = u64>,
+    ) -> Result<Vec<TrialFacts>, JournalError> {
         let sql = format!("{FACTS} WHERE id = ?1");
         let mut facts = Vec::new();
         for id in ids {
@@ -134,7 +154,11 @@ impl Reader {
 
     /// The highest id; 0: no trial yet.
     pub fn last_trial(&self) -> Result<u64, JournalError> {
-        Ok(self.one("SELECT coalesce(max(id), 0) FROM trials", [], |row| row.get(0))?.unwrap_or(0))
+        Ok(self
+            .one("SELECT coalesce(max(id), 0) FROM trials", [], |row| {
+                row.get(0)
+            })?
+            .unwrap_or(0))
     }
 
     /// The first `most` trials under training, by id.
@@ -142,12 +166,24 @@ impl Reader {
         self.rows("WHERE status = 'running' ORDER BY id LIMIT ?1", [most])
     }
 
-    /// How many trials there are, of this status or of any, and `limit` of them from `offset` on, each as JSON: the table's columns, network
-    /// and decisions as they are stored.
-    pub fn page(&self, status: Option<&str>, order: TrialOrder, offset: u64, limit: usize) -> Result<(u64, Vec<String>), JournalError> {
+    /// How many trials there are, of this status or of any, and `limit` of them from `offset` on,
+    /// each as JSON: the table's columns, network and decisions as they are stored.
+    pub fn page(
+        &self,
+        status: Option<&str>,
+        order: TrialOrder,
+        offset: u64,
+        limit: usize,
+    ) -> Result<(u64, Vec<String>), JournalError> {
         let last = self.last_trial()?;
         let total = match status {
-            Some(status) => self.one("SELECT count(*) FROM trials WHERE status = ?1", [status], |row| row.get(0))?.unwrap_or(0),
+            Some(status) => self
+                .one(
+                    "SELECT count(*) FROM trials WHERE status = ?1",
+                    [status],
+                    |row| row.get(0),
+                )?
+                .unwrap_or(0),
             None => last,
         };
         let sql = format!("SELECT {COLUMNS} FROM trials WHERE id = ?1");
@@ -159,11 +195,21 @@ impl Reader {
     }
 
     /// The ids first, counted or from an index: rows are wide.
-    fn ids(&self, last: u64, status: Option<&str>, order: TrialOrder, offset: u64, limit: usize) -> Result<Vec<u64>, JournalError> {
+    fn ids(
+        &self,
+        last: u64,
+        status: Option<&str>,
+        order: TrialOrder,
+        offset: u64,
+        limit: usize,
+    ) -> Result<Vec<u64>, JournalError> {
         let by_reward = matches!(order, TrialOrder::Best | TrialOrder::Worst);
         if status.is_none() && !by_reward {
             // Ids have no gaps.
-            let (first, end) = (offset.min(last), offset.saturating_add(limit as u64).min(last));
+            let (first, end) = (
+                offset.min(last),
+                offset.saturating_add(limit as u64).min(last),
+            );
             return Ok(match order {
                 TrialOrder::Newest => (last - end + 1..=last - first).rev().collect(),
                 _ => (first + 1..=end).collect(),
@@ -182,18 +228,21 @@ impl Reader {
             TrialOrder::Best => "reward DESC, id",
             TrialOrder::Worst => "reward NULLS LAST, id",
         };
-        let sql = format!("SELECT id FROM trials WHERE {filter} ORDER BY {order} LIMIT ?2 OFFSET ?3");
+        let sql =
+            format!("SELECT id FROM trials WHERE {filter} ORDER BY {order} LIMIT ?2 OFFSET ?3");
         self.all(&sql, params![value, limit, offset], |row| row.get(0))
     }
 
-    /// Hands over every column of these trials that have their outcome, as text in the form of JSON and CSV (an absent value is
-    /// empty), and the id, by id; ends with the first error of `take`.
+    /// Hands over every column of these trials that have their outcome, as text in the form of JSON
+    /// and CSV (an absent value is empty), and the id, by id; ends with the first error of `take`.
     pub fn records(
         &self,
         ids: std::ops::RangeInclusive<u64>,
         mut take: impl FnMut(&[String], u64) -> std::io::Result<()>,
     ) -> Result<std::io::Result<()>, JournalError> {
-        let sql = format!("SELECT {COLUMNS} FROM trials WHERE id BETWEEN ?1 AND ?2 AND +status IN ('completed', 'failed') ORDER BY id");
+        let sql = format!(
+            "SELECT {COLUMNS} FROM trials WHERE id BETWEEN ?1 AND ?2 AND +status IN ('completed', 'failed') ORDER BY id"
+        );
         self.read(|connection| {
             let mut statement = connection.prepare_cached(&sql)?;
             let mut record = vec![String::new(); statement.column_count()];
@@ -214,7 +263,8 @@ impl Reader {
 /// Columns that are JSON already.
 const AS_STORED: [&str; 2] = ["decisions", "architecture"];
 
-/// A row as JSON. What is stored as JSON is not read and written again: of a thousand deep networks that takes a tenth of a second.
+/// A row as JSON. What is stored as JSON is not read and written again: of a thousand deep networks
+/// that takes a tenth of a second.
 fn json(row: &Row) -> rusqlite::Result<String> {
     let (mut json, mut field) = (String::with_capacity(4096), String::new());
     for (column, name) in TrialRow::columns().enumerate() {
@@ -223,7 +273,9 @@ fn json(row: &Row) -> rusqlite::Result<String> {
         text(value, &mut field);
         match value {
             ValueRef::Null | ValueRef::Blob(_) => json.push_str("null"),
-            ValueRef::Text(_) if !AS_STORED.contains(&name) => json.push_str(&serde_json::Value::from(field.as_str()).to_string()),
+            ValueRef::Text(_) if !AS_STORED.contains(&name) => {
+                json.push_str(&serde_json::Value::from(field.as_str()).to_string())
+            }
             _ => json.push_str(&field),
         }
     }

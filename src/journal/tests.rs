@@ -1,5 +1,5 @@
-//! What the journal promises: ids and sequence numbers without gaps, replies after the commit, the baseline in one order, recovery
-//! from any interruption, and nothing lost while the disk refuses.
+//! What the journal promises: ids and sequence numbers without gaps, replies after the commit, the
+//! baseline in one order, recovery from any interruption, and nothing lost while the disk refuses.
 
 use super::*;
 use crate::policy::{AdamState, Baseline};
@@ -8,8 +8,13 @@ use proptest::prelude::*;
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
-const LEARNING: LearningSettings =
-    LearningSettings { learning_rate: 0.1, baseline_decay: 0.9, entropy_weight: 0.0, accumulate: 1, learns: true };
+const LEARNING: LearningSettings = LearningSettings {
+    learning_rate: 0.1,
+    baseline_decay: 0.9,
+    entropy_weight: 0.0,
+    accumulate: 1,
+    learns: true,
+};
 
 fn identity() -> serde_json::Value {
     serde_json::json!({"run.seed": 1, "space.filters": [24, 36]})
@@ -20,7 +25,10 @@ fn open(dir: &Path) -> (Journal, Recovered) {
 }
 
 fn sampled(controller: u64, minibatch: u64, m: usize, version: u64) -> SampledMinibatch {
-    let architecture = Architecture { version: 1, network: Network::Choices(ChoiceNetwork { values: [].into() }) };
+    let architecture = Architecture {
+        version: 1,
+        network: Network::Choices(ChoiceNetwork { values: [].into() }),
+    };
     let trial = |slot: usize| SampledTrial {
         decisions: vec![Decision::Choice(slot), Decision::Skips(vec![1, 0])],
         architecture: architecture.clone(),
@@ -28,40 +36,77 @@ fn sampled(controller: u64, minibatch: u64, m: usize, version: u64) -> SampledMi
         parameters: None,
         flops: Some(7),
     };
-    let pulled = PulledParameters { boundaries: vec![0, 2, 3], versions: vec![version + 1, version] };
-    SampledMinibatch { controller, minibatch, layers: 6, pulled, trials: (0..m).map(trial).collect() }
+    let pulled = PulledParameters {
+        boundaries: vec![0, 2, 3],
+        versions: vec![version + 1, version],
+    };
+    SampledMinibatch {
+        controller,
+        minibatch,
+        layers: 6,
+        pulled,
+        trials: (0..m).map(trial).collect(),
+    }
 }
 
 fn insert(journal: &Journal, minibatches: Vec<SampledMinibatch>, round: bool) -> Vec<u64> {
     let (reply, answer) = channel();
-    journal.insert(minibatches, round, Box::new(move |ids| reply.send(ids).unwrap()));
+    journal.insert(
+        minibatches,
+        round,
+        Box::new(move |ids| reply.send(ids).unwrap()),
+    );
     answer.recv().unwrap()
 }
 
 fn finish(journal: &Journal, trial: u64, outcome: Outcome) -> Vec<Sequenced> {
     let (reply, answer) = channel();
-    journal.finished(trial, outcome, 1.0, None, Box::new(move |sequenced| reply.send(sequenced).unwrap()));
+    journal.finished(
+        trial,
+        outcome,
+        1.0,
+        None,
+        Box::new(move |sequenced| reply.send(sequenced).unwrap()),
+    );
     answer.recv().unwrap()
 }
 
 fn completed(reward: f64) -> Outcome {
-    Outcome::Completed { reward, metric: reward, seconds: None }
+    Outcome::Completed {
+        reward,
+        metric: reward,
+        seconds: None,
+    }
 }
 
 fn failed() -> Outcome {
-    Outcome::Failed { cause: crate::child::Cause::Diverged, error: "diverged".into() }
+    Outcome::Failed {
+        cause: crate::child::Cause::Diverged,
+        error: "diverged".into(),
+    }
 }
 
 fn change(journal: &Journal, learning: LearningSettings) -> u64 {
     let (reply, answer) = channel();
-    journal.change(learning, Box::new(move |sequence| reply.send(sequence).unwrap()));
+    journal.change(
+        learning,
+        Box::new(move |sequence| reply.send(sequence).unwrap()),
+    );
     answer.recv().unwrap()
 }
 
 fn store(journal: &Journal, sequence: u64, version: u64) {
-    let state = AdamState { version, sequence, ..AdamState::new(vec![sequence as f32; 3]) };
+    let state = AdamState {
+        version,
+        sequence,
+        ..AdamState::new(vec![sequence as f32; 3])
+    };
     let (reply, answer) = channel();
-    let snapshot = Snapshot { state, baseline: Baseline::default(), learning: LEARNING };
+    let snapshot = Snapshot {
+        state,
+        baseline: Baseline::default(),
+        learning: LEARNING,
+    };
     journal.snapshot(snapshot, Box::new(move |()| reply.send(()).unwrap()));
     answer.recv().unwrap();
 }
@@ -115,17 +160,44 @@ fn a_round_takes_its_numbers_together_in_order_and_shares_one_baseline() {
     change(&journal, LEARNING);
     let first = insert(&journal, vec![sampled(0, 0, 1, 0)], true)[0];
     assert_eq!(finish(&journal, first, completed(0.5))[0].sequence, 2);
-    let ids = insert(&journal, vec![sampled(0, 1, 2, 0), sampled(1, 0, 1, 0)], true);
+    let ids = insert(
+        &journal,
+        vec![sampled(0, 1, 2, 0), sampled(1, 0, 1, 0)],
+        true,
+    );
     assert_eq!(ids, [2, 4]);
     assert!(finish(&journal, 4, completed(0.9)).is_empty());
     assert!(finish(&journal, 3, failed()).is_empty());
     journal.close();
     let (journal, recovered) = open(dir.path());
     assert_eq!(recovered.open.len(), 2);
-    assert_eq!(recovered.open[1].trials.iter().map(|trial| trial.finished).collect::<Vec<_>>(), [true]);
+    assert_eq!(
+        recovered.open[1]
+            .trials
+            .iter()
+            .map(|trial| trial.finished)
+            .collect::<Vec<_>>(),
+        [true]
+    );
     let given = finish(&journal, 2, completed(0.7));
-    let facts: Vec<_> = given.iter().map(|one| (one.controller, one.sequence, one.baseline, one.rewards.clone())).collect();
-    assert_eq!(facts, [(0, 3, Some(0.5), vec![Some(0.7), None]), (1, 4, Some(0.5), vec![Some(0.9)])]);
+    let facts: Vec<_> = given
+        .iter()
+        .map(|one| {
+            (
+                one.controller,
+                one.sequence,
+                one.baseline,
+                one.rewards.clone(),
+            )
+        })
+        .collect();
+    assert_eq!(
+        facts,
+        [
+            (0, 3, Some(0.5), vec![Some(0.7), None]),
+            (1, 4, Some(0.5), vec![Some(0.9)])
+        ]
+    );
     journal.close();
 }
 
@@ -135,11 +207,23 @@ fn what_was_running_runs_again_and_its_epochs_are_those_of_the_last_run() {
     let (journal, _) = open(dir.path());
     insert(&journal, vec![sampled(3, 0, 2, 0)], false);
     journal.started(1, "cpu", None);
-    journal.epoch(1, Epoch { epoch: 1, train_loss: Some(f64::NAN), metric: 0.3, seconds: 2.0 });
+    journal.epoch(
+        1,
+        Epoch {
+            epoch: 1,
+            train_loss: Some(f64::NAN),
+            metric: 0.3,
+            seconds: 2.0,
+        },
+    );
     journal.failed_attempt(2, "timeout");
     journal.close();
     let (journal, recovered) = open(dir.path());
-    let facts: Vec<_> = recovered.open[0].trials.iter().map(|trial| (trial.id, trial.attempt, trial.interruptions)).collect();
+    let facts: Vec<_> = recovered.open[0]
+        .trials
+        .iter()
+        .map(|trial| (trial.id, trial.attempt, trial.interruptions))
+        .collect();
     assert_eq!(facts, [(1, 0, 1), (2, 1, 0)]);
     assert_eq!(recovered.next_minibatch, [(3, 1)]);
     let reader = Reader::open(dir.path()).unwrap();
@@ -179,12 +263,27 @@ fn recovery_starts_at_a_snapshot_that_holds_every_version_still_needed() {
     store(&journal, 3, 2);
     journal.close();
     let (journal, recovered) = open(dir.path());
-    assert_eq!(recovered.snapshot.unwrap().state.sequence, 1, "the open minibatch needs version 0");
-    assert_eq!(recovered.log.iter().map(LogEntry::sequence).collect::<Vec<_>>(), [2, 3]);
+    assert_eq!(
+        recovered.snapshot.unwrap().state.sequence,
+        1,
+        "the open minibatch needs version 0"
+    );
+    assert_eq!(
+        recovered
+            .log
+            .iter()
+            .map(LogEntry::sequence)
+            .collect::<Vec<_>>(),
+        [2, 3]
+    );
     finish(&journal, 1, completed(0.1));
     store(&journal, 4, 3);
     let reader = Reader::open(dir.path()).unwrap();
-    assert_eq!(reader.snapshot_numbers().unwrap(), [4], "nothing needs the older ones");
+    assert_eq!(
+        reader.snapshot_numbers().unwrap(),
+        [4],
+        "nothing needs the older ones"
+    );
     journal.close();
 }
 
@@ -197,14 +296,24 @@ fn snapshots_that_no_recovery_can_start_from_do_not_pile_up() {
     let mut flying = insert(&journal, vec![sampled(0, 0, 1, 0)], false)[0];
     for round in 0..20 {
         let next = insert(&journal, vec![sampled(0, round + 1, 1, round)], false)[0];
-        finish(&journal, std::mem::replace(&mut flying, next), completed(0.5));
+        finish(
+            &journal,
+            std::mem::replace(&mut flying, next),
+            completed(0.5),
+        );
         store(&journal, round + 2, round + 1);
     }
-    let kept = Reader::open(dir.path()).unwrap().snapshot_numbers().unwrap();
+    let kept = Reader::open(dir.path())
+        .unwrap()
+        .snapshot_numbers()
+        .unwrap();
     assert_eq!(kept, [21], "the newest one alone may still be of use");
     journal.close();
     let (journal, recovered) = open(dir.path());
-    assert!(recovered.snapshot.is_none(), "the minibatch in flight needs version 19, and the snapshot has 20");
+    assert!(
+        recovered.snapshot.is_none(),
+        "the minibatch in flight needs version 19, and the snapshot has 20"
+    );
     assert_eq!(recovered.log.len(), 21);
     journal.close();
 }
@@ -218,7 +327,9 @@ fn a_damaged_snapshot_is_passed_over() {
     store(&journal, 1, 1);
     journal.close();
     let connection = rusqlite::Connection::open(dir.path().join("search.db")).unwrap();
-    connection.execute("UPDATE snapshots SET data = zeroblob(length(data))", []).unwrap();
+    connection
+        .execute("UPDATE snapshots SET data = zeroblob(length(data))", [])
+        .unwrap();
     let (journal, recovered) = open(dir.path());
     assert!(recovered.snapshot.is_none());
     assert_eq!(recovered.log.len(), 1);
@@ -231,30 +342,65 @@ fn another_identity_is_refused_with_the_difference_and_nothing_changes() {
     let (journal, _) = Journal::open(dir.path(), &identity(), &[], "first").unwrap();
     journal.close();
     let other = serde_json::json!({"run.seed": 1, "space.filters": [24], "space.layers": 6});
-    let message = Journal::open(dir.path(), &other, &[], "second").err().unwrap().to_string();
-    assert!(message.contains("space.filters: [24,36] in the run, [24] now"), "{message}");
-    assert!(message.contains("space.layers: not set in the run, 6 now"), "{message}");
-    assert_eq!(std::fs::read_to_string(dir.path().join("config.toml")).unwrap(), "first");
+    let message = Journal::open(dir.path(), &other, &[], "second")
+        .err()
+        .unwrap()
+        .to_string();
+    assert!(
+        message.contains("space.filters: [24,36] in the run, [24] now"),
+        "{message}"
+    );
+    assert!(
+        message.contains("space.layers: not set in the run, 6 now"),
+        "{message}"
+    );
+    assert_eq!(
+        std::fs::read_to_string(dir.path().join("config.toml")).unwrap(),
+        "first"
+    );
 }
 
 #[test]
 fn files_that_are_no_run_are_refused_and_left_alone() {
     let dir = tempfile::tempdir().unwrap();
-    std::fs::write(dir.path().join("search.db"), "not a database, whatever its name says, and longer than a header of one").unwrap();
-    let message = Journal::open(dir.path(), &identity(), &[], "").err().unwrap().to_string();
+    std::fs::write(
+        dir.path().join("search.db"),
+        "not a database, whatever its name says, and longer than a header of one",
+    )
+    .unwrap();
+    let message = Journal::open(dir.path(), &identity(), &[], "")
+        .err()
+        .unwrap()
+        .to_string();
     assert!(message.contains("search.db"), "{message}");
-    assert!(std::fs::read_to_string(dir.path().join("search.db")).unwrap().starts_with("not a database"));
+    assert!(
+        std::fs::read_to_string(dir.path().join("search.db"))
+            .unwrap()
+            .starts_with("not a database")
+    );
     let file = dir.path().join("a file");
     std::fs::write(&file, "").unwrap();
-    assert!(matches!(Journal::open(&file, &identity(), &[], ""), Err(JournalError::Io { .. })));
-    assert!(matches!(Reader::open(&dir.path().join("absent")), Err(JournalError::NoRun { .. })));
+    assert!(matches!(
+        Journal::open(&file, &identity(), &[], ""),
+        Err(JournalError::Io { .. })
+    ));
+    assert!(matches!(
+        Reader::open(&dir.path().join("absent")),
+        Err(JournalError::NoRun { .. })
+    ));
 }
 
 #[test]
 fn a_damaged_database_names_the_last_good_copy() {
     let dir = tempfile::tempdir().unwrap();
     let (journal, _) = open(dir.path());
-    insert(&journal, (0..40).map(|controller| sampled(controller, 0, 8, 0)).collect(), false);
+    insert(
+        &journal,
+        (0..40)
+            .map(|controller| sampled(controller, 0, 8, 0))
+            .collect(),
+        false,
+    );
     journal.close();
     open(dir.path()).0.close(); // The copy is taken when a whole run is opened.
     let path = dir.path().join("search.db");
@@ -262,28 +408,50 @@ fn a_damaged_database_names_the_last_good_copy() {
     let middle = bytes.len() / 2;
     bytes[4096..middle].fill(0xAB);
     std::fs::write(&path, bytes).unwrap();
-    let message = Journal::open(dir.path(), &identity(), &[], "").err().unwrap().to_string();
-    assert!(message.contains("search.db") && message.contains("search.backup.db"), "{message}");
+    let message = Journal::open(dir.path(), &identity(), &[], "")
+        .err()
+        .unwrap()
+        .to_string();
+    assert!(
+        message.contains("search.db") && message.contains("search.backup.db"),
+        "{message}"
+    );
 }
 
 /// As `open`, with a backup that is taken anew all the time instead of each hour.
 fn open_restless(dir: &Path) -> Journal {
     let health = Arc::new(Health::default());
-    let requests = writer::start(open::open(dir, &identity(), &[], "").unwrap(), health.clone(), Duration::ZERO).unwrap();
+    let requests = writer::start(
+        open::open(dir, &identity(), &[], "").unwrap(),
+        health.clone(),
+        Duration::ZERO,
+    )
+    .unwrap();
     Journal { requests, health }
 }
 
 /// Trials in a database that nobody writes to; None: it is not there, or not whole.
 fn trials_in(path: &Path) -> Option<u64> {
-    let connection = rusqlite::Connection::open_with_flags(path, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY).ok()?;
-    let verdict: String = connection.query_row("PRAGMA integrity_check", [], |row| row.get(0)).ok()?;
-    (verdict == "ok").then(|| connection.query_row("SELECT count(*) FROM trials", [], |row| row.get(0)).ok())?
+    let connection =
+        rusqlite::Connection::open_with_flags(path, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY)
+            .ok()?;
+    let verdict: String = connection
+        .query_row("PRAGMA integrity_check", [], |row| row.get(0))
+        .ok()?;
+    (verdict == "ok").then(|| {
+        connection
+            .query_row("SELECT count(*) FROM trials", [], |row| row.get(0))
+            .ok()
+    })?
 }
 
 #[test]
 fn a_run_that_goes_on_keeps_a_rolling_copy_that_stands_in_for_a_damaged_database() {
     let dir = tempfile::tempdir().unwrap();
-    let (path, backup) = (dir.path().join("search.db"), dir.path().join("search.backup.db"));
+    let (path, backup) = (
+        dir.path().join("search.db"),
+        dir.path().join("search.backup.db"),
+    );
     let journal = open_restless(dir.path());
     let started = Instant::now();
     let mut inserted = 0;
@@ -291,19 +459,39 @@ fn a_run_that_goes_on_keeps_a_rolling_copy_that_stands_in_for_a_damaged_database
     while trials_in(&backup).is_none_or(|trials| trials < 40) {
         insert(&journal, vec![sampled(0, inserted, 8, 0)], false);
         inserted += 1;
-        assert!(started.elapsed() < Duration::from_secs(60), "no copy of the run as it goes on");
+        assert!(
+            started.elapsed() < Duration::from_secs(60),
+            "no copy of the run as it goes on"
+        );
     }
     journal.close();
-    assert!(!dir.path().join("search.backup.db.partial").exists(), "a copy under way is brought to its end");
+    assert!(
+        !dir.path().join("search.backup.db.partial").exists(),
+        "a copy under way is brought to its end"
+    );
     let kept = trials_in(&backup).unwrap();
-    assert!(kept.is_multiple_of(8) && kept <= 8 * inserted, "{kept} of {}", 8 * inserted);
+    assert!(
+        kept.is_multiple_of(8) && kept <= 8 * inserted,
+        "{kept} of {}",
+        8 * inserted
+    );
     let mut bytes = std::fs::read(&path).unwrap();
     let middle = bytes.len() / 2;
     bytes[4096..middle].fill(0xAB);
     std::fs::write(&path, bytes).unwrap();
-    let message = Journal::open(dir.path(), &identity(), &[], "").err().unwrap().to_string();
-    assert!(message.contains("search.db") && message.contains(&format!("the last good copy is {}", backup.display())), "{message}");
-    assert!(open::back_up_live(dir.path()).is_err(), "a damaged database is no new copy");
+    let message = Journal::open(dir.path(), &identity(), &[], "")
+        .err()
+        .unwrap()
+        .to_string();
+    assert!(
+        message.contains("search.db")
+            && message.contains(&format!("the last good copy is {}", backup.display())),
+        "{message}"
+    );
+    assert!(
+        open::back_up_live(dir.path()).is_err(),
+        "a damaged database is no new copy"
+    );
     assert_eq!(trials_in(&backup), Some(kept));
     std::fs::copy(&backup, &path).unwrap();
     let (journal, recovered) = open(dir.path());
@@ -316,7 +504,8 @@ fn while_the_disk_refuses_replies_wait_and_nothing_is_lost() {
     let dir = tempfile::tempdir().unwrap();
     let (journal, _) = open(dir.path());
     insert(&journal, vec![sampled(0, 0, 2, 0)], false);
-    // Another writer holds the database for longer than SQLite waits: every commit fails, as on a full disk.
+    // Another writer holds the database for longer than SQLite waits: every commit fails, as on a
+    // full disk.
     let blocker = rusqlite::Connection::open(dir.path().join("search.db")).unwrap();
     blocker.execute_batch("BEGIN IMMEDIATE").unwrap();
     let (reply, answer) = channel();
@@ -324,9 +513,20 @@ fn while_the_disk_refuses_replies_wait_and_nothing_is_lost() {
         let reply = reply.clone();
         // So that the second finds the writer refused already; the test must hold in either case.
         std::thread::sleep(std::time::Duration::from_millis(100));
-        journal.finished(trial, completed(0.25 * trial as f64), 1.0, None, Box::new(move |sequenced| reply.send(sequenced).unwrap()));
+        journal.finished(
+            trial,
+            completed(0.25 * trial as f64),
+            1.0,
+            None,
+            Box::new(move |sequenced| reply.send(sequenced).unwrap()),
+        );
     }
-    assert!(answer.recv_timeout(std::time::Duration::from_secs(6)).is_err(), "a reply came before the commit");
+    assert!(
+        answer
+            .recv_timeout(std::time::Duration::from_secs(6))
+            .is_err(),
+        "a reply came before the commit"
+    );
     drop(reply);
     blocker.execute_batch("ROLLBACK").unwrap();
     assert!(answer.recv().unwrap().is_empty());
@@ -338,13 +538,24 @@ fn while_the_disk_refuses_replies_wait_and_nothing_is_lost() {
 fn a_listed_trial_is_the_row_as_json_and_lists_have_their_order() {
     let dir = tempfile::tempdir().unwrap();
     let (journal, _) = open(dir.path());
-    insert(&journal, vec![sampled(0, 0, 3, 0), sampled(1, 0, 3, 0)], false);
+    insert(
+        &journal,
+        vec![sampled(0, 0, 3, 0), sampled(1, 0, 3, 0)],
+        false,
+    );
     journal.started(1, "cuda:0", None);
     for (trial, reward) in [(1, 0.25), (2, 1.0), (4, 0.1 + 0.2)] {
         finish(&journal, trial, completed(reward));
     }
     let error = "it said \"no\"\n\tand left \\ \u{1b}[0m";
-    finish(&journal, 3, Outcome::Failed { cause: crate::child::Cause::Exited, error: error.into() });
+    finish(
+        &journal,
+        3,
+        Outcome::Failed {
+            cause: crate::child::Cause::Exited,
+            error: error.into(),
+        },
+    );
     let reader = Reader::open(dir.path()).unwrap();
     let page = |status, order, offset, limit| {
         let (total, rows) = reader.page(status, order, offset, limit).unwrap();
@@ -360,7 +571,14 @@ fn a_listed_trial_is_the_row_as_json_and_lists_have_their_order() {
     assert_eq!(page(None, Oldest, 0, 100), (6, vec![1, 2, 3, 4, 5, 6]));
     assert_eq!(page(None, Oldest, 4, 5), (6, vec![5, 6]));
     assert_eq!(page(None, Newest, 1, 2), (6, vec![5, 4]));
-    assert_eq!((page(None, Newest, 5, 2).1, page(None, Newest, 6, 2).1, page(None, Oldest, u64::MAX >> 1, 2).1), (vec![1], vec![], vec![]));
+    assert_eq!(
+        (
+            page(None, Newest, 5, 2).1,
+            page(None, Newest, 6, 2).1,
+            page(None, Oldest, u64::MAX >> 1, 2).1
+        ),
+        (vec![1], vec![], vec![])
+    );
     assert_eq!(page(None, Best, 0, 4).1[..3], [2, 4, 1]);
     assert_eq!(page(None, Worst, 0, 3).1, [1, 4, 2]);
     assert_eq!(page(Some("completed"), Newest, 1, 2), (3, vec![2, 1]));
@@ -371,7 +589,13 @@ fn a_listed_trial_is_the_row_as_json_and_lists_have_their_order() {
 
 fn enqueue(journal: &Journal, names: &[&str]) -> u64 {
     let trial = sampled(0, 0, 1, 0).trials.remove(0);
-    let trials = names.iter().map(|name| Enqueued { name: (*name).to_owned(), trial: trial.clone() }).collect();
+    let trials = names
+        .iter()
+        .map(|name| Enqueued {
+            name: (*name).to_owned(),
+            trial: trial.clone(),
+        })
+        .collect();
     let (reply, answer) = channel();
     journal.enqueue(trials, Box::new(move |first| reply.send(first).unwrap()));
     answer.recv().unwrap()
@@ -384,28 +608,68 @@ fn enqueued_trials_take_ids_but_no_place_in_the_order() {
     change(&journal, LEARNING);
     assert_eq!(enqueue(&journal, &["a", "b"]), 1);
     assert_eq!(insert(&journal, vec![sampled(0, 0, 2, 0)], false), [3]);
-    assert!(finish(&journal, 1, completed(9.0)).is_empty() && finish(&journal, 2, failed()).is_empty());
+    assert!(
+        finish(&journal, 1, completed(9.0)).is_empty() && finish(&journal, 2, failed()).is_empty()
+    );
     finish(&journal, 3, completed(0.5));
     assert_eq!(
         finish(&journal, 4, completed(0.7))[0],
-        Sequenced { controller: 0, minibatch: 0, sequence: 2, baseline: None, rewards: vec![Some(0.5), Some(0.7)] }
+        Sequenced {
+            controller: 0,
+            minibatch: 0,
+            sequence: 2,
+            baseline: None,
+            rewards: vec![Some(0.5), Some(0.7)]
+        }
     );
     assert_eq!(enqueue(&journal, &["c"]), 5);
     journal.close();
     let (journal, recovered) = open_with(dir.path(), &["a", "b", "c"]);
-    let enqueued: Vec<_> = recovered.enqueued.iter().map(|(name, trial)| (name.as_str(), trial.id, trial.finished)).collect();
+    let enqueued: Vec<_> = recovered
+        .enqueued
+        .iter()
+        .map(|(name, trial)| (name.as_str(), trial.id, trial.finished))
+        .collect();
     assert_eq!(enqueued, [("a", 1, true), ("b", 2, true), ("c", 5, false)]);
-    assert_eq!((recovered.sampled, recovered.completed, recovered.failed, recovered.children_completed), (2, 2, 0, 3));
-    assert_eq!((recovered.rewards, recovered.best_metric, recovered.log.len()), (vec![0.5, 0.7], Some(0.7), 2));
+    assert_eq!(
+        (
+            recovered.sampled,
+            recovered.completed,
+            recovered.failed,
+            recovered.children_completed
+        ),
+        (2, 2, 0, 3)
+    );
+    assert_eq!(
+        (
+            recovered.rewards,
+            recovered.best_metric,
+            recovered.log.len()
+        ),
+        (vec![0.5, 0.7], Some(0.7), 2)
+    );
     let reader = Reader::open(dir.path()).unwrap();
-    assert_eq!((reader.top(9).unwrap()[0].id, reader.best().unwrap().unwrap().id, reader.worst().unwrap().unwrap().id), (1, 4, 3));
+    assert_eq!(
+        (
+            reader.top(9).unwrap()[0].id,
+            reader.best().unwrap().unwrap().id,
+            reader.worst().unwrap().unwrap().id
+        ),
+        (1, 4, 3)
+    );
     journal.close();
 }
 
 /// As a run whose config file has these entries.
 fn open_with(dir: &Path, names: &[&str]) -> (Journal, Recovered) {
     let trial = sampled(0, 0, 1, 0).trials.remove(0);
-    let entries: Vec<_> = names.iter().map(|name| Enqueued { name: (*name).to_owned(), trial: trial.clone() }).collect();
+    let entries: Vec<_> = names
+        .iter()
+        .map(|name| Enqueued {
+            name: (*name).to_owned(),
+            trial: trial.clone(),
+        })
+        .collect();
     Journal::open(dir, &identity(), &entries, "").unwrap()
 }
 
@@ -418,13 +682,30 @@ fn a_run_of_version_1_is_read_as_it_is_and_brought_up_to_date_when_it_is_continu
     finish(&journal, 1, completed(0.5));
     journal.close();
     let connection = rusqlite::Connection::open(dir.path().join("search.db")).unwrap();
-    let (own, check) = (schema::TRIALS, schema::TRIALS.find("    CHECK ((controller").unwrap());
-    let old = format!("{}{}", &own[..check], &own[check..].split_once('\n').unwrap().1).replace("slot),\n)", "slot))");
-    let old =
-        old.replace("    enqueued TEXT,\n", "").lines().filter(|line| !line.contains("trials_enqueued")).collect::<Vec<_>>().join("\n");
+    let (own, check) = (
+        schema::TRIALS,
+        schema::TRIALS.find("    CHECK ((controller").unwrap(),
+    );
+    let old = format!(
+        "{}{}",
+        &own[..check],
+        &own[check..].split_once('\n').unwrap().1
+    )
+    .replace("slot),\n)", "slot))");
+    let old = old
+        .replace("    enqueued TEXT,\n", "")
+        .lines()
+        .filter(|line| !line.contains("trials_enqueued"))
+        .collect::<Vec<_>>()
+        .join("\n");
     let old = ["controller", "minibatch", "slot"]
         .iter()
-        .fold(old, |text, name| text.replace(&format!("    {name} INTEGER,"), &format!("    {name} INTEGER NOT NULL,")));
+        .fold(old, |text, name| {
+            text.replace(
+                &format!("    {name} INTEGER,"),
+                &format!("    {name} INTEGER NOT NULL,"),
+            )
+        });
     let columns = super::reader::COLUMNS.strip_suffix(", enqueued").unwrap();
     let down = format!(
         "DROP INDEX trials_by_status; DROP INDEX trials_by_reward; DROP INDEX trials_enqueued; ALTER TABLE trials RENAME TO new;
@@ -434,14 +715,30 @@ fn a_run_of_version_1_is_read_as_it_is_and_brought_up_to_date_when_it_is_continu
     drop(connection);
     let rows = || Reader::open(dir.path()).unwrap().facts_after(0, 9).unwrap();
     let before = rows();
-    assert_eq!((before.len(), before[0].status.as_str(), before[0].enqueued.as_deref()), (2, "completed", None));
+    assert_eq!(
+        (
+            before.len(),
+            before[0].status.as_str(),
+            before[0].enqueued.as_deref()
+        ),
+        (2, "completed", None)
+    );
     let reader = Reader::open(dir.path()).unwrap();
-    assert_eq!((reader.top(9).unwrap().len(), reader.enqueued().unwrap().len()), (1, 0));
+    assert_eq!(
+        (
+            reader.top(9).unwrap().len(),
+            reader.enqueued().unwrap().len()
+        ),
+        (1, 0)
+    );
     let (journal, recovered) = open(dir.path());
     assert_eq!((recovered.sampled, recovered.open[0].trials[1].id), (2, 2));
     assert_eq!(rows(), before);
     assert_eq!(enqueue(&journal, &["late"]), 3);
-    assert_eq!(finish(&journal, 2, completed(0.7))[0].rewards, [Some(0.5), Some(0.7)]);
+    assert_eq!(
+        finish(&journal, 2, completed(0.7))[0].rewards,
+        [Some(0.5), Some(0.7)]
+    );
     journal.close();
     open_with(dir.path(), &["late"]).0.close();
 }

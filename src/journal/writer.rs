@@ -1,5 +1,6 @@
-//! The writer thread: takes all requests that wait, carries them out in one transaction, commits, and only then replies (group commit).
-//! On a write error it keeps its batch, says so, and retries until the cause is gone. Must not know why anything is written.
+//! The writer thread: takes all requests that wait, carries them out in one transaction, commits,
+//! and only then replies (group commit). On a write error it keeps its batch, says so, and retries
+//! until the cause is gone. Must not know why anything is written.
 
 use super::health::Health;
 use super::ledger::{Given, Ledger, Open};
@@ -31,24 +32,72 @@ pub(super) const BACK_UP_EVERY: Duration = Duration::from_secs(3600);
 
 /// What the writer is asked for.
 pub(super) enum Request {
-    Insert { minibatches: Vec<SampledMinibatch>, round: bool, reply: Reply<Vec<u64>> },
-    Enqueue { trials: Vec<Enqueued>, reply: Reply<u64> },
-    Started { trial: u64, device: String, reply: Option<Reply<()>> },
-    Epoch { trial: u64, epoch: Epoch },
-    Finished { trial: u64, outcome: Outcome, seconds: f64, failed_reward: Option<f64>, reply: Reply<Vec<Sequenced>> },
-    Reused { trial: u64, from: u64, reply: Reply<Vec<Sequenced>> },
-    FailedAttempt { trial: u64, error: String },
-    Change { learning: LearningSettings, reply: Reply<u64> },
-    Snapshot { snapshot: Box<Snapshot>, reply: Reply<()> },
-    Log { reply: Reply<(Option<Snapshot>, Vec<LogEntry>)> },
-    Config { config: String },
-    Event { kind: String, text: String },
-    Close { done: mpsc::Sender<()> },
+    Insert {
+        minibatches: Vec<SampledMinibatch>,
+        round: bool,
+        reply: Reply<Vec<u64>>,
+    },
+    Enqueue {
+        trials: Vec<Enqueued>,
+        reply: Reply<u64>,
+    },
+    Started {
+        trial: u64,
+        device: String,
+        reply: Option<Reply<()>>,
+    },
+    Epoch {
+        trial: u64,
+        epoch: Epoch,
+    },
+    Finished {
+        trial: u64,
+        outcome: Outcome,
+        seconds: f64,
+        failed_reward: Option<f64>,
+        reply: Reply<Vec<Sequenced>>,
+    },
+    Reused {
+        trial: u64,
+        from: u64,
+        reply: Reply<Vec<Sequenced>>,
+    },
+    FailedAttempt {
+        trial: u64,
+        error: String,
+    },
+    Change {
+        learning: LearningSettings,
+        reply: Reply<u64>,
+    },
+    Snapshot {
+        snapshot: Box<Snapshot>,
+        reply: Reply<()>,
+    },
+    Log {
+        reply: Reply<(Option<Snapshot>, Vec<LogEntry>)>,
+    },
+    Config {
+        config: String,
+    },
+    Event {
+        kind: String,
+        text: String,
+    },
+    Close {
+        done: mpsc::Sender<()>,
+    },
 }
 
 impl Request {
     fn is_lazy(&self) -> bool {
-        matches!(self, Self::Started { reply: None, .. } | Self::Epoch { .. } | Self::Config { .. } | Self::Event { .. })
+        matches!(
+            self,
+            Self::Started { reply: None, .. }
+                | Self::Epoch { .. }
+                | Self::Config { .. }
+                | Self::Event { .. }
+        )
     }
 }
 
@@ -63,15 +112,32 @@ enum Answer {
 
 /// The time as the tables hold it.
 pub(super) fn now() -> String {
-    jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string()
+    jiff::Timestamp::now()
+        .strftime("%Y-%m-%dT%H:%M:%S.%3fZ")
+        .to_string()
 }
 
 /// Starts the thread; a backup is taken anew each time `back_up_every` is over.
-pub(super) fn start(opened: Opened, health: Arc<Health>, back_up_every: Duration) -> std::io::Result<mpsc::Sender<Request>> {
+pub(super) fn start(
+    opened: Opened,
+    health: Arc<Health>,
+    back_up_every: Duration,
+) -> std::io::Result<mpsc::Sender<Request>> {
     let (requests, queue) = mpsc::channel();
-    std::thread::Builder::new().name("journal".into()).spawn(move || {
-        Writer { opened, health, ledger: None, waiting: Vec::new(), back_up_every, backed_up: Instant::now(), copying: None }.run(&queue);
-    })?;
+    std::thread::Builder::new()
+        .name("journal".into())
+        .spawn(move || {
+            Writer {
+                opened,
+                health,
+                ledger: None,
+                waiting: Vec::new(),
+                back_up_every,
+                backed_up: Instant::now(),
+                copying: None,
+            }
+            .run(&queue);
+        })?;
     Ok(requests)
 }
 
@@ -92,15 +158,35 @@ impl Writer {
     fn run(mut self, queue: &Receiver<Request>) {
         loop {
             let waiting = std::mem::take(&mut self.waiting);
-            let Some(batch) = (if waiting.is_empty() { next_batch(queue) } else { Some(waiting) }) else { break };
-            let Some(answers) = self.persist(&batch, queue) else { break };
+            let Some(batch) = (if waiting.is_empty() {
+                next_batch(queue)
+            } else {
+                Some(waiting)
+            }) else {
+                break;
+            };
+            let Some(answers) = self.persist(&batch, queue) else {
+                break;
+            };
             let mut closing = Vec::new();
             for (request, answer) in batch.into_iter().zip(answers) {
                 match (request, answer) {
                     (Request::Insert { reply, .. }, Answer::Ids(ids)) => reply(ids),
-                    (Request::Finished { reply, .. } | Request::Reused { reply, .. }, Answer::Sequenced(sequenced)) => reply(sequenced),
-                    (Request::Change { reply, .. } | Request::Enqueue { reply, .. }, Answer::Number(number)) => reply(number),
-                    (Request::Snapshot { reply, .. } | Request::Started { reply: Some(reply), .. }, _) => reply(()),
+                    (
+                        Request::Finished { reply, .. } | Request::Reused { reply, .. },
+                        Answer::Sequenced(sequenced),
+                    ) => reply(sequenced),
+                    (
+                        Request::Change { reply, .. } | Request::Enqueue { reply, .. },
+                        Answer::Number(number),
+                    ) => reply(number),
+                    (
+                        Request::Snapshot { reply, .. }
+                        | Request::Started {
+                            reply: Some(reply), ..
+                        },
+                        _,
+                    ) => reply(()),
                     (Request::Log { reply }, Answer::Log(snapshot, log)) => reply((snapshot, log)),
                     (Request::Config { config }, _) => self.opened.replace_config(&config),
                     (Request::Close { done }, _) => closing.push(done),
@@ -109,8 +195,12 @@ impl Writer {
             }
             if !closing.is_empty() {
                 self.await_copy();
-                // Whoever copies search.db alone has the whole run, even if a reader still has it open.
-                let _ = self.opened.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+                // Whoever copies search.db alone has the whole run, even if a reader still has it
+                // open.
+                let _ =
+                    self.opened
+                        .connection
+                        .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
                 drop(self.opened.connection);
                 drop(self.opened.lock);
                 closing.into_iter().for_each(|done| {
@@ -134,7 +224,10 @@ impl Writer {
                 tracing::error!("no new backup, the last one stays: {error}");
             }
         };
-        match std::thread::Builder::new().name("journal-backup".into()).spawn(copy) {
+        match std::thread::Builder::new()
+            .name("journal-backup".into())
+            .spawn(copy)
+        {
             Ok(thread) => self.copying = Some(thread),
             Err(error) => tracing::error!("no new backup, the last one stays: {error}"),
         }
@@ -142,7 +235,9 @@ impl Writer {
 
     /// A copy is under way.
     fn copies(&self) -> bool {
-        self.copying.as_ref().is_some_and(|thread| !thread.is_finished())
+        self.copying
+            .as_ref()
+            .is_some_and(|thread| !thread.is_finished())
     }
 
     /// Lets a copy that is under way come to its end, if it does soon.
@@ -153,7 +248,8 @@ impl Writer {
         }
     }
 
-    /// Writes the batch, however long the disk refuses; None: given up, because the process wants to leave.
+    /// Writes the batch, however long the disk refuses; None: given up, because the process wants
+    /// to leave.
     fn persist(&mut self, batch: &[Request], queue: &Receiver<Request>) -> Option<Vec<Answer>> {
         let started = Instant::now();
         let (mut pause, mut told) = (FIRST_PAUSE, None::<Instant>);
@@ -163,23 +259,35 @@ impl Writer {
                 Ok(answers) => {
                     self.health.committed(begun);
                     if told.is_some() {
-                        tracing::warn!("{}: writing works again; nothing was lost", self.opened.dir.display());
+                        tracing::warn!(
+                            "{}: writing works again; nothing was lost",
+                            self.opened.dir.display()
+                        );
                     }
                     return Some(answers);
                 }
                 Err(error) => error,
             };
-            self.health.refused(format!("{}: {error}", self.opened.dir.join("search.db").display()));
+            self.health.refused(format!(
+                "{}: {error}",
+                self.opened.dir.join("search.db").display()
+            ));
             self.ledger = None;
             if told.is_none_or(|told| told.elapsed() > Duration::from_secs(60)) {
                 let path = self.opened.dir.join("search.db");
-                tracing::error!("{}: {error}; the run waits and tries again, nothing is lost", path.display());
+                tracing::error!(
+                    "{}: {error}; the run waits and tries again, nothing is lost",
+                    path.display()
+                );
                 told = Some(Instant::now());
             }
             std::thread::sleep(pause);
             pause = (pause * 2).min(LONGEST_PAUSE);
             self.waiting.extend(queue.try_iter());
-            let leaving = batch.iter().chain(&self.waiting).any(|request| matches!(request, Request::Close { .. }));
+            let leaving = batch
+                .iter()
+                .chain(&self.waiting)
+                .any(|request| matches!(request, Request::Close { .. }));
             if leaving && started.elapsed() > CLOSE_PATIENCE {
                 return None;
             }
@@ -194,8 +302,12 @@ impl Writer {
         };
         connection.execute_batch("BEGIN IMMEDIATE")?;
         let now = now();
-        let answers: rusqlite::Result<Vec<Answer>> = batch.iter().map(|request| carry_out(connection, ledger, request, &now)).collect();
-        let committed = answers.and_then(|answers| connection.execute_batch("COMMIT").map(|()| answers));
+        let answers: rusqlite::Result<Vec<Answer>> = batch
+            .iter()
+            .map(|request| carry_out(connection, ledger, request, &now))
+            .collect();
+        let committed =
+            answers.and_then(|answers| connection.execute_batch("COMMIT").map(|()| answers));
         if committed.is_err() {
             // Fails where SQLite has rolled back by itself.
             let _ = connection.execute_batch("ROLLBACK");
@@ -204,7 +316,8 @@ impl Writer {
     }
 }
 
-/// All requests that wait, at least one; lazy ones wait a little for others. None: all handles are gone.
+/// All requests that wait, at least one; lazy ones wait a little for others. None: all handles are
+/// gone.
 fn next_batch(queue: &Receiver<Request>) -> Option<Vec<Request>> {
     let mut batch = vec![queue.recv().ok()?];
     let deadline = Instant::now() + LAZY;
@@ -220,17 +333,34 @@ fn next_batch(queue: &Receiver<Request>) -> Option<Vec<Request>> {
     }
 }
 
-fn execute(connection: &Connection, sql: &str, values: impl rusqlite::Params) -> rusqlite::Result<usize> {
+fn execute(
+    connection: &Connection,
+    sql: &str,
+    values: impl rusqlite::Params,
+) -> rusqlite::Result<usize> {
     connection.prepare_cached(sql)?.execute(values)
 }
 
-fn carry_out(connection: &Connection, ledger: &mut Ledger, request: &Request, now: &str) -> rusqlite::Result<Answer> {
+fn carry_out(
+    connection: &Connection,
+    ledger: &mut Ledger,
+    request: &Request,
+    now: &str,
+) -> rusqlite::Result<Answer> {
     match request {
-        Request::Insert { minibatches, round, .. } => return insert(connection, ledger, minibatches, *round, now).map(Answer::Ids),
+        Request::Insert {
+            minibatches, round, ..
+        } => return insert(connection, ledger, minibatches, *round, now).map(Answer::Ids),
         Request::Enqueue { trials, .. } => {
             let first = ledger.next_trial;
             for enqueued in trials {
-                insert_trial(connection, ledger.next_trial, &Origin::Enqueued(&enqueued.name), &enqueued.trial, now)?;
+                insert_trial(
+                    connection,
+                    ledger.next_trial,
+                    &Origin::Enqueued(&enqueued.name),
+                    &enqueued.trial,
+                    now,
+                )?;
                 ledger.next_trial += 1;
             }
             return Ok(Answer::Number(first));
@@ -243,21 +373,49 @@ fn carry_out(connection: &Connection, ledger: &mut Ledger, request: &Request, no
         }
         Request::Epoch { trial, epoch } => {
             let sql = "INSERT OR REPLACE INTO epochs VALUES (?1, ?2, ?3, ?4, ?5)";
-            execute(connection, sql, params![trial, epoch.epoch, finite(epoch.train_loss), finite(Some(epoch.metric)), epoch.seconds])?;
+            execute(
+                connection,
+                sql,
+                params![
+                    trial,
+                    epoch.epoch,
+                    finite(epoch.train_loss),
+                    finite(Some(epoch.metric)),
+                    epoch.seconds
+                ],
+            )?;
         }
-        Request::Finished { trial, outcome, seconds, failed_reward, .. } => {
-            let ended = Ended { trial: *trial, outcome, seconds: *seconds, failed_reward: *failed_reward };
+        Request::Finished {
+            trial,
+            outcome,
+            seconds,
+            failed_reward,
+            ..
+        } => {
+            let ended = Ended {
+                trial: *trial,
+                outcome,
+                seconds: *seconds,
+                failed_reward: *failed_reward,
+            };
             return finish(connection, ledger, &ended, now).map(Answer::Sequenced);
         }
-        Request::Reused { trial, from, .. } => return reuse(connection, ledger, *trial, *from, now).map(Answer::Sequenced),
+        Request::Reused { trial, from, .. } => {
+            return reuse(connection, ledger, *trial, *from, now).map(Answer::Sequenced);
+        }
         Request::FailedAttempt { trial, error } => {
             let sql = "UPDATE trials SET status = 'queued', attempt = attempt + 1, error = ?2 WHERE id = ?1";
             execute(connection, sql, params![trial, error])?;
         }
         Request::Change { learning, .. } => {
             let sequence = ledger.change(*learning);
-            let text = serde_json::to_string(learning).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
-            execute(connection, "INSERT INTO changes VALUES (?1, ?2)", params![sequence, text])?;
+            let text = serde_json::to_string(learning)
+                .map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
+            execute(
+                connection,
+                "INSERT INTO changes VALUES (?1, ?2)",
+                params![sequence, text],
+            )?;
             return Ok(Answer::Number(sequence));
         }
         Request::Snapshot { snapshot, .. } => super::recovery::store(connection, snapshot)?,
@@ -266,11 +424,19 @@ fn carry_out(connection: &Connection, ledger: &mut Ledger, request: &Request, no
             return Ok(Answer::Log(snapshot, log));
         }
         Request::Event { kind, text } => {
-            execute(connection, "INSERT INTO events (at, kind, text) VALUES (?1, ?2, ?3)", params![now, kind, text])?;
+            execute(
+                connection,
+                "INSERT INTO events (at, kind, text) VALUES (?1, ?2, ?3)",
+                params![now, kind, text],
+            )?;
         }
         Request::Config { .. } => {}
         Request::Close { .. } => {
-            execute(connection, "INSERT OR REPLACE INTO meta VALUES ('closed', 'yes')", [])?;
+            execute(
+                connection,
+                "INSERT OR REPLACE INTO meta VALUES ('closed', 'yes')",
+                [],
+            )?;
         }
     }
     Ok(Answer::Done)
@@ -283,7 +449,8 @@ fn finite(value: Option<f64>) -> Option<f64> {
 
 /// As JSON columns hold it.
 pub(super) fn json(value: &impl serde::Serialize) -> rusqlite::Result<String> {
-    serde_json::to_string(value).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))
+    serde_json::to_string(value)
+        .map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))
 }
 
 /// Where a trial comes from.
@@ -294,17 +461,45 @@ enum Origin<'a> {
     Enqueued(&'a str),
 }
 
-fn insert_trial(connection: &Connection, id: u64, origin: &Origin, trial: &SampledTrial, now: &str) -> rusqlite::Result<()> {
+fn insert_trial(
+    connection: &Connection,
+    id: u64,
+    origin: &Origin,
+    trial: &SampledTrial,
+    now: &str,
+) -> rusqlite::Result<()> {
     let sql = "INSERT INTO trials (id, controller, minibatch, slot, decisions, architecture, status, parameters, flops, seed, sampled_at,
                                    enqueued)
                VALUES (?1, ?2, ?3, ?4, ?5, ?6, 'queued', ?7, ?8, ?9, ?10, ?11)";
     let (controller, minibatch, slot, name) = match origin {
-        Origin::Sampled(batch, slot) => (Some(batch.controller), Some(batch.minibatch), Some(*slot), None),
+        Origin::Sampled(batch, slot) => (
+            Some(batch.controller),
+            Some(batch.minibatch),
+            Some(*slot),
+            None,
+        ),
         Origin::Enqueued(name) => (None, None, None, Some(*name)),
     };
     let (decisions, architecture) = (json(&trial.decisions)?, json(&trial.architecture)?);
-    let SampledTrial { parameters, flops, seed, .. } = trial;
-    let values = params![id, controller, minibatch, slot, decisions, architecture, parameters, flops, seed, now, name];
+    let SampledTrial {
+        parameters,
+        flops,
+        seed,
+        ..
+    } = trial;
+    let values = params![
+        id,
+        controller,
+        minibatch,
+        slot,
+        decisions,
+        architecture,
+        parameters,
+        flops,
+        seed,
+        now,
+        name
+    ];
     execute(connection, sql, values).map(drop)
 }
 
@@ -319,17 +514,46 @@ fn insert(
     let mut first_ids = Vec::with_capacity(minibatches.len());
     for batch in minibatches {
         let (number, first_id, m) = (ledger.next_number, ledger.next_trial, batch.trials.len());
-        let (boundaries, versions) = (json(&batch.pulled.boundaries)?, json(&batch.pulled.versions)?);
+        let (boundaries, versions) = (
+            json(&batch.pulled.boundaries)?,
+            json(&batch.pulled.versions)?,
+        );
         let sql = "INSERT INTO minibatches (number, controller, minibatch, first_id, m, layers, boundaries, versions, oldest, round)
                    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
         let oldest = batch.pulled.versions.iter().min().copied().unwrap_or(0);
-        let values = params![number, batch.controller, batch.minibatch, first_id, m, batch.layers, boundaries, versions, oldest, round];
+        let values = params![
+            number,
+            batch.controller,
+            batch.minibatch,
+            first_id,
+            m,
+            batch.layers,
+            boundaries,
+            versions,
+            oldest,
+            round
+        ];
         execute(connection, sql, values)?;
         for (slot, trial) in batch.trials.iter().enumerate() {
-            insert_trial(connection, first_id + slot as u64, &Origin::Sampled(batch, slot), trial, now)?;
+            insert_trial(
+                connection,
+                first_id + slot as u64,
+                &Origin::Sampled(batch, slot),
+                trial,
+                now,
+            )?;
         }
         let (controller, minibatch) = (batch.controller, batch.minibatch);
-        ledger.insert(number, Open { controller, minibatch, first_id, rewards: vec![None; m], round });
+        ledger.insert(
+            number,
+            Open {
+                controller,
+                minibatch,
+                first_id,
+                rewards: vec![None; m],
+                round,
+            },
+        );
         first_ids.push(first_id);
     }
     Ok(first_ids)
@@ -343,49 +567,105 @@ struct Ended<'a> {
     failed_reward: Option<f64>,
 }
 
-fn finish(connection: &Connection, ledger: &mut Ledger, ended: &Ended, now: &str) -> rusqlite::Result<Vec<Sequenced>> {
-    let Ended { trial, outcome, seconds, failed_reward } = *ended;
+fn finish(
+    connection: &Connection,
+    ledger: &mut Ledger,
+    ended: &Ended,
+    now: &str,
+) -> rusqlite::Result<Vec<Sequenced>> {
+    let Ended {
+        trial,
+        outcome,
+        seconds,
+        failed_reward,
+    } = *ended;
     let (status, reward, metric, error, own_seconds) = match outcome {
-        Outcome::Completed { reward, metric, seconds } if reward.is_finite() && metric.is_finite() => {
+        Outcome::Completed {
+            reward,
+            metric,
+            seconds,
+        } if reward.is_finite() && metric.is_finite() => {
             ("completed", Some(*reward), Some(*metric), None, *seconds)
         }
-        Outcome::Completed { .. } => ("failed", failed_reward, None, Some("the evaluator gave a reward that is not finite"), None),
-        Outcome::Failed { error, .. } => ("failed", failed_reward, None, Some(error.as_str()), None),
+        Outcome::Completed { .. } => (
+            "failed",
+            failed_reward,
+            None,
+            Some("the evaluator gave a reward that is not finite"),
+            None,
+        ),
+        Outcome::Failed { error, .. } => {
+            ("failed", failed_reward, None, Some(error.as_str()), None)
+        }
         Outcome::Stopped => ("stopped", None, None, None, None),
     };
     let sql = "UPDATE trials SET status = ?2, reward = ?3, metric = ?4, error = ?5, seconds = ?6, finished_at = ?7
                WHERE id = ?1 AND status NOT IN ('completed', 'failed')";
     let finished_at = (status != "stopped").then_some(now);
-    let values = params![trial, status, reward, metric, error, finite(Some(own_seconds.unwrap_or(seconds))), finished_at];
+    let values = params![
+        trial,
+        status,
+        reward,
+        metric,
+        error,
+        finite(Some(own_seconds.unwrap_or(seconds))),
+        finished_at
+    ];
     let changed = execute(connection, sql, values)?;
     if changed == 0 || status == "stopped" {
         return Ok(Vec::new());
     }
     if reward.is_none() {
-        let cause = if let Outcome::Failed { cause, .. } = outcome { *cause } else { Cause::Error };
+        let cause = if let Outcome::Failed { cause, .. } = outcome {
+            *cause
+        } else {
+            Cause::Error
+        };
         super::recovery::count_failure(connection, cause)?;
     }
     sequence(connection, ledger, trial, reward)
 }
 
 /// Gives the trial reward and metric of another.
-fn reuse(connection: &Connection, ledger: &mut Ledger, trial: u64, from: u64, now: &str) -> rusqlite::Result<Vec<Sequenced>> {
+fn reuse(
+    connection: &Connection,
+    ledger: &mut Ledger,
+    trial: u64,
+    from: u64,
+    now: &str,
+) -> rusqlite::Result<Vec<Sequenced>> {
     let sql = "UPDATE trials SET status = 'completed', reward = known.reward, metric = known.metric, reused_from = known.id, seconds = 0,
                error = NULL, finished_at = ?3 FROM (SELECT id, reward, metric FROM trials WHERE id = ?2) AS known
                WHERE trials.id = ?1 AND status NOT IN ('completed', 'failed')";
     if execute(connection, sql, params![trial, from, now])? == 0 {
         return Ok(Vec::new());
     }
-    let reward = connection.query_row("SELECT reward FROM trials WHERE id = ?1", [trial], |row| row.get(0))?;
+    let reward =
+        connection.query_row("SELECT reward FROM trials WHERE id = ?1", [trial], |row| {
+            row.get(0)
+        })?;
     sequence(connection, ledger, trial, reward)
 }
 
 /// Gives the minibatches that this outcome completes their place in the order.
-fn sequence(connection: &Connection, ledger: &mut Ledger, trial: u64, reward: Option<f64>) -> rusqlite::Result<Vec<Sequenced>> {
+fn sequence(
+    connection: &Connection,
+    ledger: &mut Ledger,
+    trial: u64,
+    reward: Option<f64>,
+) -> rusqlite::Result<Vec<Sequenced>> {
     let mut sequenced = Vec::new();
-    for Given { number, sequenced: given } in ledger.finish(trial, reward) {
+    for Given {
+        number,
+        sequenced: given,
+    } in ledger.finish(trial, reward)
+    {
         let sql = "UPDATE minibatches SET sequence = ?2, baseline = ?3 WHERE number = ?1";
-        execute(connection, sql, params![number, given.sequence, given.baseline])?;
+        execute(
+            connection,
+            sql,
+            params![number, given.sequence, given.baseline],
+        )?;
         sequenced.push(given);
     }
     Ok(sequenced)

@@ -31,8 +31,8 @@ pub struct LayerState {
     /// None: it has no filters, `planes` works on it.
     pub conv: Option<Convolution>,
     pub planes: Option<Planes>,
-    /// What the layer computes before any normalisation: [groups][filters][height][width][LANES]. Activations are computed from it
-    /// when read.
+    /// What the layer computes before any normalisation: [groups][filters][height][width][LANES].
+    /// Activations are computed from it when read.
     pub y: Buffer,
     pub norm: Norm,
     /// Whether `norm` applies to `y`.
@@ -100,7 +100,9 @@ impl Arena {
             weight_gradients: Buffer::new(sizes.weight_gradients),
             moments: Buffer::new(sizes.moments),
             scratch: (0..threads.max(1)).map(|_| scratch()).collect(),
-            planes: (0..threads.max(1)).map(|_| Mutex::new(Buffer::new(sizes.scratch_planes))).collect(),
+            planes: (0..threads.max(1))
+                .map(|_| Mutex::new(Buffer::new(sizes.scratch_planes)))
+                .collect(),
             layers: sizes.convs.iter().cloned().enumerate().map(layer).collect(),
         }
     }
@@ -108,20 +110,51 @@ impl Arena {
     /// Bytes that `new` takes with one thread.
     pub fn estimate(plan: &Plan, batch: usize) -> usize {
         let s = Sizes::new(plan, batch);
-        let heads: usize = s.heads.iter().zip(&s.in_head).map(|(n, &used)| if used { *n } else { 0 }).sum();
+        let heads: usize = s
+            .heads
+            .iter()
+            .zip(&s.in_head)
+            .map(|(n, &used)| if used { *n } else { 0 })
+            .sum();
         let filters: Vec<Convolution> = s.convs.iter().flatten().cloned().collect();
         let scratch = Scratch::sizes(&filters).iter().sum::<usize>() + s.scratch_planes;
         let one = s.images + s.packed + s.weight_gradients + s.moments + scratch + heads;
-        let numbers = [s.outputs.iter().sum(), s.gradients.iter().sum(), s.kept.iter().sum()].into_iter().fold(one, usize::saturating_add);
+        let numbers = [
+            s.outputs.iter().sum(),
+            s.gradients.iter().sum(),
+            s.kept.iter().sum(),
+        ]
+        .into_iter()
+        .fold(one, usize::saturating_add);
         numbers.saturating_mul(size_of::<f32>())
     }
 
     pub fn bytes(&self) -> usize {
-        let layers = self.layers.iter().map(|l| l.y.bytes() + l.kept.bytes() + l.head.as_ref().map_or(0, Buffer::bytes));
-        let planes = self.planes.iter().map(|p| p.lock().unwrap_or_else(PoisonError::into_inner).bytes());
-        let scratch = self.scratch.iter().map(|s| s.lock().unwrap_or_else(PoisonError::into_inner).bytes());
-        let whole = [&self.images, &self.packed, &self.weight_gradients, &self.moments].into_iter().chain(&self.gradients);
-        layers.chain(scratch).chain(planes).chain(whole.map(Buffer::bytes)).sum()
+        let layers = self
+            .layers
+            .iter()
+            .map(|l| l.y.bytes() + l.kept.bytes() + l.head.as_ref().map_or(0, Buffer::bytes));
+        let planes = self
+            .planes
+            .iter()
+            .map(|p| p.lock().unwrap_or_else(PoisonError::into_inner).bytes());
+        let scratch = self
+            .scratch
+            .iter()
+            .map(|s| s.lock().unwrap_or_else(PoisonError::into_inner).bytes());
+        let whole = [
+            &self.images,
+            &self.packed,
+            &self.weight_gradients,
+            &self.moments,
+        ]
+        .into_iter()
+        .chain(&self.gradients);
+        layers
+            .chain(scratch)
+            .chain(planes)
+            .chain(whole.map(Buffer::bytes))
+            .sum()
     }
 }
 
@@ -134,20 +167,45 @@ impl Sizes {
             has_filters.then(|| Convolution::new(l.geometry, l.parts.clone(), groups))
         };
         let convs: Vec<_> = plan.layers.iter().map(conv).collect();
-        let in_head: Vec<_> = (1..=convs.len()).map(|i| plan.head.iter().any(|p| p.source == i)).collect();
+        let in_head: Vec<_> = (1..=convs.len())
+            .map(|i| plan.head.iter().any(|p| p.source == i))
+            .collect();
         let (live, last_reader) = readers(plan, &in_head);
-        let outputs: Vec<_> = plan.layers.iter().map(|l| groups * plane(l) * l.geometry.filters).collect();
+        let outputs: Vec<_> = plan
+            .layers
+            .iter()
+            .map(|l| groups * plane(l) * l.geometry.filters)
+            .collect();
         let (slots, gradients) = share(plan, &live, &last_reader, &outputs);
-        let most = |f: &dyn Fn(&Convolution) -> usize| convs.iter().flatten().map(f).max().unwrap_or(0);
-        let channels = plan.layers.iter().map(|l| l.geometry.filters).max().unwrap_or(0);
+        let most =
+            |f: &dyn Fn(&Convolution) -> usize| convs.iter().flatten().map(f).max().unwrap_or(0);
+        let channels = plan
+            .layers
+            .iter()
+            .map(|l| l.geometry.filters)
+            .max()
+            .unwrap_or(0);
         Self {
             images: groups * LANES * plan.channels * plan.height * plan.width,
-            heads: plan.layers.iter().map(|l| groups * LANES * l.geometry.filters).collect(),
+            heads: plan
+                .layers
+                .iter()
+                .map(|l| groups * LANES * l.geometry.filters)
+                .collect(),
             packed: most(&|c| c.packed_len().max(c.flipped_len())),
             weight_gradients: most(&|c| groups * c.backward_chunks() * c.weight_len()),
-            moments: most(&|c| groups * c.forward_blocks() * c.geometry.filters * 2 * LANES).max(groups * channels * 2 * LANES),
-            scratch_planes: planes.iter().flatten().map(Planes::scratch).max().unwrap_or(0),
-            kept: planes.iter().map(|p| p.as_ref().map_or(0, |p| groups * p.kept())).collect(),
+            moments: most(&|c| groups * c.forward_blocks() * c.geometry.filters * 2 * LANES)
+                .max(groups * channels * 2 * LANES),
+            scratch_planes: planes
+                .iter()
+                .flatten()
+                .map(Planes::scratch)
+                .max()
+                .unwrap_or(0),
+            kept: planes
+                .iter()
+                .map(|p| p.as_ref().map_or(0, |p| groups * p.kept()))
+                .collect(),
             planes,
             convs,
             live,
@@ -164,7 +222,14 @@ impl Sizes {
     /// A layer's normalisation: convolutions have a ReLU behind it.
     fn norm(&self, plan: &Plan, index: usize) -> Norm {
         let norm = Norm::new(plan.layers[index].geometry.filters);
-        if self.convs[index].is_some() { norm } else { Norm { floor: f32::NEG_INFINITY, ..norm } }
+        if self.convs[index].is_some() {
+            norm
+        } else {
+            Norm {
+                floor: f32::NEG_INFINITY,
+                ..norm
+            }
+        }
     }
 }
 
@@ -189,9 +254,14 @@ fn readers(plan: &Plan, in_head: &[bool]) -> (Vec<bool>, Vec<Option<usize>>) {
     (live, last_reader)
 }
 
-/// Gives each layer that a live layer reads a gradient buffer, from its last reader's turn until its own; returns the
-/// buffers' lengths too.
-fn share(plan: &Plan, live: &[bool], last_reader: &[Option<usize>], outputs: &[usize]) -> (Vec<Option<usize>>, Vec<usize>) {
+/// Gives each layer that a live layer reads a gradient buffer, from its last reader's turn until
+/// its own; returns the buffers' lengths too.
+fn share(
+    plan: &Plan,
+    live: &[bool],
+    last_reader: &[Option<usize>],
+    outputs: &[usize],
+) -> (Vec<Option<usize>>, Vec<usize>) {
     let mut slots = vec![None; live.len()];
     let mut lengths: Vec<usize> = Vec::new();
     let mut free: Vec<usize> = Vec::new();

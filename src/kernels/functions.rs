@@ -1,8 +1,8 @@
 //! exp, tanh, sigmoid, sin and cos of whole vectors. What is no number stays none.
 //! Knows nothing of cells or losses.
 //!
-//! Largest errors, held by a test against f64 on every kind of vector: exp 3e-7, tanh 4e-7 and sigmoid 3e-7 of the value (sigmoid below
-//! −87: 2e-38 in all), sin 3e-7, cos 6e-7.
+//! Largest errors, held by a test against f64 on every kind of vector: exp 3e-7, tanh 4e-7 and
+//! sigmoid 3e-7 of the value (sigmoid below −87: 2e-38 in all), sin 3e-7, cos 6e-7.
 
 use super::simd::Vector;
 
@@ -32,9 +32,20 @@ pub unsafe fn tanh<V: Vector>(x: V) -> V {
         let square = x.mul(x);
         let above = polynomial(
             square,
-            [4.893_524_6e-3, 6.372_619_3e-4, 1.485_722_4e-5, 5.122_297e-8, -8.604_672e-11, 2.000_188e-13, -2.760_768_5e-16],
+            [
+                4.893_524_6e-3,
+                6.372_619_3e-4,
+                1.485_722_4e-5,
+                5.122_297e-8,
+                -8.604_672e-11,
+                2.000_188e-13,
+                -2.760_768_5e-16,
+            ],
         );
-        let below = polynomial(square, [4.893_525e-3, 2.268_434_6e-3, 1.185_347_1e-4, 1.198_258_4e-6]);
+        let below = polynomial(
+            square,
+            [4.893_525e-3, 2.268_434_6e-3, 1.185_347_1e-4, 1.198_258_4e-6],
+        );
         x.mul(above).div(below)
     }
 }
@@ -45,9 +56,23 @@ unsafe fn exponential<V: Vector>(x: V) -> V {
     // SAFETY: see the functions' contracts.
     unsafe {
         let n = x.mul(V::splat(std::f32::consts::LOG2_E)).round();
-        let rest = n.mul_add(V::splat(2.121_944_4e-4), n.mul_add(V::splat(-0.693_359_4), x));
-        let p = polynomial(rest, [0.5, 0.166_666_65, 4.166_579_6e-2, 8.333_452e-3, 1.398_2e-3, 1.987_569_1e-4]);
-        p.mul_add(rest.mul(rest), rest.add(V::splat(1.0))).times_power_of_2(n)
+        let rest = n.mul_add(
+            V::splat(2.121_944_4e-4),
+            n.mul_add(V::splat(-0.693_359_4), x),
+        );
+        let p = polynomial(
+            rest,
+            [
+                0.5,
+                0.166_666_65,
+                4.166_579_6e-2,
+                8.333_452e-3,
+                1.398_2e-3,
+                1.987_569_1e-4,
+            ],
+        );
+        p.mul_add(rest.mul(rest), rest.add(V::splat(1.0)))
+            .times_power_of_2(n)
     }
 }
 
@@ -91,16 +116,29 @@ unsafe fn wave<V: Vector>(x: V, shift: f32) -> V {
     use std::f32::consts::{FRAC_PI_2, PI, TAU};
     // SAFETY: see the functions' contracts.
     unsafe {
-        let n = x.mul_add(V::splat(1.0 / TAU), V::splat(shift * 0.25)).round();
+        let n = x
+            .mul_add(V::splat(1.0 / TAU), V::splat(shift * 0.25))
+            .round();
         // 2π in three parts, so short that their products with n are exact.
         let rest = n.mul_add(V::splat(-6.281_25), x);
         let rest = n.mul_add(V::splat(-1.935_005_2e-3), rest);
-        let rest = n.mul_add(V::splat(-3.019_916e-7), rest).add(V::splat(shift * FRAC_PI_2));
+        let rest = n
+            .mul_add(V::splat(-3.019_916e-7), rest)
+            .add(V::splat(shift * FRAC_PI_2));
         // sin(r) = sin(π − r) = sin(−π − r) brings r within a quarter turn.
         let rest = V::splat(PI).sub(rest).min(rest);
         let rest = V::splat(-PI).sub(rest).max(rest);
         let square = rest.mul(rest);
-        let p = polynomial(square, [-1.0 / 6.0, 1.0 / 120.0, -1.0 / 5_040.0, 1.0 / 362_880.0, -1.0 / 39_916_800.0]);
+        let p = polynomial(
+            square,
+            [
+                -1.0 / 6.0,
+                1.0 / 120.0,
+                -1.0 / 5_040.0,
+                1.0 / 362_880.0,
+                -1.0 / 39_916_800.0,
+            ],
+        );
         p.mul(square).mul_add(rest, rest)
     }
 }
@@ -114,7 +152,9 @@ unsafe fn is_far<V: Vector>(x: V) -> bool {
 #[cold]
 #[inline(never)]
 fn one_by_one(numbers: &mut [f32], f: fn(f64) -> f64) {
-    numbers.iter_mut().for_each(|number| *number = f(f64::from(*number)) as f32);
+    numbers
+        .iter_mut()
+        .for_each(|number| *number = f(f64::from(*number)) as f32);
 }
 
 #[inline(always)]
@@ -133,7 +173,13 @@ unsafe fn far<V: Vector>(x: V, f: fn(f64) -> f64) -> V {
 #[inline(always)]
 pub unsafe fn sin<V: Vector>(x: V) -> V {
     // SAFETY: see the function's contract.
-    unsafe { if is_far(x) { far(x, f64::sin) } else { wave(x, 0.0) } }
+    unsafe {
+        if is_far(x) {
+            far(x, f64::sin)
+        } else {
+            wave(x, 0.0)
+        }
+    }
 }
 
 /// # Safety
@@ -141,5 +187,11 @@ pub unsafe fn sin<V: Vector>(x: V) -> V {
 #[inline(always)]
 pub unsafe fn cos<V: Vector>(x: V) -> V {
     // SAFETY: see the function's contract.
-    unsafe { if is_far(x) { far(x, f64::cos) } else { wave(x, 1.0) } }
+    unsafe {
+        if is_far(x) {
+            far(x, f64::cos)
+        } else {
+            wave(x, 1.0)
+        }
+    }
 }

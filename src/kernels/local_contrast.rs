@@ -1,10 +1,13 @@
-//! Local contrast normalisation, forward and backward, for groups of images: one image a lane. Knows nothing of networks.
+//! Local contrast normalisation, forward and backward, for groups of images: one image a lane.
+//! Knows nothing of networks.
 //!
-//! Jarrett, Kavukcuoglu, Ranzato and LeCun (2009): with a window w that sums to 1 over its pixels and all C channels,
-//! `v_i(p) = x_i(p) − Σ_{j,q} w(q)·x_j(p+q)` (subtractive), `σ(p) = √(Σ_{j,q} w(q)·v_j(p+q)² + ε)`, `c` = the mean of σ over the image's
-//! pixels, `y_i(p) = v_i(p) / max(c, σ(p))` (divisive). What they leave open: w is a Gaussian whose standard deviation is a quarter of
-//! its side; at the border only pixels inside the image count, and w is scaled to sum to 1 over them; ε = 1e-5, as in batch
-//! normalisation, keeps flat pictures finite. There is nothing to train.
+//! Jarrett, Kavukcuoglu, Ranzato and LeCun (2009): with a window w that sums to 1 over its pixels
+//! and all C channels, `v_i(p) = x_i(p) − Σ_{j,q} w(q)·x_j(p+q)` (subtractive), `σ(p) = √(Σ_{j,q}
+//! w(q)·v_j(p+q)² + ε)`, `c` = the mean of σ over the image's pixels, `y_i(p) = v_i(p) / max(c,
+//! σ(p))` (divisive). What they leave open: w is a Gaussian whose standard deviation is a quarter
+//! of its side; at the border only pixels inside the image count, and w is scaled to sum to 1 over
+//! them; ε = 1e-5, as in batch normalisation, keeps flat pictures finite. There is nothing to
+//! train.
 
 use super::pack::Arriving;
 use super::simd::{Vector, Work};
@@ -19,7 +22,8 @@ pub type Lane = [f32; LANES];
 /// Planes of scratch memory that `forward` and `backward` need, each a `Lane` for each pixel.
 pub const PLANES: usize = 6;
 
-/// The window over pictures of one size. Both of its passes (along columns, along rows) sum to 1 at every pixel.
+/// The window over pictures of one size. Both of its passes (along columns, along rows) sum to 1 at
+/// every pixel.
 #[derive(Clone, Debug)]
 pub struct LocalContrast {
     height: usize,
@@ -28,7 +32,8 @@ pub struct LocalContrast {
     columns: Axis,
 }
 
-/// For each position of one direction: positions in its window, and their weights; and the same seen from what is in windows.
+/// For each position of one direction: positions in its window, and their weights; and the same
+/// seen from what is in windows.
 #[derive(Clone, Debug)]
 struct Axis {
     taps: Vec<Vec<(usize, f32)>>,
@@ -40,7 +45,8 @@ impl Axis {
         let taps: Vec<Vec<(usize, f32)>> = (0..size).map(|at| weights(size, window, at)).collect();
         let mut transposed = vec![Vec::new(); size];
         for (at, taps) in taps.iter().enumerate() {
-            taps.iter().for_each(|&(from, weight)| transposed[from].push((at, weight)));
+            taps.iter()
+                .for_each(|&(from, weight)| transposed[from].push((at, weight)));
         }
         Self { taps, transposed }
     }
@@ -52,12 +58,19 @@ pub fn weights(size: usize, window: usize, at: usize) -> Vec<(usize, f32)> {
     let inside = at.saturating_sub(radius)..(at + window - radius).min(size);
     let weight = |from: usize| (-0.5 * ((from as f64 - at as f64) / deviation).powi(2)).exp();
     let sum: f64 = inside.clone().map(weight).sum();
-    inside.map(|from| (from, (weight(from) / sum) as f32)).collect()
+    inside
+        .map(|from| (from, (weight(from) / sum) as f32))
+        .collect()
 }
 
 impl LocalContrast {
     pub fn new(height: usize, width: usize, window: usize) -> Self {
-        Self { height, width, rows: Axis::new(height, window), columns: Axis::new(width, window) }
+        Self {
+            height,
+            width,
+            rows: Axis::new(height, window),
+            columns: Axis::new(width, window),
+        }
     }
 
     pub fn area(&self) -> usize {
@@ -103,7 +116,8 @@ fn each(f: impl FnMut(usize) -> f32) -> Lane {
     std::array::from_fn(f)
 }
 
-/// Normalises a group's channels in place: `y` `[channels, area]`, `kept` as `LocalContrast::kept` says, `planes` `[PLANES, area]`.
+/// Normalises a group's channels in place: `y` `[channels, area]`, `kept` as `LocalContrast::kept`
+/// says, `planes` `[PLANES, area]`.
 pub struct Forward<'a> {
     pub window: &'a LocalContrast,
     pub y: &'a mut [Lane],
@@ -116,7 +130,12 @@ impl Work for Forward<'_> {
 
     #[inline(always)]
     unsafe fn run<V: Vector>(self) {
-        let Self { window, y, kept, planes } = self;
+        let Self {
+            window,
+            y,
+            kept,
+            planes,
+        } = self;
         let area = window.area();
         let share = area as f32 / y.len() as f32;
         let (sums, rest) = planes.split_at_mut(area);
@@ -124,7 +143,9 @@ impl Work for Forward<'_> {
         let blurred = &mut rest[..area];
         sums.fill([0.0; LANES]);
         for channel in y.chunks_exact(area) {
-            sums.iter_mut().zip(channel).for_each(|(sum, x)| *sum = each(|lane| sum[lane] + x[lane] * share));
+            sums.iter_mut()
+                .zip(channel)
+                .for_each(|(sum, x)| *sum = each(|lane| sum[lane] + x[lane] * share));
         }
         window.blur(sums, middle, blurred);
         sums.fill([0.0; LANES]);
@@ -141,14 +162,22 @@ impl Work for Forward<'_> {
             mean = each(|lane| mean[lane] + deviation[lane] / area as f32);
         }
         kept[area] = mean;
-        sums.iter_mut().zip(&*kept).for_each(|(inverse, deviation)| *inverse = each(|lane| 1.0 / deviation[lane].max(mean[lane])));
+        sums.iter_mut()
+            .zip(&*kept)
+            .for_each(|(inverse, deviation)| {
+                *inverse = each(|lane| 1.0 / deviation[lane].max(mean[lane]))
+            });
         for channel in y.chunks_exact_mut(area) {
-            channel.iter_mut().zip(&*sums).for_each(|(y, inverse)| *y = each(|lane| y[lane] * inverse[lane]));
+            channel
+                .iter_mut()
+                .zip(&*sums)
+                .for_each(|(y, inverse)| *y = each(|lane| y[lane] * inverse[lane]));
         }
     }
 }
 
-/// Prepares the gradient of `Forward`'s input: what `Gradient::channel` needs of all channels together is left in `planes`.
+/// Prepares the gradient of `Forward`'s input: what `Gradient::channel` needs of all channels
+/// together is left in `planes`.
 ///
 /// Valid: `arriving` holds the planes of `y`'s channels.
 pub struct Backward<'a> {
@@ -167,8 +196,12 @@ pub struct Backward<'a> {
 pub unsafe fn arrived(arriving: Arriving, channel: usize, pixels: usize, pixel: usize) -> Lane {
     // SAFETY: the caller vouches for the planes; a Lane has an f32's alignment.
     unsafe {
-        let spread = arriving.head.map_or([0.0; LANES], |head| *head.add(channel * LANES).cast::<Lane>());
-        let own = arriving.convolutions.map_or([0.0; LANES], |from| *from.add((channel * pixels + pixel) * LANES).cast::<Lane>());
+        let spread = arriving.head.map_or([0.0; LANES], |head| {
+            *head.add(channel * LANES).cast::<Lane>()
+        });
+        let own = arriving.convolutions.map_or([0.0; LANES], |from| {
+            *from.add((channel * pixels + pixel) * LANES).cast::<Lane>()
+        });
         each(|lane| spread[lane] + own[lane])
     }
 }
@@ -178,7 +211,13 @@ impl Work for Backward<'_> {
 
     #[inline(always)]
     unsafe fn run<V: Vector>(self) {
-        let Self { window, y, kept, arriving, planes } = self;
+        let Self {
+            window,
+            y,
+            kept,
+            arriving,
+            planes,
+        } = self;
         let area = window.area();
         let share = area as f32 / y.len() as f32;
         let (along, rest) = planes.split_at_mut(area);
@@ -186,7 +225,9 @@ impl Work for Backward<'_> {
         let (outputs, rest) = rest.split_at_mut(area);
         let (middle, rest) = rest.split_at_mut(area);
         let squares = &mut rest[..area];
-        [&mut *along, &mut *gradients, &mut *outputs].into_iter().for_each(|plane| plane.fill([0.0; LANES]));
+        [&mut *along, &mut *gradients, &mut *outputs]
+            .into_iter()
+            .for_each(|plane| plane.fill([0.0; LANES]));
         for (channel, values) in y.chunks_exact(area).enumerate() {
             for (pixel, y) in values.iter().enumerate() {
                 // SAFETY: the type's contract.
@@ -197,21 +238,34 @@ impl Work for Backward<'_> {
             }
         }
         let mean = kept[area];
-        // From here `along` is the gradient of σ: its own where σ is the larger, and its share of what c receives elsewhere.
+        // From here `along` is the gradient of σ: its own where σ is the larger, and its share of
+        // what c receives elsewhere.
         let mut spread = [0.0; LANES];
         for (d, deviation) in along.iter_mut().zip(kept) {
             let divisor = each(|lane| deviation[lane].max(mean[lane]));
             let own = |lane: usize| deviation[lane] > mean[lane];
             let total = each(|lane| -d[lane] / divisor[lane]);
-            spread = each(|lane| spread[lane] + if own(lane) { 0.0 } else { total[lane] / area as f32 });
+            spread = each(|lane| {
+                spread[lane]
+                    + if own(lane) {
+                        0.0
+                    } else {
+                        total[lane] / area as f32
+                    }
+            });
             *d = each(|lane| if own(lane) { total[lane] } else { 0.0 });
         }
-        along.iter_mut().zip(kept).for_each(|(d, deviation)| *d = each(|lane| (d[lane] + spread[lane]) / (2.0 * deviation[lane])));
+        along.iter_mut().zip(kept).for_each(|(d, deviation)| {
+            *d = each(|lane| (d[lane] + spread[lane]) / (2.0 * deviation[lane]))
+        });
         window.blur_transposed(along, middle, squares);
         for (pixel, d) in along.iter_mut().enumerate() {
             let (gradient, output, square) = (&gradients[pixel], &outputs[pixel], &squares[pixel]);
             let divisor = each(|lane| kept[pixel][lane].max(mean[lane]));
-            *d = each(|lane| -(gradient[lane] / divisor[lane] + 2.0 * output[lane] * divisor[lane] * square[lane] * share));
+            *d = each(|lane| {
+                -(gradient[lane] / divisor[lane]
+                    + 2.0 * output[lane] * divisor[lane] * square[lane] * share)
+            });
         }
         window.blur_transposed(along, middle, gradients);
     }
@@ -238,13 +292,20 @@ impl Work for ChannelGradient<'_> {
     unsafe fn run<V: Vector>(self) {
         let area = self.y.len();
         let share = 1.0 / self.channels as f32;
-        let (means, squares) = (&self.planes[area..2 * area], &self.planes[4 * area..5 * area]);
+        let (means, squares) = (
+            &self.planes[area..2 * area],
+            &self.planes[4 * area..5 * area],
+        );
         for (pixel, to) in self.to.iter_mut().enumerate() {
             // SAFETY: the type's contract.
             let d = unsafe { arrived(self.arriving, self.channel, area, pixel) };
             let divisor = each(|lane| self.kept[pixel][lane].max(self.kept[area][lane]));
             let (y, square, mean) = (&self.y[pixel], &squares[pixel], &means[pixel]);
-            *to = each(|lane| d[lane] / divisor[lane] + 2.0 * y[lane] * divisor[lane] * square[lane] * share + mean[lane] * share);
+            *to = each(|lane| {
+                d[lane] / divisor[lane]
+                    + 2.0 * y[lane] * divisor[lane] * square[lane] * share
+                    + mean[lane] * share
+            });
         }
     }
 }

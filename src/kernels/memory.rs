@@ -27,7 +27,8 @@ impl Buffer {
 
     /// The numbers, in order.
     pub fn as_slice(&self) -> &[f32] {
-        // SAFETY: a Group is exactly LANES numbers without padding (16 · 4 = 64 bytes, its alignment).
+        // SAFETY: a Group is exactly LANES numbers without padding (16 · 4 = 64 bytes, its
+        // alignment).
         unsafe { std::slice::from_raw_parts(self.as_ptr(), self.0.len() * LANES) }
     }
 
@@ -41,7 +42,8 @@ impl Buffer {
     }
 }
 
-/// Pointers that tasks on several threads share; each task says which disjoint part of the memory is its own.
+/// Pointers that tasks on several threads share; each task says which disjoint part of the memory
+/// is its own.
 pub struct Shared<T>(T);
 
 // SAFETY: `new`'s caller vouches for it.
@@ -51,8 +53,8 @@ unsafe impl<T> Sync for Shared<T> {}
 
 impl<T> Shared<T> {
     /// # Safety
-    /// The value is addresses and what may be shared anyway; whoever follows the addresses shows that no other thread
-    /// writes the same numbers meanwhile.
+    /// The value is addresses and what may be shared anyway; whoever follows the addresses shows
+    /// that no other thread writes the same numbers meanwhile.
     pub unsafe fn new(value: T) -> Self {
         Self(value)
     }

@@ -1,6 +1,6 @@
-//! Fast tensor operations that candle lacks, with their backward passes: the training step of a convolutional child, and recurrent
-//! layers of any cell.
-//! Knows nothing of architectures, data sets or actors; imports nothing of ours but `random`.
+//! Fast tensor operations that candle lacks, with their backward passes: the training step of a
+//! convolutional child, and recurrent layers of any cell. Knows nothing of architectures, data sets
+//! or actors; imports nothing of ours but `random`.
 
 mod arena;
 mod cell;

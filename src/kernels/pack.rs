@@ -1,10 +1,12 @@
-//! Copies rows of a tensor into a block that the sweeps read: borders become zeros, and batch normalisation with ReLU (forward)
-//! or their gradient (backward) are applied on the way, so that neither is ever stored. Knows nothing of filters.
+//! Copies rows of a tensor into a block that the sweeps read: borders become zeros, and batch
+//! normalisation with ReLU (forward) or their gradient (backward) are applied on the way, so that
+//! neither is ever stored. Knows nothing of filters.
 
 use super::simd::{Vector, Work};
 use super::spec::LANES;
 
-/// What batch normalisation does to one layer's channels. `activation = max(floor, (y - mean) · slope + shift)`.
+/// What batch normalisation does to one layer's channels. `activation = max(floor, (y - mean) ·
+/// slope + shift)`.
 #[derive(Clone, Debug)]
 pub struct Norm {
     pub mean: Vec<f32>,
@@ -54,21 +56,28 @@ pub struct Window {
 }
 
 impl Window {
-    /// Calls `copy(offset in the tensor's plane, offset in the block's plane, columns)` for rows within the tensor and
-    /// writes zeros everywhere else.
+    /// Calls `copy(offset in the tensor's plane, offset in the block's plane, columns)` for rows
+    /// within the tensor and writes zeros everywhere else.
     #[inline(always)]
     unsafe fn each_row<V: Vector>(&self, to: *mut f32, mut copy: impl FnMut(usize, usize, usize)) {
         let width = self.width.min(self.columns.saturating_sub(self.pad));
         let pad = self.pad.min(self.columns);
         for r in 0..self.rows {
             let start = r * self.columns * LANES;
-            let inside = self.first_row.checked_add_unsigned(r).and_then(|y| usize::try_from(y).ok()).filter(|&y| y < self.height);
+            let inside = self
+                .first_row
+                .checked_add_unsigned(r)
+                .and_then(|y| usize::try_from(y).ok())
+                .filter(|&y| y < self.height);
             // SAFETY: the caller vouches for `rows` · `columns` groups at `to`.
             unsafe {
                 if let Some(y) = inside {
                     zero::<V>(to.add(start), pad);
                     copy(y * self.width * LANES, start + pad * LANES, width);
-                    zero::<V>(to.add(start + (pad + width) * LANES), self.columns - pad - width);
+                    zero::<V>(
+                        to.add(start + (pad + width) * LANES),
+                        self.columns - pad - width,
+                    );
                 } else {
                     zero::<V>(to.add(start), self.columns);
                 }
@@ -87,8 +96,9 @@ unsafe fn zero<V: Vector>(to: *mut f32, groups: usize) {
 
 /// Packs `channels` planes of one group, normalised and rectified where `norm` is given.
 ///
-/// Valid: `from` holds `channels` planes of height · width groups; `to` has room for the window in each channel;
-/// `norm`'s slices, counted from `norm_first`, and `mask` (LANES numbers: 1 for an image, 0 for a lane without one) are long enough.
+/// Valid: `from` holds `channels` planes of height · width groups; `to` has room for the window in
+/// each channel; `norm`'s slices, counted from `norm_first`, and `mask` (LANES numbers: 1 for an
+/// image, 0 for a lane without one) are long enough.
 pub struct PackInput<'a> {
     pub from: *const f32,
     pub channels: usize,
@@ -123,7 +133,10 @@ impl Work for PackInput<'_> {
                                 let mask = V::load(self.mask.as_ptr().add(lane));
                                 for x in 0..columns {
                                     let at = x * LANES + lane;
-                                    rectify.apply(V::load(from.add(i + at))).mul(mask).store(to.add(o + at));
+                                    rectify
+                                        .apply(V::load(from.add(i + at)))
+                                        .mul(mask)
+                                        .store(to.add(o + at));
                                 }
                             }
                         });
@@ -149,7 +162,12 @@ impl<V: Vector> Rectify<V> {
         // SAFETY: the caller runs where V's instructions are.
         unsafe {
             let (mean, slope) = (V::splat(norm.mean[channel]), V::splat(norm.slope[channel]));
-            Self { mean, slope, shift: V::splat(norm.shift[channel]), floor: V::splat(norm.floor) }
+            Self {
+                mean,
+                slope,
+                shift: V::splat(norm.shift[channel]),
+                floor: V::splat(norm.floor),
+            }
         }
     }
 
@@ -174,10 +192,11 @@ impl<V: Vector> Rectify<V> {
     }
 }
 
-/// The gradient that reaches one layer's activations: from the convolutions that read it, and from the classifier,
-/// where it is the same for all pixels.
+/// The gradient that reaches one layer's activations: from the convolutions that read it, and from
+/// the classifier, where it is the same for all pixels.
 ///
-/// Valid: `convolutions` (if any) holds as many planes as `y`, `head` (if any) a group for each of them.
+/// Valid: `convolutions` (if any) holds as many planes as `y`, `head` (if any) a group for each of
+/// them.
 #[derive(Clone, Copy)]
 pub struct Arriving {
     pub convolutions: Option<*const f32>,
@@ -197,7 +216,10 @@ impl Arriving {
     #[inline(always)]
     unsafe fn load<V: Vector>(self, at: usize, head: V) -> V {
         // SAFETY: the type's contract.
-        unsafe { self.convolutions.map_or(head, |p| V::load(p.add(at)).add(head)) }
+        unsafe {
+            self.convolutions
+                .map_or(head, |p| V::load(p.add(at)).add(head))
+        }
     }
 
     #[inline(always)]
@@ -207,7 +229,8 @@ impl Arriving {
     }
 }
 
-/// Packs the gradient with respect to a convolution's output: that of batch normalisation and ReLU, computed on the way.
+/// Packs the gradient with respect to a convolution's output: that of batch normalisation and ReLU,
+/// computed on the way.
 ///
 /// Valid: as `PackInput`, with `y` for `from`, and `arriving` for the same planes.
 pub struct PackGradient<'a> {
@@ -245,7 +268,8 @@ impl Work for PackGradient<'_> {
                             let at = x * LANES + lane;
                             let value = V::load(y.add(i + at));
                             let gradient = rectify.passed(arriving.load(i + at, head), value);
-                            let centred = value.sub(rectify.mean).mul_add(slope, gradient.sub(mean));
+                            let centred =
+                                value.sub(rectify.mean).mul_add(slope, gradient.sub(mean));
                             centred.mul(factor).store(to.add(o + at));
                         }
                     }
@@ -255,7 +279,8 @@ impl Work for PackGradient<'_> {
     }
 }
 
-/// Σ y and Σ (y - lane's mean)² of each lane over `pixels` groups, for each channel: out[channel][2][LANES].
+/// Σ y and Σ (y - lane's mean)² of each lane over `pixels` groups, for each channel:
+/// out[channel][2][LANES].
 ///
 /// Valid: `y` holds `pixels` groups at each of `channels` steps of `y_channel`; `out` has room.
 pub struct Moments {
@@ -291,7 +316,8 @@ impl Work for Moments {
     }
 }
 
-/// Σ gradient and Σ gradient · (y - mean) of each lane over `pixels` groups, behind the ReLU: out[channel][2][LANES].
+/// Σ gradient and Σ gradient · (y - mean) of each lane over `pixels` groups, behind the ReLU:
+/// out[channel][2][LANES].
 ///
 /// Valid: `y` and `arriving` hold `channels` planes of `pixels` groups; `out` has room.
 pub struct GradientMoments<'a> {
@@ -333,7 +359,8 @@ impl Work for GradientMoments<'_> {
 
 /// Σ activation of each lane over `pixels` groups: out[channel][LANES].
 ///
-/// Valid: `y` holds `channels` planes of `pixels` groups; `norm`, if given, as many channels; `out` has room.
+/// Valid: `y` holds `channels` planes of `pixels` groups; `norm`, if given, as many channels; `out`
+/// has room.
 pub struct PooledSums<'a> {
     pub y: *const f32,
     pub norm: Option<&'a Norm>,
@@ -366,9 +393,13 @@ impl Work for PooledSums<'_> {
     }
 }
 
-/// Sums `f` over the offsets of `pixels` groups, in chunks, so that rounding errors do not grow with the picture.
+/// Sums `f` over the offsets of `pixels` groups, in chunks, so that rounding errors do not grow
+/// with the picture.
 #[inline(always)]
-unsafe fn chunked<V: Vector, const N: usize>(pixels: usize, mut f: impl FnMut(usize) -> [V; N]) -> [V; N] {
+unsafe fn chunked<V: Vector, const N: usize>(
+    pixels: usize,
+    mut f: impl FnMut(usize) -> [V; N],
+) -> [V; N] {
     const CHUNK: usize = 32;
     // SAFETY: the caller runs where V's instructions are.
     unsafe {

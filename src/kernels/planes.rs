@@ -1,6 +1,7 @@
-//! Layers without filters inside a network: pooling, local contrast normalisation, and what batch normalisation alone normalises.
-//! They read their inputs as convolutions do, from the arena, one channel's plane at a time.
-//! Knows nothing of parameters: batch normalisation's are applied where its output is read.
+//! Layers without filters inside a network: pooling, local contrast normalisation, and what batch
+//! normalisation alone normalises. They read their inputs as convolutions do, from the arena, one
+//! channel's plane at a time. Knows nothing of parameters: batch normalisation's are applied where
+//! its output is read.
 
 use super::conv::Source;
 use super::local_contrast::{self, ChannelGradient, Lane, LocalContrast, arrived};
@@ -41,8 +42,9 @@ pub struct Task<'a> {
     pub scratch: &'a mut Buffer,
 }
 
-/// What the way back reads of the layer's own output: its planes from the first group on, the gradient that reaches them, the
-/// coefficients of a batch normalisation, and what local contrast normalisation kept.
+/// What the way back reads of the layer's own output: its planes from the first group on, the
+/// gradient that reaches them, the coefficients of a batch normalisation, and what local contrast
+/// normalisation kept.
 pub struct Own<'a> {
     pub y: *const f32,
     pub arriving: Arriving,
@@ -66,10 +68,16 @@ impl Planes {
             OperationSpec::Convolution { .. } => return None,
             OperationSpec::MaxPooling { .. } => What::Maximum(pooling),
             OperationSpec::AveragePooling { .. } => What::Average(pooling),
-            OperationSpec::LocalContrast { window } => What::LocalContrast(LocalContrast::new(g.height, g.width, window)),
+            OperationSpec::LocalContrast { window } => {
+                What::LocalContrast(LocalContrast::new(g.height, g.width, window))
+            }
             OperationSpec::BatchNorm => What::BatchNorm,
         };
-        Some(Self { geometry: g, parts: layer.parts.clone(), what })
+        Some(Self {
+            geometry: g,
+            parts: layer.parts.clone(),
+            what,
+        })
     }
 
     fn area(&self) -> usize {
@@ -83,7 +91,11 @@ impl Planes {
     /// The ranges of channels that the tasks of a group take.
     pub fn tasks(&self) -> usize {
         let channels = self.geometry.channels;
-        if matches!(self.what, What::LocalContrast(_)) { 1 } else { channels.div_ceil(channels.div_ceil(TASKS)) }
+        if matches!(self.what, What::LocalContrast(_)) {
+            1
+        } else {
+            channels.div_ceil(channels.div_ceil(TASKS))
+        }
     }
 
     pub fn range(&self, task: usize) -> Range<usize> {
@@ -93,18 +105,30 @@ impl Planes {
 
     /// Numbers of a thread's scratch memory.
     pub fn scratch(&self) -> usize {
-        self.area() * LANES * if matches!(self.what, What::LocalContrast(_)) { local_contrast::PLANES } else { 2 }
+        self.area()
+            * LANES
+            * if matches!(self.what, What::LocalContrast(_)) {
+                local_contrast::PLANES
+            } else {
+                2
+            }
     }
 
     /// Numbers that a group keeps for the way back.
     pub fn kept(&self) -> usize {
-        if let What::LocalContrast(window) = &self.what { window.kept() * LANES } else { 0 }
+        if let What::LocalContrast(window) = &self.what {
+            window.kept() * LANES
+        } else {
+            0
+        }
     }
 
-    /// Writes the task's channels of `y` [groups][channels][out pixels], or for a batch normalisation what it will normalise.
+    /// Writes the task's channels of `y` [groups][channels][out pixels], or for a batch
+    /// normalisation what it will normalise.
     ///
     /// # Safety
-    /// Sources, `y` and `kept` have room for the task's group, and no other thread touches its channels of `y` nor its group's `kept`.
+    /// Sources, `y` and `kept` have room for the task's group, and no other thread touches its
+    /// channels of `y` nor its group's `kept`.
     pub unsafe fn forward(&self, task: &mut Task<'_>, y: *mut f32, kept: *mut f32) {
         let (area, out_area) = (self.area(), self.out_area());
         for channel in task.channels.clone() {
@@ -116,7 +140,12 @@ impl Planes {
                         let plane = task.scratch.as_mut_ptr();
                         self.read(task, channel, plane);
                         let (from, to) = (lanes(plane, area), lanes_mut(to, out_area));
-                        task.isa.run(Pool { pooling, maximum: matches!(self.what, What::Maximum(_)), from, to });
+                        task.isa.run(Pool {
+                            pooling,
+                            maximum: matches!(self.what, What::Maximum(_)),
+                            from,
+                            to,
+                        });
                     }
                     What::LocalContrast(_) | What::BatchNorm => self.read(task, channel, to),
                 }
@@ -129,7 +158,12 @@ impl Planes {
                 let y = lanes_mut(y.add(task.group * numbers * LANES), numbers);
                 let kept = lanes_mut(kept.add(task.group * self.kept()), window.kept());
                 let planes = lanes_mut(task.scratch.as_mut_ptr(), local_contrast::PLANES * area);
-                task.isa.run(local_contrast::Forward { window, y, kept, planes });
+                task.isa.run(local_contrast::Forward {
+                    window,
+                    y,
+                    kept,
+                    planes,
+                });
             }
         }
     }
@@ -149,7 +183,13 @@ impl Planes {
             if let What::LocalContrast(window) = &self.what {
                 let planes = lanes_mut(first, local_contrast::PLANES * area);
                 let kept = lanes(own.kept.add(task.group * self.kept()), window.kept());
-                task.isa.run(local_contrast::Backward { window, y: lanes(y, channels * area), kept, arriving, planes });
+                task.isa.run(local_contrast::Backward {
+                    window,
+                    y: lanes(y, channels * area),
+                    kept,
+                    arriving,
+                    planes,
+                });
             }
             for channel in task.channels.clone() {
                 let values = y.add(channel * out_area * LANES);
@@ -158,14 +198,35 @@ impl Planes {
                         self.read(task, channel, first);
                         let (from, to) = (lanes(first, area), lanes_mut(second, area));
                         let maximum = matches!(self.what, What::Maximum(_));
-                        task.isa.run(PoolGradient { pooling, maximum, from, channel, arriving, to });
+                        task.isa.run(PoolGradient {
+                            pooling,
+                            maximum,
+                            from,
+                            channel,
+                            arriving,
+                            to,
+                        });
                         second
                     }
                     What::BatchNorm => {
-                        let window = whole(self.geometry.height, self.geometry.width, self.geometry.height, self.geometry.width);
+                        let window = whole(
+                            self.geometry.height,
+                            self.geometry.width,
+                            self.geometry.height,
+                            self.geometry.width,
+                        );
                         let arriving = arriving.skip(channel, area * LANES);
                         let (norm, mask) = (own.norm, task.mask);
-                        task.isa.run(PackGradient { y: values, arriving, channels: 1, window, norm, norm_first: channel, mask, to: first });
+                        task.isa.run(PackGradient {
+                            y: values,
+                            arriving,
+                            channels: 1,
+                            window,
+                            norm,
+                            norm_first: channel,
+                            mask,
+                            to: first,
+                        });
                         first
                     }
                     What::LocalContrast(window) => {
@@ -173,7 +234,15 @@ impl Planes {
                         let kept = lanes(own.kept.add(task.group * self.kept()), window.kept());
                         let to = first.add(5 * area * LANES);
                         let (values, plane) = (lanes(values, area), lanes_mut(to, area));
-                        task.isa.run(ChannelGradient { channel, channels, y: values, kept, arriving, planes, to: plane });
+                        task.isa.run(ChannelGradient {
+                            channel,
+                            channels,
+                            y: values,
+                            kept,
+                            arriving,
+                            planes,
+                            to: plane,
+                        });
                         to
                     }
                 };
@@ -184,32 +253,64 @@ impl Planes {
 
     /// The input that holds this channel of the concatenation.
     fn part(&self, channel: usize) -> (usize, &Part) {
-        let index = self.parts.partition_point(|part| part.first + part.channels <= channel);
+        let index = self
+            .parts
+            .partition_point(|part| part.first + part.channels <= channel);
         (index, &self.parts[index])
     }
 
-    /// One channel of the concatenated input, as the layers that it comes from put it out; zeros where an input is smaller.
+    /// One channel of the concatenated input, as the layers that it comes from put it out; zeros
+    /// where an input is smaller.
     unsafe fn read(&self, task: &Task<'_>, channel: usize, to: *mut f32) {
         let (index, part) = self.part(channel);
         let (source, own) = (&task.sources[index], channel - part.first);
-        let window = whole(self.geometry.height, self.geometry.width, part.height, part.width);
+        let window = whole(
+            self.geometry.height,
+            self.geometry.width,
+            part.height,
+            part.width,
+        );
         // SAFETY: the caller vouches for source and target.
         unsafe {
-            let from = source.values.add((task.group * part.channels + own) * part.height * part.width * LANES);
-            task.isa.run(PackInput { from, channels: 1, window, norm: source.norm, norm_first: own, mask: task.mask, to });
+            let from = source
+                .values
+                .add((task.group * part.channels + own) * part.height * part.width * LANES);
+            task.isa.run(PackInput {
+                from,
+                channels: 1,
+                window,
+                norm: source.norm,
+                norm_first: own,
+                mask: task.mask,
+                to,
+            });
         }
     }
 
     /// The inverse way, for a gradient; the image takes none.
     unsafe fn send(&self, task: &Task<'_>, channel: usize, plane: &[Lane]) {
         let (index, part) = self.part(channel);
-        let Some((gradient, adds)) = task.sources[index].gradient else { return };
+        let Some((gradient, adds)) = task.sources[index].gradient else {
+            return;
+        };
         let area = part.height * part.width;
         // SAFETY: the caller vouches for the source's gradient.
-        let to = unsafe { lanes_mut(gradient.add((task.group * part.channels + channel - part.first) * area * LANES), area) };
-        for (to, from) in to.chunks_exact_mut(part.width).zip(plane.chunks_exact(self.geometry.width)) {
+        let to = unsafe {
+            lanes_mut(
+                gradient.add((task.group * part.channels + channel - part.first) * area * LANES),
+                area,
+            )
+        };
+        for (to, from) in to
+            .chunks_exact_mut(part.width)
+            .zip(plane.chunks_exact(self.geometry.width))
+        {
             for (to, from) in to.iter_mut().zip(from) {
-                *to = if adds { std::array::from_fn(|lane| to[lane] + from[lane]) } else { *from };
+                *to = if adds {
+                    std::array::from_fn(|lane| to[lane] + from[lane])
+                } else {
+                    *from
+                };
             }
         }
     }
@@ -217,7 +318,15 @@ impl Planes {
 
 /// A window that shows a plane at the top left of one of `rows` × `columns`.
 fn whole(rows: usize, columns: usize, height: usize, width: usize) -> Window {
-    Window { first_row: 0, rows, pad: 0, columns, height, width, to_channel: 0 }
+    Window {
+        first_row: 0,
+        rows,
+        pad: 0,
+        columns,
+        height,
+        width,
+        to_channel: 0,
+    }
 }
 
 /// # Safety
@@ -251,11 +360,19 @@ impl Work for Pool<'_> {
             let window = || self.pooling.pixels(i).map(|pixel| &self.from[pixel]);
             *to = if self.maximum {
                 window().fold([f32::NEG_INFINITY; LANES], |best, x| {
-                    std::array::from_fn(|lane| if x[lane] > best[lane] { x[lane] } else { best[lane] })
+                    std::array::from_fn(|lane| {
+                        if x[lane] > best[lane] {
+                            x[lane]
+                        } else {
+                            best[lane]
+                        }
+                    })
                 })
             } else {
                 let count = window().count() as f32;
-                let sum: Lane = window().fold([0.0; LANES], |sum, x| std::array::from_fn(|lane| sum[lane] + x[lane]));
+                let sum: Lane = window().fold([0.0; LANES], |sum, x| {
+                    std::array::from_fn(|lane| sum[lane] + x[lane])
+                });
                 sum.map(|sum| sum / count)
             };
         }
@@ -279,7 +396,9 @@ impl Work for PoolGradient<'_> {
 
     #[inline(always)]
     unsafe fn run<V: Vector>(self) {
-        let Self { pooling, from, to, .. } = self;
+        let Self {
+            pooling, from, to, ..
+        } = self;
         let pixels = pooling.out_height() * pooling.out_width();
         to.fill([0.0; LANES]);
         for i in 0..pixels {

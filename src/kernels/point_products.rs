@@ -1,11 +1,13 @@
-//! Products of filters and tiles at one point: the matrix product inside `winograd`. Knows rows of numbers alone.
+//! Products of filters and tiles at one point: the matrix product inside `winograd`. Knows rows of
+//! numbers alone.
 
 use super::simd::{TILE_FILTERS, Vector, Work};
 
 /// out[f][x] = Σ over c of weights[f][c] · source[c][x], for x below `width`.
 ///
-/// Valid: `source` and `out` hold `width` numbers at each step of `source_channel` and `out_filter`; `weights` holds
-/// [filters / 4][channels][4]; `filters` is a multiple of 4, `width` of every vector's; nobody else touches `out` meanwhile.
+/// Valid: `source` and `out` hold `width` numbers at each step of `source_channel` and
+/// `out_filter`; `weights` holds [filters / 4][channels][4]; `filters` is a multiple of 4, `width`
+/// of every vector's; nobody else touches `out` meanwhile.
 #[derive(Clone, Copy)]
 pub struct PointProducts {
     pub source: *const f32,
@@ -27,10 +29,12 @@ impl Work for PointProducts {
         let tiles = vectors.div_ceil(V::TILE);
         let mut x = 0;
         for tile in 0..tiles {
-            // Register tiles of nearly equal size: none is left with so few columns that additions wait for each other.
+            // Register tiles of nearly equal size: none is left with so few columns that additions
+            // wait for each other.
             let size = (vectors - x).div_ceil(tiles - tile);
             for block in 0..self.filters / TILE_FILTERS {
-                // SAFETY: block and columns x..x + size are within the sizes that the type's contract covers.
+                // SAFETY: block and columns x..x + size are within the sizes that the type's
+                // contract covers.
                 unsafe {
                     match size {
                         1 => self.tile::<V, 1>(block, x * V::WIDTH),
@@ -62,7 +66,9 @@ impl PointProducts {
                 source = source.wrapping_add(self.source_channel);
             }
             for (f, row) in sums.iter().enumerate() {
-                let out = self.out.add((block * TILE_FILTERS + f) * self.out_filter + x);
+                let out = self
+                    .out
+                    .add((block * TILE_FILTERS + f) * self.out_filter + x);
                 for (t, sum) in row.iter().enumerate() {
                     sum.store(out.add(t * V::WIDTH));
                 }

@@ -1,5 +1,5 @@
-//! Vectors of f32 on the CPU at hand: AVX-512, AVX2 with FMA, and a portable path, chosen when the program runs.
-//! Knows nothing of what is computed with them.
+//! Vectors of f32 on the CPU at hand: AVX-512, AVX2 with FMA, and a portable path, chosen when the
+//! program runs. Knows nothing of what is computed with them.
 
 mod functions;
 mod portable;
@@ -43,10 +43,12 @@ pub trait Vector: Primitives {
     /// Asks for the cache line of a number that will be needed soon; any address will do.
     fn fetch(from: *const f32);
 
-    /// sums[f][t] += weights[f · weight_step] · source[t · step ..]: one step of a register tile. Both steps in numbers.
+    /// sums[f][t] += weights[f · weight_step] · source[t · step ..]: one step of a register tile.
+    /// Both steps in numbers.
     ///
     /// # Safety
-    /// `weights` points to `TILE_FILTERS` readable numbers that are `weight_step` apart, `source` to T vectors that are `step` apart.
+    /// `weights` points to `TILE_FILTERS` readable numbers that are `weight_step` apart, `source`
+    /// to T vectors that are `step` apart.
     #[inline(always)]
     unsafe fn scale_add<const T: usize>(
         sums: &mut [[Self; T]; TILE_FILTERS],
@@ -59,7 +61,8 @@ pub trait Vector: Primitives {
         unsafe { scale_add(sums, source, step, weights, weight_step) }
     }
 
-    /// `scale_add` from each of `steps` vectors of T registers, which stand side by side, with weights that stand `next` numbers apart.
+    /// `scale_add` from each of `steps` vectors of T registers, which stand side by side, with
+    /// weights that stand `next` numbers apart.
     ///
     /// # Safety
     /// As `scale_add`, for all of them.
@@ -75,7 +78,13 @@ pub trait Vector: Primitives {
             // SAFETY: the caller vouches.
             unsafe {
                 let source = source.add(step * T * Self::WIDTH);
-                Self::scale_add(sums, source, Self::WIDTH, weights.add(step * next), weight_step);
+                Self::scale_add(
+                    sums,
+                    source,
+                    Self::WIDTH,
+                    weights.add(step * next),
+                    weight_step,
+                );
             }
         }
     }
@@ -150,11 +159,13 @@ pub trait Work {
     type Output;
 
     /// # Safety
-    /// The CPU has V's instructions. Whatever pointers `self` holds are valid, as its type documents.
+    /// The CPU has V's instructions. Whatever pointers `self` holds are valid, as its type
+    /// documents.
     unsafe fn run<V: Vector>(self) -> Self::Output;
 }
 
-/// An instruction set that there are kernels for and that this CPU has: whoever holds one may run it.
+/// An instruction set that there are kernels for and that this CPU has: whoever holds one may run
+/// it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Isa(Set);
 
@@ -186,7 +197,10 @@ impl Isa {
 
     /// The best that this CPU has.
     pub fn detect() -> Self {
-        Self::available().last().copied().unwrap_or(Self(Set::Portable))
+        Self::available()
+            .last()
+            .copied()
+            .unwrap_or(Self(Set::Portable))
     }
 
     /// Its name: portable, avx2 or avx512.

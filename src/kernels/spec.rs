@@ -1,5 +1,5 @@
-//! What a convolutional network looks like, and the plan derived from it: every size, offset and padding, checked once.
-//! Knows nothing of how the arithmetic is done.
+//! What a convolutional network looks like, and the plan derived from it: every size, offset and
+//! padding, checked once. Knows nothing of how the arithmetic is done.
 
 /// Images are worked on in groups of this many: one image a vector lane.
 pub const LANES: usize = 16;
@@ -42,17 +42,39 @@ pub enum OperationSpec {
 }
 
 impl OperationSpec {
-    /// The sizes as if of a convolution: a window, strides, and how many channels go out. So output shapes have one rule.
+    /// The sizes as if of a convolution: a window, strides, and how many channels go out. So output
+    /// shapes have one rule.
     pub fn geometry(self, (channels, height, width): (usize, usize, usize)) -> Geometry {
         let (filter_height, filter_width, filters, stride_height, stride_width) = match self {
-            Self::Convolution { filter_height, filter_width, filters, stride_height, stride_width } => {
-                (filter_height, filter_width, filters, stride_height, stride_width)
+            Self::Convolution {
+                filter_height,
+                filter_width,
+                filters,
+                stride_height,
+                stride_width,
+            } => (
+                filter_height,
+                filter_width,
+                filters,
+                stride_height,
+                stride_width,
+            ),
+            Self::MaxPooling { size, stride } | Self::AveragePooling { size, stride } => {
+                (size, size, channels, stride, stride)
             }
-            Self::MaxPooling { size, stride } | Self::AveragePooling { size, stride } => (size, size, channels, stride, stride),
             Self::LocalContrast { window } => (window, window, channels, 1, 1),
             Self::BatchNorm => (1, 1, channels, 1, 1),
         };
-        Geometry { channels, height, width, filters, filter_height, filter_width, stride_height, stride_width }
+        Geometry {
+            channels,
+            height,
+            width,
+            filters,
+            filter_height,
+            filter_width,
+            stride_height,
+            stride_width,
+        }
     }
 
     /// Whether it has batch normalisation's parameters and statistics.
@@ -61,7 +83,8 @@ impl OperationSpec {
     }
 }
 
-/// A convolutional network: layers, then global average pooling of the concatenated outputs and a linear classifier.
+/// A convolutional network: layers, then global average pooling of the concatenated outputs and a
+/// linear classifier.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NetworkSpec {
     /// Of the image.
@@ -158,9 +181,19 @@ impl Geometry {
             stride_height: self.stride_height,
             stride_width: self.stride_width,
         };
-        let layer = LayerSpec { operation, inputs: vec![0] };
+        let layer = LayerSpec {
+            operation,
+            inputs: vec![0],
+        };
         let (channels, height, width) = (self.channels, self.height, self.width);
-        let spec = NetworkSpec { channels, height, width, classes: 1, layers: vec![layer], output: vec![1] };
+        let spec = NetworkSpec {
+            channels,
+            height,
+            width,
+            classes: 1,
+            layers: vec![layer],
+            output: vec![1],
+        };
         Plan::new(&spec, n).map(|_| ())
     }
 
@@ -223,20 +256,42 @@ impl Plan {
         for (index, layer) in spec.layers.iter().enumerate() {
             let name = format!("layer {}", index + 1);
             let (parts, height, width) = concatenation(&name, &layer.inputs, &shapes, index)?;
-            let plan = plan_layer(index + 1, layer, parts, (height, width), &mut parameters, &mut running)?;
+            let plan = plan_layer(
+                index + 1,
+                layer,
+                parts,
+                (height, width),
+                &mut parameters,
+                &mut running,
+            )?;
             let g = &plan.geometry;
-            check_size(&name, &[batch.next_multiple_of(LANES), g.channels.max(g.filters), height, width])?;
+            check_size(
+                &name,
+                &[
+                    batch.next_multiple_of(LANES),
+                    g.channels.max(g.filters),
+                    height,
+                    width,
+                ],
+            )?;
             // A packed row block is padded by the filter and may be strided over.
-            let across = |n: usize, k: usize, s: usize| n.checked_add(k).and_then(|n| n.checked_add(s));
-            let rows = across(height, g.filter_height, g.stride_height).ok_or_else(|| too_large(&name))?;
-            let columns = across(width, g.filter_width, g.stride_width).ok_or_else(|| too_large(&name))?;
+            let across =
+                |n: usize, k: usize, s: usize| n.checked_add(k).and_then(|n| n.checked_add(s));
+            let rows =
+                across(height, g.filter_height, g.stride_height).ok_or_else(|| too_large(&name))?;
+            let columns =
+                across(width, g.filter_width, g.stride_width).ok_or_else(|| too_large(&name))?;
             check_size(&name, &[LANES, g.channels.max(g.filters), rows, columns])?;
             shapes.push((g.filters, g.out_height(), g.out_width()));
             layers.push(plan);
         }
-        let (head, head_height, head_width) = concatenation("the output", &spec.output, &shapes, spec.layers.len())?;
+        let (head, head_height, head_width) =
+            concatenation("the output", &spec.output, &shapes, spec.layers.len())?;
         let head_channels = head.iter().map(|p| p.channels).sum();
-        let classifier_weight = parameters.add("classifier.weight".to_owned(), vec![spec.classes, head_channels])?;
+        let classifier_weight = parameters.add(
+            "classifier.weight".to_owned(),
+            vec![spec.classes, head_channels],
+        )?;
         let classifier_bias = parameters.add("classifier.bias".to_owned(), vec![spec.classes])?;
         Ok(Self {
             channels: spec.channels,
@@ -259,14 +314,25 @@ impl Plan {
 }
 
 fn check_positive(spec: &NetworkSpec, batch: usize) -> Result<(), KernelError> {
-    let whole = [("batch", batch), ("channels", spec.channels), ("height", spec.height), ("width", spec.width), ("classes", spec.classes)];
+    let whole = [
+        ("batch", batch),
+        ("channels", spec.channels),
+        ("height", spec.height),
+        ("width", spec.width),
+        ("classes", spec.classes),
+    ];
     for (name, value) in whole {
         if value == 0 {
-            return Err(KernelError::Invalid(format!("{name} is 0; at least 1 is needed")));
+            return Err(KernelError::Invalid(format!(
+                "{name} is 0; at least 1 is needed"
+            )));
         }
     }
     if spec.classes > 256 {
-        return Err(KernelError::Invalid(format!("{} classes: labels are bytes, at most 256 classes fit", spec.classes)));
+        return Err(KernelError::Invalid(format!(
+            "{} classes: labels are bytes, at most 256 classes fit",
+            spec.classes
+        )));
     }
     for (index, layer) in spec.layers.iter().enumerate() {
         // One channel stands for those of the input, which are looked at in their own layers.
@@ -280,19 +346,31 @@ fn check_positive(spec: &NetworkSpec, batch: usize) -> Result<(), KernelError> {
         ];
         for (name, value) in sizes {
             if value == 0 {
-                return Err(KernelError::Invalid(format!("layer {}: {name} is 0; at least 1 is needed", index + 1)));
+                return Err(KernelError::Invalid(format!(
+                    "layer {}: {name} is 0; at least 1 is needed",
+                    index + 1
+                )));
             }
         }
     }
     check_size(
         "the images",
-        &[batch.checked_next_multiple_of(LANES).ok_or_else(|| too_large("the images"))?, spec.channels, spec.height, spec.width],
+        &[
+            batch
+                .checked_next_multiple_of(LANES)
+                .ok_or_else(|| too_large("the images"))?,
+            spec.channels,
+            spec.height,
+            spec.width,
+        ],
     )
 }
 
 /// A size in f32 whose bytes, four times over, are still an address.
 fn check_size(what: &str, sizes: &[usize]) -> Result<(), KernelError> {
-    let bytes = sizes.iter().try_fold(4 * size_of::<f32>(), |product, &n| product.checked_mul(n));
+    let bytes = sizes
+        .iter()
+        .try_fold(4 * size_of::<f32>(), |product, &n| product.checked_mul(n));
     match bytes {
         Some(bytes) if bytes <= isize::MAX as usize => Ok(()),
         _ => Err(too_large(what)),
@@ -300,27 +378,44 @@ fn check_size(what: &str, sizes: &[usize]) -> Result<(), KernelError> {
 }
 
 fn too_large(what: &str) -> KernelError {
-    KernelError::TooLarge(format!("the sizes of {what} multiply to more bytes than an address can hold"))
+    KernelError::TooLarge(format!(
+        "the sizes of {what} multiply to more bytes than an address can hold"
+    ))
 }
 
 type Shape = (usize, usize, usize);
 
 /// The parts of a concatenation and the height and width that they are padded to.
-fn concatenation(name: &str, inputs: &[usize], shapes: &[Shape], limit: usize) -> Result<(Vec<Part>, usize, usize), KernelError> {
+fn concatenation(
+    name: &str,
+    inputs: &[usize],
+    shapes: &[Shape],
+    limit: usize,
+) -> Result<(Vec<Part>, usize, usize), KernelError> {
     if inputs.is_empty() {
         return Err(KernelError::Invalid(format!("{name} has no inputs")));
     }
     if !inputs.is_sorted_by(|a, b| a < b) {
-        return Err(KernelError::Invalid(format!("the inputs {inputs:?} of {name} are not ascending")));
+        return Err(KernelError::Invalid(format!(
+            "the inputs {inputs:?} of {name} are not ascending"
+        )));
     }
     let mut first = 0usize;
     let mut parts = Vec::with_capacity(inputs.len());
     for &source in inputs {
         if source > limit {
-            return Err(KernelError::Invalid(format!("{name} reads {source}, which comes after it; at most {limit} is possible")));
+            return Err(KernelError::Invalid(format!(
+                "{name} reads {source}, which comes after it; at most {limit} is possible"
+            )));
         }
         let (channels, height, width) = shapes[source];
-        parts.push(Part { source, channels, height, width, first });
+        parts.push(Part {
+            source,
+            channels,
+            height,
+            width,
+            first,
+        });
         first = first.checked_add(channels).ok_or_else(|| too_large(name))?;
     }
     let height = parts.iter().map(|p| p.height).max().unwrap_or(1);
@@ -338,7 +433,12 @@ fn plan_layer(
 ) -> Result<LayerPlan, KernelError> {
     let channels = parts.iter().map(|p| p.channels).sum();
     let geometry = layer.operation.geometry((channels, height, width));
-    let Geometry { filters, filter_height, filter_width, .. } = geometry;
+    let Geometry {
+        filters,
+        filter_height,
+        filter_width,
+        ..
+    } = geometry;
     let mut plan = LayerPlan {
         operation: layer.operation,
         geometry,
@@ -351,7 +451,10 @@ fn plan_layer(
         variance: running.count,
     };
     if matches!(layer.operation, OperationSpec::Convolution { .. }) {
-        plan.weight = parameters.add(format!("layer{number}.weight"), vec![filters, channels, filter_height, filter_width])?;
+        plan.weight = parameters.add(
+            format!("layer{number}.weight"),
+            vec![filters, channels, filter_height, filter_width],
+        )?;
     }
     if layer.operation.normalises() {
         plan.scale = parameters.add(format!("layer{number}.scale"), vec![filters])?;
@@ -374,8 +477,14 @@ impl Slots {
     fn add(&mut self, name: String, shape: Vec<usize>) -> Result<usize, KernelError> {
         check_size(&name, &shape)?;
         let offset = self.count;
-        self.count = offset.checked_add(shape.iter().product()).ok_or_else(|| too_large(&name))?;
-        self.slots.push(ParameterSlot { name, shape, offset });
+        self.count = offset
+            .checked_add(shape.iter().product())
+            .ok_or_else(|| too_large(&name))?;
+        self.slots.push(ParameterSlot {
+            name,
+            shape,
+            offset,
+        });
         Ok(offset)
     }
 }

@@ -1,15 +1,17 @@
-//! The two inner products of a convolution, on packed rows whose borders are already zeros: outputs from filters (forward, and
-//! backward to the input with flipped filters), and filters from outputs (the weights' gradient). One image a vector lane,
-//! so any filter, stride and channel count is the same loop. Knows nothing of layers, padding or normalisation.
+//! The two inner products of a convolution, on packed rows whose borders are already zeros: outputs
+//! from filters (forward, and backward to the input with flipped filters), and filters from outputs
+//! (the weights' gradient). One image a vector lane, so any filter, stride and channel count is the
+//! same loop. Knows nothing of layers, padding or normalisation.
 
 use super::simd::{TILE_FILTERS, Vector, Work};
 use super::spec::LANES;
 
-/// out[f][y][x] (+)= Σ over c, ky, kx of weights[f][c][ky][kx] · source[c][y·step_row + ky][x·step_column + kx].
-/// All strides are in numbers, not bytes.
+/// out[f][y][x] (+)= Σ over c, ky, kx of weights[f][c][ky][kx] · source[c][y·step_row +
+/// ky][x·step_column + kx]. All strides are in numbers, not bytes.
 ///
-/// Valid: `source` and `out` reach every element that this formula names, `LANES` numbers each; `weights` holds
-/// [filters / 4 rounded up][channels][taps_height][taps_width][4]; nobody else touches what `out` names meanwhile.
+/// Valid: `source` and `out` reach every element that this formula names, `LANES` numbers each;
+/// `weights` holds [filters / 4 rounded up][channels][taps_height][taps_width][4]; nobody else
+/// touches what `out` names meanwhile.
 #[derive(Clone, Copy)]
 pub struct Sweep {
     pub source: *const f32,
@@ -45,10 +47,12 @@ impl Work for Sweep {
             for y in 0..self.rows {
                 let mut x = 0;
                 for tile in 0..tiles {
-                    // Tiles of nearly equal size: none is left with so few columns that additions wait for each other.
+                    // Tiles of nearly equal size: none is left with so few columns that additions
+                    // wait for each other.
                     let size = (self.columns - x).div_ceil(tiles - tile);
                     for lane in (0..LANES).step_by(V::WIDTH) {
-                        // SAFETY: block, row, columns x..x + size and lane are within the sizes that the type's contract covers.
+                        // SAFETY: block, row, columns x..x + size and lane are within the sizes
+                        // that the type's contract covers.
                         unsafe {
                             let weights = self.weights.add(block * block_weights);
                             match size {
@@ -71,11 +75,20 @@ impl Work for Sweep {
 impl Sweep {
     /// Four filters by T columns of one row, one register each.
     #[inline(always)]
-    unsafe fn tile<V: Vector, const T: usize>(&self, mut weights: *const f32, block: usize, y: usize, x: usize, lane: usize) {
+    unsafe fn tile<V: Vector, const T: usize>(
+        &self,
+        mut weights: *const f32,
+        block: usize,
+        y: usize,
+        x: usize,
+        lane: usize,
+    ) {
         // SAFETY: the type's contract; `weights` walks once through this block's packed weights.
         unsafe {
             let mut sums = [[V::splat(0.0); T]; TILE_FILTERS];
-            let source = self.source.add(y * self.step_row + x * self.step_column + lane);
+            let source = self
+                .source
+                .add(y * self.step_row + x * self.step_column + lane);
             for channel in 0..self.channels {
                 for ky in 0..self.taps_height {
                     let mut from = source.add(channel * self.source_channel + ky * self.source_row);
@@ -87,21 +100,29 @@ impl Sweep {
                 }
             }
             let first = block * TILE_FILTERS;
-            let out = self.out.add(first * self.out_channel + y * self.out_row + x * self.out_column + lane);
+            let out = self
+                .out
+                .add(first * self.out_channel + y * self.out_row + x * self.out_column + lane);
             for (f, row) in sums.iter().enumerate().take(self.filters - first) {
                 for (t, sum) in row.iter().enumerate() {
                     let to = out.add(f * self.out_channel + t * self.out_column);
-                    if self.accumulate { V::load(to).add(*sum) } else { *sum }.store(to);
+                    if self.accumulate {
+                        V::load(to).add(*sum)
+                    } else {
+                        *sum
+                    }
+                    .store(to);
                 }
             }
         }
     }
 }
 
-/// out[f · out_filter + t] += Σ over y, x and lanes of gradient[f][y][x] · source[taps[t] + y·step_row + x·step_column].
+/// out[f · out_filter + t] += Σ over y, x and lanes of gradient[f][y][x] · source[taps[t] +
+/// y·step_row + x·step_column].
 ///
-/// Valid: `source` and `gradient` reach every element that this formula names, `LANES` numbers each; `out` has
-/// a number for each filter and tap; nobody else touches `out` meanwhile.
+/// Valid: `source` and `gradient` reach every element that this formula names, `LANES` numbers
+/// each; `out` has a number for each filter and tap; nobody else touches `out` meanwhile.
 #[derive(Clone, Copy)]
 pub struct WeightSweep<'a> {
     pub source: *const f32,
@@ -153,9 +174,12 @@ impl WeightSweep<'_> {
         // SAFETY: the type's contract. Filters past the last repeat it, and their sums are dropped.
         unsafe {
             let last = self.filters - 1;
-            let gradients: [*const f32; TILE_FILTERS] =
-                std::array::from_fn(|f| self.gradient.add((first + f).min(last) * self.gradient_channel));
-            let sources: [*const f32; T] = std::array::from_fn(|t| self.source.add(self.taps[tap + t]));
+            let gradients: [*const f32; TILE_FILTERS] = std::array::from_fn(|f| {
+                self.gradient
+                    .add((first + f).min(last) * self.gradient_channel)
+            });
+            let sources: [*const f32; T] =
+                std::array::from_fn(|t| self.source.add(self.taps[tap + t]));
             let mut sums = [[V::splat(0.0); T]; TILE_FILTERS];
             for y in 0..self.rows {
                 let (mut g, mut s) = (y * self.gradient_row, y * self.step_row);
@@ -167,9 +191,14 @@ impl WeightSweep<'_> {
                     s += self.step_column;
                 }
             }
-            let by_tap: [[V; TILE_FILTERS]; T] = std::array::from_fn(|t| std::array::from_fn(|f| sums[f][t]));
+            let by_tap: [[V; TILE_FILTERS]; T] =
+                std::array::from_fn(|t| std::array::from_fn(|f| sums[f][t]));
             for (t, four) in by_tap.into_iter().enumerate() {
-                for (f, sum) in V::sums(four).into_iter().enumerate().take(self.filters - first) {
+                for (f, sum) in V::sums(four)
+                    .into_iter()
+                    .enumerate()
+                    .take(self.filters - first)
+                {
                     *self.out.add((first + f) * self.out_filter + tap + t) += sum;
                 }
             }

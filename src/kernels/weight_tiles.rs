@@ -1,5 +1,6 @@
-//! The gradient of the weights by tiles: inputs and gradients at the points, one product for each pair of a filter and a
-//! channel, and back from points to taps. The adjoint of `winograd` in the weights. Knows packed rows alone.
+//! The gradient of the weights by tiles: inputs and gradients at the points, one product for each
+//! pair of a filter and a channel, and back from points to taps. The adjoint of `winograd` in the
+//! weights. Knows packed rows alone.
 
 use super::simd::{Vector, Work};
 use super::spec::LANES;
@@ -8,7 +9,8 @@ use super::winograd::{Axis, Evaluation, point_step};
 
 /// Adds one block's products to `sums`: [points][filters][`sums_row`].
 ///
-/// Valid: `inputs` and `gradients` as `Evaluation` says, for the same tiles; `to` of both hold their points.
+/// Valid: `inputs` and `gradients` as `Evaluation` says, for the same tiles; `to` of both hold
+/// their points.
 pub struct TileProducts<'a> {
     pub inputs: Evaluation,
     pub gradients: Evaluation,
@@ -37,11 +39,17 @@ impl Work for TileProducts<'_> {
             }
             for p in 0..self.inputs.points() {
                 WeightSweep {
-                    source: self.inputs.to.add(p * point_step(self.inputs.channels, self.inputs.capacity)),
+                    source: self
+                        .inputs
+                        .to
+                        .add(p * point_step(self.inputs.channels, self.inputs.capacity)),
                     taps: self.channel_offsets,
                     step_row: 0,
                     step_column: LANES,
-                    gradient: self.gradients.to.add(p * point_step(self.gradients.channels, self.gradients.capacity)),
+                    gradient: self
+                        .gradients
+                        .to
+                        .add(p * point_step(self.gradients.channels, self.gradients.capacity)),
                     gradient_channel: step,
                     gradient_row: 0,
                     filters: self.gradients.channels,
@@ -56,7 +64,8 @@ impl Work for TileProducts<'_> {
     }
 }
 
-/// Adds sums at the points, [points][filters][`row`], to the gradient of the weights, [filters][channels][taps].
+/// Adds sums at the points, [points][filters][`row`], to the gradient of the weights,
+/// [filters][channels][taps].
 ///
 /// Valid: `sums` holds them, with `row` a multiple of LANES and at least `channels`; `to` has room.
 pub struct ToTaps<'a> {
@@ -83,7 +92,10 @@ impl Work for ToTaps<'_> {
                     let mut across = [[V::splat(0.0); 7]; 8];
                     for (py, across) in across.iter_mut().enumerate().take(rows) {
                         for px in 0..columns {
-                            let sum = V::load(self.sums.add(((py * columns + px) * self.filters + f) * self.row + c));
+                            let sum = V::load(
+                                self.sums
+                                    .add(((py * columns + px) * self.filters + f) * self.row + c),
+                            );
                             for (kx, to) in across.iter_mut().enumerate().take(wide) {
                                 *to = sum.mul_add(V::splat(self.evaluations[1][px][kx]), *to);
                             }
@@ -93,12 +105,20 @@ impl Work for ToTaps<'_> {
                         for kx in 0..wide {
                             let mut tap = V::splat(0.0);
                             for (py, across) in across.iter().enumerate().take(rows) {
-                                tap = across[kx].mul_add(V::splat(self.evaluations[0][py][ky]), tap);
+                                tap =
+                                    across[kx].mul_add(V::splat(self.evaluations[0][py][ky]), tap);
                             }
                             let mut values = [0.0f32; LANES];
                             tap.store(values.as_mut_ptr());
-                            for (i, value) in values.iter().enumerate().take(V::WIDTH.min(self.channels - c)) {
-                                *self.to.add(((f * self.channels + c + i) * high + ky) * wide + kx) += *value;
+                            for (i, value) in values
+                                .iter()
+                                .enumerate()
+                                .take(V::WIDTH.min(self.channels - c))
+                            {
+                                *self
+                                    .to
+                                    .add(((f * self.channels + c + i) * high + ky) * wide + kx) +=
+                                    *value;
                             }
                         }
                     }

@@ -1,6 +1,7 @@
-//! Convolution of stride 1 with fewer products (Winograd, *Arithmetic Complexity of Computations*, 1980; Lavin & Gray, *Fast
-//! Algorithms for Convolutional Neural Networks*, 2016): tiles are evaluated at points, multiplied point by point, and
-//! interpolated. Per axis, so that 1 × 7 gains too. Knows packed rows alone, as `sweep`, whose work it replaces.
+//! Convolution of stride 1 with fewer products (Winograd, *Arithmetic Complexity of Computations*,
+//! 1980; Lavin & Gray, *Fast Algorithms for Convolutional Neural Networks*, 2016): tiles are
+//! evaluated at points, multiplied point by point, and interpolated. Per axis, so that 1 × 7 gains
+//! too. Knows packed rows alone, as `sweep`, whose work it replaces.
 
 mod points;
 
@@ -10,8 +11,9 @@ use super::spec::LANES;
 use super::sweep::Sweep;
 use points::{ROOTS, at_points, interpolate};
 
-/// Most tiles that are transformed at once. As many as a register tile is wide are (`Vector::TILE`): whole register tiles, and
-/// few enough that their points stay in the second-level cache.
+/// Most tiles that are transformed at once. As many as a register tile is wide are
+/// (`Vector::TILE`): whole register tiles, and few enough that their points stay in the
+/// second-level cache.
 const TILES: usize = 6;
 
 /// Filters whose points are computed before they are interpolated: again for the cache.
@@ -69,18 +71,34 @@ impl Axis {
             return vec![vec![1.0]];
         }
         let pairs = &ROOTS[..(self.points() - 2) / 2];
-        let roots: Vec<f64> = std::iter::once(0.0).chain(pairs.iter().flat_map(|&r| [f64::from(r), -f64::from(r)])).collect();
+        let roots: Vec<f64> = std::iter::once(0.0)
+            .chain(pairs.iter().flat_map(|&r| [f64::from(r), -f64::from(r)]))
+            .collect();
         let mut rows: Vec<Vec<f32>> = Vec::with_capacity(self.points());
         for (i, &root) in roots.iter().enumerate() {
-            let scale: f64 = roots.iter().enumerate().filter(|&(j, _)| j != i).map(|(_, other)| root - other).product();
-            rows.push((0..taps).map(|tap| (root.powi(i32::try_from(tap).unwrap_or(0)) / scale) as f32).collect());
+            let scale: f64 = roots
+                .iter()
+                .enumerate()
+                .filter(|&(j, _)| j != i)
+                .map(|(_, other)| root - other)
+                .product();
+            rows.push(
+                (0..taps)
+                    .map(|tap| (root.powi(i32::try_from(tap).unwrap_or(0)) / scale) as f32)
+                    .collect(),
+            );
         }
-        rows.push((0..taps).map(|tap| if tap + 1 == taps { 1.0 } else { 0.0 }).collect());
+        rows.push(
+            (0..taps)
+                .map(|tap| if tap + 1 == taps { 1.0 } else { 0.0 })
+                .collect(),
+        );
         rows
     }
 }
 
-/// A filter bank at the points: `weight(filter, channel, ky, kx)` into [points][filters / 4][channels][4].
+/// A filter bank at the points: `weight(filter, channel, ky, kx)` into [points][filters /
+/// 4][channels][4].
 pub fn transform_weights(
     axes: (Axis, Axis),
     filters: usize,
@@ -95,13 +113,24 @@ pub fn transform_weights(
         for c in 0..channels {
             for (ky, row) in rows.chunks_mut(horizontal.len()).enumerate() {
                 for (value, taps) in row.iter_mut().zip(&horizontal) {
-                    *value = if f < filters { taps.iter().enumerate().map(|(kx, t)| t * weight(f, c, ky, kx)).sum() } else { 0.0 };
+                    *value = if f < filters {
+                        taps.iter()
+                            .enumerate()
+                            .map(|(kx, t)| t * weight(f, c, ky, kx))
+                            .sum()
+                    } else {
+                        0.0
+                    };
                 }
             }
             let at = (f / TILE_FILTERS * channels + c) * TILE_FILTERS + f % TILE_FILTERS;
             for (py, taps) in vertical.iter().enumerate() {
                 for px in 0..horizontal.len() {
-                    let value: f32 = taps.iter().zip(rows.chunks(horizontal.len())).map(|(t, row)| t * row[px]).sum();
+                    let value: f32 = taps
+                        .iter()
+                        .zip(rows.chunks(horizontal.len()))
+                        .map(|(t, row)| t * row[px])
+                        .sum();
                     to[(py * horizontal.len() + px) * block + at] = value;
                 }
             }
@@ -115,16 +144,17 @@ pub fn scratch(axes: (Axis, Axis), channels: usize, filters: usize) -> usize {
     axes.0.points() * axes.1.points() * (point_step(channels, TILES) + point_step(filters, TILES))
 }
 
-/// Numbers from one point to the next, of as many rows of tiles: not a power of two, or all points of a tile would compete for
-/// the same few places of the caches.
+/// Numbers from one point to the next, of as many rows of tiles: not a power of two, or all points
+/// of a tile would compete for the same few places of the caches.
 pub fn point_step(rows: usize, tiles: usize) -> usize {
     (rows * tiles + 1) * LANES
 }
 
 /// `sweep` by tiles.
 ///
-/// Valid: as `Sweep`, with weights from `transform_weights`, a stride of 1 (`step_row` is `source_row`, `step_column` is LANES),
-/// and a source that reaches as far as whole tiles do (zeros beyond the last output's taps); `scratch` numbers at `scratch`.
+/// Valid: as `Sweep`, with weights from `transform_weights`, a stride of 1 (`step_row` is
+/// `source_row`, `step_column` is LANES), and a source that reaches as far as whole tiles do (zeros
+/// beyond the last output's taps); `scratch` numbers at `scratch`.
 #[derive(Clone, Copy)]
 pub struct TileSweep {
     pub sweep: Sweep,
@@ -137,10 +167,12 @@ impl Work for TileSweep {
 
     #[inline(always)]
     unsafe fn run<V: Vector>(self) {
-        let tiles = self.sweep.rows.div_ceil(self.axes.0.outputs()) * self.sweep.columns.div_ceil(self.axes.1.outputs());
+        let tiles = self.sweep.rows.div_ceil(self.axes.0.outputs())
+            * self.sweep.columns.div_ceil(self.axes.1.outputs());
         for first in (0..tiles).step_by(V::TILE) {
             let count = V::TILE.min(tiles - first);
-            // SAFETY: the type's contract; the scratch memory holds `TILES` tiles' points of all channels, then of `FILTERS` filters.
+            // SAFETY: the type's contract; the scratch memory holds `TILES` tiles' points of all
+            // channels, then of `FILTERS` filters.
             unsafe {
                 self.evaluation::<V>().evaluate::<V>(first, count);
                 for filter in (0..self.sweep.filters).step_by(FILTERS) {
@@ -184,7 +216,10 @@ impl TileSweep {
     #[inline(always)]
     unsafe fn products_at<V: Vector>(&self) -> *mut f32 {
         // SAFETY: the scratch memory has room for the channels' points and more.
-        unsafe { self.scratch.add(self.points() * point_step(self.sweep.channels, V::TILE)) }
+        unsafe {
+            self.scratch
+                .add(self.points() * point_step(self.sweep.channels, V::TILE))
+        }
     }
 
     /// Multiplies at each point, for one block of filters: [points][filters][tiles][LANES].
@@ -199,8 +234,13 @@ impl TileSweep {
                     source: self.scratch.add(p * point_step(channels, V::TILE)),
                     source_channel: V::TILE * LANES,
                     channels,
-                    weights: self.sweep.weights.add((p * all_filters + filter) * channels),
-                    out: self.products_at::<V>().add(p * point_step(filters, V::TILE)),
+                    weights: self
+                        .sweep
+                        .weights
+                        .add((p * all_filters + filter) * channels),
+                    out: self
+                        .products_at::<V>()
+                        .add(p * point_step(filters, V::TILE)),
                     out_filter: V::TILE * LANES,
                     filters,
                     width: count * LANES,
@@ -211,7 +251,12 @@ impl TileSweep {
     }
 
     #[inline(always)]
-    unsafe fn outputs_of<V: Vector, const Y: usize, const M: usize>(&self, filter: usize, first: usize, count: usize) {
+    unsafe fn outputs_of<V: Vector, const Y: usize, const M: usize>(
+        &self,
+        filter: usize,
+        first: usize,
+        count: usize,
+    ) {
         // SAFETY: the type's contract.
         unsafe {
             match self.axes.1 {
@@ -223,7 +268,8 @@ impl TileSweep {
         }
     }
 
-    /// Interpolates one block of filters: Y points to M rows, X points to N columns; writes those that there are.
+    /// Interpolates one block of filters: Y points to M rows, X points to N columns; writes those
+    /// that there are.
     #[inline(always)]
     unsafe fn outputs<V: Vector, const Y: usize, const M: usize, const X: usize, const N: usize>(
         &self,
@@ -240,8 +286,12 @@ impl TileSweep {
                 for lane in (0..LANES).step_by(V::WIDTH) {
                     // SAFETY: the type's contract.
                     unsafe {
-                        let from = self.products_at::<V>().add((f * V::TILE + t) * LANES + lane);
-                        let out = s.out.add((filter + f) * s.out_channel + y * s.out_row + x * s.out_column + lane);
+                        let from = self
+                            .products_at::<V>()
+                            .add((f * V::TILE + t) * LANES + lane);
+                        let out = s.out.add(
+                            (filter + f) * s.out_channel + y * s.out_row + x * s.out_column + lane,
+                        );
                         let mut across = [[V::splat(0.0); N]; Y];
                         for (i, row) in across.iter_mut().enumerate() {
                             let mut values = [V::splat(0.0); X];
@@ -255,9 +305,18 @@ impl TileSweep {
                             for (value, row) in column.iter_mut().zip(&across) {
                                 *value = row[j];
                             }
-                            for (i, value) in interpolate::<V, Y, M>(column).into_iter().enumerate().take(rows) {
+                            for (i, value) in interpolate::<V, Y, M>(column)
+                                .into_iter()
+                                .enumerate()
+                                .take(rows)
+                            {
                                 let to = out.add(i * s.out_row + j * s.out_column);
-                                if s.accumulate { V::load(to).add(value) } else { value }.store(to);
+                                if s.accumulate {
+                                    V::load(to).add(value)
+                                } else {
+                                    value
+                                }
+                                .store(to);
                             }
                         }
                     }
@@ -267,10 +326,11 @@ impl TileSweep {
     }
 }
 
-/// Tiles of packed rows at their points: [points][channels][capacity][LANES], `point_step` numbers from one point to the next.
+/// Tiles of packed rows at their points: [points][channels][capacity][LANES], `point_step` numbers
+/// from one point to the next.
 ///
-/// Valid: `source` reaches every element of `channels` channels' tiles, LANES numbers each; `to` has room; nobody else
-/// touches `to` meanwhile.
+/// Valid: `source` reaches every element of `channels` channels' tiles, LANES numbers each; `to`
+/// has room; nobody else touches `to` meanwhile.
 #[derive(Clone, Copy)]
 pub struct Evaluation {
     pub source: *const f32,
@@ -292,7 +352,10 @@ impl Evaluation {
 
     /// Row and column of a tile's first output.
     fn corner(&self, tile: usize) -> (usize, usize) {
-        (tile / self.across * self.axes.0.outputs(), tile % self.across * self.axes.1.outputs())
+        (
+            tile / self.across * self.axes.0.outputs(),
+            tile % self.across * self.axes.1.outputs(),
+        )
     }
 
     /// Inputs at the points, of tiles `first` and so on.
@@ -343,7 +406,17 @@ impl Evaluation {
 
     /// M rows to Y points, N columns to X points.
     #[inline(always)]
-    unsafe fn transform<V: Vector, const M: usize, const Y: usize, const N: usize, const X: usize>(&self, first: usize, count: usize) {
+    unsafe fn transform<
+        V: Vector,
+        const M: usize,
+        const Y: usize,
+        const N: usize,
+        const X: usize,
+    >(
+        &self,
+        first: usize,
+        count: usize,
+    ) {
         let point = point_step(self.channels, self.capacity);
         for c in 0..self.channels {
             for t in 0..count {
@@ -351,7 +424,9 @@ impl Evaluation {
                 for lane in (0..LANES).step_by(V::WIDTH) {
                     // SAFETY: the type's contract.
                     unsafe {
-                        let from = self.source.add(c * self.source_channel + y * self.source_row + x * LANES + lane);
+                        let from = self
+                            .source
+                            .add(c * self.source_channel + y * self.source_row + x * LANES + lane);
                         let to = self.to.add((c * self.capacity + t) * LANES + lane);
                         let mut rows = [[V::splat(0.0); X]; M];
                         for (i, row) in rows.iter_mut().enumerate() {

@@ -1,10 +1,12 @@
-//! Adam on a range of the flat parameter vector, with gradient accumulation. A shard is one of these; so is the whole vector in a replay.
+//! Adam on a range of the flat parameter vector, with gradient accumulation. A shard is one of
+//! these; so is the whole vector in a replay.
 
 use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-/// What the optimiser and the gradient need from the settings; a change takes a sequence number of its own.
+/// What the optimiser and the gradient need from the settings; a change takes a sequence number of
+/// its own.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LearningSettings {
     pub learning_rate: f64,
@@ -40,11 +42,18 @@ impl AdamState {
     /// Fresh moments around these parameters, before any entry.
     pub fn new(parameters: Vec<f32>) -> Self {
         let zeros = vec![0.0; parameters.len()];
-        Self { first_moment: zeros.clone(), second_moment: zeros.clone(), accumulator: zeros, parameters, ..Self::default() }
+        Self {
+            first_moment: zeros.clone(),
+            second_moment: zeros.clone(),
+            accumulator: zeros,
+            parameters,
+            ..Self::default()
+        }
     }
 
-    /// Takes the gradient of the next entry; at `accumulate` gradients, one Adam step of ascent along their mean. Element by element:
-    /// a slice evolves bit for bit as the same range of the whole.
+    /// Takes the gradient of the next entry; at `accumulate` gradients, one Adam step of ascent
+    /// along their mean. Element by element: a slice evolves bit for bit as the same range of the
+    /// whole.
     pub fn push(&mut self, sequence: u64, gradient: &[f32], learning: &LearningSettings) {
         debug_assert_eq!(sequence, self.sequence + 1);
         self.sequence = sequence;
@@ -71,9 +80,17 @@ impl AdamState {
             return;
         }
         let power = self.version.min(i32::MAX as u64) as i32;
-        let (first_correction, second_correction) = (1.0 - FIRST_DECAY.powi(power), 1.0 - SECOND_DECAY.powi(power));
+        let (first_correction, second_correction) = (
+            1.0 - FIRST_DECAY.powi(power),
+            1.0 - SECOND_DECAY.powi(power),
+        );
         let moments = self.first_moment.iter_mut().zip(&mut self.second_moment);
-        for ((parameter, sum), (first, second)) in self.parameters.iter_mut().zip(&mut self.accumulator).zip(moments) {
+        for ((parameter, sum), (first, second)) in self
+            .parameters
+            .iter_mut()
+            .zip(&mut self.accumulator)
+            .zip(moments)
+        {
             let gradient = f64::from(std::mem::take(sum)) / count;
             let m = FIRST_DECAY * f64::from(*first) + (1.0 - FIRST_DECAY) * gradient;
             let v = SECOND_DECAY * f64::from(*second) + (1.0 - SECOND_DECAY) * gradient * gradient;
@@ -91,7 +108,12 @@ impl AdamState {
             first_moment: of(&self.first_moment),
             second_moment: of(&self.second_moment),
             accumulator: of(&self.accumulator),
-            ..Self { pending: self.pending, version: self.version, sequence: self.sequence, ..Self::default() }
+            ..Self {
+                pending: self.pending,
+                version: self.version,
+                sequence: self.sequence,
+                ..Self::default()
+            }
         }
     }
 
@@ -103,7 +125,8 @@ impl AdamState {
             whole.first_moment.extend(&shard.first_moment);
             whole.second_moment.extend(&shard.second_moment);
             whole.accumulator.extend(&shard.accumulator);
-            (whole.pending, whole.version, whole.sequence) = (shard.pending, shard.version, shard.sequence);
+            (whole.pending, whole.version, whole.sequence) =
+                (shard.pending, shard.version, shard.sequence);
         }
         whole
     }

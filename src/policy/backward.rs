@@ -1,5 +1,6 @@
-//! The controller network's backward pass: the gradient of Σ_r (weight_r · log P(list r) + entropy weight_r · entropy(list r)), by
-//! back-propagation through time over a tape of the forward pass. Must not know where the weights come from.
+//! The controller network's backward pass: the gradient of Σ_r (weight_r · log P(list r) + entropy
+//! weight_r · entropy(list r)), by back-propagation through time over a tape of the forward pass.
+//! Must not know where the weights come from.
 
 use super::forward::{LayerStep, Step, Taken};
 use super::layout::{AnchorRanges, LayerRanges, Layout};
@@ -12,7 +13,8 @@ pub(super) struct Weights<T> {
     pub entropy: T,
 }
 
-/// Gradients that wait for an earlier step: those of an anchor's hidden state, and of its product with W_prev.
+/// Gradients that wait for an earlier step: those of an anchor's hidden state, and of its product
+/// with W_prev.
 struct WaitingAnchor<T> {
     output: Vec<T>,
     previous: Vec<T>,
@@ -32,11 +34,24 @@ struct Pass<'a, T> {
 }
 
 /// The gradient, in the layout of the parameters.
-pub(super) fn backward<T: Real>(layout: &Layout, parameters: &[T], steps: &[Step<T>], weights: &[Weights<T>]) -> Vec<T> {
+pub(super) fn backward<T: Real>(
+    layout: &Layout,
+    parameters: &[T],
+    steps: &[Step<T>],
+    weights: &[Weights<T>],
+) -> Vec<T> {
     let (hidden, rows) = (layout.hidden, weights.len());
-    let anchors_of = |row: usize| steps.iter().filter(|step| matches!(step.taken[row], Taken::Anchor { .. })).count();
+    let anchors_of = |row: usize| {
+        steps
+            .iter()
+            .filter(|step| matches!(step.taken[row], Taken::Anchor { .. }))
+            .count()
+    };
     let zeros = || vec![T::zero(); rows * hidden];
-    let waiting = || WaitingAnchor { output: vec![T::zero(); hidden], previous: vec![T::zero(); hidden] };
+    let waiting = || WaitingAnchor {
+        output: vec![T::zero(); hidden],
+        previous: vec![T::zero(); hidden],
+    };
     let mut pass = Pass {
         layout,
         parameters,
@@ -44,7 +59,9 @@ pub(super) fn backward<T: Real>(layout: &Layout, parameters: &[T], steps: &[Step
         gradient: vec![T::zero(); layout.total],
         next_input: zeros(),
         states: layout.layers.iter().map(|_| (zeros(), zeros())).collect(),
-        anchors: (0..rows).map(|row| (0..anchors_of(row)).map(|_| waiting()).collect()).collect(),
+        anchors: (0..rows)
+            .map(|row| (0..anchors_of(row)).map(|_| waiting()).collect())
+            .collect(),
     };
     for step in steps.iter().rev() {
         let mut d_output = zeros();
@@ -66,16 +83,39 @@ impl<T: Real> Pass<'_, T> {
         let d_next = self.next_input[row * hidden..(row + 1) * hidden].to_vec();
         match taken {
             Taken::Nothing => {}
-            Taken::Choice { kind, probabilities, option } => {
+            Taken::Choice {
+                kind,
+                probabilities,
+                option,
+            } => {
                 let ranges = &self.layout.kinds[*kind];
                 let embedding = ranges.embedding.start + option * hidden;
-                axpy(T::one(), &d_next, &mut self.gradient[embedding..embedding + hidden]);
+                axpy(
+                    T::one(),
+                    &d_next,
+                    &mut self.gradient[embedding..embedding + hidden],
+                );
                 let d_logits = choice_gradient(probabilities, *option, self.weights[row]);
                 axpy(T::one(), &d_logits, &mut self.gradient[ranges.bias.clone()]);
-                outer_add(output, &d_logits, &mut self.gradient[ranges.head.clone()], hidden);
-                multiply_transposed_add(&d_logits, &self.parameters[ranges.head.clone()], d_output, hidden);
+                outer_add(
+                    output,
+                    &d_logits,
+                    &mut self.gradient[ranges.head.clone()],
+                    hidden,
+                );
+                multiply_transposed_add(
+                    &d_logits,
+                    &self.parameters[ranges.head.clone()],
+                    d_output,
+                    hidden,
+                );
             }
-            Taken::Anchor { hidden: attention, logits, bits, mean } => {
+            Taken::Anchor {
+                hidden: attention,
+                logits,
+                bits,
+                mean,
+            } => {
                 if let Some(ranges) = self.layout.anchors.clone() {
                     self.chosen_mean(&ranges, row, bits, mean, &d_next);
                     self.attention(&ranges, row, (attention, logits, bits), output, d_output);
@@ -84,28 +124,62 @@ impl<T: Real> Pass<'_, T> {
         }
     }
 
-    /// Back through the next input: the projection of the mean of the chosen anchors' hidden states.
-    fn chosen_mean(&mut self, ranges: &AnchorRanges, row: usize, bits: &[u8], mean: &[T], d_next: &[T]) {
+    /// Back through the next input: the projection of the mean of the chosen anchors' hidden
+    /// states.
+    fn chosen_mean(
+        &mut self,
+        ranges: &AnchorRanges,
+        row: usize,
+        bits: &[u8],
+        mean: &[T],
+        d_next: &[T],
+    ) {
         let hidden = self.layout.hidden;
         let chosen = bits.iter().filter(|bit| **bit == 1).count();
         if chosen == 0 {
             return;
         }
-        outer_add(mean, d_next, &mut self.gradient[ranges.projection.clone()], hidden);
+        outer_add(
+            mean,
+            d_next,
+            &mut self.gradient[ranges.projection.clone()],
+            hidden,
+        );
         let mut d_mean = vec![T::zero(); hidden];
-        multiply_transposed_add(d_next, &self.parameters[ranges.projection.clone()], &mut d_mean, hidden);
-        for (anchor, _) in self.anchors[row].iter_mut().zip(bits).filter(|(_, bit)| **bit == 1) {
+        multiply_transposed_add(
+            d_next,
+            &self.parameters[ranges.projection.clone()],
+            &mut d_mean,
+            hidden,
+        );
+        for (anchor, _) in self.anchors[row]
+            .iter_mut()
+            .zip(bits)
+            .filter(|(_, bit)| **bit == 1)
+        {
             axpy(T::one() / T::of(chosen as f64), &d_mean, &mut anchor.output);
         }
     }
 
-    /// Back through vᵀ tanh(W_prev·h_j + W_curr·h_i) for every earlier j, and through what later anchors did with this one.
-    fn attention(&mut self, ranges: &AnchorRanges, row: usize, taken: (&[T], &[T], &[u8]), output: &[T], d_output: &mut [T]) {
+    /// Back through vᵀ tanh(W_prev·h_j + W_curr·h_i) for every earlier j, and through what later
+    /// anchors did with this one.
+    fn attention(
+        &mut self,
+        ranges: &AnchorRanges,
+        row: usize,
+        taken: (&[T], &[T], &[u8]),
+        output: &[T],
+        d_output: &mut [T],
+    ) {
         let hidden = self.layout.hidden;
         let (attention, logits, bits) = taken;
         let own = self.anchors[row].pop();
         let mut d_current = vec![T::zero(); hidden];
-        for (j, (tanh, (logit, bit))) in attention.chunks_exact(hidden).zip(logits.iter().zip(bits)).enumerate() {
+        for (j, (tanh, (logit, bit))) in attention
+            .chunks_exact(hidden)
+            .zip(logits.iter().zip(bits))
+            .enumerate()
+        {
             let d_logit = skip_gradient(*logit, *bit, self.weights[row]);
             axpy(d_logit, tanh, &mut self.gradient[ranges.v.clone()]);
             let v = &self.parameters[ranges.v.clone()];
@@ -115,11 +189,31 @@ impl<T: Real> Pass<'_, T> {
                 self.anchors[row][j].previous[unit] += d;
             }
         }
-        outer_add(output, &d_current, &mut self.gradient[ranges.current.clone()], hidden);
-        multiply_transposed_add(&d_current, &self.parameters[ranges.current.clone()], d_output, hidden);
+        outer_add(
+            output,
+            &d_current,
+            &mut self.gradient[ranges.current.clone()],
+            hidden,
+        );
+        multiply_transposed_add(
+            &d_current,
+            &self.parameters[ranges.current.clone()],
+            d_output,
+            hidden,
+        );
         if let Some(own) = own {
-            outer_add(output, &own.previous, &mut self.gradient[ranges.previous.clone()], hidden);
-            multiply_transposed_add(&own.previous, &self.parameters[ranges.previous.clone()], d_output, hidden);
+            outer_add(
+                output,
+                &own.previous,
+                &mut self.gradient[ranges.previous.clone()],
+                hidden,
+            );
+            multiply_transposed_add(
+                &own.previous,
+                &self.parameters[ranges.previous.clone()],
+                d_output,
+                hidden,
+            );
             axpy(T::one(), &own.output, d_output);
         }
     }
@@ -130,7 +224,15 @@ impl<T: Real> Pass<'_, T> {
         for ((ranges, step), (d_next_output, d_cell)) in layers.rev() {
             axpy(T::one(), d_next_output, &mut d_output);
             let d_gates = gates_gradient(step, &d_output, d_cell, self.layout.hidden);
-            let d_input = layer_gradient(ranges, step, &d_gates, self.parameters, &mut self.gradient, d_next_output, self.layout.hidden);
+            let d_input = layer_gradient(
+                ranges,
+                step,
+                &d_gates,
+                self.parameters,
+                &mut self.gradient,
+                d_next_output,
+                self.layout.hidden,
+            );
             d_output = d_input;
         }
         self.next_input = d_output;
@@ -138,7 +240,12 @@ impl<T: Real> Pass<'_, T> {
 }
 
 /// d/d(gates before activation); `d_cell` becomes the gradient of the previous cell.
-fn gates_gradient<T: Real>(step: &LayerStep<T>, d_output: &[T], d_cell: &mut [T], hidden: usize) -> Vec<T> {
+fn gates_gradient<T: Real>(
+    step: &LayerStep<T>,
+    d_output: &[T],
+    d_cell: &mut [T],
+    hidden: usize,
+) -> Vec<T> {
     let one = T::one();
     let mut d_gates = vec![T::zero(); step.gates.len()];
     for place in 0..d_output.len() {
@@ -156,7 +263,8 @@ fn gates_gradient<T: Real>(step: &LayerStep<T>, d_output: &[T], d_cell: &mut [T]
     d_gates
 }
 
-/// Gradients of one layer's weights; returns that of its input, and leaves that of its previous output in `d_previous`.
+/// Gradients of one layer's weights; returns that of its input, and leaves that of its previous
+/// output in `d_previous`.
 fn layer_gradient<T: Real>(
     ranges: &LayerRanges,
     step: &LayerStep<T>,
@@ -170,12 +278,32 @@ fn layer_gradient<T: Real>(
         axpy(T::one(), row, &mut gradient[ranges.bias.clone()]);
     }
     let middle = ranges.weights.start + ranges.weights.len() / 2;
-    outer_add(&step.input, d_gates, &mut gradient[ranges.weights.start..middle], hidden);
-    outer_add(&step.previous_output, d_gates, &mut gradient[middle..ranges.weights.end], hidden);
+    outer_add(
+        &step.input,
+        d_gates,
+        &mut gradient[ranges.weights.start..middle],
+        hidden,
+    );
+    outer_add(
+        &step.previous_output,
+        d_gates,
+        &mut gradient[middle..ranges.weights.end],
+        hidden,
+    );
     d_previous.fill(T::zero());
-    multiply_transposed_add(d_gates, &parameters[middle..ranges.weights.end], d_previous, hidden);
+    multiply_transposed_add(
+        d_gates,
+        &parameters[middle..ranges.weights.end],
+        d_previous,
+        hidden,
+    );
     let mut d_input = vec![T::zero(); d_previous.len()];
-    multiply_transposed_add(d_gates, &parameters[ranges.weights.start..middle], &mut d_input, hidden);
+    multiply_transposed_add(
+        d_gates,
+        &parameters[ranges.weights.start..middle],
+        &mut d_input,
+        hidden,
+    );
     d_input
 }
 
@@ -184,12 +312,16 @@ fn choice_gradient<T: Real>(probabilities: &[T], option: usize, weights: Weights
     let log = |p: T| if p > T::zero() { p.ln() } else { T::zero() };
     let entropy: T = probabilities.iter().map(|p| -*p * log(*p)).sum();
     let one = |index: usize| if index == option { T::one() } else { T::zero() };
-    let gradient = |(index, p): (usize, &T)| weights.log_probability * (one(index) - *p) - weights.entropy * *p * (log(*p) + entropy);
+    let gradient = |(index, p): (usize, &T)| {
+        weights.log_probability * (one(index) - *p) - weights.entropy * *p * (log(*p) + entropy)
+    };
     probabilities.iter().enumerate().map(gradient).collect()
 }
 
-/// With respect to a skip's logit s, p = σ(s): log-probability gives bit − p; entropy gives −s·p·(1 − p).
+/// With respect to a skip's logit s, p = σ(s): log-probability gives bit − p; entropy gives −s·p·(1
+/// − p).
 fn skip_gradient<T: Real>(logit: T, bit: u8, weights: Weights<T>) -> T {
     let p = sigmoid(logit);
-    weights.log_probability * (T::of(f64::from(bit)) - p) - weights.entropy * logit * p * (T::one() - p)
+    weights.log_probability * (T::of(f64::from(bit)) - p)
+        - weights.entropy * logit * p * (T::one() - p)
 }

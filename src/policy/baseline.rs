@@ -1,7 +1,8 @@
 //! The moving-average baseline of REINFORCE (paper §3.2).
 use serde::{Deserialize, Serialize};
 
-/// Exponentially weighted mean of the rewards so far, free of start-up bias: weighted sum over sum of weights.
+/// Exponentially weighted mean of the rewards so far, free of start-up bias: weighted sum over sum
+/// of weights.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Baseline {
     sum: f64,
@@ -20,8 +21,9 @@ impl Baseline {
         self.weight = decay * self.weight + (1.0 - decay);
     }
 
-    /// Advantages of a minibatch's rewards in slot order (None: a failed child, left out). `baseline` is the value read before these
-    /// rewards entered; where there was none yet, each is compared with the mean of the others (0 where it stands alone).
+    /// Advantages of a minibatch's rewards in slot order (None: a failed child, left out).
+    /// `baseline` is the value read before these rewards entered; where there was none yet, each is
+    /// compared with the mean of the others (0 where it stands alone).
     pub fn advantages(baseline: Option<f64>, rewards: &[Option<f64>]) -> Vec<Option<f64>> {
         let known = rewards.iter().flatten();
         let (count, total) = (known.clone().count() as f64, known.sum::<f64>());
@@ -48,7 +50,10 @@ mod tests {
             // Σ 0.95^(n−i) r_i / Σ 0.95^(n−i): no pull towards zero at the start.
             let weight = |place: usize| 0.95_f64.powi((count - place) as i32);
             let total: f64 = (0..=count).map(weight).sum();
-            let expected = (0..=count).map(|place| weight(place) * rewards[place]).sum::<f64>() / total;
+            let expected = (0..=count)
+                .map(|place| weight(place) * rewards[place])
+                .sum::<f64>()
+                / total;
             assert!((baseline.value().unwrap() - expected).abs() < 1e-12);
         }
     }
@@ -63,14 +68,20 @@ mod tests {
 
     #[test]
     fn advantages_are_what_exceeds_the_baseline() {
-        assert_eq!(Baseline::advantages(Some(0.5), &[Some(0.75), None, Some(0.25)]), [Some(0.25), None, Some(-0.25)]);
+        assert_eq!(
+            Baseline::advantages(Some(0.5), &[Some(0.75), None, Some(0.25)]),
+            [Some(0.25), None, Some(-0.25)]
+        );
     }
 
     #[test]
     fn the_first_minibatch_is_compared_with_the_mean_of_the_others() {
         let advantages = Baseline::advantages(None, &[Some(1.0), None, Some(0.5), Some(0.0)]);
         assert_eq!(advantages, [Some(0.75), None, Some(0.0), Some(-0.75)]);
-        assert_eq!(Baseline::advantages(None, &[None, Some(0.4)]), [None, Some(0.4)]);
+        assert_eq!(
+            Baseline::advantages(None, &[None, Some(0.4)]),
+            [None, Some(0.4)]
+        );
         assert_eq!(Baseline::advantages(None, &[None, None]), [None, None]);
     }
 }

@@ -1,12 +1,14 @@
-//! The controller network's forward pass over a batch of sequences in lockstep: LSTM, heads, anchor attention (paper §3.1, §3.3).
-//! Each decision is either drawn or given; the tape keeps what the backward pass needs. Must not know rewards.
+//! The controller network's forward pass over a batch of sequences in lockstep: LSTM, heads, anchor
+//! attention (paper §3.1, §3.3). Each decision is either drawn or given; the tape keeps what the
+//! backward pass needs. Must not know rewards.
 
 use super::PolicyError;
 use super::layout::Layout;
 use super::linear::{Real, dot, multiply_add, sigmoid, softplus, tanh};
 use crate::space::{Decision, Next, Space};
 
-/// What one LSTM layer did in one step; all `[rows, hidden]`, gates `[rows, 4·hidden]` after their activations.
+/// What one LSTM layer did in one step; all `[rows, hidden]`, gates `[rows, 4·hidden]` after their
+/// activations.
 pub(super) struct LayerStep<T> {
     pub input: Vec<T>,
     pub previous_output: Vec<T>,
@@ -18,9 +20,19 @@ pub(super) struct LayerStep<T> {
 /// What one row decided in one step.
 pub(super) enum Taken<T> {
     /// Probabilities of the options, and the one taken.
-    Choice { kind: usize, probabilities: Vec<T>, option: usize },
-    /// For each earlier anchor tanh(W_prev·h_j + W_curr·h_i) `[earlier, hidden]`, its logit, and the bit taken.
-    Anchor { hidden: Vec<T>, logits: Vec<T>, bits: Vec<u8>, mean: Vec<T> },
+    Choice {
+        kind: usize,
+        probabilities: Vec<T>,
+        option: usize,
+    },
+    /// For each earlier anchor tanh(W_prev·h_j + W_curr·h_i) `[earlier, hidden]`, its logit, and
+    /// the bit taken.
+    Anchor {
+        hidden: Vec<T>,
+        logits: Vec<T>,
+        bits: Vec<u8>,
+        mean: Vec<T>,
+    },
     /// The row's list was finished before.
     Nothing,
 }
@@ -40,7 +52,8 @@ pub(super) struct Row {
     pub entropy: f64,
 }
 
-/// What decides: draws an option from its probabilities, or bits from their logits; or says what was decided.
+/// What decides: draws an option from its probabilities, or bits from their logits; or says what
+/// was decided.
 pub(super) trait Decider<T> {
     fn choose(&mut self, row: usize, position: usize, probabilities: &[T]) -> Option<usize>;
     fn skips(&mut self, row: usize, position: usize, probabilities: &[T]) -> Option<Vec<u8>>;
@@ -72,7 +85,10 @@ pub(super) fn forward<T: Real>(
 ) -> Result<(Vec<Row>, Vec<Step<T>>), PolicyError> {
     let hidden = layout.hidden;
     if parameters.len() != layout.total {
-        return Err(PolicyError::Parameters { expected: layout.total, found: parameters.len() });
+        return Err(PolicyError::Parameters {
+            expected: layout.total,
+            found: parameters.len(),
+        });
     }
     if !parameters.iter().all(|parameter| parameter.is_finite()) {
         return Err(PolicyError::NotFinite);
@@ -82,14 +98,36 @@ pub(super) fn forward<T: Real>(
         parameters,
         rows,
         input: parameters[layout.start.clone()].repeat(rows),
-        states: layout.layers.iter().map(|_| (vec![T::zero(); rows * hidden], vec![T::zero(); rows * hidden])).collect(),
+        states: layout
+            .layers
+            .iter()
+            .map(|_| {
+                (
+                    vec![T::zero(); rows * hidden],
+                    vec![T::zero(); rows * hidden],
+                )
+            })
+            .collect(),
         anchors: (0..rows).map(|_| Vec::new()).collect(),
     };
-    let mut results: Vec<Row> = (0..rows).map(|_| Row { decisions: Vec::new(), log_probability: 0.0, entropy: 0.0 }).collect();
+    let mut results: Vec<Row> = (0..rows)
+        .map(|_| Row {
+            decisions: Vec::new(),
+            log_probability: 0.0,
+            entropy: 0.0,
+        })
+        .collect();
     let mut steps = Vec::new();
     loop {
-        let wanted: Vec<Next> = results.iter().map(|row| space.next(layers, &row.decisions)).collect();
-        for (row, _) in wanted.iter().enumerate().filter(|(_, next)| **next == Next::Done) {
+        let wanted: Vec<Next> = results
+            .iter()
+            .map(|row| space.next(layers, &row.decisions))
+            .collect();
+        for (row, _) in wanted
+            .iter()
+            .enumerate()
+            .filter(|(_, next)| **next == Next::Done)
+        {
             let position = results[row].decisions.len();
             if decider.has_more(row, position) {
                 return Err(PolicyError::Decisions { position });
@@ -108,12 +146,17 @@ pub(super) fn forward<T: Real>(
                 Next::Anchor { earlier } => pass.anchor(earlier, row, own, result, decider)?,
             });
         }
-        steps.push(Step { layers: layer_steps, output, taken });
+        steps.push(Step {
+            layers: layer_steps,
+            output,
+            taken,
+        });
     }
 }
 
 impl<T: Real> Pass<'_, T> {
-    /// One step of the LSTM on `self.input`; returns what each layer did and the top layer's output.
+    /// One step of the LSTM on `self.input`; returns what each layer did and the top layer's
+    /// output.
     fn lstm(&mut self) -> (Vec<LayerStep<T>>, Vec<T>) {
         let hidden = self.layout.hidden;
         let mut input = std::mem::take(&mut self.input);
@@ -129,9 +172,20 @@ impl<T: Real> Pass<'_, T> {
             for row in 0..self.rows {
                 let own = row * hidden..(row + 1) * hidden;
                 let gates = &mut gates[row * 4 * hidden..(row + 1) * 4 * hidden];
-                cell_step(gates, &mut cell[own.clone()], &mut tanh_cell[own.clone()], &mut output[own]);
+                cell_step(
+                    gates,
+                    &mut cell[own.clone()],
+                    &mut tanh_cell[own.clone()],
+                    &mut output[own],
+                );
             }
-            steps.push(LayerStep { input, previous_output, previous_cell, gates, tanh_cell });
+            steps.push(LayerStep {
+                input,
+                previous_output,
+                previous_cell,
+                gates,
+                tanh_cell,
+            });
             input = output.clone();
         }
         self.input = vec![T::zero(); self.rows * hidden];
@@ -153,19 +207,34 @@ impl<T: Real> Pass<'_, T> {
     ) -> Result<Taken<T>, PolicyError> {
         let ranges = &self.layout.kinds[kind];
         let mut logits = self.parameters[ranges.bias.clone()].to_vec();
-        multiply_add(output, &self.parameters[ranges.head.clone()], &mut logits, self.layout.hidden);
+        multiply_add(
+            output,
+            &self.parameters[ranges.head.clone()],
+            &mut logits,
+            self.layout.hidden,
+        );
         let log_probabilities = log_softmax(&logits)?;
         let probabilities: Vec<T> = log_probabilities.iter().map(|log| log.exp()).collect();
         let position = result.decisions.len();
-        let option = decider.choose(row, position, &probabilities).filter(|option| *option < ranges.options);
+        let option = decider
+            .choose(row, position, &probabilities)
+            .filter(|option| *option < ranges.options);
         let option = option.ok_or(PolicyError::Decisions { position })?;
         result.log_probability += log_probabilities[option].f64();
-        result.entropy -= probabilities.iter().zip(&log_probabilities).map(|(p, log)| p.f64() * log.f64()).sum::<f64>();
+        result.entropy -= probabilities
+            .iter()
+            .zip(&log_probabilities)
+            .map(|(p, log)| p.f64() * log.f64())
+            .sum::<f64>();
         result.decisions.push(Decision::Choice(option));
         let embedding = ranges.embedding.start + option * self.layout.hidden;
         let embedding = &self.parameters[embedding..embedding + self.layout.hidden];
         self.next_input(row).copy_from_slice(embedding);
-        Ok(Taken::Choice { kind, probabilities, option })
+        Ok(Taken::Choice {
+            kind,
+            probabilities,
+            option,
+        })
     }
 
     fn anchor(
@@ -178,7 +247,11 @@ impl<T: Real> Pass<'_, T> {
     ) -> Result<Taken<T>, PolicyError> {
         let size = self.layout.hidden;
         let position = result.decisions.len();
-        let ranges = self.layout.anchors.as_ref().filter(|_| earlier == self.anchors[row].len());
+        let ranges = self
+            .layout
+            .anchors
+            .as_ref()
+            .filter(|_| earlier == self.anchors[row].len());
         let ranges = ranges.ok_or(PolicyError::Decisions { position })?;
         let project = |range: &std::ops::Range<usize>, input: &[T]| {
             let mut product = vec![T::zero(); size];
@@ -187,16 +260,26 @@ impl<T: Real> Pass<'_, T> {
         };
         let current = project(&ranges.current, output);
         let v = &self.parameters[ranges.v.clone()];
-        let (mut hidden, mut logits) = (Vec::with_capacity(earlier * size), Vec::with_capacity(earlier));
+        let (mut hidden, mut logits) = (
+            Vec::with_capacity(earlier * size),
+            Vec::with_capacity(earlier),
+        );
         for (previous, _) in &self.anchors[row] {
-            hidden.extend(previous.iter().zip(&current).map(|(previous, current)| tanh(*previous + *current)));
+            hidden.extend(
+                previous
+                    .iter()
+                    .zip(&current)
+                    .map(|(previous, current)| tanh(*previous + *current)),
+            );
             logits.push(dot(v, &hidden[hidden.len() - size..]));
         }
         if logits.iter().any(|logit: &T| !logit.is_finite()) {
             return Err(PolicyError::NotFinite);
         }
         let probabilities: Vec<T> = logits.iter().map(|logit| sigmoid(*logit)).collect();
-        let bits = decider.skips(row, position, &probabilities).filter(|bits| bits.len() == earlier && bits.iter().all(|bit| *bit < 2));
+        let bits = decider
+            .skips(row, position, &probabilities)
+            .filter(|bits| bits.len() == earlier && bits.iter().all(|bit| *bit < 2));
         let bits = bits.ok_or(PolicyError::Decisions { position })?;
         for ((logit, probability), bit) in logits.iter().zip(&probabilities).zip(&bits) {
             // ln σ(s) = −softplus(−s), ln(1 − σ(s)) = −softplus(s)
@@ -204,7 +287,12 @@ impl<T: Real> Pass<'_, T> {
             result.log_probability += if *bit == 1 { on } else { off }.f64();
             result.entropy -= probability.f64() * on.f64() + (1.0 - probability.f64()) * off.f64();
         }
-        let chosen: Vec<&Vec<T>> = self.anchors[row].iter().zip(&bits).filter(|(_, bit)| **bit == 1).map(|((_, h), _)| h).collect();
+        let chosen: Vec<&Vec<T>> = self.anchors[row]
+            .iter()
+            .zip(&bits)
+            .filter(|(_, bit)| **bit == 1)
+            .map(|((_, h), _)| h)
+            .collect();
         let mut mean = vec![T::zero(); size];
         for h in &chosen {
             super::linear::axpy(T::one() / T::of(chosen.len() as f64), h, &mut mean);
@@ -214,24 +302,39 @@ impl<T: Real> Pass<'_, T> {
         self.anchors[row].push((previous, output.to_vec()));
         self.next_input(row).copy_from_slice(&next);
         result.decisions.push(Decision::Skips(bits.clone()));
-        Ok(Taken::Anchor { hidden, logits, bits, mean })
+        Ok(Taken::Anchor {
+            hidden,
+            logits,
+            bits,
+            mean,
+        })
     }
 }
 
-/// One row of one LSTM layer: applies the gates' activations (input, forget, cell, output) and moves the cell and the output on.
-/// One short loop for each thing to do: each becomes vector instructions.
+/// One row of one LSTM layer: applies the gates' activations (input, forget, cell, output) and
+/// moves the cell and the output on. One short loop for each thing to do: each becomes vector
+/// instructions.
 fn cell_step<T: Real>(gates: &mut [T], cell: &mut [T], tanh_cell: &mut [T], output: &mut [T]) {
     let hidden = cell.len();
-    gates[..2 * hidden].iter_mut().for_each(|gate| *gate = sigmoid(*gate));
-    gates[2 * hidden..3 * hidden].iter_mut().for_each(|gate| *gate = tanh(*gate));
-    gates[3 * hidden..].iter_mut().for_each(|gate| *gate = sigmoid(*gate));
+    gates[..2 * hidden]
+        .iter_mut()
+        .for_each(|gate| *gate = sigmoid(*gate));
+    gates[2 * hidden..3 * hidden]
+        .iter_mut()
+        .for_each(|gate| *gate = tanh(*gate));
+    gates[3 * hidden..]
+        .iter_mut()
+        .for_each(|gate| *gate = sigmoid(*gate));
     let (i, rest) = gates.split_at(hidden);
     let (f, rest) = rest.split_at(hidden);
     let (g, o) = rest.split_at(hidden);
     for (((cell, i), f), g) in cell.iter_mut().zip(i).zip(f).zip(g) {
         *cell = *f * *cell + *i * *g;
     }
-    tanh_cell.iter_mut().zip(cell.iter()).for_each(|(tanh_cell, cell)| *tanh_cell = tanh(*cell));
+    tanh_cell
+        .iter_mut()
+        .zip(cell.iter())
+        .for_each(|(tanh_cell, cell)| *tanh_cell = tanh(*cell));
     for ((output, tanh_cell), o) in output.iter_mut().zip(tanh_cell).zip(o) {
         *output = *o * *tanh_cell;
     }

@@ -1,9 +1,12 @@
-//! Where each tensor of the controller network lies in the flat parameter vector. Must not know what is computed with them.
+//! Where each tensor of the controller network lies in the flat parameter vector. Must not know
+//! what is computed with them.
 //!
-//! In this order: the learned start input `[hidden]`; for each LSTM layer the weights `[2·hidden, 4·hidden]` (rows: input, then previous
-//! output; columns: input, forget, cell and output gate) and bias `[4·hidden]`; for each kind of decision its embedding
-//! `[options, hidden]`, its head `[hidden, options]` and the head's bias `[options]`; if there are anchor points, W_prev, W_curr and the
-//! projection of the chosen layers' mean `[hidden, hidden]` each, and v `[hidden]`. Depth changes nothing here.
+//! In this order: the learned start input `[hidden]`; for each LSTM layer the weights `[2·hidden,
+//! 4·hidden]` (rows: input, then previous output; columns: input, forget, cell and output gate) and
+//! bias `[4·hidden]`; for each kind of decision its embedding `[options, hidden]`, its head
+//! `[hidden, options]` and the head's bias `[options]`; if there are anchor points, W_prev, W_curr
+//! and the projection of the chosen layers' mean `[hidden, hidden]` each, and v `[hidden]`. Depth
+//! changes nothing here.
 
 use crate::space::Space;
 use std::ops::Range;
@@ -52,13 +55,22 @@ impl Layout {
             total - length..total
         };
         let start = take(hidden);
-        let layers = (0..layers).map(|_| LayerRanges { weights: take(2 * hidden * 4 * hidden), bias: take(4 * hidden) }).collect();
-        let kinds = space.kinds().iter().map(|kind| kind.options.len()).map(|options| KindRanges {
-            options,
-            embedding: take(options * hidden),
-            head: take(hidden * options),
-            bias: take(options),
-        });
+        let layers = (0..layers)
+            .map(|_| LayerRanges {
+                weights: take(2 * hidden * 4 * hidden),
+                bias: take(4 * hidden),
+            })
+            .collect();
+        let kinds = space
+            .kinds()
+            .iter()
+            .map(|kind| kind.options.len())
+            .map(|options| KindRanges {
+                options,
+                embedding: take(options * hidden),
+                head: take(hidden * options),
+                bias: take(options),
+            });
         let kinds = kinds.collect();
         let anchors = space.has_anchors().then(|| AnchorRanges {
             previous: take(hidden * hidden),
@@ -66,6 +78,13 @@ impl Layout {
             projection: take(hidden * hidden),
             v: take(hidden),
         });
-        Self { hidden, start, layers, kinds, anchors, total }
+        Self {
+            hidden,
+            start,
+            layers,
+            kinds,
+            anchors,
+            total,
+        }
     }
 }

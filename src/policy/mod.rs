@@ -1,5 +1,6 @@
-//! The controller network: samples decision lists, gives their log-probability and the REINFORCE gradient (paper §3.1, §3.2),
-//! and the arithmetic of the shared parameters: Adam, the baseline, the replay of a run's log. Tensors, but no actors, no files, no clocks.
+//! The controller network: samples decision lists, gives their log-probability and the REINFORCE
+//! gradient (paper §3.1, §3.2), and the arithmetic of the shared parameters: Adam, the baseline,
+//! the replay of a run's log. Tensors, but no actors, no files, no clocks.
 
 mod adam;
 mod backward;
@@ -16,10 +17,14 @@ mod tests;
 pub use adam::{AdamState, LearningSettings};
 pub use baseline::Baseline;
 pub use network::{Episode, Gradient, Policy, Sample};
-pub use replay::{LogEntry, MinibatchEntry, PulledParameters, Replay, ReplayError, Snapshot, entry_gradient, initial_snapshot};
+pub use replay::{
+    LogEntry, MinibatchEntry, PulledParameters, Replay, ReplayError, Snapshot, entry_gradient,
+    initial_snapshot,
+};
 pub use settings::{ControllerSettings, ParameterServerSettings, Strategy};
 
-/// A problem inside the controller network's arithmetic (a bug of ours, or parameters that are not finite).
+/// A problem inside the controller network's arithmetic (a bug of ours, or parameters that are not
+/// finite).
 #[derive(Debug, thiserror::Error)]
 pub enum PolicyError {
     #[error("the controller's parameters are no longer finite; lower controller.learning_rate")]
@@ -31,7 +36,10 @@ pub enum PolicyError {
     Parameters { expected: usize, found: usize },
 }
 
-/// The contiguous range of the flat parameter vector that each of `shards` shards owns; lengths differ by at most one.
+/// The contiguous range of the flat parameter vector that each of `shards` shards owns; lengths
+/// differ by at most one.
 pub fn shard_boundaries(parameters: usize, shards: usize) -> Vec<usize> {
-    (0..=shards).map(|shard| parameters * shard / shards).collect()
+    (0..=shards)
+        .map(|shard| parameters * shard / shards)
+        .collect()
 }

@@ -1,8 +1,9 @@
-//! The controller network as others see it: sampling, log-probabilities and the REINFORCE gradient of a flat parameter vector
-//! (paper §3.1, §3.2). Must not know who owns the parameters.
+//! The controller network as others see it: sampling, log-probabilities and the REINFORCE gradient
+//! of a flat parameter vector (paper §3.1, §3.2). Must not know who owns the parameters.
 //!
-//! Written on plain slices, not on tensors: a step multiplies 35 × 140 matrices, where the cost of calling a tensor library exceeds the
-//! arithmetic; and the same code runs in f64, which lets tests compare the gradient with finite differences to many digits.
+//! Written on plain slices, not on tensors: a step multiplies 35 × 140 matrices, where the cost of
+//! calling a tensor library exceeds the arithmetic; and the same code runs in f64, which lets tests
+//! compare the gradient with finite differences to many digits.
 
 use super::backward::{Weights, backward};
 use super::forward::{Decider, Row, forward};
@@ -49,7 +50,10 @@ pub struct Gradient {
 
 impl Policy {
     pub fn new(space: &dyn Space, settings: &ControllerSettings) -> Self {
-        Self { layout: Layout::new(space, settings.hidden, settings.layers), init_scale: settings.init_scale }
+        Self {
+            layout: Layout::new(space, settings.hidden, settings.layers),
+            init_scale: settings.init_scale,
+        }
     }
 
     /// Length of the flat parameter vector.
@@ -60,22 +64,47 @@ impl Policy {
     /// Uniform in ± init_scale, from the seed alone.
     pub fn initial_parameters(&self, seed: u64) -> Vec<f32> {
         let mut stream = Key::seed(seed).stream(Purpose::ControllerParameters);
-        (0..self.layout.total).map(|_| ((2.0 * stream.random::<f64>() - 1.0) * self.init_scale) as f32).collect()
+        (0..self.layout.total)
+            .map(|_| ((2.0 * stream.random::<f64>() - 1.0) * self.init_scale) as f32)
+            .collect()
     }
 
-    /// Samples one list per stream, batched. A slot's list depends on its own stream and the parameters alone.
+    /// Samples one list per stream, batched. A slot's list depends on its own stream and the
+    /// parameters alone.
     ///
     /// # Errors
     /// When a probability is not finite.
-    pub fn sample(&self, parameters: &[f32], space: &dyn Space, layers: usize, streams: Vec<Stream>) -> Result<Vec<Sample>, PolicyError> {
+    pub fn sample(
+        &self,
+        parameters: &[f32],
+        space: &dyn Space,
+        layers: usize,
+        streams: Vec<Stream>,
+    ) -> Result<Vec<Sample>, PolicyError> {
         let rows = streams.len();
-        let (rows, _) = forward(&self.layout, parameters, space, layers, rows, &mut Draw(streams))?;
+        let (rows, _) = forward(
+            &self.layout,
+            parameters,
+            space,
+            layers,
+            rows,
+            &mut Draw(streams),
+        )?;
         Ok(rows.into_iter().map(Sample::from).collect())
     }
 
-    /// The same, uniformly: the `random` strategy. Log-probability and entropy are those of the uniform choice.
-    pub fn sample_uniform(&self, space: &dyn Space, layers: usize, streams: Vec<Stream>) -> Vec<Sample> {
-        streams.into_iter().map(|stream| uniform(space, layers, stream)).collect()
+    /// The same, uniformly: the `random` strategy. Log-probability and entropy are those of the
+    /// uniform choice.
+    pub fn sample_uniform(
+        &self,
+        space: &dyn Space,
+        layers: usize,
+        streams: Vec<Stream>,
+    ) -> Vec<Sample> {
+        streams
+            .into_iter()
+            .map(|stream| uniform(space, layers, stream))
+            .collect()
     }
 
     /// Log-probability of each list, by replaying it.
@@ -89,12 +118,19 @@ impl Policy {
         layers: usize,
         lists: &[&[Decision]],
     ) -> Result<Vec<f64>, PolicyError> {
-        let (rows, _) = forward(&self.layout, parameters, space, layers, lists.len(), &mut Given(lists))?;
+        let (rows, _) = forward(
+            &self.layout,
+            parameters,
+            space,
+            layers,
+            lists.len(),
+            &mut Given(lists),
+        )?;
         Ok(rows.into_iter().map(|row| row.log_probability).collect())
     }
 
-    /// (1/n) Σ_k ∇ log P(list k) · advantage_k + entropy_weight · ∇ mean entropy, over the n episodes that have an advantage; zero where
-    /// none has (paper §3.2).
+    /// (1/n) Σ_k ∇ log P(list k) · advantage_k + entropy_weight · ∇ mean entropy, over the n
+    /// episodes that have an advantage; zero where none has (paper §3.2).
     ///
     /// # Errors
     /// When a list does not fit the space, or something is not finite.
@@ -106,12 +142,27 @@ impl Policy {
         episodes: &[Episode],
         entropy_weight: f64,
     ) -> Result<Gradient, PolicyError> {
-        let (values, entropy) = gradient_of(&self.layout, parameters, space, layers, episodes, entropy_weight)?;
-        let norm = values.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>().sqrt();
+        let (values, entropy) = gradient_of(
+            &self.layout,
+            parameters,
+            space,
+            layers,
+            episodes,
+            entropy_weight,
+        )?;
+        let norm = values
+            .iter()
+            .map(|value| f64::from(*value).powi(2))
+            .sum::<f64>()
+            .sqrt();
         if !norm.is_finite() {
             return Err(PolicyError::NotFinite);
         }
-        Ok(Gradient { values, norm, entropy })
+        Ok(Gradient {
+            values,
+            norm,
+            entropy,
+        })
     }
 }
 
@@ -124,22 +175,41 @@ pub(super) fn gradient_of<T: Real>(
     episodes: &[Episode],
     entropy_weight: f64,
 ) -> Result<(Vec<T>, f64), PolicyError> {
-    let known: Vec<(&[Decision], f64)> = episodes.iter().filter_map(|episode| Some((episode.decisions, episode.advantage?))).collect();
+    let known: Vec<(&[Decision], f64)> = episodes
+        .iter()
+        .filter_map(|episode| Some((episode.decisions, episode.advantage?)))
+        .collect();
     if known.is_empty() {
         return Ok((vec![T::zero(); layout.total], 0.0));
     }
     let n = known.len() as f64;
     let lists: Vec<&[Decision]> = known.iter().map(|(list, _)| *list).collect();
-    let weights: Vec<Weights<T>> =
-        known.iter().map(|(_, advantage)| Weights { log_probability: T::of(advantage / n), entropy: T::of(entropy_weight / n) }).collect();
-    let (rows, steps) = forward(layout, parameters, space, layers, lists.len(), &mut Given(&lists))?;
+    let weights: Vec<Weights<T>> = known
+        .iter()
+        .map(|(_, advantage)| Weights {
+            log_probability: T::of(advantage / n),
+            entropy: T::of(entropy_weight / n),
+        })
+        .collect();
+    let (rows, steps) = forward(
+        layout,
+        parameters,
+        space,
+        layers,
+        lists.len(),
+        &mut Given(&lists),
+    )?;
     let entropy = rows.iter().map(|row| row.entropy).sum::<f64>() / n;
     Ok((backward(layout, parameters, &steps, &weights), entropy))
 }
 
 impl From<Row> for Sample {
     fn from(row: Row) -> Self {
-        Self { decisions: row.decisions, log_probability: row.log_probability, entropy: row.entropy }
+        Self {
+            decisions: row.decisions,
+            log_probability: row.log_probability,
+            entropy: row.entropy,
+        }
     }
 }
 
@@ -160,7 +230,12 @@ impl<T: Real> Decider<T> for Draw {
     }
 
     fn skips(&mut self, row: usize, _position: usize, probabilities: &[T]) -> Option<Vec<u8>> {
-        Some(probabilities.iter().map(|probability| u8::from(self.0[row].random::<f64>() < probability.f64())).collect())
+        Some(
+            probabilities
+                .iter()
+                .map(|probability| u8::from(self.0[row].random::<f64>() < probability.f64()))
+                .collect(),
+        )
     }
 
     fn has_more(&self, _row: usize, _position: usize) -> bool {
@@ -196,7 +271,13 @@ fn uniform(space: &dyn Space, layers: usize, mut stream: Stream) -> Sample {
     let mut entropy = 0.0;
     loop {
         match space.next(layers, &decisions) {
-            Next::Done => return Sample { decisions, log_probability: -entropy, entropy },
+            Next::Done => {
+                return Sample {
+                    decisions,
+                    log_probability: -entropy,
+                    entropy,
+                };
+            }
             Next::Choose { kind } => {
                 let options = space.kinds()[kind].options.len();
                 entropy += (options as f64).ln();
@@ -204,7 +285,11 @@ fn uniform(space: &dyn Space, layers: usize, mut stream: Stream) -> Sample {
             }
             Next::Anchor { earlier } => {
                 entropy += earlier as f64 * 2_f64.ln();
-                decisions.push(Decision::Skips((0..earlier).map(|_| u8::from(stream.random::<bool>())).collect()));
+                decisions.push(Decision::Skips(
+                    (0..earlier)
+                        .map(|_| u8::from(stream.random::<bool>()))
+                        .collect(),
+                ));
             }
         }
     }

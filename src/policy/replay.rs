@@ -1,4 +1,5 @@
-//! Snapshot (or seed) + log → parameters: what recovery and `verify` both are. Must not know where the log is kept.
+//! Snapshot (or seed) + log → parameters: what recovery and `verify` both are. Must not know where
+//! the log is kept.
 
 use super::{AdamState, Baseline, Episode, Gradient, LearningSettings, Policy, PolicyError};
 use crate::space::{Decision, Space};
@@ -14,7 +15,8 @@ pub struct Snapshot {
     pub learning: LearningSettings,
 }
 
-/// One entry of the log; entries are replayed in the order of their sequence numbers, which have no gaps from 1.
+/// One entry of the log; entries are replayed in the order of their sequence numbers, which have no
+/// gaps from 1.
 #[derive(Clone, Debug, PartialEq)]
 pub enum LogEntry {
     Minibatch(MinibatchEntry),
@@ -47,7 +49,8 @@ pub struct MinibatchEntry {
     pub episodes: Vec<(Vec<Decision>, Option<f64>)>,
 }
 
-/// Which parameters a minibatch was sampled from: shard i's range is `boundaries[i]..boundaries[i + 1]`, at version `versions[i]`.
+/// Which parameters a minibatch was sampled from: shard i's range is `boundaries[i]..boundaries[i +
+/// 1]`, at version `versions[i]`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PulledParameters {
     pub boundaries: Vec<usize>,
@@ -68,7 +71,9 @@ pub enum ReplayError {
     Gap { expected: u64, found: u64 },
     #[error("entry {sequence} was sampled at version {version}, which the replay does not hold")]
     Version { sequence: u64, version: u64 },
-    #[error("entry {sequence}: its shard boundaries do not fit this controller's {parameters} parameters")]
+    #[error(
+        "entry {sequence}: its shard boundaries do not fit this controller's {parameters} parameters"
+    )]
     Boundaries { sequence: u64, parameters: usize },
     #[error("entry {sequence}: {source}")]
     Policy { sequence: u64, source: PolicyError },
@@ -76,11 +81,15 @@ pub enum ReplayError {
 
 /// The cut before the first entry.
 pub fn initial_snapshot(policy: &Policy, seed: u64, learning: LearningSettings) -> Snapshot {
-    Snapshot { state: AdamState::new(policy.initial_parameters(seed)), baseline: Baseline::default(), learning }
+    Snapshot {
+        state: AdamState::new(policy.initial_parameters(seed)),
+        baseline: Baseline::default(),
+        learning,
+    }
 }
 
-/// The gradient of one minibatch at the parameters it was sampled from: live controllers and replays both come here, so that they
-/// cannot differ.
+/// The gradient of one minibatch at the parameters it was sampled from: live controllers and
+/// replays both come here, so that they cannot differ.
 ///
 /// # Errors
 /// As [`Policy::gradient`].
@@ -94,13 +103,29 @@ pub fn entry_gradient(
     learning: &LearningSettings,
 ) -> Result<Gradient, PolicyError> {
     if !learning.learns {
-        return Ok(Gradient { values: vec![0.0; policy.parameter_count()], norm: 0.0, entropy: 0.0 });
+        return Ok(Gradient {
+            values: vec![0.0; policy.parameter_count()],
+            norm: 0.0,
+            entropy: 0.0,
+        });
     }
     let rewards: Vec<Option<f64>> = episodes.iter().map(|(_, reward)| *reward).collect();
     let advantages = Baseline::advantages(baseline, &rewards);
-    let episodes: Vec<Episode> =
-        episodes.iter().zip(advantages).map(|((decisions, _), advantage)| Episode { decisions, advantage }).collect();
-    policy.gradient(parameters, space, layers, &episodes, learning.entropy_weight)
+    let episodes: Vec<Episode> = episodes
+        .iter()
+        .zip(advantages)
+        .map(|((decisions, _), advantage)| Episode {
+            decisions,
+            advantage,
+        })
+        .collect();
+    policy.gradient(
+        parameters,
+        space,
+        layers,
+        &episodes,
+        learning.entropy_weight,
+    )
 }
 
 /// A replay in progress: the current cut, and the earlier versions that are still wanted.
@@ -114,8 +139,16 @@ pub struct Replay<'a> {
 impl<'a> Replay<'a> {
     /// Starts at `snapshot`. Versions from its own on are kept until `forget_before` releases them.
     pub fn new(policy: &'a Policy, space: &'a dyn Space, snapshot: Snapshot) -> Self {
-        let versions = BTreeMap::from([(snapshot.state.version, snapshot.state.parameters.as_slice().into())]);
-        Self { policy, space, snapshot, versions }
+        let versions = BTreeMap::from([(
+            snapshot.state.version,
+            snapshot.state.parameters.as_slice().into(),
+        )]);
+        Self {
+            policy,
+            space,
+            snapshot,
+            versions,
+        }
     }
 
     /// Applies the next entry.
@@ -141,13 +174,22 @@ impl<'a> Replay<'a> {
         let sequence = entry.sequence;
         let parameters = self.pulled(sequence, &entry.pulled)?;
         let learning = self.snapshot.learning;
-        let gradient = entry_gradient(self.policy, self.space, &parameters, entry.layers, &entry.episodes, entry.baseline, &learning)
-            .map_err(|source| ReplayError::Policy { sequence, source })?;
+        let gradient = entry_gradient(
+            self.policy,
+            self.space,
+            &parameters,
+            entry.layers,
+            &entry.episodes,
+            entry.baseline,
+            &learning,
+        )
+        .map_err(|source| ReplayError::Policy { sequence, source })?;
         let state = &mut self.snapshot.state;
         let version = state.version;
         state.push(sequence, &gradient.values, &learning);
         if state.version != version {
-            self.versions.insert(state.version, state.parameters.as_slice().into());
+            self.versions
+                .insert(state.version, state.parameters.as_slice().into());
         }
         for reward in entry.episodes.iter().filter_map(|(_, reward)| *reward) {
             self.snapshot.baseline.push(reward, learning.baseline_decay);
@@ -155,20 +197,42 @@ impl<'a> Replay<'a> {
         Ok(())
     }
 
-    /// The parameters of a pull, put together from the versions held. `sequence` is named in errors.
+    /// The parameters of a pull, put together from the versions held. `sequence` is named in
+    /// errors.
     ///
     /// # Errors
     /// When a version is not held, or the boundaries do not fit.
-    pub fn pulled(&self, sequence: u64, pulled: &PulledParameters) -> Result<Arc<[f32]>, ReplayError> {
-        let held = |version: u64| self.versions.get(&version).ok_or(ReplayError::Version { sequence, version });
+    pub fn pulled(
+        &self,
+        sequence: u64,
+        pulled: &PulledParameters,
+    ) -> Result<Arc<[f32]>, ReplayError> {
+        let held = |version: u64| {
+            self.versions
+                .get(&version)
+                .ok_or(ReplayError::Version { sequence, version })
+        };
         let parameters = self.policy.parameter_count();
         let found = self.snapshot.state.parameters.len();
         if found != parameters {
-            return Err(ReplayError::Policy { sequence, source: PolicyError::Parameters { expected: parameters, found } });
+            return Err(ReplayError::Policy {
+                sequence,
+                source: PolicyError::Parameters {
+                    expected: parameters,
+                    found,
+                },
+            });
         }
-        let ascending = pulled.boundaries.is_sorted() && pulled.boundaries.len() == pulled.versions.len() + 1;
-        if !ascending || pulled.boundaries.first() != Some(&0) || pulled.boundaries.last() != Some(&parameters) {
-            return Err(ReplayError::Boundaries { sequence, parameters });
+        let ascending =
+            pulled.boundaries.is_sorted() && pulled.boundaries.len() == pulled.versions.len() + 1;
+        if !ascending
+            || pulled.boundaries.first() != Some(&0)
+            || pulled.boundaries.last() != Some(&parameters)
+        {
+            return Err(ReplayError::Boundaries {
+                sequence,
+                parameters,
+            });
         }
         if let Some(&version) = pulled.versions.first()
             && pulled.versions.iter().all(|other| *other == version)
@@ -184,10 +248,13 @@ impl<'a> Replay<'a> {
 
     /// Releases versions below this one, but for the current one.
     pub fn forget_before(&mut self, version: u64) {
-        self.versions = self.versions.split_off(&version.min(self.snapshot.state.version));
+        self.versions = self
+            .versions
+            .split_off(&version.min(self.snapshot.state.version));
     }
 
-    /// For each entry of a log: the oldest version that it or a later one was pulled at, for [`Replay::forget_before`].
+    /// For each entry of a log: the oldest version that it or a later one was pulled at, for
+    /// [`Replay::forget_before`].
     pub fn wanted_versions(log: &[LogEntry]) -> Vec<u64> {
         let mut wanted = u64::MAX;
         let mut versions: Vec<u64> = log

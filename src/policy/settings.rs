@@ -64,7 +64,10 @@ impl Default for ControllerSettings {
 
 impl Default for ParameterServerSettings {
     fn default() -> Self {
-        Self { shards: 1, accumulate: 1 }
+        Self {
+            shards: 1,
+            accumulate: 1,
+        }
     }
 }
 
@@ -78,14 +81,46 @@ impl ControllerSettings {
     pub fn problems(&self) -> Vec<(String, String)> {
         let positive = |number: f64| number.is_finite() && number > 0.0;
         let rules = [
-            ("replicas", (1..=MOST).contains(&self.replicas), format!("must be 1 to {MOST} controllers")),
-            ("children", (1..=MOST).contains(&self.children), format!("must be 1 to {MOST} children")),
-            ("hidden", (1..=MOST_UNITS).contains(&self.hidden), format!("must be 1 to {MOST_UNITS} units")),
-            ("layers", (1..=MOST_LSTM_LAYERS).contains(&self.layers), format!("must be 1 to {MOST_LSTM_LAYERS} layers")),
-            ("init_scale", positive(self.init_scale), "must be above 0, for example 0.08".into()),
-            ("learning_rate", positive(self.learning_rate), "must be above 0, for example 0.0006".into()),
-            ("baseline_decay", (0.0..1.0).contains(&self.baseline_decay), "must be from 0 to below 1, for example 0.95".into()),
-            ("entropy_weight", self.entropy_weight.is_finite() && self.entropy_weight >= 0.0, "must be 0 or more".into()),
+            (
+                "replicas",
+                (1..=MOST).contains(&self.replicas),
+                format!("must be 1 to {MOST} controllers"),
+            ),
+            (
+                "children",
+                (1..=MOST).contains(&self.children),
+                format!("must be 1 to {MOST} children"),
+            ),
+            (
+                "hidden",
+                (1..=MOST_UNITS).contains(&self.hidden),
+                format!("must be 1 to {MOST_UNITS} units"),
+            ),
+            (
+                "layers",
+                (1..=MOST_LSTM_LAYERS).contains(&self.layers),
+                format!("must be 1 to {MOST_LSTM_LAYERS} layers"),
+            ),
+            (
+                "init_scale",
+                positive(self.init_scale),
+                "must be above 0, for example 0.08".into(),
+            ),
+            (
+                "learning_rate",
+                positive(self.learning_rate),
+                "must be above 0, for example 0.0006".into(),
+            ),
+            (
+                "baseline_decay",
+                (0.0..1.0).contains(&self.baseline_decay),
+                "must be from 0 to below 1, for example 0.95".into(),
+            ),
+            (
+                "entropy_weight",
+                self.entropy_weight.is_finite() && self.entropy_weight >= 0.0,
+                "must be 0 or more".into(),
+            ),
         ];
         broken(rules)
     }
@@ -95,13 +130,25 @@ impl ParameterServerSettings {
     /// What cannot work in this section: (key, what would be valid).
     pub fn problems(&self) -> Vec<(String, String)> {
         broken([
-            ("shards", (1..=MOST).contains(&self.shards), format!("must be 1 to {MOST} shards")),
-            ("accumulate", (1..=MOST).contains(&self.accumulate), format!("must be 1 to {MOST} gradients")),
+            (
+                "shards",
+                (1..=MOST).contains(&self.shards),
+                format!("must be 1 to {MOST} shards"),
+            ),
+            (
+                "accumulate",
+                (1..=MOST).contains(&self.accumulate),
+                format!("must be 1 to {MOST} gradients"),
+            ),
         ])
     }
 }
 
 /// The rules that do not hold.
 fn broken<const N: usize>(rules: [(&str, bool, String); N]) -> Vec<(String, String)> {
-    rules.into_iter().filter(|(_, holds, _)| !holds).map(|(key, _, valid)| (key.to_owned(), valid)).collect()
+    rules
+        .into_iter()
+        .filter(|(_, holds, _)| !holds)
+        .map(|(key, _, valid)| (key.to_owned(), valid))
+        .collect()
 }

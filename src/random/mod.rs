@@ -1,5 +1,5 @@
-//! Counter-based random streams: every random number of a run is a function of the run's seed and of counters.
-//! Must not know what the numbers are used for; keeps no state between calls.
+//! Counter-based random streams: every random number of a run is a function of the run's seed and
+//! of counters. Must not know what the numbers are used for; keeps no state between calls.
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -7,7 +7,8 @@ use rand_chacha::ChaCha8Rng;
 /// A reproducible stream of random numbers (use it through `rand`'s traits).
 pub type Stream = ChaCha8Rng;
 
-/// What a stream is drawn for: two purposes never share numbers, so adding a draw to one leaves the others as they were.
+/// What a stream is drawn for: two purposes never share numbers, so adding a draw to one leaves the
+/// others as they were.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Purpose {
@@ -53,10 +54,14 @@ pub struct Key {
 impl Key {
     /// A key that depends on a seed alone.
     pub fn seed(seed: u64) -> Self {
-        Self { seed, ..Self::default() }
+        Self {
+            seed,
+            ..Self::default()
+        }
     }
 
-    /// The stream of this key for one purpose: the 256-bit ChaCha key is the counters themselves, so no two collide.
+    /// The stream of this key for one purpose: the 256-bit ChaCha key is the counters themselves,
+    /// so no two collide.
     pub fn stream(self, purpose: Purpose) -> Stream {
         let mut bytes = [0; 32];
         bytes[0..8].copy_from_slice(&self.seed.to_le_bytes());
@@ -67,7 +72,8 @@ impl Key {
         ChaCha8Rng::from_seed(bytes)
     }
 
-    /// The seed of the child in this slot: below 2^63, so that it fits SQLite's integers and TOML's.
+    /// The seed of the child in this slot: below 2^63, so that it fits SQLite's integers and
+    /// TOML's.
     pub fn child_seed(self) -> u64 {
         self.stream(Purpose::ChildSeed).next_u64() >> 1
     }
@@ -79,14 +85,33 @@ mod tests {
 
     #[test]
     fn streams_differ_in_every_counter_and_purpose() {
-        let base = Key { seed: 1, controller: 2, minibatch: 3, slot: 4 };
+        let base = Key {
+            seed: 1,
+            controller: 2,
+            minibatch: 3,
+            slot: 4,
+        };
         let mut firsts = vec![
             base.stream(Purpose::Decisions).next_u64(),
             base.stream(Purpose::ChildSeed).next_u64(),
-            Key { seed: 2, ..base }.stream(Purpose::Decisions).next_u64(),
-            Key { controller: 3, ..base }.stream(Purpose::Decisions).next_u64(),
-            Key { minibatch: 4, ..base }.stream(Purpose::Decisions).next_u64(),
-            Key { slot: 5, ..base }.stream(Purpose::Decisions).next_u64(),
+            Key { seed: 2, ..base }
+                .stream(Purpose::Decisions)
+                .next_u64(),
+            Key {
+                controller: 3,
+                ..base
+            }
+            .stream(Purpose::Decisions)
+            .next_u64(),
+            Key {
+                minibatch: 4,
+                ..base
+            }
+            .stream(Purpose::Decisions)
+            .next_u64(),
+            Key { slot: 5, ..base }
+                .stream(Purpose::Decisions)
+                .next_u64(),
         ];
         assert_eq!(firsts[0], base.stream(Purpose::Decisions).next_u64());
         firsts.sort_unstable();

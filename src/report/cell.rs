@@ -9,7 +9,12 @@ pub fn summary(network: &CellNetwork) -> String {
         Cell::Reference { reference } => reference.name().to_owned(),
         Cell::Tree(tree) => {
             let root = tree.nodes.len() - 1;
-            format!("base {}: h' = {}, c' from {}", tree.base(), expression(tree, root), tree.cell_index)
+            format!(
+                "base {}: h' = {}, c' from {}",
+                tree.base(),
+                expression(tree, root),
+                tree.cell_index
+            )
         }
     }
 }
@@ -21,10 +26,17 @@ pub fn text(network: &CellNetwork) -> String {
         Cell::Reference { reference } => reference_equations(*reference).to_owned(),
     };
     if let Some(model) = network.model {
-        let shared = if model.shared_embeddings { ", one matrix for embedding and softmax" } else { "" };
+        let shared = if model.shared_embeddings {
+            ", one matrix for embedding and softmax"
+        } else {
+            ""
+        };
         // Writing to a String cannot fail; so for all that follow.
-        let _ =
-            writeln!(text, "\nlanguage model: {} layers of {} units, vocabulary {}{shared}", model.layers, model.hidden, model.vocabulary);
+        let _ = writeln!(
+            text,
+            "\nlanguage model: {} layers of {} units, vocabulary {}{shared}",
+            model.layers, model.hidden, model.vocabulary
+        );
     }
     text
 }
@@ -41,10 +53,20 @@ fn equations(tree: &TreeCell) -> String {
         } else {
             joined
         };
-        let _ = writeln!(text, "{:<3} = {}", format!("a{index}"), apply(node.activation, &before));
+        let _ = writeln!(
+            text,
+            "{:<3} = {}",
+            format!("a{index}"),
+            apply(node.activation, &before)
+        );
         if index == tree.inject_index {
             let injected = join(tree.inject.combination, &format!("a{index}"), "c");
-            let _ = writeln!(text, "{:<3} = {}", format!("b{index}"), apply(tree.inject.activation, &injected));
+            let _ = writeln!(
+                text,
+                "{:<3} = {}",
+                format!("b{index}"),
+                apply(tree.inject.activation, &injected)
+            );
         }
     }
     let _ = writeln!(text, "h'  = {}", name(tree, root));
@@ -89,7 +111,10 @@ fn apply(activation: Activation, to: &str) -> String {
 
 /// A node and all below it as one expression.
 fn expression(tree: &TreeCell, node: usize) -> String {
-    let CellNode { combination, activation } = tree.nodes[node];
+    let CellNode {
+        combination,
+        activation,
+    } = tree.nodes[node];
     let leaf = tree.children(node).is_none();
     let (first, second) = operands(tree, node, |child| expression(tree, child));
     let joined = match combination {
@@ -101,7 +126,14 @@ fn expression(tree: &TreeCell, node: usize) -> String {
         Activation::Identity if combination != Combination::Max => format!("({joined})"),
         other => apply(other, &joined),
     };
-    if node == tree.inject_index { apply(tree.inject.activation, &join(tree.inject.combination, &output, "c")) } else { output }
+    if node == tree.inject_index {
+        apply(
+            tree.inject.activation,
+            &join(tree.inject.combination, &output, "c"),
+        )
+    } else {
+        output
+    }
 }
 
 fn reference_equations(reference: ReferenceCell) -> &'static str {
@@ -118,7 +150,8 @@ fn reference_equations(reference: ReferenceCell) -> &'static str {
     }
 }
 
-/// The cell as a tree, leaves on the left, data flowing to the right; or a reference cell's equations.
+/// The cell as a tree, leaves on the left, data flowing to the right; or a reference cell's
+/// equations.
 pub fn cell_svg(network: &CellNetwork) -> String {
     match &network.cell {
         Cell::Tree(tree) => tree_svg(tree),
@@ -143,7 +176,11 @@ fn equations_svg(equations: &str) -> String {
     let (width, height) = (360, 2 * MARGIN + 22 * lines.len());
     let mut svg = open(width, height, "a recurrent cell");
     for (row, line) in lines.iter().enumerate() {
-        let _ = writeln!(svg, "<text class=\"line\" x=\"{MARGIN}\" y=\"{}\">{line}</text>", MARGIN + 15 + 22 * row);
+        let _ = writeln!(
+            svg,
+            "<text class=\"line\" x=\"{MARGIN}\" y=\"{}\">{line}</text>",
+            MARGIN + 15 + 22 * row
+        );
     }
     svg.push_str("</svg>\n");
     svg
@@ -162,30 +199,65 @@ fn tree_svg(tree: &TreeCell) -> String {
     let rows = tree.base() + 2;
     // Leaves' inputs stand in the first column; the injection and h' behind the root.
     let columns = places.iter().map(|(column, _)| column).max().unwrap_or(&0) + 3;
-    let mut svg = open(2 * MARGIN + columns * COLUMN, 2 * MARGIN + rows * ROW, &format!("a recurrent cell of base {}", tree.base()));
-    let at = |node: usize| (MARGIN + (places[node].0 + 1) * COLUMN, MARGIN + places[node].1 / 2);
+    let mut svg = open(
+        2 * MARGIN + columns * COLUMN,
+        2 * MARGIN + rows * ROW,
+        &format!("a recurrent cell of base {}", tree.base()),
+    );
+    let at = |node: usize| {
+        (
+            MARGIN + (places[node].0 + 1) * COLUMN,
+            MARGIN + places[node].1 / 2,
+        )
+    };
     let (last_x, last_y) = at(root);
     for (index, node) in tree.nodes.iter().enumerate() {
         let (x, y) = at(index);
         match tree.children(index) {
-            Some((first, second)) => [first, second].into_iter().for_each(|child| edge(&mut svg, at(child), (x, y))),
+            Some((first, second)) => [first, second]
+                .into_iter()
+                .for_each(|child| edge(&mut svg, at(child), (x, y))),
             None => {
-                shape(&mut svg, "end", (MARGIN, y), "x, h", &format!("W{index}, R{index}"));
+                shape(
+                    &mut svg,
+                    "end",
+                    (MARGIN, y),
+                    "x, h",
+                    &format!("W{index}, R{index}"),
+                );
                 edge(&mut svg, (MARGIN, y), (x, y));
             }
         }
-        let memory = if index == tree.cell_index { "memory" } else { "node" };
-        shape(&mut svg, memory, (x, y), &node_text(*node), &node_note(tree, index));
+        let memory = if index == tree.cell_index {
+            "memory"
+        } else {
+            "node"
+        };
+        shape(
+            &mut svg,
+            memory,
+            (x, y),
+            &node_text(*node),
+            &node_note(tree, index),
+        );
     }
     edge(&mut svg, (last_x, last_y), (last_x + COLUMN, last_y));
     shape(&mut svg, "end", (last_x + COLUMN, last_y), "h'", "");
     let below = MARGIN + tree.base() * ROW + ROW / 2;
     let notes = [
         format!("c' = node {} before its activation", tree.cell_index),
-        format!("node {} then joins c: {}", tree.inject_index, node_text(tree.inject)),
+        format!(
+            "node {} then joins c: {}",
+            tree.inject_index,
+            node_text(tree.inject)
+        ),
     ];
     for (row, note) in notes.iter().enumerate() {
-        let _ = writeln!(svg, "<text class=\"line\" x=\"{MARGIN}\" y=\"{}\">{note}</text>", below + 22 * row);
+        let _ = writeln!(
+            svg,
+            "<text class=\"line\" x=\"{MARGIN}\" y=\"{}\">{note}</text>",
+            below + 22 * row
+        );
     }
     svg.push_str("</svg>\n");
     svg
@@ -201,12 +273,21 @@ fn node_text(node: CellNode) -> String {
 }
 
 fn node_note(tree: &TreeCell, node: usize) -> String {
-    let out = if node == tree.cell_index { " → c'" } else { "" };
-    let into = if node == tree.inject_index { " ← c" } else { "" };
+    let out = if node == tree.cell_index {
+        " → c'"
+    } else {
+        ""
+    };
+    let into = if node == tree.inject_index {
+        " ← c"
+    } else {
+        ""
+    };
     format!("{node}{out}{into}")
 }
 
-/// Column of each node (0: a leaf without anything below) and twice its height: leaves one below the other in the tree's order.
+/// Column of each node (0: a leaf without anything below) and twice its height: leaves one below
+/// the other in the tree's order.
 fn places(tree: &TreeCell) -> Vec<(usize, usize)> {
     fn place(tree: &TreeCell, node: usize, next: &mut usize, places: &mut [(usize, usize)]) {
         places[node] = match tree.children(node) {
@@ -217,7 +298,10 @@ fn places(tree: &TreeCell) -> Vec<(usize, usize)> {
             Some((first, second)) => {
                 place(tree, first, next, places);
                 place(tree, second, next, places);
-                (places[first].0.max(places[second].0) + 1, (places[first].1 + places[second].1) / 2)
+                (
+                    places[first].0.max(places[second].0) + 1,
+                    (places[first].1 + places[second].1) / 2,
+                )
             }
         };
     }
@@ -240,9 +324,16 @@ fn shape(svg: &mut String, class: &str, (x, y): (usize, usize), title: &str, not
 }
 
 fn edge(svg: &mut String, from: (usize, usize), to: (usize, usize)) {
-    let (start, end) = ((from.0 + BOX.0, from.1 + BOX.1 / 2), (to.0, to.1 + BOX.1 / 2));
+    let (start, end) = (
+        (from.0 + BOX.0, from.1 + BOX.1 / 2),
+        (to.0, to.1 + BOX.1 / 2),
+    );
     let middle = usize::midpoint(start.0, end.0);
-    let _ = writeln!(svg, "<path d=\"M{} {} C{middle} {} {middle} {} {} {}\"/>", start.0, start.1, start.1, end.1, end.0, end.1);
+    let _ = writeln!(
+        svg,
+        "<path d=\"M{} {} C{middle} {} {middle} {} {} {}\"/>",
+        start.0, start.1, start.1, end.1, end.0, end.1
+    );
 }
 
 #[cfg(test)]
@@ -250,14 +341,25 @@ mod tests {
     use super::*;
 
     fn example() -> CellNetwork {
-        let node = |combination, activation| CellNode { combination, activation };
+        let node = |combination, activation| CellNode {
+            combination,
+            activation,
+        };
         let nodes = vec![
             node(Combination::Add, Activation::Tanh),
             node(Combination::ElemMult, Activation::Relu),
             node(Combination::ElemMult, Activation::Sigmoid),
         ];
-        let tree = TreeCell { nodes, inject: node(Combination::Add, Activation::Relu), cell_index: 1, inject_index: 0 };
-        CellNetwork { cell: Cell::Tree(tree), model: None }
+        let tree = TreeCell {
+            nodes,
+            inject: node(Combination::Add, Activation::Relu),
+            cell_index: 1,
+            inject_index: 0,
+        };
+        CellNetwork {
+            cell: Cell::Tree(tree),
+            model: None,
+        }
     }
 
     #[test]
@@ -266,16 +368,27 @@ mod tests {
             text(&example()),
             "a0  = tanh(W0 x + R0 h)\nb0  = relu(a0 + c)\nc'  = W1 x ⊙ R1 h\na1  = relu(c')\na2  = σ(b0 ⊙ a1)\nh'  = a2\n"
         );
-        assert_eq!(summary(&example()), "base 2: h' = σ(relu(tanh(W0 x+R0 h) + c) ⊙ relu(W1 x⊙R1 h)), c' from 1");
+        assert_eq!(
+            summary(&example()),
+            "base 2: h' = σ(relu(tanh(W0 x+R0 h) + c) ⊙ relu(W1 x⊙R1 h)), c' from 1"
+        );
     }
 
     #[test]
     fn a_drawing_has_every_node_and_every_connection() {
         let svg = cell_svg(&example());
         // Two leaves with their inputs, the root, h'.
-        assert_eq!((svg.matches("<rect").count(), svg.matches("<path").count()), (6, 5));
+        assert_eq!(
+            (svg.matches("<rect").count(), svg.matches("<path").count()),
+            (6, 5)
+        );
         assert!(svg.contains("c' = node 1 before its activation"));
-        let lstm = CellNetwork { cell: Cell::Reference { reference: ReferenceCell::Lstm }, model: None };
+        let lstm = CellNetwork {
+            cell: Cell::Reference {
+                reference: ReferenceCell::Lstm,
+            },
+            model: None,
+        };
         assert!(cell_svg(&lstm).contains("c'  = f ⊙ c + i ⊙ g"));
     }
 }

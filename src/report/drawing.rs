@@ -7,14 +7,19 @@ use std::fmt::Write as _;
 const BOX: (usize, usize) = (250, 34);
 const STEP: usize = 62;
 const TOP: usize = 16;
-/// Room on the right for skip connections: this much for each layer that they pass, up to the second.
+/// Room on the right for skip connections: this much for each layer that they pass, up to the
+/// second.
 const BOW: usize = 18;
 const WIDEST_BOW: usize = 170;
 
-/// The network as a column of boxes, data flowing down; connections to the next box are straight, skips bow to the right.
+/// The network as a column of boxes, data flowing down; connections to the next box are straight,
+/// skips bow to the right.
 pub fn svg(network: &ConvNetwork) -> String {
     let layers = network.layers.len();
-    let (width, height) = (BOX.0 + WIDEST_BOW + 40, TOP * 2 + (layers + 1) * STEP + BOX.1);
+    let (width, height) = (
+        BOX.0 + WIDEST_BOW + 40,
+        TOP * 2 + (layers + 1) * STEP + BOX.1,
+    );
     let mut svg = String::new();
     // Writing to a String cannot fail; so for all that follow.
     let _ = writeln!(
@@ -31,9 +36,15 @@ pub fn svg(network: &ConvNetwork) -> String {
          <path d=\"M0 0 L8 4 L0 8 z\"/></marker></defs>"
     );
     for (index, layer) in network.layers.iter().enumerate() {
-        layer.inputs.iter().for_each(|&input| edge(&mut svg, input, index + 1));
+        layer
+            .inputs
+            .iter()
+            .for_each(|&input| edge(&mut svg, input, index + 1));
     }
-    network.output.iter().for_each(|&input| edge(&mut svg, input, layers + 1));
+    network
+        .output
+        .iter()
+        .for_each(|&input| edge(&mut svg, input, layers + 1));
     let image = network.image;
     node(&mut svg, 0, "end", "image", &shape_text(image));
     for (index, (layer, shape)) in network.layers.iter().zip(network.shapes()).enumerate() {
@@ -41,22 +52,44 @@ pub fn svg(network: &ConvNetwork) -> String {
         node(&mut svg, index + 1, "layer", &title, &shape_text(shape));
     }
     let pooled = network.output_shape();
-    node(&mut svg, layers + 1, "end", &format!("pool, classify: {} classes", network.classes), &shape_text(pooled));
+    node(
+        &mut svg,
+        layers + 1,
+        "end",
+        &format!("pool, classify: {} classes", network.classes),
+        &shape_text(pooled),
+    );
     svg.push_str("</svg>\n");
     svg
 }
 
 /// An operation in words.
 fn operation_text(operation: &Operation) -> String {
-    let stride =
-        |height: usize, width: usize| if (height, width) == (1, 1) { String::new() } else { format!(", stride {height}×{width}") };
+    let stride = |height: usize, width: usize| {
+        if (height, width) == (1, 1) {
+            String::new()
+        } else {
+            format!(", stride {height}×{width}")
+        }
+    };
     match operation {
         Operation::Convolution(conv) => {
             let stride = stride(conv.stride_height, conv.stride_width);
-            format!("{}×{}, {} filters{stride}", conv.filter_height, conv.filter_width, conv.filters)
+            format!(
+                "{}×{}, {} filters{stride}",
+                conv.filter_height, conv.filter_width, conv.filters
+            )
         }
-        Operation::MaxPool(pool) => format!("max pool {0}×{0}{1}", pool.size, stride(pool.stride, pool.stride)),
-        Operation::AveragePool(pool) => format!("average pool {0}×{0}{1}", pool.size, stride(pool.stride, pool.stride)),
+        Operation::MaxPool(pool) => format!(
+            "max pool {0}×{0}{1}",
+            pool.size,
+            stride(pool.stride, pool.stride)
+        ),
+        Operation::AveragePool(pool) => format!(
+            "average pool {0}×{0}{1}",
+            pool.size,
+            stride(pool.stride, pool.stride)
+        ),
         Operation::LocalContrast { window } => format!("local contrast {window}×{window}"),
         Operation::BatchNorm => "batch norm".into(),
     }
@@ -83,21 +116,32 @@ fn node(svg: &mut String, row: usize, class: &str, title: &str, shape: &str) {
 fn edge(svg: &mut String, from: usize, to: usize) {
     let (x, start, end) = (20 + BOX.0 / 2, TOP + from * STEP + BOX.1, TOP + to * STEP);
     let _ = if to == from + 1 {
-        writeln!(svg, "<path d=\"M{x} {start} L{x} {end}\" marker-end=\"url(#tip)\"/>")
+        writeln!(
+            svg,
+            "<path d=\"M{x} {start} L{x} {end}\" marker-end=\"url(#tip)\"/>"
+        )
     } else {
         let side = 20 + BOX.0;
         let bow = side + (BOW * (to - from)).min(WIDEST_BOW);
         let (start, end) = (start - BOX.1 / 2 + 6, end + BOX.1 / 2 - 6);
-        writeln!(svg, "<path class=\"skip\" d=\"M{side} {start} C{bow} {start} {bow} {end} {side} {end}\" marker-end=\"url(#tip)\"/>")
+        writeln!(
+            svg,
+            "<path class=\"skip\" d=\"M{side} {start} C{bow} {start} {bow} {end} {side} {end}\" marker-end=\"url(#tip)\"/>"
+        )
     };
 }
 
-/// The architecture as a small table: layers with inputs, output shapes and parameters; or the values of the user's decisions.
+/// The architecture as a small table: layers with inputs, output shapes and parameters; or the
+/// values of the user's decisions.
 pub fn text(architecture: &Architecture) -> String {
     match &architecture.network {
         Network::Conv(network) => conv_text(network),
         Network::Cell(network) => super::cell::text(network),
-        Network::Choices(choices) => choices.values.iter().map(|(name, value)| format!("{name} = {value}\n")).collect(),
+        Network::Choices(choices) => choices
+            .values
+            .iter()
+            .map(|(name, value)| format!("{name} = {value}\n"))
+            .collect(),
     }
 }
 
@@ -106,19 +150,46 @@ fn conv_text(network: &ConvNetwork) -> String {
     if let Some(rate) = network.learning_rate {
         let _ = writeln!(text, "learning rate {rate}");
     }
-    let _ = writeln!(text, "{:>5}  {:<27}{:<14}{:>11}  inputs", "layer", "operation", "output", "parameters");
-    let layers = network.layers.iter().zip(network.input_shapes()).zip(network.shapes());
+    let _ = writeln!(
+        text,
+        "{:>5}  {:<27}{:<14}{:>11}  inputs",
+        "layer", "operation", "output", "parameters"
+    );
+    let layers = network
+        .layers
+        .iter()
+        .zip(network.input_shapes())
+        .zip(network.shapes());
     for (index, ((layer, input), output)) in layers.enumerate() {
         let operation = operation_text(&layer.operation);
         let parameters = layer.operation.parameters(input);
-        let name = |input: &usize| if *input == 0 { "image".to_owned() } else { input.to_string() };
+        let name = |input: &usize| {
+            if *input == 0 {
+                "image".to_owned()
+            } else {
+                input.to_string()
+            }
+        };
         let inputs: Vec<String> = layer.inputs.iter().map(name).collect();
-        let _ = writeln!(text, "{:>5}  {operation:<27}{:<14}{parameters:>11}  {}", index + 1, shape_text(output), inputs.join(", "));
+        let _ = writeln!(
+            text,
+            "{:>5}  {operation:<27}{:<14}{parameters:>11}  {}",
+            index + 1,
+            shape_text(output),
+            inputs.join(", ")
+        );
     }
     let pooled = network.output_shape();
     let parameters = (pooled.channels + 1) * network.classes;
     let outputs: Vec<String> = network.output.iter().map(ToString::to_string).collect();
-    let _ = writeln!(text, "{:>5}  {:<27}{:<14}{parameters:>11}  {}", "end", "pool and classify", network.classes, outputs.join(", "));
+    let _ = writeln!(
+        text,
+        "{:>5}  {:<27}{:<14}{parameters:>11}  {}",
+        "end",
+        "pool and classify",
+        network.classes,
+        outputs.join(", ")
+    );
     text
 }
 
@@ -128,11 +199,30 @@ mod tests {
     use crate::space::{ConvLayer, Convolution, Pool};
 
     fn network() -> ConvNetwork {
-        let sizes = Convolution { filter_height: 3, filter_width: 5, filters: 8, stride_height: 2, stride_width: 1 };
+        let sizes = Convolution {
+            filter_height: 3,
+            filter_width: 5,
+            filters: 8,
+            stride_height: 2,
+            stride_width: 1,
+        };
         let layer = |inputs: &[usize]| ConvLayer::new(sizes, inputs);
-        let image = ImageShape { channels: 3, height: 32, width: 32 };
+        let image = ImageShape {
+            channels: 3,
+            height: 32,
+            width: 32,
+        };
         let pool = ConvLayer::new(Operation::MaxPool(Pool { size: 3, stride: 2 }), &[1, 2]);
-        ConvNetwork::new(image, 10, vec![layer(&[]), layer(&[1]), pool, ConvLayer::new(Operation::BatchNorm, &[3])])
+        ConvNetwork::new(
+            image,
+            10,
+            vec![
+                layer(&[]),
+                layer(&[1]),
+                pool,
+                ConvLayer::new(Operation::BatchNorm, &[3]),
+            ],
+        )
     }
 
     #[test]
@@ -141,14 +231,28 @@ mod tests {
         assert_eq!(svg.matches("<rect").count(), 4 + 2);
         assert_eq!(svg.matches("marker-end").count(), 6);
         assert_eq!(svg.matches("class=\"skip\"").count(), 1);
-        assert!(svg.contains("3: max pool 3×3, stride 2×2") && svg.contains("4: batch norm"), "{svg}");
+        assert!(
+            svg.contains("3: max pool 3×3, stride 2×2") && svg.contains("4: batch norm"),
+            "{svg}"
+        );
     }
 
     #[test]
     fn the_text_adds_up_to_the_networks_parameters() {
         let network = network();
-        let architecture = Architecture { version: 1, network: Network::Conv(network.clone()) };
-        let column = |line: &str| line.chars().skip(48).take(11).collect::<String>().trim().parse::<u64>().ok();
+        let architecture = Architecture {
+            version: 1,
+            network: Network::Conv(network.clone()),
+        };
+        let column = |line: &str| {
+            line.chars()
+                .skip(48)
+                .take(11)
+                .collect::<String>()
+                .trim()
+                .parse::<u64>()
+                .ok()
+        };
         let sum: u64 = text(&architecture).lines().filter_map(column).sum();
         assert_eq!(sum, network.parameters());
     }

@@ -1,4 +1,5 @@
-//! What a report needs to know of a run's settings, read from its config.toml as plain TOML: a run of an older version stays readable.
+//! What a report needs to know of a run's settings, read from its config.toml as plain TOML: a run
+//! of an older version stays readable.
 
 use super::number::MetricUnit;
 use std::path::Path;
@@ -18,16 +19,22 @@ impl RunFacts {
     /// Of the run in `dir`.
     pub fn read(dir: &Path) -> Self {
         let text = std::fs::read_to_string(dir.join("config.toml")).unwrap_or_default();
-        let folder = dir.file_name().map_or_else(|| "run".into(), |name| name.to_string_lossy().into_owned());
+        let folder = dir
+            .file_name()
+            .map_or_else(|| "run".into(), |name| name.to_string_lossy().into_owned());
         Self::of(&text, folder)
     }
 
     fn of(text: &str, folder: String) -> Self {
         let table: toml::Table = text.parse().unwrap_or_default();
-        let key = |section: &str, key: &str| table.get(section).and_then(|section| section.get(key));
+        let key =
+            |section: &str, key: &str| table.get(section).and_then(|section| section.get(key));
         let word = |section: &str, name: &str| key(section, name).and_then(toml::Value::as_str);
-        let count =
-            |section: &str, name: &str| key(section, name).and_then(toml::Value::as_integer).and_then(|number| number.try_into().ok());
+        let count = |section: &str, name: &str| {
+            key(section, name)
+                .and_then(toml::Value::as_integer)
+                .and_then(|number| number.try_into().ok())
+        };
         let trains = word("child", "evaluator") == Some("train");
         let unit = match (trains, word("data", "kind")) {
             (true, Some("text")) => MetricUnit::Perplexity,
@@ -45,7 +52,10 @@ impl RunFacts {
 
 /// Name and device of each lane, as the search notes them: `cpu-0 on cpu, cpu-1 on cpu`.
 pub fn lanes(text: &str) -> Vec<(String, String)> {
-    text.split(", ").filter_map(|lane| lane.split_once(" on ")).map(|(lane, device)| (lane.to_owned(), device.to_owned())).collect()
+    text.split(", ")
+        .filter_map(|lane| lane.split_once(" on "))
+        .map(|(lane, device)| (lane.to_owned(), device.to_owned()))
+        .collect()
 }
 
 #[cfg(test)]
@@ -55,8 +65,19 @@ mod tests {
     #[test]
     fn facts_come_from_the_config_and_a_missing_one_is_no_error() {
         let text = "[run]\nname = \"x\"\ntrials = 12\n[child]\nevaluator = \"train\"\nepochs = 5\n[data]\nkind = \"builtin\"\n";
-        let facts = RunFacts { name: "x".into(), trials: Some(12), epochs: Some(5), unit: MetricUnit::Accuracy };
+        let facts = RunFacts {
+            name: "x".into(),
+            trials: Some(12),
+            epochs: Some(5),
+            unit: MetricUnit::Accuracy,
+        };
         assert_eq!(RunFacts::of(text, "folder".into()), facts);
-        assert_eq!(RunFacts::of("not toml", "folder".into()), RunFacts { name: "folder".into(), ..RunFacts::default() });
+        assert_eq!(
+            RunFacts::of("not toml", "folder".into()),
+            RunFacts {
+                name: "folder".into(),
+                ..RunFacts::default()
+            }
+        );
     }
 }

@@ -1,5 +1,6 @@
-//! The files of a run's `report/`: trials.csv, which grows as trials end, and the charts, which outlive the process. Derived from the
-//! journal and never read back, so that a file that is lost or half written is simply made again.
+//! The files of a run's `report/`: trials.csv, which grows as trials end, and the charts, which
+//! outlive the process. Derived from the journal and never read back, so that a file that is lost
+//! or half written is simply made again.
 
 use super::chart::{self, Canvas};
 use super::facts::RunFacts;
@@ -24,15 +25,21 @@ pub enum ReportError {
     #[error(transparent)]
     Journal(#[from] JournalError),
     #[error("{}: {source}", path.display())]
-    Io { path: PathBuf, source: std::io::Error },
+    Io {
+        path: PathBuf,
+        source: std::io::Error,
+    },
 }
 
 fn io(path: &Path) -> impl Fn(std::io::Error) -> ReportError {
-    move |source| ReportError::Io { path: path.to_owned(), source }
+    move |source| ReportError::Io {
+        path: path.to_owned(),
+        source,
+    }
 }
 
-/// `report/trials.csv`: every trial that has its outcome, in the order of ending as far as it was watched, with the columns of the
-/// table `trials`.
+/// `report/trials.csv`: every trial that has its outcome, in the order of ending as far as it was
+/// watched, with the columns of the table `trials`.
 pub struct TrialsFile {
     path: PathBuf,
     reader: Reader,
@@ -44,7 +51,8 @@ pub struct TrialsFile {
 }
 
 impl TrialsFile {
-    /// Makes the file anew from the journal of the run in `dir`; an earlier one stays until this one is whole.
+    /// Makes the file anew from the journal of the run in `dir`; an earlier one stays until this
+    /// one is whole.
     ///
     /// # Errors
     /// When the run cannot be read or the file cannot be written.
@@ -54,8 +62,17 @@ impl TrialsFile {
         let (path, partial) = (folder.join("trials.csv"), folder.join("trials.csv.partial"));
         let file = File::create(&partial).map_err(io(&partial))?;
         let mut writer = csv::Writer::from_writer(BufWriter::new(file));
-        writer.write_record(TrialRow::columns()).map_err(|error| io(&path)(error.into()))?;
-        let mut trials = Self { path, reader, writer, open: BTreeSet::new(), last: 0, seen: u64::MAX };
+        writer
+            .write_record(TrialRow::columns())
+            .map_err(|error| io(&path)(error.into()))?;
+        let mut trials = Self {
+            path,
+            reader,
+            writer,
+            open: BTreeSet::new(),
+            last: 0,
+            seen: u64::MAX,
+        };
         trials.append()?;
         std::fs::rename(&partial, &trials.path).map_err(io(&trials.path))?;
         Ok(trials)
@@ -65,7 +82,8 @@ impl TrialsFile {
         &self.path
     }
 
-    /// Adds the trials that have ended since the last time; whole lines, handed to the system before it returns.
+    /// Adds the trials that have ended since the last time; whole lines, handed to the system
+    /// before it returns.
     ///
     /// # Errors
     /// When the run cannot be read or the file cannot be written: the file is then to be made anew.
@@ -90,14 +108,20 @@ impl TrialsFile {
     }
 
     fn copy(&mut self, range: std::ops::RangeInclusive<u64>) -> Result<(), ReportError> {
-        let Self { reader, writer, open, path, .. } = self;
-        let written =
-            reader.records(
-                range,
-                |record, id| {
-                    if open.remove(&id) { writer.write_record(record).map_err(std::io::Error::from) } else { Ok(()) }
-                },
-            )?;
+        let Self {
+            reader,
+            writer,
+            open,
+            path,
+            ..
+        } = self;
+        let written = reader.records(range, |record, id| {
+            if open.remove(&id) {
+                writer.write_record(record).map_err(std::io::Error::from)
+            } else {
+                Ok(())
+            }
+        })?;
         written.map_err(io(path))
     }
 }
@@ -114,7 +138,8 @@ fn ranges(ids: &BTreeSet<u64>) -> Vec<std::ops::RangeInclusive<u64>> {
     ranges
 }
 
-/// Writes the page's charts into `report/`: reward.svg, and of the best trials drawing and learning curve. Returns what was written.
+/// Writes the page's charts into `report/`: reward.svg, and of the best trials drawing and learning
+/// curve. Returns what was written.
 ///
 /// # Errors
 /// When the run cannot be read or a file cannot be written.
@@ -123,17 +148,33 @@ pub fn write_charts(dir: &Path) -> Result<Vec<PathBuf>, ReportError> {
     std::fs::create_dir_all(&folder).map_err(io(&folder))?;
     let mut series = Series::default();
     series.know(reader.last_trial()?);
-    reader.enqueued()?.iter().for_each(|row| series.set_apart(row.id));
+    reader
+        .enqueued()?
+        .iter()
+        .for_each(|row| series.set_apart(row.id));
     reader.outcomes(|id, reward| series.end(id, reward))?;
-    let canvas = Canvas { height: 300, width: Some(880) };
+    let canvas = Canvas {
+        height: 300,
+        width: Some(880),
+    };
     let shape = series.shape();
     let title = format!("{}: reward over trials", facts.name);
-    let mut files = vec![("reward.svg".to_owned(), chart::file(&title, &chart::rewards(&shape, canvas), canvas))];
+    let mut files = vec![(
+        "reward.svg".to_owned(),
+        chart::file(&title, &chart::rewards(&shape, canvas), canvas),
+    )];
     // Of those found: what was enqueued is known.
-    let found = reader.top(BEST + reader.enqueued()?.len())?.into_iter().filter(|row| row.enqueued.is_none()).take(BEST);
+    let found = reader
+        .top(BEST + reader.enqueued()?.len())?
+        .into_iter()
+        .filter(|row| row.enqueued.is_none())
+        .take(BEST);
     for (rank, row) in (1..).zip(found) {
         files.extend(page::picture(&row.architecture).map(|svg| (format!("best-{rank}.svg"), svg)));
-        files.extend(curve(&facts, &row, &reader.epochs(row.id)?).map(|svg| (format!("best-{rank}-curve.svg"), svg)));
+        files.extend(
+            curve(&facts, &row, &reader.epochs(row.id)?)
+                .map(|svg| (format!("best-{rank}-curve.svg"), svg)),
+        );
     }
     // Of an earlier report, which may have had more.
     for rank in 1..=BEST {
@@ -151,14 +192,33 @@ pub fn write_charts(dir: &Path) -> Result<Vec<PathBuf>, ReportError> {
 }
 
 fn curve(facts: &RunFacts, row: &TrialRow, epochs: &[EpochRow]) -> Option<String> {
-    let values: Vec<(u64, f64)> = epochs.iter().filter_map(|row| Some((row.epoch, row.metric?))).collect();
-    let canvas = Canvas { height: 240, width: Some(560) };
+    let values: Vec<(u64, f64)> = epochs
+        .iter()
+        .filter_map(|row| Some((row.epoch, row.metric?)))
+        .collect();
+    let canvas = Canvas {
+        height: 240,
+        width: Some(560),
+    };
     let text = |value: f64, digits: usize| match facts.unit {
         MetricUnit::Accuracy => format!("{:.1$}%", 100.0 * value, digits.saturating_sub(2)),
         _ => format!("{value:.digits$}"),
     };
-    let title = format!("trial {}: validation {} by epoch", row.id, facts.unit.name());
-    let chart = || chart::curve("curve", &values, facts.epochs.unwrap_or(1), canvas, &title, text);
+    let title = format!(
+        "trial {}: validation {} by epoch",
+        row.id,
+        facts.unit.name()
+    );
+    let chart = || {
+        chart::curve(
+            "curve",
+            &values,
+            facts.epochs.unwrap_or(1),
+            canvas,
+            &title,
+            text,
+        )
+    };
     (!values.is_empty()).then(|| chart::file(&title, &chart(), canvas))
 }
 

@@ -1,6 +1,7 @@
 //! Text inside HTML and SVG. Must not know what is written.
 
-/// The text with every character that means something to HTML or SVG replaced; safe inside elements and quoted attributes.
+/// The text with every character that means something to HTML or SVG replaced; safe inside elements
+/// and quoted attributes.
 pub fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {
@@ -11,7 +12,9 @@ pub fn escape(text: &str) -> String {
             '"' => escaped.push_str("&quot;"),
             '\'' => escaped.push_str("&#39;"),
             // XML knows no other control characters, not even escaped.
-            '\u{0}'..='\u{8}' | '\u{b}' | '\u{c}' | '\u{e}'..='\u{1f}' | '\u{7f}' => escaped.push('\u{fffd}'),
+            '\u{0}'..='\u{8}' | '\u{b}' | '\u{c}' | '\u{e}'..='\u{1f}' | '\u{7f}' => {
+                escaped.push('\u{fffd}')
+            }
             other => escaped.push(other),
         }
     }
@@ -24,6 +27,9 @@ mod tests {
 
     #[test]
     fn nothing_of_a_text_can_be_taken_for_markup() {
-        assert_eq!(escape("<b a=\"x\" b='y'>&\u{1}ü"), "&lt;b a=&quot;x&quot; b=&#39;y&#39;&gt;&amp;\u{fffd}ü");
+        assert_eq!(
+            escape("<b a=\"x\" b='y'>&\u{1}ü"),
+            "&lt;b a=&quot;x&quot; b=&#39;y&#39;&gt;&amp;\u{fffd}ü"
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! The best architectures as a table, and an architecture in one line. Must not know where a run is shown.
+//! The best architectures as a table, and an architecture in one line. Must not know where a run is
+//! shown.
 
 use super::number::grouped;
 use crate::journal::{JournalError, Reader, TrialRow};
@@ -8,7 +9,8 @@ use comfy_table::{CellAlignment, Table, presets};
 /// Longest one-line summary, in characters.
 const SUMMARY: usize = 72;
 
-/// The `most` best completed trials of a run, and below them the enqueued ones that are not among them: they are there to compare with.
+/// The `most` best completed trials of a run, and below them the enqueued ones that are not among
+/// them: they are there to compare with.
 ///
 /// # Errors
 /// When the run cannot be read.
@@ -19,22 +21,48 @@ pub fn leaderboard(reader: &Reader, most: usize) -> Result<String, JournalError>
     for row in reader.enqueued()? {
         match row.status.as_str() {
             "completed" if !rows.iter().any(|leader| leader.id == row.id) => below.push(row),
-            "failed" => failed += &format!("{} (trial {}) failed: {}\n", name(&row), row.id, row.error.as_deref().unwrap_or("")),
+            "failed" => {
+                failed += &format!(
+                    "{} (trial {}) failed: {}\n",
+                    name(&row),
+                    row.id,
+                    row.error.as_deref().unwrap_or("")
+                )
+            }
             _ => {}
         }
     }
-    below.sort_by(|a, b| b.reward.unwrap_or(f64::MIN).total_cmp(&a.reward.unwrap_or(f64::MIN)));
+    below.sort_by(|a, b| {
+        b.reward
+            .unwrap_or(f64::MIN)
+            .total_cmp(&a.reward.unwrap_or(f64::MIN))
+    });
     rows.extend(below);
     if rows.is_empty() && failed.is_empty() {
         return Ok("no trial is completed yet\n".into());
     }
     let mut table = Table::new();
     table.load_style(presets::UTF8_BORDERS_ONLY);
-    table.set_header(["rank", "trial", "reward", "metric", "parameters", "MFLOPs", "seconds", "architecture"]);
+    table.set_header([
+        "rank",
+        "trial",
+        "reward",
+        "metric",
+        "parameters",
+        "MFLOPs",
+        "seconds",
+        "architecture",
+    ]);
     for (rank, row) in (1..).zip(&rows) {
-        let number = |value: Option<f64>, digits: usize| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.digits$}"));
+        let number = |value: Option<f64>, digits: usize| {
+            value.map_or_else(|| "-".to_owned(), |value| format!("{value:.digits$}"))
+        };
         table.add_row([
-            if rank <= leaders { rank.to_string() } else { "-".to_owned() },
+            if rank <= leaders {
+                rank.to_string()
+            } else {
+                "-".to_owned()
+            },
             row.id.to_string(),
             number(row.reward, 4),
             number(row.metric, 4),
@@ -44,7 +72,10 @@ pub fn leaderboard(reader: &Reader, most: usize) -> Result<String, JournalError>
             format!("{}{}", mark(row), summary(&row.architecture)),
         ]);
     }
-    table.column_iter_mut().take(7).for_each(|column| column.set_cell_alignment(CellAlignment::Right));
+    table
+        .column_iter_mut()
+        .take(7)
+        .for_each(|column| column.set_cell_alignment(CellAlignment::Right));
     Ok(format!("{table}\n{failed}"))
 }
 
@@ -55,7 +86,9 @@ fn name(row: &TrialRow) -> &str {
 
 /// What stands before the architecture of a trial that was not sampled.
 fn mark(row: &TrialRow) -> String {
-    row.enqueued.as_ref().map_or_else(String::new, |name| format!("[baseline {name}] "))
+    row.enqueued
+        .as_ref()
+        .map_or_else(String::new, |name| format!("[baseline {name}] "))
 }
 
 /// Who proposed a trial, in words.
@@ -75,7 +108,11 @@ pub fn summary(architecture: &Architecture) -> String {
         Network::Conv(network) => conv_summary(network),
         Network::Cell(network) => super::cell::summary(network),
         Network::Choices(choices) => {
-            let values: Vec<String> = choices.values.iter().map(|(name, value)| format!("{name}={value}")).collect();
+            let values: Vec<String> = choices
+                .values
+                .iter()
+                .map(|(name, value)| format!("{name}={value}"))
+                .collect();
             values.join(" ")
         }
     };
@@ -88,14 +125,30 @@ pub fn summary(architecture: &Architecture) -> String {
 fn conv_summary(network: &ConvNetwork) -> String {
     let layers = network.layers.iter().enumerate().map(|(index, layer)| {
         let chain = layer.inputs == [index];
-        let name = |input: &usize| if *input == 0 { "image".to_owned() } else { input.to_string() };
+        let name = |input: &usize| {
+            if *input == 0 {
+                "image".to_owned()
+            } else {
+                input.to_string()
+            }
+        };
         let inputs: Vec<String> = layer.inputs.iter().map(name).collect();
-        let from = if chain { String::new() } else { format!(" ← {}", inputs.join(",")) };
+        let from = if chain {
+            String::new()
+        } else {
+            format!(" ← {}", inputs.join(","))
+        };
         format!("{}{from}", layer.operation)
     });
     let layers: Vec<String> = layers.collect();
-    let rate = network.learning_rate.map_or_else(String::new, |rate| format!("lr {rate}, "));
-    format!("{rate}{} layers: {}", network.layers.len(), layers.join(" | "))
+    let rate = network
+        .learning_rate
+        .map_or_else(String::new, |rate| format!("lr {rate}, "));
+    format!(
+        "{rate}{} layers: {}",
+        network.layers.len(),
+        layers.join(" | ")
+    )
 }
 
 #[cfg(test)]
@@ -106,17 +159,53 @@ mod tests {
     #[test]
     fn a_summary_names_filters_strides_and_what_is_not_a_chain() {
         let layer = |filters: usize, stride: usize, inputs: &[usize]| {
-            ConvLayer::new(Convolution { filter_height: 3, filter_width: 5, filters, stride_height: stride, stride_width: 1 }, inputs)
+            ConvLayer::new(
+                Convolution {
+                    filter_height: 3,
+                    filter_width: 5,
+                    filters,
+                    stride_height: stride,
+                    stride_width: 1,
+                },
+                inputs,
+            )
         };
-        let image = ImageShape { channels: 3, height: 32, width: 32 };
-        let network = ConvNetwork::new(image, 10, vec![layer(8, 1, &[]), layer(16, 2, &[1]), layer(24, 1, &[1, 2])]);
-        let architecture = Architecture { version: 1, network: Network::Conv(network) };
-        assert_eq!(summary(&architecture), "3 layers: 3×5·8 | 3×5·16/2×1 | 3×5·24 ← 1,2");
+        let image = ImageShape {
+            channels: 3,
+            height: 32,
+            width: 32,
+        };
+        let network = ConvNetwork::new(
+            image,
+            10,
+            vec![layer(8, 1, &[]), layer(16, 2, &[1]), layer(24, 1, &[1, 2])],
+        );
+        let architecture = Architecture {
+            version: 1,
+            network: Network::Conv(network),
+        };
+        assert_eq!(
+            summary(&architecture),
+            "3 layers: 3×5·8 | 3×5·16/2×1 | 3×5·24 ← 1,2"
+        );
         let other = |operation: Operation, inputs: &[usize]| ConvLayer::new(operation, inputs);
         let average = Operation::AveragePool(Pool { size: 3, stride: 1 });
-        let layers = vec![other(Operation::LocalContrast { window: 9 }, &[]), other(average, &[1]), other(Operation::BatchNorm, &[2])];
-        let network = ConvNetwork { learning_rate: Some(0.05), ..ConvNetwork::new(image, 10, layers) };
-        let architecture = Architecture { version: 1, network: Network::Conv(network) };
-        assert_eq!(summary(&architecture), "lr 0.05, 3 layers: lcn 9 | avg 3 | bn");
+        let layers = vec![
+            other(Operation::LocalContrast { window: 9 }, &[]),
+            other(average, &[1]),
+            other(Operation::BatchNorm, &[2]),
+        ];
+        let network = ConvNetwork {
+            learning_rate: Some(0.05),
+            ..ConvNetwork::new(image, 10, layers)
+        };
+        let architecture = Architecture {
+            version: 1,
+            network: Network::Conv(network),
+        };
+        assert_eq!(
+            summary(&architecture),
+            "lr 0.05, 3 layers: lcn 9 | avg 3 | bn"
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! What people take away from a run: leaderboard, tables, drawings, charts, the page. Reads a run through the journal; never writes to it.
+//! What people take away from a run: leaderboard, tables, drawings, charts, the page. Reads a run
+//! through the journal; never writes to it.
 
 mod cell;
 mod chart;

@@ -38,7 +38,11 @@ pub fn compact(number: u64) -> String {
         1_000_000..1_000_000_000 => (number as f64 / 1e6, "M"),
         _ => (number as f64 / 1e9, "G"),
     };
-    let digits = if value >= 100.0 { 0 } else { usize::from(value < 10.0) + 1 };
+    let digits = if value >= 100.0 {
+        0
+    } else {
+        usize::from(value < 10.0) + 1
+    };
     format!("{value:.digits$} {unit}")
 }
 
@@ -81,13 +85,19 @@ mod tests {
 
     #[test]
     fn thousands_are_grouped() {
-        assert_eq!([7, 1234, 12_345_678].map(grouped), ["7", "1,234", "12,345,678"]);
+        assert_eq!(
+            [7, 1234, 12_345_678].map(grouped),
+            ["7", "1,234", "12,345,678"]
+        );
     }
 
     #[test]
     fn durations_read_as_people_say_them() {
         let texts = [2.34, 43.2, 310.0, 12_000.0, 352_800.0].map(duration);
-        assert_eq!(texts, ["2.3 s", "43 s", "5 min 10 s", "3 h 20 min", "4 d 2 h"]);
+        assert_eq!(
+            texts,
+            ["2.3 s", "43 s", "5 min 10 s", "3 h 20 min", "4 d 2 h"]
+        );
     }
 
     #[test]

@@ -1,5 +1,6 @@
-//! The rewards of a run by trial, and what of a hundred thousand of them a chart can show without hiding anything: of each stretch of
-//! trials the best and the worst, the running mean at its end, and the best so far. Pure; must not know how it is drawn.
+//! The rewards of a run by trial, and what of a hundred thousand of them a chart can show without
+//! hiding anything: of each stretch of trials the best and the worst, the running mean at its end,
+//! and the best so far. Pure; must not know how it is drawn.
 
 /// What is known of a trial.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -47,10 +48,16 @@ pub struct RewardShape {
 }
 
 impl Series {
-    /// Trial `id` (from 1) has its outcome: its reward, or None if it failed. Telling it twice changes nothing.
+    /// Trial `id` (from 1) has its outcome: its reward, or None if it failed. Telling it twice
+    /// changes nothing.
     pub fn end(&mut self, id: u64, reward: Option<f64>) {
         self.know(id);
-        let Some(state) = (id as usize).checked_sub(1).and_then(|index| self.states.get_mut(index)) else { return };
+        let Some(state) = (id as usize)
+            .checked_sub(1)
+            .and_then(|index| self.states.get_mut(index))
+        else {
+            return;
+        };
         if *state != State::Open {
             return;
         }
@@ -64,7 +71,10 @@ impl Series {
     /// Trial `id` (from 1) was not sampled: its outcome is no part of the series.
     pub fn set_apart(&mut self, id: u64) {
         self.know(id);
-        if let Some(state) = (id as usize).checked_sub(1).and_then(|index| self.states.get_mut(index)) {
+        if let Some(state) = (id as usize)
+            .checked_sub(1)
+            .and_then(|index| self.states.get_mut(index))
+        {
             self.apart += u64::from(*state != State::Apart);
             *state = State::Apart;
         }
@@ -72,7 +82,8 @@ impl Series {
 
     /// Trials up to this one exist.
     pub fn know(&mut self, id: u64) {
-        self.states.resize(self.states.len().max(id as usize), State::Open);
+        self.states
+            .resize(self.states.len().max(id as usize), State::Open);
     }
 
     pub fn len(&self) -> u64 {
@@ -86,26 +97,39 @@ impl Series {
 
     /// Sampled trials without an outcome.
     pub fn open(&self) -> impl Iterator<Item = u64> {
-        (1..).zip(&self.states).filter(|(_, state)| **state == State::Open).map(|(id, _)| id)
+        (1..)
+            .zip(&self.states)
+            .filter(|(_, state)| **state == State::Open)
+            .map(|(id, _)| id)
     }
 
     fn rewards(&self) -> impl DoubleEndedIterator<Item = (u64, f64)> {
-        self.states.iter().enumerate().filter_map(|(index, state)| match state {
-            State::Completed(reward) => Some((index as u64 + 1, *reward)),
-            _ => None,
-        })
+        self.states
+            .iter()
+            .enumerate()
+            .filter_map(|(index, state)| match state {
+                State::Completed(reward) => Some((index as u64 + 1, *reward)),
+                _ => None,
+            })
     }
 
     /// Mean of the last rewards, by id, and of how many.
     pub fn recent_mean(&self) -> Option<(f64, usize)> {
         let window = self.window();
-        let (sum, count) = self.rewards().rev().take(window).fold((0.0, 0), |(sum, count), (_, reward)| (sum + reward, count + 1));
+        let (sum, count) = self
+            .rewards()
+            .rev()
+            .take(window)
+            .fold((0.0, 0), |(sum, count), (_, reward)| {
+                (sum + reward, count + 1)
+            });
         (count > 0).then(|| (sum / f64::from(count), count as usize))
     }
 
     /// Mean of all rewards, summed by id: the same whatever order they came in.
     pub fn mean(&self) -> Option<f64> {
-        (self.completed > 0).then(|| self.rewards().map(|(_, reward)| reward).sum::<f64>() / self.completed as f64)
+        (self.completed > 0)
+            .then(|| self.rewards().map(|(_, reward)| reward).sum::<f64>() / self.completed as f64)
     }
 
     /// Longer for longer runs.
@@ -119,9 +143,23 @@ impl Series {
 
     /// What a chart shows.
     pub fn shape(&self) -> RewardShape {
-        let stretch = if self.states.len() <= SINGLE { 1 } else { self.states.len().div_ceil(STRETCHES) };
-        let mut shape = RewardShape { trials: self.len(), stretch, window: self.window(), ..RewardShape::default() };
-        let mut running = Running { window: shape.window, last: std::collections::VecDeque::new(), sum: 0.0, best: f64::NEG_INFINITY };
+        let stretch = if self.states.len() <= SINGLE {
+            1
+        } else {
+            self.states.len().div_ceil(STRETCHES)
+        };
+        let mut shape = RewardShape {
+            trials: self.len(),
+            stretch,
+            window: self.window(),
+            ..RewardShape::default()
+        };
+        let mut running = Running {
+            window: shape.window,
+            last: std::collections::VecDeque::new(),
+            sum: 0.0,
+            best: f64::NEG_INFINITY,
+        };
         for (index, states) in self.states.chunks(stretch).enumerate() {
             running.stretch(index * stretch, states, &mut shape);
         }
@@ -151,11 +189,17 @@ impl Running {
         let (mut worst, mut best) = (None::<(u64, f64)>, None::<(u64, f64)>);
         let mut risen = None;
         for (index, state) in states.iter().enumerate() {
-            let State::Completed(reward) = *state else { continue };
+            let State::Completed(reward) = *state else {
+                continue;
+            };
             let id = (first + index + 1) as u64;
             self.push(reward);
-            worst = worst.filter(|(_, other)| *other <= reward).or(Some((id, reward)));
-            best = best.filter(|(_, other)| *other >= reward).or(Some((id, reward)));
+            worst = worst
+                .filter(|(_, other)| *other <= reward)
+                .or(Some((id, reward)));
+            best = best
+                .filter(|(_, other)| *other >= reward)
+                .or(Some((id, reward)));
             if reward > self.best {
                 self.best = reward;
                 risen = Some((id as f64, reward));
@@ -165,7 +209,9 @@ impl Running {
         if states.contains(&State::Failed) {
             shape.failures.push(middle);
         }
-        let (Some(worst), Some(best)) = (worst, best) else { return };
+        let (Some(worst), Some(best)) = (worst, best) else {
+            return;
+        };
         shape.points.push(worst);
         if best.0 != worst.0 {
             shape.points.push(best);
@@ -185,7 +231,9 @@ mod tests {
 
     fn series(outcomes: &[Option<f64>]) -> Series {
         let mut series = Series::default();
-        (1..).zip(outcomes).for_each(|(id, reward)| series.end(id, *reward));
+        (1..)
+            .zip(outcomes)
+            .for_each(|(id, reward)| series.end(id, *reward));
         series
     }
 
@@ -198,7 +246,14 @@ mod tests {
         assert_eq!(shape.best, [(1.0, 0.2), (3.0, 0.6)]);
         assert_eq!(shape.failures, [2.0]);
         assert!((shape.mean[2].1 - 0.4).abs() < 1e-12 && shape.mean[2].0 == 4.0);
-        assert_eq!((shape.trials, shape.stretch, series.open().collect::<Vec<_>>()), (5, 1, vec![5]));
+        assert_eq!(
+            (
+                shape.trials,
+                shape.stretch,
+                series.open().collect::<Vec<_>>()
+            ),
+            (5, 1, vec![5])
+        );
         assert_eq!((series.completed, series.failed), (3, 1));
     }
 
@@ -206,10 +261,19 @@ mod tests {
     fn what_was_not_sampled_is_no_part_of_it() {
         let mut series = Series::default();
         series.set_apart(1);
-        [Some(0.9), Some(0.2), None].into_iter().zip(1..).for_each(|(reward, id)| series.end(id, reward));
+        [Some(0.9), Some(0.2), None]
+            .into_iter()
+            .zip(1..)
+            .for_each(|(reward, id)| series.end(id, reward));
         let shape = series.shape();
-        assert_eq!((shape.trials, shape.points, shape.best, shape.failures), (3, vec![(2, 0.2)], vec![(2.0, 0.2)], vec![3.0]));
-        assert_eq!((series.completed, series.failed, series.open().count()), (1, 1, 0));
+        assert_eq!(
+            (shape.trials, shape.points, shape.best, shape.failures),
+            (3, vec![(2, 0.2)], vec![(2.0, 0.2)], vec![3.0])
+        );
+        assert_eq!(
+            (series.completed, series.failed, series.open().count()),
+            (1, 1, 0)
+        );
     }
 
     proptest! {

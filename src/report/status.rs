@@ -38,14 +38,15 @@ pub struct RunTotals {
     pub completed: u64,
     pub failed: u64,
     pub stopped: u64,
-    /// Architectures that were enqueued rather than sampled. They count among the queued, running and stopped ones alone.
+    /// Architectures that were enqueued rather than sampled. They count among the queued, running
+    /// and stopped ones alone.
     pub enqueued: u64,
     pub best_reward: Option<f64>,
     pub mean_reward: Option<f64>,
     /// The baseline that the last sequenced minibatch was compared with.
     pub baseline: Option<f64>,
-    /// Finished trials per hour, over the time between the first and the last of the newest hundred that this process, or the last
-    /// one, has finished.
+    /// Finished trials per hour, over the time between the first and the last of the newest hundred
+    /// that this process, or the last one, has finished.
     pub children_per_hour: Option<f64>,
 }
 
@@ -97,11 +98,18 @@ impl Status {
     pub(super) fn of(watch: &Watch) -> Result<Self, JournalError> {
         let state = &watch.state;
         let running_trials = match watch.reader() {
-            Some(reader) => reader.running()?.iter().map(|row| running_trial(reader, row)).collect::<Result<_, _>>()?,
+            Some(reader) => reader
+                .running()?
+                .iter()
+                .map(|row| running_trial(reader, row))
+                .collect::<Result<_, _>>()?,
             None => Vec::new(),
         };
         let (series, best) = (&state.series, state.best.as_ref());
-        let left = state.facts.trials.map(|trials| trials.saturating_sub(series.completed + series.failed) as f64);
+        let left = state
+            .facts
+            .trials
+            .map(|trials| trials.saturating_sub(series.completed + series.failed) as f64);
         let events = state.events.iter().take(EVENTS).rev().cloned();
         let baselines = state.enqueued.iter().map(|row| Baseline {
             name: row.enqueued.clone().unwrap_or_default(),
@@ -131,10 +139,19 @@ impl Status {
             best_trial: best.map(|row| row.id),
             best_metric: best.and_then(|row| row.metric),
             baselines: baselines.collect(),
-            seconds_left: left.zip(state.per_hour).map(|(left, rate)| left / rate * 3600.0),
-            lanes: state.lanes.iter().cloned().map(|(name, device)| Lane { name, device }).collect(),
+            seconds_left: left
+                .zip(state.per_hour)
+                .map(|(left, rate)| left / rate * 3600.0),
+            lanes: state
+                .lanes
+                .iter()
+                .cloned()
+                .map(|(name, device)| Lane { name, device })
+                .collect(),
             running_trials,
-            events: events.map(|(at, kind, text)| Event { at, kind, text }).collect(),
+            events: events
+                .map(|(at, kind, text)| Event { at, kind, text })
+                .collect(),
         })
     }
 }
@@ -146,6 +163,11 @@ fn running_trial(reader: &Reader, row: &TrialRow) -> Result<Running, JournalErro
         device: row.device.clone(),
         epoch: last.as_ref().map(|epoch| epoch.epoch),
         metric: last.and_then(|epoch| epoch.metric),
-        architecture: row.enqueued.iter().map(|name| format!("{name}: ")).collect::<String>() + &summary(&row.architecture),
+        architecture: row
+            .enqueued
+            .iter()
+            .map(|name| format!("{name}: "))
+            .collect::<String>()
+            + &summary(&row.architecture),
     })
 }

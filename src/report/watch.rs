@@ -1,5 +1,5 @@
-//! What is known of a run, read from its journal and kept up to date: after the first time only what has changed is read, however long
-//! the run. Must not know how it is shown.
+//! What is known of a run, read from its journal and kept up to date: after the first time only
+//! what has changed is read, however long the run. Must not know how it is shown.
 
 use super::facts::{RunFacts, lanes};
 use super::series::Series;
@@ -57,8 +57,16 @@ pub(super) struct Watch {
 impl Watch {
     /// Of the run in `dir`; nothing is read yet.
     pub fn new(dir: &Path) -> Self {
-        let state = State { dir: dir.to_owned(), ..State::default() };
-        Self { reader: None, seen: None, open: BTreeSet::new(), state }
+        let state = State {
+            dir: dir.to_owned(),
+            ..State::default()
+        };
+        Self {
+            reader: None,
+            seen: None,
+            open: BTreeSet::new(),
+            state,
+        }
     }
 
     /// Reads what is new; true if something is.
@@ -109,7 +117,8 @@ impl Watch {
         Ok(())
     }
 
-    /// Takes in what has ended since the last time, whatever order it ended in; true if the leaderboard may have changed.
+    /// Takes in what has ended since the last time, whatever order it ended in; true if the
+    /// leaderboard may have changed.
     fn outcomes(&mut self, reader: &Reader) -> Result<bool, JournalError> {
         let mut news = Vec::new();
         if self.seen.is_none() {
@@ -119,7 +128,12 @@ impl Watch {
             enqueued.iter().for_each(|row| series.set_apart(row.id));
             reader.outcomes(|id, reward| series.end(id, reward))?;
             self.open = series.open().collect();
-            self.open.extend(enqueued.iter().filter(|row| row.finished_at.is_none()).map(|row| row.id));
+            self.open.extend(
+                enqueued
+                    .iter()
+                    .filter(|row| row.finished_at.is_none())
+                    .map(|row| row.id),
+            );
             // Trials end about in their order.
             news.extend(reader.facts_after(last.saturating_sub(40 * LATEST as u64), BATCH)?);
         }
@@ -127,7 +141,9 @@ impl Watch {
         loop {
             let more = reader.facts_after(self.state.series.len(), BATCH)?;
             let full = more.len() == BATCH;
-            more.last().into_iter().for_each(|last| self.state.series.know(last.id));
+            more.last()
+                .into_iter()
+                .for_each(|last| self.state.series.know(last.id));
             facts.extend(more);
             if !full {
                 break;
@@ -140,7 +156,9 @@ impl Watch {
             }
             if fact.is_final() {
                 self.open.remove(&fact.id);
-                self.state.series.end(fact.id, fact.reward.filter(|_| fact.status == "completed"));
+                self.state
+                    .series
+                    .end(fact.id, fact.reward.filter(|_| fact.status == "completed"));
                 news.push(fact);
             } else {
                 self.open.insert(fact.id);
@@ -154,7 +172,12 @@ impl Watch {
         (self.state.running, self.state.queued, self.state.stopped) = (running, queued, stopped);
         news.retain(TrialFacts::is_final);
         news.sort_by(|a, b| (&a.finished_at, a.id).cmp(&(&b.finished_at, b.id)));
-        let least = self.state.leaders.last().filter(|_| self.state.leaders.len() == LEADERS).and_then(|row| row.reward);
+        let least = self
+            .state
+            .leaders
+            .last()
+            .filter(|_| self.state.leaders.len() == LEADERS)
+            .and_then(|row| row.reward);
         let leads = |fact: &TrialFacts| {
             fact.status == "completed"
                 && (fact.reused_from.is_none() || fact.enqueued.is_some())
@@ -182,19 +205,37 @@ mod tests {
     /// A run of so many trials, the last eight without an outcome: four in training, one stopped.
     fn run(trials: u64) -> (tempfile::TempDir, Journal) {
         let dir = tempfile::tempdir().unwrap();
-        let (journal, _) = Journal::open(dir.path(), &serde_json::json!({}), &[], "[run]\ntrials = 9000\n").unwrap();
+        let (journal, _) = Journal::open(
+            dir.path(),
+            &serde_json::json!({}),
+            &[],
+            "[run]\ntrials = 9000\n",
+        )
+        .unwrap();
         let trial = SampledTrial {
             decisions: vec![Decision::Choice(1)],
-            architecture: Architecture { version: 1, network: Network::Choices(ChoiceNetwork { values: [].into() }) },
+            architecture: Architecture {
+                version: 1,
+                network: Network::Choices(ChoiceNetwork { values: [].into() }),
+            },
             seed: 3,
             parameters: None,
             flops: None,
         };
-        let pulled = PulledParameters { boundaries: vec![0, 1], versions: vec![0] };
+        let pulled = PulledParameters {
+            boundaries: vec![0, 1],
+            versions: vec![0],
+        };
         for minibatch in 0..trials / 8 {
             let trials = vec![trial.clone(); 8];
             journal.insert(
-                vec![SampledMinibatch { controller: 0, minibatch, layers: 1, pulled: pulled.clone(), trials }],
+                vec![SampledMinibatch {
+                    controller: 0,
+                    minibatch,
+                    layers: 1,
+                    pulled: pulled.clone(),
+                    trials,
+                }],
                 false,
                 Box::new(drop),
             );
@@ -213,8 +254,15 @@ mod tests {
     /// Every thirtieth fails.
     fn finish(journal: &Journal, id: u64, reward: f64) {
         let outcome = match id % 30 {
-            0 => Outcome::Failed { cause: Cause::Error, error: "no".into() },
-            _ => Outcome::Completed { reward, metric: reward, seconds: None },
+            0 => Outcome::Failed {
+                cause: Cause::Error,
+                error: "no".into(),
+            },
+            _ => Outcome::Completed {
+                reward,
+                metric: reward,
+                seconds: None,
+            },
         };
         journal.finished(id, outcome, 1.0, None, Box::new(drop));
     }
@@ -232,8 +280,22 @@ mod tests {
         let mut watch = Watch::new(dir.path());
         assert!(watch.update().unwrap() && !watch.update().unwrap());
         let status = Status::of(&watch).unwrap();
-        assert_eq!((status.totals.sampled, status.totals.completed, status.totals.failed), (80, 70, 2));
-        assert_eq!((status.totals.running, status.totals.stopped, status.totals.queued), (3, 1, 4));
+        assert_eq!(
+            (
+                status.totals.sampled,
+                status.totals.completed,
+                status.totals.failed
+            ),
+            (80, 70, 2)
+        );
+        assert_eq!(
+            (
+                status.totals.running,
+                status.totals.stopped,
+                status.totals.queued
+            ),
+            (3, 1, 4)
+        );
         assert_eq!((status.best_trial, status.trials), (Some(72), Some(9000)));
         // In another order than they began.
         for (id, reward) in [(80, 0.5), (75, 0.125), (79, 0.25)] {
@@ -242,15 +304,28 @@ mod tests {
         journal.event("lanes", "cpu-0 on cpu");
         settle(&journal);
         assert!(watch.update().unwrap());
-        assert_eq!(watch.state.latest.iter().take(3).map(|facts| facts.id).collect::<BTreeSet<_>>(), [75, 79, 80].into());
+        assert_eq!(
+            watch
+                .state
+                .latest
+                .iter()
+                .take(3)
+                .map(|facts| facts.id)
+                .collect::<BTreeSet<_>>(),
+            [75, 79, 80].into()
+        );
         assert_eq!(watch.state.lanes, [("cpu-0".to_owned(), "cpu".to_owned())]);
         let kept = serde_json::to_value(Status::of(&watch).unwrap()).unwrap();
-        assert_eq!(kept, serde_json::to_value(Status::read(dir.path()).unwrap()).unwrap());
+        assert_eq!(
+            kept,
+            serde_json::to_value(Status::read(dir.path()).unwrap()).unwrap()
+        );
         assert_eq!(kept["best_trial"], 80);
         journal.close();
     }
 
-    /// Steps of SQLite's machine: for an update with a new best trial and for the status, and for the first page of each list.
+    /// Steps of SQLite's machine: for an update with a new best trial and for the status, and for
+    /// the first page of each list.
     fn costs(trials: u64) -> (u64, Vec<u64>) {
         let (dir, journal) = run(trials);
         let mut watch = Watch::new(dir.path());
@@ -267,7 +342,14 @@ mod tests {
             assert_eq!(reader.page(None, order, 0, 10).unwrap().1.len(), 10);
             reader.steps() - before
         };
-        let lists = [TrialOrder::Oldest, TrialOrder::Newest, TrialOrder::Best, TrialOrder::Worst].map(list).to_vec();
+        let lists = [
+            TrialOrder::Oldest,
+            TrialOrder::Newest,
+            TrialOrder::Best,
+            TrialOrder::Worst,
+        ]
+        .map(list)
+        .to_vec();
         journal.close();
         (update, lists)
     }
@@ -275,7 +357,13 @@ mod tests {
     #[test]
     fn neither_an_update_nor_the_status_nor_a_list_reads_the_whole_run() {
         let ((short, short_lists), (long, long_lists)) = (costs(1_200), costs(6_000));
-        assert!(short > 100 && long.abs_diff(short) < short / 10, "an update: {short} steps of 1,200 trials, {long} of 6,000");
-        assert_eq!(short_lists, long_lists, "oldest, newest, best and worst of 1,200 trials and of 6,000");
+        assert!(
+            short > 100 && long.abs_diff(short) < short / 10,
+            "an update: {short} steps of 1,200 trials, {long} of 6,000"
+        );
+        assert_eq!(
+            short_lists, long_lists,
+            "oldest, newest, best and worst of 1,200 trials and of 6,000"
+        );
     }
 }

@@ -1,5 +1,5 @@
-//! Compares every entry with the table of keys: unknown keys, and values of the wrong type. Must not know which values make
-//! sense together: the rooms' own `problems` do.
+//! Compares every entry with the table of keys: unknown keys, and values of the wrong type. Must
+//! not know which values make sense together: the rooms' own `problems` do.
 
 use super::keys::{self, DECISION_KEYS, ENTRY_KEYS, Kind};
 use super::nearest;
@@ -17,7 +17,10 @@ pub fn check(source: &mut Source) {
             Some(key) if key.kind == Kind::Decisions => parts(&entry, key.kind, source, decision),
             Some(key) if key.kind == Kind::Entries => parts(&entry, key.kind, source, enqueued),
             Some(key) if !fits(key.kind, &entry.value) => {
-                source.problems.push(wrong(&entry, &format!("must be {} ({})", key.kind.valid(), key.doc)));
+                source.problems.push(wrong(
+                    &entry,
+                    &format!("must be {} ({})", key.kind.valid(), key.doc),
+                ));
             }
             Some(_) => {}
         }
@@ -28,22 +31,40 @@ pub fn check(source: &mut Source) {
 }
 
 fn wrong(entry: &Entry, reason: &str) -> Problem {
-    Problem { origin: entry.origin.clone(), text: format!("{} = {}: {reason}", entry.key, entry.written) }
+    Problem {
+        origin: entry.origin.clone(),
+        text: format!("{} = {}: {reason}", entry.key, entry.written),
+    }
 }
 
 fn unknown(entry: &Entry) -> Problem {
     let section = keys::section(&entry.key);
     let text = if section.is_empty() {
-        format!("unknown key {}; the nearest valid key is {}", entry.key, keys::nearest(&entry.key))
+        format!(
+            "unknown key {}; the nearest valid key is {}",
+            entry.key,
+            keys::nearest(&entry.key)
+        )
     } else {
-        format!("{} is a section; its keys are {}", entry.key, section.join(", "))
+        format!(
+            "{} is a section; its keys are {}",
+            entry.key,
+            section.join(", ")
+        )
     };
-    Problem { origin: entry.origin.clone(), text }
+    Problem {
+        origin: entry.origin.clone(),
+        text,
+    }
 }
 
 /// Strict, where `config` would turn 1.5 into 2 and "yes" into true.
 fn fits(kind: Kind, value: &Value) -> bool {
-    let all = |kind: Kind| value.as_array().is_some_and(|items| items.iter().all(|item| fits(kind, item)));
+    let all = |kind: Kind| {
+        value
+            .as_array()
+            .is_some_and(|items| items.iter().all(|item| fits(kind, item)))
+    };
     match kind {
         Kind::Text => value.is_str(),
         Kind::Boolean => value.is_bool(),
@@ -57,7 +78,9 @@ fn fits(kind: Kind, value: &Value) -> bool {
         Kind::Skips => value.is_bool() || value.as_str() == Some("all"),
         Kind::Devices => value.as_str() == Some("auto") || all(Kind::Text),
         Kind::SkipOrNumber => value.as_str() == Some("skip") || fits(Kind::Number, value),
-        Kind::Decisions | Kind::Entries => value.as_array().is_some_and(|items| items.iter().all(Value::is_table)),
+        Kind::Decisions | Kind::Entries => value
+            .as_array()
+            .is_some_and(|items| items.iter().all(Value::is_table)),
     }
 }
 
@@ -67,23 +90,42 @@ type Check = fn(&str, &toml::Table) -> Vec<(String, String)>;
 /// A list of tables, each checked by itself.
 fn parts(entry: &Entry, kind: Kind, source: &mut Source, check: Check) {
     let Some(tables) = entry.value.as_array().filter(|_| fits(kind, &entry.value)) else {
-        source.problems.push(wrong(entry, &format!("must be {}", kind.valid())));
+        source
+            .problems
+            .push(wrong(entry, &format!("must be {}", kind.valid())));
         return;
     };
     for (index, table) in tables.iter().filter_map(Value::as_table).enumerate() {
         let part = format!("{}[{}]", entry.key, index + 1);
         let origin = source.parts.get(&part).unwrap_or(&entry.origin).clone();
-        let place = |name: &str| source.parts.get(&format!("{part}.{name}")).unwrap_or(&origin).clone();
+        let place = |name: &str| {
+            source
+                .parts
+                .get(&format!("{part}.{name}"))
+                .unwrap_or(&origin)
+                .clone()
+        };
         let found = check(&part, table);
-        source.problems.extend(found.into_iter().map(|(name, text)| Problem { origin: place(&name), text }));
+        source
+            .problems
+            .extend(found.into_iter().map(|(name, text)| Problem {
+                origin: place(&name),
+                text,
+            }));
     }
 }
 
 fn unknown_parts(part: &str, table: &toml::Table, keys: &[&str]) -> Vec<(String, String)> {
-    let unknown = table.keys().filter(|name| !keys.contains(&name.as_str())).map(|name| {
-        let meant = nearest::among(name, keys.iter().copied()).unwrap_or("name");
-        (name.clone(), format!("unknown key {part}.{name}; the nearest valid key is {part}.{meant}"))
-    });
+    let unknown = table
+        .keys()
+        .filter(|name| !keys.contains(&name.as_str()))
+        .map(|name| {
+            let meant = nearest::among(name, keys.iter().copied()).unwrap_or("name");
+            (
+                name.clone(),
+                format!("unknown key {part}.{name}; the nearest valid key is {part}.{meant}"),
+            )
+        });
     unknown.collect()
 }
 
@@ -93,11 +135,18 @@ fn enqueued(part: &str, table: &toml::Table) -> Vec<(String, String)> {
     let mut report = |name: &str, text: String| problems.push((name.to_owned(), text));
     for name in ["name", "architecture"] {
         if let Some(value) = table.get(name).filter(|value| !value.is_str()) {
-            report(name, format!("{part}.{name} = {value}: must be {}", Kind::Text.valid()));
+            report(
+                name,
+                format!("{part}.{name} = {value}: must be {}", Kind::Text.valid()),
+            );
         }
     }
     let decision = |value: &Value| fits(Kind::Count, value) || is_anchor(value);
-    if let Some(value) = table.get("decisions").filter(|value| !value.as_array().is_some_and(|list| list.iter().all(decision))) {
+    if let Some(value) = table.get("decisions").filter(|value| {
+        !value
+            .as_array()
+            .is_some_and(|list| list.iter().all(decision))
+    }) {
         let valid = "must be a list of option numbers, from 0, and of lists of zeros and ones, for example [1, 0, []]";
         report("decisions", format!("{part}.decisions = {value}: {valid}"));
     }
@@ -106,31 +155,56 @@ fn enqueued(part: &str, table: &toml::Table) -> Vec<(String, String)> {
 
 /// Which of the earlier layers feed a layer.
 fn is_anchor(value: &Value) -> bool {
-    value.as_array().is_some_and(|bits| bits.iter().all(|bit| matches!(bit.as_integer(), Some(0 | 1))))
+    value.as_array().is_some_and(|bits| {
+        bits.iter()
+            .all(|bit| matches!(bit.as_integer(), Some(0 | 1)))
+    })
 }
 
-/// One of `[[space.decision]]`: a name, a list of texts, numbers and booleans, and perhaps a condition.
+/// One of `[[space.decision]]`: a name, a list of texts, numbers and booleans, and perhaps a
+/// condition.
 fn decision(part: &str, table: &toml::Table) -> Vec<(String, String)> {
     let mut problems = unknown_parts(part, table, &DECISION_KEYS);
     let mut report = |name: &str, text: String| problems.push((name.to_owned(), text));
     if !table.get("name").is_some_and(Value::is_str) {
-        report("name", format!("{part}.name must be there and be {}", Kind::Text.valid()));
+        report(
+            "name",
+            format!("{part}.name must be there and be {}", Kind::Text.valid()),
+        );
     }
     match table.get("options").and_then(Value::as_array) {
-        None => report("options", format!("{part}.options must be there and be a list, for example [64, 128]")),
+        None => report(
+            "options",
+            format!("{part}.options must be there and be a list, for example [64, 128]"),
+        ),
         Some(options) => {
             for option in options.iter().filter(|option| !is_option(option)) {
-                report("options", format!("{part}.options holds {option}: options are texts, finite numbers, true and false"));
+                report(
+                    "options",
+                    format!(
+                        "{part}.options holds {option}: options are texts, finite numbers, true and false"
+                    ),
+                );
             }
         }
     }
     if let Some(when) = table.get("when") {
-        let allowed = |value: &Value| is_option(value) || value.as_array().is_some_and(|values| values.iter().all(is_option));
-        if !when.as_table().is_some_and(|when| when.values().all(allowed)) {
+        let allowed = |value: &Value| {
+            is_option(value)
+                || value
+                    .as_array()
+                    .is_some_and(|values| values.iter().all(is_option))
+        };
+        if !when
+            .as_table()
+            .is_some_and(|when| when.values().all(allowed))
+        {
             let example = "{ op = \"conv\" } or { op = [\"conv\", \"pool\"], deep = true }";
             report(
                 "when",
-                format!("{part}.when = {when}: must name other decisions and the options of theirs that it needs, for example {example}"),
+                format!(
+                    "{part}.when = {when}: must name other decisions and the options of theirs that it needs, for example {example}"
+                ),
             );
         }
     }

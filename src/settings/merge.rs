@@ -1,5 +1,6 @@
-//! Merges the checked sources with the `config` crate: a later one wins. Must not check anything: every entry already is of its
-//! key's type, so that none of the crate's silent conversions can happen.
+//! Merges the checked sources with the `config` crate: a later one wins. Must not check anything:
+//! every entry already is of its key's type, so that none of the crate's silent conversions can
+//! happen.
 
 use super::Settings;
 use super::sources::Source;
@@ -21,7 +22,8 @@ impl config::Source for Layer {
     }
 }
 
-/// The settings of all sources together, the first one weakest. What no source has is the default, for a child that of its kind.
+/// The settings of all sources together, the first one weakest. What no source has is the default,
+/// for a child that of its kind.
 pub fn merge(sources: &[Source]) -> Result<Settings, ConfigError> {
     let settings = above(Layer(Map::new()), sources)?;
     match settings.space.kind {
@@ -32,8 +34,14 @@ pub fn merge(sources: &[Source]) -> Result<Settings, ConfigError> {
 
 /// `[child]` as a source.
 fn child(settings: &ChildSettings) -> Result<Layer, ConfigError> {
-    let table = toml::Table::try_from(settings).map_err(|error| ConfigError::Foreign(Box::new(error)))?;
-    let entries = table.iter().map(|(name, value)| (format!("child.{name}"), config::Value::new(None, kind(value))));
+    let table =
+        toml::Table::try_from(settings).map_err(|error| ConfigError::Foreign(Box::new(error)))?;
+    let entries = table.iter().map(|(name, value)| {
+        (
+            format!("child.{name}"),
+            config::Value::new(None, kind(value)),
+        )
+    });
     Ok(Layer(entries.collect()))
 }
 
@@ -42,7 +50,10 @@ fn above(weakest: Layer, sources: &[Source]) -> Result<Settings, ConfigError> {
     for source in sources {
         let entries = source.entries.iter().map(|entry| {
             let origin = entry.origin.to_string();
-            (entry.key.clone(), config::Value::new(Some(&origin), kind(&entry.value)))
+            (
+                entry.key.clone(),
+                config::Value::new(Some(&origin), kind(&entry.value)),
+            )
         });
         builder = builder.add_source(Layer(entries.collect()));
     }
@@ -56,9 +67,17 @@ fn kind(value: &toml::Value) -> ValueKind {
         toml::Value::Float(number) => ValueKind::Float(*number),
         toml::Value::Boolean(value) => ValueKind::Boolean(*value),
         toml::Value::Datetime(value) => ValueKind::String(value.to_string()),
-        toml::Value::Array(items) => ValueKind::Array(items.iter().map(|item| config::Value::new(None, kind(item))).collect()),
-        toml::Value::Table(table) => {
-            ValueKind::Table(table.iter().map(|(key, item)| (key.clone(), config::Value::new(None, kind(item)))).collect())
-        }
+        toml::Value::Array(items) => ValueKind::Array(
+            items
+                .iter()
+                .map(|item| config::Value::new(None, kind(item)))
+                .collect(),
+        ),
+        toml::Value::Table(table) => ValueKind::Table(
+            table
+                .iter()
+                .map(|(key, item)| (key.clone(), config::Value::new(None, kind(item))))
+                .collect(),
+        ),
     }
 }

@@ -1,11 +1,13 @@
 //! Which valid name a misspelt one meant. Knows names, not what they stand for.
 
-/// How alike two names are, 0 to 1. A key written in the wrong section, or without one, is still recognised by its last part.
+/// How alike two names are, 0 to 1. A key written in the wrong section, or without one, is still
+/// recognised by its last part.
 fn likeness(written: &str, valid: &str) -> f64 {
     let last = |name: &str| name.rsplit('.').next().unwrap_or_default().to_owned();
     let whole = strsim::normalized_damerau_levenshtein(written, valid);
     let part = strsim::normalized_damerau_levenshtein(&last(written), &last(valid));
-    // The section counts too: `child.learning_rat` is nearer to `child.learning_rate` than to `controller.learning_rate`.
+    // The section counts too: `child.learning_rat` is nearer to `child.learning_rate` than to
+    // `controller.learning_rate`.
     0.4 * whole + 0.6 * part
 }
 

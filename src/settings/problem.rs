@@ -5,7 +5,11 @@ use std::path::PathBuf;
 /// Where a value was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
-    File { path: PathBuf, line: Option<usize>, column: Option<usize> },
+    File {
+        path: PathBuf,
+        line: Option<usize>,
+        column: Option<usize>,
+    },
     Variable(String),
     Set,
 }
@@ -15,7 +19,10 @@ impl std::fmt::Display for Origin {
         match self {
             Self::File { path, line, column } => {
                 path.display().fmt(f)?;
-                [line, column].into_iter().flatten().try_for_each(|number| write!(f, ":{number}"))
+                [line, column]
+                    .into_iter()
+                    .flatten()
+                    .try_for_each(|number| write!(f, ":{number}"))
             }
             Self::Variable(name) => write!(f, "environment variable {name}"),
             Self::Set => f.write_str("--set"),
@@ -38,9 +45,16 @@ pub struct SettingsError {
 }
 
 fn render(problems: &[Problem]) -> String {
-    let lines: Vec<_> = problems.iter().map(|problem| format!("{}: {}", problem.origin, problem.text)).collect();
+    let lines: Vec<_> = problems
+        .iter()
+        .map(|problem| format!("{}: {}", problem.origin, problem.text))
+        .collect();
     match lines.as_slice() {
         [line] => line.clone(),
-        _ => format!("{} problems with the settings:\n  {}", lines.len(), lines.join("\n  ")),
+        _ => format!(
+            "{} problems with the settings:\n  {}",
+            lines.len(),
+            lines.join("\n  ")
+        ),
     }
 }

@@ -1,5 +1,5 @@
-//! Values that cannot work, although each is of its key's type: asks every room about its own section and says where the value
-//! was written. Must not judge a section by itself.
+//! Values that cannot work, although each is of its key's type: asks every room about its own
+//! section and says where the value was written. Must not judge a section by itself.
 
 use super::Settings;
 use super::memory;
@@ -11,21 +11,34 @@ use crate::child::{ChildSettings, EvaluatorKind};
 use crate::data::DataKind;
 use crate::space::SpaceKind;
 
-/// Everything that cannot work, in the order of the sections. `whole` stands for values that nobody wrote.
+/// Everything that cannot work, in the order of the sections. `whole` stands for values that nobody
+/// wrote.
 pub fn problems(settings: &Settings, sources: &[Source], whole: &Origin) -> Vec<Problem> {
     let found = sections(settings);
     let mut resolved = serde_json::Map::new();
-    flatten("", serde_json::to_value(settings).unwrap_or_default(), &mut resolved);
+    flatten(
+        "",
+        serde_json::to_value(settings).unwrap_or_default(),
+        &mut resolved,
+    );
     found
         .into_iter()
         .map(|(key, reason)| {
-            let written = sources.iter().rev().find_map(|source| written(source, &key));
-            let default = resolved.get(&key).map(|value| format!(" = {value} (default)"));
+            let written = sources
+                .iter()
+                .rev()
+                .find_map(|source| written(source, &key));
+            let default = resolved
+                .get(&key)
+                .map(|value| format!(" = {value} (default)"));
             let (origin, value) = match written {
                 Some((origin, value)) => (origin, value),
                 None => (whole.clone(), default.unwrap_or_default()),
             };
-            Problem { origin, text: format!("{key}{value}: {reason}") }
+            Problem {
+                origin,
+                text: format!("{key}{value}: {reason}"),
+            }
         })
         .collect()
 }
@@ -44,7 +57,10 @@ fn sections(settings: &Settings) -> Vec<(String, String)> {
         ("telemetry", settings.telemetry.problems()),
     ];
     let named = |(section, found): (&str, Vec<(String, String)>)| -> Vec<(String, String)> {
-        found.into_iter().map(|(key, reason)| (format!("{section}.{key}"), reason)).collect()
+        found
+            .into_iter()
+            .map(|(key, reason)| (format!("{section}.{key}"), reason))
+            .collect()
     };
     let mut found: Vec<_> = all.into_iter().flat_map(named).collect();
     found.extend(EnqueueSettings::problems(&settings.enqueue));
@@ -52,7 +68,10 @@ fn sections(settings: &Settings) -> Vec<(String, String)> {
         found.extend(trained_on(settings));
     }
     if found.is_empty() {
-        found = memory::problems(settings, trains_here(settings).then(|| memory_bytes() as f64));
+        found = memory::problems(
+            settings,
+            trains_here(settings).then(|| memory_bytes() as f64),
+        );
     }
     found
 }
@@ -62,11 +81,16 @@ fn trained_on(settings: &Settings) -> Vec<(String, String)> {
     let problem = |reason: &str| vec![("data.kind".to_owned(), reason.to_owned())];
     match (settings.space.kind, settings.data.kind) {
         (SpaceKind::Cell, DataKind::Text) => Vec::new(),
-        (SpaceKind::Cell, _) => problem("space.kind = \"cell\" is trained on a text: set data.kind = \"text\" and data.path"),
+        (SpaceKind::Cell, _) => problem(
+            "space.kind = \"cell\" is trained on a text: set data.kind = \"text\" and data.path",
+        ),
         (_, DataKind::Text) => problem("a text trains recurrent cells: set space.kind = \"cell\""),
         _ => {
             let foreign = settings.child.foreign_language_keys().into_iter();
-            foreign.map(|(key, reason)| (format!("child.{key}"), reason)).chain(decided_rate(settings)).collect()
+            foreign
+                .map(|(key, reason)| (format!("child.{key}"), reason))
+                .chain(decided_rate(settings))
+                .collect()
         }
     }
 }
@@ -74,7 +98,9 @@ fn trained_on(settings: &Settings) -> Vec<(String, String)> {
 /// A learning rate that was written although one is decided for each network.
 fn decided_rate(settings: &Settings) -> Option<(String, String)> {
     let written = settings.child.learning_rate != ChildSettings::default().learning_rate;
-    let idle = settings.space.kind == SpaceKind::Conv && !settings.space.learning_rates.is_empty() && written;
+    let idle = settings.space.kind == SpaceKind::Conv
+        && !settings.space.learning_rates.is_empty()
+        && written;
     let reason = "has no effect beside space.learning_rates, which has a rate decided for each network: leave one of them out";
     idle.then(|| ("child.learning_rate".to_owned(), reason.to_owned()))
 }
@@ -87,7 +113,8 @@ fn trains_here(settings: &Settings) -> bool {
     }
 }
 
-/// Where this source writes a key, and ` = ` what; a part of a key (`space.decision[2].name`) is found at the nearest whole.
+/// Where this source writes a key, and ` = ` what; a part of a key (`space.decision[2].name`) is
+/// found at the nearest whole.
 pub fn written(source: &Source, key: &str) -> Option<(Origin, String)> {
     if let Some(entry) = source.entries.iter().rev().find(|entry| entry.key == key) {
         return Some((entry.origin.clone(), format!(" = {}", entry.written)));

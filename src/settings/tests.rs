@@ -1,4 +1,5 @@
-//! Reading settings: sources, strictness, round trips. What a user sees of it is in tests/settings.rs.
+//! Reading settings: sources, strictness, round trips. What a user sees of it is in
+//! tests/settings.rs.
 
 use super::resolved::flatten;
 use super::*;
@@ -12,7 +13,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 fn read_with(text: &str, set: &[&str], environment: &[(&str, &str)]) -> Result<Settings, String> {
     let set: Vec<_> = set.iter().map(|argument| (*argument).to_owned()).collect();
-    let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    let environment = environment
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
     load_text(Path::new("s.toml"), text, &set, environment).map_err(|error| error.to_string())
 }
 
@@ -31,16 +34,35 @@ fn complete() -> Settings {
     settings.run.max_seconds = Some(60.0);
     settings.space.kind = SpaceKind::Choices;
     let options = vec![OptionValue::Integer(1), OptionValue::Float(2.0)];
-    let units = DecisionSettings { name: "units".into(), options: options.clone(), when: BTreeMap::new() };
+    let units = DecisionSettings {
+        name: "units".into(),
+        options: options.clone(),
+        when: BTreeMap::new(),
+    };
     let one = [("units".to_owned(), Allowed::One(OptionValue::Integer(1)))].into();
     let several = [("units".to_owned(), Allowed::Several(options.clone()))].into();
-    let named = |name: &str, when| DecisionSettings { name: name.into(), options: options.clone(), when };
+    let named = |name: &str, when| DecisionSettings {
+        name: name.into(),
+        options: options.clone(),
+        when,
+    };
     settings.space.decision = vec![units, named("one", one), named("several", several)];
     let entry = crate::actors::EnqueueSettings::default();
-    let list = vec![crate::space::Decision::Choice(1), crate::space::Decision::Skips(vec![]), crate::space::Decision::Skips(vec![1, 0])];
+    let list = vec![
+        crate::space::Decision::Choice(1),
+        crate::space::Decision::Skips(vec![]),
+        crate::space::Decision::Skips(vec![1, 0]),
+    ];
     settings.enqueue = vec![
-        crate::actors::EnqueueSettings { architecture: Some("a.json".into()), ..entry.clone() },
-        crate::actors::EnqueueSettings { name: Some("b".into()), decisions: Some(list), ..entry },
+        crate::actors::EnqueueSettings {
+            architecture: Some("a.json".into()),
+            ..entry.clone()
+        },
+        crate::actors::EnqueueSettings {
+            name: Some("b".into()),
+            decisions: Some(list),
+            ..entry
+        },
     ];
     settings.child.evaluator = EvaluatorKind::Table;
     settings.child.max_seconds = Some(1.5);
@@ -71,7 +93,11 @@ fn the_table_has_exactly_the_settings_keys() {
     // Have an effect with another kind of space or evaluator than the rest.
     settings.space.layers_max = Some(12);
     settings.space.layer_types = vec![LayerType::Conv, LayerType::MaxPool, LayerType::Lcn];
-    (settings.space.pool_size, settings.space.pool_stride, settings.space.lcn_window) = (vec![2], vec![1], vec![5]);
+    (
+        settings.space.pool_size,
+        settings.space.pool_stride,
+        settings.space.lcn_window,
+    ) = (vec![2], vec![1], vec![5]);
     (settings.space.learning_rates, settings.space.pool_after) = (vec![0.1], vec![2]);
     (settings.space.block, settings.space.widen) = (2, 40);
     (settings.space.max_parameters, settings.space.max_flops) = (Some(1), Some(2));
@@ -81,14 +107,20 @@ fn the_table_has_exactly_the_settings_keys() {
     let serialised: BTreeSet<_> = serialised.keys().map(String::as_str).collect();
     let table: BTreeSet<_> = keys::KEYS.iter().map(|key| key.name).collect();
     assert_eq!(serialised, table);
-    assert_eq!(table.len(), keys::KEYS.len(), "a key stands in the table twice");
+    assert_eq!(
+        table.len(),
+        keys::KEYS.len(),
+        "a key stands in the table twice"
+    );
     assert!(keys::KEYS.iter().all(|key| listing().contains(&format!("{} ", key.name)) && listing().contains(key.doc)));
 }
 
 #[test]
 fn every_word_of_the_table_is_a_value() {
     for key in keys::KEYS {
-        let keys::Kind::OneOf(words) = key.kind else { continue };
+        let keys::Kind::OneOf(words) = key.kind else {
+            continue;
+        };
         for word in words {
             let mut sources = [sources::set(&[format!("{}={word}", key.name)])];
             sources.iter_mut().for_each(check::check);
@@ -100,14 +132,37 @@ fn every_word_of_the_table_is_a_value() {
 #[test]
 fn later_sources_win() {
     let file = "[child]\nepochs = 1\nbatch_size = 10\nmomentum = 0.5";
-    let environment = [("NETWRIGHT__CHILD__EPOCHS", "2"), ("NETWRIGHT__CHILD__BATCH_SIZE", "20"), ("OTHER", "x"), ("NETWRIGHT_LOG", "y")];
+    let environment = [
+        ("NETWRIGHT__CHILD__EPOCHS", "2"),
+        ("NETWRIGHT__CHILD__BATCH_SIZE", "20"),
+        ("OTHER", "x"),
+        ("NETWRIGHT_LOG", "y"),
+    ];
     let settings = read_with(file, &["child.epochs=3", "child.epochs=4"], &environment).unwrap();
-    assert_eq!((settings.child.epochs, settings.child.batch_size, settings.child.momentum), (4, 20, 0.5));
+    assert_eq!(
+        (
+            settings.child.epochs,
+            settings.child.batch_size,
+            settings.child.momentum
+        ),
+        (4, 20, 0.5)
+    );
     // Lists are replaced, not mixed; nested tables keep their other keys.
     let file = "[space]\nfilters = [1, 2, 3]\n[child]\nevaluator = \"table\"\n[child.table]\npath = \"a.csv\"\nreward = [\"r\"]";
-    let settings = read_with(file, &["space.filters=[36]"], &[("NETWRIGHT__CHILD__TABLE__PATH", "b.csv")]).unwrap();
+    let settings = read_with(
+        file,
+        &["space.filters=[36]"],
+        &[("NETWRIGHT__CHILD__TABLE__PATH", "b.csv")],
+    )
+    .unwrap();
     assert_eq!(settings.space.filters, [36]);
-    assert_eq!((settings.child.table.path.as_str(), settings.child.table.reward.as_slice()), ("b.csv", ["r".to_owned()].as_slice()));
+    assert_eq!(
+        (
+            settings.child.table.path.as_str(),
+            settings.child.table.reward.as_slice()
+        ),
+        ("b.csv", ["r".to_owned()].as_slice())
+    );
 }
 
 #[test]
@@ -116,18 +171,66 @@ fn text_keys_take_the_text_and_others_one_toml_value() {
     assert_eq!(set("run.name='a b'").unwrap().run.name, "a b");
     assert_eq!(set("run.name=\"a=b\"").unwrap().run.name, "a=b");
     assert_eq!(set("run.name=\"a").unwrap().run.name, "\"a");
-    assert_eq!(set("controller.strategy=random").unwrap().controller.strategy, Search::Random);
-    assert_eq!(set("space.skip_connections=all").unwrap().space.skip_connections, SkipConnections::All);
-    assert_eq!(set("space.skip_connections=\"all\"").unwrap().space.skip_connections, SkipConnections::All);
-    assert_eq!(set("space.skip_connections=false").unwrap().space.skip_connections, SkipConnections::None);
-    assert_eq!(set("devices.use=auto").unwrap().devices.use_, DeviceUse::Auto);
-    assert_eq!(set("devices.use=[\"cpu\"]").unwrap().devices.use_, DeviceUse::Listed(vec!["cpu".into()]));
+    assert_eq!(
+        set("controller.strategy=random")
+            .unwrap()
+            .controller
+            .strategy,
+        Search::Random
+    );
+    assert_eq!(
+        set("space.skip_connections=all")
+            .unwrap()
+            .space
+            .skip_connections,
+        SkipConnections::All
+    );
+    assert_eq!(
+        set("space.skip_connections=\"all\"")
+            .unwrap()
+            .space
+            .skip_connections,
+        SkipConnections::All
+    );
+    assert_eq!(
+        set("space.skip_connections=false")
+            .unwrap()
+            .space
+            .skip_connections,
+        SkipConnections::None
+    );
+    assert_eq!(
+        set("devices.use=auto").unwrap().devices.use_,
+        DeviceUse::Auto
+    );
+    assert_eq!(
+        set("devices.use=[\"cpu\"]").unwrap().devices.use_,
+        DeviceUse::Listed(vec!["cpu".into()])
+    );
     assert_eq!(set("run.seed=0x10").unwrap().run.seed, 16);
-    assert_eq!(set("run.max_seconds=60").unwrap().run.max_seconds, Some(60.0));
-    assert_eq!(set("child.learning_rate=1e-2").unwrap().child.learning_rate, 0.01);
+    assert_eq!(
+        set("run.max_seconds=60").unwrap().run.max_seconds,
+        Some(60.0)
+    );
+    assert_eq!(
+        set("child.learning_rate=1e-2").unwrap().child.learning_rate,
+        0.01
+    );
     let decisions = "space.decision=[{ name = \"a\", options = [1, 2.0, \"x\", true] }]";
-    let expected = [OptionValue::Integer(1), OptionValue::Float(2.0), OptionValue::Text("x".into()), OptionValue::Boolean(true)];
-    assert_eq!(read_with("", &["space.kind=choices", decisions], &[]).unwrap().space.decision[0].options, expected);
+    let expected = [
+        OptionValue::Integer(1),
+        OptionValue::Float(2.0),
+        OptionValue::Text("x".into()),
+        OptionValue::Boolean(true),
+    ];
+    assert_eq!(
+        read_with("", &["space.kind=choices", decisions], &[])
+            .unwrap()
+            .space
+            .decision[0]
+            .options,
+        expected
+    );
 }
 
 #[test]
@@ -147,7 +250,10 @@ fn nothing_is_converted_in_silence() {
         ("run.name = 2026-01-01", "run.name"),
         ("space.filters = 36", "space.filters"),
         ("space.filters = [36.0]", "space.filters"),
-        ("space.skip_connections = \"some\"", "space.skip_connections"),
+        (
+            "space.skip_connections = \"some\"",
+            "space.skip_connections",
+        ),
         ("space.kind = \"tree\"", "space.kind"),
         ("child.evaluator = \"Train\"", "child.evaluator"),
         ("devices.use = \"cpu\"", "devices.use"),
@@ -155,13 +261,24 @@ fn nothing_is_converted_in_silence() {
         ("space.decision = [1]", "space.decision"),
     ] {
         let error = read_text(&format!("\n{text}")).unwrap_err();
-        assert!(error.starts_with(&format!("s.toml:2: {key} = ")) && error.contains("must be"), "{text}: {error}");
+        assert!(
+            error.starts_with(&format!("s.toml:2: {key} = ")) && error.contains("must be"),
+            "{text}: {error}"
+        );
     }
-    for argument in
-        ["run.seed=1.5", "run.seed=1 2", "run.seed=1\nx = 2", "controller.synchronous=yes", "child.epochs=", "child.epochs=three"]
-    {
+    for argument in [
+        "run.seed=1.5",
+        "run.seed=1 2",
+        "run.seed=1\nx = 2",
+        "controller.synchronous=yes",
+        "child.epochs=",
+        "child.epochs=three",
+    ] {
         let error = set(argument).unwrap_err();
-        assert!(error.starts_with("--set: ") && error.contains("must be"), "{argument}: {error}");
+        assert!(
+            error.starts_with("--set: ") && error.contains("must be"),
+            "{argument}: {error}"
+        );
     }
 }
 
@@ -169,7 +286,12 @@ fn nothing_is_converted_in_silence() {
 fn every_unknown_key_is_named_with_its_source() {
     let file = "[child]\nepoch = 1\n[trainer]\nx = 1\ny = { z = 2 }\n[empty]\n";
     let environment = [("NETWRIGHT__CONTROLLER__REPLICA", "nonsense")];
-    let error = read_with(file, &["space.filter=[1]", "child=3", "nothing"], &environment).unwrap_err();
+    let error = read_with(
+        file,
+        &["space.filter=[1]", "child=3", "nothing"],
+        &environment,
+    )
+    .unwrap_err();
     for part in [
         "8 problems",
         "s.toml:2: unknown key child.epoch; the nearest valid key is child.epochs",
@@ -188,7 +310,10 @@ fn every_unknown_key_is_named_with_its_source() {
 #[test]
 fn decisions_are_checked_one_by_one() {
     let head = "[space]\nkind = \"choices\"\n[[space.decision]]\nname = \"a\"\noptions = [1, 2]\n";
-    let error = read_text(&format!("{head}[[space.decision]]\nnam = \"b\"\noptions = [1, nan]\n")).unwrap_err();
+    let error = read_text(&format!(
+        "{head}[[space.decision]]\nnam = \"b\"\noptions = [1, nan]\n"
+    ))
+    .unwrap_err();
     for part in [
         "s.toml:7: unknown key space.decision[2].nam;",
         "nearest valid key is space.decision[2].name",
@@ -205,13 +330,21 @@ fn a_syntax_error_has_its_place() {
     let error = read_text("[run]\nseed = = 3\n").unwrap_err();
     assert!(error.starts_with("s.toml:2:8: not valid TOML: "), "{error}");
     let error = read_text("[run]\nseed = 3\nseed = 4\n").unwrap_err();
-    assert!(error.starts_with("s.toml:3:1: not valid TOML: ") && error.contains("duplicate"), "{error}");
+    assert!(
+        error.starts_with("s.toml:3:1: not valid TOML: ") && error.contains("duplicate"),
+        "{error}"
+    );
 }
 
 #[test]
 fn impossible_values_are_all_found_and_placed() {
     let file = "[controller]\nreplicas = 0\nchildren = 8\n[child]\nmomentum = 1.0\nschedule_steps = [0.5, 0.5]";
-    let error = read_with(file, &["parameter_server.shards=0"], &[("NETWRIGHT__CHILD__LEARNING_RATE", "0")]).unwrap_err();
+    let error = read_with(
+        file,
+        &["parameter_server.shards=0"],
+        &[("NETWRIGHT__CHILD__LEARNING_RATE", "0")],
+    )
+    .unwrap_err();
     for part in [
         "5 problems",
         "s.toml:2: controller.replicas = 0: must be 1",
@@ -223,13 +356,20 @@ fn impossible_values_are_all_found_and_placed() {
         assert!(error.contains(part), "{part} is not in {error}");
     }
     let error = read_text("[data]\nkind = \"cifar10\"").unwrap_err();
-    assert!(error.starts_with("s.toml: data.path: ") && error.contains("needs it"), "{error}");
+    assert!(
+        error.starts_with("s.toml: data.path: ") && error.contains("needs it"),
+        "{error}"
+    );
 }
 
 #[test]
 fn a_key_without_effect_is_refused() {
     let rates = "space.learning_rates = [0.1, 0.2]\nchild.learning_rate = 0.05";
-    for text in ["child.table.path = \"a.csv\"", "data.path = \"images\"", rates] {
+    for text in [
+        "child.table.path = \"a.csv\"",
+        "data.path = \"images\"",
+        rates,
+    ] {
         let error = read_text(text).unwrap_err();
         assert!(error.contains("effect"), "{error}");
     }
@@ -237,13 +377,36 @@ fn a_key_without_effect_is_refused() {
 
 #[test]
 fn the_identity_is_what_may_not_change() {
-    let names = |settings: &Settings| settings.identity().as_object().unwrap().keys().cloned().collect::<BTreeSet<_>>();
+    let names = |settings: &Settings| {
+        settings
+            .identity()
+            .as_object()
+            .unwrap()
+            .keys()
+            .cloned()
+            .collect::<BTreeSet<_>>()
+    };
     let train = names(&Settings::default());
-    for key in ["run.seed", "space.kind", "space.filters", "controller.hidden", "child.evaluator", "child.reward_window", "data.train_size"]
-    {
+    for key in [
+        "run.seed",
+        "space.kind",
+        "space.filters",
+        "controller.hidden",
+        "child.evaluator",
+        "child.reward_window",
+        "data.train_size",
+    ] {
         assert!(train.contains(key), "{key}");
     }
-    for key in ["run.trials", "run.name", "child.epochs", "controller.learning_rate", "devices.use", "data.path", "child.table.reward"] {
+    for key in [
+        "run.trials",
+        "run.name",
+        "child.epochs",
+        "controller.learning_rate",
+        "devices.use",
+        "data.path",
+        "child.table.reward",
+    ] {
         assert!(!train.contains(key), "{key}");
     }
     let table = names(&complete());

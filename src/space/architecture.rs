@@ -40,7 +40,8 @@ pub struct ConvNetwork {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub learning_rate: Option<f64>,
     pub layers: Vec<ConvLayer>,
-    /// Layers (from 1, ascending) whose outputs nobody consumed: concatenated before the classifier (paper §3.3, rule 2).
+    /// Layers (from 1, ascending) whose outputs nobody consumed: concatenated before the classifier
+    /// (paper §3.3, rule 2).
     pub output: Vec<usize>,
 }
 
@@ -83,7 +84,8 @@ impl Network {
 }
 
 impl Architecture {
-    /// Parameters and FLOPs (see [`ConvNetwork::flops`], [`CellNetwork::size`]), where this is a network of ours.
+    /// Parameters and FLOPs (see [`ConvNetwork::flops`], [`CellNetwork::size`]), where this is a
+    /// network of ours.
     pub fn size(&self) -> (Option<u64>, Option<u64>) {
         match &self.network {
             Network::Conv(network) => (Some(network.parameters()), Some(network.flops())),
@@ -94,8 +96,9 @@ impl Architecture {
 }
 
 impl ConvNetwork {
-    /// The network of these layers, brought into canonical order; `inputs` may come in any order. A layer without input takes the
-    /// image (paper §3.3, rule 1), and what nobody consumed goes to the classifier (rule 2).
+    /// The network of these layers, brought into canonical order; `inputs` may come in any order. A
+    /// layer without input takes the image (paper §3.3, rule 1), and what nobody consumed goes to
+    /// the classifier (rule 2).
     pub fn new(image: ImageShape, classes: usize, mut layers: Vec<ConvLayer>) -> Self {
         let mut consumed = vec![false; layers.len() + 1];
         for layer in &mut layers {
@@ -103,24 +106,43 @@ impl ConvNetwork {
                 layer.inputs.push(0);
             }
             layer.inputs.sort_unstable();
-            layer.inputs.iter().for_each(|&input| consumed[input] = true);
+            layer
+                .inputs
+                .iter()
+                .for_each(|&input| consumed[input] = true);
         }
-        let output: Vec<usize> = (1..=layers.len()).filter(|&layer| !consumed[layer]).collect();
+        let output: Vec<usize> = (1..=layers.len())
+            .filter(|&layer| !consumed[layer])
+            .collect();
         let (layers, output) = super::canonical::canonical(&layers, &output);
-        Self { image, classes, learning_rate: None, layers, output }
+        Self {
+            image,
+            classes,
+            learning_rate: None,
+            layers,
+            output,
+        }
     }
 
-    /// Shape of each layer's concatenated input: the largest height and width of its inputs, the sum of their channels.
+    /// Shape of each layer's concatenated input: the largest height and width of its inputs, the
+    /// sum of their channels.
     pub fn input_shapes(&self) -> Vec<ImageShape> {
         let shapes = self.shapes();
-        self.layers.iter().map(|layer| self.concatenated(&layer.inputs, &shapes)).collect()
+        self.layers
+            .iter()
+            .map(|layer| self.concatenated(&layer.inputs, &shapes))
+            .collect()
     }
 
     /// Shape of each layer's output.
     pub fn shapes(&self) -> Vec<ImageShape> {
         let mut shapes: Vec<ImageShape> = Vec::with_capacity(self.layers.len());
         for layer in &self.layers {
-            shapes.push(layer.operation.output(self.concatenated(&layer.inputs, &shapes)));
+            shapes.push(
+                layer
+                    .operation
+                    .output(self.concatenated(&layer.inputs, &shapes)),
+            );
         }
         shapes
     }
@@ -131,29 +153,54 @@ impl ConvNetwork {
     }
 
     fn concatenated(&self, inputs: &[usize], shapes: &[ImageShape]) -> ImageShape {
-        let shape = |&input: &usize| if input == 0 { self.image } else { shapes[input - 1] };
-        inputs.iter().map(shape).fold(ImageShape { channels: 0, height: 0, width: 0 }, |sum, next| ImageShape {
-            channels: sum.channels + next.channels,
-            height: sum.height.max(next.height),
-            width: sum.width.max(next.width),
-        })
+        let shape = |&input: &usize| {
+            if input == 0 {
+                self.image
+            } else {
+                shapes[input - 1]
+            }
+        };
+        inputs.iter().map(shape).fold(
+            ImageShape {
+                channels: 0,
+                height: 0,
+                width: 0,
+            },
+            |sum, next| ImageShape {
+                channels: sum.channels + next.channels,
+                height: sum.height.max(next.height),
+                width: sum.width.max(next.width),
+            },
+        )
     }
 
     /// Trainable parameters: those of the layers, the classifier's weights and bias.
     pub fn parameters(&self) -> u64 {
-        let layers = self.layers.iter().zip(self.input_shapes()).map(|(layer, input)| layer.operation.parameters(input));
+        let layers = self
+            .layers
+            .iter()
+            .zip(self.input_shapes())
+            .map(|(layer, input)| layer.operation.parameters(input));
         layers.sum::<u64>() + ((self.output_shape().channels + 1) * self.classes) as u64
     }
 
-    /// Floating-point operations of one image's forward pass: those of the layers (see [`super::Operation::flops`]), and 2 for each
-    /// multiply-accumulate of the classifier.
+    /// Floating-point operations of one image's forward pass: those of the layers (see
+    /// [`super::Operation::flops`]), and 2 for each multiply-accumulate of the classifier.
     pub fn flops(&self) -> u64 {
-        let layers = self.layers.iter().zip(self.input_shapes()).map(|(layer, input)| layer.operation.flops(input));
+        let layers = self
+            .layers
+            .iter()
+            .zip(self.input_shapes())
+            .map(|(layer, input)| layer.operation.flops(input));
         layers.sum::<u64>() + 2 * (self.output_shape().channels * self.classes) as u64
     }
 
-    /// Activations of one image that a training step holds, in numbers: each layer's convolution and its output.
+    /// Activations of one image that a training step holds, in numbers: each layer's convolution
+    /// and its output.
     pub fn activation_values(&self) -> u64 {
-        self.shapes().iter().map(|shape| 2 * (shape.channels * shape.height * shape.width) as u64).sum()
+        self.shapes()
+            .iter()
+            .map(|shape| 2 * (shape.channels * shape.height * shape.width) as u64)
+            .sum()
     }
 }

@@ -1,17 +1,19 @@
-//! The canonical order of a convolutional network's layers: two descriptions of the same graph become the same data.
-//! Must not know how layers are sampled or trained.
+//! The canonical order of a convolutional network's layers: two descriptions of the same graph
+//! become the same data. Must not know how layers are sampled or trained.
 //!
-//! Layers are coloured by what they are, refined by the colours of what feeds them and of what they feed until nothing changes
-//! (Weisfeiler–Leman); depth comes first in the colour, so the order is topological. Ties that remain are broken by trying each
-//! tied layer as the first of them and keeping the smallest description. Two kinds of tied layers are tried once only: twins
-//! (same inputs, same consumers), and layers whose first complete order reads the same as an earlier one's: a symmetry of the
-//! graph then maps one to the other.
+//! Layers are coloured by what they are, refined by the colours of what feeds them and of what they
+//! feed until nothing changes (Weisfeiler–Leman); depth comes first in the colour, so the order is
+//! topological. Ties that remain are broken by trying each tied layer as the first of them and
+//! keeping the smallest description. Two kinds of tied layers are tried once only: twins (same
+//! inputs, same consumers), and layers whose first complete order reads the same as an earlier
+//! one's: a symmetry of the graph then maps one to the other.
 
 use super::ConvLayer;
 use std::collections::BTreeMap;
 
-/// Complete orders tried at most. Reached only by large graphs of layers that are all alike and tangled beyond what their
-/// symmetries explain; two renumberings of such a graph may then be told apart although they are the same network.
+/// Complete orders tried at most. Reached only by large graphs of layers that are all alike and
+/// tangled beyond what their symmetries explain; two renumberings of such a graph may then be told
+/// apart although they are the same network.
 const TRIES: usize = 1_000;
 
 /// What the layers become: their order, with inputs renumbered and ascending, and the output list.
@@ -41,17 +43,31 @@ impl<'a> Graph<'a> {
                 consumers[input - 1].push(index);
             }
         }
-        Self { layers, output, consumers }
+        Self {
+            layers,
+            output,
+            consumers,
+        }
     }
 
     fn first_colours(&self) -> Vec<usize> {
         let mut depth = vec![0; self.layers.len()];
         for (index, layer) in self.layers.iter().enumerate() {
-            depth[index] = 1 + layer.inputs.iter().map(|&input| if input == 0 { 0 } else { depth[input - 1] }).max().unwrap_or(0);
+            depth[index] = 1 + layer
+                .inputs
+                .iter()
+                .map(|&input| if input == 0 { 0 } else { depth[input - 1] })
+                .max()
+                .unwrap_or(0);
         }
         let key = |index: usize| {
             let layer = &self.layers[index];
-            (depth[index], &layer.operation, layer.inputs.contains(&0), self.output.contains(&(index + 1)))
+            (
+                depth[index],
+                &layer.operation,
+                layer.inputs.contains(&0),
+                self.output.contains(&(index + 1)),
+            )
         };
         rank((0..self.layers.len()).map(key))
     }
@@ -64,9 +80,19 @@ impl<'a> Graph<'a> {
                 colours
             };
             let key = |index: usize| {
-                let inputs = self.layers[index].inputs.iter().filter(|input| **input > 0).map(|&input| colours[input - 1]);
-                let consumers = self.consumers[index].iter().map(|&consumer| colours[consumer]);
-                (colours[index], sorted(inputs.collect()), sorted(consumers.collect()))
+                let inputs = self.layers[index]
+                    .inputs
+                    .iter()
+                    .filter(|input| **input > 0)
+                    .map(|&input| colours[input - 1]);
+                let consumers = self.consumers[index]
+                    .iter()
+                    .map(|&consumer| colours[consumer]);
+                (
+                    colours[index],
+                    sorted(inputs.collect()),
+                    sorted(consumers.collect()),
+                )
             };
             colours = rank((0..self.layers.len()).map(key));
             if count(&colours) == classes {
@@ -75,8 +101,14 @@ impl<'a> Graph<'a> {
         }
     }
 
-    /// Keeps in `best` the smallest description of all that the ties allow; returns the first one met.
-    fn search(&self, mut colours: Vec<usize>, tries: &mut usize, best: &mut Option<Description>) -> Description {
+    /// Keeps in `best` the smallest description of all that the ties allow; returns the first one
+    /// met.
+    fn search(
+        &self,
+        mut colours: Vec<usize>,
+        tries: &mut usize,
+        best: &mut Option<Description>,
+    ) -> Description {
         let tied = loop {
             let Some(tied) = first_tie(&colours) else {
                 *tries = tries.saturating_sub(1);
@@ -117,7 +149,11 @@ impl<'a> Graph<'a> {
     /// What `search` meets first from here.
     fn first_description(&self, mut colours: Vec<usize>) -> Description {
         while let Some(tied) = first_tie(&colours) {
-            let first = if self.all_twins(&tied) { tied.as_slice() } else { &tied[..1] };
+            let first = if self.all_twins(&tied) {
+                tied.as_slice()
+            } else {
+                &tied[..1]
+            };
             colours = self.refine(place_first(&colours, first));
         }
         self.describe(&colours)
@@ -125,14 +161,25 @@ impl<'a> Graph<'a> {
 
     /// True for layers of one colour that can be exchanged without changing anything.
     fn all_twins(&self, tied: &[usize]) -> bool {
-        tied.windows(2)
-            .all(|pair| self.layers[pair[0]].inputs == self.layers[pair[1]].inputs && self.consumers[pair[0]] == self.consumers[pair[1]])
+        tied.windows(2).all(|pair| {
+            self.layers[pair[0]].inputs == self.layers[pair[1]].inputs
+                && self.consumers[pair[0]] == self.consumers[pair[1]]
+        })
     }
 
     /// The description under a complete order: `place[i]` is the new place (from 0) of layer i.
     fn describe(&self, place: &[usize]) -> Description {
         let renumber = |numbers: &[usize]| {
-            let mut renumbered: Vec<usize> = numbers.iter().map(|&number| if number == 0 { 0 } else { place[number - 1] + 1 }).collect();
+            let mut renumbered: Vec<usize> = numbers
+                .iter()
+                .map(|&number| {
+                    if number == 0 {
+                        0
+                    } else {
+                        place[number - 1] + 1
+                    }
+                })
+                .collect();
             renumbered.sort_unstable();
             renumbered
         };
@@ -140,7 +187,10 @@ impl<'a> Graph<'a> {
         order.sort_unstable_by_key(|&index| place[index]);
         let layers = order.into_iter().map(|index| {
             let layer = &self.layers[index];
-            ConvLayer { operation: layer.operation.clone(), inputs: renumber(&layer.inputs) }
+            ConvLayer {
+                operation: layer.operation.clone(),
+                inputs: renumber(&layer.inputs),
+            }
         });
         (layers.collect(), renumber(self.output))
     }
@@ -157,8 +207,17 @@ fn first_tie(colours: &[usize]) -> Option<Vec<usize>> {
 
 /// New colours that put `first`, in this order, before the others of their colour.
 fn place_first(colours: &[usize], first: &[usize]) -> Vec<usize> {
-    let place: BTreeMap<usize, usize> = first.iter().enumerate().map(|(place, &layer)| (layer, place)).collect();
-    rank(colours.iter().enumerate().map(|(index, &colour)| (colour, place.get(&index).copied().unwrap_or(first.len()))))
+    let place: BTreeMap<usize, usize> = first
+        .iter()
+        .enumerate()
+        .map(|(place, &layer)| (layer, place))
+        .collect();
+    rank(
+        colours
+            .iter()
+            .enumerate()
+            .map(|(index, &colour)| (colour, place.get(&index).copied().unwrap_or(first.len()))),
+    )
 }
 
 /// Replaces each key by its rank among the different ones.
@@ -167,7 +226,9 @@ fn rank<K: Ord>(keys: impl Iterator<Item = K>) -> Vec<usize> {
     let mut different: Vec<&K> = keys.iter().collect();
     different.sort_unstable();
     different.dedup();
-    keys.iter().map(|key| different.partition_point(|other| *other < key)).collect()
+    keys.iter()
+        .map(|key| different.partition_point(|other| *other < key))
+        .collect()
 }
 
 fn count(colours: &[usize]) -> usize {
@@ -181,26 +242,40 @@ mod tests {
     use std::collections::BTreeSet;
 
     fn plain(inputs: &[usize]) -> ConvLayer {
-        ConvLayer::new(Convolution { filter_height: 3, filter_width: 3, filters: 8, stride_height: 1, stride_width: 1 }, inputs)
+        ConvLayer::new(
+            Convolution {
+                filter_height: 3,
+                filter_width: 3,
+                filters: 8,
+                stride_height: 1,
+                stride_width: 1,
+            },
+            inputs,
+        )
     }
 
     fn loose_ends(layers: &[ConvLayer]) -> Vec<usize> {
-        (1..=layers.len()).filter(|number| !layers.iter().any(|layer| layer.inputs.contains(number))).collect()
+        (1..=layers.len())
+            .filter(|number| !layers.iter().any(|layer| layer.inputs.contains(number)))
+            .collect()
     }
 
-    /// Every graph of `count` layers that are all alike: each of them takes any earlier ones, or the image.
+    /// Every graph of `count` layers that are all alike: each of them takes any earlier ones, or
+    /// the image.
     fn graphs(count: usize) -> impl Iterator<Item = Vec<ConvLayer>> {
         (0_usize..1 << (count * (count + 1) / 2)).map(move |bits| {
             let layer = |index: usize| {
                 let own = bits >> (index * (index + 1) / 2);
-                let inputs: Vec<usize> = (0..=index).filter(|input| own >> input & 1 == 1).collect();
+                let inputs: Vec<usize> =
+                    (0..=index).filter(|input| own >> input & 1 == 1).collect();
                 plain(if inputs.is_empty() { &[0] } else { &inputs })
             };
             (0..count).map(layer).collect()
         })
     }
 
-    /// The smallest of all descriptions whose order is topological, by trying every order. `order` holds layers from 0.
+    /// The smallest of all descriptions whose order is topological, by trying every order. `order`
+    /// holds layers from 0.
     fn by_every_order(graph: &Graph, order: &mut Vec<usize>) -> Option<Description> {
         if order.len() == graph.layers.len() {
             let place = |index| order.iter().position(|other| *other == index).unwrap();
@@ -208,9 +283,17 @@ mod tests {
         }
         let mut smallest: Option<Description> = None;
         for (index, layer) in graph.layers.iter().enumerate() {
-            if !order.contains(&index) && layer.inputs.iter().all(|&input| input == 0 || order.contains(&(input - 1))) {
+            if !order.contains(&index)
+                && layer
+                    .inputs
+                    .iter()
+                    .all(|&input| input == 0 || order.contains(&(input - 1)))
+            {
                 order.push(index);
-                smallest = smallest.into_iter().chain(by_every_order(graph, order)).min();
+                smallest = smallest
+                    .into_iter()
+                    .chain(by_every_order(graph, order))
+                    .min();
                 order.pop();
             }
         }
@@ -229,7 +312,11 @@ mod tests {
             let ours: BTreeSet<_> = pairs.iter().map(|pair| &pair.0).collect();
             let truths: BTreeSet<_> = pairs.iter().map(|pair| &pair.1).collect();
             // A bijection: no class of isomorphic graphs is split, no two are merged.
-            assert_eq!((ours.len(), truths.len()), (pairs.len(), pairs.len()), "{count} layers");
+            assert_eq!(
+                (ours.len(), truths.len()),
+                (pairs.len(), pairs.len()),
+                "{count} layers"
+            );
         }
     }
 
@@ -243,15 +330,21 @@ mod tests {
 
     #[test]
     fn symmetric_graphs_take_few_tries() {
-        // Twelve separate chains of three like layers, numbered in two ways: 12! orders of the chains read the same.
-        let by_chain: Vec<ConvLayer> = (0..36).map(|index| plain(&[if index % 3 == 0 { 0 } else { index }])).collect();
-        let by_depth: Vec<ConvLayer> = (0..36_usize).map(|index| plain(&[(index + 1).saturating_sub(12)])).collect();
+        // Twelve separate chains of three like layers, numbered in two ways: 12! orders of the
+        // chains read the same.
+        let by_chain: Vec<ConvLayer> = (0..36)
+            .map(|index| plain(&[if index % 3 == 0 { 0 } else { index }]))
+            .collect();
+        let by_depth: Vec<ConvLayer> = (0..36_usize)
+            .map(|index| plain(&[(index + 1).saturating_sub(12)]))
+            .collect();
         let ((one, tries), (other, _)) = (tried(&by_chain), tried(&by_depth));
         assert_eq!(one, other);
         assert!(tries < 100, "{tries} tries");
     }
 
-    /// Rings of these sizes: layers that take the image, and above them as many that take two neighbours each.
+    /// Rings of these sizes: layers that take the image, and above them as many that take two
+    /// neighbours each.
     fn rings(sizes: &[usize]) -> Vec<ConvLayer> {
         let lower = sizes.iter().sum();
         let mut layers = vec![plain(&[0]); lower];

@@ -1,5 +1,5 @@
-//! A recurrent cell as plain data: the paper's tree (§4) in canonical order, or a reference cell by name.
-//! Must not know how cells are sampled, computed or trained.
+//! A recurrent cell as plain data: the paper's tree (§4) in canonical order, or a reference cell by
+//! name. Must not know how cells are sampled, computed or trained.
 
 use serde::{Deserialize, Serialize};
 
@@ -54,7 +54,8 @@ pub enum ReferenceCell {
     Gru,
 }
 
-/// The sizes of the language model that a cell is trained in: embedding, layers of the cell, softmax.
+/// The sizes of the language model that a cell is trained in: embedding, layers of the cell,
+/// softmax.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LanguageModel {
     /// Words (or characters), `<unk>` and `<eos>` among them.
@@ -66,17 +67,21 @@ pub struct LanguageModel {
     pub shared_embeddings: bool,
 }
 
-/// A full binary tree of steps (paper §4). Nodes 0 to base−1 are leaves: leaf i joins Wᵢ x and Rᵢ h. Node base+k joins the outputs of
-/// nodes 2k and 2k+1; the last node is the root, and its output is h'.
+/// A full binary tree of steps (paper §4). Nodes 0 to base−1 are leaves: leaf i joins Wᵢ x and Rᵢ
+/// h. Node base+k joins the outputs of nodes 2k and 2k+1; the last node is the root, and its output
+/// is h'.
 ///
-/// c is merged at `inject_index`: the node's output becomes `inject.activation(inject.combination(output, c))`, and that is what its
-/// parent takes; at the root it is h'. c' is the value of node `cell_index` before its activation; where that is the node that also
-/// receives c, before the injection.
+/// c is merged at `inject_index`: the node's output becomes
+/// `inject.activation(inject.combination(output, c))`, and that is what its parent takes; at the
+/// root it is h'. c' is the value of node `cell_index` before its activation; where that is the
+/// node that also receives c, before the injection.
 ///
-/// Both inputs of a node may change places (all combinations are commutative, and leaves differ in their own weights alone), so a
-/// tree stands for all that come from it by exchanging subtrees of one shape. [`TreeCell::new`] makes the same data of all of them:
-/// the smaller subtree stands first. Equal trees are the same cell. Different ones may still compute the same for other
-/// reasons, (a + b) + (c + d) in another grouping or a relu of what is never negative: that is not looked for.
+/// Both inputs of a node may change places (all combinations are commutative, and leaves differ in
+/// their own weights alone), so a tree stands for all that come from it by exchanging subtrees of
+/// one shape. [`TreeCell::new`] makes the same data of all of them: the smaller subtree stands
+/// first. Equal trees are the same cell. Different ones may still compute the same for other
+/// reasons, (a + b) + (c + d) in another grouping or a relu of what is never negative: that is not
+/// looked for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct TreeCell {
     /// 2·base − 1 nodes in index order, leaves first.
@@ -144,13 +149,20 @@ impl Cell {
         Some(Self::Reference { reference })
     }
 
-    /// Pairs of matrices W [hidden, input] and R [hidden, hidden]: a tree's leaves, an LSTM's gates.
+    /// Pairs of matrices W [hidden, input] and R [hidden, hidden]: a tree's leaves, an LSTM's
+    /// gates.
     pub fn gates(&self) -> usize {
         match self {
             Self::Tree(tree) => tree.base(),
-            Self::Reference { reference: ReferenceCell::Rnn } => 1,
-            Self::Reference { reference: ReferenceCell::Lstm } => 4,
-            Self::Reference { reference: ReferenceCell::Gru } => 3,
+            Self::Reference {
+                reference: ReferenceCell::Rnn,
+            } => 1,
+            Self::Reference {
+                reference: ReferenceCell::Lstm,
+            } => 4,
+            Self::Reference {
+                reference: ReferenceCell::Gru,
+            } => 3,
         }
     }
 
@@ -158,22 +170,32 @@ impl Cell {
     pub fn biases(&self) -> usize {
         match self {
             Self::Tree(_) => 0,
-            Self::Reference { reference: ReferenceCell::Gru } => 6,
+            Self::Reference {
+                reference: ReferenceCell::Gru,
+            } => 6,
             Self::Reference { .. } => self.gates(),
         }
     }
 }
 
 impl CellNetwork {
-    /// Parameters of the whole language model and FLOPs of one token's forward pass: 2 for each multiply-accumulate of the cells'
-    /// matrices and of the softmax's.
+    /// Parameters of the whole language model and FLOPs of one token's forward pass: 2 for each
+    /// multiply-accumulate of the cells' matrices and of the softmax's.
     pub fn size(&self) -> Option<(u64, u64)> {
-        let LanguageModel { vocabulary, hidden, layers, shared_embeddings } = self.model?;
+        let LanguageModel {
+            vocabulary,
+            hidden,
+            layers,
+            shared_embeddings,
+        } = self.model?;
         let [vocabulary, hidden, layers] = [vocabulary, hidden, layers].map(|size| size as u64);
         let (gates, biases) = (self.cell.gates() as u64, self.cell.biases() as u64);
         let matrices = layers * gates * 2 * hidden * hidden;
         let embeddings = if shared_embeddings { 1 } else { 2 } * vocabulary * hidden;
-        Some((embeddings + vocabulary + matrices + layers * biases * hidden, 2 * (matrices + vocabulary * hidden)))
+        Some((
+            embeddings + vocabulary + matrices + layers * biases * hidden,
+            2 * (matrices + vocabulary * hidden),
+        ))
     }
 }
 
@@ -181,9 +203,20 @@ impl TreeCell {
     /// The cell of these tokens, in canonical order.
     ///
     /// # Errors
-    /// One sentence: the number of nodes is none of a full binary tree, or an index is none of a node.
-    pub fn new(nodes: Vec<CellNode>, inject: CellNode, cell_index: usize, inject_index: usize) -> Result<Self, String> {
-        let tokens = Self { nodes, inject, cell_index, inject_index };
+    /// One sentence: the number of nodes is none of a full binary tree, or an index is none of a
+    /// node.
+    pub fn new(
+        nodes: Vec<CellNode>,
+        inject: CellNode,
+        cell_index: usize,
+        inject_index: usize,
+    ) -> Result<Self, String> {
+        let tokens = Self {
+            nodes,
+            inject,
+            cell_index,
+            inject_index,
+        };
         tokens.check()?;
         Ok(tokens.canonical())
     }
@@ -195,11 +228,16 @@ impl TreeCell {
     pub fn check(&self) -> Result<(), String> {
         let nodes = self.nodes.len();
         if nodes < 3 || nodes.is_multiple_of(2) {
-            return Err(format!("{nodes} nodes are no full binary tree of 2 leaves or more: 2·base − 1 are, for example 15"));
+            return Err(format!(
+                "{nodes} nodes are no full binary tree of 2 leaves or more: 2·base − 1 are, for example 15"
+            ));
         }
         for (name, index) in [("cell", self.cell_index), ("inject", self.inject_index)] {
             if index >= nodes {
-                return Err(format!("the {name} index is {index}; the nodes are 0 to {}", nodes - 1));
+                return Err(format!(
+                    "the {name} index is {index}; the nodes are 0 to {}",
+                    nodes - 1
+                ));
             }
         }
         Ok(())
@@ -220,20 +258,52 @@ impl TreeCell {
     pub fn nascell() -> Self {
         use Activation::{Identity, Relu, Sigmoid, Tanh};
         use Combination::{Add, ElemMult};
-        let node = |(combination, activation)| CellNode { combination, activation };
-        let leaves =
-            [(Add, Sigmoid), (Add, Relu), (Add, Sigmoid), (ElemMult, Relu), (Add, Tanh), (Add, Sigmoid), (Add, Tanh), (Add, Sigmoid)];
-        let inner = [(ElemMult, Tanh), (Add, Tanh), (ElemMult, Tanh), (Add, Sigmoid), (ElemMult, Identity), (Add, Tanh), (ElemMult, Tanh)];
+        let node = |(combination, activation)| CellNode {
+            combination,
+            activation,
+        };
+        let leaves = [
+            (Add, Sigmoid),
+            (Add, Relu),
+            (Add, Sigmoid),
+            (ElemMult, Relu),
+            (Add, Tanh),
+            (Add, Sigmoid),
+            (Add, Tanh),
+            (Add, Sigmoid),
+        ];
+        let inner = [
+            (ElemMult, Tanh),
+            (Add, Tanh),
+            (ElemMult, Tanh),
+            (Add, Sigmoid),
+            (ElemMult, Identity),
+            (Add, Tanh),
+            (ElemMult, Tanh),
+        ];
         let nodes = leaves.into_iter().chain(inner).map(node).collect();
-        Self { nodes, inject: node((Add, Tanh)), cell_index: 12, inject_index: 8 }
+        Self {
+            nodes,
+            inject: node((Add, Tanh)),
+            cell_index: 12,
+            inject_index: 8,
+        }
     }
 
     fn canonical(&self) -> Self {
         let root = self.nodes.len() - 1;
         let label = |node: usize| {
-            let CellNode { combination, activation } = self.nodes[node];
+            let CellNode {
+                combination,
+                activation,
+            } = self.nodes[node];
             // False sorts first: the node that receives c, then by activation and combination.
-            (node != self.inject_index, activation, combination, node != self.cell_index)
+            (
+                node != self.inject_index,
+                activation,
+                combination,
+                node != self.cell_index,
+            )
         };
         let from = self.branch(root, &label).order;
         let to = self.branch(root, &|_| ()).order;
@@ -243,16 +313,29 @@ impl TreeCell {
             place[from] = to;
             nodes[to] = self.nodes[from];
         }
-        Self { nodes, inject: self.inject, cell_index: place[self.cell_index], inject_index: place[self.inject_index] }
+        Self {
+            nodes,
+            inject: self.inject,
+            cell_index: place[self.cell_index],
+            inject_index: place[self.inject_index],
+        }
     }
 
     /// The subtree below `node`, the smaller of two of one shape first everywhere.
     fn branch<L: Ord>(&self, node: usize, label: &impl Fn(usize) -> L) -> Branch<L> {
-        let mut branch = Branch { shape: vec![self.children(node).is_some()], labels: vec![label(node)], order: vec![node] };
+        let mut branch = Branch {
+            shape: vec![self.children(node).is_some()],
+            labels: vec![label(node)],
+            order: vec![node],
+        };
         if let Some((first, second)) = self.children(node) {
             let (first, second) = (self.branch(first, label), self.branch(second, label));
             let exchange = (&second.shape, &second.labels) < (&first.shape, &first.labels);
-            let pair = if exchange { [second, first] } else { [first, second] };
+            let pair = if exchange {
+                [second, first]
+            } else {
+                [first, second]
+            };
             for child in pair {
                 branch.shape.extend(child.shape);
                 branch.labels.extend(child.labels);

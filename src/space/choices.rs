@@ -1,8 +1,12 @@
-//! The user-defined space: named decisions from the config file alone, each under its condition. Must not know what they mean.
+//! The user-defined space: named decisions from the config file alone, each under its condition.
+//! Must not know what they mean.
 
 use super::conditions::{Rule, log10_count, rules};
 use super::given;
-use super::{Architecture, ChoiceNetwork, Decision, DecisionError, Kind, Network, Next, OptionValue, Space, SpaceSettings};
+use super::{
+    Architecture, ChoiceNetwork, Decision, DecisionError, Kind, Network, Next, OptionValue, Space,
+    SpaceSettings,
+};
 
 /// Named decisions in the order of the config file, each after those that its condition names.
 pub struct ChoiceSpace {
@@ -35,22 +39,44 @@ impl ChoiceSpace {
     pub fn new(settings: &SpaceSettings) -> Self {
         let rules = rules(&settings.decision).unwrap_or_default();
         let mut kinds = Vec::new();
-        let items = rules.iter().map(|rule| &settings.decision[rule.place]).map(|decision| {
-            let kind = (decision.options.len() > 1).then(|| {
-                kinds.push(Kind { name: decision.name.clone(), options: decision.options.clone() });
-                kinds.len() - 1
+        let items = rules
+            .iter()
+            .map(|rule| &settings.decision[rule.place])
+            .map(|decision| {
+                let kind = (decision.options.len() > 1).then(|| {
+                    kinds.push(Kind {
+                        name: decision.name.clone(),
+                        options: decision.options.clone(),
+                    });
+                    kinds.len() - 1
+                });
+                Item {
+                    name: decision.name.clone(),
+                    options: decision.options.clone(),
+                    kind,
+                }
             });
-            Item { name: decision.name.clone(), options: decision.options.clone(), kind }
-        });
-        Self { items: items.collect(), log10_size: log10_count(&rules), rules, kinds }
+        Self {
+            items: items.collect(),
+            log10_size: log10_count(&rules),
+            rules,
+            kinds,
+        }
     }
 
     /// The decisions that give these values.
     fn decisions(&self, given: &ChoiceNetwork) -> Result<Vec<Decision>, String> {
         let listed = |texts: Vec<String>| texts.join(", ");
-        if let Some(name) = given.values.keys().find(|name| !self.items.iter().any(|item| item.name == **name)) {
+        if let Some(name) = given
+            .values
+            .keys()
+            .find(|name| !self.items.iter().any(|item| item.name == **name))
+        {
             let names = self.items.iter().map(|item| item.name.clone()).collect();
-            return Err(format!("values.{name}: there is no such decision; there are {}", listed(names)));
+            return Err(format!(
+                "values.{name}: there is no such decision; there are {}",
+                listed(names)
+            ));
         }
         let (mut decisions, mut taken) = (Vec::new(), Vec::with_capacity(self.items.len()));
         for (item, rule) in self.items.iter().zip(&self.rules) {
@@ -58,11 +84,22 @@ impl ChoiceSpace {
             let options = || listed(item.options.iter().map(ToString::to_string).collect());
             let option = match (rule.holds(&taken), value) {
                 (false, None) => None,
-                (false, Some(_)) => return Err(format!("values.{name}: must not be there, for its condition (when) does not hold")),
-                (true, None) => return Err(format!("values.{name}: must be there, one of {}", options())),
+                (false, Some(_)) => {
+                    return Err(format!(
+                        "values.{name}: must not be there, for its condition (when) does not hold"
+                    ));
+                }
+                (true, None) => {
+                    return Err(format!(
+                        "values.{name}: must be there, one of {}",
+                        options()
+                    ));
+                }
                 (true, Some(value)) => {
                     let place = item.options.iter().position(|option| option == value);
-                    Some(place.ok_or_else(|| format!("values.{name} = {value}: must be one of {}", options()))?)
+                    Some(place.ok_or_else(|| {
+                        format!("values.{name} = {value}: must be one of {}", options())
+                    })?)
                 }
             };
             decisions.extend(option.filter(|_| item.kind.is_some()).map(Decision::Choice));
@@ -73,7 +110,11 @@ impl ChoiceSpace {
 
     /// Options that are out of range end the walk where they stand.
     fn walk(&self, decisions: &[Decision]) -> Walk {
-        let mut walk = Walk { taken: Vec::with_capacity(self.items.len()), wanted: None, used: 0 };
+        let mut walk = Walk {
+            taken: Vec::with_capacity(self.items.len()),
+            wanted: None,
+            used: 0,
+        };
         for (number, (item, rule)) in self.items.iter().zip(&self.rules).enumerate() {
             let option = match (rule.holds(&walk.taken), item.kind) {
                 (false, _) => None,
@@ -106,7 +147,11 @@ impl Space for ChoiceSpace {
     }
 
     fn next(&self, _layers: usize, decisions: &[Decision]) -> Next {
-        match self.walk(decisions).wanted.and_then(|item| self.items[item].kind) {
+        match self
+            .walk(decisions)
+            .wanted
+            .and_then(|item| self.items[item].kind)
+        {
             Some(kind) => Next::Choose { kind },
             None => Next::Done,
         }
@@ -114,23 +159,45 @@ impl Space for ChoiceSpace {
 
     fn build(&self, _layers: usize, decisions: &[Decision]) -> Result<Architecture, DecisionError> {
         let walk = self.walk(decisions);
-        let problem = match (walk.wanted.map(|item| &self.items[item]), decisions.get(walk.used)) {
+        let problem = match (
+            walk.wanted.map(|item| &self.items[item]),
+            decisions.get(walk.used),
+        ) {
             (None, None) => {
                 let values = self.items.iter().zip(&walk.taken);
-                let values = values.filter_map(|(item, option)| Some((item.name.clone(), item.options.get((*option)?)?.clone())));
-                return Ok(Architecture { version: 1, network: Network::Choices(ChoiceNetwork { values: values.collect() }) });
+                let values = values.filter_map(|(item, option)| {
+                    Some((item.name.clone(), item.options.get((*option)?)?.clone()))
+                });
+                return Ok(Architecture {
+                    version: 1,
+                    network: Network::Choices(ChoiceNetwork {
+                        values: values.collect(),
+                    }),
+                });
             }
-            (Some(item), Some(other)) => item.kind.map(|kind| self.kinds[kind].refusal(other)).unwrap_or_default(),
+            (Some(item), Some(other)) => item
+                .kind
+                .map(|kind| self.kinds[kind].refusal(other))
+                .unwrap_or_default(),
             (Some(item), None) => format!("the list ends here, and {} is not decided", item.name),
             (None, Some(_)) => "everything is decided before this decision".to_owned(),
         };
-        Err(DecisionError { position: walk.used + 1, problem })
+        Err(DecisionError {
+            position: walk.used + 1,
+            problem,
+        })
     }
 
     fn adopt(&self, given: Architecture) -> Result<(Architecture, Vec<Decision>), String> {
-        let Network::Choices(given) = given.network else { return Err(given::other_kind(&given.network, "choices")) };
+        let Network::Choices(given) = given.network else {
+            return Err(given::other_kind(&given.network, "choices"));
+        };
         let decisions = self.decisions(&given)?;
-        Ok((self.build(0, &decisions).map_err(|error| error.to_string())?, decisions))
+        Ok((
+            self.build(0, &decisions)
+                .map_err(|error| error.to_string())?,
+            decisions,
+        ))
     }
 
     fn layers(&self, _sampled: u64) -> usize {
@@ -144,10 +211,16 @@ impl Space for ChoiceSpace {
     fn describe(&self, _layers: usize, decisions: &[Decision]) -> Vec<(String, String)> {
         let taken = self.walk(decisions).taken;
         let described = |constant: bool| {
-            self.items.iter().zip(&taken).filter(move |(item, _)| item.kind.is_none() == constant).map(|(item, option)| {
-                let value = option.and_then(|option| item.options.get(option)).map_or_else(String::new, ToString::to_string);
-                (item.name.clone(), value)
-            })
+            self.items
+                .iter()
+                .zip(&taken)
+                .filter(move |(item, _)| item.kind.is_none() == constant)
+                .map(|(item, option)| {
+                    let value = option
+                        .and_then(|option| item.options.get(option))
+                        .map_or_else(String::new, ToString::to_string);
+                    (item.name.clone(), value)
+                })
         };
         described(true).chain(described(false)).collect()
     }

@@ -1,11 +1,12 @@
-//! The convolutional space (paper §3.2, §3.3): per prediction the layer's type, that type's own sizes, and an anchor point for skip
-//! connections; at the end, where it is searched, the learning rate. Must not know how decisions are sampled.
+//! The convolutional space (paper §3.2, §3.3): per prediction the layer's type, that type's own
+//! sizes, and an anchor point for skip connections; at the end, where it is searched, the learning
+//! rate. Must not know how decisions are sampled.
 
 use super::blocks::{Prediction, graph};
 use super::given;
 use super::{
-    Architecture, ConvNetwork, Convolution, Decision, DecisionError, ImageShape, Kind, LayerType, Network, Next, Operation, OptionValue,
-    Pool, SkipConnections, Space, SpaceSettings,
+    Architecture, ConvNetwork, Convolution, Decision, DecisionError, ImageShape, Kind, LayerType,
+    Network, Next, Operation, OptionValue, Pool, SkipConnections, Space, SpaceSettings,
 };
 
 /// Convolutional networks for images of one shape.
@@ -84,13 +85,22 @@ impl ConvSpace {
         let mut kinds = Vec::new();
         let mut predicted = |name: &str, options: Vec<OptionValue>| {
             (options.len() > 1).then(|| {
-                kinds.push(Kind { name: name.to_owned(), options });
+                kinds.push(Kind {
+                    name: name.to_owned(),
+                    options,
+                });
                 kinds.len() - 1
             })
         };
         let types = settings.layer_types.clone();
-        let words = types.iter().map(|layer_type| OptionValue::Text(layer_type.name().into())).collect();
-        let types = List { kind: predicted("layer_type", words), values: types };
+        let words = types
+            .iter()
+            .map(|layer_type| OptionValue::Text(layer_type.name().into()))
+            .collect();
+        let types = List {
+            kind: predicted("layer_type", words),
+            values: types,
+        };
         let lists = [
             &settings.filter_height,
             &settings.filter_width,
@@ -106,12 +116,21 @@ impl ConvSpace {
             let (name, owners) = SIZES[place];
             place += 1;
             let used = owners.iter().any(|owner| types.values.contains(owner));
-            let options = list.iter().map(|&value| OptionValue::Integer(value as i64)).collect();
-            List { kind: if used { predicted(name, options) } else { None }, values: list.clone() }
+            let options = list
+                .iter()
+                .map(|&value| OptionValue::Integer(value as i64))
+                .collect();
+            List {
+                kind: if used { predicted(name, options) } else { None },
+                values: list.clone(),
+            }
         });
         let rates = settings.learning_rates.clone();
         let options = rates.iter().map(|&rate| OptionValue::Float(rate)).collect();
-        let rates = List { kind: predicted("learning_rate", options), values: rates };
+        let rates = List {
+            kind: predicted("learning_rate", options),
+            values: rates,
+        };
         Self {
             image,
             classes,
@@ -132,25 +151,57 @@ impl ConvSpace {
 
     /// What stands at the walk's place, and what that place is called.
     fn place(&self, prediction: usize) -> String {
-        format!("{} {}", if self.block > 1 { "block" } else { "layer" }, prediction + 1)
+        format!(
+            "{} {}",
+            if self.block > 1 { "block" } else { "layer" },
+            prediction + 1
+        )
     }
 
     fn cursor(&self, layers: usize) -> Cursor<'_> {
-        let mut cursor = Cursor { space: self, predictions: layers / self.block, prediction: 0, layer_type: None, sizes: 0, rated: false };
+        let mut cursor = Cursor {
+            space: self,
+            predictions: layers / self.block,
+            prediction: 0,
+            layer_type: None,
+            sizes: 0,
+            rated: false,
+        };
         cursor.begin();
         cursor
     }
 
     /// Checks a decision against what is wanted. `position` counts from 0.
-    fn check(&self, want: Want, prediction: usize, position: usize, decision: &Decision) -> Result<(), DecisionError> {
+    fn check(
+        &self,
+        want: Want,
+        prediction: usize,
+        position: usize,
+        decision: &Decision,
+    ) -> Result<(), DecisionError> {
         let problem = match (want.kind(), decision) {
-            (Some(kind), Decision::Choice(option)) if *option < self.kinds[kind].options.len() => return Ok(()),
+            (Some(kind), Decision::Choice(option)) if *option < self.kinds[kind].options.len() => {
+                return Ok(());
+            }
             (Some(kind), other) if matches!(want, Want::Rate(_)) => self.kinds[kind].refusal(other),
-            (Some(kind), other) => format!("{}: {}", self.place(prediction), self.kinds[kind].refusal(other)),
-            (None, _) if want == Want::Nothing => "the network is complete before this decision".to_owned(),
-            (None, Decision::Skips(bits)) if bits.len() == prediction && bits.iter().all(|bit| *bit < 2) => return Ok(()),
+            (Some(kind), other) => format!(
+                "{}: {}",
+                self.place(prediction),
+                self.kinds[kind].refusal(other)
+            ),
+            (None, _) if want == Want::Nothing => {
+                "the network is complete before this decision".to_owned()
+            }
+            (None, Decision::Skips(bits))
+                if bits.len() == prediction && bits.iter().all(|bit| *bit < 2) =>
+            {
+                return Ok(());
+            }
             (None, other) if prediction == 0 => {
-                format!("the anchor point of {} must be [], for none is before it, not {other}", self.place(0))
+                format!(
+                    "the anchor point of {} must be [], for none is before it, not {other}",
+                    self.place(0)
+                )
             }
             (None, other) => format!(
                 "the anchor point of {} must be {prediction} zeros or ones, one for each earlier one, such as {}, not {other}",
@@ -158,22 +209,42 @@ impl ConvSpace {
                 Decision::Skips(vec![1; prediction])
             ),
         };
-        Err(DecisionError { position: position + 1, problem })
+        Err(DecisionError {
+            position: position + 1,
+            problem,
+        })
     }
 
     /// What feeds prediction `number` (from 1) where nothing predicts it.
     fn fixed_inputs(&self, number: usize) -> Vec<usize> {
         match self.skip {
             SkipConnections::All => (1..number).collect(),
-            SkipConnections::None | SkipConnections::Predicted => (1..number).last().into_iter().collect(),
+            SkipConnections::None | SkipConnections::Predicted => {
+                (1..number).last().into_iter().collect()
+            }
         }
     }
 
     /// The operation of a layer of this type and these sizes, in the order of `SIZES`.
     fn operation(&self, layer_type: LayerType, sizes: &[usize; 8]) -> Operation {
-        let &[filter_height, filter_width, stride_height, stride_width, filters, size, stride, window] = sizes;
+        let &[
+            filter_height,
+            filter_width,
+            stride_height,
+            stride_width,
+            filters,
+            size,
+            stride,
+            window,
+        ] = sizes;
         let operation = match layer_type {
-            LayerType::Conv => Operation::Convolution(Convolution { filter_height, filter_width, filters, stride_height, stride_width }),
+            LayerType::Conv => Operation::Convolution(Convolution {
+                filter_height,
+                filter_width,
+                filters,
+                stride_height,
+                stride_width,
+            }),
             LayerType::MaxPool => Operation::MaxPool(Pool { size, stride }),
             LayerType::AvgPool => Operation::AveragePool(Pool { size, stride }),
             LayerType::Lcn => Operation::LocalContrast { window },
@@ -186,19 +257,37 @@ impl ConvSpace {
 impl Cursor<'_> {
     /// Starts a prediction, or passes those that leave nothing to decide.
     fn begin(&mut self) {
-        self.layer_type = if self.space.types.kind.is_some() { None } else { self.space.types.values.first().copied() };
+        self.layer_type = if self.space.types.kind.is_some() {
+            None
+        } else {
+            self.space.types.values.first().copied()
+        };
         self.sizes = 0;
         self.settle();
     }
 
     /// Passes what is not predicted.
     fn settle(&mut self) {
-        let Some(layer_type) = self.layer_type else { return };
-        let asked = |place: usize| SIZES[place].1.contains(&layer_type) && self.space.sizes[place].kind.is_some();
-        self.sizes = (self.sizes..SIZES.len()).find(|place| asked(*place)).unwrap_or(SIZES.len());
-        if self.sizes == SIZES.len() && !self.space.has_anchors() && self.prediction < self.predictions {
-            // Without a type to decide no prediction has anything to decide: all are passed at once.
-            self.prediction = if self.space.kinds_per_layer() { self.prediction + 1 } else { self.predictions };
+        let Some(layer_type) = self.layer_type else {
+            return;
+        };
+        let asked = |place: usize| {
+            SIZES[place].1.contains(&layer_type) && self.space.sizes[place].kind.is_some()
+        };
+        self.sizes = (self.sizes..SIZES.len())
+            .find(|place| asked(*place))
+            .unwrap_or(SIZES.len());
+        if self.sizes == SIZES.len()
+            && !self.space.has_anchors()
+            && self.prediction < self.predictions
+        {
+            // Without a type to decide no prediction has anything to decide: all are passed at
+            // once.
+            self.prediction = if self.space.kinds_per_layer() {
+                self.prediction + 1
+            } else {
+                self.predictions
+            };
             if self.prediction < self.predictions {
                 self.begin();
             }
@@ -207,11 +296,20 @@ impl Cursor<'_> {
 
     fn wants(&self) -> Want {
         if self.prediction >= self.predictions {
-            return self.space.rates.kind.filter(|_| !self.rated).map_or(Want::Nothing, Want::Rate);
+            return self
+                .space
+                .rates
+                .kind
+                .filter(|_| !self.rated)
+                .map_or(Want::Nothing, Want::Rate);
         }
         match (self.layer_type, self.space.types.kind) {
             (None, Some(kind)) => Want::Type(kind),
-            _ => match SIZES.get(self.sizes).and(self.space.sizes.get(self.sizes)).and_then(|list| list.kind) {
+            _ => match SIZES
+                .get(self.sizes)
+                .and(self.space.sizes.get(self.sizes))
+                .and_then(|list| list.kind)
+            {
                 Some(kind) => Want::Size(self.sizes, kind),
                 None => Want::Anchor,
             },
@@ -265,26 +363,46 @@ impl Space for ConvSpace {
         }
         match cursor.wants() {
             Want::Nothing => Next::Done,
-            Want::Anchor => Next::Anchor { earlier: cursor.prediction },
+            Want::Anchor => Next::Anchor {
+                earlier: cursor.prediction,
+            },
             Want::Type(kind) | Want::Size(_, kind) | Want::Rate(kind) => Next::Choose { kind },
         }
     }
 
     fn build(&self, layers: usize, decisions: &[Decision]) -> Result<Architecture, DecisionError> {
         let mut cursor = self.cursor(layers);
-        let first = self.types.values.first().copied().unwrap_or(LayerType::Conv);
-        let sizes: [usize; 8] = std::array::from_fn(|place| self.sizes[place].values.first().copied().unwrap_or(1));
-        let mut chosen: Vec<_> = (1..=cursor.predictions).map(|number| (first, sizes, self.fixed_inputs(number))).collect();
+        let first = self
+            .types
+            .values
+            .first()
+            .copied()
+            .unwrap_or(LayerType::Conv);
+        let sizes: [usize; 8] =
+            std::array::from_fn(|place| self.sizes[place].values.first().copied().unwrap_or(1));
+        let mut chosen: Vec<_> = (1..=cursor.predictions)
+            .map(|number| (first, sizes, self.fixed_inputs(number)))
+            .collect();
         let mut rate = self.rates.values.first().copied();
         for (position, decision) in decisions.iter().enumerate() {
             let (want, prediction) = (cursor.wants(), cursor.prediction);
             self.check(want, prediction, position, decision)?;
             match (want, decision) {
-                (Want::Type(_), Decision::Choice(option)) => chosen[prediction].0 = self.types.values[*option],
-                (Want::Size(place, _), Decision::Choice(option)) => chosen[prediction].1[place] = self.sizes[place].values[*option],
-                (Want::Rate(_), Decision::Choice(option)) => rate = Some(self.rates.values[*option]),
+                (Want::Type(_), Decision::Choice(option)) => {
+                    chosen[prediction].0 = self.types.values[*option]
+                }
+                (Want::Size(place, _), Decision::Choice(option)) => {
+                    chosen[prediction].1[place] = self.sizes[place].values[*option]
+                }
+                (Want::Rate(_), Decision::Choice(option)) => {
+                    rate = Some(self.rates.values[*option])
+                }
                 (_, Decision::Skips(bits)) => {
-                    chosen[prediction].2 = (1..).zip(bits).filter(|(_, bit)| **bit == 1).map(|(earlier, _)| earlier).collect();
+                    chosen[prediction].2 = (1..)
+                        .zip(bits)
+                        .filter(|(_, bit)| **bit == 1)
+                        .map(|(earlier, _)| earlier)
+                        .collect();
                 }
                 _ => {}
             }
@@ -292,41 +410,87 @@ impl Space for ConvSpace {
         }
         let want = cursor.wants();
         if want != Want::Nothing {
-            let lacks = want.kind().map_or_else(|| "an anchor point".to_owned(), |kind| self.kinds[kind].name.clone());
-            let whose = if matches!(want, Want::Rate(_)) { "the network".to_owned() } else { self.place(cursor.prediction) };
+            let lacks = want.kind().map_or_else(
+                || "an anchor point".to_owned(),
+                |kind| self.kinds[kind].name.clone(),
+            );
+            let whose = if matches!(want, Want::Rate(_)) {
+                "the network".to_owned()
+            } else {
+                self.place(cursor.prediction)
+            };
             let problem = format!("the list ends here, and {whose} lacks {lacks}");
-            return Err(DecisionError { position: decisions.len() + 1, problem });
+            return Err(DecisionError {
+                position: decisions.len() + 1,
+                problem,
+            });
         }
-        let predictions: Vec<Prediction> =
-            chosen.iter().map(|(layer_type, sizes, inputs)| (self.operation(*layer_type, sizes), inputs.clone())).collect();
-        let network = ConvNetwork::new(self.image, self.classes, graph(&predictions, self.block, &self.pool_after));
-        Ok(Architecture { version: 1, network: Network::Conv(ConvNetwork { learning_rate: rate, ..network }) })
+        let predictions: Vec<Prediction> = chosen
+            .iter()
+            .map(|(layer_type, sizes, inputs)| (self.operation(*layer_type, sizes), inputs.clone()))
+            .collect();
+        let network = ConvNetwork::new(
+            self.image,
+            self.classes,
+            graph(&predictions, self.block, &self.pool_after),
+        );
+        Ok(Architecture {
+            version: 1,
+            network: Network::Conv(ConvNetwork {
+                learning_rate: rate,
+                ..network
+            }),
+        })
     }
 
     fn adopt(&self, given: Architecture) -> Result<(Architecture, Vec<Decision>), String> {
-        let Network::Conv(network) = given.network else { return Err(given::other_kind(&given.network, "conv")) };
+        let Network::Conv(network) = given.network else {
+            return Err(given::other_kind(&given.network, "conv"));
+        };
         let network = given::conv(network, self.image, self.classes)?;
         if network.learning_rate.is_none() && !self.rates.values.is_empty() {
             return Err("learning_rate: must be there, for space.learning_rates has one decided for each network".into());
         }
-        Ok((Architecture { version: 1, network: Network::Conv(network) }, Vec::new()))
+        Ok((
+            Architecture {
+                version: 1,
+                network: Network::Conv(network),
+            },
+            Vec::new(),
+        ))
     }
 
     fn layers(&self, sampled: u64) -> usize {
         let steps = usize::try_from(sampled / self.every).unwrap_or(usize::MAX);
-        self.layers.saturating_add(self.step.saturating_mul(steps)).min(self.max)
+        self.layers
+            .saturating_add(self.step.saturating_mul(steps))
+            .min(self.max)
     }
 
-    /// Exact: predictions do not depend on each other, so each type's choices multiply, and the types add up.
+    /// Exact: predictions do not depend on each other, so each type's choices multiply, and the
+    /// types add up.
     fn log10_size(&self, layers: usize) -> f64 {
         let predictions = layers / self.block;
-        let count = |list: &List<usize>| if list.kind.is_some() { list.values.len() as f64 } else { 1.0 };
+        let count = |list: &List<usize>| {
+            if list.kind.is_some() {
+                list.values.len() as f64
+            } else {
+                1.0
+            }
+        };
         let of_type = |layer_type: &LayerType| -> f64 {
-            let own = SIZES.iter().zip(&self.sizes).filter(|((_, owners), _)| owners.contains(layer_type));
+            let own = SIZES
+                .iter()
+                .zip(&self.sizes)
+                .filter(|((_, owners), _)| owners.contains(layer_type));
             own.map(|(_, list)| count(list)).product()
         };
         let types: f64 = self.types.values.iter().map(of_type).sum();
-        let skips = if self.has_anchors() { (predictions * predictions.saturating_sub(1) / 2) as f64 * 2_f64.log10() } else { 0.0 };
+        let skips = if self.has_anchors() {
+            (predictions * predictions.saturating_sub(1) / 2) as f64 * 2_f64.log10()
+        } else {
+            0.0
+        };
         predictions as f64 * types.log10() + skips + (self.rates.values.len().max(1) as f64).log10()
     }
 
@@ -343,25 +507,49 @@ impl Space for ConvSpace {
                 want.kind() == Some(kind) && prediction.is_none_or(|prediction| prediction == *at)
             };
             match chosen.iter().find(same) {
-                Some((_, _, Decision::Choice(option))) => self.kinds[kind].options.get(*option).map_or("?".into(), ToString::to_string),
+                Some((_, _, Decision::Choice(option))) => self.kinds[kind]
+                    .options
+                    .get(*option)
+                    .map_or("?".into(), ToString::to_string),
                 _ => String::new(),
             }
         };
-        let per_layer: Vec<usize> = self.types.kind.into_iter().chain(self.sizes.iter().filter_map(|list| list.kind)).collect();
+        let per_layer: Vec<usize> = self
+            .types
+            .kind
+            .into_iter()
+            .chain(self.sizes.iter().filter_map(|list| list.kind))
+            .collect();
         let mut described = Vec::with_capacity(decisions.len());
         for prediction in 0..cursor.predictions {
             let place = self.place(prediction);
             for &kind in &per_layer {
                 let name = &self.kinds[kind].name;
-                let name = name.strip_prefix("layer_").unwrap_or(name).replace('_', " ");
+                let name = name
+                    .strip_prefix("layer_")
+                    .unwrap_or(name)
+                    .replace('_', " ");
                 described.push((format!("{place} {name}"), of_kind(Some(prediction), kind)));
             }
-            for (_, _, decision) in chosen.iter().filter(|(want, at, _)| *want == Want::Anchor && *at == prediction) {
-                let Decision::Skips(bits) = decision else { continue };
-                described.extend((1..).zip(bits).map(|(earlier, bit)| (format!("{place} skip {earlier}"), bit.to_string())));
+            for (_, _, decision) in chosen
+                .iter()
+                .filter(|(want, at, _)| *want == Want::Anchor && *at == prediction)
+            {
+                let Decision::Skips(bits) = decision else {
+                    continue;
+                };
+                described.extend(
+                    (1..)
+                        .zip(bits)
+                        .map(|(earlier, bit)| (format!("{place} skip {earlier}"), bit.to_string())),
+                );
             }
         }
-        described.extend(self.rates.kind.map(|kind| ("learning rate".to_owned(), of_kind(None, kind))));
+        described.extend(
+            self.rates
+                .kind
+                .map(|kind| ("learning rate".to_owned(), of_kind(None, kind))),
+        );
         described
     }
 }

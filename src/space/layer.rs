@@ -1,5 +1,5 @@
-//! One layer of a convolutional network: what it computes, its sizes, its JSON (paper §3.3). Must not know how layers are
-//! sampled or trained.
+//! One layer of a convolutional network: what it computes, its sizes, its JSON (paper §3.3). Must
+//! not know how layers are sampled or trained.
 
 use super::ImageShape;
 use serde::{Deserialize, Serialize};
@@ -9,8 +9,9 @@ use serde::{Deserialize, Serialize};
 #[serde(try_from = "LayerJson", into = "LayerJson")]
 pub struct ConvLayer {
     pub operation: Operation,
-    /// What is concatenated along depth, ascending: 0 is the image, i the i-th layer. Smaller inputs are padded with
-    /// zeros at the bottom and the right to the largest (paper §3.3, rule 3).
+    /// What is concatenated along depth, ascending: 0 is the image, i the i-th layer. Smaller
+    /// inputs are padded with zeros at the bottom and the right to the largest (paper §3.3, rule
+    /// 3).
     pub inputs: Vec<usize>,
 }
 
@@ -23,8 +24,8 @@ pub enum Operation {
     MaxPool(Pool),
     /// Mean over a square window; pixels outside the image do not count.
     AveragePool(Pool),
-    /// Local contrast normalisation (Jarrett et al. 2009), subtractive and divisive, over a Gaussian window of this side and all
-    /// channels: see `kernels::LocalContrast`.
+    /// Local contrast normalisation (Jarrett et al. 2009), subtractive and divisive, over a
+    /// Gaussian window of this side and all channels: see `kernels::LocalContrast`.
     LocalContrast { window: usize },
     /// Batch normalisation with scale and shift, without ReLU.
     BatchNorm,
@@ -79,7 +80,10 @@ impl From<Convolution> for Operation {
 
 impl ConvLayer {
     pub fn new(operation: impl Into<Operation>, inputs: &[usize]) -> Self {
-        Self { operation: operation.into(), inputs: inputs.to_vec() }
+        Self {
+            operation: operation.into(),
+            inputs: inputs.to_vec(),
+        }
     }
 }
 
@@ -98,40 +102,57 @@ impl Operation {
     pub fn output(&self, input: ImageShape) -> ImageShape {
         let (channels, stride_height, stride_width) = match self {
             Self::Convolution(conv) => (conv.filters, conv.stride_height, conv.stride_width),
-            Self::MaxPool(pool) | Self::AveragePool(pool) => (input.channels, pool.stride, pool.stride),
+            Self::MaxPool(pool) | Self::AveragePool(pool) => {
+                (input.channels, pool.stride, pool.stride)
+            }
             Self::LocalContrast { .. } | Self::BatchNorm => (input.channels, 1, 1),
         };
-        ImageShape { channels, height: input.height.div_ceil(stride_height), width: input.width.div_ceil(stride_width) }
+        ImageShape {
+            channels,
+            height: input.height.div_ceil(stride_height),
+            width: input.width.div_ceil(stride_width),
+        }
     }
 
     /// Trainable parameters: a convolution's weights, batch normalisation's scale and shift.
     pub fn parameters(&self, input: ImageShape) -> u64 {
         let count = match self {
-            Self::Convolution(conv) => conv.filter_height * conv.filter_width * input.channels * conv.filters + 2 * conv.filters,
+            Self::Convolution(conv) => {
+                conv.filter_height * conv.filter_width * input.channels * conv.filters
+                    + 2 * conv.filters
+            }
             Self::BatchNorm => 2 * input.channels,
             Self::MaxPool(_) | Self::AveragePool(_) | Self::LocalContrast { .. } => 0,
         };
         count as u64
     }
 
-    /// Floating-point operations of one image's forward pass: 2 for each multiply-accumulate of a convolution (taps on the padding
-    /// counted). Normalisation, ReLU and pooling are not counted, as is usual.
+    /// Floating-point operations of one image's forward pass: 2 for each multiply-accumulate of a
+    /// convolution (taps on the padding counted). Normalisation, ReLU and pooling are not counted,
+    /// as is usual.
     pub fn flops(&self, input: ImageShape) -> u64 {
-        let Self::Convolution(conv) = self else { return 0 };
+        let Self::Convolution(conv) = self else {
+            return 0;
+        };
         let output = self.output(input);
-        2 * (conv.filter_height * conv.filter_width * input.channels) as u64 * (output.channels * output.height * output.width) as u64
+        2 * (conv.filter_height * conv.filter_width * input.channels) as u64
+            * (output.channels * output.height * output.width) as u64
     }
 
     /// The same with this many more filters; only convolutions have filters.
     pub(super) fn widened(self, more: usize) -> Self {
         match self {
-            Self::Convolution(conv) => Self::Convolution(Convolution { filters: conv.filters + more, ..conv }),
+            Self::Convolution(conv) => Self::Convolution(Convolution {
+                filters: conv.filters + more,
+                ..conv
+            }),
             other => other,
         }
     }
 }
 
-/// The operation in a few characters: `3×5·24/2`, `max 2/2`, `avg 3`, `lcn 9`, `bn`; a stride of 1 is left out.
+/// The operation in a few characters: `3×5·24/2`, `max 2/2`, `avg 3`, `lcn 9`, `bn`; a stride of 1
+/// is left out.
 impl std::fmt::Display for Operation {
     fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
         let stride = |height: usize, width: usize| match (height, width) {
@@ -142,10 +163,18 @@ impl std::fmt::Display for Operation {
         match self {
             Self::Convolution(conv) => {
                 let stride = stride(conv.stride_height, conv.stride_width);
-                write!(f, "{}×{}·{}{stride}", conv.filter_height, conv.filter_width, conv.filters)
+                write!(
+                    f,
+                    "{}×{}·{}{stride}",
+                    conv.filter_height, conv.filter_width, conv.filters
+                )
             }
-            Self::MaxPool(pool) => write!(f, "max {}{}", pool.size, stride(pool.stride, pool.stride)),
-            Self::AveragePool(pool) => write!(f, "avg {}{}", pool.size, stride(pool.stride, pool.stride)),
+            Self::MaxPool(pool) => {
+                write!(f, "max {}{}", pool.size, stride(pool.stride, pool.stride))
+            }
+            Self::AveragePool(pool) => {
+                write!(f, "avg {}{}", pool.size, stride(pool.stride, pool.stride))
+            }
             Self::LocalContrast { window } => write!(f, "lcn {window}"),
             Self::BatchNorm => f.write_str("bn"),
         }
@@ -178,7 +207,8 @@ struct LayerJson {
 
 impl From<ConvLayer> for LayerJson {
     fn from(ConvLayer { operation, inputs }: ConvLayer) -> Self {
-        let layer_type = Some(operation.layer_type()).filter(|layer_type| *layer_type != LayerType::Conv);
+        let layer_type =
+            Some(operation.layer_type()).filter(|layer_type| *layer_type != LayerType::Conv);
         let (mut conv, mut pool, mut window) = (None, None, None);
         match operation {
             Operation::Convolution(sizes) => conv = Some(sizes),
@@ -217,19 +247,39 @@ impl TryFrom<LayerJson> for ConvLayer {
             ("window", json.window),
         ];
         let wanted: &[&str] = match layer_type {
-            LayerType::Conv => &["filter_height", "filter_width", "filters", "stride_height", "stride_width"],
+            LayerType::Conv => &[
+                "filter_height",
+                "filter_width",
+                "filters",
+                "stride_height",
+                "stride_width",
+            ],
             LayerType::MaxPool | LayerType::AvgPool => &["size", "stride"],
             LayerType::Lcn => &["window"],
             LayerType::BatchNorm => &[],
         };
-        if let Some((name, _)) = fields.iter().find(|(name, value)| value.is_some() && !wanted.contains(name)) {
-            return Err(format!("a layer of type {} has no {name}", layer_type.name()));
+        if let Some((name, _)) = fields
+            .iter()
+            .find(|(name, value)| value.is_some() && !wanted.contains(name))
+        {
+            return Err(format!(
+                "a layer of type {} has no {name}",
+                layer_type.name()
+            ));
         }
         let value = |name: &str| {
-            let value = fields.iter().find(|(field, _)| *field == name).and_then(|(_, value)| *value);
+            let value = fields
+                .iter()
+                .find(|(field, _)| *field == name)
+                .and_then(|(_, value)| *value);
             value.ok_or_else(|| format!("a layer of type {} needs {name}", layer_type.name()))
         };
-        let pool = || Ok::<_, String>(Pool { size: value("size")?, stride: value("stride")? });
+        let pool = || {
+            Ok::<_, String>(Pool {
+                size: value("size")?,
+                stride: value("stride")?,
+            })
+        };
         let operation = match layer_type {
             LayerType::Conv => Operation::Convolution(Convolution {
                 filter_height: value("filter_height")?,
@@ -240,9 +290,14 @@ impl TryFrom<LayerJson> for ConvLayer {
             }),
             LayerType::MaxPool => Operation::MaxPool(pool()?),
             LayerType::AvgPool => Operation::AveragePool(pool()?),
-            LayerType::Lcn => Operation::LocalContrast { window: value("window")? },
+            LayerType::Lcn => Operation::LocalContrast {
+                window: value("window")?,
+            },
             LayerType::BatchNorm => Operation::BatchNorm,
         };
-        Ok(Self { operation, inputs: json.inputs })
+        Ok(Self {
+            operation,
+            inputs: json.inputs,
+        })
     }
 }

@@ -1,5 +1,6 @@
-//! What can be searched. A Space says which decision comes next and turns a finished list of decisions into an
-//! Architecture. Pure: no tensors, no IO, no clocks; imports nothing of ours but `random`.
+//! What can be searched. A Space says which decision comes next and turns a finished list of
+//! decisions into an Architecture. Pure: no tensors, no IO, no clocks; imports nothing of ours but
+//! `random`.
 
 mod architecture;
 mod blocks;
@@ -17,9 +18,13 @@ mod survey;
 #[cfg(test)]
 mod tests;
 
-pub use architecture::{Architecture, ChoiceNetwork, ConvNetwork, ImageShape, Network, OptionValue};
+pub use architecture::{
+    Architecture, ChoiceNetwork, ConvNetwork, ImageShape, Network, OptionValue,
+};
 pub use cell::CellSpace;
-pub use cell_network::{Activation, Cell, CellNetwork, CellNode, Combination, LanguageModel, ReferenceCell, TreeCell};
+pub use cell_network::{
+    Activation, Cell, CellNetwork, CellNode, Combination, LanguageModel, ReferenceCell, TreeCell,
+};
 pub use choices::ChoiceSpace;
 pub use conv::ConvSpace;
 pub use layer::{ConvLayer, Convolution, LayerType, Operation, Pool};
@@ -28,7 +33,8 @@ pub use survey::{Survey, survey};
 
 use serde::{Deserialize, Serialize};
 
-/// One decision of the controller. In JSON: an option's index (`3`), or an anchor point's 0/1 list (`[0,1,1]`).
+/// One decision of the controller. In JSON: an option's index (`3`), or an anchor point's 0/1 list
+/// (`[0,1,1]`).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Decision {
@@ -61,9 +67,20 @@ impl Kind {
     /// Why a decision is none of this kind.
     fn refusal(&self, given: &Decision) -> String {
         const SHOWN: usize = 12;
-        let options: Vec<String> = (0..SHOWN).zip(&self.options).map(|(number, option)| format!("{number} for {option}")).collect();
-        let more = if self.options.len() > SHOWN { ", …" } else { "" };
-        format!("{} must be the number of an option ({}{more}), not {given}", self.name, options.join(", "))
+        let options: Vec<String> = (0..SHOWN)
+            .zip(&self.options)
+            .map(|(number, option)| format!("{number} for {option}"))
+            .collect();
+        let more = if self.options.len() > SHOWN {
+            ", …"
+        } else {
+            ""
+        };
+        format!(
+            "{} must be the number of an option ({}{more}), not {given}",
+            self.name,
+            options.join(", ")
+        )
     }
 }
 
@@ -72,7 +89,8 @@ impl Kind {
 pub enum Next {
     /// Choose one option of `Space::kinds()[kind]`.
     Choose { kind: usize },
-    /// An anchor point: for each of `earlier` earlier layers, is it an input of this one? (0 for the first layer)
+    /// An anchor point: for each of `earlier` earlier layers, is it an input of this one? (0 for
+    /// the first layer)
     Anchor { earlier: usize },
     /// The list is finished.
     Done,
@@ -93,11 +111,12 @@ pub trait Space: Send + Sync {
     /// The kinds of decisions, in a fixed order.
     fn kinds(&self) -> &[Kind];
 
-    /// True if `next` ever returns `Next::Anchor` (the controller then owns the attention of paper §3.3).
+    /// True if `next` ever returns `Next::Anchor` (the controller then owns the attention of paper
+    /// §3.3).
     fn has_anchors(&self) -> bool;
 
-    /// The decision that follows `decisions`, for an architecture of `layers` layers (ignored where depth means nothing).
-    /// `decisions` is a valid prefix.
+    /// The decision that follows `decisions`, for an architecture of `layers` layers (ignored where
+    /// depth means nothing). `decisions` is a valid prefix.
     fn next(&self, layers: usize, decisions: &[Decision]) -> Next;
 
     /// The network that a finished list describes.
@@ -106,28 +125,31 @@ pub trait Space: Send + Sync {
     /// Names the first decision that does not fit.
     fn build(&self, layers: usize, decisions: &[Decision]) -> Result<Architecture, DecisionError>;
 
-    /// An architecture from elsewhere, in the form in which this space builds one, and the decisions that describe it: empty where they
-    /// are not looked for. Networks and cells need not be ones that the space can describe; named decisions must be.
+    /// An architecture from elsewhere, in the form in which this space builds one, and the
+    /// decisions that describe it: empty where they are not looked for. Networks and cells need not
+    /// be ones that the space can describe; named decisions must be.
     ///
     /// # Errors
     /// One sentence: what does not fit, and what would.
     fn adopt(&self, given: Architecture) -> Result<(Architecture, Vec<Decision>), String>;
 
-    /// Depth of the architectures sampled when `sampled` have been sampled before (paper §3.2, the depth schedule); 0 where depth means nothing.
+    /// Depth of the architectures sampled when `sampled` have been sampled before (paper §3.2, the
+    /// depth schedule); 0 where depth means nothing.
     fn layers(&self, sampled: u64) -> usize;
 
     /// log10 of the number of decision lists of this depth.
     fn log10_size(&self, layers: usize) -> f64;
 
-    /// A name for each decision and a text for each value, flattened: `[("layer 1 filter height", "3"), …]`; an anchor
-    /// point gives one entry for each earlier layer (`layer 3 skip 1`: `0` or `1`). The names are the same for every list of a depth:
-    /// a decision that this list does not have is there with an empty text. What the table evaluator's columns are.
+    /// A name for each decision and a text for each value, flattened: `[("layer 1 filter height",
+    /// "3"), …]`; an anchor point gives one entry for each earlier layer (`layer 3 skip 1`: `0` or
+    /// `1`). The names are the same for every list of a depth: a decision that this list does not
+    /// have is there with an empty text. What the table evaluator's columns are.
     fn describe(&self, layers: usize, decisions: &[Decision]) -> Vec<(String, String)>;
 }
 
 impl SpaceSettings {
-    /// Builds the space. `image` and `classes` come from the data and matter for `kind = "conv"` alone; cells of which the language
-    /// model is known are built by [`CellSpace::new`].
+    /// Builds the space. `image` and `classes` come from the data and matter for `kind = "conv"`
+    /// alone; cells of which the language model is known are built by [`CellSpace::new`].
     pub fn build(&self, image: ImageShape, classes: usize) -> Box<dyn Space> {
         match self.kind {
             SpaceKind::Conv => Box::new(ConvSpace::new(self, image, classes)),

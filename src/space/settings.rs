@@ -89,7 +89,8 @@ pub struct SpaceSettings {
 pub struct DecisionSettings {
     pub name: String,
     pub options: Vec<OptionValue>,
-    /// It is decided only where each of these decisions was decided as (one of) the options given; empty: always.
+    /// It is decided only where each of these decisions was decided as (one of) the options given;
+    /// empty: always.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub when: BTreeMap<String, Allowed>,
 }
@@ -111,7 +112,8 @@ impl Allowed {
     }
 }
 
-// Keys at their default are left out of a resolved config: a run that began before they existed goes on.
+// Keys at their default are left out of a resolved config: a run that began before they existed
+// goes on.
 fn is_conv_alone(types: &[LayerType]) -> bool {
     types == [LayerType::Conv]
 }
@@ -142,7 +144,8 @@ const POOL_STRIDE: [usize; 1] = [2];
 const LCN_WINDOW: [usize; 1] = [9];
 
 impl Default for SpaceSettings {
-    /// The paper's convolutional space without strides (§4.1): 6 layers; its cells of base 8 (§4.2).
+    /// The paper's convolutional space without strides (§4.1): 6 layers; its cells of base 8
+    /// (§4.2).
     fn default() -> Self {
         Self {
             kind: SpaceKind::Conv,
@@ -168,7 +171,12 @@ impl Default for SpaceSettings {
             max_flops: None,
             base: 8,
             combinations: vec![Combination::Add, Combination::ElemMult],
-            activations: vec![Activation::Identity, Activation::Tanh, Activation::Sigmoid, Activation::Relu],
+            activations: vec![
+                Activation::Identity,
+                Activation::Tanh,
+                Activation::Sigmoid,
+                Activation::Relu,
+            ],
             decision: Vec::new(),
         }
     }
@@ -193,7 +201,11 @@ impl<'de> Deserialize<'de> for SkipConnections {
                 f.write_str("true, false or \"all\"")
             }
             fn visit_bool<E>(self, value: bool) -> Result<Self::Value, E> {
-                Ok(if value { SkipConnections::Predicted } else { SkipConnections::None })
+                Ok(if value {
+                    SkipConnections::Predicted
+                } else {
+                    SkipConnections::None
+                })
             }
             fn visit_str<E: serde::de::Error>(self, value: &str) -> Result<Self::Value, E> {
                 match value {
@@ -219,7 +231,12 @@ impl SpaceSettings {
         let of_kind = match self.kind {
             SpaceKind::Conv => [self.conv_problems(), self.foreign_cell_keys()].concat(),
             SpaceKind::Cell => self.cell_problems(),
-            SpaceKind::Choices => [self.foreign_conv_keys(), self.foreign_cell_keys(), self.choices_problems()].concat(),
+            SpaceKind::Choices => [
+                self.foreign_conv_keys(),
+                self.foreign_cell_keys(),
+                self.choices_problems(),
+            ]
+            .concat(),
         };
         [of_kind, self.limit_problems()].concat()
     }
@@ -249,17 +266,29 @@ impl SpaceSettings {
             ("layers_step", self.layers_step != defaults.layers_step),
             ("layers_every", self.layers_every != defaults.layers_every),
             ("layers_max", self.layers_max != defaults.layers_max),
-            ("filter_height", self.filter_height != defaults.filter_height),
+            (
+                "filter_height",
+                self.filter_height != defaults.filter_height,
+            ),
             ("filter_width", self.filter_width != defaults.filter_width),
             ("filters", self.filters != defaults.filters),
-            ("stride_height", self.stride_height != defaults.stride_height),
+            (
+                "stride_height",
+                self.stride_height != defaults.stride_height,
+            ),
             ("stride_width", self.stride_width != defaults.stride_width),
-            ("skip_connections", self.skip_connections != defaults.skip_connections),
+            (
+                "skip_connections",
+                self.skip_connections != defaults.skip_connections,
+            ),
             ("layer_types", self.layer_types != defaults.layer_types),
             ("pool_size", self.pool_size != defaults.pool_size),
             ("pool_stride", self.pool_stride != defaults.pool_stride),
             ("lcn_window", self.lcn_window != defaults.lcn_window),
-            ("learning_rates", self.learning_rates != defaults.learning_rates),
+            (
+                "learning_rates",
+                self.learning_rates != defaults.learning_rates,
+            ),
             ("block", self.block != defaults.block),
             ("pool_after", self.pool_after != defaults.pool_after),
             ("widen", self.widen != defaults.widen),
@@ -282,29 +311,75 @@ impl SpaceSettings {
         let odd = |size: usize| (1..=LARGEST_FILTER).contains(&size) && size % 2 == 1;
         let stride = |stride: usize| (1..=LARGEST_STRIDE).contains(&stride);
         let filters = |filters: usize| (1..=MOST_FILTERS).contains(&filters);
-        let sizes =
-            format!("odd sizes from 1 to {LARGEST_FILTER}, for example [1, 3, 5, 7] (\"same\" padding is (size - 1) / 2 on each side)");
+        let sizes = format!(
+            "odd sizes from 1 to {LARGEST_FILTER}, for example [1, 3, 5, 7] (\"same\" padding is (size - 1) / 2 on each side)"
+        );
         let strides = format!("strides from 1 to {LARGEST_STRIDE}, for example [1] or [1, 2]");
-        let counts = format!("numbers of filters from 1 to {MOST_FILTERS}, for example [24, 36, 48, 64]");
+        let counts =
+            format!("numbers of filters from 1 to {MOST_FILTERS}, for example [24, 36, 48, 64]");
         let mut problems = Vec::new();
-        list_problem(&mut problems, "filter_height", &self.filter_height, odd, &sizes);
-        list_problem(&mut problems, "filter_width", &self.filter_width, odd, &sizes);
+        list_problem(
+            &mut problems,
+            "filter_height",
+            &self.filter_height,
+            odd,
+            &sizes,
+        );
+        list_problem(
+            &mut problems,
+            "filter_width",
+            &self.filter_width,
+            odd,
+            &sizes,
+        );
         list_problem(&mut problems, "filters", &self.filters, filters, &counts);
-        list_problem(&mut problems, "stride_height", &self.stride_height, stride, &strides);
-        list_problem(&mut problems, "stride_width", &self.stride_width, stride, &strides);
+        list_problem(
+            &mut problems,
+            "stride_height",
+            &self.stride_height,
+            stride,
+            &strides,
+        );
+        list_problem(
+            &mut problems,
+            "stride_width",
+            &self.stride_width,
+            stride,
+            &strides,
+        );
         let mut refuse = |key: &str, broken: bool, valid: String| {
             if broken {
                 problems.push((key.to_owned(), valid));
             }
         };
-        refuse("layers", !(1..=MOST_LAYERS).contains(&self.layers), format!("must be 1 to {MOST_LAYERS}"));
-        refuse("layers_step", self.layers_step > MOST_LAYERS, format!("must be 0 (the depth stays) to {MOST_LAYERS}"));
-        refuse("layers_every", self.layers_every == 0, "must be 1 or more architectures, for example 1600".into());
+        refuse(
+            "layers",
+            !(1..=MOST_LAYERS).contains(&self.layers),
+            format!("must be 1 to {MOST_LAYERS}"),
+        );
+        refuse(
+            "layers_step",
+            self.layers_step > MOST_LAYERS,
+            format!("must be 0 (the depth stays) to {MOST_LAYERS}"),
+        );
+        refuse(
+            "layers_every",
+            self.layers_every == 0,
+            "must be 1 or more architectures, for example 1600".into(),
+        );
         let range = self.layers..=MOST_LAYERS;
-        let valid = format!("must be from space.layers = {} to {MOST_LAYERS}", self.layers);
-        refuse("layers_max", self.layers_max.is_some_and(|max| !range.contains(&max)), valid);
+        let valid = format!(
+            "must be from space.layers = {} to {MOST_LAYERS}",
+            self.layers
+        );
+        refuse(
+            "layers_max",
+            self.layers_max.is_some_and(|max| !range.contains(&max)),
+            valid,
+        );
         refuse("decision", !self.decision.is_empty(), only_with("choices"));
-        let one = !self.decides_sizes() && (self.skip_connections != SkipConnections::Predicted || self.layers <= self.block);
+        let one = !self.decides_sizes()
+            && (self.skip_connections != SkipConnections::Predicted || self.layers <= self.block);
         let valid = "holds one architecture only, so there is nothing to search: give some list two entries, or predict skip connections";
         refuse("kind", one && self.layers_step == 0, valid.into());
         problems.extend(self.layer_problems());
@@ -314,8 +389,15 @@ impl SpaceSettings {
     fn choices_problems(&self) -> Vec<(String, String)> {
         let mut problems = Vec::new();
         let example = "[[space.decision]] with name = \"op\" and options = [\"conv\", \"pool\"]";
-        if !self.decision.iter().any(|decision| decision.options.len() > 1) {
-            problems.push(("decision".into(), format!("needs at least one decision with two options: {example}")));
+        if !self
+            .decision
+            .iter()
+            .any(|decision| decision.options.len() > 1)
+        {
+            problems.push((
+                "decision".into(),
+                format!("needs at least one decision with two options: {example}"),
+            ));
         }
         for (index, decision) in self.decision.iter().enumerate() {
             let mut refuse = |key: &str, broken: bool, valid: String| {
@@ -324,19 +406,37 @@ impl SpaceSettings {
                 }
             };
             let name = &decision.name;
-            let again = self.decision[..index].iter().any(|earlier| earlier.name == *name);
-            refuse("name", name.trim().is_empty() || again, format!("\"{name}\": names must differ and not be empty"));
+            let again = self.decision[..index]
+                .iter()
+                .any(|earlier| earlier.name == *name);
+            refuse(
+                "name",
+                name.trim().is_empty() || again,
+                format!("\"{name}\": names must differ and not be empty"),
+            );
             let finite = |option: &OptionValue| !matches!(option, OptionValue::Float(value) if !value.is_finite());
-            let different = decision.options.iter().enumerate().all(|(place, option)| !decision.options[..place].contains(option));
-            let valid = !decision.options.is_empty() && different && decision.options.iter().all(finite);
+            let different = decision
+                .options
+                .iter()
+                .enumerate()
+                .all(|(place, option)| !decision.options[..place].contains(option));
+            let valid =
+                !decision.options.is_empty() && different && decision.options.iter().all(finite);
             refuse(
                 "options",
                 !valid,
-                format!("the options of \"{name}\" must be one or more different strings, finite numbers or booleans"),
+                format!(
+                    "the options of \"{name}\" must be one or more different strings, finite numbers or booleans"
+                ),
             );
         }
         if problems.is_empty() {
-            problems.extend(super::conditions::rules(&self.decision).err().into_iter().flatten());
+            problems.extend(
+                super::conditions::rules(&self.decision)
+                    .err()
+                    .into_iter()
+                    .flatten(),
+            );
         }
         problems
     }
@@ -348,16 +448,32 @@ fn only_with(kind: &str) -> String {
 
 /// The keys that were written, as problems.
 fn foreign(keys: &[(&str, bool)], kind: &str) -> Vec<(String, String)> {
-    keys.iter().filter(|(_, written)| *written).map(|(key, _)| ((*key).to_owned(), only_with(kind))).collect()
+    keys.iter()
+        .filter(|(_, written)| *written)
+        .map(|(key, _)| ((*key).to_owned(), only_with(kind)))
+        .collect()
 }
 
 /// One entry at least, and none twice.
 pub(super) fn different<T: PartialEq>(list: &[T]) -> bool {
-    !list.is_empty() && list.iter().enumerate().all(|(place, value)| !list[..place].contains(value))
+    !list.is_empty()
+        && list
+            .iter()
+            .enumerate()
+            .all(|(place, value)| !list[..place].contains(value))
 }
 
-pub(super) fn list_problem(problems: &mut Vec<(String, String)>, key: &str, list: &[usize], valid: impl Fn(usize) -> bool, expected: &str) {
+pub(super) fn list_problem(
+    problems: &mut Vec<(String, String)>,
+    key: &str,
+    list: &[usize],
+    valid: impl Fn(usize) -> bool,
+    expected: &str,
+) {
     if !different(list) || !list.iter().all(|value| valid(*value)) {
-        problems.push((key.to_owned(), format!("must list one or more different {expected}")));
+        problems.push((
+            key.to_owned(),
+            format!("must list one or more different {expected}"),
+        ));
     }
 }

@@ -1,5 +1,5 @@
-//! How large the networks of a space are: the extremes, and random ones. A function of the space and a seed; must not know
-//! what sizes are good for.
+//! How large the networks of a space are: the extremes, and random ones. A function of the space
+//! and a seed; must not know what sizes are good for.
 
 use super::{Decision, Next, OptionValue, Space};
 use crate::random::{Key, Purpose, Stream};
@@ -11,7 +11,8 @@ const RANDOM: usize = 200;
 /// (parameters, FLOPs) of networks of one depth.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Survey {
-    /// The least of each, among the random networks and those that choose the smallest or the largest everywhere.
+    /// The least of each, among the random networks and those that choose the smallest or the
+    /// largest everywhere.
     pub smallest: (u64, u64),
     pub largest: (u64, u64),
     /// Of networks drawn uniformly, each number by itself.
@@ -38,8 +39,12 @@ pub fn survey(space: &dyn Space, layers: usize) -> Option<Survey> {
         parameters.zip(flops)
     };
     let mut stream = Key::seed(0).stream(Purpose::Decisions);
-    let drawn: Vec<(u64, u64)> = (0..RANDOM).map(|_| size(&random(space, layers, &mut stream))).collect::<Option<_>>()?;
-    let extremes: Vec<(u64, u64)> = extremes(space).filter_map(|extreme| size(&list(space, layers, extreme))).collect();
+    let drawn: Vec<(u64, u64)> = (0..RANDOM)
+        .map(|_| size(&random(space, layers, &mut stream)))
+        .collect::<Option<_>>()?;
+    let extremes: Vec<(u64, u64)> = extremes(space)
+        .filter_map(|extreme| size(&list(space, layers, extreme)))
+        .collect();
     let all = || drawn.iter().chain(&extremes);
     let least = |of: fn(&(u64, u64)) -> u64| all().map(of).min().unwrap_or(0);
     let most = |of: fn(&(u64, u64)) -> u64| all().map(of).max().unwrap_or(0);
@@ -57,7 +62,12 @@ pub fn survey(space: &dyn Space, layers: usize) -> Option<Survey> {
 }
 
 fn extremes(space: &dyn Space) -> impl Iterator<Item = Extreme> {
-    let texts = space.kinds().iter().map(|kind| kind.options.iter().filter(|option| matches!(option, OptionValue::Text(_))).count());
+    let texts = space.kinds().iter().map(|kind| {
+        kind.options
+            .iter()
+            .filter(|option| matches!(option, OptionValue::Text(_)))
+            .count()
+    });
     let texts = texts.max().unwrap_or(0).max(1);
     (0..texts * 8).map(|number| Extreme {
         text: number / 8,
@@ -69,8 +79,14 @@ fn extremes(space: &dyn Space) -> impl Iterator<Item = Extreme> {
 
 fn random(space: &dyn Space, layers: usize, stream: &mut Stream) -> Vec<Decision> {
     finished(space, layers, &mut |next| match next {
-        Next::Choose { kind } => Decision::Choice(stream.random_range(0..space.kinds()[kind].options.len())),
-        Next::Anchor { earlier } => Decision::Skips((0..earlier).map(|_| u8::from(stream.random::<bool>())).collect()),
+        Next::Choose { kind } => {
+            Decision::Choice(stream.random_range(0..space.kinds()[kind].options.len()))
+        }
+        Next::Anchor { earlier } => Decision::Skips(
+            (0..earlier)
+                .map(|_| u8::from(stream.random::<bool>()))
+                .collect(),
+        ),
         Next::Done => Decision::Choice(0),
     })
 }
@@ -79,20 +95,39 @@ fn list(space: &dyn Space, layers: usize, extreme: Extreme) -> Vec<Decision> {
     finished(space, layers, &mut |next| match next {
         Next::Choose { kind } => {
             let kind = &space.kinds()[kind];
-            let numbers = kind.options.iter().enumerate().filter_map(|(place, option)| match option {
-                OptionValue::Integer(value) => Some((place, *value)),
-                _ => None,
-            });
-            let largest = if kind.name.contains("stride") { extreme.longest_strides } else { extreme.largest };
-            let found = if largest { numbers.max_by_key(|number| number.1) } else { numbers.min_by_key(|number| number.1) };
-            Decision::Choice(found.map_or_else(|| extreme.text.min(kind.options.len() - 1), |number| number.0))
+            let numbers =
+                kind.options
+                    .iter()
+                    .enumerate()
+                    .filter_map(|(place, option)| match option {
+                        OptionValue::Integer(value) => Some((place, *value)),
+                        _ => None,
+                    });
+            let largest = if kind.name.contains("stride") {
+                extreme.longest_strides
+            } else {
+                extreme.largest
+            };
+            let found = if largest {
+                numbers.max_by_key(|number| number.1)
+            } else {
+                numbers.min_by_key(|number| number.1)
+            };
+            Decision::Choice(found.map_or_else(
+                || extreme.text.min(kind.options.len() - 1),
+                |number| number.0,
+            ))
         }
         Next::Anchor { earlier } => Decision::Skips(vec![extreme.skips; earlier]),
         Next::Done => Decision::Choice(0),
     })
 }
 
-fn finished(space: &dyn Space, layers: usize, decide: &mut dyn FnMut(Next) -> Decision) -> Vec<Decision> {
+fn finished(
+    space: &dyn Space,
+    layers: usize,
+    decide: &mut dyn FnMut(Next) -> Decision,
+) -> Vec<Decision> {
     let mut decisions = Vec::new();
     loop {
         match space.next(layers, &decisions) {

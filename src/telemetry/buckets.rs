@@ -1,4 +1,5 @@
-//! Buckets of the histograms: fine where the values of a healthy search lie. Must not know who observes.
+//! Buckets of the histograms: fine where the values of a healthy search lie. Must not know who
+//! observes.
 
 /// What a run's rewards are, which decides where the buckets of `reward` lie.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -15,19 +16,33 @@ impl RewardScale {
     /// Upper bounds, ascending.
     pub(super) fn buckets(self) -> Vec<f64> {
         match self {
-            Self::Accuracy { exponent } => (1..=20).map(|step| (f64::from(step) / 20.0).powf(exponent)).collect(),
+            Self::Accuracy { exponent } => (1..=20)
+                .map(|step| (f64::from(step) / 20.0).powf(exponent))
+                .collect(),
             Self::Perplexity { constant, exponent } => {
-                // Perplexities in descending order: rewards ascend. Finest between 40 and 200, where word-level models end.
+                // Perplexities in descending order: rewards ascend. Finest between 40 and 200,
+                // where word-level models end.
                 let decades = |from: f64, to: f64, steps: i32| {
-                    (0..steps).map(move |step| from * (to / from).powf(f64::from(step) / f64::from(steps)))
+                    (0..steps).map(move |step| {
+                        from * (to / from).powf(f64::from(step) / f64::from(steps))
+                    })
                 };
-                let perplexities = decades(1e5, 200.0, 10).chain(decades(200.0, 40.0, 14)).chain(decades(40.0, 1.0, 12)).chain([1.0]);
-                perplexities.map(|perplexity| constant / perplexity.powf(exponent)).collect()
+                let perplexities = decades(1e5, 200.0, 10)
+                    .chain(decades(200.0, 40.0, 14))
+                    .chain(decades(40.0, 1.0, 12))
+                    .chain([1.0]);
+                perplexities
+                    .map(|perplexity| constant / perplexity.powf(exponent))
+                    .collect()
             }
             Self::Any => {
                 let below = [-1000.0, -100.0, -10.0, -1.0, -0.1, 0.0];
                 let above = [2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 1000.0, 10_000.0];
-                below.into_iter().chain((1..=20).map(|step| f64::from(step) / 20.0)).chain(above).collect()
+                below
+                    .into_iter()
+                    .chain((1..=20).map(|step| f64::from(step) / 20.0))
+                    .chain(above)
+                    .collect()
             }
         }
     }
@@ -35,12 +50,17 @@ impl RewardScale {
 
 /// A child on its lane: 0.1 s to 7 d.
 pub(super) fn durations() -> Vec<f64> {
-    vec![0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 60.0, 180.0, 600.0, 1800.0, 3600.0, 10_800.0, 43_200.0, 86_400.0, 259_200.0, 604_800.0]
+    vec![
+        0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 60.0, 180.0, 600.0, 1800.0, 3600.0, 10_800.0, 43_200.0,
+        86_400.0, 259_200.0, 604_800.0,
+    ]
 }
 
 /// A commit with fsync: 0.5 ms (a good SSD) to 10 s (a disk in trouble).
 pub(super) fn commits() -> Vec<f64> {
-    vec![0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0]
+    vec![
+        0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+    ]
 }
 
 /// Updates between pull and push.
@@ -54,19 +74,43 @@ mod tests {
 
     #[test]
     fn rewards_of_every_kind_find_a_bucket_of_their_own() {
-        for scale in [RewardScale::Accuracy { exponent: 3.0 }, RewardScale::Perplexity { constant: 80.0, exponent: 2.0 }, RewardScale::Any]
-        {
+        for scale in [
+            RewardScale::Accuracy { exponent: 3.0 },
+            RewardScale::Perplexity {
+                constant: 80.0,
+                exponent: 2.0,
+            },
+            RewardScale::Any,
+        ] {
             let buckets = scale.buckets();
             assert!(buckets.is_sorted_by(|a, b| a < b), "{scale:?}: {buckets:?}");
         }
-        let bucket = |scale: RewardScale, reward: f64| scale.buckets().iter().position(|bound| reward <= *bound);
-        // Accuracies that differ by 5 points, and perplexities that differ by a sixth, are told apart.
+        let bucket = |scale: RewardScale, reward: f64| {
+            scale.buckets().iter().position(|bound| reward <= *bound)
+        };
+        // Accuracies that differ by 5 points, and perplexities that differ by a sixth, are told
+        // apart.
         let cube = RewardScale::Accuracy { exponent: 3.0 };
-        assert!(bucket(cube, 0.88_f64.powi(3)) < bucket(cube, 0.93_f64.powi(3)) && bucket(cube, 1.0).is_some());
-        let perplexity = RewardScale::Perplexity { constant: 80.0, exponent: 2.0 };
+        assert!(
+            bucket(cube, 0.88_f64.powi(3)) < bucket(cube, 0.93_f64.powi(3))
+                && bucket(cube, 1.0).is_some()
+        );
+        let perplexity = RewardScale::Perplexity {
+            constant: 80.0,
+            exponent: 2.0,
+        };
         let at = |perplexity_: f64| bucket(perplexity, 80.0 / (perplexity_ * perplexity_));
-        assert!(at(10_000.0) < at(120.0) && at(120.0) < at(100.0) && at(100.0) < at(82.0) && at(82.0) < at(65.0) && at(1.0).is_some());
+        assert!(
+            at(10_000.0) < at(120.0)
+                && at(120.0) < at(100.0)
+                && at(100.0) < at(82.0)
+                && at(82.0) < at(65.0)
+                && at(1.0).is_some()
+        );
         // A negative loss as reward, and a large score.
-        assert!(bucket(RewardScale::Any, -3.0) < bucket(RewardScale::Any, -0.5) && bucket(RewardScale::Any, 700.0).is_some());
+        assert!(
+            bucket(RewardScale::Any, -3.0) < bucket(RewardScale::Any, -0.5)
+                && bucket(RewardScale::Any, 700.0).is_some()
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! The HTTP endpoint, read-only: finds its address and serves the routes that it is given. Must not know what they answer.
+//! The HTTP endpoint, read-only: finds its address and serves the routes that it is given. Must not
+//! know what they answer.
 
 use super::TelemetrySettings;
 use actix_web::{App, HttpServer, web};
@@ -30,7 +31,10 @@ impl Endpoint {
             Some(address) if address == "off" => return Ok(None),
             Some(address) => bind(address)?,
         };
-        Ok(Some(Self { listener, routes: Vec::new() }))
+        Ok(Some(Self {
+            listener,
+            routes: Vec::new(),
+        }))
     }
 
     /// Where it is; None: the system does not say.
@@ -40,13 +44,20 @@ impl Endpoint {
 
     /// What whoever starts it should know, if anything.
     pub fn warning(&self) -> Option<String> {
-        let address = self.address().filter(|address| !address.ip().is_loopback())?;
-        Some(format!("the endpoint on {address} can be read by other machines; it has no password"))
+        let address = self
+            .address()
+            .filter(|address| !address.ip().is_loopback())?;
+        Some(format!(
+            "the endpoint on {address} can be read by other machines; it has no password"
+        ))
     }
 
     /// Serves these routes too.
     #[must_use]
-    pub fn with(mut self, routes: impl Fn(&mut web::ServiceConfig) + Send + Sync + 'static) -> Self {
+    pub fn with(
+        mut self,
+        routes: impl Fn(&mut web::ServiceConfig) + Send + Sync + 'static,
+    ) -> Self {
         self.routes.push(Arc::new(routes));
         self
     }
@@ -59,7 +70,9 @@ impl Endpoint {
         let routes = self.routes;
         let server = HttpServer::new(move || {
             let app = App::new();
-            routes.iter().fold(app, |app, routes| app.configure(|config| routes(config)))
+            routes
+                .iter()
+                .fold(app, |app, routes| app.configure(|config| routes(config)))
         })
         .workers(1)
         .shutdown_timeout(1)
@@ -74,7 +87,9 @@ impl Endpoint {
 
 fn bind(address: &str) -> Result<TcpListener, String> {
     let valid = "an address like \"127.0.0.1:9464\", or \"off\"";
-    let parsed: SocketAddr = address.parse().map_err(|_| format!("telemetry.listen = \"{address}\" is no address; valid is {valid}"))?;
+    let parsed: SocketAddr = address
+        .parse()
+        .map_err(|_| format!("telemetry.listen = \"{address}\" is no address; valid is {valid}"))?;
     TcpListener::bind(parsed).map_err(|error| {
         format!("telemetry.listen = \"{address}\" cannot be had: {error}; take another, port 0 for any free one, or \"off\"")
     })
@@ -89,7 +104,10 @@ fn bind_default() -> Result<TcpListener, String> {
         }
     }
     let last = last.map_or_else(String::new, |error| error.to_string());
-    Err(format!("no free port between {DEFAULT_PORT} and {} on 127.0.0.1 ({last}); set telemetry.listen", DEFAULT_PORT + PORTS - 1))
+    Err(format!(
+        "no free port between {DEFAULT_PORT} and {} on 127.0.0.1 ({last}); set telemetry.listen",
+        DEFAULT_PORT + PORTS - 1
+    ))
 }
 
 #[cfg(test)]
@@ -97,7 +115,9 @@ mod tests {
     use super::*;
 
     fn bound(listen: Option<&str>) -> Result<Option<Endpoint>, String> {
-        Endpoint::bind(&TelemetrySettings { listen: listen.map(str::to_owned) })
+        Endpoint::bind(&TelemetrySettings {
+            listen: listen.map(str::to_owned),
+        })
     }
 
     #[test]
@@ -106,14 +126,26 @@ mod tests {
         let second = bound(None).unwrap().unwrap();
         assert_ne!(first.address().unwrap(), second.address().unwrap());
         let taken = first.address().unwrap().to_string();
-        assert!(bound(Some(&taken)).err().unwrap().contains("telemetry.listen"));
+        assert!(
+            bound(Some(&taken))
+                .err()
+                .unwrap()
+                .contains("telemetry.listen")
+        );
         assert!(bound(Some("off")).unwrap().is_none());
     }
 
     #[test]
     fn an_address_beyond_loopback_is_warned_of() {
         assert_eq!(bound(None).unwrap().unwrap().warning(), None);
-        let warning = bound(Some("0.0.0.0:0")).unwrap().unwrap().warning().unwrap();
-        assert!(warning.contains("0.0.0.0") && warning.contains("no password"), "{warning}");
+        let warning = bound(Some("0.0.0.0:0"))
+            .unwrap()
+            .unwrap()
+            .warning()
+            .unwrap();
+        assert!(
+            warning.contains("0.0.0.0") && warning.contains("no password"),
+            "{warning}"
+        );
     }
 }

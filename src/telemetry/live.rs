@@ -1,5 +1,5 @@
-//! What this process reads from its lanes and GPUs, for people who look at it now: the same numbers as in the metrics, from the same
-//! registry. Must not know who shows them.
+//! What this process reads from its lanes and GPUs, for people who look at it now: the same numbers
+//! as in the metrics, from the same registry. Must not know who shows them.
 
 use super::{Metrics, Sampler};
 use std::collections::BTreeMap;

@@ -1,5 +1,5 @@
-//! Every metric of a search: Prometheus names with the prefix `netwright_`, base units, bounded labels.
-//! Must not know who counts.
+//! Every metric of a search: Prometheus names with the prefix `netwright_`, base units, bounded
+//! labels. Must not know who counts.
 
 use super::buckets::{self, RewardScale};
 use super::readiness::Readiness;
@@ -7,11 +7,19 @@ use crate::child::{Cause, Outcome};
 use prometheus::core::Collector;
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{
-    Gauge, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+    Gauge, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
+    Opts, Registry, TextEncoder,
 };
 
 /// The label `outcome` of `children_total`.
-const OUTCOMES: [&str; 6] = ["completed", "failed", "diverged", "timeout", "out_of_memory", "stopped"];
+const OUTCOMES: [&str; 6] = [
+    "completed",
+    "failed",
+    "diverged",
+    "timeout",
+    "out_of_memory",
+    "stopped",
+];
 
 /// The label `actor`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +31,12 @@ pub enum ActorKind {
 }
 
 impl ActorKind {
-    const ALL: [Self; 4] = [Self::Supervisor, Self::ParameterShard, Self::Controller, Self::ChildTrainer];
+    const ALL: [Self; 4] = [
+        Self::Supervisor,
+        Self::ParameterShard,
+        Self::Controller,
+        Self::ChildTrainer,
+    ];
 
     /// The value of the label.
     pub fn label(self) -> &'static str {
@@ -89,7 +102,10 @@ pub struct Restored {
 struct Families<'a>(&'a Registry);
 
 impl Families<'_> {
-    fn put<T: Collector + Clone + 'static>(&self, made: prometheus::Result<T>) -> prometheus::Result<T> {
+    fn put<T: Collector + Clone + 'static>(
+        &self,
+        made: prometheus::Result<T>,
+    ) -> prometheus::Result<T> {
         let metric = made?;
         self.0.register(Box::new(metric.clone()))?;
         Ok(metric)
@@ -107,7 +123,13 @@ impl Families<'_> {
         self.put(IntCounter::new(name, help))
     }
 
-    fn counters(&self, name: &str, help: &str, label: &str, values: &[&str]) -> prometheus::Result<IntCounterVec> {
+    fn counters(
+        &self,
+        name: &str,
+        help: &str,
+        label: &str,
+        values: &[&str],
+    ) -> prometheus::Result<IntCounterVec> {
         let family = self.put(IntCounterVec::new(Opts::new(name, help), &[label]))?;
         for value in values {
             family.with_label_values(&[value]);
@@ -115,8 +137,15 @@ impl Families<'_> {
         Ok(family)
     }
 
-    fn histogram(&self, name: &str, help: &str, buckets: Vec<f64>) -> prometheus::Result<Histogram> {
-        self.put(Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets)))
+    fn histogram(
+        &self,
+        name: &str,
+        help: &str,
+        buckets: Vec<f64>,
+    ) -> prometheus::Result<Histogram> {
+        self.put(Histogram::with_opts(
+            HistogramOpts::new(name, help).buckets(buckets),
+        ))
     }
 }
 
@@ -131,27 +160,63 @@ impl Metrics {
         process.register(Box::new(ProcessCollector::for_self()))?;
         let make = Families(&registry);
         let actors = ActorKind::ALL.map(ActorKind::label);
-        make.gauges("run_info", "1, with the run's name.", &["run"])?.with_label_values(&[run]).set(1.0);
-        let cuda = if cfg!(feature = "cuda") { "true" } else { "false" };
-        let build = make.gauges("build_info", "1, with the program's version and whether it is built for CUDA.", &["version", "cuda"])?;
-        build.with_label_values(&[env!("CARGO_PKG_VERSION"), cuda]).set(1.0);
-        let mailbox_depth =
-            make.put(IntGaugeVec::new(Opts::new("mailbox_depth", "Messages that wait for actors of this kind."), &["actor"]))?;
+        make.gauges("run_info", "1, with the run's name.", &["run"])?
+            .with_label_values(&[run])
+            .set(1.0);
+        let cuda = if cfg!(feature = "cuda") {
+            "true"
+        } else {
+            "false"
+        };
+        let build = make.gauges(
+            "build_info",
+            "1, with the program's version and whether it is built for CUDA.",
+            &["version", "cuda"],
+        )?;
+        build
+            .with_label_values(&[env!("CARGO_PKG_VERSION"), cuda])
+            .set(1.0);
+        let mailbox_depth = make.put(IntGaugeVec::new(
+            Opts::new(
+                "mailbox_depth",
+                "Messages that wait for actors of this kind.",
+            ),
+            &["actor"],
+        ))?;
         for actor in actors {
             mailbox_depth.with_label_values(&[actor]);
         }
         Ok(Self {
             process,
             readiness: Readiness::default(),
-            reward: make.histogram("reward", "Rewards of completed children that were sampled.", rewards.buckets())?,
-            best_reward: make.gauge("best_reward", "The highest reward of a sampled child so far.")?,
+            reward: make.histogram(
+                "reward",
+                "Rewards of completed children that were sampled.",
+                rewards.buckets(),
+            )?,
+            best_reward: make.gauge(
+                "best_reward",
+                "The highest reward of a sampled child so far.",
+            )?,
             baseline: make.gauge("baseline", "Moving-average baseline of REINFORCE.")?,
-            policy_entropy_nats: make
-                .gauge("policy_entropy_nats", "Entropy of the policy: mean over the last minibatch sampled, in nats.")?,
-            policy_gradient_norm: make.gauge("policy_gradient_norm", "Euclidean norm of the last policy gradient.")?,
-            children_total: make.counters("children_total", "Children that ended, by outcome.", "outcome", &OUTCOMES)?,
-            children_reused_total: make
-                .counter("children_reused_total", "Children that took the reward of an equal network, untrained.")?,
+            policy_entropy_nats: make.gauge(
+                "policy_entropy_nats",
+                "Entropy of the policy: mean over the last minibatch sampled, in nats.",
+            )?,
+            policy_gradient_norm: make.gauge(
+                "policy_gradient_norm",
+                "Euclidean norm of the last policy gradient.",
+            )?,
+            children_total: make.counters(
+                "children_total",
+                "Children that ended, by outcome.",
+                "outcome",
+                &OUTCOMES,
+            )?,
+            children_reused_total: make.counter(
+                "children_reused_total",
+                "Children that took the reward of an equal network, untrained.",
+            )?,
             children_running: make.gauge("children_running", "Children under training.")?,
             children_queued: make.gauge("children_queued", "Children that wait for a lane.")?,
             child_duration_seconds: make.histogram(
@@ -159,9 +224,18 @@ impl Metrics {
                 "Time of a finished child on its lane.",
                 buckets::durations(),
             )?,
-            examples_total: make.counter("examples_total", "Training examples that children have used, in this process.")?,
-            controller_updates_total: make.counter("controller_updates_total", "Gradients that controllers have pushed.")?,
-            shard_updates_total: make.counter("shard_updates_total", "Updates that parameter shards have applied, in this process.")?,
+            examples_total: make.counter(
+                "examples_total",
+                "Training examples that children have used, in this process.",
+            )?,
+            controller_updates_total: make.counter(
+                "controller_updates_total",
+                "Gradients that controllers have pushed.",
+            )?,
+            shard_updates_total: make.counter(
+                "shard_updates_total",
+                "Updates that parameter shards have applied, in this process.",
+            )?,
             gradient_staleness_updates: make.histogram(
                 "gradient_staleness_updates",
                 "Updates between a gradient's pull and its push, in this process.",
@@ -179,16 +253,26 @@ impl Metrics {
                 "Time of a transaction of the journal, with fsync.",
                 buckets::commits(),
             )?,
-            last_snapshot_timestamp_seconds: make
-                .gauge("last_snapshot_timestamp_seconds", "Unix time of the last snapshot on disk; 0: none yet.")?,
-            architecture_layers: make.gauge("architecture_layers", "Depth of the architectures sampled last.")?,
-            lane_busy_ratio: make.gauges("lane_busy_ratio", "Share of the last 15 seconds in which the lane had a child.", &["lane"])?,
+            last_snapshot_timestamp_seconds: make.gauge(
+                "last_snapshot_timestamp_seconds",
+                "Unix time of the last snapshot on disk; 0: none yet.",
+            )?,
+            architecture_layers: make.gauge(
+                "architecture_layers",
+                "Depth of the architectures sampled last.",
+            )?,
+            lane_busy_ratio: make.gauges(
+                "lane_busy_ratio",
+                "Share of the last 15 seconds in which the lane had a child.",
+                &["lane"],
+            )?,
             lane_info: make.gauges(
                 "lane_info",
                 "1 for each lane: the device that it is on (the label gpu of gpu_*, or cpu).",
                 &["lane", "device"],
             )?,
-            run_dir_free_bytes: make.gauge("run_dir_free_bytes", "Free space where the run is stored.")?,
+            run_dir_free_bytes: make
+                .gauge("run_dir_free_bytes", "Free space where the run is stored.")?,
             registry,
         })
     }
@@ -211,14 +295,20 @@ impl Metrics {
 
     /// An actor failed and was started again.
     pub fn restarted(&self, actor: ActorKind) {
-        self.actor_restarts_total.with_label_values(&[actor.label()]).inc();
+        self.actor_restarts_total
+            .with_label_values(&[actor.label()])
+            .inc();
     }
 
     /// Counts a child whose outcome is on disk, but for its reward.
     pub fn child_ended(&self, outcome: &Outcome, seconds: f64) {
-        self.children_total.with_label_values(&[label(outcome)]).inc();
+        self.children_total
+            .with_label_values(&[label(outcome)])
+            .inc();
         match outcome {
-            Outcome::Completed { seconds: own, .. } => self.child_duration_seconds.observe(own.unwrap_or(seconds)),
+            Outcome::Completed { seconds: own, .. } => {
+                self.child_duration_seconds.observe(own.unwrap_or(seconds))
+            }
             Outcome::Failed { .. } => self.child_duration_seconds.observe(seconds),
             // It runs again: this was not all of its time.
             Outcome::Stopped => {}
@@ -227,7 +317,9 @@ impl Metrics {
 
     /// Counts a child that took a known reward, which is on disk; its time on a lane is none.
     pub fn child_reused(&self, outcome: &Outcome) {
-        self.children_total.with_label_values(&[label(outcome)]).inc();
+        self.children_total
+            .with_label_values(&[label(outcome)])
+            .inc();
         self.children_reused_total.inc();
     }
 
@@ -240,15 +332,26 @@ impl Metrics {
 
     /// Takes in what earlier processes of the same run counted.
     pub fn restore(&self, earlier: &Restored) {
-        earlier.rewards.iter().for_each(|reward| self.reward_of(*reward));
-        earlier.seconds.iter().for_each(|seconds| self.child_duration_seconds.observe(*seconds));
-        self.children_total.with_label_values(&["completed"]).inc_by(earlier.completed);
+        earlier
+            .rewards
+            .iter()
+            .for_each(|reward| self.reward_of(*reward));
+        earlier
+            .seconds
+            .iter()
+            .for_each(|seconds| self.child_duration_seconds.observe(*seconds));
+        self.children_total
+            .with_label_values(&["completed"])
+            .inc_by(earlier.completed);
         for (cause, count) in &earlier.failed {
-            self.children_total.with_label_values(&[cause_label(*cause)]).inc_by(*count);
+            self.children_total
+                .with_label_values(&[cause_label(*cause)])
+                .inc_by(*count);
         }
         self.baseline.set(earlier.baseline.unwrap_or_default());
         self.controller_updates_total.inc_by(earlier.updates);
-        self.last_snapshot_timestamp_seconds.set(earlier.snapshot_at.unwrap_or_default());
+        self.last_snapshot_timestamp_seconds
+            .set(earlier.snapshot_at.unwrap_or_default());
     }
 
     fn reward_of(&self, reward: f64) {
@@ -260,11 +363,12 @@ impl Metrics {
 
     /// A snapshot is on disk now.
     pub fn snapshot_stored(&self) {
-        self.last_snapshot_timestamp_seconds.set(jiff::Timestamp::now().as_millisecond() as f64 / 1e3);
+        self.last_snapshot_timestamp_seconds
+            .set(jiff::Timestamp::now().as_millisecond() as f64 / 1e3);
     }
 
-    /// Calls `take` with the full name, the first label's value and the value of each labelled sample of ours. Of a counter or a histogram it
-    /// is 0: for gauges alone.
+    /// Calls `take` with the full name, the first label's value and the value of each labelled
+    /// sample of ours. Of a counter or a histogram it is 0: for gauges alone.
     pub(super) fn each_gauge(&self, mut take: impl FnMut(&str, &str, f64)) {
         for family in self.registry.gather() {
             for metric in family.get_metric() {
@@ -299,7 +403,13 @@ fn cause_label(cause: Cause) -> &'static str {
         Cause::Diverged => "diverged",
         Cause::Timeout => "timeout",
         Cause::OutOfMemory => "out_of_memory",
-        Cause::Unbuildable | Cause::Panicked | Cause::Exited | Cause::Killed | Cause::Protocol | Cause::Device | Cause::Error => "failed",
+        Cause::Unbuildable
+        | Cause::Panicked
+        | Cause::Exited
+        | Cause::Killed
+        | Cause::Protocol
+        | Cause::Device
+        | Cause::Error => "failed",
     }
 }
 
@@ -313,7 +423,10 @@ mod tests {
 
     fn assert_lines(text: &str, lines: &[&str]) {
         for line in lines {
-            assert!(text.lines().any(|found| found == *line), "{line} is missing from\n{text}");
+            assert!(
+                text.lines().any(|found| found == *line),
+                "{line} is missing from\n{text}"
+            );
         }
     }
 
@@ -346,22 +459,58 @@ mod tests {
             "run_info",
             "build_info",
         ] {
-            assert!(text.contains(&format!("# TYPE netwright_{family} ")), "{family} is missing from\n{text}");
+            assert!(
+                text.contains(&format!("# TYPE netwright_{family} ")),
+                "{family} is missing from\n{text}"
+            );
             assert!(text.contains(&format!("# HELP netwright_{family} ")));
         }
         for outcome in OUTCOMES {
-            assert_lines(&text, &[&format!("netwright_children_total{{outcome=\"{outcome}\"}} 0")]);
+            assert_lines(
+                &text,
+                &[&format!(
+                    "netwright_children_total{{outcome=\"{outcome}\"}} 0"
+                )],
+            );
         }
-        for actor in ["supervisor", "parameter_shard", "controller", "child_trainer"] {
-            assert_lines(&text, &[&format!("netwright_actor_restarts_total{{actor=\"{actor}\"}} 0")]);
-            assert_lines(&text, &[&format!("netwright_mailbox_depth{{actor=\"{actor}\"}} 0")]);
+        for actor in [
+            "supervisor",
+            "parameter_shard",
+            "controller",
+            "child_trainer",
+        ] {
+            assert_lines(
+                &text,
+                &[&format!(
+                    "netwright_actor_restarts_total{{actor=\"{actor}\"}} 0"
+                )],
+            );
+            assert_lines(
+                &text,
+                &[&format!("netwright_mailbox_depth{{actor=\"{actor}\"}} 0")],
+            );
         }
-        assert_lines(&text, &["netwright_run_info{run=\"t\"} 1", "netwright_lane_info{device=\"cpu\",lane=\"cpu-0\"} 1"]);
+        assert_lines(
+            &text,
+            &[
+                "netwright_run_info{run=\"t\"} 1",
+                "netwright_lane_info{device=\"cpu\",lane=\"cpu-0\"} 1",
+            ],
+        );
         #[cfg(target_os = "linux")]
-        for family in
-            ["cpu_seconds_total", "open_fds", "max_fds", "resident_memory_bytes", "virtual_memory_bytes", "start_time_seconds", "threads"]
-        {
-            assert!(text.contains(&format!("# TYPE process_{family} ")), "{family}");
+        for family in [
+            "cpu_seconds_total",
+            "open_fds",
+            "max_fds",
+            "resident_memory_bytes",
+            "virtual_memory_bytes",
+            "start_time_seconds",
+            "threads",
+        ] {
+            assert!(
+                text.contains(&format!("# TYPE process_{family} ")),
+                "{family}"
+            );
         }
     }
 
@@ -369,13 +518,30 @@ mod tests {
     fn a_completed_child_moves_reward_best_and_count_and_a_failed_one_its_cause() {
         let metrics = metrics();
         for reward in [0.2, 0.5, 0.3] {
-            let outcome = Outcome::Completed { reward, metric: 0.7, seconds: None };
+            let outcome = Outcome::Completed {
+                reward,
+                metric: 0.7,
+                seconds: None,
+            };
             metrics.child_ended(&outcome, 2.0);
             metrics.rewarded(&outcome);
         }
-        let causes = [Cause::Diverged, Cause::Timeout, Cause::OutOfMemory, Cause::Unbuildable, Cause::Panicked, Cause::Error];
+        let causes = [
+            Cause::Diverged,
+            Cause::Timeout,
+            Cause::OutOfMemory,
+            Cause::Unbuildable,
+            Cause::Panicked,
+            Cause::Error,
+        ];
         for cause in causes {
-            metrics.child_ended(&Outcome::Failed { cause, error: "e".into() }, 1.0);
+            metrics.child_ended(
+                &Outcome::Failed {
+                    cause,
+                    error: "e".into(),
+                },
+                1.0,
+            );
         }
         metrics.child_ended(&Outcome::Stopped, 1.0);
         metrics.restarted(ActorKind::ChildTrainer);
@@ -396,10 +562,18 @@ mod tests {
                 "netwright_actor_restarts_total{actor=\"child_trainer\"} 1",
             ],
         );
-        let outcome = Outcome::Completed { reward: 0.2, metric: 0.7, seconds: Some(0.0) };
+        let outcome = Outcome::Completed {
+            reward: 0.2,
+            metric: 0.7,
+            seconds: Some(0.0),
+        };
         metrics.child_reused(&outcome);
         metrics.rewarded(&outcome);
-        let reused = ["netwright_children_reused_total 1", "netwright_reward_count 4", "netwright_child_duration_seconds_count 9"];
+        let reused = [
+            "netwright_children_reused_total 1",
+            "netwright_reward_count 4",
+            "netwright_child_duration_seconds_count 9",
+        ];
         assert_lines(&metrics.text().unwrap(), &reused);
     }
 

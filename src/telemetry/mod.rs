@@ -1,4 +1,5 @@
-//! Prometheus registry, samplers and HTTP endpoint. Must not know the actors: they are handed its metrics and count in them.
+//! Prometheus registry, samplers and HTTP endpoint. Must not know the actors: they are handed its
+//! metrics and count in them.
 
 mod buckets;
 mod endpoint;

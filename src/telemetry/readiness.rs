@@ -1,4 +1,5 @@
-//! Can this process do its work now? Told by the actors and the journal; answers `/readyz`. Must not know what they do.
+//! Can this process do its work now? Told by the actors and the journal; answers `/readyz`. Must
+//! not know what they do.
 
 use std::sync::{Mutex, OnceLock, PoisonError};
 
@@ -14,7 +15,10 @@ pub struct Readiness {
 
 impl Default for Readiness {
     fn default() -> Self {
-        Self { waits: Mutex::new(Some("the actors have not started".into())), journal: OnceLock::new() }
+        Self {
+            waits: Mutex::new(Some("the actors have not started".into())),
+            journal: OnceLock::new(),
+        }
     }
 }
 
@@ -29,14 +33,19 @@ impl Readiness {
         self.set(Some(reason.to_owned()));
     }
 
-    /// `probe` gives the reason why the journal cannot be written, if it cannot; only the first one counts.
+    /// `probe` gives the reason why the journal cannot be written, if it cannot; only the first one
+    /// counts.
     pub fn watch_journal(&self, probe: impl Fn() -> Option<String> + Send + Sync + 'static) {
         let _ = self.journal.set(Box::new(probe));
     }
 
     /// Why the process is not ready; None: it is.
     pub fn problem(&self) -> Option<String> {
-        let waits = self.waits.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let waits = self
+            .waits
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         waits.or_else(|| self.journal.get().and_then(|probe| probe()))
     }
 

@@ -1,4 +1,5 @@
-//! The routes for monitors: `/metrics`, `/healthz`, `/readyz`. Read-only; must not know what is measured.
+//! The routes for monitors: `/metrics`, `/healthz`, `/readyz`. Read-only; must not know what is
+//! measured.
 
 use super::{Metrics, Sampler};
 use actix_web::{HttpResponse, web};
@@ -9,20 +10,28 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Adds the routes to an application.
-pub fn routes(metrics: Arc<Metrics>, sampler: Arc<Sampler>) -> impl Fn(&mut web::ServiceConfig) + Send + Sync + 'static {
+pub fn routes(
+    metrics: Arc<Metrics>,
+    sampler: Arc<Sampler>,
+) -> impl Fn(&mut web::ServiceConfig) + Send + Sync + 'static {
     let (metrics, sampler) = (web::Data::from(metrics), web::Data::from(sampler));
     move |config| {
         config
             .app_data(metrics.clone())
             .app_data(sampler.clone())
             .route("/metrics", web::get().to(scrape))
-            .route("/healthz", web::get().to(async || text(HttpResponse::Ok(), "ok")))
+            .route(
+                "/healthz",
+                web::get().to(async || text(HttpResponse::Ok(), "ok")),
+            )
             .route("/readyz", web::get().to(ready));
     }
 }
 
 fn text(mut answer: actix_web::HttpResponseBuilder, line: &str) -> HttpResponse {
-    answer.content_type("text/plain; charset=utf-8").body(format!("{line}\n"))
+    answer
+        .content_type("text/plain; charset=utf-8")
+        .body(format!("{line}\n"))
 }
 
 async fn scrape(metrics: web::Data<Metrics>, sampler: web::Data<Sampler>) -> HttpResponse {
@@ -30,7 +39,9 @@ async fn scrape(metrics: web::Data<Metrics>, sampler: web::Data<Sampler>) -> Htt
     // Too late: what could not be read is absent, the rest is served.
     let _ = actix_web::rt::time::timeout(PATIENCE, reading).await;
     match metrics.text() {
-        Ok(text) => HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(text),
+        Ok(text) => HttpResponse::Ok()
+            .content_type("text/plain; version=0.0.4; charset=utf-8")
+            .body(text),
         Err(error) => text(HttpResponse::InternalServerError(), &error.to_string()),
     }
 }

@@ -1,4 +1,5 @@
-//! What is read at the time of a scrape and not counted along the way: GPUs and free disk space. Must not know who asks.
+//! What is read at the time of a scrape and not counted along the way: GPUs and free disk space.
+//! Must not know who asks.
 
 use super::gpu::Gpus;
 use super::metrics::Metrics;
@@ -10,7 +11,8 @@ use std::time::{Duration, Instant};
 /// Several scrapes within this time share one reading.
 const SHARED: Duration = Duration::from_secs(1);
 
-/// Reads on request; a driver or a disk that hangs holds one thread of the HTTP server's pool, never the actors and never a second one.
+/// Reads on request; a driver or a disk that hangs holds one thread of the HTTP server's pool,
+/// never the actors and never a second one.
 pub struct Sampler {
     inner: Mutex<Inner>,
 }
@@ -23,12 +25,17 @@ struct Inner {
 }
 
 impl Sampler {
-    /// Adds the GPUs that this process sees to the metrics; says in the log if there are none. `cuda` holds name and UUID of the devices
-    /// that the CUDA driver shows; empty: it cannot be asked.
+    /// Adds the GPUs that this process sees to the metrics; says in the log if there are none.
+    /// `cuda` holds name and UUID of the devices that the CUDA driver shows; empty: it cannot be
+    /// asked.
     ///
     /// # Errors
     /// When a metric is refused (a bug).
-    pub fn new(metrics: &Metrics, run_dir: PathBuf, cuda: &[(String, String)]) -> prometheus::Result<Self> {
+    pub fn new(
+        metrics: &Metrics,
+        run_dir: PathBuf,
+        cuda: &[(String, String)],
+    ) -> prometheus::Result<Self> {
         let gpus = match Gpus::open(cuda) {
             Ok(gpus) => {
                 metrics.register(gpus.collector()?)?;
@@ -40,17 +47,29 @@ impl Sampler {
                 None
             }
         };
-        Ok(Self { inner: Mutex::new(Inner { run_dir, free: metrics.run_dir_free_bytes.clone(), gpus, taken: None }) })
+        Ok(Self {
+            inner: Mutex::new(Inner {
+                run_dir,
+                free: metrics.run_dir_free_bytes.clone(),
+                gpus,
+                taken: None,
+            }),
+        })
     }
 
-    /// Takes new readings, unless there are some already or another caller is at it. Blocks as long as driver and disk do.
+    /// Takes new readings, unless there are some already or another caller is at it. Blocks as long
+    /// as driver and disk do.
     pub fn sample(&self) {
-        let Ok(mut inner) = self.inner.try_lock() else { return };
+        let Ok(mut inner) = self.inner.try_lock() else {
+            return;
+        };
         if inner.taken.is_some_and(|taken| taken.elapsed() < SHARED) {
             return;
         }
         if let Ok(disk) = rustix::fs::statvfs(&inner.run_dir) {
-            inner.free.set((disk.f_bavail.saturating_mul(disk.f_frsize)) as f64);
+            inner
+                .free
+                .set((disk.f_bavail.saturating_mul(disk.f_frsize)) as f64);
         }
         if let Some(gpus) = &inner.gpus {
             gpus.sample();

@@ -13,7 +13,8 @@ pub struct TelemetrySettings {
 impl TelemetrySettings {
     /// What cannot work in this section: (key, what would be valid).
     pub fn problems(&self) -> Vec<(String, String)> {
-        let valid = |listen: &str| listen == "off" || listen.parse::<std::net::SocketAddr>().is_ok();
+        let valid =
+            |listen: &str| listen == "off" || listen.parse::<std::net::SocketAddr>().is_ok();
         match &self.listen {
             Some(listen) if !valid(listen) => {
                 vec![(

@@ -1,10 +1,12 @@
-//! A search on CIFAR-10's binary format, as a user runs it: files of our own making always, the real ones where they are found.
+//! A search on CIFAR-10's binary format, as a user runs it: files of our own making always, the
+//! real ones where they are found.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Writes `records` records whose images carry their class: a bright band at a height that depends on it.
+/// Writes `records` records whose images carry their class: a bright band at a height that depends
+/// on it.
 fn write_batch(path: &Path, records: usize) {
     let mut file = std::io::BufWriter::new(std::fs::File::create(path).unwrap());
     for record in 0..records {
@@ -13,7 +15,11 @@ fn write_batch(path: &Path, records: usize) {
         for position in 0..3072_usize {
             let row = position % 1024 / 32;
             let noise = (record * 31 + position * 17) % 97;
-            let value = if row / 3 == usize::from(label) { 200 } else { 40 };
+            let value = if row / 3 == usize::from(label) {
+                200
+            } else {
+                40
+            };
             file.write_all(&[(value + noise / 3) as u8]).unwrap();
         }
     }
@@ -30,7 +36,13 @@ fn command(folder: &Path, run: &str, data: &Path) -> Command {
     )
     .unwrap();
     let mut command = super::common::netwright();
-    command.arg("search").arg(config).arg("--run-dir").arg(folder.join(run)).arg("--set").arg(format!("data.path={}", data.display()));
+    command
+        .arg("search")
+        .arg(config)
+        .arg("--run-dir")
+        .arg(folder.join(run))
+        .arg("--set")
+        .arg(format!("data.path={}", data.display()));
     command
 }
 
@@ -41,11 +53,18 @@ fn two_runs_with_the_same_seed_give_the_same_numbers_and_epochs_are_recorded() {
     write_batch(&folder.path().join("data_batch_3.bin"), 200);
     for run in ["one", "two"] {
         let output = command(folder.path(), run, folder.path()).output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         let text = String::from_utf8_lossy(&output.stdout);
         assert!(text.contains("linear classifier"), "{text}");
     }
-    let (one, two) = (super::common::trials(&folder.path().join("one")), super::common::trials(&folder.path().join("two")));
+    let (one, two) = (
+        super::common::trials(&folder.path().join("one")),
+        super::common::trials(&folder.path().join("two")),
+    );
     assert_eq!(one.len(), 3);
     assert_eq!(one, two);
     for trial in &one {
@@ -69,28 +88,44 @@ fn broken_files_are_refused_with_file_and_offset_before_anything_is_written() {
     let mut bytes = std::fs::read(&batch).unwrap();
     bytes.truncate(3073 * 499 + 17);
     std::fs::write(&batch, &bytes).unwrap();
-    let truncated = command(folder.path(), "run", folder.path()).output().unwrap();
+    let truncated = command(folder.path(), "run", folder.path())
+        .output()
+        .unwrap();
     bytes.truncate(3073 * 499);
     bytes[3073 * 4] = 77;
     std::fs::write(&batch, &bytes).unwrap();
-    let mislabelled = command(folder.path(), "run", folder.path()).output().unwrap();
+    let mislabelled = command(folder.path(), "run", folder.path())
+        .output()
+        .unwrap();
     for (output, offset) in [(truncated, 3073 * 499), (mislabelled, 3073 * 4)] {
         let message = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(2), "{message}");
-        assert!(message.contains("data_batch_1.bin") && message.contains(&offset.to_string()), "{message}");
+        assert!(
+            message.contains("data_batch_1.bin") && message.contains(&offset.to_string()),
+            "{message}"
+        );
     }
     assert!(!folder.path().join("run").exists());
 }
 
 #[test]
 fn real_cifar10_trains_where_it_is_found() {
-    let data = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/data/cifar-10-batches-bin");
+    let data =
+        PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/data/cifar-10-batches-bin");
     if !data.is_dir() {
         eprintln!("skipped: no CIFAR-10 at {}", data.display());
         return;
     }
     let folder = tempfile::tempdir().unwrap();
     let output = command(folder.path(), "run", &data).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    assert!(super::common::trials(&folder.path().join("run")).iter().all(|trial| trial.3 == "completed"));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert!(
+        super::common::trials(&folder.path().join("run"))
+            .iter()
+            .all(|trial| trial.3 == "completed")
+    );
 }

@@ -1,5 +1,6 @@
-//! A search whose children are trained by the user's own program, as a user runs it: README's script, the shipped examples with a
-//! stand-in for PyTorch, programs that are killed or refuse to die, and GPUs lent by a build without CUDA.
+//! A search whose children are trained by the user's own program, as a user runs it: README's
+//! script, the shipped examples with a stand-in for PyTorch, programs that are killed or refuse to
+//! die, and GPUs lent by a build without CUDA.
 
 use super::common::{database, finished, netwright, trials};
 use std::path::Path;
@@ -9,8 +10,17 @@ use std::time::{Duration, Instant};
 /// The fenced block of README.md that begins with these words, as it stands.
 fn readme_block(beginning: &str) -> String {
     let readme = include_str!("../../README.md");
-    let block = readme.split("```").find(|block| block.split_once('\n').is_some_and(|(_, text)| text.starts_with(beginning)));
-    block.expect("README has this block").split_once('\n').unwrap().1.to_owned()
+    let block = readme.split("```").find(|block| {
+        block
+            .split_once('\n')
+            .is_some_and(|(_, text)| text.starts_with(beginning))
+    });
+    block
+        .expect("README has this block")
+        .split_once('\n')
+        .unwrap()
+        .1
+        .to_owned()
 }
 
 /// A folder with a script and a search of two decisions that runs it.
@@ -28,7 +38,10 @@ fn search(trials: u64, script: &str, extra: &str) -> tempfile::TempDir {
 
 fn command(folder: &Path) -> Command {
     let mut command = netwright();
-    command.current_dir(folder).args(["search", "search.toml"]).env_remove("CUDA_VISIBLE_DEVICES");
+    command
+        .current_dir(folder)
+        .args(["search", "search.toml"])
+        .env_remove("CUDA_VISIBLE_DEVICES");
     command
 }
 
@@ -39,8 +52,14 @@ fn stderr(output: &Output) -> String {
 /// This column of every trial, by id.
 fn column(run: &Path, name: &str) -> Vec<Option<String>> {
     let connection = database(run).unwrap();
-    let mut statement = connection.prepare(&format!("SELECT {name} FROM trials ORDER BY id")).unwrap();
-    statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
+    let mut statement = connection
+        .prepare(&format!("SELECT {name} FROM trials ORDER BY id"))
+        .unwrap();
+    statement
+        .query_map([], |row| row.get(0))
+        .unwrap()
+        .map(Result::unwrap)
+        .collect()
 }
 
 /// Waits until something is so.
@@ -55,7 +74,9 @@ fn wait_until(what: &str, so: impl Fn() -> bool) {
 /// Gone, or dead and waiting for whoever adopted it.
 fn is_dead(pid: &str) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
-    stat.rsplit(')').next().is_none_or(|rest| rest.trim().is_empty() || rest.trim().starts_with('Z'))
+    stat.rsplit(')')
+        .next()
+        .is_none_or(|rest| rest.trim().is_empty() || rest.trim().starts_with('Z'))
 }
 
 #[test]
@@ -65,29 +86,63 @@ fn the_readmes_script_searches_as_it_is_written() {
     assert_eq!(script.lines().count(), 10);
     std::fs::write(folder.path().join("train.sh"), script).unwrap();
     std::fs::write(folder.path().join("netwright.toml"), readme_block("[run]")).unwrap();
-    let output = netwright().current_dir(folder.path()).args(["search", "netwright.toml"]).output().unwrap();
+    let output = netwright()
+        .current_dir(folder.path())
+        .args(["search", "netwright.toml"])
+        .output()
+        .unwrap();
     assert!(output.status.success(), "{}", stderr(&output));
     let run = folder.path().join("runs/script");
     let trials = trials(&run);
     assert_eq!(trials.len(), 24);
-    assert!(trials.iter().all(|trial| trial.3 == "completed"), "{trials:?}");
+    assert!(
+        trials.iter().all(|trial| trial.3 == "completed"),
+        "{trials:?}"
+    );
     for (architecture, trial) in column(&run, "architecture").iter().zip(&trials) {
-        let best = architecture.as_ref().unwrap().contains("{\"depth\":3,\"width\":64}");
+        let best = architecture
+            .as_ref()
+            .unwrap()
+            .contains("{\"depth\":3,\"width\":64}");
         assert_eq!(best, trial.4 == Some(0.9), "{architecture:?} {trial:?}");
     }
-    let epochs: u64 = database(&run).unwrap().query_row("SELECT count(*) FROM epochs", [], |row| row.get(0)).unwrap();
+    let epochs: u64 = database(&run)
+        .unwrap()
+        .query_row("SELECT count(*) FROM epochs", [], |row| row.get(0))
+        .unwrap();
     assert_eq!(epochs, 3 * 24);
 }
 
 #[test]
 fn the_shipped_examples_run_with_a_stand_in_for_their_scripts() {
-    for (example, wanted) in [("command", "\"kind\":\"conv\""), ("command-choices", "\"values\":{\"activation\":")] {
+    for (example, wanted) in [
+        ("command", "\"kind\":\"conv\""),
+        ("command-choices", "\"values\":{\"activation\":"),
+    ] {
         let folder = tempfile::tempdir().unwrap();
-        let output = netwright().current_dir(folder.path()).args(["init", example, "mine.toml"]).output().unwrap();
-        assert!(output.status.success() && stderr(&output).contains("mine.py"), "{}", stderr(&output));
+        let output = netwright()
+            .current_dir(folder.path())
+            .args(["init", example, "mine.toml"])
+            .output()
+            .unwrap();
+        assert!(
+            output.status.success() && stderr(&output).contains("mine.py"),
+            "{}",
+            stderr(&output)
+        );
         let config = std::fs::read_to_string(folder.path().join("mine.toml")).unwrap();
-        assert!(config.contains("argv = [\"python3\", \"mine.py\", "), "{config}");
-        assert!(std::fs::read_to_string(folder.path().join("mine.py")).unwrap().lines().count() < 60, "{example} is no short example");
+        assert!(
+            config.contains("argv = [\"python3\", \"mine.py\", "),
+            "{config}"
+        );
+        assert!(
+            std::fs::read_to_string(folder.path().join("mine.py"))
+                .unwrap()
+                .lines()
+                .count()
+                < 60,
+            "{example} is no short example"
+        );
         let stand_in = format!(
             "[ -d \"$NETWRIGHT_CHECKPOINT_DIR\" ] && [ \"$NETWRIGHT_SEED\" -gt 0 ] || exit 1\n\
              cat | grep -q '{wanted}' || exit 2\nprintf %s \"$NETWRIGHT_ARCHITECTURE\" | grep -q '{wanted}' || exit 3\n\
@@ -95,53 +150,100 @@ fn the_shipped_examples_run_with_a_stand_in_for_their_scripts() {
         );
         std::fs::write(folder.path().join("stand-in.sh"), stand_in).unwrap();
         let mut command = netwright();
-        command.current_dir(folder.path()).args(["search", "mine.toml", "--set", "child.command.argv=['sh', 'stand-in.sh']"]);
-        let output = command.args(["--set", "run.trials=9", "--set", "telemetry.listen=off", "--run-dir", "run"]).output().unwrap();
+        command.current_dir(folder.path()).args([
+            "search",
+            "mine.toml",
+            "--set",
+            "child.command.argv=['sh', 'stand-in.sh']",
+        ]);
+        let output = command
+            .args([
+                "--set",
+                "run.trials=9",
+                "--set",
+                "telemetry.listen=off",
+                "--run-dir",
+                "run",
+            ])
+            .output()
+            .unwrap();
         assert!(output.status.success(), "{}", stderr(&output));
         let trials = trials(&folder.path().join("run"));
-        assert!((1..10).zip(&trials).all(|(id, trial)| trial.4 == Some(f64::from(id) / 10.0) && trial.5 == Some(0.25)), "{trials:?}");
+        assert!(
+            (1..10)
+                .zip(&trials)
+                .all(|(id, trial)| trial.4 == Some(f64::from(id) / 10.0) && trial.5 == Some(0.25)),
+            "{trials:?}"
+        );
     }
 }
 
 #[test]
 fn killed_with_its_program_a_search_goes_on_in_the_same_checkpoint_directory() {
-    // The first time it waits for ever, with a grandchild that the death of the search does not reach; then it goes on.
+    // The first time it waits for ever, with a grandchild that the death of the search does not
+    // reach; then it goes on.
     let script = "cd \"$NETWRIGHT_CHECKPOINT_DIR\"; if [ -f begun ]; then echo '{\"reward\": 2}'; exit; fi\n\
                   sleep 1000 & echo $! > grandchild; echo $$ > own; echo '{\"epoch\": 1, \"metric\": 1}'; touch begun; sleep 1000\n";
     let folder = search(2, script, "[devices]\nlanes_per_device = 2\n");
     let run = folder.path().join("runs/t");
-    let mut process = command(folder.path()).stdout(Stdio::null()).spawn().unwrap();
+    let mut process = command(folder.path())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
     let places = [1, 2].map(|trial| run.join(format!("checkpoints/trial-{trial}")));
-    wait_until("both programs have begun", || places.iter().all(|place| place.join("begun").exists()));
+    wait_until("both programs have begun", || {
+        places.iter().all(|place| place.join("begun").exists())
+    });
     process.kill().unwrap();
     process.wait().unwrap();
     let pid = |place: &Path, name: &str| std::fs::read_to_string(place.join(name)).unwrap();
     for place in &places {
-        wait_until("the program died with the search", || is_dead(&pid(place, "own")));
+        wait_until("the program died with the search", || {
+            is_dead(&pid(place, "own"))
+        });
     }
     let output = command(folder.path()).output().unwrap();
     assert!(output.status.success(), "{}", stderr(&output));
-    assert!(trials(&run).iter().all(|trial| trial.4 == Some(2.0)), "{:?}", trials(&run));
+    assert!(
+        trials(&run).iter().all(|trial| trial.4 == Some(2.0)),
+        "{:?}",
+        trials(&run)
+    );
     for place in &places {
-        wait_until("the grandchild was ended", || is_dead(&pid(place, "grandchild")));
+        wait_until("the grandchild was ended", || {
+            is_dead(&pid(place, "grandchild"))
+        });
     }
 }
 
 #[test]
 fn a_signal_ends_a_program_that_ignores_it_within_ten_seconds() {
-    let script = "trap '' TERM; echo $$ > \"$NETWRIGHT_CHECKPOINT_DIR/own\"; while :; do sleep 1; done\n";
+    let script =
+        "trap '' TERM; echo $$ > \"$NETWRIGHT_CHECKPOINT_DIR/own\"; while :; do sleep 1; done\n";
     let folder = search(4, script, "");
     let own = folder.path().join("runs/t/checkpoints/trial-1/own");
-    let mut process = command(folder.path()).stdout(Stdio::null()).spawn().unwrap();
-    wait_until("the program runs", || std::fs::read_to_string(&own).is_ok_and(|text| text.ends_with('\n')));
+    let mut process = command(folder.path())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    wait_until("the program runs", || {
+        std::fs::read_to_string(&own).is_ok_and(|text| text.ends_with('\n'))
+    });
     let pid = rustix::process::Pid::from_raw(process.id().try_into().unwrap()).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
     let asked = Instant::now();
     assert_eq!(process.wait().unwrap().code(), Some(143));
-    assert!(asked.elapsed() < Duration::from_secs(10), "{:?}", asked.elapsed());
+    assert!(
+        asked.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        asked.elapsed()
+    );
     assert!(is_dead(&std::fs::read_to_string(&own).unwrap()));
     assert_eq!(finished(&folder.path().join("runs/t")), 0);
-    assert_eq!(column(&folder.path().join("runs/t"), "status")[0].as_deref(), Some("stopped"));
+    assert_eq!(
+        column(&folder.path().join("runs/t"), "status")[0].as_deref(),
+        Some("stopped")
+    );
 }
 
 #[test]
@@ -153,29 +255,74 @@ fn a_failing_program_is_tried_again_and_its_trial_says_why_it_failed() {
     assert!(output.status.success(), "{}", stderr(&output));
     let run = folder.path().join("runs/t");
     let errors = column(&run, "error");
-    assert_eq!(errors[0].as_deref(), Some("the command ended with exit code 4; log/trial-1.log ends: no such data"));
-    assert!(errors[1].as_ref().unwrap().starts_with("line 1 on stdout, `Hello`, is neither {\"epoch\""), "{errors:?}");
-    assert!(errors[2].as_ref().unwrap().starts_with("the command was killed by SIGKILL"), "{errors:?}");
+    assert_eq!(
+        errors[0].as_deref(),
+        Some("the command ended with exit code 4; log/trial-1.log ends: no such data")
+    );
+    assert!(
+        errors[1]
+            .as_ref()
+            .unwrap()
+            .starts_with("line 1 on stdout, `Hello`, is neither {\"epoch\""),
+        "{errors:?}"
+    );
+    assert!(
+        errors[2]
+            .as_ref()
+            .unwrap()
+            .starts_with("the command was killed by SIGKILL"),
+        "{errors:?}"
+    );
     assert_eq!((errors[3].as_deref(), trials(&run)[3].4), (None, Some(2.0)));
-    assert!(std::fs::read_to_string(run.join("log/trial-1.log")).unwrap().contains("attempt 2 ---\nno such data"));
+    assert!(
+        std::fs::read_to_string(run.join("log/trial-1.log"))
+            .unwrap()
+            .contains("attempt 2 ---\nno such data")
+    );
     let verified = netwright().arg("verify").arg(&run).output().unwrap();
-    assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stdout));
+    assert!(
+        verified.status.success(),
+        "{}",
+        String::from_utf8_lossy(&verified.stdout)
+    );
 }
 
 #[test]
 fn what_cannot_run_is_refused_before_anything_starts() {
     let folder = search(2, "", "");
     for (argv, words) in [
-        ("['no-such-program']", "child.command.argv: there is no program no-such-program on the PATH"),
-        ("['sh', 'gone.sh']", "child.command.argv: there is no file gone.sh for sh to run"),
+        (
+            "['no-such-program']",
+            "child.command.argv: there is no program no-such-program on the PATH",
+        ),
+        (
+            "['sh', 'gone.sh']",
+            "child.command.argv: there is no file gone.sh for sh to run",
+        ),
         ("['./gone']", "child.command.argv: there is no file ./gone"),
-        ("['./train.sh']", "child.command.argv: ./train.sh is not executable: chmod +x ./train.sh"),
-        ("['train.sh']", "there is no program train.sh on the PATH; the file here is \"./train.sh\""),
-        ("[]", "child.command.argv = []: child.evaluator = \"command\" needs it"),
+        (
+            "['./train.sh']",
+            "child.command.argv: ./train.sh is not executable: chmod +x ./train.sh",
+        ),
+        (
+            "['train.sh']",
+            "there is no program train.sh on the PATH; the file here is \"./train.sh\"",
+        ),
+        (
+            "[]",
+            "child.command.argv = []: child.evaluator = \"command\" needs it",
+        ),
     ] {
-        let output = command(folder.path()).args(["--set", &format!("child.command.argv={argv}")]).output().unwrap();
+        let output = command(folder.path())
+            .args(["--set", &format!("child.command.argv={argv}")])
+            .output()
+            .unwrap();
         assert_eq!(output.status.code(), Some(2), "{argv}");
-        assert!(stderr(&output).contains(words) && stderr(&output).lines().count() == 1, "{argv}: {}", stderr(&output));
+        assert!(
+            stderr(&output).contains(words) && stderr(&output).lines().count() == 1,
+            "{argv}: {}",
+            stderr(&output)
+        );
     }
     assert!(!folder.path().join("runs").exists());
 }
@@ -186,21 +333,45 @@ fn each_lane_shows_its_program_the_gpu_that_the_user_means() {
     let folder = search(2, script, "");
     for (run, devices, inherited, shown) in [
         ("plain", "['cuda:0', 'cuda:1']", None, ["0.", "1."]),
-        ("mapped", "['cuda:1']", Some("4, GPU-7f"), ["GPU-7f.", "GPU-7f."]),
+        (
+            "mapped",
+            "['cuda:1']",
+            Some("4, GPU-7f"),
+            ["GPU-7f.", "GPU-7f."],
+        ),
         ("cpu", "['cpu']", Some("4"), [".", "."]),
     ] {
         let mut command = command(folder.path());
         if let Some(list) = inherited {
             command.env("CUDA_VISIBLE_DEVICES", list);
         }
-        let output = command.args(["--run-dir", run, "--set", &format!("devices.use={devices}")]).output().unwrap();
+        let output = command
+            .args(["--run-dir", run, "--set", &format!("devices.use={devices}")])
+            .output()
+            .unwrap();
         assert!(output.status.success(), "{}", stderr(&output));
         let gpu = |trial: u64| {
-            std::fs::read_to_string(folder.path().join(run).join(format!("checkpoints/trial-{trial}/gpu"))).unwrap().trim().to_owned()
+            std::fs::read_to_string(
+                folder
+                    .path()
+                    .join(run)
+                    .join(format!("checkpoints/trial-{trial}/gpu")),
+            )
+            .unwrap()
+            .trim()
+            .to_owned()
         };
         assert_eq!([gpu(1), gpu(2)], shown);
     }
-    let hidden = command(folder.path()).env("CUDA_VISIBLE_DEVICES", "4,5").args(["--set", "devices.use=['cuda:2']"]).output().unwrap();
+    let hidden = command(folder.path())
+        .env("CUDA_VISIBLE_DEVICES", "4,5")
+        .args(["--set", "devices.use=['cuda:2']"])
+        .output()
+        .unwrap();
     assert_eq!(hidden.status.code(), Some(2));
-    assert!(stderr(&hidden).contains("CUDA_VISIBLE_DEVICES=4,5 shows 2 GPUs"), "{}", stderr(&hidden));
+    assert!(
+        stderr(&hidden).contains("CUDA_VISIBLE_DEVICES=4,5 shows 2 GPUs"),
+        "{}",
+        stderr(&hidden)
+    );
 }

@@ -1,5 +1,6 @@
-//! `kill -9` at random instants, a full disk, a read-only directory, a torn log, a damaged database: what a run promises is checked from
-//! `search.db` alone. `make faults` kills 200 times; `make test` less often.
+//! `kill -9` at random instants, a full disk, a read-only directory, a torn log, a damaged
+//! database: what a run promises is checked from `search.db` alone. `make faults` kills 200 times;
+//! `make test` less often.
 
 use super::common::{Search, database, last_snapshot, netwright, trials};
 use netwright::random::{Key, Purpose};
@@ -19,7 +20,8 @@ fn count(connection: &Connection, sql: &str) -> i64 {
     connection.query_row(sql, [], |row| row.get(0)).unwrap()
 }
 
-/// What must hold in any run's database at any instant, and what must not be there; each problem in words.
+/// What must hold in any run's database at any instant, and what must not be there; each problem in
+/// words.
 fn problems(connection: &Connection) -> Vec<String> {
     let rules = [
         ("trial numbers have a gap", "SELECT count(*) FROM trials WHERE (SELECT max(id) FROM trials) != (SELECT count(*) FROM trials)"),
@@ -59,54 +61,85 @@ fn problems(connection: &Connection) -> Vec<String> {
           (SELECT coalesce(max(sequence), 0) FROM changes))",
         ),
     ];
-    rules.iter().filter(|(_, sql)| count(connection, sql) != 0).map(|(problem, _)| (*problem).to_owned()).collect()
+    rules
+        .iter()
+        .filter(|(_, sql)| count(connection, sql) != 0)
+        .map(|(problem, _)| (*problem).to_owned())
+        .collect()
 }
 
 fn outcomes(connection: &Connection) -> Outcomes {
     let sql = "SELECT id, decisions, seed, status, reward FROM trials WHERE status IN ('completed', 'failed')";
     let mut statement = connection.prepare(sql).unwrap();
-    let rows = statement.query_map([], |row| Ok((row.get(0)?, (row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?))));
+    let rows = statement.query_map([], |row| {
+        Ok((
+            row.get(0)?,
+            (row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?),
+        ))
+    });
     rows.unwrap().map(Result::unwrap).collect()
 }
 
 /// The tables exist, so the run has begun.
 fn begun(run: &Path) -> Option<Connection> {
-    database(run).filter(|connection| connection.query_row("SELECT count(*) FROM trials", [], |_| Ok(())).is_ok())
+    database(run).filter(|connection| {
+        connection
+            .query_row("SELECT count(*) FROM trials", [], |_| Ok(()))
+            .is_ok()
+    })
 }
 
 fn kills() -> u64 {
-    std::env::var("NETWRIGHT_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(16)
+    std::env::var("NETWRIGHT_KILLS")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(16)
 }
 
-/// Reads a process's log until it ends; the trials that it announced as ended: there is a line for each, which the progress leaves out.
+/// Reads a process's log until it ends; the trials that it announced as ended: there is a line for
+/// each, which the progress leaves out.
 fn announced(process: &mut Child) -> std::thread::JoinHandle<Vec<u64>> {
     let lines = BufReader::new(process.stderr.take().unwrap()).lines();
     std::thread::spawn(move || {
         let ended = |line: String| {
             // The last line may be cut off.
             let line: serde_json::Value = serde_json::from_str(&line).ok()?;
-            matches!(line["message"].as_str(), Some("trial completed" | "trial failed")).then(|| line["trial"].as_u64())?
+            matches!(
+                line["message"].as_str(),
+                Some("trial completed" | "trial failed")
+            )
+            .then(|| line["trial"].as_u64())?
         };
         lines.map_while(Result::ok).filter_map(ended).collect()
     })
 }
 
-/// Starts the search and kills it after a random while, again and again; checks the database after each. Returns how many kills came while
-/// trials were under way.
+/// Starts the search and kills it after a random while, again and again; checks the database after
+/// each. Returns how many kills came while trials were under way.
 fn kill_at_random(search: &Search, run: &str, kills: u64, longest: u64) -> u64 {
     let mut stream = Key::seed(kills).stream(Purpose::Shuffle);
     let (mut known, mut under_way) = (Outcomes::new(), 0);
     let dir = search.run_dir(run);
     for kill in 0..kills {
         let mut command = search.command(run);
-        let mut process = command.args(["--log-format", "json"]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut process = command
+            .args(["--log-format", "json"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
         let announced = announced(&mut process);
         let delay = u64::from(stream.next_u32()) % longest;
         if kill % 2 == 0 {
             // From when trials run; the other half of the kills also hits the start.
             let (before, started) = (known.len(), Instant::now());
-            while begun(&dir).is_none_or(|connection| outcomes(&connection).len() <= before) && process.try_wait().unwrap().is_none() {
-                assert!(started.elapsed() < Duration::from_secs(120), "the search does not go on");
+            while begun(&dir).is_none_or(|connection| outcomes(&connection).len() <= before)
+                && process.try_wait().unwrap().is_none()
+            {
+                assert!(
+                    started.elapsed() < Duration::from_secs(120),
+                    "the search does not go on"
+                );
                 std::thread::sleep(Duration::from_millis(5));
             }
         }
@@ -115,14 +148,27 @@ fn kill_at_random(search: &Search, run: &str, kills: u64, longest: u64) -> u64 {
         process.kill().unwrap();
         process.wait().unwrap();
         let announced = announced.join().unwrap();
-        let Some(connection) = begun(&dir) else { continue };
-        assert_eq!(problems(&connection), Vec::<String>::new(), "after kill {kill}");
+        let Some(connection) = begun(&dir) else {
+            continue;
+        };
+        assert_eq!(
+            problems(&connection),
+            Vec::<String>::new(),
+            "after kill {kill}"
+        );
         let now = outcomes(&connection);
         for (trial, outcome) in &known {
-            assert_eq!(now.get(trial), Some(outcome), "trial {trial} was finished before kill {kill}");
+            assert_eq!(
+                now.get(trial),
+                Some(outcome),
+                "trial {trial} was finished before kill {kill}"
+            );
         }
         for trial in announced {
-            assert!(now.contains_key(&trial), "trial {trial} was told to be finished before kill {kill}, and is not on disk");
+            assert!(
+                now.contains_key(&trial),
+                "trial {trial} was told to be finished before kill {kill}, and is not on disk"
+            );
         }
         under_way += u64::from(!ended && now.len() > known.len());
         known = now;
@@ -133,37 +179,82 @@ fn kill_at_random(search: &Search, run: &str, kills: u64, longest: u64) -> u64 {
 /// The run comes to its end, whole, and its parameters are what seed and journal say.
 fn assert_ends_whole(search: &Search, run: &str, arguments: &[&str]) {
     let output = search.command(run).args(arguments).output().unwrap();
-    assert!(output.status.success(), "{}: {}", output.status, String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}: {}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
     let connection = database(&search.run_dir(run)).unwrap();
     assert_eq!(problems(&connection), Vec::<String>::new());
-    assert_eq!(count(&connection, "SELECT count(*) FROM trials WHERE status != 'completed'"), 0);
-    assert_eq!(count(&connection, "SELECT count(*) FROM minibatches WHERE sequence IS NULL"), 0);
-    let verified = netwright().arg("verify").arg(search.run_dir(run)).output().unwrap();
-    assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stdout));
+    assert_eq!(
+        count(
+            &connection,
+            "SELECT count(*) FROM trials WHERE status != 'completed'"
+        ),
+        0
+    );
+    assert_eq!(
+        count(
+            &connection,
+            "SELECT count(*) FROM minibatches WHERE sequence IS NULL"
+        ),
+        0
+    );
+    let verified = netwright()
+        .arg("verify")
+        .arg(search.run_dir(run))
+        .output()
+        .unwrap();
+    assert!(
+        verified.status.success(),
+        "{}",
+        String::from_utf8_lossy(&verified.stdout)
+    );
 }
 
 #[test]
 fn runs_killed_at_random_instants_lose_and_double_nothing() {
     let kills = kills();
     let extra = "[controller]\nreplicas = 4\nchildren = 4\nhidden = 64\n[parameter_server]\nshards = 3\naccumulate = 2\n";
-    // More trials than any machine finishes meanwhile: how fast this one is must not decide how many kills hit a run at work.
+    // More trials than any machine finishes meanwhile: how fast this one is must not decide how
+    // many kills hit a run at work.
     let search = Search::new(10_000_000, extra);
     let under_way = kill_at_random(&search, "run", kills, 60);
     println!("{under_way} of {kills} kills came while trials ended");
-    let sampled = count(&database(&search.run_dir("run")).unwrap(), "SELECT count(*) FROM trials");
-    assert_ends_whole(&search, "run", &["--set", &format!("run.trials={}", sampled + 50)]);
-    assert!(under_way >= kills / 4, "only {under_way} of {kills} kills came while trials ended");
+    let sampled = count(
+        &database(&search.run_dir("run")).unwrap(),
+        "SELECT count(*) FROM trials",
+    );
+    assert_ends_whole(
+        &search,
+        "run",
+        &["--set", &format!("run.trials={}", sampled + 50)],
+    );
+    assert!(
+        under_way >= kills / 4,
+        "only {under_way} of {kills} kills came while trials ended"
+    );
 }
 
 #[test]
 fn a_run_of_one_controller_killed_at_random_instants_ends_in_the_same_numbers() {
     let kills = kills() / 2;
-    let search = Search::new(kills * 250, "[controller]\nreplicas = 1\nchildren = 8\nhidden = 64\nlearning_rate = 0.01\n");
+    let search = Search::new(
+        kills * 250,
+        "[controller]\nreplicas = 1\nchildren = 8\nhidden = 64\nlearning_rate = 0.01\n",
+    );
     kill_at_random(&search, "killed", kills, 60);
     assert_ends_whole(&search, "killed", &[]);
     assert_ends_whole(&search, "whole", &[]);
-    assert_eq!(trials(&search.run_dir("whole")), trials(&search.run_dir("killed")));
-    assert!(last_snapshot(&search.run_dir("whole")) == last_snapshot(&search.run_dir("killed")), "the controller's parameters differ");
+    assert_eq!(
+        trials(&search.run_dir("whole")),
+        trials(&search.run_dir("killed"))
+    );
+    assert!(
+        last_snapshot(&search.run_dir("whole")) == last_snapshot(&search.run_dir("killed")),
+        "the controller's parameters differ"
+    );
 }
 
 #[test]
@@ -175,8 +266,14 @@ fn training_killed_at_random_instants_ends_in_the_same_numbers() {
     kill_at_random(&search, "killed", kills() / 4, 300);
     assert_ends_whole(&search, "killed", &[]);
     assert_ends_whole(&search, "whole", &[]);
-    assert_eq!(trials(&search.run_dir("whole")), trials(&search.run_dir("killed")));
-    assert!(last_snapshot(&search.run_dir("whole")) == last_snapshot(&search.run_dir("killed")), "the controller's parameters differ");
+    assert_eq!(
+        trials(&search.run_dir("whole")),
+        trials(&search.run_dir("killed"))
+    );
+    assert!(
+        last_snapshot(&search.run_dir("whole")) == last_snapshot(&search.run_dir("killed")),
+        "the controller's parameters differ"
+    );
 }
 
 /// The checks above can fail: each kind of damage is found.
@@ -186,20 +283,44 @@ fn the_checks_find_what_is_lost_doubled_or_skipped() {
     assert_ends_whole(&search, "run", &[]);
     for (damage, problem) in [
         ("DELETE FROM trials WHERE id = 20", "gap"),
-        ("UPDATE trials SET status = 'queued', reward = NULL WHERE id = 9", "not all outcomes"),
-        ("UPDATE minibatches SET sequence = NULL WHERE number = 3", "is lost"),
-        ("UPDATE minibatches SET sequence = sequence + 1 WHERE sequence = (SELECT max(sequence) FROM minibatches)", "have a gap"),
+        (
+            "UPDATE trials SET status = 'queued', reward = NULL WHERE id = 9",
+            "not all outcomes",
+        ),
+        (
+            "UPDATE minibatches SET sequence = NULL WHERE number = 3",
+            "is lost",
+        ),
+        (
+            "UPDATE minibatches SET sequence = sequence + 1 WHERE sequence = (SELECT max(sequence) FROM minibatches)",
+            "have a gap",
+        ),
         ("UPDATE changes SET sequence = 3", "twice"),
-        ("UPDATE trials SET minibatch = 99 WHERE id = 64", "no minibatch"),
-        ("DELETE FROM minibatches WHERE number = 2", "minibatches have a gap"),
+        (
+            "UPDATE trials SET minibatch = 99 WHERE id = 64",
+            "no minibatch",
+        ),
+        (
+            "DELETE FROM minibatches WHERE number = 2",
+            "minibatches have a gap",
+        ),
         ("UPDATE trials SET reward = NULL WHERE id = 5", "no reward"),
-        ("UPDATE snapshots SET sequence = sequence + 50", "ahead of the log"),
+        (
+            "UPDATE snapshots SET sequence = sequence + 50",
+            "ahead of the log",
+        ),
     ] {
         let copy = search.folder.path().join("copy.db");
         std::fs::copy(search.run_dir("run").join("search.db"), &copy).unwrap();
         let connection = Connection::open(&copy).unwrap();
         connection.execute_batch(damage).unwrap();
-        assert!(problems(&connection).iter().any(|found| found.contains(problem)), "{damage}: {:?}", problems(&connection));
+        assert!(
+            problems(&connection)
+                .iter()
+                .any(|found| found.contains(problem)),
+            "{damage}: {:?}",
+            problems(&connection)
+        );
     }
 }
 
@@ -211,18 +332,41 @@ fn verify_names_the_first_number_that_differs() {
     let whole = std::fs::read(&path).unwrap();
     // Trials 25 to 32 are the fourth minibatch: number 5, after the settings' own.
     for (damage, expected) in [
-        ("UPDATE trials SET reward = reward + 0.001 WHERE id = 27", "sequence number 6: it was compared with the baseline"),
-        ("UPDATE trials SET decisions = '[9,9,9,9]' WHERE id = 27", "sequence number 5"),
-        ("UPDATE snapshots SET data = zeroblob(length(data))", "the snapshot at sequence number 21 differs"),
-        ("DELETE FROM minibatches WHERE sequence = 7", "sequence number 8: the log has no entry 7"),
+        (
+            "UPDATE trials SET reward = reward + 0.001 WHERE id = 27",
+            "sequence number 6: it was compared with the baseline",
+        ),
+        (
+            "UPDATE trials SET decisions = '[9,9,9,9]' WHERE id = 27",
+            "sequence number 5",
+        ),
+        (
+            "UPDATE snapshots SET data = zeroblob(length(data))",
+            "the snapshot at sequence number 21 differs",
+        ),
+        (
+            "DELETE FROM minibatches WHERE sequence = 7",
+            "sequence number 8: the log has no entry 7",
+        ),
     ] {
         for side in ["search.db-wal", "search.db-shm"] {
             let _ = std::fs::remove_file(search.run_dir("run").join(side));
         }
         std::fs::write(&path, &whole).unwrap();
-        Connection::open(&path).unwrap().execute_batch(damage).unwrap();
-        let verified = netwright().arg("verify").arg(search.run_dir("run")).output().unwrap();
-        let said = format!("{}{}", String::from_utf8_lossy(&verified.stdout), String::from_utf8_lossy(&verified.stderr));
+        Connection::open(&path)
+            .unwrap()
+            .execute_batch(damage)
+            .unwrap();
+        let verified = netwright()
+            .arg("verify")
+            .arg(search.run_dir("run"))
+            .output()
+            .unwrap();
+        let said = format!(
+            "{}{}",
+            String::from_utf8_lossy(&verified.stdout),
+            String::from_utf8_lossy(&verified.stderr)
+        );
         assert_eq!(verified.status.code(), Some(1), "{damage}: {said}");
         assert!(said.contains(expected), "{damage}: {said}");
     }
@@ -235,7 +379,9 @@ fn a_torn_log_gives_an_earlier_whole_state() {
     for keep in [10, 40, 55, 80, 97] {
         kill_at_random(&search, "run", 1, 100);
         let wal = search.run_dir("run").join("search.db-wal");
-        let Ok(bytes) = std::fs::read(&wal) else { continue };
+        let Ok(bytes) = std::fs::read(&wal) else {
+            continue;
+        };
         let mut torn = bytes[..bytes.len() * keep / 100].to_vec();
         let last = torn.len().saturating_sub(100);
         torn[last..].fill(0xA5);
@@ -246,9 +392,19 @@ fn a_torn_log_gives_an_earlier_whole_state() {
             assert_eq!(problems(&connection), Vec::<String>::new(), "{keep}% kept");
         }
     }
-    assert!(torn_logs >= 4, "only {torn_logs} logs were there to be torn");
-    let sampled = count(&begun(&search.run_dir("run")).unwrap(), "SELECT count(*) FROM trials");
-    assert_ends_whole(&search, "run", &["--set", &format!("run.trials={}", sampled + 50)]);
+    assert!(
+        torn_logs >= 4,
+        "only {torn_logs} logs were there to be torn"
+    );
+    let sampled = count(
+        &begun(&search.run_dir("run")).unwrap(),
+        "SELECT count(*) FROM trials",
+    );
+    assert_ends_whole(
+        &search,
+        "run",
+        &["--set", &format!("run.trials={}", sampled + 50)],
+    );
 }
 
 #[test]
@@ -266,7 +422,10 @@ fn a_damaged_database_is_refused_with_what_is_wrong_and_the_last_good_copy() {
         let output = search.command("run").output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(1), "{said}");
-        assert!(said.contains("search.db: ") && said.contains("the last good copy is"), "{said}");
+        assert!(
+            said.contains("search.db: ") && said.contains("the last good copy is"),
+            "{said}"
+        );
         assert!(!said.contains("panicked"), "{said}");
         assert_eq!(std::fs::read(&path).unwrap(), damaged, "nothing is changed");
     }
@@ -279,43 +438,80 @@ fn a_full_disk_holds_the_run_up_and_loses_nothing() {
     let search = Search::new(20_000, "[controller]\nreplicas = 3\nchildren = 4\n");
     let dir = search.run_dir("run");
     let netwright = search.command("run");
-    // A limit on the size of files is a disk that is full; ignored, its signal leaves the write's error.
+    // A limit on the size of files is a disk that is full; ignored, its signal leaves the write's
+    // error.
     let mut command = Command::new("sh");
-    command.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""]).arg(netwright.get_program()).args(netwright.get_args());
+    command
+        .args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""])
+        .arg(netwright.get_program())
+        .args(netwright.get_args());
     let log = search.folder.path().join("stderr");
-    let mut process = command.stdout(Stdio::null()).stderr(std::fs::File::create(&log).unwrap()).spawn().unwrap();
+    let mut process = command
+        .stdout(Stdio::null())
+        .stderr(std::fs::File::create(&log).unwrap())
+        .spawn()
+        .unwrap();
     let finished = || begun(&dir).map_or(0, |connection| outcomes(&connection).len());
     let wait = |what: &str, done: &dyn Fn() -> bool| {
         let started = Instant::now();
         while !done() {
-            assert!(started.elapsed() < Duration::from_secs(120), "{what}: {}", std::fs::read_to_string(&log).unwrap());
+            assert!(
+                started.elapsed() < Duration::from_secs(120),
+                "{what}: {}",
+                std::fs::read_to_string(&log).unwrap()
+            );
             std::thread::sleep(Duration::from_millis(20));
         }
     };
     let limit = |current: Option<u64>| {
         let pid = rustix::process::Pid::from_raw(process.id().try_into().unwrap()).unwrap();
-        let limit = rustix::process::Rlimit { current, maximum: None };
+        let limit = rustix::process::Rlimit {
+            current,
+            maximum: None,
+        };
         rustix::process::prlimit(Some(pid), rustix::process::Resource::Fsize, limit).unwrap();
     };
     wait("it starts", &|| finished() > 100);
     limit(Some(4096));
-    wait("it says so", &|| std::fs::read_to_string(&log).unwrap().contains("the run waits and tries again, nothing is lost"));
+    wait("it says so", &|| {
+        std::fs::read_to_string(&log)
+            .unwrap()
+            .contains("the run waits and tries again, nothing is lost")
+    });
     let held = finished();
     std::thread::sleep(Duration::from_millis(300));
     assert_eq!(finished(), held, "nothing is written");
     limit(None);
     wait("it goes on", &|| finished() > held + 100);
-    assert!(std::fs::read_to_string(&log).unwrap().contains("writing works again; nothing was lost"));
+    assert!(
+        std::fs::read_to_string(&log)
+            .unwrap()
+            .contains("writing works again; nothing was lost")
+    );
     process.kill().unwrap();
     process.wait().unwrap();
     assert_eq!(problems(&begun(&dir).unwrap()), Vec::<String>::new());
-    let more = search.command("run").args(["--set", "run.trials=1"]).output().unwrap();
-    assert!(more.status.success(), "{}", String::from_utf8_lossy(&more.stderr));
+    let more = search
+        .command("run")
+        .args(["--set", "run.trials=1"])
+        .output()
+        .unwrap();
+    assert!(
+        more.status.success(),
+        "{}",
+        String::from_utf8_lossy(&more.stderr)
+    );
     assert!(netwright_verifies(&dir));
 }
 
 fn netwright_verifies(dir: &Path) -> bool {
-    netwright().arg("verify").arg(dir).output().unwrap().status.success()
+    netwright()
+        .arg("verify")
+        .arg(dir)
+        .output()
+        .unwrap()
+        .status
+        .success()
 }
 
 #[test]
@@ -324,14 +520,17 @@ fn a_read_only_directory_is_refused_to_a_search_and_can_be_read() {
     let search = Search::new(60, "");
     assert_ends_whole(&search, "run", &[]);
     let dir = search.run_dir("run");
-    let set = |path: &Path, mode: u32| std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    let set = |path: &Path, mode: u32| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap()
+    };
     set(search.folder.path(), 0o755);
     for entry in std::fs::read_dir(&dir).unwrap() {
         let path = entry.unwrap().path();
         set(&path, if path.is_dir() { 0o555 } else { 0o444 });
     }
     set(&dir, 0o555);
-    // Root may write anywhere: as root, the test becomes another user, from a place where that one may run the program.
+    // Root may write anywhere: as root, the test becomes another user, from a place where that one
+    // may run the program.
     let program = search.folder.path().join("netwright");
     std::fs::copy(env!("CARGO_BIN_EXE_netwright"), &program).unwrap();
     let root = rustix::process::getuid().is_root();
@@ -342,11 +541,30 @@ fn a_read_only_directory_is_refused_to_a_search_and_can_be_read() {
             command.uid(65_534).gid(65_534);
         }
         let output = command.output().unwrap();
-        (output.status.code(), format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)))
+        (
+            output.status.code(),
+            format!(
+                "{}{}",
+                String::from_utf8_lossy(&output.stdout),
+                String::from_utf8_lossy(&output.stderr)
+            ),
+        )
     };
-    let (code, said) = run(&["search", "search.toml", "--run-dir", "run", "--set", "run.trials=90"]);
+    let (code, said) = run(&[
+        "search",
+        "search.toml",
+        "--run-dir",
+        "run",
+        "--set",
+        "run.trials=90",
+    ]);
     assert_eq!(code, Some(1), "{said}");
-    assert!(said.contains("run") && said.to_lowercase().contains("permission denied") && !said.contains("panicked"), "{said}");
+    assert!(
+        said.contains("run")
+            && said.to_lowercase().contains("permission denied")
+            && !said.contains("panicked"),
+        "{said}"
+    );
     for command in ["status", "top", "verify"] {
         let (code, said) = run(&[command, "run"]);
         assert_eq!(code, Some(0), "{command}: {said}");

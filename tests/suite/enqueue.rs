@@ -1,5 +1,6 @@
-//! `[[enqueue]]`: known architectures are evaluated before anything is sampled, stand in the leaderboard as baselines, and move no number of
-//! the search; whatever happens in between, each is there once.
+//! `[[enqueue]]`: known architectures are evaluated before anything is sampled, stand in the
+//! leaderboard as baselines, and move no number of the search; whatever happens in between, each is
+//! there once.
 
 use super::common::{Facts, Search, Served, database, finished, last_snapshot, netwright, trials};
 use serde_json::{Value, json};
@@ -16,26 +17,55 @@ fn entries(run: &Path) -> Vec<Entry> {
     let connection = database(run).unwrap();
     let sql = "SELECT id, enqueued, status, reward, reused_from FROM trials WHERE enqueued IS NOT NULL AND controller IS NULL ORDER BY id";
     let mut statement = connection.prepare(sql).unwrap();
-    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?)));
+    let rows = statement.query_map([], |row| {
+        Ok((
+            row.get(0)?,
+            row.get(1)?,
+            row.get(2)?,
+            row.get(3)?,
+            row.get(4)?,
+        ))
+    });
     rows.unwrap().map(Result::unwrap).collect()
 }
 
 /// What was sampled, with ids that count from 1.
 fn sampled(run: &Path) -> Vec<Facts> {
     let enqueued = entries(run);
-    let others = trials(run).into_iter().filter(|trial| !enqueued.iter().any(|entry| entry.0 == trial.0));
-    (1..).zip(others).map(|(id, (_, decisions, seed, status, reward, metric))| (id, decisions, seed, status, reward, metric)).collect()
+    let others = trials(run)
+        .into_iter()
+        .filter(|trial| !enqueued.iter().any(|entry| entry.0 == trial.0));
+    (1..)
+        .zip(others)
+        .map(|(id, (_, decisions, seed, status, reward, metric))| {
+            (id, decisions, seed, status, reward, metric)
+        })
+        .collect()
 }
 
 fn succeeds(command: &mut Command) -> String {
-    let Output { status, stdout, stderr } = command.output().unwrap();
-    assert!(status.success(), "{}{}", String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = command.output().unwrap();
+    assert!(
+        status.success(),
+        "{}{}",
+        String::from_utf8_lossy(&stdout),
+        String::from_utf8_lossy(&stderr)
+    );
     String::from_utf8(stdout).unwrap()
 }
 
 fn refused(command: &mut Command) -> String {
     let output = command.output().unwrap();
-    assert_eq!(output.status.code(), Some(2), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(
+        output.status.code(),
+        Some(2),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     String::from_utf8(output.stderr).unwrap()
 }
 
@@ -56,20 +86,37 @@ fn append(search: &Search, more: &str) {
 
 #[test]
 fn baselines_come_first_and_the_search_is_the_same_without_them() {
-    let search = Search::new(400, "[controller]\nreplicas = 1\nchildren = 8\nlearning_rate = 0.01\n");
+    let search = Search::new(
+        400,
+        "[controller]\nreplicas = 1\nchildren = 8\nlearning_rate = 0.01\n",
+    );
     succeeds(&mut search.command("without"));
     let file = search.folder.path().join("low.json");
-    let low = json!({ "version": 1, "kind": "choices", "values": { "a": 0, "b": 1, "c": 0, "d": 0 } });
+    let low =
+        json!({ "version": 1, "kind": "choices", "values": { "a": 0, "b": 1, "c": 0, "d": 0 } });
     std::fs::write(&file, low.to_string()).unwrap();
-    append(&search, &format!("{BEST}[[enqueue]]\narchitecture = {file:?}\n"));
+    append(
+        &search,
+        &format!("{BEST}[[enqueue]]\narchitecture = {file:?}\n"),
+    );
     let printed = succeeds(&mut search.command("with"));
-    assert!(printed.contains("first, before sampling starts: best, low (enqueued; 0 of 2 are evaluated)"), "{printed}");
+    assert!(
+        printed
+            .contains("first, before sampling starts: best, low (enqueued; 0 of 2 are evaluated)"),
+        "{printed}"
+    );
 
     // Killed again and again, it is still the same.
     let mut kills = 0;
     for target in [20, 150, 300] {
-        let mut process = search.command("killed").stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        while finished(&search.run_dir("killed")) < target && process.try_wait().unwrap().is_none() {
+        let mut process = search
+            .command("killed")
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        while finished(&search.run_dir("killed")) < target && process.try_wait().unwrap().is_none()
+        {
             std::thread::sleep(Duration::from_millis(1));
         }
         kills += usize::from(process.try_wait().unwrap().is_none());
@@ -83,24 +130,44 @@ fn baselines_come_first_and_the_search_is_the_same_without_them() {
     assert_eq!(trials(&without).len(), 400);
     for run in ["with", "killed"] {
         let run = search.run_dir(run);
-        let expected =
-            [(1, "best".into(), "completed".into(), Some(1.0), None), (2, "low".into(), "completed".into(), Some(1.0 / 12.0), None)];
+        let expected = [
+            (1, "best".into(), "completed".into(), Some(1.0), None),
+            (2, "low".into(), "completed".into(), Some(1.0 / 12.0), None),
+        ];
         assert_eq!(entries(&run), expected);
         assert_eq!(sampled(&run), trials(&without));
-        assert!(last_snapshot(&run) == last_snapshot(&without), "the controller's parameters differ");
+        assert!(
+            last_snapshot(&run) == last_snapshot(&without),
+            "the controller's parameters differ"
+        );
         told("verify", &run, &[]);
     }
     shown_as_baselines(&search.run_dir("with"), &without);
 }
 
-/// What `top`, `status`, `show`, the page and the CSV file say of the two entries, beside what they say of a run without.
+/// What `top`, `status`, `show`, the page and the CSV file say of the two entries, beside what they
+/// say of a run without.
 fn shown_as_baselines(run: &Path, without: &Path) {
     let top = told("top", run, &["-n", "3"]);
-    assert!(top.contains("[baseline best] a=3 b=3 c=3 d=3") && top.contains("[baseline low] a=0 b=1 c=0 d=0"), "{top}");
+    assert!(
+        top.contains("[baseline best] a=3 b=3 c=3 d=3")
+            && top.contains("[baseline low] a=0 b=1 c=0 d=0"),
+        "{top}"
+    );
     let rows: Value = serde_json::from_str(&told("top", run, &["--json"])).unwrap();
-    assert_eq!((&rows[0]["id"], &rows[0]["enqueued"], &rows[0]["controller"]), (&json!(1), &json!("best"), &Value::Null));
+    assert_eq!(
+        (&rows[0]["id"], &rows[0]["enqueued"], &rows[0]["controller"]),
+        (&json!(1), &json!("best"), &Value::Null)
+    );
     let csv = told("top", run, &["--csv"]);
-    assert!(csv.lines().next().unwrap().ends_with(",reused_from,enqueued") && csv.lines().nth(1).unwrap().ends_with(",best"), "{csv}");
+    assert!(
+        csv.lines()
+            .next()
+            .unwrap()
+            .ends_with(",reused_from,enqueued")
+            && csv.lines().nth(1).unwrap().ends_with(",best"),
+        "{csv}"
+    );
     let status = told("status", run, &[]);
     for part in [
         "400 of 400 (0 failed)",
@@ -109,13 +176,27 @@ fn shown_as_baselines(run: &Path, without: &Path) {
     ] {
         assert!(status.contains(part), "{part} is not in {status}");
     }
-    let [own, other]: [Value; 2] = [run, without].map(|run| serde_json::from_str(&told("status", run, &["--json"])).unwrap());
-    for key in ["completed", "failed", "mean_reward", "best_reward", "baseline", "sampled"] {
+    let [own, other]: [Value; 2] =
+        [run, without].map(|run| serde_json::from_str(&told("status", run, &["--json"])).unwrap());
+    for key in [
+        "completed",
+        "failed",
+        "mean_reward",
+        "best_reward",
+        "baseline",
+        "sampled",
+    ] {
         assert_eq!(own[key], other[key], "{key}");
     }
-    assert_eq!((&own["enqueued"], &own["baselines"][1]["name"]), (&json!(2), &json!("low")));
+    assert_eq!(
+        (&own["enqueued"], &own["baselines"][1]["name"]),
+        (&json!(2), &json!("low"))
+    );
     let shown = told("show", run, &["1"]);
-    assert!(shown.contains("trial       1 (best: a baseline from [[enqueue]], not sampled)"), "{shown}");
+    assert!(
+        shown.contains("trial       1 (best: a baseline from [[enqueue]], not sampled)"),
+        "{shown}"
+    );
     let served = Served::page(run);
     let page = served.get("/").body;
     for part in [
@@ -126,12 +207,18 @@ fn shown_as_baselines(run: &Path, without: &Path) {
     ] {
         assert!(page.contains(part), "{part} is not in {page}");
     }
-    assert!(served.get("/fragment/trial/2").body.contains("low: a baseline from [[enqueue]], not sampled"));
+    assert!(
+        served
+            .get("/fragment/trial/2")
+            .body
+            .contains("low: a baseline from [[enqueue]], not sampled")
+    );
     let file = std::fs::read_to_string(run.join("report/trials.csv")).unwrap();
     assert_eq!(file.lines().count(), 403);
 }
 
-/// A search whose script keeps count of what it evaluates in `calls`, and waits in the trial that `hold` names until that file is gone.
+/// A search whose script keeps count of what it evaluates in `calls`, and waits in the trial that
+/// `hold` names until that file is gone.
 fn scripted(folder: &Path, extra: &str) -> Command {
     let script = "echo $NETWRIGHT_TRIAL >> calls\nwhile [ -f hold ] && [ \"$(cat hold)\" = $NETWRIGHT_TRIAL ]; do sleep 0.01; done\n\
                   if grep -q '\"a\":9' ; then echo 'no such network' >&2; exit 4; fi\necho '{\"reward\": 0.5}'\n";
@@ -158,27 +245,58 @@ fn sampling_waits_and_an_entry_that_was_under_way_runs_again_under_its_id() {
     let extra = "[[enqueue]]\nname = \"one\"\ndecisions = [0, 0]\n[[enqueue]]\nname = \"two\"\ndecisions = [1, 1]\n";
     write(folder.path(), "hold", "2");
     let run = folder.path().join("runs/t");
-    let mut process = scripted(folder.path(), extra).stdout(Stdio::null()).spawn().unwrap();
+    let mut process = scripted(folder.path(), extra)
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
     let started = Instant::now();
     while finished(&run) < 1 || calls(folder.path()).len() < 2 {
-        assert!(started.elapsed() < Duration::from_secs(60) && process.try_wait().unwrap().is_none(), "trial 2 does not start");
+        assert!(
+            started.elapsed() < Duration::from_secs(60) && process.try_wait().unwrap().is_none(),
+            "trial 2 does not start"
+        );
         std::thread::sleep(Duration::from_millis(5));
     }
     let status: Value = serde_json::from_str(&told("status", &run, &["--json"])).unwrap();
-    assert_eq!((&status["sampled"], &status["running"], &status["enqueued"]), (&json!(0), &json!(1), &json!(2)));
+    assert_eq!(
+        (&status["sampled"], &status["running"], &status["enqueued"]),
+        (&json!(0), &json!(1), &json!(2))
+    );
     process.kill().unwrap();
     process.wait().unwrap();
     let (ended, before): (String, u64) = database(&run)
         .unwrap()
-        .query_row("SELECT finished_at, (SELECT count(*) FROM trials) FROM trials WHERE id = 1", [], |row| Ok((row.get(0)?, row.get(1)?)))
+        .query_row(
+            "SELECT finished_at, (SELECT count(*) FROM trials) FROM trials WHERE id = 1",
+            [],
+            |row| Ok((row.get(0)?, row.get(1)?)),
+        )
         .unwrap();
     assert_eq!(before, 2, "something was sampled");
     std::fs::remove_file(folder.path().join("hold")).unwrap();
     let printed = succeeds(&mut scripted(folder.path(), extra));
-    assert!(printed.contains("(enqueued; 1 of 2 are evaluated)"), "{printed}");
-    assert_eq!(calls(folder.path()).iter().filter(|trial| **trial == 1).count(), 1);
-    assert_eq!(calls(folder.path()).iter().filter(|trial| **trial == 2).count(), 2);
-    assert_eq!(trials(&run).iter().map(|trial| trial.0).collect::<Vec<_>>(), [1, 2, 3, 4, 5, 6]);
+    assert!(
+        printed.contains("(enqueued; 1 of 2 are evaluated)"),
+        "{printed}"
+    );
+    assert_eq!(
+        calls(folder.path())
+            .iter()
+            .filter(|trial| **trial == 1)
+            .count(),
+        1
+    );
+    assert_eq!(
+        calls(folder.path())
+            .iter()
+            .filter(|trial| **trial == 2)
+            .count(),
+        2
+    );
+    assert_eq!(
+        trials(&run).iter().map(|trial| trial.0).collect::<Vec<_>>(),
+        [1, 2, 3, 4, 5, 6]
+    );
     let after: (String, u64) = database(&run)
         .unwrap()
         .query_row(
@@ -196,13 +314,21 @@ fn a_failed_entry_is_shown_as_failed_and_teaches_nothing() {
     let extra = "[[enqueue]]\nname = \"odd one\"\ndecisions = [2, 0]\n";
     let mut command = scripted(folder.path(), extra);
     let printed = succeeds(command.args(["--set", "child.failed_reward=0.25"]));
-    assert!(printed.contains("odd one (trial 1) failed: the command ended with exit code 4"), "{printed}");
+    assert!(
+        printed.contains("odd one (trial 1) failed: the command ended with exit code 4"),
+        "{printed}"
+    );
     let run = folder.path().join("runs/t");
-    assert_eq!(entries(&run), [(1, "odd one".into(), "failed".into(), None, None)]);
+    assert_eq!(
+        entries(&run),
+        [(1, "odd one".into(), "failed".into(), None, None)]
+    );
     assert_eq!(trials(&run).len(), 5);
     let status = told("status", &run, &[]);
     assert!(
-        status.contains("4 of 4 (") && status.contains("enqueued    odd one (trial 1), a baseline: failed: the command ended"),
+        status.contains("4 of 4 (")
+            && status
+                .contains("enqueued    odd one (trial 1), a baseline: failed: the command ended"),
         "{status}"
     );
 }
@@ -221,17 +347,37 @@ fn entries_may_be_added_to_a_run_but_not_changed() {
         command
     };
     for (entries, part) in [
-        ("", "enqueue[1]: \"best\" in the run, not there now; entries stay as they are, new ones come behind them"),
+        (
+            "",
+            "enqueue[1]: \"best\" in the run, not there now; entries stay as they are, new ones come behind them",
+        ),
         (worst, "enqueue[1]: \"best\" in the run, \"worst\" now"),
-        ("{ name = \"best\", decisions = [3, 3, 3, 0] }", "enqueue[1]: \"best\" in the run, another network of this name now"),
+        (
+            "{ name = \"best\", decisions = [3, 3, 3, 0] }",
+            "enqueue[1]: \"best\" in the run, another network of this name now",
+        ),
     ] {
         let message = refused(&mut with(entries));
-        assert!(message.contains(part) && message.contains("--fresh"), "{message}");
+        assert!(
+            message.contains(part) && message.contains("--fresh"),
+            "{message}"
+        );
     }
     assert_eq!(trials(&run), before);
-    succeeds(&mut with(&format!("{{ name = \"best\", decisions = [3, 3, 3, 3] }}, {worst}")));
-    assert_eq!(entries(&run).iter().map(|entry| (entry.0, entry.1.as_str())).collect::<Vec<_>>(), [(1, "best"), (42, "worst")]);
-    append(&search, "[[enqueue]]\nname = \"worst\"\ndecisions = [0, 0, 0, 0]\n");
+    succeeds(&mut with(&format!(
+        "{{ name = \"best\", decisions = [3, 3, 3, 3] }}, {worst}"
+    )));
+    assert_eq!(
+        entries(&run)
+            .iter()
+            .map(|entry| (entry.0, entry.1.as_str()))
+            .collect::<Vec<_>>(),
+        [(1, "best"), (42, "worst")]
+    );
+    append(
+        &search,
+        "[[enqueue]]\nname = \"worst\"\ndecisions = [0, 0, 0, 0]\n",
+    );
     succeeds(search.command("run").args(["--set", "run.trials=60"]));
     let after = trials(&run);
     assert_eq!((after.len(), &after[..41]), (62, &before[..]));
@@ -243,31 +389,55 @@ fn a_sampled_network_takes_the_reward_of_an_enqueued_one_and_is_learned_from() {
     // Two reward columns: whoever were evaluated again could get the other.
     let search = Search::new(
         600,
-        &format!("[controller]\nchildren = 8\nlearning_rate = 0.01\n{BEST}[[enqueue]]\nname = \"twin\"\ndecisions = [3, 3, 3, 3]\n"),
+        &format!(
+            "[controller]\nchildren = 8\nlearning_rate = 0.01\n{BEST}[[enqueue]]\nname = \"twin\"\ndecisions = [3, 3, 3, 3]\n"
+        ),
     );
     let mut table = "a,b,c,d,reward,again\n".to_owned();
     for row in 0..256 {
-        table += &format!("{},{},{},{},0.{row:03},0.{}\n", row & 3, row >> 2 & 3, row >> 4 & 3, row >> 6, 999 - row);
+        table += &format!(
+            "{},{},{},{},0.{row:03},0.{}\n",
+            row & 3,
+            row >> 2 & 3,
+            row >> 4 & 3,
+            row >> 6,
+            999 - row
+        );
     }
     write(search.folder.path(), "table.csv", &table);
-    succeeds(search.command("run").args(["--set", "run.reuse=true", "--set", "child.table.reward=['reward', 'again']"]));
+    succeeds(search.command("run").args([
+        "--set",
+        "run.reuse=true",
+        "--set",
+        "child.table.reward=['reward', 'again']",
+    ]));
     let run = search.run_dir("run");
     let [first, twin] = entries(&run).try_into().unwrap();
     assert_eq!((first.4, twin.4, first.3), (None, Some(1), twin.3));
     let connection = database(&run).unwrap();
-    let sql =
-        "SELECT count(*), count(DISTINCT reward), min(reward), count(minibatch) FROM trials WHERE reused_from = 1 AND enqueued IS NULL";
-    let (count, rewards, reward, learned): (u64, u64, f64, u64) =
-        connection.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))).unwrap();
+    let sql = "SELECT count(*), count(DISTINCT reward), min(reward), count(minibatch) FROM trials WHERE reused_from = 1 AND enqueued IS NULL";
+    let (count, rewards, reward, learned): (u64, u64, f64, u64) = connection
+        .query_row(sql, [], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+        })
+        .unwrap();
     assert!(count > 0, "the network was never sampled");
     assert_eq!((rewards, Some(reward), learned), (1, first.3, count));
     told("verify", &run, &[]);
     let top = told("top", &run, &["-n", "1000"]);
-    assert!(top.contains("[baseline best]") && top.contains("[baseline twin]"), "both stand in the leaderboard: {top}");
-    assert_eq!(top.matches("a=3 b=3 c=3 d=3").count(), 2, "and those that took the reward do not: {top}");
+    assert!(
+        top.contains("[baseline best]") && top.contains("[baseline twin]"),
+        "both stand in the leaderboard: {top}"
+    );
+    assert_eq!(
+        top.matches("a=3 b=3 c=3 d=3").count(),
+        2,
+        "and those that took the reward do not: {top}"
+    );
 }
 
-/// `check` on a search of small convolutional networks with this behind it; the files of `folder` are there.
+/// `check` on a search of small convolutional networks with this behind it; the files of `folder`
+/// are there.
 fn check(folder: &Path, more: &str) -> Command {
     let config = "[telemetry]\nlisten = \"off\"\n[run]\nname = \"t\"\ntrials = 2\n[space]\nlayers = 2\nfilters = [4, 8]\n[controller]\nchildren = 2\n[child]\nepochs = 1\n\
                   [data]\nkind = \"builtin\"\ntrain_size = 64\nvalidation_size = 32\naugment = false\n";
@@ -282,37 +452,74 @@ fn the_shipped_rivals_are_trained_and_a_found_network_goes_into_another_search()
     let folder = tempfile::tempdir().unwrap();
     let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/architectures");
     let entry = |file: &Path| format!("[[enqueue]]\narchitecture = {file:?}\n");
-    let both = format!("{}{}", entry(&shipped.join("vgg-like.json")), entry(&shipped.join("all-skip.json")));
+    let both = format!(
+        "{}{}",
+        entry(&shipped.join("vgg-like.json")),
+        entry(&shipped.join("all-skip.json"))
+    );
     let printed = succeeds(&mut check(folder.path(), &both));
-    for part in ["evaluated before sampling starts: vgg-like: 8 layers: 3×3·24", "all-skip: 6 layers: 3×3·24/2 | 3×3·24 | 3×3·24 ← 1,2"]
-    {
+    for part in [
+        "evaluated before sampling starts: vgg-like: 8 layers: 3×3·24",
+        "all-skip: 6 layers: 3×3·24/2 | 3×3·24 | 3×3·24 ← 1,2",
+    ] {
         assert!(printed.contains(part), "{part} is not in {printed}");
     }
-    succeeds(netwright().current_dir(folder.path()).args(["search", "s.toml"]));
+    succeeds(
+        netwright()
+            .current_dir(folder.path())
+            .args(["search", "s.toml"]),
+    );
     let run = folder.path().join("runs/t");
     let found = entries(&run);
-    assert!(found.iter().all(|entry| entry.2 == "completed") && found.len() == 2, "{found:?}");
-    write(folder.path(), "found.json", &told("show", &run, &["3", "--json"]));
+    assert!(
+        found.iter().all(|entry| entry.2 == "completed") && found.len() == 2,
+        "{found:?}"
+    );
+    write(
+        folder.path(),
+        "found.json",
+        &told("show", &run, &["3", "--json"]),
+    );
     let more = "[[enqueue]]\narchitecture = \"found.json\"\n";
     assert!(succeeds(&mut check(folder.path(), more)).contains("sampling starts: found: 2 layers"));
-    let json: Value = serde_json::from_str(&succeeds(check(folder.path(), more).arg("--json"))).unwrap();
+    let json: Value =
+        serde_json::from_str(&succeeds(check(folder.path(), more).arg("--json"))).unwrap();
     let row: Value = serde_json::from_str(&told("show", &run, &["3", "--json"])).unwrap();
     assert_eq!(json["enqueued"][0]["architecture"], row["architecture"]);
 }
 
 #[test]
 fn the_entries_that_shipped_configs_name_fit_them() {
-    for (search, name) in [("cifar10", "vgg-like"), ("cifar10", "all-skip"), ("choices", "usual")] {
+    for (search, name) in [
+        ("cifar10", "vgg-like"),
+        ("cifar10", "all-skip"),
+        ("choices", "usual"),
+    ] {
         let folder = tempfile::tempdir().unwrap();
-        succeeds(netwright().current_dir(folder.path()).args(["init", search, "c.toml"]));
+        succeeds(
+            netwright()
+                .current_dir(folder.path())
+                .args(["init", search, "c.toml"]),
+        );
         let text = std::fs::read_to_string(folder.path().join("c.toml")).unwrap();
         let block = format!("# [[enqueue]]\n# name = \"{name}\"");
         assert!(text.contains(&block), "{search} does not name {name}");
         let (before, after) = text.split_once(&block).unwrap();
         let after = after.replacen("# decisions", "decisions", 1);
-        write(folder.path(), "c.toml", &format!("{before}[[enqueue]]\nname = \"{name}\"{after}"));
-        let printed = succeeds(netwright().current_dir(folder.path()).args(["check", "c.toml"]));
-        assert!(printed.contains(&format!("# evaluated before sampling starts: {name}: ")), "{printed}");
+        write(
+            folder.path(),
+            "c.toml",
+            &format!("{before}[[enqueue]]\nname = \"{name}\"{after}"),
+        );
+        let printed = succeeds(
+            netwright()
+                .current_dir(folder.path())
+                .args(["check", "c.toml"]),
+        );
+        assert!(
+            printed.contains(&format!("# evaluated before sampling starts: {name}: ")),
+            "{printed}"
+        );
     }
 }
 
@@ -327,9 +534,21 @@ fn what_cannot_be_enqueued_is_refused_with_the_entry_and_what_would_be_right() {
     write(folder.path(), "text.json", "{ layers: 3 }");
     write(folder.path(), "other.json", "{\"nodes\": []}");
     write(folder.path(), "newer.json", "{\"version\": 2}");
-    write(folder.path(), "cell.json", "{\"version\": 1, \"kind\": \"cell\", \"reference\": \"lstm\"}");
-    write(folder.path(), "bare.json", &network(json!([{ "inputs": [0] }]), json!([1])).to_string());
-    write(folder.path(), "ahead.json", &network(json!([layer]), json!([1])).to_string());
+    write(
+        folder.path(),
+        "cell.json",
+        "{\"version\": 1, \"kind\": \"cell\", \"reference\": \"lstm\"}",
+    );
+    write(
+        folder.path(),
+        "bare.json",
+        &network(json!([{ "inputs": [0] }]), json!([1])).to_string(),
+    );
+    write(
+        folder.path(),
+        "ahead.json",
+        &network(json!([layer]), json!([1])).to_string(),
+    );
     for (entry, part) in [
         (
             "architecture = \"none.json\"",
@@ -343,10 +562,22 @@ fn what_cannot_be_enqueued_is_refused_with_the_entry_and_what_would_be_right() {
             "architecture = \"other.json\"",
             "other.json: is no architecture, for \"version\": 1 is not there; `netwright show RUN TRIAL --json` prints one",
         ),
-        ("architecture = \"newer.json\"", "newer.json: its version is 2, and this program knows version 1"),
-        ("architecture = \"cell.json\"", "cell.json: it is of kind \"cell\", and space.kind is \"conv\""),
-        ("architecture = \"bare.json\"", "bare.json: is no architecture: a layer of type conv needs filter_height"),
-        ("architecture = \"ahead.json\"", "ahead.json: layer 1: inputs = [2]: must be different earlier layers, 0 for the image"),
+        (
+            "architecture = \"newer.json\"",
+            "newer.json: its version is 2, and this program knows version 1",
+        ),
+        (
+            "architecture = \"cell.json\"",
+            "cell.json: it is of kind \"cell\", and space.kind is \"conv\"",
+        ),
+        (
+            "architecture = \"bare.json\"",
+            "bare.json: is no architecture: a layer of type conv needs filter_height",
+        ),
+        (
+            "architecture = \"ahead.json\"",
+            "ahead.json: layer 1: inputs = [2]: must be different earlier layers, 0 for the image",
+        ),
         (
             "decisions = [1, 1, 2]",
             "s.toml:19: enqueue[1].decisions (\"entry 1\"): decision 3: layer 1: filters must be the number of an option (0 for 4, 1 for 8), not 2",
@@ -355,23 +586,54 @@ fn what_cannot_be_enqueued_is_refused_with_the_entry_and_what_would_be_right() {
             "name = \"short\"\ndecisions = [1, 1, 1]",
             "s.toml:20: enqueue[1].decisions (\"short\"): decision 4: the list ends here, and layer 1 lacks an anchor point",
         ),
-        ("decisions = [1, 1, 1, [0]]", "decision 4: the anchor point of layer 1 must be [], for none is before it, not [0]"),
-        ("decisions = [1, -1]", "s.toml:19: enqueue[1].decisions = [1, -1]: must be a list of option numbers, from 0"),
-        ("name = \"x\"", "s.toml:18: enqueue[1]: needs architecture = \"FILE.json\""),
-        ("decisions = [1]\narchitecture = \"x.json\"", "s.toml:18: enqueue[1]: has both architecture and decisions: leave one of them out"),
-        ("decision = [1]", "s.toml:19: unknown key enqueue[1].decision; the nearest valid key is enqueue[1].decisions"),
-        ("name = \"\"\ndecisions = [1]", "s.toml:19: enqueue[1].name: \"\": must be 1 to 40 characters in one line"),
+        (
+            "decisions = [1, 1, 1, [0]]",
+            "decision 4: the anchor point of layer 1 must be [], for none is before it, not [0]",
+        ),
+        (
+            "decisions = [1, -1]",
+            "s.toml:19: enqueue[1].decisions = [1, -1]: must be a list of option numbers, from 0",
+        ),
+        (
+            "name = \"x\"",
+            "s.toml:18: enqueue[1]: needs architecture = \"FILE.json\"",
+        ),
+        (
+            "decisions = [1]\narchitecture = \"x.json\"",
+            "s.toml:18: enqueue[1]: has both architecture and decisions: leave one of them out",
+        ),
+        (
+            "decision = [1]",
+            "s.toml:19: unknown key enqueue[1].decision; the nearest valid key is enqueue[1].decisions",
+        ),
+        (
+            "name = \"\"\ndecisions = [1]",
+            "s.toml:19: enqueue[1].name: \"\": must be 1 to 40 characters in one line",
+        ),
         (
             "name = \"x\"\ndecisions = [1]\n[[enqueue]]\nname = \"x\"\ndecisions = [2]",
             "s.toml:22: enqueue[2].name: another entry is called \"x\" too: give each a name of its own",
         ),
     ] {
-        let message = refused(&mut check(folder.path(), &format!("[[enqueue]]\n{entry}\n")));
-        assert!(message.contains(part) && message.lines().count() == 1, "{entry}: {part} is not in {message}");
+        let message = refused(&mut check(
+            folder.path(),
+            &format!("[[enqueue]]\n{entry}\n"),
+        ));
+        assert!(
+            message.contains(part) && message.lines().count() == 1,
+            "{entry}: {part} is not in {message}"
+        );
     }
     assert!(!folder.path().join("runs").exists());
     // Nothing starts: not the search either.
     check(folder.path(), "[[enqueue]]\narchitecture = \"none.json\"\n");
-    assert!(refused(netwright().current_dir(folder.path()).args(["search", "s.toml"])).contains("none.json: there is no such file"));
+    assert!(
+        refused(
+            netwright()
+                .current_dir(folder.path())
+                .args(["search", "s.toml"])
+        )
+        .contains("none.json: there is no such file")
+    );
     assert!(!folder.path().join("runs").exists());
 }

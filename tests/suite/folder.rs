@@ -1,4 +1,5 @@
-//! A search on the user's own images, as a user runs it: files of our own making in one folder for each class.
+//! A search on the user's own images, as a user runs it: files of our own making in one folder for
+//! each class.
 
 use super::common::{netwright, trials};
 use std::path::Path;
@@ -12,13 +13,23 @@ fn write_images(folder: &Path, numbers: std::ops::Range<usize>) {
             let pixel = |place: usize| {
                 let column = place / 3 % 12;
                 let noise = (place * 31 + number * 17) % 90;
-                (noise + if (bright..bright + 6).contains(&column) { 150 } else { 20 }) as u8
+                (noise
+                    + if (bright..bright + 6).contains(&column) {
+                        150
+                    } else {
+                        20
+                    }) as u8
             };
             let pixels: Vec<u8> = (0..12 * 10 * 3).map(pixel).collect();
-            let file = std::fs::File::create(folder.join(class).join(format!("{number}.png"))).unwrap();
+            let file =
+                std::fs::File::create(folder.join(class).join(format!("{number}.png"))).unwrap();
             let mut encoder = png::Encoder::new(file, 12, 10);
             encoder.set_color(png::ColorType::Rgb);
-            encoder.write_header().unwrap().write_image_data(&pixels).unwrap();
+            encoder
+                .write_header()
+                .unwrap()
+                .write_image_data(&pixels)
+                .unwrap();
         }
     }
 }
@@ -29,7 +40,10 @@ fn command(folder: &Path, run: &str) -> Command {
                   [data]\nkind = \"image-folder\"\npath = \"images\"\nsize = 8\naugment = false\n";
     std::fs::write(folder.join("search.toml"), config).unwrap();
     let mut command = netwright();
-    command.current_dir(folder).args(["search", "search.toml", "--run-dir", run]).env("XDG_CACHE_HOME", folder.join("cache"));
+    command
+        .current_dir(folder)
+        .args(["search", "search.toml", "--run-dir", run])
+        .env("XDG_CACHE_HOME", folder.join("cache"));
     command
 }
 
@@ -46,14 +60,29 @@ fn a_search_on_a_folder_learns_gives_the_same_numbers_again_and_notices_changed_
         assert!(output.status.success(), "{}", stderr(&output));
         assert!(String::from_utf8_lossy(&output.stdout).contains("2 classes"));
     }
-    let (one, two) = (trials(&folder.path().join("one")), trials(&folder.path().join("two")));
+    let (one, two) = (
+        trials(&folder.path().join("one")),
+        trials(&folder.path().join("two")),
+    );
     assert_eq!(one, two, "decoded and from the cache");
     assert!(one.iter().all(|trial| trial.5.unwrap() > 0.8), "{one:?}");
-    assert_eq!(std::fs::read_dir(folder.path().join("cache/netwright")).unwrap().count(), 1);
+    assert_eq!(
+        std::fs::read_dir(folder.path().join("cache/netwright"))
+            .unwrap()
+            .count(),
+        1
+    );
     write_images(&folder.path().join("images"), 60..61);
-    let refused = command(folder.path(), "one").args(["--set", "run.trials=4"]).output().unwrap();
+    let refused = command(folder.path(), "one")
+        .args(["--set", "run.trials=4"])
+        .output()
+        .unwrap();
     assert_eq!(refused.status.code(), Some(2));
-    assert!(stderr(&refused).contains("data content"), "{}", stderr(&refused));
+    assert!(
+        stderr(&refused).contains("data content"),
+        "{}",
+        stderr(&refused)
+    );
     assert_eq!(trials(&folder.path().join("one")), one);
 }
 
@@ -63,7 +92,11 @@ fn a_folder_that_cannot_be_used_is_refused_before_anything_starts() {
     let refused = |words: &str| {
         let output = command(folder.path(), "run").output().unwrap();
         assert_eq!(output.status.code(), Some(2));
-        assert!(stderr(&output).contains(words) && stderr(&output).lines().count() == 1, "{words}: {}", stderr(&output));
+        assert!(
+            stderr(&output).contains(words) && stderr(&output).lines().count() == 1,
+            "{words}: {}",
+            stderr(&output)
+        );
     };
     refused("error: images: no such folder; data.path must name the folder");
     write_images(&folder.path().join("images"), 0..20);

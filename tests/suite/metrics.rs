@@ -1,4 +1,5 @@
-//! The endpoint of a running search, read as Prometheus reads it: each metric before and after the event that it counts.
+//! The endpoint of a running search, read as Prometheus reads it: each metric before and after the
+//! event that it counts.
 
 use super::common::{Live, Search, netwright, sample};
 use std::path::Path;
@@ -7,7 +8,13 @@ use std::process::Command;
 /// A search that trains tiny networks on built-in images: about a tenth of a second for each.
 fn training(run: &Path, sets: &[&str]) -> Command {
     let mut command = netwright();
-    command.args(["search", concat!(env!("CARGO_MANIFEST_DIR"), "/config/quickstart.toml"), "--run-dir"]).arg(run);
+    command
+        .args([
+            "search",
+            concat!(env!("CARGO_MANIFEST_DIR"), "/config/quickstart.toml"),
+            "--run-dir",
+        ])
+        .arg(run);
     let tiny = [
         "telemetry.listen=127.0.0.1:0",
         "run.trials=1000000",
@@ -43,17 +50,31 @@ fn a_training_search_moves_every_metric_of_its_work() {
     let live = Live::start(&mut training(&folder.path().join("run"), &[]));
     let first = live.metrics();
     // Every family is there, at 0 or not, before the first child has ended.
-    for family in ["children_total{outcome=\"diverged\"}", "actor_restarts_total{actor=\"child_trainer\"}"] {
+    for family in [
+        "children_total{outcome=\"diverged\"}",
+        "actor_restarts_total{actor=\"child_trainer\"}",
+    ] {
         assert_eq!(value(&first, &format!("netwright_{family}")), 0.0);
     }
     assert!(value(&first, "netwright_mailbox_depth{actor=\"controller\"}") >= 0.0);
     assert_eq!(value(&first, "netwright_run_info{run=\"quickstart\"}"), 1.0);
-    assert_eq!(value(&first, "netwright_lane_info{device=\"cpu\",lane=\"cpu-0\"}"), 1.0);
-    let version = format!("netwright_build_info{{cuda=\"{}\",version=\"{}\"}}", cfg!(feature = "cuda"), env!("CARGO_PKG_VERSION"));
+    assert_eq!(
+        value(&first, "netwright_lane_info{device=\"cpu\",lane=\"cpu-0\"}"),
+        1.0
+    );
+    let version = format!(
+        "netwright_build_info{{cuda=\"{}\",version=\"{}\"}}",
+        cfg!(feature = "cuda"),
+        env!("CARGO_PKG_VERSION")
+    );
     assert_eq!(value(&first, &version), 1.0);
-    assert_eq!(value(&first, "netwright_last_snapshot_timestamp_seconds"), 0.0);
+    assert_eq!(
+        value(&first, "netwright_last_snapshot_timestamp_seconds"),
+        0.0
+    );
     let second = live.metrics_when("an update and busy lanes", |text| {
-        value(text, "netwright_shard_updates_total") > 0.0 && value(text, "netwright_lane_busy_ratio{lane=\"cpu-0\"}") > 0.0
+        value(text, "netwright_shard_updates_total") > 0.0
+            && value(text, "netwright_lane_busy_ratio{lane=\"cpu-0\"}") > 0.0
     });
     let counters = [
         "netwright_children_total{outcome=\"completed\"}",
@@ -70,7 +91,10 @@ fn a_training_search_moves_every_metric_of_its_work() {
     ];
     assert_grown(&first, &second, &counters);
     let completed = value(&second, "netwright_children_total{outcome=\"completed\"}");
-    assert!(value(&second, "netwright_examples_total") >= 32.0 * completed, "each child sees every training image once");
+    assert!(
+        value(&second, "netwright_examples_total") >= 32.0 * completed,
+        "each child sees every training image once"
+    );
     let busy = value(&second, "netwright_lane_busy_ratio{lane=\"cpu-0\"}");
     assert!(busy > 0.0 && busy <= 1.0, "{busy}");
     for positive in [
@@ -84,17 +108,28 @@ fn a_training_search_moves_every_metric_of_its_work() {
         assert!(value(&second, positive) > 0.0, "{positive}");
     }
     assert_eq!(value(&second, "netwright_architecture_layers"), 2.0);
-    live.metrics_when("children under training", |text| value(text, "netwright_children_running") > 0.0);
+    live.metrics_when("children under training", |text| {
+        value(text, "netwright_children_running") > 0.0
+    });
 }
 
 #[test]
 fn children_wait_in_the_queue_and_the_depth_follows_its_schedule() {
     let folder = tempfile::tempdir().unwrap();
-    let schedule =
-        ["controller.children=4", "devices.lanes_per_device=1", "space.layers_step=1", "space.layers_every=4", "space.layers_max=3"];
+    let schedule = [
+        "controller.children=4",
+        "devices.lanes_per_device=1",
+        "space.layers_step=1",
+        "space.layers_every=4",
+        "space.layers_max=3",
+    ];
     let live = Live::start(&mut training(&folder.path().join("run"), &schedule));
-    live.metrics_when("a queue", |text| value(text, "netwright_children_queued") > 0.0);
-    live.metrics_when("deeper networks", |text| value(text, "netwright_architecture_layers") == 3.0);
+    live.metrics_when("a queue", |text| {
+        value(text, "netwright_children_queued") > 0.0
+    });
+    live.metrics_when("deeper networks", |text| {
+        value(text, "netwright_architecture_layers") == 3.0
+    });
 }
 
 /// Failures of each kind, in the same run: counted by cause, and counted on by the next process.
@@ -102,25 +137,44 @@ fn children_wait_in_the_queue_and_the_depth_follows_its_schedule() {
 fn failures_count_by_cause_and_the_next_process_goes_on() {
     let folder = tempfile::tempdir().unwrap();
     let run = folder.path().join("run");
-    let causes: [(&str, &[&str]); 3] =
-        [("diverged", &["child.learning_rate=1e30"]), ("timeout", &["child.max_seconds=0.000001", "child.attempts=1"]), ("completed", &[])];
+    let causes: [(&str, &[&str]); 3] = [
+        ("diverged", &["child.learning_rate=1e30"]),
+        (
+            "timeout",
+            &["child.max_seconds=0.000001", "child.attempts=1"],
+        ),
+        ("completed", &[]),
+    ];
     let mut counted: Vec<(String, f64)> = Vec::new();
     for (outcome, sets) in causes {
         let mut live = Live::start(&mut training(&run, sets));
         let name = format!("netwright_children_total{{outcome=\"{outcome}\"}}");
         let first = live.metrics();
         for (earlier, count) in &counted {
-            assert!(value(&first, earlier) >= *count, "{earlier} was {count}, and does not go on\n{first}");
+            assert!(
+                value(&first, earlier) >= *count,
+                "{earlier} was {count}, and does not go on\n{first}"
+            );
         }
         let before = value(&first, &name);
         let after = live.metrics_when(&name, |text| value(text, &name) >= before + 2.0);
-        assert_grown(&first, &after, &[&name, "netwright_child_duration_seconds_count"]);
+        assert_grown(
+            &first,
+            &after,
+            &[&name, "netwright_child_duration_seconds_count"],
+        );
         counted = ["diverged", "timeout", "completed"]
             .map(|outcome| format!("netwright_children_total{{outcome=\"{outcome}\"}}"))
             .map(|name| (name.clone(), value(&after, &name)))
             .to_vec();
-        counted.push(("netwright_controller_updates_total".into(), value(&after, "netwright_controller_updates_total")));
-        counted.push(("netwright_child_duration_seconds_count".into(), value(&after, "netwright_child_duration_seconds_count")));
+        counted.push((
+            "netwright_controller_updates_total".into(),
+            value(&after, "netwright_controller_updates_total"),
+        ));
+        counted.push((
+            "netwright_child_duration_seconds_count".into(),
+            value(&after, "netwright_child_duration_seconds_count"),
+        ));
         live.signal(rustix::process::Signal::TERM);
         assert_eq!(live.process.wait().unwrap().code(), Some(143));
     }
@@ -132,25 +186,52 @@ fn failures_count_by_cause_and_the_next_process_goes_on() {
 #[test]
 fn a_child_that_does_not_fit_counts_as_out_of_memory() {
     let folder = tempfile::tempdir().unwrap();
-    // Half of all layers are too wide for a hundredth of the memory; the settings are right, for the other half fits.
-    let wide = ["space.filters=[4, 4096]", "devices.lanes_per_device=100", "child.batch_size=64", "data.train_size=64"];
+    // Half of all layers are too wide for a hundredth of the memory; the settings are right, for
+    // the other half fits.
+    let wide = [
+        "space.filters=[4, 4096]",
+        "devices.lanes_per_device=100",
+        "child.batch_size=64",
+        "data.train_size=64",
+    ];
     let live = Live::start(&mut training(&folder.path().join("run"), &wide));
-    live.metrics_when("out of memory", |text| value(text, "netwright_children_total{outcome=\"out_of_memory\"}") > 0.0);
+    live.metrics_when("out of memory", |text| {
+        value(text, "netwright_children_total{outcome=\"out_of_memory\"}") > 0.0
+    });
 }
 
 #[test]
 fn a_running_search_over_a_table_exports_rewards_and_answers_monitors() {
     let search = Search::new(1_000_000, "");
-    let live = Live::start(search.command("run").args(["--set", "telemetry.listen=127.0.0.1:0"]));
+    let live = Live::start(
+        search
+            .command("run")
+            .args(["--set", "telemetry.listen=127.0.0.1:0"]),
+    );
     let completed = "netwright_children_total{outcome=\"completed\"}";
     let first = live.metrics_when("children end", |text| value(text, completed) > 0.0);
     let second = live.metrics_when("more children end and a snapshot is stored", |text| {
-        value(text, completed) > value(&first, completed) && value(text, "netwright_last_snapshot_timestamp_seconds") > 0.0
+        value(text, completed) > value(&first, completed)
+            && value(text, "netwright_last_snapshot_timestamp_seconds") > 0.0
     });
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs_f64();
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap()
+        .as_secs_f64();
     assert!((now - value(&second, "netwright_last_snapshot_timestamp_seconds")).abs() < 60.0);
-    assert!(value(&second, "netwright_controller_updates_total") >= 63.0, "a snapshot comes with every 64th number");
-    assert_grown(&first, &second, &["netwright_reward_count", "netwright_reward_sum", "netwright_journal_commit_seconds_count"]);
+    assert!(
+        value(&second, "netwright_controller_updates_total") >= 63.0,
+        "a snapshot comes with every 64th number"
+    );
+    assert_grown(
+        &first,
+        &second,
+        &[
+            "netwright_reward_count",
+            "netwright_reward_sum",
+            "netwright_journal_commit_seconds_count",
+        ],
+    );
     for reward in ["netwright_best_reward", "netwright_baseline"] {
         let mean = value(&second, reward);
         assert!(mean > 0.0 && mean <= 1.0, "{reward} {mean}");
@@ -162,17 +243,28 @@ fn a_running_search_over_a_table_exports_rewards_and_answers_monitors() {
     std::io::Write::write_all(&mut stream, b"POST /metrics HTTP/1.0\r\n\r\n").unwrap();
     let mut refused = String::new();
     std::io::Read::read_to_string(&mut stream, &mut refused).unwrap();
-    assert!(!refused.starts_with("HTTP/1.0 200"), "the endpoint is read-only: {refused}");
+    assert!(
+        !refused.starts_with("HTTP/1.0 200"),
+        "the endpoint is read-only: {refused}"
+    );
 }
 
 #[test]
 fn a_journal_that_cannot_be_written_makes_the_process_not_ready_until_it_can() {
     let search = Search::new(1_000_000, "");
-    let live = Live::start(search.command("run").args(["--set", "telemetry.listen=127.0.0.1:0"]));
-    live.metrics_when("children end", |text| value(text, "netwright_reward_count") > 0.0);
+    let live = Live::start(
+        search
+            .command("run")
+            .args(["--set", "telemetry.listen=127.0.0.1:0"]),
+    );
+    live.metrics_when("children end", |text| {
+        value(text, "netwright_reward_count") > 0.0
+    });
     // Another writer keeps the database: every commit fails, as on a full disk.
     let other = rusqlite::Connection::open(search.run_dir("run").join("search.db")).unwrap();
-    other.busy_timeout(std::time::Duration::from_secs(10)).unwrap();
+    other
+        .busy_timeout(std::time::Duration::from_secs(10))
+        .unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     let until = |status: u16| {
         let started = std::time::Instant::now();
@@ -181,7 +273,10 @@ fn a_journal_that_cannot_be_written_makes_the_process_not_ready_until_it_can() {
             if found == status {
                 return body;
             }
-            assert!(started.elapsed().as_secs() < 60, "/readyz stays at {found} {body}");
+            assert!(
+                started.elapsed().as_secs() < 60,
+                "/readyz stays at {found} {body}"
+            );
             std::thread::sleep(std::time::Duration::from_millis(50));
         }
     };
@@ -189,7 +284,11 @@ fn a_journal_that_cannot_be_written_makes_the_process_not_ready_until_it_can() {
     assert!(slow.contains("journal"), "{slow}");
     // After SQLite's own patience the error itself is the reason.
     let started = std::time::Instant::now();
-    while !live.get("/readyz").1.contains("search.db: database is locked") {
+    while !live
+        .get("/readyz")
+        .1
+        .contains("search.db: database is locked")
+    {
         assert!(started.elapsed().as_secs() < 60);
         std::thread::sleep(std::time::Duration::from_millis(50));
     }
@@ -198,7 +297,8 @@ fn a_journal_that_cannot_be_written_makes_the_process_not_ready_until_it_can() {
     until(200);
 }
 
-/// NVML's raw readings, as `src/telemetry/gpu/readings.rs` describes them: the first GPU supports nothing but its memory.
+/// NVML's raw readings, as `src/telemetry/gpu/readings.rs` describes them: the first GPU supports
+/// nothing but its memory.
 fn readings(utilization: u32) -> String {
     format!(
         r#"[{{"uuid": "GPU-aaaa", "pci_bus_id": "00000000:1B:00.0", "model": "A", "memory_total_bytes": 1000}},
@@ -213,38 +313,70 @@ fn gpus_appear_under_the_names_that_cuda_gives_them_in_base_units_and_move() {
     let search = Search::new(1_000_000, "");
     let file = search.folder.path().join("readings.json");
     std::fs::write(&file, readings(73)).unwrap();
-    for (visible, b) in [("1,0", "cuda:0"), ("GPU-bbbb,GPU-aaaa", "cuda:0"), ("GPU-a,GPU-b", "cuda:1"), ("0,1", "cuda:1"), ("1", "cuda:0")]
-    {
+    for (visible, b) in [
+        ("1,0", "cuda:0"),
+        ("GPU-bbbb,GPU-aaaa", "cuda:0"),
+        ("GPU-a,GPU-b", "cuda:1"),
+        ("0,1", "cuda:1"),
+        ("1", "cuda:0"),
+    ] {
         let mut command = search.command("run");
-        command.args(["--set", "telemetry.listen=127.0.0.1:0"]).env("CUDA_VISIBLE_DEVICES", visible).env("NETWRIGHT_NVML_READINGS", &file);
+        command
+            .args(["--set", "telemetry.listen=127.0.0.1:0"])
+            .env("CUDA_VISIBLE_DEVICES", visible)
+            .env("NETWRIGHT_NVML_READINGS", &file);
         let live = Live::start(&mut command);
         let text = live.metrics();
         let of = |family: &str| sample(&text, &format!("netwright_gpu_{family}{{gpu=\"{b}\"}}"));
-        assert_eq!(of("utilization_ratio"), Some(0.73), "CUDA_VISIBLE_DEVICES={visible}\n{text}");
+        assert_eq!(
+            of("utilization_ratio"),
+            Some(0.73),
+            "CUDA_VISIBLE_DEVICES={visible}\n{text}"
+        );
         assert_eq!(of("memory_used_bytes"), Some(3_221_225_472.0));
         assert_eq!(of("memory_total_bytes"), Some(85_899_345_920.0));
         assert_eq!(of("power_watts"), Some(312.5));
         assert_eq!(of("temperature_celsius"), Some(54.0));
         assert_eq!(of("clock_hertz"), Some(1.755e9));
         let a = if b == "cuda:0" { "cuda:1" } else { "cuda:0" };
-        assert_eq!(sample(&text, &format!("netwright_gpu_memory_total_bytes{{gpu=\"{a}\"}}")), (visible != "1").then_some(1000.0));
-        assert_eq!(sample(&text, &format!("netwright_gpu_power_watts{{gpu=\"{a}\"}}")), None, "not supported: absent, not 0");
+        assert_eq!(
+            sample(
+                &text,
+                &format!("netwright_gpu_memory_total_bytes{{gpu=\"{a}\"}}")
+            ),
+            (visible != "1").then_some(1000.0)
+        );
+        assert_eq!(
+            sample(&text, &format!("netwright_gpu_power_watts{{gpu=\"{a}\"}}")),
+            None,
+            "not supported: absent, not 0"
+        );
     }
     let mut command = search.command("run");
-    command.args(["--set", "telemetry.listen=127.0.0.1:0"]).env_remove("CUDA_VISIBLE_DEVICES").env("NETWRIGHT_NVML_READINGS", &file);
+    command
+        .args(["--set", "telemetry.listen=127.0.0.1:0"])
+        .env_remove("CUDA_VISIBLE_DEVICES")
+        .env("NETWRIGHT_NVML_READINGS", &file);
     let live = Live::start(&mut command);
     live.metrics();
     std::fs::write(&file, readings(12)).unwrap();
-    live.metrics_when("the new reading", |text| sample(text, "netwright_gpu_utilization_ratio{gpu=\"cuda:1\"}") == Some(0.12));
+    live.metrics_when("the new reading", |text| {
+        sample(text, "netwright_gpu_utilization_ratio{gpu=\"cuda:1\"}") == Some(0.12)
+    });
 }
 
 #[test]
 fn without_a_gpu_its_families_are_absent_and_one_log_line_says_so() {
     let search = Search::new(1_000_000, "");
     let mut command = search.command("run");
-    command.args(["--set", "telemetry.listen=127.0.0.1:0"]).env("NETWRIGHT_NVML_READINGS", search.folder.path().join("missing.json"));
+    command.args(["--set", "telemetry.listen=127.0.0.1:0"]).env(
+        "NETWRIGHT_NVML_READINGS",
+        search.folder.path().join("missing.json"),
+    );
     let live = Live::start(&mut command);
-    let text = live.metrics_when("children end", |text| value(text, "netwright_reward_count") > 0.0);
+    let text = live.metrics_when("children end", |text| {
+        value(text, "netwright_reward_count") > 0.0
+    });
     assert!(!text.contains("netwright_gpu_"), "{text}");
     let log = std::fs::read_to_string(search.run_dir("run").join("log/search.log")).unwrap();
     assert_eq!(log.matches("no GPUs in the metrics").count(), 1, "{log}");
@@ -255,19 +387,34 @@ fn an_address_that_cannot_be_had_is_an_input_error() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let search = Search::new(10, "");
     let setting = format!("telemetry.listen={}", taken.local_addr().unwrap());
-    let output = search.command("run").args(["--set", &setting]).output().unwrap();
+    let output = search
+        .command("run")
+        .args(["--set", &setting])
+        .output()
+        .unwrap();
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("telemetry.listen"));
-    assert!(!search.run_dir("run").exists(), "nothing is written before the input is right");
+    assert!(
+        !search.run_dir("run").exists(),
+        "nothing is written before the input is right"
+    );
 }
 
 #[test]
 fn an_address_beyond_loopback_is_warned_of_on_the_terminal_and_in_the_log() {
     let search = Search::new(10, "");
-    let output = search.command("run").args(["--set", "telemetry.listen=0.0.0.0:0"]).output().unwrap();
+    let output = search
+        .command("run")
+        .args(["--set", "telemetry.listen=0.0.0.0:0"])
+        .output()
+        .unwrap();
     assert!(output.status.success());
     let warning = "can be read by other machines; it has no password";
     let errors = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(errors.matches(warning).count(), 1, "{errors}");
-    assert!(std::fs::read_to_string(search.run_dir("run").join("log/search.log")).unwrap().contains(warning));
+    assert!(
+        std::fs::read_to_string(search.run_dir("run").join("log/search.log"))
+            .unwrap()
+            .contains(warning)
+    );
 }

@@ -1,6 +1,7 @@
-//! A real Prometheus, started with the shipped files unchanged, scrapes a real search on the default port: every panel and every recording
-//! rule has something to show, no alert fires on a healthy search, and promtool is content. Needs Debian's `prometheus`; where it is
-//! missing the tests say so and pass, but for CI.
+//! A real Prometheus, started with the shipped files unchanged, scrapes a real search on the
+//! default port: every panel and every recording rule has something to show, no alert fires on a
+//! healthy search, and promtool is content. Needs Debian's `prometheus`; where it is missing the
+//! tests say so and pass, but for CI.
 
 use super::common::{Live, http_get, needs, netwright, sample};
 use super::dashboards::{dashboard, expressions, folder, recorded};
@@ -15,10 +16,16 @@ const PROMETHEUS: &str = "127.0.0.1:9090";
 const INSIDE: &str = "NETWRIGHT_TEST_NETWORK";
 
 fn installed(program: &str) -> bool {
-    let found =
-        Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success());
+    let found = Command::new(program)
+        .arg("--version")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success());
     if !found {
-        needs::skip(&format!("{program} is missing; install it: sudo apt-get install prometheus"));
+        needs::skip(&format!(
+            "{program} is missing; install it: sudo apt-get install prometheus"
+        ));
     }
     found
 }
@@ -33,9 +40,15 @@ fn promtool(arguments: &[&str], input: Option<&str>) -> (bool, String) {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    std::io::Write::write_all(&mut process.stdin.take().unwrap(), input.unwrap_or_default().as_bytes()).unwrap();
+    std::io::Write::write_all(
+        &mut process.stdin.take().unwrap(),
+        input.unwrap_or_default().as_bytes(),
+    )
+    .unwrap();
     let output = process.wait_with_output().unwrap();
-    let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+    let text = [output.stdout, output.stderr]
+        .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+        .concat();
     (output.status.success(), text)
 }
 
@@ -56,27 +69,51 @@ fn promtool_accepts_config_and_rules_and_each_alert_fires_in_its_test() {
     // Each alert has a place in the tests where it is expected to fire.
     let rules = std::fs::read_to_string(folder().join("rules/alerts.yml")).unwrap();
     let tests = std::fs::read_to_string(folder().join("rules/alerts_test.yml")).unwrap();
-    let alerts: Vec<&str> = rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
+    let alerts: Vec<&str> = rules
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("- alert: "))
+        .collect();
     assert!(alerts.len() >= 5);
     for alert in alerts {
-        let expected = tests.split("- alertname: ").skip(1).any(|case| case.starts_with(alert) && case.contains("exp_labels"));
+        let expected = tests
+            .split("- alertname: ")
+            .skip(1)
+            .any(|case| case.starts_with(alert) && case.contains("exp_labels"));
         assert!(expected, "no test in which {alert} fires");
-        assert!(tests.contains(&format!("{{alertname: {alert}, eval_time: 9h, exp_alerts: []}}")), "no healthy test of {alert}");
+        assert!(
+            tests.contains(&format!(
+                "{{alertname: {alert}, eval_time: 9h, exp_alerts: []}}"
+            )),
+            "no healthy test of {alert}"
+        );
     }
 }
 
-/// Runs this test again in a network of its own, where the default ports are free, or says why it cannot. True: it was run there.
+/// Runs this test again in a network of its own, where the default ports are free, or says why it
+/// cannot. True: it was run there.
 fn elsewhere(test: &str) -> bool {
     let own = std::env::current_exe().unwrap();
     for unshare in [&["-n"][..], &["-r", "-n"]] {
         let up = "ip link set lo up && exec \"$@\"";
-        let try_it = Command::new("unshare").args(unshare).args(["sh", "-c", up, "sh", "true"]).stderr(Stdio::null()).status();
+        let try_it = Command::new("unshare")
+            .args(unshare)
+            .args(["sh", "-c", up, "sh", "true"])
+            .stderr(Stdio::null())
+            .status();
         if !try_it.is_ok_and(|status| status.success()) {
             continue;
         }
         let mut command = Command::new("unshare");
-        command.args(unshare).args(["sh", "-c", up, "sh"]).arg(own).args(["--exact", test, "--nocapture"]).env(INSIDE, "yes");
-        assert!(command.status().unwrap().success(), "{test} failed in a network of its own");
+        command
+            .args(unshare)
+            .args(["sh", "-c", up, "sh"])
+            .arg(own)
+            .args(["--exact", test, "--nocapture"])
+            .env(INSIDE, "yes");
+        assert!(
+            command.status().unwrap().success(),
+            "{test} failed in a network of its own"
+        );
         return true;
     }
     false
@@ -96,8 +133,13 @@ impl Prometheus {
             .spawn()
             .unwrap();
         let started = Instant::now();
-        while std::net::TcpStream::connect(PROMETHEUS).is_err() || http_get(PROMETHEUS, "/-/ready").0 != 200 {
-            assert!(started.elapsed() < Duration::from_secs(60), "Prometheus does not start");
+        while std::net::TcpStream::connect(PROMETHEUS).is_err()
+            || http_get(PROMETHEUS, "/-/ready").0 != 200
+        {
+            assert!(
+                started.elapsed() < Duration::from_secs(60),
+                "Prometheus does not start"
+            );
             std::thread::sleep(Duration::from_millis(100));
         }
         Self(process)
@@ -114,21 +156,33 @@ impl Drop for Prometheus {
 /// An answer of Prometheus's API.
 fn api(path: &str) -> Value {
     let (status, body) = http_get(PROMETHEUS, path);
-    let answer: Value = serde_json::from_str(&body).unwrap_or_else(|error| panic!("{path}: {status} {error} {body}"));
+    let answer: Value = serde_json::from_str(&body)
+        .unwrap_or_else(|error| panic!("{path}: {status} {error} {body}"));
     assert_eq!(answer["status"], "success", "{path}: {answer}");
     answer["data"].clone()
 }
 
 /// The samples of an expression, now; what Grafana would put in its place is put there.
 fn query(expression: &str) -> Vec<Value> {
-    let expression = expression.replace("$__rate_interval", "1m").replace("$instance", ".*");
-    let encoded: String = expression.bytes().map(|byte| format!("%{byte:02X}")).collect();
-    api(&format!("/api/v1/query?query={encoded}"))["result"].as_array().unwrap().clone()
+    let expression = expression
+        .replace("$__rate_interval", "1m")
+        .replace("$instance", ".*");
+    let encoded: String = expression
+        .bytes()
+        .map(|byte| format!("%{byte:02X}"))
+        .collect();
+    api(&format!("/api/v1/query?query={encoded}"))["result"]
+        .as_array()
+        .unwrap()
+        .clone()
 }
 
 /// The first sample's value.
 fn value(expression: &str) -> f64 {
-    query(expression).first().and_then(|sample| sample["value"][1].as_str()?.parse().ok()).unwrap_or(0.0)
+    query(expression)
+        .first()
+        .and_then(|sample| sample["value"][1].as_str()?.parse().ok())
+        .unwrap_or(0.0)
 }
 
 fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
@@ -146,10 +200,28 @@ fn search(folder: &Path, sets: &[&str]) -> Live {
                    "memory_total_bytes": 2000, "power_milliwatts": 300000, "temperature_celsius": 60, "clock_megahertz": 1500}]"#;
     std::fs::write(&readings, gpu).unwrap();
     let mut command = netwright();
-    command.args(["search", concat!(env!("CARGO_MANIFEST_DIR"), "/config/quickstart.toml"), "--run-dir"]).arg(folder.join("run"));
-    command.env("NETWRIGHT_NVML_READINGS", &readings).env_remove("CUDA_VISIBLE_DEVICES");
-    let tiny = ["run.trials=1000000", "space.layers=2", "space.filters=[4, 8]", "controller.children=2", "child.epochs=1"];
-    let small = ["child.batch_size=16", "data.train_size=32", "data.validation_size=16"];
+    command
+        .args([
+            "search",
+            concat!(env!("CARGO_MANIFEST_DIR"), "/config/quickstart.toml"),
+            "--run-dir",
+        ])
+        .arg(folder.join("run"));
+    command
+        .env("NETWRIGHT_NVML_READINGS", &readings)
+        .env_remove("CUDA_VISIBLE_DEVICES");
+    let tiny = [
+        "run.trials=1000000",
+        "space.layers=2",
+        "space.filters=[4, 8]",
+        "controller.children=2",
+        "child.epochs=1",
+    ];
+    let small = [
+        "child.batch_size=16",
+        "data.train_size=32",
+        "data.validation_size=16",
+    ];
     for set in tiny.iter().chain(&small).chain(sets) {
         command.args(["--set", set]);
     }
@@ -167,7 +239,9 @@ fn every_panel_and_rule_has_samples_and_a_healthy_search_no_alert() {
         }
         let free = |port: u16| std::net::TcpListener::bind(("127.0.0.1", port)).is_ok();
         if !free(9464) || !free(9090) {
-            return needs::skip("no network of its own (unshare -n), and port 9464 or 9090 is taken");
+            return needs::skip(
+                "no network of its own (unshare -n), and port 9464 or 9090 is taken",
+            );
         }
     }
     let folder = tempfile::tempdir().unwrap();
@@ -175,36 +249,67 @@ fn every_panel_and_rule_has_samples_and_a_healthy_search_no_alert() {
     assert_eq!(healthy.address, "127.0.0.1:9464", "the default port");
     let prometheus = Prometheus::start(&folder.path().join("tsdb"));
     wait_until("three scrapes of a search with rewards", || {
-        value("count_over_time(netwright_reward_count[5m])") >= 3.0 && value("increase(netwright_reward_count[1m])") > 0.0
+        value("count_over_time(netwright_reward_count[5m])") >= 3.0
+            && value("increase(netwright_reward_count[1m])") > 0.0
     });
-    wait_until("rules are evaluated", || !query("instance:netwright_reward:mean30m").is_empty());
+    wait_until("rules are evaluated", || {
+        !query("instance:netwright_reward:mean30m").is_empty()
+    });
     assert!(value("instance:netwright_reward:mean30m") >= 0.0);
     assert_eq!(value("up{job=\"netwright\"}"), 1.0);
     let alerts = api("/api/v1/alerts")["alerts"].as_array().unwrap().clone();
     assert!(alerts.is_empty(), "a healthy search, and yet: {alerts:?}");
     let rules = api("/api/v1/rules");
-    let all: Vec<&Value> = rules["groups"].as_array().unwrap().iter().flat_map(|group| group["rules"].as_array().unwrap()).collect();
-    assert!(all.len() >= 12 && all.iter().all(|rule| rule["health"] == "ok"), "{all:?}");
+    let all: Vec<&Value> = rules["groups"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .flat_map(|group| group["rules"].as_array().unwrap())
+        .collect();
+    assert!(
+        all.len() >= 12 && all.iter().all(|rule| rule["health"] == "ok"),
+        "{all:?}"
+    );
     healthy.signal(rustix::process::Signal::TERM);
     assert_eq!(healthy.process.wait().unwrap().code(), Some(143));
 
-    // The same run goes on with children that all fail: what shows failures has something to show, too.
+    // The same run goes on with children that all fail: what shows failures has something to show,
+    // too.
     let failing = search(folder.path(), &["child.learning_rate=1e30"]);
-    assert_eq!(failing.address, "127.0.0.1:9464", "the port is free again at once");
+    assert_eq!(
+        failing.address, "127.0.0.1:9464",
+        "the port is free again at once"
+    );
     wait_until("failures in Prometheus", || {
         value("increase(netwright_children_total{outcome=\"diverged\"}[1h])") > 0.0
             && value("instance:netwright_children_failed:ratio30m") > 0.0
     });
-    let queries = expressions(&dashboard()).into_iter().chain(recorded().into_iter().map(|name| ("recording rule".to_owned(), name)));
-    let empty: Vec<_> = queries.clone().filter(|(_, expression)| query(expression).is_empty()).collect();
+    let queries = expressions(&dashboard()).into_iter().chain(
+        recorded()
+            .into_iter()
+            .map(|name| ("recording rule".to_owned(), name)),
+    );
+    let empty: Vec<_> = queries
+        .clone()
+        .filter(|(_, expression)| query(expression).is_empty())
+        .collect();
     assert!(empty.is_empty(), "nothing to show: {empty:#?}");
-    println!("{} expressions of the dashboard and the rules have samples", queries.count());
+    println!(
+        "{} expressions of the dashboard and the rules have samples",
+        queries.count()
+    );
     assert_eq!(value("netwright_gpu_power_watts{gpu=\"cuda:0\"}"), 300.0);
-    assert!(value("sum(netwright_children_total{outcome=\"completed\"})") > 0.0, "the counters went on");
+    assert!(
+        value("sum(netwright_children_total{outcome=\"completed\"})") > 0.0,
+        "the counters went on"
+    );
 
     let text = failing.metrics();
     assert!(sample(&text, "netwright_gpu_utilization_ratio{gpu=\"cuda:0\"}") == Some(0.8));
     let (accepted, complaints) = promtool(&["check", "metrics"], Some(&text));
-    assert!(accepted && complaints.trim().is_empty(), "promtool check metrics\n{complaints}");
+    assert!(
+        accepted && complaints.trim().is_empty(),
+        "promtool check metrics\n{complaints}"
+    );
     drop(prometheus);
 }

@@ -1,11 +1,17 @@
-//! The central path at the paper's size, S = 20, K = 100, m = 8 and 12,800 trials, through the convolutional space and the real LSTM,
-//! with a closed-form reward behind the evaluators' own trait: every gradient is applied exactly once, and the policy learns.
+//! The central path at the paper's size, S = 20, K = 100, m = 8 and 12,800 trials, through the
+//! convolutional space and the real LSTM, with a closed-form reward behind the evaluators' own
+//! trait: every gradient is applied exactly once, and the policy learns.
 
 use netwright::actors::devices::LaneSpec;
-use netwright::actors::{CheckpointFiles, End, Event, Observer, Parts, Progress, RestartSettings, SearchSettings, prepare, search};
+use netwright::actors::{
+    CheckpointFiles, End, Event, Observer, Parts, Progress, RestartSettings, SearchSettings,
+    prepare, search,
+};
 use netwright::child::{Evaluator, Outcome, Progress as ChildProgress, Task};
 use netwright::journal::Journal;
-use netwright::policy::{ControllerSettings, LogEntry, ParameterServerSettings, Policy, Replay, initial_snapshot};
+use netwright::policy::{
+    ControllerSettings, LogEntry, ParameterServerSettings, Policy, Replay, initial_snapshot,
+};
 use netwright::space::{Decision, ImageShape, Space, SpaceSettings};
 use netwright::telemetry::{Metrics, RewardScale};
 use std::path::Path;
@@ -13,13 +19,15 @@ use std::sync::{Arc, Mutex};
 
 const TRIALS: u64 = 12_800;
 
-/// The mean reward of uniformly random decisions: each choice is right with probability 1/4, each skip with 1/2.
+/// The mean reward of uniformly random decisions: each choice is right with probability 1/4, each
+/// skip with 1/2.
 const RANDOM_MEAN: f64 = 0.5 * 0.25 + 0.5 * 0.5;
 
 /// By how much the last 1,000 trials must be better than that.
 const MARGIN: f64 = 0.15;
 
-/// Half of the reward: the share of choices that take their kind's third option; the other half: the share of skips that are 0.
+/// Half of the reward: the share of choices that take their kind's third option; the other half:
+/// the share of skips that are 0.
 fn reward(decisions: &[Decision]) -> f64 {
     let (mut right, mut choices, mut absent, mut skips) = (0, 0, 0, 0);
     for decision in decisions {
@@ -43,7 +51,11 @@ impl Evaluator for ClosedForm {
     fn evaluate(&mut self, task: &Task, progress: &mut dyn ChildProgress) -> Outcome {
         progress.examples(1);
         let reward = reward(&task.decisions);
-        Outcome::Completed { reward, metric: reward, seconds: None }
+        Outcome::Completed {
+            reward,
+            metric: reward,
+            seconds: None,
+        }
     }
 }
 
@@ -53,7 +65,9 @@ struct Memory(Arc<Mutex<Vec<u64>>>);
 
 impl Observer for Memory {
     fn event(&mut self, event: Event, progress: &Progress) {
-        if matches!(event, Event::ChildEnded { .. }) && [1_000, TRIALS].contains(&progress.completed) {
+        if matches!(event, Event::ChildEnded { .. })
+            && [1_000, TRIALS].contains(&progress.completed)
+        {
             self.0.lock().unwrap().push(resident_bytes());
         }
     }
@@ -61,8 +75,16 @@ impl Observer for Memory {
 
 fn resident_bytes() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
+    let line = status
+        .lines()
+        .find(|line| line.starts_with("VmRSS:"))
+        .unwrap();
+    line.split_whitespace()
+        .nth(1)
+        .unwrap()
+        .parse::<u64>()
+        .unwrap()
+        * 1024
 }
 
 fn settings() -> SearchSettings {
@@ -70,36 +92,77 @@ fn settings() -> SearchSettings {
         seed: 7,
         trials: TRIALS,
         reuse: false,
-        controller: ControllerSettings { replicas: 100, children: 8, learning_rate: 0.003, ..ControllerSettings::default() },
-        parameter_server: ParameterServerSettings { shards: 20, accumulate: 1 },
+        controller: ControllerSettings {
+            replicas: 100,
+            children: 8,
+            learning_rate: 0.003,
+            ..ControllerSettings::default()
+        },
+        parameter_server: ParameterServerSettings {
+            shards: 20,
+            accumulate: 1,
+        },
     }
 }
 
 fn space() -> Arc<dyn Space> {
-    SpaceSettings::default().build(ImageShape { channels: 3, height: 32, width: 32 }, 10).into()
+    SpaceSettings::default()
+        .build(
+            ImageShape {
+                channels: 3,
+                height: 32,
+                width: 32,
+            },
+            10,
+        )
+        .into()
 }
 
-/// The log says what the parameters must be; that they are so on every shard means that each gradient came exactly once.
+/// The log says what the parameters must be; that they are so on every shard means that each
+/// gradient came exactly once.
 fn replay_everything(dir: &Path) -> (u64, u64) {
     let (settings, space) = (settings(), space());
     let policy = Policy::new(space.as_ref(), &settings.controller);
     let reader = netwright::journal::Reader::open(dir).unwrap();
     let mut log: Vec<LogEntry> = Vec::new();
     reader.for_each_entry(|entry| log.push(entry)).unwrap();
-    let LogEntry::Change { learning, .. } = &log[0] else { panic!("the log starts with the learning settings") };
-    let mut replay = Replay::new(&policy, space.as_ref(), initial_snapshot(&policy, settings.seed, *learning));
+    let LogEntry::Change { learning, .. } = &log[0] else {
+        panic!("the log starts with the learning settings")
+    };
+    let mut replay = Replay::new(
+        &policy,
+        space.as_ref(),
+        initial_snapshot(&policy, settings.seed, *learning),
+    );
     let mut stale = 0;
     for entry in &log {
         if let LogEntry::Minibatch(minibatch) = entry {
             let version = replay.snapshot().state.version;
-            stale += u64::from(minibatch.pulled.versions.iter().any(|pulled| *pulled < version));
+            stale += u64::from(
+                minibatch
+                    .pulled
+                    .versions
+                    .iter()
+                    .any(|pulled| *pulled < version),
+            );
         }
         replay.apply(entry).unwrap();
     }
-    let last = reader.snapshot_numbers().unwrap().pop().expect("a snapshot at the end");
+    let last = reader
+        .snapshot_numbers()
+        .unwrap()
+        .pop()
+        .expect("a snapshot at the end");
     let last = reader.snapshot(last).unwrap().expect("a whole snapshot");
-    assert_eq!(last.state.sequence, log.len() as u64, "the last snapshot is at the end of the log");
-    assert!(*replay.snapshot() == last, "the shards' parameters are not what the log says");
+    assert_eq!(
+        last.state.sequence,
+        log.len() as u64,
+        "the last snapshot is at the end of the log"
+    );
+    assert!(
+        *replay.snapshot() == last,
+        "the shards' parameters are not what the log says"
+    );
     (log.len() as u64, stale)
 }
 
@@ -109,7 +172,12 @@ fn twenty_shards_and_a_hundred_controllers_learn_and_lose_nothing() {
     let (journal, recovered) = Journal::open(dir.path(), &serde_json::json!({}), &[], "").unwrap();
     let prepared = prepare(&settings(), space(), journal, recovered, Vec::new()).unwrap();
     let memory = Memory::default();
-    let lane = |index: usize| LaneSpec { device: "cpu".into(), name: format!("cpu-{index}"), cores: vec![], threads: 1 };
+    let lane = |index: usize| LaneSpec {
+        device: "cpu".into(),
+        name: format!("cpu-{index}"),
+        cores: vec![],
+        threads: 1,
+    };
     let metrics = Arc::new(Metrics::new("t", RewardScale::Any).unwrap());
     let parts = Parts {
         lanes: (0..2).map(lane).collect(),
@@ -133,7 +201,10 @@ fn twenty_shards_and_a_hundred_controllers_learn_and_lose_nothing() {
     let rewards = reader.rewards().unwrap();
     assert_eq!(rewards.len() as u64, TRIALS);
     let mean = |rewards: &[f64]| rewards.iter().sum::<f64>() / rewards.len() as f64;
-    let (first, last) = (mean(&rewards[..1000]), mean(&rewards[rewards.len() - 1000..]));
+    let (first, last) = (
+        mean(&rewards[..1000]),
+        mean(&rewards[rewards.len() - 1000..]),
+    );
     let (entries, stale) = replay_everything(dir.path());
     let memory = memory.0.lock().unwrap().clone();
     println!(
@@ -143,12 +214,22 @@ fn twenty_shards_and_a_hundred_controllers_learn_and_lose_nothing() {
         memory[0] >> 20,
         memory[1] >> 20
     );
-    assert_eq!(entries, 1 + TRIALS / 8, "the settings and one entry for each minibatch");
+    assert_eq!(
+        entries,
+        1 + TRIALS / 8,
+        "the settings and one entry for each minibatch"
+    );
     assert!(stale > 0, "asynchronous replicas see stale parameters");
-    assert!(last > RANDOM_MEAN + MARGIN, "the policy did not learn: {last} against {RANDOM_MEAN}");
+    assert!(
+        last > RANDOM_MEAN + MARGIN,
+        "the policy did not learn: {last} against {RANDOM_MEAN}"
+    );
     assert!(memory[1] < memory[0] + (50 << 20), "memory grows");
     assert_eq!(metrics.controller_updates_total.get(), TRIALS / 8);
     assert_eq!(metrics.shard_updates_total.get(), 20 * TRIALS / 8);
-    assert_eq!(metrics.gradient_staleness_updates.get_sample_count(), TRIALS / 8);
+    assert_eq!(
+        metrics.gradient_staleness_updates.get_sample_count(),
+        TRIALS / 8
+    );
     assert!(metrics.gradient_staleness_updates.get_sample_sum() > 0.0);
 }

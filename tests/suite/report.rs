@@ -1,4 +1,5 @@
-//! The files that outlive a search: trials.csv without a doubled or lost row whatever happened to the process, and the charts.
+//! The files that outlive a search: trials.csv without a doubled or lost row whatever happened to
+//! the process, and the charts.
 
 use super::common::{Search, finished, netwright, trials};
 use std::collections::BTreeSet;
@@ -9,8 +10,17 @@ use std::process::Stdio;
 fn rows(run: &Path) -> Vec<(u64, String)> {
     let mut reader = csv::Reader::from_path(run.join("report/trials.csv")).unwrap();
     let headers = reader.headers().unwrap().clone();
-    assert_eq!((&headers[0], &headers[6], &headers[7], headers.len()), ("id", "status", "reward", 22));
-    reader.records().map(|row| row.map(|row| (row[0].parse().unwrap(), row[7].to_owned())).unwrap()).collect()
+    assert_eq!(
+        (&headers[0], &headers[6], &headers[7], headers.len()),
+        ("id", "status", "reward", 22)
+    );
+    reader
+        .records()
+        .map(|row| {
+            row.map(|row| (row[0].parse().unwrap(), row[7].to_owned()))
+                .unwrap()
+        })
+        .collect()
 }
 
 fn assert_whole(run: &Path) {
@@ -18,7 +28,12 @@ fn assert_whole(run: &Path) {
     let expected: BTreeSet<(u64, String)> = trials
         .iter()
         .filter(|trial| trial.3 == "completed")
-        .map(|trial| (trial.0, serde_json::Value::from(trial.4.unwrap()).to_string()))
+        .map(|trial| {
+            (
+                trial.0,
+                serde_json::Value::from(trial.4.unwrap()).to_string(),
+            )
+        })
         .collect();
     assert_eq!(rows.len(), expected.len(), "rows are doubled or missing");
     assert_eq!(rows.into_iter().collect::<BTreeSet<_>>(), expected);
@@ -28,14 +43,25 @@ fn assert_whole(run: &Path) {
 fn trials_csv_grows_during_the_run_and_is_whole_after_a_kill() {
     let search = Search::new(1_000_000, "");
     let run = search.run_dir("run");
-    let mut process = search.command("run").stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let mut process = search
+        .command("run")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
     let started = std::time::Instant::now();
-    let lines = || std::fs::read_to_string(run.join("report/trials.csv")).map_or(0, |text| text.lines().count());
+    let lines = || {
+        std::fs::read_to_string(run.join("report/trials.csv"))
+            .map_or(0, |text| text.lines().count())
+    };
     let mut seen = 0;
     for _ in 0..2 {
         let before = seen.max(2);
         while seen <= before {
-            assert!(started.elapsed().as_secs() < 120, "trials.csv does not grow");
+            assert!(
+                started.elapsed().as_secs() < 120,
+                "trials.csv does not grow"
+            );
             std::thread::sleep(std::time::Duration::from_millis(20));
             seen = lines();
         }
@@ -45,9 +71,21 @@ fn trials_csv_grows_during_the_run_and_is_whole_after_a_kill() {
     let trials = finished(&run) + 200;
     // As if the machine had gone down in the middle of a line.
     let text = std::fs::read_to_string(run.join("report/trials.csv")).unwrap();
-    std::fs::write(run.join("report/trials.csv"), &text[..text.len() - text.len().min(30)]).unwrap();
-    let output = search.command("run").args(["--set", &format!("run.trials={trials}")]).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    std::fs::write(
+        run.join("report/trials.csv"),
+        &text[..text.len() - text.len().min(30)],
+    )
+    .unwrap();
+    let output = search
+        .command("run")
+        .args(["--set", &format!("run.trials={trials}")])
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     assert!(rows(&run).len() as u64 >= trials);
     assert_whole(&run);
 }
@@ -59,20 +97,49 @@ fn the_charts_are_there_at_the_end_and_report_writes_all_files_again() {
     assert!(search.command("run").output().unwrap().status.success());
     assert_whole(&run);
     let chart = std::fs::read_to_string(run.join("report/reward.svg")).unwrap();
-    assert!(chart.starts_with("<svg xmlns=") && chart.contains("reward over 40 trials: best"), "{chart}");
+    assert!(
+        chart.starts_with("<svg xmlns=") && chart.contains("reward over 40 trials: best"),
+        "{chart}"
+    );
     std::fs::remove_dir_all(run.join("report")).unwrap();
-    let output = netwright().arg("report").arg(&run).arg("--json").output().unwrap();
+    let output = netwright()
+        .arg("report")
+        .arg(&run)
+        .arg("--json")
+        .output()
+        .unwrap();
     assert!(output.status.success());
     let files: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(files["files"].as_array().unwrap().len(), 2, "{files}");
-    assert_eq!(std::fs::read_to_string(run.join("report/reward.svg")).unwrap(), chart);
+    assert_eq!(
+        std::fs::read_to_string(run.join("report/reward.svg")).unwrap(),
+        chart
+    );
     assert_whole(&run);
     // The same values as `top --csv` writes, but for the order inside the architecture's JSON.
-    let top = netwright().arg("top").arg(&run).args(["-n", "1", "--csv"]).output().unwrap();
+    let top = netwright()
+        .arg("top")
+        .arg(&run)
+        .args(["-n", "1", "--csv"])
+        .output()
+        .unwrap();
     let values = |row: csv::StringRecord| -> Vec<String> {
-        row.iter().enumerate().filter(|(column, _)| *column != 5).map(|(_, value)| value.to_owned()).collect()
+        row.iter()
+            .enumerate()
+            .filter(|(column, _)| *column != 5)
+            .map(|(_, value)| value.to_owned())
+            .collect()
     };
-    let best = values(csv::Reader::from_reader(top.stdout.as_slice()).records().next().unwrap().unwrap());
+    let best = values(
+        csv::Reader::from_reader(top.stdout.as_slice())
+            .records()
+            .next()
+            .unwrap()
+            .unwrap(),
+    );
     let mut all = csv::Reader::from_path(run.join("report/trials.csv")).unwrap();
-    assert!(all.records().any(|row| values(row.unwrap()) == best), "{best:?}");
+    assert!(
+        all.records().any(|row| values(row.unwrap()) == best),
+        "{best:?}"
+    );
 }

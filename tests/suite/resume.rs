@@ -1,5 +1,6 @@
-//! A child that trains for long goes on from its checkpoint when the search is killed, stopped, or its lane frozen: with the numbers of one
-//! that was never interrupted, and without training anew what it had trained.
+//! A child that trains for long goes on from its checkpoint when the search is killed, stopped, or
+//! its lane frozen: with the numbers of one that was never interrupted, and without training anew
+//! what it had trained.
 
 use super::common::{Search, database, last_snapshot, trials};
 use std::collections::BTreeMap;
@@ -27,7 +28,10 @@ fn language(epochs: usize, checkpoint_seconds: f64) -> Search {
     for (name, lines) in [("train.txt", 600), ("valid.txt", 60)] {
         let mut text = String::new();
         for line in 0..lines {
-            let (subject, verb) = (["cats", "dogs", "owls"][line % 3], ["see", "chase", "fear"][line * 7 / 3 % 3]);
+            let (subject, verb) = (
+                ["cats", "dogs", "owls"][line % 3],
+                ["see", "chase", "fear"][line * 7 / 3 % 3],
+            );
             writeln!(text, "{subject} {verb} mice and {subject} sleep").unwrap();
         }
         std::fs::write(folder.join(name), text).unwrap();
@@ -47,18 +51,31 @@ fn language(epochs: usize, checkpoint_seconds: f64) -> Search {
 type Curve = BTreeMap<u64, (u64, u64, u64)>;
 
 fn curve(run: &Path, trial: u64) -> Curve {
-    let Some(connection) = database(run) else { return Curve::new() };
-    let Ok(mut statement) = connection.prepare("SELECT epoch, train_loss, metric, seconds FROM epochs WHERE trial = ?1") else {
+    let Some(connection) = database(run) else {
+        return Curve::new();
+    };
+    let Ok(mut statement) = connection
+        .prepare("SELECT epoch, train_loss, metric, seconds FROM epochs WHERE trial = ?1")
+    else {
         return Curve::new();
     };
     let bits = |row: &rusqlite::Row, column| row.get(column).map(f64::to_bits);
-    let rows = statement.query_map([trial], |row| Ok((row.get(0)?, (bits(row, 1)?, bits(row, 2)?, bits(row, 3)?))));
+    let rows = statement.query_map([trial], |row| {
+        Ok((row.get(0)?, (bits(row, 1)?, bits(row, 2)?, bits(row, 3)?)))
+    });
     rows.unwrap().map(Result::unwrap).collect()
 }
 
 /// Loss and metric of both trials' epochs: what must not depend on interruptions.
 fn numbers(run: &Path) -> Vec<Vec<(u64, u64, u64)>> {
-    [1, 2].map(|trial| curve(run, trial).into_iter().map(|(epoch, (loss, metric, _))| (epoch, loss, metric)).collect()).into()
+    [1, 2]
+        .map(|trial| {
+            curve(run, trial)
+                .into_iter()
+                .map(|(epoch, (loss, metric, _))| (epoch, loss, metric))
+                .collect()
+        })
+        .into()
 }
 
 fn log(run: &Path) -> String {
@@ -66,41 +83,71 @@ fn log(run: &Path) -> String {
 }
 
 fn spawn(mut command: Command) -> Child {
-    command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    command
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
 }
 
 /// Waits until the trial has this many epochs, which are on disk, and a checkpoint.
 fn wait_for(run: &Path, trial: u64, epochs: usize, process: &mut Child) {
-    let (started, checkpoint) = (Instant::now(), run.join(format!("checkpoints/trial-{trial}/child.checkpoint")));
+    let (started, checkpoint) = (
+        Instant::now(),
+        run.join(format!("checkpoints/trial-{trial}/child.checkpoint")),
+    );
     while curve(run, trial).len() < epochs || !checkpoint.exists() {
-        assert!(process.try_wait().unwrap().is_none(), "the search has ended before epoch {epochs} of trial {trial}: {}", log(run));
-        assert!(started.elapsed() < Duration::from_secs(120), "no epoch {epochs} of trial {trial}");
+        assert!(
+            process.try_wait().unwrap().is_none(),
+            "the search has ended before epoch {epochs} of trial {trial}: {}",
+            log(run)
+        );
+        assert!(
+            started.elapsed() < Duration::from_secs(120),
+            "no epoch {epochs} of trial {trial}"
+        );
         std::thread::sleep(Duration::from_millis(2));
     }
 }
 
-/// Kills (or stops) the search when a trial has so many epochs, and one at least that no search before it had.
+/// Kills (or stops) the search when a trial has so many epochs, and one at least that no search
+/// before it had.
 fn interrupt(search: &Search, trial: u64, epochs: usize, signal: rustix::process::Signal) {
     let run = search.run_dir("interrupted");
     let before = curve(&run, trial).len();
     let mut process = spawn(search.command("interrupted"));
     wait_for(&run, trial, epochs.max(before + 1), &mut process);
-    rustix::process::kill_process(rustix::process::Pid::from_raw(process.id().try_into().unwrap()).unwrap(), signal).unwrap();
+    rustix::process::kill_process(
+        rustix::process::Pid::from_raw(process.id().try_into().unwrap()).unwrap(),
+        signal,
+    )
+    .unwrap();
     process.wait().unwrap();
 }
 
 fn finish(search: &Search, run: &str) {
     let output = search.command(run).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 fn assert_same(search: &Search) {
     let (whole, interrupted) = (search.run_dir("whole"), search.run_dir("interrupted"));
     assert_eq!(trials(&whole), trials(&interrupted));
     assert_eq!(numbers(&whole), numbers(&interrupted));
-    assert!(last_snapshot(&whole) == last_snapshot(&interrupted), "the controller's parameters differ");
+    assert!(
+        last_snapshot(&whole) == last_snapshot(&interrupted),
+        "the controller's parameters differ"
+    );
     let left = |run: &Path| std::fs::read_dir(run.join("checkpoints")).map_or(0, Iterator::count);
-    assert_eq!((left(&whole), left(&interrupted)), (0, 0), "checkpoints of trials that have their outcome");
+    assert_eq!(
+        (left(&whole), left(&interrupted)),
+        (0, 0),
+        "checkpoints of trials that have their outcome"
+    );
 }
 
 /// Kills a child three times and stops one; it never goes back to its first epoch.
@@ -108,19 +155,36 @@ fn assert_goes_on(search: &Search) {
     use rustix::process::Signal;
     let run = search.run_dir("interrupted");
     let mut before = Curve::new();
-    for (trial, epochs, signal) in [(1, 4, Signal::KILL), (1, 8, Signal::KILL), (1, 12, Signal::TERM), (2, 5, Signal::KILL)] {
+    for (trial, epochs, signal) in [
+        (1, 4, Signal::KILL),
+        (1, 8, Signal::KILL),
+        (1, 12, Signal::TERM),
+        (2, 5, Signal::KILL),
+    ] {
         interrupt(search, trial, epochs, signal);
         // Epochs that were not trained again are there with the seconds that they took then.
         let now = curve(&run, 1);
-        let kept = before.iter().filter(|(epoch, row)| now.get(epoch) == Some(row)).count();
-        assert!(before.is_empty() || kept > 0, "before: {before:?}\nnow: {now:?}");
+        let kept = before
+            .iter()
+            .filter(|(epoch, row)| now.get(epoch) == Some(row))
+            .count();
+        assert!(
+            before.is_empty() || kept > 0,
+            "before: {before:?}\nnow: {now:?}"
+        );
         before = now;
     }
     finish(search, "interrupted");
     let log = log(&run);
-    let goes_on: Vec<&str> = log.lines().filter(|line| line.contains("goes on from its checkpoint")).collect();
+    let goes_on: Vec<&str> = log
+        .lines()
+        .filter(|line| line.contains("goes on from its checkpoint"))
+        .collect();
     assert_eq!(goes_on.len(), 4, "{log}");
-    assert!(goes_on.iter().all(|line| !line.contains("epoch=1 ")), "{goes_on:?}");
+    assert!(
+        goes_on.iter().all(|line| !line.contains("epoch=1 ")),
+        "{goes_on:?}"
+    );
     finish(search, "whole");
     assert_same(search);
 }
@@ -139,11 +203,26 @@ fn a_language_model_that_is_killed_goes_on_with_the_same_numbers() {
 fn a_child_whose_lane_froze_goes_on_after_the_last_epoch_that_was_kept() {
     let search = images(4, 0.0);
     let mut command = search.command("interrupted");
-    command.args(["--set", "restart.child_trainer.freeze_seconds=3", "--set", "restart.child_trainer.backoff_first_seconds=0.02"]);
-    let output = command.env("NETWRIGHT_FAULT", "later.freeze=1").output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    command.args([
+        "--set",
+        "restart.child_trainer.freeze_seconds=3",
+        "--set",
+        "restart.child_trainer.backoff_first_seconds=0.02",
+    ]);
+    let output = command
+        .env("NETWRIGHT_FAULT", "later.freeze=1")
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let log = log(&search.run_dir("interrupted"));
-    assert!(log.contains("goes on from its checkpoint trial=1 epoch=2 step=0"), "{log}");
+    assert!(
+        log.contains("goes on from its checkpoint trial=1 epoch=2 step=0"),
+        "{log}"
+    );
     finish(&search, "whole");
     assert_same(&search);
 }
@@ -161,13 +240,25 @@ fn a_checkpoint_that_is_torn_or_of_another_training_is_passed_over() {
     std::fs::create_dir(run.join("checkpoints/trial-77")).unwrap();
     std::fs::write(run.join("checkpoints/trial-77/child.checkpoint"), &whole).unwrap();
     interrupt(&search, 1, 8, rustix::process::Signal::KILL);
-    assert!(log(&run).contains("the checkpoint is torn") && !run.join("checkpoints/trial-77").exists(), "{}", log(&run));
-    // Another batch size is another training: the checkpoint is not taken, and the child trains by the new settings from its start.
+    assert!(
+        log(&run).contains("the checkpoint is torn") && !run.join("checkpoints/trial-77").exists(),
+        "{}",
+        log(&run)
+    );
+    // Another batch size is another training: the checkpoint is not taken, and the child trains by
+    // the new settings from its start.
     let same = ["--set", "child.batch_size=32", "--set", "child.epochs=3"];
     for (name, log_line) in [("interrupted", true), ("whole", false)] {
         let output = search.command(name).args(same).output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        assert_eq!(log(&search.run_dir(name)).contains("is of another training"), log_line);
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        assert_eq!(
+            log(&search.run_dir(name)).contains("is of another training"),
+            log_line
+        );
     }
     assert_same(&search);
 }

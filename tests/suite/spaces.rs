@@ -1,15 +1,37 @@
-//! Spaces as a user meets them: every type of layer trained for real, conditions that the table knows, networks that are too large.
+//! Spaces as a user meets them: every type of layer trained for real, conditions that the table
+//! knows, networks that are too large.
 
 use crate::common::{database, netwright};
 use std::path::Path;
 
 /// Runs a search in this folder; it must end well.
 fn search(folder: &Path, config: &str) {
-    std::fs::write(folder.join("s.toml"), format!("[telemetry]\nlisten = \"off\"\n[run]\ndir = \"run\"\n{config}")).unwrap();
-    let output = netwright().current_dir(folder).args(["search", "s.toml"]).output().unwrap();
-    assert!(output.status.success(), "{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    let output = netwright().current_dir(folder).args(["verify", "run"]).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    std::fs::write(
+        folder.join("s.toml"),
+        format!("[telemetry]\nlisten = \"off\"\n[run]\ndir = \"run\"\n{config}"),
+    )
+    .unwrap();
+    let output = netwright()
+        .current_dir(folder)
+        .args(["search", "s.toml"])
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let output = netwright()
+        .current_dir(folder)
+        .args(["verify", "run"])
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 /// Status, architecture, parameters, error of every trial.
@@ -17,15 +39,23 @@ type Row = (String, serde_json::Value, Option<i64>, Option<String>);
 
 fn rows(folder: &Path) -> Vec<Row> {
     let connection = database(&folder.join("run")).unwrap();
-    let mut statement = connection.prepare("SELECT status, architecture, parameters, error FROM trials ORDER BY id").unwrap();
+    let mut statement = connection
+        .prepare("SELECT status, architecture, parameters, error FROM trials ORDER BY id")
+        .unwrap();
     let rows = statement.query_map([], |row| {
         let architecture: String = row.get(1)?;
-        Ok((row.get(0)?, serde_json::from_str(&architecture).unwrap(), row.get(2)?, row.get(3)?))
+        Ok((
+            row.get(0)?,
+            serde_json::from_str(&architecture).unwrap(),
+            row.get(2)?,
+            row.get(3)?,
+        ))
     });
     rows.unwrap().map(Result::unwrap).collect()
 }
 
-const IMAGES: &str = "[data]\nkind = \"builtin\"\ntrain_size = 200\nvalidation_size = 50\naugment = false\n";
+const IMAGES: &str =
+    "[data]\nkind = \"builtin\"\ntrain_size = 200\nvalidation_size = 50\naugment = false\n";
 
 #[test]
 fn layers_of_every_type_are_trained_at_the_rate_that_was_decided() {
@@ -37,12 +67,28 @@ fn layers_of_every_type_are_trained_at_the_rate_that_was_decided() {
     let rows = rows(folder.path());
     assert_eq!(rows.len(), 12);
     let text: String = rows.iter().map(|row| row.1.to_string()).collect();
-    for part in ["max_pool", "avg_pool", "lcn", "batch_norm", "\"learning_rate\":0.02", "\"learning_rate\":0.1", "filter_height"] {
+    for part in [
+        "max_pool",
+        "avg_pool",
+        "lcn",
+        "batch_norm",
+        "\"learning_rate\":0.02",
+        "\"learning_rate\":0.1",
+        "filter_height",
+    ] {
         assert!(text.contains(part), "{part} is not in {text}");
     }
     assert!(rows.iter().all(|row| row.0 == "completed"), "{rows:?}");
-    let shown = netwright().current_dir(folder.path()).args(["show", "run", "1"]).output().unwrap();
-    assert!(String::from_utf8_lossy(&shown.stdout).contains("learning rate"), "{}", String::from_utf8_lossy(&shown.stdout));
+    let shown = netwright()
+        .current_dir(folder.path())
+        .args(["show", "run", "1"])
+        .output()
+        .unwrap();
+    assert!(
+        String::from_utf8_lossy(&shown.stdout).contains("learning rate"),
+        "{}",
+        String::from_utf8_lossy(&shown.stdout)
+    );
 }
 
 #[test]
@@ -54,13 +100,26 @@ fn a_network_that_is_too_large_fails_untrained() {
     let rows = rows(folder.path());
     for (status, _, parameters, error) in &rows {
         let parameters = parameters.unwrap();
-        assert_eq!(status == "failed", parameters > 5_000, "{parameters} parameters: {status}");
+        assert_eq!(
+            status == "failed",
+            parameters > 5_000,
+            "{parameters} parameters: {status}"
+        );
         let said = error.clone().unwrap_or_default();
-        assert_eq!(said.contains(&format!("it has {parameters} parameters, space.max_parameters is 5000")), parameters > 5_000, "{said}");
+        assert_eq!(
+            said.contains(&format!(
+                "it has {parameters} parameters, space.max_parameters is 5000"
+            )),
+            parameters > 5_000,
+            "{said}"
+        );
     }
     let failed = rows.iter().filter(|row| row.0 == "failed").count();
     assert!((1..8).contains(&failed), "{failed} of 8 were too large");
-    let epochs: i64 = database(&folder.path().join("run")).unwrap().query_row("SELECT count(*) FROM epochs", [], |row| row.get(0)).unwrap();
+    let epochs: i64 = database(&folder.path().join("run"))
+        .unwrap()
+        .query_row("SELECT count(*) FROM epochs", [], |row| row.get(0))
+        .unwrap();
     assert_eq!(epochs, 8 - failed as i64);
 }
 
@@ -74,10 +133,26 @@ fn a_decision_whose_condition_does_not_hold_is_not_made() {
                  [child.table]\npath = \"t.csv\"\nreward = [\"reward\"]\n";
     search(folder.path(), space);
     let rows = rows(folder.path());
-    let values: std::collections::BTreeSet<String> = rows.iter().map(|row| row.1["values"].to_string()).collect();
-    let expected = ["{\"kernel\":1,\"op\":\"conv\"}", "{\"kernel\":3,\"op\":\"conv\"}", "{\"op\":\"none\"}", "{\"op\":\"pool\"}"];
-    assert_eq!(values.iter().map(String::as_str).collect::<Vec<_>>(), expected);
-    let printed = netwright().current_dir(folder.path()).args(["check", "s.toml"]).output().unwrap();
+    let values: std::collections::BTreeSet<String> =
+        rows.iter().map(|row| row.1["values"].to_string()).collect();
+    let expected = [
+        "{\"kernel\":1,\"op\":\"conv\"}",
+        "{\"kernel\":3,\"op\":\"conv\"}",
+        "{\"op\":\"none\"}",
+        "{\"op\":\"pool\"}",
+    ];
+    assert_eq!(
+        values.iter().map(String::as_str).collect::<Vec<_>>(),
+        expected
+    );
+    let printed = netwright()
+        .current_dir(folder.path())
+        .args(["check", "s.toml"])
+        .output()
+        .unwrap();
     let printed = String::from_utf8(printed.stdout).unwrap();
-    assert!(printed.contains("# search space: 4 architectures") && printed.contains("op = \"conv\""), "{printed}");
+    assert!(
+        printed.contains("# search space: 4 architectures") && printed.contains("op = \"conv\""),
+        "{printed}"
+    );
 }

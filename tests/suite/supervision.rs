@@ -1,9 +1,13 @@
-//! Actors that panic, freeze or stop, children that fail, and a child that kills the process: each ends as described, and no trial is
-//! lost. Faults are injected into the real program through `NETWRIGHT_FAULT`.
+//! Actors that panic, freeze or stop, children that fail, and a child that kills the process: each
+//! ends as described, and no trial is lost. Faults are injected into the real program through
+//! `NETWRIGHT_FAULT`.
 
 use super::common::{Search, database, last_snapshot, netwright, trials};
 use netwright::actors::devices::LaneSpec;
-use netwright::actors::{CheckpointFiles, End, Event, Observer, Parts, Progress, RestartSettings, SearchSettings, prepare, search};
+use netwright::actors::{
+    CheckpointFiles, End, Event, Observer, Parts, Progress, RestartSettings, SearchSettings,
+    prepare, search,
+};
 use netwright::child::{Evaluator, Outcome, Progress as ChildProgress, Task};
 use netwright::journal::Journal;
 use netwright::policy::{ControllerSettings, ParameterServerSettings};
@@ -25,12 +29,26 @@ const QUICK: [&str; 6] = [
 /// Runs to its end with this fault and these settings.
 fn run(search: &Search, run: &str, fault: &str, set: &[&str]) -> Output {
     let mut command = search.command(run);
-    command.args(QUICK.iter().chain(set).flat_map(|setting| ["--set", setting]));
-    command.env("NETWRIGHT_FAULT", fault).env_remove("RUST_BACKTRACE").output().unwrap()
+    command.args(
+        QUICK
+            .iter()
+            .chain(set)
+            .flat_map(|setting| ["--set", setting]),
+    );
+    command
+        .env("NETWRIGHT_FAULT", fault)
+        .env_remove("RUST_BACKTRACE")
+        .output()
+        .unwrap()
 }
 
 fn text(output: &Output) -> String {
-    format!("{}: {}{}", output.status, String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+    format!(
+        "{}: {}{}",
+        output.status,
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
 }
 
 /// Status, attempt, reward and error of a trial.
@@ -42,8 +60,14 @@ fn trial(run: &Path, id: u64) -> (String, u32, Option<f64>, Option<String>) {
 
 fn events(run: &Path, kind: &str) -> Vec<String> {
     let connection = database(run).unwrap();
-    let mut statement = connection.prepare("SELECT text FROM events WHERE kind = ?1 ORDER BY id").unwrap();
-    statement.query_map([kind], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
+    let mut statement = connection
+        .prepare("SELECT text FROM events WHERE kind = ?1 ORDER BY id")
+        .unwrap();
+    statement
+        .query_map([kind], |row| row.get(0))
+        .unwrap()
+        .map(Result::unwrap)
+        .collect()
 }
 
 #[test]
@@ -54,19 +78,44 @@ fn fallen_actors_are_rebuilt_and_the_numbers_are_those_of_a_quiet_run() {
     assert!(quiet.status.success(), "{}", text(&quiet));
     for (name, fault, event) in [
         ("shard", "shard.panic=24", "parameter shard"),
-        ("at-the-end", "shard.panic=20;shard.panic=41", "parameter shard"),
+        (
+            "at-the-end",
+            "shard.panic=20;shard.panic=41",
+            "parameter shard",
+        ),
         ("controller", "controller.panic=30", "controller 0 panicked"),
-        ("frozen-controller", "controller.freeze=30", "controller 0 froze"),
-        ("trainer", "trainer.panic=100;trainer.panic=101", "child trainer"),
+        (
+            "frozen-controller",
+            "controller.freeze=30",
+            "controller 0 froze",
+        ),
+        (
+            "trainer",
+            "trainer.panic=100;trainer.panic=101",
+            "child trainer",
+        ),
         ("frozen-child", "start.freeze=100", "froze"),
-        ("all", "shard.panic=20;controller.panic=20;trainer.panic=170;shard.panic=22;child.error=173", "parameter shard"),
+        (
+            "all",
+            "shard.panic=20;controller.panic=20;trainer.panic=170;shard.panic=22;child.error=173",
+            "parameter shard",
+        ),
     ] {
         let output = run(&search, name, fault, &[]);
         assert!(output.status.success(), "{name}: {}", text(&output));
         let dir = search.run_dir(name);
-        assert!(events(&dir, "restart").iter().any(|text| text.contains(event)), "{name}: {:?}", events(&dir, "restart"));
+        assert!(
+            events(&dir, "restart")
+                .iter()
+                .any(|text| text.contains(event)),
+            "{name}: {:?}",
+            events(&dir, "restart")
+        );
         assert_eq!(trials(&dir), trials(&search.run_dir("quiet")), "{name}");
-        assert!(last_snapshot(&dir) == last_snapshot(&search.run_dir("quiet")), "{name}: the controller's parameters differ");
+        assert!(
+            last_snapshot(&dir) == last_snapshot(&search.run_dir("quiet")),
+            "{name}: the controller's parameters differ"
+        );
         let verified = netwright().arg("verify").arg(&dir).output().unwrap();
         assert!(verified.status.success(), "{name}: {}", text(&verified));
     }
@@ -75,15 +124,39 @@ fn fallen_actors_are_rebuilt_and_the_numbers_are_those_of_a_quiet_run() {
 #[test]
 fn many_replicas_lose_no_gradient_when_shards_and_controllers_fall() {
     let extra = "[controller]\nreplicas = 12\nchildren = 4\nlearning_rate = 0.01\n[parameter_server]\nshards = 5\n";
-    for (name, synchronous) in [("asynchronous", "controller.synchronous=false"), ("synchronous", "controller.synchronous=true")] {
+    for (name, synchronous) in [
+        ("asynchronous", "controller.synchronous=false"),
+        ("synchronous", "controller.synchronous=true"),
+    ] {
         let search = Search::new(480, extra);
-        let fault = "shard.panic=50;shard.panic=51;shard.panic=90*2;controller.panic=3*5;trainer.panic=300";
-        let output =
-            run(&search, name, fault, &[synchronous, "restart.controller.max_restarts=9", "restart.parameter_shard.max_restarts=9"]);
+        let fault =
+            "shard.panic=50;shard.panic=51;shard.panic=90*2;controller.panic=3*5;trainer.panic=300";
+        let output = run(
+            &search,
+            name,
+            fault,
+            &[
+                synchronous,
+                "restart.controller.max_restarts=9",
+                "restart.parameter_shard.max_restarts=9",
+            ],
+        );
         assert!(output.status.success(), "{name}: {}", text(&output));
-        assert!(events(&search.run_dir(name), "restart").len() >= 9, "{:?}", events(&search.run_dir(name), "restart"));
-        assert!(trials(&search.run_dir(name)).iter().all(|trial| trial.3 == "completed"));
-        let verified = netwright().arg("verify").arg(search.run_dir(name)).output().unwrap();
+        assert!(
+            events(&search.run_dir(name), "restart").len() >= 9,
+            "{:?}",
+            events(&search.run_dir(name), "restart")
+        );
+        assert!(
+            trials(&search.run_dir(name))
+                .iter()
+                .all(|trial| trial.3 == "completed")
+        );
+        let verified = netwright()
+            .arg("verify")
+            .arg(search.run_dir(name))
+            .output()
+            .unwrap();
         assert!(verified.status.success(), "{name}: {}", text(&verified));
     }
 }
@@ -92,9 +165,21 @@ fn many_replicas_lose_no_gradient_when_shards_and_controllers_fall() {
 fn beyond_the_limit_the_run_stops_saved_and_goes_on_when_the_cause_is_gone() {
     let search = Search::new(400, "");
     for (fault, set, reason) in [
-        ("controller.panic=9*100", "restart.controller.max_restarts=2", "restart.controller.max_restarts"),
-        ("shard.panic=30;shard.panic=31;shard.panic=32", "restart.parameter_shard.max_restarts=2", "restart.parameter_shard.max_restarts"),
-        ("trainer.panic=333*100", "restart.child_trainer.max_restarts=2", "no lane is left to train on"),
+        (
+            "controller.panic=9*100",
+            "restart.controller.max_restarts=2",
+            "restart.controller.max_restarts",
+        ),
+        (
+            "shard.panic=30;shard.panic=31;shard.panic=32",
+            "restart.parameter_shard.max_restarts=2",
+            "restart.parameter_shard.max_restarts",
+        ),
+        (
+            "trainer.panic=333*100",
+            "restart.child_trainer.max_restarts=2",
+            "no lane is left to train on",
+        ),
     ] {
         let output = run(&search, "run", fault, &[set]);
         assert_eq!(output.status.code(), Some(1), "{}", text(&output));
@@ -102,24 +187,58 @@ fn beyond_the_limit_the_run_stops_saved_and_goes_on_when_the_cause_is_gone() {
     }
     let output = run(&search, "run", "", &[]);
     assert!(output.status.success(), "{}", text(&output));
-    assert_eq!(trials(&search.run_dir("run")).iter().filter(|trial| trial.3 == "completed").count(), 400);
+    assert_eq!(
+        trials(&search.run_dir("run"))
+            .iter()
+            .filter(|trial| trial.3 == "completed")
+            .count(),
+        400
+    );
 }
 
 #[test]
 fn failures_that_may_pass_are_tried_again_and_others_are_not() {
     let search = Search::new(40, "");
     let fault = "child.error=3*2;child.error=4*9;child.diverge=5;start.panic=6;start.freeze=7*9";
-    let output = run(&search, "run", fault, &["restart.child_trainer.max_restarts=20", "child.failed_reward=-0.5"]);
+    let output = run(
+        &search,
+        "run",
+        fault,
+        &[
+            "restart.child_trainer.max_restarts=20",
+            "child.failed_reward=-0.5",
+        ],
+    );
     assert!(output.status.success(), "{}", text(&output));
     let dir = search.run_dir("run");
     let (status, attempt, ..) = trial(&dir, 3);
     assert_eq!((status.as_str(), attempt), ("completed", 2));
-    for (id, attempts, reason) in [(4, 2, "on purpose"), (5, 0, "on purpose"), (6, 0, "panicked"), (7, 2, "no training step within 5 s")] {
+    for (id, attempts, reason) in [
+        (4, 2, "on purpose"),
+        (5, 0, "on purpose"),
+        (6, 0, "panicked"),
+        (7, 2, "no training step within 5 s"),
+    ] {
         let (status, attempt, reward, error) = trial(&dir, id);
-        assert_eq!((status.as_str(), attempt, reward), ("failed", attempts, Some(-0.5)), "trial {id}: {error:?}");
-        assert!(error.as_ref().is_some_and(|error| error.contains(reason)), "trial {id}: {error:?}");
+        assert_eq!(
+            (status.as_str(), attempt, reward),
+            ("failed", attempts, Some(-0.5)),
+            "trial {id}: {error:?}"
+        );
+        assert!(
+            error.as_ref().is_some_and(|error| error.contains(reason)),
+            "trial {id}: {error:?}"
+        );
     }
-    assert!(netwright().arg("verify").arg(&dir).output().unwrap().status.success());
+    assert!(
+        netwright()
+            .arg("verify")
+            .arg(&dir)
+            .output()
+            .unwrap()
+            .status
+            .success()
+    );
     let skipped = run(&search, "skipped", "child.diverge=5", &[]);
     assert!(skipped.status.success());
     assert_eq!(trial(&search.run_dir("skipped"), 5).2, None);
@@ -141,12 +260,27 @@ fn a_panic_in_a_training_step_fails_that_child_alone() {
         .arg(&dir)
         .env("NETWRIGHT_FAULT", "step.panic=2;step.freeze=3")
         .env_remove("RUST_BACKTRACE");
-    let output = command.args(["--set", "restart.child_trainer.freeze_seconds=15"]).output().unwrap();
+    let output = command
+        .args(["--set", "restart.child_trainer.freeze_seconds=15"])
+        .output()
+        .unwrap();
     assert!(output.status.success(), "{}", text(&output));
     let statuses: Vec<_> = (1..=4).map(|id| trial(&dir, id).0).collect();
-    assert_eq!(statuses, ["completed", "failed", "completed", "completed"], "{}", text(&output));
-    assert!(trial(&dir, 3).1 >= 1, "its first attempt froze: {}", text(&output));
-    assert_eq!(trial(&dir, 2).3.as_deref(), Some("panicked: a fault on purpose in trial 2"));
+    assert_eq!(
+        statuses,
+        ["completed", "failed", "completed", "completed"],
+        "{}",
+        text(&output)
+    );
+    assert!(
+        trial(&dir, 3).1 >= 1,
+        "its first attempt froze: {}",
+        text(&output)
+    );
+    assert_eq!(
+        trial(&dir, 2).3.as_deref(),
+        Some("panicked: a fault on purpose in trial 2")
+    );
 }
 
 #[test]
@@ -158,7 +292,12 @@ fn a_child_that_kills_every_process_is_found_out() {
         if output.status.success() {
             break;
         }
-        assert_eq!(output.status.code(), None, "ended by a signal: {}", text(&output));
+        assert_eq!(
+            output.status.code(),
+            None,
+            "ended by a signal: {}",
+            text(&output)
+        );
         deaths += 1;
         assert!(deaths < 40, "the run never ends");
     }
@@ -166,9 +305,17 @@ fn a_child_that_kills_every_process_is_found_out() {
     assert!((23..=24).contains(&deaths), "{deaths}");
     let (status, _, _, error) = trial(&search.run_dir("run"), 21);
     assert_eq!(status, "failed");
-    assert!(error.as_ref().is_some_and(|error| error.contains("processes died while it ran")), "{error:?}");
+    assert!(
+        error
+            .as_ref()
+            .is_some_and(|error| error.contains("processes died while it ran")),
+        "{error:?}"
+    );
     let others = trials(&search.run_dir("run"));
-    assert_eq!(others.iter().filter(|trial| trial.3 == "completed").count(), 63);
+    assert_eq!(
+        others.iter().filter(|trial| trial.3 == "completed").count(),
+        63
+    );
 }
 
 #[test]
@@ -177,11 +324,26 @@ fn a_device_fault_that_sticks_is_left_behind_with_the_process() {
     let output = run(&search, "run", "child.device=9;child.device=30", &[]);
     assert!(output.status.success(), "{}", text(&output));
     assert_eq!(events(&search.run_dir("run"), "process restart").len(), 2);
-    assert_eq!((trial(&search.run_dir("run"), 9).0.as_str(), trial(&search.run_dir("run"), 9).1), ("completed", 1));
+    assert_eq!(
+        (
+            trial(&search.run_dir("run"), 9).0.as_str(),
+            trial(&search.run_dir("run"), 9).1
+        ),
+        ("completed", 1)
+    );
     assert_eq!(trials(&search.run_dir("run")).len(), 60);
-    let hopeless = run(&search, "hopeless", "child.device=9*100", &["restart.child_trainer.max_restarts=1", "child.attempts=9"]);
+    let hopeless = run(
+        &search,
+        "hopeless",
+        "child.device=9*100",
+        &["restart.child_trainer.max_restarts=1", "child.attempts=9"],
+    );
     assert_eq!(hopeless.status.code(), Some(1), "{}", text(&hopeless));
-    assert!(text(&hopeless).contains("more than 1 new processes"), "{}", text(&hopeless));
+    assert!(
+        text(&hopeless).contains("more than 1 new processes"),
+        "{}",
+        text(&hopeless)
+    );
 }
 
 struct Constant;
@@ -189,7 +351,11 @@ struct Constant;
 impl Evaluator for Constant {
     fn evaluate(&mut self, _: &Task, progress: &mut dyn ChildProgress) -> Outcome {
         progress.examples(1);
-        Outcome::Completed { reward: 0.5, metric: 0.5, seconds: None }
+        Outcome::Completed {
+            reward: 0.5,
+            metric: 0.5,
+            seconds: None,
+        }
     }
 }
 
@@ -207,19 +373,48 @@ fn a_device_that_falls_too_often_goes_out_of_use_and_the_run_goes_on_with_the_re
         seed: 1,
         trials: 48,
         reuse: false,
-        controller: ControllerSettings { replicas: 4, children: 4, ..ControllerSettings::default() },
-        parameter_server: ParameterServerSettings { shards: 2, accumulate: 1 },
+        controller: ControllerSettings {
+            replicas: 4,
+            children: 4,
+            ..ControllerSettings::default()
+        },
+        parameter_server: ParameterServerSettings {
+            shards: 2,
+            accumulate: 1,
+        },
     };
-    let space = SpaceSettings::default().build(ImageShape { channels: 3, height: 32, width: 32 }, 10).into();
+    let space = SpaceSettings::default()
+        .build(
+            ImageShape {
+                channels: 3,
+                height: 32,
+                width: 32,
+            },
+            10,
+        )
+        .into();
     let prepared = prepare(&settings, space, journal, recovered, Vec::new()).unwrap();
-    let lane =
-        |device: &str, index: usize| LaneSpec { device: device.into(), name: format!("{device}-{index}"), cores: vec![], threads: 1 };
+    let lane = |device: &str, index: usize| LaneSpec {
+        device: device.into(),
+        name: format!("{device}-{index}"),
+        cores: vec![],
+        threads: 1,
+    };
     let mut restart = RestartSettings::default();
-    (restart.child_trainer.max_restarts, restart.child_trainer.backoff_first_seconds) = (3, 0.01);
+    (
+        restart.child_trainer.max_restarts,
+        restart.child_trainer.backoff_first_seconds,
+    ) = (3, 0.01);
     let metrics = Arc::new(Metrics::new("t", RewardScale::Any).unwrap());
     let parts = Parts {
         lanes: vec![lane("bad", 0), lane("good", 0), lane("bad", 1)],
-        factory: Arc::new(|lane| if lane.device == "bad" { Err("the device does not answer".into()) } else { Ok(Box::new(Constant)) }),
+        factory: Arc::new(|lane| {
+            if lane.device == "bad" {
+                Err("the device does not answer".into())
+            } else {
+                Ok(Box::new(Constant))
+            }
+        }),
         checkpoints: Arc::new(CheckpointFiles::open(dir.path(), &Default::default())),
         metrics: metrics.clone(),
         observer: Box::new(Silent),
@@ -232,9 +427,22 @@ fn a_device_that_falls_too_often_goes_out_of_use_and_the_run_goes_on_with_the_re
         page: None,
     };
     assert_eq!(search(prepared, parts, None).unwrap(), End::Finished);
-    assert_eq!(metrics.actor_restarts_total.with_label_values(&["child_trainer"]).get(), 3);
+    assert_eq!(
+        metrics
+            .actor_restarts_total
+            .with_label_values(&["child_trainer"])
+            .get(),
+        3
+    );
     let isolated = events(dir.path(), "isolated");
     assert_eq!(isolated.len(), 1, "{isolated:?}");
-    assert!(isolated[0].contains("bad is OUT OF USE") && isolated[0].contains("does not answer"), "{isolated:?}");
-    assert!(trials(dir.path()).iter().all(|trial| trial.3 == "completed"));
+    assert!(
+        isolated[0].contains("bad is OUT OF USE") && isolated[0].contains("does not answer"),
+        "{isolated:?}"
+    );
+    assert!(
+        trials(dir.path())
+            .iter()
+            .all(|trial| trial.3 == "completed")
+    );
 }

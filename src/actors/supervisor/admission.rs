@@ -1,4 +1,5 @@
-//! Which of the children that are to be evaluated are trained, and which take a reward that is known. Must not hold state of its own.
+//! Which of the children that are to be evaluated are trained, and which take a reward that is
+//! known. Must not hold state of its own.
 
 use super::super::messages::Committed;
 use super::super::reuse::Admission;
@@ -8,7 +9,11 @@ use actix::Context;
 
 impl Supervisor {
     /// Children that have no outcome yet, by ascending trial: queues them, or finds their reward.
-    pub(super) fn take_up(&mut self, tasks: impl IntoIterator<Item = Task>, context: &Context<Self>) {
+    pub(super) fn take_up(
+        &mut self,
+        tasks: impl IntoIterator<Item = Task>,
+        context: &Context<Self>,
+    ) {
         for task in tasks {
             let admission = match &mut self.reuse {
                 None => Admission::Train(task),
@@ -20,7 +25,11 @@ impl Supervisor {
 
     /// A trial has its outcome: so have those, perhaps, that waited for it.
     pub(super) fn settle(&mut self, trial: u64, outcome: &Outcome, context: &Context<Self>) {
-        let admissions = self.reuse.as_mut().map(|reuse| reuse.ended(trial, outcome)).unwrap_or_default();
+        let admissions = self
+            .reuse
+            .as_mut()
+            .map(|reuse| reuse.ended(trial, outcome))
+            .unwrap_or_default();
         if admissions.is_empty() || self.ending.is_some() {
             return;
         }
@@ -34,12 +43,27 @@ impl Supervisor {
         match admission {
             Admission::Train(task) => self.roster.enqueue([task]),
             Admission::Wait => {}
-            Admission::Reuse { task, from, reward, metric } => {
+            Admission::Reuse {
+                task,
+                from,
+                reward,
+                metric,
+            } => {
                 self.committing += 1;
                 let (supervisor, trial) = (self.mailbox(context), task.trial);
-                let outcome = Outcome::Completed { reward, metric, seconds: Some(0.0) };
+                let outcome = Outcome::Completed {
+                    reward,
+                    metric,
+                    seconds: Some(0.0),
+                };
                 let reply = move |sequenced| {
-                    supervisor.do_send(Committed { trial, outcome, seconds: 0.0, reused_from: Some(from), sequenced });
+                    supervisor.do_send(Committed {
+                        trial,
+                        outcome,
+                        seconds: 0.0,
+                        reused_from: Some(from),
+                        sequenced,
+                    });
                 };
                 self.journal.reused(trial, from, Box::new(reply));
             }

@@ -1,5 +1,6 @@
-//! The architectures of the config file that are evaluated before anything is sampled: which trials they are, and which controllers wait
-//! for them. They belong to no controller and no minibatch, so nothing that they give reaches the policy. Must not know how they are trained.
+//! The architectures of the config file that are evaluated before anything is sampled: which trials
+//! they are, and which controllers wait for them. They belong to no controller and no minibatch, so
+//! nothing that they give reaches the policy. Must not know how they are trained.
 
 use crate::child::Outcome;
 use crate::journal::OpenTrial;
@@ -18,9 +19,20 @@ pub(super) struct Enqueued {
 
 impl Enqueued {
     pub(super) fn new(trials: &[(String, OpenTrial)]) -> Self {
-        let names = trials.iter().map(|(name, trial)| (trial.id, name.clone())).collect();
-        let awaited = trials.iter().filter(|(_, trial)| !trial.finished).map(|(_, trial)| trial.id).collect();
-        Self { names, awaited, held: BTreeSet::new() }
+        let names = trials
+            .iter()
+            .map(|(name, trial)| (trial.id, name.clone()))
+            .collect();
+        let awaited = trials
+            .iter()
+            .filter(|(_, trial)| !trial.finished)
+            .map(|(_, trial)| trial.id)
+            .collect();
+        Self {
+            names,
+            awaited,
+            held: BTreeSet::new(),
+        }
     }
 
     /// The name of this trial; None: it was sampled.
@@ -38,7 +50,12 @@ impl Enqueued {
 
     /// A trial has ended: the controllers that waited, if it was the last one.
     pub(super) fn ended(&mut self, trial: u64, outcome: &Outcome) -> BTreeSet<u64> {
-        let last = *outcome != Outcome::Stopped && self.awaited.remove(&trial) && self.awaited.is_empty();
-        if last { std::mem::take(&mut self.held) } else { BTreeSet::new() }
+        let last =
+            *outcome != Outcome::Stopped && self.awaited.remove(&trial) && self.awaited.is_empty();
+        if last {
+            std::mem::take(&mut self.held)
+        } else {
+            BTreeSet::new()
+        }
     }
 }

@@ -1,8 +1,8 @@
 //! What the Supervisor does with each message. Must not hold state of its own.
 
 use super::super::messages::{
-    Changed, ChildEnded, ChildEpoch, Committed, Cut, Fatal, Inserted, LogRead, Rebuild, Replayed, RequestTicket, Sampled, Shutdown,
-    SnapshotStored,
+    Changed, ChildEnded, ChildEpoch, Committed, Cut, Fatal, Inserted, LogRead, Rebuild, Replayed,
+    RequestTicket, Sampled, Shutdown, SnapshotStored,
 };
 use super::super::watch::{Gone, Receive, receives};
 use super::{End, Event, GRACE, Ordered, Supervisor};
@@ -24,14 +24,24 @@ impl Receive<RequestTicket> for Supervisor {
 
 impl Receive<Sampled> for Supervisor {
     fn receive(&mut self, message: Sampled, context: &mut Self::Context) {
-        let Sampled { generation, sampled, minibatch } = message;
+        let Sampled {
+            generation,
+            sampled,
+            minibatch,
+        } = message;
         if self.ending.is_some() || !self.replicas.sampled(&sampled, generation, minibatch) {
             return; // At the end it is not written down: the next process samples the same again.
         }
         if let Some(minibatches) = self.tickets.sampled(sampled) {
             let (supervisor, told) = (self.mailbox(context), minibatches.clone());
-            let reply = move |first_ids| supervisor.do_send(Inserted { minibatches: told, first_ids });
-            self.journal.insert(minibatches, self.tickets.synchronous(), Box::new(reply));
+            let reply = move |first_ids| {
+                supervisor.do_send(Inserted {
+                    minibatches: told,
+                    first_ids,
+                })
+            };
+            self.journal
+                .insert(minibatches, self.tickets.synchronous(), Box::new(reply));
         }
     }
 }
@@ -43,14 +53,18 @@ impl Receive<Inserted> for Supervisor {
         }
         for (minibatch, first) in message.minibatches.into_iter().zip(message.first_ids) {
             let layers = minibatch.layers;
-            let tasks = minibatch.trials.into_iter().zip(first..).map(|(trial, id)| Task {
-                trial: id,
-                attempt: 0,
-                seed: trial.seed,
-                layers,
-                decisions: trial.decisions,
-                architecture: trial.architecture,
-            });
+            let tasks = minibatch
+                .trials
+                .into_iter()
+                .zip(first..)
+                .map(|(trial, id)| Task {
+                    trial: id,
+                    attempt: 0,
+                    seed: trial.seed,
+                    layers,
+                    decisions: trial.decisions,
+                    architecture: trial.architecture,
+                });
             self.take_up(tasks, context);
         }
         self.dispatch();
@@ -59,15 +73,30 @@ impl Receive<Inserted> for Supervisor {
 
 impl Receive<ChildEpoch> for Supervisor {
     fn receive(&mut self, message: ChildEpoch, _: &mut Self::Context) {
-        self.tell(Event::ChildEpoch { trial: message.trial, epoch: &message.epoch });
+        self.tell(Event::ChildEpoch {
+            trial: message.trial,
+            epoch: &message.epoch,
+        });
     }
 }
 
 impl Receive<ChildEnded> for Supervisor {
     fn receive(&mut self, message: ChildEnded, context: &mut Self::Context) {
-        let ChildEnded { trainer, generation, task, outcome, seconds } = message;
-        let Some(task) = self.roster.ended(trainer, generation, task.trial, task.attempt) else {
-            tracing::debug!(trial = task.trial, "the report of a lane that was given up; ignored");
+        let ChildEnded {
+            trainer,
+            generation,
+            task,
+            outcome,
+            seconds,
+        } = message;
+        let Some(task) = self
+            .roster
+            .ended(trainer, generation, task.trial, task.attempt)
+        else {
+            tracing::debug!(
+                trial = task.trial,
+                "the report of a lane that was given up; ignored"
+            );
             return;
         };
         self.attempt_ended(task, outcome, seconds, context);
@@ -78,14 +107,31 @@ impl Receive<ChildEnded> for Supervisor {
 
 impl Supervisor {
     /// An attempt has ended: its outcome counts, or the child is tried again.
-    pub(super) fn attempt_ended(&mut self, mut task: Task, outcome: Outcome, seconds: f64, context: &mut Context<Self>) {
+    pub(super) fn attempt_ended(
+        &mut self,
+        mut task: Task,
+        outcome: Outcome,
+        seconds: f64,
+        context: &mut Context<Self>,
+    ) {
         let poisoned = match &outcome {
-            Outcome::Failed { cause: Cause::Device, error } => Some(format!("trial {}: {error}", task.trial)),
+            Outcome::Failed {
+                cause: Cause::Device,
+                error,
+            } => Some(format!("trial {}: {error}", task.trial)),
             _ => None,
         };
         match &outcome {
-            Outcome::Failed { cause, error } if may_pass(*cause) && task.attempt + 1 < self.parts.attempts && self.ending.is_none() => {
-                tracing::warn!(trial = task.trial, attempt = task.attempt + 1, "{error}; it is tried again");
+            Outcome::Failed { cause, error }
+                if may_pass(*cause)
+                    && task.attempt + 1 < self.parts.attempts
+                    && self.ending.is_none() =>
+            {
+                tracing::warn!(
+                    trial = task.trial,
+                    attempt = task.attempt + 1,
+                    "{error}; it is tried again"
+                );
                 self.journal.failed_attempt(task.trial, error);
                 task.attempt += 1;
                 self.roster.put_back(task);
@@ -101,20 +147,37 @@ impl Supervisor {
 /// One line for each trial.
 fn log_outcome(trial: u64, outcome: &Outcome, seconds: f64) {
     match outcome {
-        Outcome::Completed { reward, metric, .. } => tracing::info!(trial, reward, metric, seconds, "trial completed"),
-        Outcome::Failed { cause, error } => tracing::info!(trial, ?cause, error, seconds, "trial failed"),
-        Outcome::Stopped => tracing::info!(trial, seconds, "trial stopped; it runs again when the search goes on"),
+        Outcome::Completed { reward, metric, .. } => {
+            tracing::info!(trial, reward, metric, seconds, "trial completed")
+        }
+        Outcome::Failed { cause, error } => {
+            tracing::info!(trial, ?cause, error, seconds, "trial failed")
+        }
+        Outcome::Stopped => tracing::info!(
+            trial,
+            seconds,
+            "trial stopped; it runs again when the search goes on"
+        ),
     }
 }
 
 /// Might the same child succeed when it is tried again?
 fn may_pass(cause: Cause) -> bool {
-    matches!(cause, Cause::Timeout | Cause::Exited | Cause::Killed | Cause::Error | Cause::Device)
+    matches!(
+        cause,
+        Cause::Timeout | Cause::Exited | Cause::Killed | Cause::Error | Cause::Device
+    )
 }
 
 impl Receive<Committed> for Supervisor {
     fn receive(&mut self, message: Committed, context: &mut Self::Context) {
-        let Committed { trial, outcome, seconds, reused_from, sequenced } = message;
+        let Committed {
+            trial,
+            outcome,
+            seconds,
+            reused_from,
+            sequenced,
+        } = message;
         self.committing -= 1;
         let name = self.enqueued.name(trial).map(str::to_owned);
         if name.is_none() {
@@ -130,7 +193,13 @@ impl Receive<Committed> for Supervisor {
             self.deliver(Ordered::Minibatch(sequenced));
         }
         log_outcome(trial, &outcome, seconds);
-        self.tell(Event::ChildEnded { trial, name: name.as_deref(), outcome: &outcome, seconds, reused_from });
+        self.tell(Event::ChildEnded {
+            trial,
+            name: name.as_deref(),
+            outcome: &outcome,
+            seconds,
+            reused_from,
+        });
         for controller in self.enqueued.ended(trial, &outcome) {
             self.ready(controller);
         }
@@ -195,11 +264,21 @@ impl Receive<Shutdown> for Supervisor {
     fn receive(&mut self, message: Shutdown, context: &mut Self::Context) {
         match message {
             // run.max_seconds was raised since.
-            Shutdown::TimeIsUp if self.parts.max_seconds.is_none_or(|limit| self.started.elapsed().as_secs_f64() < limit) => {}
+            Shutdown::TimeIsUp
+                if self
+                    .parts
+                    .max_seconds
+                    .is_none_or(|limit| self.started.elapsed().as_secs_f64() < limit) => {}
             Shutdown::Signal(_) | Shutdown::TimeIsUp if self.ending.is_none() => {
                 let (end, text) = match message {
-                    Shutdown::Signal(number) => (End::Signal(number), format!("signal {number}: saving, then leaving")),
-                    _ => (End::TimeIsUp, "run.max_seconds is over: saving, then leaving".to_owned()),
+                    Shutdown::Signal(number) => (
+                        End::Signal(number),
+                        format!("signal {number}: saving, then leaving"),
+                    ),
+                    _ => (
+                        End::TimeIsUp,
+                        "run.max_seconds is over: saving, then leaving".to_owned(),
+                    ),
                 };
                 self.journal.event("stop", &text);
                 self.tell(Event::Note(text));
@@ -207,7 +286,9 @@ impl Receive<Shutdown> for Supervisor {
                 self.begin_end(end);
             }
             Shutdown::Deadline => {
-                tracing::warn!("some child did not stop in time; it is run again when the search goes on");
+                tracing::warn!(
+                    "some child did not stop in time; it is run again when the search goes on"
+                );
                 self.leave();
             }
             _ => {}

@@ -1,5 +1,5 @@
-//! Changes of the config file while the search runs: each is applied by restarting just the actors concerned, with their work kept.
-//! Must not know how the file is read nor which keys it has.
+//! Changes of the config file while the search runs: each is applied by restarting just the actors
+//! concerned, with their work kept. Must not know how the file is read nor which keys it has.
 
 use super::super::devices::LaneSpec;
 use super::super::lane::EvaluatorFactory;
@@ -43,7 +43,8 @@ pub enum Notice {
 
 /// The config file of a running search.
 pub trait Reload: Send {
-    /// What is new since the last look; must return quickly. `asked`: look even if the file seems not to have changed.
+    /// What is new since the last look; must return quickly. `asked`: look even if the file seems
+    /// not to have changed.
     fn look(&mut self, asked: bool) -> Vec<Notice>;
 }
 
@@ -54,11 +55,20 @@ impl Receive<LookAtConfig> for Supervisor {
         if self.ending.is_some() {
             return;
         }
-        let notices = self.parts.reload.as_mut().map_or_else(Vec::new, |reload| reload.look(asked));
+        let notices = self
+            .parts
+            .reload
+            .as_mut()
+            .map_or_else(Vec::new, |reload| reload.look(asked));
         for notice in notices {
             let (kind, text) = match notice {
-                Notice::Accepted(settings) => ("config accepted", self.reconfigure(*settings, context)),
-                Notice::Refused(text) => ("config refused", format!("{text}; the run goes on as it was")),
+                Notice::Accepted(settings) => {
+                    ("config accepted", self.reconfigure(*settings, context))
+                }
+                Notice::Refused(text) => (
+                    "config refused",
+                    format!("{text}; the run goes on as it was"),
+                ),
                 Notice::Masked(text) => ("config masked", text),
             };
             if kind == "config accepted" {
@@ -77,7 +87,11 @@ impl Receive<LookAtConfig> for Supervisor {
 impl Supervisor {
     fn reconfigure(&mut self, new: Reconfigured, context: &mut Context<Self>) -> String {
         self.journal.config(new.config);
-        (self.parts.attempts, self.parts.failed_reward, self.parts.restart) = (new.attempts, new.failed_reward, new.restart);
+        (
+            self.parts.attempts,
+            self.parts.failed_reward,
+            self.parts.restart,
+        ) = (new.attempts, new.failed_reward, new.restart);
         if self.parts.max_seconds != new.max_seconds {
             self.parts.max_seconds = new.max_seconds;
             self.schedule_end(context);
@@ -90,14 +104,21 @@ impl Supervisor {
         if learning != self.asked_learning {
             self.asked_learning = learning;
             let supervisor = self.mailbox(context);
-            self.journal.change(learning, Box::new(move |sequence| supervisor.do_send(Changed { sequence, learning })));
+            self.journal.change(
+                learning,
+                Box::new(move |sequence| supervisor.do_send(Changed { sequence, learning })),
+            );
         }
         let shards = new.search.parameter_server.shards;
         if shards + 1 != self.shards.set.boundaries.len() {
             self.reshard(shard_boundaries(self.policy.parameter_count(), shards));
         }
         self.tally.set_trials(new.search.trials);
-        self.tickets.set(new.search.trials, new.search.controller.children, new.search.controller.replicas);
+        self.tickets.set(
+            new.search.trials,
+            new.search.controller.children,
+            new.search.controller.replicas,
+        );
         self.start_missing_controllers(new.search.controller.replicas);
         new.text
     }
@@ -105,13 +126,20 @@ impl Supervisor {
     /// Has the search end when `run.max_seconds` is over.
     pub(super) fn schedule_end(&self, context: &mut Context<Self>) {
         if let Some(limit) = self.parts.max_seconds {
-            let left = Duration::from_secs_f64(limit.min(1e9)).saturating_sub(self.started.elapsed());
+            let left =
+                Duration::from_secs_f64(limit.min(1e9)).saturating_sub(self.started.elapsed());
             context.notify_later(Shutdown::TimeIsUp, left);
         }
     }
 
-    /// Lanes that stay as they are go on; the others end their child first. A new way to train makes each lane anew.
-    fn change_lanes(&mut self, mut lanes: Vec<LaneSpec>, factory: Option<EvaluatorFactory>, context: &Context<Self>) {
+    /// Lanes that stay as they are go on; the others end their child first. A new way to train
+    /// makes each lane anew.
+    fn change_lanes(
+        &mut self,
+        mut lanes: Vec<LaneSpec>,
+        factory: Option<EvaluatorFactory>,
+        context: &Context<Self>,
+    ) {
         let anew = factory.is_some();
         self.parts.factory = factory.unwrap_or_else(|| self.parts.factory.clone());
         for index in self.roster.lanes_in_use() {

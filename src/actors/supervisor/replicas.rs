@@ -1,5 +1,5 @@
-//! The Controller replicas: started, given tickets and rewards, retired, and rebuilt with the work that a fallen one had in hand.
-//! Must not know why one fell.
+//! The Controller replicas: started, given tickets and rewards, retired, and rebuilt with the work
+//! that a fallen one had in hand. Must not know why one fell.
 
 use super::super::compute::Compute;
 use super::super::controller::{Controller, Minibatch, Shared};
@@ -35,8 +35,8 @@ enum Work {
 }
 
 impl Replica {
-    /// Tells a new generation what the one before it had in hand. Sampled again, a ticket gives the same minibatch; computed again, a
-    /// gradient is the same, and shards take it once.
+    /// Tells a new generation what the one before it had in hand. Sampled again, a ticket gives the
+    /// same minibatch; computed again, a gradient is the same, and shards take it once.
     fn resume(&self) {
         match &self.work {
             Work::Nothing => {}
@@ -65,13 +65,28 @@ impl Replicas {
 
     fn start(&mut self, index: u64, shards: ShardSet) {
         let Some(shared) = &self.shared else { return };
-        let start = || Mailbox::new(Controller::new((index, 0), shared.clone(), shards).start(), &shared.metrics);
-        self.all.entry(index).or_insert_with(|| Replica { address: start(), generation: 0, work: Work::Nothing });
+        let start = || {
+            Mailbox::new(
+                Controller::new((index, 0), shared.clone(), shards).start(),
+                &shared.metrics,
+            )
+        };
+        self.all.entry(index).or_insert_with(|| Replica {
+            address: start(),
+            generation: 0,
+            work: Work::Nothing,
+        });
     }
 
     /// This generation of a replica is given up; false: it was before.
     pub(super) fn fall(&mut self, index: u64, generation: u64) -> bool {
-        let Some(replica) = self.all.get_mut(&index).filter(|replica| replica.generation == generation) else { return false };
+        let Some(replica) = self
+            .all
+            .get_mut(&index)
+            .filter(|replica| replica.generation == generation)
+        else {
+            return false;
+        };
         replica.generation += 1;
         replica.address.do_send(Retire);
         true
@@ -79,8 +94,11 @@ impl Replicas {
 
     /// Starts the next generation of a replica, with the work of the last one.
     pub(super) fn rebuild(&mut self, index: u64, shards: ShardSet) {
-        let (Some(shared), Some(replica)) = (&self.shared, self.all.get_mut(&index)) else { return };
-        let controller = Controller::new((index, replica.generation), shared.clone(), shards).start();
+        let (Some(shared), Some(replica)) = (&self.shared, self.all.get_mut(&index)) else {
+            return;
+        };
+        let controller =
+            Controller::new((index, replica.generation), shared.clone(), shards).start();
         replica.address = Mailbox::new(controller, &shared.metrics);
         replica.resume();
     }
@@ -93,10 +111,20 @@ impl Replicas {
     }
 
     /// A replica has sampled; false: another generation of it was meant to.
-    pub(super) fn sampled(&mut self, sampled: &SampledMinibatch, generation: u64, minibatch: Arc<Minibatch>) -> bool {
-        let Some(replica) = self.all.get_mut(&sampled.controller).filter(|replica| replica.generation == generation) else { return false };
-        let asked =
-            matches!(&replica.work, Work::Sample(Sample { ticket: Ticket { minibatch, .. }, .. }) if *minibatch == sampled.minibatch);
+    pub(super) fn sampled(
+        &mut self,
+        sampled: &SampledMinibatch,
+        generation: u64,
+        minibatch: Arc<Minibatch>,
+    ) -> bool {
+        let Some(replica) = self
+            .all
+            .get_mut(&sampled.controller)
+            .filter(|replica| replica.generation == generation)
+        else {
+            return false;
+        };
+        let asked = matches!(&replica.work, Work::Sample(Sample { ticket: Ticket { minibatch, .. }, .. }) if *minibatch == sampled.minibatch);
         if asked {
             replica.work = Work::Await(minibatch);
         }
@@ -105,16 +133,27 @@ impl Replicas {
 
     /// Passes rewards on to their replica; false: there is none.
     pub(super) fn reward(&mut self, rewarded: Rewarded) -> bool {
-        let Some(replica) = self.all.get_mut(&rewarded.sequenced.controller) else { return false };
-        let Work::Await(minibatch) = std::mem::replace(&mut replica.work, Work::Nothing) else { return false };
+        let Some(replica) = self.all.get_mut(&rewarded.sequenced.controller) else {
+            return false;
+        };
+        let Work::Await(minibatch) = std::mem::replace(&mut replica.work, Work::Nothing) else {
+            return false;
+        };
         replica.work = Work::Learn(minibatch, rewarded.clone());
         replica.address.do_send(rewarded);
         true
     }
 
-    /// A replica has pushed its gradient and wants more; false: an earlier generation of it said so.
+    /// A replica has pushed its gradient and wants more; false: an earlier generation of it said
+    /// so.
     pub(super) fn done(&mut self, index: u64, generation: u64) -> bool {
-        let Some(replica) = self.all.get_mut(&index).filter(|replica| replica.generation == generation) else { return false };
+        let Some(replica) = self
+            .all
+            .get_mut(&index)
+            .filter(|replica| replica.generation == generation)
+        else {
+            return false;
+        };
         replica.work = Work::Nothing;
         true
     }
@@ -128,7 +167,8 @@ impl Replicas {
 }
 
 impl Supervisor {
-    /// Starts the replicas, and those beyond their number that an earlier process left with an open minibatch: they finish it.
+    /// Starts the replicas, and those beyond their number that an earlier process left with an open
+    /// minibatch: they finish it.
     pub(super) fn start_controllers(&mut self, prepared: Prepared, context: &Context<Self>) {
         let compute = match Compute::start(context.address().recipient()) {
             Ok(compute) => compute,
@@ -154,24 +194,34 @@ impl Supervisor {
             self.tally.finished(),
             prepared.open.len()
         );
-        let enqueued: Vec<_> = prepared.enqueued.into_iter().map(|(_, trial)| trial).collect();
+        let enqueued: Vec<_> = prepared
+            .enqueued
+            .into_iter()
+            .map(|(_, trial)| trial)
+            .collect();
         let mut tasks = self.recover(&enqueued, self.space.layers(0), context);
         for (open, parameters) in &prepared.open {
             tasks.extend(self.recover(&open.trials, open.layers, context));
             if let Some(replica) = self.replicas.all.get_mut(&open.controller) {
-                replica.work = Work::Await(Arc::new(Minibatch::recovered(open, parameters.clone())));
+                replica.work =
+                    Work::Await(Arc::new(Minibatch::recovered(open, parameters.clone())));
                 replica.resume();
             }
         }
         tasks.sort_by_key(|task| task.trial);
         self.take_up(tasks, context);
-        let idle = self.replicas.all.iter().filter(|(_, replica)| matches!(replica.work, Work::Nothing));
+        let idle = self
+            .replicas
+            .all
+            .iter()
+            .filter(|(_, replica)| matches!(replica.work, Work::Nothing));
         for controller in idle.map(|(index, _)| *index).collect::<Vec<_>>() {
             self.ready(controller);
         }
     }
 
-    /// Starts replicas below this number that are not there: there are more of them now, or more to do.
+    /// Starts replicas below this number that are not there: there are more of them now, or more to
+    /// do.
     pub(super) fn start_missing_controllers(&mut self, replicas: usize) {
         for index in 0..replicas as u64 {
             if !self.replicas.all.contains_key(&index) {
@@ -190,16 +240,27 @@ impl Supervisor {
             return;
         }
         let (space, learns) = (self.space.clone(), self.learning.learns);
-        for answer in self.tickets.ready(controller, self.replicas.len(), self.sequence, |sampled| space.layers(sampled)) {
+        for answer in
+            self.tickets
+                .ready(controller, self.replicas.len(), self.sequence, |sampled| {
+                    space.layers(sampled)
+                })
+        {
             match answer {
-                Answer::Sample(controller, ticket) => self.replicas.sample(controller, Sample { ticket, learns }),
+                Answer::Sample(controller, ticket) => {
+                    self.replicas.sample(controller, Sample { ticket, learns })
+                }
                 Answer::Retire(controller) => self.retire(controller),
             }
         }
     }
 
     fn retire(&mut self, controller: u64) {
-        let reason = if self.ending.is_some() { "the search is ending" } else { "nothing is left to sample" };
+        let reason = if self.ending.is_some() {
+            "the search is ending"
+        } else {
+            "nothing is left to sample"
+        };
         tracing::info!(controller, "controller retires: {reason}");
         if let Some(replica) = self.replicas.all.remove(&controller) {
             replica.address.do_send(Retire);

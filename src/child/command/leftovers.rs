@@ -1,21 +1,41 @@
-//! Programs that outlived the process that started them. A process that is killed cannot end its programs: whoever takes the trial up
-//! again does, or two would write to one checkpoint directory. Must not touch any process but those.
+//! Programs that outlived the process that started them. A process that is killed cannot end its
+//! programs: whoever takes the trial up again does, or two would write to one checkpoint directory.
+//! Must not touch any process but those.
 
 use super::place::CHECKPOINT_DIR;
 use rustix::process::{Pid, Signal, getpid, kill_process};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-/// Kills every process whose environment names this checkpoint directory. Where the system does not tell (no /proc): none.
+/// Kills every process whose environment names this checkpoint directory. Where the system does not
+/// tell (no /proc): none.
 pub fn kill(checkpoints: &Path) {
-    let wanted = [CHECKPOINT_DIR.as_bytes(), b"=", checkpoints.as_os_str().as_bytes()].concat();
-    let Ok(entries) = std::fs::read_dir("/proc") else { return };
+    let wanted = [
+        CHECKPOINT_DIR.as_bytes(),
+        b"=",
+        checkpoints.as_os_str().as_bytes(),
+    ]
+    .concat();
+    let Ok(entries) = std::fs::read_dir("/proc") else {
+        return;
+    };
     for entry in entries.flatten() {
-        let pid = entry.file_name().to_str().and_then(|name| name.parse().ok()).and_then(Pid::from_raw);
-        let Some(pid) = pid.filter(|pid| *pid != getpid()) else { continue };
+        let pid = entry
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse().ok())
+            .and_then(Pid::from_raw);
+        let Some(pid) = pid.filter(|pid| *pid != getpid()) else {
+            continue;
+        };
         // Another user's processes cannot be read, and are none of ours.
-        let Ok(environment) = std::fs::read(entry.path().join("environ")) else { continue };
-        if environment.split(|byte| *byte == 0).any(|variable| variable == wanted) {
+        let Ok(environment) = std::fs::read(entry.path().join("environ")) else {
+            continue;
+        };
+        if environment
+            .split(|byte| *byte == 0)
+            .any(|variable| variable == wanted)
+        {
             tracing::warn!(
                 "{}: a program of an earlier process is still at work here (process {pid:?}); it is killed",
                 checkpoints.display()

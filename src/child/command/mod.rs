@@ -1,5 +1,6 @@
-//! The `command` evaluator: a program of the user's trains the child, in any language. It hears the architecture, prints its epochs
-//! and its reward, and is ended with everything that it started. Must not know what the program does, nor other lanes.
+//! The `command` evaluator: a program of the user's trains the child, in any language. It hears the
+//! architecture, prints its epochs and its reward, and is ended with everything that it started.
+//! Must not know what the program does, nor other lanes.
 
 mod leftovers;
 mod place;
@@ -18,7 +19,8 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-/// Pauses between two looks at a program: short after it has printed something, doubled each time it has not.
+/// Pauses between two looks at a program: short after it has printed something, doubled each time
+/// it has not.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
 const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 
@@ -49,40 +51,83 @@ enum End {
 impl CommandEvaluator {
     /// `settings` are free of problems; `run_dir` is absolute.
     pub fn new(settings: &ChildSettings, run_dir: PathBuf, lane: CommandLane) -> Self {
-        Self { argv: settings.command.argv.clone(), max_seconds: settings.max_seconds, run_dir, lane }
+        Self {
+            argv: settings.command.argv.clone(),
+            max_seconds: settings.max_seconds,
+            run_dir,
+            lane,
+        }
     }
 
     fn run(&self, task: &Task, place: &Place, progress: &mut dyn Progress) -> Result<Outcome, End> {
-        let cannot = |error: std::io::Error| End::Failed(Cause::Error, format!("{}: cannot be started: {error}", self.argv[0]));
-        let mut script = Script::start(self.command(task, place).map_err(cannot)?).map_err(cannot)?;
+        let cannot = |error: std::io::Error| {
+            End::Failed(
+                Cause::Error,
+                format!("{}: cannot be started: {error}", self.argv[0]),
+            )
+        };
+        let mut script =
+            Script::start(self.command(task, place).map_err(cannot)?).map_err(cannot)?;
         let mut protocol = Protocol::default();
         if let Err(end) = self.watch(&mut script, &mut protocol, progress) {
             script.end(progress);
             return Err(end);
         }
         match script.finish() {
-            ScriptEnd::Code(0) => protocol.outcome().map_err(|(cause, error)| End::Failed(cause, error)),
-            ScriptEnd::Code(code) => Err(End::Failed(Cause::Exited, format!("the command ended with exit code {code}"))),
-            ScriptEnd::Signal(name) => Err(End::Failed(Cause::Killed, format!("the command was killed by {name}"))),
+            ScriptEnd::Code(0) => protocol
+                .outcome()
+                .map_err(|(cause, error)| End::Failed(cause, error)),
+            ScriptEnd::Code(code) => Err(End::Failed(
+                Cause::Exited,
+                format!("the command ended with exit code {code}"),
+            )),
+            ScriptEnd::Signal(name) => Err(End::Failed(
+                Cause::Killed,
+                format!("the command was killed by {name}"),
+            )),
         }
     }
 
     /// Until the program has ended, on its own.
-    fn watch(&self, script: &mut Script, protocol: &mut Protocol, progress: &mut dyn Progress) -> Result<(), End> {
+    fn watch(
+        &self,
+        script: &mut Script,
+        protocol: &mut Protocol,
+        progress: &mut dyn Progress,
+    ) -> Result<(), End> {
         let (mut since, mut pause) = (progress.elapsed(), SHORTEST_PAUSE);
         loop {
             self.may_go_on(progress)?;
-            // A program that lives is at work, however long it is silent: `child.max_seconds` is its limit.
+            // A program that lives is at work, however long it is silent: `child.max_seconds` is
+            // its limit.
             progress.examples(0);
             // Asked before reading, so that nothing that it printed is missed.
             let ended = script.has_ended();
-            let lines = script.read(ended).map_err(|error| End::Failed(Cause::Error, format!("its output cannot be read: {error}")))?;
-            pause = if lines.is_empty() { (pause * 2).min(LONGEST_PAUSE) } else { SHORTEST_PAUSE };
+            let lines = script.read(ended).map_err(|error| {
+                End::Failed(Cause::Error, format!("its output cannot be read: {error}"))
+            })?;
+            pause = if lines.is_empty() {
+                (pause * 2).min(LONGEST_PAUSE)
+            } else {
+                SHORTEST_PAUSE
+            };
             for line in lines {
-                let said = protocol.line(&line).map_err(|(cause, error)| End::Failed(cause, error))?;
-                if let Some(Said { epoch, metric, train_loss }) = said {
+                let said = protocol
+                    .line(&line)
+                    .map_err(|(cause, error)| End::Failed(cause, error))?;
+                if let Some(Said {
+                    epoch,
+                    metric,
+                    train_loss,
+                }) = said
+                {
                     let now = progress.elapsed();
-                    progress.epoch(Epoch { epoch, train_loss, metric, seconds: now - since });
+                    progress.epoch(Epoch {
+                        epoch,
+                        train_loss,
+                        metric,
+                        seconds: now - since,
+                    });
                     since = now;
                 }
             }
@@ -98,16 +143,20 @@ impl CommandEvaluator {
             return Err(End::Stopped);
         }
         match self.max_seconds {
-            Some(limit) if progress.elapsed() > limit => {
-                Err(End::Failed(Cause::Timeout, format!("the command did not end within {limit} seconds (child.max_seconds)")))
-            }
+            Some(limit) if progress.elapsed() > limit => Err(End::Failed(
+                Cause::Timeout,
+                format!("the command did not end within {limit} seconds (child.max_seconds)"),
+            )),
             _ => Ok(()),
         }
     }
 
     fn command(&self, task: &Task, place: &Place) -> std::io::Result<Command> {
         let mut command = Command::new(&self.argv[0]);
-        command.args(&self.argv[1..]).stdin(place.architecture()?).stderr(place.log()?);
+        command
+            .args(&self.argv[1..])
+            .stdin(place.architecture()?)
+            .stderr(place.log()?);
         command
             .env("NETWRIGHT_ARCHITECTURE", place.inline_or_path())
             .env("NETWRIGHT_TRIAL", task.trial.to_string())
@@ -126,12 +175,20 @@ impl Evaluator for CommandEvaluator {
     fn evaluate(&mut self, task: &Task, progress: &mut dyn Progress) -> Outcome {
         let place = match Place::prepare(&self.run_dir, task) {
             Ok(place) => place,
-            Err(error) => return Outcome::Failed { cause: Cause::Error, error },
+            Err(error) => {
+                return Outcome::Failed {
+                    cause: Cause::Error,
+                    error,
+                };
+            }
         };
         let outcome = match self.run(task, &place, progress) {
             Ok(outcome) => outcome,
             Err(End::Stopped) => Outcome::Stopped,
-            Err(End::Failed(cause, error)) => Outcome::Failed { cause, error: error + &place.last_words() },
+            Err(End::Failed(cause, error)) => Outcome::Failed {
+                cause,
+                error: error + &place.last_words(),
+            },
         };
         place.tidy();
         outcome

@@ -1,5 +1,5 @@
-//! Where one trial's program keeps its files: its checkpoint directory, which outlives the process, and the log of what it prints on
-//! stderr. Must not know how the program is run.
+//! Where one trial's program keeps its files: its checkpoint directory, which outlives the process,
+//! and the log of what it prints on stderr. Must not know how the program is run.
 
 use super::super::Task;
 use super::leftovers;
@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 /// The variable that names the checkpoint directory.
 pub const CHECKPOINT_DIR: &str = "NETWRIGHT_CHECKPOINT_DIR";
 
-/// Linux takes no variable above 128 KiB; a longer architecture is handed over as the path of a file.
+/// Linux takes no variable above 128 KiB; a longer architecture is handed over as the path of a
+/// file.
 const LONGEST_INLINE: usize = 100_000;
 
 /// Longest quotation of a program's last words.
@@ -26,9 +27,12 @@ pub struct Place {
 }
 
 impl Place {
-    /// Makes the checkpoint directory, or takes the one that an earlier attempt or process has left, and ends what still works in it.
+    /// Makes the checkpoint directory, or takes the one that an earlier attempt or process has
+    /// left, and ends what still works in it.
     pub fn prepare(run_dir: &Path, task: &Task) -> Result<Self, String> {
-        let checkpoints = run_dir.join("checkpoints").join(format!("trial-{}", task.trial));
+        let checkpoints = run_dir
+            .join("checkpoints")
+            .join(format!("trial-{}", task.trial));
         let log_name = format!("log/trial-{}.log", task.trial);
         let place = Self {
             architecture: serde_json::to_string(&task.architecture).unwrap_or_default(),
@@ -39,8 +43,15 @@ impl Place {
         if place.checkpoints.is_dir() {
             leftovers::kill(&place.checkpoints);
         }
-        place.make().map_err(|error| format!("{}: cannot be written: {error}", place.checkpoints.display()))?;
-        place.begin_log(task.attempt).map_err(|error| format!("{}: cannot be written: {error}", place.log.display()))?;
+        place.make().map_err(|error| {
+            format!(
+                "{}: cannot be written: {error}",
+                place.checkpoints.display()
+            )
+        })?;
+        place
+            .begin_log(task.attempt)
+            .map_err(|error| format!("{}: cannot be written: {error}", place.log.display()))?;
         Ok(place)
     }
 
@@ -55,7 +66,11 @@ impl Place {
             std::fs::create_dir_all(folder)?;
         }
         let mut log = self.log()?;
-        if log.metadata()?.len() > 0 { writeln!(log, "--- started again, attempt {} ---", attempt + 1) } else { Ok(()) }
+        if log.metadata()?.len() > 0 {
+            writeln!(log, "--- started again, attempt {} ---", attempt + 1)
+        } else {
+            Ok(())
+        }
     }
 
     fn file(&self) -> PathBuf {
@@ -66,14 +81,19 @@ impl Place {
         &self.checkpoints
     }
 
-    /// The architecture, to be read as stdin: a file, so that a program which never reads it blocks nobody.
+    /// The architecture, to be read as stdin: a file, so that a program which never reads it blocks
+    /// nobody.
     pub fn architecture(&self) -> std::io::Result<File> {
         File::open(self.file())
     }
 
     /// The architecture itself, or the path of a file that holds it.
     pub fn inline_or_path(&self) -> OsString {
-        if self.architecture.len() <= LONGEST_INLINE { self.architecture.clone().into() } else { self.file().into() }
+        if self.architecture.len() <= LONGEST_INLINE {
+            self.architecture.clone().into()
+        } else {
+            self.file().into()
+        }
     }
 
     /// Where stderr goes.
@@ -86,12 +106,17 @@ impl Place {
         let bytes = std::fs::read(&self.log).unwrap_or_default();
         let text = String::from_utf8_lossy(&bytes[bytes.len().saturating_sub(8192)..]);
         match text.lines().map(str::trim).rfind(|line| !line.is_empty()) {
-            Some(line) if !line.starts_with("--- started again") => format!("; {} ends: {}", self.log_name, shortened(line, LONGEST_WORDS)),
+            Some(line) if !line.starts_with("--- started again") => format!(
+                "; {} ends: {}",
+                self.log_name,
+                shortened(line, LONGEST_WORDS)
+            ),
             _ => String::new(),
         }
     }
 
-    /// Takes away what holds nothing: a log without a line, a checkpoint directory that the program did not use.
+    /// Takes away what holds nothing: a log without a line, a checkpoint directory that the program
+    /// did not use.
     pub fn tidy(&self) {
         if self.log.metadata().is_ok_and(|facts| facts.len() == 0) {
             let _ = std::fs::remove_file(&self.log);
@@ -105,8 +130,17 @@ impl Place {
     }
 }
 
-/// At most this many characters of a text, without control characters: fit to be quoted in one line.
+/// At most this many characters of a text, without control characters: fit to be quoted in one
+/// line.
 pub fn shortened(text: &str, longest: usize) -> String {
-    let clean: String = text.chars().map(|char| if char.is_control() { ' ' } else { char }).take(longest + 1).collect();
-    if clean.chars().count() <= longest { clean } else { clean.chars().take(longest).chain(['…']).collect() }
+    let clean: String = text
+        .chars()
+        .map(|char| if char.is_control() { ' ' } else { char })
+        .take(longest + 1)
+        .collect();
+    if clean.chars().count() <= longest {
+        clean
+    } else {
+        clean.chars().take(longest).chain(['…']).collect()
+    }
 }

@@ -1,4 +1,5 @@
-//! What a program prints on stdout, line by line: epochs, and at the end its reward. Must not know where the lines come from.
+//! What a program prints on stdout, line by line: epochs, and at the end its reward. Must not know
+//! where the lines come from.
 
 use super::super::{Cause, Outcome};
 use super::place::shortened;
@@ -36,7 +37,9 @@ impl Protocol {
         if text.trim().is_empty() {
             return Ok(None);
         }
-        let Some(fields) = object(text) else { return Err(self.refuse(text, &format!("is neither {FORMS}"))) };
+        let Some(fields) = object(text) else {
+            return Err(self.refuse(text, &format!("is neither {FORMS}")));
+        };
         if self.reward.is_some() {
             return Err(self.refuse(text, "comes after the reward, which must be the last"));
         }
@@ -53,21 +56,40 @@ impl Protocol {
             let printed = if self.lines == 0 {
                 "printed nothing".to_owned()
             } else {
-                format!("printed {} line{}", self.lines, if self.lines == 1 { "" } else { "s" })
+                format!(
+                    "printed {} line{}",
+                    self.lines,
+                    if self.lines == 1 { "" } else { "s" }
+                )
             };
             return Err((
                 Cause::Protocol,
-                format!("the command {printed} on stdout and no reward; its last line must be {{\"reward\": NUMBER}}"),
+                format!(
+                    "the command {printed} on stdout and no reward; its last line must be {{\"reward\": NUMBER}}"
+                ),
             ));
         };
-        let metric = metric.or(self.last_metric).filter(|metric| metric.is_finite()).unwrap_or(reward);
-        Ok(Outcome::Completed { reward, metric, seconds: None })
+        let metric = metric
+            .or(self.last_metric)
+            .filter(|metric| metric.is_finite())
+            .unwrap_or(reward);
+        Ok(Outcome::Completed {
+            reward,
+            metric,
+            seconds: None,
+        })
     }
 
     fn reward(&mut self, text: &str, fields: &Map<String, Value>) -> Result<(), Refused> {
         let reward = self.number(text, fields, "reward")?.unwrap_or(f64::NAN);
         if !reward.is_finite() {
-            return Err((Cause::Diverged, format!("line {} on stdout: the reward is not a finite number", self.lines)));
+            return Err((
+                Cause::Diverged,
+                format!(
+                    "line {} on stdout: the reward is not a finite number",
+                    self.lines
+                ),
+            ));
         }
         self.reward = Some((reward, self.number(text, fields, "metric")?));
         Ok(())
@@ -78,14 +100,25 @@ impl Protocol {
         if number < 1.0 || number.fract() != 0.0 || number > 1e9 {
             return Err(self.refuse(text, "has an epoch that is no whole number from 1"));
         }
-        let Some(metric) = self.number(text, fields, "metric")? else { return Err(self.refuse(text, "has no metric")) };
+        let Some(metric) = self.number(text, fields, "metric")? else {
+            return Err(self.refuse(text, "has no metric"));
+        };
         self.last_metric = Some(metric);
         let train_loss = self.number(text, fields, "train_loss")?;
-        Ok(Said { epoch: number as usize, metric, train_loss })
+        Ok(Said {
+            epoch: number as usize,
+            metric,
+            train_loss,
+        })
     }
 
     /// A field that must be a number, where it is there. NaN where it is not finite, or null.
-    fn number(&self, text: &str, fields: &Map<String, Value>, name: &str) -> Result<Option<f64>, Refused> {
+    fn number(
+        &self,
+        text: &str,
+        fields: &Map<String, Value>,
+        name: &str,
+    ) -> Result<Option<f64>, Refused> {
         match fields.get(name) {
             None => Ok(None),
             Some(Value::Null) => Ok(Some(f64::NAN)),
@@ -97,14 +130,20 @@ impl Protocol {
     fn refuse(&self, text: &str, reason: &str) -> Refused {
         let line = shortened(text.trim(), LONGEST_QUOTATION);
         let hint = "; anything else belongs on stderr";
-        (Cause::Protocol, format!("line {} on stdout, `{line}`, {reason}{hint}", self.lines))
+        (
+            Cause::Protocol,
+            format!("line {} on stdout, `{line}`, {reason}{hint}", self.lines),
+        )
     }
 }
 
-/// A JSON object. Python's `json` writes NaN and Infinity, which JSON does not have: they become null.
+/// A JSON object. Python's `json` writes NaN and Infinity, which JSON does not have: they become
+/// null.
 fn object(text: &str) -> Option<Map<String, Value>> {
     serde_json::from_str(text).ok().or_else(|| {
-        let known = ["-Infinity", "Infinity", "NaN"].iter().fold(text.to_owned(), |text, word| text.replace(word, "null"));
+        let known = ["-Infinity", "Infinity", "NaN"]
+            .iter()
+            .fold(text.to_owned(), |text, word| text.replace(word, "null"));
         serde_json::from_str(&known).ok()
     })
 }
@@ -130,34 +169,80 @@ mod tests {
     #[test]
     fn the_metric_is_the_one_beside_the_reward_or_the_last_epochs_or_the_reward() {
         let metric = |lines: &[&str]| match said(lines).unwrap() {
-            Outcome::Completed { reward, metric, seconds: None } => (reward, metric),
+            Outcome::Completed {
+                reward,
+                metric,
+                seconds: None,
+            } => (reward, metric),
             other => panic!("{other:?}"),
         };
-        let epochs = ["{\"epoch\":1,\"metric\":0.5}", "", "{\"epoch\":2,\"metric\":0.8,\"train_loss\":1.5,\"note\":\"x\"}"];
-        assert_eq!(metric(&[&epochs[..], &["{\"reward\":-3}"]].concat()), (-3.0, 0.8));
-        assert_eq!(metric(&[&epochs[..], &[" {\"reward\": 1e3, \"metric\": 0.25} "]].concat()), (1000.0, 0.25));
+        let epochs = [
+            "{\"epoch\":1,\"metric\":0.5}",
+            "",
+            "{\"epoch\":2,\"metric\":0.8,\"train_loss\":1.5,\"note\":\"x\"}",
+        ];
+        assert_eq!(
+            metric(&[&epochs[..], &["{\"reward\":-3}"]].concat()),
+            (-3.0, 0.8)
+        );
+        assert_eq!(
+            metric(&[&epochs[..], &[" {\"reward\": 1e3, \"metric\": 0.25} "]].concat()),
+            (1000.0, 0.25)
+        );
         assert_eq!(metric(&["{\"reward\":0.53}"]), (0.53, 0.53));
-        assert_eq!(metric(&["{\"epoch\":1,\"metric\":NaN}", "{\"reward\":0.53}"]), (0.53, 0.53));
+        assert_eq!(
+            metric(&["{\"epoch\":1,\"metric\":NaN}", "{\"reward\":0.53}"]),
+            (0.53, 0.53)
+        );
     }
 
     #[test]
     fn an_epoch_says_its_number_metric_and_loss() {
         let mut protocol = Protocol::default();
-        let line = protocol.line("{\"epoch\": 3.0, \"metric\": 0.81, \"train_loss\": 0.5}").unwrap().unwrap();
-        assert_eq!(line, Said { epoch: 3, metric: 0.81, train_loss: Some(0.5) });
-        assert!(protocol.line("{\"epoch\": 4, \"metric\": -Infinity}").unwrap().unwrap().metric.is_nan());
+        let line = protocol
+            .line("{\"epoch\": 3.0, \"metric\": 0.81, \"train_loss\": 0.5}")
+            .unwrap()
+            .unwrap();
+        assert_eq!(
+            line,
+            Said {
+                epoch: 3,
+                metric: 0.81,
+                train_loss: Some(0.5)
+            }
+        );
+        assert!(
+            protocol
+                .line("{\"epoch\": 4, \"metric\": -Infinity}")
+                .unwrap()
+                .unwrap()
+                .metric
+                .is_nan()
+        );
     }
 
     #[test]
     fn what_is_no_such_line_is_quoted_with_its_number() {
         let neither = "is neither {\"epoch\": 3, \"metric\": 0.81} nor {\"reward\": 0.53}; anything else belongs on stderr";
-        assert_eq!(refused(&["", "Epoch 1/5"]), format!("line 2 on stdout, `Epoch 1/5`, {neither}"));
-        assert_eq!(refused(&["{\"loss\": 1}"]), format!("line 1 on stdout, `{{\"loss\": 1}}`, {neither}"));
-        assert!(refused(&["{\"reward\": 1}", "{\"reward\": 2}"]).contains("line 2 on stdout, `{\"reward\": 2}`, comes after the reward"));
+        assert_eq!(
+            refused(&["", "Epoch 1/5"]),
+            format!("line 2 on stdout, `Epoch 1/5`, {neither}")
+        );
+        assert_eq!(
+            refused(&["{\"loss\": 1}"]),
+            format!("line 1 on stdout, `{{\"loss\": 1}}`, {neither}")
+        );
+        assert!(
+            refused(&["{\"reward\": 1}", "{\"reward\": 2}"])
+                .contains("line 2 on stdout, `{\"reward\": 2}`, comes after the reward")
+        );
         assert!(refused(&["{\"epoch\": 0, \"metric\": 1}"]).contains("no whole number from 1"));
         assert!(refused(&["{\"epoch\": 1}"]).contains("has no metric"));
         assert!(refused(&["{\"reward\": \"0.5\"}"]).contains("a reward that is no number"));
-        assert!(refused(&["{\"epoch\": 1, \"metric\": 0.5}"]).contains("printed 1 line on stdout and no reward"));
+        assert!(
+            refused(&["{\"epoch\": 1, \"metric\": 0.5}"])
+                .contains("printed 1 line on stdout and no reward")
+        );
         assert!(refused(&[]).contains("printed nothing on stdout and no reward"));
         assert!(refused(&[&"x".repeat(5000)]).len() < 300);
     }
@@ -165,7 +250,10 @@ mod tests {
     #[test]
     fn a_reward_that_is_not_finite_is_a_divergence() {
         for reward in ["NaN", "Infinity", "-Infinity", "null"] {
-            assert_eq!(said(&[&format!("{{\"reward\": {reward}}}")]).unwrap_err().0, Cause::Diverged);
+            assert_eq!(
+                said(&[&format!("{{\"reward\": {reward}}}")]).unwrap_err().0,
+                Cause::Diverged
+            );
         }
     }
 }

@@ -1,5 +1,5 @@
-//! A running program: its process group, its stdout without blocking, and its end. Whatever it started ends with it.
-//! Must not know what it prints.
+//! A running program: its process group, its stdout without blocking, and its end. Whatever it
+//! started ends with it. Must not know what it prints.
 
 use super::super::Progress;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
@@ -10,13 +10,15 @@ use std::path::Path;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
-/// Seconds between SIGTERM and SIGKILL: time to save a checkpoint, well within what an orderly end of the search allows.
+/// Seconds between SIGTERM and SIGKILL: time to save a checkpoint, well within what an orderly end
+/// of the search allows.
 const GRACE: f64 = 3.0;
 
 /// A longer line is no line of ours.
 const LONGEST_LINE: usize = 1 << 20;
 
-/// Most that is read at once: more than a pipe holds, and an end to a program that prints without end.
+/// Most that is read at once: more than a pipe holds, and an end to a program that prints without
+/// end.
 const MOST_CHUNKS: usize = 256;
 const CHUNK: usize = 1 << 13;
 
@@ -47,10 +49,19 @@ impl Script {
         command.stdout(Stdio::piped()).process_group(0);
         end_with_parent(&mut command);
         let mut child = command.spawn()?;
-        let (Some(stdout), Some(group)) = (child.stdout.take(), Pid::from_raw(child.id().cast_signed())) else {
+        let (Some(stdout), Some(group)) =
+            (child.stdout.take(), Pid::from_raw(child.id().cast_signed()))
+        else {
             return Err(std::io::Error::other("no pipe for its stdout"));
         };
-        let script = Self { child, group, stdout, pending: Vec::new(), closed: false, reaped: false };
+        let script = Self {
+            child,
+            group,
+            stdout,
+            pending: Vec::new(),
+            closed: false,
+            reaped: false,
+        };
         rustix::io::ioctl_fionbio(&script.stdout, true)?;
         Ok(script)
     }
@@ -80,11 +91,17 @@ impl Script {
         Ok(self.lines(all))
     }
 
-    /// Takes the lines out of what was read; with `all`, or at the end, also what lacks its newline.
+    /// Takes the lines out of what was read; with `all`, or at the end, also what lacks its
+    /// newline.
     fn lines(&mut self, all: bool) -> Vec<String> {
-        let whole = self.pending.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
+        let whole = self
+            .pending
+            .iter()
+            .rposition(|byte| *byte == b'\n')
+            .map_or(0, |last| last + 1);
         let rest = self.pending.split_off(whole);
-        let text = String::from_utf8_lossy(&std::mem::replace(&mut self.pending, rest)).into_owned();
+        let text =
+            String::from_utf8_lossy(&std::mem::replace(&mut self.pending, rest)).into_owned();
         let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
         if !self.pending.is_empty() && (all || self.closed || self.pending.len() > LONGEST_LINE) {
             lines.push(String::from_utf8_lossy(&std::mem::take(&mut self.pending)).into_owned());
@@ -92,7 +109,8 @@ impl Script {
         lines
     }
 
-    /// Ends it and its group: SIGTERM, and SIGKILL when the program is still there after `GRACE`. What it still prints is dropped.
+    /// Ends it and its group: SIGTERM, and SIGKILL when the program is still there after `GRACE`.
+    /// What it still prints is dropped.
     pub fn end(mut self, progress: &mut dyn Progress) {
         self.signal(Signal::TERM);
         let asked = progress.elapsed();
@@ -123,7 +141,8 @@ impl Script {
         }
     }
 
-    /// Waits for a killed program, but not for ever: one that hangs in a driver cannot even be killed.
+    /// Waits for a killed program, but not for ever: one that hangs in a driver cannot even be
+    /// killed.
     fn reap(&mut self) -> Option<ExitStatus> {
         for _ in 0..200 {
             if let Ok(Some(status)) = self.child.try_wait() {
@@ -153,9 +172,14 @@ fn end_with_parent(command: &mut Command) {
     let arm = move || {
         set_parent_process_death_signal(Some(Signal::KILL))?;
         // The parent may have died before.
-        if getppid() == Some(parent) { Ok(()) } else { Err(std::io::ErrorKind::BrokenPipe.into()) }
+        if getppid() == Some(parent) {
+            Ok(())
+        } else {
+            Err(std::io::ErrorKind::BrokenPipe.into())
+        }
     };
-    // SAFETY: runs between fork and exec and makes two system calls, both async-signal-safe; it allocates and locks nothing.
+    // SAFETY: runs between fork and exec and makes two system calls, both async-signal-safe; it
+    // allocates and locks nothing.
     unsafe { command.pre_exec(arm) };
 }
 
@@ -179,25 +203,41 @@ fn signal_name(number: i32) -> String {
     name.to_owned()
 }
 
-/// What can be told before anything starts: is there such a program, and such a script? None: nothing is wrong.
+/// What can be told before anything starts: is there such a program, and such a script? None:
+/// nothing is wrong.
 pub fn program_problem(argv: &[String]) -> Option<String> {
     let program = argv.first()?;
     let search = std::env::var_os("PATH").unwrap_or_default();
-    let on_path = |name: &str| std::env::split_paths(&search).any(|folder| folder.join(name).is_file());
+    let on_path =
+        |name: &str| std::env::split_paths(&search).any(|folder| folder.join(name).is_file());
     if program.contains('/') {
         let Ok(facts) = Path::new(program).metadata() else {
-            return Some(format!("there is no file {program} (relative paths are relative to the working directory)"));
+            return Some(format!(
+                "there is no file {program} (relative paths are relative to the working directory)"
+            ));
         };
         if facts.permissions().mode() & 0o111 == 0 {
-            return Some(format!("{program} is not executable: chmod +x {program}, or name the program that runs it, for example \"sh\""));
+            return Some(format!(
+                "{program} is not executable: chmod +x {program}, or name the program that runs it, for example \"sh\""
+            ));
         }
     } else if !on_path(program) {
-        let hint = if Path::new(program).is_file() { format!("; the file here is \"./{program}\"") } else { String::new() };
+        let hint = if Path::new(program).is_file() {
+            format!("; the file here is \"./{program}\"")
+        } else {
+            String::new()
+        };
         return Some(format!("there is no program {program} on the PATH{hint}"));
     }
     let name = Path::new(program).file_name()?.to_str()?;
-    let takes_a_script = name.starts_with("python") || matches!(name, "sh" | "bash" | "Rscript" | "julia" | "node" | "perl" | "ruby");
-    let script = argv.get(1).filter(|script| takes_a_script && !script.starts_with('-'))?;
+    let takes_a_script = name.starts_with("python")
+        || matches!(
+            name,
+            "sh" | "bash" | "Rscript" | "julia" | "node" | "perl" | "ruby"
+        );
+    let script = argv
+        .get(1)
+        .filter(|script| takes_a_script && !script.starts_with('-'))?;
     (!Path::new(script).exists() && !on_path(script))
         .then(|| format!("there is no file {script} for {name} to run (relative paths are relative to the working directory)"))
 }

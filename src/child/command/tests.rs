@@ -1,4 +1,5 @@
-//! Programs of every kind of behaviour, written for `sh`: what the evaluator makes of each, and that nothing is left behind.
+//! Programs of every kind of behaviour, written for `sh`: what the evaluator makes of each, and
+//! that nothing is left behind.
 
 use super::*;
 use crate::child::tests::{network, task as task_of};
@@ -19,7 +20,8 @@ impl Progress for Log {
     }
     fn examples(&mut self, _: usize) {}
     fn stop_requested(&self) -> bool {
-        self.stop_after.is_some_and(|epochs| self.epochs.len() >= epochs)
+        self.stop_after
+            .is_some_and(|epochs| self.epochs.len() >= epochs)
     }
     fn elapsed(&self) -> f64 {
         self.started.elapsed().as_secs_f64()
@@ -31,17 +33,40 @@ fn task() -> Task {
 }
 
 /// Runs `sh -c script` as a trial in this run directory.
-fn run_in(folder: &Path, script: &str, task: &Task, max_seconds: Option<f64>, stop_after: Option<usize>) -> (Outcome, Log) {
-    let mut settings = ChildSettings { max_seconds, ..ChildSettings::default() };
+fn run_in(
+    folder: &Path,
+    script: &str,
+    task: &Task,
+    max_seconds: Option<f64>,
+    stop_after: Option<usize>,
+) -> (Outcome, Log) {
+    let mut settings = ChildSettings {
+        max_seconds,
+        ..ChildSettings::default()
+    };
     settings.command.argv = ["sh", "-c", script].map(String::from).to_vec();
-    let lane = CommandLane { visible_gpus: "3".into(), threads: 2 };
-    let mut log = Log { epochs: Vec::new(), stop_after, started: Instant::now() };
+    let lane = CommandLane {
+        visible_gpus: "3".into(),
+        threads: 2,
+    };
+    let mut log = Log {
+        epochs: Vec::new(),
+        stop_after,
+        started: Instant::now(),
+    };
     let outcome = CommandEvaluator::new(&settings, folder.into(), lane).evaluate(task, &mut log);
     (outcome, log)
 }
 
 fn run(script: &str) -> Outcome {
-    run_in(tempfile::tempdir().unwrap().path(), script, &task(), None, None).0
+    run_in(
+        tempfile::tempdir().unwrap().path(),
+        script,
+        &task(),
+        None,
+        None,
+    )
+    .0
 }
 
 fn failure(outcome: Outcome) -> (Cause, String) {
@@ -54,7 +79,9 @@ fn failure(outcome: Outcome) -> (Cause, String) {
 /// Is this process gone, or dead and waiting for whoever adopted it?
 fn is_dead(pid: &str) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
-    stat.rsplit(')').next().is_none_or(|rest| rest.trim().is_empty() || rest.trim().starts_with('Z'))
+    stat.rsplit(')')
+        .next()
+        .is_none_or(|rest| rest.trim().is_empty() || rest.trim().starts_with('Z'))
 }
 
 /// Waits for a death that has been ordered.
@@ -71,12 +98,29 @@ const REWARD: &str = "echo '{\"reward\": 0.5}'\n";
 #[test]
 fn epochs_and_reward_are_heard_and_nothing_is_left_of_a_program_that_keeps_nothing() {
     let folder = tempfile::tempdir().unwrap();
-    let script =
-        "for i in 1 2 3; do echo \"{\\\"epoch\\\": $i, \\\"metric\\\": 0.$i, \\\"train_loss\\\": 2}\"; done; printf '{\"reward\": -7.5}'";
+    let script = "for i in 1 2 3; do echo \"{\\\"epoch\\\": $i, \\\"metric\\\": 0.$i, \\\"train_loss\\\": 2}\"; done; printf '{\"reward\": -7.5}'";
     let (outcome, log) = run_in(folder.path(), script, &task(), None, None);
-    assert_eq!(outcome, Outcome::Completed { reward: -7.5, metric: 0.3, seconds: None });
-    let heard: Vec<_> = log.epochs.iter().map(|epoch| (epoch.epoch, epoch.metric, epoch.train_loss)).collect();
-    assert_eq!(heard, [(1, 0.1, Some(2.0)), (2, 0.2, Some(2.0)), (3, 0.3, Some(2.0))]);
+    assert_eq!(
+        outcome,
+        Outcome::Completed {
+            reward: -7.5,
+            metric: 0.3,
+            seconds: None
+        }
+    );
+    let heard: Vec<_> = log
+        .epochs
+        .iter()
+        .map(|epoch| (epoch.epoch, epoch.metric, epoch.train_loss))
+        .collect();
+    assert_eq!(
+        heard,
+        [
+            (1, 0.1, Some(2.0)),
+            (2, 0.2, Some(2.0)),
+            (3, 0.3, Some(2.0))
+        ]
+    );
     for folder in ["checkpoints", "log"].map(|name| folder.path().join(name)) {
         assert_eq!(std::fs::read_dir(folder).unwrap().count(), 0);
     }
@@ -87,12 +131,26 @@ fn a_program_knows_its_architecture_trial_seed_gpu_threads_and_checkpoint_direct
     let folder = tempfile::tempdir().unwrap();
     let script = "cd \"$NETWRIGHT_CHECKPOINT_DIR\"; pwd; cat > stdin; printf %s \"$NETWRIGHT_ARCHITECTURE\" > variable; \
                   echo $NETWRIGHT_TRIAL $NETWRIGHT_ATTEMPT $NETWRIGHT_SEED $CUDA_VISIBLE_DEVICES $OMP_NUM_THREADS > rest; ";
-    let again = Task { attempt: 1, ..task() };
-    let (outcome, _) = run_in(folder.path(), &format!("{}{REWARD}", script.replace("pwd;", "")), &again, None, None);
+    let again = Task {
+        attempt: 1,
+        ..task()
+    };
+    let (outcome, _) = run_in(
+        folder.path(),
+        &format!("{}{REWARD}", script.replace("pwd;", "")),
+        &again,
+        None,
+        None,
+    );
     assert!(matches!(outcome, Outcome::Completed { .. }), "{outcome:?}");
-    let read = |name: &str| std::fs::read_to_string(folder.path().join("checkpoints/trial-1").join(name)).unwrap();
+    let read = |name: &str| {
+        std::fs::read_to_string(folder.path().join("checkpoints/trial-1").join(name)).unwrap()
+    };
     let json = serde_json::to_string(&task().architecture).unwrap();
-    assert_eq!([read("stdin"), read("variable"), read("architecture.json")], [&json, &json, &json].map(String::clone));
+    assert_eq!(
+        [read("stdin"), read("variable"), read("architecture.json")],
+        [&json, &json, &json].map(String::clone)
+    );
     let threads = std::env::var("OMP_NUM_THREADS").unwrap_or_else(|_| "2".into());
     assert_eq!(read("rest"), format!("1 2 77 3 {threads}\n"));
 }
@@ -100,32 +158,83 @@ fn a_program_knows_its_architecture_trial_seed_gpu_threads_and_checkpoint_direct
 #[test]
 fn a_large_architecture_is_handed_over_as_a_file_and_may_stay_unread() {
     let folder = tempfile::tempdir().unwrap();
-    let values = (0..20_000).map(|index| (format!("decision {index}"), OptionValue::Integer(index))).collect();
+    let values = (0..20_000)
+        .map(|index| (format!("decision {index}"), OptionValue::Integer(index)))
+        .collect();
     let large = task_of(Network::Choices(ChoiceNetwork { values }), 1);
     let script = format!("cmp \"$NETWRIGHT_ARCHITECTURE\" - && {REWARD}");
-    assert!(matches!(run_in(folder.path(), &script, &large, None, None).0, Outcome::Completed { .. }));
-    assert!(matches!(run_in(folder.path(), REWARD, &large, None, None).0, Outcome::Completed { .. }));
+    assert!(matches!(
+        run_in(folder.path(), &script, &large, None, None).0,
+        Outcome::Completed { .. }
+    ));
+    assert!(matches!(
+        run_in(folder.path(), REWARD, &large, None, None).0,
+        Outcome::Completed { .. }
+    ));
 }
 
 #[test]
 fn each_way_to_fail_has_its_cause_and_says_what_happened() {
     let cases = [
-        ("exit 3", Cause::Exited, "the command ended with exit code 3"),
-        ("echo one >&2; echo last words >&2; exit 1", Cause::Exited, "exit code 1; log/trial-1.log ends: last words"),
-        ("echo '{\"reward\": 1}'; exit 9", Cause::Exited, "exit code 9"),
-        ("kill -9 $$", Cause::Killed, "the command was killed by SIGKILL (out of memory?"),
+        (
+            "exit 3",
+            Cause::Exited,
+            "the command ended with exit code 3",
+        ),
+        (
+            "echo one >&2; echo last words >&2; exit 1",
+            Cause::Exited,
+            "exit code 1; log/trial-1.log ends: last words",
+        ),
+        (
+            "echo '{\"reward\": 1}'; exit 9",
+            Cause::Exited,
+            "exit code 9",
+        ),
+        (
+            "kill -9 $$",
+            Cause::Killed,
+            "the command was killed by SIGKILL (out of memory?",
+        ),
         ("kill -11 $$", Cause::Killed, "killed by SIGSEGV"),
-        ("echo Epoch 1", Cause::Protocol, "line 1 on stdout, `Epoch 1`, is neither"),
-        ("echo '{\"epoch\": 1, \"metric\": 1}'; echo oops; sleep 60", Cause::Protocol, "line 2 on stdout, `oops`, is neither"),
-        ("printf '\\377\\376\\n'", Cause::Protocol, "line 1 on stdout"),
-        ("true", Cause::Protocol, "printed nothing on stdout and no reward"),
-        ("echo '{\"reward\": NaN}'", Cause::Diverged, "line 1 on stdout: the reward is not a finite number"),
-        ("head -c 3000000 /dev/zero | tr '\\0' x", Cause::Protocol, "line 1 on stdout, `xxx"),
+        (
+            "echo Epoch 1",
+            Cause::Protocol,
+            "line 1 on stdout, `Epoch 1`, is neither",
+        ),
+        (
+            "echo '{\"epoch\": 1, \"metric\": 1}'; echo oops; sleep 60",
+            Cause::Protocol,
+            "line 2 on stdout, `oops`, is neither",
+        ),
+        (
+            "printf '\\377\\376\\n'",
+            Cause::Protocol,
+            "line 1 on stdout",
+        ),
+        (
+            "true",
+            Cause::Protocol,
+            "printed nothing on stdout and no reward",
+        ),
+        (
+            "echo '{\"reward\": NaN}'",
+            Cause::Diverged,
+            "line 1 on stdout: the reward is not a finite number",
+        ),
+        (
+            "head -c 3000000 /dev/zero | tr '\\0' x",
+            Cause::Protocol,
+            "line 1 on stdout, `xxx",
+        ),
     ];
     for (script, expected, words) in cases {
         let (cause, error) = failure(run(script));
         assert_eq!(cause, expected, "{script}: {error}");
-        assert!(error.contains(words) && error.len() < 400, "{script}: {error}");
+        assert!(
+            error.contains(words) && error.len() < 400,
+            "{script}: {error}"
+        );
     }
 }
 
@@ -133,23 +242,38 @@ fn each_way_to_fail_has_its_cause_and_says_what_happened() {
 fn a_program_that_is_not_there_fails_its_trial_alone() {
     let mut settings = ChildSettings::default();
     settings.command.argv = vec!["./no-such-program".into()];
-    let lane = CommandLane { visible_gpus: String::new(), threads: 1 };
+    let lane = CommandLane {
+        visible_gpus: String::new(),
+        threads: 1,
+    };
     let folder = tempfile::tempdir().unwrap();
-    let mut log = Log { epochs: Vec::new(), stop_after: None, started: Instant::now() };
-    let outcome = CommandEvaluator::new(&settings, folder.path().into(), lane).evaluate(&task(), &mut log);
+    let mut log = Log {
+        epochs: Vec::new(),
+        stop_after: None,
+        started: Instant::now(),
+    };
+    let outcome =
+        CommandEvaluator::new(&settings, folder.path().into(), lane).evaluate(&task(), &mut log);
     let (cause, error) = failure(outcome);
     assert_eq!(cause, Cause::Error);
-    assert!(error.starts_with("./no-such-program: cannot be started: No such file"), "{error}");
+    assert!(
+        error.starts_with("./no-such-program: cannot be started: No such file"),
+        "{error}"
+    );
 }
 
 #[test]
 fn a_grandchild_that_holds_stdout_open_delays_nothing_and_dies() {
     let folder = tempfile::tempdir().unwrap();
-    let script = format!("sh -c 'trap \"\" TERM; sleep 1000' & echo $! > \"$NETWRIGHT_CHECKPOINT_DIR/pid\"; {REWARD}");
+    let script = format!(
+        "sh -c 'trap \"\" TERM; sleep 1000' & echo $! > \"$NETWRIGHT_CHECKPOINT_DIR/pid\"; {REWARD}"
+    );
     let (outcome, log) = run_in(folder.path(), &script, &task(), None, None);
     assert!(matches!(outcome, Outcome::Completed { .. }), "{outcome:?}");
     assert!(log.elapsed() < 30.0, "not before the grandchild ended");
-    assert!(dies(&std::fs::read_to_string(folder.path().join("checkpoints/trial-1/pid")).unwrap()));
+    assert!(dies(
+        &std::fs::read_to_string(folder.path().join("checkpoints/trial-1/pid")).unwrap()
+    ));
 }
 
 #[test]
@@ -159,10 +283,26 @@ fn a_program_and_a_grandchild_that_ignore_sigterm_die_when_the_time_is_over() {
                   while :; do sleep 1; done";
     let (outcome, log) = run_in(folder.path(), script, &task(), Some(0.3), None);
     let (cause, error) = failure(outcome);
-    assert_eq!((cause, error.as_str()), (Cause::Timeout, "the command did not end within 0.3 seconds (child.max_seconds)"));
-    assert!(log.elapsed() < 9.0, "within what an orderly end allows: {}", log.elapsed());
+    assert_eq!(
+        (cause, error.as_str()),
+        (
+            Cause::Timeout,
+            "the command did not end within 0.3 seconds (child.max_seconds)"
+        )
+    );
+    assert!(
+        log.elapsed() < 9.0,
+        "within what an orderly end allows: {}",
+        log.elapsed()
+    );
     for name in ["pid", "own"] {
-        assert!(dies(&std::fs::read_to_string(folder.path().join("checkpoints/trial-1").join(name)).unwrap()), "{name}");
+        assert!(
+            dies(
+                &std::fs::read_to_string(folder.path().join("checkpoints/trial-1").join(name))
+                    .unwrap()
+            ),
+            "{name}"
+        );
     }
 }
 
@@ -176,7 +316,14 @@ fn a_stopped_program_may_save_and_goes_on_in_the_same_directory() {
     assert_eq!((outcome, log.epochs.len()), (Outcome::Stopped, 1));
     assert!(log.elapsed() < 9.0);
     let (outcome, _) = run_in(folder.path(), script, &task(), None, None);
-    assert_eq!(outcome, Outcome::Completed { reward: 1.0, metric: 1.0, seconds: None });
+    assert_eq!(
+        outcome,
+        Outcome::Completed {
+            reward: 1.0,
+            metric: 1.0,
+            seconds: None
+        }
+    );
 }
 
 #[cfg(target_os = "linux")]
@@ -185,12 +332,24 @@ fn what_an_earlier_process_left_at_work_is_killed_before_the_trial_runs_again() 
     let folder = tempfile::tempdir().unwrap();
     let checkpoints = folder.path().join("checkpoints/trial-1");
     std::fs::create_dir_all(&checkpoints).unwrap();
-    let start = |folder: &Path| Command::new("sleep").arg("1000").env(place::CHECKPOINT_DIR, folder).spawn().unwrap();
-    let (mut left, mut other) = (start(&checkpoints), start(&folder.path().join("checkpoints/trial-11")));
+    let start = |folder: &Path| {
+        Command::new("sleep")
+            .arg("1000")
+            .env(place::CHECKPOINT_DIR, folder)
+            .spawn()
+            .unwrap()
+    };
+    let (mut left, mut other) = (
+        start(&checkpoints),
+        start(&folder.path().join("checkpoints/trial-11")),
+    );
     let (outcome, _) = run_in(folder.path(), REWARD, &task(), None, None);
     assert!(matches!(outcome, Outcome::Completed { .. }));
     assert!(!left.wait().unwrap().success());
-    assert!(other.try_wait().unwrap().is_none(), "another trial's program is none of its business");
+    assert!(
+        other.try_wait().unwrap().is_none(),
+        "another trial's program is none of its business"
+    );
     other.kill().unwrap();
     other.wait().unwrap();
 }
@@ -199,7 +358,13 @@ fn what_an_earlier_process_left_at_work_is_killed_before_the_trial_runs_again() 
 fn a_later_attempt_writes_below_the_first_ones_log() {
     let folder = tempfile::tempdir().unwrap();
     for attempt in 0..2 {
-        run_in(folder.path(), "echo no luck >&2; exit 1", &Task { attempt, ..task() }, None, None);
+        run_in(
+            folder.path(),
+            "echo no luck >&2; exit 1",
+            &Task { attempt, ..task() },
+            None,
+            None,
+        );
     }
     let log = std::fs::read_to_string(folder.path().join("log/trial-1.log")).unwrap();
     assert_eq!(log, "no luck\n--- started again, attempt 2 ---\nno luck\n");
@@ -207,13 +372,36 @@ fn a_later_attempt_writes_below_the_first_ones_log() {
 
 #[test]
 fn a_program_that_cannot_run_is_told_before_anything_starts() {
-    let problem = |argv: &[&str]| program_problem(&argv.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>());
+    let problem = |argv: &[&str]| {
+        program_problem(
+            &argv
+                .iter()
+                .map(|text| (*text).to_owned())
+                .collect::<Vec<_>>(),
+        )
+    };
     assert_eq!(problem(&["sh", "-c", "true"]), None);
-    assert!(problem(&["no-such-program"]).unwrap().starts_with("there is no program no-such-program on the PATH"));
-    assert!(problem(&["./no/such"]).unwrap().starts_with("there is no file ./no/such"));
-    assert!(problem(&["sh", "train.sh"]).unwrap().starts_with("there is no file train.sh for sh to run"));
+    assert!(
+        problem(&["no-such-program"])
+            .unwrap()
+            .starts_with("there is no program no-such-program on the PATH")
+    );
+    assert!(
+        problem(&["./no/such"])
+            .unwrap()
+            .starts_with("there is no file ./no/such")
+    );
+    assert!(
+        problem(&["sh", "train.sh"])
+            .unwrap()
+            .starts_with("there is no file train.sh for sh to run")
+    );
     let file = tempfile::NamedTempFile::new().unwrap();
     let path = file.path().to_str().unwrap();
     assert_eq!(problem(&["sh", path]), None);
-    assert!(problem(&[path]).unwrap().contains("is not executable: chmod +x"));
+    assert!(
+        problem(&[path])
+            .unwrap()
+            .contains("is not executable: chmod +x")
+    );
 }

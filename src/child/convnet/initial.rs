@@ -4,16 +4,24 @@ use crate::kernels::ParameterSlot;
 use crate::random::{Key, Purpose, Stream};
 use rand::Rng;
 
-/// Filters uniform with variance 2 / fan-in (He et al. 2015), scales 1, shifts and biases 0; a classifier within
-/// ±1/√features, so that the first predictions are close to uniform.
+/// Filters uniform with variance 2 / fan-in (He et al. 2015), scales 1, shifts and biases 0; a
+/// classifier within ±1/√features, so that the first predictions are close to uniform.
 pub fn initial_parameters(slots: &[ParameterSlot], seed: u64) -> Vec<f32> {
     let mut stream = Key::seed(seed).stream(Purpose::ChildParameters);
-    let count = slots.iter().map(|slot| slot.offset + slot.len()).max().unwrap_or(0);
+    let count = slots
+        .iter()
+        .map(|slot| slot.offset + slot.len())
+        .max()
+        .unwrap_or(0);
     let mut parameters = vec![0.0; count];
     for slot in slots {
         let values = &mut parameters[slot.offset..][..slot.len()];
         match slot.shape[..] {
-            [_, depth, height, width] => uniform(values, (6.0 / (depth * height * width) as f32).sqrt(), &mut stream),
+            [_, depth, height, width] => uniform(
+                values,
+                (6.0 / (depth * height * width) as f32).sqrt(),
+                &mut stream,
+            ),
             [_, features] => uniform(values, (1.0 / features as f32).sqrt(), &mut stream),
             _ if slot.name.ends_with(".scale") => values.fill(1.0),
             _ => {}
@@ -26,7 +34,16 @@ pub fn initial_parameters(slots: &[ParameterSlot], seed: u64) -> Vec<f32> {
 pub fn initial_running(slots: &[ParameterSlot]) -> Vec<f32> {
     slots
         .iter()
-        .flat_map(|slot| std::iter::repeat_n(if slot.name.ends_with(".running_variance") { 1.0 } else { 0.0 }, slot.len()))
+        .flat_map(|slot| {
+            std::iter::repeat_n(
+                if slot.name.ends_with(".running_variance") {
+                    1.0
+                } else {
+                    0.0
+                },
+                slot.len(),
+            )
+        })
         .collect()
 }
 
@@ -45,7 +62,11 @@ mod tests {
     fn slots() -> Vec<ParameterSlot> {
         let mut offset = 0;
         let slot = |(name, shape): (&str, &[usize])| {
-            let slot = ParameterSlot { name: name.into(), shape: shape.to_vec(), offset };
+            let slot = ParameterSlot {
+                name: name.into(),
+                shape: shape.to_vec(),
+                offset,
+            };
             offset += shape.iter().product::<usize>();
             slot
         };
@@ -66,17 +87,41 @@ mod tests {
         let filters = &parameters[..32 * 16 * 15];
         let variance = filters.iter().map(|w| f64::from(w * w)).sum::<f64>() / filters.len() as f64;
         let expected = 2.0 / (16.0 * 15.0);
-        assert!((variance / expected - 1.0).abs() < 0.05, "{variance} against {expected}");
-        assert!(parameters[slots[1].offset..][..32].iter().all(|&scale| scale == 1.0));
-        assert!(parameters[slots[2].offset..][..32].iter().all(|&shift| shift == 0.0));
+        assert!(
+            (variance / expected - 1.0).abs() < 0.05,
+            "{variance} against {expected}"
+        );
+        assert!(
+            parameters[slots[1].offset..][..32]
+                .iter()
+                .all(|&scale| scale == 1.0)
+        );
+        assert!(
+            parameters[slots[2].offset..][..32]
+                .iter()
+                .all(|&shift| shift == 0.0)
+        );
         let classifier = &parameters[slots[3].offset..][..320];
-        assert!(classifier.iter().all(|w| w.abs() <= (1.0f32 / 32.0).sqrt()) && classifier.iter().any(|&w| w != 0.0));
-        assert!(parameters[slots[4].offset..].iter().all(|&bias| bias == 0.0));
+        assert!(
+            classifier.iter().all(|w| w.abs() <= (1.0f32 / 32.0).sqrt())
+                && classifier.iter().any(|&w| w != 0.0)
+        );
+        assert!(
+            parameters[slots[4].offset..]
+                .iter()
+                .all(|&bias| bias == 0.0)
+        );
     }
 
     #[test]
     fn depends_on_the_seed_alone() {
-        assert_eq!(initial_parameters(&slots(), 7), initial_parameters(&slots(), 7));
-        assert_ne!(initial_parameters(&slots(), 7), initial_parameters(&slots(), 8));
+        assert_eq!(
+            initial_parameters(&slots(), 7),
+            initial_parameters(&slots(), 7)
+        );
+        assert_ne!(
+            initial_parameters(&slots(), 7),
+            initial_parameters(&slots(), 8)
+        );
     }
 }

@@ -13,7 +13,11 @@ impl KernelEngine {
     ///
     /// # Errors
     /// The description contradicts itself, or no memory could hold it.
-    pub fn new(spec: &NetworkSpec, batch: usize, pool: &Arc<ThreadPool>) -> Result<Self, EngineError> {
+    pub fn new(
+        spec: &NetworkSpec,
+        batch: usize,
+        pool: &Arc<ThreadPool>,
+    ) -> Result<Self, EngineError> {
         Ok(Self(ConvNet::new(spec, batch, Arc::clone(pool))?))
     }
 }
@@ -35,10 +39,18 @@ impl Engine for KernelEngine {
         labels: &[u8],
         gradient: &mut [f32],
     ) -> Result<f32, EngineError> {
-        Ok(self.0.train_step(parameters, running, images, labels, gradient))
+        Ok(self
+            .0
+            .train_step(parameters, running, images, labels, gradient))
     }
 
-    fn logits(&mut self, parameters: &[f32], running: &[f32], images: &[f32], out: &mut [f32]) -> Result<(), EngineError> {
+    fn logits(
+        &mut self,
+        parameters: &[f32],
+        running: &[f32],
+        images: &[f32],
+        out: &mut [f32],
+    ) -> Result<(), EngineError> {
         self.0.logits(parameters, running, images, out);
         Ok(())
     }

@@ -1,9 +1,11 @@
-//! How much memory a child takes, known before it takes any: on the CPU a failed allocation ends the process.
+//! How much memory a child takes, known before it takes any: on the CPU a failed allocation ends
+//! the process.
 
 use super::EngineError;
 use crate::kernels::{ConvNet, NetworkSpec, OperationSpec};
 
-/// Bytes that candle's tensors take at most in a training step; rough, and not too low. In floating point: no size overflows it.
+/// Bytes that candle's tensors take at most in a training step; rough, and not too low. In floating
+/// point: no size overflows it.
 pub fn tensor_bytes(spec: &NetworkSpec, batch: usize) -> u64 {
     let mut shapes = vec![(spec.channels as f64, spec.height as f64, spec.width as f64)];
     let (mut kept, mut largest_columns) = (0f64, 0f64);
@@ -16,13 +18,14 @@ pub fn tensor_bytes(spec: &NetworkSpec, batch: usize) -> u64 {
     }
     let (features, height, width) = joined(&shapes, &spec.output);
     kept += features * height * width;
-    // each kept tensor may have a gradient as large; parameters: values, gradients, velocity, copies on the device
+    // each kept tensor may have a gradient as large; parameters: values, gradients, velocity,
+    // copies on the device
     let floats = (2.0 * kept + largest_columns) * batch as f64 + 6.0 * parameters(spec);
     (4.0 * floats) as u64
 }
 
-/// Bytes that a child takes on the CPU: the kernels' working memory, and parameters, gradient, velocity, a checkpoint and a batch
-/// beside it.
+/// Bytes that a child takes on the CPU: the kernels' working memory, and parameters, gradient,
+/// velocity, a checkpoint and a batch beside it.
 pub fn kernel_bytes(spec: &NetworkSpec, batch: usize) -> u64 {
     let images = batch as f64 * spec.channels as f64 * spec.height as f64 * spec.width as f64;
     (ConvNet::estimate_bytes(spec, batch) as f64 + 4.0 * (5.0 * parameters(spec) + images)) as u64
@@ -30,31 +33,64 @@ pub fn kernel_bytes(spec: &NetworkSpec, batch: usize) -> u64 {
 
 type Shape = (f64, f64, f64);
 
-/// A layer's output shape, the numbers that it keeps in a training step, and those of its largest temporary tensor.
+/// A layer's output shape, the numbers that it keeps in a training step, and those of its largest
+/// temporary tensor.
 fn layer_floats(operation: OperationSpec, (depth, height, width): Shape) -> (Shape, f64, f64) {
-    let strided = |channels: f64, down: usize, right: usize| (channels, (height / down as f64).ceil(), (width / right as f64).ceil());
+    let strided = |channels: f64, down: usize, right: usize| {
+        (
+            channels,
+            (height / down as f64).ceil(),
+            (width / right as f64).ceil(),
+        )
+    };
     let input = depth * height * width;
     match operation {
-        OperationSpec::Convolution { filter_height, filter_width, filters, stride_height, stride_width } => {
+        OperationSpec::Convolution {
+            filter_height,
+            filter_width,
+            filters,
+            stride_height,
+            stride_width,
+        } => {
             let (tall, wide, filters) = (filter_height as f64, filter_width as f64, filters as f64);
             let output = strided(filters, stride_height, stride_width);
-            // concatenated, padded at each side in turn, cut; convolved (before strides that differ), then seven normalisation and ReLU steps
+            // concatenated, padded at each side in turn, cut; convolved (before strides that
+            // differ), then seven normalisation and ReLU steps
             let margins = (height + tall) * (width + wide) * depth;
-            let kept = 3.0 * margins + filters * height * width + 8.0 * output.0 * output.1 * output.2;
-            (output, kept, tall * wide * height * width * depth.max(filters))
+            let kept =
+                3.0 * margins + filters * height * width + 8.0 * output.0 * output.1 * output.2;
+            (
+                output,
+                kept,
+                tall * wide * height * width * depth.max(filters),
+            )
         }
         OperationSpec::MaxPooling { size, stride } => {
             let output = strided(depth, stride, stride);
             let values = output.0 * output.1 * output.2;
             // for each place in the window: rows picked, columns picked, compared, chosen
-            (output, input + (size * size) as f64 * 4.0 * values + size as f64 * depth * output.1 * width, 0.0)
+            (
+                output,
+                input
+                    + (size * size) as f64 * 4.0 * values
+                    + size as f64 * depth * output.1 * width,
+                0.0,
+            )
         }
         OperationSpec::AveragePooling { stride, .. } => {
             let output = strided(depth, stride, stride);
-            (output, input + depth * output.1 * width + output.0 * output.1 * output.2, 0.0)
+            (
+                output,
+                input + depth * output.1 * width + output.0 * output.1 * output.2,
+                0.0,
+            )
         }
         // concatenated; without its mean, squared, divided; and a few single planes
-        OperationSpec::LocalContrast { .. } => ((depth, height, width), 5.0 * input + 12.0 * height * width, 0.0),
+        OperationSpec::LocalContrast { .. } => (
+            (depth, height, width),
+            5.0 * input + 12.0 * height * width,
+            0.0,
+        ),
         OperationSpec::BatchNorm => ((depth, height, width), 7.0 * input, 0.0),
     }
 }
@@ -66,16 +102,30 @@ fn parameters(spec: &NetworkSpec) -> f64 {
     for layer in &spec.layers {
         let depth: f64 = layer.inputs.iter().map(|&input| depths[input]).sum();
         let (filters, own) = match layer.operation {
-            OperationSpec::Convolution { filter_height, filter_width, filters, .. } => {
-                (filters as f64, filters as f64 * (depth * filter_height as f64 * filter_width as f64 + 2.0))
-            }
+            OperationSpec::Convolution {
+                filter_height,
+                filter_width,
+                filters,
+                ..
+            } => (
+                filters as f64,
+                filters as f64 * (depth * filter_height as f64 * filter_width as f64 + 2.0),
+            ),
             OperationSpec::BatchNorm => (depth, 2.0 * depth),
-            OperationSpec::MaxPooling { .. } | OperationSpec::AveragePooling { .. } | OperationSpec::LocalContrast { .. } => (depth, 0.0),
+            OperationSpec::MaxPooling { .. }
+            | OperationSpec::AveragePooling { .. }
+            | OperationSpec::LocalContrast { .. } => (depth, 0.0),
         };
         depths.push(filters);
         sum += own;
     }
-    sum + (spec.output.iter().map(|&output| depths[output]).sum::<f64>() + 1.0) * spec.classes as f64
+    sum + (spec
+        .output
+        .iter()
+        .map(|&output| depths[output])
+        .sum::<f64>()
+        + 1.0)
+        * spec.classes as f64
 }
 
 /// Depth, height and width of inputs concatenated along depth.
@@ -83,7 +133,13 @@ fn joined(shapes: &[Shape], inputs: &[usize]) -> Shape {
     inputs
         .iter()
         .map(|&input| shapes[input])
-        .fold((0.0, 0.0, 0.0), |all, one| (all.0 + one.0, f64::max(all.1, one.1), f64::max(all.2, one.2)))
+        .fold((0.0, 0.0, 0.0), |all, one| {
+            (
+                all.0 + one.0,
+                f64::max(all.1, one.1),
+                f64::max(all.2, one.2),
+            )
+        })
 }
 
 /// # Errors
@@ -108,9 +164,25 @@ mod tests {
     use crate::kernels::LayerSpec;
 
     fn spec(filters: usize) -> NetworkSpec {
-        let operation = OperationSpec::Convolution { filter_height: 3, filter_width: 3, filters, stride_height: 1, stride_width: 1 };
-        let layer = LayerSpec { operation, inputs: vec![0] };
-        NetworkSpec { channels: 3, height: 32, width: 32, classes: 10, layers: vec![layer], output: vec![1] }
+        let operation = OperationSpec::Convolution {
+            filter_height: 3,
+            filter_width: 3,
+            filters,
+            stride_height: 1,
+            stride_width: 1,
+        };
+        let layer = LayerSpec {
+            operation,
+            inputs: vec![0],
+        };
+        NetworkSpec {
+            channels: 3,
+            height: 32,
+            width: 32,
+            classes: 10,
+            layers: vec![layer],
+            output: vec![1],
+        }
     }
 
     #[test]
@@ -127,7 +199,12 @@ mod tests {
     fn the_message_has_both_numbers() {
         assert_eq!(check(5 << 20, None, 64), Ok(()));
         assert_eq!(check(5 << 20, Some(5 << 20), 64), Ok(()));
-        let EngineError::Memory(text) = check(5 << 20, Some(3 << 20), 64).unwrap_err() else { panic!() };
-        assert!(text.contains("5.0 MiB") && text.contains("3.0 MiB") && text.contains("64 images"), "{text}");
+        let EngineError::Memory(text) = check(5 << 20, Some(3 << 20), 64).unwrap_err() else {
+            panic!()
+        };
+        assert!(
+            text.contains("5.0 MiB") && text.contains("3.0 MiB") && text.contains("64 images"),
+            "{text}"
+        );
     }
 }

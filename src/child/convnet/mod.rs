@@ -1,5 +1,6 @@
-//! A convolutional network as something that can be trained: packed parameters in, loss and gradient out.
-//! Two engines compute the same numbers; must not know optimisers, epochs or data sets.
+//! A convolutional network as something that can be trained: packed parameters in, loss and
+//! gradient out. Two engines compute the same numbers; must not know optimisers, epochs or data
+//! sets.
 
 mod initial;
 mod kernels;
@@ -32,9 +33,9 @@ pub enum EngineError {
     Device(String),
 }
 
-/// A network on a device. All parameters are one packed vector, laid out as `parameters` says; so are the running
-/// statistics of batch normalisation. Images are `[batch, channels, height, width]`, whitened; a batch may be smaller
-/// than the one that the engine was built for.
+/// A network on a device. All parameters are one packed vector, laid out as `parameters` says; so
+/// are the running statistics of batch normalisation. Images are `[batch, channels, height,
+/// width]`, whitened; a batch may be smaller than the one that the engine was built for.
 pub trait Engine {
     /// The trained tensors, in order of their offsets and without gaps.
     fn parameters(&self) -> &[ParameterSlot];
@@ -42,8 +43,8 @@ pub trait Engine {
     /// Means and variances for evaluation, likewise.
     fn running(&self) -> &[ParameterSlot];
 
-    /// The mean cross-entropy of a batch, its gradient (overwritten, packed like the parameters), and the running
-    /// statistics moved towards the batch's.
+    /// The mean cross-entropy of a batch, its gradient (overwritten, packed like the parameters),
+    /// and the running statistics moved towards the batch's.
     ///
     /// # Errors
     /// What the device reports.
@@ -60,14 +61,21 @@ pub trait Engine {
     ///
     /// # Errors
     /// What the device reports.
-    fn logits(&mut self, parameters: &[f32], running: &[f32], images: &[f32], out: &mut [f32]) -> Result<(), EngineError>;
+    fn logits(
+        &mut self,
+        parameters: &[f32],
+        running: &[f32],
+        images: &[f32],
+        out: &mut [f32],
+    ) -> Result<(), EngineError>;
 }
 
-/// The engine for a network and a device: on the CPU the kernels in `pool`, elsewhere candle's tensors. `batch`: the most
-/// images of a step.
+/// The engine for a network and a device: on the CPU the kernels in `pool`, elsewhere candle's
+/// tensors. `batch`: the most images of a step.
 ///
 /// # Errors
-/// No network can be built from the architecture, or it would need more than `memory_limit_bytes` (None: no limit).
+/// No network can be built from the architecture, or it would need more than `memory_limit_bytes`
+/// (None: no limit).
 pub fn engine(
     network: &ConvNetwork,
     batch: usize,
@@ -76,7 +84,15 @@ pub fn engine(
     memory_limit_bytes: Option<u64>,
 ) -> Result<Box<dyn Engine>, EngineError> {
     let spec = network_spec(network).map_err(EngineError::Unbuildable)?;
-    let bytes = if device.is_cpu() { memory::kernel_bytes(&spec, batch) } else { memory::tensor_bytes(&spec, batch) };
+    let bytes = if device.is_cpu() {
+        memory::kernel_bytes(&spec, batch)
+    } else {
+        memory::tensor_bytes(&spec, batch)
+    };
     memory::check(bytes, memory_limit_bytes, batch)?;
-    if device.is_cpu() { Ok(Box::new(KernelEngine::new(&spec, batch, pool)?)) } else { Ok(Box::new(TensorEngine::new(&spec, device))) }
+    if device.is_cpu() {
+        Ok(Box::new(KernelEngine::new(&spec, batch, pool)?))
+    } else {
+        Ok(Box::new(TensorEngine::new(&spec, device)))
+    }
 }

@@ -1,5 +1,5 @@
-//! The network in candle tensors, with automatic differentiation: runs on every candle device, and checks the fast
-//! kernels on the CPU. Must not know where images come from.
+//! The network in candle tensors, with automatic differentiation: runs on every candle device, and
+//! checks the fast kernels on the CPU. Must not know where images come from.
 
 use super::tensor_layers::{average_pool, convolve, local_contrast, max_pool, relu};
 use super::{Engine, EngineError};
@@ -39,39 +39,79 @@ impl TensorEngine {
     /// The network on a device.
     pub fn new(spec: &NetworkSpec, device: &Device) -> Self {
         let (parameters, running) = slots(spec);
-        Self { spec: spec.clone(), device: device.clone(), parameters, running }
+        Self {
+            spec: spec.clone(),
+            device: device.clone(),
+            parameters,
+            running,
+        }
     }
 
     /// The slots' tensors, in order.
     fn unpack(&self, slots: &[ParameterSlot], packed: &[f32]) -> Result<Vec<Tensor>> {
-        slots.iter().map(|slot| Tensor::from_slice(values(slot, packed), slot.shape.as_slice(), &self.device)).collect()
+        slots
+            .iter()
+            .map(|slot| {
+                Tensor::from_slice(values(slot, packed), slot.shape.as_slice(), &self.device)
+            })
+            .collect()
     }
 
     fn images(&self, images: &[f32]) -> Result<Tensor> {
-        let NetworkSpec { channels, height, width, .. } = self.spec;
+        let NetworkSpec {
+            channels,
+            height,
+            width,
+            ..
+        } = self.spec;
         let batch = images.len() / (channels * height * width);
         Tensor::from_slice(images, (batch, channels, height, width), &self.device)
     }
 
     /// Logits `[batch, classes]`. `parameters`: one tensor a slot.
-    fn forward(&self, parameters: &[Tensor], images: Tensor, mut statistics: Statistics) -> Result<Tensor> {
+    fn forward(
+        &self,
+        parameters: &[Tensor],
+        images: Tensor,
+        mut statistics: Statistics,
+    ) -> Result<Tensor> {
         let mut outputs = vec![images];
         let mut parameters = parameters.iter();
         for layer in &self.spec.layers {
             let input = concatenate(layer.inputs.iter().map(|&input| &outputs[input]))?;
             outputs.push(apply(layer, &input, &mut parameters, &mut statistics)?);
         }
-        let features = concatenate(self.spec.output.iter().map(|&output| &outputs[output]))?.mean((2, 3))?;
+        let features =
+            concatenate(self.spec.output.iter().map(|&output| &outputs[output]))?.mean((2, 3))?;
         let weight = next(&mut parameters)?;
-        features.matmul(&weight.t()?)?.broadcast_add(next(&mut parameters)?)
+        features
+            .matmul(&weight.t()?)?
+            .broadcast_add(next(&mut parameters)?)
     }
 
-    fn step(&self, parameters: &[f32], running: &mut [f32], images: &[f32], labels: &[u8], gradient: &mut [f32]) -> Result<f32> {
+    fn step(
+        &self,
+        parameters: &[f32],
+        running: &mut [f32],
+        images: &[f32],
+        labels: &[u8],
+        gradient: &mut [f32],
+    ) -> Result<f32> {
         let variables = self.unpack(&self.parameters, parameters)?;
-        let variables = variables.iter().map(Var::from_tensor).collect::<Result<Vec<_>>>()?;
-        let tensors: Vec<Tensor> = variables.iter().map(|variable| variable.as_tensor().clone()).collect();
+        let variables = variables
+            .iter()
+            .map(Var::from_tensor)
+            .collect::<Result<Vec<_>>>()?;
+        let tensors: Vec<Tensor> = variables
+            .iter()
+            .map(|variable| variable.as_tensor().clone())
+            .collect();
         let mut statistics = Vec::new();
-        let logits = self.forward(&tensors, self.images(images)?, Statistics::Batch(&mut statistics))?;
+        let logits = self.forward(
+            &tensors,
+            self.images(images)?,
+            Statistics::Batch(&mut statistics),
+        )?;
         let labels: Vec<u32> = labels.iter().map(|&label| u32::from(label)).collect();
         let labels = Tensor::from_vec(labels, logits.dim(0)?, &self.device)?;
         let loss = candle_nn::loss::cross_entropy(&logits, &labels)?;
@@ -81,17 +121,23 @@ impl TensorEngine {
             Some(part) => part.flatten_all(),
             None => tensor.zeros_like()?.flatten_all(),
         });
-        gradient.copy_from_slice(&Tensor::cat(&parts.collect::<Result<Vec<_>>>()?, 0)?.to_vec1::<f32>()?);
+        gradient.copy_from_slice(
+            &Tensor::cat(&parts.collect::<Result<Vec<_>>>()?, 0)?.to_vec1::<f32>()?,
+        );
         self.move_running(running, &statistics)?;
         loss.to_scalar()
     }
 
-    /// Moves the running statistics towards those of a batch (the unbiased variance; of one value there is none).
+    /// Moves the running statistics towards those of a batch (the unbiased variance; of one value
+    /// there is none).
     fn move_running(&self, running: &mut [f32], seen: &[Seen]) -> Result<()> {
         if seen.is_empty() {
             return Ok(());
         }
-        let tensors: Vec<&Tensor> = seen.iter().flat_map(|seen| [&seen.mean, &seen.variance]).collect();
+        let tensors: Vec<&Tensor> = seen
+            .iter()
+            .flat_map(|seen| [&seen.mean, &seen.variance])
+            .collect();
         let values_seen = Tensor::cat(&tensors, 0)?.to_vec1::<f32>()?;
         for (index, slot) in self.running.iter().enumerate() {
             let count = seen[index / 2].count as f32;
@@ -99,7 +145,11 @@ impl TensorEngine {
             if is_variance && count == 1.0 {
                 continue;
             }
-            let factor = if is_variance { count / (count - 1.0) } else { 1.0 };
+            let factor = if is_variance {
+                count / (count - 1.0)
+            } else {
+                1.0
+            };
             let range = slot.offset..slot.offset + slot.len();
             for (running, seen) in running[range.clone()].iter_mut().zip(&values_seen[range]) {
                 *running += MOMENTUM * (seen * factor - *running);
@@ -108,10 +158,20 @@ impl TensorEngine {
         Ok(())
     }
 
-    fn evaluate(&self, parameters: &[f32], running: &[f32], images: &[f32], out: &mut [f32]) -> Result<()> {
+    fn evaluate(
+        &self,
+        parameters: &[f32],
+        running: &[f32],
+        images: &[f32],
+        out: &mut [f32],
+    ) -> Result<()> {
         let parameters = self.unpack(&self.parameters, parameters)?;
         let running = self.unpack(&self.running, running)?;
-        let logits = self.forward(&parameters, self.images(images)?, Statistics::Running(running.iter()))?;
+        let logits = self.forward(
+            &parameters,
+            self.images(images)?,
+            Statistics::Running(running.iter()),
+        )?;
         out.copy_from_slice(&logits.flatten_all()?.to_vec1::<f32>()?);
         Ok(())
     }
@@ -134,11 +194,19 @@ impl Engine for TensorEngine {
         labels: &[u8],
         gradient: &mut [f32],
     ) -> std::result::Result<f32, EngineError> {
-        self.step(parameters, running, images, labels, gradient).map_err(EngineError::from)
+        self.step(parameters, running, images, labels, gradient)
+            .map_err(EngineError::from)
     }
 
-    fn logits(&mut self, parameters: &[f32], running: &[f32], images: &[f32], out: &mut [f32]) -> std::result::Result<(), EngineError> {
-        self.evaluate(parameters, running, images, out).map_err(EngineError::from)
+    fn logits(
+        &mut self,
+        parameters: &[f32],
+        running: &[f32],
+        images: &[f32],
+        out: &mut [f32],
+    ) -> std::result::Result<(), EngineError> {
+        self.evaluate(parameters, running, images, out)
+            .map_err(EngineError::from)
     }
 }
 
@@ -159,17 +227,23 @@ fn values<'a>(slot: &ParameterSlot, packed: &'a [f32]) -> &'a [f32] {
     &packed[slot.offset..][..slot.len()]
 }
 
-/// Concatenation along depth; smaller tensors are first padded with zeros at the bottom and the right (paper §3.3, rule 3).
+/// Concatenation along depth; smaller tensors are first padded with zeros at the bottom and the
+/// right (paper §3.3, rule 3).
 fn concatenate<'a>(tensors: impl Iterator<Item = &'a Tensor> + Clone) -> Result<Tensor> {
     let (mut height, mut width) = (0, 0);
     for tensor in tensors.clone() {
         (height, width) = (height.max(tensor.dim(2)?), width.max(tensor.dim(3)?));
     }
-    let padded = tensors.map(|tensor| tensor.pad_with_zeros(2, 0, height - tensor.dim(2)?)?.pad_with_zeros(3, 0, width - tensor.dim(3)?));
+    let padded = tensors.map(|tensor| {
+        tensor
+            .pad_with_zeros(2, 0, height - tensor.dim(2)?)?
+            .pad_with_zeros(3, 0, width - tensor.dim(3)?)
+    });
     Tensor::cat(&padded.collect::<Result<Vec<_>>>()?, 1)
 }
 
-/// The output of one layer; takes its parameters, and where they are known its statistics, off the iterators.
+/// The output of one layer; takes its parameters, and where they are known its statistics, off the
+/// iterators.
 fn apply<'a>(
     layer: &LayerSpec,
     input: &Tensor,
@@ -177,8 +251,19 @@ fn apply<'a>(
     statistics: &mut Statistics,
 ) -> Result<Tensor> {
     match layer.operation {
-        OperationSpec::Convolution { filter_height, filter_width, stride_height, stride_width, .. } => {
-            let convolved = convolve(input, next(parameters)?, (filter_height, filter_width), (stride_height, stride_width))?;
+        OperationSpec::Convolution {
+            filter_height,
+            filter_width,
+            stride_height,
+            stride_width,
+            ..
+        } => {
+            let convolved = convolve(
+                input,
+                next(parameters)?,
+                (filter_height, filter_width),
+                (stride_height, stride_width),
+            )?;
             relu(&normalise(&convolved, parameters, statistics)?)
         }
         OperationSpec::MaxPooling { size, stride } => max_pool(input, size, stride),
@@ -189,7 +274,9 @@ fn apply<'a>(
 }
 
 fn next<'a>(tensors: &mut impl Iterator<Item = &'a Tensor>) -> Result<&'a Tensor> {
-    tensors.next().ok_or_else(|| candle_core::Error::Msg("a layer lacks its parameters".into()))
+    tensors
+        .next()
+        .ok_or_else(|| candle_core::Error::Msg("a layer lacks its parameters".into()))
 }
 
 /// `[channels]` as `[1, channels, 1, 1]`.
@@ -197,9 +284,13 @@ fn per_channel(tensor: &Tensor) -> Result<Tensor> {
     tensor.reshape((1, tensor.elem_count(), 1, 1))
 }
 
-/// To zero mean and unit variance in each channel, then scaled and shifted. Leaves the statistics of a batch detached from the
-/// gradient's graph.
-fn normalise<'a>(input: &Tensor, parameters: &mut impl Iterator<Item = &'a Tensor>, statistics: &mut Statistics) -> Result<Tensor> {
+/// To zero mean and unit variance in each channel, then scaled and shifted. Leaves the statistics
+/// of a batch detached from the gradient's graph.
+fn normalise<'a>(
+    input: &Tensor,
+    parameters: &mut impl Iterator<Item = &'a Tensor>,
+    statistics: &mut Statistics,
+) -> Result<Tensor> {
     let normalised = match statistics {
         Statistics::Batch(noted) => {
             let mean = input.mean_keepdim((0, 2, 3))?;
@@ -218,38 +309,68 @@ fn normalise<'a>(input: &Tensor, parameters: &mut impl Iterator<Item = &'a Tenso
             input.broadcast_sub(&mean)?.broadcast_div(&deviation)?
         }
     };
-    normalised.broadcast_mul(&per_channel(next(parameters)?)?)?.broadcast_add(&per_channel(next(parameters)?)?)
+    normalised
+        .broadcast_mul(&per_channel(next(parameters)?)?)?
+        .broadcast_add(&per_channel(next(parameters)?)?)
 }
 
 /// The packed layout of parameters and of running statistics: that of the kernels.
 fn slots(spec: &NetworkSpec) -> (Vec<ParameterSlot>, Vec<ParameterSlot>) {
     let (mut parameters, mut running) = (Vec::new(), Vec::new());
     let mut depths = vec![spec.channels];
-    let depth = |depths: &[usize], inputs: &[usize]| -> usize { inputs.iter().map(|&input| depths[input]).sum() };
+    let depth = |depths: &[usize], inputs: &[usize]| -> usize {
+        inputs.iter().map(|&input| depths[input]).sum()
+    };
     for (index, layer) in spec.layers.iter().enumerate() {
         let inputs = depth(&depths, &layer.inputs);
         let mut channels = inputs;
         let name = format!("layer{}", index + 1);
-        if let OperationSpec::Convolution { filter_height, filter_width, filters, .. } = layer.operation {
+        if let OperationSpec::Convolution {
+            filter_height,
+            filter_width,
+            filters,
+            ..
+        } = layer.operation
+        {
             channels = filters;
-            push(&mut parameters, format!("{name}.weight"), vec![filters, inputs, filter_height, filter_width]);
+            push(
+                &mut parameters,
+                format!("{name}.weight"),
+                vec![filters, inputs, filter_height, filter_width],
+            );
         }
         if layer.operation.normalises() {
             push(&mut parameters, format!("{name}.scale"), vec![channels]);
             push(&mut parameters, format!("{name}.shift"), vec![channels]);
             push(&mut running, format!("{name}.running_mean"), vec![channels]);
-            push(&mut running, format!("{name}.running_variance"), vec![channels]);
+            push(
+                &mut running,
+                format!("{name}.running_variance"),
+                vec![channels],
+            );
         }
         depths.push(channels);
     }
     let features = depth(&depths, &spec.output);
-    push(&mut parameters, "classifier.weight".into(), vec![spec.classes, features]);
-    push(&mut parameters, "classifier.bias".into(), vec![spec.classes]);
+    push(
+        &mut parameters,
+        "classifier.weight".into(),
+        vec![spec.classes, features],
+    );
+    push(
+        &mut parameters,
+        "classifier.bias".into(),
+        vec![spec.classes],
+    );
     (parameters, running)
 }
 
 /// Appends a slot right behind the last one.
 fn push(slots: &mut Vec<ParameterSlot>, name: String, shape: Vec<usize>) {
     let offset = slots.last().map_or(0, |last| last.offset + last.len());
-    slots.push(ParameterSlot { name, shape, offset });
+    slots.push(ParameterSlot {
+        name,
+        shape,
+        offset,
+    });
 }

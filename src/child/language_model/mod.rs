@@ -1,5 +1,6 @@
-//! A recurrent cell as a language model (paper §4.2): embedding, layers of the cell, softmax; trained by truncated back-propagation
-//! through time, judged by the perplexity of the validation text. Must not know how cells are sampled, nor any file.
+//! A recurrent cell as a language model (paper §4.2): embedding, layers of the cell, softmax;
+//! trained by truncated back-propagation through time, judged by the perplexity of the validation
+//! text. Must not know how cells are sampled, nor any file.
 
 pub mod descent;
 mod masks;

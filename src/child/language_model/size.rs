@@ -1,4 +1,5 @@
-//! The hidden size of a language model: given, or solved for a number of parameters. A function of settings, cell and vocabulary.
+//! The hidden size of a language model: given, or solved for a number of parameters. A function of
+//! settings, cell and vocabulary.
 
 use super::super::ChildSettings;
 use crate::space::{Cell, CellNetwork, Decision, LanguageModel, Network, Next, Space};
@@ -10,13 +11,25 @@ const TOLERANCE: f64 = 0.01;
 ///
 /// # Errors
 /// No hidden size has nearly as many parameters as are asked for: says which come nearest.
-pub fn model(settings: &ChildSettings, cell: &Cell, vocabulary: usize) -> Result<LanguageModel, String> {
-    let sized = |hidden| LanguageModel { vocabulary, hidden, layers: settings.layers, shared_embeddings: settings.shared_embeddings };
+pub fn model(
+    settings: &ChildSettings,
+    cell: &Cell,
+    vocabulary: usize,
+) -> Result<LanguageModel, String> {
+    let sized = |hidden| LanguageModel {
+        vocabulary,
+        hidden,
+        layers: settings.layers,
+        shared_embeddings: settings.shared_embeddings,
+    };
     if let Some(hidden) = settings.hidden {
         return Ok(sized(hidden));
     }
     let count = |hidden| {
-        let network = CellNetwork { cell: cell.clone(), model: Some(sized(hidden)) };
+        let network = CellNetwork {
+            cell: cell.clone(),
+            model: Some(sized(hidden)),
+        };
         network.size().map_or(0, |(parameters, _)| parameters) as f64
     };
     let wanted = settings.parameters as f64;
@@ -24,15 +37,27 @@ pub fn model(settings: &ChildSettings, cell: &Cell, vocabulary: usize) -> Result
     let (mut below, mut above) = (0, (wanted / 2.0).sqrt() as usize + 2);
     while above - below > 1 {
         let middle = below + (above - below) / 2;
-        *(if count(middle) <= wanted { &mut below } else { &mut above }) = middle;
+        *(if count(middle) <= wanted {
+            &mut below
+        } else {
+            &mut above
+        }) = middle;
     }
     let miss = |hidden: usize| (count(hidden) / wanted - 1.0).abs();
-    let best = if below > 0 && miss(below) <= miss(above) { below } else { above };
+    let best = if below > 0 && miss(below) <= miss(above) {
+        below
+    } else {
+        above
+    };
     if miss(best) <= TOLERANCE {
         return Ok(sized(best));
     }
     let near = |hidden: usize| format!("child.hidden = {hidden} has {}", count(hidden));
-    let nearest = if below > 0 { format!("{}, {}", near(below), near(above)) } else { format!("the smallest, {}", near(above)) };
+    let nearest = if below > 0 {
+        format!("{}, {}", near(below), near(above))
+    } else {
+        format!("the smallest, {}", near(above))
+    };
     Err(format!(
         "child.parameters = {}: no hidden size comes within 1% of it with {vocabulary} tokens and {} layers ({nearest})",
         settings.parameters, settings.layers
@@ -43,7 +68,11 @@ pub fn model(settings: &ChildSettings, cell: &Cell, vocabulary: usize) -> Result
 ///
 /// # Errors
 /// As `model`; or the space has no cells.
-pub fn searched_model(settings: &ChildSettings, space: &dyn Space, vocabulary: usize) -> Result<LanguageModel, String> {
+pub fn searched_model(
+    settings: &ChildSettings,
+    space: &dyn Space,
+    vocabulary: usize,
+) -> Result<LanguageModel, String> {
     let mut decisions = Vec::new();
     loop {
         match space.next(0, &decisions) {
@@ -52,7 +81,11 @@ pub fn searched_model(settings: &ChildSettings, space: &dyn Space, vocabulary: u
             Next::Done => break,
         }
     }
-    match space.build(0, &decisions).map_err(|error| error.to_string())?.network {
+    match space
+        .build(0, &decisions)
+        .map_err(|error| error.to_string())?
+        .network
+    {
         Network::Cell(network) => model(settings, &network.cell, vocabulary),
         _ => Err("space.kind must be \"cell\": only recurrent cells are trained on a text".into()),
     }

@@ -1,4 +1,5 @@
-//! A text as sequences side by side: which token follows which, window by window. Must not know what is done with them.
+//! A text as sequences side by side: which token follows which, window by window. Must not know
+//! what is done with them.
 
 use crate::kernels::SKIPPED;
 
@@ -9,7 +10,8 @@ pub struct Window {
     pub targets: Vec<u32>,
 }
 
-/// A text cut into `batch` sequences of one length. What comes before the first token is `<eos>`, as between two lines.
+/// A text cut into `batch` sequences of one length. What comes before the first token is `<eos>`,
+/// as between two lines.
 #[derive(Clone, Copy, Debug)]
 pub struct Streams<'a> {
     text: &'a [u32],
@@ -19,14 +21,25 @@ pub struct Streams<'a> {
 }
 
 impl<'a> Streams<'a> {
-    /// For training: the last tokens that would make the sequences unequal, fewer than `batch`, are left out.
+    /// For training: the last tokens that would make the sequences unequal, fewer than `batch`, are
+    /// left out.
     pub fn training(text: &'a [u32], end: u32, batch: usize) -> Self {
-        Self { text, end, batch, length: text.len() / batch }
+        Self {
+            text,
+            end,
+            batch,
+            length: text.len() / batch,
+        }
     }
 
     /// For validation: every token is a target once; where a sequence is shorter, `SKIPPED` is.
     pub fn validation(text: &'a [u32], end: u32, batch: usize) -> Self {
-        Self { text, end, batch, length: text.len().div_ceil(batch) }
+        Self {
+            text,
+            end,
+            batch,
+            length: text.len().div_ceil(batch),
+        }
     }
 
     /// Tokens of a sequence.
@@ -36,26 +49,42 @@ impl<'a> Streams<'a> {
 
     /// Steps `first` to `first + steps` of all sequences, fewer where they end.
     pub fn window(&self, first: usize, steps: usize, into: &mut Window) {
-        self.fill(first..(first + steps).min(self.length), |sequence, step| sequence * self.length + step, into);
+        self.fill(
+            first..(first + steps).min(self.length),
+            |sequence, step| sequence * self.length + step,
+            into,
+        );
     }
 
-    /// The `steps` tokens before each sequence's own, without targets; what precedes the first sequence means nothing.
-    /// There are at most `length` of them.
+    /// The `steps` tokens before each sequence's own, without targets; what precedes the first
+    /// sequence means nothing. There are at most `length` of them.
     pub fn before(&self, steps: usize, into: &mut Window) {
         let steps = steps.min(self.length);
-        self.fill(0..steps, |sequence, step| (sequence * self.length + step).saturating_sub(steps), into);
+        self.fill(
+            0..steps,
+            |sequence, step| (sequence * self.length + step).saturating_sub(steps),
+            into,
+        );
         into.targets.fill(SKIPPED);
     }
 
-    fn fill(&self, steps: std::ops::Range<usize>, place: impl Fn(usize, usize) -> usize, into: &mut Window) {
+    fn fill(
+        &self,
+        steps: std::ops::Range<usize>,
+        place: impl Fn(usize, usize) -> usize,
+        into: &mut Window,
+    ) {
         into.tokens.clear();
         into.targets.clear();
         for step in steps {
             for sequence in 0..self.batch {
                 let place = place(sequence, step);
-                let token = place.checked_sub(1).map_or(self.end, |before| self.text.get(before).copied().unwrap_or(self.end));
+                let token = place.checked_sub(1).map_or(self.end, |before| {
+                    self.text.get(before).copied().unwrap_or(self.end)
+                });
                 into.tokens.push(token);
-                into.targets.push(self.text.get(place).copied().unwrap_or(SKIPPED));
+                into.targets
+                    .push(self.text.get(place).copied().unwrap_or(SKIPPED));
             }
         }
     }
@@ -79,14 +108,29 @@ mod tests {
     fn sequences_are_parts_of_the_text_one_after_the_other() {
         let text = [10, 11, 12, 13, 14, 15, 16];
         let windows = read(&Streams::training(&text, 9, 2), 2);
-        assert_eq!(windows[0], Window { tokens: vec![9, 12, 10, 13], targets: vec![10, 13, 11, 14] });
-        assert_eq!(windows[1], Window { tokens: vec![11, 14], targets: vec![12, 15] });
+        assert_eq!(
+            windows[0],
+            Window {
+                tokens: vec![9, 12, 10, 13],
+                targets: vec![10, 13, 11, 14]
+            }
+        );
+        assert_eq!(
+            windows[1],
+            Window {
+                tokens: vec![11, 14],
+                targets: vec![12, 15]
+            }
+        );
         let windows = read(&Streams::validation(&text, 9, 2), 4);
         assert_eq!(windows[0].targets, [10, 14, 11, 15, 12, 16, 13, SKIPPED]);
         let mut before = Window::default();
         Streams::validation(&text, 9, 2).before(3, &mut before);
         // The second sequence begins with 14, which follows 13: its state has seen 10 to 12.
-        assert_eq!([before.tokens[1], before.tokens[3], before.tokens[5]], [10, 11, 12]);
+        assert_eq!(
+            [before.tokens[1], before.tokens[3], before.tokens[5]],
+            [10, 11, 12]
+        );
         assert_eq!(before.targets, [SKIPPED; 6]);
     }
 

@@ -1,5 +1,6 @@
-//! Trains a recurrent cell as a language model: epochs of windows of text, validation perplexity after each, the reward at the end.
-//! A function of the task and the settings: must not know other lanes, nor any clock but its caller's.
+//! Trains a recurrent cell as a language model: epochs of windows of text, validation perplexity
+//! after each, the reward at the end. A function of the task and the settings: must not know other
+//! lanes, nor any clock but its caller's.
 
 use super::super::course::{Course, End};
 use super::super::reward::perplexity_reward;
@@ -43,27 +44,61 @@ struct Child<'a> {
 
 impl LanguageEvaluator {
     /// A child that would need more than `memory_limit_bytes` fails untrained; None: no limit.
-    pub fn new(settings: ChildSettings, corpus: Arc<Corpus>, pool: Arc<ThreadPool>, memory_limit_bytes: Option<u64>) -> Self {
-        Self { settings, corpus, pool, memory_limit_bytes }
+    pub fn new(
+        settings: ChildSettings,
+        corpus: Arc<Corpus>,
+        pool: Arc<ThreadPool>,
+        memory_limit_bytes: Option<u64>,
+    ) -> Self {
+        Self {
+            settings,
+            corpus,
+            pool,
+            memory_limit_bytes,
+        }
     }
 
     fn train(&self, task: &Task, progress: &mut dyn Progress) -> Result<Outcome, End> {
         let space::Network::Cell(cell) = &task.architecture.network else {
-            let error =
-                "only recurrent cells (space.kind = \"cell\") can be trained on a text; child.evaluator = \"table\" looks others up";
+            let error = "only recurrent cells (space.kind = \"cell\") can be trained on a text; child.evaluator = \"table\" looks others up";
             return Err(End::Failed(Cause::Unbuildable, error.into()));
         };
         let mut child = Child::new(self, cell, task.seed)?;
-        let mut course = Course::begin(&self.settings, task, &self.corpus.content, &mut child.tensors(), progress);
+        let mut course = Course::begin(
+            &self.settings,
+            task,
+            &self.corpus.content,
+            &mut child.tensors(),
+            progress,
+        );
         while let Some(epoch) = course.next_epoch() {
             let train_loss = child.epoch(epoch, &mut course)?;
             let perplexity = child.validate(&mut course)?;
             self.beats_chance(epoch, perplexity)?;
-            course.epoch_ended(train_loss, self.metric(perplexity), perplexity, &child.tensors());
+            course.epoch_ended(
+                train_loss,
+                self.metric(perplexity),
+                perplexity,
+                &child.tensors(),
+            );
         }
-        let ChildSettings { reward_window, reward_constant, reward_exponent, .. } = self.settings;
-        let (perplexity, reward) = perplexity_reward(course.scores(), reward_window, reward_constant, reward_exponent);
-        Ok(Outcome::Completed { reward, metric: self.metric(perplexity), seconds: course.seconds_if_resumed() })
+        let ChildSettings {
+            reward_window,
+            reward_constant,
+            reward_exponent,
+            ..
+        } = self.settings;
+        let (perplexity, reward) = perplexity_reward(
+            course.scores(),
+            reward_window,
+            reward_constant,
+            reward_exponent,
+        );
+        Ok(Outcome::Completed {
+            reward,
+            metric: self.metric(perplexity),
+            seconds: course.seconds_if_resumed(),
+        })
     }
 
     /// Perplexity of words; of characters the bits of each.
@@ -76,7 +111,8 @@ impl LanguageEvaluator {
 
     fn beats_chance(&self, epoch: usize, perplexity: f64) -> Result<(), End> {
         let (number, chance) = (epoch + 1, self.corpus.vocabulary.len());
-        if perplexity.is_finite() && (number < EPOCHS_TO_BEAT_CHANCE || perplexity <= chance as f64) {
+        if perplexity.is_finite() && (number < EPOCHS_TO_BEAT_CHANCE || perplexity <= chance as f64)
+        {
             return Ok(());
         }
         let error = format!(
@@ -104,20 +140,52 @@ impl From<KernelError> for End {
 
 impl<'a> Child<'a> {
     fn new(evaluator: &'a LanguageEvaluator, cell: &CellNetwork, seed: u64) -> Result<Self, End> {
-        let LanguageEvaluator { settings, corpus, pool, memory_limit_bytes } = evaluator;
+        let LanguageEvaluator {
+            settings,
+            corpus,
+            pool,
+            memory_limit_bytes,
+        } = evaluator;
         let unbuildable = |error: String| End::Failed(Cause::Unbuildable, error);
         let words = corpus.vocabulary.len();
         let program = cell_program(&cell.cell).map_err(unbuildable)?;
-        let model = cell.model.map_or_else(|| model(settings, &cell.cell, words), Ok).map_err(unbuildable)?;
+        let model = cell
+            .model
+            .map_or_else(|| model(settings, &cell.cell, words), Ok)
+            .map_err(unbuildable)?;
         if model.vocabulary != words {
-            return Err(unbuildable(format!("the network is for {} tokens, the text has {words}", model.vocabulary)));
+            return Err(unbuildable(format!(
+                "the network is for {} tokens, the text has {words}",
+                model.vocabulary
+            )));
         }
         // Not more sequences than there are tokens to train on.
         let batch = settings.batch_size.min(corpus.train.len()).max(1);
-        let sizes = Sizes { model, batch, steps: settings.steps.min(corpus.train.len().max(corpus.validation.len()).div_ceil(batch)) };
-        let network = CellNetwork { cell: cell.cell.clone(), model: Some(model) };
+        let sizes = Sizes {
+            model,
+            batch,
+            steps: settings.steps.min(
+                corpus
+                    .train
+                    .len()
+                    .max(corpus.validation.len())
+                    .div_ceil(batch),
+            ),
+        };
+        let network = CellNetwork {
+            cell: cell.cell.clone(),
+            model: Some(model),
+        };
         let count = network.size().map_or(0, |(parameters, _)| parameters);
-        check_memory(memory::bytes(&program, sizes, count, settings.momentum > 0.0 || settings.weight_decay > 0.0), *memory_limit_bytes)?;
+        check_memory(
+            memory::bytes(
+                &program,
+                sizes,
+                count,
+                settings.momentum > 0.0 || settings.weight_decay > 0.0,
+            ),
+            *memory_limit_bytes,
+        )?;
         let network = Network::new(&program, sizes, pool)?;
         let parameters = initial(&network, settings.init_scale, seed);
         Ok(Self {
@@ -135,12 +203,22 @@ impl<'a> Child<'a> {
 
     /// All that a step changes and the next one needs.
     fn tensors(&mut self) -> [&mut [f32]; 3] {
-        [&mut self.parameters, self.descent.velocity(), &mut self.state]
+        [
+            &mut self.parameters,
+            self.descent.velocity(),
+            &mut self.state,
+        ]
     }
 
-    /// One pass over the training text, or what is left of it; the mean loss of a token in nats. `epoch` counts from 0.
+    /// One pass over the training text, or what is left of it; the mean loss of a token in nats.
+    /// `epoch` counts from 0.
     fn epoch(&mut self, epoch: usize, course: &mut Course) -> Result<f64, End> {
-        let LanguageEvaluator { settings, corpus, pool, .. } = self.evaluator;
+        let LanguageEvaluator {
+            settings,
+            corpus,
+            pool,
+            ..
+        } = self.evaluator;
         let rate = settings.epoch_learning_rate(settings.learning_rate, epoch, settings.epochs);
         let batch = self.batch();
         let streams = Streams::training(&corpus.train, corpus.end, batch);
@@ -148,18 +226,44 @@ impl<'a> Child<'a> {
         if course.steps() == 0 {
             self.state.fill(0.0);
         }
-        for (index, first) in (0..streams.length()).step_by(steps).enumerate().skip(course.steps()) {
+        for (index, first) in (0..streams.length())
+            .step_by(steps)
+            .enumerate()
+            .skip(course.steps())
+        {
             course.rest(&self.tensors())?;
             streams.window(first, steps, &mut self.window);
-            let masks = DropoutMasks::draw(settings, corpus.vocabulary.len(), batch * self.hidden, self.seed, epoch, index);
-            let window = (self.window.tokens.as_slice(), self.window.targets.as_slice());
-            let loss = self.network.train(&self.parameters, window, &masks, &mut self.state, &mut self.gradient);
-            let (parameters, gradient, sparse) = (&mut self.parameters, &mut self.gradient, self.network.sparse_rows());
+            let masks = DropoutMasks::draw(
+                settings,
+                corpus.vocabulary.len(),
+                batch * self.hidden,
+                self.seed,
+                epoch,
+                index,
+            );
+            let window = (
+                self.window.tokens.as_slice(),
+                self.window.targets.as_slice(),
+            );
+            let loss = self.network.train(
+                &self.parameters,
+                window,
+                &masks,
+                &mut self.state,
+                &mut self.gradient,
+            );
+            let (parameters, gradient, sparse) = (
+                &mut self.parameters,
+                &mut self.gradient,
+                self.network.sparse_rows(),
+            );
             let (descent, hidden) = (&mut self.descent, self.hidden);
             let finite = pool.install(|| descent.step(parameters, gradient, sparse, hidden, rate));
             if !finite || !loss.is_finite() {
                 let (epoch, epochs, step) = (epoch + 1, settings.epochs, index + 1);
-                let error = format!("training diverged in epoch {epoch} of {epochs}, step {step}: the loss or its gradient is not finite");
+                let error = format!(
+                    "training diverged in epoch {epoch} of {epochs}, step {step}: the loss or its gradient is not finite"
+                );
                 return Err(End::Failed(Cause::Diverged, error));
             }
             course.stepped(loss, self.window.tokens.len());
@@ -167,19 +271,31 @@ impl<'a> Child<'a> {
         Ok(course.loss() / (streams.length() * batch) as f64)
     }
 
-    /// Perplexity of the validation text: every token counts once, the end of a line too. The text is read as sequences side by side,
-    /// the state of each warmed on the tokens before it.
+    /// Perplexity of the validation text: every token counts once, the end of a line too. The text
+    /// is read as sequences side by side, the state of each warmed on the tokens before it.
     fn validate(&mut self, course: &mut Course) -> Result<f64, End> {
-        let LanguageEvaluator { settings, corpus, .. } = self.evaluator;
+        let LanguageEvaluator {
+            settings, corpus, ..
+        } = self.evaluator;
         let streams = Streams::validation(&corpus.validation, corpus.end, self.batch());
         self.state.fill(0.0);
         streams.before(settings.steps, &mut self.window);
-        let mut nats = self.network.evaluate(&self.parameters, &self.window.tokens, &self.window.targets, &mut self.state);
+        let mut nats = self.network.evaluate(
+            &self.parameters,
+            &self.window.tokens,
+            &self.window.targets,
+            &mut self.state,
+        );
         self.network.restart(&mut self.state, 0);
         for first in (0..streams.length()).step_by(settings.steps) {
             course.rest(&self.tensors())?;
             streams.window(first, settings.steps, &mut self.window);
-            nats += self.network.evaluate(&self.parameters, &self.window.tokens, &self.window.targets, &mut self.state);
+            nats += self.network.evaluate(
+                &self.parameters,
+                &self.window.tokens,
+                &self.window.targets,
+                &mut self.state,
+            );
             course.beat();
         }
         Ok((nats / corpus.validation.len().max(1) as f64).exp())
@@ -194,7 +310,11 @@ impl<'a> Child<'a> {
 fn initial(network: &Network, scale: f64, seed: u64) -> Vec<f32> {
     let mut stream = Key::seed(seed).stream(Purpose::ChildParameters);
     let mut parameters = vec![0.0; network.parameter_count()];
-    for slot in network.parameters().iter().filter(|slot| !slot.name.ends_with("bias")) {
+    for slot in network
+        .parameters()
+        .iter()
+        .filter(|slot| !slot.name.ends_with("bias"))
+    {
         for value in &mut parameters[slot.offset..][..slot.len()] {
             // 24 bits: exact in f32, so the same on every machine.
             let unit = (stream.next_u32() >> 8) as f32 / (1 << 24) as f32;

@@ -1,13 +1,22 @@
-//! The reference of a language model: how much of a text needs no network at all. Must not know any child.
+//! The reference of a language model: how much of a text needs no network at all. Must not know any
+//! child.
 
 use crate::data::Corpus;
 
-/// Perplexity of the validation text by how often each token stands in the training text, each counted once more.
+/// Perplexity of the validation text by how often each token stands in the training text, each
+/// counted once more.
 pub fn unigram_perplexity(corpus: &Corpus) -> f64 {
     let mut counts = vec![1_u64; corpus.vocabulary.len()];
-    corpus.train.iter().for_each(|&token| counts[token as usize] += 1);
+    corpus
+        .train
+        .iter()
+        .for_each(|&token| counts[token as usize] += 1);
     let total = counts.iter().sum::<u64>() as f64;
-    let nats: f64 = corpus.validation.iter().map(|&token| (total / counts[token as usize] as f64).ln()).sum();
+    let nats: f64 = corpus
+        .validation
+        .iter()
+        .map(|&token| (total / counts[token as usize] as f64).ln())
+        .sum();
     (nats / corpus.validation.len().max(1) as f64).exp()
 }
 

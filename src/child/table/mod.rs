@@ -1,4 +1,5 @@
-//! The `table` evaluator: rewards from a CSV file whose columns are the space's decisions. Must not know what the numbers mean.
+//! The `table` evaluator: rewards from a CSV file whose columns are the space's decisions. Must not
+//! know what the numbers mean.
 
 mod columns;
 mod lists;
@@ -19,7 +20,8 @@ const LARGEST_SPACE: f64 = 1e7;
 
 /// A loaded table: every architecture of the space has its row.
 ///
-/// Kept small, for tables of millions of rows: texts of decisions are numbered, numbers lie in flat vectors.
+/// Kept small, for tables of millions of rows: texts of decisions are numbered, numbers lie in flat
+/// vectors.
 pub struct Table {
     /// For each decision of `Space::describe`, in order: a number for each of its texts.
     texts: Vec<HashMap<String, u32>>,
@@ -41,30 +43,59 @@ impl Table {
     /// Reads and checks the file. The space has architectures of one depth, `layers`.
     ///
     /// # Errors
-    /// One sentence that names the file and the line, column or missing row, and what would be right.
-    pub fn load(settings: &TableSettings, space: &dyn Space, layers: usize) -> Result<Self, String> {
+    /// One sentence that names the file and the line, column or missing row, and what would be
+    /// right.
+    pub fn load(
+        settings: &TableSettings,
+        space: &dyn Space,
+        layers: usize,
+    ) -> Result<Self, String> {
         let path = Path::new(&settings.path);
         let fail = |text: String| format!("{}: {text}", path.display());
         let size = space.log10_size(layers);
         if size > LARGEST_SPACE.log10() {
             let limit = "a table is checked row by row and can serve at most 10^7";
-            return Err(fail(format!("the space has 10^{size:.1} architectures; {limit}")));
+            return Err(fail(format!(
+                "the space has 10^{size:.1} architectures; {limit}"
+            )));
         }
-        let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_path(path).map_err(|error| fail(csv_problem(&error)))?;
-        let header: Vec<String> = reader.headers().map_err(|error| fail(csv_problem(&error)))?.iter().map(str::to_owned).collect();
+        let mut reader = csv::ReaderBuilder::new()
+            .trim(csv::Trim::All)
+            .from_path(path)
+            .map_err(|error| fail(csv_problem(&error)))?;
+        let header: Vec<String> = reader
+            .headers()
+            .map_err(|error| fail(csv_problem(&error)))?
+            .iter()
+            .map(str::to_owned)
+            .collect();
         if header.is_empty() {
-            return Err(fail("is empty; its first line must name the columns".into()));
+            return Err(fail(
+                "is empty; its first line must name the columns".into(),
+            ));
         }
-        let names: Vec<String> = space.describe(layers, &lists::first(space, layers)).into_iter().map(|(name, _)| name).collect();
+        let names: Vec<String> = space
+            .describe(layers, &lists::first(space, layers))
+            .into_iter()
+            .map(|(name, _)| name)
+            .collect();
         let columns = Columns::find(&header, &names, settings).map_err(&fail)?;
         let mut table = Self::empty(settings, names.len());
         let mut lines = Vec::new();
         for record in reader.records() {
             let record = record.map_err(|error| fail(csv_problem(&error)))?;
             let line = record.position().map_or(0, csv::Position::line);
-            let values = columns.line(&record, &header).map_err(|problem| fail(format!("line {line}: {problem}")))?;
-            if let Err(earlier) = table.push(columns.decisions.iter().map(|&column| &record[column]), values) {
-                return Err(fail(format!("line {line}: the same architecture as line {}; each needs one row", lines[earlier])));
+            let values = columns
+                .line(&record, &header)
+                .map_err(|problem| fail(format!("line {line}: {problem}")))?;
+            if let Err(earlier) = table.push(
+                columns.decisions.iter().map(|&column| &record[column]),
+                values,
+            ) {
+                return Err(fail(format!(
+                    "line {line}: the same architecture as line {}; each needs one row",
+                    lines[earlier]
+                )));
             }
             lines.push(line);
         }
@@ -85,7 +116,11 @@ impl Table {
     }
 
     /// Adds a row; Err: the row that holds this architecture already.
-    fn push<'a>(&mut self, decisions: impl Iterator<Item = &'a str>, line: Line) -> Result<(), usize> {
+    fn push<'a>(
+        &mut self,
+        decisions: impl Iterator<Item = &'a str>,
+        line: Line,
+    ) -> Result<(), usize> {
         let number = |(text, numbers): (&str, &mut HashMap<String, u32>)| {
             let next = numbers.len() as u32;
             *numbers.entry(meaning(text)).or_insert(next)
@@ -98,7 +133,8 @@ impl Table {
         self.rows.insert(key, row);
         self.rewards.extend(line.rewards);
         self.seconds.extend(line.seconds);
-        self.reported.extend(line.report.into_iter().map(String::into_boxed_str));
+        self.reported
+            .extend(line.report.into_iter().map(String::into_boxed_str));
         Ok(())
     }
 
@@ -110,11 +146,21 @@ impl Table {
             let described = space.describe(layers, &list);
             let row = self.find(&described);
             // A decision that this architecture does not have is an empty cell.
-            let cell =
-                |(name, value): &(String, String)| if value.is_empty() { format!("{name} empty") } else { format!("{name}={value}") };
+            let cell = |(name, value): &(String, String)| {
+                if value.is_empty() {
+                    format!("{name} empty")
+                } else {
+                    format!("{name}={value}")
+                }
+            };
             let name = || described.iter().map(cell).collect::<Vec<_>>().join(", ");
             match row {
-                None => return Err(format!("no row for {}; every architecture of the space needs one", name())),
+                None => {
+                    return Err(format!(
+                        "no row for {}; every architecture of the space needs one",
+                        name()
+                    ));
+                }
                 Some(row) if taken[row] => {
                     return Err(format!(
                         "the row of {} is another architecture's too: two options of one decision read as the same value (3 and 3.0, \
@@ -134,15 +180,30 @@ impl Table {
         if described.len() != self.texts.len() {
             return None;
         }
-        let number = |((_, value), numbers): (&(String, String), &HashMap<String, u32>)| numbers.get(&meaning(value)).copied();
-        let key: Vec<u32> = described.iter().zip(&self.texts).map(number).collect::<Option<_>>()?;
+        let number = |((_, value), numbers): (&(String, String), &HashMap<String, u32>)| {
+            numbers.get(&meaning(value)).copied()
+        };
+        let key: Vec<u32> = described
+            .iter()
+            .zip(&self.texts)
+            .map(number)
+            .collect::<Option<_>>()?;
         self.rows.get(key.as_slice()).copied()
     }
 
     /// The report columns of one architecture: shown to people, never to the search.
-    pub fn report(&self, space: &dyn Space, layers: usize, decisions: &[Decision]) -> Vec<(String, String)> {
-        let Some(row) = self.find(&space.describe(layers, decisions)) else { return Vec::new() };
-        let values = self.reported[row * self.report.len()..].iter().map(|value| value.to_string());
+    pub fn report(
+        &self,
+        space: &dyn Space,
+        layers: usize,
+        decisions: &[Decision],
+    ) -> Vec<(String, String)> {
+        let Some(row) = self.find(&space.describe(layers, decisions)) else {
+            return Vec::new();
+        };
+        let values = self.reported[row * self.report.len()..]
+            .iter()
+            .map(|value| value.to_string());
         self.report.iter().cloned().zip(values).collect()
     }
 }
@@ -150,7 +211,8 @@ impl Table {
 fn csv_problem(error: &csv::Error) -> String {
     match error.kind() {
         csv::ErrorKind::Io(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            "there is no such file (child.table.path is relative to the working directory)".to_owned()
+            "there is no such file (child.table.path is relative to the working directory)"
+                .to_owned()
         }
         csv::ErrorKind::Io(error) => format!("cannot be read: {error}"),
         _ => format!("is no CSV file: {error}"),
@@ -161,7 +223,9 @@ fn csv_problem(error: &csv::Error) -> String {
 fn meaning(text: &str) -> String {
     match text.parse::<f64>() {
         Ok(number) => number.to_string(),
-        Err(_) if text.eq_ignore_ascii_case("true") || text.eq_ignore_ascii_case("false") => text.to_ascii_lowercase(),
+        Err(_) if text.eq_ignore_ascii_case("true") || text.eq_ignore_ascii_case("false") => {
+            text.to_ascii_lowercase()
+        }
         Err(_) => text.to_owned(),
     }
 }
@@ -180,15 +244,25 @@ impl TableEvaluator {
 }
 
 impl Evaluator for TableEvaluator {
-    /// The reward is what the table says, as it is; of several reward columns the trial's seed draws one.
+    /// The reward is what the table says, as it is; of several reward columns the trial's seed
+    /// draws one.
     fn evaluate(&mut self, task: &Task, _progress: &mut dyn Progress) -> Outcome {
         let table = &self.table;
         let Some(row) = table.find(&self.space.describe(task.layers, &task.decisions)) else {
             let error = "the table has no row for this architecture".to_owned();
-            return Outcome::Failed { cause: super::Cause::Unbuildable, error };
+            return Outcome::Failed {
+                cause: super::Cause::Unbuildable,
+                error,
+            };
         };
-        let repeat = Key::seed(task.seed).stream(Purpose::TableRepeat).random_range(0..table.repeats);
+        let repeat = Key::seed(task.seed)
+            .stream(Purpose::TableRepeat)
+            .random_range(0..table.repeats);
         let reward = table.rewards[row * table.repeats + repeat];
-        Outcome::Completed { reward, metric: reward, seconds: table.seconds.get(row).copied() }
+        Outcome::Completed {
+            reward,
+            metric: reward,
+            seconds: table.seconds.get(row).copied(),
+        }
     }
 }

@@ -11,14 +11,20 @@ use rand::RngExt;
 use rayon::ThreadPool;
 use std::sync::Arc;
 
-pub const SHAPE: ImageShape = ImageShape { channels: 3, height: 8, width: 8 };
+pub const SHAPE: ImageShape = ImageShape {
+    channels: 3,
+    height: 8,
+    width: 8,
+};
 
 /// `count` noisy images of four classes of texture.
 pub fn textures(count: usize, seed: u64) -> Dataset {
     let mut stream = Key::seed(seed).stream(Purpose::Drawing);
     let mut dataset = Dataset {
         shape: SHAPE,
-        class_names: ["rows", "columns", "checks", "plain"].map(String::from).to_vec(),
+        class_names: ["rows", "columns", "checks", "plain"]
+            .map(String::from)
+            .to_vec(),
         images: Vec::new(),
         labels: Vec::new(),
         content: String::new(),
@@ -31,7 +37,9 @@ pub fn textures(count: usize, seed: u64) -> Dataset {
         for position in 0..SHAPE.channels * 64 {
             let (row, column) = (position / 8 % 8, position % 8);
             let bright = [row % 2, column % 2, (row + column) % 2, 0][label] as u8;
-            dataset.images.push(stream.random_range(0..150) + 100 * bright);
+            dataset
+                .images
+                .push(stream.random_range(0..150) + 100 * bright);
         }
     }
     dataset
@@ -39,30 +47,70 @@ pub fn textures(count: usize, seed: u64) -> Dataset {
 
 /// The first images for training, the next for validation.
 pub fn split(train: u32, validation: u32) -> Split {
-    Split { train: (0..train).collect(), validation: (train..train + validation).collect() }
+    Split {
+        train: (0..train).collect(),
+        validation: (train..train + validation).collect(),
+    }
 }
 
 /// No flips or crops: the images are small.
 pub fn data_settings() -> DataSettings {
-    DataSettings { augment: false, ..DataSettings::default() }
+    DataSettings {
+        augment: false,
+        ..DataSettings::default()
+    }
 }
 
 pub fn pool(threads: usize) -> Arc<ThreadPool> {
-    Arc::new(rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap())
+    Arc::new(
+        rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build()
+            .unwrap(),
+    )
 }
 
 /// A small network with a stride, a skip and mixed filter shapes.
 pub fn network() -> ConvNetwork {
     let layer = |filter_height, filter_width, stride_height, inputs: &[usize]| {
-        ConvLayer::new(Convolution { filter_height, filter_width, filters: 8, stride_height, stride_width: 1 }, inputs)
+        ConvLayer::new(
+            Convolution {
+                filter_height,
+                filter_width,
+                filters: 8,
+                stride_height,
+                stride_width: 1,
+            },
+            inputs,
+        )
     };
-    let layers = vec![layer(3, 3, 1, &[0]), layer(1, 5, 2, &[1]), layer(3, 1, 1, &[0, 2])];
-    ConvNetwork { image: SHAPE, classes: 4, learning_rate: None, layers, output: vec![3] }
+    let layers = vec![
+        layer(3, 3, 1, &[0]),
+        layer(1, 5, 2, &[1]),
+        layer(3, 1, 1, &[0, 2]),
+    ];
+    ConvNetwork {
+        image: SHAPE,
+        classes: 4,
+        learning_rate: None,
+        layers,
+        output: vec![3],
+    }
 }
 
 pub fn task(network: Network, seed: u64) -> Task {
-    let architecture = Architecture { version: 1, network };
-    Task { trial: 1, attempt: 0, seed, layers: 3, decisions: Vec::new(), architecture }
+    let architecture = Architecture {
+        version: 1,
+        network,
+    };
+    Task {
+        trial: 1,
+        attempt: 0,
+        seed,
+        layers: 3,
+        decisions: Vec::new(),
+        architecture,
+    }
 }
 
 /// Notes what it is told; each look at its clock is a second later.
@@ -92,6 +140,8 @@ impl Progress for Log {
         self.seconds.get()
     }
     fn checkpoints(&mut self) -> Option<&mut dyn Checkpoints> {
-        self.shelf.as_mut().map(|shelf| shelf as &mut dyn Checkpoints)
+        self.shelf
+            .as_mut()
+            .map(|shelf| shelf as &mut dyn Checkpoints)
     }
 }

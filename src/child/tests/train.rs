@@ -7,13 +7,27 @@ use candle_core::Device;
 const TRAIN: usize = 241;
 
 fn settings() -> ChildSettings {
-    ChildSettings { epochs: 4, batch_size: 20, learning_rate: 0.1, reward_window: 2, ..ChildSettings::default() }
+    ChildSettings {
+        epochs: 4,
+        batch_size: 20,
+        learning_rate: 0.1,
+        reward_window: 2,
+        ..ChildSettings::default()
+    }
 }
 
 /// 241 training images: the last batch of an epoch holds one.
 fn evaluator(settings: ChildSettings, memory_limit_bytes: Option<u64>) -> TrainEvaluator {
     let split = Arc::new(split(TRAIN as u32, 79));
-    TrainEvaluator::new(settings, Arc::new(textures(320, 1)), split, &data_settings(), Device::Cpu, pool(1), memory_limit_bytes)
+    TrainEvaluator::new(
+        settings,
+        Arc::new(textures(320, 1)),
+        split,
+        &data_settings(),
+        Device::Cpu,
+        pool(1),
+        memory_limit_bytes,
+    )
 }
 
 fn failure(outcome: Outcome) -> (Cause, String) {
@@ -26,14 +40,36 @@ fn failure(outcome: Outcome) -> (Cause, String) {
 #[test]
 fn a_child_learns_and_is_rewarded_for_the_best_of_its_last_epochs() {
     let mut log = Log::default();
-    let outcome = evaluator(settings(), None).evaluate(&task(Network::Conv(network()), 7), &mut log);
-    let Outcome::Completed { reward, metric, seconds: None } = outcome else { panic!("{outcome:?}") };
+    let outcome =
+        evaluator(settings(), None).evaluate(&task(Network::Conv(network()), 7), &mut log);
+    let Outcome::Completed {
+        reward,
+        metric,
+        seconds: None,
+    } = outcome
+    else {
+        panic!("{outcome:?}")
+    };
     assert!(metric > 0.9, "{metric}: {:?}", log.epochs);
     assert_eq!(metric, log.epochs[2].metric.max(log.epochs[3].metric));
     assert_eq!(reward, metric.powf(3.0));
-    assert_eq!(log.epochs.iter().map(|epoch| epoch.epoch).collect::<Vec<_>>(), [1, 2, 3, 4]);
-    assert!(log.epochs[3].train_loss < log.epochs[0].train_loss, "{:?}", log.epochs);
-    assert!(log.epochs.iter().all(|epoch| epoch.seconds == 1.0), "two looks at the clock: {:?}", log.epochs);
+    assert_eq!(
+        log.epochs
+            .iter()
+            .map(|epoch| epoch.epoch)
+            .collect::<Vec<_>>(),
+        [1, 2, 3, 4]
+    );
+    assert!(
+        log.epochs[3].train_loss < log.epochs[0].train_loss,
+        "{:?}",
+        log.epochs
+    );
+    assert!(
+        log.epochs.iter().all(|epoch| epoch.seconds == 1.0),
+        "two looks at the clock: {:?}",
+        log.epochs
+    );
     assert_eq!((log.examples, log.steps), (4 * TRAIN, 4 * 13));
 }
 
@@ -42,7 +78,13 @@ fn the_same_task_gives_the_same_bits_whatever_ran_before() {
     let run = |evaluator: &mut TrainEvaluator, seed| {
         let mut log = Log::default();
         let outcome = evaluator.evaluate(&task(Network::Conv(network()), seed), &mut log);
-        (outcome, log.epochs.iter().map(|epoch| (epoch.train_loss.unwrap().to_bits(), epoch.metric.to_bits())).collect::<Vec<_>>())
+        (
+            outcome,
+            log.epochs
+                .iter()
+                .map(|epoch| (epoch.train_loss.unwrap().to_bits(), epoch.metric.to_bits()))
+                .collect::<Vec<_>>(),
+        )
     };
     let mut used = evaluator(settings(), None);
     let first = run(&mut used, 7);
@@ -54,8 +96,12 @@ fn the_same_task_gives_the_same_bits_whatever_ran_before() {
 #[test]
 fn a_stop_is_heard_within_a_step() {
     for steps in [0, 1, 9] {
-        let mut log = Log { stop_after: Some(steps), ..Log::default() };
-        let outcome = evaluator(settings(), None).evaluate(&task(Network::Conv(network()), 7), &mut log);
+        let mut log = Log {
+            stop_after: Some(steps),
+            ..Log::default()
+        };
+        let outcome =
+            evaluator(settings(), None).evaluate(&task(Network::Conv(network()), 7), &mut log);
         assert_eq!((outcome, log.steps), (Outcome::Stopped, steps));
     }
 }
@@ -63,8 +109,12 @@ fn a_stop_is_heard_within_a_step() {
 #[test]
 fn divergence_names_the_epoch_and_the_step() {
     let mut log = Log::default();
-    let wild = ChildSettings { learning_rate: 1e38, ..settings() };
-    let (cause, error) = failure(evaluator(wild, None).evaluate(&task(Network::Conv(network()), 7), &mut log));
+    let wild = ChildSettings {
+        learning_rate: 1e38,
+        ..settings()
+    };
+    let (cause, error) =
+        failure(evaluator(wild, None).evaluate(&task(Network::Conv(network()), 7), &mut log));
     assert_eq!(cause, Cause::Diverged);
     assert!(error.contains("epoch 1 of 4, step"), "{error}");
     assert!(log.epochs.is_empty());
@@ -73,28 +123,49 @@ fn divergence_names_the_epoch_and_the_step() {
 #[test]
 fn a_child_that_takes_too_long_fails() {
     let mut log = Log::default();
-    let hasty = ChildSettings { max_seconds: Some(30.0), ..settings() };
-    let (cause, error) = failure(evaluator(hasty, None).evaluate(&task(Network::Conv(network()), 7), &mut log));
+    let hasty = ChildSettings {
+        max_seconds: Some(30.0),
+        ..settings()
+    };
+    let (cause, error) =
+        failure(evaluator(hasty, None).evaluate(&task(Network::Conv(network()), 7), &mut log));
     assert_eq!(cause, Cause::Timeout);
-    assert!(error.contains("30 seconds") && error.contains("epoch 2 of 4"), "{error}");
+    assert!(
+        error.contains("30 seconds") && error.contains("epoch 2 of 4"),
+        "{error}"
+    );
     assert_eq!(log.epochs.len(), 1);
 }
 
 #[test]
 fn a_child_that_needs_too_much_memory_is_not_started() {
     let mut log = Log::default();
-    let (cause, error) = failure(evaluator(settings(), Some(10_000)).evaluate(&task(Network::Conv(network()), 7), &mut log));
+    let (cause, error) = failure(
+        evaluator(settings(), Some(10_000)).evaluate(&task(Network::Conv(network()), 7), &mut log),
+    );
     assert_eq!(cause, Cause::OutOfMemory);
-    assert!(error.contains("MiB") && error.contains("batch_size"), "{error}");
+    assert!(
+        error.contains("MiB") && error.contains("batch_size"),
+        "{error}"
+    );
     assert_eq!(log.steps, 0);
 }
 
 #[test]
 fn what_is_no_network_for_this_data_is_unbuildable() {
     let values = [("activation".to_string(), OptionValue::Text("relu".into()))].into();
-    let other_image = ConvNetwork { image: ImageShape { height: 9, ..SHAPE }, ..network() };
-    let other_classes = ConvNetwork { classes: 10, ..network() };
-    let no_layers = ConvNetwork { layers: Vec::new(), ..network() };
+    let other_image = ConvNetwork {
+        image: ImageShape { height: 9, ..SHAPE },
+        ..network()
+    };
+    let other_classes = ConvNetwork {
+        classes: 10,
+        ..network()
+    };
+    let no_layers = ConvNetwork {
+        layers: Vec::new(),
+        ..network()
+    };
     let cases = [
         (Network::Choices(ChoiceNetwork { values }), "space.kind"),
         (Network::Conv(other_image), "3×9×8"),
@@ -102,7 +173,8 @@ fn what_is_no_network_for_this_data_is_unbuildable() {
         (Network::Conv(no_layers), "no layers"),
     ];
     for (network, words) in cases {
-        let (cause, error) = failure(evaluator(settings(), None).evaluate(&task(network, 7), &mut Log::default()));
+        let (cause, error) =
+            failure(evaluator(settings(), None).evaluate(&task(network, 7), &mut Log::default()));
         assert_eq!(cause, Cause::Unbuildable);
         assert!(error.contains(words), "{error}");
     }
@@ -111,7 +183,11 @@ fn what_is_no_network_for_this_data_is_unbuildable() {
 #[test]
 fn a_batch_larger_than_the_data_is_all_of_it() {
     let mut log = Log::default();
-    let large = ChildSettings { batch_size: 1_000_000, epochs: 1, ..settings() };
+    let large = ChildSettings {
+        batch_size: 1_000_000,
+        epochs: 1,
+        ..settings()
+    };
     let outcome = evaluator(large, None).evaluate(&task(Network::Conv(network()), 7), &mut log);
     assert!(matches!(outcome, Outcome::Completed { .. }), "{outcome:?}");
     assert_eq!((log.examples, log.steps), (TRAIN, 1));

@@ -1,5 +1,6 @@
-//! Decoded images on disk, so that a folder is decoded once: one file for each folder and size, valid as long as no image changed.
-//! A cache that cannot be read or written is as good as none. Must not know how images are decoded.
+//! Decoded images on disk, so that a folder is decoded once: one file for each folder and size,
+//! valid as long as no image changed. A cache that cannot be read or written is as good as none.
+//! Must not know how images are decoded.
 
 use sha2::{Digest, Sha256};
 use std::io::Write;
@@ -11,8 +12,16 @@ const HASH: usize = 32;
 
 /// `$XDG_CACHE_HOME/netwright`, or `~/.cache/netwright`; None: the user has neither.
 pub fn directory() -> Option<PathBuf> {
-    let given = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    Some(given("XDG_CACHE_HOME").or_else(|| given("HOME").map(|home| home.join(".cache")))?.join("netwright"))
+    let given = |name: &str| {
+        std::env::var_os(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
+    Some(
+        given("XDG_CACHE_HOME")
+            .or_else(|| given("HOME").map(|home| home.join(".cache")))?
+            .join("netwright"),
+    )
 }
 
 /// The cache file of a folder at a size.
@@ -27,14 +36,18 @@ pub fn file(directory: &Path, folder: &Path, size: usize) -> PathBuf {
 pub fn read(file: &Path, key: &[u8; HASH], bytes: usize) -> Option<Vec<u8>> {
     let mut content = std::fs::read(file).ok()?;
     let head = FORMAT.len() + 2 * HASH;
-    if content.len() != head + bytes || !content.starts_with(FORMAT) || content[FORMAT.len()..FORMAT.len() + HASH] != *key {
+    if content.len() != head + bytes
+        || !content.starts_with(FORMAT)
+        || content[FORMAT.len()..FORMAT.len() + HASH] != *key
+    {
         return None;
     }
     let images = content.split_off(head);
     (Sha256::digest(&images)[..] == content[FORMAT.len() + HASH..]).then_some(images)
 }
 
-/// Replaces the file in one step; a process that reads it meanwhile sees the old one or the new one.
+/// Replaces the file in one step; a process that reads it meanwhile sees the old one or the new
+/// one.
 pub fn write(file: &Path, key: &[u8; HASH], images: &[u8]) -> std::io::Result<()> {
     if let Some(folder) = file.parent() {
         std::fs::create_dir_all(folder)?;

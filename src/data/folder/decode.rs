@@ -1,4 +1,5 @@
-//! PNG, JPEG and WebP files become red, green and blue bytes. Must not know where files lie or what they show.
+//! PNG, JPEG and WebP files become red, green and blue bytes. Must not know where files lie or what
+//! they show.
 
 use std::io::Cursor;
 use zune_jpeg::JpegDecoder;
@@ -17,8 +18,8 @@ pub struct Picture {
     pub pixels: Vec<u8>,
 }
 
-/// Decodes a file by what it begins with, whatever its name. Grey becomes three equal channels; transparency is laid over black;
-/// colour profiles and the camera's orientation are not applied.
+/// Decodes a file by what it begins with, whatever its name. Grey becomes three equal channels;
+/// transparency is laid over black; colour profiles and the camera's orientation are not applied.
 ///
 /// # Errors
 /// What is wrong with the file, in words.
@@ -44,23 +45,36 @@ fn picture(width: usize, height: usize, channels: usize, bytes: &[u8]) -> Result
     let over_black = |value: u8, alpha: u8| (u16::from(value) * u16::from(alpha) / 255) as u8;
     let pixels = match channels {
         1 => bytes.iter().flat_map(|&grey| [grey; 3]).collect(),
-        2 => bytes.as_chunks::<2>().0.iter().flat_map(|&[grey, alpha]| [over_black(grey, alpha); 3]).collect(),
+        2 => bytes
+            .as_chunks::<2>()
+            .0
+            .iter()
+            .flat_map(|&[grey, alpha]| [over_black(grey, alpha); 3])
+            .collect(),
         3 => bytes.to_vec(),
         _ => bytes
             .as_chunks::<4>()
             .0
             .iter()
-            .flat_map(|&[red, green, blue, alpha]| [red, green, blue].map(|value| over_black(value, alpha)))
+            .flat_map(|&[red, green, blue, alpha]| {
+                [red, green, blue].map(|value| over_black(value, alpha))
+            })
             .collect(),
     };
-    Ok(Picture { height, width, pixels })
+    Ok(Picture {
+        height,
+        width,
+        pixels,
+    })
 }
 
 fn fits(width: usize, height: usize) -> Result<(), String> {
     match width.saturating_mul(height) {
         0 => Err("has no pixels".into()),
         1..=MOST_PIXELS => Ok(()),
-        _ => Err(format!("has {width} x {height} pixels; at most {MOST_PIXELS} are read")),
+        _ => Err(format!(
+            "has {width} x {height} pixels; at most {MOST_PIXELS} are read"
+        )),
     }
 }
 
@@ -74,22 +88,42 @@ fn damaged(format: &str, error: &dyn std::fmt::Display) -> String {
 
 fn png(file: &[u8]) -> Result<Picture, String> {
     let fail = |error: png::DecodingError| damaged("PNG", &error);
-    let mut decoder = png::Decoder::new_with_limits(Cursor::new(file), png::Limits { bytes: 4 * MOST_PIXELS });
+    let mut decoder = png::Decoder::new_with_limits(
+        Cursor::new(file),
+        png::Limits {
+            bytes: 4 * MOST_PIXELS,
+        },
+    );
     decoder.set_transformations(png::Transformations::normalize_to_color8());
     let mut reader = decoder.read_info().map_err(fail)?;
     let (width, height) = (reader.info().width as usize, reader.info().height as usize);
     fits(width, height)?;
-    let mut bytes = vec![0; reader.output_buffer_size().ok_or("is a PNG file too large to read")?];
+    let mut bytes = vec![
+        0;
+        reader
+            .output_buffer_size()
+            .ok_or("is a PNG file too large to read")?
+    ];
     let frame = reader.next_frame(&mut bytes).map_err(fail)?;
-    picture(width, height, frame.color_type.samples(), &bytes[..frame.buffer_size()])
+    picture(
+        width,
+        height,
+        frame.color_type.samples(),
+        &bytes[..frame.buffer_size()],
+    )
 }
 
 fn jpeg(file: &[u8]) -> Result<Picture, String> {
     let fail = |error: zune_jpeg::errors::DecodeErrors| damaged("JPEG", &error);
-    let options = DecoderOptions::default().set_max_width(1 << 16).set_max_height(1 << 16).jpeg_set_out_colorspace(ColorSpace::RGB);
+    let options = DecoderOptions::default()
+        .set_max_width(1 << 16)
+        .set_max_height(1 << 16)
+        .jpeg_set_out_colorspace(ColorSpace::RGB);
     let mut decoder = JpegDecoder::new_with_options(ZCursor::new(file), options);
     decoder.decode_headers().map_err(fail)?;
-    let (width, height) = decoder.dimensions().ok_or("is a JPEG file without a size")?;
+    let (width, height) = decoder
+        .dimensions()
+        .ok_or("is a JPEG file without a size")?;
     fits(width, height)?;
     picture(width, height, 3, &decoder.decode().map_err(fail)?)
 }
@@ -100,7 +134,17 @@ fn webp(file: &[u8]) -> Result<Picture, String> {
     let (width, height) = decoder.dimensions();
     let (width, height) = (width as usize, height as usize);
     fits(width, height)?;
-    let mut bytes = vec![0; decoder.output_buffer_size().ok_or("is a WebP file too large to read")?];
+    let mut bytes = vec![
+        0;
+        decoder
+            .output_buffer_size()
+            .ok_or("is a WebP file too large to read")?
+    ];
     decoder.read_image(&mut bytes).map_err(fail)?;
-    picture(width, height, if decoder.has_alpha() { 4 } else { 3 }, &bytes)
+    picture(
+        width,
+        height,
+        if decoder.has_alpha() { 4 } else { 3 },
+        &bytes,
+    )
 }

@@ -1,5 +1,5 @@
-//! Which image files a folder holds, and of which class each is: a folder for each class, or `train/` and `val/` above them.
-//! Must not read the files.
+//! Which image files a folder holds, and of which class each is: a folder for each class, or
+//! `train/` and `val/` above them. Must not read the files.
 
 use super::super::DataError;
 use std::collections::BTreeMap;
@@ -30,7 +30,10 @@ pub struct Listing {
 }
 
 fn problem(path: &Path, problem: impl Into<String>) -> DataError {
-    DataError::File { path: path.to_owned(), problem: problem.into() }
+    DataError::File {
+        path: path.to_owned(),
+        problem: problem.into(),
+    }
 }
 
 /// Lists the folder.
@@ -39,11 +42,18 @@ fn problem(path: &Path, problem: impl Into<String>) -> DataError {
 /// Names the folder, and the classes that are empty, alone, too many, or differ by case alone.
 pub fn list(path: &Path) -> Result<Listing, DataError> {
     if !path.is_dir() {
-        return Err(problem(path, "no such folder; data.path must name the folder that holds one folder of images for each class"));
+        return Err(problem(
+            path,
+            "no such folder; data.path must name the folder that holds one folder of images for each class",
+        ));
     }
     let (train, validation) = (path.join("train"), path.join("val"));
     let is_split = train.is_dir() && validation.is_dir();
-    let roots = if is_split { vec![(train, false), (validation, true)] } else { vec![(path.to_owned(), false)] };
+    let roots = if is_split {
+        vec![(train, false), (validation, true)]
+    } else {
+        vec![(path.to_owned(), false)]
+    };
     let mut class_names: Vec<String> = Vec::new();
     let mut entries = Vec::new();
     for (root, validation) in roots {
@@ -55,26 +65,46 @@ pub fn list(path: &Path) -> Result<Listing, DataError> {
                 .or_else(|| class_names.iter().find(|name| !classes.contains_key(*name)));
             return Err(problem(
                 &root,
-                format!("train/ and val/ need the same class folders; only one of them has \"{}\"", other.map_or("", String::as_str)),
+                format!(
+                    "train/ and val/ need the same class folders; only one of them has \"{}\"",
+                    other.map_or("", String::as_str)
+                ),
             ));
         }
         class_names = classes.keys().cloned().collect();
         for (label, files) in classes.into_values().enumerate() {
             for file in files {
-                let name = file.strip_prefix(path).unwrap_or(&file).to_string_lossy().into_owned();
-                entries.push(Entry { path: file, name, label: label as u8, validation });
+                let name = file
+                    .strip_prefix(path)
+                    .unwrap_or(&file)
+                    .to_string_lossy()
+                    .into_owned();
+                entries.push(Entry {
+                    path: file,
+                    name,
+                    label: label as u8,
+                    validation,
+                });
             }
         }
     }
     entries.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(Listing { class_names, entries, is_split })
+    Ok(Listing {
+        class_names,
+        entries,
+        is_split,
+    })
 }
 
 /// The class folders and the image files in each.
 fn classes(root: &Path) -> Result<BTreeMap<String, Vec<PathBuf>>, DataError> {
     let mut classes: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
     for entry in folder(root)? {
-        let name = entry.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = entry
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
         if entry.is_dir() && !name.starts_with('.') {
             let mut files = Vec::new();
             images(&entry, &mut files)?;
@@ -83,23 +113,50 @@ fn classes(root: &Path) -> Result<BTreeMap<String, Vec<PathBuf>>, DataError> {
     }
     let names: Vec<&String> = classes.keys().collect();
     let lower: Vec<String> = names.iter().map(|name| name.to_lowercase()).collect();
-    if let Some((second, first)) =
-        (0..names.len()).find_map(|place| Some((place, lower[..place].iter().position(|name| *name == lower[place])?)))
-    {
-        let text = format!("the class folders \"{}\" and \"{}\" differ by case alone; are they one class?", names[first], names[second]);
+    if let Some((second, first)) = (0..names.len()).find_map(|place| {
+        Some((
+            place,
+            lower[..place]
+                .iter()
+                .position(|name| *name == lower[place])?,
+        ))
+    }) {
+        let text = format!(
+            "the class folders \"{}\" and \"{}\" differ by case alone; are they one class?",
+            names[first], names[second]
+        );
         return Err(problem(root, text));
     }
-    let empty: Vec<String> = classes.iter().filter(|(_, files)| files.is_empty()).map(|(name, _)| format!("\"{name}\"")).collect();
+    let empty: Vec<String> = classes
+        .iter()
+        .filter(|(_, files)| files.is_empty())
+        .map(|(name, _)| format!("\"{name}\""))
+        .collect();
     match (classes.len(), empty.as_slice()) {
-        (0, _) => Err(problem(root, "no class folders here: the images must lie in one folder for each class, named like the class")),
-        (_, [_, ..]) => {
-            Err(problem(root, format!("no PNG, JPEG or WebP file in {} of its class folders: {}", empty.len(), empty.join(", "))))
-        }
-        (1, _) => {
-            Err(problem(root, format!("one class folder alone (\"{}\"): there must be at least two classes to tell apart", names[0])))
-        }
+        (0, _) => Err(problem(
+            root,
+            "no class folders here: the images must lie in one folder for each class, named like the class",
+        )),
+        (_, [_, ..]) => Err(problem(
+            root,
+            format!(
+                "no PNG, JPEG or WebP file in {} of its class folders: {}",
+                empty.len(),
+                empty.join(", ")
+            ),
+        )),
+        (1, _) => Err(problem(
+            root,
+            format!(
+                "one class folder alone (\"{}\"): there must be at least two classes to tell apart",
+                names[0]
+            ),
+        )),
         (2..=MOST_CLASSES, _) => Ok(classes),
-        (count, _) => Err(problem(root, format!("{count} class folders; at most {MOST_CLASSES} are possible"))),
+        (count, _) => Err(problem(
+            root,
+            format!("{count} class folders; at most {MOST_CLASSES} are possible"),
+        )),
     }
 }
 
@@ -116,16 +173,19 @@ fn folder(path: &Path) -> Result<Vec<PathBuf>, DataError> {
 /// All image files below a class folder.
 fn images(path: &Path, into: &mut Vec<PathBuf>) -> Result<(), DataError> {
     for entry in folder(path)? {
-        let hidden = entry.file_name().is_none_or(|name| name.to_string_lossy().starts_with('.'));
+        let hidden = entry
+            .file_name()
+            .is_none_or(|name| name.to_string_lossy().starts_with('.'));
         if hidden {
             continue;
         }
         if entry.is_dir() {
             images(&entry, into)?;
-        } else if entry
-            .extension()
-            .is_some_and(|extension| ["png", "jpg", "jpeg", "webp"].iter().any(|known| extension.eq_ignore_ascii_case(known)))
-        {
+        } else if entry.extension().is_some_and(|extension| {
+            ["png", "jpg", "jpeg", "webp"]
+                .iter()
+                .any(|known| extension.eq_ignore_ascii_case(known))
+        }) {
             into.push(entry);
         }
     }

@@ -1,5 +1,6 @@
-//! `data.kind = "image-folder"`: the user's own images, one folder for each class. Every file is hashed, so that the split follows the
-//! images and not their places, and decoded once. Must not know how images are used.
+//! `data.kind = "image-folder"`: the user's own images, one folder for each class. Every file is
+//! hashed, so that the split follows the images and not their places, and decoded once. Must not
+//! know how images are used.
 
 mod cache;
 mod decode;
@@ -17,8 +18,8 @@ use std::path::Path;
 
 type Hash = [u8; 32];
 
-/// The images of a folder as squares of `size` pixels, in the order of their names. Works in the caller's rayon pool; depends on nothing
-/// but the files.
+/// The images of a folder as squares of `size` pixels, in the order of their names. Works in the
+/// caller's rayon pool; depends on nothing but the files.
 ///
 /// # Errors
 /// Names the folder, class or first file that cannot be used, and how many there are.
@@ -33,7 +34,10 @@ fn load_with(path: &Path, size: usize, cache: Option<&Path>) -> Result<Dataset, 
     let key = key(&listing, &hashes, size);
     let bytes = listing.entries.len() * 3 * size * size;
     let file = cache.map(|directory| cache::file(directory, path, size));
-    let images = match file.as_ref().and_then(|file| cache::read(file, &key, bytes)) {
+    let images = match file
+        .as_ref()
+        .and_then(|file| cache::read(file, &key, bytes))
+    {
         Some(images) => images,
         None => {
             let images = all(path, &listing.entries, |entry| square(entry, size))?.concat();
@@ -43,24 +47,49 @@ fn load_with(path: &Path, size: usize, cache: Option<&Path>) -> Result<Dataset, 
             images
         }
     };
-    let shape = ImageShape { channels: 3, height: size, width: size };
+    let shape = ImageShape {
+        channels: 3,
+        height: size,
+        width: size,
+    };
     let labels = listing.entries.iter().map(|entry| entry.label).collect();
     let mut dataset = Dataset::new(shape, listing.class_names, images, labels, false);
-    let validation = listing.is_split.then(|| listing.entries.iter().map(|entry| entry.validation).collect());
+    let validation = listing.is_split.then(|| {
+        listing
+            .entries
+            .iter()
+            .map(|entry| entry.validation)
+            .collect()
+    });
     dataset.held_out = HeldOut::ByContent { hashes, validation };
     Ok(dataset)
 }
 
 /// Something of every file, or how many files refuse it.
-fn all<T: Send>(path: &Path, entries: &[Entry], of: impl Fn(&Entry) -> Result<T, String> + Sync + Send) -> Result<Vec<T>, DataError> {
+fn all<T: Send>(
+    path: &Path,
+    entries: &[Entry],
+    of: impl Fn(&Entry) -> Result<T, String> + Sync + Send,
+) -> Result<Vec<T>, DataError> {
     let results: Vec<Result<T, String>> = entries.par_iter().map(of).collect();
-    let mut refused = entries.iter().zip(&results).filter_map(|(entry, result)| Some((entry, result.as_ref().err()?)));
+    let mut refused = entries
+        .iter()
+        .zip(&results)
+        .filter_map(|(entry, result)| Some((entry, result.as_ref().err()?)));
     if let Some((entry, reason)) = refused.next() {
         let problem = match refused.count() {
             0 => reason.clone(),
-            others => format!("{reason}; {} of the {} images in {} cannot be read", others + 1, entries.len(), path.display()),
+            others => format!(
+                "{reason}; {} of the {} images in {} cannot be read",
+                others + 1,
+                entries.len(),
+                path.display()
+            ),
         };
-        return Err(DataError::File { path: entry.path.clone(), problem });
+        return Err(DataError::File {
+            path: entry.path.clone(),
+            problem,
+        });
     }
     Ok(results.into_iter().flatten().collect())
 }

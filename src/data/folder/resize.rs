@@ -1,20 +1,24 @@
-//! A picture of any size becomes a square of one size: its middle, scaled by the triangle filter. Must not know files.
+//! A picture of any size becomes a square of one size: its middle, scaled by the triangle filter.
+//! Must not know files.
 
 use super::decode::Picture;
 
-/// For one pixel of the result: the first pixel of the source that counts, and the weights from there on, which sum to 1.
+/// For one pixel of the result: the first pixel of the source that counts, and the weights from
+/// there on, which sum to 1.
 type Taps = (usize, Vec<f32>);
 
-/// The largest square in the middle of the picture, scaled to `size` x `size`, as planes `[3, size, size]`. Bilinear where it grows; where
-/// it shrinks the filter widens with the scale, so that every pixel counts (as in Pillow's and torchvision's antialiased bilinear).
-/// A square of this size already stays as it is, byte by byte.
+/// The largest square in the middle of the picture, scaled to `size` x `size`, as planes `[3, size,
+/// size]`. Bilinear where it grows; where it shrinks the filter widens with the scale, so that
+/// every pixel counts (as in Pillow's and torchvision's antialiased bilinear). A square of this
+/// size already stays as it is, byte by byte.
 pub fn square(picture: &Picture, size: usize) -> Vec<u8> {
     let side = picture.height.min(picture.width);
     let (top, left) = ((picture.height - side) / 2, (picture.width - side) / 2);
     let taps: Vec<Taps> = (0..size).map(|place| taps(place, side, size)).collect();
     // Rows first: [size, side, 3].
-    let at =
-        |row: usize, column: usize, channel: usize| f32::from(picture.pixels[((top + row) * picture.width + left + column) * 3 + channel]);
+    let at = |row: usize, column: usize, channel: usize| {
+        f32::from(picture.pixels[((top + row) * picture.width + left + column) * 3 + channel])
+    };
     let mut rows = vec![0.0_f32; size * side * 3];
     for ((first, weights), line) in taps.iter().zip(rows.chunks_exact_mut(side * 3)) {
         for (offset, weight) in weights.iter().enumerate() {
@@ -25,9 +29,16 @@ pub fn square(picture: &Picture, size: usize) -> Vec<u8> {
     }
     let mut planes = vec![0_u8; 3 * size * size];
     for (channel, plane) in planes.chunks_exact_mut(size * size).enumerate() {
-        for (line, result) in rows.chunks_exact(side * 3).zip(plane.chunks_exact_mut(size)) {
+        for (line, result) in rows
+            .chunks_exact(side * 3)
+            .zip(plane.chunks_exact_mut(size))
+        {
             for ((first, weights), value) in taps.iter().zip(result) {
-                let sum: f32 = weights.iter().enumerate().map(|(offset, weight)| weight * line[(first + offset) * 3 + channel]).sum();
+                let sum: f32 = weights
+                    .iter()
+                    .enumerate()
+                    .map(|(offset, weight)| weight * line[(first + offset) * 3 + channel])
+                    .sum();
                 *value = sum.round().clamp(0.0, 255.0) as u8;
             }
         }
@@ -44,7 +55,13 @@ fn taps(place: usize, source: usize, target: usize) -> Taps {
     let weight = |index: usize| (1.0 - ((index as f64 + 0.5 - centre) / reach).abs()).max(0.0);
     let weights: Vec<f64> = (first..last).map(weight).collect();
     let sum: f64 = weights.iter().sum();
-    (first, weights.into_iter().map(|weight| (weight / sum) as f32).collect())
+    (
+        first,
+        weights
+            .into_iter()
+            .map(|weight| (weight / sum) as f32)
+            .collect(),
+    )
 }
 
 #[cfg(test)]
@@ -52,8 +69,14 @@ mod tests {
     use super::*;
 
     fn picture(height: usize, width: usize, pixel: impl Fn(usize, usize) -> [u8; 3]) -> Picture {
-        let pixels = (0..height * width).flat_map(|place| pixel(place / width, place % width)).collect();
-        Picture { height, width, pixels }
+        let pixels = (0..height * width)
+            .flat_map(|place| pixel(place / width, place % width))
+            .collect();
+        Picture {
+            height,
+            width,
+            pixels,
+        }
     }
 
     #[test]
@@ -65,18 +88,24 @@ mod tests {
             assert_eq!(pixel, exact.pixels[3 * place..3 * place + 3]);
         }
         for (height, width, size) in [(3, 5, 8), (100, 41, 8), (1, 1, 32)] {
-            assert!(square(&picture(height, width, |_, _| [7, 7, 7]), size).iter().all(|value| *value == 7));
+            assert!(
+                square(&picture(height, width, |_, _| [7, 7, 7]), size)
+                    .iter()
+                    .all(|value| *value == 7)
+            );
         }
     }
 
     #[test]
     fn the_middle_is_taken_and_every_pixel_of_it_counts() {
         // Only the middle 4 x 4 of 4 x 12 pixels is bright.
-        let wide = picture(4, 12, |_, column| [if (4..8).contains(&column) { 200 } else { 0 }; 3]);
+        let wide = picture(4, 12, |_, column| {
+            [if (4..8).contains(&column) { 200 } else { 0 }; 3]
+        });
         assert!(square(&wide, 2).iter().all(|value| *value == 200));
-        // import torch; import torch.nn.functional as F
-        // x = torch.tensor([0., 80., 160., 240., 40., 120., 200., 20.]).view(1, 1, 1, 8).repeat(1, 1, 8, 1)
-        // F.interpolate(x, (4, 4), mode="bilinear", antialias=True)[0, 0, 0]
+        // import torch; import torch.nn.functional as F x = torch.tensor([0., 80., 160., 240., 40.,
+        // 120., 200., 20.]).view(1, 1, 1, 8).repeat(1, 1, 8, 1) F.interpolate(x, (4, 4),
+        // mode="bilinear", antialias=True)[0, 0, 0]
         let row = [0_u8, 80, 160, 240, 40, 120, 200, 20];
         let shrunk = square(&picture(8, 8, |_, column| [row[column]; 3]), 4);
         assert_eq!(shrunk[..4], [57, 165, 115, 111]);

@@ -1,4 +1,5 @@
-//! Folders of images as a user has them: what is read, what is refused and how, and what stays when files are added.
+//! Folders of images as a user has them: what is read, what is refused and how, and what stays when
+//! files are added.
 
 use super::*;
 use crate::data::{DataSettings, Split};
@@ -12,7 +13,11 @@ fn png(side: usize, colour: [u8; 3], first: u8) -> Vec<u8> {
     let mut file = Vec::new();
     let mut encoder = png::Encoder::new(&mut file, side as u32, side as u32);
     encoder.set_color(png::ColorType::Rgb);
-    encoder.write_header().unwrap().write_image_data(&pixels).unwrap();
+    encoder
+        .write_header()
+        .unwrap()
+        .write_image_data(&pixels)
+        .unwrap();
     file
 }
 
@@ -32,13 +37,20 @@ fn folder(count: usize) -> tempfile::TempDir {
 fn add(folder: &Path, numbers: std::ops::Range<usize>) {
     for number in numbers {
         for (class, colour) in [("cats", [200, 10, 20]), ("dogs", [10, 200, number as u8])] {
-            put(folder, &format!("{class}/{number:03}.png"), &png(8, colour, number as u8));
+            put(
+                folder,
+                &format!("{class}/{number:03}.png"),
+                &png(8, colour, number as u8),
+            );
         }
     }
 }
 
 fn message(folder: &Path) -> String {
-    load_with(folder, 8, None).unwrap_err().to_string().replace(folder.to_str().unwrap(), "DIR")
+    load_with(folder, 8, None)
+        .unwrap_err()
+        .to_string()
+        .replace(folder.to_str().unwrap(), "DIR")
 }
 
 /// from PIL import Image; Image.new("RGB", (16, 16), (200, 40, 90)).save("a.jpg", quality=90)
@@ -56,18 +68,26 @@ c7c8c9cad2d3d4d5d6d7d8d9dae1e2e3e4e5e6e7e8e9eaf1f2f3f4f5f6f7f8f9faffc4001f010003
 f2f3f4f5f6f7f8f9faffda000c03010002110311003f00f24a28a2b23fb2cfffd9";
 
 fn jpeg() -> Vec<u8> {
-    (0..JPEG.len() / 2).map(|place| u8::from_str_radix(&JPEG[2 * place..2 * place + 2], 16).unwrap()).collect()
+    (0..JPEG.len() / 2)
+        .map(|place| u8::from_str_radix(&JPEG[2 * place..2 * place + 2], 16).unwrap())
+        .collect()
 }
 
 #[test]
 fn each_format_is_read_whatever_the_files_name() {
     let folder = tempfile::tempdir().unwrap();
     let mut webp = Vec::new();
-    image_webp::WebPEncoder::new(&mut webp).encode(&[9, 8, 7].repeat(64), 8, 8, image_webp::ColorType::Rgb8).unwrap();
+    image_webp::WebPEncoder::new(&mut webp)
+        .encode(&[9, 8, 7].repeat(64), 8, 8, image_webp::ColorType::Rgb8)
+        .unwrap();
     let mut grey = Vec::new();
     let mut encoder = png::Encoder::new(&mut grey, 8, 8);
     encoder.set_color(png::ColorType::GrayscaleAlpha);
-    encoder.write_header().unwrap().write_image_data(&[100, 255].repeat(64)).unwrap();
+    encoder
+        .write_header()
+        .unwrap()
+        .write_image_data(&[100, 255].repeat(64))
+        .unwrap();
     put(folder.path(), "b/exact.PNG", &png(8, [1, 2, 3], 77));
     put(folder.path(), "b/deeper/named.jpg", &webp);
     put(folder.path(), "a/photo.jpeg", &jpeg());
@@ -75,13 +95,39 @@ fn each_format_is_read_whatever_the_files_name() {
     put(folder.path(), "a/notes.txt", b"no image");
     put(folder.path(), ".hidden/x.png", b"");
     let set = load_with(folder.path(), 8, None).unwrap();
-    assert_eq!((set.class_names.as_slice(), set.labels.as_slice()), (["a".to_owned(), "b".to_owned()].as_slice(), [0, 0, 1, 1].as_slice()));
-    assert!(set.image(0).iter().all(|value| *value == 100), "grey on three channels");
+    assert_eq!(
+        (set.class_names.as_slice(), set.labels.as_slice()),
+        (
+            ["a".to_owned(), "b".to_owned()].as_slice(),
+            [0, 0, 1, 1].as_slice()
+        )
+    );
+    assert!(
+        set.image(0).iter().all(|value| *value == 100),
+        "grey on three channels"
+    );
     for (plane, value) in set.image(1).chunks(64).zip([200_i32, 40, 90]) {
-        assert!(plane.iter().all(|pixel| (i32::from(*pixel) - value).abs() <= 3), "{plane:?}");
+        assert!(
+            plane
+                .iter()
+                .all(|pixel| (i32::from(*pixel) - value).abs() <= 3),
+            "{plane:?}"
+        );
     }
-    assert_eq!([set.image(2)[0], set.image(2)[64], set.image(2)[191]], [9, 8, 7]);
-    assert_eq!([set.image(3)[0], set.image(3)[1], set.image(3)[64], set.image(3)[128]], [77, 1, 2, 3], "planes, byte by byte");
+    assert_eq!(
+        [set.image(2)[0], set.image(2)[64], set.image(2)[191]],
+        [9, 8, 7]
+    );
+    assert_eq!(
+        [
+            set.image(3)[0],
+            set.image(3)[1],
+            set.image(3)[64],
+            set.image(3)[128]
+        ],
+        [77, 1, 2, 3],
+        "planes, byte by byte"
+    );
 }
 
 #[test]
@@ -90,9 +136,15 @@ fn decoded_images_are_kept_until_a_file_changes() {
     let load = || load_with(folder.path(), 8, Some(cache.path())).unwrap();
     let first = load();
     let file = cache::file(cache.path(), folder.path(), 8);
-    assert_eq!(std::fs::read_dir(cache.path()).unwrap().count(), 1, "no partial file is left");
+    assert_eq!(
+        std::fs::read_dir(cache.path()).unwrap().count(),
+        1,
+        "no partial file is left"
+    );
     // Other images under the same key: whoever sees them has not decoded.
-    let HeldOut::ByContent { hashes, .. } = &first.held_out else { panic!() };
+    let HeldOut::ByContent { hashes, .. } = &first.held_out else {
+        panic!()
+    };
     let key = key(&listing::list(folder.path()).unwrap(), hashes, 8);
     cache::write(&file, &key, &vec![5; first.images.len()]).unwrap();
     assert!(load().images.iter().all(|byte| *byte == 5));
@@ -107,7 +159,10 @@ fn decoded_images_are_kept_until_a_file_changes() {
     std::fs::write(&file, bytes).unwrap();
     assert_eq!(load(), changed);
     // Where none can be written, images are decoded.
-    assert_eq!(load_with(folder.path(), 8, Some(&PathBuf::from("/dev/null/none"))).unwrap(), changed);
+    assert_eq!(
+        load_with(folder.path(), 8, Some(&PathBuf::from("/dev/null/none"))).unwrap(),
+        changed
+    );
 }
 
 #[test]
@@ -116,21 +171,36 @@ fn an_image_stays_on_its_side_of_the_split_when_others_are_added() {
     let names = |size: Option<usize>| {
         let set = load_with(folder.path(), 8, None).unwrap();
         let listing = listing::list(folder.path()).unwrap();
-        let settings = DataSettings { validation_size: size, ..DataSettings::default() };
+        let settings = DataSettings {
+            validation_size: size,
+            ..DataSettings::default()
+        };
         let split = Split::of(&settings, &set, 5).unwrap();
         let name = |index: &u32| listing.entries[*index as usize].name.clone();
-        let parts: [BTreeSet<String>; 2] = [split.train.iter().map(name).collect(), split.validation.iter().map(name).collect()];
+        let parts: [BTreeSet<String>; 2] = [
+            split.train.iter().map(name).collect(),
+            split.validation.iter().map(name).collect(),
+        ];
         assert_eq!(parts[0].intersection(&parts[1]).count(), 0);
         parts
     };
     let (free, fixed) = (names(None), names(Some(30)));
-    assert!((8..40).contains(&free[1].len()) && free[0].len() + free[1].len() == 200, "{}", free[1].len());
+    assert!(
+        (8..40).contains(&free[1].len()) && free[0].len() + free[1].len() == 200,
+        "{}",
+        free[1].len()
+    );
     assert_eq!((fixed[0].len(), fixed[1].len()), (170, 30));
     add(folder.path(), 100..150);
     let (more, most) = (names(None), names(Some(30)));
     assert!(free[0].is_subset(&more[0]) && free[1].is_subset(&more[1]));
     // A fixed number gives way to those that are before it, and only to them.
-    assert!(most[1].iter().filter(|name| name.as_str() < "cats/100").all(|name| fixed[1].contains(name) || name.starts_with("dogs/1")));
+    assert!(
+        most[1]
+            .iter()
+            .filter(|name| name.as_str() < "cats/100")
+            .all(|name| fixed[1].contains(name) || name.starts_with("dogs/1"))
+    );
 }
 
 #[test]
@@ -139,17 +209,35 @@ fn a_folder_that_is_split_keeps_its_sides() {
     add(&folder.path().join("train"), 0..6);
     add(&folder.path().join("val"), 6..9);
     let set = load_with(folder.path(), 8, None).unwrap();
-    let split =
-        |train, validation| Split::of(&DataSettings { train_size: train, validation_size: validation, ..DataSettings::default() }, &set, 1);
+    let split = |train, validation| {
+        Split::of(
+            &DataSettings {
+                train_size: train,
+                validation_size: validation,
+                ..DataSettings::default()
+            },
+            &set,
+            1,
+        )
+    };
     let whole = split(None, None).unwrap();
-    assert_eq!((whole.train, whole.validation), ((0..12).collect(), (12..18).collect()));
+    assert_eq!(
+        (whole.train, whole.validation),
+        ((0..12).collect(), (12..18).collect())
+    );
     let part = split(Some(5), Some(2)).unwrap();
     assert!(part.train.len() == 5 && part.train.iter().all(|index| *index < 12));
     assert!(part.validation.len() == 2 && part.validation.iter().all(|index| *index >= 12));
     let error = split(None, Some(7)).unwrap_err().to_string();
-    assert_eq!(error, "data.validation_size: 7 images cannot be had: of the 18 images, 6 are there for this part");
+    assert_eq!(
+        error,
+        "data.validation_size: 7 images cannot be had: of the 18 images, 6 are there for this part"
+    );
     put(folder.path(), "val/birds/1.png", &png(8, [0; 3], 0));
-    assert_eq!(message(folder.path()), "DIR/val: train/ and val/ need the same class folders; only one of them has \"birds\"");
+    assert_eq!(
+        message(folder.path()),
+        "DIR/val: train/ and val/ need the same class folders; only one of them has \"birds\""
+    );
 }
 
 #[test]
@@ -159,7 +247,11 @@ fn what_is_wrong_is_named_with_the_folder_or_the_file() {
         change(folder.path());
         message(folder.path())
     };
-    assert!(message(Path::new("/no/such")).starts_with("DIR: no such folder; data.path must name the folder that holds one folder"));
+    assert!(
+        message(Path::new("/no/such")).starts_with(
+            "DIR: no such folder; data.path must name the folder that holds one folder"
+        )
+    );
     assert_eq!(
         message(tempfile::tempdir().unwrap().path()),
         "DIR: no class folders here: the images must lie in one folder for each class, named like the class"
@@ -179,7 +271,10 @@ fn what_is_wrong_is_named_with_the_folder_or_the_file() {
         at(&|path| put(path, "Cats/1.png", &png(8, [0; 3], 0))),
         "DIR: the class folders \"Cats\" and \"cats\" differ by case alone; are they one class?"
     );
-    assert_eq!(at(&|path| put(path, "cats/000.png", b"")), "DIR/cats/000.png: the file is empty");
+    assert_eq!(
+        at(&|path| put(path, "cats/000.png", b"")),
+        "DIR/cats/000.png: the file is empty"
+    );
     assert_eq!(
         at(&|path| {
             put(path, "cats/000.png", b"GIF89a");
@@ -188,7 +283,13 @@ fn what_is_wrong_is_named_with_the_folder_or_the_file() {
         "DIR/cats/000.png: is no PNG, JPEG or WebP file; 2 of the 4 images in DIR cannot be read"
     );
     let torn = at(&|path| put(path, "dogs/001.png", &png(64, [0; 3], 0)[..60]));
-    assert!(torn.starts_with("DIR/dogs/001.png: is a damaged PNG file: "), "{torn}");
+    assert!(
+        torn.starts_with("DIR/dogs/001.png: is a damaged PNG file: "),
+        "{torn}"
+    );
     let torn = at(&|path| put(path, "dogs/001.png", &jpeg()[..300]));
-    assert!(torn.starts_with("DIR/dogs/001.png: is a damaged JPEG file: "), "{torn}");
+    assert!(
+        torn.starts_with("DIR/dogs/001.png: is a damaged JPEG file: "),
+        "{torn}"
+    );
 }

@@ -1,5 +1,6 @@
-//! Text for language models: a training and a validation text of whitespace-separated words, as numbers of a vocabulary that is taken
-//! from the training text alone. The end of a line is the word `<eos>`. Must not know what is trained on it; never opens a test text.
+//! Text for language models: a training and a validation text of whitespace-separated words, as
+//! numbers of a vocabulary that is taken from the training text alone. The end of a line is the
+//! word `<eos>`. Must not know what is trained on it; never opens a test text.
 
 mod files;
 mod read;
@@ -45,8 +46,9 @@ pub struct Corpus {
 }
 
 impl Corpus {
-    /// The texts that the settings name; of each the first `train_size` (`validation_size`) tokens, where that is set. The vocabulary
-    /// is that of the whole training text, so that it is the same for every size.
+    /// The texts that the settings name; of each the first `train_size` (`validation_size`) tokens,
+    /// where that is set. The vocabulary is that of the whole training text, so that it is the same
+    /// for every size.
     ///
     /// # Errors
     /// Names file and line, or the key, and what would be right.
@@ -58,13 +60,26 @@ impl Corpus {
         let train = numbers(&vocabulary, &train_lines, &train_file)?;
         let validation = numbers(&vocabulary, &validation_lines, &validation_file)?;
         let train = first(train, settings.train_size, "data.train_size", &train_file)?;
-        let validation = first(validation, settings.validation_size, "data.validation_size", &validation_file)?;
-        Ok(Self::new(settings.unit, vocabulary.words, train, validation))
+        let validation = first(
+            validation,
+            settings.validation_size,
+            "data.validation_size",
+            &validation_file,
+        )?;
+        Ok(Self::new(
+            settings.unit,
+            vocabulary.words,
+            train,
+            validation,
+        ))
     }
 
     /// Puts a corpus together and takes its fingerprint; `vocabulary` holds `<eos>`.
     pub fn new(unit: Unit, vocabulary: Vec<String>, train: Vec<u32>, validation: Vec<u32>) -> Self {
-        let end = vocabulary.iter().position(|word| word == END).unwrap_or_default() as u32;
+        let end = vocabulary
+            .iter()
+            .position(|word| word == END)
+            .unwrap_or_default() as u32;
         let mut hash = Sha256::new();
         hash.update([unit as u8]);
         for word in &vocabulary {
@@ -73,10 +88,22 @@ impl Corpus {
         }
         for text in [&train, &validation] {
             hash.update((text.len() as u64).to_le_bytes());
-            text.iter().for_each(|token| hash.update(token.to_le_bytes()));
+            text.iter()
+                .for_each(|token| hash.update(token.to_le_bytes()));
         }
-        let content = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-        Self { unit, vocabulary, end, train, validation, content }
+        let content = hash
+            .finalize()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        Self {
+            unit,
+            vocabulary,
+            end,
+            train,
+            validation,
+            content,
+        }
     }
 }
 
@@ -107,7 +134,9 @@ impl<'a> Missing<'a> {
     }
 
     fn check(&self, tokens: usize, file: &Path) -> Result<(), DataError> {
-        let Some((token, line)) = self.first else { return Ok(()) };
+        let Some((token, line)) = self.first else {
+            return Ok(());
+        };
         let problem = format!(
             "{} of {tokens} tokens ({} different) are not in the training text, which has no {UNKNOWN} for them; the first is {token:?} \
              in line {line}. data.vocabulary (the most frequent words, the others become {UNKNOWN}) or a training text with {UNKNOWN} \
@@ -115,14 +144,26 @@ impl<'a> Missing<'a> {
             self.count,
             self.different.len()
         );
-        Err(DataError::File { path: file.into(), problem })
+        Err(DataError::File {
+            path: file.into(),
+            problem,
+        })
     }
 }
 
-fn first(mut tokens: Vec<u32>, size: Option<usize>, key: &'static str, file: &Path) -> Result<Vec<u32>, DataError> {
+fn first(
+    mut tokens: Vec<u32>,
+    size: Option<usize>,
+    key: &'static str,
+    file: &Path,
+) -> Result<Vec<u32>, DataError> {
     match size {
         Some(size) if size > tokens.len() => {
-            let problem = format!("{size} tokens are more than the {} of {}; leave it out for all of them", tokens.len(), file.display());
+            let problem = format!(
+                "{size} tokens are more than the {} of {}; leave it out for all of them",
+                tokens.len(),
+                file.display()
+            );
             Err(DataError::Setting { key, problem })
         }
         Some(size) => {

@@ -12,14 +12,18 @@ pub struct Vocabulary {
 }
 
 impl Vocabulary {
-    /// All words, or the `limit` most frequent ones: then `<unk>` stands for the others. `<eos>` and `<unk>` always have a place.
+    /// All words, or the `limit` most frequent ones: then `<unk>` stands for the others. `<eos>`
+    /// and `<unk>` always have a place.
     pub fn of(lines: &Lines, limit: Option<usize>) -> Self {
         let mut counts: HashMap<&str, (usize, usize)> = HashMap::new();
         lines.for_each(|_, token| {
             let next = counts.len();
             counts.entry(token).or_insert((0, next)).0 += 1;
         });
-        let mut order: Vec<(&str, usize, usize)> = counts.into_iter().map(|(word, (count, first))| (word, count, first)).collect();
+        let mut order: Vec<(&str, usize, usize)> = counts
+            .into_iter()
+            .map(|(word, (count, first))| (word, count, first))
+            .collect();
         order.sort_unstable_by_key(|&(_, count, first)| (std::cmp::Reverse(count), first));
         let mut words: Vec<&str> = order.into_iter().map(|(word, _, _)| word).collect();
         if let Some(limit) = limit.filter(|&limit| limit < words.len()) {
@@ -34,9 +38,16 @@ impl Vocabulary {
             }
         }
         let words: Vec<String> = words.into_iter().map(str::to_owned).collect();
-        let numbers: HashMap<String, u32> = (0..).zip(&words).map(|(number, word)| (word.clone(), number)).collect();
+        let numbers: HashMap<String, u32> = (0..)
+            .zip(&words)
+            .map(|(number, word)| (word.clone(), number))
+            .collect();
         let unknown = numbers.get(UNKNOWN).copied();
-        Self { words, numbers, unknown }
+        Self {
+            words,
+            numbers,
+            unknown,
+        }
     }
 
     /// The number of a word, or that of `<unk>`; None: there is neither.

@@ -1,4 +1,5 @@
-//! One recurrent layer over a whole sequence, and its gradients. Knows nothing of other layers or of what comes after it.
+//! One recurrent layer over a whole sequence, and its gradients. Knows nothing of other layers or
+//! of what comes after it.
 
 use super::plan::Plan;
 use super::pointwise::{self, Backward, Forward, Rows};
@@ -13,17 +14,20 @@ use rayon::prelude::*;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// Dropout masks, the same at all steps of a call: 0, or 1 / (probability to keep). None: nothing is dropped.
+/// Dropout masks, the same at all steps of a call: 0, or 1 / (probability to keep). None: nothing
+/// is dropped.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Masks<'a> {
     /// [batch, input]: what of x reaches the gates.
     pub input: Option<&'a [f32]>,
-    /// [batch, hidden]: what of h reaches the gates; a program that takes h itself (`Op::State(0)`) has all of it.
+    /// [batch, hidden]: what of h reaches the gates; a program that takes h itself (`Op::State(0)`)
+    /// has all of it.
     pub recurrent: Option<&'a [f32]>,
 }
 
-/// A recurrent layer. All parameters are one packed vector, laid out as `parameters` says. Sequences are [steps, batch, …], states
-/// [states, batch, hidden]: h first. Results are the same bits for any number of threads.
+/// A recurrent layer. All parameters are one packed vector, laid out as `parameters` says.
+/// Sequences are [steps, batch, …], states [states, batch, hidden]: h first. Results are the same
+/// bits for any number of threads.
 pub struct CellLayer {
     plan: Plan,
     shape: CellShape,
@@ -68,7 +72,11 @@ impl CellLayer {
     ///
     /// # Errors
     /// The program or a size is impossible.
-    pub fn new(program: &CellProgram, shape: CellShape, pool: Arc<ThreadPool>) -> Result<Self, KernelError> {
+    pub fn new(
+        program: &CellProgram,
+        shape: CellShape,
+        pool: Arc<ThreadPool>,
+    ) -> Result<Self, KernelError> {
         Self::with_isa(program, shape, pool, Isa::detect())
     }
 
@@ -76,7 +84,12 @@ impl CellLayer {
     ///
     /// # Errors
     /// As `new`.
-    pub fn with_isa(program: &CellProgram, shape: CellShape, pool: Arc<ThreadPool>, isa: Isa) -> Result<Self, KernelError> {
+    pub fn with_isa(
+        program: &CellProgram,
+        shape: CellShape,
+        pool: Arc<ThreadPool>,
+        isa: Isa,
+    ) -> Result<Self, KernelError> {
         program.check()?;
         let plan = Plan::new(program);
         let layout = Layout::new(program, &plan, shape, widths(isa).0)?;
@@ -100,8 +113,9 @@ impl CellLayer {
         })
     }
 
-    /// The trained tensors, in order of their offsets and without gaps: `input_weight` [gates, hidden, input], `recurrent_weight`
-    /// [gates, hidden, hidden], and where the program has them `input_bias` and `recurrent_bias` [gates, hidden].
+    /// The trained tensors, in order of their offsets and without gaps: `input_weight` [gates,
+    /// hidden, input], `recurrent_weight` [gates, hidden, hidden], and where the program has them
+    /// `input_bias` and `recurrent_bias` [gates, hidden].
     pub fn parameters(&self) -> &[ParameterSlot] {
         &self.layout.parameters
     }
@@ -111,12 +125,20 @@ impl CellLayer {
         self.layout.parameter_count
     }
 
-    /// Runs x [steps, batch, input] through the layer and keeps what `backward` needs. `state` is read and becomes the state after the
-    /// last step; `out` [steps, batch, hidden] is written. There may be fewer steps than the layer was built for.
+    /// Runs x [steps, batch, input] through the layer and keeps what `backward` needs. `state` is
+    /// read and becomes the state after the last step; `out` [steps, batch, hidden] is written.
+    /// There may be fewer steps than the layer was built for.
     ///
     /// # Panics
     /// Slices of lengths that do not fit together or too many steps.
-    pub fn forward(&mut self, parameters: &[f32], x: &[f32], masks: Masks, state: &mut [f32], out: &mut [f32]) {
+    pub fn forward(
+        &mut self,
+        parameters: &[f32],
+        x: &[f32],
+        masks: Masks,
+        state: &mut [f32],
+        out: &mut [f32],
+    ) {
         let pool = Arc::clone(&self.pool);
         pool.install(|| {
             self.pack_forward(parameters);
@@ -129,28 +151,59 @@ impl CellLayer {
     /// # Panics
     /// Slices of lengths that do not fit together.
     pub fn evaluate(&mut self, parameters: &[f32], x: &[f32], state: &mut [f32], out: &mut [f32]) {
-        let CellShape { input, hidden, batch, steps } = self.shape;
+        let CellShape {
+            input,
+            hidden,
+            batch,
+            steps,
+        } = self.shape;
         let pool = Arc::clone(&self.pool);
         pool.install(|| {
             self.pack_forward(parameters);
-            for (x, out) in x.chunks(steps * batch * input).zip(out.chunks_mut(steps * batch * hidden)) {
+            for (x, out) in x
+                .chunks(steps * batch * input)
+                .zip(out.chunks_mut(steps * batch * hidden))
+            {
                 self.run(parameters, x, Masks::default(), state, out);
             }
         });
         self.steps = 0;
     }
 
-    /// From the gradient of `out` of the last `forward`, those of the parameters and of x, both overwritten. No gradient reaches the
-    /// state that `forward` was given, nor comes from the one it returned (truncated back-propagation).
+    /// From the gradient of `out` of the last `forward`, those of the parameters and of x, both
+    /// overwritten. No gradient reaches the state that `forward` was given, nor comes from the one
+    /// it returned (truncated back-propagation).
     ///
     /// # Panics
     /// Slices of lengths that do not fit together, or no `forward` came before.
-    pub fn backward(&mut self, parameters: &[f32], d_out: &[f32], gradient: &mut [f32], d_x: &mut [f32]) {
-        let CellShape { input, hidden, batch, .. } = self.shape;
+    pub fn backward(
+        &mut self,
+        parameters: &[f32],
+        d_out: &[f32],
+        gradient: &mut [f32],
+        d_x: &mut [f32],
+    ) {
+        let CellShape {
+            input,
+            hidden,
+            batch,
+            ..
+        } = self.shape;
         let rows = self.steps * batch;
-        assert_eq!((d_out.len(), d_x.len()), (rows * hidden, rows * input), "gradients of another number of steps than the last forward's");
-        assert_eq!((parameters.len(), gradient.len()), (self.layout.parameter_count, self.layout.parameter_count), "parameters");
-        let mut state = self.backward.take().unwrap_or_else(|| self.backward_state());
+        assert_eq!(
+            (d_out.len(), d_x.len()),
+            (rows * hidden, rows * input),
+            "gradients of another number of steps than the last forward's"
+        );
+        assert_eq!(
+            (parameters.len(), gradient.len()),
+            (self.layout.parameter_count, self.layout.parameter_count),
+            "parameters"
+        );
+        let mut state = self
+            .backward
+            .take()
+            .unwrap_or_else(|| self.backward_state());
         let pool = Arc::clone(&self.pool);
         pool.install(|| {
             self.pack_backward(parameters, &mut state);
@@ -163,10 +216,16 @@ impl CellLayer {
 
     /// Bytes that the layer's working memory has.
     pub fn bytes(&self) -> usize {
-        let forward = self.products.bytes() + self.states.bytes() + self.input_weight.bytes() + self.recurrent_weight.bytes();
+        let forward = self.products.bytes()
+            + self.states.bytes()
+            + self.input_weight.bytes()
+            + self.recurrent_weight.bytes();
         let backward = self.backward.as_ref().map_or(0, |it| {
             let packed = [&it.input_weight, &it.recurrent_weight, &it.x, &it.h].map(Packed::bytes);
-            it.d_products.bytes() + it.d_h.bytes() + it.d_states.iter().map(Buffer::bytes).sum::<usize>() + packed.iter().sum::<usize>()
+            it.d_products.bytes()
+                + it.d_h.bytes()
+                + it.d_states.iter().map(Buffer::bytes).sum::<usize>()
+                + packed.iter().sum::<usize>()
         });
         forward + backward + self.scratch.bytes() + size_of::<f32>() * (self.x.len() + self.h.len())
     }
@@ -186,42 +245,85 @@ impl CellLayer {
         let CellShape { input, hidden, .. } = self.shape;
         let (plan, padded) = (&self.plan, self.layout.padded);
         for (place, &gate) in plan.columns[..plan.input_columns].iter().enumerate() {
-            self.input_weight.fill(0, place * padded, (input, hidden), self.layout.input_weight(parameters, gate), (1, input));
+            self.input_weight.fill(
+                0,
+                place * padded,
+                (input, hidden),
+                self.layout.input_weight(parameters, gate),
+                (1, input),
+            );
         }
         let first = plan.columns.len() - plan.recurrent_columns;
         for (place, &gate) in plan.columns[first..].iter().enumerate() {
-            self.recurrent_weight.fill(0, place * padded, (hidden, hidden), self.layout.recurrent_weight(parameters, gate), (1, hidden));
+            self.recurrent_weight.fill(
+                0,
+                place * padded,
+                (hidden, hidden),
+                self.layout.recurrent_weight(parameters, gate),
+                (1, hidden),
+            );
         }
     }
 
-    fn run(&mut self, parameters: &[f32], x: &[f32], masks: Masks, state: &mut [f32], out: &mut [f32]) {
-        let CellShape { input, hidden, batch, steps: most } = self.shape;
+    fn run(
+        &mut self,
+        parameters: &[f32],
+        x: &[f32],
+        masks: Masks,
+        state: &mut [f32],
+        out: &mut [f32],
+    ) {
+        let CellShape {
+            input,
+            hidden,
+            batch,
+            steps: most,
+        } = self.shape;
         self.steps = out.len() / (batch * hidden);
         let rows = self.steps * batch;
-        assert!(self.steps <= most && (x.len(), out.len()) == (rows * input, rows * hidden), "a sequence of another shape");
+        assert!(
+            self.steps <= most && (x.len(), out.len()) == (rows * input, rows * hidden),
+            "a sequence of another shape"
+        );
         assert_eq!(state.len(), self.layout.states * batch * hidden, "states");
         self.masks = [masks.input, masks.recurrent].map(|mask| mask.map(<[f32]>::to_vec));
         copy_masked(x, masks.input, &mut self.x);
         self.input_products(parameters, rows);
         let padded = self.layout.padded;
-        for (to, from) in self.states.as_mut_slice().chunks_mut(padded).zip(state.chunks(hidden)) {
+        for (to, from) in self
+            .states
+            .as_mut_slice()
+            .chunks_mut(padded)
+            .zip(state.chunks(hidden))
+        {
             to[..hidden].copy_from_slice(from);
             to[hidden..].fill(0.0);
         }
         for (step, out) in out.chunks_mut(batch * hidden).enumerate() {
             self.step(step);
             let after = &self.states.as_slice()[(step + 1) * self.layout.states * batch * padded..];
-            out.chunks_mut(hidden).zip(after.chunks(padded)).for_each(|(to, from)| to.copy_from_slice(&from[..hidden]));
+            out.chunks_mut(hidden)
+                .zip(after.chunks(padded))
+                .for_each(|(to, from)| to.copy_from_slice(&from[..hidden]));
         }
         let last = &self.states.as_slice()[self.steps * self.layout.states * batch * padded..];
-        state.chunks_mut(hidden).zip(last.chunks(padded)).for_each(|(to, from)| to.copy_from_slice(&from[..hidden]));
+        state
+            .chunks_mut(hidden)
+            .zip(last.chunks(padded))
+            .for_each(|(to, from)| to.copy_from_slice(&from[..hidden]));
     }
 
-    /// All products W x of the sequence, and the biases of both sides; where products R h stand alone, what they are added to.
+    /// All products W x of the sequence, and the biases of both sides; where products R h stand
+    /// alone, what they are added to.
     fn input_products(&mut self, parameters: &[f32], rows: usize) {
         let (stride, input) = (self.stride(), self.shape.input);
-        let biases = self.layout.biases(parameters, &self.plan, self.shape.hidden);
-        let (add, alone) = (biases.is_some(), self.plan.input_columns * self.layout.padded);
+        let biases = self
+            .layout
+            .biases(parameters, &self.plan, self.shape.hidden);
+        let (add, alone) = (
+            biases.is_some(),
+            self.plan.input_columns * self.layout.padded,
+        );
         for row in self.products.as_mut_slice().chunks_mut(stride).take(rows) {
             match &biases {
                 Some(biases) => row.copy_from_slice(biases),
@@ -229,40 +331,77 @@ impl CellLayer {
             }
         }
         let left = Left::of_rows(self.x.as_ptr(), rows, input);
-        let target = Target { start: self.products.as_mut_ptr(), stride, add };
-        // SAFETY: x holds `rows` rows of `input` numbers, the products `rows` rows of `stride`, at least the packed columns.
+        let target = Target {
+            start: self.products.as_mut_ptr(),
+            stride,
+            add,
+        };
+        // SAFETY: x holds `rows` rows of `input` numbers, the products `rows` rows of `stride`, at
+        // least the packed columns.
         unsafe { self.input_weight.product_by_rows(self.isa, left, target) }
     }
 
     fn step(&mut self, step: usize) {
         let CellShape { hidden, batch, .. } = self.shape;
-        let (padded, stride, recurrent_start) = (self.layout.padded, self.stride(), self.recurrent_start());
+        let (padded, stride, recurrent_start) =
+            (self.layout.padded, self.stride(), self.recurrent_start());
         let size = self.layout.states * batch * padded;
         let (before, after) = self.states.as_mut_slice()[step * size..].split_at_mut(size);
         let h = &mut self.h[step * batch * hidden..][..batch * hidden];
         for (row, (to, from)) in h.chunks_mut(hidden).zip(before.chunks(padded)).enumerate() {
             to.copy_from_slice(&from[..hidden]);
             if let Some(mask) = &self.masks[1] {
-                to.iter_mut().zip(&mask[row * hidden..]).for_each(|(h, mask)| *h *= mask);
+                to.iter_mut()
+                    .zip(&mask[row * hidden..])
+                    .for_each(|(h, mask)| *h *= mask);
             }
         }
         let products = self.products.as_mut_slice()[step * batch * stride..].as_mut_ptr();
         let left = Left::of_rows(h.as_ptr(), batch, hidden);
-        // SAFETY: h is [batch, hidden]; the products' rows have the packed columns from `recurrent_start` on.
+        // SAFETY: h is [batch, hidden]; the products' rows have the packed columns from
+        // `recurrent_start` on.
         unsafe {
-            let target = Target { start: products.add(recurrent_start), stride, add: true };
+            let target = Target {
+                start: products.add(recurrent_start),
+                stride,
+                add: true,
+            };
             self.recurrent_weight.product(self.isa, left, target);
         }
-        let rows = Rows { plan: &self.plan, hidden: padded, batch, products, before: before.as_ptr() };
+        let rows = Rows {
+            plan: &self.plan,
+            hidden: padded,
+            batch,
+            products,
+            before: before.as_ptr(),
+        };
         let after = Shared(after.as_mut_ptr());
-        each_rows(batch, &mut self.scratch, pointwise::scratch_len(&self.plan), |range, scratch| {
-            // SAFETY: the buffers have the shapes that `Rows` and `Forward` name; tasks have rows and scratch of their own.
-            unsafe { self.isa.run(Forward { rows, range, after: after.get(), scratch }) }
-        });
+        each_rows(
+            batch,
+            &mut self.scratch,
+            pointwise::scratch_len(&self.plan),
+            |range, scratch| {
+                // SAFETY: the buffers have the shapes that `Rows` and `Forward` name; tasks have
+                // rows and scratch of their own.
+                unsafe {
+                    self.isa.run(Forward {
+                        rows,
+                        range,
+                        after: after.get(),
+                        scratch,
+                    })
+                }
+            },
+        );
     }
 
     fn backward_state(&self) -> BackwardState {
-        let CellShape { input, hidden, batch, steps } = self.shape;
+        let CellShape {
+            input,
+            hidden,
+            batch,
+            steps,
+        } = self.shape;
         let (padded, columns) = (self.layout.padded, self.plan.columns.len());
         let states = || Buffer::new(self.layout.states * batch * padded);
         BackwardState {
@@ -277,14 +416,31 @@ impl CellLayer {
     }
 
     fn pack_backward(&self, parameters: &[f32], state: &mut BackwardState) {
-        let CellShape { input, hidden, batch, .. } = self.shape;
+        let CellShape {
+            input,
+            hidden,
+            batch,
+            ..
+        } = self.shape;
         let (plan, padded) = (&self.plan, self.layout.padded);
         for (place, &gate) in plan.columns[..plan.input_columns].iter().enumerate() {
-            state.input_weight.fill(place * padded, 0, (hidden, input), self.layout.input_weight(parameters, gate), (input, 1));
+            state.input_weight.fill(
+                place * padded,
+                0,
+                (hidden, input),
+                self.layout.input_weight(parameters, gate),
+                (input, 1),
+            );
         }
         let first = plan.columns.len() - plan.recurrent_columns;
         for (place, &gate) in plan.columns[first..].iter().enumerate() {
-            state.recurrent_weight.fill(place * padded, 0, (hidden, hidden), self.layout.recurrent_weight(parameters, gate), (hidden, 1));
+            state.recurrent_weight.fill(
+                place * padded,
+                0,
+                (hidden, hidden),
+                self.layout.recurrent_weight(parameters, gate),
+                (hidden, 1),
+            );
         }
         let rows = self.steps * batch;
         state.x.shorten(rows);
@@ -306,16 +462,48 @@ impl CellLayer {
             }
             let products = self.products.as_slice()[step * batch * stride..].as_ptr();
             let before = self.states.as_slice()[step * size..].as_ptr();
-            let rows = Rows { plan: &self.plan, hidden: padded, batch, products, before };
-            let d_products = &mut state.d_products.as_mut_slice()[step * batch * stride..][..batch * stride];
-            let targets = (Shared(d_products.as_mut_ptr()), Shared(d_before.as_mut_ptr()), Shared(d_after.as_mut_ptr()));
-            each_rows(batch, &mut self.scratch, pointwise::scratch_len(&self.plan), |range, scratch| {
-                let (d_products, d_before, d_after) = (targets.0.get(), targets.1.get(), targets.2.get().cast_const());
-                // SAFETY: the buffers have the shapes that `Rows` and `Backward` name; tasks have rows and scratch of their own.
-                unsafe { self.isa.run(Backward { rows, range, d_after, d_products, d_before, scratch }) }
-            });
+            let rows = Rows {
+                plan: &self.plan,
+                hidden: padded,
+                batch,
+                products,
+                before,
+            };
+            let d_products =
+                &mut state.d_products.as_mut_slice()[step * batch * stride..][..batch * stride];
+            let targets = (
+                Shared(d_products.as_mut_ptr()),
+                Shared(d_before.as_mut_ptr()),
+                Shared(d_after.as_mut_ptr()),
+            );
+            each_rows(
+                batch,
+                &mut self.scratch,
+                pointwise::scratch_len(&self.plan),
+                |range, scratch| {
+                    let (d_products, d_before, d_after) = (
+                        targets.0.get(),
+                        targets.1.get(),
+                        targets.2.get().cast_const(),
+                    );
+                    // SAFETY: the buffers have the shapes that `Rows` and `Backward` name; tasks
+                    // have rows and scratch of their own.
+                    unsafe {
+                        self.isa.run(Backward {
+                            rows,
+                            range,
+                            d_after,
+                            d_products,
+                            d_before,
+                            scratch,
+                        })
+                    }
+                },
+            );
             // What padding made must not reach a product.
-            d_products.chunks_mut(padded).for_each(|d| d[hidden..].fill(0.0));
+            d_products
+                .chunks_mut(padded)
+                .for_each(|d| d[hidden..].fill(0.0));
             if step > 0 {
                 self.recurrent_gradient(step, state);
             }
@@ -327,30 +515,53 @@ impl CellLayer {
     fn recurrent_gradient(&mut self, step: usize, state: &mut BackwardState) {
         let CellShape { hidden, batch, .. } = self.shape;
         let (padded, stride) = (self.layout.padded, self.stride());
-        let start = state.d_products.as_slice()[step * batch * stride + self.recurrent_start()..].as_ptr();
+        let start =
+            state.d_products.as_slice()[step * batch * stride + self.recurrent_start()..].as_ptr();
         let left = Left::of_rows(start, batch, stride);
         let d_before = &mut state.d_states[1];
         let mask = self.masks[1].as_deref();
         let target = match mask {
-            None => Target { start: d_before.as_mut_ptr(), stride: padded, add: true },
-            Some(_) => Target { start: state.d_h.as_mut_ptr(), stride: padded, add: false },
+            None => Target {
+                start: d_before.as_mut_ptr(),
+                stride: padded,
+                add: true,
+            },
+            Some(_) => Target {
+                start: state.d_h.as_mut_ptr(),
+                stride: padded,
+                add: false,
+            },
         };
         // SAFETY: left has the columns of R h, target rows of `padded` numbers.
         unsafe { state.recurrent_weight.product(self.isa, left, target) }
         if let Some(mask) = mask {
-            let rows = d_before.as_mut_slice().chunks_mut(padded).zip(state.d_h.as_slice().chunks(padded)).zip(mask.chunks(hidden));
-            rows.for_each(|((to, d), mask)| to.iter_mut().zip(d).zip(mask).for_each(|((to, d), mask)| *to += d * mask));
+            let rows = d_before
+                .as_mut_slice()
+                .chunks_mut(padded)
+                .zip(state.d_h.as_slice().chunks(padded))
+                .zip(mask.chunks(hidden));
+            rows.for_each(|((to, d), mask)| {
+                to.iter_mut()
+                    .zip(d)
+                    .zip(mask)
+                    .for_each(|((to, d), mask)| *to += d * mask)
+            });
         }
     }
 
     fn input_gradient(&self, state: &BackwardState, d_x: &mut [f32]) {
         let CellShape { input, batch, .. } = self.shape;
         let left = Left::of_rows(state.d_products.as_ptr(), self.steps * batch, self.stride());
-        let target = Target { start: d_x.as_mut_ptr(), stride: input, add: false };
+        let target = Target {
+            start: d_x.as_mut_ptr(),
+            stride: input,
+            add: false,
+        };
         // SAFETY: left has the columns of W x first; d_x is [rows, input].
         unsafe { state.input_weight.product_by_rows(self.isa, left, target) }
         if let Some(mask) = &self.masks[0] {
-            d_x.chunks_mut(batch * input).for_each(|d| d.iter_mut().zip(mask).for_each(|(d, mask)| *d *= mask));
+            d_x.chunks_mut(batch * input)
+                .for_each(|d| d.iter_mut().zip(mask).for_each(|(d, mask)| *d *= mask));
         }
     }
 
@@ -361,20 +572,40 @@ impl CellLayer {
         let product = |column: usize, right: &Packed, to: &mut [f32], stride: usize| {
             let start = state.d_products.as_slice()[column * padded..].as_ptr();
             let left = Left::of_columns(start, hidden, self.stride());
-            let target = Target { start: to.as_mut_ptr(), stride, add: false };
-            // SAFETY: the column has `hidden` numbers in each of the packed rows; `to` is [hidden, stride].
+            let target = Target {
+                start: to.as_mut_ptr(),
+                stride,
+                add: false,
+            };
+            // SAFETY: the column has `hidden` numbers in each of the packed rows; `to` is [hidden,
+            // stride].
             unsafe { right.product_by_rows(self.isa, left, target) }
         };
         for (column, &gate) in plan.columns.iter().enumerate() {
             if column < plan.input_columns {
-                product(column, &state.x, self.layout.input_weight_mut(gradient, gate), input);
+                product(
+                    column,
+                    &state.x,
+                    self.layout.input_weight_mut(gradient, gate),
+                    input,
+                );
             }
             if column >= recurrent {
-                product(column, &state.h, self.layout.recurrent_weight_mut(gradient, gate), hidden);
+                product(
+                    column,
+                    &state.h,
+                    self.layout.recurrent_weight_mut(gradient, gate),
+                    hidden,
+                );
             }
         }
         let rows = self.steps * self.shape.batch;
-        self.layout.bias_gradients(plan, hidden, state.d_products.as_slice().chunks(self.stride()).take(rows), gradient);
+        self.layout.bias_gradients(
+            plan,
+            hidden,
+            state.d_products.as_slice().chunks(self.stride()).take(rows),
+            gradient,
+        );
     }
 }
 
@@ -382,17 +613,38 @@ impl CellLayer {
 fn copy_masked(x: &[f32], mask: Option<&[f32]>, to: &mut [f32]) {
     to[..x.len()].copy_from_slice(x);
     if let Some(mask) = mask {
-        to[..x.len()].chunks_mut(mask.len()).for_each(|x| x.iter_mut().zip(mask).for_each(|(x, mask)| *x *= mask));
+        to[..x.len()]
+            .chunks_mut(mask.len())
+            .for_each(|x| x.iter_mut().zip(mask).for_each(|(x, mask)| *x *= mask));
     }
 }
 
 /// Does something for all rows: one range of them and one piece of scratch for each thread.
-fn each_rows(batch: usize, scratch: &mut Buffer, scratch_len: usize, f: impl Fn(Range<usize>, *mut f32) + Sync) {
+fn each_rows(
+    batch: usize,
+    scratch: &mut Buffer,
+    scratch_len: usize,
+    f: impl Fn(Range<usize>, *mut f32) + Sync,
+) {
     let threads = rayon::current_num_threads().min(batch);
     let rows = batch.div_ceil(threads);
-    let mut pieces: Vec<_> = scratch.as_mut_slice().chunks_mut(scratch_len.max(1)).take(batch.div_ceil(rows)).enumerate().collect();
-    let task = |(index, scratch): &mut (usize, &mut [f32])| f(*index * rows..((*index + 1) * rows).min(batch), scratch.as_mut_ptr());
-    if pieces.len() == 1 { pieces.iter_mut().for_each(task) } else { pieces.par_iter_mut().for_each(task) }
+    let mut pieces: Vec<_> = scratch
+        .as_mut_slice()
+        .chunks_mut(scratch_len.max(1))
+        .take(batch.div_ceil(rows))
+        .enumerate()
+        .collect();
+    let task = |(index, scratch): &mut (usize, &mut [f32])| {
+        f(
+            *index * rows..((*index + 1) * rows).min(batch),
+            scratch.as_mut_ptr(),
+        )
+    };
+    if pieces.len() == 1 {
+        pieces.iter_mut().for_each(task)
+    } else {
+        pieces.par_iter_mut().for_each(task)
+    }
 }
 
 /// An address that tasks share; each writes rows of its own.

@@ -1,5 +1,5 @@
-//! Recurrent layers of any cell: a pointwise program between matrix products, with its backward pass.
-//! Knows nothing of architectures, words or losses.
+//! Recurrent layers of any cell: a pointwise program between matrix products, with its backward
+//! pass. Knows nothing of architectures, words or losses.
 
 mod layer;
 mod plan;

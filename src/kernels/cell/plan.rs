@@ -1,5 +1,6 @@
-//! A program made ready: sums of two products become one column, an activation joins the operation before it, what nobody
-//! needs is left out, and the order in which gradients arrive is settled. Knows nothing of vectors.
+//! A program made ready: sums of two products become one column, an activation joins the operation
+//! before it, what nobody needs is left out, and the order in which gradients arrive is settled.
+//! Knows nothing of vectors.
 
 use super::program::{CellProgram, Op, Value};
 
@@ -53,7 +54,8 @@ pub struct Plan {
     pub scratch: usize,
     /// Where the new states lie, and whether each is the first to send a gradient there.
     pub outputs: Vec<(Place, bool)>,
-    /// Columns of the products: first those of W x alone, then sums, then those of R h alone; the gate of each.
+    /// Columns of the products: first those of W x alone, then sums, then those of R h alone; the
+    /// gate of each.
     pub columns: Vec<usize>,
     /// How many of them take part in W x (the first) and in R h (the last).
     pub input_columns: usize,
@@ -66,7 +68,9 @@ impl Plan {
     /// `program` was checked.
     pub fn new(program: &CellProgram) -> Self {
         let uses = uses(program);
-        let sums: Vec<Option<Value>> = (0..program.gates).map(|gate| summed(program, gate, &uses)).collect();
+        let sums: Vec<Option<Value>> = (0..program.gates)
+            .map(|gate| summed(program, gate, &uses))
+            .collect();
         let gates = |sum: bool| {
             (0..program.gates)
                 .filter(move |_| true)
@@ -83,10 +87,16 @@ impl Plan {
             match (place(&together), recurrent) {
                 (Some(place), _) => Place::Column(apart.len() + place),
                 (None, false) => Place::Column(place(&apart).unwrap_or(0)),
-                (None, true) => Place::Column(apart.len() + together.len() + place(&apart).unwrap_or(0)),
+                (None, true) => {
+                    Place::Column(apart.len() + together.len() + place(&apart).unwrap_or(0))
+                }
             }
         };
-        let mut builder = Builder { places: Vec::new(), steps: Vec::new(), uses: &uses };
+        let mut builder = Builder {
+            places: Vec::new(),
+            steps: Vec::new(),
+            uses: &uses,
+        };
         for (value, &op) in program.ops.iter().enumerate() {
             let place = match op {
                 Op::Input(gate) => column(gate, false),
@@ -107,12 +117,27 @@ impl Plan {
             };
             builder.places.push(place);
         }
-        let outputs: Vec<Place> = program.outputs.iter().map(|output| builder.places[*output]).collect();
+        let outputs: Vec<Place> = program
+            .outputs
+            .iter()
+            .map(|output| builder.places[*output])
+            .collect();
         let steps = needed(builder.steps, &outputs);
         let scratch = steps.iter().map(|step| step.out + 1).max().unwrap_or(0);
-        let all = (0..columns.len()).map(Place::Column).chain((0..program.states()).map(Place::State)).collect();
+        let all = (0..columns.len())
+            .map(Place::Column)
+            .chain((0..program.states()).map(Place::State))
+            .collect();
         let (input_columns, recurrent_columns) = (program.gates, program.gates);
-        let mut plan = Self { steps, scratch, outputs: Vec::new(), columns, input_columns, recurrent_columns, untouched: all };
+        let mut plan = Self {
+            steps,
+            scratch,
+            outputs: Vec::new(),
+            columns,
+            input_columns,
+            recurrent_columns,
+            untouched: all,
+        };
         plan.order_gradients(&outputs);
         plan
     }
@@ -164,7 +189,14 @@ impl Builder<'_> {
     /// Until `needed`, a step's scratch is its own place in the list.
     fn step(&mut self, joined: Joined, applied: Applied, a: Place, b: Place) -> Place {
         let out = self.steps.len();
-        self.steps.push(Step { joined, applied, a, b, out, first: (false, false) });
+        self.steps.push(Step {
+            joined,
+            applied,
+            a,
+            b,
+            out,
+            first: (false, false),
+        });
         Place::Scratch(out)
     }
 }
@@ -173,19 +205,29 @@ impl Builder<'_> {
 fn uses(program: &CellProgram) -> Vec<usize> {
     let mut uses = vec![0; program.ops.len()];
     let operands = program.ops.iter().flat_map(|op| op.operands()).flatten();
-    operands.chain(program.outputs.iter().copied()).for_each(|value| uses[value] += 1);
+    operands
+        .chain(program.outputs.iter().copied())
+        .for_each(|value| uses[value] += 1);
     uses
 }
 
 /// The operation that adds both products of a gate, where they are used for nothing else.
 fn summed(program: &CellProgram, gate: usize, uses: &[usize]) -> Option<Value> {
     let only = |op: Op| {
-        let mut places = program.ops.iter().enumerate().filter(|(_, other)| **other == op).map(|(place, _)| place);
+        let mut places = program
+            .ops
+            .iter()
+            .enumerate()
+            .filter(|(_, other)| **other == op)
+            .map(|(place, _)| place);
         let place = places.next()?;
         (places.next().is_none() && uses[place] == 1).then_some(place)
     };
     let (x, h) = (only(Op::Input(gate))?, only(Op::Recurrent(gate))?);
-    program.ops.iter().position(|op| *op == Op::Add(x, h) || *op == Op::Add(h, x))
+    program
+        .ops
+        .iter()
+        .position(|op| *op == Op::Add(x, h) || *op == Op::Add(h, x))
 }
 
 /// The steps that the new states depend on.
@@ -203,5 +245,9 @@ fn needed(steps: Vec<Step>, outputs: &[Place]) -> Vec<Step> {
             mark(step.b, &mut needed);
         }
     }
-    steps.into_iter().zip(needed).filter_map(|(step, needed)| needed.then_some(step)).collect()
+    steps
+        .into_iter()
+        .zip(needed)
+        .filter_map(|(step, needed)| needed.then_some(step))
+        .collect()
 }

@@ -1,7 +1,8 @@
-//! Runs a plan over rows of hidden vectors, forwards and backwards. Knows nothing of matrix products.
+//! Runs a plan over rows of hidden vectors, forwards and backwards. Knows nothing of matrix
+//! products.
 //!
-//! A row is worked on in pieces that stay in the first cache. Backwards the values are computed again from the products: that is
-//! cheaper than to keep them.
+//! A row is worked on in pieces that stay in the first cache. Backwards the values are computed
+//! again from the products: that is cheaper than to keep them.
 
 use super::plan::{Applied, Joined, Place, Plan, Step};
 use crate::kernels::functions;
@@ -45,8 +46,17 @@ struct Piece<'a> {
 
 impl<'a> Rows<'a> {
     fn pieces(self, range: Range<usize>) -> impl Iterator<Item = Piece<'a>> {
-        let piece = move |row, first: usize| Piece { rows: self, row, first, len: PIECE.min(self.hidden - first) };
-        range.flat_map(move |row| (0..self.hidden).step_by(PIECE).map(move |first| piece(row, first)))
+        let piece = move |row, first: usize| Piece {
+            rows: self,
+            row,
+            first,
+            len: PIECE.min(self.hidden - first),
+        };
+        range.flat_map(move |row| {
+            (0..self.hidden)
+                .step_by(PIECE)
+                .map(move |first| piece(row, first))
+        })
     }
 }
 
@@ -79,7 +89,12 @@ impl Piece<'_> {
             // SAFETY: as for `value`.
             unsafe {
                 let (a, b) = (self.value(step.a, scratch), self.value(step.b, scratch));
-                let line = Line { a, b, out: scratch.add(step.out * PIECE), len: self.len };
+                let line = Line {
+                    a,
+                    b,
+                    out: scratch.add(step.out * PIECE),
+                    len: self.len,
+                };
                 visit::<V, _>(step, line);
             }
         }
@@ -142,7 +157,10 @@ impl Work for Backward<'_> {
                     self.gradient(&piece, *place).write_bytes(0, piece.len);
                 }
                 for (state, &(place, first)) in plan.outputs.iter().enumerate() {
-                    let (from, to) = (self.d_after.add(piece.state(state)), self.gradient(&piece, place));
+                    let (from, to) = (
+                        self.d_after.add(piece.state(state)),
+                        self.gradient(&piece, place),
+                    );
                     for i in (0..piece.len).step_by(V::WIDTH) {
                         let d = V::load(from.add(i));
                         let d = if first { d } else { d.add(V::load(to.add(i))) };
@@ -150,9 +168,17 @@ impl Work for Backward<'_> {
                     }
                 }
                 for step in plan.steps.iter().rev() {
-                    let (a, b) = (piece.value(step.a, self.scratch), piece.value(step.b, self.scratch));
+                    let (a, b) = (
+                        piece.value(step.a, self.scratch),
+                        piece.value(step.b, self.scratch),
+                    );
                     let line = BackLine {
-                        line: Line { a, b, out: self.scratch.add(step.out * PIECE), len: piece.len },
+                        line: Line {
+                            a,
+                            b,
+                            out: self.scratch.add(step.out * PIECE),
+                            len: piece.len,
+                        },
                         d_out: self.gradient(&piece, Place::Scratch(step.out)),
                         d_a: self.gradient(&piece, step.a),
                         d_b: self.gradient(&piece, step.b),
@@ -173,7 +199,9 @@ impl Backward<'_> {
             match place {
                 Place::Column(column) => self.d_products.add(piece.column(column)),
                 Place::State(state) => self.d_before.add(piece.state(state)),
-                Place::Scratch(number) => self.scratch.add((self.rows.plan.scratch + number) * PIECE),
+                Place::Scratch(number) => {
+                    self.scratch.add((self.rows.plan.scratch + number) * PIECE)
+                }
             }
         }
     }
@@ -210,7 +238,10 @@ impl Visitor for Line {
     unsafe fn visit<V: Vector, J: Join, A: Apply>(self) {
         for i in (0..self.len).step_by(V::WIDTH) {
             // SAFETY: lines have `len` numbers, a multiple of the width.
-            unsafe { A::apply(J::join(V::load(self.a.add(i)), V::load(self.b.add(i)))).store(self.out.add(i)) }
+            unsafe {
+                A::apply(J::join(V::load(self.a.add(i)), V::load(self.b.add(i))))
+                    .store(self.out.add(i))
+            }
         }
     }
 }
@@ -230,7 +261,11 @@ impl Visitor for BackLine {
             // SAFETY: as above.
             unsafe {
                 let (a, b) = (V::load(self.line.a.add(i)), V::load(self.line.b.add(i)));
-                let d = A::back(V::load(self.d_out.add(i)), J::join(a, b), V::load(self.line.out.add(i)));
+                let d = A::back(
+                    V::load(self.d_out.add(i)),
+                    J::join(a, b),
+                    V::load(self.line.out.add(i)),
+                );
                 let (d_a, d_b) = J::back(d, a, b);
                 arrive(d_a, self.d_a.add(i), self.first.0);
                 // After a's: both may be one value.
@@ -339,7 +374,8 @@ impl Join for Max {
         // SAFETY: see above.
         unsafe {
             let (half, zero) = (d.mul(V::splat(0.5)), V::splat(0.0));
-            let tied_or = |wins: V, loses: V| a.select_greater(b, wins, b.select_greater(a, loses, half));
+            let tied_or =
+                |wins: V, loses: V| a.select_greater(b, wins, b.select_greater(a, loses, half));
             (tied_or(d, zero), Some(tied_or(zero, d)))
         }
     }

@@ -1,5 +1,5 @@
-//! What a recurrent cell computes between its matrix products: a small program over hidden vectors, element by element.
-//! Knows nothing of how it is evaluated.
+//! What a recurrent cell computes between its matrix products: a small program over hidden vectors,
+//! element by element. Knows nothing of how it is evaluated.
 
 use crate::kernels::KernelError;
 
@@ -34,13 +34,15 @@ impl Op {
         match self {
             Self::Input(_) | Self::Recurrent(_) | Self::State(_) => [None, None],
             Self::Add(a, b) | Self::Mul(a, b) | Self::Max(a, b) => [Some(a), Some(b)],
-            Self::OneMinus(a) | Self::Tanh(a) | Self::Sigmoid(a) | Self::Relu(a) | Self::Sin(a) => [Some(a), None],
+            Self::OneMinus(a) | Self::Tanh(a) | Self::Sigmoid(a) | Self::Relu(a) | Self::Sin(a) => {
+                [Some(a), None]
+            }
         }
     }
 }
 
-/// A recurrent cell: `gates` pairs of matrices W [hidden, input] and R [hidden, hidden], and the program that makes the new states
-/// from their products and the old states.
+/// A recurrent cell: `gates` pairs of matrices W [hidden, input] and R [hidden, hidden], and the
+/// program that makes the new states from their products and the old states.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct CellProgram {
     /// Pairs of matrices.
@@ -91,20 +93,35 @@ impl CellProgram {
     pub fn check(&self) -> Result<(), KernelError> {
         let invalid = |text: String| Err(KernelError::Invalid(text));
         if self.gates == 0 || self.outputs.is_empty() || self.ops.len() > MOST_OPS {
-            return invalid(format!("a cell has at least a gate and a state, and at most {MOST_OPS} operations"));
+            return invalid(format!(
+                "a cell has at least a gate and a state, and at most {MOST_OPS} operations"
+            ));
         }
         for (place, &op) in self.ops.iter().enumerate() {
             let there = match op {
                 Op::Input(gate) | Op::Recurrent(gate) => gate < self.gates,
                 Op::State(state) => state < self.states(),
-                _ => op.operands().into_iter().flatten().all(|operand| operand < place),
+                _ => op
+                    .operands()
+                    .into_iter()
+                    .flatten()
+                    .all(|operand| operand < place),
             };
             if !there {
-                return invalid(format!("operation {place}, {op:?}, refers to something that is not there before it"));
+                return invalid(format!(
+                    "operation {place}, {op:?}, refers to something that is not there before it"
+                ));
             }
         }
-        match self.outputs.iter().find(|output| **output >= self.ops.len()) {
-            Some(output) => invalid(format!("a new state is operation {output}; there are {}", self.ops.len())),
+        match self
+            .outputs
+            .iter()
+            .find(|output| **output >= self.ops.len())
+        {
+            Some(output) => invalid(format!(
+                "a new state is operation {output}; there are {}",
+                self.ops.len()
+            )),
             None => Ok(()),
         }
     }
@@ -128,11 +145,13 @@ impl CellProgram {
         program.finish(1, true, false, vec![h])
     }
 
-    /// Gates in PyTorch's order i, f, g, o: c' = σ(f) ⊙ c + σ(i) ⊙ tanh(g); h' = σ(o) ⊙ tanh(c'). One bias for each gate.
+    /// Gates in PyTorch's order i, f, g, o: c' = σ(f) ⊙ c + σ(i) ⊙ tanh(g); h' = σ(o) ⊙ tanh(c').
+    /// One bias for each gate.
     pub fn lstm() -> Self {
         let mut program = Builder::default();
         let [i, f, g, o] = [0, 1, 2, 3].map(|gate| program.gate(gate, Join::Add));
-        let [i, f, g, o] = [Op::Sigmoid(i), Op::Sigmoid(f), Op::Tanh(g), Op::Sigmoid(o)].map(|op| program.push(op));
+        let [i, f, g, o] = [Op::Sigmoid(i), Op::Sigmoid(f), Op::Tanh(g), Op::Sigmoid(o)]
+            .map(|op| program.push(op));
         let c = program.push(Op::State(1));
         let kept = program.push(Op::Mul(f, c));
         let new = program.push(Op::Mul(i, g));
@@ -142,7 +161,8 @@ impl CellProgram {
         program.finish(4, true, false, vec![h, c])
     }
 
-    /// In PyTorch's form and order r, z, n: n = tanh(W x + b + r ⊙ (R h + b)); h' = (1 − z) ⊙ n + z ⊙ h. Two biases for each gate.
+    /// In PyTorch's form and order r, z, n: n = tanh(W x + b + r ⊙ (R h + b)); h' = (1 − z) ⊙ n + z
+    /// ⊙ h. Two biases for each gate.
     pub fn gru() -> Self {
         let mut program = Builder::default();
         let [r, z] = [0, 1].map(|gate| program.gate(gate, Join::Add));
@@ -183,10 +203,16 @@ impl CellProgram {
         Self::tree(&nodes, (Add, Tanh), 12, 8)
     }
 
-    /// A tree of 2·base − 1 nodes, leaves first: leaf i joins W x and R h of gate i, node base+k the outputs of nodes 2k and 2k+1;
-    /// the last output is h'. c joins the output of node `inject_index` (at the root: h'); c' is node `cell_index` before its
-    /// activation and before c joins it. Indices are those of nodes. No biases.
-    pub fn tree(nodes: &[(Join, Apply)], inject: (Join, Apply), cell_index: usize, inject_index: usize) -> Self {
+    /// A tree of 2·base − 1 nodes, leaves first: leaf i joins W x and R h of gate i, node base+k
+    /// the outputs of nodes 2k and 2k+1; the last output is h'. c joins the output of node
+    /// `inject_index` (at the root: h'); c' is node `cell_index` before its activation and before c
+    /// joins it. Indices are those of nodes. No biases.
+    pub fn tree(
+        nodes: &[(Join, Apply)],
+        inject: (Join, Apply),
+        cell_index: usize,
+        inject_index: usize,
+    ) -> Self {
         let base = nodes.len().div_ceil(2);
         let mut program = Builder::default();
         let (mut before, mut after) = (Vec::new(), Vec::new());
@@ -242,7 +268,19 @@ impl Builder {
         }
     }
 
-    fn finish(self, gates: usize, input_bias: bool, recurrent_bias: bool, outputs: Vec<Value>) -> CellProgram {
-        CellProgram { gates, input_bias, recurrent_bias, ops: self.0, outputs }
+    fn finish(
+        self,
+        gates: usize,
+        input_bias: bool,
+        recurrent_bias: bool,
+        outputs: Vec<Value>,
+    ) -> CellProgram {
+        CellProgram {
+            gates,
+            input_bias,
+            recurrent_bias,
+            ops: self.0,
+            outputs,
+        }
     }
 }

@@ -35,16 +35,32 @@ pub struct Layout {
 
 impl Layout {
     /// `program` was checked. Hidden vectors are padded to whole vectors of `width` numbers.
-    pub fn new(program: &CellProgram, plan: &Plan, shape: CellShape, width: usize) -> Result<Self, KernelError> {
-        let CellShape { input, hidden, batch, steps } = shape;
+    pub fn new(
+        program: &CellProgram,
+        plan: &Plan,
+        shape: CellShape,
+        width: usize,
+    ) -> Result<Self, KernelError> {
+        let CellShape {
+            input,
+            hidden,
+            batch,
+            steps,
+        } = shape;
         if [input, hidden, batch, steps].contains(&0) {
-            return Err(KernelError::Invalid(format!("a size of {shape:?} is 0; at least 1 is needed")));
+            return Err(KernelError::Invalid(format!(
+                "a size of {shape:?} is 0; at least 1 is needed"
+            )));
         }
         check_size(program, plan, shape)?;
         let (gates, mut parameter_count) = (program.gates, 0);
         let mut parameters = Vec::new();
         let mut slot = |name: &str, shape: Vec<usize>| {
-            let slot = ParameterSlot { name: name.to_owned(), shape, offset: parameter_count };
+            let slot = ParameterSlot {
+                name: name.to_owned(),
+                shape,
+                offset: parameter_count,
+            };
             parameter_count += slot.len();
             let offset = slot.offset;
             parameters.push(slot);
@@ -52,10 +68,24 @@ impl Layout {
         };
         slot("input_weight", vec![gates, hidden, input]);
         let recurrent = slot("recurrent_weight", vec![gates, hidden, hidden]);
-        let input_bias = program.input_bias.then(|| slot("input_bias", vec![gates, hidden]));
-        let recurrent_bias = program.recurrent_bias.then(|| slot("recurrent_bias", vec![gates, hidden]));
+        let input_bias = program
+            .input_bias
+            .then(|| slot("input_bias", vec![gates, hidden]));
+        let recurrent_bias = program
+            .recurrent_bias
+            .then(|| slot("recurrent_bias", vec![gates, hidden]));
         let (padded, states) = (hidden.next_multiple_of(width), program.states());
-        Ok(Self { parameters, parameter_count, padded, states, input, hidden, recurrent, input_bias, recurrent_bias })
+        Ok(Self {
+            parameters,
+            parameter_count,
+            padded,
+            states,
+            input,
+            hidden,
+            recurrent,
+            input_bias,
+            recurrent_bias,
+        })
     }
 
     fn input_at(&self, gate: usize) -> std::ops::Range<usize> {
@@ -94,28 +124,49 @@ impl Layout {
         let recurrent = plan.columns.len() - plan.recurrent_columns;
         let mut row = vec![0.0; plan.columns.len() * self.padded];
         for (column, &gate) in plan.columns.iter().enumerate() {
-            let biases = [self.input_bias.filter(|_| column < plan.input_columns), self.recurrent_bias.filter(|_| column >= recurrent)];
+            let biases = [
+                self.input_bias.filter(|_| column < plan.input_columns),
+                self.recurrent_bias.filter(|_| column >= recurrent),
+            ];
             for bias in biases.into_iter().flatten() {
                 let bias = &parameters[bias + gate * hidden..][..hidden];
-                row[column * self.padded..].iter_mut().zip(bias).for_each(|(to, bias)| *to += bias);
+                row[column * self.padded..]
+                    .iter_mut()
+                    .zip(bias)
+                    .for_each(|(to, bias)| *to += bias);
             }
         }
         Some(row)
     }
 
     /// The biases' gradients: sums over the rows of the products' gradients.
-    pub fn bias_gradients<'a>(&self, plan: &Plan, hidden: usize, rows: impl Iterator<Item = &'a [f32]>, gradient: &mut [f32]) {
+    pub fn bias_gradients<'a>(
+        &self,
+        plan: &Plan,
+        hidden: usize,
+        rows: impl Iterator<Item = &'a [f32]>,
+        gradient: &mut [f32],
+    ) {
         if self.input_bias.is_none() && self.recurrent_bias.is_none() {
             return;
         }
         let mut sums = vec![0.0f64; plan.columns.len() * self.padded];
-        rows.for_each(|row| sums.iter_mut().zip(row).for_each(|(sum, d)| *sum += f64::from(*d)));
+        rows.for_each(|row| {
+            sums.iter_mut()
+                .zip(row)
+                .for_each(|(sum, d)| *sum += f64::from(*d))
+        });
         let recurrent = plan.columns.len() - plan.recurrent_columns;
         for (column, &gate) in plan.columns.iter().enumerate() {
-            let biases = [self.input_bias.filter(|_| column < plan.input_columns), self.recurrent_bias.filter(|_| column >= recurrent)];
+            let biases = [
+                self.input_bias.filter(|_| column < plan.input_columns),
+                self.recurrent_bias.filter(|_| column >= recurrent),
+            ];
             for bias in biases.into_iter().flatten() {
                 let to = &mut gradient[bias + gate * hidden..][..hidden];
-                to.iter_mut().zip(&sums[column * self.padded..]).for_each(|(to, sum)| *to = *sum as f32);
+                to.iter_mut()
+                    .zip(&sums[column * self.padded..])
+                    .for_each(|(to, sum)| *to = *sum as f32);
             }
         }
     }
@@ -123,15 +174,26 @@ impl Layout {
 
 /// Refuses sizes whose products overflow an address, with room for every buffer.
 fn check_size(program: &CellProgram, plan: &Plan, shape: CellShape) -> Result<(), KernelError> {
-    let CellShape { input, hidden, batch, steps } = shape;
+    let CellShape {
+        input,
+        hidden,
+        batch,
+        steps,
+    } = shape;
     let widest = input.max(hidden.saturating_add(PADDING));
     let fits = |sizes: &[usize]| {
-        let bytes = sizes.iter().try_fold(64 * size_of::<f32>(), |product, &size| product.checked_mul(size));
+        let bytes = sizes
+            .iter()
+            .try_fold(64 * size_of::<f32>(), |product, &size| {
+                product.checked_mul(size)
+            });
         bytes.is_some_and(|bytes| bytes <= isize::MAX as usize)
     };
     let columns = plan.columns.len().max(program.states());
     if fits(&[columns, steps, batch, widest]) && fits(&[columns, widest, widest]) {
         return Ok(());
     }
-    Err(KernelError::TooLarge(format!("the sizes of {shape:?} multiply to more bytes than an address can hold")))
+    Err(KernelError::TooLarge(format!(
+        "the sizes of {shape:?} multiply to more bytes than an address can hold"
+    )))
 }

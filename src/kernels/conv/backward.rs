@@ -1,5 +1,5 @@
-//! The backward pass of one chunk of one group: packed gradients to inputs, and with packed inputs to weights.
-//! Knows of blocks alone, not of other threads' work.
+//! The backward pass of one chunk of one group: packed gradients to inputs, and with packed inputs
+//! to weights. Knows of blocks alone, not of other threads' work.
 
 use super::super::memory::Buffer;
 use super::super::pack::{PackGradient, Window};
@@ -12,12 +12,17 @@ use super::{Convolution, Output, Scratch, Source, nth, positions, ranges};
 use std::ops::Range;
 
 impl Convolution {
-    /// One chunk of one group: adds to the weights' gradient `dw`, and writes (or adds) the sources' gradients.
+    /// One chunk of one group: adds to the weights' gradient `dw`, and writes (or adds) the
+    /// sources' gradients.
     ///
     /// # Safety
-    /// As `forward`; `output` and the sources' gradients are whole tensors too, and no other thread touches what this chunk
-    /// writes of the latter: input rows below its output rows times the stride.
-    #[allow(clippy::too_many_arguments, reason = "one call site each; a struct would only rename them")]
+    /// As `forward`; `output` and the sources' gradients are whole tensors too, and no other thread
+    /// touches what this chunk writes of the latter: input rows below its output rows times the
+    /// stride.
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "one call site each; a struct would only rename them"
+    )]
     pub unsafe fn backward(
         &self,
         isa: Isa,
@@ -31,34 +36,95 @@ impl Convolution {
         dw: &mut [f32],
     ) {
         let g = &self.geometry;
-        let (inputs, gradients, tiles) = (scratch.inputs.as_mut_slice(), scratch.gradients.as_mut_slice(), &mut scratch.tiles);
+        let (inputs, gradients, tiles) = (
+            scratch.inputs.as_mut_slice(),
+            scratch.gradients.as_mut_slice(),
+            &mut scratch.tiles,
+        );
         let sums = &mut scratch.sums.as_mut_slice()[..self.sums_len()];
         sums.fill(0.0);
-        let blocks = nth(g.out_height().div_ceil(self.backward.rows), self.chunk, chunk);
+        let blocks = nth(
+            g.out_height().div_ceil(self.backward.rows),
+            self.chunk,
+            chunk,
+        );
         for rows in blocks.map(|block| nth(g.out_height(), self.backward.rows, block)) {
             for (index, filters) in ranges(g.filters, self.backward.filters).enumerate() {
                 // SAFETY: as the caller vouches; rows and filters are within the geometry.
                 unsafe {
-                    self.pack_gradient(isa, group, output, mask, filters.clone(), rows.clone(), gradients);
-                    self.sweep_inputs(isa, group, sources, index, filters.clone(), rows.clone(), flipped, (gradients, tiles));
+                    self.pack_gradient(
+                        isa,
+                        group,
+                        output,
+                        mask,
+                        filters.clone(),
+                        rows.clone(),
+                        gradients,
+                    );
+                    self.sweep_inputs(
+                        isa,
+                        group,
+                        sources,
+                        index,
+                        filters.clone(),
+                        rows.clone(),
+                        flipped,
+                        (gradients, tiles),
+                    );
                     for channels in ranges(g.channels, self.backward.channels) {
-                        let shape = (self.input_rows(rows.len()), self.input_columns(), self.input_channel(self.backward.rows));
-                        self.pack_input(isa, group, sources, mask, channels.clone(), rows.start, shape, inputs);
+                        let shape = (
+                            self.input_rows(rows.len()),
+                            self.input_columns(),
+                            self.input_channel(self.backward.rows),
+                        );
+                        self.pack_input(
+                            isa,
+                            group,
+                            sources,
+                            mask,
+                            channels.clone(),
+                            rows.start,
+                            shape,
+                            inputs,
+                        );
                         let (filters, packed) = (filters.clone(), (&*inputs, &*gradients));
                         match self.axes {
-                            Some(axes) => self.multiply_tiles(isa, axes, (channels, filters), rows.len(), packed, tiles, sums),
-                            None => self.sweep_weights(isa, channels, filters, rows.len(), packed, dw),
+                            Some(axes) => self.multiply_tiles(
+                                isa,
+                                axes,
+                                (channels, filters),
+                                rows.len(),
+                                packed,
+                                tiles,
+                                sums,
+                            ),
+                            None => {
+                                self.sweep_weights(isa, channels, filters, rows.len(), packed, dw)
+                            }
                         }
                     }
                 }
             }
         }
         if let Some(axes) = self.axes {
-            let (row, evaluations) = (g.channels.next_multiple_of(LANES), &[axes.0.evaluation(), axes.1.evaluation()]);
+            let (row, evaluations) = (
+                g.channels.next_multiple_of(LANES),
+                &[axes.0.evaluation(), axes.1.evaluation()],
+            );
             let (filters, channels, to) = (g.filters, g.channels, dw.as_mut_ptr());
             assert_eq!(dw.len(), self.weight_len(), "one number for each weight");
             // SAFETY: `sums` has `sums_len` numbers, `dw` one for each weight (asserted).
-            unsafe { isa.run(ToTaps { axes, evaluations, sums: sums.as_ptr(), filters, channels, row, to }) }
+            unsafe {
+                isa.run(ToTaps {
+                    axes,
+                    evaluations,
+                    sums: sums.as_ptr(),
+                    filters,
+                    channels,
+                    row,
+                    to,
+                })
+            }
         }
     }
 
@@ -78,8 +144,8 @@ impl Convolution {
         let row = g.channels.next_multiple_of(LANES);
         let across = g.out_width().div_ceil(axes.1.outputs());
         let capacity = self.backward_tiles(self.backward.rows);
-        // SAFETY: both blocks were packed as far as tiles reach, the gradient's interior behind its halo; `points` has room for
-        // both (`tile_scratch`), `sums` for all filters and channels.
+        // SAFETY: both blocks were packed as far as tiles reach, the gradient's interior behind its
+        // halo; `points` has room for both (`tile_scratch`), `sums` for all filters and channels.
         unsafe {
             let to = points.as_mut_ptr();
             let inputs = Evaluation {
@@ -93,7 +159,9 @@ impl Convolution {
                 to: to.add(self.values(0) * point_step(self.backward.filters, capacity)),
             };
             let gradients = Evaluation {
-                source: gradients.as_ptr().add((self.halo[0].0 * self.gradient_columns() + self.halo[1].0) * LANES),
+                source: gradients
+                    .as_ptr()
+                    .add((self.halo[0].0 * self.gradient_columns() + self.halo[1].0) * LANES),
                 source_channel: self.gradient_channel(self.backward.rows),
                 source_row: self.gradient_columns() * LANES,
                 channels: filters.len(),
@@ -127,8 +195,12 @@ impl Convolution {
         let g = &self.geometry;
         let plane = g.out_height() * g.out_width() * LANES;
         let channel = group * g.filters + filters.start;
-        assert!(filters.len() * self.gradient_channel(self.backward.rows) <= to.len(), "scratch memory is as large as the largest block");
-        // SAFETY: filters lie in the output tensor, which the caller vouches for, and in the block (asserted).
+        assert!(
+            filters.len() * self.gradient_channel(self.backward.rows) <= to.len(),
+            "scratch memory is as large as the largest block"
+        );
+        // SAFETY: filters lie in the output tensor, which the caller vouches for, and in the block
+        // (asserted).
         unsafe {
             isa.run(PackGradient {
                 y: output.y.add(channel * plane),
@@ -151,7 +223,8 @@ impl Convolution {
         }
     }
 
-    /// Gradients of the inputs from the packed gradient of output rows `rows`: those of input rows `rows` · stride.
+    /// Gradients of the inputs from the packed gradient of output rows `rows`: those of input rows
+    /// `rows` · stride.
     #[allow(clippy::too_many_arguments, reason = "as `backward`")]
     pub(super) unsafe fn sweep_inputs(
         &self,
@@ -167,24 +240,34 @@ impl Convolution {
         let g = &self.geometry;
         let combinations = self.phases[0].len() * self.phases[1].len();
         for (index, (part, source)) in self.parts.iter().zip(sources).enumerate() {
-            let Some((out, accumulate)) = source.gradient else { continue };
+            let Some((out, accumulate)) = source.gradient else {
+                continue;
+            };
             let plane = part.height * part.width * LANES;
             for (i, vertical) in self.phases[0].iter().enumerate() {
-                let sub_rows = positions(part.height, g.stride_height, vertical.first).min(rows.end).saturating_sub(rows.start);
+                let sub_rows = positions(part.height, g.stride_height, vertical.first)
+                    .min(rows.end)
+                    .saturating_sub(rows.start);
                 for (j, horizontal) in self.phases[1].iter().enumerate() {
                     let columns = positions(part.width, g.stride_width, horizontal.first);
                     if sub_rows == 0 || columns == 0 {
                         continue;
                     }
-                    let weights = self.flipped[(filter_block * self.parts.len() + index) * combinations + i * self.phases[1].len() + j];
+                    let weights = self.flipped[(filter_block * self.parts.len() + index)
+                        * combinations
+                        + i * self.phases[1].len()
+                        + j];
                     let source_row = self.halo[0].0.strict_add_signed(vertical.offset);
                     let source_column = self.halo[1].0.strict_add_signed(horizontal.offset);
                     let row = rows.start * g.stride_height + vertical.first;
-                    // SAFETY: rows and columns of this phase that lie within the part (`positions`), of a tensor that the
-                    // caller vouches for; the halos are as wide as the phases reach.
+                    // SAFETY: rows and columns of this phase that lie within the part
+                    // (`positions`), of a tensor that the caller vouches for; the halos are as wide
+                    // as the phases reach.
                     unsafe {
                         let sweep = Sweep {
-                            source: gradients.as_ptr().add((source_row * self.gradient_columns() + source_column) * LANES),
+                            source: gradients.as_ptr().add(
+                                (source_row * self.gradient_columns() + source_column) * LANES,
+                            ),
                             source_channel: self.gradient_channel(self.backward.rows),
                             source_row: self.gradient_columns() * LANES,
                             step_row: self.gradient_columns() * LANES,
@@ -193,7 +276,10 @@ impl Convolution {
                             taps_height: vertical.taps,
                             taps_width: horizontal.taps,
                             weights: flipped.as_ptr().add(weights),
-                            out: out.add(group * part.channels * plane + (row * part.width + horizontal.first) * LANES),
+                            out: out.add(
+                                group * part.channels * plane
+                                    + (row * part.width + horizontal.first) * LANES,
+                            ),
                             out_channel: plane,
                             out_row: g.stride_height * part.width * LANES,
                             out_column: g.stride_width * LANES,
@@ -222,20 +308,25 @@ impl Convolution {
         let g = &self.geometry;
         let area = g.filter_height * g.filter_width;
         assert_eq!(dw.len(), self.weight_len(), "one number for each weight");
-        // SAFETY: both blocks were packed for these rows; the interior of the gradient's starts behind its halo.
+        // SAFETY: both blocks were packed for these rows; the interior of the gradient's starts
+        // behind its halo.
         unsafe {
             isa.run(WeightSweep {
                 source: inputs.as_ptr(),
                 taps: &self.taps[..channels.len() * area],
                 step_row: g.stride_height * self.input_columns() * LANES,
                 step_column: g.stride_width * LANES,
-                gradient: gradients.as_ptr().add((self.halo[0].0 * self.gradient_columns() + self.halo[1].0) * LANES),
+                gradient: gradients
+                    .as_ptr()
+                    .add((self.halo[0].0 * self.gradient_columns() + self.halo[1].0) * LANES),
                 gradient_channel: self.gradient_channel(self.backward.rows),
                 gradient_row: self.gradient_columns() * LANES,
                 filters: filters.len(),
                 rows,
                 columns: g.out_width(),
-                out: dw.as_mut_ptr().add(filters.start * g.taps() + channels.start * area),
+                out: dw
+                    .as_mut_ptr()
+                    .add(filters.start * g.taps() + channels.start * area),
                 out_filter: g.taps(),
             });
         }

@@ -13,8 +13,16 @@ fn planes(pooling: &Pooling, x: &[f32]) -> Result<usize, KernelError> {
 }
 
 fn area(height: usize, width: usize) -> Result<usize, KernelError> {
-    let area = height.checked_mul(width).ok_or_else(|| KernelError::TooLarge(format!("a plane of {height} x {width} numbers")))?;
-    if area == 0 { Err(KernelError::Invalid(format!("a plane of {height} x {width} is empty"))) } else { Ok(area) }
+    let area = height
+        .checked_mul(width)
+        .ok_or_else(|| KernelError::TooLarge(format!("a plane of {height} x {width} numbers")))?;
+    if area == 0 {
+        Err(KernelError::Invalid(format!(
+            "a plane of {height} x {width} is empty"
+        )))
+    } else {
+        Ok(area)
+    }
 }
 
 fn out_len(pooling: &Pooling, planes: usize) -> usize {
@@ -31,18 +39,24 @@ pub fn max_pool(pooling: &Pooling, x: &[f32]) -> Result<Vec<f32>, KernelError> {
     Ok(y)
 }
 
-/// Gradient of `max_pool` with respect to `x`: each output's goes to the first of its largest pixels.
+/// Gradient of `max_pool` with respect to `x`: each output's goes to the first of its largest
+/// pixels.
 ///
 /// # Errors
 /// As `max_pool`, or `dy` is not as long as its result.
-pub fn max_pool_gradient(pooling: &Pooling, x: &[f32], dy: &[f32]) -> Result<Vec<f32>, KernelError> {
+pub fn max_pool_gradient(
+    pooling: &Pooling,
+    x: &[f32],
+    dy: &[f32],
+) -> Result<Vec<f32>, KernelError> {
     expect("dy", dy.len(), out_len(pooling, planes(pooling, x)?))?;
     let mut dx = vec![0.0; x.len()];
     pooling.max_gradient(x, dy, &mut dx);
     Ok(dx)
 }
 
-/// Averages [n, channels, out height, out width] of `x` [n, channels, height, width]; pixels outside do not count.
+/// Averages [n, channels, out height, out width] of `x` [n, channels, height, width]; pixels
+/// outside do not count.
 ///
 /// # Errors
 /// As `max_pool`.
@@ -52,7 +66,8 @@ pub fn average_pool(pooling: &Pooling, x: &[f32]) -> Result<Vec<f32>, KernelErro
     Ok(y)
 }
 
-/// Gradient of `average_pool` with respect to its `x`, from `dy` [n, channels, out height, out width].
+/// Gradient of `average_pool` with respect to its `x`, from `dy` [n, channels, out height, out
+/// width].
 ///
 /// # Errors
 /// A size of 0, or `dy` is not whole planes.
@@ -74,7 +89,9 @@ pub fn average_pool_gradient(pooling: &Pooling, dy: &[f32]) -> Result<Vec<f32>, 
 pub fn global_average(area: usize, x: &[f32]) -> Result<Vec<f32>, KernelError> {
     let area = self::area(area, 1)?;
     expect("x", x.len(), (x.len() / area).max(1) * area)?;
-    Ok(x.chunks_exact(area).map(|plane| (plane.iter().map(|&v| f64::from(v)).sum::<f64>() / area as f64) as f32).collect())
+    Ok(x.chunks_exact(area)
+        .map(|plane| (plane.iter().map(|&v| f64::from(v)).sum::<f64>() / area as f64) as f32)
+        .collect())
 }
 
 /// Gradient of `global_average` with respect to its `x`, from `dy` [n, channels].
@@ -83,5 +100,8 @@ pub fn global_average(area: usize, x: &[f32]) -> Result<Vec<f32>, KernelError> {
 /// `area` is 0.
 pub fn global_average_gradient(area: usize, dy: &[f32]) -> Result<Vec<f32>, KernelError> {
     let area = self::area(area, 1)?;
-    Ok(dy.iter().flat_map(|d| std::iter::repeat_n(d / area as f32, area)).collect())
+    Ok(dy
+        .iter()
+        .flat_map(|d| std::iter::repeat_n(d / area as f32, area))
+        .collect())
 }

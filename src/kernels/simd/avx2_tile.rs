@@ -1,13 +1,16 @@
-//! The steps of an AVX2 register tile of four filters by three columns, in assembly: twelve sums, three inputs and one weight are
-//! all sixteen registers, and compilers spill some of them at every step, which doubles its time. Steps in fours are here for two columns,
-//! too. Other tiles are left to the compiler.
+//! The steps of an AVX2 register tile of four filters by three columns, in assembly: twelve sums,
+//! three inputs and one weight are all sixteen registers, and compilers spill some of them at every
+//! step, which doubles its time. Steps in fours are here for two columns, too. Other tiles are left
+//! to the compiler.
 
 use super::{Avx2, TILE_FILTERS};
 use std::arch::asm;
 
 /// `sums` as a tile of N columns, where it is one.
 #[inline(always)]
-pub fn tile_of<const N: usize, const T: usize>(sums: &mut [[Avx2; T]; TILE_FILTERS]) -> Option<&mut [[Avx2; N]; TILE_FILTERS]> {
+pub fn tile_of<const N: usize, const T: usize>(
+    sums: &mut [[Avx2; T]; TILE_FILTERS],
+) -> Option<&mut [[Avx2; N]; TILE_FILTERS]> {
     // SAFETY: with T = N it is the same type.
     (T == N).then(|| unsafe { &mut *std::ptr::from_mut(sums).cast::<[[Avx2; N]; TILE_FILTERS]>() })
 }
@@ -29,8 +32,11 @@ pub unsafe fn scale_add<const T: usize>(
         // SAFETY: the caller vouches.
         return unsafe { super::scale_add(sums, source, step, weights, weight_step) };
     }
-    let Some(sums) = tile_of::<3, T>(sums) else { return };
-    // SAFETY: reads three vectors `step` numbers apart and four weights, for which the caller vouches; writes registers alone.
+    let Some(sums) = tile_of::<3, T>(sums) else {
+        return;
+    };
+    // SAFETY: reads three vectors `step` numbers apart and four weights, for which the caller
+    // vouches; writes registers alone.
     unsafe {
         asm!(
             "vmovups {i0}, [{source}]",
@@ -78,7 +84,8 @@ pub unsafe fn scale_add<const T: usize>(
     }
 }
 
-/// Instructions of one step: vectors `$source` bytes and weights `$weight` bytes behind the first ones.
+/// Instructions of one step: vectors `$source` bytes and weights `$weight` bytes behind the first
+/// ones.
 macro_rules! step_of_three {
     ($source:literal, $weight:literal) => {
         concat!(
@@ -156,8 +163,9 @@ macro_rules! step_of_two {
 /// A function that takes `scale_add`'s steps four at a time.
 macro_rules! fours {
     ($name:ident, $columns:literal: $step:ident, $bytes:literal; $($input:ident)*; $($sum:ident: $f:literal $t:literal),*) => {
-        /// `scale_add` of `4 * fours` steps, whose vectors stand side by side and whose weights `NEXT` numbers apart. Beside the arithmetic
-        /// hardly an instruction is left, which counts where another thread shares the core.
+        /// `scale_add` of `4 * fours` steps, whose vectors stand side by side and whose weights
+        /// `NEXT` numbers apart. Beside the arithmetic hardly an instruction is left, which counts
+        /// where another thread shares the core.
         ///
         /// # Safety
         /// As `Vector::scale_add` for all of these; the CPU has AVX2 and FMA.
@@ -173,7 +181,8 @@ macro_rules! fours {
             if fours == 0 {
                 return;
             }
-            // SAFETY: reads the vectors and weights for which the caller vouches; writes registers alone.
+            // SAFETY: reads the vectors and weights for which the caller vouches; writes registers
+            // alone.
             unsafe {
                 asm!(
                     "2:",
@@ -230,8 +239,11 @@ pub unsafe fn product_add<const T: usize>(
         // SAFETY: the caller vouches.
         return unsafe { super::product_add(sums, gradients, g, sources, s) };
     }
-    let (Some(sums), &[x0, x1, x2]) = (tile_of::<3, T>(sums), sources.as_slice()) else { return };
-    // SAFETY: reads one vector of each gradient and source, for which the caller vouches; writes registers alone.
+    let (Some(sums), &[x0, x1, x2]) = (tile_of::<3, T>(sums), sources.as_slice()) else {
+        return;
+    };
+    // SAFETY: reads one vector of each gradient and source, for which the caller vouches; writes
+    // registers alone.
     unsafe {
         asm!(
             "vmovups {i0}, [{x0} + {s}]",

@@ -1,5 +1,5 @@
-//! Exponential functions and sines of whole vectors. A number that is none stays none in all of them.
-//! Knows nothing of what is computed with them.
+//! Exponential functions and sines of whole vectors. A number that is none stays none in all of
+//! them. Knows nothing of what is computed with them.
 
 use super::Portable;
 #[cfg(target_arch = "x86_64")]
@@ -46,12 +46,20 @@ impl Primitives for Portable {
 
     #[inline(always)]
     unsafe fn times_power_of_2(self, n: Self) -> Self {
-        self.zip(n, |a, n| a * f32::from_bits((((n as i32) + 127) as u32) << 23))
+        self.zip(n, |a, n| {
+            a * f32::from_bits((((n as i32) + 127) as u32) << 23)
+        })
     }
 
     #[inline(always)]
     unsafe fn select_greater(self, other: Self, yes: Self, no: Self) -> Self {
-        Self(std::array::from_fn(|i| if self.0[i] > other.0[i] { yes.0[i] } else { no.0[i] }))
+        Self(std::array::from_fn(|i| {
+            if self.0[i] > other.0[i] {
+                yes.0[i]
+            } else {
+                no.0[i]
+            }
+        }))
     }
 
     #[inline(always)]
@@ -77,7 +85,11 @@ impl Primitives for Avx2 {
     #[inline(always)]
     unsafe fn round(self) -> Self {
         // SAFETY: see above.
-        unsafe { Self(_mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(self.0)) }
+        unsafe {
+            Self(_mm256_round_ps::<
+                { _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC },
+            >(self.0))
+        }
     }
 
     #[inline(always)]
@@ -85,14 +97,23 @@ impl Primitives for Avx2 {
         // SAFETY: see above.
         unsafe {
             let exponent = _mm256_add_epi32(_mm256_cvtps_epi32(n.0), _mm256_set1_epi32(127));
-            Self(_mm256_mul_ps(self.0, _mm256_castsi256_ps(_mm256_slli_epi32::<23>(exponent))))
+            Self(_mm256_mul_ps(
+                self.0,
+                _mm256_castsi256_ps(_mm256_slli_epi32::<23>(exponent)),
+            ))
         }
     }
 
     #[inline(always)]
     unsafe fn select_greater(self, other: Self, yes: Self, no: Self) -> Self {
         // SAFETY: see above.
-        unsafe { Self(_mm256_blendv_ps(no.0, yes.0, _mm256_cmp_ps::<_CMP_GT_OQ>(self.0, other.0))) }
+        unsafe {
+            Self(_mm256_blendv_ps(
+                no.0,
+                yes.0,
+                _mm256_cmp_ps::<_CMP_GT_OQ>(self.0, other.0),
+            ))
+        }
     }
 
     #[inline(always)]
@@ -119,7 +140,11 @@ impl Primitives for Avx512 {
     #[inline(always)]
     unsafe fn round(self) -> Self {
         // SAFETY: see above.
-        unsafe { Self(_mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(self.0)) }
+        unsafe {
+            Self(_mm512_roundscale_ps::<
+                { _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC },
+            >(self.0))
+        }
     }
 
     #[inline(always)]
@@ -127,14 +152,23 @@ impl Primitives for Avx512 {
         // SAFETY: see above.
         unsafe {
             let exponent = _mm512_add_epi32(_mm512_cvtps_epi32(n.0), _mm512_set1_epi32(127));
-            Self(_mm512_mul_ps(self.0, _mm512_castsi512_ps(_mm512_slli_epi32::<23>(exponent))))
+            Self(_mm512_mul_ps(
+                self.0,
+                _mm512_castsi512_ps(_mm512_slli_epi32::<23>(exponent)),
+            ))
         }
     }
 
     #[inline(always)]
     unsafe fn select_greater(self, other: Self, yes: Self, no: Self) -> Self {
         // SAFETY: see above.
-        unsafe { Self(_mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(self.0, other.0), no.0, yes.0)) }
+        unsafe {
+            Self(_mm512_mask_blend_ps(
+                _mm512_cmp_ps_mask::<_CMP_GT_OQ>(self.0, other.0),
+                no.0,
+                yes.0,
+            ))
+        }
     }
 
     #[inline(always)]

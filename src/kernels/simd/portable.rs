@@ -1,5 +1,5 @@
-//! Vectors for processors without instructions of their own here: plain Rust, four numbers at a time.
-//! Knows nothing of what is computed with them.
+//! Vectors for processors without instructions of their own here: plain Rust, four numbers at a
+//! time. Knows nothing of what is computed with them.
 
 use super::Vector;
 
@@ -56,7 +56,9 @@ impl Vector for Portable {
     #[inline(always)]
     unsafe fn mul_add(self, factor: Self, addend: Self) -> Self {
         // Not f32::mul_add: without the instruction that is a slow call.
-        Self(std::array::from_fn(|i| self.0[i] * factor.0[i] + addend.0[i]))
+        Self(std::array::from_fn(|i| {
+            self.0[i] * factor.0[i] + addend.0[i]
+        }))
     }
 
     #[inline(always)]

@@ -8,8 +8,8 @@ use std::arch::x86_64::*;
 #[repr(transparent)]
 pub struct Avx2(pub(super) __m256);
 
-// SAFETY of every block below: the trait's contract (the CPU has AVX2 and FMA; pointers are valid for eight numbers;
-// the unaligned forms of load and store are used).
+// SAFETY of every block below: the trait's contract (the CPU has AVX2 and FMA; pointers are valid
+// for eight numbers; the unaligned forms of load and store are used).
 impl Vector for Avx2 {
     const WIDTH: usize = 8;
     const TILE: usize = 3;
@@ -71,7 +71,12 @@ impl Vector for Avx2 {
     #[inline(always)]
     unsafe fn where_positive(self, test: Self) -> Self {
         // SAFETY: see above.
-        unsafe { Self(_mm256_and_ps(self.0, _mm256_cmp_ps::<_CMP_GT_OQ>(test.0, _mm256_setzero_ps()))) }
+        unsafe {
+            Self(_mm256_and_ps(
+                self.0,
+                _mm256_cmp_ps::<_CMP_GT_OQ>(test.0, _mm256_setzero_ps()),
+            ))
+        }
     }
 
     #[inline(always)]
@@ -81,7 +86,13 @@ impl Vector for Avx2 {
             let [a, b, c, d] = four.map(|v| v.0);
             let sums = _mm256_hadd_ps(_mm256_hadd_ps(a, b), _mm256_hadd_ps(c, d));
             let mut out = [0.0; 4];
-            _mm_storeu_ps(out.as_mut_ptr(), _mm_add_ps(_mm256_castps256_ps128(sums), _mm256_extractf128_ps::<1>(sums)));
+            _mm_storeu_ps(
+                out.as_mut_ptr(),
+                _mm_add_ps(
+                    _mm256_castps256_ps128(sums),
+                    _mm256_extractf128_ps::<1>(sums),
+                ),
+            );
             out
         }
     }
@@ -106,22 +117,56 @@ impl Vector for Avx2 {
         weights: *const f32,
         (weight_step, next): (usize, usize),
     ) {
-        let fours = if (T == 2 || T == 3) && (next == 1 || next == TILE_FILTERS) { steps / 4 } else { 0 };
+        let fours = if (T == 2 || T == 3) && (next == 1 || next == TILE_FILTERS) {
+            steps / 4
+        } else {
+            0
+        };
         // SAFETY: see above; the caller vouches for source and weights.
         unsafe {
             if let Some(sums) = avx2_tile::tile_of::<3, T>(sums) {
                 match next {
-                    1 => avx2_tile::scale_add_fours_of_three::<1>(sums, source, fours, weights, weight_step),
-                    _ => avx2_tile::scale_add_fours_of_three::<TILE_FILTERS>(sums, source, fours, weights, weight_step),
+                    1 => avx2_tile::scale_add_fours_of_three::<1>(
+                        sums,
+                        source,
+                        fours,
+                        weights,
+                        weight_step,
+                    ),
+                    _ => avx2_tile::scale_add_fours_of_three::<TILE_FILTERS>(
+                        sums,
+                        source,
+                        fours,
+                        weights,
+                        weight_step,
+                    ),
                 }
             } else if let Some(sums) = avx2_tile::tile_of::<2, T>(sums) {
                 match next {
-                    1 => avx2_tile::scale_add_fours_of_two::<1>(sums, source, fours, weights, weight_step),
-                    _ => avx2_tile::scale_add_fours_of_two::<TILE_FILTERS>(sums, source, fours, weights, weight_step),
+                    1 => avx2_tile::scale_add_fours_of_two::<1>(
+                        sums,
+                        source,
+                        fours,
+                        weights,
+                        weight_step,
+                    ),
+                    _ => avx2_tile::scale_add_fours_of_two::<TILE_FILTERS>(
+                        sums,
+                        source,
+                        fours,
+                        weights,
+                        weight_step,
+                    ),
                 }
             }
             for step in 4 * fours..steps {
-                avx2_tile::scale_add(sums, source.add(step * T * Self::WIDTH), Self::WIDTH, weights.add(step * next), weight_step);
+                avx2_tile::scale_add(
+                    sums,
+                    source.add(step * T * Self::WIDTH),
+                    Self::WIDTH,
+                    weights.add(step * next),
+                    weight_step,
+                );
             }
         }
     }
@@ -143,8 +188,8 @@ impl Vector for Avx2 {
 #[derive(Clone, Copy)]
 pub struct Avx512(pub(super) __m512);
 
-// SAFETY of every block below: the trait's contract (the CPU has AVX-512F; pointers are valid for sixteen numbers;
-// the unaligned forms of load and store are used).
+// SAFETY of every block below: the trait's contract (the CPU has AVX-512F; pointers are valid for
+// sixteen numbers; the unaligned forms of load and store are used).
 impl Vector for Avx512 {
     const WIDTH: usize = 16;
     const TILE: usize = 6;
@@ -206,7 +251,12 @@ impl Vector for Avx512 {
     #[inline(always)]
     unsafe fn where_positive(self, test: Self) -> Self {
         // SAFETY: see above.
-        unsafe { Self(_mm512_maskz_mov_ps(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(test.0, _mm512_setzero_ps()), self.0)) }
+        unsafe {
+            Self(_mm512_maskz_mov_ps(
+                _mm512_cmp_ps_mask::<_CMP_GT_OQ>(test.0, _mm512_setzero_ps()),
+                self.0,
+            ))
+        }
     }
 
     #[inline(always)]
@@ -214,13 +264,23 @@ impl Vector for Avx512 {
         // SAFETY: see above.
         unsafe {
             let [a, b, c, d] = four.map(|v| v.0);
-            // In each quarter: a0 + a2, b0 + b2, a1 + a3, b1 + b3; then one number of each of the four.
+            // In each quarter: a0 + a2, b0 + b2, a1 + a3, b1 + b3; then one number of each of the
+            // four.
             let ab = _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
             let cd = _mm512_add_ps(_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d));
             let (ab, cd) = (_mm512_castps_pd(ab), _mm512_castps_pd(cd));
-            let quarters = _mm512_add_ps(_mm512_castpd_ps(_mm512_unpacklo_pd(ab, cd)), _mm512_castpd_ps(_mm512_unpackhi_pd(ab, cd)));
-            let halves = _mm512_add_ps(quarters, _mm512_shuffle_f32x4::<0b01_00_11_10>(quarters, quarters));
-            let sums = _mm512_add_ps(halves, _mm512_shuffle_f32x4::<0b10_11_00_01>(halves, halves));
+            let quarters = _mm512_add_ps(
+                _mm512_castpd_ps(_mm512_unpacklo_pd(ab, cd)),
+                _mm512_castpd_ps(_mm512_unpackhi_pd(ab, cd)),
+            );
+            let halves = _mm512_add_ps(
+                quarters,
+                _mm512_shuffle_f32x4::<0b01_00_11_10>(quarters, quarters),
+            );
+            let sums = _mm512_add_ps(
+                halves,
+                _mm512_shuffle_f32x4::<0b10_11_00_01>(halves, halves),
+            );
             let mut out = [0.0; 4];
             _mm_storeu_ps(out.as_mut_ptr(), _mm512_castps512_ps128(sums));
             out

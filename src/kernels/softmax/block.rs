@@ -1,4 +1,5 @@
-//! Some rows of a softmax: their logits, the powers of these, and what comes back to the features. Knows nothing of other rows.
+//! Some rows of a softmax: their logits, the powers of these, and what comes back to the features.
+//! Knows nothing of other rows.
 
 use super::SKIPPED;
 use crate::kernels::functions;
@@ -6,9 +7,13 @@ use crate::kernels::packed::{DEPTH, Left, Packed, Target};
 use crate::kernels::simd::{Isa, TILE_FILTERS as TILE_ROWS, Vector, Work};
 use std::ops::Range;
 
-/// Columns of panels that are worked on together, about: with `ROWS` rows they stay in the second cache.
+/// Columns of panels that are worked on together, about: with `ROWS` rows they stay in the second
+/// cache.
 const TOGETHER: usize = 128;
-const _: () = assert!(super::WIDEST as usize <= TOGETHER && TOGETHER <= DEPTH, "a group has a panel, and is one piece of a product");
+const _: () = assert!(
+    super::WIDEST as usize <= TOGETHER && TOGETHER <= DEPTH,
+    "a group has a panel, and is one piece of a product"
+);
 
 pub struct Block {
     isa: Isa,
@@ -16,7 +21,8 @@ pub struct Block {
     hidden: usize,
     /// `[rows, hidden + 1]`: the last is 1.
     features: Vec<f32>,
-    /// The features, each row times what its powers must be scaled by: `[tiles of features][rows][TILE_ROWS]`.
+    /// The features, each row times what its powers must be scaled by: `[tiles of
+    /// features][rows][TILE_ROWS]`.
     scaled: Vec<f32>,
     /// `[rows, words]`: first the logits.
     pub powers: Packed,
@@ -47,7 +53,11 @@ impl Block {
         let hidden = self.hidden;
         self.rows = targets.len();
         self.powers.shorten(self.rows);
-        for (to, from) in self.features.chunks_mut(hidden + 1).zip(features.chunks(hidden)) {
+        for (to, from) in self
+            .features
+            .chunks_mut(hidden + 1)
+            .zip(features.chunks(hidden))
+        {
             to[..hidden].copy_from_slice(from);
         }
         self.largest.fill(f32::NEG_INFINITY);
@@ -56,16 +66,31 @@ impl Block {
             for panel in group.clone() {
                 let columns = self.powers.panel(panel);
                 let start = self.powers.values_mut()[columns.start * self.rows..].as_mut_ptr();
-                let target = Target { start, stride: columns.len(), add: false };
-                // SAFETY: weight has as many panels of these columns, features are [rows, hidden + 1], the panel is [rows, columns].
+                let target = Target {
+                    start,
+                    stride: columns.len(),
+                    add: false,
+                };
+                // SAFETY: weight has as many panels of these columns, features are [rows, hidden +
+                // 1], the panel is [rows, columns].
                 unsafe { weight.panel_product(self.isa, panel, left, target) }
             }
             let panels = self.panels(group);
             // SAFETY: the panels are ours.
-            unsafe { self.isa.run(Largest { panels, largest: &mut self.largest }) }
+            unsafe {
+                self.isa.run(Largest {
+                    panels,
+                    largest: &mut self.largest,
+                })
+            }
         }
-        for (row, &target) in targets.iter().enumerate().filter(|(_, target)| **target != SKIPPED) {
-            self.wanted[row] = self.powers.values()[place(target as usize, row, self.rows, self.width())];
+        for (row, &target) in targets
+            .iter()
+            .enumerate()
+            .filter(|(_, target)| **target != SKIPPED)
+        {
+            self.wanted[row] =
+                self.powers.values()[place(target as usize, row, self.rows, self.width())];
         }
     }
 
@@ -78,16 +103,28 @@ impl Block {
         self.losses(targets)
     }
 
-    /// The sum of the cross-entropies and the gradient of `scale` · it to the features; logits become powers.
-    pub fn backward(&mut self, weight: &Packed, targets: &[u32], scale: f32, d_features: &mut [f32]) -> f64 {
+    /// The sum of the cross-entropies and the gradient of `scale` · it to the features; logits
+    /// become powers.
+    pub fn backward(
+        &mut self,
+        weight: &Packed,
+        targets: &[u32],
+        scale: f32,
+        d_features: &mut [f32],
+    ) -> f64 {
         self.sums.fill(0.0);
         for group in self.groups() {
             self.make_powers(group.clone(), true);
             let words = group.start * self.width()..group.end * self.width();
             let start = self.powers.values()[words.start * self.rows..].as_ptr();
             let left = Left::of_panels(start, self.rows, self.width());
-            let target = Target { start: d_features.as_mut_ptr(), stride: self.hidden, add: false };
-            // SAFETY: weight has a row for each column of the group's panels; gradients are [rows, hidden].
+            let target = Target {
+                start: d_features.as_mut_ptr(),
+                stride: self.hidden,
+                add: false,
+            };
+            // SAFETY: weight has a row for each column of the group's panels; gradients are [rows,
+            // hidden].
             unsafe { weight.partial_product(self.isa, words, left, target) }
         }
         self.scale(weight, targets, scale, d_features);
@@ -102,11 +139,25 @@ impl Block {
     /// What is left to do once the sums are known; powers become less at the targets.
     fn scale(&mut self, weight: &Packed, targets: &[u32], scale: f32, d_features: &mut [f32]) {
         let width = self.width();
-        let features = self.features.chunks(self.hidden + 1).zip(d_features.chunks_mut(self.hidden));
+        let features = self
+            .features
+            .chunks(self.hidden + 1)
+            .zip(d_features.chunks_mut(self.hidden));
         for (row, ((features, d), &target)) in features.zip(targets).enumerate() {
-            let factor = if target == SKIPPED { 0.0 } else { (f64::from(scale) / self.sums[row]) as f32 };
-            for (tile, features) in self.scaled.chunks_mut(self.rows * TILE_ROWS).zip(features.chunks(TILE_ROWS)) {
-                tile[row * TILE_ROWS..].iter_mut().zip(features).for_each(|(to, feature)| *to = factor * feature);
+            let factor = if target == SKIPPED {
+                0.0
+            } else {
+                (f64::from(scale) / self.sums[row]) as f32
+            };
+            for (tile, features) in self
+                .scaled
+                .chunks_mut(self.rows * TILE_ROWS)
+                .zip(features.chunks(TILE_ROWS))
+            {
+                tile[row * TILE_ROWS..]
+                    .iter_mut()
+                    .zip(features)
+                    .for_each(|(to, feature)| *to = factor * feature);
             }
             if target == SKIPPED {
                 d.fill(0.0);
@@ -114,22 +165,40 @@ impl Block {
             }
             d.iter_mut().for_each(|d| *d *= factor);
             for (first, weights) in weight.row(target as usize) {
-                d[first..].iter_mut().zip(weights).for_each(|(d, weight)| *d -= scale * weight);
+                d[first..]
+                    .iter_mut()
+                    .zip(weights)
+                    .for_each(|(d, weight)| *d -= scale * weight);
             }
-            let power = &mut self.powers.values_mut()[place(target as usize, row, self.rows, width)];
+            let power =
+                &mut self.powers.values_mut()[place(target as usize, row, self.rows, width)];
             *power = (f64::from(*power) - self.sums[row]) as f32;
         }
     }
 
     fn losses(&self, targets: &[u32]) -> f64 {
-        let counted = targets.iter().enumerate().filter(|(_, target)| **target != SKIPPED);
-        counted.map(|(row, _)| self.sums[row].ln() - (f64::from(self.wanted[row]) - f64::from(self.largest[row]))).sum()
+        let counted = targets
+            .iter()
+            .enumerate()
+            .filter(|(_, target)| **target != SKIPPED);
+        counted
+            .map(|(row, _)| {
+                self.sums[row].ln() - (f64::from(self.wanted[row]) - f64::from(self.largest[row]))
+            })
+            .sum()
     }
 
     fn make_powers(&mut self, group: Range<usize>, write: bool) {
         let panels = self.panels(group);
         // SAFETY: the panels are ours.
-        unsafe { self.isa.run(Powers { panels, largest: &self.largest, sums: &mut self.sums, write }) }
+        unsafe {
+            self.isa.run(Powers {
+                panels,
+                largest: &self.largest,
+                sums: &mut self.sums,
+                write,
+            })
+        }
     }
 
     /// Columns of a panel.
@@ -140,12 +209,19 @@ impl Block {
     /// Panels that are worked on together.
     fn groups(&self) -> impl Iterator<Item = Range<usize>> + use<> {
         let (panels, together) = (self.powers.panels(), TOGETHER / self.width());
-        (0..panels).step_by(together).map(move |first| first..(first + together).min(panels))
+        (0..panels)
+            .step_by(together)
+            .map(move |first| first..(first + together).min(panels))
     }
 
     fn panels(&mut self, group: Range<usize>) -> Panels {
         let (rows, width) = (self.rows, self.width());
-        Panels { start: self.powers.values_mut()[group.start * rows * width..].as_mut_ptr(), count: group.len(), rows, width }
+        Panels {
+            start: self.powers.values_mut()[group.start * rows * width..].as_mut_ptr(),
+            count: group.len(),
+            rows,
+            width,
+        }
     }
 }
 
@@ -166,9 +242,15 @@ struct Panels {
 impl Panels {
     /// Does something with the vectors of R rows side by side.
     #[inline(always)]
-    unsafe fn each<V: Vector, const R: usize>(self, row: usize, mut f: impl FnMut(usize, *mut f32)) {
+    unsafe fn each<V: Vector, const R: usize>(
+        self,
+        row: usize,
+        mut f: impl FnMut(usize, *mut f32),
+    ) {
         for panel in 0..self.count {
-            let start = self.start.wrapping_add((panel * self.rows + row) * self.width);
+            let start = self
+                .start
+                .wrapping_add((panel * self.rows + row) * self.width);
             for column in (0..self.width).step_by(V::WIDTH) {
                 (0..R).for_each(|row| f(row, start.wrapping_add(row * self.width + column)));
             }
@@ -189,10 +271,12 @@ impl Work for Largest<'_> {
     unsafe fn run<V: Vector>(self) {
         for (row, largest) in self.largest.iter_mut().enumerate().take(self.panels.rows) {
             let mut numbers = [f32::NEG_INFINITY; 16];
-            // SAFETY: see `Panels`; no vector is wider than 16. What is no number is passed over: its power tells.
+            // SAFETY: see `Panels`; no vector is wider than 16. What is no number is passed over:
+            // its power tells.
             unsafe {
                 let mut most = V::splat(*largest);
-                self.panels.each::<V, 1>(row, |_, at| most = V::load(at).max(most));
+                self.panels
+                    .each::<V, 1>(row, |_, at| most = V::load(at).max(most));
                 most.store(numbers.as_mut_ptr());
             }
             *largest = numbers.into_iter().fold(f32::NEG_INFINITY, f32::max);
@@ -223,7 +307,8 @@ impl Work for Powers<'_> {
 }
 
 impl Powers<'_> {
-    /// Of R rows, four at most: several at a time, so that their exponentials need not wait for each other.
+    /// Of R rows, four at most: several at a time, so that their exponentials need not wait for
+    /// each other.
     #[inline(always)]
     unsafe fn rows<V: Vector, const R: usize>(&mut self, row: usize) {
         let write = self.write;
@@ -238,7 +323,10 @@ impl Powers<'_> {
                     power.store(at);
                 }
             });
-            self.sums[row..row + R].iter_mut().zip(V::sums(powers)).for_each(|(sum, more)| *sum += f64::from(more));
+            self.sums[row..row + R]
+                .iter_mut()
+                .zip(V::sums(powers))
+                .for_each(|(sum, more)| *sum += f64::from(more));
         }
     }
 }

@@ -14,7 +14,12 @@ use rand::RngExt;
 use std::sync::Arc;
 
 fn pool(threads: usize) -> Arc<rayon::ThreadPool> {
-    Arc::new(rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap())
+    Arc::new(
+        rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build()
+            .unwrap(),
+    )
 }
 
 /// Numbers in -1..1, the same for the same seed.
@@ -33,16 +38,23 @@ fn assert_close(what: &str, kernel: &[f32], reference: &[f64]) {
     assert_close_to(what, kernel, reference, 1e-6);
 }
 
-/// As `assert_close`, where a tensor whose numbers are all below `least` counts as if its largest were `least`.
+/// As `assert_close`, where a tensor whose numbers are all below `least` counts as if its largest
+/// were `least`.
 #[track_caller]
 fn assert_close_to(what: &str, kernel: &[f32], reference: &[f64], least: f64) {
     assert_eq!(kernel.len(), reference.len(), "{what}");
     let largest = reference.iter().fold(least, |a, &b| a.max(b.abs()));
     for (i, (&k, &r)) in kernel.iter().zip(reference).enumerate() {
-        assert!((f64::from(k) - r).abs() <= 5e-5 * largest, "{what}[{i}]: kernel {k}, reference {r}, largest {largest}");
+        assert!(
+            (f64::from(k) - r).abs() <= 5e-5 * largest,
+            "{what}[{i}]: kernel {k}, reference {r}, largest {largest}"
+        );
     }
 }
 
 fn dot(a: &[f32], b: &[f32]) -> f64 {
-    a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum()
+    a.iter()
+        .zip(b)
+        .map(|(&a, &b)| f64::from(a) * f64::from(b))
+        .sum()
 }

@@ -1,11 +1,17 @@
-//! Single operations, with every instruction set, against the reference: random geometries and the corners.
+//! Single operations, with every instruction set, against the reference: random geometries and the
+//! corners.
 
 use super::{assert_close, dot, numbers, reference, wide};
 use crate::kernels::spec::Geometry;
 use crate::kernels::{Isa, KernelError, cross_entropy, ops};
 use proptest::prelude::*;
 
-fn geometry(image: (usize, usize, usize), filters: usize, filter: (usize, usize), stride: (usize, usize)) -> Geometry {
+fn geometry(
+    image: (usize, usize, usize),
+    filters: usize,
+    filter: (usize, usize),
+    stride: (usize, usize),
+) -> Geometry {
     Geometry {
         channels: image.0,
         height: image.1,
@@ -33,8 +39,16 @@ fn compare(g: &Geometry, n: usize, seed: u64) {
         assert_close(&format!("{} {g:?} n {n}: dx", isa.name()), &dx, &dx64);
         assert_close(&format!("{} {g:?} n {n}: dw", isa.name()), &dw, &dw64);
         let size = dot(&y, &y).sqrt() * dot(&dy, &dy).sqrt();
-        assert!((dot(&y, &dy) - dot(&x, &dx)).abs() <= 1e-5 * size.max(1e-6), "{} {g:?} n {n}: adjoint", isa.name());
-        assert!((dot(&y, &dy) - dot(&w, &dw)).abs() <= 1e-5 * size.max(1e-6), "{} {g:?} n {n}: adjoint in w", isa.name());
+        assert!(
+            (dot(&y, &dy) - dot(&x, &dx)).abs() <= 1e-5 * size.max(1e-6),
+            "{} {g:?} n {n}: adjoint",
+            isa.name()
+        );
+        assert!(
+            (dot(&y, &dy) - dot(&w, &dw)).abs() <= 1e-5 * size.max(1e-6),
+            "{} {g:?} n {n}: adjoint in w",
+            isa.name()
+        );
     }
 }
 
@@ -108,7 +122,8 @@ proptest! {
             let (a, kept) = ops::norm_relu(isa, area, &y, &scale, &shift, (&mut mean, &mut variance)).unwrap();
             assert_close("activation", &a, &reference.activation);
             let ops::NormGradients { y: dy, scale: dscale, shift: dshift } = ops::norm_relu_gradients(isa, kept, &da).unwrap();
-            // With few values the gradient is a difference of nearly equal numbers; those are what it is measured by.
+            // With few values the gradient is a difference of nearly equal numbers; those are what
+            // it is measured by.
             let steep = (0..channels).map(|c| f64::from(scale[c]).abs() / (reference.variance[c] + 1e-5).sqrt()).fold(0.0, f64::max);
             for (i, (&k, &r)) in dy.iter().zip(&dy64).enumerate() {
                 prop_assert!((f64::from(k) - r).abs() <= 5e-5 * steep, "dy[{i}]: {k} and {r}, of {steep}");
@@ -159,38 +174,74 @@ proptest! {
     }
 }
 
-/// One value alone: normalised 0, no gradient to it, running variance unchanged, and the ReLU's gradient at 0 is 0.
+/// One value alone: normalised 0, no gradient to it, running variance unchanged, and the ReLU's
+/// gradient at 0 is 0.
 #[test]
 fn a_single_value() {
     for isa in Isa::available() {
-        for (shift, expected, passed) in [(0.75f32, 0.75f32, 3.0f32), (0.0, 0.0, 0.0), (-1.0, 0.0, 0.0)] {
+        for (shift, expected, passed) in [
+            (0.75f32, 0.75f32, 3.0f32),
+            (0.0, 0.0, 0.0),
+            (-1.0, 0.0, 0.0),
+        ] {
             let (mut mean, mut variance) = ([0.0f32], [5.0f32]);
-            let (a, kept) = ops::norm_relu(isa, 1, &[2.345], &[1.5], &[shift], (&mut mean, &mut variance)).unwrap();
-            assert_eq!((a.as_slice(), variance), ([expected].as_slice(), [5.0]), "{}", isa.name());
+            let (a, kept) = ops::norm_relu(
+                isa,
+                1,
+                &[2.345],
+                &[1.5],
+                &[shift],
+                (&mut mean, &mut variance),
+            )
+            .unwrap();
+            assert_eq!(
+                (a.as_slice(), variance),
+                ([expected].as_slice(), [5.0]),
+                "{}",
+                isa.name()
+            );
             assert!((mean[0] - 0.2345).abs() < 1e-6, "{mean:?}");
-            let ops::NormGradients { y: dy, scale: dscale, shift: dshift } = ops::norm_relu_gradients(isa, kept, &[3.0]).unwrap();
-            assert_eq!((dy, dscale, dshift), (vec![0.0], vec![0.0], vec![passed]), "{}", isa.name());
+            let ops::NormGradients {
+                y: dy,
+                scale: dscale,
+                shift: dshift,
+            } = ops::norm_relu_gradients(isa, kept, &[3.0]).unwrap();
+            assert_eq!(
+                (dy, dscale, dshift),
+                (vec![0.0], vec![0.0], vec![passed]),
+                "{}",
+                isa.name()
+            );
         }
     }
 }
 
-/// Forward of A, forward of B, backward of A, backward of B: as if each had been alone. (Backward twice cannot be written:
-/// `norm_relu_gradients` takes what was kept by value.)
+/// Forward of A, forward of B, backward of A, backward of B: as if each had been alone. (Backward
+/// twice cannot be written: `norm_relu_gradients` takes what was kept by value.)
 #[test]
 fn two_graphs_interleaved() {
     let isa = Isa::detect();
     let [a, b] = [1, 2].map(|seed| numbers(seed, 5 * 3 * 7));
     let (scale, shift, da) = ([1.0, -0.5, 2.0], [0.1, 0.2, -0.3], numbers(3, 5 * 3 * 7));
-    let forward = |y: &[f32]| ops::norm_relu(isa, 7, y, &scale, &shift, (&mut [0.0; 3], &mut [1.0; 3])).unwrap();
+    let forward = |y: &[f32]| {
+        ops::norm_relu(isa, 7, y, &scale, &shift, (&mut [0.0; 3], &mut [1.0; 3])).unwrap()
+    };
     let alone = [&a, &b].map(|y| {
         let (activation, kept) = forward(y);
-        (activation, ops::norm_relu_gradients(isa, kept, &da).unwrap())
+        (
+            activation,
+            ops::norm_relu_gradients(isa, kept, &da).unwrap(),
+        )
     });
     let (first, kept_first) = forward(&a);
     let (second, kept_second) = forward(&b);
-    let together = [(first, kept_first), (second, kept_second)].map(|(out, kept)| (out, ops::norm_relu_gradients(isa, kept, &da).unwrap()));
+    let together = [(first, kept_first), (second, kept_second)]
+        .map(|(out, kept)| (out, ops::norm_relu_gradients(isa, kept, &da).unwrap()));
     for ((activation, gradients), (other, others)) in alone.iter().zip(&together) {
-        assert_eq!((activation, &gradients.y, &gradients.scale, &gradients.shift), (other, &others.y, &others.scale, &others.shift));
+        assert_eq!(
+            (activation, &gradients.y, &gradients.scale, &gradients.shift),
+            (other, &others.y, &others.scale, &others.shift)
+        );
     }
 }
 
@@ -200,13 +251,34 @@ fn wrong_sizes_are_refused() {
     let g = geometry((2, 4, 4), 3, (3, 3), (1, 1));
     let error = ops::convolution(isa, &g, 2, &[0.0; 63], &[0.0; 54]).unwrap_err();
     assert_eq!(error.to_string(), "x has 63 numbers; 64 were expected");
-    let zero = Geometry { stride_width: 0, ..g };
+    let zero = Geometry {
+        stride_width: 0,
+        ..g
+    };
     let error = ops::convolution(isa, &zero, 2, &[0.0; 64], &[0.0; 54]).unwrap_err();
-    assert_eq!(error.to_string(), "layer 1: stride width is 0; at least 1 is needed");
-    let huge = Geometry { channels: usize::MAX / 2, ..g };
-    assert!(matches!(ops::convolution(isa, &huge, 2, &[], &[]), Err(KernelError::TooLarge(_))));
-    let huge = Geometry { filter_height: usize::MAX, filter_width: 1, ..g };
-    assert!(matches!(ops::convolution(isa, &huge, 2, &[], &[]), Err(KernelError::TooLarge(_))));
-    assert!(ops::norm_relu_running(isa, 2, &[0.0; 4], &[1.0], &[0.0], (&[0.0], &[1.0, 1.0])).is_err());
+    assert_eq!(
+        error.to_string(),
+        "layer 1: stride width is 0; at least 1 is needed"
+    );
+    let huge = Geometry {
+        channels: usize::MAX / 2,
+        ..g
+    };
+    assert!(matches!(
+        ops::convolution(isa, &huge, 2, &[], &[]),
+        Err(KernelError::TooLarge(_))
+    ));
+    let huge = Geometry {
+        filter_height: usize::MAX,
+        filter_width: 1,
+        ..g
+    };
+    assert!(matches!(
+        ops::convolution(isa, &huge, 2, &[], &[]),
+        Err(KernelError::TooLarge(_))
+    ));
+    assert!(
+        ops::norm_relu_running(isa, 2, &[0.0; 4], &[1.0], &[0.0], (&[0.0], &[1.0, 1.0])).is_err()
+    );
     assert!(ops::norm_relu(isa, 2, &[0.0; 5], &[1.0], &[0.0], (&mut [0.0], &mut [1.0])).is_err());
 }

@@ -1,4 +1,5 @@
-//! Pooling: outputs by hand and by the definition in f64, gradients as adjoints and by finite differences, kernels that are not the stride.
+//! Pooling: outputs by hand and by the definition in f64, gradients as adjoints and by finite
+//! differences, kernels that are not the stride.
 
 use super::{assert_close, dot, numbers, wide};
 use crate::kernels::{Pooling, ops};
@@ -15,13 +16,20 @@ fn pooling(size: (usize, usize), kernel: (usize, usize), stride: (usize, usize))
     }
 }
 
-/// The pixels that an output sees, by the definition: (k - 1) / 2 above and left of its own position, what lies outside left out.
+/// The pixels that an output sees, by the definition: (k - 1) / 2 above and left of its own
+/// position, what lies outside left out.
 fn seen(p: &Pooling, output: usize) -> Vec<usize> {
-    let (row, column) = (output / p.out_width() * p.stride_height, output % p.out_width() * p.stride_width);
+    let (row, column) = (
+        output / p.out_width() * p.stride_height,
+        output % p.out_width() * p.stride_width,
+    );
     let mut pixels = Vec::new();
     for ky in 0..p.kernel_height {
         for kx in 0..p.kernel_width {
-            let (y, x) = ((row + ky).wrapping_sub((p.kernel_height - 1) / 2), (column + kx).wrapping_sub((p.kernel_width - 1) / 2));
+            let (y, x) = (
+                (row + ky).wrapping_sub((p.kernel_height - 1) / 2),
+                (column + kx).wrapping_sub((p.kernel_width - 1) / 2),
+            );
             if y < p.height && x < p.width {
                 pixels.push(y * p.width + x);
             }
@@ -34,7 +42,11 @@ fn seen(p: &Pooling, output: usize) -> Vec<usize> {
 fn pooled(p: &Pooling, x: &[f64], of: fn(&[f64]) -> f64) -> Vec<f64> {
     let outputs = p.out_height() * p.out_width();
     let planes = x.chunks(p.height * p.width);
-    planes.flat_map(|plane| (0..outputs).map(move |o| of(&seen(p, o).iter().map(|&i| plane[i]).collect::<Vec<_>>()))).collect()
+    planes
+        .flat_map(|plane| {
+            (0..outputs).map(move |o| of(&seen(p, o).iter().map(|&i| plane[i]).collect::<Vec<_>>()))
+        })
+        .collect()
 }
 
 fn largest(values: &[f64]) -> f64 {
@@ -45,10 +57,17 @@ fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len() as f64
 }
 
-/// d ⟨pooled, dy⟩ / d x, by central differences: exact but for rounding, as both are linear until another pixel is the largest.
+/// d ⟨pooled, dy⟩ / d x, by central differences: exact but for rounding, as both are linear until
+/// another pixel is the largest.
 fn differences(p: &Pooling, x: &[f64], dy: &[f64], of: fn(&[f64]) -> f64) -> Vec<f64> {
     let (mut x, step) = (x.to_vec(), 1e-7);
-    let loss = |x: &[f64]| pooled(p, x, of).iter().zip(dy).map(|(y, d)| y * d).sum::<f64>();
+    let loss = |x: &[f64]| {
+        pooled(p, x, of)
+            .iter()
+            .zip(dy)
+            .map(|(y, d)| y * d)
+            .sum::<f64>()
+    };
     (0..x.len())
         .map(|i| {
             let centre = x[i];
@@ -62,8 +81,8 @@ fn differences(p: &Pooling, x: &[f64], dy: &[f64], of: fn(&[f64]) -> f64) -> Vec
         .collect()
 }
 
-/// PyTorch: `x = torch.tensor([[[1., 5, 2, 4], [3, 0, 7, 6], [9, 8, 1, 2]]])`, `F.max_pool2d(x, 3, 2, 1)` and
-/// `F.avg_pool2d(x, 3, 2, 1, count_include_pad=False)`.
+/// PyTorch: `x = torch.tensor([[[1., 5, 2, 4], [3, 0, 7, 6], [9, 8, 1, 2]]])`, `F.max_pool2d(x, 3,
+/// 2, 1)` and `F.avg_pool2d(x, 3, 2, 1, count_include_pad=False)`.
 #[test]
 fn kernel_three_stride_two() {
     let p = pooling((3, 4), (3, 3), (2, 2));
@@ -75,7 +94,10 @@ fn kernel_three_stride_two() {
     assert_eq!(y, [2.25, 4.0, 5.0, 4.0]);
     let mut dx = [0.0; 12];
     p.max_gradient(&x, &[1.0, 2.0, 3.0, 4.0], &mut dx);
-    assert_eq!(dx, [0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 2.0, 0.0, 3.0, 4.0, 0.0, 0.0]);
+    assert_eq!(
+        dx,
+        [0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 2.0, 0.0, 3.0, 4.0, 0.0, 0.0]
+    );
 }
 
 #[test]
@@ -92,7 +114,8 @@ fn sizes_of_zero_are_refused() {
 }
 
 proptest! {
-    /// ⟨pool x, g⟩ = ⟨x, gradient g⟩: averaging is linear, and a maximum is linear around its choice.
+    /// ⟨pool x, g⟩ = ⟨x, gradient g⟩: averaging is linear, and a maximum is linear around its
+    /// choice.
     #[test]
     fn gradients_are_adjoints(
         size in (1usize..12, 1usize..12), kernel in (1usize..6, 1usize..6), stride in (1usize..5, 1usize..5), planes in 1usize..5, seed in 0u64..100,
@@ -136,8 +159,16 @@ proptest! {
 #[test]
 fn wrong_sizes_are_refused() {
     let p = pooling((3, 4), (2, 2), (2, 2));
-    assert_eq!(ops::max_pool(&p, &[0.0; 13]).unwrap_err().to_string(), "x has 13 numbers; 12 were expected");
-    assert_eq!(ops::max_pool_gradient(&p, &[0.0; 12], &[0.0; 3]).unwrap_err().to_string(), "dy has 3 numbers; 4 were expected");
+    assert_eq!(
+        ops::max_pool(&p, &[0.0; 13]).unwrap_err().to_string(),
+        "x has 13 numbers; 12 were expected"
+    );
+    assert_eq!(
+        ops::max_pool_gradient(&p, &[0.0; 12], &[0.0; 3])
+            .unwrap_err()
+            .to_string(),
+        "dy has 3 numbers; 4 were expected"
+    );
     assert!(ops::average_pool(&p, &[]).is_err());
     assert!(ops::average_pool_gradient(&p, &[0.0; 5]).is_err());
     assert!(ops::average_pool(&pooling((usize::MAX, 2), (1, 1), (1, 1)), &[0.0]).is_err());

@@ -3,7 +3,8 @@
 
 use crate::kernels::spec::{Geometry, LayerPlan, Part, Plan};
 
-/// Convolution: `x` [n, channels, height, width], `w` [filters, channels, fh, fw] → [n, filters, out height, out width].
+/// Convolution: `x` [n, channels, height, width], `w` [filters, channels, fh, fw] → [n, filters,
+/// out height, out width].
 pub fn convolution(g: &Geometry, n: usize, x: &[f64], w: &[f64]) -> Vec<f64> {
     let mut y = vec![0.0; n * g.filters * g.out_height() * g.out_width()];
     each_product(g, n, |iy, ix, iw| y[iy] += x[ix] * w[iw]);
@@ -30,9 +31,14 @@ fn each_product(g: &Geometry, n: usize, mut f: impl FnMut(usize, usize, usize)) 
         for filter in 0..g.filters {
             for oy in 0..g.out_height() {
                 for ox in 0..g.out_width() {
-                    let iy = ((image * g.filters + filter) * g.out_height() + oy) * g.out_width() + ox;
+                    let iy =
+                        ((image * g.filters + filter) * g.out_height() + oy) * g.out_width() + ox;
                     each_tap(g, oy, ox, |channel, y, x, tap| {
-                        f(iy, ((image * g.channels + channel) * g.height + y) * g.width + x, filter * g.taps() + tap);
+                        f(
+                            iy,
+                            ((image * g.channels + channel) * g.height + y) * g.width + x,
+                            filter * g.taps() + tap,
+                        );
                     });
                 }
             }
@@ -45,10 +51,19 @@ fn each_tap(g: &Geometry, oy: usize, ox: usize, mut f: impl FnMut(usize, usize, 
         for ky in 0..g.filter_height {
             for kx in 0..g.filter_width {
                 let (y, x) = (oy * g.stride_height + ky, ox * g.stride_width + kx);
-                if y < g.pad_height() || x < g.pad_width() || y - g.pad_height() >= g.height || x - g.pad_width() >= g.width {
+                if y < g.pad_height()
+                    || x < g.pad_width()
+                    || y - g.pad_height() >= g.height
+                    || x - g.pad_width() >= g.width
+                {
                     continue;
                 }
-                f(channel, y - g.pad_height(), x - g.pad_width(), (channel * g.filter_height + ky) * g.filter_width + kx);
+                f(
+                    channel,
+                    y - g.pad_height(),
+                    x - g.pad_width(),
+                    (channel * g.filter_height + ky) * g.filter_width + kx,
+                );
             }
         }
     }
@@ -64,17 +79,31 @@ pub struct Normed {
 }
 
 /// Batch normalisation with batch statistics (eps 1e-5), then ReLU. `y` [n, channels, area].
-pub fn norm_relu(n: usize, channels: usize, area: usize, y: &[f64], scale: &[f64], shift: &[f64]) -> Normed {
+pub fn norm_relu(
+    n: usize,
+    channels: usize,
+    area: usize,
+    y: &[f64],
+    scale: &[f64],
+    shift: &[f64],
+) -> Normed {
     let count = (n * area) as f64;
     let (mut mean, mut variance) = (vec![0.0; channels], vec![0.0; channels]);
     each_pixel(n, channels, area, |c, i| mean[c] += y[i] / count);
-    each_pixel(n, channels, area, |c, i| variance[c] += (y[i] - mean[c]).powi(2) / count);
+    each_pixel(n, channels, area, |c, i| {
+        variance[c] += (y[i] - mean[c]).powi(2) / count
+    });
     let (mut normalised, mut activation) = (vec![0.0; y.len()], vec![0.0; y.len()]);
     each_pixel(n, channels, area, |c, i| {
         normalised[i] = (y[i] - mean[c]) / (variance[c] + 1e-5).sqrt();
         activation[i] = (normalised[i] * scale[c] + shift[c]).max(0.0);
     });
-    Normed { activation, normalised, mean, variance }
+    Normed {
+        activation,
+        normalised,
+        mean,
+        variance,
+    }
 }
 
 /// Gradients of `norm_relu` with respect to `y`, scale and shift.
@@ -88,7 +117,13 @@ pub fn norm_relu_gradient(
 ) -> (Vec<f64>, Vec<f64>, Vec<f64>) {
     let count = (n * area) as f64;
     let (mut dscale, mut dshift) = (vec![0.0; channels], vec![0.0; channels]);
-    let gradient = |i: usize| if normed.activation[i] > 0.0 { da[i] } else { 0.0 };
+    let gradient = |i: usize| {
+        if normed.activation[i] > 0.0 {
+            da[i]
+        } else {
+            0.0
+        }
+    };
     each_pixel(n, channels, area, |c, i| {
         dscale[c] += gradient(i) * normed.normalised[i];
         dshift[c] += gradient(i);
@@ -116,35 +151,64 @@ pub fn cross_entropy(classes: usize, logits: &[f64], labels: &[u8]) -> (f64, Vec
         let largest = row.iter().fold(f64::NEG_INFINITY, |a, &b| a.max(b));
         let sum: f64 = row.iter().map(|l| (l - largest).exp()).sum();
         loss += (sum.ln() + largest - row[usize::from(label)]) / n;
-        gradient
-            .extend(row.iter().enumerate().map(|(c, l)| ((l - largest).exp() / sum - f64::from(u8::from(c == usize::from(label)))) / n));
+        gradient.extend(row.iter().enumerate().map(|(c, l)| {
+            ((l - largest).exp() / sum - f64::from(u8::from(c == usize::from(label)))) / n
+        }));
     }
     (loss, gradient)
 }
 
 /// Concatenation along depth; smaller parts are padded with zeros at the bottom and the right.
-pub fn concatenate(n: usize, parts: &[Part], height: usize, width: usize, outputs: &[Vec<f64>]) -> Vec<f64> {
+pub fn concatenate(
+    n: usize,
+    parts: &[Part],
+    height: usize,
+    width: usize,
+    outputs: &[Vec<f64>],
+) -> Vec<f64> {
     let channels: usize = parts.iter().map(|p| p.channels).sum();
     let mut whole = vec![0.0; n * channels * height * width];
-    each_copied(n, parts, height, width, |source, from, to| whole[to] = outputs[source][from]);
+    each_copied(n, parts, height, width, |source, from, to| {
+        whole[to] = outputs[source][from]
+    });
     whole
 }
 
-fn each_copied(n: usize, parts: &[Part], height: usize, width: usize, mut f: impl FnMut(usize, usize, usize)) {
+fn each_copied(
+    n: usize,
+    parts: &[Part],
+    height: usize,
+    width: usize,
+    mut f: impl FnMut(usize, usize, usize),
+) {
     let channels: usize = parts.iter().map(|p| p.channels).sum();
     for image in 0..n {
         for p in parts {
             for i in 0..p.channels * p.height * p.width {
-                let (c, y, x) = (i / (p.height * p.width), i / p.width % p.height, i % p.width);
+                let (c, y, x) = (
+                    i / (p.height * p.width),
+                    i / p.width % p.height,
+                    i % p.width,
+                );
                 let from = image * p.channels * p.height * p.width + i;
-                f(p.source, from, ((image * channels + p.first + c) * height + y) * width + x);
+                f(
+                    p.source,
+                    from,
+                    ((image * channels + p.first + c) * height + y) * width + x,
+                );
             }
         }
     }
 }
 
 /// A training step of a whole network: loss, gradient, and the running statistics after it.
-pub fn train_step(plan: &Plan, parameters: &[f64], running: &[f64], images: &[f64], labels: &[u8]) -> (f64, Vec<f64>, Vec<f64>) {
+pub fn train_step(
+    plan: &Plan,
+    parameters: &[f64],
+    running: &[f64],
+    images: &[f64],
+    labels: &[u8],
+) -> (f64, Vec<f64>, Vec<f64>) {
     let n = labels.len();
     let mut outputs = vec![images.to_vec()];
     let mut kept = Vec::new();
@@ -154,12 +218,20 @@ pub fn train_step(plan: &Plan, parameters: &[f64], running: &[f64], images: &[f6
         let area = g.out_height() * g.out_width();
         let x = concatenate(n, &layer.parts, g.height, g.width, &outputs);
         let y = convolution(g, n, &x, weight(layer, parameters));
-        let normed = norm_relu(n, g.filters, area, &y, &parameters[layer.scale..], &parameters[layer.shift..]);
+        let normed = norm_relu(
+            n,
+            g.filters,
+            area,
+            &y,
+            &parameters[layer.scale..],
+            &parameters[layer.shift..],
+        );
         let count = (n * area) as f64;
         for c in 0..g.filters {
             running[layer.mean + c] += 0.1 * (normed.mean[c] - running[layer.mean + c]);
             if count > 1.0 {
-                running[layer.variance + c] += 0.1 * (normed.variance[c] * count / (count - 1.0) - running[layer.variance + c]);
+                running[layer.variance + c] += 0.1
+                    * (normed.variance[c] * count / (count - 1.0) - running[layer.variance + c]);
             }
         }
         outputs.push(normed.activation.clone());
@@ -168,35 +240,72 @@ pub fn train_step(plan: &Plan, parameters: &[f64], running: &[f64], images: &[f6
     let (logits, pooled) = classify(plan, n, parameters, &outputs);
     let (loss, dlogits) = cross_entropy(plan.classes, &logits, labels);
     let mut gradient = vec![0.0; plan.parameter_count];
-    let mut doutputs = classify_gradient(plan, n, parameters, &pooled, &dlogits, &outputs, &mut gradient);
+    let mut doutputs = classify_gradient(
+        plan,
+        n,
+        parameters,
+        &pooled,
+        &dlogits,
+        &outputs,
+        &mut gradient,
+    );
     for (index, layer) in plan.layers.iter().enumerate().rev() {
         let g = &layer.geometry;
         let (x, normed) = &kept[index];
         let area = g.out_height() * g.out_width();
-        let (dy, dscale, dshift) = norm_relu_gradient(n, g.filters, area, normed, &parameters[layer.scale..], &doutputs[index + 1]);
+        let (dy, dscale, dshift) = norm_relu_gradient(
+            n,
+            g.filters,
+            area,
+            normed,
+            &parameters[layer.scale..],
+            &doutputs[index + 1],
+        );
         gradient[layer.scale..][..g.filters].copy_from_slice(&dscale);
         gradient[layer.shift..][..g.filters].copy_from_slice(&dshift);
-        gradient[layer.weight..][..g.filters * g.taps()].copy_from_slice(&convolution_weight_gradient(g, n, x, &dy));
+        gradient[layer.weight..][..g.filters * g.taps()]
+            .copy_from_slice(&convolution_weight_gradient(g, n, x, &dy));
         let dx = convolution_input_gradient(g, n, &dy, weight(layer, parameters));
-        each_copied(n, &layer.parts, g.height, g.width, |source, from, to| doutputs[source][from] += dx[to]);
+        each_copied(n, &layer.parts, g.height, g.width, |source, from, to| {
+            doutputs[source][from] += dx[to]
+        });
     }
     (loss, gradient, running)
 }
 
-/// How far a training step is from where f32 and f64 may part: the smallest |value| before a ReLU, and the smallest variance.
-/// Beside a kink rounding decides which gradient is right; next to no variance, normalisation magnifies rounding.
+/// How far a training step is from where f32 and f64 may part: the smallest |value| before a ReLU,
+/// and the smallest variance. Beside a kink rounding decides which gradient is right; next to no
+/// variance, normalisation magnifies rounding.
 pub fn margins(plan: &Plan, parameters: &[f64], images: &[f64], n: usize) -> (f64, f64) {
     let mut outputs = vec![images.to_vec()];
     let (mut kink, mut least_variance) = (f64::INFINITY, f64::INFINITY);
     for layer in &plan.layers {
         let g = &layer.geometry;
         let area = g.out_height() * g.out_width();
-        let y = convolution(g, n, &concatenate(n, &layer.parts, g.height, g.width, &outputs), weight(layer, parameters));
-        let normed = norm_relu(n, g.filters, area, &y, &parameters[layer.scale..], &parameters[layer.shift..]);
+        let y = convolution(
+            g,
+            n,
+            &concatenate(n, &layer.parts, g.height, g.width, &outputs),
+            weight(layer, parameters),
+        );
+        let normed = norm_relu(
+            n,
+            g.filters,
+            area,
+            &y,
+            &parameters[layer.scale..],
+            &parameters[layer.shift..],
+        );
         each_pixel(n, g.filters, area, |c, i| {
-            kink = kink.min((normed.normalised[i] * parameters[layer.scale + c] + parameters[layer.shift + c]).abs());
+            kink = kink.min(
+                (normed.normalised[i] * parameters[layer.scale + c] + parameters[layer.shift + c])
+                    .abs(),
+            );
         });
-        least_variance = normed.variance.iter().fold(least_variance, |a, &b| a.min(b));
+        least_variance = normed
+            .variance
+            .iter()
+            .fold(least_variance, |a, &b| a.min(b));
         outputs.push(normed.activation);
     }
     (kink, least_variance)
@@ -211,8 +320,10 @@ pub fn logits(plan: &Plan, parameters: &[f64], running: &[f64], images: &[f64]) 
         let x = concatenate(n, &layer.parts, g.height, g.width, &outputs);
         let mut y = convolution(g, n, &x, weight(layer, parameters));
         each_pixel(n, g.filters, g.out_height() * g.out_width(), |c, i| {
-            let normalised = (y[i] - running[layer.mean + c]) / (running[layer.variance + c] + 1e-5).sqrt();
-            y[i] = (normalised * parameters[layer.scale + c] + parameters[layer.shift + c]).max(0.0);
+            let normalised =
+                (y[i] - running[layer.mean + c]) / (running[layer.variance + c] + 1e-5).sqrt();
+            y[i] =
+                (normalised * parameters[layer.scale + c] + parameters[layer.shift + c]).max(0.0);
         });
         outputs.push(y);
     }
@@ -224,15 +335,27 @@ fn weight<'a>(layer: &LayerPlan, parameters: &'a [f64]) -> &'a [f64] {
 }
 
 /// Logits and the pooled features [n, channels].
-fn classify(plan: &Plan, n: usize, parameters: &[f64], outputs: &[Vec<f64>]) -> (Vec<f64>, Vec<f64>) {
+fn classify(
+    plan: &Plan,
+    n: usize,
+    parameters: &[f64],
+    outputs: &[Vec<f64>],
+) -> (Vec<f64>, Vec<f64>) {
     let area = plan.head_height * plan.head_width;
     let whole = concatenate(n, &plan.head, plan.head_height, plan.head_width, outputs);
-    let pooled: Vec<f64> = whole.chunks(area).map(|pixels| pixels.iter().sum::<f64>() / area as f64).collect();
+    let pooled: Vec<f64> = whole
+        .chunks(area)
+        .map(|pixels| pixels.iter().sum::<f64>() / area as f64)
+        .collect();
     let mut logits = Vec::with_capacity(n * plan.classes);
     for features in pooled.chunks(plan.head_channels) {
         for class in 0..plan.classes {
-            let row = &parameters[plan.classifier_weight + class * plan.head_channels..][..plan.head_channels];
-            logits.push(parameters[plan.classifier_bias + class] + row.iter().zip(features).map(|(w, f)| w * f).sum::<f64>());
+            let row = &parameters[plan.classifier_weight + class * plan.head_channels..]
+                [..plan.head_channels];
+            logits.push(
+                parameters[plan.classifier_bias + class]
+                    + row.iter().zip(features).map(|(w, f)| w * f).sum::<f64>(),
+            );
         }
     }
     (logits, pooled)
@@ -255,14 +378,22 @@ fn classify_gradient(
             let d = dlogits[image * plan.classes + class];
             gradient[plan.classifier_bias + class] += d;
             for c in 0..channels {
-                gradient[plan.classifier_weight + class * channels + c] += d * pooled[image * channels + c];
-                dpooled[image * channels + c] += d * parameters[plan.classifier_weight + class * channels + c];
+                gradient[plan.classifier_weight + class * channels + c] +=
+                    d * pooled[image * channels + c];
+                dpooled[image * channels + c] +=
+                    d * parameters[plan.classifier_weight + class * channels + c];
             }
         }
     }
     let mut doutputs: Vec<Vec<f64>> = outputs.iter().map(|o| vec![0.0; o.len()]).collect();
-    each_copied(n, &plan.head, plan.head_height, plan.head_width, |source, from, to| {
-        doutputs[source][from] += dpooled[to / area] / area as f64;
-    });
+    each_copied(
+        n,
+        &plan.head,
+        plan.head_height,
+        plan.head_width,
+        |source, from, to| {
+            doutputs[source][from] += dpooled[to / area] / area as f64;
+        },
+    );
     doutputs
 }

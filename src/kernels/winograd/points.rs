@@ -1,5 +1,5 @@
-//! The arithmetic of one tile along one axis: evaluation at points and interpolation from them, in vectors of any width.
-//! Must not know where tiles lie in memory.
+//! The arithmetic of one tile along one axis: evaluation at points and interpolation from them, in
+//! vectors of any width. Must not know where tiles lie in memory.
 
 use crate::kernels::simd::Vector;
 
@@ -11,9 +11,17 @@ pub(super) const ROOTS: [f32; 3] = [1.0, 2.0, 0.5];
 /// # Safety
 /// The caller runs where V's instructions are.
 #[inline(always)]
-pub(super) unsafe fn at_points<V: Vector, const M: usize, const N: usize>(values: [V; M]) -> [V; N] {
+pub(super) unsafe fn at_points<V: Vector, const M: usize, const N: usize>(
+    values: [V; M],
+) -> [V; N] {
     // SAFETY: the caller vouches.
-    unsafe { if M == N { evaluate(std::array::from_fn(|i| values[i])) } else { powers(values) } }
+    unsafe {
+        if M == N {
+            evaluate(std::array::from_fn(|i| values[i]))
+        } else {
+            powers(values)
+        }
+    }
 }
 
 /// The polynomial with these coefficients at the points: the adjoint of `interpolate`.
@@ -30,8 +38,16 @@ unsafe fn powers<V: Vector, const M: usize, const N: usize>(values: [V; M]) -> [
         for i in 0..(N.max(2) - 2) / 2 {
             let (mut even, mut odd) = (values[0], values[1 % M].mul(V::splat(ROOTS[i])));
             for (k, value) in values.iter().enumerate().skip(2) {
-                let square = V::splat(if k == 2 { ROOTS[i] * ROOTS[i] } else { ROOTS[i] * ROOTS[i] * ROOTS[i] });
-                if k % 2 == 0 { even = value.mul_add(square, even) } else { odd = value.mul_add(square, odd) }
+                let square = V::splat(if k == 2 {
+                    ROOTS[i] * ROOTS[i]
+                } else {
+                    ROOTS[i] * ROOTS[i] * ROOTS[i]
+                });
+                if k % 2 == 0 {
+                    even = value.mul_add(square, even)
+                } else {
+                    odd = value.mul_add(square, odd)
+                }
             }
             points[1 + 2 * i] = even.add(odd);
             points[2 + 2 * i] = even.sub(odd);
@@ -61,8 +77,18 @@ const fn polynomial(pairs: usize, skip: usize) -> [f32; 4] {
 
 /// Coefficients without each root of 6 points, of 8 points, and (last) with all.
 const POLYNOMIALS: [[[f32; 4]; 4]; 2] = [
-    [polynomial(2, 0), polynomial(2, 1), [0.0; 4], polynomial(2, 9)],
-    [polynomial(3, 0), polynomial(3, 1), polynomial(3, 2), polynomial(3, 9)],
+    [
+        polynomial(2, 0),
+        polynomial(2, 1),
+        [0.0; 4],
+        polynomial(2, 9),
+    ],
+    [
+        polynomial(3, 0),
+        polynomial(3, 1),
+        polynomial(3, 2),
+        polynomial(3, 9),
+    ],
 ];
 
 /// One axis of a tile at its points: 0, the pairs ±root, infinity.
@@ -90,7 +116,10 @@ unsafe fn evaluate<V: Vector, const N: usize>(d: [V; N]) -> [V; N] {
         points[0] = sum(&polynomials[3], pairs, 0);
         points[N - 1] = sum(&polynomials[3], pairs, 1);
         for i in 0..pairs {
-            let (even, odd) = (sum(&polynomials[i], pairs - 1, 2), sum(&polynomials[i], pairs - 1, 1));
+            let (even, odd) = (
+                sum(&polynomials[i], pairs - 1, 2),
+                sum(&polynomials[i], pairs - 1, 1),
+            );
             points[1 + 2 * i] = odd.mul_add(V::splat(ROOTS[i]), even);
             points[2 + 2 * i] = odd.mul_add(V::splat(-ROOTS[i]), even);
         }
@@ -114,14 +143,22 @@ pub(super) unsafe fn interpolate<V: Vector, const N: usize, const M: usize>(t: [
         for (k, output) in outputs.iter_mut().enumerate() {
             for i in 0..(N - 2) / 2 {
                 let (plus, minus) = (t[1 + 2 * i], t[2 + 2 * i]);
-                let pair = if k % 2 == 0 { plus.add(minus) } else { plus.sub(minus) };
+                let pair = if k % 2 == 0 {
+                    plus.add(minus)
+                } else {
+                    plus.sub(minus)
+                };
                 let power = match k {
                     0 => 1.0,
                     1 => ROOTS[i],
                     2 => ROOTS[i] * ROOTS[i],
                     _ => ROOTS[i] * ROOTS[i] * ROOTS[i],
                 };
-                *output = if i == 0 { pair } else { pair.mul_add(V::splat(power), *output) };
+                *output = if i == 0 {
+                    pair
+                } else {
+                    pair.mul_add(V::splat(power), *output)
+                };
             }
         }
         outputs[0] = outputs[0].add(t[0]);

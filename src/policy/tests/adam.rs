@@ -3,22 +3,44 @@
 use crate::policy::{AdamState, LearningSettings, shard_boundaries};
 use proptest::prelude::*;
 
-const LEARNING: LearningSettings =
-    LearningSettings { learning_rate: 0.01, baseline_decay: 0.95, entropy_weight: 0.0, accumulate: 1, learns: true };
+const LEARNING: LearningSettings = LearningSettings {
+    learning_rate: 0.01,
+    baseline_decay: 0.95,
+    entropy_weight: 0.0,
+    accumulate: 1,
+    learns: true,
+};
 
 // p = torch.nn.Parameter(torch.tensor([0.1, -0.2, 0.3, 0.0], dtype=torch.float64))
 // o = torch.optim.Adam([p], lr=0.01, maximize=True)
 // for g in GRADIENTS: p.grad = torch.tensor(g, dtype=torch.float64); o.step(); print(p.tolist())
-const GRADIENTS: [[f32; 4]; 3] = [[1.0, -2.0, 0.0, 1e-4], [0.5, 1.0, 0.0, -3.0], [-0.25, 4.0, 2.0, 0.0]];
+const GRADIENTS: [[f32; 4]; 3] = [
+    [1.0, -2.0, 0.0, 1e-4],
+    [0.5, 1.0, 0.0, -3.0],
+    [-0.25, 4.0, 2.0, 0.0],
+];
 const EXPECTED: [[f64; 4]; 3] = [
     [0.1099999999, -0.20999999995000002, 0.3, 0.00999900009999],
-    [0.1193217961701839, -0.21266337032975685, 0.3, 0.0025578551445662066],
-    [0.12495840985036705, -0.20809005244696424, 0.3063881359386899, -0.0031941714666337316],
+    [
+        0.1193217961701839,
+        -0.21266337032975685,
+        0.3,
+        0.0025578551445662066,
+    ],
+    [
+        0.12495840985036705,
+        -0.20809005244696424,
+        0.3063881359386899,
+        -0.0031941714666337316,
+    ],
 ];
 
 fn assert_close(values: &[f32], expected: &[f64]) {
     for (value, expected) in values.iter().zip(expected) {
-        assert!((f64::from(*value) - expected).abs() < 1e-7, "{values:?} but {expected:?}");
+        assert!(
+            (f64::from(*value) - expected).abs() < 1e-7,
+            "{values:?} but {expected:?}"
+        );
     }
 }
 
@@ -28,13 +50,19 @@ fn steps_as_pytorch_does() {
     for (sequence, (gradient, expected)) in (1..).zip(GRADIENTS.iter().zip(&EXPECTED)) {
         state.push(sequence, gradient, &LEARNING);
         assert_close(&state.parameters, expected);
-        assert_eq!((state.version, state.sequence, state.pending), (sequence, sequence, 0));
+        assert_eq!(
+            (state.version, state.sequence, state.pending),
+            (sequence, sequence, 0)
+        );
     }
 }
 
 #[test]
 fn accumulates_the_mean_and_keeps_the_remainder() {
-    let learning = LearningSettings { accumulate: 2, ..LEARNING };
+    let learning = LearningSettings {
+        accumulate: 2,
+        ..LEARNING
+    };
     let mut state = AdamState::new(vec![0.1, -0.2, 0.3, 0.0]);
     // The mean of 2·g and 0 is g: a minibatch all of whose children failed counts.
     for (step, (gradient, expected)) in (0..).zip(GRADIENTS.iter().zip(&EXPECTED)) {
@@ -42,26 +70,43 @@ fn accumulates_the_mean_and_keeps_the_remainder() {
         state.push(3 * step + 1, &gradient.map(|value| 2.0 * value), &learning);
         assert_eq!((&state.parameters, state.pending), (&before, 1));
         state.skip(3 * step + 2);
-        assert_eq!((&state.parameters, state.pending), (&before, 1), "a number without a gradient is not counted");
+        assert_eq!(
+            (&state.parameters, state.pending),
+            (&before, 1),
+            "a number without a gradient is not counted"
+        );
         state.push(3 * step + 3, &[0.0; 4], &learning);
         assert_close(&state.parameters, expected);
-        assert_eq!((state.version, state.sequence, state.pending), (step + 1, 3 * step + 3, 0));
+        assert_eq!(
+            (state.version, state.sequence, state.pending),
+            (step + 1, 3 * step + 3, 0)
+        );
     }
 }
 
 #[test]
 fn without_learning_only_the_counters_move() {
-    let learning = LearningSettings { learns: false, accumulate: 2, ..LEARNING };
+    let learning = LearningSettings {
+        learns: false,
+        accumulate: 2,
+        ..LEARNING
+    };
     let mut state = AdamState::new(vec![0.1, -0.2]);
     for sequence in 1..=5 {
         state.push(sequence, &[1.0, 2.0], &learning);
     }
     assert_eq!((state.version, state.sequence, state.pending), (2, 5, 1));
-    assert_eq!((state.parameters, state.first_moment, state.second_moment), (vec![0.1, -0.2], vec![0.0; 2], vec![0.0; 2]));
+    assert_eq!(
+        (state.parameters, state.first_moment, state.second_moment),
+        (vec![0.1, -0.2], vec![0.0; 2], vec![0.0; 2])
+    );
 }
 
 fn shards_of(whole: &AdamState, count: usize) -> Vec<AdamState> {
-    shard_boundaries(whole.parameters.len(), count).windows(2).map(|range| whole.slice(range[0]..range[1])).collect()
+    shard_boundaries(whole.parameters.len(), count)
+        .windows(2)
+        .map(|range| whole.slice(range[0]..range[1]))
+        .collect()
 }
 
 #[derive(Clone, Debug)]

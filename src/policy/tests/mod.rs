@@ -1,4 +1,5 @@
-//! Tests of the controller network against things computed otherwise; and the small space that they share.
+//! Tests of the controller network against things computed otherwise; and the small space that they
+//! share.
 
 mod adam;
 mod bandit;
@@ -10,13 +11,17 @@ use super::{ControllerSettings, Policy};
 use crate::random::{Key, Purpose, Stream};
 use crate::space::{Architecture, Decision, DecisionError, Kind, Next, OptionValue, Space};
 
-/// A small space in which lists of one minibatch differ in length and ask for different kinds at the same step: each layer takes one of
-/// three types; type 0 has a flag, type 1 one of four sizes, type 2 nothing more; then comes the layer's anchor point.
+/// A small space in which lists of one minibatch differ in length and ask for different kinds at
+/// the same step: each layer takes one of three types; type 0 has a flag, type 1 one of four sizes,
+/// type 2 nothing more; then comes the layer's anchor point.
 pub(super) struct Branching(Vec<Kind>);
 
 impl Branching {
     pub fn new() -> Self {
-        let kind = |name: &str, options: i64| Kind { name: name.into(), options: (0..options).map(OptionValue::Integer).collect() };
+        let kind = |name: &str, options: i64| Kind {
+            name: name.into(),
+            options: (0..options).map(OptionValue::Integer).collect(),
+        };
         Self(vec![kind("type", 3), kind("flag", 2), kind("size", 4)])
     }
 
@@ -28,10 +33,18 @@ impl Branching {
             let with = |decision: Decision| [list.as_slice(), &[decision]].concat();
             match self.next(layers, &list) {
                 Next::Done => finished.push(list),
-                Next::Choose { kind } => open.extend((0..self.0[kind].options.len()).map(|option| with(Decision::Choice(option)))),
+                Next::Choose { kind } => open.extend(
+                    (0..self.0[kind].options.len()).map(|option| with(Decision::Choice(option))),
+                ),
                 Next::Anchor { earlier } => {
-                    let bits = |number: u32| (0..earlier).map(|place| u8::from(number >> place & 1 == 1)).collect();
-                    open.extend((0..1 << earlier).map(|number| with(Decision::Skips(bits(number)))));
+                    let bits = |number: u32| {
+                        (0..earlier)
+                            .map(|place| u8::from(number >> place & 1 == 1))
+                            .collect()
+                    };
+                    open.extend(
+                        (0..1 << earlier).map(|number| with(Decision::Skips(bits(number)))),
+                    );
                 }
             }
         }
@@ -49,11 +62,17 @@ impl Space for Branching {
     }
 
     fn next(&self, layers: usize, decisions: &[Decision]) -> Next {
-        let anchors = decisions.iter().filter(|decision| matches!(decision, Decision::Skips(_))).count();
+        let anchors = decisions
+            .iter()
+            .filter(|decision| matches!(decision, Decision::Skips(_)))
+            .count();
         if anchors == layers {
             return Next::Done;
         }
-        match decisions.rsplit(|decision| matches!(decision, Decision::Skips(_))).next() {
+        match decisions
+            .rsplit(|decision| matches!(decision, Decision::Skips(_)))
+            .next()
+        {
             None | Some([]) => Next::Choose { kind: 0 },
             Some([Decision::Choice(kind @ (0 | 1))]) => Next::Choose { kind: kind + 1 },
             Some(_) => Next::Anchor { earlier: anchors },
@@ -61,7 +80,10 @@ impl Space for Branching {
     }
 
     fn build(&self, _: usize, _: &[Decision]) -> Result<Architecture, DecisionError> {
-        Err(DecisionError { position: 1, problem: "this space describes no networks".into() })
+        Err(DecisionError {
+            position: 1,
+            problem: "this space describes no networks".into(),
+        })
     }
 
     fn adopt(&self, _: Architecture) -> Result<(Architecture, Vec<Decision>), String> {
@@ -82,7 +104,12 @@ impl Space for Branching {
 }
 
 pub(super) fn settings(hidden: usize, layers: usize, init_scale: f64) -> ControllerSettings {
-    ControllerSettings { hidden, layers, init_scale, ..ControllerSettings::default() }
+    ControllerSettings {
+        hidden,
+        layers,
+        init_scale,
+        ..ControllerSettings::default()
+    }
 }
 
 pub(super) fn policy(space: &dyn Space, hidden: usize, init_scale: f64) -> Policy {
@@ -91,5 +118,15 @@ pub(super) fn policy(space: &dyn Space, hidden: usize, init_scale: f64) -> Polic
 
 /// The streams of one minibatch.
 pub(super) fn streams(seed: u64, minibatch: u64, slots: u32) -> Vec<Stream> {
-    (0..slots).map(|slot| Key { seed, minibatch, slot, ..Key::default() }.stream(Purpose::Decisions)).collect()
+    (0..slots)
+        .map(|slot| {
+            Key {
+                seed,
+                minibatch,
+                slot,
+                ..Key::default()
+            }
+            .stream(Purpose::Decisions)
+        })
+        .collect()
 }

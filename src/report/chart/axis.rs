@@ -1,21 +1,30 @@
 //! Round numbers along an axis. Must not know what is measured.
 
-/// Round values about `wanted` steps apart that enclose `low..=high`: the first is at or below `low`, the last at or above `high`.
+/// Round values about `wanted` steps apart that enclose `low..=high`: the first is at or below
+/// `low`, the last at or above `high`.
 pub(super) fn enclosing(low: f64, high: f64, wanted: usize) -> Vec<f64> {
     // Values that are all the same lie in the middle.
     let same = high - low <= 1e-9 * low.abs();
-    let margin = if same { 0.07 * if low == 0.0 { 1.0 } else { low.abs() } } else { 0.0 };
+    let margin = if same {
+        0.07 * if low == 0.0 { 1.0 } else { low.abs() }
+    } else {
+        0.0
+    };
     let (low, high) = (low - margin, high + margin);
     let step = step(low, high, wanted);
     let (first, last) = ((low / step).floor() as i64, (high / step).ceil() as i64);
-    (first..=last.max(first + 1)).map(|multiple| multiple as f64 * step).collect()
+    (first..=last.max(first + 1))
+        .map(|multiple| multiple as f64 * step)
+        .collect()
 }
 
 /// Round values between `low` and `high`.
 pub(super) fn within(low: f64, high: f64, wanted: usize) -> Vec<f64> {
     let step = step(low, high, wanted);
     let (first, last) = ((low / step).ceil() as i64, (high / step).floor() as i64);
-    (first..=last).map(|multiple| multiple as f64 * step).collect()
+    (first..=last)
+        .map(|multiple| multiple as f64 * step)
+        .collect()
 }
 
 /// 1, 2 or 5 times a power of ten.
@@ -23,14 +32,24 @@ fn step(low: f64, high: f64, wanted: usize) -> f64 {
     let span = (high - low).max(low.abs() * 1e-9).max(1e-12);
     let rough = span / wanted.max(1) as f64;
     let power = 10_f64.powf(rough.log10().floor());
-    let factor = [1.0, 2.0, 5.0].into_iter().find(|factor| factor * power >= rough * 0.999).unwrap_or(10.0);
+    let factor = [1.0, 2.0, 5.0]
+        .into_iter()
+        .find(|factor| factor * power >= rough * 0.999)
+        .unwrap_or(10.0);
     factor * power
 }
 
 /// Digits after the point that tell these values apart, two digits at most beyond a metric's own.
 pub(super) fn digits(ticks: &[f64]) -> usize {
-    let step = ticks.windows(2).map(|pair| pair[1] - pair[0]).fold(f64::INFINITY, f64::min);
-    if step.is_finite() && step > 0.0 { (-step.log10() - 1e-9).ceil().clamp(0.0, 9.0) as usize } else { 1 }
+    let step = ticks
+        .windows(2)
+        .map(|pair| pair[1] - pair[0])
+        .fold(f64::INFINITY, f64::min);
+    if step.is_finite() && step > 0.0 {
+        (-step.log10() - 1e-9).ceil().clamp(0.0, 9.0) as usize
+    } else {
+        1
+    }
 }
 
 #[cfg(test)]
@@ -42,7 +61,10 @@ mod tests {
     fn steps_are_round() {
         assert_eq!(enclosing(0.13, 0.97, 4), [0.0, 0.5, 1.0]);
         let same = enclosing(0.5, 0.5, 4);
-        assert!(same.len() == 5 && same[2] == 0.5 && digits(&same) == 2, "{same:?}");
+        assert!(
+            same.len() == 5 && same[2] == 0.5 && digits(&same) == 2,
+            "{same:?}"
+        );
         assert_eq!(enclosing(0.0, 0.0, 4)[2], 0.0);
         assert_eq!(within(1.0, 14.0, 6), [5.0, 10.0]);
         assert_eq!(digits(&[0.0, 0.05, 0.1]), 2);

@@ -1,5 +1,5 @@
-//! Charts as SVG. Pure functions of what they show; must not know where a chart ends up: the page stretches it to any width, a file
-//! has a fixed one.
+//! Charts as SVG. Pure functions of what they show; must not know where a chart ends up: the page
+//! stretches it to any width, a file has a fixed one.
 
 mod axis;
 mod curve;
@@ -37,22 +37,42 @@ struct Plot {
 
 impl Plot {
     fn new(canvas: Canvas, x: (f64, f64), y: (f64, f64)) -> Self {
-        let spread = |(low, high): (f64, f64)| if high > low { (low, high) } else { (low - 0.5, low + 0.5) };
-        Self { canvas, x: spread(x), y: spread(y), body: String::new(), axes: String::new() }
+        let spread = |(low, high): (f64, f64)| {
+            if high > low {
+                (low, high)
+            } else {
+                (low - 0.5, low + 0.5)
+            }
+        };
+        Self {
+            canvas,
+            x: spread(x),
+            y: spread(y),
+            body: String::new(),
+            axes: String::new(),
+        }
     }
 
     fn units(&self) -> (f64, f64) {
-        self.canvas.width.map_or((UNITS, UNITS), |width| (f64::from(width), f64::from(self.canvas.height)))
+        self.canvas.width.map_or((UNITS, UNITS), |width| {
+            (f64::from(width), f64::from(self.canvas.height))
+        })
     }
 
     /// Share of the width, and of the height from the top.
     fn place(&self, x: f64, y: f64) -> (f64, f64) {
-        ((x - self.x.0) / (self.x.1 - self.x.0), (self.y.1 - y) / (self.y.1 - self.y.0))
+        (
+            (x - self.x.0) / (self.x.1 - self.x.0),
+            (self.y.1 - y) / (self.y.1 - self.y.0),
+        )
     }
 
     fn point(&self, x: f64, y: f64) -> (i64, i64) {
         let ((across, down), (width, height)) = (self.place(x, y), self.units());
-        ((across * width).round() as i64, (down * height).round() as i64)
+        (
+            (across * width).round() as i64,
+            (down * height).round() as i64,
+        )
     }
 
     fn path(&mut self, class: &str, d: &str) {
@@ -62,18 +82,23 @@ impl Plot {
     }
 
     fn dots(&mut self, class: &str, points: impl Iterator<Item = (f64, f64)>) {
-        let d: String = points.map(|(x, y)| self.point(x, y)).fold(String::new(), |mut d, (x, y)| {
-            let _ = write!(d, "M{x} {y}h0");
-            d
-        });
+        let d: String =
+            points
+                .map(|(x, y)| self.point(x, y))
+                .fold(String::new(), |mut d, (x, y)| {
+                    let _ = write!(d, "M{x} {y}h0");
+                    d
+                });
         self.path(class, &d);
     }
 
     fn line(&mut self, class: &str, points: impl Iterator<Item = (f64, f64)>) {
-        let d = points.map(|(x, y)| self.point(x, y)).fold(String::new(), |mut d, (x, y)| {
-            let _ = write!(d, "{}{x} {y}", if d.is_empty() { 'M' } else { 'L' });
-            d
-        });
+        let d = points
+            .map(|(x, y)| self.point(x, y))
+            .fold(String::new(), |mut d, (x, y)| {
+                let _ = write!(d, "{}{x} {y}", if d.is_empty() { 'M' } else { 'L' });
+                d
+            });
         self.path(class, &d);
     }
 
@@ -94,15 +119,23 @@ impl Plot {
         for &tick in ticks {
             let x = self.place(tick, self.y.0).0 * 100.0;
             let (y, label) = (self.canvas.height + 18, escape(&text(tick)));
-            let _ = writeln!(self.axes, "<text class=\"x\" x=\"{x:.1}%\" y=\"{y}\">{label}</text>");
+            let _ = writeln!(
+                self.axes,
+                "<text class=\"x\" x=\"{x:.1}%\" y=\"{y}\">{label}</text>"
+            );
         }
     }
 
     /// The whole, with what it says in words.
     fn finish(self, label: &str) -> String {
         let (width, height) = self.units();
-        let (outer, high, axes) =
-            (self.canvas.width.map_or_else(|| "100%".into(), |width| width.to_string()), self.canvas.height, self.axes);
+        let (outer, high, axes) = (
+            self.canvas
+                .width
+                .map_or_else(|| "100%".into(), |width| width.to_string()),
+            self.canvas.height,
+            self.axes,
+        );
         format!(
             "<svg class=\"chart\" width=\"{outer}\" height=\"{high}\" overflow=\"visible\" role=\"img\" aria-label=\"{}\">\n{axes}\
              <svg width=\"100%\" height=\"{high}\" viewBox=\"0 0 {width} {height}\" preserveAspectRatio=\"none\" overflow=\"visible\">\n{}</svg>\

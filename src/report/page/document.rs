@@ -1,4 +1,5 @@
-//! The page as one HTML document, and what a browser may do with it. Must not know what the parts say.
+//! The page as one HTML document, and what a browser may do with it. Must not know what the parts
+//! say.
 
 use super::super::chart;
 use super::super::html::escape;
@@ -37,7 +38,11 @@ pub(super) fn document(view: &View, from: &str, dir: &str) -> String {
             "from" => html.push_str(&escape(from)),
             "run" => html.push_str(&escape(&view.title)),
             "dir" => html.push_str(&escape(dir)),
-            part => view.sections.iter().filter(|section| section.name == part).for_each(|section| html.push_str(&section.html)),
+            part => view
+                .sections
+                .iter()
+                .filter(|section| section.name == part)
+                .for_each(|section| html.push_str(&section.html)),
         }
         rest = after;
     }
@@ -49,7 +54,10 @@ fn base64(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::new();
     for chunk in bytes.chunks(3) {
-        let bits = chunk.iter().fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
+        let bits = chunk
+            .iter()
+            .fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte))
+            << (8 * (3 - chunk.len()));
         for place in 0..4 {
             let digit = char::from(DIGITS[(bits >> (18 - 6 * place) & 63) as usize]);
             text.push(if place <= chunk.len() { digit } else { '=' });
@@ -65,8 +73,15 @@ mod tests {
 
     #[test]
     fn base64_is_as_in_the_rfc() {
-        let cases =
-            [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg=="), ("fooba", "Zm9vYmE="), ("foobar", "Zm9vYmFy")];
+        let cases = [
+            ("", ""),
+            ("f", "Zg=="),
+            ("fo", "Zm8="),
+            ("foo", "Zm9v"),
+            ("foob", "Zm9vYg=="),
+            ("fooba", "Zm9vYmE="),
+            ("foobar", "Zm9vYmFy"),
+        ];
         for (plain, text) in cases {
             assert_eq!(base64(plain.as_bytes()), text);
         }
@@ -74,14 +89,32 @@ mod tests {
 
     #[test]
     fn every_part_finds_its_place_and_a_name_is_no_markup() {
-        let section = |name| Section { name, html: format!("[{name}]"), changed: 1 };
-        let names = ["state", "progress", "figures", "rewards", "leaders", "running", "latest", "devices", "events"];
-        let view = View { title: "<script>alert(1)</script>".into(), sections: names.map(section).into(), ..View::default() };
+        let section = |name| Section {
+            name,
+            html: format!("[{name}]"),
+            changed: 1,
+        };
+        let names = [
+            "state", "progress", "figures", "rewards", "leaders", "running", "latest", "devices",
+            "events",
+        ];
+        let view = View {
+            title: "<script>alert(1)</script>".into(),
+            sections: names.map(section).into(),
+            ..View::default()
+        };
         let html = document(&view, "x-1", "/a/<b>");
         for name in names {
             assert_eq!(html.matches(&format!("[{name}]")).count(), 1, "{name}");
         }
-        assert!(!html.contains("{{") && !html.contains("<script>alert") && html.contains("/a/&lt;b&gt;"));
-        assert!(!html.contains("http://") && !html.contains("https://"), "an outside address");
+        assert!(
+            !html.contains("{{")
+                && !html.contains("<script>alert")
+                && html.contains("/a/&lt;b&gt;")
+        );
+        assert!(
+            !html.contains("http://") && !html.contains("https://"),
+            "an outside address"
+        );
     }
 }

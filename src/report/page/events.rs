@@ -1,4 +1,5 @@
-//! Server-sent events: each browser is told of the parts that have changed since what it shows. Must not know what the parts say.
+//! Server-sent events: each browser is told of the parts that have changed since what it shows.
+//! Must not know what the parts say.
 
 use super::{Page, View};
 use actix_web::web::{self, Bytes};
@@ -14,7 +15,8 @@ const TICK: Duration = Duration::from_secs(1);
 /// A line that says nothing, so that a connection that is gone is noticed.
 const SILENCE: Duration = Duration::from_secs(15);
 
-/// Most bytes of one event, before what it says of itself: what does not fit is told with the next tick.
+/// Most bytes of one event, before what it says of itself: what does not fit is told with the next
+/// tick.
 const MOST: usize = 18_000;
 
 /// Where a browser stands.
@@ -31,12 +33,25 @@ pub(super) struct Listener {
 }
 
 impl Listener {
-    /// `from` is what the browser shows: `instance-version`; anything else means that it shows nothing of ours.
+    /// `from` is what the browser shows: `instance-version`; anything else means that it shows
+    /// nothing of ours.
     pub(super) fn new(page: Arc<Page>, from: &str) -> Self {
-        let version = from.rsplit_once('-').filter(|(instance, _)| *instance == page.instance);
-        let version = version.and_then(|(_, version)| version.parse().ok()).unwrap_or(0);
+        let version = from
+            .rsplit_once('-')
+            .filter(|(instance, _)| *instance == page.instance);
+        let version = version
+            .and_then(|(_, version)| version.parse().ok())
+            .unwrap_or(0);
         let leaving = page.leaving.subscribe();
-        Self { page, version, told: HashMap::new(), spoke: Instant::now(), first: true, leaving, ended: false }
+        Self {
+            page,
+            version,
+            told: HashMap::new(),
+            spoke: Instant::now(),
+            first: true,
+            leaving,
+            ended: false,
+        }
     }
 
     /// Events for as long as the browser listens and this server stays.
@@ -65,7 +80,9 @@ impl Listener {
                 None if leaving => return None,
                 None => None,
             };
-            if let Some(text) = text.or_else(|| (self.spoke.elapsed() > SILENCE).then(|| ":\n\n".to_owned())) {
+            if let Some(text) =
+                text.or_else(|| (self.spoke.elapsed() > SILENCE).then(|| ":\n\n".to_owned()))
+            {
                 self.spoke = Instant::now();
                 return Some(Bytes::from(text));
             }
@@ -101,7 +118,8 @@ impl Listener {
         }
         let id = format!("{}-{}", self.page.instance, self.version);
         let data = serde_json::Value::Object(parts);
-        (data != serde_json::json!({})).then(|| format!("retry: 2000\nid: {id}\nevent: parts\ndata: {data}\n\n"))
+        (data != serde_json::json!({}))
+            .then(|| format!("retry: 2000\nid: {id}\nevent: parts\ndata: {data}\n\n"))
     }
 }
 
@@ -119,21 +137,44 @@ mod tests {
     use std::path::Path;
 
     fn view(version: u64, changed: &[(&'static str, u64, usize)]) -> View {
-        let section = |(name, changed, size): &(&'static str, u64, usize)| Section { name, html: "x".repeat(*size), changed: *changed };
-        View { version, sections: changed.iter().map(section).collect(), ..View::default() }
+        let section = |(name, changed, size): &(&'static str, u64, usize)| Section {
+            name,
+            html: "x".repeat(*size),
+            changed: *changed,
+        };
+        View {
+            version,
+            sections: changed.iter().map(section).collect(),
+            ..View::default()
+        }
     }
 
     fn names(event: Option<String>) -> Vec<String> {
         let event = event.unwrap_or_default();
-        let data = event.lines().find_map(|line| line.strip_prefix("data: ")).unwrap_or("{}");
-        serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(data).unwrap().keys().cloned().collect()
+        let data = event
+            .lines()
+            .find_map(|line| line.strip_prefix("data: "))
+            .unwrap_or("{}");
+        serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(data)
+            .unwrap()
+            .keys()
+            .cloned()
+            .collect()
     }
 
     #[test]
     fn a_browser_hears_of_what_changed_and_large_parts_one_after_the_other() {
         let page = Arc::new(Page::new(Path::new("nowhere")));
         let mut listener = Listener::new(page.clone(), &format!("{}-4", page.instance));
-        let now = view(6, &[("a", 3, 10), ("b", 5, 15_000), ("c", 6, 9_000), ("d", 6, 100)]);
+        let now = view(
+            6,
+            &[
+                ("a", 3, 10),
+                ("b", 5, 15_000),
+                ("c", 6, 9_000),
+                ("d", 6, 100),
+            ],
+        );
         let event = listener.event(&now).unwrap();
         assert!(
             event.len() < 20_000 && event.contains(&format!("id: {}-4\n", page.instance)),
@@ -141,21 +182,46 @@ mod tests {
         );
         assert_eq!(names(Some(event)), ["b", "d"]);
         // Meanwhile one of those changes again, and another one waits still.
-        let later = view(7, &[("a", 3, 10), ("b", 5, 15_000), ("c", 6, 9_000), ("d", 7, 100)]);
+        let later = view(
+            7,
+            &[
+                ("a", 3, 10),
+                ("b", 5, 15_000),
+                ("c", 6, 9_000),
+                ("d", 7, 100),
+            ],
+        );
         assert_eq!(names(listener.event(&later)), ["c", "d"]);
         assert_eq!(listener.event(&later), None);
-        assert_eq!(names(Listener::new(page, "another-9").event(&later)), ["a", "b", "d"]);
+        assert_eq!(
+            names(Listener::new(page, "another-9").event(&later)),
+            ["a", "b", "d"]
+        );
     }
 
     #[test]
     fn the_last_events_tell_all_in_small_ones_and_then_the_end() {
         let page = Arc::new(Page::new(Path::new("nowhere")));
-        let view = View { ending: "over", ..view(9, &[("a", 3, 15_000), ("b", 5, 15_000), ("c", 6, 9_000)]) };
+        let view = View {
+            ending: "over",
+            ..view(9, &[("a", 3, 15_000), ("b", 5, 15_000), ("c", 6, 9_000)])
+        };
         let mut listener = Listener::new(page.clone(), &format!("{}-3", page.instance));
         let text = listener.last_events(&view);
         let events: Vec<&str> = text.split_terminator("\n\n").collect();
-        assert_eq!(events[..2].iter().map(|event| names(Some((*event).to_owned()))).collect::<Vec<_>>(), [["b"], ["c"]]);
-        assert!(events.iter().all(|event| event.len() < 20_000) && events[2..] == ["event: end\ndata: over"], "{:?}", &events[2..]);
+        assert_eq!(
+            events[..2]
+                .iter()
+                .map(|event| names(Some((*event).to_owned())))
+                .collect::<Vec<_>>(),
+            [["b"], ["c"]]
+        );
+        assert!(
+            events.iter().all(|event| event.len() < 20_000)
+                && events[2..] == ["event: end\ndata: over"],
+            "{:?}",
+            &events[2..]
+        );
         assert!(listener.ended);
     }
 }

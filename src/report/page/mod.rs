@@ -1,5 +1,6 @@
-//! The page of a run: what it shows, kept up to date from the journal for all who look. Reads only, and works for a run of this
-//! process, of another one, and for one that has ended. Must not know the actors.
+//! The page of a run: what it shows, kept up to date from the journal for all who look. Reads only,
+//! and works for a run of this process, of another one, and for one that has ended. Must not know
+//! the actors.
 
 mod devices;
 mod document;
@@ -75,9 +76,20 @@ impl Page {
     /// Of the run in `dir`, from its journal alone.
     pub fn new(dir: &Path) -> Self {
         let instance = format!("{:x}", jiff::Timestamp::now().as_microsecond());
-        let shown = Shown { watch: Watch::new(dir), read_at: None, readings: DeviceReadings::default(), view: Arc::default() };
+        let shown = Shown {
+            watch: Watch::new(dir),
+            read_at: None,
+            readings: DeviceReadings::default(),
+            view: Arc::default(),
+        };
         let (leaving, _) = watch::channel(false);
-        Self { dir: dir.to_owned(), instance, live: None, shown: Mutex::new(shown), leaving }
+        Self {
+            dir: dir.to_owned(),
+            instance,
+            live: None,
+            shown: Mutex::new(shown),
+            leaving,
+        }
     }
 
     /// Shows also what this process, which works on the run, reads from its devices.
@@ -87,7 +99,8 @@ impl Page {
         self
     }
 
-    /// What is to be shown now. Reads the journal if it has changed: not for a thread that must not wait.
+    /// What is to be shown now. Reads the journal if it has changed: not for a thread that must not
+    /// wait.
     ///
     /// # Errors
     /// When the run cannot be read.
@@ -100,16 +113,22 @@ impl Page {
         Status::of(&self.up_to_date()?.watch)
     }
 
-    /// Has the devices of this process read anew. Whoever asks does not wait longer than a driver may hang.
+    /// Has the devices of this process read anew. Whoever asks does not wait longer than a driver
+    /// may hang.
     async fn refresh(&self) {
         if let Some(live) = self.live.clone() {
-            let _ = tokio::time::timeout(PATIENCE, actix_web::web::block(move || live.sample())).await;
+            let _ =
+                tokio::time::timeout(PATIENCE, actix_web::web::block(move || live.sample())).await;
         }
     }
 
-    /// The run is closed and this server is about to go: has all who look told how it ended, as far as they hear in time.
+    /// The run is closed and this server is about to go: has all who look told how it ended, as far
+    /// as they hear in time.
     pub async fn farewell(&self) {
-        self.shown.lock().unwrap_or_else(PoisonError::into_inner).read_at = None;
+        self.shown
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .read_at = None;
         self.leaving.send_replace(true);
         let _ = tokio::time::timeout(FAREWELL, self.leaving.closed()).await;
     }
@@ -117,7 +136,11 @@ impl Page {
     fn up_to_date(&self) -> Result<MutexGuard<'_, Shown>, JournalError> {
         let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
         if shown.read_at.is_none_or(|read| read.elapsed() >= EVERY) {
-            let readings = self.live.as_ref().map(LiveDevices::readings).unwrap_or_default();
+            let readings = self
+                .live
+                .as_ref()
+                .map(LiveDevices::readings)
+                .unwrap_or_default();
             if shown.watch.update()? || shown.readings != readings {
                 shown.readings = readings;
                 shown.render();
@@ -134,12 +157,29 @@ impl Shown {
         let version = self.view.version + 1;
         let state = &self.watch.state;
         let shape = state.series.shape();
-        let before = |name: &str, html: &str| self.view.sections.iter().find(|old| old.name == name && old.html == html);
-        let sections = sections::all(state, &shape, &self.readings).into_iter().map(|(name, html)| {
-            let changed = before(name, &html).map_or(version, |old| old.changed);
-            Section { name, html, changed }
-        });
+        let before = |name: &str, html: &str| {
+            self.view
+                .sections
+                .iter()
+                .find(|old| old.name == name && old.html == html)
+        };
+        let sections = sections::all(state, &shape, &self.readings)
+            .into_iter()
+            .map(|(name, html)| {
+                let changed = before(name, &html).map_or(version, |old| old.changed);
+                Section {
+                    name,
+                    html,
+                    changed,
+                }
+            });
         let (title, ending) = (state.facts.name.clone(), sections::ending(state));
-        self.view = Arc::new(View { version, title, ending, sections: sections.collect(), shape });
+        self.view = Arc::new(View {
+            version,
+            title,
+            ending,
+            sections: sections.collect(),
+            shape,
+        });
     }
 }

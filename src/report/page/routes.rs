@@ -1,4 +1,5 @@
-//! What the server answers: the page, its events, and the same facts as JSON. Read-only; the journal is read on threads that may wait.
+//! What the server answers: the page, its events, and the same facts as JSON. Read-only; the
+//! journal is read on threads that may wait.
 
 use super::super::facts::RunFacts;
 use super::events::Listener;
@@ -55,7 +56,9 @@ impl From<JournalError> for Problem {
 }
 
 fn careful(mut answer: HttpResponseBuilder) -> HttpResponseBuilder {
-    answer.insert_header((header::CACHE_CONTROL, "no-store")).insert_header((header::X_CONTENT_TYPE_OPTIONS, "nosniff"));
+    answer
+        .insert_header((header::CACHE_CONTROL, "no-store"))
+        .insert_header((header::X_CONTENT_TYPE_OPTIONS, "nosniff"));
     answer.insert_header((header::REFERRER_POLICY, "no-referrer"));
     answer
 }
@@ -65,8 +68,12 @@ fn ok() -> HttpResponseBuilder {
 }
 
 /// Reads on a thread that may wait.
-async fn read<T: Send + 'static>(work: impl FnOnce() -> Result<T, Problem> + Send + 'static) -> Result<T, Problem> {
-    web::block(work).await.map_err(|error| Problem(StatusCode::SERVICE_UNAVAILABLE, error.to_string()))?
+async fn read<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
+) -> Result<T, Problem> {
+    web::block(work)
+        .await
+        .map_err(|error| Problem(StatusCode::SERVICE_UNAVAILABLE, error.to_string()))?
 }
 
 /// As `read`, with the run opened.
@@ -87,8 +94,16 @@ fn absent(id: u64) -> Problem {
 }
 
 fn trial_id(text: &str) -> Result<u64, Problem> {
-    let id = text.parse().ok().filter(|id| (1..=i64::MAX as u64).contains(id));
-    id.ok_or_else(|| Problem(StatusCode::BAD_REQUEST, format!("{text:?} is no trial: a trial is a whole number from 1")))
+    let id = text
+        .parse()
+        .ok()
+        .filter(|id| (1..=i64::MAX as u64).contains(id));
+    id.ok_or_else(|| {
+        Problem(
+            StatusCode::BAD_REQUEST,
+            format!("{text:?} is no trial: a trial is a whole number from 1"),
+        )
+    })
 }
 
 async fn index(page: web::Data<Page>) -> Answer {
@@ -97,15 +112,25 @@ async fn index(page: web::Data<Page>) -> Answer {
     let view = read(move || Ok(shown.view()?)).await?;
     let html = document::document(&view, &page.from(&view), &page.dir.display().to_string());
     let policy = (header::CONTENT_SECURITY_POLICY, document::POLICY.as_str());
-    Ok(ok().insert_header(policy).content_type("text/html; charset=utf-8").body(html))
+    Ok(ok()
+        .insert_header(policy)
+        .content_type("text/html; charset=utf-8")
+        .body(html))
 }
 
 async fn events(page: web::Data<Page>, request: HttpRequest) -> HttpResponse {
     // A browser that connects again says in the header where it stands.
-    let last = request.headers().get("last-event-id").and_then(|value| value.to_str().ok());
-    let query = request.query_string().split('&').find_map(|pair| pair.strip_prefix("from="));
+    let last = request
+        .headers()
+        .get("last-event-id")
+        .and_then(|value| value.to_str().ok());
+    let query = request
+        .query_string()
+        .split('&')
+        .find_map(|pair| pair.strip_prefix("from="));
     let from = last.or(query).unwrap_or("").to_owned();
-    ok().content_type("text/event-stream").streaming(Listener::new(page.into_inner(), &from).stream())
+    ok().content_type("text/event-stream")
+        .streaming(Listener::new(page.into_inner(), &from).stream())
 }
 
 async fn points(page: web::Data<Page>) -> Answer {
@@ -113,7 +138,12 @@ async fn points(page: web::Data<Page>) -> Answer {
     let thousandth = |share: f64| (share * 1e3).round() / 1e3;
     let point = |(id, reward): &(u64, f64)| {
         let (across, down) = super::super::chart::position(&view.shape, *id, *reward);
-        json!([id, (reward * 1e6).round() / 1e6, thousandth(across), thousandth(down)])
+        json!([
+            id,
+            (reward * 1e6).round() / 1e6,
+            thousandth(across),
+            thousandth(down)
+        ])
     };
     Ok(ok().json(view.shape.points.iter().map(point).collect::<Vec<_>>()))
 }
@@ -122,7 +152,12 @@ async fn fragment(page: web::Data<Page>, id: web::Path<String>) -> Answer {
     let id = trial_id(&id)?;
     let html = with_run(&page, move |dir, reader| {
         let row = reader.trial(id)?.ok_or_else(|| absent(id))?;
-        Ok(trial::html(&RunFacts::read(&dir), &row, &reader.epochs(id)?, reader.last_trial()?))
+        Ok(trial::html(
+            &RunFacts::read(&dir),
+            &row,
+            &reader.epochs(id)?,
+            reader.last_trial()?,
+        ))
     })
     .await?;
     Ok(ok().content_type("text/html; charset=utf-8").body(html))
@@ -130,10 +165,20 @@ async fn fragment(page: web::Data<Page>, id: web::Path<String>) -> Answer {
 
 async fn drawing(page: web::Data<Page>, id: web::Path<String>) -> Answer {
     let id = trial_id(&id)?;
-    let row = with_run(&page, move |_, reader| reader.trial(id)?.ok_or_else(|| absent(id))).await?;
-    let svg = trial::picture(&row.architecture).ok_or_else(|| Problem(StatusCode::NOT_FOUND, format!("trial {id} has no drawing")))?;
-    let policy = (header::CONTENT_SECURITY_POLICY, "default-src 'none'; style-src 'unsafe-inline'");
-    Ok(ok().insert_header(policy).content_type("image/svg+xml").body(svg))
+    let row = with_run(&page, move |_, reader| {
+        reader.trial(id)?.ok_or_else(|| absent(id))
+    })
+    .await?;
+    let svg = trial::picture(&row.architecture)
+        .ok_or_else(|| Problem(StatusCode::NOT_FOUND, format!("trial {id} has no drawing")))?;
+    let policy = (
+        header::CONTENT_SECURITY_POLICY,
+        "default-src 'none'; style-src 'unsafe-inline'",
+    );
+    Ok(ok()
+        .insert_header(policy)
+        .content_type("image/svg+xml")
+        .body(svg))
 }
 
 async fn status(page: web::Data<Page>) -> Answer {
@@ -154,11 +199,20 @@ async fn one(page: web::Data<Page>, id: web::Path<String>) -> Answer {
 }
 
 async fn trials(page: web::Data<Page>, request: HttpRequest) -> Answer {
-    let wanted = Wanted::parse(request.query_string()).map_err(|problem| Problem(StatusCode::BAD_REQUEST, problem))?;
+    let wanted = Wanted::parse(request.query_string())
+        .map_err(|problem| Problem(StatusCode::BAD_REQUEST, problem))?;
     let answer = with_run(&page, move |_, reader| {
-        let Wanted { status, order, offset, limit } = wanted;
+        let Wanted {
+            status,
+            order,
+            offset,
+            limit,
+        } = wanted;
         let (total, rows) = reader.page(status.as_deref(), order, offset, limit)?;
-        Ok(format!("{{\"total\":{total},\"offset\":{offset},\"limit\":{limit},\"trials\":[{}]}}", rows.join(",")))
+        Ok(format!(
+            "{{\"total\":{total},\"offset\":{offset},\"limit\":{limit},\"trials\":[{}]}}",
+            rows.join(",")
+        ))
     })
     .await?;
     Ok(ok().content_type("application/json").body(answer))
@@ -175,18 +229,32 @@ struct Wanted {
 
 impl Wanted {
     fn parse(query: &str) -> Result<Self, String> {
-        let mut wanted = Self { status: None, order: TrialOrder::default(), offset: 0, limit: USUAL };
-        let pairs: web::Query<Vec<(String, String)>> = web::Query::from_query(query).map_err(|error| error.to_string())?;
+        let mut wanted = Self {
+            status: None,
+            order: TrialOrder::default(),
+            offset: 0,
+            limit: USUAL,
+        };
+        let pairs: web::Query<Vec<(String, String)>> =
+            web::Query::from_query(query).map_err(|error| error.to_string())?;
         for (key, value) in pairs.into_inner() {
             let refuse = |valid: &str| format!("{key}={value}: {valid}");
             match key.as_str() {
                 "limit" => {
-                    let limit = value.parse().ok().filter(|limit| (1..=MOST).contains(limit));
-                    wanted.limit = limit.ok_or_else(|| refuse(&format!("must be 1 to {MOST} trials")))?;
+                    let limit = value
+                        .parse()
+                        .ok()
+                        .filter(|limit| (1..=MOST).contains(limit));
+                    wanted.limit =
+                        limit.ok_or_else(|| refuse(&format!("must be 1 to {MOST} trials")))?;
                 }
                 "offset" => {
-                    let offset = value.parse().ok().filter(|offset| *offset <= i64::MAX as u64);
-                    wanted.offset = offset.ok_or_else(|| refuse("must be how many trials to pass over, 0 or more"))?;
+                    let offset = value
+                        .parse()
+                        .ok()
+                        .filter(|offset| *offset <= i64::MAX as u64);
+                    wanted.offset = offset
+                        .ok_or_else(|| refuse("must be how many trials to pass over, 0 or more"))?;
                 }
                 "sort" => {
                     wanted.order = match value.as_str() {
@@ -194,14 +262,28 @@ impl Wanted {
                         "-id" => TrialOrder::Newest,
                         "reward" => TrialOrder::Worst,
                         "-reward" => TrialOrder::Best,
-                        _ => return Err(refuse("must be id, -id (newest first), reward or -reward (best first)")),
+                        _ => {
+                            return Err(refuse(
+                                "must be id, -id (newest first), reward or -reward (best first)",
+                            ));
+                        }
                     };
                 }
                 "status" => match value.as_str() {
-                    "queued" | "running" | "completed" | "failed" | "stopped" => wanted.status = Some(value),
-                    _ => return Err(refuse("must be queued, running, completed, failed or stopped")),
+                    "queued" | "running" | "completed" | "failed" | "stopped" => {
+                        wanted.status = Some(value)
+                    }
+                    _ => {
+                        return Err(refuse(
+                            "must be queued, running, completed, failed or stopped",
+                        ));
+                    }
                 },
-                _ => return Err(format!("{key}: there is no such parameter; there are limit, offset, sort and status")),
+                _ => {
+                    return Err(format!(
+                        "{key}: there is no such parameter; there are limit, offset, sort and status"
+                    ));
+                }
             }
         }
         Ok(wanted)
@@ -214,9 +296,25 @@ mod tests {
 
     #[test]
     fn parameters_are_checked_and_the_message_says_what_is_valid() {
-        let all = Wanted { status: Some("failed".into()), order: TrialOrder::Best, offset: 20, limit: 7 };
-        assert_eq!(Wanted::parse("limit=7&offset=20&sort=-reward&status=failed").unwrap(), all);
-        assert_eq!(Wanted::parse("").unwrap(), Wanted { status: None, order: TrialOrder::Oldest, offset: 0, limit: USUAL });
+        let all = Wanted {
+            status: Some("failed".into()),
+            order: TrialOrder::Best,
+            offset: 20,
+            limit: 7,
+        };
+        assert_eq!(
+            Wanted::parse("limit=7&offset=20&sort=-reward&status=failed").unwrap(),
+            all
+        );
+        assert_eq!(
+            Wanted::parse("").unwrap(),
+            Wanted {
+                status: None,
+                order: TrialOrder::Oldest,
+                offset: 0,
+                limit: USUAL
+            }
+        );
         for (query, names) in [
             ("limit=0", "limit=0: must be 1 to 1000"),
             ("limit=many", "limit=many"),

@@ -1,4 +1,5 @@
-//! The parts of the page, as HTML. Pure functions of what is known; must not know how they reach the browser.
+//! The parts of the page, as HTML. Pure functions of what is known; must not know how they reach
+//! the browser.
 
 use super::super::chart::{self, Canvas};
 use super::super::html::escape;
@@ -16,7 +17,11 @@ const REWARDS: u32 = 260;
 const SPARKLINE: u32 = 44;
 
 /// Every part with its name, in the order of the page.
-pub(super) fn all(state: &State, shape: &RewardShape, readings: &DeviceReadings) -> Vec<(&'static str, String)> {
+pub(super) fn all(
+    state: &State,
+    shape: &RewardShape,
+    readings: &DeviceReadings,
+) -> Vec<(&'static str, String)> {
     vec![
         ("state", badge(state)),
         ("progress", progress(state)),
@@ -35,7 +40,10 @@ fn finished(state: &State) -> u64 {
 }
 
 fn is_done(state: &State) -> bool {
-    state.facts.trials.is_some_and(|trials| finished(state) >= trials)
+    state
+        .facts
+        .trials
+        .is_some_and(|trials| finished(state) >= trials)
 }
 
 fn is_live(state: &State) -> bool {
@@ -76,10 +84,21 @@ fn progress(state: &State) -> String {
     if state.series.failed > 0 {
         notes.push(format!("{} failed", grouped(state.series.failed)));
     }
-    let evaluated = state.enqueued.iter().filter(|row| row.finished_at.is_some()).count();
+    let evaluated = state
+        .enqueued
+        .iter()
+        .filter(|row| row.finished_at.is_some())
+        .count();
     match state.enqueued.len() {
         0 => {}
-        1 => notes.push(if evaluated == 1 { "and a baseline" } else { "a baseline first" }.into()),
+        1 => notes.push(
+            if evaluated == 1 {
+                "and a baseline"
+            } else {
+                "a baseline first"
+            }
+            .into(),
+        ),
         all if evaluated == all => notes.push(format!("and {all} baselines")),
         all => notes.push(format!("{all} baselines first")),
     }
@@ -87,7 +106,14 @@ fn progress(state: &State) -> String {
         notes.push(format!("{} running", grouped(state.running.len() as u64)));
         notes.push(format!("{} queued", grouped(state.queued)));
     }
-    let _ = write!(html, "<span class=\"muted\">{}</span></p>", notes.iter().map(|note| format!(" · {note}")).collect::<String>());
+    let _ = write!(
+        html,
+        "<span class=\"muted\">{}</span></p>",
+        notes
+            .iter()
+            .map(|note| format!(" · {note}"))
+            .collect::<String>()
+    );
     let _ = write!(html, "<p class=\"left\">{}</p>", left(state));
     if let Some(trials) = state.facts.trials.filter(|trials| *trials > 0) {
         let percent = 100.0 * done as f64 / trials as f64;
@@ -108,7 +134,10 @@ fn left(state: &State) -> String {
     match (&state.life, state.facts.trials, state.per_hour) {
         (Some(Life::Running), Some(trials), Some(rate)) => {
             let seconds = trials.saturating_sub(finished(state)) as f64 / rate * 3600.0;
-            format!("about <strong>{}</strong> left", duration(seconds.max(1.0).round()))
+            format!(
+                "about <strong>{}</strong> left",
+                duration(seconds.max(1.0).round())
+            )
         }
         (Some(Life::Running), ..) => "time left: known after the first trials".into(),
         (Some(Life::Closed), ..) => "saved; the same command continues it".into(),
@@ -119,8 +148,16 @@ fn left(state: &State) -> String {
 fn figures(state: &State) -> String {
     let best = state.best.as_ref();
     let mean = state.series.recent_mean();
-    let rate =
-        state.per_hour.map_or_else(|| "–".into(), |rate| if rate < 100.0 { format!("{rate:.1}") } else { grouped(rate.round() as u64) });
+    let rate = state.per_hour.map_or_else(
+        || "–".into(),
+        |rate| {
+            if rate < 100.0 {
+                format!("{rate:.1}")
+            } else {
+                grouped(rate.round() as u64)
+            }
+        },
+    );
     let best_note = best.map_or_else(
         || "no trial is completed yet".into(),
         |row| {
@@ -134,21 +171,46 @@ fn figures(state: &State) -> String {
     );
     let mean_note = mean.map_or_else(
         || "\u{a0}".into(),
-        |(_, count)| if count == 1 { "of one trial".into() } else { format!("of the last {} trials", grouped(count as u64)) },
+        |(_, count)| {
+            if count == 1 {
+                "of one trial".into()
+            } else {
+                format!("of the last {} trials", grouped(count as u64))
+            }
+        },
     );
-    let rate_note = if is_live(state) { "newest hundred trials" } else { "when it last ran" };
+    let rate_note = if is_live(state) {
+        "newest hundred trials"
+    } else {
+        "when it last ran"
+    };
     [
-        ("Best reward", decimal(best.and_then(|row| row.reward)), best_note),
-        ("Mean reward", decimal(mean.map(|(mean, _)| mean)), mean_note),
-        ("Baseline", decimal(state.baseline), "moving average of rewards".into()),
+        (
+            "Best reward",
+            decimal(best.and_then(|row| row.reward)),
+            best_note,
+        ),
+        (
+            "Mean reward",
+            decimal(mean.map(|(mean, _)| mean)),
+            mean_note,
+        ),
+        (
+            "Baseline",
+            decimal(state.baseline),
+            "moving average of rewards".into(),
+        ),
         ("Trials per hour", rate, rate_note.into()),
     ]
     .into_iter()
-    .map(|(name, value, note)| format!("<div><dt>{name}</dt><dd>{value}<small>{note}</small></dd></div>"))
+    .map(|(name, value, note)| {
+        format!("<div><dt>{name}</dt><dd>{value}<small>{note}</small></dd></div>")
+    })
     .collect()
 }
 
-/// A link that opens a trial; `place` keeps the element's id apart from other links to the same trial.
+/// A link that opens a trial; `place` keeps the element's id apart from other links to the same
+/// trial.
 pub(super) fn link(id: u64, place: &str, text: &str) -> String {
     format!("<a href=\"#trial-{id}\" id=\"{place}-{id}\">{text}</a>")
 }
@@ -156,7 +218,10 @@ pub(super) fn link(id: u64, place: &str, text: &str) -> String {
 fn rewards(state: &State, shape: &RewardShape) -> String {
     let (key, points) = match shape.stretch {
         1 => ("points", "trials".to_owned()),
-        stretch => ("range", format!("worst to best of each {} trials", grouped(stretch as u64))),
+        stretch => (
+            "range",
+            format!("worst to best of each {} trials", grouped(stretch as u64)),
+        ),
     };
     let mut legend = format!(
         "<li><i class=\"key {key}\"></i>{points}</li><li><i class=\"key mean\"></i>mean of the last {}</li><li><i class=\"key best\"></i>best so far</li>",
@@ -165,36 +230,73 @@ fn rewards(state: &State, shape: &RewardShape) -> String {
     if state.series.failed > 0 {
         legend.push_str("<li><i class=\"key failures\"></i>failed</li>");
     }
-    let empty = if shape.points.is_empty() { "<p class=\"empty\">Points appear as trials end.</p>" } else { "" };
-    let chart = chart::rewards(shape, Canvas { height: REWARDS, width: None });
+    let empty = if shape.points.is_empty() {
+        "<p class=\"empty\">Points appear as trials end.</p>"
+    } else {
+        ""
+    };
+    let chart = chart::rewards(
+        shape,
+        Canvas {
+            height: REWARDS,
+            width: None,
+        },
+    );
     format!("<ul class=\"legend\">{legend}</ul><div class=\"plot\">{chart}{empty}</div>")
 }
 
 /// What stands before a trial that was not sampled.
 fn mark(enqueued: Option<&str>) -> String {
-    enqueued.map_or_else(String::new, |name| format!("<span class=\"badge still\">baseline</span> {} ", escape(name)))
+    enqueued.map_or_else(String::new, |name| {
+        format!(
+            "<span class=\"badge still\">baseline</span> {} ",
+            escape(name)
+        )
+    })
 }
 
 fn leaders(state: &State) -> String {
     // Baselines are there to compare with, wherever they stand.
-    let below = state.enqueued.iter().filter(|row| row.finished_at.is_some() && !state.leaders.iter().any(|leader| leader.id == row.id));
+    let below = state.enqueued.iter().filter(|row| {
+        row.finished_at.is_some() && !state.leaders.iter().any(|leader| leader.id == row.id)
+    });
     let rows: Vec<&TrialRow> = state.leaders.iter().chain(below).collect();
     if rows.is_empty() {
         return "<p class=\"empty\">No trial is completed yet.</p>".into();
     }
     let metric = state.facts.unit.name();
     let sized = rows.iter().any(|row| row.parameters.is_some());
-    let size = |text: &str| if sized { text.to_owned() } else { String::new() };
-    let sizes = size("<th scope=\"col\" class=\"n wide\">parameters</th><th scope=\"col\" class=\"n wide\">FLOPs</th>");
+    let size = |text: &str| {
+        if sized {
+            text.to_owned()
+        } else {
+            String::new()
+        }
+    };
+    let sizes = size(
+        "<th scope=\"col\" class=\"n wide\">parameters</th><th scope=\"col\" class=\"n wide\">FLOPs</th>",
+    );
     let mut html = format!(
         "<table><thead><tr><th scope=\"col\" class=\"n\">rank</th><th scope=\"col\" class=\"n\">trial</th><th scope=\"col\" class=\"n\">reward</th>\
          <th scope=\"col\" class=\"n\">{metric}</th>{sizes}<th scope=\"col\" class=\"n wide\">time</th><th scope=\"col\" class=\"arch\">architecture</th></tr></thead><tbody>"
     );
     for (place, row) in rows.into_iter().enumerate() {
-        let rank = if place < state.leaders.len() { (place + 1).to_string() } else { "–".into() };
-        let reward = if row.status == "failed" { "failed".into() } else { decimal(row.reward) };
+        let rank = if place < state.leaders.len() {
+            (place + 1).to_string()
+        } else {
+            "–".into()
+        };
+        let reward = if row.status == "failed" {
+            "failed".into()
+        } else {
+            decimal(row.reward)
+        };
         let number = |value: Option<u64>| value.map_or_else(|| "–".into(), compact);
-        let sizes = size(&format!("<td class=\"n wide\">{}</td><td class=\"n wide\">{}</td>", number(row.parameters), number(row.flops)));
+        let sizes = size(&format!(
+            "<td class=\"n wide\">{}</td><td class=\"n wide\">{}</td>",
+            number(row.parameters),
+            number(row.flops)
+        ));
         let _ = write!(
             html,
             "<tr data-trial=\"{id}\"><td class=\"n muted\">{rank}</td><td class=\"n\">{}</td><td class=\"n strong\">{reward}</td><td class=\"n\">{}</td>{sizes}\
@@ -212,12 +314,19 @@ fn leaders(state: &State) -> String {
 
 /// Epochs that have a metric.
 pub(super) fn metrics(epochs: &[EpochRow]) -> Vec<(u64, f64)> {
-    epochs.iter().filter_map(|row| Some((row.epoch, row.metric?))).collect()
+    epochs
+        .iter()
+        .filter_map(|row| Some((row.epoch, row.metric?)))
+        .collect()
 }
 
 fn running(state: &State) -> String {
     if state.at_work.is_empty() {
-        let text = if is_live(state) { "Nothing trains at this moment." } else { "Nothing trains: the search is not running." };
+        let text = if is_live(state) {
+            "Nothing trains at this moment."
+        } else {
+            "Nothing trains: the search is not running."
+        };
         return format!("<p class=\"empty\">{text}</p>");
     }
     let mut html = String::from("<ul class=\"children\">");
@@ -241,10 +350,28 @@ fn child(state: &State, row: &TrialRow, epochs: &[EpochRow]) -> String {
         (None, None) => "at work".into(),
     };
     let curve = state.facts.epochs.map_or_else(String::new, |all| {
-        let label = format!("{} of trial {} over {} epochs", unit.name(), row.id, values.len());
-        format!("<div class=\"spark\">{}</div>", chart::sparkline(&values, all, Canvas { height: SPARKLINE, width: None }, &label))
+        let label = format!(
+            "{} of trial {} over {} epochs",
+            unit.name(),
+            row.id,
+            values.len()
+        );
+        format!(
+            "<div class=\"spark\">{}</div>",
+            chart::sparkline(
+                &values,
+                all,
+                Canvas {
+                    height: SPARKLINE,
+                    width: None
+                },
+                &label
+            )
+        )
     });
-    let value = values.last().map_or_else(|| "–".into(), |(_, value)| unit.text(Some(*value)));
+    let value = values
+        .last()
+        .map_or_else(|| "–".into(), |(_, value)| unit.text(Some(*value)));
     format!(
         "<li data-trial=\"{}\"><p>{} <span class=\"muted\">on {} · {now}</span><b>{value}</b></p>{curve}<p class=\"arch\">{}<code>{}</code></p></li>",
         row.id,
@@ -262,7 +389,10 @@ fn latest(state: &State) -> String {
     let row = |facts: &TrialFacts| {
         let outcome = match facts.reward.filter(|_| facts.status == "completed") {
             Some(reward) => {
-                format!("<span class=\"strong\">{reward:.4}</span> <span class=\"muted\">{}</span>", state.facts.unit.text(facts.metric))
+                format!(
+                    "<span class=\"strong\">{reward:.4}</span> <span class=\"muted\">{}</span>",
+                    state.facts.unit.text(facts.metric)
+                )
             }
             None => format!(
                 "<span class=\"bad\">failed</span> <span class=\"muted\">{}</span>",
@@ -277,12 +407,19 @@ fn latest(state: &State) -> String {
             mark(facts.enqueued.as_deref())
         )
     };
-    format!("<ol class=\"log\">{}</ol>", state.latest.iter().map(row).collect::<String>())
+    format!(
+        "<ol class=\"log\">{}</ol>",
+        state.latest.iter().map(row).collect::<String>()
+    )
 }
 
 /// At most so many characters.
 fn shortened(text: &str, most: usize) -> String {
-    if text.chars().count() <= most { text.to_owned() } else { text.chars().take(most - 1).chain(['…']).collect() }
+    if text.chars().count() <= most {
+        text.to_owned()
+    } else {
+        text.chars().take(most - 1).chain(['…']).collect()
+    }
 }
 
 /// `19:02:11` of an ISO 8601 time.
@@ -304,5 +441,8 @@ fn events(state: &State) -> String {
             escape(&shortened(text, 200))
         )
     };
-    format!("<ol class=\"log\">{}</ol>", state.events.iter().map(row).collect::<String>())
+    format!(
+        "<ol class=\"log\">{}</ol>",
+        state.events.iter().map(row).collect::<String>()
+    )
 }

@@ -1,4 +1,5 @@
-//! One trial in full, as HTML: outcome, settings, learning curve, and where its drawing is. Must not know how it reaches the browser.
+//! One trial in full, as HTML: outcome, settings, learning curve, and where its drawing is. Must
+//! not know how it reaches the browser.
 
 use super::super::cell;
 use super::super::chart::{self, Canvas};
@@ -39,7 +40,10 @@ fn head(row: &TrialRow, last: u64) -> String {
         true => format!("<a href=\"#trial-{id}\" class=\"step\">{text}</a>"),
         false => format!("<span class=\"step off\" aria-hidden=\"true\">{text}</span>"),
     };
-    let (before, after) = (step(row.id.saturating_sub(1), "← previous", row.id > 1), step(row.id + 1, "next →", row.id < last));
+    let (before, after) = (
+        step(row.id.saturating_sub(1), "← previous", row.id > 1),
+        step(row.id + 1, "next →", row.id < last),
+    );
     let class = match row.status.as_str() {
         "completed" => "done",
         "failed" => "bad",
@@ -57,48 +61,104 @@ fn list(class: &str, items: &[(&str, String)]) -> String {
     let items = items.iter().filter(|(_, value)| !value.is_empty());
     format!(
         "<dl class=\"{class}\">{}</dl>",
-        items.map(|(name, value)| format!("<div><dt>{name}</dt><dd>{value}</dd></div>")).collect::<String>()
+        items
+            .map(|(name, value)| format!("<div><dt>{name}</dt><dd>{value}</dd></div>"))
+            .collect::<String>()
     )
 }
 
 fn outcome(facts: &RunFacts, row: &TrialRow) -> String {
     // A number below a thousand is not shortened.
-    let exact = |value: u64| if value < 1_000 { String::new() } else { format!(" <small>{}</small>", grouped(value)) };
-    let size = |value: Option<u64>| value.map_or_else(String::new, |value| compact(value) + &exact(value));
+    let exact = |value: u64| {
+        if value < 1_000 {
+            String::new()
+        } else {
+            format!(" <small>{}</small>", grouped(value))
+        }
+    };
+    let size =
+        |value: Option<u64>| value.map_or_else(String::new, |value| compact(value) + &exact(value));
     let figures = list(
         "figures",
         &[
             ("Reward", decimal(row.reward)),
-            (if facts.unit == MetricUnit::Plain { "Metric" } else { facts.unit.name() }, facts.unit.text(row.metric)),
+            (
+                if facts.unit == MetricUnit::Plain {
+                    "Metric"
+                } else {
+                    facts.unit.name()
+                },
+                facts.unit.text(row.metric),
+            ),
             ("Parameters", size(row.parameters)),
             ("FLOPs", size(row.flops)),
             ("Time", row.seconds.map_or_else(String::new, duration)),
         ],
     );
-    let error = row.error.as_ref().map_or_else(String::new, |error| format!("<p class=\"error\">{}</p>", escape(error)));
+    let error = row.error.as_ref().map_or_else(String::new, |error| {
+        format!("<p class=\"error\">{}</p>", escape(error))
+    });
     figures + &error
 }
 
 fn curves(facts: &RunFacts, epochs: &[EpochRow]) -> String {
     if epochs.is_empty() {
-        let text = if facts.epochs.is_some() { "No epoch is done yet." } else { "" };
-        return if text.is_empty() { String::new() } else { format!("<h3>Learning curve</h3><p class=\"empty\">{text}</p>") };
+        let text = if facts.epochs.is_some() {
+            "No epoch is done yet."
+        } else {
+            ""
+        };
+        return if text.is_empty() {
+            String::new()
+        } else {
+            format!("<h3>Learning curve</h3><p class=\"empty\">{text}</p>")
+        };
     }
-    let (unit, all, canvas) = (facts.unit, facts.epochs.unwrap_or(1), Canvas { height: CURVE, width: None });
+    let (unit, all, canvas) = (
+        facts.unit,
+        facts.epochs.unwrap_or(1),
+        Canvas {
+            height: CURVE,
+            width: None,
+        },
+    );
     let metric = |value: f64, digits: usize| match unit {
         MetricUnit::Accuracy => format!("{:.1$}%", 100.0 * value, digits.saturating_sub(2)),
         _ => format!("{value:.digits$}"),
     };
     let mut charts = figure(
         &format!("validation {} by epoch", unit.name()),
-        &chart::curve("curve", &metrics(epochs), all, canvas, &format!("validation {} by epoch", unit.name()), metric),
+        &chart::curve(
+            "curve",
+            &metrics(epochs),
+            all,
+            canvas,
+            &format!("validation {} by epoch", unit.name()),
+            metric,
+        ),
     );
-    let losses: Vec<(u64, f64)> = epochs.iter().filter_map(|row| Some((row.epoch, row.train_loss?))).collect();
+    let losses: Vec<(u64, f64)> = epochs
+        .iter()
+        .filter_map(|row| Some((row.epoch, row.train_loss?)))
+        .collect();
     if !losses.is_empty() {
         let plain = |value: f64, digits: usize| format!("{value:.digits$}");
-        charts += &figure("training loss by epoch", &chart::curve("loss", &losses, all, canvas, "training loss by epoch", plain));
+        charts += &figure(
+            "training loss by epoch",
+            &chart::curve(
+                "loss",
+                &losses,
+                all,
+                canvas,
+                "training loss by epoch",
+                plain,
+            ),
+        );
     }
-    format!("<h3>Learning curve</h3><div class=\"pair\">{charts}</div>{}", table(facts, epochs))
+    format!(
+        "<h3>Learning curve</h3><div class=\"pair\">{charts}</div>{}",
+        table(facts, epochs)
+    )
 }
 
 fn figure(caption: &str, chart: &str) -> String {
@@ -115,7 +175,11 @@ fn table(facts: &RunFacts, epochs: &[EpochRow]) -> String {
         facts.unit.name()
     );
     for row in &epochs[epochs.len().saturating_sub(ROWS)..] {
-        let (loss, metric, time) = (decimal(row.train_loss), facts.unit.text(row.metric), row.seconds.map_or_else(|| "–".into(), duration));
+        let (loss, metric, time) = (
+            decimal(row.train_loss),
+            facts.unit.text(row.metric),
+            row.seconds.map_or_else(|| "–".into(), duration),
+        );
         let _ = write!(
             html,
             "<tr><td class=\"n\">{}</td><td class=\"n\">{loss}</td><td class=\"n\">{metric}</td><td class=\"n\">{time}</td></tr>",
@@ -127,14 +191,22 @@ fn table(facts: &RunFacts, epochs: &[EpochRow]) -> String {
 
 fn network(row: &TrialRow) -> String {
     if let Network::Choices(choices) = &row.architecture.network {
-        let rows = choices
-            .values
-            .iter()
-            .map(|(name, value)| format!("<tr><th scope=\"row\">{}</th><td>{}</td></tr>", escape(name), escape(&value.to_string())));
-        return format!("<h3>Decisions</h3><table class=\"plain\"><tbody>{}</tbody></table>", rows.collect::<String>());
+        let rows = choices.values.iter().map(|(name, value)| {
+            format!(
+                "<tr><th scope=\"row\">{}</th><td>{}</td></tr>",
+                escape(name),
+                escape(&value.to_string())
+            )
+        });
+        return format!(
+            "<h3>Decisions</h3><table class=\"plain\"><tbody>{}</tbody></table>",
+            rows.collect::<String>()
+        );
     }
     let text = escape(&drawing::text(&row.architecture));
-    let table = format!("<details><summary>Layers as text</summary><pre tabindex=\"0\">{text}</pre></details>");
+    let table = format!(
+        "<details><summary>Layers as text</summary><pre tabindex=\"0\">{text}</pre></details>"
+    );
     if picture(&row.architecture).is_none() {
         return format!("<h3>Architecture</h3><pre tabindex=\"0\">{text}</pre>");
     }
@@ -146,19 +218,40 @@ fn network(row: &TrialRow) -> String {
 }
 
 fn settings(row: &TrialRow) -> String {
-    let time =
-        |time: &Option<String>| time.as_deref().map_or_else(String::new, |time| escape(&time.replace('T', " ").replace('Z', " UTC")));
-    let count = |count: u64| if count == 0 { String::new() } else { count.to_string() };
+    let time = |time: &Option<String>| {
+        time.as_deref().map_or_else(String::new, |time| {
+            escape(&time.replace('T', " ").replace('Z', " UTC"))
+        })
+    };
+    let count = |count: u64| {
+        if count == 0 {
+            String::new()
+        } else {
+            count.to_string()
+        }
+    };
     let items = [
         ("Proposed by", escape(&origin(row))),
         ("Seed", row.seed.to_string()),
         ("Device", escape(row.device.as_deref().unwrap_or(""))),
-        (if row.enqueued.is_some() { "Enqueued" } else { "Sampled" }, time(&Some(row.sampled_at.clone()))),
+        (
+            if row.enqueued.is_some() {
+                "Enqueued"
+            } else {
+                "Sampled"
+            },
+            time(&Some(row.sampled_at.clone())),
+        ),
         ("Started", time(&row.started_at)),
         ("Ended", time(&row.finished_at)),
         ("Failed attempts", count(row.attempt)),
         ("Interruptions", count(row.interruptions)),
-        ("Result taken from trial", row.reused_from.map_or_else(String::new, |id| format!("<a href=\"#trial-{id}\">{id}</a>"))),
+        (
+            "Result taken from trial",
+            row.reused_from.map_or_else(String::new, |id| {
+                format!("<a href=\"#trial-{id}\">{id}</a>")
+            }),
+        ),
     ];
     let decisions = serde_json::to_string(&row.decisions).unwrap_or_default();
     format!(

@@ -1,10 +1,14 @@
-//! Conditions between named decisions: what is decided, how much there is, and every condition that cannot work.
+//! Conditions between named decisions: what is decided, how much there is, and every condition that
+//! cannot work.
 
 use super::*;
 use proptest::prelude::*;
 
 fn settings(text: &str) -> SpaceSettings {
-    let text: String = text.lines().map(|line| format!("[[decision]]\n{}\n", line.trim().replace("; ", "\n"))).collect();
+    let text: String = text
+        .lines()
+        .map(|line| format!("[[decision]]\n{}\n", line.trim().replace("; ", "\n")))
+        .collect();
     toml::from_str(&format!("kind = \"choices\"\n{text}")).unwrap()
 }
 
@@ -20,7 +24,12 @@ fn all(space: &dyn Space) -> Vec<Vec<Decision>> {
     while let Some(list) = open.pop() {
         match space.next(0, &list) {
             Next::Choose { kind } => {
-                let longer = |option| list.iter().cloned().chain([Decision::Choice(option)]).collect();
+                let longer = |option| {
+                    list.iter()
+                        .cloned()
+                        .chain([Decision::Choice(option)])
+                        .collect()
+                };
                 open.extend((0..space.kinds()[kind].options.len()).map(longer));
             }
             _ => whole.push(list),
@@ -40,20 +49,51 @@ const NESTED: &str = "name = 'op'; options = ['conv', 'pool', 'none']
 fn a_decision_exists_only_where_its_condition_holds() {
     let space = space(NESTED);
     let values = |options: &[usize]| {
-        let list: Vec<Decision> = options.iter().map(|option| Decision::Choice(*option)).collect();
-        serde_json::to_value(space.build(0, &list).map_err(|error| error.to_string()).unwrap()).unwrap()["values"].to_string()
+        let list: Vec<Decision> = options
+            .iter()
+            .map(|option| Decision::Choice(*option))
+            .collect();
+        serde_json::to_value(
+            space
+                .build(0, &list)
+                .map_err(|error| error.to_string())
+                .unwrap(),
+        )
+        .unwrap()["values"]
+            .to_string()
     };
     assert_eq!(values(&[2, 0]), "{\"op\":\"none\",\"rate\":0.1}");
-    assert_eq!(values(&[1, 1, 0]), "{\"op\":\"pool\",\"pooling\":\"mean\",\"rate\":0.1}");
-    assert_eq!(values(&[0, 0, 1]), "{\"kernel\":1,\"op\":\"conv\",\"rate\":0.2}");
-    assert_eq!(values(&[0, 2, 0, 1]), "{\"bias\":false,\"dilate\":true,\"kernel\":5,\"op\":\"conv\",\"rate\":0.2}");
+    assert_eq!(
+        values(&[1, 1, 0]),
+        "{\"op\":\"pool\",\"pooling\":\"mean\",\"rate\":0.1}"
+    );
+    assert_eq!(
+        values(&[0, 0, 1]),
+        "{\"kernel\":1,\"op\":\"conv\",\"rate\":0.2}"
+    );
+    assert_eq!(
+        values(&[0, 2, 0, 1]),
+        "{\"bias\":false,\"dilate\":true,\"kernel\":5,\"op\":\"conv\",\"rate\":0.2}"
+    );
     let problem = |options: &[usize]| {
-        let list: Vec<Decision> = options.iter().map(|option| Decision::Choice(*option)).collect();
+        let list: Vec<Decision> = options
+            .iter()
+            .map(|option| Decision::Choice(*option))
+            .collect();
         space.build(0, &list).unwrap_err().to_string()
     };
-    assert_eq!(problem(&[1, 2, 0]), "decision 2: pooling must be the number of an option (0 for max, 1 for mean), not 2");
-    assert_eq!(problem(&[2]), "decision 2: the list ends here, and rate is not decided");
-    assert_eq!(problem(&[2, 0, 1]), "decision 3: everything is decided before this decision");
+    assert_eq!(
+        problem(&[1, 2, 0]),
+        "decision 2: pooling must be the number of an option (0 for max, 1 for mean), not 2"
+    );
+    assert_eq!(
+        problem(&[2]),
+        "decision 2: the list ends here, and rate is not decided"
+    );
+    assert_eq!(
+        problem(&[2, 0, 1]),
+        "decision 3: everything is decided before this decision"
+    );
 }
 
 #[test]
@@ -68,8 +108,21 @@ fn the_size_is_how_many_lists_there_are() {
 fn every_list_has_the_same_columns_and_empty_texts_where_nothing_is_decided() {
     let space = space(NESTED);
     let described = space.describe(0, &[Decision::Choice(2), Decision::Choice(1)]);
-    let named: Vec<(&str, &str)> = described.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-    assert_eq!(named, [("bias", ""), ("op", "none"), ("kernel", ""), ("dilate", ""), ("pooling", ""), ("rate", "0.2")]);
+    let named: Vec<(&str, &str)> = described
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str()))
+        .collect();
+    assert_eq!(
+        named,
+        [
+            ("bias", ""),
+            ("op", "none"),
+            ("kernel", ""),
+            ("dilate", ""),
+            ("pooling", ""),
+            ("rate", "0.2")
+        ]
+    );
 }
 
 #[test]
@@ -77,7 +130,11 @@ fn a_decision_comes_after_those_that_its_condition_names() {
     let space = space(
         "name = 'depth'; options = [1, 2]; when = { deep = true }\nname = 'width'; options = [3, 4]\nname = 'deep'; options = [true, false]",
     );
-    let names: Vec<&str> = space.kinds().iter().map(|kind| kind.name.as_str()).collect();
+    let names: Vec<&str> = space
+        .kinds()
+        .iter()
+        .map(|kind| kind.name.as_str())
+        .collect();
     assert_eq!(names, ["width", "deep", "depth"]);
 }
 
@@ -90,11 +147,15 @@ fn conditions_that_cannot_work_are_named() {
     };
     let op = "name = 'op'; options = ['conv', 'pool']\n";
     assert_eq!(
-        problem(&format!("{op}name = 'k'; options = [1, 2]; when = {{ opp = 'conv' }}")),
+        problem(&format!(
+            "{op}name = 'k'; options = [1, 2]; when = {{ opp = 'conv' }}"
+        )),
         "decision[2].when: no decision is named \"opp\"; the nearest is \"op\""
     );
     assert_eq!(
-        problem(&format!("{op}name = 'k'; options = [1, 2]; when = {{ op = 'cnv' }}")),
+        problem(&format!(
+            "{op}name = 'k'; options = [1, 2]; when = {{ op = 'cnv' }}"
+        )),
         "decision[2].when: \"op\" has no option \"cnv\"; its options are \"conv\", \"pool\""
     );
     assert_eq!(
@@ -102,7 +163,9 @@ fn conditions_that_cannot_work_are_named() {
         "decision[2].when: \"a\" has no option 2; its options are 1, 2.0"
     );
     assert_eq!(
-        problem(&format!("{op}name = 'k'; options = [1, 2]; when = {{ op = [] }}")),
+        problem(&format!(
+            "{op}name = 'k'; options = [1, 2]; when = {{ op = [] }}"
+        )),
         "decision[2].when: no option of \"op\" is listed, so this can never hold: list one or more"
     );
     assert_eq!(

@@ -9,14 +9,26 @@ use rand::seq::SliceRandom;
 fn random_layers(seed: u64, layers: usize) -> Vec<ConvLayer> {
     let mut stream = crate::random::Key::seed(seed).stream(crate::random::Purpose::Decisions);
     let mut one = |index: usize| {
-        let inputs: Vec<usize> = (0..=index).filter(|_| stream.random_range(0..3) == 0).collect();
+        let inputs: Vec<usize> = (0..=index)
+            .filter(|_| stream.random_range(0..3) == 0)
+            .collect();
         let size = 2 + stream.random_range(0..2);
         match stream.random_range(0..8) {
             0 => ConvLayer::new(Operation::MaxPool(Pool { size, stride: 2 }), &inputs),
             1 => ConvLayer::new(Operation::AveragePool(Pool { size, stride: 2 }), &inputs),
-            2 => ConvLayer::new(Operation::LocalContrast { window: 2 * size + 1 }, &inputs),
+            2 => ConvLayer::new(
+                Operation::LocalContrast {
+                    window: 2 * size + 1,
+                },
+                &inputs,
+            ),
             3 => ConvLayer::new(Operation::BatchNorm, &inputs),
-            _ => layer((3, 1 + 2 * stream.random_range(0..2)), 8, (1, stream.random_range(1..3)), &inputs),
+            _ => layer(
+                (3, 1 + 2 * stream.random_range(0..2)),
+                8,
+                (1, stream.random_range(1..3)),
+                &inputs,
+            ),
         }
     };
     (0..layers).map(&mut one).collect()
@@ -30,15 +42,27 @@ fn renumbered(layers: &[ConvLayer], seed: u64) -> Vec<ConvLayer> {
     let mut order = Vec::new();
     while !left.is_empty() {
         left.shuffle(&mut stream);
-        let ready = |layer: &usize| layers[layer - 1].inputs.iter().all(|input| *input == 0 || place[*input] > 0);
+        let ready = |layer: &usize| {
+            layers[layer - 1]
+                .inputs
+                .iter()
+                .all(|input| *input == 0 || place[*input] > 0)
+        };
         let next = left.iter().position(ready).unwrap();
         order.push(left.swap_remove(next));
         place[order[order.len() - 1]] = order.len();
     }
     let moved = |old: &usize| {
-        let mut inputs: Vec<usize> = layers[old - 1].inputs.iter().map(|input| place[*input]).collect();
+        let mut inputs: Vec<usize> = layers[old - 1]
+            .inputs
+            .iter()
+            .map(|input| place[*input])
+            .collect();
         inputs.shuffle(&mut stream);
-        ConvLayer { operation: layers[old - 1].operation.clone(), inputs }
+        ConvLayer {
+            operation: layers[old - 1].operation.clone(),
+            inputs,
+        }
     };
     order.iter().map(moved).collect()
 }
@@ -105,19 +129,38 @@ fn many_layers_that_are_all_alike_are_ordered_quickly() {
     layers.extend((0..20).map(|index| plain(&[index + 1, (index + 1) % 20 + 1])));
     let started = std::time::Instant::now();
     assert_eq!(network(renumbered(&layers, 3)).layers.len(), 40);
-    // A bound of sanity, far from any timing: the search is bounded, all orders would take for ever.
+    // A bound of sanity, far from any timing: the search is bounded, all orders would take for
+    // ever.
     assert!(started.elapsed().as_secs() < 20);
 }
 
 #[test]
 fn a_chain_is_the_same_network_however_it_was_described() {
-    let settings = SpaceSettings { layers: 3, skip_connections: SkipConnections::None, ..SpaceSettings::default() };
-    let chain = [[1, 2, 0], [0, 3, 1], [2, 2, 2]].concat().into_iter().map(Decision::Choice).collect::<Vec<_>>();
+    let settings = SpaceSettings {
+        layers: 3,
+        skip_connections: SkipConnections::None,
+        ..SpaceSettings::default()
+    };
+    let chain = [[1, 2, 0], [0, 3, 1], [2, 2, 2]]
+        .concat()
+        .into_iter()
+        .map(Decision::Choice)
+        .collect::<Vec<_>>();
     let mut with_skips = Vec::new();
     for (index, choices) in chain.chunks(3).enumerate() {
         with_skips.extend_from_slice(choices);
-        with_skips.push(Decision::Skips((0..index).map(|earlier| u8::from(earlier + 1 == index)).collect()));
+        with_skips.push(Decision::Skips(
+            (0..index)
+                .map(|earlier| u8::from(earlier + 1 == index))
+                .collect(),
+        ));
     }
-    let predicted = SpaceSettings { skip_connections: SkipConnections::Predicted, ..settings.clone() };
-    assert_eq!(conv(&settings).build(3, &chain), conv(&predicted).build(3, &with_skips));
+    let predicted = SpaceSettings {
+        skip_connections: SkipConnections::Predicted,
+        ..settings.clone()
+    };
+    assert_eq!(
+        conv(&settings).build(3, &chain),
+        conv(&predicted).build(3, &with_skips)
+    );
 }

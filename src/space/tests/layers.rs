@@ -1,17 +1,25 @@
-//! Types of layers, blocks, pooling positions, widening, the learning rate; and the JSON of all of them.
+//! Types of layers, blocks, pooling positions, widening, the learning rate; and the JSON of all of
+//! them.
 
 use super::spaces::list;
 use super::*;
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 
-const ALL: [LayerType; 5] = [LayerType::Conv, LayerType::MaxPool, LayerType::AvgPool, LayerType::Lcn, LayerType::BatchNorm];
+const ALL: [LayerType; 5] = [
+    LayerType::Conv,
+    LayerType::MaxPool,
+    LayerType::AvgPool,
+    LayerType::Lcn,
+    LayerType::BatchNorm,
+];
 
 fn choice(option: usize) -> Decision {
     Decision::Choice(option)
 }
 
-/// Small enough to be gone through: 2 × 2 convolutions, 2 poolings of each kind, 2 windows, and batch normalisation.
+/// Small enough to be gone through: 2 × 2 convolutions, 2 poolings of each kind, 2 windows, and
+/// batch normalisation.
 fn typed() -> SpaceSettings {
     SpaceSettings {
         layer_types: ALL.to_vec(),
@@ -34,12 +42,17 @@ fn all(space: &dyn Space, layers: usize) -> Vec<Vec<Decision>> {
         let longer = |decision: Decision| list.iter().cloned().chain([decision]).collect();
         match space.next(layers, &list) {
             Next::Done => whole.push(list),
-            Next::Choose { kind } => open.extend((0..space.kinds()[kind].options.len()).map(|option| longer(choice(option)))),
+            Next::Choose { kind } => open.extend(
+                (0..space.kinds()[kind].options.len()).map(|option| longer(choice(option))),
+            ),
             Next::Anchor { earlier } => {
-                open.extend(
-                    (0..1_usize << earlier)
-                        .map(|bits| longer(Decision::Skips((0..earlier).map(|place| (bits >> place & 1) as u8).collect()))),
-                );
+                open.extend((0..1_usize << earlier).map(|bits| {
+                    longer(Decision::Skips(
+                        (0..earlier)
+                            .map(|place| (bits >> place & 1) as u8)
+                            .collect(),
+                    ))
+                }));
             }
         }
     }
@@ -49,8 +62,22 @@ fn all(space: &dyn Space, layers: usize) -> Vec<Vec<Decision>> {
 #[test]
 fn each_type_decides_its_own_sizes_alone() {
     let space = conv(&typed());
-    let names: Vec<&str> = space.kinds().iter().map(|kind| kind.name.as_str()).collect();
-    assert_eq!(names, ["layer_type", "filter_width", "filters", "pool_size", "lcn_window", "learning_rate"]);
+    let names: Vec<&str> = space
+        .kinds()
+        .iter()
+        .map(|kind| kind.name.as_str())
+        .collect();
+    assert_eq!(
+        names,
+        [
+            "layer_type",
+            "filter_width",
+            "filters",
+            "pool_size",
+            "lcn_window",
+            "learning_rate"
+        ]
+    );
     let after = |list: &[Decision]| match space.next(2, list) {
         Next::Choose { kind } => names[kind].to_owned(),
         Next::Anchor { earlier } => format!("anchor {earlier}"),
@@ -59,11 +86,32 @@ fn each_type_decides_its_own_sizes_alone() {
     let mut decisions = Vec::new();
     let mut seen = Vec::new();
     let anchors = [Decision::Skips(vec![]), Decision::Skips(vec![1])];
-    for decision in [choice(1), choice(1), anchors[0].clone(), choice(0), choice(0), choice(1), anchors[1].clone(), choice(1)] {
+    for decision in [
+        choice(1),
+        choice(1),
+        anchors[0].clone(),
+        choice(0),
+        choice(0),
+        choice(1),
+        anchors[1].clone(),
+        choice(1),
+    ] {
         seen.push(after(&decisions));
         decisions.push(decision);
     }
-    assert_eq!(seen, ["layer_type", "pool_size", "anchor 0", "layer_type", "filter_width", "filters", "anchor 1", "learning_rate"]);
+    assert_eq!(
+        seen,
+        [
+            "layer_type",
+            "pool_size",
+            "anchor 0",
+            "layer_type",
+            "filter_width",
+            "filters",
+            "anchor 1",
+            "learning_rate"
+        ]
+    );
     assert_eq!(after(&decisions), "done");
     assert_eq!(after(&[choice(4)]), "anchor 0");
     assert_eq!(after(&[choice(3)]), "lcn_window");
@@ -72,9 +120,28 @@ fn each_type_decides_its_own_sizes_alone() {
     let pool = ConvLayer::new(Operation::MaxPool(Pool { size: 3, stride: 2 }), &[0]);
     assert_eq!(network.layers, [pool, layer((3, 1), 16, (1, 1), &[1])]);
     let described = space.describe(2, &decisions);
-    let text = |name: &str| described.iter().find(|(other, _)| other == name).map(|(_, value)| value.as_str());
-    assert_eq!((text("layer 1 type"), text("layer 1 pool size"), text("layer 1 filters")), (Some("max_pool"), Some("3"), Some("")));
-    assert_eq!((text("layer 2 type"), text("layer 2 filters"), text("learning rate")), (Some("conv"), Some("16"), Some("0.01")));
+    let text = |name: &str| {
+        described
+            .iter()
+            .find(|(other, _)| other == name)
+            .map(|(_, value)| value.as_str())
+    };
+    assert_eq!(
+        (
+            text("layer 1 type"),
+            text("layer 1 pool size"),
+            text("layer 1 filters")
+        ),
+        (Some("max_pool"), Some("3"), Some(""))
+    );
+    assert_eq!(
+        (
+            text("layer 2 type"),
+            text("layer 2 filters"),
+            text("learning rate")
+        ),
+        (Some("conv"), Some("16"), Some("0.01"))
+    );
 }
 
 #[test]
@@ -84,11 +151,23 @@ fn sizes_are_counted_and_every_list_is_another_network_or_known_twin() {
     // (4 + 2 + 2 + 2 + 1)² layers, one skip, two rates.
     assert_eq!(lists.len(), 11 * 11 * 2 * 2);
     assert!((space.log10_size(2) - (lists.len() as f64).log10()).abs() < 1e-9);
-    let names: BTreeSet<Vec<String>> =
-        lists.iter().map(|list| space.describe(2, list).into_iter().map(|(name, _)| name).collect()).collect();
+    let names: BTreeSet<Vec<String>> = lists
+        .iter()
+        .map(|list| {
+            space
+                .describe(2, list)
+                .into_iter()
+                .map(|(name, _)| name)
+                .collect()
+        })
+        .collect();
     assert_eq!(names.len(), 1, "columns are the same for every list");
-    let networks: BTreeSet<String> = lists.iter().map(|list| serde_json::to_string(&space.build(2, list).unwrap()).unwrap()).collect();
-    // Two layers side by side are the same network in either order: 11 · 10 / 2 pairs for each rate.
+    let networks: BTreeSet<String> = lists
+        .iter()
+        .map(|list| serde_json::to_string(&space.build(2, list).unwrap()).unwrap())
+        .collect();
+    // Two layers side by side are the same network in either order: 11 · 10 / 2 pairs for each
+    // rate.
     assert_eq!(networks.len(), lists.len() - 2 * 55);
 }
 
@@ -105,21 +184,46 @@ fn lists_that_do_not_fit_name_the_position_of_the_type_they_have() {
         problem(&[choice(1), choice(2)]),
         "decision 2: layer 1: pool_size must be the number of an option (0 for 2, 1 for 3), not 2"
     );
-    assert_eq!(problem(&[choice(4), choice(0)]), "decision 2: the anchor point of layer 1 must be [], for none is before it, not 0");
-    assert_eq!(problem(&[choice(4), anchor.clone()]), "decision 3: the list ends here, and the network lacks learning_rate");
-    assert_eq!(problem(&[choice(4)]), "decision 2: the list ends here, and layer 1 lacks an anchor point");
-    assert_eq!(problem(&[choice(4), anchor, choice(0), choice(0)]), "decision 4: the network is complete before this decision");
+    assert_eq!(
+        problem(&[choice(4), choice(0)]),
+        "decision 2: the anchor point of layer 1 must be [], for none is before it, not 0"
+    );
+    assert_eq!(
+        problem(&[choice(4), anchor.clone()]),
+        "decision 3: the list ends here, and the network lacks learning_rate"
+    );
+    assert_eq!(
+        problem(&[choice(4)]),
+        "decision 2: the list ends here, and layer 1 lacks an anchor point"
+    );
+    assert_eq!(
+        problem(&[choice(4), anchor, choice(0), choice(0)]),
+        "decision 4: the network is complete before this decision"
+    );
 }
 
 #[test]
 fn two_rates_are_two_networks() {
     let network = network(vec![layer((3, 3), 8, (1, 1), &[])]);
-    let at = |rate| ConvNetwork { learning_rate: rate, ..network.clone() };
+    let at = |rate| ConvNetwork {
+        learning_rate: rate,
+        ..network.clone()
+    };
     assert_ne!(at(Some(0.1)), at(Some(0.2)));
     assert_ne!(at(Some(0.1)), at(None));
-    let text = serde_json::to_string(&Architecture { version: 1, network: Network::Conv(at(Some(0.1))) }).unwrap();
-    assert!(text.contains("\"classes\":10,\"learning_rate\":0.1,\"layers\""), "{text}");
-    assert_eq!(serde_json::from_str::<Architecture>(&text).unwrap().network, Network::Conv(at(Some(0.1))));
+    let text = serde_json::to_string(&Architecture {
+        version: 1,
+        network: Network::Conv(at(Some(0.1))),
+    })
+    .unwrap();
+    assert!(
+        text.contains("\"classes\":10,\"learning_rate\":0.1,\"layers\""),
+        "{text}"
+    );
+    assert_eq!(
+        serde_json::from_str::<Architecture>(&text).unwrap().network,
+        Network::Conv(at(Some(0.1)))
+    );
 }
 
 #[test]
@@ -133,31 +237,72 @@ fn a_block_is_fully_connected_and_read_at_its_last_layer() {
         ..SpaceSettings::default()
     };
     let space = conv(&settings);
-    let one = |bit| [choice(0), Decision::Skips(vec![]), choice(1), Decision::Skips(vec![bit])];
+    let one = |bit| {
+        [
+            choice(0),
+            Decision::Skips(vec![]),
+            choice(1),
+            Decision::Skips(vec![bit]),
+        ]
+    };
     let plain = |filters, inputs: &[usize]| layer((3, 3), filters, (1, 1), inputs);
     let first = [plain(8, &[0]), plain(8, &[0, 1]), plain(8, &[0, 1, 2])];
     let chained = [plain(16, &[3]), plain(16, &[3, 4]), plain(16, &[3, 4, 5])];
-    assert_eq!(built(space.as_ref(), 6, &one(1)), network([first.to_vec(), chained.to_vec()].concat()));
-    // Nobody takes the first block: its last layer goes to the classifier, and the second block takes the image.
+    assert_eq!(
+        built(space.as_ref(), 6, &one(1)),
+        network([first.to_vec(), chained.to_vec()].concat())
+    );
+    // Nobody takes the first block: its last layer goes to the classifier, and the second block
+    // takes the image.
     let apart = [plain(16, &[0]), plain(16, &[0, 4]), plain(16, &[0, 4, 5])];
     let network = built(space.as_ref(), 6, &one(0));
-    assert_eq!(network, super::network([first.to_vec(), apart.to_vec()].concat()));
+    assert_eq!(
+        network,
+        super::network([first.to_vec(), apart.to_vec()].concat())
+    );
     assert_eq!(network.output_shape().channels, 24);
     assert!((space.log10_size(6) - (2.0_f64 * 2.0 * 2.0).log10()).abs() < 1e-9);
-    assert_eq!(space.describe(6, &one(1))[1], ("block 2 filters".into(), "16".into()));
-    assert_eq!(SpaceSettings { skip_connections: SkipConnections::All, ..settings }.build(IMAGE, 10).kinds().len(), 1);
+    assert_eq!(
+        space.describe(6, &one(1))[1],
+        ("block 2 filters".into(), "16".into())
+    );
+    assert_eq!(
+        SpaceSettings {
+            skip_connections: SkipConnections::All,
+            ..settings
+        }
+        .build(IMAGE, 10)
+        .kinds()
+        .len(),
+        1
+    );
 }
 
 #[test]
 fn what_crosses_a_position_is_pooled_there() {
-    let settings =
-        SpaceSettings { layers: 4, pool_after: vec![2, 3], filter_height: vec![3], filter_width: vec![3], ..SpaceSettings::default() };
+    let settings = SpaceSettings {
+        layers: 4,
+        pool_after: vec![2, 3],
+        filter_height: vec![3],
+        filter_width: vec![3],
+        ..SpaceSettings::default()
+    };
     let space = conv(&settings);
     let skips = |bits: &[u8]| Decision::Skips(bits.to_vec());
     // Layer 2 takes the image, 3 takes 1 and 2, 4 takes the image.
-    let decisions = [choice(0), skips(&[]), choice(1), skips(&[0]), choice(2), skips(&[1, 1]), choice(3), skips(&[0, 0, 0])];
+    let decisions = [
+        choice(0),
+        skips(&[]),
+        choice(1),
+        skips(&[0]),
+        choice(2),
+        skips(&[1, 1]),
+        choice(3),
+        skips(&[0, 0, 0]),
+    ];
     let network = built(space.as_ref(), 4, &decisions);
-    let pool = |input: usize| ConvLayer::new(Operation::MaxPool(Pool { size: 2, stride: 2 }), &[input]);
+    let pool =
+        |input: usize| ConvLayer::new(Operation::MaxPool(Pool { size: 2, stride: 2 }), &[input]);
     let plain = |filters, inputs: &[usize]| layer((3, 3), filters, (1, 1), inputs);
     let expected = vec![
         plain(24, &[0]),
@@ -177,7 +322,14 @@ fn what_crosses_a_position_is_pooled_there() {
         network.shapes()[network.layers.iter().position(of).unwrap()].height
     };
     assert_eq!([24, 36, 48, 64].map(side), [32, 32, 16, 8]);
-    assert_eq!(network.output_shape(), ImageShape { channels: 48 + 64, height: 8, width: 8 });
+    assert_eq!(
+        network.output_shape(),
+        ImageShape {
+            channels: 48 + 64,
+            height: 8,
+            width: 8
+        }
+    );
     // A position that the depth does not reach is none.
     let shallow = built(space.as_ref(), 2, &decisions[..4]);
     assert_eq!(shallow.layers.len(), 2);
@@ -237,49 +389,169 @@ fn the_json_names_types_and_old_json_is_read() {
          {\"type\":\"lcn\",\"window\":9,\"inputs\":[2]},{\"type\":\"batch_norm\",\"inputs\":[3]},\
          {\"filter_height\":3,\"filter_width\":5,\"filters\":8,\"stride_height\":1,\"stride_width\":2,\"inputs\":[4]}]"
     );
-    assert_eq!(serde_json::from_str::<Vec<ConvLayer>>(&text).unwrap(), network.layers);
-    let read = |text: &str| serde_json::from_str::<ConvLayer>(text).map_err(|error| error.to_string());
+    assert_eq!(
+        serde_json::from_str::<Vec<ConvLayer>>(&text).unwrap(),
+        network.layers
+    );
+    let read =
+        |text: &str| serde_json::from_str::<ConvLayer>(text).map_err(|error| error.to_string());
     let full = "\"filter_height\":3,\"filter_width\":5,\"filters\":8,\"stride_height\":1,\"stride_width\":2,\"inputs\":[4]";
-    assert_eq!(read(&format!("{{\"type\":\"conv\",{full}}}")).unwrap(), network.layers[4]);
-    assert_eq!(read("{\"type\":\"max_pool\",\"size\":2,\"inputs\":[0]}").unwrap_err(), "a layer of type max_pool needs stride");
-    assert_eq!(read("{\"type\":\"lcn\",\"window\":9,\"size\":2,\"inputs\":[0]}").unwrap_err(), "a layer of type lcn has no size");
-    assert!(read("{\"type\":\"pool\",\"inputs\":[0]}").unwrap_err().contains("max_pool"));
+    assert_eq!(
+        read(&format!("{{\"type\":\"conv\",{full}}}")).unwrap(),
+        network.layers[4]
+    );
+    assert_eq!(
+        read("{\"type\":\"max_pool\",\"size\":2,\"inputs\":[0]}").unwrap_err(),
+        "a layer of type max_pool needs stride"
+    );
+    assert_eq!(
+        read("{\"type\":\"lcn\",\"window\":9,\"size\":2,\"inputs\":[0]}").unwrap_err(),
+        "a layer of type lcn has no size"
+    );
+    assert!(
+        read("{\"type\":\"pool\",\"inputs\":[0]}")
+            .unwrap_err()
+            .contains("max_pool")
+    );
 }
 
 #[test]
 fn impossible_layers_are_found() {
-    let keys = |settings: SpaceSettings| settings.problems().into_iter().map(|(key, _)| key).collect::<Vec<_>>();
+    let keys = |settings: SpaceSettings| {
+        settings
+            .problems()
+            .into_iter()
+            .map(|(key, _)| key)
+            .collect::<Vec<_>>()
+    };
     let default = SpaceSettings::default;
     assert_eq!(keys(typed()), Vec::<String>::new());
-    assert_eq!(keys(SpaceSettings { layer_types: vec![], ..default() }), ["layer_types"]);
-    assert_eq!(keys(SpaceSettings { layer_types: vec![LayerType::Conv; 2], ..default() }), ["layer_types"]);
     assert_eq!(
-        keys(SpaceSettings { pool_size: vec![1], pool_stride: vec![0], lcn_window: vec![4], ..typed() }),
+        keys(SpaceSettings {
+            layer_types: vec![],
+            ..default()
+        }),
+        ["layer_types"]
+    );
+    assert_eq!(
+        keys(SpaceSettings {
+            layer_types: vec![LayerType::Conv; 2],
+            ..default()
+        }),
+        ["layer_types"]
+    );
+    assert_eq!(
+        keys(SpaceSettings {
+            pool_size: vec![1],
+            pool_stride: vec![0],
+            lcn_window: vec![4],
+            ..typed()
+        }),
         ["pool_size", "pool_stride", "lcn_window"]
     );
-    assert_eq!(keys(SpaceSettings { pool_size: vec![3], ..default() }), ["pool_size"]);
-    assert_eq!(keys(SpaceSettings { widen: 4, layer_types: vec![LayerType::MaxPool], ..default() }), ["widen"]);
-    assert_eq!(keys(SpaceSettings { learning_rates: vec![0.1, -0.1], ..default() }), ["learning_rates"]);
-    assert_eq!(keys(SpaceSettings { max_parameters: Some(0), max_flops: Some(0), ..default() }), ["max_parameters", "max_flops"]);
-    assert_eq!(keys(SpaceSettings { block: 4, ..default() }), ["layers"]);
-    assert_eq!(keys(SpaceSettings { block: 2, layers_step: 1, layers_max: Some(9), ..default() }), ["layers_step", "layers_max"]);
-    assert_eq!(keys(SpaceSettings { pool_after: vec![6], ..default() }), ["pool_after"]);
-    assert_eq!(keys(SpaceSettings { pool_after: vec![3, 3], ..default() }), ["pool_after"]);
-    assert_eq!(keys(SpaceSettings { pool_after: vec![7], layers_step: 2, ..default() }), Vec::<String>::new());
-    let fixed = SpaceSettings { layer_types: vec![LayerType::BatchNorm], skip_connections: SkipConnections::None, ..default() };
+    assert_eq!(
+        keys(SpaceSettings {
+            pool_size: vec![3],
+            ..default()
+        }),
+        ["pool_size"]
+    );
+    assert_eq!(
+        keys(SpaceSettings {
+            widen: 4,
+            layer_types: vec![LayerType::MaxPool],
+            ..default()
+        }),
+        ["widen"]
+    );
+    assert_eq!(
+        keys(SpaceSettings {
+            learning_rates: vec![0.1, -0.1],
+            ..default()
+        }),
+        ["learning_rates"]
+    );
+    assert_eq!(
+        keys(SpaceSettings {
+            max_parameters: Some(0),
+            max_flops: Some(0),
+            ..default()
+        }),
+        ["max_parameters", "max_flops"]
+    );
+    assert_eq!(
+        keys(SpaceSettings {
+            block: 4,
+            ..default()
+        }),
+        ["layers"]
+    );
+    assert_eq!(
+        keys(SpaceSettings {
+            block: 2,
+            layers_step: 1,
+            layers_max: Some(9),
+            ..default()
+        }),
+        ["layers_step", "layers_max"]
+    );
+    assert_eq!(
+        keys(SpaceSettings {
+            pool_after: vec![6],
+            ..default()
+        }),
+        ["pool_after"]
+    );
+    assert_eq!(
+        keys(SpaceSettings {
+            pool_after: vec![3, 3],
+            ..default()
+        }),
+        ["pool_after"]
+    );
+    assert_eq!(
+        keys(SpaceSettings {
+            pool_after: vec![7],
+            layers_step: 2,
+            ..default()
+        }),
+        Vec::<String>::new()
+    );
+    let fixed = SpaceSettings {
+        layer_types: vec![LayerType::BatchNorm],
+        skip_connections: SkipConnections::None,
+        ..default()
+    };
     assert_eq!(keys(fixed), ["kind"]);
 }
 
 #[test]
 fn a_survey_holds_the_extremes() {
-    let settings = SpaceSettings { layers: 3, stride_height: vec![1, 2], ..SpaceSettings::default() };
+    let settings = SpaceSettings {
+        layers: 3,
+        stride_height: vec![1, 2],
+        ..SpaceSettings::default()
+    };
     let found = survey(conv(&settings).as_ref(), 3).unwrap();
-    let plain = |size, filters, stride, inputs: &[usize]| layer((size, size), filters, (stride, 1), inputs);
-    let largest = network(vec![plain(7, 64, 1, &[]), plain(7, 64, 1, &[1]), plain(7, 64, 1, &[1, 2])]);
-    let smallest = network(vec![plain(1, 24, 2, &[]), plain(1, 24, 2, &[]), plain(1, 24, 2, &[])]);
+    let plain =
+        |size, filters, stride, inputs: &[usize]| layer((size, size), filters, (stride, 1), inputs);
+    let largest = network(vec![
+        plain(7, 64, 1, &[]),
+        plain(7, 64, 1, &[1]),
+        plain(7, 64, 1, &[1, 2]),
+    ]);
+    let smallest = network(vec![
+        plain(1, 24, 2, &[]),
+        plain(1, 24, 2, &[]),
+        plain(1, 24, 2, &[]),
+    ]);
     assert_eq!(found.largest, (largest.parameters(), largest.flops()));
     assert_eq!(found.smallest, (smallest.parameters(), smallest.flops()));
-    assert!((found.smallest.0..found.largest.0).contains(&found.median.0) && found.drawn.len() == 200);
-    let choices: SpaceSettings = toml::from_str("kind = \"choices\"\n[[decision]]\nname = \"a\"\noptions = [1, 2]\n").unwrap();
+    assert!(
+        (found.smallest.0..found.largest.0).contains(&found.median.0) && found.drawn.len() == 200
+    );
+    let choices: SpaceSettings =
+        toml::from_str("kind = \"choices\"\n[[decision]]\nname = \"a\"\noptions = [1, 2]\n")
+            .unwrap();
     assert_eq!(survey(choices.build(IMAGE, 10).as_ref(), 0), None);
 }

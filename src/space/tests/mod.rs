@@ -9,15 +9,33 @@ mod spaces;
 
 use super::*;
 
-const IMAGE: ImageShape = ImageShape { channels: 3, height: 32, width: 32 };
+const IMAGE: ImageShape = ImageShape {
+    channels: 3,
+    height: 32,
+    width: 32,
+};
 
 fn conv(settings: &SpaceSettings) -> Box<dyn Space> {
     settings.build(IMAGE, 10)
 }
 
-fn layer(filter: (usize, usize), filters: usize, stride: (usize, usize), inputs: &[usize]) -> ConvLayer {
+fn layer(
+    filter: (usize, usize),
+    filters: usize,
+    stride: (usize, usize),
+    inputs: &[usize],
+) -> ConvLayer {
     let ((filter_height, filter_width), (stride_height, stride_width)) = (filter, stride);
-    ConvLayer::new(Convolution { filter_height, filter_width, filters, stride_height, stride_width }, inputs)
+    ConvLayer::new(
+        Convolution {
+            filter_height,
+            filter_width,
+            filters,
+            stride_height,
+            stride_width,
+        },
+        inputs,
+    )
 }
 
 fn network(layers: Vec<ConvLayer>) -> ConvNetwork {

@@ -11,10 +11,16 @@ pub(super) fn list(space: &dyn Space, layers: usize, numbers: &[usize]) -> Vec<D
         match space.next(layers, &decisions) {
             Next::Done => return decisions,
             Next::Choose { kind } => {
-                decisions.push(Decision::Choice(numbers.next().unwrap_or(0) % space.kinds()[kind].options.len()));
+                decisions.push(Decision::Choice(
+                    numbers.next().unwrap_or(0) % space.kinds()[kind].options.len(),
+                ));
             }
             Next::Anchor { earlier } => {
-                decisions.push(Decision::Skips((0..earlier).map(|_| (numbers.next().unwrap_or(0) % 2) as u8).collect()));
+                decisions.push(Decision::Skips(
+                    (0..earlier)
+                        .map(|_| (numbers.next().unwrap_or(0) % 2) as u8)
+                        .collect(),
+                ));
             }
         }
     }
@@ -24,18 +30,33 @@ pub(super) fn list(space: &dyn Space, layers: usize, numbers: &[usize]) -> Vec<D
 fn counted(network: &ConvNetwork) -> (u64, u64) {
     let (mut shapes, mut parameters, mut flops) = (vec![network.image], 0, 0);
     let concatenated = |inputs: &[usize], shapes: &[ImageShape]| {
-        let of = |size: fn(&ImageShape) -> usize| inputs.iter().map(|input| size(&shapes[*input])).collect::<Vec<_>>();
+        let of = |size: fn(&ImageShape) -> usize| {
+            inputs
+                .iter()
+                .map(|input| size(&shapes[*input]))
+                .collect::<Vec<_>>()
+        };
         let (heights, widths) = (of(|shape| shape.height), of(|shape| shape.width));
-        (of(|shape| shape.channels).iter().sum::<usize>(), heights.into_iter().max().unwrap(), widths.into_iter().max().unwrap())
+        (
+            of(|shape| shape.channels).iter().sum::<usize>(),
+            heights.into_iter().max().unwrap(),
+            widths.into_iter().max().unwrap(),
+        )
     };
     for layer in &network.layers {
         let (channels, height, width) = concatenated(&layer.inputs, &shapes);
         let (filters, down, right) = match &layer.operation {
             Operation::Convolution(conv) => (conv.filters, conv.stride_height, conv.stride_width),
-            Operation::MaxPool(pool) | Operation::AveragePool(pool) => (channels, pool.stride, pool.stride),
+            Operation::MaxPool(pool) | Operation::AveragePool(pool) => {
+                (channels, pool.stride, pool.stride)
+            }
             Operation::LocalContrast { .. } | Operation::BatchNorm => (channels, 1, 1),
         };
-        let output = ImageShape { channels: filters, height: (0..height).step_by(down).count(), width: (0..width).step_by(right).count() };
+        let output = ImageShape {
+            channels: filters,
+            height: (0..height).step_by(down).count(),
+            width: (0..width).step_by(right).count(),
+        };
         match &layer.operation {
             Operation::Convolution(conv) => {
                 let one_filter = channels * conv.filter_height * conv.filter_width;
@@ -48,7 +69,10 @@ fn counted(network: &ConvNetwork) -> (u64, u64) {
         shapes.push(output);
     }
     let (channels, ..) = concatenated(&network.output, &shapes);
-    ((parameters + channels * network.classes + network.classes) as u64, (flops + 2 * channels * network.classes) as u64)
+    (
+        (parameters + channels * network.classes + network.classes) as u64,
+        (flops + 2 * channels * network.classes) as u64,
+    )
 }
 
 proptest! {
@@ -69,10 +93,27 @@ proptest! {
 
 #[test]
 fn decisions_come_in_the_papers_order() {
-    let settings = SpaceSettings { stride_height: vec![1, 2], stride_width: vec![1, 2], ..SpaceSettings::default() };
+    let settings = SpaceSettings {
+        stride_height: vec![1, 2],
+        stride_width: vec![1, 2],
+        ..SpaceSettings::default()
+    };
     let space = conv(&settings);
-    let names: Vec<&str> = space.kinds().iter().map(|kind| kind.name.as_str()).collect();
-    assert_eq!(names, ["filter_height", "filter_width", "stride_height", "stride_width", "filters"]);
+    let names: Vec<&str> = space
+        .kinds()
+        .iter()
+        .map(|kind| kind.name.as_str())
+        .collect();
+    assert_eq!(
+        names,
+        [
+            "filter_height",
+            "filter_width",
+            "stride_height",
+            "stride_width",
+            "filters"
+        ]
+    );
     let mut decisions = vec![Decision::Choice(0); 5];
     assert_eq!(space.next(2, &decisions), Next::Anchor { earlier: 0 });
     decisions.push(Decision::Skips(vec![]));
@@ -87,13 +128,30 @@ fn decisions_come_in_the_papers_order() {
 
 #[test]
 fn the_rules_against_compilation_failures_hold() {
-    let settings = SpaceSettings { filters: vec![8, 16], filter_height: vec![3], filter_width: vec![3], ..SpaceSettings::default() };
+    let settings = SpaceSettings {
+        filters: vec![8, 16],
+        filter_height: vec![3],
+        filter_width: vec![3],
+        ..SpaceSettings::default()
+    };
     let space = conv(&settings);
     let choice = Decision::Choice;
-    // Layer 2 takes nobody: the image. Layer 3 takes layer 1. Layers 2 and 3 are loose ends: both go to the classifier.
-    let decisions = [choice(0), Decision::Skips(vec![]), choice(1), Decision::Skips(vec![0]), choice(0), Decision::Skips(vec![1, 0])];
+    // Layer 2 takes nobody: the image. Layer 3 takes layer 1. Layers 2 and 3 are loose ends: both
+    // go to the classifier.
+    let decisions = [
+        choice(0),
+        Decision::Skips(vec![]),
+        choice(1),
+        Decision::Skips(vec![0]),
+        choice(0),
+        Decision::Skips(vec![1, 0]),
+    ];
     let network = built(space.as_ref(), 3, &decisions);
-    let expected = super::network(vec![layer((3, 3), 8, (1, 1), &[0]), layer((3, 3), 16, (1, 1), &[0]), layer((3, 3), 8, (1, 1), &[1])]);
+    let expected = super::network(vec![
+        layer((3, 3), 8, (1, 1), &[0]),
+        layer((3, 3), 16, (1, 1), &[0]),
+        layer((3, 3), 8, (1, 1), &[1]),
+    ]);
     assert_eq!(network, expected);
     assert_eq!(network.output.len(), 2);
     assert_eq!(network.output_shape().channels, 24);
@@ -101,27 +159,67 @@ fn the_rules_against_compilation_failures_hold() {
 
 #[test]
 fn smaller_inputs_are_padded_to_the_largest() {
-    let network = network(vec![layer((3, 3), 4, (2, 3), &[0]), layer((1, 1), 5, (1, 1), &[0]), layer((3, 3), 6, (2, 2), &[1, 2])]);
-    let last = network.layers.iter().position(|layer| layer.inputs == [1, 2]).unwrap();
-    assert_eq!(network.input_shapes()[last], ImageShape { channels: 9, height: 32, width: 32 });
-    assert_eq!(network.shapes()[last], ImageShape { channels: 6, height: 16, width: 16 });
+    let network = network(vec![
+        layer((3, 3), 4, (2, 3), &[0]),
+        layer((1, 1), 5, (1, 1), &[0]),
+        layer((3, 3), 6, (2, 2), &[1, 2]),
+    ]);
+    let last = network
+        .layers
+        .iter()
+        .position(|layer| layer.inputs == [1, 2])
+        .unwrap();
+    assert_eq!(
+        network.input_shapes()[last],
+        ImageShape {
+            channels: 9,
+            height: 32,
+            width: 32
+        }
+    );
+    assert_eq!(
+        network.shapes()[last],
+        ImageShape {
+            channels: 6,
+            height: 16,
+            width: 16
+        }
+    );
 }
 
 #[test]
 fn lists_that_do_not_fit_name_the_position() {
-    let space = conv(&SpaceSettings { layers: 1, ..SpaceSettings::default() });
+    let space = conv(&SpaceSettings {
+        layers: 1,
+        ..SpaceSettings::default()
+    });
     let choice = Decision::Choice;
     let position = |list: &[Decision]| space.build(1, list).unwrap_err().position;
-    assert_eq!(position(&[choice(0), choice(4), choice(0), Decision::Skips(vec![])]), 2);
-    assert_eq!(position(&[choice(0), choice(0), choice(0), Decision::Skips(vec![1])]), 4);
+    assert_eq!(
+        position(&[choice(0), choice(4), choice(0), Decision::Skips(vec![])]),
+        2
+    );
+    assert_eq!(
+        position(&[choice(0), choice(0), choice(0), Decision::Skips(vec![1])]),
+        4
+    );
     assert_eq!(position(&[choice(0), choice(0)]), 3);
 }
 
 #[test]
 fn depth_follows_the_schedule() {
-    let settings = SpaceSettings { layers: 6, layers_step: 2, layers_every: 1600, layers_max: Some(9), ..SpaceSettings::default() };
+    let settings = SpaceSettings {
+        layers: 6,
+        layers_step: 2,
+        layers_every: 1600,
+        layers_max: Some(9),
+        ..SpaceSettings::default()
+    };
     let space = conv(&settings);
-    assert_eq!([0, 1599, 1600, 3199, 3200, 99_999].map(|sampled| space.layers(sampled)), [6, 6, 8, 8, 9, 9]);
+    assert_eq!(
+        [0, 1599, 1600, 3199, 3200, 99_999].map(|sampled| space.layers(sampled)),
+        [6, 6, 8, 8, 9, 9]
+    );
 }
 
 #[test]
@@ -133,7 +231,10 @@ fn sizes_of_spaces_are_counted() {
 
 #[test]
 fn the_json_is_stable() {
-    let architecture = Architecture { version: 1, network: Network::Conv(network(vec![layer((3, 5), 8, (1, 2), &[])])) };
+    let architecture = Architecture {
+        version: 1,
+        network: Network::Conv(network(vec![layer((3, 5), 8, (1, 2), &[])])),
+    };
     assert_eq!(
         serde_json::to_string(&architecture).unwrap(),
         "{\"version\":1,\"kind\":\"conv\",\"image\":{\"channels\":3,\"height\":32,\"width\":32},\"classes\":10,\
@@ -151,29 +252,94 @@ fn choices() -> SpaceSettings {
 #[test]
 fn a_users_space_keeps_the_types_of_its_options() {
     let space = choices().build(IMAGE, 10);
-    let architecture = space.build(0, &[Decision::Choice(1), Decision::Choice(0)]).unwrap();
+    let architecture = space
+        .build(0, &[Decision::Choice(1), Decision::Choice(0)])
+        .unwrap();
     assert_eq!(
         serde_json::to_string(&architecture).unwrap(),
         "{\"version\":1,\"kind\":\"choices\",\"values\":{\"fixed\":7,\"op\":\"pool\",\"rate\":0.1}}"
     );
-    assert_eq!(space.kinds()[1].options, [OptionValue::Float(0.1), OptionValue::Integer(1), OptionValue::Boolean(true)]);
+    assert_eq!(
+        space.kinds()[1].options,
+        [
+            OptionValue::Float(0.1),
+            OptionValue::Integer(1),
+            OptionValue::Boolean(true)
+        ]
+    );
     assert!((10_f64.powf(space.log10_size(0)) - 6.0).abs() < 1e-9);
-    assert_eq!(space.build(0, &[Decision::Choice(0), Decision::Choice(3)]).unwrap_err().position, 2);
+    assert_eq!(
+        space
+            .build(0, &[Decision::Choice(0), Decision::Choice(3)])
+            .unwrap_err()
+            .position,
+        2
+    );
 }
 
 #[test]
 fn what_is_impossible_is_found_and_what_is_fine_is_not() {
     assert_eq!(SpaceSettings::default().problems(), vec![]);
     assert_eq!(choices().problems(), vec![]);
-    let keys = |settings: SpaceSettings| settings.problems().into_iter().map(|(key, _)| key).collect::<Vec<_>>();
+    let keys = |settings: SpaceSettings| {
+        settings
+            .problems()
+            .into_iter()
+            .map(|(key, _)| key)
+            .collect::<Vec<_>>()
+    };
     let default = SpaceSettings::default;
-    assert_eq!(keys(SpaceSettings { filters: vec![], ..default() }), ["filters"]);
-    assert_eq!(keys(SpaceSettings { filter_height: vec![3, 4], stride_width: vec![0], ..default() }), ["filter_height", "stride_width"]);
-    assert_eq!(keys(SpaceSettings { layers: 0, layers_every: 0, ..default() }), ["layers", "layers_every"]);
-    assert_eq!(keys(SpaceSettings { layers_max: Some(3), ..default() }), ["layers_max"]);
-    assert_eq!(keys(SpaceSettings { decision: choices().decision, ..default() }), ["decision"]);
-    assert_eq!(keys(SpaceSettings { layers: 4, ..choices() }), ["layers"]);
-    assert_eq!(keys(SpaceSettings { decision: vec![], ..choices() }), ["decision"]);
+    assert_eq!(
+        keys(SpaceSettings {
+            filters: vec![],
+            ..default()
+        }),
+        ["filters"]
+    );
+    assert_eq!(
+        keys(SpaceSettings {
+            filter_height: vec![3, 4],
+            stride_width: vec![0],
+            ..default()
+        }),
+        ["filter_height", "stride_width"]
+    );
+    assert_eq!(
+        keys(SpaceSettings {
+            layers: 0,
+            layers_every: 0,
+            ..default()
+        }),
+        ["layers", "layers_every"]
+    );
+    assert_eq!(
+        keys(SpaceSettings {
+            layers_max: Some(3),
+            ..default()
+        }),
+        ["layers_max"]
+    );
+    assert_eq!(
+        keys(SpaceSettings {
+            decision: choices().decision,
+            ..default()
+        }),
+        ["decision"]
+    );
+    assert_eq!(
+        keys(SpaceSettings {
+            layers: 4,
+            ..choices()
+        }),
+        ["layers"]
+    );
+    assert_eq!(
+        keys(SpaceSettings {
+            decision: vec![],
+            ..choices()
+        }),
+        ["decision"]
+    );
     let mut twice = choices();
     twice.decision[1].name = "op".into();
     twice.decision[2].options.push(OptionValue::Float(f64::NAN));

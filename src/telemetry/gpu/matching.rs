@@ -1,26 +1,46 @@
-//! Which of NVML's GPUs is `cuda:N`. CUDA numbers what `CUDA_VISIBLE_DEVICES` leaves, in its order; NVML numbers everything.
-//! Pure; must not know readings.
+//! Which of NVML's GPUs is `cuda:N`. CUDA numbers what `CUDA_VISIBLE_DEVICES` leaves, in its order;
+//! NVML numbers everything. Pure; must not know readings.
 
 use super::readings::Identity;
 
 /// `cuda:N` → place in NVML's list, from the UUIDs that the CUDA driver gives its devices.
 pub fn by_uuid(cuda: &[(String, String)], nvml: &[Identity]) -> Vec<(String, usize)> {
-    let place = |uuid: &str| nvml.iter().position(|gpu| gpu.uuid.eq_ignore_ascii_case(uuid));
-    cuda.iter().filter_map(|(name, uuid)| Some((name.clone(), place(uuid)?))).collect()
+    let place = |uuid: &str| {
+        nvml.iter()
+            .position(|gpu| gpu.uuid.eq_ignore_ascii_case(uuid))
+    };
+    cuda.iter()
+        .filter_map(|(name, uuid)| Some((name.clone(), place(uuid)?)))
+        .collect()
 }
 
-/// The same where no CUDA driver can be asked (a CPU build whose command trains on GPUs): by CUDA's rules for `CUDA_VISIBLE_DEVICES`, a list
-/// of numbers (in the order of PCI bus ids) and of UUIDs or their unique beginnings; what follows the first entry that is no GPU is
-/// hidden, as is everything when a GPU is named twice. None: all are visible.
+/// The same where no CUDA driver can be asked (a CPU build whose command trains on GPUs): by CUDA's
+/// rules for `CUDA_VISIBLE_DEVICES`, a list of numbers (in the order of PCI bus ids) and of UUIDs
+/// or their unique beginnings; what follows the first entry that is no GPU is hidden, as is
+/// everything when a GPU is named twice. None: all are visible.
 pub fn by_variable(visible: Option<&str>, nvml: &[Identity]) -> Vec<(String, usize)> {
     let mut order: Vec<usize> = (0..nvml.len()).collect();
     order.sort_by_key(|&place| nvml[place].pci_bus_id.to_ascii_lowercase());
     let chosen: Vec<usize> = match visible {
         None => order,
-        Some(list) => list.split(',').map_while(|entry| one(entry.trim(), &order, nvml)).collect(),
+        Some(list) => list
+            .split(',')
+            .map_while(|entry| one(entry.trim(), &order, nvml))
+            .collect(),
     };
-    let twice = chosen.iter().enumerate().any(|(at, place)| chosen[..at].contains(place));
-    if twice { Vec::new() } else { chosen.into_iter().enumerate().map(|(n, place)| (format!("cuda:{n}"), place)).collect() }
+    let twice = chosen
+        .iter()
+        .enumerate()
+        .any(|(at, place)| chosen[..at].contains(place));
+    if twice {
+        Vec::new()
+    } else {
+        chosen
+            .into_iter()
+            .enumerate()
+            .map(|(n, place)| (format!("cuda:{n}"), place))
+            .collect()
+    }
 }
 
 fn one(entry: &str, order: &[usize], nvml: &[Identity]) -> Option<usize> {
@@ -28,8 +48,13 @@ fn one(entry: &str, order: &[usize], nvml: &[Identity]) -> Option<usize> {
         return order.get(number).copied();
     }
     let beginning = entry.to_ascii_lowercase();
-    let mut found =
-        (0..nvml.len()).filter(|&place| beginning.starts_with("gpu-") && nvml[place].uuid.to_ascii_lowercase().starts_with(&beginning));
+    let mut found = (0..nvml.len()).filter(|&place| {
+        beginning.starts_with("gpu-")
+            && nvml[place]
+                .uuid
+                .to_ascii_lowercase()
+                .starts_with(&beginning)
+    });
     let first = found.next()?;
     found.next().is_none().then_some(first)
 }
@@ -39,7 +64,11 @@ mod tests {
     use super::*;
 
     fn three() -> Vec<Identity> {
-        let gpu = |uuid: &str, bus: &str| Identity { uuid: uuid.into(), pci_bus_id: bus.into(), model: "H".into() };
+        let gpu = |uuid: &str, bus: &str| Identity {
+            uuid: uuid.into(),
+            pci_bus_id: bus.into(),
+            model: "H".into(),
+        };
         vec![
             gpu("GPU-aaaa1111-0000", "00000000:1B:00.0"),
             gpu("GPU-aabb2222-0000", "00000000:43:00.0"),
@@ -48,7 +77,10 @@ mod tests {
     }
 
     fn places(matched: &[(String, usize)]) -> Vec<usize> {
-        matched.iter().enumerate().for_each(|(n, (name, _))| assert_eq!(name, &format!("cuda:{n}")));
+        matched
+            .iter()
+            .enumerate()
+            .for_each(|(n, (name, _))| assert_eq!(name, &format!("cuda:{n}")));
         matched.iter().map(|(_, place)| *place).collect()
     }
 
@@ -72,7 +104,11 @@ mod tests {
             (Some("0,GPU-aaaa"), &[]),
         ];
         for (visible, expected) in cases {
-            assert_eq!(places(&by_variable(*visible, &three())), *expected, "CUDA_VISIBLE_DEVICES={visible:?}");
+            assert_eq!(
+                places(&by_variable(*visible, &three())),
+                *expected,
+                "CUDA_VISIBLE_DEVICES={visible:?}"
+            );
         }
     }
 
@@ -86,7 +122,10 @@ mod tests {
     #[test]
     fn uuids_from_the_driver_decide_where_it_can_be_asked() {
         let cuda = |n: usize, uuid: &str| (format!("cuda:{n}"), uuid.to_owned());
-        let matched = by_uuid(&[cuda(0, "GPU-CCCC3333-0000"), cuda(1, "GPU-aaaa1111-0000")], &three());
+        let matched = by_uuid(
+            &[cuda(0, "GPU-CCCC3333-0000"), cuda(1, "GPU-aaaa1111-0000")],
+            &three(),
+        );
         assert_eq!(places(&matched), [2, 0]);
         assert!(by_uuid(&[cuda(0, "GPU-unknown")], &three()).is_empty());
     }

@@ -1,7 +1,9 @@
-//! NVML's raw readings of the GPUs, in NVML's own units. Must not know names of metrics or of `cuda:N`.
+//! NVML's raw readings of the GPUs, in NVML's own units. Must not know names of metrics or of
+//! `cuda:N`.
 //!
-//! `NETWRIGHT_NVML_READINGS`, for tests only, names a JSON file that takes NVML's place: a list of objects with the fields of `Identity`
-//! and of `Raw` (what is left out, the GPU does not support), read anew at every sample.
+//! `NETWRIGHT_NVML_READINGS`, for tests only, names a JSON file that takes NVML's place: a list of
+//! objects with the fields of `Identity` and of `Raw` (what is left out, the GPU does not support),
+//! read anew at every sample.
 
 use nvml_wrapper::Nvml;
 use nvml_wrapper::enum_wrappers::device::{Clock, TemperatureSensor};
@@ -57,12 +59,20 @@ pub fn open() -> Result<Box<dyn Readings>, String> {
     if let Some(path) = std::env::var_os(INSTEAD) {
         return Ok(Box::new(FromFile(path.into())));
     }
-    // Drivers and containers bring the versioned name; the plain one comes with development packages only.
-    let versioned = Nvml::builder().lib_path("libnvidia-ml.so.1".as_ref()).init();
-    versioned.or_else(|_| Nvml::init()).map(|nvml| Box::new(nvml) as Box<dyn Readings>).map_err(|error| match error {
-        NvmlError::LibloadingError(_) => "there is no NVIDIA driver (libnvidia-ml.so.1 was not found)".to_owned(),
-        other => format!("NVML: {other}"),
-    })
+    // Drivers and containers bring the versioned name; the plain one comes with development
+    // packages only.
+    let versioned = Nvml::builder()
+        .lib_path("libnvidia-ml.so.1".as_ref())
+        .init();
+    versioned
+        .or_else(|_| Nvml::init())
+        .map(|nvml| Box::new(nvml) as Box<dyn Readings>)
+        .map_err(|error| match error {
+            NvmlError::LibloadingError(_) => {
+                "there is no NVIDIA driver (libnvidia-ml.so.1 was not found)".to_owned()
+            }
+            other => format!("NVML: {other}"),
+        })
 }
 
 impl Readings for Nvml {
@@ -70,13 +80,25 @@ impl Readings for Nvml {
         let count = self.device_count().map_err(|error| error.to_string())?;
         let one = |index| {
             let device = self.device_by_index(index)?;
-            Ok(Identity { uuid: device.uuid()?, pci_bus_id: device.pci_info()?.bus_id, model: device.name()? })
+            Ok(Identity {
+                uuid: device.uuid()?,
+                pci_bus_id: device.pci_info()?.bus_id,
+                model: device.name()?,
+            })
         };
-        (0..count).map(one).collect::<Result<_, NvmlError>>().map_err(|error| error.to_string())
+        (0..count)
+            .map(one)
+            .collect::<Result<_, NvmlError>>()
+            .map_err(|error| error.to_string())
     }
 
     fn read(&self, index: usize) -> Raw {
-        let Some(device) = u32::try_from(index).ok().and_then(|index| self.device_by_index(index).ok()) else { return Raw::default() };
+        let Some(device) = u32::try_from(index)
+            .ok()
+            .and_then(|index| self.device_by_index(index).ok())
+        else {
+            return Raw::default();
+        };
         let memory = device.memory_info().ok();
         Raw {
             utilization_percent: device.utilization_rates().ok().map(|rates| rates.gpu),
@@ -103,17 +125,25 @@ struct Entry {
 
 impl FromFile {
     fn entries(&self) -> Result<Vec<Entry>, String> {
-        let text = std::fs::read_to_string(&self.0).map_err(|error| format!("{}: {error}", self.0.display()))?;
+        let text = std::fs::read_to_string(&self.0)
+            .map_err(|error| format!("{}: {error}", self.0.display()))?;
         serde_json::from_str(&text).map_err(|error| format!("{}: {error}", self.0.display()))
     }
 }
 
 impl Readings for FromFile {
     fn gpus(&self) -> Result<Vec<Identity>, String> {
-        Ok(self.entries()?.into_iter().map(|entry| entry.identity).collect())
+        Ok(self
+            .entries()?
+            .into_iter()
+            .map(|entry| entry.identity)
+            .collect())
     }
 
     fn read(&self, index: usize) -> Raw {
-        self.entries().ok().and_then(|entries| entries.get(index).map(|entry| entry.raw)).unwrap_or_default()
+        self.entries()
+            .ok()
+            .and_then(|entries| entries.get(index).map(|entry| entry.raw))
+            .unwrap_or_default()
     }
 }

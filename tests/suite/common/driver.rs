@@ -1,5 +1,6 @@
-//! A headless Chromium, driven through the few calls of the WebDriver protocol (W3C) that the tests need, over a plain socket. A client
-//! crate would bring features that have every dependency of the program built a second time for the tests.
+//! A headless Chromium, driven through the few calls of the WebDriver protocol (W3C) that the tests
+//! need, over a plain socket. A client crate would bring features that have every dependency of the
+//! program built a second time for the tests.
 
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Write};
@@ -23,19 +24,44 @@ pub struct Driver {
 
 impl Driver {
     pub fn start() -> Self {
-        let mut process = Command::new("chromedriver").arg("--port=0").stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines().map_while(Result::ok);
-        let port =
-            lines.find_map(|line| line.split("started successfully on port ").nth(1).map(|port| port.trim_end_matches('.').to_owned()));
+        let mut process = Command::new("chromedriver")
+            .arg("--port=0")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(process.stdout.take().unwrap())
+            .lines()
+            .map_while(Result::ok);
+        let port = lines.find_map(|line| {
+            line.split("started successfully on port ")
+                .nth(1)
+                .map(|port| port.trim_end_matches('.').to_owned())
+        });
         std::thread::spawn(move || lines.for_each(drop));
         let profile = tempfile::tempdir().unwrap();
         let data = format!("--user-data-dir={}", profile.path().display());
-        let arguments = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--window-size=1200,1000", &data];
+        let arguments = [
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            "--window-size=1200,1000",
+            &data,
+        ];
         let address = format!("127.0.0.1:{}", port.expect("chromedriver says its port"));
-        let mut driver = Self { process, address, session: String::new(), _profile: profile };
-        let wanted =
-            json!({ "goog:chromeOptions": { "args": arguments }, "goog:loggingPrefs": { "browser": "ALL", "performance": "ALL" } });
-        let session = driver.call("POST", "/session", &json!({ "capabilities": { "alwaysMatch": wanted } }));
+        let mut driver = Self {
+            process,
+            address,
+            session: String::new(),
+            _profile: profile,
+        };
+        let wanted = json!({ "goog:chromeOptions": { "args": arguments }, "goog:loggingPrefs": { "browser": "ALL", "performance": "ALL" } });
+        let session = driver.call(
+            "POST",
+            "/session",
+            &json!({ "capabilities": { "alwaysMatch": wanted } }),
+        );
         driver.session = format!("/session/{}", session["sessionId"].as_str().unwrap());
         driver
     }
@@ -43,8 +69,14 @@ impl Driver {
     /// The value of the answer.
     fn call(&self, method: &str, path: &str, body: &Value) -> Value {
         let mut stream = TcpStream::connect(&self.address).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(120))).unwrap();
-        let body = if method == "POST" { body.to_string() } else { String::new() };
+        stream
+            .set_read_timeout(Some(Duration::from_secs(120)))
+            .unwrap();
+        let body = if method == "POST" {
+            body.to_string()
+        } else {
+            String::new()
+        };
         let head = format!(
             "{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
             self.address,
@@ -52,7 +84,8 @@ impl Driver {
         );
         stream.write_all((head + &body).as_bytes()).unwrap();
         let body = body_of(BufReader::new(stream));
-        let mut answer: Value = serde_json::from_slice(&body).unwrap_or_else(|error| panic!("{path}: {error}"));
+        let mut answer: Value =
+            serde_json::from_slice(&body).unwrap_or_else(|error| panic!("{path}: {error}"));
         let value = answer["value"].take();
         assert!(value.get("error").is_none(), "{path}: {value}");
         value
@@ -76,24 +109,36 @@ impl Driver {
     }
 
     pub fn number(&self, expression: &str) -> f64 {
-        self.run(&format!("return Number({expression})")).as_f64().unwrap()
+        self.run(&format!("return Number({expression})"))
+            .as_f64()
+            .unwrap()
     }
 
     /// Waits until the expression is true.
     pub fn until(&self, what: &str, expression: &str) {
         let started = Instant::now();
         while self.run(&format!("return !!({expression})")) != true {
-            assert!(started.elapsed() < Duration::from_secs(120), "never: {what}");
+            assert!(
+                started.elapsed() < Duration::from_secs(120),
+                "never: {what}"
+            );
             std::thread::sleep(Duration::from_millis(50));
         }
     }
 
     /// Presses a key, or types a text, where the focus is.
     pub fn press(&self, keys: &str) {
-        let key =
-            |key: char| [json!({ "type": "keyDown", "value": key.to_string() }), json!({ "type": "keyUp", "value": key.to_string() })];
+        let key = |key: char| {
+            [
+                json!({ "type": "keyDown", "value": key.to_string() }),
+                json!({ "type": "keyUp", "value": key.to_string() }),
+            ]
+        };
         let actions: Vec<Value> = keys.chars().flat_map(key).collect();
-        self.post("/actions", &json!({ "actions": [{ "type": "key", "id": "keyboard", "actions": actions }] }));
+        self.post(
+            "/actions",
+            &json!({ "actions": [{ "type": "key", "id": "keyboard", "actions": actions }] }),
+        );
     }
 
     /// Clicks, with a real pointer, into the middle of the first element of this selector.
@@ -108,7 +153,10 @@ impl Driver {
             json!({ "type": "pointerDown", "button": 0 }),
             json!({ "type": "pointerUp", "button": 0 }),
         ];
-        self.post("/actions", &json!({ "actions": [{ "type": "pointer", "id": "mouse", "actions": actions }] }));
+        self.post(
+            "/actions",
+            &json!({ "actions": [{ "type": "pointer", "id": "mouse", "actions": actions }] }),
+        );
     }
 
     /// What the browser has logged since the last time.
@@ -118,9 +166,20 @@ impl Driver {
 
     /// Every address that the browser has asked for since the last time.
     pub fn requests(&self) -> Vec<String> {
-        let messages = self.log("performance").into_iter().map(|entry| serde_json::from_str(entry["message"].as_str().unwrap()));
-        let sent = messages.map(Result::<Value, _>::unwrap).filter(|message| message["message"]["method"] == "Network.requestWillBeSent");
-        sent.map(|message| message["message"]["params"]["request"]["url"].as_str().unwrap().to_owned()).collect()
+        let messages = self
+            .log("performance")
+            .into_iter()
+            .map(|entry| serde_json::from_str(entry["message"].as_str().unwrap()));
+        let sent = messages
+            .map(Result::<Value, _>::unwrap)
+            .filter(|message| message["message"]["method"] == "Network.requestWillBeSent");
+        sent.map(|message| {
+            message["message"]["params"]["request"]["url"]
+                .as_str()
+                .unwrap()
+                .to_owned()
+        })
+        .collect()
     }
 
     fn log(&self, kind: &str) -> Vec<Value> {

@@ -1,4 +1,5 @@
-//! A disk of a few megabytes: a tmpfs in a mount namespace of its own, in which a test is run again. It is gone when the test has ended.
+//! A disk of a few megabytes: a tmpfs in a mount namespace of its own, in which a test is run
+//! again. It is gone when the test has ended.
 
 use super::needs;
 use std::io::Write;
@@ -12,7 +13,8 @@ const INSIDE: &str = "NETWRIGHT_SMALL_DISK";
 pub struct SmallDisk(PathBuf);
 
 impl SmallDisk {
-    /// The disk that this test runs on. None: the whole test was run again on one, and has passed there; or, said aloud, this system has none.
+    /// The disk that this test runs on. None: the whole test was run again on one, and has passed
+    /// there; or, said aloud, this system has none.
     pub fn of(test: &str, megabytes: u32) -> Option<Self> {
         if let Some(folder) = std::env::var_os(INSIDE) {
             return Some(Self(folder.into()));
@@ -23,11 +25,24 @@ impl SmallDisk {
         for unshare in [&["-m"][..], &["-r", "-m"]] {
             let command = || {
                 let mut command = Command::new("unshare");
-                command.args(unshare).args(["sh", "-c", &script]).arg(folder.path());
+                command
+                    .args(unshare)
+                    .args(["sh", "-c", &script])
+                    .arg(folder.path());
                 command
             };
-            if command().arg("true").stderr(Stdio::null()).status().is_ok_and(|status| status.success()) {
-                let status = command().arg(&own).args(["--exact", test, "--nocapture"]).env(INSIDE, folder.path()).status().unwrap();
+            if command()
+                .arg("true")
+                .stderr(Stdio::null())
+                .status()
+                .is_ok_and(|status| status.success())
+            {
+                let status = command()
+                    .arg(&own)
+                    .args(["--exact", test, "--nocapture"])
+                    .env(INSIDE, folder.path())
+                    .status()
+                    .unwrap();
                 assert!(status.success(), "{test} failed on a small disk");
                 return None;
             }

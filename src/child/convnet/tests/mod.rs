@@ -29,13 +29,16 @@ fn random_operation(stream: &mut Stream) -> OperationSpec {
     match stream.random_range(0..8) {
         0 => OperationSpec::MaxPooling { size, stride },
         1 => OperationSpec::AveragePooling { size, stride },
-        2 => OperationSpec::LocalContrast { window: 2 * size + 1 },
+        2 => OperationSpec::LocalContrast {
+            window: 2 * size + 1,
+        },
         3 => OperationSpec::BatchNorm,
         _ => random_convolution(stream),
     }
 }
 
-/// A random network: strides, filters of mixed shapes, skips, loose ends, sizes that no stride divides.
+/// A random network: strides, filters of mixed shapes, skips, loose ends, sizes that no stride
+/// divides.
 fn random_network(stream: &mut Stream) -> NetworkSpec {
     random_network_of(stream, random_convolution)
 }
@@ -45,7 +48,10 @@ fn mixed_network(stream: &mut Stream) -> NetworkSpec {
     random_network_of(stream, random_operation)
 }
 
-fn random_network_of(stream: &mut Stream, operation: fn(&mut Stream) -> OperationSpec) -> NetworkSpec {
+fn random_network_of(
+    stream: &mut Stream,
+    operation: fn(&mut Stream) -> OperationSpec,
+) -> NetworkSpec {
     let count = stream.random_range(1..=5);
     let mut consumed = vec![false; count + 1];
     let mut layers = Vec::new();
@@ -55,7 +61,10 @@ fn random_network_of(stream: &mut Stream, operation: fn(&mut Stream) -> Operatio
             inputs.push(stream.random_range(0..=index));
         }
         inputs.iter().for_each(|&input| consumed[input] = true);
-        layers.push(LayerSpec { operation: operation(stream), inputs });
+        layers.push(LayerSpec {
+            operation: operation(stream),
+            inputs,
+        });
     }
     NetworkSpec {
         channels: stream.random_range(1..=3),
@@ -70,32 +79,61 @@ fn random_network_of(stream: &mut Stream, operation: fn(&mut Stream) -> Operatio
 /// A batch for it.
 fn random_batch(spec: &NetworkSpec, count: usize, stream: &mut Stream) -> (Vec<f32>, Vec<u8>) {
     let pixels = count * spec.channels * spec.height * spec.width;
-    let images = (0..pixels).map(|_| stream.random_range(-2.0..2.0)).collect();
-    (images, (0..count).map(|_| stream.random_range(0..spec.classes) as u8).collect())
+    let images = (0..pixels)
+        .map(|_| stream.random_range(-2.0..2.0))
+        .collect();
+    (
+        images,
+        (0..count)
+            .map(|_| stream.random_range(0..spec.classes) as u8)
+            .collect(),
+    )
 }
 
 /// Initial parameters, moved off the values at which scales, shifts and biases start.
 fn random_parameters(engine: &dyn Engine, stream: &mut Stream) -> Vec<f32> {
     let mut parameters = initial_parameters(engine.parameters(), stream.next_u64());
-    parameters.iter_mut().for_each(|parameter| *parameter += stream.random_range(-0.2..0.2));
+    parameters
+        .iter_mut()
+        .for_each(|parameter| *parameter += stream.random_range(-0.2..0.2));
     parameters
 }
 
 /// Panics unless each tensor is within `tolerance` of its largest value.
-fn assert_tensors_close(slots: &[ParameterSlot], found: &[f32], expected: &[f32], tolerance: f32, what: &str) {
+fn assert_tensors_close(
+    slots: &[ParameterSlot],
+    found: &[f32],
+    expected: &[f32],
+    tolerance: f32,
+    what: &str,
+) {
     for slot in slots {
         let range = slot.offset..slot.offset + slot.len();
         let (found, expected) = (&found[range.clone()], &expected[range]);
-        let largest = expected.iter().fold(1e-3f32, |largest, value| largest.max(value.abs()));
+        let largest = expected
+            .iter()
+            .fold(1e-3f32, |largest, value| largest.max(value.abs()));
         for (index, (a, b)) in found.iter().zip(expected).enumerate() {
-            assert!((a - b).abs() <= tolerance * largest, "{what}: {}[{index}] is {a}, expected {b} (largest {largest})", slot.name);
+            assert!(
+                (a - b).abs() <= tolerance * largest,
+                "{what}: {}[{index}] is {a}, expected {b} (largest {largest})",
+                slot.name
+            );
         }
     }
 }
 
 /// d loss / d parameter, by central differences of the reference.
-fn finite_differences(spec: &NetworkSpec, parameters: &[f32], images: &[f32], labels: &[u8]) -> Vec<f32> {
-    let mut parameters: Vec<f64> = parameters.iter().map(|&parameter| f64::from(parameter)).collect();
+fn finite_differences(
+    spec: &NetworkSpec,
+    parameters: &[f32],
+    images: &[f32],
+    labels: &[u8],
+) -> Vec<f32> {
+    let mut parameters: Vec<f64> = parameters
+        .iter()
+        .map(|&parameter| f64::from(parameter))
+        .collect();
     let step = 1e-6;
     (0..parameters.len())
         .map(|index| {
@@ -115,27 +153,54 @@ fn assert_gradient_is_right(engine: &mut dyn Engine, spec: &NetworkSpec, stream:
     let parameters = random_parameters(engine, stream);
     let mut gradient = vec![f32::NAN; parameters.len()];
     let mut running = initial_running(engine.running());
-    let loss = engine.train_step(&parameters, &mut running, &images, &labels, &mut gradient).unwrap();
-    let exact: Vec<f64> = parameters.iter().map(|&parameter| f64::from(parameter)).collect();
+    let loss = engine
+        .train_step(&parameters, &mut running, &images, &labels, &mut gradient)
+        .unwrap();
+    let exact: Vec<f64> = parameters
+        .iter()
+        .map(|&parameter| f64::from(parameter))
+        .collect();
     let expected = reference::loss(spec, &exact, &images, &labels);
-    assert!((f64::from(loss) - expected).abs() < 1e-4, "loss {loss}, expected {expected}: {spec:?}");
+    assert!(
+        (f64::from(loss) - expected).abs() < 1e-4,
+        "loss {loss}, expected {expected}: {spec:?}"
+    );
     let expected = finite_differences(spec, &parameters, &images, &labels);
-    assert_tensors_close(engine.parameters(), &gradient, &expected, 2e-3, &format!("gradient of {spec:?}"));
+    assert_tensors_close(
+        engine.parameters(),
+        &gradient,
+        &expected,
+        2e-3,
+        &format!("gradient of {spec:?}"),
+    );
 }
 
 fn stream(seed: u64) -> Stream {
     Key::seed(seed).stream(Purpose::ChildParameters)
 }
 
-/// Positions of the output of each layer that normalises, in a batch: what its statistics are taken over.
+/// Positions of the output of each layer that normalises, in a batch: what its statistics are taken
+/// over.
 fn positions(spec: &NetworkSpec, batch: usize) -> Vec<usize> {
     let (mut sizes, mut counts) = (vec![(spec.height, spec.width)], Vec::new());
     for layer in &spec.layers {
-        let largest = |side: fn(&(usize, usize)) -> usize| layer.inputs.iter().map(|&input| side(&sizes[input])).max().unwrap();
+        let largest = |side: fn(&(usize, usize)) -> usize| {
+            layer
+                .inputs
+                .iter()
+                .map(|&input| side(&sizes[input]))
+                .max()
+                .unwrap()
+        };
         let (height, width) = (largest(|size| size.0), largest(|size| size.1));
         let (down, right) = match layer.operation {
-            OperationSpec::Convolution { stride_height, stride_width, .. } => (stride_height, stride_width),
-            OperationSpec::MaxPooling { stride, .. } | OperationSpec::AveragePooling { stride, .. } => (stride, stride),
+            OperationSpec::Convolution {
+                stride_height,
+                stride_width,
+                ..
+            } => (stride_height, stride_width),
+            OperationSpec::MaxPooling { stride, .. }
+            | OperationSpec::AveragePooling { stride, .. } => (stride, stride),
             OperationSpec::LocalContrast { .. } | OperationSpec::BatchNorm => (1, 1),
         };
         let size = (height.div_ceil(down), width.div_ceil(right));
@@ -147,27 +212,54 @@ fn positions(spec: &NetworkSpec, batch: usize) -> Vec<usize> {
     counts
 }
 
-/// The running statistics after one step tell the batch's own; evaluated with those, the batch has its training loss again.
+/// The running statistics after one step tell the batch's own; evaluated with those, the batch has
+/// its training loss again.
 fn assert_statistics_are_right(engine: &mut dyn Engine, spec: &NetworkSpec, stream: &mut Stream) {
     let (images, labels) = random_batch(spec, 3, stream);
     let parameters = random_parameters(engine, stream);
     let mut running = initial_running(engine.running());
-    let loss = engine.train_step(&parameters, &mut running, &images, &labels, &mut vec![0.0; parameters.len()]).unwrap();
+    let loss = engine
+        .train_step(
+            &parameters,
+            &mut running,
+            &images,
+            &labels,
+            &mut vec![0.0; parameters.len()],
+        )
+        .unwrap();
     let counts = positions(spec, labels.len());
     for (index, slot) in engine.running().iter().enumerate() {
         for value in &mut running[slot.offset..][..slot.len()] {
-            // new = 0.9 old + 0.1 seen; PyTorch keeps the unbiased variance and normalises by the biased one
+            // new = 0.9 old + 0.1 seen; PyTorch keeps the unbiased variance and normalises by the
+            // biased one
             let count = counts[index / 2] as f32;
-            *value = if slot.name.ends_with(".running_variance") { (*value - 0.9) * 10.0 * (count - 1.0) / count } else { *value * 10.0 };
+            *value = if slot.name.ends_with(".running_variance") {
+                (*value - 0.9) * 10.0 * (count - 1.0) / count
+            } else {
+                *value * 10.0
+            };
         }
     }
     let mut logits = vec![f32::NAN; labels.len() * spec.classes];
-    engine.logits(&parameters, &running, &images, &mut logits).unwrap();
-    let losses = logits.chunks_exact(spec.classes).zip(&labels).map(|(logits, &label)| {
-        logits.iter().map(|&logit| f64::from(logit).exp()).sum::<f64>().ln() - f64::from(logits[usize::from(label)])
-    });
+    engine
+        .logits(&parameters, &running, &images, &mut logits)
+        .unwrap();
+    let losses = logits
+        .chunks_exact(spec.classes)
+        .zip(&labels)
+        .map(|(logits, &label)| {
+            logits
+                .iter()
+                .map(|&logit| f64::from(logit).exp())
+                .sum::<f64>()
+                .ln()
+                - f64::from(logits[usize::from(label)])
+        });
     let mean = losses.sum::<f64>() / labels.len() as f64;
-    assert!((mean - f64::from(loss)).abs() < 2e-3, "{mean}, in training {loss}: {spec:?}");
+    assert!(
+        (mean - f64::from(loss)).abs() < 2e-3,
+        "{mean}, in training {loss}: {spec:?}"
+    );
 }
 
 /// A layer whose filters are 0 puts out exactly its shift, 0: no gradient passes.
@@ -176,13 +268,25 @@ fn assert_relu_is_flat_at_zero(engine: &mut dyn Engine, spec: &NetworkSpec, stre
     let mut parameters = initial_parameters(engine.parameters(), 1);
     let last = spec.layers.len();
     let slots = engine.parameters().to_vec();
-    let find = |name: &str| slots.iter().find(|slot| slot.name == format!("layer{last}.{name}")).unwrap();
+    let find = |name: &str| {
+        slots
+            .iter()
+            .find(|slot| slot.name == format!("layer{last}.{name}"))
+            .unwrap()
+    };
     let (weight, shift) = (find("weight"), find("shift"));
     parameters[weight.offset..][..weight.len()].fill(0.0);
     let mut gradient = vec![f32::NAN; parameters.len()];
     let mut running = initial_running(engine.running());
-    engine.train_step(&parameters, &mut running, &images, &labels, &mut gradient).unwrap();
-    assert!(gradient[shift.offset..][..shift.len()].iter().all(|&value| value == 0.0), "{spec:?}");
+    engine
+        .train_step(&parameters, &mut running, &images, &labels, &mut gradient)
+        .unwrap();
+    assert!(
+        gradient[shift.offset..][..shift.len()]
+            .iter()
+            .all(|&value| value == 0.0),
+        "{spec:?}"
+    );
 }
 
 /// Where candle's tensors are: on the first GPU where this build and this machine have one.
@@ -192,8 +296,16 @@ fn device() -> Device {
 
 /// Both engines for one network.
 fn engines(spec: &NetworkSpec, batch: usize) -> [Box<dyn Engine>; 2] {
-    let pool = Arc::new(rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap());
-    [Box::new(TensorEngine::new(spec, &device())), Box::new(KernelEngine::new(spec, batch, &pool).unwrap())]
+    let pool = Arc::new(
+        rayon::ThreadPoolBuilder::new()
+            .num_threads(2)
+            .build()
+            .unwrap(),
+    );
+    [
+        Box::new(TensorEngine::new(spec, &device())),
+        Box::new(KernelEngine::new(spec, batch, &pool).unwrap()),
+    ]
 }
 
 type Networks = (std::ops::Range<u64>, fn(&mut Stream) -> NetworkSpec);
@@ -234,27 +346,48 @@ fn relu_is_flat_at_zero() {
 fn engines_agree_over_steps_of_training() {
     for seed in 100..160 {
         let mut stream = stream(seed);
-        let spec = if seed < 130 { random_network(&mut stream) } else { mixed_network(&mut stream) };
+        let spec = if seed < 130 {
+            random_network(&mut stream)
+        } else {
+            mixed_network(&mut stream)
+        };
         let [tensors, kernels] = engines(&spec, 8);
         assert_eq!(tensors.parameters(), kernels.parameters());
         assert_eq!(tensors.running(), kernels.running());
-        let batches: Vec<_> = (0..5).map(|step| random_batch(&spec, 8 - step % 2, &mut stream)).collect();
+        let batches: Vec<_> = (0..5)
+            .map(|step| random_batch(&spec, 8 - step % 2, &mut stream))
+            .collect();
         let start = random_parameters(tensors.as_ref(), &mut stream);
         let [one, other] = [tensors, kernels].map(|mut engine| {
             let (mut parameters, mut running) = (start.clone(), initial_running(engine.running()));
-            let (mut gradient, mut sgd) = (vec![0.0; start.len()], Sgd::new(start.len(), 0.9, 1e-3));
+            let (mut gradient, mut sgd) =
+                (vec![0.0; start.len()], Sgd::new(start.len(), 0.9, 1e-3));
             for (images, labels) in &batches {
-                engine.train_step(&parameters, &mut running, images, labels, &mut gradient).unwrap();
+                engine
+                    .train_step(&parameters, &mut running, images, labels, &mut gradient)
+                    .unwrap();
                 assert!(sgd.step(&mut parameters, &gradient, 0.02));
             }
             let mut logits = vec![f32::NAN; batches[0].1.len() * spec.classes];
-            engine.logits(&parameters, &running, &batches[0].0, &mut logits).unwrap();
-            (engine.parameters().to_vec(), engine.running().to_vec(), parameters, running, logits)
+            engine
+                .logits(&parameters, &running, &batches[0].0, &mut logits)
+                .unwrap();
+            (
+                engine.parameters().to_vec(),
+                engine.running().to_vec(),
+                parameters,
+                running,
+                logits,
+            )
         });
         let what = format!("network {seed}: {spec:?}");
         assert_tensors_close(&one.0, &other.2, &one.2, 1e-3, &what);
         assert_tensors_close(&one.1, &other.3, &one.3, 1e-3, &what);
-        let logits = ParameterSlot { name: "logits".into(), shape: vec![one.4.len()], offset: 0 };
+        let logits = ParameterSlot {
+            name: "logits".into(),
+            shape: vec![one.4.len()],
+            offset: 0,
+        };
         assert_tensors_close(&[logits], &other.4, &one.4, 1e-3, &what);
     }
 }
@@ -262,16 +395,33 @@ fn engines_agree_over_steps_of_training() {
 /// The same layers as an Architecture describes them.
 fn described(spec: &NetworkSpec) -> ConvNetwork {
     let operation = |operation: OperationSpec| match operation {
-        OperationSpec::Convolution { filter_height, filter_width, filters, stride_height, stride_width } => {
-            Convolution { filter_height, filter_width, filters, stride_height, stride_width }.into()
+        OperationSpec::Convolution {
+            filter_height,
+            filter_width,
+            filters,
+            stride_height,
+            stride_width,
+        } => Convolution {
+            filter_height,
+            filter_width,
+            filters,
+            stride_height,
+            stride_width,
         }
+        .into(),
         OperationSpec::MaxPooling { size, stride } => Operation::MaxPool(Pool { size, stride }),
-        OperationSpec::AveragePooling { size, stride } => Operation::AveragePool(Pool { size, stride }),
+        OperationSpec::AveragePooling { size, stride } => {
+            Operation::AveragePool(Pool { size, stride })
+        }
         OperationSpec::LocalContrast { window } => Operation::LocalContrast { window },
         OperationSpec::BatchNorm => Operation::BatchNorm,
     };
     let layer = |layer: &LayerSpec| ConvLayer::new(operation(layer.operation), &layer.inputs);
-    let image = ImageShape { channels: spec.channels, height: spec.height, width: spec.width };
+    let image = ImageShape {
+        channels: spec.channels,
+        height: spec.height,
+        width: spec.width,
+    };
     ConvNetwork::new(image, spec.classes, spec.layers.iter().map(layer).collect())
 }
 

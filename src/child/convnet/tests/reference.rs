@@ -1,4 +1,5 @@
-//! A convolutional network by its definition, in f64 and plain loops: what both engines must equal. Slow.
+//! A convolutional network by its definition, in f64 and plain loops: what both engines must equal.
+//! Slow.
 
 use crate::kernels::{NetworkSpec, OperationSpec};
 
@@ -13,13 +14,23 @@ struct Map {
 
 impl Map {
     fn zeros(channels: usize, height: usize, width: usize) -> Self {
-        Self { channels, height, width, values: vec![0.0; channels * height * width] }
+        Self {
+            channels,
+            height,
+            width,
+            values: vec![0.0; channels * height * width],
+        }
     }
 
     /// Zero outside of the image.
     fn at(&self, channel: usize, row: isize, column: isize) -> f64 {
-        let inside = (0..self.height as isize).contains(&row) && (0..self.width as isize).contains(&column);
-        if inside { self.values[(channel * self.height + row as usize) * self.width + column as usize] } else { 0.0 }
+        let inside =
+            (0..self.height as isize).contains(&row) && (0..self.width as isize).contains(&column);
+        if inside {
+            self.values[(channel * self.height + row as usize) * self.width + column as usize]
+        } else {
+            0.0
+        }
     }
 }
 
@@ -34,7 +45,8 @@ impl<'a> Unpacking<'a> {
     }
 }
 
-/// Mean cross-entropy of a batch in training mode. Layout: each layer's weight, scale, shift; classifier's weight, bias.
+/// Mean cross-entropy of a batch in training mode. Layout: each layer's weight, scale, shift;
+/// classifier's weight, bias.
 pub fn loss(spec: &NetworkSpec, parameters: &[f64], images: &[f32], labels: &[u8]) -> f64 {
     let mut parameters = Unpacking(parameters);
     let pixels = spec.channels * spec.height * spec.width;
@@ -44,38 +56,81 @@ pub fn loss(spec: &NetworkSpec, parameters: &[f64], images: &[f32], labels: &[u8
     };
     let mut outputs: Vec<Vec<Map>> = vec![images.chunks_exact(pixels).map(image).collect()];
     for layer in &spec.layers {
-        let inputs: Vec<Map> = (0..labels.len()).map(|index| concatenate(&outputs, &layer.inputs, index)).collect();
+        let inputs: Vec<Map> = (0..labels.len())
+            .map(|index| concatenate(&outputs, &layer.inputs, index))
+            .collect();
         let channels = inputs[0].channels;
         let batch = match layer.operation {
-            OperationSpec::Convolution { filter_height, filter_width, filters, stride_height, stride_width } => {
-                let sizes = Sizes { filter: (filter_height, filter_width), stride: (stride_height, stride_width), filters };
+            OperationSpec::Convolution {
+                filter_height,
+                filter_width,
+                filters,
+                stride_height,
+                stride_width,
+            } => {
+                let sizes = Sizes {
+                    filter: (filter_height, filter_width),
+                    stride: (stride_height, stride_width),
+                    filters,
+                };
                 let weight = parameters.take(filters * channels * filter_height * filter_width);
-                let mut batch: Vec<Map> = inputs.iter().map(|input| convolve(input, weight, &sizes)).collect();
-                normalise(&mut batch, parameters.take(filters), parameters.take(filters));
-                batch.iter_mut().flat_map(|map| &mut map.values).for_each(|value| *value = value.max(0.0));
+                let mut batch: Vec<Map> = inputs
+                    .iter()
+                    .map(|input| convolve(input, weight, &sizes))
+                    .collect();
+                normalise(
+                    &mut batch,
+                    parameters.take(filters),
+                    parameters.take(filters),
+                );
+                batch
+                    .iter_mut()
+                    .flat_map(|map| &mut map.values)
+                    .for_each(|value| *value = value.max(0.0));
                 batch
             }
             OperationSpec::BatchNorm => {
                 let mut batch = inputs;
-                normalise(&mut batch, parameters.take(channels), parameters.take(channels));
+                normalise(
+                    &mut batch,
+                    parameters.take(channels),
+                    parameters.take(channels),
+                );
                 batch
             }
             OperationSpec::MaxPooling { size, stride } => inputs
                 .iter()
-                .map(|input| pool(input, size, stride, |values| values.iter().copied().fold(f64::NEG_INFINITY, f64::max)))
+                .map(|input| {
+                    pool(input, size, stride, |values| {
+                        values.iter().copied().fold(f64::NEG_INFINITY, f64::max)
+                    })
+                })
                 .collect(),
-            OperationSpec::AveragePooling { size, stride } => {
-                inputs.iter().map(|input| pool(input, size, stride, |values| values.iter().sum::<f64>() / values.len() as f64)).collect()
-            }
-            OperationSpec::LocalContrast { window } => inputs.iter().map(|input| local_contrast(input, window)).collect(),
+            OperationSpec::AveragePooling { size, stride } => inputs
+                .iter()
+                .map(|input| {
+                    pool(input, size, stride, |values| {
+                        values.iter().sum::<f64>() / values.len() as f64
+                    })
+                })
+                .collect(),
+            OperationSpec::LocalContrast { window } => inputs
+                .iter()
+                .map(|input| local_contrast(input, window))
+                .collect(),
         };
         outputs.push(batch);
     }
-    let features: Vec<Map> = (0..labels.len()).map(|index| concatenate(&outputs, &spec.output, index)).collect();
+    let features: Vec<Map> = (0..labels.len())
+        .map(|index| concatenate(&outputs, &spec.output, index))
+        .collect();
     let weight = parameters.take(spec.classes * features[0].channels);
     let bias = parameters.take(spec.classes);
     assert!(parameters.0.is_empty(), "parameters left over");
-    let losses = features.iter().zip(labels).map(|(map, &label)| cross_entropy(map, weight, bias, usize::from(label)));
+    let losses = features
+        .iter()
+        .zip(labels)
+        .map(|(map, &label)| cross_entropy(map, weight, bias, usize::from(label)));
     losses.sum::<f64>() / labels.len() as f64
 }
 
@@ -88,7 +143,9 @@ fn concatenate(outputs: &[Vec<Map>], inputs: &[usize], index: usize) -> Map {
     for map in maps {
         for channel in 0..map.channels {
             for row in 0..height {
-                values.extend((0..width).map(|column| map.at(channel, row as isize, column as isize)));
+                values.extend(
+                    (0..width).map(|column| map.at(channel, row as isize, column as isize)),
+                );
             }
         }
     }
@@ -104,7 +161,10 @@ struct Sizes {
 }
 
 fn convolve(input: &Map, weight: &[f64], layer: &Sizes) -> Map {
-    let (rows, columns) = (input.height.div_ceil(layer.stride.0), input.width.div_ceil(layer.stride.1));
+    let (rows, columns) = (
+        input.height.div_ceil(layer.stride.0),
+        input.width.div_ceil(layer.stride.1),
+    );
     let mut output = Map::zeros(layer.filters, rows, columns);
     for filter in 0..layer.filters {
         for row in 0..rows {
@@ -115,8 +175,11 @@ fn convolve(input: &Map, weight: &[f64], layer: &Sizes) -> Map {
                 for channel in 0..input.channels {
                     for y in 0..layer.filter.0 {
                         for x in 0..layer.filter.1 {
-                            let tap = ((filter * input.channels + channel) * layer.filter.0 + y) * layer.filter.1 + x;
-                            sum += weight[tap] * input.at(channel, top + y as isize, left + x as isize);
+                            let tap = ((filter * input.channels + channel) * layer.filter.0 + y)
+                                * layer.filter.1
+                                + x;
+                            sum += weight[tap]
+                                * input.at(channel, top + y as isize, left + x as isize);
                         }
                     }
                 }
@@ -153,8 +216,14 @@ fn pool(input: &Map, size: usize, stride: usize, one: impl Fn(&[f64]) -> f64) ->
             for column in 0..columns {
                 let corner = |at: usize| (at * stride) as isize - (size as isize - 1) / 2;
                 let mut seen = Vec::new();
-                for y in (0..size as isize).map(|y| corner(row) + y).filter(|y| (0..input.height as isize).contains(y)) {
-                    for x in (0..size as isize).map(|x| corner(column) + x).filter(|x| (0..input.width as isize).contains(x)) {
+                for y in (0..size as isize)
+                    .map(|y| corner(row) + y)
+                    .filter(|y| (0..input.height as isize).contains(y))
+                {
+                    for x in (0..size as isize)
+                        .map(|x| corner(column) + x)
+                        .filter(|x| (0..input.width as isize).contains(x))
+                    {
                         seen.push(input.at(channel, y, x));
                     }
                 }
@@ -171,10 +240,15 @@ fn local_contrast(input: &Map, window: usize) -> Map {
     let radius = (window as isize - 1) / 2;
     // Σ w(q) f(p + q) over the pixels inside the image, where w sums to 1
     let mean = |pixel: usize, f: &dyn Fn(usize) -> f64| {
-        let (row, column) = ((pixel / input.width) as isize, (pixel % input.width) as isize);
+        let (row, column) = (
+            (pixel / input.width) as isize,
+            (pixel % input.width) as isize,
+        );
         let (mut sum, mut total) = (0.0, 0.0);
         for y in (row - radius..=row + radius).filter(|y| (0..input.height as isize).contains(y)) {
-            for x in (column - radius..=column + radius).filter(|x| (0..input.width as isize).contains(x)) {
+            for x in (column - radius..=column + radius)
+                .filter(|x| (0..input.width as isize).contains(x))
+            {
                 let squared = ((y - row).pow(2) + (x - column).pow(2)) as f64;
                 let weight = (-squared / (2.0 * (window as f64 / 4.0).powi(2))).exp();
                 sum += weight * f(y as usize * input.width + x as usize);
@@ -184,19 +258,39 @@ fn local_contrast(input: &Map, window: usize) -> Map {
         sum / total
     };
     let over = |values: &[f64], pixel: usize, f: fn(f64) -> f64| {
-        (0..channels).map(|channel| f(values[channel * area + pixel])).sum::<f64>() / channels as f64
+        (0..channels)
+            .map(|channel| f(values[channel * area + pixel]))
+            .sum::<f64>()
+            / channels as f64
     };
-    let means: Vec<f64> = (0..area).map(|pixel| mean(pixel, &|other| over(&input.values, other, |x| x))).collect();
-    let v: Vec<f64> = input.values.iter().enumerate().map(|(index, x)| x - means[index % area]).collect();
-    let sigma: Vec<f64> = (0..area).map(|pixel| (mean(pixel, &|other| over(&v, other, |x| x * x)) + 1e-5).sqrt()).collect();
+    let means: Vec<f64> = (0..area)
+        .map(|pixel| mean(pixel, &|other| over(&input.values, other, |x| x)))
+        .collect();
+    let v: Vec<f64> = input
+        .values
+        .iter()
+        .enumerate()
+        .map(|(index, x)| x - means[index % area])
+        .collect();
+    let sigma: Vec<f64> = (0..area)
+        .map(|pixel| (mean(pixel, &|other| over(&v, other, |x| x * x)) + 1e-5).sqrt())
+        .collect();
     let c = sigma.iter().sum::<f64>() / area as f64;
-    let values = v.iter().enumerate().map(|(index, v)| v / sigma[index % area].max(c)).collect();
+    let values = v
+        .iter()
+        .enumerate()
+        .map(|(index, v)| v / sigma[index % area].max(c))
+        .collect();
     Map { values, ..*input }
 }
 
 fn cross_entropy(features: &Map, weight: &[f64], bias: &[f64], label: usize) -> f64 {
     let area = features.height * features.width;
-    let pooled: Vec<f64> = features.values.chunks_exact(area).map(|values| values.iter().sum::<f64>() / area as f64).collect();
+    let pooled: Vec<f64> = features
+        .values
+        .chunks_exact(area)
+        .map(|values| values.iter().sum::<f64>() / area as f64)
+        .collect();
     let logits: Vec<f64> = weight
         .chunks_exact(pooled.len())
         .zip(bias)

@@ -1,5 +1,6 @@
-//! Both engines against PyTorch: five steps of small networks, as `benches/peers/agree.py` trained them. The numbers are committed,
-//! so that the test needs no PyTorch; `make test-peers` draws other networks, which NETWRIGHT_AGREEMENT then names.
+//! Both engines against PyTorch: five steps of small networks, as `benches/peers/agree.py` trained
+//! them. The numbers are committed, so that the test needs no PyTorch; `make test-peers` draws
+//! other networks, which NETWRIGHT_AGREEMENT then names.
 
 use super::{Engine, KernelEngine, TensorEngine, assert_tensors_close, device};
 use crate::child::Sgd;
@@ -40,7 +41,9 @@ fn initial(slots: &[ParameterSlot], seed: u64) -> Vec<f32> {
     for slot in slots {
         let own = &mut values[slot.offset..][..slot.len()];
         match slot.shape[..] {
-            [_] => own.iter_mut().for_each(|v| *v = *v * 0.2 + f32::from(slot.name.ends_with(".scale"))),
+            [_] => own
+                .iter_mut()
+                .for_each(|v| *v = *v * 0.2 + f32::from(slot.name.ends_with(".scale"))),
             _ => {
                 let bound = (6.0 / slot.shape[1..].iter().product::<usize>() as f64).sqrt() as f32;
                 own.iter_mut().for_each(|v| *v *= bound);
@@ -51,44 +54,84 @@ fn initial(slots: &[ParameterSlot], seed: u64) -> Vec<f32> {
 }
 
 fn images(spec: &NetworkSpec, seed: u64, count: usize) -> Vec<f32> {
-    uniform(seed, count * spec.channels * spec.height * spec.width).iter().map(|v| 2.0 * v).collect()
+    uniform(seed, count * spec.channels * spec.height * spec.width)
+        .iter()
+        .map(|v| 2.0 * v)
+        .collect()
 }
 
 /// Parameters, running statistics and logits after the steps.
-fn train(engine: &mut dyn Engine, spec: &NetworkSpec, case: &Case) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
+fn train(
+    engine: &mut dyn Engine,
+    spec: &NetworkSpec,
+    case: &Case,
+) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
     let mut parameters = initial(engine.parameters(), case.seed);
     let mut running = initial_running(engine.running());
-    let (mut gradient, mut sgd) = (vec![0.0; parameters.len()], Sgd::new(parameters.len(), 0.9, 0.05));
+    let (mut gradient, mut sgd) = (
+        vec![0.0; parameters.len()],
+        Sgd::new(parameters.len(), 0.9, 0.05),
+    );
     for (step, &count) in (1..).zip(&case.batches) {
         let labels: Vec<u8> = (0..count).map(|i| (i * 7 % spec.classes) as u8).collect();
         let images = images(spec, case.seed + 1000 * step, count);
-        engine.train_step(&parameters, &mut running, &images, &labels, &mut gradient).unwrap();
+        engine
+            .train_step(&parameters, &mut running, &images, &labels, &mut gradient)
+            .unwrap();
         assert!(sgd.step(&mut parameters, &gradient, 0.02));
     }
     let count = case.batches[0];
     let mut logits = vec![f32::NAN; count * spec.classes];
-    engine.logits(&parameters, &running, &images(spec, case.seed, count), &mut logits).unwrap();
+    engine
+        .logits(
+            &parameters,
+            &running,
+            &images(spec, case.seed, count),
+            &mut logits,
+        )
+        .unwrap();
     (parameters, running, logits)
 }
 
 #[test]
 fn both_engines_agree_with_pytorch() {
-    let drawn =
-        std::env::var_os("NETWRIGHT_AGREEMENT").map(|path| std::fs::read_to_string(path).expect("the file that NETWRIGHT_AGREEMENT names"));
+    let drawn = std::env::var_os("NETWRIGHT_AGREEMENT").map(|path| {
+        std::fs::read_to_string(path).expect("the file that NETWRIGHT_AGREEMENT names")
+    });
     let cases: Vec<Case> = serde_json::from_str(drawn.as_deref().unwrap_or(COMMITTED)).unwrap();
     assert!(cases.len() >= 6);
     for case in &cases {
-        let Network::Conv(network) = &case.architecture.network else { panic!("{}: not convolutional", case.name) };
+        let Network::Conv(network) = &case.architecture.network else {
+            panic!("{}: not convolutional", case.name)
+        };
         let spec = network_spec(network).unwrap();
-        let pool = Arc::new(rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap());
+        let pool = Arc::new(
+            rayon::ThreadPoolBuilder::new()
+                .num_threads(2)
+                .build()
+                .unwrap(),
+        );
         let kernels = Box::new(KernelEngine::new(&spec, case.batches[0], &pool).unwrap());
-        let engines: [(&str, Box<dyn Engine>); 2] = [("kernels", kernels), ("tensors", Box::new(TensorEngine::new(&spec, &device())))];
+        let engines: [(&str, Box<dyn Engine>); 2] = [
+            ("kernels", kernels),
+            ("tensors", Box::new(TensorEngine::new(&spec, &device()))),
+        ];
         for (name, mut engine) in engines {
             let (parameters, running, logits) = train(engine.as_mut(), &spec, case);
             let what = format!("{}, {name}", case.name);
-            assert_tensors_close(engine.parameters(), &parameters, &case.parameters, 1e-3, &what);
+            assert_tensors_close(
+                engine.parameters(),
+                &parameters,
+                &case.parameters,
+                1e-3,
+                &what,
+            );
             assert_tensors_close(engine.running(), &running, &case.running, 1e-3, &what);
-            let slot = ParameterSlot { name: "logits".into(), shape: vec![logits.len()], offset: 0 };
+            let slot = ParameterSlot {
+                name: "logits".into(),
+                shape: vec![logits.len()],
+                offset: 0,
+            };
             assert_tensors_close(&[slot], &logits, &case.logits, 1e-3, &what);
         }
     }

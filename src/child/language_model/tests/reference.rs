@@ -29,7 +29,9 @@ impl Lstm<'_> {
             parameters[place] += by;
             self.loss(&parameters, &mut self.start.clone())
         };
-        (0..parameters.len()).map(|place| (moved(place, 1e-5) - moved(place, -1e-5)) / 2e-5 / batch).collect()
+        (0..parameters.len())
+            .map(|place| (moved(place, 1e-5) - moved(place, -1e-5)) / 2e-5 / batch)
+            .collect()
     }
 
     /// The sum of the cross-entropies; `state` becomes the one after the window.
@@ -37,41 +39,62 @@ impl Lstm<'_> {
         let batch = self.network.sizes().batch;
         let steps = self.words.len() / batch;
         let rows = (0..steps).flat_map(|step| (0..batch).map(move |row| (step, row)));
-        rows.map(|(step, row)| self.token(parameters, state, step * batch + row, row)).sum()
+        rows.map(|(step, row)| self.token(parameters, state, step * batch + row, row))
+            .sum()
     }
 
     fn slot(&self, name: &str) -> usize {
-        self.network.parameters().iter().find(|slot| slot.name == name).unwrap_or_else(|| panic!("no {name}")).offset
+        self.network
+            .parameters()
+            .iter()
+            .find(|slot| slot.name == name)
+            .unwrap_or_else(|| panic!("no {name}"))
+            .offset
     }
 
     fn token(&self, parameters: &[f64], state: &mut [f64], place: usize, row: usize) -> f64 {
         let sizes = self.network.sizes();
         let (words, hidden, batch) = (sizes.model.vocabulary, sizes.model.hidden, sizes.batch);
-        let (weight, bias, word) = (self.slot("softmax.weight"), self.slot("softmax.bias"), self.words[place] as usize);
+        let (weight, bias, word) = (
+            self.slot("softmax.weight"),
+            self.slot("softmax.bias"),
+            self.words[place] as usize,
+        );
         let vector = |unit: usize| match sizes.model.shared_embeddings {
             true => parameters[weight + unit * words + word],
             false => parameters[self.slot("embedding") + word * hidden + unit],
         };
-        let mut x: Vec<f64> = (0..hidden).map(|unit| vector(unit) * factor(self.masks.words.as_ref(), word)).collect();
+        let mut x: Vec<f64> = (0..hidden)
+            .map(|unit| vector(unit) * factor(self.masks.words.as_ref(), word))
+            .collect();
         for layer in 0..sizes.model.layers {
             let slot = |name: &str| self.slot(&format!("layer{}.{name}", layer + 1));
-            let (w, r, b) = (slot("input_weight"), slot("recurrent_weight"), slot("input_bias"));
+            let (w, r, b) = (
+                slot("input_weight"),
+                slot("recurrent_weight"),
+                slot("input_bias"),
+            );
             let states = &mut state[layer * 2 * batch * hidden..][..2 * batch * hidden];
             let at = |index: usize, unit: usize| (index * batch + row) * hidden + unit;
             let own = |unit: usize| row * hidden + unit;
             for (unit, x) in x.iter_mut().enumerate() {
                 *x *= factor(self.masks.inputs[layer].as_ref(), own(unit));
             }
-            let h: Vec<f64> =
-                (0..hidden).map(|unit| states[at(0, unit)] * factor(self.masks.recurrent[layer].as_ref(), own(unit))).collect();
+            let h: Vec<f64> = (0..hidden)
+                .map(|unit| {
+                    states[at(0, unit)] * factor(self.masks.recurrent[layer].as_ref(), own(unit))
+                })
+                .collect();
             let gate = |gate: usize, unit: usize| -> f64 {
                 let place = (gate * hidden + unit) * hidden;
-                let of = |i: usize| parameters[w + place + i] * x[i] + parameters[r + place + i] * h[i];
+                let of =
+                    |i: usize| parameters[w + place + i] * x[i] + parameters[r + place + i] * h[i];
                 parameters[b + gate * hidden + unit] + (0..hidden).map(of).sum::<f64>()
             };
             let mut next = vec![0.0; hidden];
             for (unit, next) in next.iter_mut().enumerate() {
-                let c = sigmoid(gate(1, unit)) * states[at(1, unit)] + sigmoid(gate(0, unit)) * gate(2, unit).tanh();
+                let c = sigmoid(gate(1, unit)) * states[at(1, unit)]
+                    + sigmoid(gate(0, unit)) * gate(2, unit).tanh();
                 *next = sigmoid(gate(3, unit)) * c.tanh();
                 states[at(1, unit)] = c;
             }
@@ -80,10 +103,15 @@ impl Lstm<'_> {
             }
             x = next;
         }
-        let feature = |unit: usize| x[unit] * factor(self.masks.output.as_ref(), row * hidden + unit);
+        let feature =
+            |unit: usize| x[unit] * factor(self.masks.output.as_ref(), row * hidden + unit);
         let logit = |word: usize| {
-            parameters[bias + word] + (0..hidden).map(|unit| feature(unit) * parameters[weight + unit * words + word]).sum::<f64>()
+            parameters[bias + word]
+                + (0..hidden)
+                    .map(|unit| feature(unit) * parameters[weight + unit * words + word])
+                    .sum::<f64>()
         };
-        (0..words).map(|word| logit(word).exp()).sum::<f64>().ln() - logit(self.targets[place] as usize)
+        (0..words).map(|word| logit(word).exp()).sum::<f64>().ln()
+            - logit(self.targets[place] as usize)
     }
 }

@@ -1,8 +1,10 @@
-//! A second implementation, number by number in f64: trees by the paper's rules, gradients by a tape. Knows nothing of programs.
+//! A second implementation, number by number in f64: trees by the paper's rules, gradients by a
+//! tape. Knows nothing of programs.
 
 use super::*;
 
-/// Numbers of a computation, each with the numbers that it was made from and the slopes towards them.
+/// Numbers of a computation, each with the numbers that it was made from and the slopes towards
+/// them.
 #[derive(Default)]
 pub struct Tape {
     pub values: Vec<f64>,
@@ -88,7 +90,8 @@ impl Tokens {
         CellProgram::tree(&self.nodes, self.inject, self.cell_index, self.inject_index)
     }
 
-    /// h' and c' of one unit from the leaves' products and c. Recursive, from the root down; the program goes from the leaves up.
+    /// h' and c' of one unit from the leaves' products and c. Recursive, from the root down; the
+    /// program goes from the leaves up.
     fn unit(&self, tape: &mut Tape, products: &[(usize, usize)], c: usize) -> (usize, usize) {
         let mut new_c = None;
         let root = self.nodes.len() - 1;
@@ -96,14 +99,24 @@ impl Tokens {
         (h, new_c.unwrap())
     }
 
-    fn node(&self, index: usize, tape: &mut Tape, products: &[(usize, usize)], c: usize, new_c: &mut Option<usize>) -> usize {
+    fn node(
+        &self,
+        index: usize,
+        tape: &mut Tape,
+        products: &[(usize, usize)],
+        c: usize,
+        new_c: &mut Option<usize>,
+    ) -> usize {
         let leaves = self.nodes.len().div_ceil(2);
         let (join, apply) = self.nodes[index];
         let (a, b) = if index < leaves {
             products[index]
         } else {
             let first = 2 * (index - leaves);
-            (self.node(first, tape, products, c, new_c), self.node(first + 1, tape, products, c, new_c))
+            (
+                self.node(first, tape, products, c, new_c),
+                self.node(first + 1, tape, products, c, new_c),
+            )
         };
         let before = tape.join(join, a, b);
         if index == self.cell_index {
@@ -117,26 +130,50 @@ impl Tokens {
         tape.apply(self.inject.1, merged)
     }
 
-    /// The same as `Given::step`, in f64: out, the last state, the parameters' gradient and that of x.
+    /// The same as `Given::step`, in f64: out, the last state, the parameters' gradient and that of
+    /// x.
     pub fn step(&self, given: &Given) -> [Vec<f64>; 4] {
-        let CellShape { input, hidden, batch, .. } = given.shape;
+        let CellShape {
+            input,
+            hidden,
+            batch,
+            ..
+        } = given.shape;
         let mut tape = Tape::default();
-        let mut inputs = |numbers: &[f32]| numbers.iter().map(|n| tape.input(f64::from(*n))).collect::<Vec<_>>();
-        let (parameters, x, state) = (inputs(&given.parameters), inputs(&given.x), inputs(&given.state));
-        let masks = [&given.input_mask, &given.recurrent_mask].map(|mask| mask.as_ref().map(|mask| inputs(mask)));
-        let (mut h, mut c) = (state[..batch * hidden].to_vec(), state[batch * hidden..].to_vec());
+        let mut inputs = |numbers: &[f32]| {
+            numbers
+                .iter()
+                .map(|n| tape.input(f64::from(*n)))
+                .collect::<Vec<_>>()
+        };
+        let (parameters, x, state) = (
+            inputs(&given.parameters),
+            inputs(&given.x),
+            inputs(&given.state),
+        );
+        let masks = [&given.input_mask, &given.recurrent_mask]
+            .map(|mask| mask.as_ref().map(|mask| inputs(mask)));
+        let (mut h, mut c) = (
+            state[..batch * hidden].to_vec(),
+            state[batch * hidden..].to_vec(),
+        );
         let leaves = self.nodes.len().div_ceil(2);
         let mut out = Vec::new();
         for x in x.chunks(batch * input) {
             let (mut next_h, mut next_c) = (Vec::new(), Vec::new());
             for row in 0..batch {
-                let masked = |tape: &mut Tape, numbers: &[usize], mask: &Option<Vec<usize>>| match mask {
-                    None => numbers.to_vec(),
-                    Some(mask) => {
-                        let mask = &mask[row * numbers.len()..];
-                        numbers.iter().zip(mask).map(|(n, m)| tape.join(Join::Mul, *n, *m)).collect::<Vec<_>>()
-                    }
-                };
+                let masked =
+                    |tape: &mut Tape, numbers: &[usize], mask: &Option<Vec<usize>>| match mask {
+                        None => numbers.to_vec(),
+                        Some(mask) => {
+                            let mask = &mask[row * numbers.len()..];
+                            numbers
+                                .iter()
+                                .zip(mask)
+                                .map(|(n, m)| tape.join(Join::Mul, *n, *m))
+                                .collect::<Vec<_>>()
+                        }
+                    };
                 let x = masked(&mut tape, &x[row * input..][..input], &masks[0]);
                 let old = masked(&mut tape, &h[row * hidden..][..hidden], &masks[1]);
                 for unit in 0..hidden {
@@ -156,9 +193,20 @@ impl Tokens {
             out.extend_from_slice(&next_h);
             (h, c) = (next_h, next_c);
         }
-        let seeds: Vec<_> = out.iter().zip(&given.d_out).map(|(place, d)| (*place, f64::from(*d))).collect();
+        let seeds: Vec<_> = out
+            .iter()
+            .zip(&given.d_out)
+            .map(|(place, d)| (*place, f64::from(*d)))
+            .collect();
         let d = tape.gradients(&seeds);
-        let values = |places: &[usize], of: &[f64]| places.iter().map(|place| of[*place]).collect::<Vec<_>>();
-        [values(&out, &tape.values), values(&[h, c].concat(), &tape.values), values(&parameters, &d), values(&x, &d)]
+        let values = |places: &[usize], of: &[f64]| {
+            places.iter().map(|place| of[*place]).collect::<Vec<_>>()
+        };
+        [
+            values(&out, &tape.values),
+            values(&[h, c].concat(), &tape.values),
+            values(&parameters, &d),
+            values(&x, &d),
+        ]
     }
 }

@@ -12,14 +12,21 @@ use crate::kernels::simd::Isa;
 use std::sync::Arc;
 
 fn pool(threads: usize) -> Arc<rayon::ThreadPool> {
-    Arc::new(rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap())
+    Arc::new(
+        rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build()
+            .unwrap(),
+    )
 }
 
 /// Numbers in −scale..scale, the same for the same seed.
 fn numbers(seed: u64, count: usize, scale: f32) -> Vec<f32> {
     use rand::RngExt as _;
     let mut stream = crate::random::Key::seed(seed).stream(crate::random::Purpose::Decisions);
-    (0..count).map(|_| stream.random_range(-scale..scale)).collect()
+    (0..count)
+        .map(|_| stream.random_range(-scale..scale))
+        .collect()
 }
 
 /// Everything that one training step of a layer gives.
@@ -44,8 +51,15 @@ struct Given {
 
 impl Given {
     fn new(program: &CellProgram, shape: CellShape, scale: f32, seed: u64) -> Self {
-        let CellShape { input, hidden, batch, steps } = shape;
-        let count = CellLayer::new(program, shape, pool(1)).unwrap().parameter_count();
+        let CellShape {
+            input,
+            hidden,
+            batch,
+            steps,
+        } = shape;
+        let count = CellLayer::new(program, shape, pool(1))
+            .unwrap()
+            .parameter_count();
         Self {
             shape,
             parameters: numbers(seed, count, scale),
@@ -58,7 +72,10 @@ impl Given {
     }
 
     fn masks(&self) -> Masks<'_> {
-        Masks { input: self.input_mask.as_deref(), recurrent: self.recurrent_mask.as_deref() }
+        Masks {
+            input: self.input_mask.as_deref(),
+            recurrent: self.recurrent_mask.as_deref(),
+        }
     }
 
     fn step(&self, layer: &mut CellLayer) -> Step {
@@ -68,8 +85,19 @@ impl Given {
             gradient: vec![f32::NAN; self.parameters.len()],
             d_x: vec![f32::NAN; self.x.len()],
         };
-        layer.forward(&self.parameters, &self.x, self.masks(), &mut step.state, &mut step.out);
-        layer.backward(&self.parameters, &self.d_out, &mut step.gradient, &mut step.d_x);
+        layer.forward(
+            &self.parameters,
+            &self.x,
+            self.masks(),
+            &mut step.state,
+            &mut step.out,
+        );
+        layer.backward(
+            &self.parameters,
+            &self.d_out,
+            &mut step.gradient,
+            &mut step.d_x,
+        );
         step
     }
 }

@@ -1,31 +1,57 @@
-//! Random trees against the interpreter over 35 steps; layers against themselves with other threads, vectors and calls.
+//! Random trees against the interpreter over 35 steps; layers against themselves with other
+//! threads, vectors and calls.
 
 use super::interpreter::Tokens;
 use super::*;
 use rand::RngExt as _;
 
 const JOINS: [Join; 3] = [Join::Add, Join::Mul, Join::Max];
-const APPLIES: [Apply; 5] = [Apply::Identity, Apply::Tanh, Apply::Sigmoid, Apply::Relu, Apply::Sin];
+const APPLIES: [Apply; 5] = [
+    Apply::Identity,
+    Apply::Tanh,
+    Apply::Sigmoid,
+    Apply::Relu,
+    Apply::Sin,
+];
 
 fn random(base: usize, seed: u64) -> Tokens {
     let mut stream = crate::random::Key::seed(seed).stream(crate::random::Purpose::Decisions);
-    let mut node = || (JOINS[stream.random_range(0..3)], APPLIES[stream.random_range(0..5)]);
+    let mut node = || {
+        (
+            JOINS[stream.random_range(0..3)],
+            APPLIES[stream.random_range(0..5)],
+        )
+    };
     let nodes = (0..2 * base - 1).map(|_| node()).collect();
     let inject = node();
     let mut index = || stream.random_range(0..2 * base - 1);
-    Tokens { nodes, inject, cell_index: index(), inject_index: index() }
+    Tokens {
+        nodes,
+        inject,
+        cell_index: index(),
+        inject_index: index(),
+    }
 }
 
 /// Largest difference, beside the largest number.
 fn error(ours: &[f32], exact: &[f64]) -> f64 {
     let most = exact.iter().fold(1.0, |most: f64, x| most.max(x.abs()));
     assert!(most.is_finite(), "the reference itself is no number");
-    ours.iter().zip(exact).map(|(a, b)| (f64::from(*a) - b).abs()).fold(0.0, f64::max) / most
+    ours.iter()
+        .zip(exact)
+        .map(|(a, b)| (f64::from(*a) - b).abs())
+        .fold(0.0, f64::max)
+        / most
 }
 
 fn check(tokens: &Tokens, seed: u64, steps: usize) {
     let program = tokens.program();
-    let shape = CellShape { input: 4, hidden: 3, batch: 2, steps };
+    let shape = CellShape {
+        input: 4,
+        hidden: 3,
+        batch: 2,
+        steps,
+    };
     let mut given = Given::new(&program, shape, 0.6, seed);
     // No sum of squares over 35 steps may leave what f32 can tell apart.
     given.state.iter_mut().for_each(|s| *s *= 0.5);
@@ -36,9 +62,17 @@ fn check(tokens: &Tokens, seed: u64, steps: usize) {
     let exact = tokens.step(&given);
     for isa in Isa::available() {
         let step = given.step(&mut CellLayer::with_isa(&program, shape, pool(1), isa).unwrap());
-        let errors =
-            [(&step.out, 0), (&step.state, 1), (&step.gradient, 2), (&step.d_x, 3)].map(|(ours, which)| error(ours, &exact[which]));
-        assert!(errors.iter().all(|error| *error < 2e-4), "{isa:?} {tokens:?}: {errors:?}");
+        let errors = [
+            (&step.out, 0),
+            (&step.state, 1),
+            (&step.gradient, 2),
+            (&step.d_x, 3),
+        ]
+        .map(|(ours, which)| error(ours, &exact[which]));
+        assert!(
+            errors.iter().all(|error| *error < 2e-4),
+            "{isa:?} {tokens:?}: {errors:?}"
+        );
     }
 }
 
@@ -56,10 +90,23 @@ fn the_forced_cases() {
     for base in [2, 3, 4, 5, 8] {
         let (root, seed) = (2 * base - 2, 7_000 + base as u64);
         let mut tokens = random(base, seed);
-        let places = [(1, 1), (root, 0), (root, root), (0, root), (root, 1), (base, base), (base, root)];
+        let places = [
+            (1, 1),
+            (root, 0),
+            (root, root),
+            (0, root),
+            (root, 1),
+            (base, base),
+            (base, root),
+        ];
         for (cell_index, inject_index) in places {
-            for inject in [(Join::Add, Apply::Tanh), (Join::Mul, Apply::Relu), (Join::Max, Apply::Sigmoid)] {
-                (tokens.cell_index, tokens.inject_index, tokens.inject) = (cell_index, inject_index, inject);
+            for inject in [
+                (Join::Add, Apply::Tanh),
+                (Join::Mul, Apply::Relu),
+                (Join::Max, Apply::Sigmoid),
+            ] {
+                (tokens.cell_index, tokens.inject_index, tokens.inject) =
+                    (cell_index, inject_index, inject);
                 check(&tokens, seed, 9);
             }
         }
@@ -70,11 +117,20 @@ fn the_forced_cases() {
 fn c_is_read_before_the_activation() {
     for join in JOINS {
         let mut tokens = random(4, 77);
-        (tokens.nodes[2], tokens.nodes[3], tokens.nodes[5]) = ((Join::Add, Apply::Tanh), (Join::Add, Apply::Identity), (join, Apply::Relu));
+        (tokens.nodes[2], tokens.nodes[3], tokens.nodes[5]) = (
+            (Join::Add, Apply::Tanh),
+            (Join::Add, Apply::Identity),
+            (join, Apply::Relu),
+        );
         tokens.inject = (Join::Add, Apply::Tanh);
         (tokens.cell_index, tokens.inject_index) = (5, 2);
         let program = tokens.program();
-        let shape = CellShape { input: 4, hidden: 3, batch: 2, steps: 35 };
+        let shape = CellShape {
+            input: 4,
+            hidden: 3,
+            batch: 2,
+            steps: 35,
+        };
         let given = Given::new(&program, shape, 0.6, 5);
         let step = given.step(&mut CellLayer::new(&program, shape, pool(1)).unwrap());
         let mut layer = CellLayer::new(&program, CellShape { steps: 1, ..shape }, pool(1)).unwrap();
@@ -95,22 +151,39 @@ fn c_is_read_before_the_activation() {
 fn threads_vectors_and_calls_change_nothing() {
     for name in NAMED {
         let program = CellProgram::named(name).unwrap();
-        let shape = CellShape { input: 70, hidden: 90, batch: 13, steps: 5 };
+        let shape = CellShape {
+            input: 70,
+            hidden: 90,
+            batch: 13,
+            steps: 5,
+        };
         let mut given = Given::new(&program, shape, 0.1, 3);
         let mut layer = CellLayer::new(&program, shape, pool(1)).unwrap();
         let one = given.step(&mut layer);
         assert_eq!(given.step(&mut layer), one, "{name}: a second time");
         for threads in [2, 3, 16] {
-            assert_eq!(given.step(&mut CellLayer::new(&program, shape, pool(threads)).unwrap()), one, "{name}: {threads} threads");
+            assert_eq!(
+                given.step(&mut CellLayer::new(&program, shape, pool(threads)).unwrap()),
+                one,
+                "{name}: {threads} threads"
+            );
         }
         let mut state = given.state.clone();
         let mut out = vec![0.0; one.out.len()];
         let mut short = CellLayer::new(&program, CellShape { steps: 2, ..shape }, pool(1)).unwrap();
         short.evaluate(&given.parameters, &given.x, &mut state, &mut out);
-        assert_eq!((out, state), (one.out, one.state), "{name}: evaluated in pieces");
+        assert_eq!(
+            (out, state),
+            (one.out, one.state),
+            "{name}: evaluated in pieces"
+        );
         // Fewer steps than the layer was built for, after more.
-        (given.x, given.d_out) = (given.x[..3 * 13 * 70].to_vec(), given.d_out[..3 * 13 * 90].to_vec());
-        let fresh = given.step(&mut CellLayer::new(&program, CellShape { steps: 3, ..shape }, pool(1)).unwrap());
+        (given.x, given.d_out) = (
+            given.x[..3 * 13 * 70].to_vec(),
+            given.d_out[..3 * 13 * 90].to_vec(),
+        );
+        let fresh = given
+            .step(&mut CellLayer::new(&program, CellShape { steps: 3, ..shape }, pool(1)).unwrap());
         assert_eq!(given.step(&mut layer), fresh, "{name}: fewer steps");
     }
 }
@@ -119,10 +192,16 @@ fn threads_vectors_and_calls_change_nothing() {
 fn a_long_hidden_vector_is_worked_on_in_pieces() {
     for isa in Isa::available() {
         let program = CellProgram::lstm();
-        let shape = CellShape { input: 2, hidden: 300, batch: 1, steps: 2 };
+        let shape = CellShape {
+            input: 2,
+            hidden: 300,
+            batch: 1,
+            steps: 2,
+        };
         let given = Given::new(&program, shape, 0.1, 9);
         let step = given.step(&mut CellLayer::with_isa(&program, shape, pool(1), isa).unwrap());
-        let reference = given.step(&mut CellLayer::with_isa(&program, shape, pool(1), Isa::available()[0]).unwrap());
+        let reference = given
+            .step(&mut CellLayer::with_isa(&program, shape, pool(1), Isa::available()[0]).unwrap());
         let exact = |numbers: &[f32]| numbers.iter().map(|n| f64::from(*n)).collect::<Vec<_>>();
         assert!(error(&step.out, &exact(&reference.out)) < 2e-6);
         assert!(error(&step.gradient, &exact(&reference.gradient)) < 2e-6);
@@ -131,13 +210,44 @@ fn a_long_hidden_vector_is_worked_on_in_pieces() {
 
 #[test]
 fn impossible_programs_and_sizes_are_refused() {
-    let shape = CellShape { input: 2, hidden: 3, batch: 1, steps: 2 };
-    let refused = |program: &CellProgram, shape: CellShape| CellLayer::new(program, shape, pool(1)).err().unwrap().to_string();
-    let broken = |op: Op| CellProgram { ops: vec![op], ..CellProgram::rnn() };
+    let shape = CellShape {
+        input: 2,
+        hidden: 3,
+        batch: 1,
+        steps: 2,
+    };
+    let refused = |program: &CellProgram, shape: CellShape| {
+        CellLayer::new(program, shape, pool(1))
+            .err()
+            .unwrap()
+            .to_string()
+    };
+    let broken = |op: Op| CellProgram {
+        ops: vec![op],
+        ..CellProgram::rnn()
+    };
     assert!(refused(&broken(Op::Input(1)), shape).contains("operation 0"));
     assert!(refused(&broken(Op::Tanh(0)), shape).contains("operation 0"));
     assert!(refused(&broken(Op::State(1)), shape).contains("operation 0"));
-    assert!(refused(&CellProgram { outputs: vec![9], ..CellProgram::rnn() }, shape).contains("new state"));
+    assert!(
+        refused(
+            &CellProgram {
+                outputs: vec![9],
+                ..CellProgram::rnn()
+            },
+            shape
+        )
+        .contains("new state")
+    );
     assert!(refused(&CellProgram::rnn(), CellShape { batch: 0, ..shape }).contains("is 0"));
-    assert!(refused(&CellProgram::rnn(), CellShape { hidden: usize::MAX / 2, ..shape }).contains("address"));
+    assert!(
+        refused(
+            &CellProgram::rnn(),
+            CellShape {
+                hidden: usize::MAX / 2,
+                ..shape
+            }
+        )
+        .contains("address")
+    );
 }
