@@ -56,7 +56,7 @@ fn run(name: &str, cell: &Cell, arguments: &Arguments, pool: &Arc<rayon::ThreadP
             }
         };
     let (_, forward_cpu) = time(seconds / 3.0, || {
-        forward(&mut layers, &mut sequences, &mut states)
+        forward(&mut layers, &mut sequences, &mut states);
     });
     let (_, step) = time(seconds, || {
         forward(&mut layers, &mut sequences, &mut states);

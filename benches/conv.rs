@@ -229,7 +229,7 @@ impl Preparation {
                 self.epoch,
                 &mut child.images,
                 &mut child.labels,
-            )
+            );
         });
     }
 }

@@ -69,7 +69,7 @@ fn policy(criterion: &mut Criterion) {
         });
     });
     group.bench_function("sample_uniform", |bencher| {
-        bencher.iter(|| policy.sample_uniform(&space, LAYERS, streams()))
+        bencher.iter(|| policy.sample_uniform(&space, LAYERS, streams()));
     });
     group.finish();
 }

@@ -33,7 +33,7 @@ fn scrape(criterion: &mut Criterion) {
     (0..8).for_each(|lane| {
         metrics
             .lane(&format!("cuda{lane}-0"), &format!("cuda:{lane}"))
-            .set(0.9)
+            .set(0.9);
     });
     for child in 1..1_000 {
         let reward = f64::from(child) / 1_000.0;
@@ -52,8 +52,8 @@ fn scrape(criterion: &mut Criterion) {
                 sampler.sample();
                 let _ = black_box(metrics.text());
             }
-            cpu_time() - started
-        })
+            cpu_time().checked_sub(started).unwrap()
+        });
     });
 }
 

@@ -181,11 +181,12 @@ fn draw(
     let Ticket {
         minibatch, layers, ..
     } = *ticket;
-    if fault::wanted("controller.panic", minibatch) {
-        panic!("a fault on purpose in minibatch {minibatch}");
-    }
+    assert!(
+        !fault::wanted("controller.panic", minibatch),
+        "a fault on purpose in minibatch {minibatch}"
+    );
     while fault::wanted("controller.freeze", minibatch) {
-        std::thread::sleep(std::time::Duration::from_secs(3600));
+        std::thread::sleep(std::time::Duration::from_hours(1));
     }
     let keys: Vec<Key> = (0..ticket.children as u32)
         .map(|slot| Key {

@@ -220,9 +220,11 @@ fn injected(task: &Task) -> Option<Outcome> {
 
 /// A panic or a freeze on purpose, in tests: before the evaluation, or in one of its steps.
 fn strike(task: &Task, place: &str) {
-    if fault::wanted_attempt(&format!("{place}.panic"), task.trial, task.attempt) {
-        panic!("a fault on purpose in trial {}", task.trial);
-    }
+    assert!(
+        !fault::wanted_attempt(&format!("{place}.panic"), task.trial, task.attempt),
+        "a fault on purpose in trial {}",
+        task.trial
+    );
     while fault::wanted_attempt(&format!("{place}.freeze"), task.trial, task.attempt) {
         std::thread::sleep(std::time::Duration::from_secs(1));
     }

@@ -244,7 +244,7 @@ impl DevicesSettings {
                 problems.push((
                     "use".into(),
                     format!("{reason}; valid are \"auto\", or a list of \"cpu\" and \"cuda:N\""),
-                ))
+                ));
             };
             if names.is_empty() {
                 listed("names no device".into());

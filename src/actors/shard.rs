@@ -85,9 +85,10 @@ impl ParameterShard {
     }
 
     fn apply(&mut self, sequence: u64, entry: Entry) {
-        if fault::wanted("shard.panic", sequence) {
-            panic!("a fault on purpose at sequence number {sequence}");
-        }
+        assert!(
+            !fault::wanted("shard.panic", sequence),
+            "a fault on purpose at sequence number {sequence}"
+        );
         match entry {
             Entry::Gradient(push) => self.apply_gradient(&push),
             Entry::Settings(learning) => {

@@ -206,7 +206,7 @@ impl Supervisor {
         self.cut_if_due();
         self.schedule_end(context);
         context.run_interval(TICK, |supervisor, context| {
-            guard(supervisor, context, Self::tick)
+            guard(supervisor, context, Self::tick);
         });
         self.dispatch();
         self.end_if_done();

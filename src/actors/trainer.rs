@@ -124,7 +124,7 @@ impl Actor for ChildTrainer {
             ..
         } = self.workshop.clone();
         match Lane::start(spec, factory, checkpoints, move |report| {
-            address.do_send(FromLane(report))
+            address.do_send(FromLane(report));
         }) {
             Ok(lane) => self.lane = Some(lane),
             Err(error) => self.fell(Fall::Failed(format!("no thread: {error}")), context),
@@ -143,9 +143,11 @@ receives!(ChildTrainer: Train, Begin, StopTraining, FromLane, Retire);
 
 impl Receive<Train> for ChildTrainer {
     fn receive(&mut self, Train { task, careful }: Train, context: &mut Self::Context) {
-        if fault::wanted("trainer.panic", task.trial) {
-            panic!("a fault on purpose at trial {}", task.trial);
-        }
+        assert!(
+            !fault::wanted("trainer.panic", task.trial),
+            "a fault on purpose at trial {}",
+            task.trial
+        );
         let (trial, address) = (
             task.trial,
             Mailbox::new(context.address(), &self.workshop.metrics),

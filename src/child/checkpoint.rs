@@ -40,9 +40,9 @@ pub fn fingerprint(settings: &ChildSettings, task: &Task, facts: &str) -> Finger
     } = ChildSettings::default();
     let settings = ChildSettings {
         max_seconds,
+        checkpoint_seconds,
         attempts,
         failed_reward,
-        checkpoint_seconds,
         ..settings.clone()
     };
     let all = (

@@ -71,7 +71,7 @@ pub fn linear_accuracy(
             pool.install(|| {
                 batches.evaluation(dataset, indices, images, labels);
                 let count = |(classifier, correct): (&Classifier, &mut usize)| {
-                    *correct += classifier.correct(images, labels)
+                    *correct += classifier.correct(images, labels);
                 };
                 classifiers.par_iter().zip(&mut correct).for_each(count);
             });

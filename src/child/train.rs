@@ -251,7 +251,7 @@ impl<'a> Child<'a> {
             evaluator.pool.install(|| {
                 evaluator
                     .batches
-                    .evaluation(&evaluator.dataset, indices, images, labels)
+                    .evaluation(&evaluator.dataset, indices, images, labels);
             });
             self.engine
                 .logits(&self.parameters, &self.running, images, logits)?;

@@ -40,9 +40,9 @@ pub fn run(args: CheckArgs) -> Result<(), Failure> {
     };
     let enqueued = fit.entries()?;
     let facts = Facts {
+        settings,
         space,
         enqueued,
-        settings,
         lanes,
         used,
     };

@@ -70,9 +70,9 @@ pub fn run(args: VerifyArgs) -> Result<(), Failure> {
         );
     }
     if args.json {
-        super::print_json(&verdict)?
+        super::print_json(&verdict)?;
     } else {
-        print(&text(&verdict))?
+        print(&text(&verdict))?;
     }
     if verdict.matches {
         Ok(())

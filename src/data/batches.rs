@@ -86,7 +86,7 @@ impl Batches {
         labels: &mut [u8],
     ) {
         self.fill(dataset, indices, images, labels, |index, image| {
-            copy(dataset.image(index), image)
+            copy(dataset.image(index), image);
         });
     }
 

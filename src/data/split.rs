@@ -59,9 +59,9 @@ impl Split {
         let (mut train, mut validation) = (Vec::new(), Vec::new());
         for (rank, (place, index)) in order.into_iter().enumerate() {
             if held_out(rank, place, index) {
-                validation.push(index)
+                validation.push(index);
             } else {
-                train.push(index)
+                train.push(index);
             }
         }
         let sides = [

@@ -304,10 +304,10 @@ fn usable_snapshot(connection: &Connection) -> rusqlite::Result<Option<Snapshot>
     )?;
     for (sequence, version) in candidates {
         if version <= oldest_needed(connection, sequence)? {
-            match load(connection, sequence)? {
-                Some(snapshot) => return Ok(Some(snapshot)),
-                None => tracing::warn!(sequence, "a snapshot is damaged; an older one is used"),
+            if let Some(snapshot) = load(connection, sequence)? {
+                return Ok(Some(snapshot));
             }
+            tracing::warn!(sequence, "a snapshot is damaged; an older one is used")
         }
     }
     Ok(None)

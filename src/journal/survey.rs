@@ -274,7 +274,7 @@ fn json(row: &Row) -> rusqlite::Result<String> {
         match value {
             ValueRef::Null | ValueRef::Blob(_) => json.push_str("null"),
             ValueRef::Text(_) if !AS_STORED.contains(&name) => {
-                json.push_str(&serde_json::Value::from(field.as_str()).to_string())
+                json.push_str(&serde_json::Value::from(field.as_str()).to_string());
             }
             _ => json.push_str(&field),
         }

@@ -460,7 +460,7 @@ fn a_run_that_goes_on_keeps_a_rolling_copy_that_stands_in_for_a_damaged_database
         insert(&journal, vec![sampled(0, inserted, 8, 0)], false);
         inserted += 1;
         assert!(
-            started.elapsed() < Duration::from_secs(60),
+            started.elapsed() < Duration::from_mins(1),
             "no copy of the run as it goes on"
         );
     }

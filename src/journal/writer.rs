@@ -28,7 +28,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
 
 /// How often the rolling backup of a run that goes on is taken anew.
-pub(super) const BACK_UP_EVERY: Duration = Duration::from_secs(3600);
+pub(super) const BACK_UP_EVERY: Duration = Duration::from_hours(1);
 
 /// What the writer is asked for.
 pub(super) enum Request {
@@ -273,7 +273,7 @@ impl Writer {
                 self.opened.dir.join("search.db").display()
             ));
             self.ledger = None;
-            if told.is_none_or(|told| told.elapsed() > Duration::from_secs(60)) {
+            if told.is_none_or(|told| told.elapsed() > Duration::from_mins(1)) {
                 let path = self.opened.dir.join("search.db");
                 tracing::error!(
                     "{}: {error}; the run waits and tries again, nothing is lost",

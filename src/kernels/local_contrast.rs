@@ -165,7 +165,7 @@ impl Work for Forward<'_> {
         sums.iter_mut()
             .zip(&*kept)
             .for_each(|(inverse, deviation)| {
-                *inverse = each(|lane| 1.0 / deviation[lane].max(mean[lane]))
+                *inverse = each(|lane| 1.0 / deviation[lane].max(mean[lane]));
             });
         for channel in y.chunks_exact_mut(area) {
             channel
@@ -256,7 +256,7 @@ impl Work for Backward<'_> {
             *d = each(|lane| if own(lane) { total[lane] } else { 0.0 });
         }
         along.iter_mut().zip(kept).for_each(|(d, deviation)| {
-            *d = each(|lane| (d[lane] + spread[lane]) / (2.0 * deviation[lane]))
+            *d = each(|lane| (d[lane] + spread[lane]) / (2.0 * deviation[lane]));
         });
         window.blur_transposed(along, middle, squares);
         for (pixel, d) in along.iter_mut().enumerate() {

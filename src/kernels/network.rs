@@ -486,7 +486,7 @@ impl ConvNet {
             convolutions: state
                 .gradient
                 .map(|slot| self.arena.gradients[slot].as_ptr()),
-            head: state.head.as_ref().map(|head| head.as_ptr()),
+            head: state.head.as_ref().map(super::memory::Buffer::as_ptr),
         }
     }
 
@@ -598,7 +598,7 @@ impl ConvNet {
                         packed,
                         &mut scratch,
                         dw,
-                    )
+                    );
                 }
             });
         reduce(private, &mut gradient[layer.weight..][..len]);

@@ -109,7 +109,7 @@ pub fn convolution(
                     &mut scratch,
                     y.as_mut_ptr(),
                     None,
-                )
+                );
             }
         }
     }
@@ -174,7 +174,7 @@ pub fn convolution_gradients(
                     flipped,
                     &mut scratch,
                     &mut dw,
-                )
+                );
             }
         }
     }

@@ -174,7 +174,7 @@ impl Packed {
             if column_stride == 1 {
                 packed.enumerate().for_each(|(k, to)| {
                     to[place..][..columns.len()]
-                        .copy_from_slice(&source[k * k_stride..][..columns.len()])
+                        .copy_from_slice(&source[k * k_stride..][..columns.len()]);
                 });
             } else {
                 debug_assert_eq!(k_stride, 1, "columns");
@@ -198,7 +198,7 @@ impl Packed {
                     panels: index..index + 1,
                     left,
                     target,
-                })
+                });
             }
         };
         if shares(left.rows * self.depth * self.columns) {
@@ -260,7 +260,7 @@ impl Packed {
                 panels: index..index + 1,
                 left,
                 target,
-            })
+            });
         }
     }
 

@@ -226,9 +226,12 @@ impl Softmax {
                     // SAFETY: the powers have `words` columns, as the gradient; tasks write columns
                     // of their own.
                     unsafe {
-                        block
-                            .powers
-                            .panel_product(self.isa, panel, block.scaled_features(), target)
+                        block.powers.panel_product(
+                            self.isa,
+                            panel,
+                            block.scaled_features(),
+                            target,
+                        );
                     }
                 }
             });

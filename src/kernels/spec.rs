@@ -372,7 +372,7 @@ fn check_size(what: &str, sizes: &[usize]) -> Result<(), KernelError> {
         .iter()
         .try_fold(4 * size_of::<f32>(), |product, &n| product.checked_mul(n));
     match bytes {
-        Some(bytes) if bytes <= isize::MAX as usize => Ok(()),
+        Some(bytes) if isize::try_from(bytes).is_ok() => Ok(()),
         _ => Err(too_large(what)),
     }
 }

@@ -213,20 +213,19 @@ fn tree_svg(tree: &TreeCell) -> String {
     let (last_x, last_y) = at(root);
     for (index, node) in tree.nodes.iter().enumerate() {
         let (x, y) = at(index);
-        match tree.children(index) {
-            Some((first, second)) => [first, second]
+        if let Some((first, second)) = tree.children(index) {
+            [first, second]
                 .into_iter()
-                .for_each(|child| edge(&mut svg, at(child), (x, y))),
-            None => {
-                shape(
-                    &mut svg,
-                    "end",
-                    (MARGIN, y),
-                    "x, h",
-                    &format!("W{index}, R{index}"),
-                );
-                edge(&mut svg, (MARGIN, y), (x, y));
-            }
+                .for_each(|child| edge(&mut svg, at(child), (x, y)));
+        } else {
+            shape(
+                &mut svg,
+                "end",
+                (MARGIN, y),
+                "x, h",
+                &format!("W{index}, R{index}"),
+            );
+            edge(&mut svg, (MARGIN, y), (x, y));
         }
         let memory = if index == tree.cell_index {
             "memory"
@@ -300,7 +299,7 @@ fn places(tree: &TreeCell) -> Vec<(usize, usize)> {
                 place(tree, second, next, places);
                 (
                     places[first].0.max(places[second].0) + 1,
-                    (places[first].1 + places[second].1) / 2,
+                    usize::midpoint(places[first].1, places[second].1),
                 )
             }
         };

@@ -27,7 +27,7 @@ pub fn leaderboard(reader: &Reader, most: usize) -> Result<String, JournalError>
                     name(&row),
                     row.id,
                     row.error.as_deref().unwrap_or("")
-                )
+                );
             }
             _ => {}
         }

@@ -96,7 +96,7 @@ impl FileReader<'_> {
             };
             match value.get_ref() {
                 DeValue::Table(inner) if keys::find(&key).is_none() && !inner.is_empty() => {
-                    self.table(&key, inner)
+                    self.table(&key, inner);
                 }
                 DeValue::Table(_) if !keys::section(&key).is_empty() => {}
                 _ => self.entry(key, name.span(), value),

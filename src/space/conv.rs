@@ -389,13 +389,13 @@ impl Space for ConvSpace {
             self.check(want, prediction, position, decision)?;
             match (want, decision) {
                 (Want::Type(_), Decision::Choice(option)) => {
-                    chosen[prediction].0 = self.types.values[*option]
+                    chosen[prediction].0 = self.types.values[*option];
                 }
                 (Want::Size(place, _), Decision::Choice(option)) => {
-                    chosen[prediction].1[place] = self.sizes[place].values[*option]
+                    chosen[prediction].1[place] = self.sizes[place].values[*option];
                 }
                 (Want::Rate(_), Decision::Choice(option)) => {
-                    rate = Some(self.rates.values[*option])
+                    rate = Some(self.rates.values[*option]);
                 }
                 (_, Decision::Skips(bits)) => {
                     chosen[prediction].2 = (1..)

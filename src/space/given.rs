@@ -87,19 +87,22 @@ fn check(number: usize, layer: &ConvLayer) -> Result<(), String> {
             layer.inputs
         ));
     }
-    let odd = |name: &str, size: usize, least: usize| match (least..=LARGEST_FILTER).contains(&size)
-        && size % 2 == 1
-    {
-        true => Ok(()),
-        false => Err(format!(
-            "{name} = {size}: must be odd, {least} to {LARGEST_FILTER}"
-        )),
+    let odd = |name: &str, size: usize, least: usize| {
+        if (least..=LARGEST_FILTER).contains(&size) && size % 2 == 1 {
+            Ok(())
+        } else {
+            Err(format!(
+                "{name} = {size}: must be odd, {least} to {LARGEST_FILTER}"
+            ))
+        }
     };
-    let within =
-        |name: &str, size: usize, least: usize, most: usize| match (least..=most).contains(&size) {
-            true => Ok(()),
-            false => Err(format!("{name} = {size}: must be {least} to {most}")),
-        };
+    let within = |name: &str, size: usize, least: usize, most: usize| {
+        if (least..=most).contains(&size) {
+            Ok(())
+        } else {
+            Err(format!("{name} = {size}: must be {least} to {most}"))
+        }
+    };
     match layer.operation {
         Operation::Convolution(Convolution {
             filter_height,

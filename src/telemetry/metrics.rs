@@ -307,7 +307,7 @@ impl Metrics {
             .inc();
         match outcome {
             Outcome::Completed { seconds: own, .. } => {
-                self.child_duration_seconds.observe(own.unwrap_or(seconds))
+                self.child_duration_seconds.observe(own.unwrap_or(seconds));
             }
             Outcome::Failed { .. } => self.child_duration_seconds.observe(seconds),
             // It runs again: this was not all of its time.

@@ -133,7 +133,7 @@ impl Facts {
                     }
                 }
                 TokenTree::Ident(ident) if !path_goes_on && ident == "super" => {
-                    self.path(&tokens[at..], place.depth)
+                    self.path(&tokens[at..], place.depth);
                 }
                 TokenTree::Punct(punct) if punct.as_char() == ';' => next_is_test = false,
                 TokenTree::Literal(literal) => self.literal(&literal.to_string(), line(token)),
@@ -173,7 +173,7 @@ impl Facts {
                     .push((line(first), if name == "self" { "*".into() } else { name }));
             }
             TokenTree::Punct(punct) if depth == 0 && punct.as_char() == '*' => {
-                self.imports.push((line(first), "*".into()))
+                self.imports.push((line(first), "*".into()));
             }
             _ => {}
         }

@@ -159,7 +159,7 @@ fn series(expression: &str) -> Vec<String> {
                 at += 1 + characters[at + 1..]
                     .iter()
                     .position(|character| *character == '"')
-                    .map_or(characters.len(), |found| found + 1)
+                    .map_or(characters.len(), |found| found + 1);
             }
             '(' if labels_follow => (at, labels_follow) = (skip_to(')'), false),
             character

@@ -137,7 +137,7 @@ impl Prometheus {
             || http_get(PROMETHEUS, "/-/ready").0 != 200
         {
             assert!(
-                started.elapsed() < Duration::from_secs(60),
+                started.elapsed() < Duration::from_mins(1),
                 "Prometheus does not start"
             );
             std::thread::sleep(Duration::from_millis(100));

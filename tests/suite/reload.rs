@@ -37,7 +37,7 @@ impl Running {
         let started = Instant::now();
         while !done(&self.dir()) {
             assert!(
-                started.elapsed() < Duration::from_secs(120),
+                started.elapsed() < Duration::from_mins(2),
                 "{what}: {:?}",
                 events(&self.dir())
             );

@@ -38,7 +38,7 @@ impl Receive<Sampled> for Supervisor {
                 supervisor.do_send(Inserted {
                     minibatches: told,
                     first_ids,
-                })
+                });
             };
             self.journal
                 .insert(minibatches, self.tickets.synchronous(), Box::new(reply));
@@ -148,10 +148,10 @@ impl Supervisor {
 fn log_outcome(trial: u64, outcome: &Outcome, seconds: f64) {
     match outcome {
         Outcome::Completed { reward, metric, .. } => {
-            tracing::info!(trial, reward, metric, seconds, "trial completed")
+            tracing::info!(trial, reward, metric, seconds, "trial completed");
         }
         Outcome::Failed { cause, error } => {
-            tracing::info!(trial, ?cause, error, seconds, "trial failed")
+            tracing::info!(trial, ?cause, error, seconds, "trial failed");
         }
         Outcome::Stopped => tracing::info!(
             trial,

@@ -248,7 +248,7 @@ impl Supervisor {
         {
             match answer {
                 Answer::Sample(controller, ticket) => {
-                    self.replicas.sample(controller, Sample { ticket, learns })
+                    self.replicas.sample(controller, Sample { ticket, learns });
                 }
                 Answer::Retire(controller) => self.retire(controller),
             }

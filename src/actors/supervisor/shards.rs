@@ -260,7 +260,7 @@ impl Supervisor {
     pub(super) fn read_log(&self, context: &Context<Self>) {
         let supervisor = self.mailbox(context);
         let reply = move |(snapshot, log)| {
-            supervisor.do_send(super::super::messages::LogRead { snapshot, log })
+            supervisor.do_send(super::super::messages::LogRead { snapshot, log });
         };
         self.journal.log(Box::new(reply));
     }

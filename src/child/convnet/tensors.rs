@@ -215,9 +215,10 @@ impl From<candle_core::Error> for EngineError {
         let text = error.to_string();
         let lower = text.to_lowercase();
         // the driver's words: CUDA_ERROR_OUT_OF_MEMORY, "out of memory"
-        match lower.contains("out of memory") || lower.contains("out_of_memory") {
-            true => Self::Memory(text),
-            false => Self::Device(text),
+        if lower.contains("out of memory") || lower.contains("out_of_memory") {
+            Self::Memory(text)
+        } else {
+            Self::Device(text)
         }
     }
 }

@@ -203,7 +203,7 @@ impl Table {
         };
         let values = self.reported[row * self.report.len()..]
             .iter()
-            .map(|value| value.to_string());
+            .map(std::string::ToString::to_string);
         self.report.iter().cloned().zip(values).collect()
     }
 }

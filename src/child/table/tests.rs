@@ -222,7 +222,7 @@ fn columns_that_are_missing_or_there_twice_are_named() {
         "FILE: line 1: 2 columns are named \"op\"; one is needed"
     );
     let twice = load_for(space(SPACE).as_ref(), 0, ROWS, |settings| {
-        settings.reward[1] = "first".into()
+        settings.reward[1] = "first".into();
     });
     assert_eq!(
         twice.err().unwrap(),
@@ -250,7 +250,7 @@ fn numbers_that_are_none_are_named_with_their_line() {
         "FILE: is empty; its first line must name the columns"
     );
     let absent = load_for(space(SPACE).as_ref(), 0, ROWS, |settings| {
-        settings.path = "no/such.csv".into()
+        settings.path = "no/such.csv".into();
     });
     assert_eq!(
         absent.err().unwrap(),

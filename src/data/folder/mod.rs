@@ -34,18 +34,17 @@ fn load_with(path: &Path, size: usize, cache: Option<&Path>) -> Result<Dataset, 
     let key = key(&listing, &hashes, size);
     let bytes = listing.entries.len() * 3 * size * size;
     let file = cache.map(|directory| cache::file(directory, path, size));
-    let images = match file
+    let images = if let Some(images) = file
         .as_ref()
         .and_then(|file| cache::read(file, &key, bytes))
     {
-        Some(images) => images,
-        None => {
-            let images = all(path, &listing.entries, |entry| square(entry, size))?.concat();
-            if let Some(Err(error)) = file.as_ref().map(|file| cache::write(file, &key, &images)) {
-                tracing::warn!("decoded images are not kept, and will be decoded again: {error}");
-            }
-            images
+        images
+    } else {
+        let images = all(path, &listing.entries, |entry| square(entry, size))?.concat();
+        if let Some(Err(error)) = file.as_ref().map(|file| cache::write(file, &key, &images)) {
+            tracing::warn!("decoded images are not kept, and will be decoded again: {error}");
         }
+        images
     };
     let shape = ImageShape {
         channels: 3,

@@ -169,7 +169,7 @@ fn files_are_found_by_their_usual_names_or_taken_as_named() {
     let corpus = folder
         .with(|settings| {
             (settings.train_file, settings.validation_file) =
-                (Some("one".into()), Some("two".into()))
+                (Some("one".into()), Some("two".into()));
         })
         .unwrap();
     assert_eq!((corpus.train.len(), corpus.validation.len()), (3, 2));

@@ -389,7 +389,7 @@ impl CellLayer {
                         range,
                         after: after.get(),
                         scratch,
-                    })
+                    });
                 }
             },
         );
@@ -496,7 +496,7 @@ impl CellLayer {
                             d_products,
                             d_before,
                             scratch,
-                        })
+                        });
                     }
                 },
             );
@@ -544,7 +544,7 @@ impl CellLayer {
                 to.iter_mut()
                     .zip(d)
                     .zip(mask)
-                    .for_each(|((to, d), mask)| *to += d * mask)
+                    .for_each(|((to, d), mask)| *to += d * mask);
             });
         }
     }
@@ -638,12 +638,12 @@ fn each_rows(
         f(
             *index * rows..((*index + 1) * rows).min(batch),
             scratch.as_mut_ptr(),
-        )
+        );
     };
     if pieces.len() == 1 {
-        pieces.iter_mut().for_each(task)
+        pieces.iter_mut().for_each(task);
     } else {
-        pieces.par_iter_mut().for_each(task)
+        pieces.par_iter_mut().for_each(task);
     }
 }
 

@@ -240,7 +240,7 @@ impl Visitor for Line {
             // SAFETY: lines have `len` numbers, a multiple of the width.
             unsafe {
                 A::apply(J::join(V::load(self.a.add(i)), V::load(self.b.add(i))))
-                    .store(self.out.add(i))
+                    .store(self.out.add(i));
             }
         }
     }

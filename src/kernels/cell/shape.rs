@@ -154,7 +154,7 @@ impl Layout {
         rows.for_each(|row| {
             sums.iter_mut()
                 .zip(row)
-                .for_each(|(sum, d)| *sum += f64::from(*d))
+                .for_each(|(sum, d)| *sum += f64::from(*d));
         });
         let recurrent = plan.columns.len() - plan.recurrent_columns;
         for (column, &gate) in plan.columns.iter().enumerate() {
@@ -187,7 +187,7 @@ fn check_size(program: &CellProgram, plan: &Plan, shape: CellShape) -> Result<()
             .try_fold(64 * size_of::<f32>(), |product, &size| {
                 product.checked_mul(size)
             });
-        bytes.is_some_and(|bytes| bytes <= isize::MAX as usize)
+        bytes.is_some_and(|bytes| isize::try_from(bytes).is_ok())
     };
     let columns = plan.columns.len().max(program.states());
     if fits(&[columns, steps, batch, widest]) && fits(&[columns, widest, widest]) {

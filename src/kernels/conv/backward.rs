@@ -99,7 +99,7 @@ impl Convolution {
                                 sums,
                             ),
                             None => {
-                                self.sweep_weights(isa, channels, filters, rows.len(), packed, dw)
+                                self.sweep_weights(isa, channels, filters, rows.len(), packed, dw);
                             }
                         }
                     }
@@ -123,7 +123,7 @@ impl Convolution {
                     channels,
                     row,
                     to,
-                })
+                });
             }
         }
     }

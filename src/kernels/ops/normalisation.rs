@@ -41,7 +41,7 @@ pub fn norm_relu(
             channels: groups * channels,
             pixels: area,
             out: moments.as_mut_ptr(),
-        })
+        });
     };
     let mut norm = Norm::new(channels);
     norm::from_batch(

@@ -101,7 +101,7 @@ impl Part<'_> {
                     whole_tiles: false,
                     ..Left::of_tiles(start, left.rows, DEPTH)
                 },
-            )
+            );
         }
     }
 

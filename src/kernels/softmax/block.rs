@@ -81,7 +81,7 @@ impl Block {
                 self.isa.run(Largest {
                     panels,
                     largest: &mut self.largest,
-                })
+                });
             }
         }
         for (row, &target) in targets
@@ -197,7 +197,7 @@ impl Block {
                 largest: &self.largest,
                 sums: &mut self.sums,
                 write,
-            })
+            });
         }
     }
 

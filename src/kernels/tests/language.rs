@@ -123,7 +123,7 @@ impl Case {
 
     fn check(&self) {
         Isa::available().into_iter().for_each(|isa| {
-            self.check_with(&mut Softmax::with_isa(self.hidden, self.words, isa).unwrap())
+            self.check_with(&mut Softmax::with_isa(self.hidden, self.words, isa).unwrap());
         });
     }
 

@@ -94,7 +94,7 @@ impl Case {
                             panel,
                             left,
                             target.at(0, packed.panel(panel).start),
-                        )
+                        );
                     });
                 }
             }
@@ -197,7 +197,7 @@ fn what_one_product_made_is_the_left_side_of_the_next() {
                             stride: width,
                             add: false,
                         },
-                    )
+                    );
                 }
             }
             for panels in (0..between.panels()).collect::<Vec<_>>().chunks(2) {

@@ -91,7 +91,7 @@ pub fn norm_relu(
     let (mut mean, mut variance) = (vec![0.0; channels], vec![0.0; channels]);
     each_pixel(n, channels, area, |c, i| mean[c] += y[i] / count);
     each_pixel(n, channels, area, |c, i| {
-        variance[c] += (y[i] - mean[c]).powi(2) / count
+        variance[c] += (y[i] - mean[c]).powi(2) / count;
     });
     let (mut normalised, mut activation) = (vec![0.0; y.len()], vec![0.0; y.len()]);
     each_pixel(n, channels, area, |c, i| {
@@ -169,7 +169,7 @@ pub fn concatenate(
     let channels: usize = parts.iter().map(|p| p.channels).sum();
     let mut whole = vec![0.0; n * channels * height * width];
     each_copied(n, parts, height, width, |source, from, to| {
-        whole[to] = outputs[source][from]
+        whole[to] = outputs[source][from];
     });
     whole
 }
@@ -267,7 +267,7 @@ pub fn train_step(
             .copy_from_slice(&convolution_weight_gradient(g, n, x, &dy));
         let dx = convolution_input_gradient(g, n, &dy, weight(layer, parameters));
         each_copied(n, &layer.parts, g.height, g.width, |source, from, to| {
-            doutputs[source][from] += dx[to]
+            doutputs[source][from] += dx[to];
         });
     }
     (loss, gradient, running)

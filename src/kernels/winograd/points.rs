@@ -44,9 +44,9 @@ unsafe fn powers<V: Vector, const M: usize, const N: usize>(values: [V; M]) -> [
                     ROOTS[i] * ROOTS[i] * ROOTS[i]
                 });
                 if k % 2 == 0 {
-                    even = value.mul_add(square, even)
+                    even = value.mul_add(square, even);
                 } else {
-                    odd = value.mul_add(square, odd)
+                    odd = value.mul_add(square, odd);
                 }
             }
             points[1 + 2 * i] = even.add(odd);

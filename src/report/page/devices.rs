@@ -248,8 +248,8 @@ mod tests {
             .collect();
         let html = html(
             &State {
-                lanes,
                 running,
+                lanes,
                 ..State::default()
             },
             &readings,

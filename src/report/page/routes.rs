@@ -252,7 +252,7 @@ impl Wanted {
                     let offset = value
                         .parse()
                         .ok()
-                        .filter(|offset| *offset <= i64::MAX as u64);
+                        .filter(|offset| i64::try_from(*offset).is_ok());
                     wanted.offset = offset
                         .ok_or_else(|| refuse("must be how many trials to pass over, 0 or more"))?;
                 }
@@ -271,7 +271,7 @@ impl Wanted {
                 }
                 "status" => match value.as_str() {
                     "queued" | "running" | "completed" | "failed" | "stopped" => {
-                        wanted.status = Some(value)
+                        wanted.status = Some(value);
                     }
                     _ => {
                         return Err(refuse(

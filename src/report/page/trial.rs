@@ -36,9 +36,12 @@ pub(super) fn html(facts: &RunFacts, row: &TrialRow, epochs: &[EpochRow], last: 
 }
 
 fn head(row: &TrialRow, last: u64) -> String {
-    let step = |id: u64, text: &str, there: bool| match there {
-        true => format!("<a href=\"#trial-{id}\" class=\"step\">{text}</a>"),
-        false => format!("<span class=\"step off\" aria-hidden=\"true\">{text}</span>"),
+    let step = |id: u64, text: &str, there: bool| {
+        if there {
+            format!("<a href=\"#trial-{id}\" class=\"step\">{text}</a>")
+        } else {
+            format!("<span class=\"step off\" aria-hidden=\"true\">{text}</span>")
+        }
     };
     let (before, after) = (
         step(row.id.saturating_sub(1), "← previous", row.id > 1),

@@ -31,7 +31,7 @@ fn list(space: &dyn Space, layers: usize) -> Vec<Decision> {
     loop {
         match space.next(layers, &list) {
             Next::Choose { kind } => {
-                list.push(Decision::Choice(space.kinds()[kind].options.len() - 1))
+                list.push(Decision::Choice(space.kinds()[kind].options.len() - 1));
             }
             Next::Anchor { earlier } => list.push(Decision::Skips(vec![1; earlier])),
             Next::Done => return list,

@@ -70,7 +70,7 @@ impl Driver {
     fn call(&self, method: &str, path: &str, body: &Value) -> Value {
         let mut stream = TcpStream::connect(&self.address).unwrap();
         stream
-            .set_read_timeout(Some(Duration::from_secs(120)))
+            .set_read_timeout(Some(Duration::from_mins(2)))
             .unwrap();
         let body = if method == "POST" {
             body.to_string()
@@ -118,10 +118,7 @@ impl Driver {
     pub fn until(&self, what: &str, expression: &str) {
         let started = Instant::now();
         while self.run(&format!("return !!({expression})")) != true {
-            assert!(
-                started.elapsed() < Duration::from_secs(120),
-                "never: {what}"
-            );
+            assert!(started.elapsed() < Duration::from_mins(2), "never: {what}");
             std::thread::sleep(Duration::from_millis(50));
         }
     }

@@ -183,7 +183,7 @@ fn lines_of(stream: impl Read + Send + 'static) -> Receiver<String> {
         BufReader::new(stream)
             .lines()
             .map_while(Result::ok)
-            .for_each(|text| drop(line.send(text)))
+            .for_each(|text| drop(line.send(text)));
     });
     lines
 }
@@ -232,7 +232,7 @@ impl Live {
                 return text;
             }
             assert!(
-                started.elapsed() < Duration::from_secs(120),
+                started.elapsed() < Duration::from_mins(2),
                 "never: {what}\n{text}"
             );
             std::thread::sleep(Duration::from_millis(50));

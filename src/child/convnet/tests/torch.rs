@@ -40,14 +40,12 @@ fn initial(slots: &[ParameterSlot], seed: u64) -> Vec<f32> {
     let mut values = uniform(seed, slots.iter().map(ParameterSlot::len).sum());
     for slot in slots {
         let own = &mut values[slot.offset..][..slot.len()];
-        match slot.shape[..] {
-            [_] => own
-                .iter_mut()
-                .for_each(|v| *v = *v * 0.2 + f32::from(slot.name.ends_with(".scale"))),
-            _ => {
-                let bound = (6.0 / slot.shape[1..].iter().product::<usize>() as f64).sqrt() as f32;
-                own.iter_mut().for_each(|v| *v *= bound);
-            }
+        if let [_] = slot.shape[..] {
+            own.iter_mut()
+                .for_each(|v| *v = *v * 0.2 + f32::from(slot.name.ends_with(".scale")))
+        } else {
+            let bound = (6.0 / slot.shape[1..].iter().product::<usize>() as f64).sqrt() as f32;
+            own.iter_mut().for_each(|v| *v *= bound);
         }
     }
     values

@@ -60,9 +60,12 @@ impl Lstm<'_> {
             self.slot("softmax.bias"),
             self.words[place] as usize,
         );
-        let vector = |unit: usize| match sizes.model.shared_embeddings {
-            true => parameters[weight + unit * words + word],
-            false => parameters[self.slot("embedding") + word * hidden + unit],
+        let vector = |unit: usize| {
+            if sizes.model.shared_embeddings {
+                parameters[weight + unit * words + word]
+            } else {
+                parameters[self.slot("embedding") + word * hidden + unit]
+            }
         };
         let mut x: Vec<f64> = (0..hidden)
             .map(|unit| vector(unit) * factor(self.masks.words.as_ref(), word))
