@@ -277,6 +277,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::random::cases(256))]
+
         /// Whatever is left out, no trial lies outside what is shown, and the best is the best.
         #[test]
         fn a_long_run_hides_no_extreme(outcomes in prop::collection::vec(prop::option::weighted(0.9, 0.0_f64..1.0), 401..3000)) {
