@@ -2,10 +2,10 @@
 //! the limit of `[restart]` the run stops or goes on without the device. Must not know how an actor
 //! is noticed to be gone.
 
-use super::super::messages::{LookAtConfig, Rebuild, Retire, Shutdown};
-use super::super::restart::{ActorRestart, Beyond};
-use super::super::watch::{ActorId, Fall, Gone};
+use super::restart::{ActorRestart, Beyond};
 use super::{End, GRACE, Supervisor, TICK};
+use crate::actors::messages::{LookAtConfig, Rebuild, Retire, Shutdown};
+use crate::actors::runtime::watch::{ActorId, Fall, Gone};
 use crate::child::{Cause, Outcome};
 use crate::random::Key;
 use actix::{AsyncContext, Context};

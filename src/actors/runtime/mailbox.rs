@@ -97,10 +97,10 @@ macro_rules! counting {
 }
 
 counting!(
-    super::supervisor::Supervisor => Supervisor,
-    super::shard::ParameterShard => ParameterShard,
-    super::controller::Controller => Controller,
-    super::trainer::ChildTrainer => ChildTrainer
+    crate::actors::supervisor::Supervisor => Supervisor,
+    crate::actors::shard::ParameterShard => ParameterShard,
+    crate::actors::controller::Controller => Controller,
+    crate::actors::trainer::ChildTrainer => ChildTrainer
 );
 
 #[cfg(test)]

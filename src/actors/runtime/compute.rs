@@ -163,8 +163,8 @@ pub fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::watch::ActorId;
     use super::*;
+    use crate::actors::runtime::watch::ActorId;
     use actix::{Actor, Context, Handler, System};
     use std::sync::mpsc;
 

@@ -2,12 +2,14 @@
 //! end here. Must not know the actors: it is handed a function to report to, and what crosses is
 //! plain data.
 
-use super::busy::BusyTime;
-use super::checkpoints::{CheckpointFiles, ChildCheckpoint};
-use super::compute::panic_message;
-use super::devices::LaneSpec;
-use super::fault;
+pub mod checkpoints;
+
+use crate::actors::runtime::busy::BusyTime;
+use crate::actors::runtime::compute::panic_message;
+use crate::actors::runtime::fault;
 use crate::child::{Cause, Checkpoints, Epoch, Evaluator, Outcome, Progress, Task};
+use crate::machine::LaneSpec;
+use checkpoints::{CheckpointFiles, ChildCheckpoint};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -4,7 +4,7 @@
 
 use super::compute::panic_message;
 use super::mailbox::Mailbox;
-use super::supervisor::Supervisor;
+use crate::actors::supervisor::Supervisor;
 use actix::{Actor, ActorContext, Context, Message};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -142,11 +142,11 @@ macro_rules! receives {
             type Result = ();
 
             fn handle(&mut self, message: $message, context: &mut Self::Context) {
-                $crate::actors::watch::guard(self, context, |actor, context| {
-                    $crate::actors::watch::Receive::receive(actor, message, context);
+                $crate::actors::runtime::watch::guard(self, context, |actor, context| {
+                    $crate::actors::runtime::watch::Receive::receive(actor, message, context);
                 });
             }
         }
     )+};
 }
-pub(super) use receives;
+pub(in crate::actors) use receives;
