@@ -181,13 +181,7 @@ fn draw(
     let Ticket {
         minibatch, layers, ..
     } = *ticket;
-    assert!(
-        !fault::wanted("controller.panic", minibatch),
-        "a fault on purpose in minibatch {minibatch}"
-    );
-    while fault::wanted("controller.freeze", minibatch) {
-        std::thread::sleep(std::time::Duration::from_hours(1));
-    }
+    fault::point("controller", minibatch);
     let keys: Vec<Key> = (0..ticket.children as u32)
         .map(|slot| Key {
             seed: shared.seed,

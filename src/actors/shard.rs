@@ -85,10 +85,7 @@ impl ParameterShard {
     }
 
     fn apply(&mut self, sequence: u64, entry: Entry) {
-        assert!(
-            !fault::wanted("shard.panic", sequence),
-            "a fault on purpose at sequence number {sequence}"
-        );
+        fault::point("shard", sequence);
         match entry {
             Entry::Gradient(push) => self.apply_gradient(&push),
             Entry::Settings(learning) => {

@@ -145,11 +145,7 @@ receives!(ChildTrainer: Train, Begin, StopTraining, FromLane, Retire);
 
 impl Receive<Train> for ChildTrainer {
     fn receive(&mut self, Train { task, careful }: Train, context: &mut Self::Context) {
-        assert!(
-            !fault::wanted("trainer.panic", task.trial),
-            "a fault on purpose at trial {}",
-            task.trial
-        );
+        fault::point("trainer", task.trial);
         let (trial, address) = (
             task.trial,
             Mailbox::new(context.address(), &self.workshop.metrics),
