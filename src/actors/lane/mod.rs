@@ -2,14 +2,14 @@
 //! end here. Must not know the actors: it is handed a function to report to, and what crosses is
 //! plain data.
 
-pub mod checkpoints;
+mod checkpoints;
 mod fault_injection;
 
-use crate::actors::runtime::busy::BusyTime;
-use crate::actors::runtime::compute::panic_message;
+use crate::actors::runtime::{BusyTime, panic_message};
 use crate::child::{Cause, Checkpoints, Epoch, Evaluator, Outcome, Progress, Task};
 use crate::machine::LaneSpec;
-use checkpoints::{CheckpointFiles, ChildCheckpoint};
+pub use checkpoints::CheckpointFiles;
+use checkpoints::ChildCheckpoint;
 use fault_injection::with_faults;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -57,7 +57,7 @@ pub struct LaneSignals {
     /// Training examples used so far, of all children of this lane.
     pub examples: AtomicU64,
     /// The heartbeat: moves with every step and epoch.
-    pub beats: AtomicU64,
+    pub heartbeats: AtomicU64,
     pub busy: BusyTime,
 }
 
@@ -208,7 +208,7 @@ struct LaneProgress<'a> {
 
 impl Progress for LaneProgress<'_> {
     fn epoch(&mut self, epoch: Epoch) {
-        self.signals.beats.fetch_add(1, Ordering::Relaxed);
+        self.signals.heartbeats.fetch_add(1, Ordering::Relaxed);
         (self.report)(LaneReport::Epoch {
             trial: self.task.trial,
             epoch,
@@ -216,7 +216,7 @@ impl Progress for LaneProgress<'_> {
     }
 
     fn examples(&mut self, count: usize) {
-        self.signals.beats.fetch_add(1, Ordering::Relaxed);
+        self.signals.heartbeats.fetch_add(1, Ordering::Relaxed);
         self.signals
             .examples
             .fetch_add(count as u64, Ordering::Relaxed);
