@@ -9,7 +9,8 @@ use super::shard::ParameterShard;
 use super::watch::ActorId;
 use crate::child::{Epoch, Outcome, Task};
 use crate::journal::{SampledMinibatch, Sequenced};
-use crate::policy::{AdamState, LearningSettings, LogEntry, Snapshot};
+use crate::policy::AdamState;
+use crate::strategy::{LearningSettings, LogEntry, Snapshot};
 use actix::Message;
 use std::sync::Arc;
 

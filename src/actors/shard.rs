@@ -8,7 +8,8 @@ use super::messages::{Change, Cut, CutAt, Pull, Pulled, Push};
 use super::order::InOrder;
 use super::supervisor::Supervisor;
 use super::watch::{ActorId, Fall, Guarded, Presence, Receive, receives};
-use crate::policy::{AdamState, LearningSettings};
+use crate::policy::AdamState;
+use crate::strategy::LearningSettings;
 use crate::telemetry::Metrics;
 use actix::{Actor, ActorContext, Context};
 use std::ops::Range;
@@ -109,7 +110,7 @@ impl ParameterShard {
         self.state.push(
             push.sequence,
             &push.gradient[self.range.clone()],
-            &self.learning,
+            &self.learning.update(),
         );
         if self.state.version != version {
             self.published = self.state.parameters.as_slice().into();

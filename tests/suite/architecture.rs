@@ -18,6 +18,7 @@ const ROOMS: &[(&str, May)] = &[
     ("space", May::Only(&["random"])),
     ("kernels", May::Only(&["random"])),
     ("policy", May::Only(&["space", "kernels", "random"])),
+    ("strategy", May::Only(&["policy", "space", "random"])),
     ("data", May::Only(&["space", "kernels", "random"])),
     ("child", May::Only(&["space", "data", "kernels", "random"])),
     (

@@ -8,9 +8,8 @@ use super::super::shard::ParameterShard;
 use super::super::start::replay_log;
 use super::super::watch::ActorId;
 use super::Supervisor;
-use crate::policy::{
-    AdamState, Baseline, LearningSettings, LogEntry, Replay, Snapshot, initial_snapshot,
-};
+use crate::policy::{AdamState, Baseline};
+use crate::strategy::{LearningSettings, LogEntry, Replay, Snapshot, initial_snapshot};
 use actix::{Actor, Context};
 use std::collections::{BTreeMap, BTreeSet};
 
