@@ -12,9 +12,10 @@ use crate::actors::runtime::{
     counts_mailbox, fault, receives,
 };
 use crate::journal::{SampledMinibatch, SampledTrial};
-use crate::policy::{Policy, PulledParameters, entry_gradient};
+use crate::policy::Policy;
 use crate::random::{Key, Purpose};
 use crate::space::Space;
+use crate::strategy::{PulledParameters, entry_gradient};
 use crate::telemetry::Metrics;
 use actix::{Actor, ActorContext, AsyncContext, Context};
 use std::sync::Arc;

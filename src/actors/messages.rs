@@ -7,7 +7,8 @@ use crate::actors::minibatch::Minibatch;
 use crate::actors::runtime::{ActorId, Recipient};
 use crate::child::{Epoch, Outcome, Task};
 use crate::journal::{SampledMinibatch, Sequenced};
-use crate::policy::{AdamState, LearningSettings, LogEntry, Snapshot};
+use crate::policy::AdamState;
+use crate::strategy::{LearningSettings, LogEntry, Snapshot};
 use actix::Message;
 use std::sync::Arc;
 

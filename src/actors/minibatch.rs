@@ -1,8 +1,8 @@
 //! A minibatch between its sampling and its gradient. Must not know who holds it.
 
 use crate::journal::{OpenMinibatch, SampledMinibatch};
-use crate::policy::PulledParameters;
 use crate::space::Decision;
+use crate::strategy::PulledParameters;
 use std::sync::Arc;
 
 /// What a minibatch's gradient needs: whoever has it can finish the minibatch.

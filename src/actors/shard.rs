@@ -6,7 +6,8 @@ use crate::actors::messages::{Cut, CutAt, LearningChange, Pull, Pulled, Push, Re
 use crate::actors::runtime::{
     ExitNotifier, ExitReason, Guarded, InOrder, Receive, Recipient, counts_mailbox, fault, receives,
 };
-use crate::policy::{AdamState, LearningSettings};
+use crate::policy::AdamState;
+use crate::strategy::LearningSettings;
 use crate::telemetry::Metrics;
 use actix::{Actor, ActorContext, Context};
 use std::ops::Range;
@@ -106,7 +107,7 @@ impl ParameterShard {
         self.state.push(
             push.sequence,
             &push.gradient[self.range.clone()],
-            &self.learning,
+            &self.learning.update(),
         );
         if self.state.version != version {
             self.published = self.state.parameters.as_slice().into();

@@ -6,11 +6,12 @@ use crate::actors::supervisor::{End, Known, Parts, Reuse, Supervisor, TICK, Tick
 use crate::journal::{
     CompletedNetwork, Enqueued, Journal, OpenMinibatch, OpenTrial, Recovered, SampledTrial,
 };
-use crate::policy::{
-    ControllerSettings, LearningSettings, LogEntry, ParameterServerSettings, Policy, Replay,
-    ReplayError, Snapshot, Strategy, initial_snapshot, shard_boundaries,
-};
+use crate::policy::{Policy, shard_boundaries};
 use crate::space::Space;
+use crate::strategy::{
+    ControllerSettings, LearningSettings, LogEntry, ParameterServerSettings, Replay, ReplayError,
+    Snapshot, Strategy, initial_snapshot,
+};
 use crate::telemetry::Endpoint;
 use actix::{Actor, Addr, System};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -94,7 +95,7 @@ pub fn prepare(
     mut recovered: Recovered,
     enqueued: Vec<Enqueued>,
 ) -> Result<Prepared, String> {
-    let policy = Policy::new(space.as_ref(), &settings.controller);
+    let policy = Policy::new(space.as_ref(), &settings.controller.network());
     let learning = settings.learning();
     let stored = recovered
         .snapshot

@@ -6,8 +6,8 @@ use super::*;
 use crate::child::{EvaluatorKind, Schedule};
 use crate::data::{DataKind, Whitening};
 use crate::machine::DeviceUse;
-use crate::policy::Strategy as Search;
 use crate::space::{Allowed, DecisionSettings, LayerType, OptionValue, SkipConnections, SpaceKind};
+use crate::strategy::Strategy as Search;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -9,9 +9,8 @@ use crate::actors::messages::{
 use crate::actors::runtime::{ActorId, ExitNotifier, JobOwner, Mailbox};
 use crate::actors::shard::{ParameterShard, ShardContext};
 use crate::actors::start::replay_log;
-use crate::policy::{
-    AdamState, Baseline, LearningSettings, LogEntry, Replay, Snapshot, initial_snapshot,
-};
+use crate::policy::{AdamState, Baseline};
+use crate::strategy::{LearningSettings, LogEntry, Replay, Snapshot, initial_snapshot};
 use actix::{Actor, Context};
 use std::collections::{BTreeMap, BTreeSet};
 
