@@ -218,8 +218,8 @@ mod tests {
     use super::*;
     use crate::child::{Cause, Outcome};
     use crate::journal::{Journal, SampledMinibatch, SampledTrial, TrialOrder};
-    use crate::policy::PulledParameters;
     use crate::space::{Architecture, ChoiceNetwork, Decision, Network};
+    use crate::strategy::PulledParameters;
     use std::sync::mpsc::channel;
 
     /// A run of so many trials, the last eight without an outcome: four in training, one stopped.
