@@ -212,8 +212,8 @@ mod tests {
             end_message: "over",
             ..view(9, &[("a", 3, 15_000), ("b", 5, 15_000), ("c", 6, 9_000)])
         };
-        let mut events = EventStream::new(page.clone(), &format!("{}-3", page.instance));
-        let text = events.last_events(&view);
+        let mut stream = EventStream::new(page.clone(), &format!("{}-3", page.instance));
+        let text = stream.last_events(&view);
         let events: Vec<&str> = text.split_terminator("\n\n").collect();
         assert_eq!(
             events[..2]
@@ -228,6 +228,6 @@ mod tests {
             "{:?}",
             &events[2..]
         );
-        assert!(events.ended);
+        assert!(stream.ended);
     }
 }
