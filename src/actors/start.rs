@@ -265,7 +265,7 @@ pub fn search(
     journal.close();
     // The server still stands: what it tells now is how the run is left.
     if let Some(page) = page {
-        system.block_on(async move { page.farewell().await });
+        system.block_on(async move { page.notify_end().await });
     }
     System::current().stop();
     system.run()?;
