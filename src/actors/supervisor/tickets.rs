@@ -1,7 +1,7 @@
 //! Who may sample how many architectures of which depth, and in which order minibatches are written
 //! down: the Supervisor's ledger of tickets. Pure; must not know actors or the journal.
 
-use super::messages::Ticket;
+use crate::actors::messages::Ticket;
 use crate::journal::SampledMinibatch;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -126,7 +126,7 @@ impl Tickets {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::PulledParameters;
+    use crate::strategy::PulledParameters;
 
     fn children(answers: &[Answer]) -> Vec<(u64, u64, usize, usize)> {
         let ticket = |answer: &Answer| match answer {

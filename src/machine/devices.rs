@@ -43,7 +43,7 @@ pub fn gpu_index(name: &str) -> Option<usize> {
 }
 
 /// Every device that this build can use, the CPU first.
-pub fn list() -> Vec<Device> {
+pub fn list_devices() -> Vec<Device> {
     let mut devices = vec![cpu()];
     devices.extend(gpu::list());
     devices
@@ -61,17 +61,17 @@ pub fn cuda_uuids() -> Vec<(String, String)> {
 ///
 /// # Errors
 /// Names the device that this build or this machine does not have, and what would be right.
-pub fn resolve(settings: &DevicesSettings) -> Result<Vec<LaneSpec>, String> {
+pub fn resolve_lanes(settings: &DevicesSettings) -> Result<Vec<LaneSpec>, String> {
     let gpus: Vec<_> = gpu::list().into_iter().map(|gpu| gpu.device).collect();
     divide(settings, &gpus, &available_cores(), cfg!(feature = "cuda"))
 }
 
-/// As `resolve`, for programs of the user's, which bring their own CUDA: any build can lend them a
+/// As `resolve_lanes`, for programs of the user's, which bring their own CUDA: any build can lend them a
 /// GPU, and one that is listed is believed to be there.
 ///
 /// # Errors
-/// As `resolve`.
-pub fn resolve_for_programs(settings: &DevicesSettings) -> Result<Vec<LaneSpec>, String> {
+/// As `resolve_lanes`.
+pub fn resolve_lanes_for_programs(settings: &DevicesSettings) -> Result<Vec<LaneSpec>, String> {
     let inherited = visible::inherited();
     let mut gpus = visible::gpus(inherited.as_deref());
     if let DeviceUse::Listed(names) = &settings.use_ {
@@ -83,7 +83,7 @@ pub fn resolve_for_programs(settings: &DevicesSettings) -> Result<Vec<LaneSpec>,
     divide(settings, &gpus, &available_cores(), true)
 }
 
-/// `resolve` for a machine with these GPUs and cores.
+/// `resolve_lanes` for a machine with these GPUs and cores.
 fn divide(
     settings: &DevicesSettings,
     gpus: &[String],

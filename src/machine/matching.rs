@@ -1,7 +1,7 @@
 //! Which of NVML's GPUs is `cuda:N`. CUDA numbers what `CUDA_VISIBLE_DEVICES` leaves, in its order;
 //! NVML numbers everything. Pure; must not know readings.
 
-use super::readings::Identity;
+use super::nvml::Identity;
 
 /// `cuda:N` → place in NVML's list, from the UUIDs that the CUDA driver gives its devices.
 pub fn by_uuid(cuda: &[(String, String)], nvml: &[Identity]) -> Vec<(String, usize)> {

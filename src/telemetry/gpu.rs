@@ -2,13 +2,10 @@
 //! reading that a GPU does not support is absent, and so is everything without a GPU. Must not know
 //! lanes.
 
-mod matching;
-mod readings;
-
+use crate::machine::{Identity, Raw, Readings, by_uuid, by_variable, inherited_gpus, open_nvml};
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{GaugeVec, Opts};
-use readings::{Identity, Raw, Readings};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -81,8 +78,7 @@ impl Gpus {
     /// # Errors
     /// Why there are no readings, in one sentence.
     pub fn open(cuda: &[(String, String)]) -> Result<Self, String> {
-        let visible = std::env::var("CUDA_VISIBLE_DEVICES").ok();
-        Self::from_source(readings::open()?, cuda, visible.as_deref())
+        Self::from_source(open_nvml()?, cuda, inherited_gpus().as_deref())
     }
 
     fn from_source(
@@ -92,9 +88,9 @@ impl Gpus {
     ) -> Result<Self, String> {
         let identities = source.gpus()?;
         let matched = if cuda.is_empty() {
-            matching::by_variable(visible, &identities)
+            by_variable(visible, &identities)
         } else {
-            matching::by_uuid(cuda, &identities)
+            by_uuid(cuda, &identities)
         };
         if matched.is_empty() {
             return Err(format!(

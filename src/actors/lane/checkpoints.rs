@@ -2,7 +2,7 @@
 //! `RUN/checkpoints/trial-N/child.checkpoint`, beside what a program of the user's may keep there.
 //! What cannot be written or read fails no child. Must not know what is in a checkpoint.
 
-use super::lane::LaneSignals;
+use crate::actors::lane::LaneSignals;
 use crate::child::Checkpoints;
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -73,7 +73,7 @@ impl CheckpointFiles {
     }
 
     /// One trial's, for a lane.
-    pub(super) fn of<'a>(&'a self, trial: u64, signals: &'a LaneSignals) -> ChildCheckpoint<'a> {
+    pub fn of<'a>(&'a self, trial: u64, signals: &'a LaneSignals) -> ChildCheckpoint<'a> {
         ChildCheckpoint {
             files: self,
             trial,
@@ -135,7 +135,7 @@ impl CheckpointFiles {
 }
 
 /// One trial's checkpoint.
-pub(super) struct ChildCheckpoint<'a> {
+pub struct ChildCheckpoint<'a> {
     files: &'a CheckpointFiles,
     trial: u64,
     signals: &'a LaneSignals,
