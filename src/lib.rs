@@ -26,3 +26,5 @@ pub mod settings;
 pub mod space;
 /// Prometheus registry and HTTP endpoint.
 pub mod telemetry;
+/// What children are made of and scored by: images, a text, a table, a program.
+pub mod workload;

@@ -106,7 +106,7 @@ counting!(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::telemetry::RewardScale;
+    use crate::child::RewardScale;
 
     #[derive(Message)]
     #[rtype(result = "()")]

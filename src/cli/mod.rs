@@ -10,12 +10,13 @@ macro_rules! say {
 }
 
 mod again;
+mod announcement;
+mod assembly;
 mod check;
 mod compare;
 mod devices;
 mod enqueue;
 mod init;
-mod language;
 mod log;
 mod page;
 mod progress;
@@ -27,8 +28,6 @@ mod status;
 mod top;
 mod verify;
 
-use crate::actors::devices::{LaneSpec, resolve, resolve_for_programs};
-use crate::child::EvaluatorKind;
 use crate::journal::JournalError;
 use crate::settings::{self, Settings};
 use clap::{Args, Parser, Subcommand};
@@ -130,15 +129,6 @@ fn variables() -> impl Iterator<Item = (String, String)> {
             value.to_string_lossy().into(),
         )
     })
-}
-
-/// The lanes that children train on.
-fn lanes(settings: &Settings) -> Result<Vec<LaneSpec>, Failure> {
-    let resolve = match settings.child.evaluator {
-        EvaluatorKind::Command => resolve_for_programs,
-        EvaluatorKind::Train | EvaluatorKind::Table => resolve,
-    };
-    resolve(&settings.devices).map_err(Failure::Input)
 }
 
 /// A config file and what overrides it.

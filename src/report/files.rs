@@ -4,7 +4,7 @@
 
 use super::chart::{self, Canvas};
 use super::facts::RunFacts;
-use super::number::MetricUnit;
+use crate::child::MetricUnit;
 use super::page;
 use super::series::Series;
 use crate::journal::{EpochRow, JournalError, Reader, TrialRow};

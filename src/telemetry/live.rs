@@ -69,7 +69,7 @@ impl LiveDevices {
 
 #[cfg(test)]
 mod tests {
-    use super::super::RewardScale;
+    use crate::child::RewardScale;
     use super::*;
 
     #[test]

@@ -1,7 +1,8 @@
 //! Every metric of a search: Prometheus names with the prefix `netwright_`, base units, bounded
 //! labels. Must not know who counts.
 
-use super::buckets::{self, RewardScale};
+use super::buckets;
+use crate::child::RewardScale;
 use super::readiness::Readiness;
 use crate::child::{Cause, Outcome};
 use prometheus::core::Collector;

@@ -4,7 +4,7 @@
 use super::super::chart::{self, Canvas};
 use super::super::html::escape;
 use super::super::leaderboard::summary;
-use super::super::number::{compact, decimal, duration, grouped};
+use super::super::number::{compact, decimal, duration, grouped, metric_text};
 use super::super::series::RewardShape;
 use super::super::watch::State;
 use super::devices;
@@ -164,7 +164,7 @@ fn figures(state: &State) -> String {
             format!(
                 "{} {} · {}",
                 state.facts.unit.name(),
-                state.facts.unit.text(row.metric),
+                metric_text(state.facts.unit, row.metric),
                 link(row.id, "figure", &format!("trial {}", grouped(row.id)))
             )
         },
@@ -302,7 +302,7 @@ fn leaders(state: &State) -> String {
             "<tr data-trial=\"{id}\"><td class=\"n muted\">{rank}</td><td class=\"n\">{}</td><td class=\"n strong\">{reward}</td><td class=\"n\">{}</td>{sizes}\
              <td class=\"n wide\">{}</td><td class=\"arch\">{}<code>{}</code></td></tr>",
             link(row.id, "leader", &grouped(row.id)),
-            state.facts.unit.text(row.metric),
+            metric_text(state.facts.unit, row.metric),
             row.seconds.map_or_else(|| "–".into(), duration),
             mark(row.enqueued.as_deref()),
             escape(&summary(&row.architecture)),
@@ -371,7 +371,7 @@ fn child(state: &State, row: &TrialRow, epochs: &[EpochRow]) -> String {
     });
     let value = values
         .last()
-        .map_or_else(|| "–".into(), |(_, value)| unit.text(Some(*value)));
+        .map_or_else(|| "–".into(), |(_, value)| metric_text(unit, Some(*value)));
     format!(
         "<li data-trial=\"{}\"><p>{} <span class=\"muted\">on {} · {now}</span><b>{value}</b></p>{curve}<p class=\"arch\">{}<code>{}</code></p></li>",
         row.id,
@@ -391,7 +391,7 @@ fn latest(state: &State) -> String {
             Some(reward) => {
                 format!(
                     "<span class=\"strong\">{reward:.4}</span> <span class=\"muted\">{}</span>",
-                    state.facts.unit.text(facts.metric)
+                    metric_text(state.facts.unit, facts.metric)
                 )
             }
             None => format!(

@@ -7,7 +7,8 @@ use super::super::drawing;
 use super::super::facts::RunFacts;
 use super::super::html::escape;
 use super::super::leaderboard::origin;
-use super::super::number::{MetricUnit, compact, decimal, duration, grouped};
+use super::super::number::{compact, decimal, duration, grouped, metric_text};
+use crate::child::MetricUnit;
 use super::sections::metrics;
 use crate::journal::{EpochRow, TrialRow};
 use crate::space::{Architecture, Network};
@@ -91,7 +92,7 @@ fn outcome(facts: &RunFacts, row: &TrialRow) -> String {
                 } else {
                     facts.unit.name()
                 },
-                facts.unit.text(row.metric),
+                metric_text(facts.unit, row.metric),
             ),
             ("Parameters", size(row.parameters)),
             ("FLOPs", size(row.flops)),
@@ -180,7 +181,7 @@ fn table(facts: &RunFacts, epochs: &[EpochRow]) -> String {
     for row in &epochs[epochs.len().saturating_sub(ROWS)..] {
         let (loss, metric, time) = (
             decimal(row.train_loss),
-            facts.unit.text(row.metric),
+            metric_text(facts.unit, row.metric),
             row.seconds.map_or_else(|| "–".into(), duration),
         );
         let _ = write!(
