@@ -3,7 +3,7 @@
 
 use super::devices::describe;
 use super::{Failure, assembly, enqueue, print};
-use crate::actors::devices::{self, Device, LaneSpec};
+use crate::machine::{Device, LaneSpec, list_devices};
 use crate::journal::Enqueued;
 use crate::report::{grouped, summary};
 use crate::settings::Settings;
@@ -23,7 +23,7 @@ pub struct CheckArgs {
 pub fn run(args: CheckArgs) -> Result<(), Failure> {
     let settings = args.config.load()?;
     let lanes = assembly::lanes(&settings)?;
-    let used = devices::list()
+    let used = list_devices()
         .into_iter()
         .filter(|device| lanes.iter().any(|lane| lane.device == device.device))
         .collect();
