@@ -3,8 +3,8 @@
 
 use super::devices::describe;
 use super::{Failure, assembly, enqueue, print};
-use crate::machine::{Device, LaneSpec, list_devices};
 use crate::journal::Enqueued;
+use crate::machine::{Device, LaneSpec, list_devices};
 use crate::report::{grouped, summary};
 use crate::settings::Settings;
 use crate::space::{Space, Survey, survey};

@@ -92,12 +92,15 @@ fn chosen(asked: &[String], all: &'static [&'static str]) -> Result<Vec<&'static
         return Ok(all.to_vec());
     }
     let find = |name: &String| {
-        all.iter().copied().find(|cell| cell == name).ok_or_else(|| {
-            Failure::Input(format!(
-                "--cell {name}: there is no such cell; there are {}",
-                all.join(", ")
-            ))
-        })
+        all.iter()
+            .copied()
+            .find(|cell| cell == name)
+            .ok_or_else(|| {
+                Failure::Input(format!(
+                    "--cell {name}: there is no such cell; there are {}",
+                    all.join(", ")
+                ))
+            })
     };
     asked.iter().map(find).collect()
 }

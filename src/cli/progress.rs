@@ -37,9 +37,9 @@ impl ProgressFormat {
         if progress.failed > 0 {
             parts.push(format!("{} failed", progress.failed));
         }
-        let best = progress
-            .best_metric
-            .map_or_else(String::new, |metric| format!(" ({})", self.metric.phrase(metric)));
+        let best = progress.best_metric.map_or_else(String::new, |metric| {
+            format!(" ({})", self.metric.phrase(metric))
+        });
         parts.push(format!(
             "best reward {}{best}",
             number(progress.best_reward)

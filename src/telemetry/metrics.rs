@@ -2,8 +2,8 @@
 //! labels. Must not know who counts.
 
 use super::buckets;
-use crate::child::RewardScale;
 use super::readiness::Readiness;
+use crate::child::RewardScale;
 use crate::child::{Cause, Outcome};
 use prometheus::core::Collector;
 use prometheus::process_collector::ProcessCollector;

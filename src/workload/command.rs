@@ -1,8 +1,6 @@
 //! Architectures that a program of the user's trains. Must not know what it does.
 
-use super::{
-    BestChild, Candidates, LaneResources, Reference, Scoring, Workload, WorkloadSettings,
-};
+use super::{BestChild, Candidates, LaneResources, Reference, Scoring, Workload, WorkloadSettings};
 use crate::child::{
     CommandEvaluator, CommandLane, Evaluator, EvaluatorKind, MetricUnit, RewardScale,
     program_problem,

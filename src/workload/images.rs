@@ -133,9 +133,7 @@ impl Workload for Images {
         };
         let mut remarks = Vec::new();
         if self.dataset.synthetic {
-            remarks.push(
-                "(the images are synthetic: a demonstration, not a benchmark)".to_owned(),
-            );
+            remarks.push("(the images are synthetic: a demonstration, not a benchmark)".to_owned());
         }
         Reference {
             model: Some(model),

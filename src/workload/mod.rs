@@ -9,9 +9,7 @@ mod table;
 mod tests;
 mod text;
 
-use crate::child::{
-    ChildSettings, Evaluator, LimitedEvaluator, Limits, MetricUnit, RewardScale,
-};
+use crate::child::{ChildSettings, Evaluator, LimitedEvaluator, Limits, MetricUnit, RewardScale};
 use crate::data::DataSettings;
 use crate::machine::LaneSpec;
 use crate::space::{Architecture, Decision, Space, SpaceSettings};

@@ -1,8 +1,6 @@
 //! Architectures whose rewards stand in a table. Must not know what the numbers mean.
 
-use super::{
-    BestChild, Candidates, LaneResources, Reference, Scoring, Workload, WorkloadSettings,
-};
+use super::{BestChild, Candidates, LaneResources, Reference, Scoring, Workload, WorkloadSettings};
 use crate::child::{Evaluator, EvaluatorKind, MetricUnit, RewardScale, Table, TableEvaluator};
 use crate::space::{ImageShape, SpaceKind};
 use rayon::ThreadPool;

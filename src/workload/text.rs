@@ -158,11 +158,7 @@ impl Workload for Text {
 
 /// A cell from elsewhere gets a language model of its own: with as many parameters as the searched
 /// ones, its hidden size may be another.
-fn candidates(
-    settings: &WorkloadSettings,
-    space: Arc<dyn Space>,
-    vocabulary: usize,
-) -> Candidates {
+fn candidates(settings: &WorkloadSettings, space: Arc<dyn Space>, vocabulary: usize) -> Candidates {
     let child = settings.child.clone();
     Candidates::adopting(space, move |space, given| {
         let (mut architecture, decisions) = space.adopt(given)?;

@@ -2,18 +2,18 @@
 //! convolutional space and the real LSTM, with a closed-form reward behind the evaluators' own
 //! trait: every gradient is applied exactly once, and the policy learns.
 
-use netwright::actors::devices::LaneSpec;
 use netwright::actors::{
     CheckpointFiles, End, Event, Observer, Parts, Progress, RestartSettings, SearchSettings,
     prepare, search,
 };
-use netwright::child::{Evaluator, Outcome, Progress as ChildProgress, Task};
+use netwright::child::{Evaluator, Outcome, Progress as ChildProgress, RewardScale, Task};
 use netwright::journal::Journal;
+use netwright::machine::LaneSpec;
 use netwright::policy::{
     ControllerSettings, LogEntry, ParameterServerSettings, Policy, Replay, initial_snapshot,
 };
 use netwright::space::{Decision, ImageShape, Space, SpaceSettings};
-use netwright::telemetry::{Metrics, RewardScale};
+use netwright::telemetry::Metrics;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 

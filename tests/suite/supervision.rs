@@ -3,16 +3,16 @@
 //! `NETWRIGHT_FAULT`.
 
 use super::common::{Search, database, last_snapshot, netwright, trials};
-use netwright::actors::devices::LaneSpec;
 use netwright::actors::{
     CheckpointFiles, End, Event, Observer, Parts, Progress, RestartSettings, SearchSettings,
     prepare, search,
 };
-use netwright::child::{Evaluator, Outcome, Progress as ChildProgress, Task};
+use netwright::child::{Evaluator, Outcome, Progress as ChildProgress, RewardScale, Task};
 use netwright::journal::Journal;
+use netwright::machine::LaneSpec;
 use netwright::policy::{ControllerSettings, ParameterServerSettings};
 use netwright::space::{ImageShape, SpaceSettings};
-use netwright::telemetry::{Metrics, RewardScale};
+use netwright::telemetry::Metrics;
 use std::path::Path;
 use std::process::Output;
 use std::sync::Arc;

@@ -35,7 +35,11 @@ fn forget_content(run: &Path) {
         .unwrap();
     let mut identity: serde_json::Value = serde_json::from_str(&identity).unwrap();
     let content = identity.as_object_mut().unwrap().remove("data content");
-    assert_eq!(content.unwrap().as_str().unwrap().len(), 64, "SHA-256 in hex");
+    assert_eq!(
+        content.unwrap().as_str().unwrap().len(),
+        64,
+        "SHA-256 in hex"
+    );
     let sql = "UPDATE meta SET value = ?1 WHERE key = 'identity'";
     connection.execute(sql, [identity.to_string()]).unwrap();
 }
@@ -50,7 +54,8 @@ fn a_run_refuses_a_table_that_changed_since_it_began() {
     assert_eq!(refused.status.code(), Some(2));
     let message = text(&refused.stderr);
     assert!(
-        message.contains("this run was started with other settings") && message.contains("data content: "),
+        message.contains("this run was started with other settings")
+            && message.contains("data content: "),
         "{message}"
     );
     assert_eq!(trials(&search.run_dir("run")), before);
