@@ -181,6 +181,7 @@ fn evaluate(
         place: "step",
     };
     let outcome = catch_unwind(AssertUnwindSafe(|| {
+        hold(task, "start", signals);
         strike(task, "start");
         injected(task).unwrap_or_else(|| evaluator.evaluate(task, &mut progress))
     }))
@@ -210,6 +211,8 @@ fn injected(task: &Task) -> Option<Outcome> {
         })
     };
     if wanted("child.kill") {
+        use rustix::process::{Signal, getpid, kill_process};
+        let _ = kill_process(getpid(), Signal::KILL);
         std::process::abort();
     }
     match () {
@@ -232,6 +235,16 @@ fn strike(task: &Task, place: &str) {
     }
 }
 
+/// Holds a child on purpose, in tests: alive and without a step, until the test lets it go on or the
+/// lane is to stop.
+fn hold(task: &Task, place: &str, signals: &LaneSignals) {
+    let point = format!("{place}.hold");
+    while fault::holds(&point, task.trial) && !signals.stop.load(Ordering::Relaxed) {
+        signals.beats.fetch_add(1, Ordering::Relaxed);
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+}
+
 struct LaneProgress<'a> {
     task: &'a Task,
     checkpoint: ChildCheckpoint<'a>,
@@ -246,10 +259,12 @@ impl Progress for LaneProgress<'_> {
     fn epoch(&mut self, epoch: Epoch) {
         self.place = "later";
         self.signals.beats.fetch_add(1, Ordering::Relaxed);
+        let place = format!("epoch{}", epoch.epoch);
         (self.report)(LaneReport::Epoch {
             trial: self.task.trial,
             epoch,
         });
+        hold(self.task, &place, self.signals);
     }
 
     fn examples(&mut self, count: usize) {

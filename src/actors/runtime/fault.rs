@@ -1,7 +1,9 @@
 //! Faults on purpose, for tests of the real program: inert unless the environment variable
-//! `NETWRIGHT_FAULT` is set, which is read here and nowhere else. `point=number*times` separated by
-//! `;`: `step.panic=3` panics in a training step of trial 3's first attempt.
+//! `NETWRIGHT_FAULT` is set, which is read here and nowhere else. `point=number*times@file`
+//! separated by `;`: `step.panic=3` panics in a training step of trial 3's first attempt, and
+//! `epoch2.hold=3@go` holds trial 3 at the end of its second epoch until there is a file `go`.
 
+use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -9,6 +11,8 @@ struct Fault {
     point: String,
     number: u64,
     times: u64,
+    /// What is held goes on once there is this file; None: never.
+    gate: Option<PathBuf>,
     done: AtomicU64,
 }
 
@@ -25,11 +29,16 @@ fn faults() -> &'static [Fault] {
 
 fn parse(text: &str) -> Option<Fault> {
     let (point, rest) = text.trim().split_once('=')?;
+    let (rest, gate) = match rest.split_once('@') {
+        Some((rest, file)) => (rest, Some(file.into())),
+        None => (rest, None),
+    };
     let (number, times) = rest.split_once('*').unwrap_or((rest, "1"));
     Some(Fault {
         point: point.to_owned(),
         number: number.parse().ok()?,
         times: times.parse().ok()?,
+        gate,
         done: AtomicU64::new(0),
     })
 }
@@ -50,4 +59,12 @@ pub fn wanted_attempt(point: &str, trial: u64, attempt: u32) -> bool {
     faults().iter().any(|fault| {
         fault.point == point && fault.number == trial && u64::from(attempt) < fault.times
     })
+}
+
+/// Is this trial held at this point, for now? A test lets it go on by the fault's file.
+pub fn holds(point: &str, trial: u64) -> bool {
+    let closed = |fault: &Fault| fault.gate.as_ref().is_none_or(|file| !file.exists());
+    faults()
+        .iter()
+        .any(|fault| fault.point == point && fault.number == trial && closed(fault))
 }
