@@ -6,7 +6,7 @@ use super::log::{self, LogFormat};
 use super::progress::{Bars, Nothing, PlainLines, ProgressFormat};
 use super::reload::{ConfigFile, Routes};
 use super::{ConfigArgs, Failure, assembly, enqueue, reading};
-use crate::actors::{CheckpointFiles, Observer, Parts, Scribe, prepare, search};
+use crate::actors::{CheckpointFiles, Observer, Parts, ReportWriter, prepare, search};
 use crate::journal::{DATA_CONTENT, Enqueued, Journal, Recovered, set_aside};
 use crate::machine::{LaneSpec, cuda_uuids};
 use crate::settings::Settings;
@@ -148,9 +148,9 @@ impl Search {
         let (page, routes) = self.routes(&metrics)?;
         let endpoint = endpoint.map(&routes);
         let parts = self.parts(metrics, observer, checkpoints, page, routes);
-        let files = Scribe::start(&self.run_dir).map_err(failed)?;
+        let report = ReportWriter::start(&self.run_dir).map_err(failed)?;
         let end = search(prepared, parts, endpoint).map_err(failed)?;
-        files.finish();
+        report.finish();
         self.announced().end(end)
     }
 

@@ -10,8 +10,8 @@ use netwright::actors::{
 use netwright::child::{Evaluator, Outcome, Progress as ChildProgress, RewardScale, Task};
 use netwright::journal::Journal;
 use netwright::machine::LaneSpec;
-use netwright::policy::{ControllerSettings, ParameterServerSettings};
 use netwright::space::{ImageShape, SpaceSettings};
+use netwright::strategy::{ControllerSettings, ParameterServerSettings};
 use netwright::telemetry::Metrics;
 use std::path::Path;
 use std::process::Output;
