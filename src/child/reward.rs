@@ -1,14 +1,14 @@
 //! The reward of a trained child (paper §4.1, §4.2). Knows nothing but its validation accuracies or
 //! perplexities.
 
-/// What a run's rewards are, which says where they lie.
+/// How a run's rewards are computed, which says where they lie.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum RewardScale {
     /// An accuracy in 0..=1 to this power (paper §4.1).
     Accuracy { exponent: f64 },
     /// This constant ÷ perplexity to this power (paper §4.2: 80 and 2).
     Perplexity { constant: f64, exponent: f64 },
-    /// Whatever a table or a program says.
+    /// Any number, as a table or a program gives it.
     Any,
 }
 
