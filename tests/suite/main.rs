@@ -27,3 +27,4 @@ mod reuse;
 mod settings;
 mod spaces;
 mod supervision;
+mod workload;
