@@ -10,7 +10,6 @@ mod crash;
 mod dashboards;
 mod deploy;
 mod disk;
-mod docs;
 mod enqueue;
 mod folder;
 mod language;
