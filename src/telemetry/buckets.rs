@@ -1,19 +1,10 @@
 //! Buckets of the histograms, finest where the values of a healthy search lie. Must not know who
 //! observes them.
 
-/// How a run's rewards are computed, which decides where the buckets of `reward` lie.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum RewardScale {
-    /// An accuracy in 0..=1 to this power (paper §4.1).
-    Accuracy { exponent: f64 },
-    /// This constant ÷ perplexity to this power (paper §4.2: 80 and 2).
-    Perplexity { constant: f64, exponent: f64 },
-    /// Any number, as a table or a command gives it.
-    Any,
-}
+use crate::child::RewardScale;
 
 impl RewardScale {
-    /// Upper bounds, ascending.
+    /// Upper bounds of the buckets of `reward`, ascending.
     pub(super) fn buckets(self) -> Vec<f64> {
         match self {
             Self::Accuracy { exponent } => (1..=20)

@@ -69,8 +69,8 @@ impl LiveDevices {
 
 #[cfg(test)]
 mod tests {
-    use super::super::RewardScale;
     use super::*;
+    use crate::child::RewardScale;
 
     #[test]
     fn lanes_are_there_and_without_a_gpu_nothing_else() {

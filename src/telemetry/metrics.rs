@@ -1,8 +1,9 @@
 //! Every metric of a search: Prometheus names with the prefix `netwright_`, base units, labels of
 //! bounded cardinality. Must not know who counts.
 
-use super::buckets::{self, RewardScale};
+use super::buckets;
 use super::readiness::Readiness;
+use crate::child::RewardScale;
 use crate::child::{Cause, Outcome};
 use prometheus::core::Collector;
 use prometheus::process_collector::ProcessCollector;
