@@ -2,7 +2,7 @@
 //! plain slices. Knows nothing of schedules, optimisers or data sets.
 
 use super::arena::{Arena, LayerState};
-use super::convolution::{Output, Source};
+use super::convolution::{ForwardTarget, GroupInput, Output, Source};
 use super::head::{self, Classifier};
 use super::norm::{self, Piece};
 use super::pack::{Arriving, GradientMoments, Moments, PooledSums};
@@ -309,17 +309,14 @@ impl ConvNet {
                 // SAFETY: the arena's tensors have room for every group.
                 unsafe {
                     let moments = batch.then(|| moments.add(task * filters * 2 * LANES));
-                    conv.forward(
+                    let input = GroupInput {
                         isa,
                         group,
-                        task % blocks,
                         sources,
-                        &mask(n, group),
-                        packed,
-                        &mut scratch,
-                        *y,
-                        moments,
-                    );
+                        mask: &mask(n, group),
+                    };
+                    let target = ForwardTarget { y: *y, moments };
+                    conv.forward(input, task % blocks, packed, &mut scratch, target);
                 }
             });
         (0..blocks).map(|block| conv.block_pixels(block)).collect()
@@ -593,17 +590,13 @@ impl ConvNet {
                 dw.fill(0.0);
                 // SAFETY: the arena's tensors have room for every group.
                 unsafe {
-                    conv.backward(
+                    let input = GroupInput {
                         isa,
                         group,
-                        task % chunks,
                         sources,
-                        output,
-                        &mask(n, group),
-                        packed,
-                        &mut scratch,
-                        dw,
-                    );
+                        mask: &mask(n, group),
+                    };
+                    conv.backward(input, task % chunks, output, packed, &mut scratch, dw);
                 }
             });
         reduce(private, &mut gradient[layer.weight..][..len]);

@@ -13,7 +13,7 @@ use crate::kernels::convnet::spec::{Geometry, Part};
 use crate::kernels::convnet::winograd::{self, Axis};
 use crate::kernels::memory::Buffer;
 use crate::kernels::memory::LANES;
-use crate::kernels::simd::TILE_FILTERS;
+use crate::kernels::simd::{Isa, TILE_FILTERS};
 use std::ops::Range;
 
 /// Bytes of packed rows that one sweep works on: what stays in a second-level cache beside weights
@@ -55,6 +55,14 @@ struct Blocks {
     channels: usize,
     filters: usize,
     rows: usize,
+}
+
+/// A packed block: rows and columns, and numbers from one channel to the next.
+#[derive(Clone, Copy)]
+struct BlockShape {
+    rows: usize,
+    columns: usize,
+    channel: usize,
 }
 
 /// Input rows (or columns) of equal remainder modulo the stride: their gradient is a convolution of
@@ -113,6 +121,26 @@ pub struct Source<'a> {
     pub norm: Option<&'a Norm>,
     /// Where its gradient goes, and whether something is there already.
     pub gradient: Option<(*mut f32, bool)>,
+}
+
+/// What a pass reads of one group of images.
+#[derive(Clone, Copy)]
+pub struct GroupInput<'a> {
+    pub isa: Isa,
+    pub group: usize,
+    /// One for each part.
+    pub sources: &'a [Source<'a>],
+    /// 1 for each lane that holds an image, else 0.
+    pub mask: &'a [f32; LANES],
+}
+
+/// Where the forward pass writes.
+#[derive(Clone, Copy)]
+pub struct ForwardTarget {
+    /// The whole output tensor.
+    pub y: *mut f32,
+    /// The task's own moments, [filters][2][LANES]; None: they are not wanted.
+    pub moments: Option<*mut f32>,
 }
 
 /// What the backward pass reads of the convolution's own output.
@@ -274,6 +302,15 @@ impl Convolution {
 
     fn gradient_channel(&self, rows: usize) -> usize {
         self.gradient_rows(rows) * self.gradient_columns() * LANES
+    }
+
+    /// The block of input that `rows` rows of output read, in memory for `blocks`.
+    fn input_shape(&self, rows: usize, blocks: &Blocks) -> BlockShape {
+        BlockShape {
+            rows: self.input_rows(rows),
+            columns: self.input_columns(),
+            channel: self.input_channel(blocks.rows),
+        }
     }
 
     fn tap_offsets(&self) -> Vec<usize> {

@@ -363,16 +363,17 @@ impl Evaluation {
     pub unsafe fn evaluate<V: Vector>(&self, first: usize, count: usize) {
         // SAFETY: the type's contract.
         unsafe {
-            match (self.axes.0.points(), self.axes.1.points()) {
-                (1, 6) => self.transform::<V, 1, 1, 6, 6>(first, count),
-                (1, 8) => self.transform::<V, 1, 1, 8, 8>(first, count),
-                (6, 1) => self.transform::<V, 6, 6, 1, 1>(first, count),
-                (6, 6) => self.transform::<V, 6, 6, 6, 6>(first, count),
-                (6, 8) => self.transform::<V, 6, 6, 8, 8>(first, count),
-                (8, 1) => self.transform::<V, 8, 8, 1, 1>(first, count),
-                (8, 6) => self.transform::<V, 8, 8, 6, 6>(first, count),
-                (8, 8) => self.transform::<V, 8, 8, 8, 8>(first, count),
-                _ => self.transform::<V, 1, 1, 1, 1>(first, count),
+            use Axis::{Five, One, Seven, Three};
+            match self.axes {
+                (One, One) => self.transform::<V, 1, 1, 1, 1>(first, count),
+                (One, Three) => self.transform::<V, 1, 1, 6, 6>(first, count),
+                (One, Five | Seven) => self.transform::<V, 1, 1, 8, 8>(first, count),
+                (Three, One) => self.transform::<V, 6, 6, 1, 1>(first, count),
+                (Three, Three) => self.transform::<V, 6, 6, 6, 6>(first, count),
+                (Three, Five | Seven) => self.transform::<V, 6, 6, 8, 8>(first, count),
+                (Five | Seven, One) => self.transform::<V, 8, 8, 1, 1>(first, count),
+                (Five | Seven, Three) => self.transform::<V, 8, 8, 6, 6>(first, count),
+                (Five | Seven, Five | Seven) => self.transform::<V, 8, 8, 8, 8>(first, count),
             }
         }
     }

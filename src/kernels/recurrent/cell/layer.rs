@@ -6,7 +6,7 @@ use super::pointwise::{self, Backward, Forward, Rows};
 use super::program::CellProgram;
 use super::shape::{CellShape, Layout};
 use crate::kernels::matmul::{Left, Packed, Target, widths};
-use crate::kernels::memory::Buffer;
+use crate::kernels::memory::{Buffer, Shared};
 use crate::kernels::simd::Isa;
 use crate::kernels::{KernelError, ParameterSlot};
 use rayon::ThreadPool;
@@ -375,7 +375,8 @@ impl CellLayer {
             products,
             before: before.as_ptr(),
         };
-        let after = Shared(after.as_mut_ptr());
+        // SAFETY: each task writes the states of its own rows.
+        let after = unsafe { Shared::new(after.as_mut_ptr()) };
         each_rows(
             batch,
             &mut self.scratch,
@@ -387,7 +388,7 @@ impl CellLayer {
                     self.isa.run_pointers(Forward {
                         rows,
                         range,
-                        after: after.get(),
+                        after: *after.get(),
                         scratch,
                     });
                 }
@@ -471,21 +472,20 @@ impl CellLayer {
             };
             let d_products =
                 &mut state.d_products.as_mut_slice()[step * batch * stride..][..batch * stride];
-            let targets = (
-                Shared(d_products.as_mut_ptr()),
-                Shared(d_before.as_mut_ptr()),
-                Shared(d_after.as_mut_ptr()),
-            );
+            // SAFETY: each task writes the gradients of its own rows.
+            let targets = unsafe {
+                Shared::new((
+                    d_products.as_mut_ptr(),
+                    d_before.as_mut_ptr(),
+                    d_after.as_ptr(),
+                ))
+            };
             each_rows(
                 batch,
                 &mut self.scratch,
                 pointwise::scratch_len(&self.plan),
                 |range, scratch| {
-                    let (d_products, d_before, d_after) = (
-                        targets.0.get(),
-                        targets.1.get(),
-                        targets.2.get().cast_const(),
-                    );
+                    let &(d_products, d_before, d_after) = targets.get();
                     // SAFETY: the buffers have the shapes that `Rows` and `Backward` name; tasks
                     // have rows and scratch of their own.
                     unsafe {
@@ -644,19 +644,5 @@ fn each_rows(
         pieces.iter_mut().for_each(task);
     } else {
         pieces.par_iter_mut().for_each(task);
-    }
-}
-
-/// An address that tasks share; each writes rows of its own.
-struct Shared(*mut f32);
-
-// SAFETY: an address alone; whoever follows it says why nobody else writes there.
-unsafe impl Send for Shared {}
-// SAFETY: as above.
-unsafe impl Sync for Shared {}
-
-impl Shared {
-    fn get(&self) -> *mut f32 {
-        self.0
     }
 }

@@ -73,11 +73,7 @@ impl Plan {
             .collect();
         let gates = |sum: bool| {
             (0..program.gates)
-                .filter(move |_| true)
-                .filter({
-                    let sums = &sums;
-                    move |gate| sums[*gate].is_some() == sum
-                })
+                .filter(|gate| sums[*gate].is_some() == sum)
                 .collect::<Vec<_>>()
         };
         let (apart, together) = (gates(false), gates(true));
