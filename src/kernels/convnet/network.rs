@@ -5,7 +5,7 @@ use super::arena::{Arena, LayerState};
 use super::convolution::{ForwardTarget, GroupInput, Output, Source};
 use super::head::{self, Classifier};
 use super::norm::{self, Piece};
-use super::pack::{Arriving, GradientMoments, Moments, PooledSums};
+use super::pack::{GradientMoments, Moments, PooledSums, UpstreamGradient};
 use super::planes::{Own, Task};
 use super::spec::{LayerPlan, NetworkSpec, Part, Plan};
 use crate::kernels::memory::LANES;
@@ -337,7 +337,7 @@ impl ConvNet {
             Shared::new((
                 sources,
                 state.y.as_mut_ptr(),
-                state.kept.as_mut_ptr(),
+                state.saved.as_mut_ptr(),
                 self.arena.moments.as_mut_ptr(),
             ))
         };
@@ -350,7 +350,7 @@ impl ConvNet {
             .into_par_iter()
             .with_max_len(1)
             .for_each(|task| {
-                let (sources, y, kept, moments) = shared.get();
+                let (sources, y, saved, moments) = shared.get();
                 let (mut scratch, group, range) =
                     (own(scratch), task / tasks, planes.range(task % tasks));
                 let mut task = Task {
@@ -363,7 +363,7 @@ impl ConvNet {
                 };
                 // SAFETY: the arena's tensors have room for every group.
                 unsafe {
-                    planes.forward(&mut task, *y, *kept);
+                    planes.forward(&mut task, *y, *saved);
                     if batch && layer.operation.normalises() {
                         let first = group * channels + range.start;
                         let (y, out) = (
@@ -479,9 +479,9 @@ impl ConvNet {
         }
     }
 
-    fn arriving(&self, index: usize) -> Arriving {
+    fn upstream(&self, index: usize) -> UpstreamGradient {
         let state = &self.arena.layers[index];
-        Arriving {
+        UpstreamGradient {
             convolutions: state
                 .gradient
                 .map(|slot| self.arena.gradients[slot].as_ptr()),
@@ -504,7 +504,7 @@ impl ConvNet {
         let shared = unsafe {
             Shared::new((
                 state.y.as_ptr(),
-                self.arriving(index),
+                self.upstream(index),
                 self.arena.moments.as_mut_ptr(),
             ))
         };
@@ -512,15 +512,15 @@ impl ConvNet {
             .into_par_iter()
             .with_max_len(1)
             .for_each(|group| {
-                let &(y, arriving, moments) = shared.get();
+                let &(y, upstream, moments) = shared.get();
                 // SAFETY: the arena's tensors have room for every group.
                 unsafe {
                     let y = y.add(group * filters * pixels * LANES);
-                    let arriving = arriving.skip(group * filters, pixels * LANES);
+                    let upstream = upstream.skip(group * filters, pixels * LANES);
                     let out = moments.add(group * filters * 2 * LANES);
                     isa.run_pointers(GradientMoments {
                         y,
-                        arriving,
+                        upstream,
                         norm,
                         channels: filters,
                         pixels,
@@ -555,7 +555,7 @@ impl ConvNet {
             .iter_mut()
             .map(Buffer::as_mut_ptr)
             .collect();
-        let arriving = self.arriving(index);
+        let upstream = self.upstream(index);
         let (layers, isa, scratch) = (&self.arena.layers, self.isa, &self.arena.scratch);
         let state = &layers[index];
         let Some(conv) = &state.conv else { return };
@@ -571,7 +571,7 @@ impl ConvNet {
                 sources,
                 Output {
                     y: state.y.as_ptr(),
-                    arriving,
+                    upstream,
                     norm: &state.norm,
                 },
             ))
@@ -610,7 +610,7 @@ impl ConvNet {
             .iter_mut()
             .map(Buffer::as_mut_ptr)
             .collect();
-        let arriving = self.arriving(index);
+        let upstream = self.upstream(index);
         let (layers, isa, scratch) = (&self.arena.layers, self.isa, &self.arena.planes);
         let state = &layers[index];
         let Some(planes) = &state.planes else { return };
@@ -625,9 +625,9 @@ impl ConvNet {
                 sources,
                 Own {
                     y: state.y.as_ptr(),
-                    arriving,
+                    upstream,
                     norm: &state.norm,
-                    kept: state.kept.as_ptr(),
+                    saved: state.saved.as_ptr(),
                 },
             ))
         };

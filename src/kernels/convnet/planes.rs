@@ -4,8 +4,8 @@
 //! its output is read.
 
 use super::convolution::Source;
-use super::local_contrast::{self, ChannelGradient, Lane, LocalContrast, arrived};
-use super::pack::{Arriving, Norm, PackGradient, PackInput, Window};
+use super::local_contrast::{self, ChannelGradient, Lane, LocalContrast, upstream_at};
+use super::pack::{Norm, PackGradient, PackInput, UpstreamGradient, Window};
 use super::pooling::Pooling;
 use super::spec::{Geometry, LayerPlan, OperationSpec, Part};
 use crate::kernels::memory::Buffer;
@@ -43,14 +43,14 @@ pub struct Task<'a> {
     pub scratch: &'a mut Buffer,
 }
 
-/// What the way back reads of the layer's own output: its planes from the first group on, the
+/// What the backward pass reads of the layer's own output: its planes from the first group on, the
 /// gradient that reaches them, the coefficients of a batch normalisation, and what local contrast
-/// normalisation kept.
+/// normalisation saved.
 pub struct Own<'a> {
     pub y: *const f32,
-    pub arriving: Arriving,
+    pub upstream: UpstreamGradient,
     pub norm: &'a Norm,
-    pub kept: *const f32,
+    pub saved: *const f32,
 }
 
 impl Planes {
@@ -115,10 +115,10 @@ impl Planes {
             }
     }
 
-    /// Numbers that a group keeps for the way back.
-    pub fn kept(&self) -> usize {
+    /// Numbers that a group keeps for the backward pass.
+    pub fn saved_len(&self) -> usize {
         if let What::LocalContrast(window) = &self.what {
-            window.kept() * LANES
+            window.saved_len() * LANES
         } else {
             0
         }
@@ -128,12 +128,13 @@ impl Planes {
     /// normalisation what it will normalise.
     ///
     /// # Safety
-    /// Sources, `y` and `kept` have room for the task's group, and no other thread touches its
-    /// channels of `y` nor its group's `kept`.
-    pub unsafe fn forward(&self, task: &mut Task<'_>, y: *mut f32, kept: *mut f32) {
+    /// Sources, `y` and `saved` have room for the task's group, and no other thread touches its
+    /// channels of `y` nor its group's `saved`.
+    pub unsafe fn forward(&self, task: &mut Task<'_>, y: *mut f32, saved: *mut f32) {
         let (area, out_area) = (self.area(), self.out_area());
         for channel in task.channels.clone() {
-            // SAFETY: the function's contract; scratch has a plane for the input.
+            // SAFETY: the caller vouches for sources, `y` and `saved` of the task's group, of which no
+            // other thread touches these channels; scratch has a plane for the input (`scratch`).
             unsafe {
                 let to = y.add((task.group * self.geometry.channels + channel) * out_area * LANES);
                 match &self.what {
@@ -157,12 +158,12 @@ impl Planes {
             // SAFETY: the only task of its group.
             unsafe {
                 let y = lanes_mut(y.add(task.group * numbers * LANES), numbers);
-                let kept = lanes_mut(kept.add(task.group * self.kept()), window.kept());
+                let saved = lanes_mut(saved.add(task.group * self.saved_len()), window.saved_len());
                 let planes = lanes_mut(task.scratch.as_mut_ptr(), local_contrast::PLANES * area);
                 task.isa.run(local_contrast::Forward {
                     window,
                     y,
-                    kept,
+                    saved,
                     planes,
                 });
             }
@@ -175,20 +176,24 @@ impl Planes {
     /// As `forward`; and no other thread touches the sources' gradients of these channels.
     pub unsafe fn backward(&self, task: &mut Task<'_>, own: &Own<'_>) {
         let (area, out_area, channels) = (self.area(), self.out_area(), self.geometry.channels);
-        // SAFETY: the function's contract; scratch has planes as `scratch` says.
+        // SAFETY: the caller vouches for the layer's output and its gradient, what it saved, and
+        // the sources; scratch has as many planes as `scratch` says.
         unsafe {
-            let arriving = own.arriving.skip(task.group * channels, out_area * LANES);
+            let upstream = own.upstream.skip(task.group * channels, out_area * LANES);
             let y = own.y.add(task.group * channels * out_area * LANES);
             let first = task.scratch.as_mut_ptr();
             let second = first.add(area * LANES);
             if let What::LocalContrast(window) = &self.what {
                 let planes = lanes_mut(first, local_contrast::PLANES * area);
-                let kept = lanes(own.kept.add(task.group * self.kept()), window.kept());
+                let saved = lanes(
+                    own.saved.add(task.group * self.saved_len()),
+                    window.saved_len(),
+                );
                 task.isa.run_pointers(local_contrast::Backward {
                     window,
                     y: lanes(y, channels * area),
-                    kept,
-                    arriving,
+                    saved,
+                    upstream,
                     planes,
                 });
             }
@@ -204,7 +209,7 @@ impl Planes {
                             maximum,
                             from,
                             channel,
-                            arriving,
+                            upstream,
                             to,
                         });
                         second
@@ -216,11 +221,11 @@ impl Planes {
                             self.geometry.height,
                             self.geometry.width,
                         );
-                        let arriving = arriving.skip(channel, area * LANES);
+                        let upstream = upstream.skip(channel, area * LANES);
                         let (norm, mask) = (own.norm, task.mask);
                         task.isa.run_pointers(PackGradient {
                             y: values,
-                            arriving,
+                            upstream,
                             channels: 1,
                             window,
                             norm,
@@ -232,15 +237,18 @@ impl Planes {
                     }
                     What::LocalContrast(window) => {
                         let planes = lanes(first, 5 * area);
-                        let kept = lanes(own.kept.add(task.group * self.kept()), window.kept());
+                        let saved = lanes(
+                            own.saved.add(task.group * self.saved_len()),
+                            window.saved_len(),
+                        );
                         let to = first.add(5 * area * LANES);
                         let (values, plane) = (lanes(values, area), lanes_mut(to, area));
                         task.isa.run_pointers(ChannelGradient {
                             channel,
                             channels,
                             y: values,
-                            kept,
-                            arriving,
+                            saved,
+                            upstream,
                             planes,
                             to: plane,
                         });
@@ -382,13 +390,13 @@ impl Kernel for Pool<'_> {
 
 /// The gradient of `Pool`'s input. A maximum's goes to the first of the window's largest pixels.
 ///
-/// Valid: `arriving` holds the pooled planes.
+/// Valid: `upstream` holds the pooled planes.
 struct PoolGradient<'a> {
     pooling: &'a Pooling,
     maximum: bool,
     from: &'a [Lane],
     channel: usize,
-    arriving: Arriving,
+    upstream: UpstreamGradient,
     to: &'a mut [Lane],
 }
 
@@ -401,8 +409,8 @@ impl PointerKernel for PoolGradient<'_> {
         let pixels = pooling.out_height() * pooling.out_width();
         to.fill([0.0; LANES]);
         for i in 0..pixels {
-            // SAFETY: the type's contract.
-            let d = unsafe { arrived(self.arriving, self.channel, pixels, i) };
+            // SAFETY: the maker vouches for the gradient of each channel's pixels.
+            let d = unsafe { upstream_at(self.upstream, self.channel, pixels, i) };
             if self.maximum {
                 let (mut best, mut at) = ([f32::NEG_INFINITY; LANES], [None; LANES]);
                 for pixel in pooling.pixels(i) {

@@ -62,11 +62,11 @@ pub struct Target {
 
 // SAFETY: addresses only; `product`'s tasks write different columns or rows.
 unsafe impl Send for Left {}
-// SAFETY: as above.
+// SAFETY: addresses only; `product`'s tasks write different columns or rows.
 unsafe impl Sync for Left {}
-// SAFETY: as above.
+// SAFETY: addresses only; `product`'s tasks write different columns or rows.
 unsafe impl Send for Target {}
-// SAFETY: as above.
+// SAFETY: addresses only; `product`'s tasks write different columns or rows.
 unsafe impl Sync for Target {}
 
 impl Packed {
@@ -189,7 +189,7 @@ impl Packed {
     pub unsafe fn product(&self, isa: Isa, left: Left, target: Target) {
         debug_assert_eq!(left.k_stride, 1, "rows");
         let panel = |index: usize| {
-            // SAFETY: the caller's contract; each task has columns of its own.
+            // SAFETY: the caller vouches for left and target; each task writes columns of its own.
             unsafe {
                 isa.run_pointers(Part {
                     packed: self,
@@ -221,7 +221,7 @@ impl Packed {
         );
         let block = |index: usize| {
             let first = index * most;
-            // SAFETY: the caller's contract; each task has rows of its own.
+            // SAFETY: the caller vouches for left and target; each task writes rows of its own.
             unsafe {
                 let rows = most.min(all - first);
                 isa.run_pointers(Part {
@@ -251,7 +251,7 @@ impl Packed {
             start: target.start.wrapping_sub(first),
             ..target
         };
-        // SAFETY: the caller's contract.
+        // SAFETY: the caller vouches for left, and for target's columns of this panel.
         unsafe {
             isa.run_pointers(Part {
                 packed: self,
@@ -278,7 +278,7 @@ impl Packed {
             left,
             target,
         };
-        // SAFETY: the caller's contract.
+        // SAFETY: the caller vouches for left and target, and the rows are within this (asserted).
         unsafe { isa.run_pointers(Piece { part, k: rows }) }
     }
 }
@@ -342,7 +342,7 @@ impl Left {
     /// There are so many.
     pub(super) unsafe fn at_row(self, first: usize, rows: usize) -> Self {
         debug_assert!(first.is_multiple_of(TILE_ROWS), "whole tiles before it");
-        // SAFETY: the caller's contract.
+        // SAFETY: the caller vouches for rows from `first` on.
         Self {
             start: unsafe { self.start.add(first / TILE_ROWS * self.tile_stride) },
             rows,
@@ -382,7 +382,7 @@ impl Left {
         {
             let at = k / self.segment * self.segment_stride + k % self.segment * self.k_stride;
             for (row, to) in to.iter_mut().enumerate() {
-                // SAFETY: the caller's contract.
+                // SAFETY: the caller vouches for `depth` numbers of each of `rows` rows.
                 to.write(if row < self.rows {
                     unsafe { *self.start.add(row * self.row_stride + at) }
                 } else {

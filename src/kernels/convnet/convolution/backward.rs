@@ -203,7 +203,7 @@ impl Convolution {
         unsafe {
             input.isa.run_pointers(PackGradient {
                 y: output.y.add(channel * plane),
-                arriving: output.arriving.skip(channel, plane),
+                upstream: output.upstream.skip(channel, plane),
                 channels: filters.len(),
                 window: Window {
                     first_row: rows.start.cast_signed() - self.halo[0].0.cast_signed(),

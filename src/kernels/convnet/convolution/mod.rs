@@ -8,7 +8,7 @@ pub mod direct;
 mod forward;
 mod weights;
 
-use crate::kernels::convnet::pack::{Arriving, Norm};
+use crate::kernels::convnet::pack::{Norm, UpstreamGradient};
 use crate::kernels::convnet::spec::{Geometry, Part};
 use crate::kernels::convnet::winograd::{self, Axis};
 use crate::kernels::memory::Buffer;
@@ -146,7 +146,7 @@ pub struct ForwardTarget {
 /// What the backward pass reads of the convolution's own output.
 pub struct Output<'a> {
     pub y: *const f32,
-    pub arriving: Arriving,
+    pub upstream: UpstreamGradient,
     pub norm: &'a Norm,
 }
 

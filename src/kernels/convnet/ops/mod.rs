@@ -19,7 +19,7 @@ use crate::kernels::KernelError;
 use crate::kernels::convnet::convolution::{
     Convolution, ForwardTarget, GroupInput, Output, Scratch, Source,
 };
-use crate::kernels::convnet::pack::{Arriving, Norm};
+use crate::kernels::convnet::pack::{Norm, UpstreamGradient};
 use crate::kernels::convnet::spec::{Geometry, Part};
 use crate::kernels::memory::Buffer;
 use crate::kernels::memory::LANES;
@@ -150,7 +150,7 @@ pub fn convolution_gradients(
     y.as_mut_slice().fill(1.0);
     let output = Output {
         y: y.as_ptr(),
-        arriving: Arriving {
+        upstream: UpstreamGradient {
             convolutions: Some(dy.as_ptr()),
             head: None,
         },

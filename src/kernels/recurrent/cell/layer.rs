@@ -457,8 +457,8 @@ impl CellLayer {
         state.d_states[0].as_mut_slice().fill(0.0);
         for step in (0..self.steps).rev() {
             let [d_after, d_before] = &mut state.d_states;
-            let arriving = d_out[step * batch * hidden..][..batch * hidden].chunks(hidden);
-            for (d, more) in d_after.as_mut_slice().chunks_mut(padded).zip(arriving) {
+            let upstream = d_out[step * batch * hidden..][..batch * hidden].chunks(hidden);
+            for (d, more) in d_after.as_mut_slice().chunks_mut(padded).zip(upstream) {
                 d.iter_mut().zip(more).for_each(|(d, more)| *d += more);
             }
             let products = self.products.as_slice()[step * batch * stride..].as_ptr();

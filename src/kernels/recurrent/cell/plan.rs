@@ -1,5 +1,5 @@
 //! A program made ready: sums of two products become one column, an activation joins the operation
-//! before it, what nobody needs is left out, and the order in which gradients arrive is settled.
+//! before it, what nobody needs is left out, and the order in which gradients accumulate_gradient is settled.
 //! Knows nothing of vectors.
 
 use super::program::{CellProgram, Op, Value};

@@ -32,7 +32,7 @@ pub struct Rows<'a> {
 
 // SAFETY: addresses only; tasks work on rows of their own.
 unsafe impl Send for Rows<'_> {}
-// SAFETY: as above.
+// SAFETY: as for Send: what is shared is addresses, and tasks work on rows of their own.
 unsafe impl Sync for Rows<'_> {}
 
 /// A piece of a row.
@@ -71,9 +71,12 @@ impl Piece<'_> {
         (state * self.rows.batch + self.row) * self.rows.hidden + self.first
     }
 
+    /// # Safety
+    /// Products and old states have this piece, `scratch` what the plan needs.
     #[inline(always)]
     unsafe fn value(&self, place: Place, scratch: *mut f32) -> *const f32 {
-        // SAFETY: a plan's places exist; see the makers of `Rows`.
+        // SAFETY: a plan names columns, states and scratch that there are, and the caller vouches
+        // for memory that has them.
         unsafe {
             match place {
                 Place::Column(column) => self.rows.products.add(self.column(column)),
@@ -83,10 +86,15 @@ impl Piece<'_> {
         }
     }
 
+    /// Computes all values of the plan.
+    ///
+    /// # Safety
+    /// As `value`; nobody else uses `scratch`.
     #[inline(always)]
     unsafe fn values<V: Vector>(&self, scratch: *mut f32) {
         for step in &self.rows.plan.steps {
-            // SAFETY: as for `value`.
+            // SAFETY: a step reads columns, states and scratch of the plan, and writes its own
+            // scratch, all `len` numbers long; the caller vouches for their memory.
             unsafe {
                 let (a, b) = (self.value(step.a, scratch), self.value(step.b, scratch));
                 let line = Line {
@@ -115,7 +123,8 @@ impl PointerKernel for Forward<'_> {
     #[inline(always)]
     unsafe fn run<V: Vector>(self) {
         for piece in self.rows.pieces(self.range) {
-            // SAFETY: the maker's contract.
+            // SAFETY: products and old states hold every piece of `range`, scratch the plan's values,
+            // and `after` a row for each state, as the type says; the task alone works on its rows.
             unsafe {
                 piece.values::<V>(self.scratch);
                 for (state, &(place, _)) in self.rows.plan.outputs.iter().enumerate() {
@@ -146,7 +155,8 @@ impl PointerKernel for Backward<'_> {
     unsafe fn run<V: Vector>(self) {
         let plan = self.rows.plan;
         for piece in self.rows.pieces(self.range.clone()) {
-            // SAFETY: the maker's contract.
+            // SAFETY: values and gradients hold every piece of `range`, and scratch twice the plan's
+            // values, as the type says; pieces are whole vectors; the task alone works on its rows.
             unsafe {
                 piece.values::<V>(self.scratch);
                 for place in &plan.untouched {
@@ -188,9 +198,12 @@ impl PointerKernel for Backward<'_> {
 }
 
 impl Backward<'_> {
+    /// # Safety
+    /// The piece is one of the task's rows.
     #[inline(always)]
     unsafe fn gradient(&self, piece: &Piece, place: Place) -> *mut f32 {
-        // SAFETY: a plan's places exist; see the maker.
+        // SAFETY: a plan names columns, states and scratch that there are, and the type says that
+        // the gradients' memory has them.
         unsafe {
             match place {
                 Place::Column(column) => self.d_products.add(piece.column(column)),
@@ -219,6 +232,8 @@ trait Apply {
 
 /// Something done along a line for a known pair of them.
 trait Visitor {
+    /// # Safety
+    /// The visitor's pointers are valid for its length.
     unsafe fn visit<V: Vector, J: Join, A: Apply>(self);
 }
 
@@ -233,7 +248,8 @@ impl Visitor for Line {
     #[inline(always)]
     unsafe fn visit<V: Vector, J: Join, A: Apply>(self) {
         for i in (0..self.len).step_by(V::WIDTH) {
-            // SAFETY: lines have `len` numbers, a multiple of the width.
+            // SAFETY: the maker vouches for `len` numbers of each operand and of the result, and
+            // `len` is a multiple of the width.
             unsafe {
                 A::apply(J::join(V::load(self.a.add(i)), V::load(self.b.add(i))))
                     .store(self.out.add(i));
@@ -254,7 +270,8 @@ impl Visitor for BackLine {
     #[inline(always)]
     unsafe fn visit<V: Vector, J: Join, A: Apply>(self) {
         for i in (0..self.line.len).step_by(V::WIDTH) {
-            // SAFETY: as above.
+            // SAFETY: the maker vouches for `len` numbers of values and gradients, and `len` is a
+            // multiple of the width.
             unsafe {
                 let (a, b) = (V::load(self.line.a.add(i)), V::load(self.line.b.add(i)));
                 let d = A::back(
@@ -263,25 +280,33 @@ impl Visitor for BackLine {
                     V::load(self.line.out.add(i)),
                 );
                 let (d_a, d_b) = J::back(d, a, b);
-                arrive(d_a, self.d_a.add(i), self.first.0);
+                accumulate_gradient(d_a, self.d_a.add(i), self.first.0);
                 // After a's: both may be one value.
                 if let Some(d_b) = d_b {
-                    arrive(d_b, self.d_b.add(i), self.first.1);
+                    accumulate_gradient(d_b, self.d_b.add(i), self.first.1);
                 }
             }
         }
     }
 }
 
+/// Adds to a gradient, or begins it.
+///
+/// # Safety
+/// `to` points to a readable and writable vector.
 #[inline(always)]
-unsafe fn arrive<V: Vector>(d: V, to: *mut f32, first: bool) {
-    // SAFETY: the caller's.
+unsafe fn accumulate_gradient<V: Vector>(d: V, to: *mut f32, first: bool) {
+    // SAFETY: the caller vouches for a vector at `to`.
     unsafe { if first { d } else { d.add(V::load(to)) }.store(to) }
 }
 
+/// Calls the visitor with the types of a step.
+///
+/// # Safety
+/// The visitor's pointers are valid for its length.
 #[inline(always)]
 unsafe fn visit<V: Vector, T: Visitor>(step: &Step, visitor: T) {
-    // SAFETY: the caller's.
+    // SAFETY: the caller vouches for what the visitor follows.
     unsafe {
         match step.joined {
             Joined::First => visit_applied::<V, First, T>(step.applied, visitor),
@@ -292,9 +317,11 @@ unsafe fn visit<V: Vector, T: Visitor>(step: &Step, visitor: T) {
     }
 }
 
+/// # Safety
+/// As `visit`.
 #[inline(always)]
 unsafe fn visit_applied<V: Vector, J: Join, T: Visitor>(applied: Applied, visitor: T) {
-    // SAFETY: the caller's.
+    // SAFETY: the caller vouches for what the visitor follows.
     unsafe {
         match applied {
             Applied::Identity => visitor.visit::<V, J, Identity>(),
