@@ -2,7 +2,7 @@
 //! before it, what nobody needs is left out, and the order in which gradients accumulate_gradient is settled.
 //! Knows nothing of vectors.
 
-use super::program::{CellProgram, Op, Value};
+use super::program::{CellProgram, Combination, Op, Value};
 
 /// Where a value lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,17 +15,9 @@ pub enum Place {
     Scratch(usize),
 }
 
+/// What is applied to a combination: an activation, or 1 − z.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Joined {
-    /// The first operand alone.
-    First,
-    Add,
-    Mul,
-    Max,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Applied {
+pub enum Function {
     Identity,
     OneMinus,
     Tanh,
@@ -34,11 +26,12 @@ pub enum Applied {
     Sin,
 }
 
-/// out = applied(joined(a, b)); out is scratch of this number.
+/// out = function(combination(a, b)); out is scratch of this number.
 #[derive(Clone, Copy, Debug)]
 pub struct Step {
-    pub joined: Joined,
-    pub applied: Applied,
+    /// None: the first operand alone.
+    pub combination: Option<Combination>,
+    pub function: Function,
     pub a: Place,
     /// The same as `a` where there is one operand.
     pub b: Place,
@@ -102,14 +95,14 @@ impl Plan {
                     let gate = sums.iter().position(|sum| *sum == Some(value)).unwrap_or(0);
                     column(gate, false)
                 }
-                Op::Add(a, b) => builder.join(Joined::Add, a, b),
-                Op::Mul(a, b) => builder.join(Joined::Mul, a, b),
-                Op::Max(a, b) => builder.join(Joined::Max, a, b),
-                Op::OneMinus(a) => builder.apply(Applied::OneMinus, a),
-                Op::Tanh(a) => builder.apply(Applied::Tanh, a),
-                Op::Sigmoid(a) => builder.apply(Applied::Sigmoid, a),
-                Op::Relu(a) => builder.apply(Applied::Relu, a),
-                Op::Sin(a) => builder.apply(Applied::Sin, a),
+                Op::Add(a, b) => builder.combine(Combination::Add, a, b),
+                Op::Mul(a, b) => builder.combine(Combination::Mul, a, b),
+                Op::Max(a, b) => builder.combine(Combination::Max, a, b),
+                Op::OneMinus(a) => builder.apply(Function::OneMinus, a),
+                Op::Tanh(a) => builder.apply(Function::Tanh, a),
+                Op::Sigmoid(a) => builder.apply(Function::Sigmoid, a),
+                Op::Relu(a) => builder.apply(Function::Relu, a),
+                Op::Sin(a) => builder.apply(Function::Sin, a),
             };
             builder.places.push(place);
         }
@@ -150,7 +143,7 @@ impl Plan {
         self.outputs = outputs.iter().map(|&place| (place, first(place))).collect();
         for step in self.steps.iter_mut().rev() {
             step.first.0 = first(step.a);
-            if matches!(step.joined, Joined::Add | Joined::Mul | Joined::Max) {
+            if step.combination.is_some() {
                 step.first.1 = first(step.b);
             }
         }
@@ -165,29 +158,40 @@ struct Builder<'a> {
 }
 
 impl Builder<'_> {
-    fn join(&mut self, joined: Joined, a: Value, b: Value) -> Place {
-        self.step(joined, Applied::Identity, self.places[a], self.places[b])
+    fn combine(&mut self, combination: Combination, a: Value, b: Value) -> Place {
+        self.step(
+            Some(combination),
+            Function::Identity,
+            self.places[a],
+            self.places[b],
+        )
     }
 
     /// Joins the step that made the operand, where nobody else needs what it made.
-    fn apply(&mut self, applied: Applied, a: Value) -> Place {
+    fn apply(&mut self, function: Function, a: Value) -> Place {
         let place = self.places[a];
         if let Place::Scratch(out) = place
             && self.uses[a] == 1
-            && self.steps[out].applied == Applied::Identity
+            && self.steps[out].function == Function::Identity
         {
-            self.steps[out].applied = applied;
+            self.steps[out].function = function;
             return place;
         }
-        self.step(Joined::First, applied, place, place)
+        self.step(None, function, place, place)
     }
 
     /// Until `needed`, a step's scratch is its own place in the list.
-    fn step(&mut self, joined: Joined, applied: Applied, a: Place, b: Place) -> Place {
+    fn step(
+        &mut self,
+        combination: Option<Combination>,
+        function: Function,
+        a: Place,
+        b: Place,
+    ) -> Place {
         let out = self.steps.len();
         self.steps.push(Step {
-            joined,
-            applied,
+            combination,
+            function,
             a,
             b,
             out,

@@ -4,7 +4,8 @@
 //! A row is worked on in pieces that stay in the first cache. Backwards the values are computed
 //! again from the products: that is cheaper than to keep them.
 
-use super::plan::{Applied, Joined, Place, Plan, Step};
+use super::plan::{Function, Place, Plan, Step};
+use super::program::Combination;
 use crate::kernels::simd::functions;
 use crate::kernels::simd::{PointerKernel, Vector};
 use std::ops::Range;
@@ -217,24 +218,24 @@ impl Backward<'_> {
 }
 
 /// How two vectors become one.
-trait Join {
-    fn join<V: Vector>(a: V, b: V) -> V;
+trait Combine {
+    fn combine<V: Vector>(a: V, b: V) -> V;
     /// The gradients of a and, with two operands, of b.
     fn back<V: Vector>(d: V, a: V, b: V) -> (V, Option<V>);
 }
 
 /// What is applied to the result.
-trait Apply {
-    fn apply<V: Vector>(joined: V) -> V;
-    /// From the gradient of `value` that of `joined`.
-    fn back<V: Vector>(d: V, joined: V, value: V) -> V;
+trait Activate {
+    fn activate<V: Vector>(combined: V) -> V;
+    /// From the gradient of `value` that of `combined`.
+    fn back<V: Vector>(d: V, combined: V, value: V) -> V;
 }
 
 /// Something done along a line for a known pair of them.
 trait Visitor {
     /// # Safety
     /// The visitor's pointers are valid for its length.
-    unsafe fn visit<V: Vector, J: Join, A: Apply>(self);
+    unsafe fn visit<V: Vector, C: Combine, A: Activate>(self);
 }
 
 struct Line {
@@ -246,12 +247,12 @@ struct Line {
 
 impl Visitor for Line {
     #[inline(always)]
-    unsafe fn visit<V: Vector, J: Join, A: Apply>(self) {
+    unsafe fn visit<V: Vector, C: Combine, A: Activate>(self) {
         for i in (0..self.len).step_by(V::WIDTH) {
             // SAFETY: the maker vouches for `len` numbers of each operand and of the result, and
             // `len` is a multiple of the width.
             unsafe {
-                A::apply(J::join(V::load(self.a.add(i)), V::load(self.b.add(i))))
+                A::activate(C::combine(V::load(self.a.add(i)), V::load(self.b.add(i))))
                     .store(self.out.add(i));
             }
         }
@@ -268,7 +269,7 @@ struct BackLine {
 
 impl Visitor for BackLine {
     #[inline(always)]
-    unsafe fn visit<V: Vector, J: Join, A: Apply>(self) {
+    unsafe fn visit<V: Vector, C: Combine, A: Activate>(self) {
         for i in (0..self.line.len).step_by(V::WIDTH) {
             // SAFETY: the maker vouches for `len` numbers of values and gradients, and `len` is a
             // multiple of the width.
@@ -276,10 +277,10 @@ impl Visitor for BackLine {
                 let (a, b) = (V::load(self.line.a.add(i)), V::load(self.line.b.add(i)));
                 let d = A::back(
                     V::load(self.d_out.add(i)),
-                    J::join(a, b),
+                    C::combine(a, b),
                     V::load(self.line.out.add(i)),
                 );
-                let (d_a, d_b) = J::back(d, a, b);
+                let (d_a, d_b) = C::back(d, a, b);
                 accumulate_gradient(d_a, self.d_a.add(i), self.first.0);
                 // After a's: both may be one value.
                 if let Some(d_b) = d_b {
@@ -308,11 +309,11 @@ unsafe fn accumulate_gradient<V: Vector>(d: V, to: *mut f32, first: bool) {
 unsafe fn visit<V: Vector, T: Visitor>(step: &Step, visitor: T) {
     // SAFETY: the caller vouches for what the visitor follows.
     unsafe {
-        match step.joined {
-            Joined::First => visit_applied::<V, First, T>(step.applied, visitor),
-            Joined::Add => visit_applied::<V, Add, T>(step.applied, visitor),
-            Joined::Mul => visit_applied::<V, Mul, T>(step.applied, visitor),
-            Joined::Max => visit_applied::<V, Max, T>(step.applied, visitor),
+        match step.combination {
+            None => visit_function::<V, First, T>(step.function, visitor),
+            Some(Combination::Add) => visit_function::<V, Add, T>(step.function, visitor),
+            Some(Combination::Mul) => visit_function::<V, Mul, T>(step.function, visitor),
+            Some(Combination::Max) => visit_function::<V, Max, T>(step.function, visitor),
         }
     }
 }
@@ -320,16 +321,16 @@ unsafe fn visit<V: Vector, T: Visitor>(step: &Step, visitor: T) {
 /// # Safety
 /// As `visit`.
 #[inline(always)]
-unsafe fn visit_applied<V: Vector, J: Join, T: Visitor>(applied: Applied, visitor: T) {
+unsafe fn visit_function<V: Vector, C: Combine, T: Visitor>(function: Function, visitor: T) {
     // SAFETY: the caller vouches for what the visitor follows.
     unsafe {
-        match applied {
-            Applied::Identity => visitor.visit::<V, J, Identity>(),
-            Applied::OneMinus => visitor.visit::<V, J, OneMinus>(),
-            Applied::Tanh => visitor.visit::<V, J, Tanh>(),
-            Applied::Sigmoid => visitor.visit::<V, J, Sigmoid>(),
-            Applied::Relu => visitor.visit::<V, J, Relu>(),
-            Applied::Sin => visitor.visit::<V, J, Sin>(),
+        match function {
+            Function::Identity => visitor.visit::<V, C, Identity>(),
+            Function::OneMinus => visitor.visit::<V, C, OneMinus>(),
+            Function::Tanh => visitor.visit::<V, C, Tanh>(),
+            Function::Sigmoid => visitor.visit::<V, C, Sigmoid>(),
+            Function::Relu => visitor.visit::<V, C, Relu>(),
+            Function::Sin => visitor.visit::<V, C, Sin>(),
         }
     }
 }
@@ -345,9 +346,9 @@ struct Sigmoid;
 struct Relu;
 struct Sin;
 
-impl Join for First {
+impl Combine for First {
     #[inline(always)]
-    fn join<V: Vector>(a: V, _b: V) -> V {
+    fn combine<V: Vector>(a: V, _b: V) -> V {
         a
     }
 
@@ -357,9 +358,9 @@ impl Join for First {
     }
 }
 
-impl Join for Add {
+impl Combine for Add {
     #[inline(always)]
-    fn join<V: Vector>(a: V, b: V) -> V {
+    fn combine<V: Vector>(a: V, b: V) -> V {
         a.add(b)
     }
 
@@ -369,9 +370,9 @@ impl Join for Add {
     }
 }
 
-impl Join for Mul {
+impl Combine for Mul {
     #[inline(always)]
-    fn join<V: Vector>(a: V, b: V) -> V {
+    fn combine<V: Vector>(a: V, b: V) -> V {
         a.mul(b)
     }
 
@@ -381,9 +382,9 @@ impl Join for Mul {
     }
 }
 
-impl Join for Max {
+impl Combine for Max {
     #[inline(always)]
-    fn join<V: Vector>(a: V, b: V) -> V {
+    fn combine<V: Vector>(a: V, b: V) -> V {
         a.max(b)
     }
 
@@ -396,75 +397,75 @@ impl Join for Max {
     }
 }
 
-impl Apply for Identity {
+impl Activate for Identity {
     #[inline(always)]
-    fn apply<V: Vector>(joined: V) -> V {
-        joined
+    fn activate<V: Vector>(combined: V) -> V {
+        combined
     }
 
     #[inline(always)]
-    fn back<V: Vector>(d: V, _joined: V, _value: V) -> V {
+    fn back<V: Vector>(d: V, _combined: V, _value: V) -> V {
         d
     }
 }
 
-impl Apply for OneMinus {
+impl Activate for OneMinus {
     #[inline(always)]
-    fn apply<V: Vector>(joined: V) -> V {
-        V::splat(1.0).sub(joined)
+    fn activate<V: Vector>(combined: V) -> V {
+        V::splat(1.0).sub(combined)
     }
 
     #[inline(always)]
-    fn back<V: Vector>(d: V, _joined: V, _value: V) -> V {
+    fn back<V: Vector>(d: V, _combined: V, _value: V) -> V {
         V::splat(0.0).sub(d)
     }
 }
 
-impl Apply for Tanh {
+impl Activate for Tanh {
     #[inline(always)]
-    fn apply<V: Vector>(joined: V) -> V {
-        functions::tanh(joined)
+    fn activate<V: Vector>(combined: V) -> V {
+        functions::tanh(combined)
     }
 
     #[inline(always)]
-    fn back<V: Vector>(d: V, _joined: V, value: V) -> V {
+    fn back<V: Vector>(d: V, _combined: V, value: V) -> V {
         d.sub(d.mul(value.mul(value)))
     }
 }
 
-impl Apply for Sigmoid {
+impl Activate for Sigmoid {
     #[inline(always)]
-    fn apply<V: Vector>(joined: V) -> V {
-        functions::sigmoid(joined)
+    fn activate<V: Vector>(combined: V) -> V {
+        functions::sigmoid(combined)
     }
 
     #[inline(always)]
-    fn back<V: Vector>(d: V, _joined: V, value: V) -> V {
+    fn back<V: Vector>(d: V, _combined: V, value: V) -> V {
         d.mul(value.sub(value.mul(value)))
     }
 }
 
-impl Apply for Relu {
+impl Activate for Relu {
     #[inline(always)]
-    fn apply<V: Vector>(joined: V) -> V {
+    fn activate<V: Vector>(combined: V) -> V {
         // The second operand is the result where it is NaN.
-        V::splat(0.0).max(joined)
+        V::splat(0.0).max(combined)
     }
 
     #[inline(always)]
-    fn back<V: Vector>(d: V, _joined: V, value: V) -> V {
+    fn back<V: Vector>(d: V, _combined: V, value: V) -> V {
         d.where_positive(value)
     }
 }
 
-impl Apply for Sin {
+impl Activate for Sin {
     #[inline(always)]
-    fn apply<V: Vector>(joined: V) -> V {
-        functions::sin(joined)
+    fn activate<V: Vector>(combined: V) -> V {
+        functions::sin(combined)
     }
 
     #[inline(always)]
-    fn back<V: Vector>(d: V, joined: V, _value: V) -> V {
-        d.mul(functions::cos(joined))
+    fn back<V: Vector>(d: V, combined: V, _value: V) -> V {
+        d.mul(functions::cos(combined))
     }
 }
