@@ -178,7 +178,7 @@ impl Sizes {
             .map(|l| groups * plane(l) * l.geometry.filters)
             .collect();
         let (slots, gradients) = share(plan, &live, &last_reader, &outputs);
-        let most =
+        let largest =
             |f: &dyn Fn(&Convolution) -> usize| convs.iter().flatten().map(f).max().unwrap_or(0);
         let channels = plan
             .layers
@@ -193,9 +193,9 @@ impl Sizes {
                 .iter()
                 .map(|l| groups * LANES * l.geometry.filters)
                 .collect(),
-            packed: most(&|c| c.packed_len().max(c.flipped_len())),
-            weight_gradients: most(&|c| groups * c.backward_chunks() * c.weight_len()),
-            moments: most(&|c| groups * c.forward_blocks() * c.geometry.filters * 2 * LANES)
+            packed: largest(&|c| c.packed_len().max(c.flipped_len())),
+            weight_gradients: largest(&|c| groups * c.backward_chunks() * c.weight_len()),
+            moments: largest(&|c| groups * c.forward_blocks() * c.geometry.filters * 2 * LANES)
                 .max(groups * channels * 2 * LANES),
             scratch_planes: planes
                 .iter()

@@ -6,7 +6,7 @@ use super::convolution::{ForwardTarget, GroupInput, Output, Source};
 use super::head::{self, Classifier};
 use super::norm::{self, Piece};
 use super::pack::{GradientMoments, Moments, PooledSums, UpstreamGradient};
-use super::planes::{Own, Task};
+use super::planes::{LayerOutput, Task};
 use super::spec::{LayerPlan, NetworkSpec, Part, Plan};
 use crate::kernels::memory::LANES;
 use crate::kernels::memory::{Buffer, Shared};
@@ -81,7 +81,7 @@ impl ConvNet {
         self.plan.running_count
     }
 
-    /// Bytes of working memory held.
+    /// Bytes of working memory.
     pub fn memory_bytes(&self) -> usize {
         self.arena.bytes()
     }
@@ -305,7 +305,7 @@ impl ConvNet {
             .with_max_len(1)
             .for_each(|task| {
                 let (sources, y, moments) = shared.get();
-                let (mut scratch, group) = (own(scratch), task / blocks);
+                let (mut scratch, group) = (thread_scratch(scratch), task / blocks);
                 // SAFETY: the arena's tensors have room for every group.
                 unsafe {
                     let moments = batch.then(|| moments.add(task * filters * 2 * LANES));
@@ -351,8 +351,11 @@ impl ConvNet {
             .with_max_len(1)
             .for_each(|task| {
                 let (sources, y, saved, moments) = shared.get();
-                let (mut scratch, group, range) =
-                    (own(scratch), task / tasks, planes.range(task % tasks));
+                let (mut scratch, group, range) = (
+                    thread_scratch(scratch),
+                    task / tasks,
+                    planes.range(task % tasks),
+                );
                 let mut task = Task {
                     isa,
                     group,
@@ -584,7 +587,7 @@ impl ConvNet {
             .with_max_len(1)
             .enumerate()
             .for_each(|(task, dw)| {
-                let mut scratch = own(scratch);
+                let mut scratch = thread_scratch(scratch);
                 let (sources, output) = shared.get();
                 let group = task / chunks;
                 dw.fill(0.0);
@@ -623,7 +626,7 @@ impl ConvNet {
         let shared = unsafe {
             Shared::new((
                 sources,
-                Own {
+                LayerOutput {
                     y: state.y.as_ptr(),
                     upstream,
                     norm: &state.norm,
@@ -637,8 +640,11 @@ impl ConvNet {
             .with_max_len(1)
             .for_each(|task| {
                 let (sources, output) = shared.get();
-                let (mut scratch, group, range) =
-                    (own(scratch), task / tasks, planes.range(task % tasks));
+                let (mut scratch, group, range) = (
+                    thread_scratch(scratch),
+                    task / tasks,
+                    planes.range(task % tasks),
+                );
                 let mut task = Task {
                     isa,
                     group,
@@ -695,7 +701,7 @@ fn mask(n: usize, group: usize) -> [f32; LANES] {
 }
 
 /// This thread's scratch memory; never waited for, but by threads outside the pool.
-fn own<T>(scratch: &[Mutex<T>]) -> MutexGuard<'_, T> {
+fn thread_scratch<T>(scratch: &[Mutex<T>]) -> MutexGuard<'_, T> {
     let thread = rayon::current_thread_index().unwrap_or(0) % scratch.len();
     scratch[thread]
         .lock()

@@ -58,6 +58,9 @@ pub struct Window {
 impl Window {
     /// Calls `copy(offset in the tensor's plane, offset in the block's plane, columns)` for rows
     /// within the tensor and writes zeros everywhere else.
+    ///
+    /// # Safety
+    /// `to` points to `rows` · `columns` writable groups.
     #[inline(always)]
     unsafe fn each_row<V: Vector>(&self, to: *mut f32, mut copy: impl FnMut(usize, usize, usize)) {
         let width = self.width.min(self.columns.saturating_sub(self.pad));
@@ -86,6 +89,8 @@ impl Window {
     }
 }
 
+/// # Safety
+/// `to` points to so many writable groups.
 #[inline(always)]
 unsafe fn zero<V: Vector>(to: *mut f32, groups: usize) {
     for i in (0..groups * LANES).step_by(V::WIDTH) {

@@ -21,11 +21,11 @@ const TASKS: usize = 8;
 pub struct Planes {
     geometry: Geometry,
     parts: Vec<Part>,
-    what: What,
+    operation: PlaneOperation,
 }
 
 #[derive(Clone, Debug)]
-enum What {
+enum PlaneOperation {
     Maximum(Pooling),
     Average(Pooling),
     LocalContrast(LocalContrast),
@@ -46,7 +46,7 @@ pub struct Task<'a> {
 /// What the backward pass reads of the layer's own output: its planes from the first group on, the
 /// gradient that reaches them, the coefficients of a batch normalisation, and what local contrast
 /// normalisation saved.
-pub struct Own<'a> {
+pub struct LayerOutput<'a> {
     pub y: *const f32,
     pub upstream: UpstreamGradient,
     pub norm: &'a Norm,
@@ -65,19 +65,19 @@ impl Planes {
             stride_height: g.stride_height,
             stride_width: g.stride_width,
         };
-        let what = match layer.operation {
+        let operation = match layer.operation {
             OperationSpec::Convolution { .. } => return None,
-            OperationSpec::MaxPooling { .. } => What::Maximum(pooling),
-            OperationSpec::AveragePooling { .. } => What::Average(pooling),
+            OperationSpec::MaxPooling { .. } => PlaneOperation::Maximum(pooling),
+            OperationSpec::AveragePooling { .. } => PlaneOperation::Average(pooling),
             OperationSpec::LocalContrast { window } => {
-                What::LocalContrast(LocalContrast::new(g.height, g.width, window))
+                PlaneOperation::LocalContrast(LocalContrast::new(g.height, g.width, window))
             }
-            OperationSpec::BatchNorm => What::BatchNorm,
+            OperationSpec::BatchNorm => PlaneOperation::BatchNorm,
         };
         Some(Self {
             geometry: g,
             parts: layer.parts.clone(),
-            what,
+            operation,
         })
     }
 
@@ -92,7 +92,7 @@ impl Planes {
     /// The ranges of channels that the tasks of a group take.
     pub fn tasks(&self) -> usize {
         let channels = self.geometry.channels;
-        if matches!(self.what, What::LocalContrast(_)) {
+        if matches!(self.operation, PlaneOperation::LocalContrast(_)) {
             1
         } else {
             channels.div_ceil(channels.div_ceil(TASKS))
@@ -108,7 +108,7 @@ impl Planes {
     pub fn scratch(&self) -> usize {
         self.area()
             * LANES
-            * if matches!(self.what, What::LocalContrast(_)) {
+            * if matches!(self.operation, PlaneOperation::LocalContrast(_)) {
                 local_contrast::PLANES
             } else {
                 2
@@ -117,7 +117,7 @@ impl Planes {
 
     /// Numbers that a group keeps for the backward pass.
     pub fn saved_len(&self) -> usize {
-        if let What::LocalContrast(window) = &self.what {
+        if let PlaneOperation::LocalContrast(window) = &self.operation {
             window.saved_len() * LANES
         } else {
             0
@@ -137,23 +137,25 @@ impl Planes {
             // other thread touches these channels; scratch has a plane for the input (`scratch`).
             unsafe {
                 let to = y.add((task.group * self.geometry.channels + channel) * out_area * LANES);
-                match &self.what {
-                    What::Maximum(pooling) | What::Average(pooling) => {
+                match &self.operation {
+                    PlaneOperation::Maximum(pooling) | PlaneOperation::Average(pooling) => {
                         let plane = task.scratch.as_mut_ptr();
                         self.read(task, channel, plane);
                         let (from, to) = (lanes(plane, area), lanes_mut(to, out_area));
                         task.isa.run(Pool {
                             pooling,
-                            maximum: matches!(self.what, What::Maximum(_)),
+                            maximum: matches!(self.operation, PlaneOperation::Maximum(_)),
                             from,
                             to,
                         });
                     }
-                    What::LocalContrast(_) | What::BatchNorm => self.read(task, channel, to),
+                    PlaneOperation::LocalContrast(_) | PlaneOperation::BatchNorm => {
+                        self.read(task, channel, to)
+                    }
                 }
             }
         }
-        if let What::LocalContrast(window) = &self.what {
+        if let PlaneOperation::LocalContrast(window) = &self.operation {
             let numbers = self.geometry.channels * area;
             // SAFETY: the only task of its group.
             unsafe {
@@ -174,7 +176,7 @@ impl Planes {
     ///
     /// # Safety
     /// As `forward`; and no other thread touches the sources' gradients of these channels.
-    pub unsafe fn backward(&self, task: &mut Task<'_>, own: &Own<'_>) {
+    pub unsafe fn backward(&self, task: &mut Task<'_>, own: &LayerOutput<'_>) {
         let (area, out_area, channels) = (self.area(), self.out_area(), self.geometry.channels);
         // SAFETY: the caller vouches for the layer's output and its gradient, what it saved, and
         // the sources; scratch has as many planes as `scratch` says.
@@ -183,7 +185,7 @@ impl Planes {
             let y = own.y.add(task.group * channels * out_area * LANES);
             let first = task.scratch.as_mut_ptr();
             let second = first.add(area * LANES);
-            if let What::LocalContrast(window) = &self.what {
+            if let PlaneOperation::LocalContrast(window) = &self.operation {
                 let planes = lanes_mut(first, local_contrast::PLANES * area);
                 let saved = lanes(
                     own.saved.add(task.group * self.saved_len()),
@@ -199,11 +201,11 @@ impl Planes {
             }
             for channel in task.channels.clone() {
                 let values = y.add(channel * out_area * LANES);
-                let gradient = match &self.what {
-                    What::Maximum(pooling) | What::Average(pooling) => {
+                let gradient = match &self.operation {
+                    PlaneOperation::Maximum(pooling) | PlaneOperation::Average(pooling) => {
                         self.read(task, channel, first);
                         let (from, to) = (lanes(first, area), lanes_mut(second, area));
-                        let maximum = matches!(self.what, What::Maximum(_));
+                        let maximum = matches!(self.operation, PlaneOperation::Maximum(_));
                         task.isa.run_pointers(PoolGradient {
                             pooling,
                             maximum,
@@ -214,7 +216,7 @@ impl Planes {
                         });
                         second
                     }
-                    What::BatchNorm => {
+                    PlaneOperation::BatchNorm => {
                         let window = whole(
                             self.geometry.height,
                             self.geometry.width,
@@ -235,7 +237,7 @@ impl Planes {
                         });
                         first
                     }
-                    What::LocalContrast(window) => {
+                    PlaneOperation::LocalContrast(window) => {
                         let planes = lanes(first, 5 * area);
                         let saved = lanes(
                             own.saved.add(task.group * self.saved_len()),
@@ -268,8 +270,11 @@ impl Planes {
         (index, &self.parts[index])
     }
 
-    /// One channel of the concatenated input, as the layers that it comes from put it out; zeros
-    /// where an input is smaller.
+    /// Copies one channel of the concatenated input to a plane at `to`: the activations of the layer
+    /// that it comes from, and zeros where that layer is smaller.
+    ///
+    /// # Safety
+    /// The sources have this group, and `to` has room for a plane.
     unsafe fn read(&self, task: &Task<'_>, channel: usize, to: *mut f32) {
         let (index, part) = self.part(channel);
         let (source, own) = (&task.sources[index], channel - part.first);
@@ -296,7 +301,11 @@ impl Planes {
         }
     }
 
-    /// The inverse way, for a gradient; the image takes none.
+    /// Adds a channel's gradient to that of the layer that the channel comes from; the image has no
+    /// gradient.
+    ///
+    /// # Safety
+    /// As `backward`.
     unsafe fn send(&self, task: &Task<'_>, channel: usize, plane: &[Lane]) {
         let (index, part) = self.part(channel);
         let Some((gradient, adds)) = task.sources[index].gradient else {

@@ -15,8 +15,8 @@ use std::ops::Range;
 pub const DEPTH: usize = 256;
 /// Numbers of a cache line.
 const LINE: usize = 16;
-/// Rows of a task of `product_by_rows`, multiples of `TILE_ROWS`: the more, the less often the
-/// right side is read; columns are copied.
+/// Rows of a task of `product_by_rows`, multiples of `TILE_ROWS`: with more rows the right side is
+/// read less often. A left side of columns is copied, so it has fewer.
 const ROWS: usize = 140;
 pub(super) const ROWS_OF_COLUMNS: usize = 48;
 /// Products with fewer multiplications than this are not worth a second thread.
@@ -93,7 +93,7 @@ impl Packed {
         }
     }
 
-    /// Fewer rows than it was made for, in the same memory; what it held is lost.
+    /// Fewer rows than it was made for, in the same memory; the numbers are lost.
     pub fn shorten(&mut self, depth: usize) {
         assert!(
             depth * self.vectors * self.vector <= self.values.as_slice().len(),
@@ -165,18 +165,18 @@ impl Packed {
             let packed = &mut self.values.as_mut_slice()[panel.start * self.depth..]
                 [..panel.len() * self.depth];
             let packed = packed.chunks_exact_mut(panel.len()).skip(from).take(rows);
-            let (place, source) = (
+            let (column, source) = (
                 columns.start - panel.start,
                 &source[(columns.start - first) * column_stride..],
             );
             if column_stride == 1 {
                 packed.enumerate().for_each(|(k, to)| {
-                    to[place..][..columns.len()]
+                    to[column..][..columns.len()]
                         .copy_from_slice(&source[k * k_stride..][..columns.len()]);
                 });
             } else {
                 debug_assert_eq!(k_stride, 1, "columns");
-                turn(packed, place, columns.len(), source, column_stride);
+                turn(packed, column, columns.len(), source, column_stride);
             }
         }
     }
@@ -211,7 +211,7 @@ impl Packed {
     /// # Safety
     /// As for `product`.
     pub unsafe fn product_by_rows(&self, isa: Isa, left: Left, target: Target) {
-        let (all, most) = (
+        let (all, max_rows) = (
             left.rows,
             if left.is_apart() {
                 ROWS_OF_COLUMNS
@@ -220,10 +220,10 @@ impl Packed {
             },
         );
         let block = |index: usize| {
-            let first = index * most;
+            let first = index * max_rows;
             // SAFETY: the caller vouches for left and target; each task writes rows of its own.
             unsafe {
-                let rows = most.min(all - first);
+                let rows = max_rows.min(all - first);
                 isa.run_pointers(Part {
                     packed: self,
                     panels: 0..self.panels(),
@@ -232,7 +232,7 @@ impl Packed {
                 });
             }
         };
-        let blocks = all.div_ceil(most);
+        let blocks = all.div_ceil(max_rows);
         if shares(all * self.depth * self.columns) {
             (0..blocks).into_par_iter().for_each(block);
         } else {
@@ -397,17 +397,17 @@ impl Left {
     }
 }
 
-/// Columns that stand `stride` numbers apart become numbers of each row, from `place` on.
+/// Columns that stand `stride` numbers apart become numbers of each row, from `column` on.
 fn turn<'a>(
     rows: impl Iterator<Item = &'a mut [f32]>,
-    place: usize,
+    column: usize,
     count: usize,
     columns: &[f32],
     stride: usize,
 ) {
     const TOGETHER: usize = 4;
     for (k, row) in rows.enumerate() {
-        let row = &mut row[place..][..count];
+        let row = &mut row[column..][..count];
         let (fours, rest) = row.as_chunks_mut::<TOGETHER>();
         for (four, columns) in fours.iter_mut().zip(columns.chunks(TOGETHER * stride)) {
             *four = std::array::from_fn(|column| columns[column * stride + k]);

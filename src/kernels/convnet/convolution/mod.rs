@@ -99,13 +99,13 @@ impl Scratch {
 
     /// Numbers of each buffer.
     pub fn sizes(convolutions: &[Convolution]) -> [usize; 4] {
-        let most =
+        let largest =
             |f: &dyn Fn(&Convolution) -> usize| convolutions.iter().map(f).max().unwrap_or(0);
         [
-            most(&Convolution::input_scratch),
-            most(&Convolution::gradient_scratch),
-            most(&Convolution::tile_scratch),
-            most(&Convolution::sums_len),
+            largest(&Convolution::input_scratch),
+            largest(&Convolution::gradient_scratch),
+            largest(&Convolution::tile_scratch),
+            largest(&Convolution::sums_len),
         ]
     }
 
@@ -161,11 +161,11 @@ impl Convolution {
         let halo = [halo(&phases[0]), halo(&phases[1])];
         let axes = tiles(&g);
         let step = axes.map_or(1, |(vertical, _)| vertical.outputs());
-        let most_rows = g
+        let max_rows = g
             .out_height()
             .div_ceil(TASKS.div_ceil(groups))
             .next_multiple_of(step);
-        let least_rows = most_rows.min(g.filter_height.max(4).next_multiple_of(step));
+        let min_rows = max_rows.min(g.filter_height.max(4).next_multiple_of(step));
         let mut this = Self {
             geometry,
             parts,
@@ -180,7 +180,7 @@ impl Convolution {
             chunk: 1,
         };
         let choose = |bytes: &dyn Fn(&Blocks) -> usize| {
-            Blocks::choose(&g, (least_rows, most_rows, step), |b| {
+            Blocks::choose(&g, (min_rows, max_rows, step), |b| {
                 bytes(b) * size_of::<f32>()
             })
         };
@@ -189,7 +189,7 @@ impl Convolution {
             None => choose(&|b| {
                 b.channels * this.input_channel(b.rows) + b.filters * this.gradient_channel(b.rows)
             }),
-            Some(axes) => Blocks::for_tiles(&g, axes, most_rows),
+            Some(axes) => Blocks::for_tiles(&g, axes, max_rows),
         };
         let backward = this.backward;
         this.taps = this.tap_offsets();
@@ -379,13 +379,13 @@ impl Blocks {
     /// For a backward pass by tiles: all filters (up to 64) and few channels at once, so that the
     /// gradient is transformed once; as many tiles as keep it in a third-level cache, for long
     /// sums.
-    fn for_tiles(g: &Geometry, (vertical, horizontal): (Axis, Axis), most_rows: usize) -> Self {
-        let balanced = |total: usize, most: usize| total.div_ceil(total.div_ceil(most));
+    fn for_tiles(g: &Geometry, (vertical, horizontal): (Axis, Axis), max_rows: usize) -> Self {
+        let balanced = |total: usize, max: usize| total.div_ceil(total.div_ceil(max));
         let filters = balanced(g.filters, 64);
         let bytes = vertical.points() * horizontal.points() * filters * LANES * size_of::<f32>();
         let tiles = (POINTS_BYTES / bytes).clamp(16, 64);
         let across = g.out_width().div_ceil(horizontal.outputs());
-        let rows = most_rows.min(tiles.div_ceil(across) * vertical.outputs());
+        let rows = max_rows.min(tiles.div_ceil(across) * vertical.outputs());
         Self {
             channels: balanced(g.channels, 16),
             filters,
@@ -397,7 +397,7 @@ impl Blocks {
     /// least rows.
     fn choose(
         g: &Geometry,
-        (least_rows, most_rows, step): (usize, usize, usize),
+        (min_rows, max_rows, step): (usize, usize, usize),
         bytes: impl Fn(&Self) -> usize,
     ) -> Self {
         let mut pieces = 1;
@@ -405,9 +405,9 @@ impl Blocks {
             let mut blocks = Self {
                 channels: g.channels.div_ceil(pieces),
                 filters: g.filters.div_ceil(pieces),
-                rows: most_rows,
+                rows: max_rows,
             };
-            while bytes(&blocks) > BLOCK_BYTES && blocks.rows > least_rows {
+            while bytes(&blocks) > BLOCK_BYTES && blocks.rows > min_rows {
                 blocks.rows -= step;
             }
             if bytes(&blocks) <= BLOCK_BYTES || blocks.channels.max(blocks.filters) <= TILE_FILTERS

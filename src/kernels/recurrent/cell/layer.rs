@@ -244,20 +244,20 @@ impl CellLayer {
         assert_eq!(parameters.len(), self.layout.parameter_count, "parameters");
         let CellShape { input, hidden, .. } = self.shape;
         let (plan, padded) = (&self.plan, self.layout.padded);
-        for (place, &gate) in plan.columns[..plan.input_columns].iter().enumerate() {
+        for (index, &gate) in plan.columns[..plan.input_columns].iter().enumerate() {
             self.input_weight.fill(
                 0,
-                place * padded,
+                index * padded,
                 (input, hidden),
                 self.layout.input_weight(parameters, gate),
                 (1, input),
             );
         }
         let first = plan.columns.len() - plan.recurrent_columns;
-        for (place, &gate) in plan.columns[first..].iter().enumerate() {
+        for (index, &gate) in plan.columns[first..].iter().enumerate() {
             self.recurrent_weight.fill(
                 0,
-                place * padded,
+                index * padded,
                 (hidden, hidden),
                 self.layout.recurrent_weight(parameters, gate),
                 (1, hidden),
@@ -277,12 +277,12 @@ impl CellLayer {
             input,
             hidden,
             batch,
-            steps: most,
+            steps: max_steps,
         } = self.shape;
         self.steps = out.len() / (batch * hidden);
         let rows = self.steps * batch;
         assert!(
-            self.steps <= most && (x.len(), out.len()) == (rows * input, rows * hidden),
+            self.steps <= max_steps && (x.len(), out.len()) == (rows * input, rows * hidden),
             "a sequence of another shape"
         );
         assert_eq!(state.len(), self.layout.states * batch * hidden, "states");
@@ -424,9 +424,9 @@ impl CellLayer {
             ..
         } = self.shape;
         let (plan, padded) = (&self.plan, self.layout.padded);
-        for (place, &gate) in plan.columns[..plan.input_columns].iter().enumerate() {
+        for (index, &gate) in plan.columns[..plan.input_columns].iter().enumerate() {
             state.input_weight.fill(
-                place * padded,
+                index * padded,
                 0,
                 (hidden, input),
                 self.layout.input_weight(parameters, gate),
@@ -434,9 +434,9 @@ impl CellLayer {
             );
         }
         let first = plan.columns.len() - plan.recurrent_columns;
-        for (place, &gate) in plan.columns[first..].iter().enumerate() {
+        for (index, &gate) in plan.columns[first..].iter().enumerate() {
             state.recurrent_weight.fill(
-                place * padded,
+                index * padded,
                 0,
                 (hidden, hidden),
                 self.layout.recurrent_weight(parameters, gate),

@@ -4,7 +4,7 @@
 //! A row is worked on in pieces that stay in the first cache. Backwards the values are computed
 //! again from the products: that is cheaper than to keep them.
 
-use super::plan::{Function, Place, Plan, Step};
+use super::plan::{Function, Location, Plan, Step};
 use super::program::Combination;
 use crate::kernels::simd::functions;
 use crate::kernels::simd::{PointerKernel, Vector};
@@ -75,14 +75,14 @@ impl Piece<'_> {
     /// # Safety
     /// Products and old states have this piece, `scratch` what the plan needs.
     #[inline(always)]
-    unsafe fn value(&self, place: Place, scratch: *mut f32) -> *const f32 {
+    unsafe fn value(&self, location: Location, scratch: *mut f32) -> *const f32 {
         // SAFETY: a plan names columns, states and scratch that there are, and the caller vouches
         // for memory that has them.
         unsafe {
-            match place {
-                Place::Column(column) => self.rows.products.add(self.column(column)),
-                Place::State(state) => self.rows.before.add(self.state(state)),
-                Place::Scratch(number) => scratch.add(number * PIECE),
+            match location {
+                Location::Column(column) => self.rows.products.add(self.column(column)),
+                Location::State(state) => self.rows.before.add(self.state(state)),
+                Location::Scratch(number) => scratch.add(number * PIECE),
             }
         }
     }
@@ -128,8 +128,8 @@ impl PointerKernel for Forward<'_> {
             // and `after` a row for each state, as the type says; the task alone works on its rows.
             unsafe {
                 piece.values::<V>(self.scratch);
-                for (state, &(place, _)) in self.rows.plan.outputs.iter().enumerate() {
-                    let from = piece.value(place, self.scratch);
+                for (state, &(location, _)) in self.rows.plan.outputs.iter().enumerate() {
+                    let from = piece.value(location, self.scratch);
                     from.copy_to(self.after.add(piece.state(state)), piece.len);
                 }
             }
@@ -160,13 +160,13 @@ impl PointerKernel for Backward<'_> {
             // values, as the type says; pieces are whole vectors; the task alone works on its rows.
             unsafe {
                 piece.values::<V>(self.scratch);
-                for place in &plan.untouched {
-                    self.gradient(&piece, *place).write_bytes(0, piece.len);
+                for location in &plan.untouched {
+                    self.gradient(&piece, *location).write_bytes(0, piece.len);
                 }
-                for (state, &(place, first)) in plan.outputs.iter().enumerate() {
+                for (state, &(location, first)) in plan.outputs.iter().enumerate() {
                     let (from, to) = (
                         self.d_after.add(piece.state(state)),
-                        self.gradient(&piece, place),
+                        self.gradient(&piece, location),
                     );
                     for i in (0..piece.len).step_by(V::WIDTH) {
                         let d = V::load(from.add(i));
@@ -186,7 +186,7 @@ impl PointerKernel for Backward<'_> {
                             out: self.scratch.add(step.out * PIECE),
                             len: piece.len,
                         },
-                        d_out: self.gradient(&piece, Place::Scratch(step.out)),
+                        d_out: self.gradient(&piece, Location::Scratch(step.out)),
                         d_a: self.gradient(&piece, step.a),
                         d_b: self.gradient(&piece, step.b),
                         first: step.first,
@@ -202,14 +202,14 @@ impl Backward<'_> {
     /// # Safety
     /// The piece is one of the task's rows.
     #[inline(always)]
-    unsafe fn gradient(&self, piece: &Piece, place: Place) -> *mut f32 {
+    unsafe fn gradient(&self, piece: &Piece, location: Location) -> *mut f32 {
         // SAFETY: a plan names columns, states and scratch that there are, and the type says that
         // the gradients' memory has them.
         unsafe {
-            match place {
-                Place::Column(column) => self.d_products.add(piece.column(column)),
-                Place::State(state) => self.d_before.add(piece.state(state)),
-                Place::Scratch(number) => {
+            match location {
+                Location::Column(column) => self.d_products.add(piece.column(column)),
+                Location::State(state) => self.d_before.add(piece.state(state)),
+                Location::Scratch(number) => {
                     self.scratch.add((self.rows.plan.scratch + number) * PIECE)
                 }
             }

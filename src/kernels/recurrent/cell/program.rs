@@ -97,7 +97,7 @@ impl CellProgram {
                 "a cell has at least a gate and a state, and at most {MAX_OPS} operations"
             ));
         }
-        for (place, &op) in self.ops.iter().enumerate() {
+        for (index, &op) in self.ops.iter().enumerate() {
             let there = match op {
                 Op::Input(gate) | Op::Recurrent(gate) => gate < self.gates,
                 Op::State(state) => state < self.states(),
@@ -105,11 +105,11 @@ impl CellProgram {
                     .operands()
                     .into_iter()
                     .flatten()
-                    .all(|operand| operand < place),
+                    .all(|operand| operand < index),
             };
             if !there {
                 return invalid(format!(
-                    "operation {place}, {op:?}, refers to something that is not there before it"
+                    "operation {index}, {op:?}, refers to something that is not there before it"
                 ));
             }
         }
@@ -153,9 +153,9 @@ impl CellProgram {
         let [i, f, g, o] = [Op::Sigmoid(i), Op::Sigmoid(f), Op::Tanh(g), Op::Sigmoid(o)]
             .map(|op| program.push(op));
         let c = program.push(Op::State(1));
-        let kept = program.push(Op::Mul(f, c));
+        let carried = program.push(Op::Mul(f, c));
         let new = program.push(Op::Mul(i, g));
-        let c = program.push(Op::Add(kept, new));
+        let c = program.push(Op::Add(carried, new));
         let squashed = program.push(Op::Tanh(c));
         let h = program.push(Op::Mul(o, squashed));
         program.finish(4, true, false, vec![h, c])
@@ -174,8 +174,8 @@ impl CellProgram {
         let h = program.push(Op::State(0));
         let open = program.push(Op::OneMinus(z));
         let new = program.push(Op::Mul(open, n));
-        let kept = program.push(Op::Mul(z, h));
-        let h = program.push(Op::Add(new, kept));
+        let carried = program.push(Op::Mul(z, h));
+        let h = program.push(Op::Add(new, carried));
         program.finish(3, true, true, vec![h])
     }
 
@@ -219,7 +219,7 @@ impl CellProgram {
         for (node, &(combination, activation)) in nodes.iter().enumerate() {
             let combined = match node.checked_sub(base) {
                 None => program.gate(node, combination),
-                Some(place) => program.combine(combination, after[2 * place], after[2 * place + 1]),
+                Some(index) => program.combine(combination, after[2 * index], after[2 * index + 1]),
             };
             let mut output = program.activate(activation, combined);
             if node == inject_index {

@@ -97,10 +97,10 @@ impl<'a> Tape<'a> {
     /// The gradient of every number, from those of some.
     pub fn gradients(&mut self, seeds: &[(usize, f64)]) -> Vec<f64> {
         let mut d = vec![0.0; self.values.len()];
-        seeds.iter().for_each(|(place, seed)| d[*place] += seed);
-        for place in (0..d.len()).rev() {
-            for (from, slope) in self.from[place] {
-                let term = d[place] * slope;
+        seeds.iter().for_each(|(index, seed)| d[*index] += seed);
+        for index in (0..d.len()).rev() {
+            for (from, slope) in self.from[index] {
+                let term = d[index] * slope;
                 d[from] += self.rounding.of(term, term);
             }
         }
@@ -228,11 +228,11 @@ impl Tokens {
         let seeds: Vec<_> = out
             .iter()
             .zip(&given.d_out)
-            .map(|(place, d)| (*place, f64::from(*d)))
+            .map(|(index, d)| (*index, f64::from(*d)))
             .collect();
         let d = tape.gradients(&seeds);
-        let values = |places: &[usize], of: &[f64]| {
-            places.iter().map(|place| of[*place]).collect::<Vec<_>>()
+        let values = |positions: &[usize], of: &[f64]| {
+            positions.iter().map(|index| of[*index]).collect::<Vec<_>>()
         };
         [
             values(&out, &tape.values),
