@@ -16,15 +16,15 @@ pub struct InitArgs {
     pub file: PathBuf,
 }
 
-/// A config file, and the file beside it that it names.
+/// A config file, and the other file that it names.
 struct Template {
     name: &'static str,
     config: &'static str,
-    beside: Option<Beside>,
+    companion: Option<Companion>,
 }
 
 /// A table that rewards are read from, or a script that trains children.
-struct Beside {
+struct Companion {
     /// As `config` names it.
     path: &'static str,
     text: &'static str,
@@ -34,42 +34,42 @@ const TEMPLATES: &[Template] = &[
     Template {
         name: "quickstart",
         config: include_str!("../../config/quickstart.toml"),
-        beside: None,
+        companion: None,
     },
     Template {
         name: "cifar10",
         config: include_str!("../../config/cifar10.toml"),
-        beside: None,
+        companion: None,
     },
     Template {
         name: "cifar10-v1",
         config: include_str!("../../config/cifar10-v1.toml"),
-        beside: None,
+        companion: None,
     },
     Template {
         name: "cifar10-v2",
         config: include_str!("../../config/cifar10-v2.toml"),
-        beside: None,
+        companion: None,
     },
     Template {
         name: "cifar10-v3",
         config: include_str!("../../config/cifar10-v3.toml"),
-        beside: None,
+        companion: None,
     },
     Template {
         name: "ptb",
         config: include_str!("../../config/ptb.toml"),
-        beside: None,
+        companion: None,
     },
     Template {
         name: "ptb-paper",
         config: include_str!("../../config/ptb-paper.toml"),
-        beside: None,
+        companion: None,
     },
     Template {
         name: "choices",
         config: include_str!("../../config/choices.toml"),
-        beside: Some(Beside {
+        companion: Some(Companion {
             path: "config/choices.csv",
             text: include_str!("../../config/choices.csv"),
         }),
@@ -77,7 +77,7 @@ const TEMPLATES: &[Template] = &[
     Template {
         name: "command",
         config: include_str!("../../config/command.toml"),
-        beside: Some(Beside {
+        companion: Some(Companion {
             path: "config/command.py",
             text: include_str!("../../config/command.py"),
         }),
@@ -85,7 +85,7 @@ const TEMPLATES: &[Template] = &[
     Template {
         name: "command-choices",
         config: include_str!("../../config/command-choices.toml"),
-        beside: Some(Beside {
+        companion: Some(Companion {
             path: "config/command-choices.py",
             text: include_str!("../../config/command-choices.py"),
         }),
@@ -108,15 +108,15 @@ pub fn run(args: InitArgs) -> Result<(), Failure> {
         return to_stdout(template);
     }
     let here = args.file.display();
-    if let Some(beside) = &template.beside {
+    if let Some(companion) = &template.companion {
         let path = args
             .file
-            .with_extension(Path::new(beside.path).extension().unwrap_or_default());
+            .with_extension(Path::new(companion.path).extension().unwrap_or_default());
         if args.file.exists() {
             return Err(exists(&args.file));
         }
-        write(&path, beside.text)?;
-        write(&args.file, &config_for(template.config, beside, &path))?;
+        write(&path, companion.text)?;
+        write(&args.file, &config_for(template.config, companion, &path))?;
         eprintln!("wrote {here} and {}", path.display());
     } else {
         write(&args.file, template.config)?;
@@ -127,7 +127,7 @@ pub fn run(args: InitArgs) -> Result<(), Failure> {
 }
 
 fn to_stdout(template: &Template) -> Result<(), Failure> {
-    if template.beside.is_some() {
+    if template.companion.is_some() {
         return Err(Failure::Input(format!(
             "{} needs another file beside it: name a file to write",
             template.name
@@ -136,14 +136,14 @@ fn to_stdout(template: &Template) -> Result<(), Failure> {
     super::print(template.config)
 }
 
-/// The config with the path that the file beside it has now, as a TOML string.
-fn config_for(config: &str, beside: &Beside, path: &Path) -> String {
+/// The config with the path that the companion is written to, as a TOML string.
+fn config_for(config: &str, companion: &Companion, path: &Path) -> String {
     let quoted = |path: &str| toml::Value::String(path.to_owned()).to_string();
     let path = path.to_string_lossy();
     // The comments name it too, without quotes.
     config
-        .replace(&quoted(beside.path), &quoted(&path))
-        .replace(beside.path, &path)
+        .replace(&quoted(companion.path), &quoted(&path))
+        .replace(companion.path, &path)
 }
 
 fn exists(path: &Path) -> Failure {
