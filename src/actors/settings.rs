@@ -1,30 +1,60 @@
-//! The `[run]`, `[[enqueue]]` and `[devices]` sections.
+//! The `[run]`, `[[enqueue]]` and `[devices]` sections: each key's declaration stands on its field.
+//! Must not know where a value was written.
+
 use crate::space::Decision;
+use schemars::{JsonSchema, json_schema};
 use serde::{Deserialize, Serialize};
+use smart_default::SmartDefault;
 use std::path::Path;
 
+/// Far more than any search has had.
+const MAX_TRIALS: u64 = 1_000_000_000;
+const MAX_LANES: usize = 1_024;
+/// Longest name of an enqueued architecture: it stands in one line with the rest.
+const MAX_NAME_LENGTH: usize = 40;
+
 /// `[run]`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema, SmartDefault)]
 #[serde(default)]
 pub struct RunSettings {
+    /// Name of the run.
+    #[default = "search"]
     pub name: String,
-    /// Unset: `runs/<name>`.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Directory of the run.
+    #[schemars(
+        length(min = 1),
+        extend(
+            "x-unset" = "runs/<run.name>",
+            "x-valid" = "must be a folder, or left out for runs/<run.name>",
+        )
+    )]
     pub dir: Option<String>,
+    /// All randomness of the run derives from it.
+    #[default = 1]
+    #[schemars(
+        range(max = i64::MAX),
+        extend("x-identity" = true, "x-valid" = "must be below 2^63"),
+    )]
     pub seed: u64,
-    /// Architectures to sample and evaluate, exactly.
+    /// How many architectures are sampled and evaluated, exactly.
+    #[default = 100]
+    #[schemars(
+        range(min = 1, max = MAX_TRIALS),
+        extend("x-live" = true, "x-unit" = "architectures")
+    )]
     pub trials: u64,
-    /// The search stops after this long, saved; unset: no limit.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// The search stops after this long, saved.
+    #[schemars(extend("exclusiveMinimum" = 0, "x-live" = true, "x-unset" = "no limit"))]
     pub max_seconds: Option<f64>,
     /// A network sampled again takes the reward that is known, instead of being trained again.
     pub reuse: bool,
 }
 
 /// `[[enqueue]]`: an architecture that is evaluated before sampling starts.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct EnqueueSettings {
+    /// Its name; left out: that of its file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// A file that holds its JSON.
@@ -45,39 +75,23 @@ pub enum DeviceUse {
 }
 
 /// `[devices]`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema, SmartDefault)]
 #[serde(default)]
 pub struct DevicesSettings {
+    /// What trains children; "auto": every GPU of a CUDA build, else the CPU.
+    #[default(DeviceUse::Auto)]
     #[serde(rename = "use")]
     pub use_: DeviceUse,
-    /// Children trained at once on each device; unset: one for each `threads_per_lane` cores of the
-    /// CPU, one on a GPU.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Children trained at once on each device.
+    #[schemars(
+        range(min = 1, max = MAX_LANES),
+        extend("x-unset" = "as many as its cores allow, one on a GPU")
+    )]
     pub lanes_per_device: Option<usize>,
+    /// CPU threads of each of them.
+    #[default = 1]
+    #[schemars(range(min = 1, max = MAX_LANES))]
     pub threads_per_lane: usize,
-}
-
-impl Default for RunSettings {
-    fn default() -> Self {
-        Self {
-            name: "search".into(),
-            dir: None,
-            seed: 1,
-            trials: 100,
-            max_seconds: None,
-            reuse: false,
-        }
-    }
-}
-
-impl Default for DevicesSettings {
-    fn default() -> Self {
-        Self {
-            use_: DeviceUse::Auto,
-            lanes_per_device: None,
-            threads_per_lane: 1,
-        }
-    }
 }
 
 impl Serialize for DeviceUse {
@@ -118,12 +132,22 @@ impl<'de> Deserialize<'de> for DeviceUse {
     }
 }
 
-/// Longest name of an enqueued architecture: it stands in one line with the rest.
-const LONGEST_NAME: usize = 40;
+impl JsonSchema for DeviceUse {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "DeviceUse".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        json_schema!({
+            "anyOf": [{ "const": "auto" }, { "type": "array", "items": { "type": "string" } }],
+            "x-type": "\"auto\" or a list of devices, for example [\"cpu\"] or [\"cuda:0\", \"cuda:1\"]",
+        })
+    }
+}
 
 impl EnqueueSettings {
-    /// Its name; unset: that of its file, or its place among the entries, from 1.
-    pub fn name(&self, place: usize) -> String {
+    /// Its name; unset: that of its file, or its position among the entries, from 1.
+    pub fn name(&self, position: usize) -> String {
         let file = || {
             Some(
                 Path::new(self.architecture.as_ref()?)
@@ -135,7 +159,7 @@ impl EnqueueSettings {
         self.name
             .clone()
             .or_else(file)
-            .unwrap_or_else(|| format!("entry {place}"))
+            .unwrap_or_else(|| format!("entry {position}"))
     }
 
     /// What cannot work among these entries: (key, what would be valid).
@@ -143,7 +167,7 @@ impl EnqueueSettings {
         let mut problems = Vec::new();
         let names: Vec<String> = (1..)
             .zip(entries)
-            .map(|(place, entry)| entry.name(place))
+            .map(|(position, entry)| entry.name(position))
             .collect();
         for (index, (entry, name)) in entries.iter().zip(&names).enumerate() {
             let part = format!("enqueue[{}]", index + 1);
@@ -162,13 +186,13 @@ impl EnqueueSettings {
                 ));
             }
             if name.trim().is_empty()
-                || name.chars().count() > LONGEST_NAME
+                || name.chars().count() > MAX_NAME_LENGTH
                 || name.chars().any(char::is_control)
             {
                 problems.push((
                     format!("{part}.name"),
                     format!(
-                        "\"{}\": must be 1 to {LONGEST_NAME} characters in one line",
+                        "\"{}\": must be 1 to {MAX_NAME_LENGTH} characters in one line",
                         name.escape_debug()
                     ),
                 ));
@@ -178,96 +202,48 @@ impl EnqueueSettings {
     }
 }
 
-const MOST_LANES: usize = 1_024;
-
 impl RunSettings {
-    /// What cannot work in this section: (key, what would be valid).
+    /// What cannot work together among this section's keys: (key, what would be valid).
     pub fn problems(&self) -> Vec<(String, String)> {
-        let named = self.dir.is_some() || is_folder_name(&self.name);
-        let rules = [
-            (
-                "name",
-                named,
-                "must be the name of a folder under runs/: not empty, without / and not . or ..",
-            ),
-            (
-                "dir",
-                self.dir.as_deref() != Some(""),
-                "must be a folder, or left out for runs/<run.name>",
-            ),
-            (
-                "seed",
-                i64::try_from(self.seed).is_ok(),
-                "must be below 2^63",
-            ),
-            (
-                "trials",
-                (1..=MOST_TRIALS).contains(&self.trials),
-                "must be 1 to 1000000000 architectures",
-            ),
-            (
-                "max_seconds",
-                self.max_seconds.is_none_or(|seconds| seconds > 0.0),
-                "must be above 0, or left out for no limit",
-            ),
-        ];
-        broken(rules)
+        if self.dir.is_some() || is_folder_name(&self.name) {
+            return Vec::new();
+        }
+        let valid =
+            "must be the name of a folder under runs/: not empty, without / and not . or ..";
+        vec![("name".into(), valid.into())]
     }
 }
-
-const MOST_TRIALS: u64 = 1_000_000_000;
 
 fn is_folder_name(name: &str) -> bool {
     !name.is_empty() && !name.contains(['/', '\0']) && name != "." && name != ".."
 }
 
 impl DevicesSettings {
-    /// What cannot work in this section on any machine: (key, what would be valid). What this
-    /// machine has is `devices::resolve`'s.
+    /// What cannot work among the listed devices on any machine: (key, what would be valid).
+    /// `devices::resolve` compares them with what this machine has.
     pub fn problems(&self) -> Vec<(String, String)> {
-        let rules = [
-            (
-                "lanes_per_device",
-                self.lanes_per_device
-                    .is_none_or(|lanes| (1..=MOST_LANES).contains(&lanes)),
-                "must be 1 to 1024, or left out",
-            ),
-            (
-                "threads_per_lane",
-                (1..=MOST_LANES).contains(&self.threads_per_lane),
-                "must be 1 to 1024",
-            ),
-        ];
-        let mut problems = broken(rules);
-        if let DeviceUse::Listed(names) = &self.use_ {
-            let mut listed = |reason: String| {
-                problems.push((
-                    "use".into(),
-                    format!("{reason}; valid are \"auto\", or a list of \"cpu\" and \"cuda:N\""),
+        let DeviceUse::Listed(names) = &self.use_ else {
+            return Vec::new();
+        };
+        let mut problems = Vec::new();
+        let mut report = |reason: String| {
+            problems.push((
+                "use".into(),
+                format!("{reason}; valid are \"auto\", or a list of \"cpu\" and \"cuda:N\""),
+            ));
+        };
+        if names.is_empty() {
+            report("names no device".into());
+        }
+        for (index, name) in names.iter().enumerate() {
+            if names[..index].contains(name) {
+                report(format!(
+                    "names {name} twice (devices.lanes_per_device trains several children on one)"
                 ));
-            };
-            if names.is_empty() {
-                listed("names no device".into());
-            }
-            for (index, name) in names.iter().enumerate() {
-                if names[..index].contains(name) {
-                    listed(format!(
-                        "names {name} twice (devices.lanes_per_device trains several children on one)"
-                    ));
-                } else if name != "cpu" && super::devices::gpu_index(name).is_none() {
-                    listed(format!("\"{name}\" is no device"));
-                }
+            } else if name != "cpu" && super::devices::gpu_index(name).is_none() {
+                report(format!("\"{name}\" is no device"));
             }
         }
         problems
     }
-}
-
-/// The rules that do not hold.
-fn broken<const N: usize>(rules: [(&str, bool, &str); N]) -> Vec<(String, String)> {
-    rules
-        .into_iter()
-        .filter(|(_, holds, _)| !holds)
-        .map(|(key, _, valid)| (key.to_owned(), valid.to_owned()))
-        .collect()
 }
