@@ -1,18 +1,17 @@
 //! From a run on disk (or none) to running actors, and back: recovers the parameters, starts the
 //! Supervisor, waits for the end. Must not know SQL or how a child is trained.
 
-use super::messages::{LookAtConfig, Shutdown};
-use super::reuse::{Known, Reuse};
-use super::supervisor::{End, Parts, Supervisor, TICK};
-use super::tickets::Tickets;
+use crate::actors::messages::{LookAtConfig, Shutdown};
+use crate::actors::supervisor::{End, Known, Parts, Reuse, Supervisor, TICK, Tickets};
 use crate::journal::{
     CompletedNetwork, Enqueued, Journal, OpenMinibatch, OpenTrial, Recovered, SampledTrial,
 };
-use crate::policy::{
-    ControllerSettings, LearningSettings, LogEntry, ParameterServerSettings, Policy, Replay,
-    ReplayError, Snapshot, Strategy, initial_snapshot, shard_boundaries,
-};
+use crate::policy::{Policy, shard_boundaries};
 use crate::space::Space;
+use crate::strategy::{
+    ControllerSettings, LearningSettings, LogEntry, ParameterServerSettings, Replay, ReplayError,
+    Snapshot, Strategy, initial_snapshot,
+};
 use crate::telemetry::Endpoint;
 use actix::{Actor, Addr, System};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -96,7 +95,7 @@ pub fn prepare(
     mut recovered: Recovered,
     enqueued: Vec<Enqueued>,
 ) -> Result<Prepared, String> {
-    let policy = Policy::new(space.as_ref(), &settings.controller);
+    let policy = Policy::new(space.as_ref(), &settings.controller.network());
     let learning = settings.learning();
     let stored = recovered
         .snapshot
@@ -266,7 +265,7 @@ pub fn search(
     journal.close();
     // The server still stands: what it tells now is how the run is left.
     if let Some(page) = page {
-        system.block_on(async move { page.farewell().await });
+        system.block_on(async move { page.notify_end().await });
     }
     System::current().stop();
     system.run()?;

@@ -23,7 +23,7 @@ pub use problem::{Origin, Problem, SettingsError};
 pub use reference::reference;
 pub use schema::schema;
 
-use crate::{actors, child, data, policy, space, telemetry};
+use crate::{actors, child, data, machine, space, strategy, telemetry};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -43,10 +43,10 @@ pub struct Settings {
     #[schemars(extend("x-type" = "a list of entries, for example [{ name = \"plain\", architecture = \"plain.json\" }]"))]
     pub enqueue: Vec<actors::EnqueueSettings>,
     /// The controllers, which propose architectures.
-    pub controller: policy::ControllerSettings,
+    pub controller: strategy::ControllerSettings,
     /// The parameters of the controllers.
     #[schemars(extend("x-live" = true))]
-    pub parameter_server: policy::ParameterServerSettings,
+    pub parameter_server: strategy::ParameterServerSettings,
     /// How a child is trained and rewarded.
     #[schemars(extend("x-live" = true))]
     pub child: child::ChildSettings,
@@ -55,7 +55,7 @@ pub struct Settings {
     pub data: data::DataSettings,
     /// What trains children.
     #[schemars(extend("x-live" = true))]
-    pub devices: actors::DevicesSettings,
+    pub devices: machine::DevicesSettings,
     /// How often actors that fall are rebuilt, and when they have frozen.
     #[schemars(extend("x-live" = true))]
     pub restart: actors::RestartSettings,

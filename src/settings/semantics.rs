@@ -8,9 +8,10 @@ use super::limits;
 use super::memory;
 use super::problem::{Origin, Problem};
 use super::sources::Source;
-use crate::actors::{DeviceUse, EnqueueSettings, memory_bytes};
+use crate::actors::EnqueueSettings;
 use crate::child::EvaluatorKind;
 use crate::data::DataKind;
+use crate::machine::{DeviceUse, memory_bytes};
 use crate::space::SpaceKind;
 use serde_json::Value;
 

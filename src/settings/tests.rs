@@ -3,11 +3,11 @@
 
 use super::resolved::flatten;
 use super::*;
-use crate::actors::DeviceUse;
 use crate::child::{EvaluatorKind, Schedule};
 use crate::data::{DataKind, Whitening};
-use crate::policy::Strategy as Search;
+use crate::machine::DeviceUse;
 use crate::space::{Allowed, DecisionSettings, LayerType, OptionValue, SkipConnections, SpaceKind};
+use crate::strategy::Strategy as Search;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 
