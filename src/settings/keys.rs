@@ -179,12 +179,6 @@ impl Key {
             .find(|unmet| !unmet.holds(settings))?;
         Some(unmet.refusal(settings))
     }
-
-    /// Its default where `space.kind` is this; None: unset.
-    pub fn default_of(&self, kind: &str) -> Option<&'static Value> {
-        let own = self.schema.get(format!("x-default-{kind}"));
-        own.or_else(|| self.schema.get("default"))
-    }
 }
 
 /// The key of this name.

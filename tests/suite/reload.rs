@@ -145,8 +145,8 @@ fn what_may_change_is_taken_over_and_the_log_still_says_what_the_parameters_are(
     );
     running.change(
         "evaluator = \"table\"",
-        "evaluator = \"table\"\nepochs = 7",
-        "config accepted: child.epochs 50 → 7",
+        "evaluator = \"table\"\nattempts = 7",
+        "config accepted: child.attempts 3 → 7",
     );
     running.change(
         "replicas = 5",
@@ -159,7 +159,7 @@ fn what_may_change_is_taken_over_and_the_log_still_says_what_the_parameters_are(
     assert!(
         config.contains("replicas = 1")
             && config.contains("shards = 1")
-            && config.contains("epochs = 7"),
+            && config.contains("attempts = 7"),
         "{config}"
     );
     let changes: i64 = database(&running.dir())
