@@ -4,6 +4,7 @@
 # make wheel  a wheel of the program, for pip install
 # make bench  the benchmarks
 # make faults kills a search 200 times at random instants and checks that nothing is lost
+# make fuzz   the property tests with many fresh cases; a find becomes a test with fixed numbers
 # make soak   a search of 200,000 trials with 100 controllers: memory over time
 # make test-scripts   the shipped PyTorch scripts (PYTHON=… with torch, DATA=… CIFAR-10's binary files); not part of `make test`
 # make bench-peers     training steps, evaluation and memory beside PyTorch's (PYTHON=one that has torch)
@@ -16,7 +17,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test lint bench faults soak tools build wheel python-tools test-scripts \
+.PHONY: help run test lint bench faults fuzz soak tools build wheel python-tools test-scripts \
         test-format test-clippy test-code test-docs test-cuda test-wheel test-deny \
         bench-peers bench-cells test-peers torch test-sanitizer test-miri kernels-alone
 
@@ -174,6 +175,13 @@ bench: tools
 # The crash tests of `make test`, with many more kills.
 faults: tools
 	NETWRIGHT_KILLS=$${NETWRIGHT_KILLS:-200} cargo test --release --locked --test suite -- --nocapture crash:: supervision::
+
+# The property tests with other cases than those of `make test`, and twenty times as many. NETWRIGHT_FUZZ=SEED draws those of a
+# seed again, FUZZ=NAME only the tests whose names contain it.
+FUZZ ?=
+fuzz: tools
+	@seed=$${NETWRIGHT_FUZZ:-$$(od -An -N4 -tu4 /dev/urandom | tr -d ' ')}; echo "NETWRIGHT_FUZZ=$$seed"; \
+	    NETWRIGHT_FUZZ=$$seed cargo test --release --locked --lib -- $(FUZZ)
 
 soak: build
 	tests/soak.sh $(NETWRIGHT) target/soak

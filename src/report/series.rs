@@ -287,6 +287,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::random::cases(256))]
+
         /// The points of each bucket include its extremes, and the best reward is the best of all.
         #[test]
         fn a_long_run_hides_no_extreme(outcomes in prop::collection::vec(prop::option::weighted(0.9, 0.0_f64..1.0), 401..3000)) {

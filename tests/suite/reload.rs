@@ -99,6 +99,22 @@ const EXTRA: &str = "[controller]\nreplicas = 2\nchildren = 4\nlearning_rate = 0
                      [devices]\nlanes_per_device = 1\n";
 
 #[test]
+fn a_table_that_changes_on_the_disk_leaves_a_running_search_alone() {
+    let running = Running::start(EXTRA, &[]);
+    std::fs::write(
+        running.search.folder.path().join("table.csv"),
+        "no table any more",
+    )
+    .unwrap();
+    // Each lane gets a new evaluator.
+    running.change(
+        "lanes_per_device = 1",
+        "lanes_per_device = 2",
+        "config accepted: devices.lanes_per_device 1 → 2",
+    );
+}
+
+#[test]
 fn what_may_change_is_taken_over_and_the_log_still_says_what_the_parameters_are() {
     let mut running = Running::start(EXTRA, &["child.attempts=2"]);
     running.change(
@@ -145,8 +161,8 @@ fn what_may_change_is_taken_over_and_the_log_still_says_what_the_parameters_are(
     );
     running.change(
         "evaluator = \"table\"",
-        "evaluator = \"table\"\nattempts = 7",
-        "config accepted: child.attempts 3 → 7",
+        "evaluator = \"table\"\nfailed_reward = 0.5",
+        "config accepted: child.failed_reward \"skip\" → 0.5",
     );
     running.change(
         "replicas = 5",
@@ -159,7 +175,7 @@ fn what_may_change_is_taken_over_and_the_log_still_says_what_the_parameters_are(
     assert!(
         config.contains("replicas = 1")
             && config.contains("shards = 1")
-            && config.contains("attempts = 7"),
+            && config.contains("failed_reward = 0.5"),
         "{config}"
     );
     let changes: i64 = database(&running.dir())

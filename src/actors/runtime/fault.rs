@@ -1,4 +1,4 @@
-//! Faults on purpose, for tests of the real program: inert unless the environment variable
+//! Injects faults in tests of the real program. Inert unless the environment variable
 //! `NETWRIGHT_FAULT` is set, which is read here and nowhere else. `point=number*times@file`
 //! separated by `;`: `step.panic=3` panics in a training step of trial 3's first attempt, and
 //! `epoch2.hold=3@go` holds trial 3 at the end of its second epoch until there is a file `go`.
@@ -6,14 +6,15 @@
 use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 struct Fault {
     point: String,
     number: u64,
     times: u64,
-    /// What is held goes on once there is this file; None: never.
+    /// A `hold` ends once this file exists; None: never.
     gate: Option<PathBuf>,
-    done: AtomicU64,
+    injected: AtomicU64,
 }
 
 fn faults() -> &'static [Fault] {
@@ -39,32 +40,51 @@ fn parse(text: &str) -> Option<Fault> {
         number: number.parse().ok()?,
         times: times.parse().ok()?,
         gate,
-        done: AtomicU64::new(0),
+        injected: AtomicU64::new(0),
     })
 }
 
-/// Is a fault wanted at this point? `number` is a sequence number or a minibatch; `times` of them
-/// in this process.
-pub fn wanted(point: &str, number: u64) -> bool {
+/// True: nothing fails on purpose in this process.
+pub fn is_inert() -> bool {
+    faults().is_empty()
+}
+
+/// Panics here if `NAME.panic=NUMBER` is wanted, and never returns if `NAME.freeze=NUMBER` is.
+/// `number` is that of a minibatch, a trial or an entry of the log.
+pub fn point(name: &str, number: u64) {
+    if is_inert() {
+        return;
+    }
+    assert!(
+        !wanted(&format!("{name}.panic"), number),
+        "a fault on purpose: {name}.panic={number}"
+    );
+    while wanted(&format!("{name}.freeze"), number) {
+        std::thread::sleep(Duration::from_hours(1));
+    }
+}
+
+/// Is a fault wanted here, now? It is `times` times in this process.
+fn wanted(point: &str, number: u64) -> bool {
     let hit = |fault: &&Fault| fault.point == point && fault.number == number;
     faults()
         .iter()
         .filter(hit)
-        .any(|fault| fault.done.fetch_add(1, Ordering::Relaxed) < fault.times)
+        .any(|fault| fault.injected.fetch_add(1, Ordering::Relaxed) < fault.times)
 }
 
-/// As `wanted`, for a trial that is tried again, also by another process: its first `times`
-/// attempts fail.
+/// Does this attempt of a trial fail here? The first `times` attempts do, in whichever process they
+/// run.
 pub fn wanted_attempt(point: &str, trial: u64, attempt: u32) -> bool {
     faults().iter().any(|fault| {
         fault.point == point && fault.number == trial && u64::from(attempt) < fault.times
     })
 }
 
-/// Is this trial held at this point, for now? A test lets it go on by the fault's file.
+/// Is this trial to wait at this point? Until the test creates the fault's file.
 pub fn holds(point: &str, trial: u64) -> bool {
-    let closed = |fault: &Fault| fault.gate.as_ref().is_none_or(|file| !file.exists());
+    let is_closed = |fault: &Fault| fault.gate.as_ref().is_none_or(|file| !file.exists());
     faults()
         .iter()
-        .any(|fault| fault.point == point && fault.number == trial && closed(fault))
+        .any(|fault| fault.point == point && fault.number == trial && is_closed(fault))
 }

@@ -74,6 +74,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::random::cases(256))]
+
         #[test]
         fn ticks_enclose_and_stay_few(low in -1e6_f64..1e6, span in 0.0_f64..1e6) {
             let ticks = enclosing(low, low + span, 4);
