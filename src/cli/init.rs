@@ -18,15 +18,15 @@ pub struct InitArgs {
     pub file: PathBuf,
 }
 
-/// A config file, and the file beside it that it names.
+/// A config file, and the other file that it names.
 struct Template {
     name: &'static str,
     config: &'static str,
-    beside: Option<Beside>,
+    companion: Option<Companion>,
 }
 
 /// A table that rewards are read from, or a script that trains children.
-struct Beside {
+struct Companion {
     /// As `config` names it.
     path: &'static str,
     text: &'static str,
@@ -40,42 +40,42 @@ const TEMPLATES: &[Template] = &[
     Template {
         name: "quickstart",
         config: include_str!("../../config/quickstart.toml"),
-        beside: None,
+        companion: None,
     },
     Template {
         name: "cifar10",
         config: include_str!("../../config/cifar10.toml"),
-        beside: None,
+        companion: None,
     },
     Template {
         name: "cifar10-v1",
         config: include_str!("../../config/cifar10-v1.toml"),
-        beside: None,
+        companion: None,
     },
     Template {
         name: "cifar10-v2",
         config: include_str!("../../config/cifar10-v2.toml"),
-        beside: None,
+        companion: None,
     },
     Template {
         name: "cifar10-v3",
         config: include_str!("../../config/cifar10-v3.toml"),
-        beside: None,
+        companion: None,
     },
     Template {
         name: "ptb",
         config: include_str!("../../config/ptb.toml"),
-        beside: None,
+        companion: None,
     },
     Template {
         name: "ptb-paper",
         config: include_str!("../../config/ptb-paper.toml"),
-        beside: None,
+        companion: None,
     },
     Template {
         name: "choices",
         config: include_str!("../../config/choices.toml"),
-        beside: Some(Beside {
+        companion: Some(Companion {
             path: "config/choices.csv",
             text: include_str!("../../config/choices.csv"),
         }),
@@ -83,7 +83,7 @@ const TEMPLATES: &[Template] = &[
     Template {
         name: "command",
         config: include_str!("../../config/command.toml"),
-        beside: Some(Beside {
+        companion: Some(Companion {
             path: "config/command.py",
             text: include_str!("../../config/command.py"),
         }),
@@ -91,7 +91,7 @@ const TEMPLATES: &[Template] = &[
     Template {
         name: "command-choices",
         config: include_str!("../../config/command-choices.toml"),
-        beside: Some(Beside {
+        companion: Some(Companion {
             path: "config/command-choices.py",
             text: include_str!("../../config/command-choices.py"),
         }),
@@ -119,12 +119,12 @@ pub fn run(args: InitArgs) -> Result<(), Failure> {
     }
     let schema = args.file.with_file_name(SCHEMA);
     let for_editors = |config: &str| format!("#:schema ./{SCHEMA}\n{config}");
-    if let Some(beside) = &template.beside {
+    if let Some(companion) = &template.companion {
         let path = args
             .file
-            .with_extension(Path::new(beside.path).extension().unwrap_or_default());
-        write(&path, beside.text)?;
-        let config = config_for(template.config, beside, &path);
+            .with_extension(Path::new(companion.path).extension().unwrap_or_default());
+        write(&path, companion.text)?;
+        let config = config_for(template.config, companion, &path);
         write(&args.file, &for_editors(&config))?;
         eprintln!("wrote {here} and {}", path.display());
     } else {
@@ -150,7 +150,7 @@ fn write_schema(path: &Path) -> Result<(), Failure> {
 }
 
 fn to_stdout(template: &Template) -> Result<(), Failure> {
-    if template.beside.is_some() {
+    if template.companion.is_some() {
         return Err(Failure::Input(format!(
             "{} needs another file beside it: name a file to write",
             template.name
@@ -159,14 +159,14 @@ fn to_stdout(template: &Template) -> Result<(), Failure> {
     super::print(template.config)
 }
 
-/// The config with the path that the file beside it has now, as a TOML string.
-fn config_for(config: &str, beside: &Beside, path: &Path) -> String {
+/// The config with the path that the companion is written to, as a TOML string.
+fn config_for(config: &str, companion: &Companion, path: &Path) -> String {
     let quoted = |path: &str| toml::Value::String(path.to_owned()).to_string();
     let path = path.to_string_lossy();
     // The comments name it too, without quotes.
     config
-        .replace(&quoted(beside.path), &quoted(&path))
-        .replace(beside.path, &path)
+        .replace(&quoted(companion.path), &quoted(&path))
+        .replace(companion.path, &path)
 }
 
 fn exists(path: &Path) -> Failure {

@@ -9,7 +9,6 @@ macro_rules! say {
     }};
 }
 
-mod again;
 mod announcement;
 mod assembly;
 mod check;
@@ -19,6 +18,7 @@ mod enqueue;
 mod init;
 mod log;
 mod page;
+mod process_restart;
 mod progress;
 mod reload;
 mod report;

@@ -1,4 +1,4 @@
-//! The config file of a running search: looked at each second and on SIGHUP, checked as at the
+//! The config file of a running search: read again when it changes and on SIGHUP, checked as at the
 //! start, and compared with the settings in force. Must not know how a change is applied.
 
 use super::{ConfigArgs, assembly};
@@ -18,9 +18,9 @@ pub struct ConfigFile {
     settings: Settings,
     /// Absolute.
     run_dir: PathBuf,
-    /// What the file held, and when it was modified and how long it was, when last read.
+    /// Of the file, when it was last read.
     text: String,
-    stamp: Option<(SystemTime, u64)>,
+    stamp: Option<Stamp>,
     routes: Routes,
 }
 
@@ -53,13 +53,12 @@ impl ConfigFile {
         &self.arguments.config
     }
 
-    /// Keys whose text in the file changed although something stronger holds them.
+    /// Keys whose text in the file changed without effect, because the environment or `--set` decides
+    /// them.
     fn masked(&self, old: &str, new: &str, changed: &[String]) -> Vec<Notice> {
         let stronger = settings::overridden(&self.arguments.set, super::variables());
-        let (old, new) = (
-            settings::written(self.path(), old),
-            settings::written(self.path(), new),
-        );
+        let old = settings::written(self.path(), old);
+        let new = settings::written(self.path(), new);
         let differs = |key: &&String| old.get(*key) != new.get(*key) && !changed.contains(*key);
         let masked = stronger.iter().filter(|(key, _)| differs(key));
         masked
@@ -165,10 +164,19 @@ impl Reload for ConfigFile {
     }
 }
 
-/// When a file was modified, and its length in bytes.
-fn stamp(file: &Path) -> Option<(SystemTime, u64)> {
-    let facts = std::fs::metadata(file).ok()?;
-    Some((facts.modified().ok()?, facts.len()))
+/// What shows, without reading it, that a file may have changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stamp {
+    modified: SystemTime,
+    length_bytes: u64,
+}
+
+fn stamp(file: &Path) -> Option<Stamp> {
+    let metadata = std::fs::metadata(file).ok()?;
+    Some(Stamp {
+        modified: metadata.modified().ok()?,
+        length_bytes: metadata.len(),
+    })
 }
 
 /// Key → `old → new`, for every key that differs.
