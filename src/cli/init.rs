@@ -1,7 +1,9 @@
-//! `netwright init`: writes a commented config file to start from. The files of config/ are in the
-//! binary: no checkout is needed.
+//! `netwright init`: writes a commented config file to start from, and beside it the JSON Schema by
+//! which editors complete and check it. The files of config/ are in the binary: no checkout is
+//! needed.
 
 use super::Failure;
+use crate::settings;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -29,6 +31,10 @@ struct Companion {
     path: &'static str,
     text: &'static str,
 }
+
+/// Beside the config, so that editors find it without a network; Taplo takes the path of its
+/// `#:schema` line relative to the config.
+const SCHEMA: &str = "netwright.schema.json";
 
 const TEMPLATES: &[Template] = &[
     Template {
@@ -108,21 +114,38 @@ pub fn run(args: InitArgs) -> Result<(), Failure> {
         return to_stdout(template);
     }
     let here = args.file.display();
+    if args.file.exists() {
+        return Err(exists(&args.file));
+    }
+    let schema = args.file.with_file_name(SCHEMA);
+    let for_editors = |config: &str| format!("#:schema ./{SCHEMA}\n{config}");
     if let Some(companion) = &template.companion {
         let path = args
             .file
             .with_extension(Path::new(companion.path).extension().unwrap_or_default());
-        if args.file.exists() {
-            return Err(exists(&args.file));
-        }
         write(&path, companion.text)?;
-        write(&args.file, &config_for(template.config, companion, &path))?;
+        let config = config_for(template.config, companion, &path);
+        write(&args.file, &for_editors(&config))?;
         eprintln!("wrote {here} and {}", path.display());
     } else {
-        write(&args.file, template.config)?;
+        write(&args.file, &for_editors(template.config))?;
         eprintln!("wrote {here}");
     }
+    write_schema(&schema)?;
     eprintln!("next: netwright check {here}; netwright search {here}");
+    Ok(())
+}
+
+/// A schema that is there already stays: an earlier `init` wrote it, perhaps of another version.
+fn write_schema(path: &Path) -> Result<(), Failure> {
+    let text = format!("{:#}\n", settings::schema());
+    if !path.exists() {
+        write(path, &text)?;
+        eprintln!("wrote {}, by which editors complete it", path.display());
+    } else if std::fs::read_to_string(path).is_ok_and(|old| old != text) {
+        let path = path.display();
+        eprintln!("{path} is not this version's: netwright schema > {path} renews it");
+    }
     Ok(())
 }
 

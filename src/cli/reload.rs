@@ -11,29 +11,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-/// Keys that a running search can take over; a name that ends in a dot stands for a section.
-const LIVE: &[&str] = &[
-    "run.trials",
-    "run.max_seconds",
-    "controller.replicas",
-    "controller.children",
-    "controller.learning_rate",
-    "controller.baseline_decay",
-    "controller.entropy_weight",
-    "controller.strategy",
-    "parameter_server.",
-    "child.",
-    "data.augment",
-    "data.upsample",
-    "data.whiten",
-    "devices.",
-    "restart.",
-    "telemetry.listen",
-];
-
-/// Sections of `child.` that are read once.
-const AT_START: &[&str] = &["child.table.", "child.command."];
-
 /// The config file, and the settings that the search runs with.
 pub struct ConfigFile {
     arguments: ConfigArgs,
@@ -230,12 +207,7 @@ fn refusal(old: &Settings, new: &Settings, key: &str, change: &Value) -> Option<
             "{key} ({change}) may not change in a run's life; start another run for it (--run-dir, or --fresh)"
         ));
     }
-    let named = |names: &[&str]| {
-        names
-            .iter()
-            .any(|name| key == *name || (name.ends_with('.') && key.starts_with(name)))
-    };
-    if !named(LIVE) || named(AT_START) {
+    if !settings::is_live(key) {
         return Some(format!(
             "{key} ({change}) cannot change while the search runs; it takes effect when the same command starts again"
         ));
