@@ -26,5 +26,8 @@ pub mod report;
 pub mod settings;
 /// What can be searched: decisions, and what a finished list of them describes.
 pub mod space;
+/// How the next architectures are chosen and what is learned from their rewards; the replay of a
+/// run's log.
+pub mod strategy;
 /// Prometheus registry and HTTP endpoint.
 pub mod telemetry;

@@ -4,17 +4,17 @@
 mod controller;
 mod lane;
 mod messages;
+mod minibatch;
+mod report_writer;
 mod runtime;
-mod scribe;
 mod settings;
 mod shard;
 mod start;
 mod supervisor;
 mod trainer;
 
-pub use lane::EvaluatorFactory;
-pub use lane::checkpoints::CheckpointFiles;
-pub use scribe::Scribe;
+pub use lane::{CheckpointFiles, EvaluatorFactory};
+pub use report_writer::ReportWriter;
 pub use settings::{EnqueueSettings, RunSettings};
 pub use start::{Prepared, SearchSettings, prepare, search};
 pub use supervisor::{

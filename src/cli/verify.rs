@@ -3,9 +3,10 @@
 
 use super::{Failure, print, reading};
 use crate::journal::Reader;
-use crate::policy::{LogEntry, Policy, Replay, ReplayError, initial_snapshot};
+use crate::policy::Policy;
 use crate::settings;
 use crate::space::ImageShape;
+use crate::strategy::{LogEntry, Replay, ReplayError, initial_snapshot};
 use serde::Serialize;
 use std::path::PathBuf;
 
@@ -45,7 +46,7 @@ pub fn run(args: VerifyArgs) -> Result<(), Failure> {
         },
         10,
     );
-    let policy = Policy::new(space.as_ref(), &settings.controller);
+    let policy = Policy::new(space.as_ref(), &settings.controller.network());
 
     let snapshots = reader.snapshot_numbers().map_err(reading)?;
     let mut verdict = Verdict {

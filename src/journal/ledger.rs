@@ -3,7 +3,8 @@
 //! so it never runs ahead of what is committed.
 
 use super::Sequenced;
-use crate::policy::{Baseline, LearningSettings};
+use crate::policy::Baseline;
+use crate::strategy::LearningSettings;
 use rusqlite::Connection;
 use std::collections::{BTreeMap, HashMap};
 

@@ -18,8 +18,8 @@ pub use reader::{EpochRow, Reader, TrialRow};
 pub use survey::{Life, TrialFacts, TrialOrder};
 
 use crate::child::{Cause, Epoch, Outcome};
-use crate::policy::{LearningSettings, LogEntry, PulledParameters, Snapshot};
 use crate::space::{Architecture, Decision};
+use crate::strategy::{LearningSettings, LogEntry, PulledParameters, Snapshot};
 use health::Health;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

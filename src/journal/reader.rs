@@ -3,8 +3,8 @@
 
 use super::open::damaged;
 use super::{JournalError, recovery, schema};
-use crate::policy::{LogEntry, Snapshot};
 use crate::space::{Architecture, Decision};
+use crate::strategy::{LogEntry, Snapshot};
 use rusqlite::{Connection, OpenFlags, Params, Row, StatementStatus};
 use serde::Serialize;
 use std::cell::Cell;

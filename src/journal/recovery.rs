@@ -4,7 +4,7 @@
 use super::open::damaged;
 use super::{CompletedNetwork, JournalError, OpenMinibatch, OpenTrial, Recovered};
 use crate::child::Cause;
-use crate::policy::{LearningSettings, LogEntry, MinibatchEntry, PulledParameters, Snapshot};
+use crate::strategy::{LearningSettings, LogEntry, MinibatchEntry, PulledParameters, Snapshot};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};

@@ -7,7 +7,7 @@ use super::ledger::{Given, Ledger, Open};
 use super::open::Opened;
 use super::{Enqueued, Reply, SampledMinibatch, SampledTrial, Sequenced};
 use crate::child::{Cause, Epoch, Outcome};
-use crate::policy::{LearningSettings, LogEntry, Snapshot};
+use crate::strategy::{LearningSettings, LogEntry, Snapshot};
 use rusqlite::{Connection, params};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};

@@ -17,7 +17,7 @@ mod tests;
 pub use keys::listing;
 pub use problem::{Origin, Problem, SettingsError};
 
-use crate::{actors, child, data, machine, policy, space, telemetry};
+use crate::{actors, child, data, machine, space, strategy, telemetry};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -30,8 +30,8 @@ pub struct Settings {
     pub space: space::SpaceSettings,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub enqueue: Vec<actors::EnqueueSettings>,
-    pub controller: policy::ControllerSettings,
-    pub parameter_server: policy::ParameterServerSettings,
+    pub controller: strategy::ControllerSettings,
+    pub parameter_server: strategy::ParameterServerSettings,
     pub child: child::ChildSettings,
     pub data: data::DataSettings,
     pub devices: machine::DevicesSettings,

@@ -6,8 +6,8 @@ use super::*;
 use crate::child::{EvaluatorKind, Schedule};
 use crate::data::{DataKind, Whitening};
 use crate::machine::DeviceUse;
-use crate::policy::Strategy as Search;
 use crate::space::{Allowed, DecisionSettings, LayerType, OptionValue, SkipConnections, SpaceKind};
+use crate::strategy::Strategy as Search;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -464,6 +464,8 @@ prop_compose! {
 }
 
 proptest! {
+    #![proptest_config(crate::random::cases(256))]
+
     #[test]
     fn resolved_settings_read_back_as_they_were(settings in sections()) {
         let text = settings.to_toml();

@@ -10,10 +10,11 @@ use netwright::actors::{
 use netwright::child::{Evaluator, Outcome, Progress as ChildProgress, Task};
 use netwright::journal::Journal;
 use netwright::machine::LaneSpec;
-use netwright::policy::{
-    ControllerSettings, LogEntry, ParameterServerSettings, Policy, Replay, initial_snapshot,
-};
+use netwright::policy::Policy;
 use netwright::space::{Decision, ImageShape, Space, SpaceSettings};
+use netwright::strategy::{
+    ControllerSettings, LogEntry, ParameterServerSettings, Replay, initial_snapshot,
+};
 use netwright::telemetry::{Metrics, RewardScale};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -123,7 +124,7 @@ fn space() -> Arc<dyn Space> {
 /// gradient came exactly once.
 fn replay_everything(dir: &Path) -> (u64, u64) {
     let (settings, space) = (settings(), space());
-    let policy = Policy::new(space.as_ref(), &settings.controller);
+    let policy = Policy::new(space.as_ref(), &settings.controller.network());
     let reader = netwright::journal::Reader::open(dir).unwrap();
     let mut log: Vec<LogEntry> = Vec::new();
     reader.for_each_entry(|entry| log.push(entry)).unwrap();

@@ -13,8 +13,8 @@ use netwright::actors::{
 use netwright::child::{Evaluator, Outcome, Progress as ChildProgress, Task};
 use netwright::journal::Journal;
 use netwright::machine::LaneSpec;
-use netwright::policy::{ControllerSettings, ParameterServerSettings};
 use netwright::space::{ImageShape, SpaceSettings};
+use netwright::strategy::{ControllerSettings, ParameterServerSettings};
 use netwright::telemetry::{Metrics, RewardScale};
 use std::path::{Path, PathBuf};
 use std::process::Output;

@@ -38,14 +38,11 @@ impl<T> InOrder<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::{AdamState, LearningSettings};
+    use crate::policy::{AdamState, UpdateRule, UpdateSettings};
 
-    const LEARNING: LearningSettings = LearningSettings {
-        learning_rate: 0.1,
-        baseline_decay: 0.9,
-        entropy_weight: 0.0,
+    const UPDATE: UpdateSettings = UpdateSettings {
+        rule: UpdateRule::Adam { learning_rate: 0.1 },
         accumulate: 2,
-        learns: true,
     };
 
     /// Every order of these items.
@@ -85,7 +82,7 @@ mod tests {
         fn push(&mut self, sequence: u64) {
             self.order.insert(sequence, gradient(sequence));
             while let Some((sequence, gradient)) = self.order.next() {
-                self.state.push(sequence, &[gradient], &LEARNING);
+                self.state.push(sequence, &[gradient], &UPDATE);
             }
         }
     }

@@ -126,7 +126,7 @@ impl Tickets {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::PulledParameters;
+    use crate::strategy::PulledParameters;
 
     fn children(answers: &[Answer]) -> Vec<(u64, u64, usize, usize)> {
         let ticket = |answer: &Answer| match answer {

@@ -1,14 +1,14 @@
 //! The replay of a log against shards and controllers that really ran it: asynchronous, with stale
 //! pulls that differ by shard.
 
-use super::{Branching, policy, streams};
-use crate::policy::{
-    AdamState, Baseline, LearningSettings, LogEntry, MinibatchEntry, Policy, PolicyError,
-    PulledParameters, Replay, ReplayError, Snapshot, entry_gradient, initial_snapshot,
-    shard_boundaries,
-};
+use crate::policy::tests::{Branching, policy, streams};
+use crate::policy::{AdamState, Baseline, Policy, PolicyError, shard_boundaries};
 use crate::random::{Key, Purpose};
 use crate::space::Decision;
+use crate::strategy::{
+    LearningSettings, LogEntry, MinibatchEntry, PulledParameters, Replay, ReplayError, Snapshot,
+    entry_gradient, initial_snapshot,
+};
 use rand::RngExt;
 
 const SEED: u64 = 11;
@@ -123,7 +123,7 @@ impl Live {
             shard.state.push(
                 sequence,
                 &gradient.values[range[0]..range[1]],
-                &self.learning,
+                &self.learning.update(),
             );
             if shard.state.version > version {
                 shard.versions.push(shard.state.parameters.clone());

@@ -1,5 +1,6 @@
-//! The `[controller]` and `[parameter_server]` sections.
+//! The `[controller]` and `[parameter_server]` sections. Must not know the other sections.
 
+use crate::policy::NetworkSettings;
 use serde::{Deserialize, Serialize};
 
 /// How the next architectures are chosen.
@@ -77,6 +78,15 @@ const MOST_UNITS: usize = 2_048;
 const MOST_LSTM_LAYERS: usize = 8;
 
 impl ControllerSettings {
+    /// What shapes the controller network.
+    pub fn network(&self) -> NetworkSettings {
+        NetworkSettings {
+            hidden: self.hidden,
+            layers: self.layers,
+            init_scale: self.init_scale,
+        }
+    }
+
     /// What cannot work in this section: (key, what would be valid).
     pub fn problems(&self) -> Vec<(String, String)> {
         let positive = |number: f64| number.is_finite() && number > 0.0;

@@ -1,9 +1,10 @@
 //! REINFORCE on a reward in closed form: the mean reward rises and the best architecture, known
 //! beforehand, becomes the most probable.
 
-use super::{Branching, policy, streams};
-use crate::policy::{LearningSettings, Policy, entry_gradient, initial_snapshot};
+use crate::policy::Policy;
+use crate::policy::tests::{Branching, policy, streams};
 use crate::space::Decision;
+use crate::strategy::{LearningSettings, entry_gradient, initial_snapshot};
 
 const LAYERS: usize = 2;
 const MINIBATCHES: u64 = 600;
@@ -73,7 +74,7 @@ fn learn(seed: u64, sign: f32) -> Learned {
         )
         .unwrap();
         let gradient: Vec<f32> = gradient.values.iter().map(|value| sign * value).collect();
-        cut.state.push(minibatch + 1, &gradient, &learning);
+        cut.state.push(minibatch + 1, &gradient, &learning.update());
         episodes
             .iter()
             .flat_map(|(_, reward)| reward)

@@ -1,7 +1,8 @@
 //! Snapshot (or seed) + log → parameters: what recovery and `verify` both are. Must not know where
 //! the log is kept.
 
-use super::{AdamState, Baseline, Episode, Gradient, LearningSettings, Policy, PolicyError};
+use super::LearningSettings;
+use crate::policy::{AdamState, Baseline, Episode, Gradient, Policy, PolicyError};
 use crate::space::{Decision, Space};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -186,7 +187,7 @@ impl<'a> Replay<'a> {
         .map_err(|source| ReplayError::Policy { sequence, source })?;
         let state = &mut self.snapshot.state;
         let version = state.version;
-        state.push(sequence, &gradient.values, &learning);
+        state.push(sequence, &gradient.values, &learning.update());
         if state.version != version {
             self.versions
                 .insert(state.version, state.parameters.as_slice().into());
