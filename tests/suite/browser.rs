@@ -13,8 +13,7 @@ const CONFIG: &str = "[run]\nname = \"in a <browser>\"\ntrials = 1000000\n[space
 /// The number of finished trials that the page shows.
 const FINISHED: &str = "document.querySelector('#progress strong').textContent.replaceAll(',', '')";
 
-/// A search that stands still at three trials, one after the other, so that the page is looked at in
-/// states that stay.
+/// A search that stands still three times, so that the page is read in states that stay.
 struct Held {
     served: Server,
     folder: tempfile::TempDir,
@@ -106,7 +105,7 @@ fn the_page_follows_a_search_and_opens_its_trials() {
     hears_of_the_end(&browser);
 }
 
-/// A search that is told to stop says so before it leaves.
+/// A search that is asked to stop says so before it leaves.
 fn hears_of_the_end(browser: &Driver) {
     let search = Search::new(ENDLESS, "");
     let mut served = Server::search(&mut search.command("run"));

@@ -159,15 +159,17 @@ fn killed_with_its_program_a_search_goes_on_in_the_same_checkpoint_directory() {
     let folder = search(2, script, "[devices]\nlanes_per_device = 2\n");
     let run = folder.path().join("runs/t");
     let mut process = Running::start_silent(&mut command(folder.path()));
-    let places = [1, 2].map(|trial| run.join(format!("checkpoints/trial-{trial}")));
+    let directories = [1, 2].map(|trial| run.join(format!("checkpoints/trial-{trial}")));
     wait_until("both programs have begun", || {
-        places.iter().all(|place| place.join("begun").exists())
+        directories
+            .iter()
+            .all(|directory| directory.join("begun").exists())
     });
     process.kill();
-    let pid = |place: &Path, name: &str| std::fs::read_to_string(place.join(name)).unwrap();
-    for place in &places {
+    let pid = |directory: &Path, name: &str| std::fs::read_to_string(directory.join(name)).unwrap();
+    for directory in &directories {
         wait_until("the program died with the search", || {
-            is_dead(&pid(place, "own"))
+            is_dead(&pid(directory, "own"))
         });
     }
     succeeds(&mut command(folder.path()));
@@ -176,9 +178,9 @@ fn killed_with_its_program_a_search_goes_on_in_the_same_checkpoint_directory() {
         "{:?}",
         trials(&run)
     );
-    for place in &places {
+    for directory in &directories {
         wait_until("the grandchild was ended", || {
-            is_dead(&pid(place, "grandchild"))
+            is_dead(&pid(directory, "grandchild"))
         });
     }
 }

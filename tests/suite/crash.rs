@@ -331,7 +331,7 @@ fn a_torn_log_gives_an_earlier_whole_state() {
         let last = torn.len().saturating_sub(100);
         torn[last..].fill(0xA5);
         std::fs::write(&wal, torn).unwrap();
-        // Where it is missing, the log is read anew.
+        // SQLite then reads the log from its beginning.
         let _ = std::fs::remove_file(run.join("search.db-shm"));
         if let Some(connection) = begun(&run) {
             assert_eq!(problems(&connection), Vec::<String>::new(), "{keep}% kept");
@@ -424,8 +424,8 @@ fn a_read_only_directory_is_refused_to_a_search_and_can_be_read() {
         set(&path, if path.is_dir() { 0o555 } else { 0o444 });
     }
     set(&dir, 0o555);
-    // Root may write anywhere: as root, the test becomes another user, from a place where that one
-    // may run the program.
+    // Root may write anywhere: as root, the test runs a copy of the program as another user, who may
+    // read this folder.
     let program = search.folder.path().join("netwright");
     std::fs::copy(env!("CARGO_BIN_EXE_netwright"), &program).unwrap();
     let root = rustix::process::getuid().is_root();

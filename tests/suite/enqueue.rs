@@ -328,7 +328,7 @@ fn entries_may_be_added_to_a_run_but_not_changed() {
 
 #[test]
 fn a_sampled_network_takes_the_reward_of_an_enqueued_one_and_is_learned_from() {
-    // Two reward columns: whoever were evaluated again could get the other.
+    // A network that were evaluated again could get another reward.
     let search = Search::new(
         600,
         &format!(

@@ -65,7 +65,7 @@ fn promtool_accepts_config_and_rules_and_each_alert_fires_in_its_test() {
         let (accepted, text) = promtool(arguments, None);
         assert!(accepted, "promtool {arguments:?}\n{text}");
     }
-    // Each alert has a place in the tests where it is expected to fire.
+    // For each alert there is a test in which it is expected to fire.
     let rules = std::fs::read_to_string(folder().join("rules/alerts.yml")).unwrap();
     let tests = std::fs::read_to_string(folder().join("rules/alerts_test.yml")).unwrap();
     let alerts: Vec<&str> = rules
@@ -145,7 +145,7 @@ fn api(path: &str) -> Value {
     answer["data"].clone()
 }
 
-/// The samples of an expression, now; what Grafana would put in its place is put there.
+/// The samples of an expression now, with its variables replaced as Grafana would.
 fn query(expression: &str) -> Vec<Value> {
     let expression = expression
         .replace("$__rate_interval", "1m")
@@ -219,18 +219,15 @@ fn every_panel_and_rule_has_samples_and_a_healthy_search_no_alert() {
         return;
     }
     let name = "monitoring::every_panel_and_rule_has_samples_and_a_healthy_search_no_alert";
-    let mut _ports = None;
-    if std::env::var(INSIDE).is_err() {
-        if elsewhere(name) {
-            return;
-        }
-        _ports = default_ports();
-        if _ports.is_none() {
-            return needs::skip(
-                "no network of its own (unshare -n), and port 9464 or 9090 is taken",
-            );
-        }
-    }
+    let ports = if std::env::var(INSIDE).is_ok() {
+        None
+    } else if elsewhere(name) {
+        return;
+    } else if let Some(lock) = default_ports() {
+        Some(lock)
+    } else {
+        return needs::skip("no network of its own (unshare -n), and port 9464 or 9090 is taken");
+    };
     let folder = tempfile::tempdir().unwrap();
     let mut healthy = search(folder.path(), &[]);
     assert_eq!(healthy.address, "127.0.0.1:9464", "the default port");
@@ -265,6 +262,7 @@ fn every_panel_and_rule_has_samples_and_a_healthy_search_no_alert() {
         accepted && complaints.trim().is_empty(),
         "promtool check metrics\n{complaints}"
     );
+    drop(ports);
 }
 
 /// Prometheus scrapes the search and evaluates every rule, and no alert fires.

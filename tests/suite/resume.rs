@@ -1,5 +1,5 @@
 //! A child that trains for long goes on from its checkpoint when the search is killed, stopped, or
-//! its lane frozen: with the numbers of one that was never interrupted, and without training anew
+//! its lane frozen: with the numbers of one that was never interrupted, and without training again
 //! what it had trained.
 
 use super::common::{Running, Search, assert_same_numbers, database, succeeds, wait_until};

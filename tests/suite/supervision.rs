@@ -328,9 +328,9 @@ impl Evaluator for AfterTheIsolation {
     }
 }
 
-struct Silent;
+struct NoObserver;
 
-impl Observer for Silent {
+impl Observer for NoObserver {
     fn event(&mut self, _: Event, _: &Progress) {}
 }
 
@@ -387,7 +387,7 @@ fn a_device_that_falls_too_often_goes_out_of_use_and_the_run_goes_on_with_the_re
         }),
         checkpoints: Arc::new(CheckpointFiles::open(dir.path(), &Default::default())),
         metrics: metrics.clone(),
-        observer: Box::new(Silent),
+        observer: Box::new(NoObserver),
         attempts: 1,
         failed_reward: None,
         max_seconds: Some(600.0),

@@ -140,9 +140,9 @@ impl Driver {
             "const box = document.querySelector({selector:?}); box.scrollIntoView({{ block: 'center' }}); const at = box.getBoundingClientRect(); return [at.x + at.width / 2, at.y + at.height / 2]"
         );
         let at = self.run(&script);
-        let place = |axis: usize| at[axis].as_f64().unwrap().round() as i64;
+        let pixel = |axis: usize| at[axis].as_f64().unwrap().round() as i64;
         let actions = [
-            json!({ "type": "pointerMove", "duration": 0, "x": place(0), "y": place(1) }),
+            json!({ "type": "pointerMove", "duration": 0, "x": pixel(0), "y": pixel(1) }),
             json!({ "type": "pointerDown", "button": 0 }),
             json!({ "type": "pointerUp", "button": 0 }),
         ];

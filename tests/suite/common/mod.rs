@@ -41,7 +41,7 @@ impl Search {
             "[run]\nname = \"t\"\nseed = 3\ntrials = {trials}\n[telemetry]\nlisten = \"off\"\n"
         );
         for row in 0..256_u32 {
-            let digits: Vec<u32> = (0..4).map(|place| row >> (2 * place) & 3).collect();
+            let digits: Vec<u32> = (0..4).map(|digit| row >> (2 * digit) & 3).collect();
             let reward = f64::from(digits.iter().sum::<u32>()) / 12.0;
             writeln!(
                 table,
