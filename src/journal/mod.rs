@@ -14,6 +14,7 @@ mod tests;
 mod writer;
 
 pub use lock::set_aside;
+pub use open::DATA_CONTENT;
 pub use reader::{EpochRow, Reader, TrialRow};
 pub use survey::{Life, TrialFacts, TrialOrder};
 
@@ -163,6 +164,9 @@ pub struct Recovered {
     pub networks: Vec<CompletedNetwork>,
     /// Trials that took the reward of one of them.
     pub reused: u64,
+    /// Facts of the run's identity that it lacked, because an earlier version began it, and that
+    /// are recorded now.
+    pub recorded: Vec<String>,
 }
 
 /// The writer's handle: cheap to clone; requests are carried out in the order they are made, on the
@@ -179,6 +183,7 @@ type Reply<T> = Box<dyn FnOnce(T) + Send>;
 impl Journal {
     /// Opens or creates the run, holding its lock. `identity` is what may not change in a run's
     /// life (flat object of setting → value); so are those of `enqueued` that the run has already.
+    /// [`DATA_CONTENT`] is recorded where an earlier version did not.
     /// `config` is the resolved config file, written to `config.toml`.
     ///
     /// # Errors
@@ -190,8 +195,9 @@ impl Journal {
         enqueued: &[Enqueued],
         config: &str,
     ) -> Result<(Self, Recovered), JournalError> {
-        let opened = open::open(dir, identity, enqueued, config)?;
-        let recovered = recovery::recover(&opened.connection, dir)?;
+        let mut opened = open::open(dir, identity, enqueued, config)?;
+        let mut recovered = recovery::recover(&opened.connection, dir)?;
+        recovered.recorded = std::mem::take(&mut opened.recorded);
         let health = Arc::new(Health::default());
         let requests =
             writer::start(opened, health.clone(), writer::BACK_UP_EVERY).map_err(|source| {

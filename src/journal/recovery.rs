@@ -60,6 +60,8 @@ pub(super) fn recover(connection: &Connection, dir: &Path) -> Result<Recovered, 
                 .optional()?,
             networks: networks(connection)?,
             reused: number("SELECT count(*) FROM trials WHERE reused_from IS NOT NULL")?,
+            // Known to whoever compared the run's identity.
+            recorded: Vec::new(),
         })
     };
     read().map_err(damaged(dir))
