@@ -421,8 +421,8 @@ fn a_damaged_database_names_the_last_good_copy() {
     );
 }
 
-/// As `open`, with a backup that is taken anew all the time instead of each hour.
-fn open_restless(dir: &Path) -> Journal {
+/// As `open`, with one backup after the other instead of one each hour.
+fn open_with_constant_backups(dir: &Path) -> Journal {
     let health = Arc::new(Health::default());
     let requests = writer::start(
         open::open(dir, &identity(), &[], "").unwrap(),
@@ -455,7 +455,7 @@ fn a_run_that_goes_on_keeps_a_rolling_copy_that_stands_in_for_a_damaged_database
         dir.path().join("search.db"),
         dir.path().join("search.backup.db"),
     );
-    let journal = open_restless(dir.path());
+    let journal = open_with_constant_backups(dir.path());
     let started = Instant::now();
     let mut inserted = 0;
     // The copy is that of a moment in which the writer went on.
