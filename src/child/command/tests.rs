@@ -11,7 +11,7 @@ use std::time::Instant;
 /// How long a test waits for what must happen: it only matters where the code is broken.
 const LIMIT: Duration = Duration::from_mins(5);
 
-/// Notes epochs; asks for a stop after so many. Its clock does not depend on the machine: it stands
+/// Records epochs, and requests a stop after so many of them. Its clock does not depend on the machine: it stands
 /// still until the program has written all `ready` files, and from then on each look at it takes a
 /// second. Without such files it stands still for good.
 struct Log {
@@ -87,7 +87,7 @@ fn failure(outcome: Outcome) -> (Cause, String) {
     }
 }
 
-/// Is this process gone, or dead and waiting for whoever adopted it?
+/// True if this process is gone, or dead and not yet reaped by its new parent.
 fn is_dead(pid: &str) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
     stat.rsplit(')')
@@ -330,7 +330,7 @@ fn what_an_earlier_process_left_at_work_is_killed_before_the_trial_runs_again() 
     let start = |folder: &Path| {
         Command::new("sleep")
             .arg("1000")
-            .env(place::CHECKPOINT_DIR, folder)
+            .env(trial_files::CHECKPOINT_DIR, folder)
             .spawn()
             .unwrap()
     };
