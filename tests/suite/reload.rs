@@ -59,7 +59,7 @@ const EXTRA: &str = "[controller]\nreplicas = 2\nchildren = 4\nlearning_rate = 0
 
 #[test]
 fn a_table_that_changes_on_the_disk_leaves_a_running_search_alone() {
-    let running = Running::start(EXTRA, &[]);
+    let mut running = Changed::start(EXTRA, &[]);
     std::fs::write(
         running.search.folder.path().join("table.csv"),
         "no table any more",
