@@ -1,17 +1,8 @@
 //! The `[controller]` and `[parameter_server]` sections. Must not know the other sections.
 
+use super::StrategyName;
 use crate::policy::NetworkSettings;
 use serde::{Deserialize, Serialize};
-
-/// How the next architectures are chosen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Strategy {
-    /// The paper's policy gradient.
-    Reinforce,
-    /// Uniform, for comparison: nothing is learned.
-    Random,
-}
 
 /// `[controller]`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -31,7 +22,7 @@ pub struct ControllerSettings {
     pub baseline_decay: f64,
     /// Weight of an entropy bonus; the paper has none.
     pub entropy_weight: f64,
-    pub strategy: Strategy,
+    pub strategy: StrategyName,
     /// Replicas wait for each other; runs are then reproducible with any number of them.
     pub synchronous: bool,
 }
@@ -57,7 +48,7 @@ impl Default for ControllerSettings {
             learning_rate: 0.0006,
             baseline_decay: 0.95,
             entropy_weight: 0.0,
-            strategy: Strategy::Reinforce,
+            strategy: StrategyName::REINFORCE,
             synchronous: false,
         }
     }
