@@ -14,6 +14,8 @@ pub mod data;
 pub mod journal;
 /// Fast tensor operations that candle lacks.
 pub mod kernels;
+/// The machine: cores, memory and GPUs that this process may use, divided into lanes.
+pub mod machine;
 /// The controller network: sampling, log-probability, REINFORCE gradient, baseline, Adam.
 pub mod policy;
 /// Counter-based random streams.

@@ -2,16 +2,16 @@
 //! rewards, and pushes the policy gradient to every shard (paper §3.2, figure 3). Must not know who
 //! trains the children or how a gradient is computed.
 
-use super::compute::Compute;
-use super::fault;
-use super::mailbox::Mailbox;
-use super::messages::{
+use crate::actors::messages::{
     GradientHere, Pull, Pulled, Push, RequestTicket, Resume, Retire, Rewarded, Sample, Sampled,
     SampledHere,
 };
-use super::messages::{ShardSet, Ticket};
-use super::supervisor::Supervisor;
-use super::watch::{ActorId, Fall, Gone, Guarded, Presence, Receive, receives};
+use crate::actors::messages::{ShardSet, Ticket};
+use crate::actors::runtime::compute::Compute;
+use crate::actors::runtime::fault;
+use crate::actors::runtime::mailbox::Mailbox;
+use crate::actors::runtime::watch::{ActorId, Fall, Gone, Guarded, Presence, Receive, receives};
+use crate::actors::supervisor::Supervisor;
 use crate::journal::{OpenMinibatch, SampledMinibatch, SampledTrial};
 use crate::policy::Policy;
 use crate::random::{Key, Purpose};

@@ -2,11 +2,11 @@
 //! Journal, ChildTrainer; replies are new messages, and no actor waits for another inside a
 //! handler.
 
-use super::controller::{Controller, Minibatch};
-use super::lane::LaneReport;
-use super::mailbox::Mailbox;
-use super::shard::ParameterShard;
-use super::watch::ActorId;
+use crate::actors::controller::{Controller, Minibatch};
+use crate::actors::lane::LaneReport;
+use crate::actors::runtime::mailbox::Mailbox;
+use crate::actors::runtime::watch::ActorId;
+use crate::actors::shard::ParameterShard;
 use crate::child::{Epoch, Outcome, Task};
 use crate::journal::{SampledMinibatch, Sequenced};
 use crate::policy::AdamState;

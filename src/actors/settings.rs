@@ -1,4 +1,4 @@
-//! The `[run]`, `[[enqueue]]` and `[devices]` sections.
+//! The `[run]` and `[[enqueue]]` sections.
 use crate::space::Decision;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -35,28 +35,6 @@ pub struct EnqueueSettings {
     pub decisions: Option<Vec<Decision>>,
 }
 
-/// Which devices train children.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum DeviceUse {
-    /// Every GPU of a CUDA build, else the CPU.
-    Auto,
-    /// As listed: `cpu`, `cuda:N`.
-    Listed(Vec<String>),
-}
-
-/// `[devices]`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct DevicesSettings {
-    #[serde(rename = "use")]
-    pub use_: DeviceUse,
-    /// Children trained at once on each device; unset: one for each `threads_per_lane` cores of the
-    /// CPU, one on a GPU.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub lanes_per_device: Option<usize>,
-    pub threads_per_lane: usize,
-}
-
 impl Default for RunSettings {
     fn default() -> Self {
         Self {
@@ -67,54 +45,6 @@ impl Default for RunSettings {
             max_seconds: None,
             reuse: false,
         }
-    }
-}
-
-impl Default for DevicesSettings {
-    fn default() -> Self {
-        Self {
-            use_: DeviceUse::Auto,
-            lanes_per_device: None,
-            threads_per_lane: 1,
-        }
-    }
-}
-
-impl Serialize for DeviceUse {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Self::Auto => serializer.serialize_str("auto"),
-            Self::Listed(names) => names.serialize(serializer),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for DeviceUse {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
-        impl<'de> serde::de::Visitor<'de> for Visitor {
-            type Value = DeviceUse;
-            fn expecting(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
-                f.write_str("\"auto\" or a list of \"cpu\" and \"cuda:N\"")
-            }
-            fn visit_str<E: serde::de::Error>(self, value: &str) -> Result<Self::Value, E> {
-                match value {
-                    "auto" => Ok(DeviceUse::Auto),
-                    _ => Err(E::invalid_value(serde::de::Unexpected::Str(value), &self)),
-                }
-            }
-            fn visit_seq<A: serde::de::SeqAccess<'de>>(
-                self,
-                mut seq: A,
-            ) -> Result<Self::Value, A::Error> {
-                let mut names = Vec::new();
-                while let Some(name) = seq.next_element()? {
-                    names.push(name);
-                }
-                Ok(DeviceUse::Listed(names))
-            }
-        }
-        deserializer.deserialize_any(Visitor)
     }
 }
 
@@ -178,8 +108,6 @@ impl EnqueueSettings {
     }
 }
 
-const MOST_LANES: usize = 1_024;
-
 impl RunSettings {
     /// What cannot work in this section: (key, what would be valid).
     pub fn problems(&self) -> Vec<(String, String)> {
@@ -219,48 +147,6 @@ const MOST_TRIALS: u64 = 1_000_000_000;
 
 fn is_folder_name(name: &str) -> bool {
     !name.is_empty() && !name.contains(['/', '\0']) && name != "." && name != ".."
-}
-
-impl DevicesSettings {
-    /// What cannot work in this section on any machine: (key, what would be valid). What this
-    /// machine has is `devices::resolve`'s.
-    pub fn problems(&self) -> Vec<(String, String)> {
-        let rules = [
-            (
-                "lanes_per_device",
-                self.lanes_per_device
-                    .is_none_or(|lanes| (1..=MOST_LANES).contains(&lanes)),
-                "must be 1 to 1024, or left out",
-            ),
-            (
-                "threads_per_lane",
-                (1..=MOST_LANES).contains(&self.threads_per_lane),
-                "must be 1 to 1024",
-            ),
-        ];
-        let mut problems = broken(rules);
-        if let DeviceUse::Listed(names) = &self.use_ {
-            let mut listed = |reason: String| {
-                problems.push((
-                    "use".into(),
-                    format!("{reason}; valid are \"auto\", or a list of \"cpu\" and \"cuda:N\""),
-                ));
-            };
-            if names.is_empty() {
-                listed("names no device".into());
-            }
-            for (index, name) in names.iter().enumerate() {
-                if names[..index].contains(name) {
-                    listed(format!(
-                        "names {name} twice (devices.lanes_per_device trains several children on one)"
-                    ));
-                } else if name != "cpu" && super::devices::gpu_index(name).is_none() {
-                    listed(format!("\"{name}\" is no device"));
-                }
-            }
-        }
-        problems
-    }
 }
 
 /// The rules that do not hold.

@@ -2,12 +2,12 @@
 //! in the order of their sequence numbers (paper §3.2, figure 3). Must not know where gradients
 //! come from or how Adam works.
 
-use super::fault;
-use super::mailbox::Mailbox;
-use super::messages::{Change, Cut, CutAt, Pull, Pulled, Push};
-use super::order::InOrder;
-use super::supervisor::Supervisor;
-use super::watch::{ActorId, Fall, Guarded, Presence, Receive, receives};
+use crate::actors::messages::{Change, Cut, CutAt, Pull, Pulled, Push, Retire};
+use crate::actors::runtime::fault;
+use crate::actors::runtime::mailbox::Mailbox;
+use crate::actors::runtime::order::InOrder;
+use crate::actors::runtime::watch::{ActorId, Fall, Guarded, Presence, Receive, receives};
+use crate::actors::supervisor::Supervisor;
 use crate::policy::AdamState;
 use crate::strategy::LearningSettings;
 use crate::telemetry::Metrics;
@@ -151,7 +151,7 @@ impl Guarded for ParameterShard {
     }
 }
 
-receives!(ParameterShard: Pull, Push, Change, CutAt, super::messages::Retire);
+receives!(ParameterShard: Pull, Push, Change, CutAt, Retire);
 
 impl Receive<Pull> for ParameterShard {
     fn receive(&mut self, pull: Pull, _: &mut Self::Context) {
@@ -182,8 +182,8 @@ impl Receive<CutAt> for ParameterShard {
     }
 }
 
-impl Receive<super::messages::Retire> for ParameterShard {
-    fn receive(&mut self, _: super::messages::Retire, context: &mut Self::Context) {
+impl Receive<Retire> for ParameterShard {
+    fn receive(&mut self, _: Retire, context: &mut Self::Context) {
         self.presence.leaves();
         context.stop();
     }

@@ -1,10 +1,8 @@
 //! From a run on disk (or none) to running actors, and back: recovers the parameters, starts the
 //! Supervisor, waits for the end. Must not know SQL or how a child is trained.
 
-use super::messages::{LookAtConfig, Shutdown};
-use super::reuse::{Known, Reuse};
-use super::supervisor::{End, Parts, Supervisor, TICK};
-use super::tickets::Tickets;
+use crate::actors::messages::{LookAtConfig, Shutdown};
+use crate::actors::supervisor::{End, Known, Parts, Reuse, Supervisor, TICK, Tickets};
 use crate::journal::{
     CompletedNetwork, Enqueued, Journal, OpenMinibatch, OpenTrial, Recovered, SampledTrial,
 };

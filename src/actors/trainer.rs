@@ -2,17 +2,19 @@
 //! and gives it up when its heartbeat stands still. Asynchronous, never blocks. Must not know how a
 //! child is trained, nor what its reward is for.
 
-use super::busy::BusyRatio;
-use super::checkpoints::CheckpointFiles;
-use super::devices::LaneSpec;
-use super::fault;
-use super::lane::{EvaluatorFactory, Lane, LaneReport};
-use super::mailbox::Mailbox;
-use super::messages::{Begin, ChildEnded, ChildEpoch, FromLane, Retire, StopTraining, Train};
-use super::supervisor::Supervisor;
-use super::watch::{ActorId, Fall, Guarded, Presence, Receive, guard, receives};
+use crate::actors::lane::checkpoints::CheckpointFiles;
+use crate::actors::lane::{EvaluatorFactory, Lane, LaneReport};
+use crate::actors::messages::{
+    Begin, ChildEnded, ChildEpoch, FromLane, Retire, StopTraining, Train,
+};
+use crate::actors::runtime::busy::BusyRatio;
+use crate::actors::runtime::fault;
+use crate::actors::runtime::mailbox::Mailbox;
+use crate::actors::runtime::watch::{ActorId, Fall, Guarded, Presence, Receive, guard, receives};
+use crate::actors::supervisor::Supervisor;
 use crate::child::Task;
 use crate::journal::Journal;
+use crate::machine::LaneSpec;
 use crate::telemetry::Metrics;
 use actix::{Actor, ActorContext, AsyncContext, Context};
 use std::sync::Arc;

@@ -4,10 +4,10 @@
 use super::devices::describe;
 use super::enqueue::Fit;
 use super::{Failure, print};
-use crate::actors::devices::{self, Device, LaneSpec};
 use crate::child::{CommandSettings, EvaluatorKind};
 use crate::data::DataKind;
 use crate::journal::Enqueued;
+use crate::machine::{Device, LaneSpec, list_devices};
 use crate::report::{grouped, summary};
 use crate::settings::Settings;
 use crate::space::{ImageShape, Space, Survey, survey};
@@ -25,7 +25,7 @@ pub struct CheckArgs {
 pub fn run(args: CheckArgs) -> Result<(), Failure> {
     let settings = args.config.load()?;
     let lanes = super::lanes(&settings)?;
-    let used = devices::list()
+    let used = list_devices()
         .into_iter()
         .filter(|device| lanes.iter().any(|lane| lane.device == device.device))
         .collect();

@@ -3,12 +3,11 @@
 
 use super::progress::{Units, duration};
 use super::{ConfigArgs, Failure, language, print, print_json, reading};
-use crate::actors::devices::{self, LaneSpec};
-use crate::actors::{memory_bytes, thread_pool};
 use crate::child::language_model::{LanguageEvaluator, model};
 use crate::child::{Epoch, Evaluator, EvaluatorKind, Outcome, Progress, Task};
 use crate::data::{Corpus, DataKind};
 use crate::journal::Reader;
+use crate::machine::{LaneSpec, memory_bytes, resolve_lanes, thread_pool};
 use crate::random::Key;
 use crate::settings::Settings;
 use crate::space::{Architecture, Cell, CellNetwork, Network};
@@ -53,7 +52,7 @@ pub fn run(args: CompareArgs) -> Result<(), Failure> {
     }
     let cells = cells(&args.cell)?;
     let (corpus, _) = language::load(&settings)?;
-    let lanes = devices::resolve(&settings.devices).map_err(Failure::Input)?;
+    let lanes = resolve_lanes(&settings.devices).map_err(Failure::Input)?;
     language::on_cpu(&lanes)?;
     let Some(lane) = lanes.into_iter().next() else {
         return Err(Failure::Failed("no device".into()));

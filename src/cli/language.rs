@@ -3,9 +3,9 @@
 
 use super::Failure;
 use super::progress::{Metric, Units};
-use crate::actors::devices::LaneSpec;
 use crate::child::language_model::{searched_model, unigram_perplexity};
 use crate::data::{Corpus, Unit};
+use crate::machine::LaneSpec;
 use crate::settings::Settings;
 use crate::space::{CellSpace, ImageShape, Space};
 use std::sync::Arc;

@@ -27,9 +27,9 @@ mod status;
 mod top;
 mod verify;
 
-use crate::actors::devices::{LaneSpec, resolve, resolve_for_programs};
 use crate::child::EvaluatorKind;
 use crate::journal::JournalError;
+use crate::machine::{LaneSpec, resolve_lanes, resolve_lanes_for_programs};
 use crate::settings::{self, Settings};
 use clap::{Args, Parser, Subcommand};
 use std::io::Write;
@@ -135,8 +135,8 @@ fn variables() -> impl Iterator<Item = (String, String)> {
 /// The lanes that children train on.
 fn lanes(settings: &Settings) -> Result<Vec<LaneSpec>, Failure> {
     let resolve = match settings.child.evaluator {
-        EvaluatorKind::Command => resolve_for_programs,
-        EvaluatorKind::Train | EvaluatorKind::Table => resolve,
+        EvaluatorKind::Command => resolve_lanes_for_programs,
+        EvaluatorKind::Train | EvaluatorKind::Table => resolve_lanes,
     };
     resolve(&settings.devices).map_err(Failure::Input)
 }

@@ -6,10 +6,9 @@ use super::log::{self, LogFormat};
 use super::progress::{Bars, Metric, Nothing, PlainLines, Units, duration};
 use super::reload::ConfigFile;
 use super::{ConfigArgs, Failure, language, reading};
-use crate::actors::devices::{self, LaneSpec};
 use crate::actors::{
-    CheckpointFiles, End, EvaluatorFactory, Observer, Parts, Scribe, SearchSettings, candle_device,
-    inherited_gpus, memory_bytes, prepare, search, thread_pool, visible_gpus,
+    CheckpointFiles, End, EvaluatorFactory, Observer, Parts, Scribe, SearchSettings, prepare,
+    search,
 };
 use crate::child::language_model::LanguageEvaluator;
 use crate::child::{
@@ -18,6 +17,9 @@ use crate::child::{
 };
 use crate::data::{Corpus, DataKind, Dataset, Split};
 use crate::journal::{Enqueued, Journal, Reader, Recovered, set_aside};
+use crate::machine::{
+    LaneSpec, candle_device, cuda_uuids, inherited_gpus, memory_bytes, thread_pool, visible_gpus,
+};
 use crate::settings::Settings;
 use crate::space::{ImageShape, Space};
 use crate::telemetry::{Endpoint, LiveDevices, Metrics, Restored, RewardScale, Sampler};
@@ -154,7 +156,7 @@ pub fn run(args: SearchArgs) -> Result<(), Failure> {
     earlier.baseline = prepared.snapshot.baseline.value();
     metrics.restore(&earlier);
     let sampler =
-        Arc::new(Sampler::new(&metrics, run_dir.clone(), &devices::cuda_uuids()).map_err(refused)?);
+        Arc::new(Sampler::new(&metrics, run_dir.clone(), &cuda_uuids()).map_err(refused)?);
     let devices = LiveDevices::new(metrics.clone(), sampler.clone());
     let page = Arc::new(report::Page::new(&run_dir).with_devices(devices));
     let (counted, served) = (metrics.clone(), page.clone());

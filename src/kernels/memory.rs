@@ -1,7 +1,8 @@
 //! Memory for groups of images: aligned to a vector register and a cache line, kept between steps.
 //! Knows nothing of what lies in it.
 
-use super::spec::LANES;
+/// Images are worked on in groups of this many: one image a vector lane.
+pub const LANES: usize = 16;
 
 /// One number of each image of a group.
 #[repr(C, align(64))]

@@ -17,7 +17,7 @@ mod tests;
 pub use keys::listing;
 pub use problem::{Origin, Problem, SettingsError};
 
-use crate::{actors, child, data, space, strategy, telemetry};
+use crate::{actors, child, data, machine, space, strategy, telemetry};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -34,7 +34,7 @@ pub struct Settings {
     pub parameter_server: strategy::ParameterServerSettings,
     pub child: child::ChildSettings,
     pub data: data::DataSettings,
-    pub devices: actors::DevicesSettings,
+    pub devices: machine::DevicesSettings,
     pub restart: actors::RestartSettings,
     pub telemetry: telemetry::TelemetrySettings,
 }

@@ -6,9 +6,10 @@ use super::memory;
 use super::problem::{Origin, Problem};
 use super::resolved::flatten;
 use super::sources::Source;
-use crate::actors::{DeviceUse, EnqueueSettings, memory_bytes};
+use crate::actors::EnqueueSettings;
 use crate::child::{ChildSettings, EvaluatorKind};
 use crate::data::DataKind;
+use crate::machine::{DeviceUse, memory_bytes};
 use crate::space::SpaceKind;
 
 /// Everything that cannot work, in the order of the sections. `whole` stands for values that nobody

@@ -3,9 +3,9 @@
 
 use super::resolved::flatten;
 use super::*;
-use crate::actors::DeviceUse;
 use crate::child::{EvaluatorKind, Schedule};
 use crate::data::{DataKind, Whitening};
+use crate::machine::DeviceUse;
 use crate::space::{Allowed, DecisionSettings, LayerType, OptionValue, SkipConnections, SpaceKind};
 use crate::strategy::Strategy as Search;
 use proptest::prelude::*;

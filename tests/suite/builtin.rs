@@ -1,12 +1,12 @@
 //! The built-in images are neither trivial nor hopeless: a linear classifier stays under 60%, a
 //! small network passes 85%.
 
-use netwright::actors::{devices::LaneSpec, thread_pool};
 use netwright::child::{
     ChildSettings, Epoch, Evaluator, Outcome, Progress, Schedule, Task, TrainEvaluator,
     linear_accuracy,
 };
 use netwright::data::{DataSettings, Split, load};
+use netwright::machine::{LaneSpec, thread_pool};
 use netwright::space::{Architecture, ConvLayer, ConvNetwork, Convolution, Network};
 use std::sync::Arc;
 

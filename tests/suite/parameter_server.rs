@@ -2,13 +2,13 @@
 //! convolutional space and the real LSTM, with a closed-form reward behind the evaluators' own
 //! trait: every gradient is applied exactly once, and the policy learns.
 
-use netwright::actors::devices::LaneSpec;
 use netwright::actors::{
     CheckpointFiles, End, Event, Observer, Parts, Progress, RestartSettings, SearchSettings,
     prepare, search,
 };
 use netwright::child::{Evaluator, Outcome, Progress as ChildProgress, Task};
 use netwright::journal::Journal;
+use netwright::machine::LaneSpec;
 use netwright::policy::Policy;
 use netwright::space::{Decision, ImageShape, Space, SpaceSettings};
 use netwright::strategy::{

@@ -3,13 +3,13 @@
 //! `NETWRIGHT_FAULT`.
 
 use super::common::{Search, database, last_snapshot, netwright, trials};
-use netwright::actors::devices::LaneSpec;
 use netwright::actors::{
     CheckpointFiles, End, Event, Observer, Parts, Progress, RestartSettings, SearchSettings,
     prepare, search,
 };
 use netwright::child::{Evaluator, Outcome, Progress as ChildProgress, Task};
 use netwright::journal::Journal;
+use netwright::machine::LaneSpec;
 use netwright::space::{ImageShape, SpaceSettings};
 use netwright::strategy::{ControllerSettings, ParameterServerSettings};
 use netwright::telemetry::{Metrics, RewardScale};

@@ -1,9 +1,9 @@
 //! Which of the children that are to be evaluated are trained, and which take a reward that is
 //! known. Must not hold state of its own.
 
-use super::super::messages::Committed;
-use super::super::reuse::Admission;
 use super::Supervisor;
+use super::reuse::Admission;
+use crate::actors::messages::Committed;
 use crate::child::{Outcome, Task};
 use actix::Context;
 

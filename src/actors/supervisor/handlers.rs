@@ -1,11 +1,11 @@
 //! What the Supervisor does with each message. Must not hold state of its own.
 
-use super::super::messages::{
+use super::{End, Event, GRACE, Ordered, Supervisor};
+use crate::actors::messages::{
     Changed, ChildEnded, ChildEpoch, Committed, Cut, Fatal, Inserted, LogRead, Rebuild, Replayed,
     RequestTicket, Sampled, Shutdown, SnapshotStored,
 };
-use super::super::watch::{Gone, Receive, receives};
-use super::{End, Event, GRACE, Ordered, Supervisor};
+use crate::actors::runtime::watch::{Gone, Receive, receives};
 use crate::child::{Cause, Outcome, Task};
 use actix::{AsyncContext, Context};
 

@@ -1,14 +1,14 @@
 //! Changes of the config file while the search runs: each is applied by restarting just the actors
 //! concerned, with their work kept. Must not know how the file is read nor which keys it has.
 
-use super::super::devices::LaneSpec;
-use super::super::lane::EvaluatorFactory;
-use super::super::messages::{Changed, LookAtConfig, Shutdown};
-use super::super::restart::RestartSettings;
-use super::super::roster::Leaving;
-use super::super::start::SearchSettings;
-use super::super::watch::{Receive, receives};
+use super::restart::RestartSettings;
+use super::roster::Leaving;
 use super::{Event, Supervisor};
+use crate::actors::lane::EvaluatorFactory;
+use crate::actors::messages::{Changed, LookAtConfig, Shutdown};
+use crate::actors::runtime::watch::{Receive, receives};
+use crate::actors::start::SearchSettings;
+use crate::machine::LaneSpec;
 use crate::policy::shard_boundaries;
 use crate::telemetry::Endpoint;
 use actix::{AsyncContext, Context};

@@ -1,13 +1,13 @@
 //! The Controller replicas: started, given tickets and rewards, retired, and rebuilt with the work
 //! that a fallen one had in hand. Must not know why one fell.
 
-use super::super::compute::Compute;
-use super::super::controller::{Controller, Minibatch, Shared};
-use super::super::mailbox::Mailbox;
-use super::super::messages::{Resume, Retire, Rewarded, Sample, ShardSet, Ticket};
-use super::super::start::Prepared;
-use super::super::tickets::Answer;
 use super::Supervisor;
+use super::tickets::Answer;
+use crate::actors::controller::{Controller, Minibatch, Shared};
+use crate::actors::messages::{Resume, Retire, Rewarded, Sample, ShardSet, Ticket};
+use crate::actors::runtime::compute::Compute;
+use crate::actors::runtime::mailbox::Mailbox;
+use crate::actors::start::Prepared;
 use crate::journal::SampledMinibatch;
 use actix::{Actor, AsyncContext, Context};
 use std::collections::BTreeMap;

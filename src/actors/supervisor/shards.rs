@@ -2,12 +2,12 @@
 //! falls. While one is missing, nothing that takes a sequence number is delivered, so that no
 //! gradient is computed that a shard would not hear of.
 
-use super::super::mailbox::Mailbox;
-use super::super::messages::{Cut, CutAt, Rebuild, Replayed, Retire, ShardSet, SnapshotStored};
-use super::super::shard::ParameterShard;
-use super::super::start::replay_log;
-use super::super::watch::ActorId;
 use super::Supervisor;
+use crate::actors::messages::{Cut, CutAt, Rebuild, Replayed, Retire, ShardSet, SnapshotStored};
+use crate::actors::runtime::mailbox::Mailbox;
+use crate::actors::runtime::watch::ActorId;
+use crate::actors::shard::ParameterShard;
+use crate::actors::start::replay_log;
 use crate::policy::{AdamState, Baseline};
 use crate::strategy::{LearningSettings, LogEntry, Replay, Snapshot, initial_snapshot};
 use actix::{Actor, Context};
@@ -259,7 +259,7 @@ impl Supervisor {
     pub(super) fn read_log(&self, context: &Context<Self>) {
         let supervisor = self.mailbox(context);
         let reply = move |(snapshot, log)| {
-            supervisor.do_send(super::super::messages::LogRead { snapshot, log });
+            supervisor.do_send(crate::actors::messages::LogRead { snapshot, log });
         };
         self.journal.log(Box::new(reply));
     }

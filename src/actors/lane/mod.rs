@@ -1,0 +1,375 @@
+//! A lane: one named OS thread that owns its device and trains one child after the other. Panics
+//! end here. Must not know the actors: it is handed a function to report to, and what crosses is
+//! plain data.
+
+pub mod checkpoints;
+
+use crate::actors::runtime::busy::BusyTime;
+use crate::actors::runtime::compute::panic_message;
+use crate::actors::runtime::fault;
+use crate::child::{Cause, Checkpoints, Epoch, Evaluator, Outcome, Progress, Task};
+use crate::machine::LaneSpec;
+use checkpoints::{CheckpointFiles, ChildCheckpoint};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc;
+use std::time::Instant;
+
+/// Makes a lane's evaluator, on the lane's own thread.
+pub type EvaluatorFactory =
+    Arc<dyn Fn(&LaneSpec) -> Result<Box<dyn Evaluator>, String> + Send + Sync>;
+
+/// Stack of a lane's thread, bytes: candle's backward pass is recursive.
+const STACK: usize = 64 << 20;
+
+/// What a lane tells.
+#[derive(Clone, Debug)]
+pub enum LaneReport {
+    /// The device is there and the lane waits for work.
+    Ready,
+    /// The evaluator could not be made; the thread has ended.
+    Unusable(String),
+    Epoch {
+        trial: u64,
+        epoch: Epoch,
+    },
+    /// The child goes on where it was interrupted, after these epochs.
+    Resumed {
+        trial: u64,
+        epochs: Vec<Epoch>,
+    },
+    Ended {
+        task: Task,
+        outcome: Outcome,
+        seconds: f64,
+    },
+}
+
+/// What a lane's owner and its thread share.
+#[derive(Default)]
+pub struct LaneSignals {
+    /// Set: the child that runs ends soon, as stopped.
+    pub stop: AtomicBool,
+    /// Set: nobody waits for this lane any more.
+    pub abandoned: AtomicBool,
+    /// Training examples used so far, of all children of this lane.
+    pub examples: AtomicU64,
+    /// The heartbeat: moves with every step and epoch.
+    pub beats: AtomicU64,
+    pub busy: BusyTime,
+}
+
+/// Handle of a lane. When it is dropped the child that runs is asked to stop, and the thread ends
+/// after it; a thread that never comes to that point is abandoned, and nothing waits for it.
+pub struct Lane {
+    tasks: mpsc::Sender<Task>,
+    pub signals: Arc<LaneSignals>,
+}
+
+impl Drop for Lane {
+    fn drop(&mut self) {
+        self.signals.abandoned.store(true, Ordering::Relaxed);
+        self.signals.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Lane {
+    /// Starts the thread. `report` is called on it.
+    ///
+    /// # Errors
+    /// When the system refuses another thread.
+    pub fn start(
+        spec: LaneSpec,
+        factory: EvaluatorFactory,
+        checkpoints: Arc<CheckpointFiles>,
+        report: impl Fn(LaneReport) + Send + 'static,
+    ) -> std::io::Result<Self> {
+        let (tasks, queue) = mpsc::channel::<Task>();
+        let signals = Arc::new(LaneSignals::default());
+        let shared = signals.clone();
+        std::thread::Builder::new()
+            .name(format!("lane-{}", spec.name))
+            .stack_size(STACK)
+            .spawn(move || {
+                if let [core] = spec.cores[..] {
+                    core_affinity::set_for_current(core_affinity::CoreId { id: core });
+                }
+                if let Err(reason) =
+                    work(&queue, &|| factory(&spec), &checkpoints, &shared, &report)
+                {
+                    report(LaneReport::Unusable(reason));
+                }
+            })?;
+        Ok(Self { tasks, signals })
+    }
+
+    /// Hands over one child; false if the thread is gone.
+    pub fn train(&self, task: Task) -> bool {
+        self.tasks.send(task).is_ok()
+    }
+}
+
+/// Takes children until the lane's owner is gone. A panic may have left the evaluator in any state:
+/// the next child gets a new one.
+fn work(
+    queue: &mpsc::Receiver<Task>,
+    factory: &dyn Fn() -> Result<Box<dyn Evaluator>, String>,
+    checkpoints: &CheckpointFiles,
+    signals: &LaneSignals,
+    report: &dyn Fn(LaneReport),
+) -> Result<(), String> {
+    let make = || {
+        catch_unwind(AssertUnwindSafe(factory))
+            .unwrap_or_else(|panic| Err(panic_message(panic.as_ref())))
+    };
+    let mut evaluator = make()?;
+    report(LaneReport::Ready);
+    for task in queue {
+        signals.busy.begin();
+        let (outcome, seconds) = evaluate(
+            evaluator.as_mut(),
+            &task,
+            checkpoints.of(task.trial, signals),
+            signals,
+            report,
+        );
+        if matches!(
+            outcome,
+            Outcome::Failed {
+                cause: Cause::Timeout,
+                ..
+            }
+        ) {
+            // It would be over its time at once.
+            checkpoints.remove(task.trial);
+        }
+        signals.busy.end();
+        let panicked = matches!(
+            outcome,
+            Outcome::Failed {
+                cause: Cause::Panicked,
+                ..
+            }
+        );
+        report(LaneReport::Ended {
+            task,
+            outcome,
+            seconds,
+        });
+        if panicked {
+            evaluator = make()?;
+        }
+    }
+    Ok(())
+}
+
+fn evaluate(
+    evaluator: &mut dyn Evaluator,
+    task: &Task,
+    checkpoint: ChildCheckpoint,
+    signals: &LaneSignals,
+    report: &dyn Fn(LaneReport),
+) -> (Outcome, f64) {
+    let started = Instant::now();
+    let mut progress = LaneProgress {
+        task,
+        checkpoint,
+        signals,
+        report,
+        started,
+        place: "step",
+    };
+    let outcome = catch_unwind(AssertUnwindSafe(|| {
+        hold(task, "start", signals);
+        strike(task, "start");
+        injected(task).unwrap_or_else(|| evaluator.evaluate(task, &mut progress))
+    }))
+    .unwrap_or_else(|panic| panicked(&panic_message(panic.as_ref())));
+    (outcome, started.elapsed().as_secs_f64())
+}
+
+fn panicked(panic: &str) -> Outcome {
+    let cause = if crate::child::is_lost(panic) {
+        Cause::Device
+    } else {
+        Cause::Panicked
+    };
+    Outcome::Failed {
+        cause,
+        error: format!("panicked: {panic}"),
+    }
+}
+
+/// An outcome on purpose, in tests.
+fn injected(task: &Task) -> Option<Outcome> {
+    let wanted = |point: &str| fault::wanted_attempt(point, task.trial, task.attempt);
+    let failed = |cause: Cause| {
+        Some(Outcome::Failed {
+            cause,
+            error: "a fault on purpose".into(),
+        })
+    };
+    if wanted("child.kill") {
+        use rustix::process::{Signal, getpid, kill_process};
+        let _ = kill_process(getpid(), Signal::KILL);
+        std::process::abort();
+    }
+    match () {
+        () if wanted("child.error") => failed(Cause::Error),
+        () if wanted("child.diverge") => failed(Cause::Diverged),
+        () if wanted("child.device") => failed(Cause::Device),
+        () => None,
+    }
+}
+
+/// A panic or a freeze on purpose, in tests: before the evaluation, or in one of its steps.
+fn strike(task: &Task, place: &str) {
+    assert!(
+        !fault::wanted_attempt(&format!("{place}.panic"), task.trial, task.attempt),
+        "a fault on purpose in trial {}",
+        task.trial
+    );
+    while fault::wanted_attempt(&format!("{place}.freeze"), task.trial, task.attempt) {
+        std::thread::sleep(std::time::Duration::from_secs(1));
+    }
+}
+
+/// Holds a child on purpose, in tests: alive and without a step, until the test lets it go on or the
+/// lane is to stop.
+fn hold(task: &Task, place: &str, signals: &LaneSignals) {
+    let point = format!("{place}.hold");
+    while fault::holds(&point, task.trial) && !signals.stop.load(Ordering::Relaxed) {
+        signals.beats.fetch_add(1, Ordering::Relaxed);
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+}
+
+struct LaneProgress<'a> {
+    task: &'a Task,
+    checkpoint: ChildCheckpoint<'a>,
+    signals: &'a LaneSignals,
+    report: &'a dyn Fn(LaneReport),
+    started: Instant,
+    /// Where a fault on purpose may strike: in the first epoch, or later.
+    place: &'static str,
+}
+
+impl Progress for LaneProgress<'_> {
+    fn epoch(&mut self, epoch: Epoch) {
+        self.place = "later";
+        self.signals.beats.fetch_add(1, Ordering::Relaxed);
+        let place = format!("epoch{}", epoch.epoch);
+        (self.report)(LaneReport::Epoch {
+            trial: self.task.trial,
+            epoch,
+        });
+        hold(self.task, &place, self.signals);
+    }
+
+    fn examples(&mut self, count: usize) {
+        if count > 0 {
+            strike(self.task, self.place);
+        }
+        self.signals.beats.fetch_add(1, Ordering::Relaxed);
+        self.signals
+            .examples
+            .fetch_add(count as u64, Ordering::Relaxed);
+    }
+
+    fn stop_requested(&self) -> bool {
+        self.signals.stop.load(Ordering::Relaxed)
+    }
+
+    fn elapsed(&self) -> f64 {
+        self.started.elapsed().as_secs_f64()
+    }
+
+    fn resumed(&mut self, epochs: &[Epoch]) {
+        if !epochs.is_empty() {
+            self.place = "later";
+        }
+        (self.report)(LaneReport::Resumed {
+            trial: self.task.trial,
+            epochs: epochs.to_vec(),
+        });
+    }
+
+    fn checkpoints(&mut self) -> Option<&mut dyn Checkpoints> {
+        Some(&mut self.checkpoint)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::space::{Architecture, ChoiceNetwork, Network};
+    use candle_core::{Device, Result, Tensor, Var};
+
+    /// Differentiates a chain of 50,000 operations: many times what the deepest network has.
+    struct Deep;
+
+    fn deep_gradient() -> Result<f32> {
+        let x = Var::from_tensor(&Tensor::new(1f32, &Device::Cpu)?)?;
+        let mut y = x.as_tensor().clone();
+        for _ in 0..50_000 {
+            y = y.affine(1.0, 1.0)?;
+        }
+        y.backward()?
+            .get(x.as_tensor())
+            .map_or(Ok(f32::NAN), Tensor::to_scalar)
+    }
+
+    impl Evaluator for Deep {
+        fn evaluate(&mut self, _: &Task, _: &mut dyn Progress) -> Outcome {
+            let metric = deep_gradient().map_or(f64::NAN, f64::from);
+            Outcome::Completed {
+                reward: metric,
+                metric,
+                seconds: None,
+            }
+        }
+    }
+
+    /// candle goes back through a graph, and drops it, by recursion: it must not meet the end of
+    /// the lane's stack.
+    #[test]
+    fn a_deep_graph_fits_on_a_lanes_stack() {
+        let (sender, reports) = mpsc::channel();
+        let spec = LaneSpec {
+            device: "cpu".into(),
+            name: "deep".into(),
+            cores: Vec::new(),
+            threads: 1,
+        };
+        let report = move |report| sender.send(report).unwrap_or_default();
+        let folder = tempfile::tempdir().unwrap();
+        let checkpoints = Arc::new(CheckpointFiles::open(folder.path(), &Default::default()));
+        let lane =
+            Lane::start(spec, Arc::new(|_| Ok(Box::new(Deep))), checkpoints, report).unwrap();
+        let network = Network::Choices(ChoiceNetwork {
+            values: Default::default(),
+        });
+        let architecture = Architecture {
+            version: 1,
+            network,
+        };
+        assert!(lane.train(Task {
+            trial: 1,
+            attempt: 0,
+            seed: 0,
+            layers: 0,
+            decisions: Vec::new(),
+            architecture
+        }));
+        assert!(matches!(reports.recv(), Ok(LaneReport::Ready)));
+        let Ok(LaneReport::Ended {
+            outcome: Outcome::Completed { metric, .. },
+            ..
+        }) = reports.recv()
+        else {
+            panic!("not completed")
+        };
+        assert_eq!(metric, 1.0);
+    }
+}

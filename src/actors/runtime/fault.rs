@@ -1,0 +1,70 @@
+//! Faults on purpose, for tests of the real program: inert unless the environment variable
+//! `NETWRIGHT_FAULT` is set, which is read here and nowhere else. `point=number*times@file`
+//! separated by `;`: `step.panic=3` panics in a training step of trial 3's first attempt, and
+//! `epoch2.hold=3@go` holds trial 3 at the end of its second epoch until there is a file `go`.
+
+use std::path::PathBuf;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+struct Fault {
+    point: String,
+    number: u64,
+    times: u64,
+    /// What is held goes on once there is this file; None: never.
+    gate: Option<PathBuf>,
+    done: AtomicU64,
+}
+
+fn faults() -> &'static [Fault] {
+    static FAULTS: OnceLock<Vec<Fault>> = OnceLock::new();
+    FAULTS.get_or_init(|| {
+        let Ok(text) = std::env::var("NETWRIGHT_FAULT") else {
+            return Vec::new();
+        };
+        tracing::warn!("NETWRIGHT_FAULT is set: {text} will happen on purpose");
+        text.split(';').filter_map(parse).collect()
+    })
+}
+
+fn parse(text: &str) -> Option<Fault> {
+    let (point, rest) = text.trim().split_once('=')?;
+    let (rest, gate) = match rest.split_once('@') {
+        Some((rest, file)) => (rest, Some(file.into())),
+        None => (rest, None),
+    };
+    let (number, times) = rest.split_once('*').unwrap_or((rest, "1"));
+    Some(Fault {
+        point: point.to_owned(),
+        number: number.parse().ok()?,
+        times: times.parse().ok()?,
+        gate,
+        done: AtomicU64::new(0),
+    })
+}
+
+/// Is a fault wanted at this point? `number` is a sequence number or a minibatch; `times` of them
+/// in this process.
+pub fn wanted(point: &str, number: u64) -> bool {
+    let hit = |fault: &&Fault| fault.point == point && fault.number == number;
+    faults()
+        .iter()
+        .filter(hit)
+        .any(|fault| fault.done.fetch_add(1, Ordering::Relaxed) < fault.times)
+}
+
+/// As `wanted`, for a trial that is tried again, also by another process: its first `times`
+/// attempts fail.
+pub fn wanted_attempt(point: &str, trial: u64, attempt: u32) -> bool {
+    faults().iter().any(|fault| {
+        fault.point == point && fault.number == trial && u64::from(attempt) < fault.times
+    })
+}
+
+/// Is this trial held at this point, for now? A test lets it go on by the fault's file.
+pub fn holds(point: &str, trial: u64) -> bool {
+    let closed = |fault: &Fault| fault.gate.as_ref().is_none_or(|file| !file.exists());
+    faults()
+        .iter()
+        .any(|fault| fault.point == point && fault.number == trial && closed(fault))
+}

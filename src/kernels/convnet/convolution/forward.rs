@@ -1,0 +1,165 @@
+//! The forward pass of one block of one group: pack, sweep, moments. Knows of blocks alone, not of
+//! other threads' work.
+
+use super::{Convolution, Scratch, Source, nth, ranges};
+use crate::kernels::convnet::convolution::direct::Sweep;
+use crate::kernels::convnet::pack::{Moments, PackInput, Window};
+use crate::kernels::convnet::winograd::TileSweep;
+use crate::kernels::memory::Buffer;
+use crate::kernels::memory::LANES;
+use crate::kernels::simd::Isa;
+use std::ops::Range;
+
+impl Convolution {
+    /// One block of output rows of one group: y, and its moments per lane ([filters][2][LANES]).
+    ///
+    /// # Safety
+    /// `sources` (one a part), `y` and `moments` point to whole tensors with at least `group` + 1
+    /// groups (`moments`: this task's own piece); no other thread touches this block of y
+    /// meanwhile.
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "one call site each; a struct would only rename them"
+    )]
+    pub unsafe fn forward(
+        &self,
+        isa: Isa,
+        group: usize,
+        block: usize,
+        sources: &[Source<'_>],
+        mask: &[f32; LANES],
+        weights: &[f32],
+        scratch: &mut Scratch,
+        y: *mut f32,
+        moments: Option<*mut f32>,
+    ) {
+        let g = &self.geometry;
+        let rows = nth(g.out_height(), self.forward.rows, block);
+        let plane = g.out_height() * g.out_width() * LANES;
+        // SAFETY: within the tensors that the caller vouches for, and the scratch memory
+        // (`Scratch::new`).
+        unsafe {
+            let y = y.add(group * g.filters * plane + rows.start * g.out_width() * LANES);
+            for channels in ranges(g.channels, self.forward.channels) {
+                let to = scratch.inputs.as_mut_slice();
+                let shape = (
+                    self.input_rows(rows.len()),
+                    self.input_columns(),
+                    self.input_channel(self.forward.rows),
+                );
+                self.pack_input(
+                    isa,
+                    group,
+                    sources,
+                    mask,
+                    channels.clone(),
+                    rows.start,
+                    shape,
+                    to,
+                );
+                let sweep = Sweep {
+                    source: to.as_ptr(),
+                    source_channel: shape.2,
+                    source_row: shape.1 * LANES,
+                    step_row: g.stride_height * shape.1 * LANES,
+                    step_column: g.stride_width * LANES,
+                    channels: channels.len(),
+                    taps_height: g.filter_height,
+                    taps_width: g.filter_width,
+                    weights: weights[channels.start * self.packed_channel()..].as_ptr(),
+                    out: y,
+                    out_channel: plane,
+                    out_row: g.out_width() * LANES,
+                    out_column: LANES,
+                    filters: g.filters,
+                    rows: rows.len(),
+                    columns: g.out_width(),
+                    accumulate: channels.start > 0,
+                };
+                self.sweep(isa, sweep, &mut scratch.tiles);
+            }
+            if let Some(out) = moments {
+                isa.run(Moments {
+                    y,
+                    y_channel: plane,
+                    channels: g.filters,
+                    pixels: rows.len() * g.out_width(),
+                    out,
+                });
+            }
+        }
+    }
+
+    /// Runs a sweep, by tiles where that is less work.
+    ///
+    /// # Safety
+    /// As `Sweep` and `TileSweep` say.
+    pub(super) unsafe fn sweep(&self, isa: Isa, sweep: Sweep, tiles: &mut Buffer) {
+        // SAFETY: the caller vouches; blocks were packed as far as tiles reach, and `tiles` is as
+        // large as the largest needs.
+        unsafe {
+            match self.axes {
+                Some(axes) => isa.run(TileSweep {
+                    sweep,
+                    axes,
+                    scratch: tiles.as_mut_ptr(),
+                }),
+                None => isa.run(sweep),
+            }
+        }
+    }
+
+    /// Packs `channels` of the concatenation from the first row on that output row `row` reads: as
+    /// many rows and columns as `shape` says, and as many numbers from one channel to the next.
+    #[allow(clippy::too_many_arguments, reason = "as `forward`")]
+    pub(super) unsafe fn pack_input(
+        &self,
+        isa: Isa,
+        group: usize,
+        sources: &[Source<'_>],
+        mask: &[f32; LANES],
+        channels: Range<usize>,
+        row: usize,
+        (rows, columns, to_channel): (usize, usize, usize),
+        to: &mut [f32],
+    ) {
+        let g = &self.geometry;
+        assert!(
+            channels.len() * to_channel <= to.len(),
+            "scratch memory is as large as the largest block"
+        );
+        for (part, source) in self.parts.iter().zip(sources) {
+            let (start, end) = (
+                channels.start.max(part.first),
+                channels.end.min(part.first + part.channels),
+            );
+            if start >= end {
+                continue;
+            }
+            let plane = part.height * part.width * LANES;
+            let skip = start - part.first;
+            // SAFETY: channels start..end lie in this part, whose tensor the caller vouches for,
+            // and in the block (asserted).
+            unsafe {
+                isa.run(PackInput {
+                    from: source.values.add((group * part.channels + skip) * plane),
+                    channels: end - start,
+                    window: Window {
+                        first_row: (row * g.stride_height).cast_signed()
+                            - g.pad_height().cast_signed(),
+                        rows,
+                        pad: g.pad_width(),
+                        columns,
+                        height: part.height,
+                        width: part.width,
+                        to_channel,
+                    },
+                    norm: source.norm,
+                    norm_first: skip,
+                    mask,
+                    to: to.as_mut_ptr().add((start - channels.start) * to_channel),
+                });
+            }
+        }
+    }
+}
