@@ -90,7 +90,7 @@ impl Ledger {
     fn fold(&mut self, reward: f64) {
         let decay = self
             .learning
-            .map_or(0.95, |learning| learning.baseline_decay);
+            .map_or(Baseline::DEFAULT_DECAY, |learning| learning.baseline_decay);
         self.baseline.push(reward, decay);
     }
 
@@ -181,14 +181,13 @@ impl Ledger {
                 self.trials.remove(&trial);
             }
             self.sequence += 1;
-            let (controller, minibatch, sequence) =
-                (open.controller, open.minibatch, self.sequence);
             given.push(Given {
                 number,
                 sequenced: Sequenced {
-                    controller,
-                    minibatch,
-                    sequence,
+                    controller: open.controller,
+                    minibatch: open.minibatch,
+                    sequence: self.sequence,
+                    round: open.round,
                     baseline,
                     rewards,
                 },

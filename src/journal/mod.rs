@@ -8,6 +8,7 @@ mod open;
 mod reader;
 mod recovery;
 mod schema;
+mod snapshots;
 mod survey;
 #[cfg(test)]
 mod tests;
@@ -19,7 +20,7 @@ pub use survey::{Life, TrialFacts, TrialOrder};
 
 use crate::child::{Cause, Epoch, Outcome};
 use crate::space::{Architecture, Decision};
-use crate::strategy::{LearningSettings, LogEntry, PulledParameters, Snapshot};
+use crate::strategy::{HistoryPosition, LearningSettings, LogEntry, PulledParameters, Snapshot};
 use health::Health;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -56,6 +57,10 @@ pub struct SampledMinibatch {
     pub minibatch: u64,
     pub layers: usize,
     pub pulled: PulledParameters,
+    /// What the strategy had seen.
+    pub history: HistoryPosition,
+    /// How many of its networks were pending without the strategy having seen them.
+    pub repeated: u64,
     pub trials: Vec<SampledTrial>,
 }
 
@@ -84,6 +89,8 @@ pub struct Sequenced {
     pub controller: u64,
     pub minibatch: u64,
     pub sequence: u64,
+    /// Names the synchronous round that it belongs to.
+    pub round: Option<u64>,
     /// Read before this minibatch's rewards entered it (synchronous: before the round's).
     pub baseline: Option<f64>,
     /// In slot order; None: failed.
@@ -138,6 +145,8 @@ pub struct Recovered {
     pub enqueued: Vec<(String, OpenTrial)>,
     /// Trials sampled so far.
     pub sampled: u64,
+    /// The highest id; 0: no trial yet.
+    pub last_trial: u64,
     /// For each controller that ever sampled, its next minibatch.
     pub next_minibatch: Vec<(u64, u64)>,
     /// Last sequence number given.
@@ -163,6 +172,8 @@ pub struct Recovered {
     pub networks: Vec<CompletedNetwork>,
     /// Trials that took the reward of one of them.
     pub reused: u64,
+    /// Networks that were proposed while an equal one was pending, unseen by the strategy.
+    pub repeated: u64,
 }
 
 /// The writer's handle: cheap to clone; requests are carried out in the order they are made, on the

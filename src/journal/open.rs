@@ -63,7 +63,7 @@ pub(super) fn open(
         let version = check(&connection, dir, identity, enqueued)?;
         back_up(&connection, dir)?;
         if version < schema::VERSION {
-            upgrade(&connection).map_err(damaged(dir))?;
+            upgrade(&connection, version).map_err(damaged(dir))?;
         }
     }
     connection
@@ -121,12 +121,17 @@ fn create(connection: &Connection, identity: &serde_json::Value) -> rusqlite::Re
     transaction.commit()
 }
 
-fn upgrade(connection: &Connection) -> rusqlite::Result<()> {
+/// Brings the tables up to date, in one transaction.
+fn upgrade(connection: &Connection, version: i64) -> rusqlite::Result<()> {
     let transaction = connection.unchecked_transaction()?;
-    let [before, after] = schema::UPGRADE;
-    for sql in [before, schema::TRIALS, after] {
-        transaction.execute_batch(sql)?;
+    if version < 2 {
+        let [before, after] = schema::UPGRADE_1;
+        for sql in [before, schema::TRIALS, after] {
+            transaction.execute_batch(sql)?;
+        }
     }
+    transaction.execute_batch(schema::UPGRADE_2)?;
+    transaction.pragma_update(None, "user_version", schema::VERSION)?;
     transaction.commit()
 }
 
@@ -170,7 +175,8 @@ fn check(
         .and_then(|text| serde_json::from_str(&text).ok())
         .unwrap_or_default();
     let mut lines = difference(&stored, identity);
-    if version == schema::VERSION {
+    // Version 1 had none.
+    if version > 1 {
         lines.extend(changed_entries(connection, enqueued).map_err(damaged(dir))?);
     }
     if lines.is_empty() {

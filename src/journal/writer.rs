@@ -418,7 +418,7 @@ fn carry_out(
             )?;
             return Ok(Answer::Number(sequence));
         }
-        Request::Snapshot { snapshot, .. } => super::recovery::store(connection, snapshot)?,
+        Request::Snapshot { snapshot, .. } => super::snapshots::store(connection, snapshot)?,
         Request::Log { .. } => {
             let (snapshot, log) = super::recovery::snapshot_and_log(connection)?;
             return Ok(Answer::Log(snapshot, log));
@@ -518,8 +518,9 @@ fn insert(
             json(&batch.pulled.boundaries)?,
             json(&batch.pulled.versions)?,
         );
-        let sql = "INSERT INTO minibatches (number, controller, minibatch, first_id, m, layers, boundaries, versions, oldest, round)
-                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
+        let sql = "INSERT INTO minibatches (number, controller, minibatch, first_id, m, layers, boundaries, versions, oldest, round,
+                                            history_sequence, history_trial, repeated)
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)";
         let oldest = batch.pulled.versions.iter().min().copied().unwrap_or(0);
         let values = params![
             number,
@@ -531,7 +532,10 @@ fn insert(
             boundaries,
             versions,
             oldest,
-            round
+            round,
+            batch.history.sequence,
+            batch.history.trial,
+            batch.repeated
         ];
         execute(connection, sql, values)?;
         for (slot, trial) in batch.trials.iter().enumerate() {

@@ -10,6 +10,9 @@ pub struct Baseline {
 }
 
 impl Baseline {
+    /// How much of the average each reward leaves, where nothing else is set.
+    pub const DEFAULT_DECAY: f64 = 0.95;
+
     /// The baseline, or None before the first reward.
     pub fn value(&self) -> Option<f64> {
         (self.weight > 0.0).then(|| self.sum / self.weight)

@@ -1,7 +1,7 @@
 //! The `[controller]` and `[parameter_server]` sections. Must not know the other sections.
 
 use super::StrategyName;
-use crate::policy::NetworkSettings;
+use crate::policy::{Baseline, NetworkSettings};
 use serde::{Deserialize, Serialize};
 
 /// `[controller]`
@@ -46,7 +46,7 @@ impl Default for ControllerSettings {
             layers: 2,
             init_scale: 0.08,
             learning_rate: 0.0006,
-            baseline_decay: 0.95,
+            baseline_decay: Baseline::DEFAULT_DECAY,
             entropy_weight: 0.0,
             strategy: StrategyName::REINFORCE,
             synchronous: false,
