@@ -3,10 +3,9 @@
 //! trains the children or how a gradient is computed.
 
 use crate::actors::messages::{
-    GradientHere, Pull, Pulled, Push, RequestTicket, Resume, Retire, Rewarded, Sample, Sampled,
-    SampledHere,
+    GradientComputed, MinibatchProposed, ProposalComputed, ProposeMinibatch, Pull, Pulled, Push,
+    RequestTicket, Resume, Retire, Rewarded, ShardSet, Ticket,
 };
-use crate::actors::messages::{ShardSet, Ticket};
 use crate::actors::runtime::compute::Compute;
 use crate::actors::runtime::fault;
 use crate::actors::runtime::mailbox::Mailbox;
@@ -14,9 +13,11 @@ use crate::actors::runtime::watch::{ActorId, Fall, Gone, Guarded, Presence, Rece
 use crate::actors::supervisor::Supervisor;
 use crate::journal::{OpenMinibatch, SampledMinibatch, SampledTrial};
 use crate::policy::Policy;
-use crate::random::{Key, Purpose};
+use crate::random::Key;
 use crate::space::{Decision, Space};
-use crate::strategy::{PulledParameters, entry_gradient};
+use crate::strategy::{
+    GradientRequest, Proposal, ProposalRequest, PulledParameters, RewardedMinibatch,
+};
 use crate::telemetry::Metrics;
 use actix::{Actor, ActorContext, AsyncContext, Context};
 use std::sync::Arc;
@@ -46,11 +47,11 @@ enum Stage {
     Idle,
     /// Slices arrive.
     Pulling {
-        sample: Sample,
+        request: ProposeMinibatch,
         slices: Vec<Option<Pulled>>,
     },
-    /// The compute thread samples.
-    Sampling,
+    /// The compute thread proposes.
+    Proposing,
     /// The children train.
     Waiting(Arc<Minibatch>),
     /// The compute thread computes the gradient.
@@ -59,9 +60,10 @@ enum Stage {
 
 /// What a minibatch's gradient needs: whoever has it can finish the minibatch.
 pub struct Minibatch {
-    layers: usize,
+    pub layers: usize,
     pulled: PulledParameters,
-    decisions: Vec<Vec<Decision>>,
+    /// In slot order.
+    pub decisions: Arc<[Vec<Decision>]>,
     parameters: Arc<[f32]>,
 }
 
@@ -118,16 +120,16 @@ impl Controller {
         Mailbox::new(context.address(), &self.shared.metrics)
     }
 
-    fn pull(&mut self, sample: Sample, context: &Context<Self>) {
+    fn pull(&mut self, request: ProposeMinibatch, context: &Context<Self>) {
         for shard in &self.shards.addresses {
             shard.do_send(Pull {
-                after: sample.ticket.after,
+                after: request.ticket.after,
                 set: self.shards.set,
                 reply: self.mailbox(context),
             });
         }
         self.stage = Stage::Pulling {
-            sample,
+            request,
             slices: self.shards.addresses.iter().map(|_| None).collect(),
         };
     }
@@ -147,8 +149,13 @@ impl Controller {
         });
     }
 
-    /// All slices are here: put the vector together and have the minibatch sampled.
-    fn sample(&mut self, sample: Sample, slices: Vec<Pulled>, context: &mut Context<Self>) {
+    /// All slices are here: put the vector together and have the minibatch proposed.
+    fn propose(
+        &mut self,
+        request: ProposeMinibatch,
+        slices: Vec<Pulled>,
+        context: &mut Context<Self>,
+    ) {
         let versions = slices.iter().map(|slice| slice.version).collect();
         let parameters: Arc<[f32]> = slices
             .iter()
@@ -158,11 +165,11 @@ impl Controller {
             boundaries: self.shards.boundaries.to_vec(),
             versions,
         };
-        self.stage = Stage::Sampling;
+        self.stage = Stage::Proposing;
         let (controller, reply) = (self.index, self.mailbox(context));
         self.compute(move |shared| {
-            let sampled = draw(shared, controller, &sample, pulled, &parameters)?;
-            reply.do_send(SampledHere {
+            let sampled = propose(shared, controller, &request, pulled, &parameters)?;
+            reply.do_send(ProposalComputed {
                 sampled,
                 parameters,
             });
@@ -171,14 +178,19 @@ impl Controller {
     }
 }
 
-/// Samples a ticket's minibatch (on the compute thread): each slot from its own random stream.
-fn draw(
+/// Has the strategy propose a ticket's minibatch (on the compute thread).
+fn propose(
     shared: &Shared,
     controller: u64,
-    Sample { ticket, learns }: &Sample,
+    request: &ProposeMinibatch,
     pulled: PulledParameters,
     parameters: &[f32],
 ) -> Result<SampledMinibatch, String> {
+    let ProposeMinibatch {
+        ticket,
+        learning,
+        history,
+    } = request;
     let Ticket {
         minibatch, layers, ..
     } = *ticket;
@@ -189,53 +201,65 @@ fn draw(
     while fault::wanted("controller.freeze", minibatch) {
         std::thread::sleep(std::time::Duration::from_hours(1));
     }
-    let keys: Vec<Key> = (0..ticket.children as u32)
-        .map(|slot| Key {
-            seed: shared.seed,
-            controller,
-            minibatch,
-            slot,
-        })
-        .collect();
-    let streams = keys
-        .iter()
-        .map(|key| key.stream(Purpose::Decisions))
-        .collect();
-    let space = shared.space.as_ref();
-    let samples = if *learns {
-        shared
-            .policy
-            .sample(parameters, space, layers, streams)
-            .map_err(|error| error.to_string())?
-    } else {
-        shared.policy.sample_uniform(space, layers, streams)
-    };
-    if !samples.is_empty() {
-        let entropy =
-            samples.iter().map(|sample| sample.entropy).sum::<f64>() / samples.len() as f64;
-        shared.metrics.policy_entropy_nats.set(entropy);
-        shared.metrics.architecture_layers.set(layers as f64);
-    }
-    let mut trials = Vec::with_capacity(samples.len());
-    for (sample, key) in samples.into_iter().zip(keys) {
-        let architecture = space
-            .build(layers, &sample.decisions)
-            .map_err(|error| format!("a sampled architecture: {error}"))?;
-        let (parameters, flops) = architecture.size();
-        trials.push(SampledTrial {
-            decisions: sample.decisions,
-            architecture,
-            seed: key.child_seed(),
+    let keys = Key::of_minibatch(shared.seed, controller, minibatch, ticket.children);
+    let proposals = history
+        .strategy
+        .propose(&ProposalRequest {
+            policy: &shared.policy,
+            space: shared.space.as_ref(),
             parameters,
-            flops,
-        });
-    }
+            learning,
+            layers,
+            keys: &keys,
+            pending: &history.pending,
+        })
+        .map_err(|error| error.to_string())?;
+    observe(&shared.metrics, layers, &proposals);
+    let trials = proposals
+        .into_iter()
+        .zip(keys)
+        .map(|(proposal, key)| trial(shared.space.as_ref(), layers, proposal, key))
+        .collect::<Result<_, String>>()?;
     Ok(SampledMinibatch {
         controller,
         minibatch,
         layers,
         pulled,
+        history: history.position,
+        repeated: 0,
         trials,
+    })
+}
+
+fn observe(metrics: &Metrics, layers: usize, proposals: &[Proposal]) {
+    if proposals.is_empty() {
+        return;
+    }
+    metrics.architecture_layers.set(layers as f64);
+    let entropies: Option<Vec<f64>> = proposals.iter().map(|proposal| proposal.entropy).collect();
+    if let Some(entropies) = entropies {
+        let mean = entropies.iter().sum::<f64>() / entropies.len() as f64;
+        metrics.policy_entropy_nats.set(mean);
+    }
+}
+
+/// The trial that a proposal becomes.
+fn trial(
+    space: &dyn Space,
+    layers: usize,
+    proposal: Proposal,
+    key: Key,
+) -> Result<SampledTrial, String> {
+    let architecture = space
+        .build(layers, &proposal.decisions)
+        .map_err(|error| format!("a sampled architecture: {error}"))?;
+    let (parameters, flops) = architecture.size();
+    Ok(SampledTrial {
+        decisions: proposal.decisions,
+        architecture,
+        seed: key.child_seed(),
+        parameters,
+        flops,
     })
 }
 
@@ -249,19 +273,19 @@ impl Guarded for Controller {
     }
 }
 
-receives!(Controller: Sample, Pulled, SampledHere, Resume, Rewarded, GradientHere, ShardSet, Retire);
+receives!(Controller: ProposeMinibatch, Pulled, ProposalComputed, Resume, Rewarded, GradientComputed, ShardSet, Retire);
 
-impl Receive<Sample> for Controller {
-    fn receive(&mut self, sample: Sample, context: &mut Self::Context) {
-        self.pull(sample, context);
+impl Receive<ProposeMinibatch> for Controller {
+    fn receive(&mut self, request: ProposeMinibatch, context: &mut Self::Context) {
+        self.pull(request, context);
     }
 }
 
 impl Receive<ShardSet> for Controller {
     fn receive(&mut self, shards: ShardSet, context: &mut Self::Context) {
         self.shards = shards;
-        if let Stage::Pulling { sample, .. } = &self.stage {
-            self.pull(sample.clone(), context);
+        if let Stage::Pulling { request, .. } = &self.stage {
+            self.pull(request.clone(), context);
         }
     }
 }
@@ -279,24 +303,25 @@ impl Receive<Pulled> for Controller {
         if slices.iter().any(Option::is_none) {
             return;
         }
-        if let Stage::Pulling { sample, slices } = std::mem::replace(&mut self.stage, Stage::Idle) {
-            self.sample(sample, slices.into_iter().flatten().collect(), context);
+        if let Stage::Pulling { request, slices } = std::mem::replace(&mut self.stage, Stage::Idle)
+        {
+            self.propose(request, slices.into_iter().flatten().collect(), context);
         }
     }
 }
 
-impl Receive<SampledHere> for Controller {
-    fn receive(&mut self, message: SampledHere, _: &mut Self::Context) {
-        if !matches!(self.stage, Stage::Sampling) {
+impl Receive<ProposalComputed> for Controller {
+    fn receive(&mut self, message: ProposalComputed, _: &mut Self::Context) {
+        if !matches!(self.stage, Stage::Proposing) {
             return;
         }
-        let SampledHere {
+        let ProposalComputed {
             sampled,
             parameters,
         } = message;
         let minibatch = Arc::new(Minibatch::sampled(&sampled, parameters));
         self.stage = Stage::Waiting(minibatch.clone());
-        self.shared.supervisor.do_send(Sampled {
+        self.shared.supervisor.do_send(MinibatchProposed {
             generation: self.presence.generation,
             sampled,
             minibatch,
@@ -316,6 +341,7 @@ impl Receive<Rewarded> for Controller {
         Rewarded {
             sequenced,
             learning,
+            strategy,
         }: Rewarded,
         context: &mut Self::Context,
     ) {
@@ -325,25 +351,22 @@ impl Receive<Rewarded> for Controller {
         self.stage = Stage::Computing;
         let reply = self.mailbox(context);
         self.compute(move |shared| {
-            let episodes: Vec<_> = minibatch
-                .decisions
-                .iter()
-                .cloned()
-                .zip(sequenced.rewards)
-                .collect();
-            let (policy, space) = (&shared.policy, shared.space.as_ref());
-            let (parameters, layers) = (&minibatch.parameters, minibatch.layers);
-            let gradient = entry_gradient(
-                policy,
-                space,
-                parameters,
-                layers,
-                &episodes,
-                sequenced.baseline,
-                &learning,
-            );
-            let gradient = gradient.map_err(|error| error.to_string())?;
-            reply.do_send(GradientHere {
+            let gradient = strategy
+                .gradient(&GradientRequest {
+                    policy: &shared.policy,
+                    space: shared.space.as_ref(),
+                    parameters: &minibatch.parameters,
+                    learning: &learning,
+                    minibatch: RewardedMinibatch {
+                        sequence: sequenced.sequence,
+                        layers: minibatch.layers,
+                        decisions: &minibatch.decisions,
+                        rewards: &sequenced.rewards,
+                        baseline: sequenced.baseline,
+                    },
+                })
+                .map_err(|error| error.to_string())?;
+            reply.do_send(GradientComputed {
                 sequence: sequenced.sequence,
                 pulled: minibatch.pulled.oldest(),
                 gradient,
@@ -353,13 +376,13 @@ impl Receive<Rewarded> for Controller {
     }
 }
 
-impl Receive<GradientHere> for Controller {
-    fn receive(&mut self, message: GradientHere, _: &mut Self::Context) {
+impl Receive<GradientComputed> for Controller {
+    fn receive(&mut self, message: GradientComputed, _: &mut Self::Context) {
         if !matches!(self.stage, Stage::Computing) {
             return;
         }
         self.stage = Stage::Idle;
-        let GradientHere {
+        let GradientComputed {
             sequence,
             pulled,
             gradient,

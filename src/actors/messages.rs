@@ -10,7 +10,7 @@ use crate::actors::shard::ParameterShard;
 use crate::child::{Epoch, Outcome, Task};
 use crate::journal::{SampledMinibatch, Sequenced};
 use crate::policy::AdamState;
-use crate::strategy::{LearningSettings, LogEntry, Snapshot};
+use crate::strategy::{HistoryView, LearningSettings, LogEntry, Snapshot, Strategy};
 use actix::Message;
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ pub struct RequestTicket {
     pub generation: u64,
 }
 
-/// What a Controller may sample.
+/// What a Controller may propose.
 #[derive(Clone, Debug)]
 pub struct Ticket {
     pub minibatch: u64,
@@ -33,13 +33,14 @@ pub struct Ticket {
     pub after: u64,
 }
 
-/// Supervisor → Controller: what its next minibatch is sampled by.
-#[derive(Message, Clone, Debug)]
+/// Supervisor → Controller: pull the parameters and propose the ticket's minibatch.
+#[derive(Message, Clone)]
 #[rtype(result = "()")]
-pub struct Sample {
+pub struct ProposeMinibatch {
     pub ticket: Ticket,
-    /// False: uniformly, for comparison.
-    pub learns: bool,
+    pub learning: LearningSettings,
+    /// What the strategy may know: it depends on the ticket alone, not on how long the pull takes.
+    pub history: HistoryView,
 }
 
 /// Supervisor → Controller: finish a minibatch that an earlier process, or an earlier generation of
@@ -87,7 +88,7 @@ pub struct Pulled {
 /// Compute thread → Controller: the minibatch that a ticket asked for.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub struct SampledHere {
+pub struct ProposalComputed {
     pub sampled: SampledMinibatch,
     pub parameters: Arc<[f32]>,
 }
@@ -95,7 +96,7 @@ pub struct SampledHere {
 /// Controller → Supervisor: to be written down and evaluated.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub struct Sampled {
+pub struct MinibatchProposed {
     pub generation: u64,
     pub sampled: SampledMinibatch,
     pub minibatch: Arc<Minibatch>,
@@ -175,12 +176,14 @@ pub struct Committed {
 pub struct Rewarded {
     pub sequenced: Sequenced,
     pub learning: LearningSettings,
+    /// In the state before the minibatch, or before its synchronous round.
+    pub strategy: Arc<dyn Strategy>,
 }
 
 /// Journal → Supervisor: a change of the learning settings has its place in the order.
 #[derive(Message, Clone, Copy)]
 #[rtype(result = "()")]
-pub struct Changed {
+pub struct LearningLogged {
     pub sequence: u64,
     pub learning: LearningSettings,
 }
@@ -188,7 +191,7 @@ pub struct Changed {
 /// Supervisor → ParameterShard: the settings that hold from this sequence number on.
 #[derive(Message, Clone, Copy)]
 #[rtype(result = "()")]
-pub struct Change {
+pub struct ApplyLearning {
     pub sequence: u64,
     pub learning: LearningSettings,
 }
@@ -207,7 +210,7 @@ pub struct Push {
 /// Compute thread → Controller: the gradient of a rewarded minibatch.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub struct GradientHere {
+pub struct GradientComputed {
     pub sequence: u64,
     /// The oldest version that it was computed at.
     pub pulled: u64,

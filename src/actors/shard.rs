@@ -2,13 +2,14 @@
 //! in the order of their sequence numbers (paper §3.2, figure 3). Must not know where gradients
 //! come from or how Adam works.
 
-use crate::actors::messages::{Change, Cut, CutAt, Pull, Pulled, Push, Retire};
+use crate::actors::messages::{ApplyLearning, Cut, CutAt, Pull, Pulled, Push, Retire};
 use crate::actors::runtime::fault;
 use crate::actors::runtime::mailbox::Mailbox;
 use crate::actors::runtime::order::InOrder;
 use crate::actors::runtime::watch::{ActorId, Fall, Guarded, Presence, Receive, receives};
 use crate::actors::supervisor::Supervisor;
 use crate::policy::AdamState;
+use crate::policy::UpdateSettings;
 use crate::strategy::LearningSettings;
 use crate::telemetry::Metrics;
 use actix::{Actor, ActorContext, Context};
@@ -20,7 +21,7 @@ pub struct ParameterShard {
     index: usize,
     range: Range<usize>,
     state: AdamState,
-    learning: LearningSettings,
+    update: UpdateSettings,
     /// The slice as pulls get it; made anew only when it changes.
     published: Arc<[f32]>,
     entries: InOrder<Entry>,
@@ -51,7 +52,7 @@ impl ParameterShard {
         Self {
             index,
             range,
-            learning,
+            update: learning.update(),
             published: state.parameters.as_slice().into(),
             entries: InOrder::after(state.sequence),
             state,
@@ -94,7 +95,7 @@ impl ParameterShard {
             Entry::Gradient(push) => self.apply_gradient(&push),
             Entry::Settings(learning) => {
                 self.state.skip(sequence);
-                self.learning = learning;
+                self.update = learning.update();
             }
         }
         self.send_cuts();
@@ -110,7 +111,7 @@ impl ParameterShard {
         self.state.push(
             push.sequence,
             &push.gradient[self.range.clone()],
-            &self.learning.update(),
+            &self.update,
         );
         if self.state.version != version {
             self.published = self.state.parameters.as_slice().into();
@@ -151,7 +152,7 @@ impl Guarded for ParameterShard {
     }
 }
 
-receives!(ParameterShard: Pull, Push, Change, CutAt, Retire);
+receives!(ParameterShard: Pull, Push, ApplyLearning, CutAt, Retire);
 
 impl Receive<Pull> for ParameterShard {
     fn receive(&mut self, pull: Pull, _: &mut Self::Context) {
@@ -169,8 +170,8 @@ impl Receive<Push> for ParameterShard {
     }
 }
 
-impl Receive<Change> for ParameterShard {
-    fn receive(&mut self, change: Change, _: &mut Self::Context) {
+impl Receive<ApplyLearning> for ParameterShard {
+    fn receive(&mut self, change: ApplyLearning, _: &mut Self::Context) {
         self.take(change.sequence, Entry::Settings(change.learning));
     }
 }

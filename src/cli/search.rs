@@ -113,6 +113,7 @@ pub fn run(args: SearchArgs) -> Result<(), Failure> {
         .iter()
         .for_each(|lane| drop(metrics.lane(&lane.name, &lane.device)));
     metrics.children_reused_total.inc_by(recovered.reused);
+    metrics.proposals_repeated_total.inc_by(recovered.repeated);
     let mut earlier = Restored {
         rewards: recovered.rewards.clone(),
         completed: recovered.children_completed,

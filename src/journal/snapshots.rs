@@ -207,7 +207,10 @@ mod tests {
             .bytes()
             .filter_map(|digit| (digit as char).to_digit(16).map(|digit| digit as u8))
             .collect();
-        digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect()
+        digits
+            .chunks(2)
+            .map(|pair| pair[0] << 4 | pair[1])
+            .collect()
     }
 
     /// Every number of the snapshot above as format 1 and 2 write them alike: state, baseline.
@@ -219,7 +222,10 @@ mod tests {
     fn a_snapshot_of_before_is_read() {
         // learning_rate, baseline_decay, entropy_weight, accumulate, learns
         let learning = "9a9999999999b93f cdccccccccccec3f 0000000000000000 02";
-        for (learns, name) in [("01", StrategyName::REINFORCE), ("00", StrategyName::RANDOM)] {
+        for (learns, name) in [
+            ("01", StrategyName::REINFORCE),
+            ("00", StrategyName::RANDOM),
+        ] {
             let data = bytes(&format!("{STATE_AND_BASELINE} {learning} {learns}"));
             assert_eq!(decode(1, &data), Some(snapshot(name, &[])));
         }

@@ -4,16 +4,17 @@
 use super::*;
 use crate::policy::{AdamState, Baseline};
 use crate::space::{ChoiceNetwork, Network};
+use crate::strategy::StrategyName;
 use proptest::prelude::*;
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 const LEARNING: LearningSettings = LearningSettings {
+    strategy: StrategyName::REINFORCE,
     learning_rate: 0.1,
     baseline_decay: 0.9,
     entropy_weight: 0.0,
     accumulate: 1,
-    learns: true,
 };
 
 fn identity() -> serde_json::Value {
@@ -45,6 +46,11 @@ fn sampled(controller: u64, minibatch: u64, m: usize, version: u64) -> SampledMi
         minibatch,
         layers: 6,
         pulled,
+        history: HistoryPosition {
+            sequence: version,
+            trial: 9,
+        },
+        repeated: 1,
         trials: (0..m).map(trial).collect(),
     }
 }
@@ -106,6 +112,7 @@ fn store(journal: &Journal, sequence: u64, version: u64) {
         state,
         baseline: Baseline::default(),
         learning: LEARNING,
+        strategy: vec![sequence as u8],
     };
     journal.snapshot(snapshot, Box::new(move |()| reply.send(()).unwrap()));
     answer.recv().unwrap();
@@ -618,6 +625,7 @@ fn enqueued_trials_take_ids_but_no_place_in_the_order() {
             controller: 0,
             minibatch: 0,
             sequence: 2,
+            round: None,
             baseline: None,
             rewards: vec![Some(0.5), Some(0.7)]
         }
@@ -673,6 +681,74 @@ fn open_with(dir: &Path, names: &[&str]) -> (Journal, Recovered) {
     Journal::open(dir, &identity(), &entries, "").unwrap()
 }
 
+/// Takes away what version 3 added.
+const TO_VERSION_2: &str = "
+    ALTER TABLE minibatches DROP COLUMN history_sequence; ALTER TABLE minibatches DROP COLUMN history_trial;
+    ALTER TABLE minibatches DROP COLUMN repeated; ALTER TABLE snapshots DROP COLUMN format; PRAGMA user_version = 2;";
+
+#[test]
+fn what_a_proposal_had_seen_is_stored_and_a_run_of_version_2_says_nothing_of_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = open(dir.path());
+    change(&journal, LEARNING);
+    insert(&journal, vec![sampled(0, 0, 2, 4)], false);
+    insert(&journal, vec![sampled(1, 0, 1, 5)], true);
+    [1, 2].map(|trial| finish(&journal, trial, completed(0.5)));
+    journal.close();
+    let proposals = || {
+        let reader = Reader::open(dir.path()).unwrap();
+        let mut all = reader.open_minibatches().unwrap();
+        let take = |entry| {
+            if let LogEntry::Minibatch(entry) = entry {
+                all.push(entry.proposed);
+            }
+        };
+        reader.for_each_entry(take).unwrap();
+        all
+    };
+    let position = |sequence| HistoryPosition { sequence, trial: 9 };
+    let found = proposals();
+    assert_eq!(
+        found
+            .iter()
+            .map(|proposed| (proposed.first_id, proposed.history, proposed.round))
+            .collect::<Vec<_>>(),
+        [
+            (3, Some(position(5)), Some(2)),
+            (1, Some(position(4)), None)
+        ]
+    );
+    assert_eq!(found[1].decisions.len(), 2);
+    rusqlite::Connection::open(dir.path().join("search.db"))
+        .unwrap()
+        .execute_batch(TO_VERSION_2)
+        .unwrap();
+    assert!(
+        proposals()
+            .iter()
+            .all(|proposed| proposed.history.is_none())
+    );
+    let (journal, recovered) = open(dir.path());
+    assert_eq!((recovered.last_trial, recovered.repeated), (3, 0));
+    let version: i64 = rusqlite::Connection::open(dir.path().join("search.db"))
+        .unwrap()
+        .pragma_query_value(None, "user_version", |row| row.get(0))
+        .unwrap();
+    assert_eq!(version, schema::VERSION);
+    insert(&journal, vec![sampled(2, 0, 1, 6)], false);
+    assert_eq!(
+        proposals()
+            .iter()
+            .map(|proposed| proposed.history)
+            .collect::<Vec<_>>(),
+        [None, Some(position(6)), None]
+    );
+    journal.close();
+    let (journal, recovered) = open(dir.path());
+    assert_eq!(recovered.repeated, 1);
+    journal.close();
+}
+
 #[test]
 fn a_run_of_version_1_is_read_as_it_is_and_brought_up_to_date_when_it_is_continued() {
     let dir = tempfile::tempdir().unwrap();
@@ -709,7 +785,7 @@ fn a_run_of_version_1_is_read_as_it_is_and_brought_up_to_date_when_it_is_continu
     let columns = super::reader::COLUMNS.strip_suffix(", enqueued").unwrap();
     let down = format!(
         "DROP INDEX trials_by_status; DROP INDEX trials_by_reward; DROP INDEX trials_enqueued; ALTER TABLE trials RENAME TO new;
-         {old} INSERT INTO trials SELECT {columns} FROM new; DROP TABLE new; PRAGMA user_version = 1;"
+         {old} INSERT INTO trials SELECT {columns} FROM new; DROP TABLE new; {TO_VERSION_2} PRAGMA user_version = 1;"
     );
     connection.execute_batch(&down).unwrap();
     drop(connection);

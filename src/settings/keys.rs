@@ -286,7 +286,7 @@ pub const KEYS: &[Key] = &[
     ),
     key(
         "controller.strategy",
-        Kind::OneOf(&["reinforce", "random"]),
+        Kind::OneOf(crate::strategy::StrategyName::ALL),
         "learn by policy gradient, or sample uniformly for comparison",
     ),
     key(

@@ -37,6 +37,7 @@ pub struct HistoryView {
 }
 
 /// The history as it grows. A strategy that does not read it costs a pointer a minibatch.
+#[derive(Clone)]
 pub struct History {
     position: HistoryPosition,
     strategy: Arc<dyn Strategy>,
@@ -114,12 +115,7 @@ impl History {
 
     /// Other learning settings hold from this sequence number on. Another strategy starts with an
     /// empty state: it knows the log from here on.
-    pub fn change(
-        &mut self,
-        sequence: u64,
-        before: &LearningSettings,
-        now: &LearningSettings,
-    ) {
+    pub fn change(&mut self, sequence: u64, before: &LearningSettings, now: &LearningSettings) {
         self.position.sequence = sequence;
         self.round = None;
         if before.strategy != now.strategy {
@@ -127,13 +123,9 @@ impl History {
         }
     }
 
-    pub fn position(&self) -> HistoryPosition {
-        self.position
-    }
-
-    /// Minibatches that are written down and not in the log, by ascending trial.
-    pub fn pending(&self) -> &[Arc<PendingMinibatch>] {
-        &self.pending
+    /// Trials up to this id are written down.
+    pub fn reach(&mut self, trial: u64) {
+        self.position.trial = self.position.trial.max(trial);
     }
 
     /// Whether proposals depend on it.
@@ -148,10 +140,9 @@ impl History {
 }
 
 impl HistoryView {
-    /// What the next replica of the same synchronous round sees: this minibatch as well.
-    pub fn after(mut self, minibatch: Arc<PendingMinibatch>) -> Self {
+    /// The next replica of the same synchronous round sees this minibatch as well.
+    pub fn add(&mut self, minibatch: Arc<PendingMinibatch>) {
         self.pending.push(minibatch);
-        self
     }
 }
 

@@ -61,7 +61,8 @@ impl From<Logged> for LearningSettings {
 mod tests {
     use super::*;
 
-    const LOGGED: &str = r#"{"learning_rate":0.1,"baseline_decay":0.9,"entropy_weight":0.0,"accumulate":2"#;
+    const LOGGED: &str =
+        r#"{"learning_rate":0.1,"baseline_decay":0.9,"entropy_weight":0.0,"accumulate":2"#;
 
     #[test]
     fn a_log_of_before_says_whether_it_learned() {

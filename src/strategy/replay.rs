@@ -270,9 +270,7 @@ impl<'a> Replay<'a> {
 
     /// Releases versions below this one, but for the current one.
     pub fn forget_before(&mut self, version: u64) {
-        self.versions = self
-            .versions
-            .split_off(&version.min(self.state.version));
+        self.versions = self.versions.split_off(&version.min(self.state.version));
     }
 
     /// For each entry of a log: the oldest version that it or a later one was pulled at, for
@@ -296,6 +294,11 @@ impl<'a> Replay<'a> {
     /// Sequence number of the last entry applied.
     pub fn sequence(&self) -> u64 {
         self.state.sequence
+    }
+
+    /// Version of the current parameters.
+    pub fn version(&self) -> u64 {
+        self.state.version
     }
 
     pub fn baseline(&self) -> Baseline {

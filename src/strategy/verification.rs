@@ -3,8 +3,7 @@
 
 use super::{
     HistoryPosition, HistoryView, LearningSettings, LogEntry, MinibatchEntry, PendingMinibatch,
-    ProposalRequest, ProposedMinibatch, Replay, ReplayError, Snapshot, Strategy,
-    initial_snapshot,
+    ProposalRequest, ProposedMinibatch, Replay, ReplayError, Snapshot, Strategy, initial_snapshot,
 };
 use crate::policy::{Policy, PolicyError};
 use crate::random::Key;
@@ -136,6 +135,11 @@ impl<'a> Verification<'a> {
             round: proposed.round,
         };
         self.pending.insert(proposed.first_id, pending);
+    }
+
+    /// Sequence number of the entry that comes next; None: all are done.
+    pub fn next_sequence(&self) -> Option<u64> {
+        self.log.get(self.done).map(LogEntry::sequence)
     }
 
     /// Verifies the next entry of the log; None: it was the last.

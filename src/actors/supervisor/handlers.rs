@@ -2,15 +2,15 @@
 
 use super::{End, Event, GRACE, Ordered, Supervisor};
 use crate::actors::messages::{
-    Changed, ChildEnded, ChildEpoch, Committed, Cut, Fatal, Inserted, LogRead, Rebuild, Replayed,
-    RequestTicket, Sampled, Shutdown, SnapshotStored,
+    ChildEnded, ChildEpoch, Committed, Cut, Fatal, Inserted, LearningLogged, LogRead,
+    MinibatchProposed, Rebuild, Replayed, RequestTicket, Shutdown, SnapshotStored,
 };
 use crate::actors::runtime::watch::{Gone, Receive, receives};
 use crate::child::{Cause, Outcome, Task};
 use actix::{AsyncContext, Context};
 
 receives!(
-    Supervisor: RequestTicket, Sampled, Inserted, ChildEpoch, ChildEnded, Committed, Changed, Cut, SnapshotStored, Gone, Rebuild, LogRead,
+    Supervisor: RequestTicket, MinibatchProposed, Inserted, ChildEpoch, ChildEnded, Committed, LearningLogged, Cut, SnapshotStored, Gone, Rebuild, LogRead,
     Replayed, Shutdown, Fatal
 );
 
@@ -22,16 +22,23 @@ impl Receive<RequestTicket> for Supervisor {
     }
 }
 
-impl Receive<Sampled> for Supervisor {
-    fn receive(&mut self, message: Sampled, context: &mut Self::Context) {
-        let Sampled {
+impl Receive<MinibatchProposed> for Supervisor {
+    fn receive(&mut self, message: MinibatchProposed, context: &mut Self::Context) {
+        let MinibatchProposed {
             generation,
-            sampled,
+            mut sampled,
             minibatch,
         } = message;
-        if self.ending.is_some() || !self.replicas.sampled(&sampled, generation, minibatch) {
-            return; // At the end it is not written down: the next process samples the same again.
+        if self.ending.is_some() {
+            return; // It is not written down: the next process proposes the same again.
         }
+        let Some(request) = self
+            .replicas
+            .proposed(&sampled, generation, minibatch.clone())
+        else {
+            return;
+        };
+        self.proposed(&request, &mut sampled, &minibatch);
         if let Some(minibatches) = self.tickets.sampled(sampled) {
             let (supervisor, told) = (self.mailbox(context), minibatches.clone());
             let reply = move |first_ids| {
@@ -52,6 +59,7 @@ impl Receive<Inserted> for Supervisor {
             return;
         }
         for (minibatch, first) in message.minibatches.into_iter().zip(message.first_ids) {
+            self.written(&minibatch, first);
             let layers = minibatch.layers;
             let tasks = minibatch
                 .trials
@@ -189,9 +197,7 @@ impl Receive<Committed> for Supervisor {
             Some(_) => self.parts.metrics.child_reused(&outcome),
         }
         self.settle(trial, &outcome, context);
-        for sequenced in sequenced {
-            self.deliver(Ordered::Minibatch(sequenced));
-        }
+        self.deliver(sequenced.into_iter().map(Ordered::Minibatch));
         log_outcome(trial, &outcome, seconds);
         self.tell(Event::ChildEnded {
             trial,
@@ -207,9 +213,9 @@ impl Receive<Committed> for Supervisor {
     }
 }
 
-impl Receive<Changed> for Supervisor {
-    fn receive(&mut self, changed: Changed, _: &mut Self::Context) {
-        self.deliver(Ordered::Change(changed));
+impl Receive<LearningLogged> for Supervisor {
+    fn receive(&mut self, logged: LearningLogged, _: &mut Self::Context) {
+        self.deliver([Ordered::Learning(logged)]);
         self.end_if_done();
     }
 }

@@ -7,6 +7,7 @@ mod enqueued;
 mod failures;
 mod handlers;
 mod observer;
+mod proposals;
 mod reload;
 mod replicas;
 mod restart;
@@ -17,7 +18,9 @@ mod tickets;
 
 use crate::actors::lane::EvaluatorFactory;
 use crate::actors::lane::checkpoints::CheckpointFiles;
-use crate::actors::messages::{Change, Changed, Committed, Retire, Rewarded, StopTraining, Train};
+use crate::actors::messages::{
+    ApplyLearning, Committed, LearningLogged, Retire, Rewarded, StopTraining, Train,
+};
 use crate::actors::runtime::mailbox::Mailbox;
 use crate::actors::runtime::watch::{Guarded, guard};
 use crate::actors::start::Prepared;
@@ -33,6 +36,7 @@ use actix::{Actor, AsyncContext, Context};
 use enqueued::Enqueued;
 use observer::Tally;
 pub use observer::{Event, Observer, Progress};
+use proposals::Proposals;
 pub use reload::{Notice, Reconfigured, Reload};
 use replicas::Replicas;
 use restart::Intensity;
@@ -123,6 +127,7 @@ pub struct Supervisor {
     /// Last sequence number delivered, the settings that hold after it, and the baseline.
     sequence: u64,
     learning: LearningSettings,
+    proposals: Proposals,
     /// The newest settings that the journal was asked to put in the order.
     asked_learning: LearningSettings,
     baseline: Baseline,
@@ -146,7 +151,17 @@ struct Trainer {
 /// What takes a sequence number.
 enum Ordered {
     Minibatch(Sequenced),
-    Change(Changed),
+    Learning(LearningLogged),
+}
+
+impl Ordered {
+    /// The synchronous round that it belongs to.
+    fn round(&self) -> Option<u64> {
+        match self {
+            Self::Minibatch(sequenced) => sequenced.round,
+            Self::Learning(_) => None,
+        }
+    }
 }
 
 impl Supervisor {
@@ -174,6 +189,10 @@ impl Supervisor {
             committing: 0,
             sequence: prepared.snapshot.state.sequence,
             learning: prepared.snapshot.learning,
+            proposals: Proposals::new(
+                prepared.history.clone(),
+                prepared.open.iter().map(|(open, _)| open),
+            ),
             asked_learning: prepared.snapshot.learning,
             baseline: prepared.snapshot.baseline,
             held: VecDeque::new(),
@@ -354,8 +373,8 @@ impl Supervisor {
 
     /// Something took its place in the order. While a shard is missing it waits, and so does all
     /// that comes after it.
-    fn deliver(&mut self, entry: Ordered) {
-        self.held.push_back(entry);
+    fn deliver(&mut self, entries: impl IntoIterator<Item = Ordered>) {
+        self.held.extend(entries);
         self.deliver_held();
     }
 
@@ -363,11 +382,16 @@ impl Supervisor {
         while !self.shards.holds()
             && let Some(entry) = self.held.pop_front()
         {
+            let round = entry.round();
             match entry {
                 Ordered::Minibatch(sequenced) => self.sequenced(sequenced),
-                Ordered::Change(changed) => self.changed(changed),
+                Ordered::Learning(learning) => self.apply_learning(learning),
             }
-            self.cut_if_due();
+            // The rest of a round is rewarded by the state before it: no snapshot in between.
+            let within = round.is_some() && self.held.front().and_then(Ordered::round) == round;
+            if !within {
+                self.cut_if_due();
+            }
         }
     }
 
@@ -387,19 +411,25 @@ impl Supervisor {
             self.parts.metrics.baseline.set(value);
         }
         let controller = sequenced.controller;
+        let Some(minibatch) = self.replicas.awaited(controller).cloned() else {
+            return self.fail(format!("no controller {controller} for its rewards"));
+        };
+        let strategy = self.proposals.log(&sequenced, &minibatch);
         if !self.replicas.reward(Rewarded {
             sequenced,
             learning: self.learning,
+            strategy,
         }) {
             self.fail(format!("no controller {controller} for its rewards"));
         }
     }
 
     /// Other learning settings hold from here on.
-    fn changed(&mut self, Changed { sequence, learning }: Changed) {
+    fn apply_learning(&mut self, LearningLogged { sequence, learning }: LearningLogged) {
+        self.proposals.change(sequence, &self.learning, &learning);
         (self.sequence, self.learning) = (sequence, learning);
         for shard in self.shards.addresses() {
-            shard.do_send(Change { sequence, learning });
+            shard.do_send(ApplyLearning { sequence, learning });
         }
     }
 

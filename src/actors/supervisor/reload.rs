@@ -5,7 +5,7 @@ use super::restart::RestartSettings;
 use super::roster::Leaving;
 use super::{Event, Supervisor};
 use crate::actors::lane::EvaluatorFactory;
-use crate::actors::messages::{Changed, LookAtConfig, Shutdown};
+use crate::actors::messages::{LearningLogged, LookAtConfig, Shutdown};
 use crate::actors::runtime::watch::{Receive, receives};
 use crate::actors::start::SearchSettings;
 use crate::machine::LaneSpec;
@@ -106,7 +106,9 @@ impl Supervisor {
             let supervisor = self.mailbox(context);
             self.journal.change(
                 learning,
-                Box::new(move |sequence| supervisor.do_send(Changed { sequence, learning })),
+                Box::new(move |sequence| {
+                    supervisor.do_send(LearningLogged { sequence, learning });
+                }),
             );
         }
         let shards = new.search.parameter_server.shards;
