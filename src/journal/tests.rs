@@ -693,7 +693,9 @@ fn what_a_proposal_had_seen_is_stored_and_a_run_of_version_2_says_nothing_of_it(
     change(&journal, LEARNING);
     insert(&journal, vec![sampled(0, 0, 2, 4)], false);
     insert(&journal, vec![sampled(1, 0, 1, 5)], true);
-    [1, 2].map(|trial| finish(&journal, trial, completed(0.5)));
+    for trial in [1, 2] {
+        finish(&journal, trial, completed(0.5));
+    }
     journal.close();
     let proposals = || {
         let reader = Reader::open(dir.path()).unwrap();

@@ -4,7 +4,7 @@
 use super::Supervisor;
 use super::tickets::Answer;
 use crate::actors::controller::{Controller, Minibatch, Shared};
-use crate::actors::messages::{ProposeMinibatch, Resume, Retire, Rewarded, ShardSet, Ticket};
+use crate::actors::messages::{ProposeMinibatch, Resume, Retire, Rewarded, ShardSet};
 use crate::actors::runtime::compute::Compute;
 use crate::actors::runtime::mailbox::Mailbox;
 use crate::actors::start::Prepared;
