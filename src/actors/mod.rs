@@ -10,6 +10,8 @@ mod settings;
 mod shard;
 mod start;
 mod supervisor;
+#[cfg(test)]
+mod tests;
 mod trainer;
 
 pub use lane::EvaluatorFactory;

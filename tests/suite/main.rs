@@ -26,3 +26,4 @@ mod reuse;
 mod settings;
 mod spaces;
 mod supervision;
+mod upgrade;
