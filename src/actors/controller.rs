@@ -3,18 +3,18 @@
 //! trains the children or how a gradient is computed.
 
 use crate::actors::messages::{
-    GradientComputed, MinibatchProposed, ProposalComputed, ProposeMinibatch, Pull, Pulled, Push,
-    RequestTicket, Resume, Retire, Rewarded, ShardSet, Ticket,
+    GradientComputed, MinibatchProposed, ProposeMinibatch, Pull, Pulled, Push, RequestTicket,
+    Resume, Retire, Rewarded, ShardSet, SubmitMinibatch, Ticket,
 };
-use crate::actors::runtime::compute::Compute;
-use crate::actors::runtime::fault;
-use crate::actors::runtime::mailbox::Mailbox;
-use crate::actors::runtime::watch::{ActorId, Fall, Gone, Guarded, Presence, Receive, receives};
-use crate::actors::supervisor::Supervisor;
-use crate::journal::{OpenMinibatch, SampledMinibatch, SampledTrial};
+use crate::actors::minibatch::Minibatch;
+use crate::actors::runtime::{
+    ActorId, Compute, ExitNotifier, ExitReason, Guarded, JobOwner, Mailbox, Receive, Recipient,
+    counts_mailbox, fault, receives,
+};
+use crate::journal::{SampledMinibatch, SampledTrial};
 use crate::policy::Policy;
 use crate::random::Key;
-use crate::space::{Decision, Space};
+use crate::space::Space;
 use crate::strategy::{
     GradientRequest, Proposal, ProposalRequest, PulledParameters, RewardedMinibatch,
 };
@@ -24,22 +24,23 @@ use std::sync::Arc;
 
 /// What all replicas share.
 #[derive(Clone)]
-pub struct Shared {
+pub struct ControllerContext {
     pub policy: Arc<Policy>,
     pub space: Arc<dyn Space>,
     pub compute: Compute,
     pub seed: u64,
-    pub supervisor: Mailbox<Supervisor>,
+    pub tickets: Recipient<RequestTicket>,
+    pub sampled: Recipient<SubmitMinibatch>,
     pub metrics: Arc<Metrics>,
 }
 
 /// One controller replica.
 pub struct Controller {
     index: u64,
-    shared: Shared,
+    shared: ControllerContext,
     shards: ShardSet,
     stage: Stage,
-    presence: Presence,
+    exit: ExitNotifier,
 }
 
 /// Where the replica stands in its loop.
@@ -58,61 +59,20 @@ enum Stage {
     Computing,
 }
 
-/// What a minibatch's gradient needs: whoever has it can finish the minibatch.
-pub struct Minibatch {
-    pub layers: usize,
-    pulled: PulledParameters,
-    /// In slot order.
-    pub decisions: Arc<[Vec<Decision>]>,
-    parameters: Arc<[f32]>,
-}
-
-impl Minibatch {
-    /// One that was sampled here, from these parameters.
-    fn sampled(sampled: &SampledMinibatch, parameters: Arc<[f32]>) -> Self {
-        let decisions = sampled
-            .trials
-            .iter()
-            .map(|trial| trial.decisions.clone())
-            .collect();
-        Self {
-            layers: sampled.layers,
-            pulled: sampled.pulled.clone(),
-            decisions,
-            parameters,
-        }
-    }
-
-    /// One that an earlier process sampled, from these parameters.
-    pub fn recovered(open: &OpenMinibatch, parameters: Arc<[f32]>) -> Self {
-        let decisions = open
-            .trials
-            .iter()
-            .map(|trial| trial.decisions.clone())
-            .collect();
-        Self {
-            layers: open.layers,
-            pulled: open.pulled.clone(),
-            decisions,
-            parameters,
-        }
-    }
-}
-
 impl Controller {
-    /// Replica `index`, which waits to be told what to do; `generation` counts its rebuilds.
-    pub fn new((index, generation): (u64, u64), shared: Shared, shards: ShardSet) -> Self {
-        let presence = Presence::new(
-            ActorId::Controller(index),
-            generation,
-            shared.supervisor.clone(),
-        );
+    /// Replica `index`, idle until it is told what to do.
+    pub fn new(
+        index: u64,
+        exit: ExitNotifier,
+        shared: ControllerContext,
+        shards: ShardSet,
+    ) -> Self {
         Self {
             index,
             shared,
             shards,
             stage: Stage::Idle,
-            presence,
+            exit,
         }
     }
 
@@ -121,32 +81,27 @@ impl Controller {
     }
 
     fn pull(&mut self, request: ProposeMinibatch, context: &Context<Self>) {
-        for shard in &self.shards.addresses {
-            shard.do_send(Pull {
+        for shard in &self.shards.shards {
+            shard.pull.do_send(Pull {
                 after: request.ticket.after,
                 set: self.shards.set,
-                reply: self.mailbox(context),
+                reply: self.mailbox(context).recipient(),
             });
         }
         self.stage = Stage::Pulling {
             request,
-            slices: self.shards.addresses.iter().map(|_| None).collect(),
+            slices: self.shards.shards.iter().map(|_| None).collect(),
         };
     }
 
     /// Runs a job of this replica on the compute thread; its error is the end of this generation.
-    fn compute(&self, job: impl FnOnce(&Shared) -> Result<(), String> + Send + 'static) {
-        let owner = (ActorId::Controller(self.index), self.presence.generation);
+    fn compute(&self, job: impl FnOnce(&ControllerContext) -> Result<(), String> + Send + 'static) {
+        let owner = JobOwner {
+            actor: ActorId::Controller(self.index),
+            generation: self.exit.generation,
+        };
         let shared = self.shared.clone();
-        self.shared.compute.submit(owner, move || {
-            if let Err(reason) = job(&shared) {
-                shared.supervisor.do_send(Gone {
-                    actor: owner.0,
-                    generation: owner.1,
-                    fall: Fall::Failed(reason),
-                });
-            }
-        });
+        self.shared.compute.submit(owner, move || job(&shared));
     }
 
     /// All slices are here: put the vector together and have the minibatch proposed.
@@ -169,7 +124,7 @@ impl Controller {
         let (controller, reply) = (self.index, self.mailbox(context));
         self.compute(move |shared| {
             let sampled = propose(shared, controller, &request, pulled, &parameters)?;
-            reply.do_send(ProposalComputed {
+            reply.do_send(MinibatchProposed {
                 sampled,
                 parameters,
             });
@@ -180,7 +135,7 @@ impl Controller {
 
 /// Has the strategy propose a ticket's minibatch (on the compute thread).
 fn propose(
-    shared: &Shared,
+    shared: &ControllerContext,
     controller: u64,
     request: &ProposeMinibatch,
     pulled: PulledParameters,
@@ -194,13 +149,7 @@ fn propose(
     let Ticket {
         minibatch, layers, ..
     } = *ticket;
-    assert!(
-        !fault::wanted("controller.panic", minibatch),
-        "a fault on purpose in minibatch {minibatch}"
-    );
-    while fault::wanted("controller.freeze", minibatch) {
-        std::thread::sleep(std::time::Duration::from_hours(1));
-    }
+    fault::point("controller", minibatch);
     let keys = Key::of_minibatch(shared.seed, controller, minibatch, ticket.children);
     let proposals = history
         .strategy
@@ -269,11 +218,12 @@ impl Actor for Controller {
 
 impl Guarded for Controller {
     fn panicked(&mut self, panic: String) {
-        self.presence.fell(Fall::Panicked(panic));
+        self.exit.failed(ExitReason::Panicked(panic));
     }
 }
 
-receives!(Controller: ProposeMinibatch, Pulled, ProposalComputed, Resume, Rewarded, GradientComputed, ShardSet, Retire);
+counts_mailbox!(Controller, Controller);
+receives!(Controller: ProposeMinibatch, Pulled, MinibatchProposed, Resume, Rewarded, GradientComputed, ShardSet, Retire);
 
 impl Receive<ProposeMinibatch> for Controller {
     fn receive(&mut self, request: ProposeMinibatch, context: &mut Self::Context) {
@@ -310,19 +260,19 @@ impl Receive<Pulled> for Controller {
     }
 }
 
-impl Receive<ProposalComputed> for Controller {
-    fn receive(&mut self, message: ProposalComputed, _: &mut Self::Context) {
+impl Receive<MinibatchProposed> for Controller {
+    fn receive(&mut self, message: MinibatchProposed, _: &mut Self::Context) {
         if !matches!(self.stage, Stage::Proposing) {
             return;
         }
-        let ProposalComputed {
+        let MinibatchProposed {
             sampled,
             parameters,
         } = message;
         let minibatch = Arc::new(Minibatch::sampled(&sampled, parameters));
         self.stage = Stage::Waiting(minibatch.clone());
-        self.shared.supervisor.do_send(MinibatchProposed {
-            generation: self.presence.generation,
+        self.shared.sampled.do_send(SubmitMinibatch {
+            generation: self.exit.generation,
             sampled,
             minibatch,
         });
@@ -389,24 +339,24 @@ impl Receive<GradientComputed> for Controller {
         } = message;
         self.shared.metrics.policy_gradient_norm.set(gradient.norm);
         let gradient: Arc<[f32]> = gradient.values.into();
-        for shard in &self.shards.addresses {
-            shard.do_send(Push {
+        for shard in &self.shards.shards {
+            shard.push.do_send(Push {
                 sequence,
                 pulled,
                 gradient: gradient.clone(),
             });
         }
         self.shared.metrics.controller_updates_total.inc();
-        self.shared.supervisor.do_send(RequestTicket {
+        self.shared.tickets.do_send(RequestTicket {
             controller: self.index,
-            generation: self.presence.generation,
+            generation: self.exit.generation,
         });
     }
 }
 
 impl Receive<Retire> for Controller {
     fn receive(&mut self, _: Retire, context: &mut Self::Context) {
-        self.presence.leaves();
+        self.exit.retires();
         context.stop();
     }
 }

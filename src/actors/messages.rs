@@ -2,11 +2,9 @@
 //! Journal, ChildTrainer; replies are new messages, and no actor waits for another inside a
 //! handler.
 
-use crate::actors::controller::{Controller, Minibatch};
 use crate::actors::lane::LaneReport;
-use crate::actors::runtime::mailbox::Mailbox;
-use crate::actors::runtime::watch::ActorId;
-use crate::actors::shard::ParameterShard;
+use crate::actors::minibatch::Minibatch;
+use crate::actors::runtime::{ActorId, Recipient};
 use crate::child::{Epoch, Outcome, Task};
 use crate::journal::{SampledMinibatch, Sequenced};
 use crate::policy::AdamState;
@@ -58,7 +56,14 @@ pub struct ShardSet {
     pub set: u64,
     /// Shard i owns `boundaries[i]..boundaries[i + 1]`.
     pub boundaries: Arc<[usize]>,
-    pub addresses: Vec<Mailbox<ParameterShard>>,
+    pub shards: Vec<ShardRecipients>,
+}
+
+/// One ParameterShard, as a Controller needs it.
+#[derive(Clone)]
+pub struct ShardRecipients {
+    pub pull: Recipient<Pull>,
+    pub push: Recipient<Push>,
 }
 
 /// Supervisor → Controller, ParameterShard: end, there is nothing more to do for it.
@@ -72,7 +77,7 @@ pub struct Retire;
 pub struct Pull {
     pub after: u64,
     pub set: u64,
-    pub reply: Mailbox<Controller>,
+    pub reply: Recipient<Pulled>,
 }
 
 /// ParameterShard → Controller.
@@ -88,7 +93,7 @@ pub struct Pulled {
 /// Compute thread → Controller: the minibatch that a ticket asked for.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub struct ProposalComputed {
+pub struct MinibatchProposed {
     pub sampled: SampledMinibatch,
     pub parameters: Arc<[f32]>,
 }
@@ -96,7 +101,7 @@ pub struct ProposalComputed {
 /// Controller → Supervisor: to be written down and evaluated.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub struct MinibatchProposed {
+pub struct SubmitMinibatch {
     pub generation: u64,
     pub sampled: SampledMinibatch,
     pub minibatch: Arc<Minibatch>,
@@ -105,7 +110,7 @@ pub struct MinibatchProposed {
 /// Journal → Supervisor: the minibatches are on disk, their trials numbered from `first_ids`.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub struct Inserted {
+pub struct MinibatchesStored {
     pub minibatches: Vec<SampledMinibatch>,
     pub first_ids: Vec<u64>,
 }
@@ -113,17 +118,17 @@ pub struct Inserted {
 /// Supervisor → ChildTrainer.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub struct Train {
+pub struct TrainChild {
     pub task: Task,
-    /// Start only once it is on disk that it starts: should it kill the process, the next one must
-    /// know.
-    pub careful: bool,
+    /// Start only once the start is on disk: should the child kill the process, the next process must
+    /// know which one it was.
+    pub record_first: bool,
 }
 
 /// Journal → ChildTrainer: that this child starts is on disk.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub struct Begin(pub Task);
+pub struct StartRecorded(pub Task);
 
 /// Supervisor → ChildTrainer: end what runs, soon.
 #[derive(Message)]
@@ -159,7 +164,7 @@ pub struct ChildEnded {
 /// place in the order.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub struct Committed {
+pub struct OutcomeCommitted {
     pub trial: u64,
     pub outcome: Outcome,
     /// Wall-clock seconds on the lane.
@@ -180,18 +185,10 @@ pub struct Rewarded {
     pub strategy: Arc<dyn Strategy>,
 }
 
-/// Journal → Supervisor: a change of the learning settings has its place in the order.
+/// Journal → Supervisor → ParameterShard: these learning settings hold from this sequence number on.
 #[derive(Message, Clone, Copy)]
 #[rtype(result = "()")]
-pub struct LearningLogged {
-    pub sequence: u64,
-    pub learning: LearningSettings,
-}
-
-/// Supervisor → ParameterShard: the settings that hold from this sequence number on.
-#[derive(Message, Clone, Copy)]
-#[rtype(result = "()")]
-pub struct ApplyLearning {
+pub struct LearningChange {
     pub sequence: u64,
     pub learning: LearningSettings,
 }
@@ -241,10 +238,10 @@ pub struct SnapshotStored {
     pub sequence: u64,
 }
 
-/// Supervisor → itself: build a fallen actor anew.
+/// Supervisor → itself: start the next generation of an actor that has ended.
 #[derive(Message, Clone, Copy)]
 #[rtype(result = "()")]
-pub struct Rebuild(pub ActorId);
+pub struct RestartActor(pub ActorId);
 
 /// Journal → Supervisor: the newest snapshot and the log after it.
 #[derive(Message)]
@@ -260,11 +257,12 @@ pub struct LogRead {
 #[rtype(result = "()")]
 pub struct Replayed(pub Result<AdamState, String>);
 
-/// Someone → Supervisor: the config file may have changed; `asked`: by a signal.
+/// Anyone → Supervisor: the config file may have changed.
 #[derive(Message, Clone, Copy)]
 #[rtype(result = "()")]
-pub struct LookAtConfig {
-    pub asked: bool,
+pub struct PollConfig {
+    /// A signal asked for it: read the file even if it seems unchanged.
+    pub forced: bool,
 }
 
 /// Anyone → Supervisor: leave, saved.

@@ -4,8 +4,9 @@
 mod controller;
 mod lane;
 mod messages;
+mod minibatch;
+mod report_writer;
 mod runtime;
-mod scribe;
 mod settings;
 mod shard;
 mod start;
@@ -14,9 +15,8 @@ mod supervisor;
 mod tests;
 mod trainer;
 
-pub use lane::EvaluatorFactory;
-pub use lane::checkpoints::CheckpointFiles;
-pub use scribe::Scribe;
+pub use lane::{CheckpointFiles, EvaluatorFactory};
+pub use report_writer::ReportWriter;
 pub use settings::{EnqueueSettings, RunSettings};
 pub use start::{Prepared, SearchSettings, prepare, search};
 pub use supervisor::{

@@ -130,7 +130,7 @@ impl RunSettings {
             ),
             (
                 "trials",
-                (1..=MOST_TRIALS).contains(&self.trials),
+                (1..=MAX_TRIALS).contains(&self.trials),
                 "must be 1 to 1000000000 architectures",
             ),
             (
@@ -143,7 +143,7 @@ impl RunSettings {
     }
 }
 
-const MOST_TRIALS: u64 = 1_000_000_000;
+const MAX_TRIALS: u64 = 1_000_000_000;
 
 fn is_folder_name(name: &str) -> bool {
     !name.is_empty() && !name.contains(['/', '\0']) && name != "." && name != ".."

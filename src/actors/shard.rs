@@ -2,14 +2,11 @@
 //! in the order of their sequence numbers (paper §3.2, figure 3). Must not know where gradients
 //! come from or how Adam works.
 
-use crate::actors::messages::{ApplyLearning, Cut, CutAt, Pull, Pulled, Push, Retire};
-use crate::actors::runtime::fault;
-use crate::actors::runtime::mailbox::Mailbox;
-use crate::actors::runtime::order::InOrder;
-use crate::actors::runtime::watch::{ActorId, Fall, Guarded, Presence, Receive, receives};
-use crate::actors::supervisor::Supervisor;
-use crate::policy::AdamState;
-use crate::policy::UpdateSettings;
+use crate::actors::messages::{Cut, CutAt, LearningChange, Pull, Pulled, Push, Retire};
+use crate::actors::runtime::{
+    ExitNotifier, ExitReason, Guarded, InOrder, Receive, Recipient, counts_mailbox, fault, receives,
+};
+use crate::policy::{AdamState, UpdateSettings};
 use crate::strategy::LearningSettings;
 use crate::telemetry::Metrics;
 use actix::{Actor, ActorContext, Context};
@@ -28,9 +25,15 @@ pub struct ParameterShard {
     /// Pulls that wait for an entry.
     waiting: Vec<Pull>,
     cuts: Vec<u64>,
-    presence: Presence,
-    supervisor: Mailbox<Supervisor>,
-    metrics: Arc<Metrics>,
+    exit: ExitNotifier,
+    context: ShardContext,
+}
+
+/// What all shards share.
+#[derive(Clone)]
+pub struct ShardContext {
+    pub cuts: Recipient<Cut>,
+    pub metrics: Arc<Metrics>,
 }
 
 /// What a sequence number can stand for.
@@ -40,14 +43,14 @@ enum Entry {
 }
 
 impl ParameterShard {
-    /// `state` is this shard's slice of a cut; `generation` counts rebuilds.
+    /// `state` is this shard's slice of a cut, `range` its place in the parameter vector.
     pub fn new(
-        (index, generation): (usize, u64),
+        index: usize,
         range: Range<usize>,
         state: AdamState,
         learning: LearningSettings,
-        supervisor: Mailbox<Supervisor>,
-        metrics: Arc<Metrics>,
+        exit: ExitNotifier,
+        context: ShardContext,
     ) -> Self {
         Self {
             index,
@@ -58,13 +61,8 @@ impl ParameterShard {
             state,
             waiting: Vec::new(),
             cuts: Vec::new(),
-            presence: Presence::new(
-                ActorId::ParameterShard(index),
-                generation,
-                supervisor.clone(),
-            ),
-            supervisor,
-            metrics,
+            exit,
+            context,
         }
     }
 
@@ -87,10 +85,7 @@ impl ParameterShard {
     }
 
     fn apply(&mut self, sequence: u64, entry: Entry) {
-        assert!(
-            !fault::wanted("shard.panic", sequence),
-            "a fault on purpose at sequence number {sequence}"
-        );
+        fault::point("shard", sequence);
         match entry {
             Entry::Gradient(push) => self.apply_gradient(&push),
             Entry::Settings(learning) => {
@@ -104,7 +99,8 @@ impl ParameterShard {
     fn apply_gradient(&mut self, push: &Push) {
         let version = self.state.version;
         if self.index == 0 {
-            self.metrics
+            self.context
+                .metrics
                 .gradient_staleness_updates
                 .observe(version.saturating_sub(push.pulled) as f64);
         }
@@ -115,7 +111,7 @@ impl ParameterShard {
         );
         if self.state.version != version {
             self.published = self.state.parameters.as_slice().into();
-            self.metrics.shard_updates_total.inc();
+            self.context.metrics.shard_updates_total.inc();
         }
     }
 
@@ -123,9 +119,9 @@ impl ParameterShard {
         let sequence = self.state.sequence;
         if self.cuts.contains(&sequence) {
             self.cuts.retain(|&cut| cut != sequence);
-            self.supervisor.do_send(Cut {
+            self.context.cuts.do_send(Cut {
                 shard: self.index,
-                generation: self.presence.generation,
+                generation: self.exit.generation,
                 state: self.state.clone(),
             });
         }
@@ -148,11 +144,12 @@ impl Actor for ParameterShard {
 
 impl Guarded for ParameterShard {
     fn panicked(&mut self, panic: String) {
-        self.presence.fell(Fall::Panicked(panic));
+        self.exit.failed(ExitReason::Panicked(panic));
     }
 }
 
-receives!(ParameterShard: Pull, Push, ApplyLearning, CutAt, Retire);
+counts_mailbox!(ParameterShard, ParameterShard);
+receives!(ParameterShard: Pull, Push, LearningChange, CutAt, Retire);
 
 impl Receive<Pull> for ParameterShard {
     fn receive(&mut self, pull: Pull, _: &mut Self::Context) {
@@ -170,8 +167,8 @@ impl Receive<Push> for ParameterShard {
     }
 }
 
-impl Receive<ApplyLearning> for ParameterShard {
-    fn receive(&mut self, change: ApplyLearning, _: &mut Self::Context) {
+impl Receive<LearningChange> for ParameterShard {
+    fn receive(&mut self, change: LearningChange, _: &mut Self::Context) {
         self.take(change.sequence, Entry::Settings(change.learning));
     }
 }
@@ -185,7 +182,7 @@ impl Receive<CutAt> for ParameterShard {
 
 impl Receive<Retire> for ParameterShard {
     fn receive(&mut self, _: Retire, context: &mut Self::Context) {
-        self.presence.leaves();
+        self.exit.retires();
         context.stop();
     }
 }

@@ -1,7 +1,7 @@
 //! From a run on disk (or none) to running actors, and back: recovers the parameters, starts the
 //! Supervisor, waits for the end. Must not know SQL or how a child is trained.
 
-use crate::actors::messages::{LookAtConfig, Shutdown};
+use crate::actors::messages::{PollConfig, Shutdown};
 use crate::actors::supervisor::{End, Known, Parts, Reuse, Supervisor, TICK, Tickets};
 use crate::journal::{
     CompletedNetwork, Enqueued, Journal, OpenMinibatch, OpenTrial, Recovered, SampledTrial,
@@ -270,7 +270,7 @@ pub fn search(
         .readiness
         .watch_journal(move || watched.problem());
     let heartbeat = Arc::new(AtomicU64::new(0));
-    watch_thread(
+    start_watchdog(
         heartbeat.clone(),
         parts.restart.parameter_shard.freeze_seconds,
     )?;
@@ -279,7 +279,7 @@ pub fn search(
     let (page, (told, end)) = (parts.page.clone(), oneshot::channel());
     system.block_on(async move {
         let supervisor = Supervisor::new(prepared, parts, told, heartbeat).start();
-        look_on_hangup(&supervisor)?;
+        poll_config_on_hangup(&supervisor)?;
         end_on_signals(&supervisor)
     })?;
     let end = system
@@ -288,7 +288,7 @@ pub fn search(
     journal.close();
     // The server still stands: what it tells now is how the run is left.
     if let Some(page) = page {
-        system.block_on(async move { page.farewell().await });
+        system.block_on(async move { page.notify_end().await });
     }
     System::current().stop();
     system.run()?;
@@ -298,7 +298,7 @@ pub fn search(
 /// The actors' handlers share one thread. When that stands still for so long nothing in this
 /// process can mend it: the process ends, and what was finished is on disk. Counts its own ticks,
 /// so that a process that was itself stopped is not mistaken for a frozen one.
-fn watch_thread(heartbeat: Arc<AtomicU64>, freeze_seconds: f64) -> std::io::Result<()> {
+fn start_watchdog(heartbeat: Arc<AtomicU64>, freeze_seconds: f64) -> std::io::Result<()> {
     std::thread::Builder::new().name("watch".into()).spawn(move || {
         let (mut seen, mut silent) = (heartbeat.load(Ordering::Relaxed), 0.0);
         while silent < freeze_seconds {
@@ -317,11 +317,11 @@ fn watch_thread(heartbeat: Arc<AtomicU64>, freeze_seconds: f64) -> std::io::Resu
 }
 
 /// SIGHUP: read the config file.
-fn look_on_hangup(supervisor: &Addr<Supervisor>) -> std::io::Result<()> {
+fn poll_config_on_hangup(supervisor: &Addr<Supervisor>) -> std::io::Result<()> {
     let (mut signals, supervisor) = (signal(SignalKind::hangup())?, supervisor.clone());
     actix::spawn(async move {
         while signals.recv().await.is_some() {
-            supervisor.do_send(LookAtConfig { asked: true });
+            supervisor.do_send(PollConfig { forced: true });
         }
     });
     Ok(())

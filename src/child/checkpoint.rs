@@ -240,6 +240,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::random::cases(256))]
+
         #[test]
         fn a_checkpoint_that_is_cut_or_altered_anywhere_is_refused(place in 0_usize..1000, cut: bool) {
             let mut bytes = encode(&[7; 32], &standing(), &[&mut [1.0; 40]]);

@@ -134,14 +134,14 @@ impl ConfigFile {
 }
 
 impl Reload for ConfigFile {
-    fn look(&mut self, asked: bool) -> Vec<Notice> {
+    fn poll(&mut self, forced: bool) -> Vec<Notice> {
         let stamp = self.stamp();
-        if !asked && (stamp.is_none() || stamp == self.seen) {
+        if !forced && (stamp.is_none() || stamp == self.seen) {
             return Vec::new();
         }
         self.seen = stamp;
         let text = match std::fs::read_to_string(self.path()) {
-            Ok(text) if !asked && text == self.text => return Vec::new(),
+            Ok(text) if !forced && text == self.text => return Vec::new(),
             Ok(text) => text,
             Err(error) => {
                 return vec![Notice::Refused(format!(

@@ -7,7 +7,7 @@ use super::progress::{Bars, Metric, Nothing, PlainLines, Units, duration};
 use super::reload::ConfigFile;
 use super::{ConfigArgs, Failure, language, reading};
 use crate::actors::{
-    CheckpointFiles, End, EvaluatorFactory, Observer, Parts, Scribe, SearchSettings, prepare,
+    CheckpointFiles, End, EvaluatorFactory, Observer, Parts, ReportWriter, SearchSettings, prepare,
     search,
 };
 use crate::child::language_model::LanguageEvaluator;
@@ -186,7 +186,8 @@ pub fn run(args: SearchArgs) -> Result<(), Failure> {
         serving: None,
         page: Some(page),
     };
-    let scribe = Scribe::start(&run_dir).map_err(|error| Failure::Failed(error.to_string()))?;
+    let scribe =
+        ReportWriter::start(&run_dir).map_err(|error| Failure::Failed(error.to_string()))?;
     let end =
         search(prepared, parts, endpoint).map_err(|error| Failure::Failed(error.to_string()))?;
     scribe.finish();

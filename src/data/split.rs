@@ -204,6 +204,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::random::cases(256))]
+
         #[test]
         fn parts_are_disjoint_and_validation_does_not_depend_on_the_training_size(
             examples in 20_usize..500, validation in 1_usize..10, a in 1_usize..10, b in 1_usize..10, seed: u64

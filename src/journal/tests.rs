@@ -119,7 +119,7 @@ fn store(journal: &Journal, sequence: u64, version: u64) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
+    #![proptest_config(crate::random::cases(24))]
 
     /// Several controllers, outcomes in any order, the process gone and back at any point.
     #[test]

@@ -1,6 +1,11 @@
 //! Counter-based random streams: every random number of a run is a function of the run's seed and
 //! of counters. Must not know what the numbers are used for; keeps no state between calls.
 
+#[cfg(test)]
+mod cases;
+#[cfg(test)]
+pub use cases::cases;
+
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 

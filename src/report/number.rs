@@ -1,11 +1,11 @@
-//! Numbers as people read them. Pure; must not know where they are shown.
+//! Numbers formatted for people. Pure; must not know where they are shown.
 
-/// 1234567 as 1,234,567.
+/// Groups thousands: 1234567 becomes `1,234,567`.
 pub fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut grouped = String::with_capacity(digits.len() + digits.len() / 3);
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
             grouped.push(',');
         }
         grouped.push(digit);
@@ -25,12 +25,12 @@ pub fn duration(seconds: f64) -> String {
     }
 }
 
-/// Four digits after the point, a dash for what is not known.
+/// Four digits after the point, or a dash if the value is not known.
 pub fn decimal(value: Option<f64>) -> String {
     value.map_or_else(|| "–".to_owned(), |value| format!("{value:.4}"))
 }
 
-/// Parameters or operations in three digits: `950`, `12.3 k`, `4.56 M`, `7.80 G`.
+/// A count of parameters or operations in three digits: `950`, `12.3 k`, `4.56 M`, `7.80 G`.
 pub fn compact(number: u64) -> String {
     let (value, unit) = match number {
         0..1_000 => return number.to_string(),

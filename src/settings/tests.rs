@@ -464,6 +464,8 @@ prop_compose! {
 }
 
 proptest! {
+    #![proptest_config(crate::random::cases(256))]
+
     #[test]
     fn resolved_settings_read_back_as_they_were(settings in sections()) {
         let text = settings.to_toml();

@@ -2,14 +2,15 @@
 //! end here. Must not know the actors: it is handed a function to report to, and what crosses is
 //! plain data.
 
-pub mod checkpoints;
+mod checkpoints;
+mod fault_injection;
 
-use crate::actors::runtime::busy::BusyTime;
-use crate::actors::runtime::compute::panic_message;
-use crate::actors::runtime::fault;
+use crate::actors::runtime::{BusyTime, panic_message};
 use crate::child::{Cause, Checkpoints, Epoch, Evaluator, Outcome, Progress, Task};
 use crate::machine::LaneSpec;
-use checkpoints::{CheckpointFiles, ChildCheckpoint};
+pub use checkpoints::CheckpointFiles;
+use checkpoints::ChildCheckpoint;
+use fault_injection::with_faults;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -56,7 +57,7 @@ pub struct LaneSignals {
     /// Training examples used so far, of all children of this lane.
     pub examples: AtomicU64,
     /// The heartbeat: moves with every step and epoch.
-    pub beats: AtomicU64,
+    pub heartbeats: AtomicU64,
     pub busy: BusyTime,
 }
 
@@ -121,6 +122,7 @@ fn work(
 ) -> Result<(), String> {
     let make = || {
         catch_unwind(AssertUnwindSafe(factory))
+            .map(|made| made.map(with_faults))
             .unwrap_or_else(|panic| Err(panic_message(panic.as_ref())))
     };
     let mut evaluator = make()?;
@@ -178,14 +180,9 @@ fn evaluate(
         signals,
         report,
         started,
-        place: "step",
     };
-    let outcome = catch_unwind(AssertUnwindSafe(|| {
-        hold(task, "start", signals);
-        strike(task, "start");
-        injected(task).unwrap_or_else(|| evaluator.evaluate(task, &mut progress))
-    }))
-    .unwrap_or_else(|panic| panicked(&panic_message(panic.as_ref())));
+    let outcome = catch_unwind(AssertUnwindSafe(|| evaluator.evaluate(task, &mut progress)))
+        .unwrap_or_else(|panic| panicked(&panic_message(panic.as_ref())));
     (outcome, started.elapsed().as_secs_f64())
 }
 
@@ -201,77 +198,25 @@ fn panicked(panic: &str) -> Outcome {
     }
 }
 
-/// An outcome on purpose, in tests.
-fn injected(task: &Task) -> Option<Outcome> {
-    let wanted = |point: &str| fault::wanted_attempt(point, task.trial, task.attempt);
-    let failed = |cause: Cause| {
-        Some(Outcome::Failed {
-            cause,
-            error: "a fault on purpose".into(),
-        })
-    };
-    if wanted("child.kill") {
-        use rustix::process::{Signal, getpid, kill_process};
-        let _ = kill_process(getpid(), Signal::KILL);
-        std::process::abort();
-    }
-    match () {
-        () if wanted("child.error") => failed(Cause::Error),
-        () if wanted("child.diverge") => failed(Cause::Diverged),
-        () if wanted("child.device") => failed(Cause::Device),
-        () => None,
-    }
-}
-
-/// A panic or a freeze on purpose, in tests: before the evaluation, or in one of its steps.
-fn strike(task: &Task, place: &str) {
-    assert!(
-        !fault::wanted_attempt(&format!("{place}.panic"), task.trial, task.attempt),
-        "a fault on purpose in trial {}",
-        task.trial
-    );
-    while fault::wanted_attempt(&format!("{place}.freeze"), task.trial, task.attempt) {
-        std::thread::sleep(std::time::Duration::from_secs(1));
-    }
-}
-
-/// Holds a child on purpose, in tests: alive and without a step, until the test lets it go on or the
-/// lane is to stop.
-fn hold(task: &Task, place: &str, signals: &LaneSignals) {
-    let point = format!("{place}.hold");
-    while fault::holds(&point, task.trial) && !signals.stop.load(Ordering::Relaxed) {
-        signals.beats.fetch_add(1, Ordering::Relaxed);
-        std::thread::sleep(std::time::Duration::from_millis(5));
-    }
-}
-
 struct LaneProgress<'a> {
     task: &'a Task,
     checkpoint: ChildCheckpoint<'a>,
     signals: &'a LaneSignals,
     report: &'a dyn Fn(LaneReport),
     started: Instant,
-    /// Where a fault on purpose may strike: in the first epoch, or later.
-    place: &'static str,
 }
 
 impl Progress for LaneProgress<'_> {
     fn epoch(&mut self, epoch: Epoch) {
-        self.place = "later";
-        self.signals.beats.fetch_add(1, Ordering::Relaxed);
-        let place = format!("epoch{}", epoch.epoch);
+        self.signals.heartbeats.fetch_add(1, Ordering::Relaxed);
         (self.report)(LaneReport::Epoch {
             trial: self.task.trial,
             epoch,
         });
-        hold(self.task, &place, self.signals);
     }
 
     fn examples(&mut self, count: usize) {
-        if count > 0 {
-            strike(self.task, self.place);
-        }
-        self.signals.beats.fetch_add(1, Ordering::Relaxed);
+        self.signals.heartbeats.fetch_add(1, Ordering::Relaxed);
         self.signals
             .examples
             .fetch_add(count as u64, Ordering::Relaxed);
@@ -286,9 +231,6 @@ impl Progress for LaneProgress<'_> {
     }
 
     fn resumed(&mut self, epochs: &[Epoch]) {
-        if !epochs.is_empty() {
-            self.place = "later";
-        }
         (self.report)(LaneReport::Resumed {
             trial: self.task.trial,
             epochs: epochs.to_vec(),

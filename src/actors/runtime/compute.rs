@@ -2,22 +2,27 @@
 //! other. A job that does not come to an end is abandoned with its thread; another thread goes on
 //! with the rest. Must not know what the jobs are.
 
-use super::watch::{Fall, Gone};
-use actix::Recipient;
+use super::exit::{ActorExited, ActorId, ExitReason, panic_message};
+use super::mailbox::Recipient;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-type Job = Box<dyn FnOnce() + Send>;
+/// Its error is the end of the actor that submitted it.
+type Job = Box<dyn FnOnce() -> Result<(), String> + Send>;
 
-/// Whose job it is: told if the job panics.
-pub type Owner = (super::watch::ActorId, u64);
+/// The actor that submitted a job, in which generation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct JobOwner {
+    pub actor: ActorId,
+    pub generation: u64,
+}
 
 #[derive(Default)]
 struct State {
-    jobs: VecDeque<(Owner, Job)>,
+    jobs: VecDeque<(JobOwner, Job)>,
     /// The job that runs, and for how many ticks.
-    current: Option<(Owner, u32)>,
+    current: Option<(JobOwner, u32)>,
     /// Which thread may take jobs: an abandoned one finds another number here.
     thread: u64,
     closed: bool,
@@ -35,7 +40,7 @@ impl Shared {
     }
 
     /// Waits for a job; None: this thread is to end.
-    fn next(&self, thread: u64) -> Option<(Owner, Job)> {
+    fn next(&self, thread: u64) -> Option<(JobOwner, Job)> {
         let mut state = self.lock();
         loop {
             if state.closed || state.thread != thread {
@@ -52,7 +57,7 @@ impl Shared {
         }
     }
 
-    fn run(&self, thread: u64, fallen: &Recipient<Gone>) {
+    fn run(&self, thread: u64, exits: &Recipient<ActorExited>) {
         while let Some((owner, job)) = self.next(thread) {
             let result = catch_unwind(AssertUnwindSafe(job));
             let mut state = self.lock();
@@ -61,13 +66,16 @@ impl Shared {
             }
             state.current = None;
             drop(state);
-            if let Err(panic) = result {
-                fallen.do_send(Gone {
-                    actor: owner.0,
-                    generation: owner.1,
-                    fall: Fall::Panicked(panic_message(panic.as_ref())),
-                });
-            }
+            let reason = match result {
+                Ok(Ok(())) => continue,
+                Ok(Err(error)) => ExitReason::Failed(error),
+                Err(panic) => ExitReason::Panicked(panic_message(panic.as_ref())),
+            };
+            exits.do_send(ActorExited {
+                actor: owner.actor,
+                generation: owner.generation,
+                reason,
+            });
         }
     }
 }
@@ -80,7 +88,7 @@ pub struct Compute {
 
 struct Handle {
     shared: Arc<Shared>,
-    fallen: Recipient<Gone>,
+    exits: Recipient<ActorExited>,
 }
 
 impl Drop for Handle {
@@ -91,16 +99,16 @@ impl Drop for Handle {
 }
 
 impl Compute {
-    /// Starts the thread. `fallen` hears of a job that panicked (a bug of ours); the thread goes
-    /// on.
+    /// Starts the thread. `exits` receives the owner of a job that failed or panicked; the thread
+    /// goes on with the next job.
     ///
     /// # Errors
     /// When the system refuses another thread.
-    pub fn start(fallen: Recipient<Gone>) -> std::io::Result<Self> {
+    pub fn start(exits: Recipient<ActorExited>) -> std::io::Result<Self> {
         let compute = Self {
             handle: Arc::new(Handle {
                 shared: Arc::default(),
-                fallen,
+                exits,
             }),
         };
         compute.start_thread(0)?;
@@ -108,16 +116,20 @@ impl Compute {
     }
 
     fn start_thread(&self, thread: u64) -> std::io::Result<()> {
-        let (shared, fallen) = (self.handle.shared.clone(), self.handle.fallen.clone());
+        let (shared, exits) = (self.handle.shared.clone(), self.handle.exits.clone());
         std::thread::Builder::new()
             .name("policy".into())
-            .spawn(move || shared.run(thread, &fallen))?;
+            .spawn(move || shared.run(thread, &exits))?;
         Ok(())
     }
 
     /// Queues a job. The queue is bounded by the number of Controllers: each has at most one job
     /// waiting.
-    pub fn submit(&self, owner: Owner, job: impl FnOnce() + Send + 'static) {
+    pub fn submit(
+        &self,
+        owner: JobOwner,
+        job: impl FnOnce() -> Result<(), String> + Send + 'static,
+    ) {
         self.handle
             .shared
             .lock()
@@ -126,18 +138,18 @@ impl Compute {
         self.handle.shared.woken.notify_one();
     }
 
-    /// Called at regular ticks. A job that runs through more than `most` of them is abandoned with
-    /// its thread: returns its owner.
+    /// To be called at regular ticks. A job that is still running after more than `max_ticks` of
+    /// them is abandoned with its thread; returns its owner.
     ///
     /// # Errors
     /// When the system refuses another thread.
-    pub fn tick(&self, most: u32) -> std::io::Result<Option<Owner>> {
+    pub fn tick(&self, max_ticks: u32) -> std::io::Result<Option<JobOwner>> {
         let mut state = self.handle.shared.lock();
         let Some((owner, ticks)) = &mut state.current else {
             return Ok(None);
         };
         *ticks += 1;
-        if *ticks <= most {
+        if *ticks <= max_ticks {
             return Ok(None);
         }
         let owner = *owner;
@@ -150,75 +162,65 @@ impl Compute {
     }
 }
 
-/// The text of a panic.
-pub fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
-    if let Some(text) = panic.downcast_ref::<&str>() {
-        (*text).to_owned()
-    } else if let Some(text) = panic.downcast_ref::<String>() {
-        text.clone()
-    } else {
-        "a panic without a message".to_owned()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::actors::runtime::watch::ActorId;
-    use actix::{Actor, Context, Handler, System};
     use std::sync::mpsc;
 
-    struct Listener(mpsc::Sender<Gone>);
-
-    impl Actor for Listener {
-        type Context = Context<Self>;
+    fn start() -> (Compute, mpsc::Receiver<ActorExited>) {
+        let (exit, exits) = mpsc::channel();
+        let exit = Recipient::new(move |exited| exit.send(exited).unwrap());
+        (Compute::start(exit).unwrap(), exits)
     }
 
-    impl Handler<Gone> for Listener {
-        type Result = ();
-        fn handle(&mut self, gone: Gone, _: &mut Self::Context) {
-            self.0.send(gone).unwrap();
-            System::current().stop();
+    fn controller(index: u64, generation: u64) -> JobOwner {
+        JobOwner {
+            actor: ActorId::Controller(index),
+            generation,
         }
     }
 
     #[test]
-    fn a_panicking_job_is_reported_with_its_owner_and_the_next_one_runs() {
-        let (report, reports) = mpsc::channel();
+    fn a_job_that_panics_or_fails_is_reported_with_its_owner_and_the_next_one_runs() {
+        let (compute, exits) = start();
         let (done, answer) = mpsc::channel();
-        let system = System::new();
-        let compute = system
-            .block_on(async { Compute::start(Listener(report).start().recipient()) })
-            .unwrap();
-        compute.submit((ActorId::Controller(4), 2), || panic!("a bug"));
-        compute.submit((ActorId::Controller(5), 0), move || done.send(7).unwrap());
+        compute.submit(controller(4, 2), || panic!("a bug"));
+        compute.submit(controller(3, 1), || Err("no parameters".into()));
+        compute.submit(controller(5, 0), move || {
+            done.send(7).unwrap();
+            Ok(())
+        });
         assert_eq!(answer.recv().unwrap(), 7);
-        system.run().unwrap();
-        let gone = reports.recv().unwrap();
-        assert_eq!(
-            (gone.actor, gone.generation, gone.fall),
-            (ActorId::Controller(4), 2, Fall::Panicked("a bug".into()))
-        );
+        for (index, generation, reason) in [
+            (4, 2, ExitReason::Panicked("a bug".into())),
+            (3, 1, ExitReason::Failed("no parameters".into())),
+        ] {
+            let exited = exits.recv().unwrap();
+            assert_eq!(
+                (exited.actor, exited.generation, exited.reason),
+                (ActorId::Controller(index), generation, reason)
+            );
+        }
     }
 
     #[test]
-    fn a_job_without_end_is_abandoned_and_the_rest_goes_on() {
-        let (report, _reports) = mpsc::channel();
+    fn a_job_without_end_is_abandoned_and_the_next_one_runs() {
+        let (compute, _exits) = start();
         let (started, running) = mpsc::channel();
-        let (release, held) = mpsc::channel::<()>();
+        let (release, released) = mpsc::channel::<()>();
         let (done, answer) = mpsc::channel();
-        let system = System::new();
-        let compute = system
-            .block_on(async { Compute::start(Listener(report).start().recipient()) })
-            .unwrap();
-        compute.submit((ActorId::Controller(1), 0), move || {
+        compute.submit(controller(1, 0), move || {
             started.send(()).unwrap();
-            let _ = held.recv();
+            let _ = released.recv();
+            Ok(())
         });
-        compute.submit((ActorId::Controller(2), 0), move || done.send(7).unwrap());
+        compute.submit(controller(2, 0), move || {
+            done.send(7).unwrap();
+            Ok(())
+        });
         running.recv().unwrap();
         assert_eq!(compute.tick(1).unwrap(), None);
-        assert_eq!(compute.tick(1).unwrap(), Some((ActorId::Controller(1), 0)));
+        assert_eq!(compute.tick(1).unwrap(), Some(controller(1, 0)));
         assert_eq!(answer.recv().unwrap(), 7);
         drop(release);
     }

@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 struct Fault {
     point: String,
@@ -43,9 +44,28 @@ fn parse(text: &str) -> Option<Fault> {
     })
 }
 
-/// Is a fault wanted at this point? `number` is a sequence number or a minibatch; `times` of them
-/// in this process.
-pub fn wanted(point: &str, number: u64) -> bool {
+/// True: nothing fails on purpose in this process.
+pub fn is_inert() -> bool {
+    faults().is_empty()
+}
+
+/// Panics here if `NAME.panic=NUMBER` is wanted, and never returns if `NAME.freeze=NUMBER` is.
+/// `number` is that of a minibatch, a trial or an entry of the log.
+pub fn point(name: &str, number: u64) {
+    if is_inert() {
+        return;
+    }
+    assert!(
+        !wanted(&format!("{name}.panic"), number),
+        "a fault on purpose: {name}.panic={number}"
+    );
+    while wanted(&format!("{name}.freeze"), number) {
+        std::thread::sleep(Duration::from_hours(1));
+    }
+}
+
+/// Counts each time that the fault strikes: it does so `times` times in this process.
+fn wanted(point: &str, number: u64) -> bool {
     let hit = |fault: &&Fault| fault.point == point && fault.number == number;
     faults()
         .iter()
@@ -53,8 +73,8 @@ pub fn wanted(point: &str, number: u64) -> bool {
         .any(|fault| fault.done.fetch_add(1, Ordering::Relaxed) < fault.times)
 }
 
-/// As `wanted`, for a trial that is tried again, also by another process: its first `times`
-/// attempts fail.
+/// Does this attempt of a trial fail here? The first `times` attempts do, in whichever process they
+/// run.
 pub fn wanted_attempt(point: &str, trial: u64, attempt: u32) -> bool {
     faults().iter().any(|fault| {
         fault.point == point && fault.number == trial && u64::from(attempt) < fault.times

@@ -1,9 +1,10 @@
-//! A Mailbox is an actor's address that counts the messages that wait there: actix does not tell.
-//! Must not know what they say.
+//! Addresses of actors that count the messages waiting there, which actix does not: `mailbox_depth`.
+//! Must not know any actor or message.
 
 use crate::telemetry::{ActorKind, Metrics};
 use actix::{Actor, Addr, Context, Handler, Message};
 use prometheus::IntGauge;
+use std::sync::Arc;
 
 /// Address of an actor; cheap to clone.
 pub struct Mailbox<A: Actor> {
@@ -20,12 +21,13 @@ impl<A: Actor> Clone for Mailbox<A> {
     }
 }
 
-/// An actor whose waiting messages are counted.
-pub trait Counting: Actor<Context = Context<Self>> + Handler<Counted<Self>> {
+/// An actor whose waiting messages are counted under the label of its kind; `counts_mailbox!`
+/// implements it.
+pub trait CountsMailbox: Actor<Context = Context<Self>> + Handler<Envelope<Self>> {
     const KIND: ActorKind;
 }
 
-impl<A: Counting> Mailbox<A> {
+impl<A: CountsMailbox> Mailbox<A> {
     pub fn new(address: Addr<A>, metrics: &Metrics) -> Self {
         Self {
             address,
@@ -33,8 +35,8 @@ impl<A: Counting> Mailbox<A> {
         }
     }
 
-    /// Sends, and forgets; a message to an actor that is gone is dropped. Callers bound what is
-    /// under way (see ARCHITECTURE.md).
+    /// Sends without waiting for the message to be handled. A message to an actor that has ended is
+    /// dropped. Senders bound the number of messages under way (see ARCHITECTURE.md).
     pub fn do_send<M>(&self, message: M)
     where
         M: Message<Result = ()> + Send + 'static,
@@ -43,65 +45,94 @@ impl<A: Counting> Mailbox<A> {
         self.depth.inc();
         let deliver =
             Box::new(move |actor: &mut A, context: &mut Context<A>| actor.handle(message, context));
-        self.address.do_send(Counted {
+        self.address.do_send(Envelope {
             deliver,
-            waiting: Waiting(self.depth.clone()),
+            waiting: WaitingMessage(self.depth.clone()),
         });
+    }
+
+    /// The same address for messages of one type: its holder need not know the actor.
+    pub fn recipient<M>(&self) -> Recipient<M>
+    where
+        M: Message<Result = ()> + Send + 'static,
+        A: Handler<M, Result = ()>,
+    {
+        let mailbox = self.clone();
+        Recipient::new(move |message| mailbox.do_send(message))
     }
 }
 
-/// A message under way: what hands it to its handler.
-pub struct Counted<A: Actor> {
+/// Where messages of one type are sent, whichever actor receives them; cheap to clone.
+pub struct Recipient<M>(Arc<dyn Fn(M) + Send + Sync>);
+
+impl<M> Recipient<M> {
+    pub fn new(send: impl Fn(M) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(send))
+    }
+
+    /// As `Mailbox::do_send`.
+    pub fn do_send(&self, message: M) {
+        (self.0)(message);
+    }
+}
+
+impl<M> Clone for Recipient<M> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+/// A message under way, as the function that hands it to its handler.
+pub struct Envelope<A: Actor> {
     deliver: Deliver<A>,
-    waiting: Waiting,
+    waiting: WaitingMessage,
 }
 
 type Deliver<A> = Box<dyn FnOnce(&mut A, &mut <A as Actor>::Context) + Send>;
 
-impl<A: Actor> Message for Counted<A> {
+impl<A: Actor> Message for Envelope<A> {
     type Result = ();
 }
 
-impl<A: Actor> Counted<A> {
-    /// The message waits no longer.
-    fn deliver(self, actor: &mut A, context: &mut A::Context) {
+impl<A: Actor> Envelope<A> {
+    /// The message no longer waits: it is handled now.
+    pub fn deliver(self, actor: &mut A, context: &mut A::Context) {
         drop(self.waiting);
         (self.deliver)(actor, context);
     }
 }
 
-/// Counts until it is dropped: when the message is handled, or with the mailbox of an actor that is
-/// gone.
-struct Waiting(IntGauge);
+/// Counts one message until it is dropped: when the message is handled, or with the mailbox of an
+/// actor that has ended.
+struct WaitingMessage(IntGauge);
 
-impl Drop for Waiting {
+impl Drop for WaitingMessage {
     fn drop(&mut self) {
         self.0.dec();
     }
 }
 
-macro_rules! counting {
-    ($($actor:ty => $kind:ident),*) => {$(
-        impl Counting for $actor {
-            const KIND: ActorKind = ActorKind::$kind;
+/// `counts_mailbox!(ACTOR, KIND)`: the actor receives its messages through a `Mailbox`.
+macro_rules! counts_mailbox {
+    ($actor:ty, $kind:ident) => {
+        impl $crate::actors::runtime::CountsMailbox for $actor {
+            const KIND: $crate::telemetry::ActorKind = $crate::telemetry::ActorKind::$kind;
         }
 
-        impl Handler<Counted<Self>> for $actor {
+        impl actix::Handler<$crate::actors::runtime::Envelope<Self>> for $actor {
             type Result = ();
 
-            fn handle(&mut self, counted: Counted<Self>, context: &mut Self::Context) {
-                counted.deliver(self, context);
+            fn handle(
+                &mut self,
+                envelope: $crate::actors::runtime::Envelope<Self>,
+                context: &mut Self::Context,
+            ) {
+                envelope.deliver(self, context);
             }
         }
-    )*};
+    };
 }
-
-counting!(
-    crate::actors::supervisor::Supervisor => Supervisor,
-    crate::actors::shard::ParameterShard => ParameterShard,
-    crate::actors::controller::Controller => Controller,
-    crate::actors::trainer::ChildTrainer => ChildTrainer
-);
+pub(in crate::actors) use counts_mailbox;
 
 #[cfg(test)]
 mod tests {
@@ -131,7 +162,7 @@ mod tests {
         }
     }
 
-    counting!(Greeter => Controller);
+    counts_mailbox!(Greeter, Controller);
 
     #[test]
     fn depth_counts_what_waits_and_falls_as_it_is_handled_or_lost() {

@@ -1,9 +1,19 @@
-//! What every actor runs on: counted mailboxes, caught panics, the compute thread, the order of
-//! sequence numbers, faults on purpose. Must not know any actor's work.
+//! What every actor runs on: mailboxes that are counted, handlers whose panics are caught, the
+//! compute thread, entries in order, faults on purpose. Must not know any actor's work.
 
-pub mod busy;
-pub mod compute;
+mod busy;
+mod compute;
+mod exit;
 pub mod fault;
-pub mod mailbox;
-pub mod order;
-pub mod watch;
+mod handler;
+mod mailbox;
+mod order;
+
+pub use busy::{BusyRatio, BusyTime};
+pub use compute::{Compute, JobOwner};
+pub use exit::{ActorExited, ActorId, ExitNotifier, ExitReason, panic_message};
+pub(super) use handler::receives;
+pub use handler::{Guarded, Receive, guard};
+pub(super) use mailbox::counts_mailbox;
+pub use mailbox::{CountsMailbox, Envelope, Mailbox, Recipient};
+pub use order::InOrder;

@@ -14,7 +14,7 @@ pub(super) struct Enqueued {
     /// Those without an outcome.
     awaited: BTreeSet<u64>,
     /// Controllers that are ready to sample.
-    held: BTreeSet<u64>,
+    waiting: BTreeSet<u64>,
 }
 
 impl Enqueued {
@@ -31,7 +31,7 @@ impl Enqueued {
         Self {
             names,
             awaited,
-            held: BTreeSet::new(),
+            waiting: BTreeSet::new(),
         }
     }
 
@@ -41,9 +41,9 @@ impl Enqueued {
     }
 
     /// A controller is ready to sample; true: it waits here, for some have no outcome yet.
-    pub(super) fn hold(&mut self, controller: u64) -> bool {
+    pub(super) fn must_wait(&mut self, controller: u64) -> bool {
         if !self.awaited.is_empty() {
-            self.held.insert(controller);
+            self.waiting.insert(controller);
         }
         !self.awaited.is_empty()
     }
@@ -53,7 +53,7 @@ impl Enqueued {
         let last =
             *outcome != Outcome::Stopped && self.awaited.remove(&trial) && self.awaited.is_empty();
         if last {
-            std::mem::take(&mut self.held)
+            std::mem::take(&mut self.waiting)
         } else {
             BTreeSet::new()
         }

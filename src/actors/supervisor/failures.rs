@@ -4,8 +4,8 @@
 
 use super::restart::{ActorRestart, Beyond};
 use super::{End, GRACE, Supervisor, TICK};
-use crate::actors::messages::{LookAtConfig, Rebuild, Retire, Shutdown};
-use crate::actors::runtime::watch::{ActorId, Fall, Gone};
+use crate::actors::messages::{PollConfig, RestartActor, Retire, Shutdown};
+use crate::actors::runtime::{ActorExited, ActorId, ExitReason};
 use crate::child::{Cause, Outcome};
 use crate::random::Key;
 use actix::{AsyncContext, Context};
@@ -15,56 +15,58 @@ impl Supervisor {
     /// Looks after what cannot report by itself: a computation that does not end.
     pub(super) fn tick(&mut self, context: &mut Context<Self>) {
         self.heartbeat.fetch_add(1, Ordering::Relaxed);
-        context.address().do_send(LookAtConfig { asked: false });
+        context.address().do_send(PollConfig { forced: false });
         let seconds = self.parts.restart.controller.freeze_seconds;
         let Some(compute) = self.replicas.compute() else {
             return;
         };
         match compute.tick((seconds / TICK.as_secs_f64()) as u32) {
             Ok(None) => {}
-            Ok(Some((actor, generation))) => context.address().do_send(Gone {
-                actor,
-                generation,
-                fall: Fall::Froze(seconds),
+            Ok(Some(owner)) => context.address().do_send(ActorExited {
+                actor: owner.actor,
+                generation: owner.generation,
+                reason: ExitReason::Froze(seconds),
             }),
             Err(error) => self.fail(format!("no thread for the policy: {error}")),
         }
     }
 
-    /// An actor is gone: its work is put back, and it is rebuilt later.
-    pub(super) fn fallen(
+    /// An actor has ended: its work is put back, and it is restarted after a pause.
+    pub(super) fn actor_exited(
         &mut self,
-        Gone {
+        ActorExited {
             actor,
             generation,
-            fall,
-        }: Gone,
+            reason,
+        }: ActorExited,
         context: &mut Context<Self>,
     ) {
-        let news = match actor {
-            ActorId::ChildTrainer(index) => self.trainer_fell(index, generation, &fall, context),
-            ActorId::Controller(index) => self.replicas.fall(index, generation),
-            ActorId::ParameterShard(index) => self.shards.fall(index, generation),
+        let is_new = match actor {
+            ActorId::ChildTrainer(index) => {
+                self.trainer_exited(index, generation, &reason, context)
+            }
+            ActorId::Controller(index) => self.replicas.abandon(index, generation),
+            ActorId::ParameterShard(index) => self.shards.abandon(index, generation),
         };
-        if news && self.ending.is_none() {
-            self.restart(actor, &fall, context);
+        if is_new && self.ending.is_none() {
+            self.schedule_restart(actor, &reason, context);
         }
     }
 
-    fn trainer_fell(
+    fn trainer_exited(
         &mut self,
         index: usize,
         generation: u64,
-        fall: &Fall,
+        reason: &ExitReason,
         context: &mut Context<Self>,
     ) -> bool {
-        let Some(task) = self.roster.fall(index, generation) else {
+        let Some(task) = self.scheduler.abandon(index, generation) else {
             return false;
         };
         self.trainers[index].address.do_send(Retire);
-        match (task, fall) {
+        match (task, reason) {
             // The child itself may be the cause.
-            (Some(task), Fall::Froze(seconds)) => {
+            (Some(task), ExitReason::Froze(seconds)) => {
                 let error = format!(
                     "no training step within {seconds} seconds (restart.child_trainer.freeze_seconds)"
                 );
@@ -78,14 +80,19 @@ impl Supervisor {
                     context,
                 );
             }
-            (Some(task), _) if self.ending.is_none() => self.roster.put_back(task),
+            (Some(task), _) if self.ending.is_none() => self.scheduler.requeue(task),
             _ => {}
         }
         true
     }
 
     /// Has the actor rebuilt after a pause, or escalates.
-    fn restart(&mut self, actor: ActorId, fall: &Fall, context: &mut Context<Self>) {
+    fn schedule_restart(
+        &mut self,
+        actor: ActorId,
+        reason: &ExitReason,
+        context: &mut Context<Self>,
+    ) {
         let (device, name) = match actor {
             ActorId::ChildTrainer(index) => {
                 let lane = &self.trainers[index].lane;
@@ -93,11 +100,11 @@ impl Supervisor {
             }
             _ => (String::new(), actor.to_string()),
         };
-        let settings = self.settings_of(actor).clone();
+        let settings = self.restart_settings(actor).clone();
         let number = self.intensities.len() as u64;
         let intensity = self
             .intensities
-            .entry((actor.kind(), device.clone()))
+            .entry((actor.kind().label(), device.clone()))
             .or_default();
         let key = Key {
             controller: number,
@@ -105,23 +112,19 @@ impl Supervisor {
         };
         let Some(pause) = intensity.restart(self.started.elapsed().as_secs_f64(), &settings, key)
         else {
-            return self.escalate(actor, &device, format!("{name} {fall}"), &settings);
+            return self.escalate(actor, &device, format!("{name} {reason}"), &settings);
         };
-        self.parts
-            .metrics
-            .actor_restarts_total
-            .with_label_values(&[actor.kind()])
-            .inc();
+        self.parts.metrics.restarted(actor.kind());
         let text = format!(
-            "{name} {fall}; it is rebuilt in {:.1} s, its work is kept",
+            "{name} {reason}; it is rebuilt in {:.1} s, its work is kept",
             pause.as_secs_f64()
         );
         tracing::warn!("{text}");
         self.journal.event("restart", &text);
-        context.notify_later(Rebuild(actor), pause);
+        context.notify_later(RestartActor(actor), pause);
     }
 
-    fn settings_of(&self, actor: ActorId) -> &ActorRestart {
+    fn restart_settings(&self, actor: ActorId) -> &ActorRestart {
         let restart = &self.parts.restart;
         match actor {
             ActorId::ChildTrainer(_) => &restart.child_trainer,
@@ -132,7 +135,7 @@ impl Supervisor {
 
     /// An actor fell more often than it may.
     fn escalate(&mut self, actor: ActorId, device: &str, reason: String, settings: &ActorRestart) {
-        let kind = actor.kind();
+        let kind = actor.kind().label();
         let limit = format!(
             "more than {} restarts within {} seconds (restart.{kind}.max_restarts, window_seconds)",
             settings.max_restarts, settings.window_seconds
@@ -147,38 +150,38 @@ impl Supervisor {
         for index in 0..self.trainers.len() {
             if self.trainers[index].lane.device == device {
                 if let Some(task) = self
-                    .roster
-                    .fall(index, self.roster.generation(index))
+                    .scheduler
+                    .abandon(index, self.scheduler.generation(index))
                     .flatten()
                 {
-                    self.roster.put_back(task);
+                    self.scheduler.requeue(task);
                 }
-                self.roster.isolate(index);
+                self.scheduler.isolate(index);
                 self.trainers[index].address.do_send(Retire);
             }
         }
-        if self.roster.in_use() == 0 {
+        if self.scheduler.in_use() == 0 {
             return self.fail(format!("no lane is left to train on: {reason}: {limit}"));
         }
         let text = format!("{device} is OUT OF USE, the run goes on without it: {reason}: {limit}");
         tracing::error!("{text}");
         self.journal.event("isolated", &text);
-        self.note_lanes();
+        self.log_lanes();
     }
 
     /// The pause is over.
-    pub(super) fn rebuild(&mut self, actor: ActorId, context: &mut Context<Self>) {
+    pub(super) fn restart_actor(&mut self, actor: ActorId, context: &mut Context<Self>) {
         if self.ending.is_some() {
             return;
         }
         match actor {
             ActorId::ChildTrainer(index) => {
-                if self.roster.rebuilt(index) {
+                if self.scheduler.restarted(index) {
                     let lane = self.trainers[index].lane.clone();
-                    self.trainers[index].address = self.build_trainer(index, lane, context);
+                    self.trainers[index].address = self.start_trainer(index, lane, context);
                 }
             }
-            ActorId::Controller(index) => self.replicas.rebuild(index, self.shards.set.clone()),
+            ActorId::Controller(index) => self.replicas.restart(index, self.shards.set.clone()),
             ActorId::ParameterShard(_) => self.read_log(context),
         }
     }
@@ -192,7 +195,7 @@ impl Supervisor {
             tracing::warn!("{text}");
             self.journal.event("process restart", &text);
             context.notify_later(Shutdown::Deadline, GRACE);
-            self.begin_end(End::Restart(fault));
+            self.start_ending(End::Restart(fault));
         }
     }
 }

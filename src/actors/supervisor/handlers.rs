@@ -2,15 +2,16 @@
 
 use super::{End, Event, GRACE, Ordered, Supervisor};
 use crate::actors::messages::{
-    ChildEnded, ChildEpoch, Committed, Cut, Fatal, Inserted, LearningLogged, LogRead,
-    MinibatchProposed, Rebuild, Replayed, RequestTicket, Shutdown, SnapshotStored,
+    ChildEnded, ChildEpoch, Cut, Fatal, LearningChange, LogRead, MinibatchesStored,
+    OutcomeCommitted, Replayed, RequestTicket, RestartActor, Shutdown, SnapshotStored,
+    SubmitMinibatch,
 };
-use crate::actors::runtime::watch::{Gone, Receive, receives};
+use crate::actors::runtime::{ActorExited, Receive, receives};
 use crate::child::{Cause, Outcome, Task};
 use actix::{AsyncContext, Context};
 
 receives!(
-    Supervisor: RequestTicket, MinibatchProposed, Inserted, ChildEpoch, ChildEnded, Committed, LearningLogged, Cut, SnapshotStored, Gone, Rebuild, LogRead,
+    Supervisor: RequestTicket, SubmitMinibatch, MinibatchesStored, ChildEpoch, ChildEnded, OutcomeCommitted, LearningChange, Cut, SnapshotStored, ActorExited, RestartActor, LogRead,
     Replayed, Shutdown, Fatal
 );
 
@@ -22,9 +23,9 @@ impl Receive<RequestTicket> for Supervisor {
     }
 }
 
-impl Receive<MinibatchProposed> for Supervisor {
-    fn receive(&mut self, message: MinibatchProposed, context: &mut Self::Context) {
-        let MinibatchProposed {
+impl Receive<SubmitMinibatch> for Supervisor {
+    fn receive(&mut self, message: SubmitMinibatch, context: &mut Self::Context) {
+        let SubmitMinibatch {
             generation,
             mut sampled,
             minibatch,
@@ -40,10 +41,10 @@ impl Receive<MinibatchProposed> for Supervisor {
         };
         self.proposed(&request, &mut sampled, &minibatch);
         if let Some(minibatches) = self.tickets.sampled(sampled) {
-            let (supervisor, told) = (self.mailbox(context), minibatches.clone());
+            let (supervisor, inserted) = (self.mailbox(context), minibatches.clone());
             let reply = move |first_ids| {
-                supervisor.do_send(Inserted {
-                    minibatches: told,
+                supervisor.do_send(MinibatchesStored {
+                    minibatches: inserted,
                     first_ids,
                 });
             };
@@ -53,8 +54,8 @@ impl Receive<MinibatchProposed> for Supervisor {
     }
 }
 
-impl Receive<Inserted> for Supervisor {
-    fn receive(&mut self, message: Inserted, context: &mut Self::Context) {
+impl Receive<MinibatchesStored> for Supervisor {
+    fn receive(&mut self, message: MinibatchesStored, context: &mut Self::Context) {
         if self.ending.is_some() {
             return;
         }
@@ -73,7 +74,7 @@ impl Receive<Inserted> for Supervisor {
                     decisions: trial.decisions,
                     architecture: trial.architecture,
                 });
-            self.take_up(tasks, context);
+            self.admit_all(tasks, context);
         }
         self.dispatch();
     }
@@ -81,7 +82,7 @@ impl Receive<Inserted> for Supervisor {
 
 impl Receive<ChildEpoch> for Supervisor {
     fn receive(&mut self, message: ChildEpoch, _: &mut Self::Context) {
-        self.tell(Event::ChildEpoch {
+        self.notify(Event::ChildEpoch {
             trial: message.trial,
             epoch: &message.epoch,
         });
@@ -98,7 +99,7 @@ impl Receive<ChildEnded> for Supervisor {
             seconds,
         } = message;
         let Some(task) = self
-            .roster
+            .scheduler
             .ended(trainer, generation, task.trial, task.attempt)
         else {
             tracing::debug!(
@@ -108,7 +109,7 @@ impl Receive<ChildEnded> for Supervisor {
             return;
         };
         self.attempt_ended(task, outcome, seconds, context);
-        self.end_leaving(context);
+        self.retire_drained(context);
         self.dispatch();
     }
 }
@@ -142,7 +143,7 @@ impl Supervisor {
                 );
                 self.journal.failed_attempt(task.trial, error);
                 task.attempt += 1;
-                self.roster.put_back(task);
+                self.scheduler.requeue(task);
             }
             _ => self.commit(task.trial, outcome, seconds, context),
         }
@@ -177,9 +178,9 @@ fn may_pass(cause: Cause) -> bool {
     )
 }
 
-impl Receive<Committed> for Supervisor {
-    fn receive(&mut self, message: Committed, context: &mut Self::Context) {
-        let Committed {
+impl Receive<OutcomeCommitted> for Supervisor {
+    fn receive(&mut self, message: OutcomeCommitted, context: &mut Self::Context) {
+        let OutcomeCommitted {
             trial,
             outcome,
             seconds,
@@ -196,10 +197,10 @@ impl Receive<Committed> for Supervisor {
             None => self.parts.metrics.child_ended(&outcome, seconds),
             Some(_) => self.parts.metrics.child_reused(&outcome),
         }
-        self.settle(trial, &outcome, context);
+        self.admit_waiting(trial, &outcome, context);
         self.deliver(sequenced.into_iter().map(Ordered::Minibatch));
         log_outcome(trial, &outcome, seconds);
-        self.tell(Event::ChildEnded {
+        self.notify(Event::ChildEnded {
             trial,
             name: name.as_deref(),
             outcome: &outcome,
@@ -213,16 +214,16 @@ impl Receive<Committed> for Supervisor {
     }
 }
 
-impl Receive<LearningLogged> for Supervisor {
-    fn receive(&mut self, logged: LearningLogged, _: &mut Self::Context) {
-        self.deliver([Ordered::Learning(logged)]);
+impl Receive<LearningChange> for Supervisor {
+    fn receive(&mut self, changed: LearningChange, _: &mut Self::Context) {
+        self.deliver([Ordered::Change(changed)]);
         self.end_if_done();
     }
 }
 
 impl Receive<Cut> for Supervisor {
     fn receive(&mut self, cut: Cut, context: &mut Self::Context) {
-        self.cut_arrived(cut, context);
+        self.receive_cut(cut, context);
     }
 }
 
@@ -234,17 +235,17 @@ impl Receive<SnapshotStored> for Supervisor {
     }
 }
 
-impl Receive<Gone> for Supervisor {
-    fn receive(&mut self, gone: Gone, context: &mut Self::Context) {
-        self.fallen(gone, context);
+impl Receive<ActorExited> for Supervisor {
+    fn receive(&mut self, exited: ActorExited, context: &mut Self::Context) {
+        self.actor_exited(exited, context);
         self.dispatch();
         self.end_if_done();
     }
 }
 
-impl Receive<Rebuild> for Supervisor {
-    fn receive(&mut self, Rebuild(actor): Rebuild, context: &mut Self::Context) {
-        self.rebuild(actor, context);
+impl Receive<RestartActor> for Supervisor {
+    fn receive(&mut self, RestartActor(actor): RestartActor, context: &mut Self::Context) {
+        self.restart_actor(actor, context);
         self.dispatch();
     }
 }
@@ -258,10 +259,10 @@ impl Receive<LogRead> for Supervisor {
 impl Receive<Replayed> for Supervisor {
     fn receive(&mut self, Replayed(replayed): Replayed, context: &mut Self::Context) {
         match replayed {
-            Ok(state) => self.rebuild_shards(&state, context),
+            Ok(state) => self.restart_shards(&state, context),
             Err(reason) => self.fail(reason),
         }
-        self.deliver_held();
+        self.deliver_pending();
         self.end_if_done();
     }
 }
@@ -287,15 +288,15 @@ impl Receive<Shutdown> for Supervisor {
                     ),
                 };
                 self.journal.event("stop", &text);
-                self.tell(Event::Note(text));
+                self.notify(Event::Note(text));
                 context.notify_later(Shutdown::Deadline, GRACE);
-                self.begin_end(end);
+                self.start_ending(end);
             }
             Shutdown::Deadline => {
                 tracing::warn!(
                     "some child did not stop in time; it is run again when the search goes on"
                 );
-                self.leave();
+                self.finish();
             }
             _ => {}
         }

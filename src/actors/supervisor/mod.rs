@@ -12,19 +12,17 @@ mod reload;
 mod replicas;
 mod restart;
 mod reuse;
-mod roster;
+mod scheduler;
 mod shards;
 mod tickets;
 
-use crate::actors::lane::EvaluatorFactory;
-use crate::actors::lane::checkpoints::CheckpointFiles;
+use crate::actors::lane::{CheckpointFiles, EvaluatorFactory};
 use crate::actors::messages::{
-    ApplyLearning, Committed, LearningLogged, Retire, Rewarded, StopTraining, Train,
+    LearningChange, OutcomeCommitted, Retire, Rewarded, StopTraining, TrainChild,
 };
-use crate::actors::runtime::mailbox::Mailbox;
-use crate::actors::runtime::watch::{Guarded, guard};
+use crate::actors::runtime::{ActorId, ExitNotifier, Guarded, Mailbox, counts_mailbox, guard};
 use crate::actors::start::Prepared;
-use crate::actors::trainer::{ChildTrainer, Workshop};
+use crate::actors::trainer::{ChildTrainer, TrainerContext};
 use crate::child::{Cause, Outcome, Task};
 use crate::journal::{Journal, OpenTrial, Sequenced};
 use crate::machine::LaneSpec;
@@ -42,7 +40,7 @@ use replicas::Replicas;
 use restart::Intensity;
 pub use restart::{ActorRestart, Beyond, RestartSettings};
 pub use reuse::{Known, Reuse};
-use roster::{Leaving, Roster};
+use scheduler::{AfterDrain, Scheduler};
 use shards::Shards;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -115,8 +113,8 @@ pub struct Supervisor {
     replicas: Replicas,
     trainers: Vec<Trainer>,
     /// The lanes in use, as the run's event log has them.
-    lanes_noted: String,
-    roster: Roster,
+    logged_lanes: String,
+    scheduler: Scheduler,
     /// Trials that were under way in an earlier process: one of them may be what ended it.
     recovered: BTreeSet<u64>,
     /// None: every child is trained.
@@ -129,18 +127,18 @@ pub struct Supervisor {
     learning: LearningSettings,
     proposals: Proposals,
     /// The newest settings that the journal was asked to put in the order.
-    asked_learning: LearningSettings,
+    requested_learning: LearningSettings,
     baseline: Baseline,
     /// What has its place in the order and waits until every shard can hear of it.
-    held: VecDeque<Ordered>,
+    pending: VecDeque<Ordered>,
     intensities: BTreeMap<(&'static str, String), Intensity>,
     tally: Tally,
     started: Instant,
     /// Moves with every tick: whoever watches the actors' thread reads it.
     heartbeat: Arc<AtomicU64>,
     ending: Option<End>,
-    /// Takes how the search ended; None: it has.
-    end: Option<oneshot::Sender<End>>,
+    /// Receives how the search ended; None: it has.
+    ended: Option<oneshot::Sender<End>>,
 }
 
 struct Trainer {
@@ -151,7 +149,7 @@ struct Trainer {
 /// What takes a sequence number.
 enum Ordered {
     Minibatch(Sequenced),
-    Learning(LearningLogged),
+    Change(LearningChange),
 }
 
 impl Ordered {
@@ -159,17 +157,17 @@ impl Ordered {
     fn round(&self) -> Option<u64> {
         match self {
             Self::Minibatch(sequenced) => sequenced.round,
-            Self::Learning(_) => None,
+            Self::Change(_) => None,
         }
     }
 }
 
 impl Supervisor {
-    /// `end` is told how the search ended, once it has.
+    /// `ended` receives how the search ended, once it has.
     pub(super) fn new(
         mut prepared: Prepared,
         parts: Parts,
-        end: oneshot::Sender<End>,
+        ended: oneshot::Sender<End>,
         heartbeat: Arc<AtomicU64>,
     ) -> Self {
         Self {
@@ -181,8 +179,8 @@ impl Supervisor {
             shards: Shards::new(prepared.stored),
             replicas: Replicas::default(),
             trainers: Vec::new(),
-            lanes_noted: String::new(),
-            roster: Roster::default(),
+            logged_lanes: String::new(),
+            scheduler: Scheduler::default(),
             recovered: BTreeSet::new(),
             reuse: prepared.reuse.take(),
             enqueued: Enqueued::new(&prepared.enqueued),
@@ -193,9 +191,9 @@ impl Supervisor {
                 prepared.history.clone(),
                 prepared.open.iter().map(|(open, _)| open),
             ),
-            asked_learning: prepared.snapshot.learning,
+            requested_learning: prepared.snapshot.learning,
             baseline: prepared.snapshot.baseline,
-            held: VecDeque::new(),
+            pending: VecDeque::new(),
             intensities: BTreeMap::new(),
             tally: Tally::new(
                 prepared.trials,
@@ -206,7 +204,7 @@ impl Supervisor {
             started: Instant::now(),
             heartbeat,
             ending: None,
-            end: Some(end),
+            ended: Some(ended),
             prepared: Some(prepared),
             parts,
         }
@@ -216,7 +214,7 @@ impl Supervisor {
         Mailbox::new(context.address(), &self.parts.metrics)
     }
 
-    fn begin(&mut self, context: &mut Context<Self>) {
+    fn start_run(&mut self, context: &mut Context<Self>) {
         let Some(prepared) = self.prepared.take() else {
             return;
         };
@@ -228,7 +226,7 @@ impl Supervisor {
         for lane in self.parts.lanes.clone() {
             self.add_trainer(lane, context);
         }
-        self.note_lanes();
+        self.log_lanes();
         self.start_controllers(prepared, context);
         self.cut_if_due();
         self.schedule_end(context);
@@ -240,34 +238,41 @@ impl Supervisor {
     }
 
     fn add_trainer(&mut self, lane: LaneSpec, context: &Context<Self>) {
-        let index = self.roster.add_lane();
-        let address = self.build_trainer(index, lane.clone(), context);
+        let index = self.scheduler.add_lane();
+        let address = self.start_trainer(index, lane.clone(), context);
         self.trainers.push(Trainer { address, lane });
     }
 
-    fn build_trainer(
+    fn start_trainer(
         &self,
         index: usize,
         spec: LaneSpec,
         context: &Context<Self>,
     ) -> Mailbox<ChildTrainer> {
-        let workshop = Workshop {
+        let supervisor = self.mailbox(context);
+        let exit = ExitNotifier::new(
+            ActorId::ChildTrainer(index),
+            self.scheduler.generation(index),
+            supervisor.recipient(),
+        );
+        let resources = TrainerContext {
             spec,
             factory: self.parts.factory.clone(),
             checkpoints: self.parts.checkpoints.clone(),
             freeze_seconds: self.parts.restart.child_trainer.freeze_seconds,
             journal: self.journal.clone(),
-            supervisor: self.mailbox(context),
+            epochs: supervisor.recipient(),
+            ended: supervisor.recipient(),
             metrics: self.parts.metrics.clone(),
         };
-        let trainer = ChildTrainer::new((index, self.roster.generation(index)), workshop).start();
+        let trainer = ChildTrainer::new(index, exit, resources).start();
         Mailbox::new(trainer, &self.parts.metrics)
     }
 
     /// An event that page and status read: on which lanes children train from now on.
-    fn note_lanes(&mut self) {
+    fn log_lanes(&mut self) {
         let lanes = self
-            .roster
+            .scheduler
             .lanes_in_use()
             .into_iter()
             .map(|index| &self.trainers[index].lane);
@@ -275,23 +280,24 @@ impl Supervisor {
             .map(|lane| format!("{} on {}", lane.name, lane.device))
             .collect();
         let lanes = lanes.join(", ");
-        if lanes != self.lanes_noted {
+        if lanes != self.logged_lanes {
             self.journal.event("lanes", &lanes);
-            self.lanes_noted = lanes;
+            self.logged_lanes = lanes;
         }
     }
 
     /// Ends the trainers whose lane is to leave and has no child any more.
-    fn end_leaving(&mut self, context: &Context<Self>) {
-        for (index, leaving) in self.roster.left() {
+    fn retire_drained(&mut self, context: &Context<Self>) {
+        for (index, after) in self.scheduler.drained() {
             self.trainers[index].address.do_send(Retire);
-            match leaving {
-                Leaving::Out => self.roster.isolate(index),
-                Leaving::Renew => {
-                    self.roster.fall(index, self.roster.generation(index));
-                    self.roster.rebuilt(index);
+            match after {
+                AfterDrain::Remove => self.scheduler.isolate(index),
+                AfterDrain::Restart => {
+                    self.scheduler
+                        .abandon(index, self.scheduler.generation(index));
+                    self.scheduler.restarted(index);
                     let lane = self.trainers[index].lane.clone();
-                    self.trainers[index].address = self.build_trainer(index, lane, context);
+                    self.trainers[index].address = self.start_trainer(index, lane, context);
                 }
             }
         }
@@ -300,7 +306,7 @@ impl Supervisor {
     /// Gives queued children to free lanes.
     fn dispatch(&mut self) {
         while self.ending.is_none()
-            && let Some((index, task)) = self.roster.start_next()
+            && let Some((index, task)) = self.scheduler.start_next()
         {
             let (lane, mut summary) = (
                 self.trainers[index].lane.name.clone(),
@@ -309,35 +315,35 @@ impl Supervisor {
             if let Some(name) = self.enqueued.name(task.trial) {
                 summary = format!("{name}: {summary}");
             }
-            self.tell(Event::ChildStarted {
+            self.notify(Event::ChildStarted {
                 trial: task.trial,
                 lane: &lane,
                 summary,
             });
-            let careful = self.recovered.contains(&task.trial);
+            let record_first = self.recovered.contains(&task.trial);
             self.trainers[index]
                 .address
-                .do_send(Train { task, careful });
+                .do_send(TrainChild { task, record_first });
         }
         self.parts
             .metrics
             .children_running
-            .set(self.roster.running() as f64);
+            .set(self.scheduler.running() as f64);
         self.parts
             .metrics
             .children_queued
-            .set(self.roster.queued() as f64);
+            .set(self.scheduler.queued() as f64);
     }
 
     fn progress(&self) -> Progress {
         self.tally.progress(
-            self.roster.running(),
-            self.roster.queued(),
+            self.scheduler.running(),
+            self.scheduler.queued(),
             self.baseline.value(),
         )
     }
 
-    fn tell(&mut self, event: Event) {
+    fn notify(&mut self, event: Event) {
         let progress = self.progress();
         self.parts.observer.event(event, &progress);
     }
@@ -345,18 +351,18 @@ impl Supervisor {
     /// Has the outcome written down; the reply says what it completed.
     fn commit(&mut self, trial: u64, outcome: Outcome, seconds: f64, context: &Context<Self>) {
         self.committing += 1;
-        let (supervisor, checkpoints, told) = (
+        let (supervisor, checkpoints, committed) = (
             self.mailbox(context),
             self.parts.checkpoints.clone(),
             outcome.clone(),
         );
         let reply = move |sequenced| {
-            if told != Outcome::Stopped {
+            if committed != Outcome::Stopped {
                 checkpoints.remove(trial);
             }
-            supervisor.do_send(Committed {
+            supervisor.do_send(OutcomeCommitted {
                 trial,
-                outcome: told,
+                outcome: committed,
                 seconds,
                 reused_from: None,
                 sequenced,
@@ -374,21 +380,21 @@ impl Supervisor {
     /// Something took its place in the order. While a shard is missing it waits, and so does all
     /// that comes after it.
     fn deliver(&mut self, entries: impl IntoIterator<Item = Ordered>) {
-        self.held.extend(entries);
-        self.deliver_held();
+        self.pending.extend(entries);
+        self.deliver_pending();
     }
 
-    fn deliver_held(&mut self) {
-        while !self.shards.holds()
-            && let Some(entry) = self.held.pop_front()
+    fn deliver_pending(&mut self) {
+        while !self.shards.blocked()
+            && let Some(entry) = self.pending.pop_front()
         {
             let round = entry.round();
             match entry {
                 Ordered::Minibatch(sequenced) => self.sequenced(sequenced),
-                Ordered::Learning(learning) => self.apply_learning(learning),
+                Ordered::Change(change) => self.change_learning(change),
             }
             // The rest of a round is rewarded by the state before it: no snapshot in between.
-            let within = round.is_some() && self.held.front().and_then(Ordered::round) == round;
+            let within = round.is_some() && self.pending.front().and_then(Ordered::round) == round;
             if !within {
                 self.cut_if_due();
             }
@@ -396,7 +402,7 @@ impl Supervisor {
     }
 
     fn cut_if_due(&mut self) {
-        if self.sequence >= self.shards.asked + SNAPSHOT_EVERY {
+        if self.sequence >= self.shards.requested + SNAPSHOT_EVERY {
             self.cut();
         }
     }
@@ -425,26 +431,26 @@ impl Supervisor {
     }
 
     /// Other learning settings hold from here on.
-    fn apply_learning(&mut self, LearningLogged { sequence, learning }: LearningLogged) {
+    fn change_learning(&mut self, LearningChange { sequence, learning }: LearningChange) {
         self.proposals.change(sequence, &self.learning, &learning);
         (self.sequence, self.learning) = (sequence, learning);
         for shard in self.shards.addresses() {
-            shard.do_send(ApplyLearning { sequence, learning });
+            shard.do_send(LearningChange { sequence, learning });
         }
     }
 
     fn fail(&mut self, reason: String) {
         tracing::error!("{reason}");
-        self.begin_end(End::Failed(reason));
+        self.start_ending(End::Failed(reason));
     }
 
     /// Issues and trains no more; the first reason counts.
-    fn begin_end(&mut self, end: End) {
+    fn start_ending(&mut self, end: End) {
         if self.ending.is_none() {
             self.parts.metrics.readiness.leaving("the search is ending");
             tracing::info!("the search is ending: {end:?}");
             self.ending = Some(end);
-            self.roster.clear_queue();
+            self.scheduler.clear_queue();
             for trainer in &self.trainers {
                 trainer.address.do_send(StopTraining);
             }
@@ -454,32 +460,34 @@ impl Supervisor {
 
     /// When nothing runs and nothing is being written down: take the last snapshot, then leave.
     fn end_if_done(&mut self) {
-        let finished = self.replicas.is_empty() && self.roster.queued() == 0;
-        if self.roster.running() > 0 || self.committing > 0 || !(finished || self.ending.is_some())
+        let finished = self.replicas.is_empty() && self.scheduler.queued() == 0;
+        if self.scheduler.running() > 0
+            || self.committing > 0
+            || !(finished || self.ending.is_some())
         {
             return;
         }
         let no_snapshot = matches!(self.ending, Some(End::Failed(_)))
-            || (self.ending.is_some() && self.shards.holds());
+            || (self.ending.is_some() && self.shards.blocked());
         if no_snapshot || self.shards.stored == self.sequence {
-            self.leave();
-        } else if self.shards.asked != self.sequence && !self.shards.holds() {
+            self.finish();
+        } else if self.shards.requested != self.sequence && !self.shards.blocked() {
             self.cut();
         }
     }
 
-    fn leave(&mut self) {
+    fn finish(&mut self) {
         let end = self.ending.clone().unwrap_or(End::Finished);
-        self.leave_with(end);
+        self.finish_with(end);
     }
 
     /// Nothing is begun any more, although the actors live on until those who look have heard of
     /// the end.
-    fn leave_with(&mut self, end: End) {
+    fn finish_with(&mut self, end: End) {
         self.ending.get_or_insert_with(|| end.clone());
-        if let Some(told) = self.end.take() {
+        if let Some(ended) = self.ended.take() {
             tracing::info!("the search has ended: {end:?}");
-            let _ = told.send(end);
+            let _ = ended.send(end);
         }
     }
 }
@@ -497,7 +505,7 @@ impl Supervisor {
             .iter()
             .filter(|trial| !trial.finished && trial.deaths >= DEATHS_IN_COMPANY)
         {
-            self.roster.suspect(trial.id);
+            self.scheduler.suspect(trial.id);
             tracing::warn!(
                 "trial {}: {} processes died while it ran; it runs alone",
                 trial.id,
@@ -547,17 +555,19 @@ fn unfinished(trials: &[OpenTrial], layers: usize) -> impl Iterator<Item = Task>
         })
 }
 
+counts_mailbox!(Supervisor, Supervisor);
+
 impl Actor for Supervisor {
     type Context = Context<Self>;
 
     fn started(&mut self, context: &mut Self::Context) {
-        guard(self, context, Self::begin);
+        guard(self, context, Self::start_run);
     }
 }
 
 impl Guarded for Supervisor {
     /// Nobody supervises the Supervisor: the process ends, saved, and the same command goes on.
     fn panicked(&mut self, panic: String) {
-        self.leave_with(End::Failed(format!("the supervisor panicked: {panic}")));
+        self.finish_with(End::Failed(format!("the supervisor panicked: {panic}")));
     }
 }

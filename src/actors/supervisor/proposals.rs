@@ -3,8 +3,8 @@
 //! those before it proposed. Must not know how a strategy proposes.
 
 use super::Supervisor;
-use crate::actors::controller::Minibatch;
 use crate::actors::messages::{ProposeMinibatch, Ticket};
+use crate::actors::minibatch::Minibatch;
 use crate::journal::{OpenMinibatch, SampledMinibatch, Sequenced};
 use crate::space::Architecture;
 use crate::strategy::{

@@ -2,11 +2,11 @@
 //! concerned, with their work kept. Must not know how the file is read nor which keys it has.
 
 use super::restart::RestartSettings;
-use super::roster::Leaving;
+use super::scheduler::AfterDrain;
 use super::{Event, Supervisor};
 use crate::actors::lane::EvaluatorFactory;
-use crate::actors::messages::{LearningLogged, LookAtConfig, Shutdown};
-use crate::actors::runtime::watch::{Receive, receives};
+use crate::actors::messages::{LearningChange, PollConfig, Shutdown};
+use crate::actors::runtime::{Receive, receives};
 use crate::actors::start::SearchSettings;
 use crate::machine::LaneSpec;
 use crate::policy::shard_boundaries;
@@ -32,7 +32,7 @@ pub struct Reconfigured {
     pub text: String,
 }
 
-/// What a look at the config file gave.
+/// What is new in the config file.
 pub enum Notice {
     Accepted(Box<Reconfigured>),
     /// The run goes on as it was; names the key.
@@ -43,15 +43,15 @@ pub enum Notice {
 
 /// The config file of a running search.
 pub trait Reload: Send {
-    /// What is new since the last look; must return quickly. `asked`: look even if the file seems
-    /// not to have changed.
-    fn look(&mut self, asked: bool) -> Vec<Notice>;
+    /// What is new since the last call; must return quickly. `forced`: read the file even if it
+    /// seems unchanged.
+    fn poll(&mut self, forced: bool) -> Vec<Notice>;
 }
 
-receives!(Supervisor: LookAtConfig);
+receives!(Supervisor: PollConfig);
 
-impl Receive<LookAtConfig> for Supervisor {
-    fn receive(&mut self, LookAtConfig { asked }: LookAtConfig, context: &mut Self::Context) {
+impl Receive<PollConfig> for Supervisor {
+    fn receive(&mut self, PollConfig { forced }: PollConfig, context: &mut Self::Context) {
         if self.ending.is_some() {
             return;
         }
@@ -59,7 +59,7 @@ impl Receive<LookAtConfig> for Supervisor {
             .parts
             .reload
             .as_mut()
-            .map_or_else(Vec::new, |reload| reload.look(asked));
+            .map_or_else(Vec::new, |reload| reload.poll(forced));
         for notice in notices {
             let (kind, text) = match notice {
                 Notice::Accepted(settings) => {
@@ -77,7 +77,7 @@ impl Receive<LookAtConfig> for Supervisor {
                 tracing::warn!("{kind}: {text}");
             }
             self.journal.event(kind, &text);
-            self.tell(Event::Note(format!("{kind}: {text}")));
+            self.notify(Event::Note(format!("{kind}: {text}")));
         }
         self.dispatch();
         self.end_if_done();
@@ -101,14 +101,12 @@ impl Supervisor {
         }
         self.change_lanes(new.lanes, new.factory, context);
         let learning = new.search.learning();
-        if learning != self.asked_learning {
-            self.asked_learning = learning;
+        if learning != self.requested_learning {
+            self.requested_learning = learning;
             let supervisor = self.mailbox(context);
             self.journal.change(
                 learning,
-                Box::new(move |sequence| {
-                    supervisor.do_send(LearningLogged { sequence, learning });
-                }),
+                Box::new(move |sequence| supervisor.do_send(LearningChange { sequence, learning })),
             );
         }
         let shards = new.search.parameter_server.shards;
@@ -144,23 +142,23 @@ impl Supervisor {
     ) {
         let anew = factory.is_some();
         self.parts.factory = factory.unwrap_or_else(|| self.parts.factory.clone());
-        for index in self.roster.lanes_in_use() {
+        for index in self.scheduler.lanes_in_use() {
             let own = &self.trainers[index].lane;
             match lanes.iter().position(|lane| lane == own) {
                 Some(place) => {
                     lanes.remove(place);
                     if anew {
-                        self.roster.leave(index, Leaving::Renew);
+                        self.scheduler.drain(index, AfterDrain::Restart);
                     }
                 }
-                None => self.roster.leave(index, Leaving::Out),
+                None => self.scheduler.drain(index, AfterDrain::Remove),
             }
         }
         for lane in lanes {
             self.add_trainer(lane, context);
         }
-        self.note_lanes();
-        self.end_leaving(context);
+        self.log_lanes();
+        self.retire_drained(context);
     }
 
     fn move_endpoint(&mut self, endpoint: Option<Endpoint>) {

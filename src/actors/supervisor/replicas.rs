@@ -3,20 +3,21 @@
 
 use super::Supervisor;
 use super::tickets::Answer;
-use crate::actors::controller::{Controller, Minibatch, Shared};
+use crate::actors::controller::{Controller, ControllerContext};
 use crate::actors::messages::{ProposeMinibatch, Resume, Retire, Rewarded, ShardSet};
-use crate::actors::runtime::compute::Compute;
-use crate::actors::runtime::mailbox::Mailbox;
+use crate::actors::minibatch::Minibatch;
+use crate::actors::runtime::{ActorExited, ActorId, Compute, ExitNotifier, Mailbox, Recipient};
 use crate::actors::start::Prepared;
 use crate::journal::SampledMinibatch;
-use actix::{Actor, AsyncContext, Context};
+use actix::{Actor, Context};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// All replicas that have not retired.
 #[derive(Default)]
 pub(super) struct Replicas {
-    shared: Option<Shared>,
+    /// What they share, once the search has begun.
+    context: Option<(ControllerContext, Recipient<ActorExited>)>,
     all: BTreeMap<u64, Replica>,
 }
 
@@ -60,26 +61,37 @@ impl Replicas {
     }
 
     pub(super) fn compute(&self) -> Option<&Compute> {
-        self.shared.as_ref().map(|shared| &shared.compute)
+        self.context.as_ref().map(|(context, _)| &context.compute)
     }
 
     fn start(&mut self, index: u64, shards: ShardSet) {
-        let Some(shared) = &self.shared else { return };
-        let start = || {
-            Mailbox::new(
-                Controller::new((index, 0), shared.clone(), shards).start(),
-                &shared.metrics,
-            )
-        };
-        self.all.entry(index).or_insert_with(|| Replica {
-            address: start(),
-            generation: 0,
-            work: Work::Nothing,
-        });
+        if self.all.contains_key(&index) {
+            return;
+        }
+        if let Some(address) = self.start_generation(index, 0, shards) {
+            let replica = Replica {
+                address,
+                generation: 0,
+                work: Work::Nothing,
+            };
+            self.all.insert(index, replica);
+        }
     }
 
-    /// This generation of a replica is given up; false: it was before.
-    pub(super) fn fall(&mut self, index: u64, generation: u64) -> bool {
+    fn start_generation(
+        &self,
+        index: u64,
+        generation: u64,
+        shards: ShardSet,
+    ) -> Option<Mailbox<Controller>> {
+        let (context, exits) = self.context.as_ref()?;
+        let exit = ExitNotifier::new(ActorId::Controller(index), generation, exits.clone());
+        let controller = Controller::new(index, exit, context.clone(), shards).start();
+        Some(Mailbox::new(controller, &context.metrics))
+    }
+
+    /// Abandons this generation of a replica; false: it was abandoned before.
+    pub(super) fn abandon(&mut self, index: u64, generation: u64) -> bool {
         let Some(replica) = self
             .all
             .get_mut(&index)
@@ -93,14 +105,15 @@ impl Replicas {
     }
 
     /// Starts the next generation of a replica, with the work of the last one.
-    pub(super) fn rebuild(&mut self, index: u64, shards: ShardSet) {
-        let (Some(shared), Some(replica)) = (&self.shared, self.all.get_mut(&index)) else {
+    pub(super) fn restart(&mut self, index: u64, shards: ShardSet) {
+        let Some(generation) = self.all.get(&index).map(|replica| replica.generation) else {
             return;
         };
-        let controller =
-            Controller::new((index, replica.generation), shared.clone(), shards).start();
-        replica.address = Mailbox::new(controller, &shared.metrics);
-        replica.resume();
+        let address = self.start_generation(index, generation, shards);
+        if let (Some(address), Some(replica)) = (address, self.all.get_mut(&index)) {
+            replica.address = address;
+            replica.resume();
+        }
     }
 
     pub(super) fn propose(&mut self, index: u64, request: ProposeMinibatch) {
@@ -168,8 +181,8 @@ impl Replicas {
         true
     }
 
-    /// The parameters are on other shards now.
-    pub(super) fn tell(&self, shards: &ShardSet) {
+    /// Announces to every replica that the parameters are on these shards now.
+    pub(super) fn announce_shards(&self, shards: &ShardSet) {
         for replica in self.all.values() {
             replica.address.do_send(shards.clone());
         }
@@ -180,24 +193,27 @@ impl Supervisor {
     /// Starts the replicas, and those beyond their number that an earlier process left with an open
     /// minibatch: they finish it.
     pub(super) fn start_controllers(&mut self, prepared: Prepared, context: &Context<Self>) {
-        let compute = match Compute::start(context.address().recipient()) {
+        let supervisor = self.mailbox(context);
+        let compute = match Compute::start(supervisor.recipient()) {
             Ok(compute) => compute,
             Err(error) => return self.fail(format!("no thread for the policy: {error}")),
         };
-        self.replicas.shared = Some(Shared {
+        let shared = ControllerContext {
             policy: self.policy.clone(),
             space: self.space.clone(),
             compute,
             seed: self.seed,
-            supervisor: self.mailbox(context),
+            tickets: supervisor.recipient(),
+            sampled: supervisor.recipient(),
             metrics: self.parts.metrics.clone(),
-        });
+        };
+        self.replicas.context = Some((shared, supervisor.recipient()));
         let resumed = prepared.open.iter().map(|(open, _)| open.controller);
         for index in (0..prepared.replicas as u64).chain(resumed) {
             self.replicas.start(index, self.shards.set.clone());
         }
         tracing::info!(
-            shards = self.shards.addresses().len(),
+            shards = self.shards.count(),
             controllers = self.replicas.len(),
             lanes = self.trainers.len(),
             "actors started; {} trials are finished, {} minibatches wait for outcomes",
@@ -219,7 +235,7 @@ impl Supervisor {
             }
         }
         tasks.sort_by_key(|task| task.trial);
-        self.take_up(tasks, context);
+        self.admit_all(tasks, context);
         let idle = self
             .replicas
             .all
@@ -246,7 +262,7 @@ impl Supervisor {
         if self.ending.is_some() {
             return self.retire(controller);
         }
-        if self.enqueued.hold(controller) {
+        if self.enqueued.must_wait(controller) {
             return;
         }
         let space = self.space.clone();

@@ -3,7 +3,7 @@
 
 use crate::kernels::matmul::{Left, Packed, Target};
 use crate::kernels::simd::Isa;
-use crate::kernels::testing::{numbers, pool};
+use crate::kernels::testing::{numbers, pool, sum_error};
 
 /// [rows, depth] · [depth, columns]
 struct Case {
@@ -25,12 +25,21 @@ impl Case {
         }
     }
 
-    fn exact(&self, row: usize, column: usize) -> f64 {
-        let term = |k: usize| {
+    fn terms(&self, row: usize, column: usize) -> impl Iterator<Item = f64> {
+        (0..self.depth).map(move |k| {
             f64::from(self.left[row * self.depth + k])
                 * f64::from(self.right[k * self.columns + column])
-        };
-        (0..self.depth).map(term).sum()
+        })
+    }
+
+    fn exact(&self, row: usize, column: usize) -> f64 {
+        self.terms(row, column).sum()
+    }
+
+    /// How far rounding may move a number of the product.
+    fn error(&self, row: usize, column: usize) -> f64 {
+        let size: f64 = self.terms(row, column).map(f64::abs).sum();
+        sum_error(self.depth, size)
     }
 
     /// The right side, written in two parts: as it lies in memory, or from its columns.
@@ -154,8 +163,10 @@ fn products_are_exact_for_any_size() {
                             "{rows} × {depth} × {columns}, {}, {way:?}: ({row}, {column})",
                             isa.name()
                         );
+                        // One more term: the half.
+                        let bound = case.error(row, column) + sum_error(1, 0.5 + exact.abs());
                         assert!(
-                            (f64::from(*found) - exact).abs() < 1e-5 * (depth as f64).sqrt(),
+                            (f64::from(*found) - exact).abs() <= bound,
                             "{at}: {found} against {exact}"
                         );
                     }
@@ -218,8 +229,16 @@ fn what_one_product_made_is_the_left_side_of_the_next() {
                     let exact: f64 = (0..columns)
                         .map(|k| first.exact(row, k) * f64::from(second[k * last + column]))
                         .sum();
+                    // The rounding of the second product, and what is left of the first one's.
+                    let (size, first_error) = (0..columns)
+                        .map(|k| (k, f64::from(second[k * last + column]).abs()))
+                        .fold((0.0, 0.0), |(size, error), (k, factor)| {
+                            let term = factor * first.exact(row, k).abs();
+                            (size + term, error + factor * first.error(row, k))
+                        });
+                    let bound = sum_error(columns, size) + first_error;
                     assert!(
-                        (f64::from(found) - exact).abs() < 1e-3,
+                        (f64::from(found) - exact).abs() <= bound,
                         "{rows}, {depth}, {columns}, {last}: {found} against {exact}"
                     );
                 }

@@ -126,6 +126,8 @@ fn event(length: usize) -> impl Strategy<Value = Event> {
 }
 
 proptest! {
+    #![proptest_config(crate::random::cases(256))]
+
     #[test]
     fn shards_evolve_as_the_whole_bit_for_bit(
         (parameters, events) in (1_usize..30).prop_flat_map(|length| {

@@ -300,6 +300,8 @@ fn exchange(tree: &TreeCell, at: usize) -> TreeCell {
 }
 
 proptest! {
+    #![proptest_config(crate::random::cases(256))]
+
     #[test]
     fn exchanging_inputs_changes_nothing(tokens in any_tokens(), exchanges in prop::collection::vec(0_usize..7, 1..6)) {
         let mut other = tokens.clone();

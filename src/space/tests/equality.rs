@@ -68,6 +68,8 @@ fn renumbered(layers: &[ConvLayer], seed: u64) -> Vec<ConvLayer> {
 }
 
 proptest! {
+    #![proptest_config(crate::random::cases(256))]
+
     #[test]
     fn renumbering_changes_nothing(seed: u64, shuffle: u64, layers in 1_usize..12) {
         let graph = random_layers(seed, layers);

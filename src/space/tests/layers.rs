@@ -336,6 +336,8 @@ fn what_crosses_a_position_is_pooled_there() {
 }
 
 proptest! {
+    #![proptest_config(crate::random::cases(256))]
+
     #[test]
     fn after_a_position_nothing_is_larger_and_nothing_else_changes(
         numbers in prop::collection::vec(0_usize..100, 1..60), blocks in 2_usize..5, block in 1_usize..4,

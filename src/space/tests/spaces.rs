@@ -76,6 +76,8 @@ fn counted(network: &ConvNetwork) -> (u64, u64) {
 }
 
 proptest! {
+    #![proptest_config(crate::random::cases(256))]
+
     #[test]
     fn every_list_builds_and_its_sizes_are_exact(numbers in prop::collection::vec(0_usize..100, 1..60), layers in 1_usize..7, skip in 0..3) {
         let skip_connections = [SkipConnections::None, SkipConnections::Predicted, SkipConnections::All][skip as usize];

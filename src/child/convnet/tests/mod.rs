@@ -426,6 +426,8 @@ fn described(spec: &NetworkSpec) -> ConvNetwork {
 }
 
 proptest! {
+    #![proptest_config(crate::random::cases(256))]
+
     #[test]
     fn an_architecture_knows_how_many_parameters_are_trained(seed: u64) {
         let network = described(&mixed_network(&mut stream(seed)));

@@ -3,7 +3,7 @@
 
 use super::reference;
 use crate::kernels::convnet::spec::Geometry;
-use crate::kernels::testing::{assert_close, dot, numbers, wide};
+use crate::kernels::testing::{Expected, Rounding, dot, expected, numbers, wide};
 use crate::kernels::{Isa, KernelError, cross_entropy, ops};
 use proptest::prelude::*;
 
@@ -25,31 +25,41 @@ fn geometry(
     }
 }
 
-/// Forward, both gradients, and ⟨conv x, g⟩ = ⟨x, dX g⟩.
+/// Forward, both gradients, and ⟨conv x, g⟩ = ⟨x, dX g⟩ = ⟨w, dW g⟩.
 fn compare(g: &Geometry, n: usize, seed: u64) {
     let x = numbers(seed, n * g.channels * g.height * g.width);
     let w = numbers(seed + 1, g.filters * g.taps());
     let dy = numbers(seed + 2, n * g.filters * g.out_height() * g.out_width());
-    let y64 = reference::convolution(g, n, &wide(&x), &wide(&w));
-    let dx64 = reference::convolution_input_gradient(g, n, &wide(&dy), &wide(&w));
-    let dw64 = reference::convolution_weight_gradient(g, n, &wide(&x), &wide(&dy));
+    let (x64, w64, dy64) = (wide(&x), wide(&w), wide(&dy));
+    let [y64, dx64, dw64] = expected(|rounding| {
+        [
+            reference::convolution(g, n, &x64, &w64, rounding),
+            reference::convolution_input_gradient(g, n, &dy64, &w64, rounding),
+            reference::convolution_weight_gradient(g, n, &x64, &dy64, rounding),
+        ]
+    });
+    // What each number's bound is worth in an inner product with `by`.
+    let error =
+        |of: &Expected, by: &[f64]| -> f64 { by.iter().map(|by| of.bound() * by.abs()).sum() };
     for isa in Isa::available() {
+        let what = |tensor: &str| format!("{} {g:?} n {n}: {tensor}", isa.name());
         let y = ops::convolution(isa, g, n, &x, &w).unwrap();
-        assert_close(&format!("{} {g:?} n {n}: y", isa.name()), &y, &y64);
+        y64.assert_close(&what("y"), &y);
         let (dx, dw) = ops::convolution_gradients(isa, g, n, &x, &w, &dy).unwrap();
-        assert_close(&format!("{} {g:?} n {n}: dx", isa.name()), &dx, &dx64);
-        assert_close(&format!("{} {g:?} n {n}: dw", isa.name()), &dw, &dw64);
-        let size = dot(&y, &y).sqrt() * dot(&dy, &dy).sqrt();
-        assert!(
-            (dot(&y, &dy) - dot(&x, &dx)).abs() <= 1e-5 * size.max(1e-6),
-            "{} {g:?} n {n}: adjoint",
-            isa.name()
-        );
-        assert!(
-            (dot(&y, &dy) - dot(&w, &dw)).abs() <= 1e-5 * size.max(1e-6),
-            "{} {g:?} n {n}: adjoint in w",
-            isa.name()
-        );
+        dx64.assert_close(&what("dx"), &dx);
+        dw64.assert_close(&what("dw"), &dw);
+        let forward = dot(&y, &dy);
+        for (tensor, product, bound) in [
+            ("x", dot(&x, &dx), error(&dx64, &x64)),
+            ("w", dot(&w, &dw), error(&dw64, &w64)),
+        ] {
+            let bound = error(&y64, &dy64) + bound;
+            assert!(
+                (forward - product).abs() <= bound,
+                "{}: {forward} and {product}, bound {bound}",
+                what(&format!("adjoint in {tensor}"))
+            );
+        }
     }
 }
 
@@ -80,7 +90,7 @@ fn convolutions_in_many_blocks() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+    #![proptest_config(crate::random::cases(96))]
 
     #[test]
     fn convolutions_match_the_reference(
@@ -113,33 +123,28 @@ proptest! {
         let y: Vec<f32> = numbers(seed, n * channels * area).iter().map(|v| v + offset).collect();
         let (scale, shift) = (numbers(seed + 1, channels), numbers(seed + 2, channels));
         let da = numbers(seed + 3, y.len());
-        let reference = reference::norm_relu(n, channels, area, &wide(&y), &wide(&scale), &wide(&shift));
+        let (y64, scale64, shift64, da64) = (wide(&y), wide(&scale), wide(&shift), wide(&da));
+        let [linear, activation, dy64, dscale64, dshift64, mean64, variance64] = expected(|rounding| {
+            let normed = reference::norm_relu(n, area, &y64, &scale64, &shift64, rounding);
+            let [dy, dscale, dshift] = reference::norm_relu_gradient(n, area, &normed, &scale64, &da64, rounding);
+            let count = (n * area) as f64;
+            let mean = normed.mean.iter().map(|m| 0.9 * 0.25 + 0.1 * m).map(|m| rounding.of(m, m)).collect();
+            let unbiased = |v: &f64| if count > 1.0 { 0.9 * 2.0 + 0.1 * v * count / (count - 1.0) } else { 2.0 };
+            let variance = normed.variance.iter().map(unbiased).map(|v| rounding.of(v, v)).collect();
+            [normed.linear, normed.activation, dy, dscale, dshift, mean, variance]
+        });
         // At a kink either gradient is right, and rounding decides.
-        let linear = |i: usize| reference.normalised[i] * f64::from(scale[i / area % channels]) + f64::from(shift[i / area % channels]);
-        prop_assume!(n * area == 1 || (0..y.len()).all(|i| linear(i).abs() > 1e-5));
-        let (dy64, dscale64, dshift64) = reference::norm_relu_gradient(n, channels, area, &reference, &wide(&scale), &wide(&da));
+        prop_assume!(n * area == 1 || linear.is_clear_of_zero());
         for isa in Isa::available() {
             let (mut mean, mut variance) = (vec![0.25; channels], vec![2.0; channels]);
-            let (a, kept) = ops::norm_relu(isa, area, &y, &scale, &shift, (&mut mean, &mut variance)).unwrap();
-            assert_close("activation", &a, &reference.activation);
-            let ops::NormGradients { y: dy, scale: dscale, shift: dshift } = ops::norm_relu_gradients(isa, kept, &da).unwrap();
-            // With few values the gradient is a difference of nearly equal numbers; those are what
-            // it is measured by.
-            let steep = (0..channels).map(|c| f64::from(scale[c]).abs() / (reference.variance[c] + 1e-5).sqrt()).fold(0.0, f64::max);
-            for (i, (&k, &r)) in dy.iter().zip(&dy64).enumerate() {
-                prop_assert!((f64::from(k) - r).abs() <= 5e-5 * steep, "dy[{i}]: {k} and {r}, of {steep}");
-            }
-            let count = (n * area) as f64;
-            for (c, (&k, &r)) in dscale.iter().zip(&dscale64).enumerate() {
-                prop_assert!((f64::from(k) - r).abs() <= 1e-6 * count.max(8.0), "dscale[{c}]: {k} and {r}");
-            }
-            for (c, (&k, &r)) in dshift.iter().zip(&dshift64).enumerate() {
-                prop_assert!((f64::from(k) - r).abs() <= 1e-6 * count.max(8.0), "dshift[{c}]: {k} and {r}");
-            }
-            let running: Vec<f64> = reference.mean.iter().map(|m| 0.9 * 0.25 + 0.1 * m).collect();
-            assert_close("running mean", &mean, &running);
-            let unbiased = |v: &f64| if count > 1.0 { 0.9 * 2.0 + 0.1 * v * count / (count - 1.0) } else { 2.0 };
-            assert_close("running variance", &variance, &reference.variance.iter().map(unbiased).collect::<Vec<_>>());
+            let (a, saved) = ops::norm_relu(isa, area, &y, &scale, &shift, (&mut mean, &mut variance)).unwrap();
+            activation.assert_close("activation", &a);
+            let ops::NormGradients { y: dy, scale: dscale, shift: dshift } = ops::norm_relu_gradients(isa, saved, &da).unwrap();
+            dy64.assert_close("dy", &dy);
+            dscale64.assert_close("dscale", &dscale);
+            dshift64.assert_close("dshift", &dshift);
+            mean64.assert_close("running mean", &mean);
+            variance64.assert_close("running variance", &variance);
         }
     }
 
@@ -151,15 +156,17 @@ proptest! {
         let y: Vec<f32> = numbers(seed, n * channels * area).iter().map(|v| v + offset).collect();
         let [scale, shift, mean] = [1, 2, 3].map(|i| numbers(seed + i, channels));
         let variance: Vec<f32> = numbers(seed + 4, channels).iter().map(|v| v.abs() + 0.01).collect();
-        let normed = |i: usize, v: f32| {
+        let normed = |i: usize, v: f32, rounding: &mut Rounding| {
             let c = i / area % channels;
             let [scale, shift, mean, variance] = [&scale, &shift, &mean, &variance].map(|values| f64::from(values[c]));
-            ((f64::from(v) - mean) / (variance + 1e-5).sqrt() * scale + shift).max(0.0)
+            let (y, slope) = (f64::from(v), scale / (variance + 1e-5).sqrt());
+            let size = (y.abs() + mean.abs()) * slope.abs() + shift.abs();
+            rounding.of((y - mean) * slope + shift, size).max(0.0)
         };
-        let expected: Vec<f64> = y.iter().enumerate().map(|(i, &v)| normed(i, v)).collect();
+        let [activation] = expected(|rounding| [y.iter().enumerate().map(|(i, &v)| normed(i, v, rounding)).collect()]);
         for isa in Isa::available() {
             let a = ops::norm_relu_running(isa, area, &y, &scale, &shift, (&mean, &variance)).unwrap();
-            assert_close("activation", &a, &expected);
+            activation.assert_close("activation", &a);
         }
     }
 
@@ -169,9 +176,12 @@ proptest! {
         let labels: Vec<u8> = (0..n).map(|i| (i * 5 % classes) as u8).collect();
         let mut gradient = vec![f32::NAN; logits.len()];
         let loss = cross_entropy(&logits, &labels, &mut gradient);
-        let (loss64, gradient64) = reference::cross_entropy(classes, &wide(&logits), &labels);
-        prop_assert!((f64::from(loss) - loss64).abs() <= 1e-6 * loss64.max(1.0));
-        assert_close("gradient", &gradient, &gradient64);
+        let [loss64, gradient64] = expected(|rounding| {
+            let (loss, gradient) = reference::cross_entropy(classes, &wide(&logits), &labels, rounding);
+            [vec![loss], gradient]
+        });
+        loss64.assert_close("loss", &[loss]);
+        gradient64.assert_close("gradient", &gradient);
     }
 }
 

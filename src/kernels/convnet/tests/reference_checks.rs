@@ -2,7 +2,7 @@
 
 use super::reference;
 use crate::kernels::convnet::spec::{Geometry, LayerSpec, NetworkSpec, OperationSpec, Plan};
-use crate::kernels::testing::{numbers, wide};
+use crate::kernels::testing::{Rounding, numbers, wide};
 
 /// Asserts that `gradient` is that of `loss` at `x`, but next to kinks: there two steps disagree.
 /// Most places must be clear of them.
@@ -66,14 +66,17 @@ fn each_operations_gradients_are_those_of_finite_differences() {
             wide(&numbers(seed + 10, 3 * g.taps())),
         );
         let dy = wide(&numbers(seed + 20, 2 * 3 * g.out_height() * g.out_width()));
-        let dx = reference::convolution_input_gradient(&g, 2, &dy, &w);
-        assert_gradient("dx", &x, &dx, |x| {
-            inner(&reference::convolution(&g, 2, x, &w), &dy)
-        });
-        let dw = reference::convolution_weight_gradient(&g, 2, &x, &dy);
-        assert_gradient("dw", &w, &dw, |w| {
-            inner(&reference::convolution(&g, 2, &x, w), &dy)
-        });
+        let exact = &mut Rounding::none();
+        let loss = |x: &[f64], w: &[f64]| {
+            inner(
+                &reference::convolution(&g, 2, x, w, &mut Rounding::none()),
+                &dy,
+            )
+        };
+        let dx = reference::convolution_input_gradient(&g, 2, &dy, &w, exact);
+        assert_gradient("dx", &x, &dx, |x| loss(x, &w));
+        let dw = reference::convolution_weight_gradient(&g, 2, &x, &dy, exact);
+        assert_gradient("dw", &w, &dw, |w| loss(&x, w));
     }
     let (n, channels, area) = (3, 2, 5);
     let (y, da) = (
@@ -82,20 +85,19 @@ fn each_operations_gradients_are_those_of_finite_differences() {
     );
     let (scale, shift) = (wide(&numbers(33, channels)), wide(&numbers(34, channels)));
     let loss = |y: &[f64], scale: &[f64], shift: &[f64]| {
-        inner(
-            &reference::norm_relu(n, channels, area, y, scale, shift).activation,
-            &da,
-        )
+        let normed = reference::norm_relu(n, area, y, scale, shift, &mut Rounding::none());
+        inner(&normed.activation, &da)
     };
-    let kept = reference::norm_relu(n, channels, area, &y, &scale, &shift);
-    let (dy, dscale, dshift) = reference::norm_relu_gradient(n, channels, area, &kept, &scale, &da);
+    let exact = &mut Rounding::none();
+    let saved = reference::norm_relu(n, area, &y, &scale, &shift, exact);
+    let [dy, dscale, dshift] = reference::norm_relu_gradient(n, area, &saved, &scale, &da, exact);
     assert_gradient("dy", &y, &dy, |y| loss(y, &scale, &shift));
     assert_gradient("dscale", &scale, &dscale, |scale| loss(&y, scale, &shift));
     assert_gradient("dshift", &shift, &dshift, |shift| loss(&y, &scale, shift));
     let logits = wide(&numbers(35, 12));
-    let (_, gradient) = reference::cross_entropy(4, &logits, &[3, 0, 1]);
+    let (_, gradient) = reference::cross_entropy(4, &logits, &[3, 0, 1], exact);
     assert_gradient("dlogits", &logits, &gradient, |logits| {
-        reference::cross_entropy(4, logits, &[3, 0, 1]).0
+        reference::cross_entropy(4, logits, &[3, 0, 1], &mut Rounding::none()).0
     });
 }
 
@@ -134,10 +136,18 @@ fn gradients_are_those_of_finite_differences() {
     let images = wide(&numbers(1, 3 * 2 * 5 * 6));
     let (labels, running) = ([0, 2, 1], vec![0.0; plan.running_count]);
     let parameters = wide(&numbers(2, plan.parameter_count));
-    let loss =
-        |parameters: &[f64]| reference::train_step(&plan, parameters, &running, &images, &labels).0;
-    let (_, gradient, _) = reference::train_step(&plan, &parameters, &running, &images, &labels);
-    assert_gradient("parameter", &parameters, &gradient, loss);
+    let train = |parameters: &[f64]| {
+        let step = reference::Step {
+            plan: &plan,
+            parameters,
+            running: &running,
+            images: &images,
+            labels: &labels,
+        };
+        step.train(&mut Rounding::none())
+    };
+    let gradient = train(&parameters).gradient;
+    assert_gradient("parameter", &parameters, &gradient, |p| train(p).loss);
 }
 
 /// PyTorch: `F.conv2d(torch.arange(1., 10).view(1, 1, 3, 3), torch.arange(1., 7).view(1, 1, 2, 3),
@@ -158,7 +168,7 @@ fn an_even_filter_is_padded_above_by_half() {
     let x: Vec<f64> = (1..10).map(f64::from).collect();
     let w: Vec<f64> = (1..7).map(f64::from).collect();
     assert_eq!(
-        reference::convolution(&g, 1, &x, &w),
+        reference::convolution(&g, 1, &x, &w, &mut Rounding::none()),
         [58.0, 91.0, 58.0, 106.0, 154.0, 94.0, 38.0, 50.0, 26.0]
     );
 }

@@ -2,22 +2,38 @@
 //! tape. Knows nothing of programs.
 
 use super::*;
+use crate::kernels::testing::Rounding;
 
 /// Numbers of a computation, each with the numbers that it was made from and the slopes towards
 /// them.
-#[derive(Default)]
-pub struct Tape {
+pub struct Tape<'a> {
     pub values: Vec<f64>,
     from: Vec<[(usize, f64); 2]>,
+    /// How far each maximum's operands are apart, and each ReLU's is from 0.
+    pub kinks: Vec<f64>,
+    rounding: &'a mut Rounding,
 }
 
-impl Tape {
-    pub fn input(&mut self, value: f64) -> usize {
-        self.push(value, [(0, 0.0); 2])
+/// Largest error of the vector functions, in unit roundoffs of their value (of 1 for sines).
+const FUNCTION_ROUNDOFFS: f64 = 8.0;
+
+impl<'a> Tape<'a> {
+    pub fn new(rounding: &'a mut Rounding) -> Self {
+        Self {
+            values: Vec::new(),
+            from: Vec::new(),
+            kinks: Vec::new(),
+            rounding,
+        }
     }
 
-    fn push(&mut self, value: f64, from: [(usize, f64); 2]) -> usize {
-        self.values.push(value);
+    pub fn input(&mut self, value: f64) -> usize {
+        self.push(value, 0.0, [(0, 0.0); 2])
+    }
+
+    /// `size`: of the terms of the value, as `Rounding::of` takes it.
+    fn push(&mut self, value: f64, size: f64, from: [(usize, f64); 2]) -> usize {
+        self.values.push(self.rounding.of(value, size));
         self.from.push(from);
         self.values.len() - 1
     }
@@ -25,9 +41,10 @@ impl Tape {
     pub fn join(&mut self, join: Join, a: usize, b: usize) -> usize {
         let (x, y) = (self.values[a], self.values[b]);
         match join {
-            Join::Add => self.push(x + y, [(a, 1.0), (b, 1.0)]),
-            Join::Mul => self.push(x * y, [(a, y), (b, x)]),
+            Join::Add => self.push(x + y, x.abs() + y.abs(), [(a, 1.0), (b, 1.0)]),
+            Join::Mul => self.push(x * y, x * y, [(a, y), (b, x)]),
             Join::Max => {
+                self.kinks.push(x - y);
                 let share = if x > y {
                     1.0
                 } else if x < y {
@@ -35,7 +52,7 @@ impl Tape {
                 } else {
                     0.5
                 };
-                self.push(x.max(y), [(a, share), (b, 1.0 - share)])
+                self.push(x.max(y), 0.0, [(a, share), (b, 1.0 - share)])
             }
         }
     }
@@ -50,7 +67,21 @@ impl Tape {
             Apply::Relu => (x.max(0.0), if x > 0.0 { 1.0 } else { 0.0 }),
             Apply::Sin => (x.sin(), x.cos()),
         };
-        self.push(value, [(a, slope), (0, 0.0)])
+        let size = match apply {
+            Apply::Identity => 0.0,
+            Apply::Relu => {
+                self.kinks.push(x);
+                0.0
+            }
+            Apply::Tanh | Apply::Sigmoid => FUNCTION_ROUNDOFFS * value,
+            Apply::Sin => FUNCTION_ROUNDOFFS * x.abs().min(1.0),
+        };
+        // Slopes are computed from rounded values: 1 − tanh² is rounded at the size of 1.
+        let slope = match apply {
+            Apply::Identity | Apply::Relu => slope,
+            _ => self.rounding.of(slope, FUNCTION_ROUNDOFFS),
+        };
+        self.push(value, size, [(a, slope), (0, 0.0)])
     }
 
     /// Σ weights[i] · x[i]
@@ -64,12 +95,13 @@ impl Tape {
     }
 
     /// The gradient of every number, from those of some.
-    pub fn gradients(&self, seeds: &[(usize, f64)]) -> Vec<f64> {
+    pub fn gradients(&mut self, seeds: &[(usize, f64)]) -> Vec<f64> {
         let mut d = vec![0.0; self.values.len()];
         seeds.iter().for_each(|(place, seed)| d[*place] += seed);
         for place in (0..d.len()).rev() {
             for (from, slope) in self.from[place] {
-                d[from] += d[place] * slope;
+                let term = d[place] * slope;
+                d[from] += self.rounding.of(term, term);
             }
         }
         d
@@ -131,15 +163,15 @@ impl Tokens {
     }
 
     /// The same as `Given::step`, in f64: out, the last state, the parameters' gradient and that of
-    /// x.
-    pub fn step(&self, given: &Given) -> [Vec<f64>; 4] {
+    /// x; and how far the computation was from each kink.
+    pub fn step(&self, given: &Given, rounding: &mut Rounding) -> [Vec<f64>; 5] {
         let CellShape {
             input,
             hidden,
             batch,
             ..
         } = given.shape;
-        let mut tape = Tape::default();
+        let mut tape = Tape::new(rounding);
         let mut inputs = |numbers: &[f32]| {
             numbers
                 .iter()
@@ -207,6 +239,7 @@ impl Tokens {
             values(&[h, c].concat(), &tape.values),
             values(&parameters, &d),
             values(&x, &d),
+            tape.kinks,
         ]
     }
 }

@@ -9,16 +9,7 @@ mod random_cells;
 use super::*;
 use crate::kernels::ParameterSlot;
 use crate::kernels::simd::Isa;
-use std::sync::Arc;
-
-fn pool(threads: usize) -> Arc<rayon::ThreadPool> {
-    Arc::new(
-        rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .build()
-            .unwrap(),
-    )
-}
+use crate::kernels::testing::pool;
 
 /// Numbers in −scale..scale, the same for the same seed.
 fn numbers(seed: u64, count: usize, scale: f32) -> Vec<f32> {

@@ -3,7 +3,8 @@
 
 use super::interpreter::Tokens;
 use super::*;
-use rand::RngExt as _;
+use crate::kernels::testing::{expected, sum_error};
+use proptest::prelude::*;
 
 const JOINS: [Join; 3] = [Join::Add, Join::Mul, Join::Max];
 const APPLIES: [Apply; 5] = [
@@ -33,18 +34,9 @@ fn random(base: usize, seed: u64) -> Tokens {
     }
 }
 
-/// Largest difference, beside the largest number.
-fn error(ours: &[f32], exact: &[f64]) -> f64 {
-    let most = exact.iter().fold(1.0, |most: f64, x| most.max(x.abs()));
-    assert!(most.is_finite(), "the reference itself is no number");
-    ours.iter()
-        .zip(exact)
-        .map(|(a, b)| (f64::from(*a) - b).abs())
-        .fold(0.0, f64::max)
-        / most
-}
-
-fn check(tokens: &Tokens, seed: u64, steps: usize) {
+/// A training step, of every instruction set that there is. False where the numbers are no test:
+/// beside a kink rounding decides which gradient is right.
+fn check(tokens: &Tokens, seed: u64, steps: usize) -> bool {
     let program = tokens.program();
     let shape = CellShape {
         input: 4,
@@ -59,38 +51,40 @@ fn check(tokens: &Tokens, seed: u64, steps: usize) {
         given.input_mask = Some(vec![2.0, 0.0, 1.0, 1.0, 0.0, 2.0, 2.0, 1.0]);
         given.recurrent_mask = Some(vec![0.0, 1.5, 1.0, 1.5, 0.0, 1.0]);
     }
-    let exact = tokens.step(&given);
+    let [out, state, gradient, d_x, kinks] = expected(|rounding| tokens.step(&given, rounding));
+    if !kinks.is_clear_of_zero() {
+        return false;
+    }
     for isa in Isa::available() {
         let step = given.step(&mut CellLayer::with_isa(&program, shape, pool(1), isa).unwrap());
-        let errors = [
-            (&step.out, 0),
-            (&step.state, 1),
-            (&step.gradient, 2),
-            (&step.d_x, 3),
-        ]
-        .map(|(ours, which)| error(ours, &exact[which]));
-        assert!(
-            errors.iter().all(|error| *error < 2e-4),
-            "{isa:?} {tokens:?}: {errors:?}"
-        );
+        for (name, ours, exact) in [
+            ("out", &step.out, &out),
+            ("state", &step.state, &state),
+            ("gradient", &step.gradient, &gradient),
+            ("d_x", &step.d_x, &d_x),
+        ] {
+            exact.assert_close(&format!("{} {tokens:?}: {name}", isa.name()), ours);
+        }
     }
+    true
 }
 
-#[test]
-fn random_cells_of_every_base() {
-    for base in 2..=8 {
-        for seed in 0..8 {
-            check(&random(base, 100 * base as u64 + seed), seed, 35);
-        }
+proptest! {
+    #![proptest_config(crate::random::cases(64))]
+
+    #[test]
+    fn random_cells_of_every_base(base in 2_usize..=8, tokens in 0_u64..1_000_000, seed in 0_u64..1_000) {
+        prop_assume!(check(&random(base, tokens), seed, 35));
     }
 }
 
 #[test]
 fn the_forced_cases() {
+    let mut checked = 0;
     for base in [2, 3, 4, 5, 8] {
         let (root, seed) = (2 * base - 2, 7_000 + base as u64);
         let mut tokens = random(base, seed);
-        let places = [
+        let indices = [
             (1, 1),
             (root, 0),
             (root, root),
@@ -99,7 +93,7 @@ fn the_forced_cases() {
             (base, base),
             (base, root),
         ];
-        for (cell_index, inject_index) in places {
+        for (cell_index, inject_index) in indices {
             for inject in [
                 (Join::Add, Apply::Tanh),
                 (Join::Mul, Apply::Relu),
@@ -107,10 +101,14 @@ fn the_forced_cases() {
             ] {
                 (tokens.cell_index, tokens.inject_index, tokens.inject) =
                     (cell_index, inject_index, inject);
-                check(&tokens, seed, 9);
+                checked += usize::from(check(&tokens, seed, 9));
             }
         }
     }
+    assert!(
+        checked > 80,
+        "{checked} of 105 cases are clear of all kinks"
+    );
 }
 
 #[test]
@@ -143,7 +141,7 @@ fn c_is_read_before_the_activation() {
         }
         assert!(negative, "{join:?}");
         assert_eq!(state, step.state);
-        check(&tokens, 5, 35);
+        assert!((5..50).any(|seed| check(&tokens, seed, 35)), "{join:?}");
     }
 }
 
@@ -202,9 +200,19 @@ fn a_long_hidden_vector_is_worked_on_in_pieces() {
         let step = given.step(&mut CellLayer::with_isa(&program, shape, pool(1), isa).unwrap());
         let reference = given
             .step(&mut CellLayer::with_isa(&program, shape, pool(1), Isa::available()[0]).unwrap());
-        let exact = |numbers: &[f32]| numbers.iter().map(|n| f64::from(*n)).collect::<Vec<_>>();
-        assert!(error(&step.out, &exact(&reference.out)) < 2e-6);
-        assert!(error(&step.gradient, &exact(&reference.gradient)) < 2e-6);
+        // Both are sums of at most 600 products, whose factors are at most 1 and 0.1, and of
+        // functions with slopes of at most 1.
+        let bound = 2.0 * sum_error(40, 1.0);
+        for (ours, other) in [
+            (&step.out, &reference.out),
+            (&step.gradient, &reference.gradient),
+        ] {
+            assert!(
+                ours.iter()
+                    .zip(other)
+                    .all(|(a, b)| f64::from(a - b).abs() < bound)
+            );
+        }
     }
 }
 

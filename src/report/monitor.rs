@@ -1,5 +1,5 @@
-//! What is known of a run, read from its journal and kept up to date: after the first time only
-//! what has changed is read, however long the run. Must not know how it is shown.
+//! Follows a run through its journal. The first update reads the whole run, later ones only what has
+//! changed, so that their cost does not grow with the run. Must not know how the run is shown.
 
 use super::facts::{RunFacts, lanes};
 use super::series::Series;
@@ -7,69 +7,72 @@ use crate::journal::{EpochRow, JournalError, Life, Reader, TrialFacts, TrialRow}
 use std::collections::{BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 
-/// Rows of the leaderboard, trials shown while they train, trials that ended last, events.
+/// Number of rows of the leaderboard, of trials in training, of latest outcomes and of events.
 const LEADERS: usize = 10;
-const AT_WORK: usize = 6;
+const IN_TRAINING: usize = 6;
 const LATEST: usize = 8;
 const EVENTS: usize = 12;
 
-/// Trials read in one query.
+/// Number of trials read by one query.
 const BATCH: usize = 10_000;
 
-/// Where the run stands.
+/// The state of a run at the last update.
 #[derive(Default)]
-pub(super) struct State {
+pub(super) struct RunState {
     pub dir: PathBuf,
     pub facts: RunFacts,
     pub life: Option<Life>,
     pub created: Option<String>,
     pub series: Series,
-    /// Trials under training and their devices.
+    /// All trials in training, with their devices.
     pub running: Vec<(u64, Option<String>)>,
     pub queued: u64,
-    /// Trials without an outcome that neither run nor wait for a lane.
+    /// Number of trials without an outcome that neither run nor wait for a lane.
     pub stopped: u64,
     pub leaders: Vec<TrialRow>,
-    /// Of those sampled.
+    /// The best of the sampled trials.
     pub best: Option<TrialRow>,
-    /// Architectures that were enqueued rather than sampled.
+    /// Trials that were enqueued rather than sampled.
     pub enqueued: Vec<TrialRow>,
-    pub at_work: Vec<(TrialRow, Vec<EpochRow>)>,
-    /// The newest first.
+    /// The first trials in training, with their epochs.
+    pub in_training: Vec<(TrialRow, Vec<EpochRow>)>,
+    /// Trials that ended last, the newest first.
     pub latest: VecDeque<TrialFacts>,
-    /// The newest first: time, kind, text.
+    /// Time, kind and text of each event, the newest first.
     pub events: Vec<(String, String, String)>,
-    /// Name of each lane and its device.
+    /// The name of each lane and its device.
     pub lanes: Vec<(String, String)>,
     pub baseline: Option<f64>,
+    /// Children that ended per hour.
     pub per_hour: Option<f64>,
 }
 
-/// The reader and what it has read.
-pub(super) struct Watch {
+/// A reader of the journal and the state that it has read.
+pub(super) struct RunMonitor {
     reader: Option<Reader>,
-    seen: Option<(u64, Life)>,
+    /// The journal's version and the run's life at the last update.
+    last_update: Option<(u64, Life)>,
     /// Trials without an outcome.
-    open: BTreeSet<u64>,
-    pub state: State,
+    unfinished: BTreeSet<u64>,
+    pub state: RunState,
 }
 
-impl Watch {
-    /// Of the run in `dir`; nothing is read yet.
+impl RunMonitor {
+    /// A monitor of the run in `dir`. It reads nothing yet.
     pub fn new(dir: &Path) -> Self {
-        let state = State {
+        let state = RunState {
             dir: dir.to_owned(),
-            ..State::default()
+            ..RunState::default()
         };
         Self {
             reader: None,
-            seen: None,
-            open: BTreeSet::new(),
+            last_update: None,
+            unfinished: BTreeSet::new(),
             state,
         }
     }
 
-    /// Reads what is new; true if something is.
+    /// Reads what has changed since the last update, and returns whether anything has.
     ///
     /// # Errors
     /// When the run cannot be read.
@@ -78,34 +81,35 @@ impl Watch {
             Some(reader) => reader,
             None => Reader::open(&self.state.dir)?,
         };
-        let seen = (reader.data_version()?, reader.life()?);
-        let changed = self.seen.as_ref() != Some(&seen);
+        let update = (reader.data_version()?, reader.life()?);
+        let changed = self.last_update.as_ref() != Some(&update);
         if changed {
-            self.state.life = Some(seen.1.clone());
+            self.state.life = Some(update.1.clone());
             self.read(&reader)?;
-            self.seen = Some(seen);
+            self.last_update = Some(update);
         }
         self.reader = Some(reader);
         Ok(changed)
     }
 
-    /// The run, once it has been read.
+    /// The reader of the journal, after the first update.
     pub fn reader(&self) -> Option<&Reader> {
         self.reader.as_ref()
     }
 
     fn read(&mut self, reader: &Reader) -> Result<(), JournalError> {
-        let leaders = self.outcomes(reader)?;
+        let leaders_changed = self.read_trials(reader)?;
         let state = &mut self.state;
         state.facts = RunFacts::read(&state.dir);
-        if leaders {
+        if leaders_changed {
             state.leaders = reader.top(LEADERS)?;
         }
-        (state.best, state.enqueued) = (reader.best()?, reader.enqueued()?);
-        state.at_work.clear();
-        for row in reader.running_at_most(AT_WORK)? {
+        state.best = reader.best()?;
+        state.enqueued = reader.enqueued()?;
+        state.in_training.clear();
+        for row in reader.running_at_most(IN_TRAINING)? {
             let epochs = reader.epochs(row.id)?;
-            state.at_work.push((row, epochs));
+            state.in_training.push((row, epochs));
         }
         state.events = reader.events(EVENTS)?;
         state.events.reverse();
@@ -113,82 +117,98 @@ impl Watch {
             state.lanes = lanes(&text);
         }
         state.created = reader.created()?;
-        (state.baseline, state.per_hour) = (reader.baseline()?, reader.children_per_hour()?);
+        state.baseline = reader.baseline()?;
+        state.per_hour = reader.children_per_hour()?;
         Ok(())
     }
 
-    /// Takes in what has ended since the last time, whatever order it ended in; true if the
-    /// leaderboard may have changed.
-    fn outcomes(&mut self, reader: &Reader) -> Result<bool, JournalError> {
-        let mut news = Vec::new();
-        if self.seen.is_none() {
-            let last = reader.last_trial()?;
-            let (series, enqueued) = (&mut self.state.series, reader.enqueued()?);
-            series.know(last);
-            enqueued.iter().for_each(|row| series.set_apart(row.id));
-            reader.outcomes(|id, reward| series.end(id, reward))?;
-            self.open = series.open().collect();
-            self.open.extend(
-                enqueued
-                    .iter()
-                    .filter(|row| row.finished_at.is_none())
-                    .map(|row| row.id),
-            );
-            // Trials end about in their order.
-            news.extend(reader.facts_after(last.saturating_sub(40 * LATEST as u64), BATCH)?);
+    /// Reads the trials that have ended or begun since the last update, in whatever order they did.
+    /// Returns whether the leaderboard may have changed.
+    fn read_trials(&mut self, reader: &Reader) -> Result<bool, JournalError> {
+        let first_update = self.last_update.is_none();
+        let mut ended = if first_update {
+            self.read_outcomes(reader)?
+        } else {
+            Vec::new()
+        };
+        ended.extend(self.read_unfinished(reader)?);
+        ended.retain(TrialFacts::is_final);
+        ended.sort_by(|a, b| (&a.finished_at, a.id).cmp(&(&b.finished_at, b.id)));
+        let leaders_changed = first_update || ended.iter().any(|facts| self.may_lead(facts));
+        for facts in ended {
+            self.state.latest.push_front(facts);
         }
-        let mut facts = reader.facts(self.open.iter().copied())?;
+        self.state.latest.truncate(LATEST);
+        Ok(leaders_changed)
+    }
+
+    /// Reads the outcomes of the whole run at the first update. Returns the facts of the newest
+    /// trials.
+    fn read_outcomes(&mut self, reader: &Reader) -> Result<Vec<TrialFacts>, JournalError> {
+        let last = reader.last_trial()?;
+        let enqueued = reader.enqueued()?;
+        let series = &mut self.state.series;
+        series.extend_to(last);
+        enqueued.iter().for_each(|row| series.exclude(row.id));
+        reader.outcomes(|id, reward| series.record(id, reward))?;
+        self.unfinished = series.unfinished().collect();
+        let unfinished_enqueued = enqueued.iter().filter(|row| row.finished_at.is_none());
+        self.unfinished
+            .extend(unfinished_enqueued.map(|row| row.id));
+        // Trials end roughly in the order of their ids, so the latest outcomes are among these.
+        reader.facts_after(last.saturating_sub(40 * LATEST as u64), BATCH)
+    }
+
+    /// Reads the trials that had no outcome at the last update and those that are new. Returns the
+    /// facts of those that have ended since.
+    fn read_unfinished(&mut self, reader: &Reader) -> Result<Vec<TrialFacts>, JournalError> {
+        let mut facts = reader.facts(self.unfinished.iter().copied())?;
         loop {
             let more = reader.facts_after(self.state.series.len(), BATCH)?;
             let full = more.len() == BATCH;
-            more.last()
-                .into_iter()
-                .for_each(|last| self.state.series.know(last.id));
+            if let Some(last) = more.last() {
+                self.state.series.extend_to(last.id);
+            }
             facts.extend(more);
             if !full {
                 break;
             }
         }
-        let (mut running, mut queued, mut stopped) = (Vec::new(), 0, 0);
+        let state = &mut self.state;
+        state.running.clear();
+        state.queued = 0;
+        state.stopped = 0;
+        let mut ended = Vec::new();
         for fact in facts {
             if fact.enqueued.is_some() {
-                self.state.series.set_apart(fact.id);
+                state.series.exclude(fact.id);
             }
             if fact.is_final() {
-                self.open.remove(&fact.id);
-                self.state
-                    .series
-                    .end(fact.id, fact.reward.filter(|_| fact.status == "completed"));
-                news.push(fact);
+                self.unfinished.remove(&fact.id);
+                let reward = fact.reward.filter(|_| fact.status == "completed");
+                state.series.record(fact.id, reward);
+                ended.push(fact);
             } else {
-                self.open.insert(fact.id);
+                self.unfinished.insert(fact.id);
                 match fact.status.as_str() {
-                    "queued" => queued += 1,
-                    "running" => running.push((fact.id, fact.device)),
-                    _ => stopped += 1,
+                    "queued" => state.queued += 1,
+                    "running" => state.running.push((fact.id, fact.device)),
+                    _ => state.stopped += 1,
                 }
             }
         }
-        (self.state.running, self.state.queued, self.state.stopped) = (running, queued, stopped);
-        news.retain(TrialFacts::is_final);
-        news.sort_by(|a, b| (&a.finished_at, a.id).cmp(&(&b.finished_at, b.id)));
-        let least = self
-            .state
-            .leaders
-            .last()
+        Ok(ended)
+    }
+
+    /// Whether a trial that has ended may stand in the leaderboard.
+    fn may_lead(&self, facts: &TrialFacts) -> bool {
+        let last = self.state.leaders.last();
+        let lowest_reward = last
             .filter(|_| self.state.leaders.len() == LEADERS)
             .and_then(|row| row.reward);
-        let leads = |fact: &TrialFacts| {
-            fact.status == "completed"
-                && (fact.reused_from.is_none() || fact.enqueued.is_some())
-                && least.is_none_or(|least| fact.reward >= Some(least))
-        };
-        let changed = self.seen.is_none() || news.iter().any(leads);
-        for fact in news {
-            self.state.latest.push_front(fact);
-        }
-        self.state.latest.truncate(LATEST);
-        Ok(changed)
+        facts.status == "completed"
+            && (facts.reused_from.is_none() || facts.enqueued.is_some())
+            && lowest_reward.is_none_or(|lowest| facts.reward >= Some(lowest))
     }
 }
 
@@ -279,9 +299,9 @@ mod tests {
     #[test]
     fn what_is_kept_up_to_date_is_what_is_read_anew() {
         let (dir, journal) = run(80);
-        let mut watch = Watch::new(dir.path());
-        assert!(watch.update().unwrap() && !watch.update().unwrap());
-        let status = Status::of(&watch).unwrap();
+        let mut monitor = RunMonitor::new(dir.path());
+        assert!(monitor.update().unwrap() && !monitor.update().unwrap());
+        let status = Status::of(&monitor).unwrap();
         assert_eq!(
             (
                 status.totals.sampled,
@@ -305,9 +325,9 @@ mod tests {
         }
         journal.event("lanes", "cpu-0 on cpu");
         settle(&journal);
-        assert!(watch.update().unwrap());
+        assert!(monitor.update().unwrap());
         assert_eq!(
-            watch
+            monitor
                 .state
                 .latest
                 .iter()
@@ -316,8 +336,11 @@ mod tests {
                 .collect::<BTreeSet<_>>(),
             [75, 79, 80].into()
         );
-        assert_eq!(watch.state.lanes, [("cpu-0".to_owned(), "cpu".to_owned())]);
-        let kept = serde_json::to_value(Status::of(&watch).unwrap()).unwrap();
+        assert_eq!(
+            monitor.state.lanes,
+            [("cpu-0".to_owned(), "cpu".to_owned())]
+        );
+        let kept = serde_json::to_value(Status::of(&monitor).unwrap()).unwrap();
         assert_eq!(
             kept,
             serde_json::to_value(Status::read(dir.path()).unwrap()).unwrap()
@@ -330,14 +353,14 @@ mod tests {
     /// the first page of each list.
     fn costs(trials: u64) -> (u64, Vec<u64>) {
         let (dir, journal) = run(trials);
-        let mut watch = Watch::new(dir.path());
-        watch.update().unwrap();
+        let mut monitor = RunMonitor::new(dir.path());
+        monitor.update().unwrap();
         finish(&journal, trials - 1, 0.9);
         settle(&journal);
-        let before = watch.reader().unwrap().steps();
-        assert!(watch.update().unwrap());
-        assert_eq!(Status::of(&watch).unwrap().best_trial, Some(trials - 1));
-        let reader = watch.reader().unwrap();
+        let before = monitor.reader().unwrap().steps();
+        assert!(monitor.update().unwrap());
+        assert_eq!(Status::of(&monitor).unwrap().best_trial, Some(trials - 1));
+        let reader = monitor.reader().unwrap();
         let update = reader.steps() - before;
         let list = |order| {
             let before = reader.steps();

@@ -15,12 +15,12 @@ const EVERY: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_secs(30);
 
 /// The thread's handle.
-pub struct Scribe {
+pub struct ReportWriter {
     stop: Sender<()>,
     thread: JoinHandle<()>,
 }
 
-impl Scribe {
+impl ReportWriter {
     /// Of the run in `dir`, whose journal is open.
     ///
     /// # Errors
@@ -31,7 +31,7 @@ impl Scribe {
         let thread = std::thread::Builder::new()
             .name("report".into())
             .spawn(move || {
-                let mut desk = Desk {
+                let mut desk = OpenReport {
                     dir,
                     file: None,
                     told: false,
@@ -59,14 +59,14 @@ impl Scribe {
     }
 }
 
-struct Desk {
+struct OpenReport {
     dir: PathBuf,
     file: Option<TrialsFile>,
     /// That it does not work, until it does again.
     told: bool,
 }
 
-impl Desk {
+impl OpenReport {
     /// True if the file is up to date.
     fn write(&mut self) -> bool {
         let written = self.try_to();

@@ -15,13 +15,13 @@ enum State {
     Out,
 }
 
-/// What a lane does once its child has ended.
+/// What happens to a lane that takes no further child, once its child has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Leaving {
-    /// It is made anew.
-    Renew,
+pub enum AfterDrain {
+    /// It is restarted.
+    Restart,
     /// It goes out of use.
-    Out,
+    Remove,
 }
 
 #[derive(Debug)]
@@ -31,26 +31,26 @@ struct Lane {
     generation: u64,
     task: Option<Task>,
     /// Takes no further child.
-    leaving: Option<Leaving>,
+    draining: Option<AfterDrain>,
 }
 
 /// The children that wait and the lanes that train them.
 #[derive(Debug, Default)]
-pub struct Roster {
+pub struct Scheduler {
     queue: VecDeque<Task>,
     lanes: Vec<Lane>,
     /// Trials that may have killed the process: each runs with no other beside it.
     suspects: BTreeSet<u64>,
 }
 
-impl Roster {
+impl Scheduler {
     /// Another lane, ready for children; returns its index.
     pub fn add_lane(&mut self) -> usize {
         self.lanes.push(Lane {
             state: State::Up,
             generation: 0,
             task: None,
-            leaving: None,
+            draining: None,
         });
         self.lanes.len() - 1
     }
@@ -61,7 +61,7 @@ impl Roster {
     }
 
     /// A child that was started and is to be started again, before the others.
-    pub fn put_back(&mut self, task: Task) {
+    pub fn requeue(&mut self, task: Task) {
         self.queue.push_front(task);
     }
 
@@ -111,7 +111,7 @@ impl Roster {
             return None;
         }
         let free =
-            |lane: &Lane| lane.state == State::Up && lane.task.is_none() && lane.leaving.is_none();
+            |lane: &Lane| lane.state == State::Up && lane.task.is_none() && lane.draining.is_none();
         let lane = self.lanes.iter().position(free)?;
         let task = self.queue.remove(suspect.unwrap_or(0))?;
         self.lanes[lane].task = Some(task.clone());
@@ -136,7 +136,7 @@ impl Roster {
     }
 
     /// A lane is given up: the child that it had. None: this generation of it was given up before.
-    pub fn fall(&mut self, lane: usize, generation: u64) -> Option<Option<Task>> {
+    pub fn abandon(&mut self, lane: usize, generation: u64) -> Option<Option<Task>> {
         let lane = self
             .lanes
             .get_mut(lane)
@@ -147,38 +147,39 @@ impl Roster {
     }
 
     /// The lane is there again; false: it is out of use.
-    pub fn rebuilt(&mut self, lane: usize) -> bool {
+    pub fn restarted(&mut self, lane: usize) -> bool {
         let lane = &mut self.lanes[lane];
         if lane.state == State::Down {
             lane.state = State::Up;
-            lane.leaving = lane.leaving.filter(|leaving| *leaving == Leaving::Out);
+            lane.draining = lane.draining.filter(|after| *after == AfterDrain::Remove);
         }
         lane.state == State::Up
     }
 
     /// The lane takes no further child; the last word counts, but out is out.
-    pub fn leave(&mut self, lane: usize, leaving: Leaving) {
+    pub fn drain(&mut self, lane: usize, after: AfterDrain) {
         let lane = &mut self.lanes[lane];
-        lane.leaving = lane
-            .leaving
-            .filter(|leaving| *leaving == Leaving::Out)
-            .or(Some(leaving));
+        lane.draining = lane
+            .draining
+            .filter(|after| *after == AfterDrain::Remove)
+            .or(Some(after));
     }
 
     /// Lanes that are to leave and have no child any more.
-    pub fn left(&self) -> Vec<(usize, Leaving)> {
+    pub fn drained(&self) -> Vec<(usize, AfterDrain)> {
         let up = self
             .lanes
             .iter()
             .enumerate()
             .filter(|(_, lane)| lane.state == State::Up && lane.task.is_none());
-        up.filter_map(|(index, lane)| Some((index, lane.leaving?)))
+        up.filter_map(|(index, lane)| Some((index, lane.draining?)))
             .collect()
     }
 
     /// Lanes that train or will train again.
     pub fn lanes_in_use(&self) -> Vec<usize> {
-        let stays = |lane: &Lane| lane.state != State::Out && lane.leaving != Some(Leaving::Out);
+        let stays =
+            |lane: &Lane| lane.state != State::Out && lane.draining != Some(AfterDrain::Remove);
         (0..self.lanes.len())
             .filter(|index| stays(&self.lanes[*index]))
             .collect()
@@ -211,21 +212,21 @@ mod tests {
     }
 
     /// What can happen in one step of the model: the Supervisor starts children, a lane's report
-    /// arrives (also late, from a lane that was given up), a trainer falls, is rebuilt, or its lane
+    /// arrives (also late, from a lane that was abandoned), a trainer fails, is restarted, or its lane
     /// is isolated.
     #[derive(Clone, Copy, Debug)]
     enum Step {
         Start,
         Report(usize),
-        Fall(usize),
-        Rebuild(usize),
+        ExitReason(usize),
+        RestartActor(usize),
         Isolate(usize),
     }
 
-    /// The roster beside a plain model of the threads: reports on their way, and the outcomes
+    /// The scheduler beside a plain model of the threads: reports on their way, and the outcomes
     /// taken.
     struct Model {
-        roster: Roster,
+        scheduler: Scheduler,
         /// (lane, generation, trial, attempt) of every child that a thread, abandoned or not, may
         /// still report.
         reports: Vec<(usize, u64, u64, u32)>,
@@ -234,12 +235,12 @@ mod tests {
 
     impl Model {
         fn new(trials: u64) -> Self {
-            let mut roster = Roster::default();
-            roster.add_lane();
-            roster.add_lane();
-            roster.enqueue((1..=trials).map(task));
+            let mut scheduler = Scheduler::default();
+            scheduler.add_lane();
+            scheduler.add_lane();
+            scheduler.enqueue((1..=trials).map(task));
             Self {
-                roster,
+                scheduler,
                 reports: Vec::new(),
                 outcomes: Vec::new(),
             }
@@ -248,10 +249,10 @@ mod tests {
         /// False: the step is not possible here.
         fn step(&mut self, step: Step) -> bool {
             match step {
-                Step::Start => match self.roster.start_next() {
+                Step::Start => match self.scheduler.start_next() {
                     Some((lane, task)) => self.reports.push((
                         lane,
-                        self.roster.generation(lane),
+                        self.scheduler.generation(lane),
                         task.trial,
                         task.attempt,
                     )),
@@ -263,26 +264,35 @@ mod tests {
                     }
                     let (lane, generation, trial, attempt) = self.reports.remove(index);
                     self.outcomes.extend(
-                        self.roster
+                        self.scheduler
                             .ended(lane, generation, trial, attempt)
                             .map(|task| task.trial),
                     );
                 }
-                Step::Fall(lane) => match self.roster.fall(lane, self.roster.generation(lane)) {
-                    Some(task) => task.into_iter().for_each(|task| self.roster.put_back(task)),
-                    None => return false,
-                },
-                Step::Rebuild(lane) => {
-                    if self.roster.lanes[lane].state != State::Down {
+                Step::ExitReason(lane) => {
+                    match self
+                        .scheduler
+                        .abandon(lane, self.scheduler.generation(lane))
+                    {
+                        Some(task) => task
+                            .into_iter()
+                            .for_each(|task| self.scheduler.requeue(task)),
+                        None => return false,
+                    }
+                }
+                Step::RestartActor(lane) => {
+                    if self.scheduler.lanes[lane].state != State::Down {
                         return false;
                     }
-                    self.roster.rebuilt(lane);
+                    self.scheduler.restarted(lane);
                 }
                 Step::Isolate(lane) => {
-                    if self.roster.lanes[lane].state != State::Down || self.roster.in_use() < 2 {
+                    if self.scheduler.lanes[lane].state != State::Down
+                        || self.scheduler.in_use() < 2
+                    {
                         return false;
                     }
-                    self.roster.isolate(lane);
+                    self.scheduler.isolate(lane);
                 }
             }
             true
@@ -290,9 +300,9 @@ mod tests {
 
         /// Each trial is in exactly one place.
         fn assert_whole(&self, trials: u64, steps: &[Step]) {
-            let waiting = self.roster.queue.iter();
+            let waiting = self.scheduler.queue.iter();
             let running = self
-                .roster
+                .scheduler
                 .lanes
                 .iter()
                 .filter_map(|lane| lane.task.as_ref());
@@ -308,16 +318,16 @@ mod tests {
 
     /// Exhaustive to a depth: every sequence of steps with two lanes and two trials.
     #[test]
-    fn no_interleaving_of_reports_falls_and_rebuilds_loses_or_doubles_a_child() {
+    fn no_interleaving_of_reports_failures_and_restarts_loses_or_doubles_a_child() {
         let steps = [
             Step::Start,
             Step::Report(0),
             Step::Report(1),
             Step::Report(2),
-            Step::Fall(0),
-            Step::Fall(1),
-            Step::Rebuild(0),
-            Step::Rebuild(1),
+            Step::ExitReason(0),
+            Step::ExitReason(1),
+            Step::RestartActor(0),
+            Step::RestartActor(1),
             Step::Isolate(1),
         ];
         let (mut explored, mut open) = (0, vec![Vec::new()]);
@@ -340,39 +350,42 @@ mod tests {
 
     #[test]
     fn a_suspect_runs_alone() {
-        let mut roster = Roster::default();
-        roster.add_lane();
-        roster.add_lane();
-        roster.suspect(2);
-        roster.enqueue([task(1), task(2), task(3)]);
-        let (lane, first) = roster.start_next().unwrap();
+        let mut scheduler = Scheduler::default();
+        scheduler.add_lane();
+        scheduler.add_lane();
+        scheduler.suspect(2);
+        scheduler.enqueue([task(1), task(2), task(3)]);
+        let (lane, first) = scheduler.start_next().unwrap();
         assert_eq!(first.trial, 2);
-        assert!(roster.start_next().is_none(), "nothing runs beside it");
-        roster.ended(lane, 0, 2, 0).unwrap();
+        assert!(scheduler.start_next().is_none(), "nothing runs beside it");
+        scheduler.ended(lane, 0, 2, 0).unwrap();
         assert_eq!(
             [
-                roster.start_next().unwrap().1.trial,
-                roster.start_next().unwrap().1.trial
+                scheduler.start_next().unwrap().1.trial,
+                scheduler.start_next().unwrap().1.trial
             ],
             [1, 3]
         );
-        roster.enqueue([task(4)]);
-        roster.put_back(task(2));
-        assert!(roster.start_next().is_none(), "it waits until nothing runs");
+        scheduler.enqueue([task(4)]);
+        scheduler.requeue(task(2));
+        assert!(
+            scheduler.start_next().is_none(),
+            "it waits until nothing runs"
+        );
     }
 
     #[test]
     fn a_leaving_lane_ends_its_child_first() {
-        let mut roster = Roster::default();
-        roster.add_lane();
-        roster.enqueue([task(1), task(2)]);
-        roster.start_next().unwrap();
-        roster.leave(0, Leaving::Out);
-        roster.leave(0, Leaving::Renew);
-        assert!(roster.left().is_empty());
-        assert_eq!(roster.ended(0, 0, 1, 0).unwrap().trial, 1);
-        assert!(roster.start_next().is_none());
-        assert_eq!(roster.left(), [(0, Leaving::Out)]);
-        assert!(roster.lanes_in_use().is_empty());
+        let mut scheduler = Scheduler::default();
+        scheduler.add_lane();
+        scheduler.enqueue([task(1), task(2)]);
+        scheduler.start_next().unwrap();
+        scheduler.drain(0, AfterDrain::Remove);
+        scheduler.drain(0, AfterDrain::Restart);
+        assert!(scheduler.drained().is_empty());
+        assert_eq!(scheduler.ended(0, 0, 1, 0).unwrap().trial, 1);
+        assert!(scheduler.start_next().is_none());
+        assert_eq!(scheduler.drained(), [(0, AfterDrain::Remove)]);
+        assert!(scheduler.lanes_in_use().is_empty());
     }
 }
