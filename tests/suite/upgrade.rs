@@ -88,7 +88,7 @@ impl Earlier {
         let connection = self.database();
         let mut statement = connection.prepare(&sql).unwrap();
         let rows = statement.query_map([], |row| {
-            let value = |column: usize| {
+            let value = |column: usize| -> rusqlite::Result<Value> {
                 Ok(match row.get_ref(column)? {
                     rusqlite::types::ValueRef::Integer(number) => Value::from(number),
                     rusqlite::types::ValueRef::Real(number) => Value::from(number),
