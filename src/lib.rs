@@ -31,3 +31,5 @@ pub mod space;
 pub mod strategy;
 /// Prometheus registry and HTTP endpoint.
 pub mod telemetry;
+/// What children are made of and scored by: images, a text, a table, a program.
+pub mod workload;

@@ -10,6 +10,7 @@ mod device;
 pub mod language_model;
 mod limits;
 mod linear;
+mod metric;
 mod optimiser;
 mod reward;
 mod schedule;
@@ -24,8 +25,9 @@ pub use command::{CommandEvaluator, CommandLane, program_problem};
 pub use device::is_lost;
 pub use limits::{LimitedEvaluator, Limits};
 pub use linear::linear_accuracy;
+pub use metric::MetricUnit;
 pub use optimiser::Sgd;
-pub use reward::reward;
+pub use reward::{RewardScale, reward};
 pub use settings::{
     ChildSettings, CommandSettings, EvaluatorKind, FailedReward, Schedule, TableSettings,
 };

@@ -10,12 +10,13 @@ macro_rules! say {
 }
 
 mod again;
+mod announcement;
+mod assembly;
 mod check;
 mod compare;
 mod devices;
 mod enqueue;
 mod init;
-mod language;
 mod log;
 mod page;
 mod progress;
@@ -27,9 +28,7 @@ mod status;
 mod top;
 mod verify;
 
-use crate::child::EvaluatorKind;
 use crate::journal::JournalError;
-use crate::machine::{LaneSpec, resolve_lanes, resolve_lanes_for_programs};
 use crate::settings::{self, Settings};
 use clap::{Args, Parser, Subcommand};
 use std::io::Write;
@@ -130,15 +129,6 @@ fn variables() -> impl Iterator<Item = (String, String)> {
             value.to_string_lossy().into(),
         )
     })
-}
-
-/// The lanes that children train on.
-fn lanes(settings: &Settings) -> Result<Vec<LaneSpec>, Failure> {
-    let resolve = match settings.child.evaluator {
-        EvaluatorKind::Command => resolve_lanes_for_programs,
-        EvaluatorKind::Train | EvaluatorKind::Table => resolve_lanes,
-    };
-    resolve(&settings.devices).map_err(Failure::Input)
 }
 
 /// A config file and what overrides it.

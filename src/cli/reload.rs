@@ -1,13 +1,13 @@
 //! The config file of a running search: looked at each second and on SIGHUP, checked as at the
 //! start, and compared with the settings in force. Must not know how a change is applied.
 
-use super::ConfigArgs;
-use super::search::{Source, factory, search_settings};
+use super::{ConfigArgs, assembly};
 use crate::actors::{Notice, Reconfigured, Reload};
 use crate::settings::{self, Settings};
 use crate::telemetry::Endpoint;
+use crate::workload::Workload;
 use serde_json::{Map, Value};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -37,44 +37,43 @@ const AT_START: &[&str] = &["child.table.", "child.command."];
 /// The config file, and the settings that the search runs with.
 pub struct ConfigFile {
     arguments: ConfigArgs,
-    source: Arc<Source>,
+    workload: Arc<dyn Workload>,
     settings: Settings,
+    /// Absolute.
+    run_dir: PathBuf,
+    /// What the file held, and when it was modified and how long it was, when last read.
     text: String,
-    seen: Option<(SystemTime, u64)>,
-    routed: Routed,
+    stamp: Option<(SystemTime, u64)>,
+    routes: Routes,
 }
 
 /// Gives an endpoint the routes of this run.
-pub type Routed = Box<dyn Fn(Endpoint) -> Endpoint + Send>;
+pub type Routes = Box<dyn Fn(Endpoint) -> Endpoint + Send>;
 
 impl ConfigFile {
     /// `settings` were read from it when the search started.
     pub fn new(
         arguments: ConfigArgs,
-        source: Arc<Source>,
+        workload: Arc<dyn Workload>,
         settings: Settings,
-        routed: Routed,
+        run_dir: PathBuf,
+        routes: Routes,
     ) -> Self {
         let text = std::fs::read_to_string(&arguments.config).unwrap_or_default();
-        let mut file = Self {
+        let stamp = stamp(&arguments.config);
+        Self {
             arguments,
-            source,
+            workload,
             settings,
+            run_dir,
             text,
-            seen: None,
-            routed,
-        };
-        file.seen = file.stamp();
-        file
+            stamp,
+            routes,
+        }
     }
 
     fn path(&self) -> &PathBuf {
         &self.arguments.config
-    }
-
-    fn stamp(&self) -> Option<(SystemTime, u64)> {
-        let facts = std::fs::metadata(self.path()).ok()?;
-        Some((facts.modified().ok()?, facts.len()))
     }
 
     /// Keys whose text in the file changed although something stronger holds them.
@@ -102,21 +101,25 @@ impl ConfigFile {
         new: &Settings,
         changed: &Map<String, Value>,
     ) -> Result<Reconfigured, String> {
-        let lanes = super::lanes(new).map_err(|failure| failure.to_string())?;
+        let lanes = assembly::lanes(new).map_err(|failure| failure.to_string())?;
         let any = |prefixes: &[&str]| {
             changed
                 .keys()
                 .any(|key| prefixes.iter().any(|prefix| key.starts_with(prefix)))
         };
         let endpoint = if any(&["telemetry."]) {
-            Some(Endpoint::bind(&new.telemetry)?.map(&self.routed))
+            Some(Endpoint::bind(&new.telemetry)?.map(&self.routes))
         } else {
             None
         };
         Ok(Reconfigured {
-            search: search_settings(new),
-            factory: any(&["child.", "data.", "devices."])
-                .then(|| factory(new, &self.source, &lanes)),
+            search: assembly::search_settings(new),
+            factory: any(&["child.", "data.", "devices."]).then(|| {
+                let workload = self
+                    .workload
+                    .with_settings(&assembly::workload_settings(new));
+                assembly::evaluator_factory(new, workload, &lanes, self.run_dir.clone())
+            }),
             lanes,
             attempts: new.child.attempts,
             failed_reward: new.child.failed_reward.reward(),
@@ -135,11 +138,11 @@ impl ConfigFile {
 
 impl Reload for ConfigFile {
     fn poll(&mut self, forced: bool) -> Vec<Notice> {
-        let stamp = self.stamp();
-        if !forced && (stamp.is_none() || stamp == self.seen) {
+        let stamp = stamp(self.path());
+        if !forced && (stamp.is_none() || stamp == self.stamp) {
             return Vec::new();
         }
-        self.seen = stamp;
+        self.stamp = stamp;
         let text = match std::fs::read_to_string(self.path()) {
             Ok(text) if !forced && text == self.text => return Vec::new(),
             Ok(text) => text,
@@ -183,6 +186,12 @@ impl Reload for ConfigFile {
         });
         notices
     }
+}
+
+/// When a file was modified, and its length in bytes.
+fn stamp(file: &Path) -> Option<(SystemTime, u64)> {
+    let facts = std::fs::metadata(file).ok()?;
+    Some((facts.modified().ok()?, facts.len()))
 }
 
 /// Key → `old → new`, for every key that differs.

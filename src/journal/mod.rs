@@ -15,6 +15,7 @@ mod tests;
 mod writer;
 
 pub use lock::set_aside;
+pub use open::DATA_CONTENT;
 pub use reader::{EpochRow, Reader, TrialRow};
 pub use survey::{Life, TrialFacts, TrialOrder};
 
@@ -174,6 +175,9 @@ pub struct Recovered {
     pub reused: u64,
     /// Networks that were proposed while an equal one was pending, unseen by the strategy.
     pub repeated: u64,
+    /// Facts of the run's identity that it lacked, because an earlier version began it, and that
+    /// are recorded now.
+    pub recorded: Vec<String>,
 }
 
 /// The writer's handle: cheap to clone; requests are carried out in the order they are made, on the
@@ -190,6 +194,7 @@ type Reply<T> = Box<dyn FnOnce(T) + Send>;
 impl Journal {
     /// Opens or creates the run, holding its lock. `identity` is what may not change in a run's
     /// life (flat object of setting → value); so are those of `enqueued` that the run has already.
+    /// [`DATA_CONTENT`] is recorded where an earlier version did not.
     /// `config` is the resolved config file, written to `config.toml`.
     ///
     /// # Errors
@@ -201,8 +206,9 @@ impl Journal {
         enqueued: &[Enqueued],
         config: &str,
     ) -> Result<(Self, Recovered), JournalError> {
-        let opened = open::open(dir, identity, enqueued, config)?;
-        let recovered = recovery::recover(&opened.connection, dir)?;
+        let mut opened = open::open(dir, identity, enqueued, config)?;
+        let mut recovered = recovery::recover(&opened.connection, dir)?;
+        recovered.recorded = std::mem::take(&mut opened.recorded);
         let health = Arc::new(Health::default());
         let requests =
             writer::start(opened, health.clone(), writer::BACK_UP_EVERY).map_err(|source| {

@@ -64,6 +64,8 @@ pub(super) fn recover(connection: &Connection, dir: &Path) -> Result<Recovered, 
             networks: networks(connection)?,
             reused: number("SELECT count(*) FROM trials WHERE reused_from IS NOT NULL")?,
             repeated: number("SELECT coalesce(sum(repeated), 0) FROM minibatches")?,
+            // Known to whoever compared the run's identity.
+            recorded: Vec::new(),
         })
     };
     read().map_err(damaged(dir))

@@ -1,7 +1,7 @@
-//! What a lane owns: its candle device and its own pool of pinned threads. Must not know what is
-//! computed on them.
+//! What a lane computes with: its candle device and its own pool of pinned threads. Must not know what
+//! is computed on them.
 
-use super::devices::LaneSpec;
+use super::LaneSpec;
 use candle_core::Device;
 
 /// The candle device of a lane.
@@ -37,17 +37,6 @@ pub fn thread_pool(lane: &LaneSpec) -> Result<rayon::ThreadPool, String> {
         })
         .build()
         .map_err(|error| format!("no threads for lane {}: {error}", lane.name))
-}
-
-/// Memory of this machine in bytes, as Linux says; a cautious 4 GiB where it does not.
-pub fn memory_bytes() -> usize {
-    let total = std::fs::read_to_string("/proc/meminfo")
-        .ok()
-        .and_then(|text| {
-            let line = text.lines().find(|line| line.starts_with("MemTotal:"))?;
-            line.split_whitespace().nth(1)?.parse::<usize>().ok()
-        });
-    total.map_or(4 << 30, |kibibytes| kibibytes << 10)
 }
 
 #[cfg(test)]

@@ -1,26 +1,26 @@
-//! Which of NVML's GPUs is `cuda:N`. CUDA numbers what `CUDA_VISIBLE_DEVICES` leaves, in its order;
-//! NVML numbers everything. Pure; must not know readings.
+//! Which of NVML's GPUs is `cuda:N`. CUDA numbers the GPUs that `CUDA_VISIBLE_DEVICES` names, in its
+//! order; NVML numbers all of them. Pure functions; must not know readings.
 
 use super::nvml::Identity;
 
-/// `cuda:N` → place in NVML's list, from the UUIDs that the CUDA driver gives its devices.
-pub fn by_uuid(cuda: &[(String, String)], nvml: &[Identity]) -> Vec<(String, usize)> {
-    let place = |uuid: &str| {
+/// Each `cuda:N` and its index in NVML's list, by the UUIDs that the CUDA driver gives its devices.
+pub fn match_by_uuid(cuda: &[(String, String)], nvml: &[Identity]) -> Vec<(String, usize)> {
+    let index = |uuid: &str| {
         nvml.iter()
             .position(|gpu| gpu.uuid.eq_ignore_ascii_case(uuid))
     };
     cuda.iter()
-        .filter_map(|(name, uuid)| Some((name.clone(), place(uuid)?)))
+        .filter_map(|(name, uuid)| Some((name.clone(), index(uuid)?)))
         .collect()
 }
 
-/// The same where no CUDA driver can be asked (a CPU build whose command trains on GPUs): by CUDA's
-/// rules for `CUDA_VISIBLE_DEVICES`, a list of numbers (in the order of PCI bus ids) and of UUIDs
-/// or their unique beginnings; what follows the first entry that is no GPU is hidden, as is
-/// everything when a GPU is named twice. None: all are visible.
-pub fn by_variable(visible: Option<&str>, nvml: &[Identity]) -> Vec<(String, usize)> {
+/// The same for a CPU build, which has no CUDA driver to ask although its command may train on GPUs.
+/// It follows CUDA's rules for `CUDA_VISIBLE_DEVICES`: a list of numbers (in the order of PCI bus ids)
+/// and of UUIDs or unique prefixes of them. The first entry that is no GPU hides itself and all that
+/// follow; a GPU named twice hides all. None: all are visible.
+pub fn match_by_variable(visible: Option<&str>, nvml: &[Identity]) -> Vec<(String, usize)> {
     let mut order: Vec<usize> = (0..nvml.len()).collect();
-    order.sort_by_key(|&place| nvml[place].pci_bus_id.to_ascii_lowercase());
+    order.sort_by_key(|&index| nvml[index].pci_bus_id.to_ascii_lowercase());
     let chosen: Vec<usize> = match visible {
         None => order,
         Some(list) => list
@@ -28,17 +28,17 @@ pub fn by_variable(visible: Option<&str>, nvml: &[Identity]) -> Vec<(String, usi
             .map_while(|entry| one(entry.trim(), &order, nvml))
             .collect(),
     };
-    let twice = chosen
+    let repeated = chosen
         .iter()
         .enumerate()
-        .any(|(at, place)| chosen[..at].contains(place));
-    if twice {
+        .any(|(at, index)| chosen[..at].contains(index));
+    if repeated {
         Vec::new()
     } else {
         chosen
             .into_iter()
             .enumerate()
-            .map(|(n, place)| (format!("cuda:{n}"), place))
+            .map(|(n, index)| (format!("cuda:{n}"), index))
             .collect()
     }
 }
@@ -47,13 +47,9 @@ fn one(entry: &str, order: &[usize], nvml: &[Identity]) -> Option<usize> {
     if let Ok(number) = entry.parse::<usize>() {
         return order.get(number).copied();
     }
-    let beginning = entry.to_ascii_lowercase();
-    let mut found = (0..nvml.len()).filter(|&place| {
-        beginning.starts_with("gpu-")
-            && nvml[place]
-                .uuid
-                .to_ascii_lowercase()
-                .starts_with(&beginning)
+    let prefix = entry.to_ascii_lowercase();
+    let mut found = (0..nvml.len()).filter(|&index| {
+        prefix.starts_with("gpu-") && nvml[index].uuid.to_ascii_lowercase().starts_with(&prefix)
     });
     let first = found.next()?;
     found.next().is_none().then_some(first)
@@ -76,12 +72,12 @@ mod tests {
         ]
     }
 
-    fn places(matched: &[(String, usize)]) -> Vec<usize> {
+    fn indices(matched: &[(String, usize)]) -> Vec<usize> {
         matched
             .iter()
             .enumerate()
             .for_each(|(n, (name, _))| assert_eq!(name, &format!("cuda:{n}")));
-        matched.iter().map(|(_, place)| *place).collect()
+        matched.iter().map(|(_, index)| *index).collect()
     }
 
     #[test]
@@ -94,7 +90,7 @@ mod tests {
             (Some("GPU-cccc3333-0000,GPU-aaaa1111-0000"), &[2, 0]),
             (Some("GPU-cccc,1"), &[2, 1]),
             (Some("GPU-aaa"), &[0]),
-            // A beginning of two, a number too large, -1: what follows is hidden.
+            // A prefix of two UUIDs, a number too large, -1: all that follows is hidden.
             (Some("1,GPU-aa,0"), &[1]),
             (Some("0,7,1"), &[0]),
             (Some("1,-1,0"), &[1]),
@@ -105,7 +101,7 @@ mod tests {
         ];
         for (visible, expected) in cases {
             assert_eq!(
-                places(&by_variable(*visible, &three())),
+                indices(&match_by_variable(*visible, &three())),
                 *expected,
                 "CUDA_VISIBLE_DEVICES={visible:?}"
             );
@@ -116,17 +112,17 @@ mod tests {
     fn numbers_count_pci_bus_ids_however_nvml_lists_them() {
         let mut gpus = three();
         gpus.swap(0, 2);
-        assert_eq!(places(&by_variable(Some("0,2"), &gpus)), [2, 0]);
+        assert_eq!(indices(&match_by_variable(Some("0,2"), &gpus)), [2, 0]);
     }
 
     #[test]
     fn uuids_from_the_driver_decide_where_it_can_be_asked() {
         let cuda = |n: usize, uuid: &str| (format!("cuda:{n}"), uuid.to_owned());
-        let matched = by_uuid(
+        let matched = match_by_uuid(
             &[cuda(0, "GPU-CCCC3333-0000"), cuda(1, "GPU-aaaa1111-0000")],
             &three(),
         );
-        assert_eq!(places(&matched), [2, 0]);
-        assert!(by_uuid(&[cuda(0, "GPU-unknown")], &three()).is_empty());
+        assert_eq!(indices(&matched), [2, 0]);
+        assert!(match_by_uuid(&[cuda(0, "GPU-unknown")], &three()).is_empty());
     }
 }

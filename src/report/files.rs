@@ -4,9 +4,9 @@
 
 use super::chart::{self, Canvas};
 use super::facts::RunFacts;
-use super::number::MetricUnit;
 use super::page;
 use super::series::Series;
+use crate::child::MetricUnit;
 use crate::journal::{EpochRow, JournalError, Reader, TrialRow};
 use std::collections::BTreeSet;
 use std::fs::File;

@@ -1,5 +1,7 @@
 //! Numbers formatted for people. Pure; must not know where they are shown.
 
+use crate::child::MetricUnit;
+
 /// Groups thousands: 1234567 becomes `1,234,567`.
 pub fn grouped(number: u64) -> String {
     let digits = number.to_string();
@@ -46,37 +48,9 @@ pub fn compact(number: u64) -> String {
     format!("{value:.digits$} {unit}")
 }
 
-/// What a metric measures, which says how it reads.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum MetricUnit {
-    /// A share of 1, shown in percent.
-    Accuracy,
-    /// Of a language model: lower is better.
-    Perplexity,
-    /// The user's own.
-    #[default]
-    Plain,
-}
-
-impl MetricUnit {
-    /// A metric as people read it.
-    pub fn text(self, value: Option<f64>) -> String {
-        match (self, value) {
-            (_, None) => "–".into(),
-            (Self::Accuracy, Some(value)) => format!("{:.1}%", 100.0 * value),
-            (Self::Perplexity, Some(value)) => format!("{value:.1}"),
-            (Self::Plain, Some(value)) => format!("{value:.4}"),
-        }
-    }
-
-    /// The metric's name.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Accuracy => "accuracy",
-            Self::Perplexity => "perplexity",
-            Self::Plain => "metric",
-        }
-    }
+/// A metric in its unit, a dash for one that is not known.
+pub fn metric_text(unit: MetricUnit, value: Option<f64>) -> String {
+    value.map_or_else(|| "–".to_owned(), |value| unit.number(value))
 }
 
 #[cfg(test)]
@@ -110,8 +84,7 @@ mod tests {
 
     #[test]
     fn metrics_read_in_their_unit() {
-        assert_eq!(MetricUnit::Accuracy.text(Some(0.9375)), "93.8%");
-        assert_eq!(MetricUnit::Perplexity.text(Some(78.44)), "78.4");
-        assert_eq!(MetricUnit::Plain.text(None), "–");
+        assert_eq!(metric_text(MetricUnit::Accuracy, Some(0.9375)), "93.8%");
+        assert_eq!(metric_text(MetricUnit::Plain, None), "–");
     }
 }

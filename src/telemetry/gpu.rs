@@ -1,21 +1,22 @@
-//! GPUs as metrics: NVML's readings in base units, by the name `cuda:N` that the settings use. A
-//! reading that a GPU does not support is absent, and so is everything without a GPU. Must not know
-//! lanes.
+//! GPUs as metrics: NVML's readings in base units, labelled with the name `cuda:N` that the settings
+//! use. Readings that a GPU does not support are absent, and all families are where there is no GPU.
+//! Must not know lanes.
 
-use crate::machine::{Identity, Raw, Readings, by_uuid, by_variable, inherited_gpus, open_nvml};
+use crate::machine::{
+    Identity, Raw, Readings, inherited_gpus, match_by_uuid, match_by_variable, open_nvml,
+};
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{GaugeVec, Opts};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Readings are not shown any longer than this: a driver that hangs must not look like a GPU that
-/// is busy.
+/// Readings older than this are left out: a driver that hangs must not look like a busy GPU.
 const FRESH: Duration = Duration::from_secs(10);
 
 type Convert = fn(&Raw) -> Option<f64>;
 
-/// Each family: name, help, and how a reading becomes a value.
+/// Each family: its name, its help, and the value of a reading in base units.
 const FAMILIES: [(&str, &str, Convert); 6] = [
     (
         "gpu_utilization_ratio",
@@ -52,28 +53,28 @@ const FAMILIES: [(&str, &str, Convert); 6] = [
     ),
 ];
 
-/// Names of the families that GPUs have, without our prefix.
+/// Names of the GPU families, without the prefix `netwright_`.
 pub fn families() -> impl Iterator<Item = &'static str> {
     FAMILIES.iter().map(|(name, ..)| *name).chain([INFO])
 }
 
 const INFO: &str = "gpu_info";
 
-/// What was read last, and when.
-type Sampled = Arc<Mutex<Option<(Instant, Vec<Raw>)>>>;
+/// The newest readings and when they were taken.
+type LastReadings = Arc<Mutex<Option<(Instant, Vec<Raw>)>>>;
 
 /// The GPUs that this process sees.
 pub struct Gpus {
     source: Box<dyn Readings>,
-    /// `cuda:N` → place in NVML's list.
+    /// Each `cuda:N` and its index in NVML's list.
     matched: Vec<(String, usize)>,
     identities: Vec<Identity>,
-    sampled: Sampled,
+    last: LastReadings,
 }
 
 impl Gpus {
-    /// `cuda` holds name and UUID of the devices that the CUDA driver shows; empty: it cannot be
-    /// asked.
+    /// `cuda` holds name and UUID of each device that the CUDA driver shows; empty where the driver
+    /// cannot be asked.
     ///
     /// # Errors
     /// Why there are no readings, in one sentence.
@@ -88,9 +89,9 @@ impl Gpus {
     ) -> Result<Self, String> {
         let identities = source.gpus()?;
         let matched = if cuda.is_empty() {
-            by_variable(visible, &identities)
+            match_by_variable(visible, &identities)
         } else {
-            by_uuid(cuda, &identities)
+            match_by_uuid(cuda, &identities)
         };
         if matched.is_empty() {
             return Err(format!(
@@ -102,11 +103,11 @@ impl Gpus {
             source,
             matched,
             identities,
-            sampled: Sampled::default(),
+            last: LastReadings::default(),
         })
     }
 
-    /// The names, as the label `gpu` holds them.
+    /// The values of the label `gpu`.
     pub fn names(&self) -> Vec<String> {
         self.matched.iter().map(|(name, _)| name.clone()).collect()
     }
@@ -116,12 +117,12 @@ impl Gpus {
         let raw = self
             .matched
             .iter()
-            .map(|(_, place)| self.source.read(*place))
+            .map(|(_, index)| self.source.read(*index))
             .collect();
-        *self.sampled.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), raw));
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), raw));
     }
 
-    /// Shows what was sampled last.
+    /// A collector of the newest readings.
     ///
     /// # Errors
     /// When a family's name is refused (a bug).
@@ -134,8 +135,8 @@ impl Gpus {
             Opts::new(INFO, "1 for each GPU: its UUID and model."),
             &["gpu", "uuid", "model"],
         )?;
-        for (name, place) in &self.matched {
-            let identity = &self.identities[*place];
+        for (name, index) in &self.matched {
+            let identity = &self.identities[*index];
             info.with_label_values(&[name.as_str(), &identity.uuid, &identity.model])
                 .set(1.0);
         }
@@ -143,7 +144,7 @@ impl Gpus {
             names: self.names(),
             families: families.collect::<prometheus::Result<_>>()?,
             info,
-            sampled: self.sampled.clone(),
+            last: self.last.clone(),
         }))
     }
 }
@@ -153,7 +154,7 @@ struct GpuCollector {
     /// As `FAMILIES`.
     families: Vec<GaugeVec>,
     info: GaugeVec,
-    sampled: Sampled,
+    last: LastReadings,
 }
 
 impl Collector for GpuCollector {
@@ -166,11 +167,9 @@ impl Collector for GpuCollector {
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
-        // Held to the end: two scrapes at once must not see each other's half.
-        let sampled = self.sampled.lock().unwrap_or_else(PoisonError::into_inner);
-        let fresh = sampled
-            .as_ref()
-            .filter(|(taken, _)| taken.elapsed() < FRESH);
+        // Locked to the end: two scrapes at once must not mix their values.
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let fresh = last.as_ref().filter(|(taken, _)| taken.elapsed() < FRESH);
         let mut collected = self.info.collect();
         for (family, (_, _, convert)) in self.families.iter().zip(&FAMILIES) {
             family.reset();
@@ -265,7 +264,7 @@ mod tests {
     fn old_readings_and_hidden_gpus_are_absent() {
         let gpus = Gpus::from_source(Box::new(Two), &[], None).unwrap();
         gpus.sample();
-        if let Some((taken, _)) = gpus.sampled.lock().unwrap().as_mut() {
+        if let Some((taken, _)) = gpus.last.lock().unwrap().as_mut() {
             *taken -= FRESH;
         }
         assert!(!text(&gpus).contains("gpu_utilization_ratio"));

@@ -1,7 +1,8 @@
 //! The shipped dashboards, rules and provisioning, read as files: everything that Grafana would
 //! silently show as an empty panel. What only a real Prometheus can tell is in `monitoring.rs`.
 
-use netwright::telemetry::{Metrics, RewardScale, gpu_families};
+use netwright::child::RewardScale;
+use netwright::telemetry::{Metrics, gpu_families};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

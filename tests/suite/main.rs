@@ -27,3 +27,4 @@ mod settings;
 mod spaces;
 mod supervision;
 mod upgrade;
+mod workload;

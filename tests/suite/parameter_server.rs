@@ -6,7 +6,7 @@ use netwright::actors::{
     CheckpointFiles, End, Event, Observer, Parts, Progress, RestartSettings, SearchSettings,
     prepare, search,
 };
-use netwright::child::{Evaluator, Outcome, Progress as ChildProgress, Task};
+use netwright::child::{Evaluator, Outcome, Progress as ChildProgress, RewardScale, Task};
 use netwright::journal::Journal;
 use netwright::machine::LaneSpec;
 use netwright::policy::Policy;
@@ -14,7 +14,7 @@ use netwright::space::{Decision, ImageShape, Space, SpaceSettings};
 use netwright::strategy::{
     ControllerSettings, LogEntry, ParameterServerSettings, Replay, initial_snapshot,
 };
-use netwright::telemetry::{Metrics, RewardScale};
+use netwright::telemetry::Metrics;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 

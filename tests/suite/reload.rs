@@ -99,6 +99,22 @@ const EXTRA: &str = "[controller]\nreplicas = 2\nchildren = 4\nlearning_rate = 0
                      [devices]\nlanes_per_device = 1\n";
 
 #[test]
+fn a_table_that_changes_on_the_disk_leaves_a_running_search_alone() {
+    let running = Running::start(EXTRA, &[]);
+    std::fs::write(
+        running.search.folder.path().join("table.csv"),
+        "no table any more",
+    )
+    .unwrap();
+    // Each lane gets a new evaluator.
+    running.change(
+        "lanes_per_device = 1",
+        "lanes_per_device = 2",
+        "config accepted: devices.lanes_per_device 1 → 2",
+    );
+}
+
+#[test]
 fn what_may_change_is_taken_over_and_the_log_still_says_what_the_parameters_are() {
     let mut running = Running::start(EXTRA, &["child.attempts=2"]);
     running.change(

@@ -7,12 +7,12 @@ use netwright::actors::{
     CheckpointFiles, End, Event, Observer, Parts, Progress, RestartSettings, SearchSettings,
     prepare, search,
 };
-use netwright::child::{Evaluator, Outcome, Progress as ChildProgress, Task};
+use netwright::child::{Evaluator, Outcome, Progress as ChildProgress, RewardScale, Task};
 use netwright::journal::Journal;
 use netwright::machine::LaneSpec;
 use netwright::space::{ImageShape, SpaceSettings};
 use netwright::strategy::{ControllerSettings, ParameterServerSettings};
-use netwright::telemetry::{Metrics, RewardScale};
+use netwright::telemetry::Metrics;
 use std::path::Path;
 use std::process::Output;
 use std::sync::Arc;

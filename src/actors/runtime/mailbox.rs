@@ -137,7 +137,7 @@ pub(in crate::actors) use counts_mailbox;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::telemetry::RewardScale;
+    use crate::child::RewardScale;
 
     #[derive(Message)]
     #[rtype(result = "()")]

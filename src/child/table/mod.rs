@@ -2,6 +2,7 @@
 //! know what the numbers mean.
 
 mod columns;
+mod hashing;
 mod lists;
 #[cfg(test)]
 mod tests;
@@ -10,8 +11,10 @@ use super::{Evaluator, Outcome, Progress, TableSettings, Task};
 use crate::random::{Key, Purpose};
 use crate::space::{Decision, Space};
 use columns::{Columns, Line};
+use hashing::HashingReader;
 use rand::RngExt;
 use std::collections::HashMap;
+use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -37,6 +40,8 @@ pub struct Table {
     report: Vec<String>,
     /// `[row, report column]`
     reported: Vec<Box<str>>,
+    /// SHA-256 (hex) of the file: a resumed run refuses another one.
+    content: String,
 }
 
 impl Table {
@@ -59,10 +64,10 @@ impl Table {
                 "the space has 10^{size:.1} architectures; {limit}"
             )));
         }
+        let file = File::open(path).map_err(|error| fail(csv_problem(&error.into())))?;
         let mut reader = csv::ReaderBuilder::new()
             .trim(csv::Trim::All)
-            .from_path(path)
-            .map_err(|error| fail(csv_problem(&error)))?;
+            .from_reader(HashingReader::new(file));
         let header: Vec<String> = reader
             .headers()
             .map_err(|error| fail(csv_problem(&error)))?
@@ -99,6 +104,7 @@ impl Table {
             }
             lines.push(line);
         }
+        table.content = reader.into_inner().digest();
         table.check(space, layers).map_err(fail)?;
         Ok(table)
     }
@@ -112,6 +118,7 @@ impl Table {
             seconds: Vec::new(),
             report: settings.report.clone(),
             reported: Vec::new(),
+            content: String::new(),
         }
     }
 
@@ -189,6 +196,11 @@ impl Table {
             .map(number)
             .collect::<Option<_>>()?;
         self.rows.get(key.as_slice()).copied()
+    }
+
+    /// SHA-256 (hex) of the file.
+    pub fn content(&self) -> &str {
+        &self.content
     }
 
     /// The report columns of one architecture: shown to people, never to the search.

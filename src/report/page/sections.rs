@@ -5,7 +5,7 @@ use super::super::chart::{self, Canvas};
 use super::super::html::escape;
 use super::super::leaderboard::summary;
 use super::super::monitor::RunState;
-use super::super::number::{compact, decimal, duration, grouped};
+use super::super::number::{compact, decimal, duration, grouped, metric_text};
 use super::super::series::RewardChartData;
 use super::devices;
 use crate::journal::{EpochRow, Life, TrialFacts, TrialRow};
@@ -192,7 +192,7 @@ fn best_note(state: &RunState) -> String {
             format!(
                 "{} {} · {}",
                 state.facts.unit.name(),
-                state.facts.unit.text(row.metric),
+                metric_text(state.facts.unit, row.metric),
                 link(row.id, "figure", &format!("trial {}", grouped(row.id)))
             )
         },
@@ -309,7 +309,7 @@ fn leaders(state: &RunState) -> String {
             "<tr data-trial=\"{id}\"><td class=\"n muted\">{rank}</td><td class=\"n\">{}</td><td class=\"n strong\">{reward}</td><td class=\"n\">{}</td>{sizes}\
              <td class=\"n wide\">{}</td><td class=\"arch\">{}<code>{}</code></td></tr>",
             link(row.id, "leader", &grouped(row.id)),
-            state.facts.unit.text(row.metric),
+            metric_text(state.facts.unit, row.metric),
             row.seconds.map_or_else(|| "–".into(), duration),
             baseline_label(row.enqueued.as_deref()),
             escape(&summary(&row.architecture)),
@@ -379,7 +379,7 @@ fn child(state: &RunState, row: &TrialRow, epochs: &[EpochRow]) -> String {
     });
     let value = values
         .last()
-        .map_or_else(|| "–".into(), |(_, value)| unit.text(Some(*value)));
+        .map_or_else(|| "–".into(), |(_, value)| metric_text(unit, Some(*value)));
     format!(
         "<li data-trial=\"{}\"><p>{} <span class=\"muted\">on {} · {now}</span><b>{value}</b></p>{curve}<p class=\"arch\">{}<code>{}</code></p></li>",
         row.id,
@@ -399,7 +399,7 @@ fn latest(state: &RunState) -> String {
             Some(reward) => {
                 format!(
                     "<span class=\"strong\">{reward:.4}</span> <span class=\"muted\">{}</span>",
-                    state.facts.unit.text(facts.metric)
+                    metric_text(state.facts.unit, facts.metric)
                 )
             }
             None => format!(

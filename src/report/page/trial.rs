@@ -7,8 +7,9 @@ use super::super::drawing;
 use super::super::facts::RunFacts;
 use super::super::html::escape;
 use super::super::leaderboard::origin;
-use super::super::number::{MetricUnit, compact, decimal, duration, grouped};
+use super::super::number::{compact, decimal, duration, grouped, metric_text};
 use super::sections::metrics;
+use crate::child::MetricUnit;
 use crate::journal::{EpochRow, TrialRow};
 use crate::space::{Architecture, Network};
 use std::fmt::Write as _;
@@ -89,7 +90,7 @@ fn outcome(facts: &RunFacts, row: &TrialRow) -> String {
                 } else {
                     facts.unit.name()
                 },
-                facts.unit.text(row.metric),
+                metric_text(facts.unit, row.metric),
             ),
             ("Parameters", size(row.parameters)),
             ("FLOPs", size(row.flops)),
@@ -177,7 +178,7 @@ fn table(facts: &RunFacts, epochs: &[EpochRow]) -> String {
     );
     for row in &epochs[epochs.len().saturating_sub(MAX_ROWS)..] {
         let loss = decimal(row.train_loss);
-        let metric = facts.unit.text(row.metric);
+        let metric = metric_text(facts.unit, row.metric);
         let time = row.seconds.map_or_else(|| "–".into(), duration);
         let _ = write!(
             html,
