@@ -84,7 +84,7 @@ pub struct Enqueued {
     pub trial: SampledTrial,
 }
 
-/// A minibatch whose outcomes are all known and committed: it has its place in the order.
+/// A minibatch whose outcomes are all known and committed, with its sequence number.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sequenced {
     pub controller: u64,
@@ -163,7 +163,7 @@ pub struct Recovered {
     pub children_completed: u64,
     pub causes: Vec<(Cause, u64)>,
     pub seconds: Vec<f64>,
-    /// Minibatches that have their place in the order.
+    /// Minibatches that have their sequence number.
     pub sequenced: u64,
     /// Unix time of the newest snapshot.
     pub snapshot_at: Option<f64>,
@@ -237,8 +237,8 @@ impl Journal {
         self.send(Request::Enqueue { trials, reply });
     }
 
-    /// The trial runs (again): earlier epochs of it are deleted. With `reply`, that is told after
-    /// the commit.
+    /// The trial runs (again): earlier epochs of it are deleted. `reply` is called after the
+    /// commit.
     pub fn started(&self, trial: u64, device: &str, reply: Option<Reply<()>>) {
         self.send(Request::Started {
             trial,
@@ -328,7 +328,7 @@ impl Journal {
         });
     }
 
-    /// Carries out what was asked before, then closes the database and releases the lock. Waits for
+    /// Carries out every earlier request, then closes the database and releases the lock. Waits for
     /// it, some seconds at most.
     pub fn close(&self) {
         let (done, answer) = mpsc::channel();

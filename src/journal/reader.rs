@@ -225,7 +225,7 @@ impl Reader {
     ///
     /// # Errors
     /// When the database cannot be read; so for all that follow.
-    pub fn top(&self, most: usize) -> Result<Vec<TrialRow>, JournalError> {
+    pub fn top(&self, limit: usize) -> Result<Vec<TrialRow>, JournalError> {
         // By the index of rewards; the rows alone say which are not to be counted, and few have to
         // be asked. A range of rewards, not IS NOT NULL, which may have SQLite sort them all.
         let best =
@@ -233,7 +233,7 @@ impl Reader {
                     ORDER BY reward DESC, id LIMIT ?1";
         self.rows(
             &format!("WHERE id IN ({best}) ORDER BY +reward DESC, id"),
-            [most],
+            [limit],
         )
     }
 
@@ -289,9 +289,9 @@ impl Reader {
     }
 
     /// The newest events, the oldest of them first: time, kind, text.
-    pub fn events(&self, most: usize) -> Result<Vec<(String, String, String)>, JournalError> {
+    pub fn events(&self, limit: usize) -> Result<Vec<(String, String, String)>, JournalError> {
         let sql = "SELECT at, kind, text FROM (SELECT * FROM events ORDER BY id DESC LIMIT ?1) ORDER BY id";
-        self.all(sql, [most], |row| {
+        self.all(sql, [limit], |row| {
             Ok((row.get(0)?, row.get(1)?, row.get(2)?))
         })
     }

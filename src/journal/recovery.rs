@@ -311,7 +311,8 @@ fn open_minibatches(connection: &Connection) -> rusqlite::Result<Vec<OpenMinibat
     let mut rows = statement.query([])?;
     let mut open: Vec<OpenMinibatch> = Vec::new();
     while let Some(row) = rows.next()? {
-        let (controller, minibatch) = (row.get(0)?, row.get(1)?);
+        let controller = row.get(0)?;
+        let minibatch = row.get(1)?;
         if open
             .last()
             .is_none_or(|last| (last.controller, last.minibatch) != (controller, minibatch))

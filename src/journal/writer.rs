@@ -3,7 +3,7 @@
 //! until the cause is gone. Must not know why anything is written.
 
 use super::health::Health;
-use super::ledger::{Given, Ledger, Open};
+use super::ledger::{Ledger, Numbered, Open};
 use super::open::Opened;
 use super::{Enqueued, Reply, SampledMinibatch, SampledTrial, Sequenced};
 use crate::child::{Cause, Epoch, Outcome};
@@ -101,7 +101,7 @@ impl Request {
     }
 }
 
-/// What a request's reply will be told, once committed.
+/// What a request's reply carries, once committed.
 enum Answer {
     Ids(Vec<u64>),
     Sequenced(Vec<Sequenced>),
@@ -242,8 +242,8 @@ impl Writer {
 
     /// Lets a copy that is under way come to its end, if it does soon.
     fn await_copy(&self) {
-        let asked = Instant::now();
-        while self.copies() && asked.elapsed() < CLOSE_PATIENCE {
+        let begun = Instant::now();
+        while self.copies() && begun.elapsed() < CLOSE_PATIENCE {
             std::thread::sleep(Duration::from_millis(5));
         }
     }
@@ -252,13 +252,14 @@ impl Writer {
     /// to leave.
     fn persist(&mut self, batch: &[Request], queue: &Receiver<Request>) -> Option<Vec<Answer>> {
         let started = Instant::now();
-        let (mut pause, mut told) = (FIRST_PAUSE, None::<Instant>);
+        let mut pause = FIRST_PAUSE;
+        let mut reported = None::<Instant>;
         loop {
             let begun = self.health.begin();
             let error = match self.write(batch) {
                 Ok(answers) => {
                     self.health.committed(begun);
-                    if told.is_some() {
+                    if reported.is_some() {
                         tracing::warn!(
                             "{}: writing works again; nothing was lost",
                             self.opened.dir.display()
@@ -273,13 +274,13 @@ impl Writer {
                 self.opened.dir.join("search.db").display()
             ));
             self.ledger = None;
-            if told.is_none_or(|told| told.elapsed() > Duration::from_mins(1)) {
+            if reported.is_none_or(|at| at.elapsed() > Duration::from_mins(1)) {
                 let path = self.opened.dir.join("search.db");
                 tracing::error!(
                     "{}: {error}; the run waits and tries again, nothing is lost",
                     path.display()
                 );
-                told = Some(Instant::now());
+                reported = Some(Instant::now());
             }
             std::thread::sleep(pause);
             pause = (pause * 2).min(LONGEST_PAUSE);
@@ -651,7 +652,7 @@ fn reuse(
     sequence(connection, ledger, trial, reward)
 }
 
-/// Gives the minibatches that this outcome completes their place in the order.
+/// Gives a sequence number to each minibatch that this outcome completes.
 fn sequence(
     connection: &Connection,
     ledger: &mut Ledger,
@@ -659,18 +660,15 @@ fn sequence(
     reward: Option<f64>,
 ) -> rusqlite::Result<Vec<Sequenced>> {
     let mut sequenced = Vec::new();
-    for Given {
-        number,
-        sequenced: given,
-    } in ledger.finish(trial, reward)
-    {
+    for numbered in ledger.finish(trial, reward) {
+        let Numbered {
+            number,
+            sequenced: minibatch,
+        } = numbered;
         let sql = "UPDATE minibatches SET sequence = ?2, baseline = ?3 WHERE number = ?1";
-        execute(
-            connection,
-            sql,
-            params![number, given.sequence, given.baseline],
-        )?;
-        sequenced.push(given);
+        let values = params![number, minibatch.sequence, minibatch.baseline];
+        execute(connection, sql, values)?;
+        sequenced.push(minibatch);
     }
     Ok(sequenced)
 }

@@ -219,17 +219,17 @@ impl<'a> Replay<'a> {
         Ok(())
     }
 
-    /// The parameters of a pull, put together from the versions held. `sequence` is named in
+    /// The parameters of a pull, put together from the versions at hand. `sequence` is named in
     /// errors.
     ///
     /// # Errors
-    /// When a version is not held, or the boundaries do not fit.
+    /// When a version is not at hand, or the boundaries do not fit.
     pub fn pulled(
         &self,
         sequence: u64,
         pulled: &PulledParameters,
     ) -> Result<Arc<[f32]>, ReplayError> {
-        let held = |version: u64| {
+        let version_of = |version: u64| {
             self.versions
                 .get(&version)
                 .ok_or(ReplayError::Version { sequence, version })
@@ -259,11 +259,11 @@ impl<'a> Replay<'a> {
         if let Some(&version) = pulled.versions.first()
             && pulled.versions.iter().all(|other| *other == version)
         {
-            return held(version).cloned();
+            return version_of(version).cloned();
         }
         let mut whole = Vec::with_capacity(parameters);
         for (range, &version) in pulled.boundaries.windows(2).zip(&pulled.versions) {
-            whole.extend_from_slice(&held(version)?[range[0]..range[1]]);
+            whole.extend_from_slice(&version_of(version)?[range[0]..range[1]]);
         }
         Ok(whole.into())
     }
