@@ -342,6 +342,7 @@ fn execute(
     connection.prepare_cached(sql)?.execute(values)
 }
 
+/// Carries out one request inside the transaction of its batch.
 fn carry_out(
     connection: &Connection,
     ledger: &mut Ledger,
@@ -353,39 +354,10 @@ fn carry_out(
             minibatches, round, ..
         } => return insert(connection, ledger, minibatches, *round, now).map(Answer::Ids),
         Request::Enqueue { trials, .. } => {
-            let first = ledger.next_trial;
-            for enqueued in trials {
-                insert_trial(
-                    connection,
-                    ledger.next_trial,
-                    &Origin::Enqueued(&enqueued.name),
-                    &enqueued.trial,
-                    now,
-                )?;
-                ledger.next_trial += 1;
-            }
-            return Ok(Answer::Number(first));
+            return enqueue(connection, ledger, trials, now).map(Answer::Number);
         }
-        Request::Started { trial, device, .. } => {
-            execute(connection, "DELETE FROM epochs WHERE trial = ?1", [trial])?;
-            let sql = "UPDATE trials SET status = 'running', started_at = ?2, device = ?3, error = NULL WHERE id = ?1
-                       AND status NOT IN ('completed', 'failed')";
-            execute(connection, sql, params![trial, now, device])?;
-        }
-        Request::Epoch { trial, epoch } => {
-            let sql = "INSERT OR REPLACE INTO epochs VALUES (?1, ?2, ?3, ?4, ?5)";
-            execute(
-                connection,
-                sql,
-                params![
-                    trial,
-                    epoch.epoch,
-                    finite(epoch.train_loss),
-                    finite(Some(epoch.metric)),
-                    epoch.seconds
-                ],
-            )?;
-        }
+        Request::Started { trial, device, .. } => start_trial(connection, *trial, device, now)?,
+        Request::Epoch { trial, epoch } => insert_epoch(connection, *trial, epoch)?,
         Request::Finished {
             trial,
             outcome,
@@ -410,13 +382,8 @@ fn carry_out(
         }
         Request::Change { learning, .. } => {
             let sequence = ledger.change(*learning);
-            let text = serde_json::to_string(learning)
-                .map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
-            execute(
-                connection,
-                "INSERT INTO changes VALUES (?1, ?2)",
-                params![sequence, text],
-            )?;
+            let sql = "INSERT INTO changes VALUES (?1, ?2)";
+            execute(connection, sql, params![sequence, json(learning)?])?;
             return Ok(Answer::Number(sequence));
         }
         Request::Snapshot { snapshot, .. } => super::snapshots::store(connection, snapshot)?,
@@ -425,22 +392,57 @@ fn carry_out(
             return Ok(Answer::Log(snapshot, log));
         }
         Request::Event { kind, text } => {
-            execute(
-                connection,
-                "INSERT INTO events (at, kind, text) VALUES (?1, ?2, ?3)",
-                params![now, kind, text],
-            )?;
+            let sql = "INSERT INTO events (at, kind, text) VALUES (?1, ?2, ?3)";
+            execute(connection, sql, params![now, kind, text])?;
         }
         Request::Config { .. } => {}
         Request::Close { .. } => {
-            execute(
-                connection,
-                "INSERT OR REPLACE INTO meta VALUES ('closed', 'yes')",
-                [],
-            )?;
+            let sql = "INSERT OR REPLACE INTO meta VALUES ('closed', 'yes')";
+            execute(connection, sql, [])?;
         }
     }
     Ok(Answer::Done)
+}
+
+/// Inserts trials that no controller sampled; returns the id of the first.
+fn enqueue(
+    connection: &Connection,
+    ledger: &mut Ledger,
+    trials: &[Enqueued],
+    now: &str,
+) -> rusqlite::Result<u64> {
+    let first = ledger.next_trial;
+    for enqueued in trials {
+        let origin = Origin::Enqueued(&enqueued.name);
+        insert_trial(connection, ledger.next_trial, &origin, &enqueued.trial, now)?;
+        ledger.next_trial += 1;
+    }
+    Ok(first)
+}
+
+/// The trial runs from now on, and has no epochs.
+fn start_trial(
+    connection: &Connection,
+    trial: u64,
+    device: &str,
+    now: &str,
+) -> rusqlite::Result<()> {
+    execute(connection, "DELETE FROM epochs WHERE trial = ?1", [trial])?;
+    let sql = "UPDATE trials SET status = 'running', started_at = ?2, device = ?3, error = NULL WHERE id = ?1
+               AND status NOT IN ('completed', 'failed')";
+    execute(connection, sql, params![trial, now, device]).map(drop)
+}
+
+fn insert_epoch(connection: &Connection, trial: u64, epoch: &Epoch) -> rusqlite::Result<()> {
+    let sql = "INSERT OR REPLACE INTO epochs VALUES (?1, ?2, ?3, ?4, ?5)";
+    let values = params![
+        trial,
+        epoch.epoch,
+        finite(epoch.train_loss),
+        finite(Some(epoch.metric)),
+        epoch.seconds
+    ];
+    execute(connection, sql, values).map(drop)
 }
 
 /// SQLite would store NaN as NULL without a word: what is not finite is left out knowingly.
