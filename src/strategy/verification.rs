@@ -118,11 +118,10 @@ impl<'a> Verification<'a> {
     }
 
     fn expect(&mut self, sequence: u64, proposed: &ProposedMinibatch) {
-        let Some(history) = proposed.history else {
-            return;
-        };
-        let last_use = self.last_uses.entry(history.sequence).or_default();
-        *last_use = sequence.max(*last_use);
+        if let Some(history) = proposed.history {
+            let last_use = self.last_uses.entry(history.sequence).or_default();
+            *last_use = sequence.max(*last_use);
+        }
         let minibatch = PendingMinibatch {
             controller: proposed.controller,
             minibatch: proposed.minibatch,
