@@ -3,7 +3,7 @@
 //! derived again from the log.
 
 use super::*;
-use crate::child::{Evaluator, Outcome, Progress as ChildProgress, Task};
+use crate::child::{Evaluator, Outcome, Progress as ChildProgress, RewardScale, Task};
 use crate::journal::{Journal, Reader, TrialRow};
 use crate::machine::LaneSpec;
 use crate::policy::Policy;
@@ -13,7 +13,7 @@ use crate::space::{
 use crate::strategy::{
     ControllerSettings, Discrepancy, LogEntry, ParameterServerSettings, StrategyName, Verification,
 };
-use crate::telemetry::{Metrics, RewardScale};
+use crate::telemetry::Metrics;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
