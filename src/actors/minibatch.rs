@@ -1,11 +1,11 @@
-//! A minibatch between its sampling and its gradient. Must not know who holds it.
+//! A minibatch between its sampling and its gradient. Must not know who works on it.
 
 use crate::journal::{OpenMinibatch, SampledMinibatch};
 use crate::space::Decision;
 use crate::strategy::PulledParameters;
 use std::sync::Arc;
 
-/// What a minibatch's gradient needs: whoever has it can finish the minibatch.
+/// What the gradient of a minibatch is computed from, so that any generation of its replica can.
 pub struct Minibatch {
     pub layers: usize,
     pub pulled: PulledParameters,

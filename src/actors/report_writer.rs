@@ -1,6 +1,6 @@
-//! A thread of its own keeps `report/trials.csv` up to date while the search runs, and writes the
-//! charts at its end. A report that cannot be written is said and never stops the search. Must not
-//! know what the files hold.
+//! A thread that keeps `report/trials.csv` up to date while the search runs, and writes the charts when
+//! it ends. A report that cannot be written is logged and never stops the search. Must not know what
+//! is in the files.
 
 use crate::report::{ReportError, TrialsFile, write_charts};
 use std::path::{Path, PathBuf};
@@ -9,10 +9,10 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// How often trials that have ended are added.
-const EVERY: Duration = Duration::from_secs(1);
+const INTERVAL: Duration = Duration::from_secs(1);
 
-/// Pause after a failure: a full disk is not soon empty.
-const PAUSE: Duration = Duration::from_secs(30);
+/// Pause after a failure: a full disk stays full for a while.
+const RETRY_INTERVAL: Duration = Duration::from_secs(30);
 
 /// The thread's handle.
 pub struct ReportWriter {
@@ -21,34 +21,38 @@ pub struct ReportWriter {
 }
 
 impl ReportWriter {
-    /// Of the run in `dir`, whose journal is open.
+    /// Starts the thread for the run in `dir`, whose journal is open.
     ///
     /// # Errors
-    /// When there is no thread for it.
+    /// When the system refuses another thread.
     pub fn start(dir: &Path) -> std::io::Result<Self> {
         let (stop, stopped) = mpsc::channel();
         let dir = dir.to_owned();
         let thread = std::thread::Builder::new()
             .name("report".into())
             .spawn(move || {
-                let mut desk = OpenReport {
+                let mut report = OpenReport {
                     dir,
                     file: None,
-                    told: false,
+                    failure_reported: false,
                 };
-                let mut pause = EVERY;
+                let mut pause = INTERVAL;
                 while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(pause) {
-                    pause = if desk.write() { EVERY } else { PAUSE };
+                    pause = if report.write() {
+                        INTERVAL
+                    } else {
+                        RETRY_INTERVAL
+                    };
                 }
-                desk.write();
-                if let Err(error) = write_charts(&desk.dir) {
+                report.write();
+                if let Err(error) = write_charts(&report.dir) {
                     tracing::warn!("the charts are not written: {error}");
                 }
             })?;
         Ok(Self { stop, thread })
     }
 
-    /// Writes what is missing and the charts; to be called when the journal is complete.
+    /// Writes the last trials and the charts; to be called when the journal is complete.
     pub fn finish(self) {
         let _ = self.stop.send(());
         if self.thread.join().is_err() {
@@ -62,20 +66,20 @@ impl ReportWriter {
 struct OpenReport {
     dir: PathBuf,
     file: Option<TrialsFile>,
-    /// That it does not work, until it does again.
-    told: bool,
+    /// True: the log says that the report cannot be written, and it cannot yet.
+    failure_reported: bool,
 }
 
 impl OpenReport {
-    /// True if the file is up to date.
+    /// Returns true if the file is up to date.
     fn write(&mut self) -> bool {
-        let written = self.try_to();
+        let written = self.update();
         match &written {
-            Ok(()) => self.told = false,
+            Ok(()) => self.failure_reported = false,
             Err(error) => {
-                // What was half written is made anew.
+                // The file may be incomplete: the next call creates it again.
                 self.file = None;
-                if !std::mem::replace(&mut self.told, true) {
+                if !std::mem::replace(&mut self.failure_reported, true) {
                     tracing::warn!("the report waits: {error}");
                 }
             }
@@ -83,7 +87,7 @@ impl OpenReport {
         written.is_ok()
     }
 
-    fn try_to(&mut self) -> Result<(), ReportError> {
+    fn update(&mut self) -> Result<(), ReportError> {
         match &mut self.file {
             Some(file) => file.append(),
             empty => {

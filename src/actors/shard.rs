@@ -19,11 +19,12 @@ pub struct ParameterShard {
     range: Range<usize>,
     state: AdamState,
     update: UpdateSettings,
-    /// The slice as pulls get it; made anew only when it changes.
+    /// The slice that pulls receive; replaced only when it changes.
     published: Arc<[f32]>,
     entries: InOrder<Entry>,
-    /// Pulls that wait for an entry.
+    /// Pulls that wait for a later entry.
     waiting: Vec<Pull>,
+    /// Sequence numbers at which a cut was requested.
     cuts: Vec<u64>,
     exit: ExitNotifier,
     context: ShardContext,
@@ -68,7 +69,7 @@ impl ParameterShard {
 
     fn take(&mut self, sequence: u64, entry: Entry) {
         if !self.entries.insert(sequence, entry) {
-            // After a rebuild, controllers repeat what the log has given already.
+            // After a restart from the log, controllers repeat entries that the log contained.
             tracing::debug!(shard = self.index, sequence, "an entry came twice; ignored");
             return;
         }

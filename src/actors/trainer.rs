@@ -1,5 +1,5 @@
-//! A ChildTrainer owns one lane: it hands children to it, one at a time, passes on what it reports,
-//! and gives it up when its heartbeat stands still. Asynchronous, never blocks. Must not know how a
+//! A ChildTrainer owns one lane: it gives the lane one child at a time, passes on what the lane
+//! reports, and fails when the lane's heartbeat stands still. It never blocks. Must not know how a
 //! child is trained, nor what its reward is for.
 
 use crate::actors::lane::{CheckpointFiles, EvaluatorFactory, Lane, LaneReport};
@@ -19,16 +19,16 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-/// How often the heartbeat is looked at.
+/// How often the heartbeat is checked.
 const TICK: Duration = Duration::from_millis(500);
 
-/// What a trainer works with.
+/// What a trainer needs for its work.
 #[derive(Clone)]
 pub struct TrainerContext {
     pub spec: LaneSpec,
     pub factory: EvaluatorFactory,
     pub checkpoints: Arc<CheckpointFiles>,
-    /// A child without a step for so long has frozen.
+    /// A child that makes no step for this long has frozen.
     pub freeze_seconds: f64,
     pub journal: Journal,
     pub epochs: Recipient<ChildEpoch>,
@@ -43,9 +43,10 @@ pub struct ChildTrainer {
     lane: Option<Lane>,
     /// A child is on the lane.
     busy: bool,
-    /// The heartbeat when it was last looked at, and for how many ticks it has stood still: ticks,
-    /// so that a process that was itself stopped for a while is not mistaken for a frozen child.
+    /// The heartbeat at the last tick.
     heartbeats: u64,
+    /// For how many ticks the heartbeat has stood still. Counted in ticks and not by a clock, because a
+    /// process that was itself stopped for a while has no frozen child.
     silent_ticks: u32,
     ratio: BusyRatio,
     /// Examples already counted in the metrics.
@@ -203,7 +204,7 @@ impl Receive<FromLane> for ChildTrainer {
                 self.resources.epochs.do_send(ChildEpoch { trial, epoch });
             }
             LaneReport::Resumed { trial, mut epochs } => {
-                // They went with the start; the checkpoint has them.
+                // The journal deleted these epochs when the child started; they are in the checkpoint.
                 epochs
                     .iter()
                     .for_each(|epoch| self.resources.journal.epoch(trial, epoch.clone()));

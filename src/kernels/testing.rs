@@ -167,6 +167,13 @@ impl Expected {
             })
     }
 
+    /// Whether rounding leaves something to compare: where a computation multiplies its errors, or
+    /// leaves the range of f32, it is no test.
+    pub fn is_certain(&self) -> bool {
+        let largest = self.exact.iter().fold(1.0, |a: f64, b| a.max(b.abs()));
+        self.bound() <= 1e-2 * largest
+    }
+
     /// Panics unless each of the kernel's numbers is within its bound.
     #[track_caller]
     pub fn assert_close(&self, what: &str, kernel: &[f32]) {

@@ -1,6 +1,6 @@
-//! Checkpoints of children on disk, one file a trial, replaced whole:
-//! `RUN/checkpoints/trial-N/child.checkpoint`, beside what a program of the user's may keep there.
-//! What cannot be written or read fails no child. Must not know what is in a checkpoint.
+//! Checkpoints of children on disk, one file a trial, replaced atomically:
+//! `RUN/checkpoints/trial-N/child.checkpoint`, in the directory where a user's program may store files
+//! of its own. An error of the disk fails no child. Must not know what is in a checkpoint.
 
 use crate::actors::lane::LaneSignals;
 use crate::child::Checkpoints;
@@ -16,24 +16,24 @@ const NAME: &str = "child.checkpoint";
 /// All checkpoints of a run.
 pub struct CheckpointFiles {
     folder: PathBuf,
-    /// Trials that have one: so that thousands of quick trials ask the disk for nothing.
-    there: Mutex<BTreeSet<u64>>,
-    /// Counts what was begun: a lane that was given up never writes to another's file.
-    begun: AtomicU64,
-    /// That they cannot be written, until they can again.
-    told: AtomicBool,
+    /// Trials that have one: thousands of quick trials need not ask the disk.
+    stored: Mutex<BTreeSet<u64>>,
+    /// Numbers the partial files: an abandoned lane never writes to another lane's file.
+    writes_begun: AtomicU64,
+    /// True: the log says that checkpoints cannot be written, and they cannot yet.
+    failure_reported: AtomicBool,
 }
 
 impl CheckpointFiles {
-    /// Of the run in `dir`. Those of trials that are `unfinished` are kept; others, and what was
-    /// half written, are taken away.
+    /// The checkpoints of the run in `dir`. Removes those of trials that are not `unfinished`, and
+    /// partial files.
     pub fn open(dir: &Path, unfinished: &BTreeSet<u64>) -> Self {
         let folder = dir.join("checkpoints");
         let files = Self {
             folder,
-            there: Mutex::default(),
-            begun: AtomicU64::new(0),
-            told: AtomicBool::new(false),
+            stored: Mutex::default(),
+            writes_begun: AtomicU64::new(0),
+            failure_reported: AtomicBool::new(false),
         };
         let entries = std::fs::read_dir(&files.folder)
             .into_iter()
@@ -48,12 +48,13 @@ impl CheckpointFiles {
                 .ok()
         };
         for trial in entries.filter_map(trial) {
-            let (runs_again, there) = (unfinished.contains(&trial), files.path(trial).exists());
-            if runs_again || there {
+            let runs_again = unfinished.contains(&trial);
+            let exists = files.path(trial).exists();
+            if runs_again || exists {
                 files.clear_partial(trial);
             }
-            if there {
-                files.there().insert(trial);
+            if exists {
+                files.stored().insert(trial);
                 if !runs_again {
                     files.remove(trial);
                 }
@@ -62,9 +63,9 @@ impl CheckpointFiles {
         files
     }
 
-    /// Takes a trial's checkpoint away, and its directory if nothing else is in it.
+    /// Removes a trial's checkpoint, and its directory if nothing else is in it.
     pub fn remove(&self, trial: u64) {
-        if self.there().remove(&trial) {
+        if self.stored().remove(&trial) {
             if let Err(error) = std::fs::remove_file(self.path(trial)) {
                 tracing::warn!("{}: cannot be removed: {error}", self.path(trial).display());
             }
@@ -72,7 +73,7 @@ impl CheckpointFiles {
         }
     }
 
-    /// One trial's, for a lane.
+    /// One trial's checkpoint, for the lane with these signals.
     pub fn of<'a>(&'a self, trial: u64, signals: &'a LaneSignals) -> ChildCheckpoint<'a> {
         ChildCheckpoint {
             files: self,
@@ -89,11 +90,11 @@ impl CheckpointFiles {
         self.directory(trial).join(NAME)
     }
 
-    fn there(&self) -> MutexGuard<'_, BTreeSet<u64>> {
-        self.there.lock().unwrap_or_else(PoisonError::into_inner)
+    fn stored(&self) -> MutexGuard<'_, BTreeSet<u64>> {
+        self.stored.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What a process left that died while it wrote.
+    /// Removes what a process left that died while it wrote.
     fn clear_partial(&self, trial: u64) {
         let entries = std::fs::read_dir(self.directory(trial))
             .into_iter()
@@ -115,7 +116,7 @@ impl CheckpointFiles {
         std::fs::create_dir_all(self.directory(trial))?;
         let partial = self.directory(trial).join(format!(
             "{NAME}.partial-{}",
-            self.begun.fetch_add(1, Ordering::Relaxed)
+            self.writes_begun.fetch_add(1, Ordering::Relaxed)
         ));
         let write = || {
             let mut file = File::create(&partial)?;
@@ -125,10 +126,10 @@ impl CheckpointFiles {
         };
         let written = write();
         if written.is_err() {
-            // Half a checkpoint on a full disk is in the way of what matters more.
+            // On a full disk the journal needs the space of a partial checkpoint.
             let _ = std::fs::remove_file(&partial);
         } else {
-            self.there().insert(trial);
+            self.stored().insert(trial);
         }
         written
     }
@@ -158,14 +159,14 @@ impl Checkpoints for ChildCheckpoint<'_> {
     }
 
     fn store(&mut self, checkpoint: &[u8]) {
-        // Another lane may have taken the trial up since.
+        // Another lane may be training this trial by now.
         if self.signals.abandoned.load(Ordering::Relaxed) {
             return;
         }
         match self.files.store(self.trial, checkpoint) {
             Ok(()) => {
                 tracing::debug!(trial = self.trial, bytes = checkpoint.len(), "checkpoint");
-                if self.files.told.swap(false, Ordering::Relaxed) {
+                if self.files.failure_reported.swap(false, Ordering::Relaxed) {
                     tracing::warn!(
                         "{}: checkpoints can be written again",
                         self.files.folder.display()
@@ -173,7 +174,7 @@ impl Checkpoints for ChildCheckpoint<'_> {
                 }
             }
             Err(error) => {
-                if !self.files.told.swap(true, Ordering::Relaxed) {
+                if !self.files.failure_reported.swap(true, Ordering::Relaxed) {
                     let path = self.files.path(self.trial);
                     tracing::warn!(
                         "{}: cannot be written: {error}; children go on, from an earlier checkpoint if interrupted",
@@ -234,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lane_that_was_given_up_stores_nothing() {
+    fn an_abandoned_lane_stores_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let files = open(dir.path(), &[]);
         let signals = LaneSignals::default();
@@ -248,7 +249,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let files = open(dir.path(), &[]);
         files.of(1, &LaneSignals::default()).store(b"first");
-        // The place of the next file is taken by a directory.
+        // A directory has the name of the next partial file.
         std::fs::create_dir(
             dir.path()
                 .join("checkpoints/trial-1/child.checkpoint.partial-1"),

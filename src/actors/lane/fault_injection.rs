@@ -10,7 +10,7 @@ use crate::actors::runtime::fault;
 use crate::child::{Cause, Checkpoints, Epoch, Evaluator, Outcome, Progress, Task};
 use std::time::Duration;
 
-/// How often a child that is held looks at whether it may go on.
+/// How often a child that is held checks whether it may go on.
 const HOLD_INTERVAL: Duration = Duration::from_millis(5);
 
 /// The evaluator as it is, or one that fails as `NETWRIGHT_FAULT` says, if that is set.
@@ -27,7 +27,7 @@ struct FaultyEvaluator(Box<dyn Evaluator>);
 impl Evaluator for FaultyEvaluator {
     fn evaluate(&mut self, task: &Task, progress: &mut dyn Progress) -> Outcome {
         hold(task, "start", progress);
-        strike(task, "start");
+        inject(task, "start");
         if let Some(outcome) = injected_outcome(task) {
             return outcome;
         }
@@ -65,7 +65,7 @@ fn kill_process() {
 }
 
 /// Panics or freezes at this point, if that is wanted of this attempt.
-fn strike(task: &Task, point: &str) {
+fn inject(task: &Task, point: &str) {
     assert!(
         !fault::wanted_attempt(&format!("{point}.panic"), task.trial, task.attempt),
         "a fault on purpose in trial {}",
@@ -86,7 +86,7 @@ fn hold(task: &Task, point: &str, progress: &mut dyn Progress) {
     }
 }
 
-/// Passes everything on, and strikes in between.
+/// Passes everything on and injects faults in between.
 struct FaultyProgress<'a> {
     task: &'a Task,
     progress: &'a mut dyn Progress,
@@ -104,7 +104,7 @@ impl Progress for FaultyProgress<'_> {
 
     fn examples(&mut self, count: usize) {
         if count > 0 {
-            strike(self.task, self.point);
+            inject(self.task, self.point);
         }
         self.progress.examples(count);
     }

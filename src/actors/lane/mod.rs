@@ -1,6 +1,5 @@
-//! A lane: one named OS thread that owns its device and trains one child after the other. Panics
-//! end here. Must not know the actors: it is handed a function to report to, and what crosses is
-//! plain data.
+//! A lane: one named OS thread that owns its device and trains one child after the other, and catches
+//! their panics. Must not know the actors: it reports to a function, and what crosses is plain data.
 
 mod checkpoints;
 mod fault_injection;
@@ -17,25 +16,25 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::time::Instant;
 
-/// Makes a lane's evaluator, on the lane's own thread.
+/// Creates a lane's evaluator; called on the lane's own thread.
 pub type EvaluatorFactory =
     Arc<dyn Fn(&LaneSpec) -> Result<Box<dyn Evaluator>, String> + Send + Sync>;
 
 /// Stack of a lane's thread, bytes: candle's backward pass is recursive.
 const STACK: usize = 64 << 20;
 
-/// What a lane tells.
+/// What a lane reports to its owner.
 #[derive(Clone, Debug)]
 pub enum LaneReport {
-    /// The device is there and the lane waits for work.
+    /// The evaluator was created and the lane waits for children.
     Ready,
-    /// The evaluator could not be made; the thread has ended.
+    /// The evaluator could not be created; the thread has ended.
     Unusable(String),
     Epoch {
         trial: u64,
         epoch: Epoch,
     },
-    /// The child goes on where it was interrupted, after these epochs.
+    /// The child continues from its checkpoint, after these epochs.
     Resumed {
         trial: u64,
         epochs: Vec<Epoch>,
@@ -47,22 +46,22 @@ pub enum LaneReport {
     },
 }
 
-/// What a lane's owner and its thread share.
+/// What a lane's owner and its thread share, without locks.
 #[derive(Default)]
 pub struct LaneSignals {
-    /// Set: the child that runs ends soon, as stopped.
+    /// True: the child that runs is to end soon, as stopped.
     pub stop: AtomicBool,
-    /// Set: nobody waits for this lane any more.
+    /// True: the owner has given this lane up and another may train its child.
     pub abandoned: AtomicBool,
-    /// Training examples used so far, of all children of this lane.
+    /// Training examples used so far by all children of this lane.
     pub examples: AtomicU64,
-    /// The heartbeat: moves with every step and epoch.
+    /// Counts steps and epochs: a count that stands still means a child that has frozen.
     pub heartbeats: AtomicU64,
     pub busy: BusyTime,
 }
 
-/// Handle of a lane. When it is dropped the child that runs is asked to stop, and the thread ends
-/// after it; a thread that never comes to that point is abandoned, and nothing waits for it.
+/// Handle of a lane. Dropping it asks the child that runs to stop, and the thread ends after that
+/// child. Nothing waits for the thread: one that never ends is abandoned.
 pub struct Lane {
     tasks: mpsc::Sender<Task>,
     pub signals: Arc<LaneSignals>,
@@ -76,7 +75,7 @@ impl Drop for Lane {
 }
 
 impl Lane {
-    /// Starts the thread. `report` is called on it.
+    /// Starts the thread, which calls `report`.
     ///
     /// # Errors
     /// When the system refuses another thread.
@@ -96,8 +95,7 @@ impl Lane {
                 if let [core] = spec.cores[..] {
                     core_affinity::set_for_current(core_affinity::CoreId { id: core });
                 }
-                if let Err(reason) =
-                    work(&queue, &|| factory(&spec), &checkpoints, &shared, &report)
+                if let Err(reason) = run(&queue, &|| factory(&spec), &checkpoints, &shared, &report)
                 {
                     report(LaneReport::Unusable(reason));
                 }
@@ -105,27 +103,31 @@ impl Lane {
         Ok(Self { tasks, signals })
     }
 
-    /// Hands over one child; false if the thread is gone.
+    /// Queues one child; false if the thread has ended.
     pub fn train(&self, task: Task) -> bool {
         self.tasks.send(task).is_ok()
     }
 }
 
-/// Takes children until the lane's owner is gone. A panic may have left the evaluator in any state:
-/// the next child gets a new one.
-fn work(
+fn has_failed_by(outcome: &Outcome, expected: Cause) -> bool {
+    matches!(outcome, Outcome::Failed { cause, .. } if *cause == expected)
+}
+
+/// Trains children until the lane's owner drops its handle. A panic may have left the evaluator in any
+/// state: the next child gets a new one.
+fn run(
     queue: &mpsc::Receiver<Task>,
     factory: &dyn Fn() -> Result<Box<dyn Evaluator>, String>,
     checkpoints: &CheckpointFiles,
     signals: &LaneSignals,
     report: &dyn Fn(LaneReport),
 ) -> Result<(), String> {
-    let make = || {
+    let create = || {
         catch_unwind(AssertUnwindSafe(factory))
             .map(|made| made.map(with_faults))
             .unwrap_or_else(|panic| Err(panic_message(panic.as_ref())))
     };
-    let mut evaluator = make()?;
+    let mut evaluator = create()?;
     report(LaneReport::Ready);
     for task in queue {
         signals.busy.begin();
@@ -136,31 +138,19 @@ fn work(
             signals,
             report,
         );
-        if matches!(
-            outcome,
-            Outcome::Failed {
-                cause: Cause::Timeout,
-                ..
-            }
-        ) {
-            // It would be over its time at once.
+        if has_failed_by(&outcome, Cause::Timeout) {
+            // From its checkpoint it would be over its time at once.
             checkpoints.remove(task.trial);
         }
         signals.busy.end();
-        let panicked = matches!(
-            outcome,
-            Outcome::Failed {
-                cause: Cause::Panicked,
-                ..
-            }
-        );
+        let panicked = has_failed_by(&outcome, Cause::Panicked);
         report(LaneReport::Ended {
             task,
             outcome,
             seconds,
         });
         if panicked {
-            evaluator = make()?;
+            evaluator = create()?;
         }
     }
     Ok(())
@@ -182,11 +172,11 @@ fn evaluate(
         started,
     };
     let outcome = catch_unwind(AssertUnwindSafe(|| evaluator.evaluate(task, &mut progress)))
-        .unwrap_or_else(|panic| panicked(&panic_message(panic.as_ref())));
+        .unwrap_or_else(|panic| outcome_of_panic(&panic_message(panic.as_ref())));
     (outcome, started.elapsed().as_secs_f64())
 }
 
-fn panicked(panic: &str) -> Outcome {
+fn outcome_of_panic(panic: &str) -> Outcome {
     let cause = if crate::child::is_lost(panic) {
         Cause::Device
     } else {
@@ -273,8 +263,8 @@ mod tests {
         }
     }
 
-    /// candle goes back through a graph, and drops it, by recursion: it must not meet the end of
-    /// the lane's stack.
+    /// candle walks a graph backwards, and drops it, by recursion: that must not overflow the lane's
+    /// stack.
     #[test]
     fn a_deep_graph_fits_on_a_lanes_stack() {
         let (sender, reports) = mpsc::channel();

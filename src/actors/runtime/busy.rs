@@ -1,36 +1,55 @@
-//! How much of the last seconds a lane was busy. Must not know what with.
+//! The share of the last seconds in which a lane was busy. Must not know what it did.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// The ratio speaks of this much time: more than a scrape interval, less than what a person would
-/// wait for.
+/// The ratio is that of the last 15 seconds: longer than a scrape interval, short enough for a person
+/// who watches.
 const WINDOW: Duration = Duration::from_secs(15);
 
-/// Time in which a lane had a child, told by the lane's own thread.
+/// Total time in which a lane had a child; the lane's own thread counts it.
 #[derive(Default)]
-pub struct BusyTime(Mutex<(Duration, Option<Instant>)>);
+pub struct BusyTime(Mutex<Busy>);
 
-impl BusyTime {
-    pub fn begin(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).1 = Some(Instant::now());
-    }
+#[derive(Default)]
+struct Busy {
+    /// Time of the children that have ended.
+    ended: Duration,
+    /// When the child that is running began.
+    since: Option<Instant>,
+}
 
-    pub fn end(&self) {
-        let mut time = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let since = time.1.take();
-        time.0 += since.map_or(Duration::ZERO, |since| since.elapsed());
-    }
-
-    /// All of it until now.
-    pub fn total(&self) -> Duration {
-        let time = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        time.0 + time.1.map_or(Duration::ZERO, |since| since.elapsed())
+impl Busy {
+    fn total(&self) -> Duration {
+        self.ended + self.since.map_or(Duration::ZERO, |since| since.elapsed())
     }
 }
 
-/// The share of the window that was busy.
+impl BusyTime {
+    /// A child begins.
+    pub fn begin(&self) {
+        self.lock().since = Some(Instant::now());
+    }
+
+    /// The child has ended.
+    pub fn end(&self) {
+        let mut busy = self.lock();
+        busy.ended = busy.total();
+        busy.since = None;
+    }
+
+    /// Busy time until now, with that of the child that is running.
+    pub fn total(&self) -> Duration {
+        self.lock().total()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Busy> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Computes the share of the window that was busy.
 pub struct BusyRatio {
     /// Busy time at earlier instants, the oldest first.
     readings: VecDeque<(Instant, Duration)>,
@@ -43,10 +62,10 @@ impl BusyRatio {
         }
     }
 
-    /// `total` is the busy time until `now`; 0..=1.
+    /// The ratio at `now`, 0..=1, from the total busy time until then.
     pub fn at(&mut self, now: Instant, total: Duration) -> f64 {
-        // The oldest reading kept is the last one that is at least a window old, so that the window
-        // is always covered.
+        // The oldest remaining reading is the newest one that is at least a window old: the readings
+        // always cover the window.
         while self
             .readings
             .get(1)

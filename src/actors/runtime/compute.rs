@@ -1,6 +1,6 @@
-//! The compute thread: runs the policy's arithmetic away from the actors' thread, one job after the
-//! other. A job that does not come to an end is abandoned with its thread; another thread goes on
-//! with the rest. Must not know what the jobs are.
+//! The compute thread runs the policy's arithmetic away from the actors' thread, one job after the
+//! other. A job that does not end is abandoned with its thread, and a new thread runs the jobs that
+//! wait. Must not know what the jobs are.
 
 use super::exit::{ActorExited, ActorId, ExitReason, panic_message};
 use super::mailbox::Recipient;
@@ -21,9 +21,9 @@ pub struct JobOwner {
 #[derive(Default)]
 struct State {
     jobs: VecDeque<(JobOwner, Job)>,
-    /// The job that runs, and for how many ticks.
-    current: Option<(JobOwner, u32)>,
-    /// Which thread may take jobs: an abandoned one finds another number here.
+    /// The owner of the running job, and how many ticks the job has run.
+    running: Option<(JobOwner, u32)>,
+    /// The number of the thread that may take jobs: an abandoned thread has an earlier one.
     thread: u64,
     closed: bool,
 }
@@ -31,7 +31,7 @@ struct State {
 #[derive(Default)]
 struct Shared {
     state: Mutex<State>,
-    woken: Condvar,
+    changed: Condvar,
 }
 
 impl Shared {
@@ -39,7 +39,7 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for a job; None: this thread is to end.
+    /// Waits for a job; returns None when this thread is to end.
     fn next(&self, thread: u64) -> Option<(JobOwner, Job)> {
         let mut state = self.lock();
         loop {
@@ -47,11 +47,11 @@ impl Shared {
                 return None;
             }
             if let Some((owner, job)) = state.jobs.pop_front() {
-                state.current = Some((owner, 0));
+                state.running = Some((owner, 0));
                 return Some((owner, job));
             }
             state = self
-                .woken
+                .changed
                 .wait(state)
                 .unwrap_or_else(PoisonError::into_inner);
         }
@@ -64,7 +64,7 @@ impl Shared {
             if state.thread != thread {
                 return;
             }
-            state.current = None;
+            state.running = None;
             drop(state);
             let reason = match result {
                 Ok(Ok(())) => continue,
@@ -94,7 +94,7 @@ struct Handle {
 impl Drop for Handle {
     fn drop(&mut self) {
         self.shared.lock().closed = true;
-        self.shared.woken.notify_all();
+        self.shared.changed.notify_all();
     }
 }
 
@@ -123,8 +123,8 @@ impl Compute {
         Ok(())
     }
 
-    /// Queues a job. The queue is bounded by the number of Controllers: each has at most one job
-    /// waiting.
+    /// Queues a job. An error or a panic of the job is the exit of its owner. The queue is bounded by
+    /// the number of actors: each has at most one job waiting.
     pub fn submit(
         &self,
         owner: JobOwner,
@@ -135,7 +135,7 @@ impl Compute {
             .lock()
             .jobs
             .push_back((owner, Box::new(job)));
-        self.handle.shared.woken.notify_one();
+        self.handle.shared.changed.notify_one();
     }
 
     /// To be called at regular ticks. A job that is still running after more than `max_ticks` of
@@ -145,7 +145,7 @@ impl Compute {
     /// When the system refuses another thread.
     pub fn tick(&self, max_ticks: u32) -> std::io::Result<Option<JobOwner>> {
         let mut state = self.handle.shared.lock();
-        let Some((owner, ticks)) = &mut state.current else {
+        let Some((owner, ticks)) = &mut state.running else {
             return Ok(None);
         };
         *ticks += 1;
@@ -153,7 +153,7 @@ impl Compute {
             return Ok(None);
         }
         let owner = *owner;
-        state.current = None;
+        state.running = None;
         state.thread += 1;
         let thread = state.thread;
         drop(state);

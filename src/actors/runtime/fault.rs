@@ -1,4 +1,4 @@
-//! Faults on purpose, for tests of the real program: inert unless the environment variable
+//! Injects faults in tests of the real program. Inert unless the environment variable
 //! `NETWRIGHT_FAULT` is set, which is read here and nowhere else. `point=number*times@file`
 //! separated by `;`: `step.panic=3` panics in a training step of trial 3's first attempt, and
 //! `epoch2.hold=3@go` holds trial 3 at the end of its second epoch until there is a file `go`.
@@ -12,9 +12,9 @@ struct Fault {
     point: String,
     number: u64,
     times: u64,
-    /// What is held goes on once there is this file; None: never.
+    /// A `hold` ends once this file exists; None: never.
     gate: Option<PathBuf>,
-    done: AtomicU64,
+    injected: AtomicU64,
 }
 
 fn faults() -> &'static [Fault] {
@@ -40,7 +40,7 @@ fn parse(text: &str) -> Option<Fault> {
         number: number.parse().ok()?,
         times: times.parse().ok()?,
         gate,
-        done: AtomicU64::new(0),
+        injected: AtomicU64::new(0),
     })
 }
 
@@ -64,13 +64,13 @@ pub fn point(name: &str, number: u64) {
     }
 }
 
-/// Counts each time that the fault strikes: it does so `times` times in this process.
+/// Is a fault wanted here, now? It is `times` times in this process.
 fn wanted(point: &str, number: u64) -> bool {
     let hit = |fault: &&Fault| fault.point == point && fault.number == number;
     faults()
         .iter()
         .filter(hit)
-        .any(|fault| fault.done.fetch_add(1, Ordering::Relaxed) < fault.times)
+        .any(|fault| fault.injected.fetch_add(1, Ordering::Relaxed) < fault.times)
 }
 
 /// Does this attempt of a trial fail here? The first `times` attempts do, in whichever process they
@@ -81,10 +81,10 @@ pub fn wanted_attempt(point: &str, trial: u64, attempt: u32) -> bool {
     })
 }
 
-/// Is this trial held at this point, for now? A test lets it go on by the fault's file.
+/// Is this trial to wait at this point? Until the test creates the fault's file.
 pub fn holds(point: &str, trial: u64) -> bool {
-    let closed = |fault: &Fault| fault.gate.as_ref().is_none_or(|file| !file.exists());
+    let is_closed = |fault: &Fault| fault.gate.as_ref().is_none_or(|file| !file.exists());
     faults()
         .iter()
-        .any(|fault| fault.point == point && fault.number == trial && closed(fault))
+        .any(|fault| fault.point == point && fault.number == trial && is_closed(fault))
 }

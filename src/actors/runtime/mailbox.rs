@@ -179,6 +179,10 @@ mod tests {
         system.run().unwrap();
         assert_eq!(depth.get(), 0);
         (0..3).for_each(|_| greeter.do_send(Hello));
-        assert_eq!(depth.get(), 0, "the actor is gone, and so are its messages");
+        assert_eq!(
+            depth.get(),
+            0,
+            "messages to an actor that has ended do not wait"
+        );
     }
 }

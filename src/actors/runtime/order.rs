@@ -1,16 +1,16 @@
-//! Entries that arrive in any order, and twice, leave in the order of their sequence numbers, each
-//! once. Pure; must not know what they are.
+//! Entries that arrive in any order, some of them twice, leave in the order of their sequence numbers,
+//! each once. Pure; must not know what they are.
 
 use std::collections::BTreeMap;
 
-/// What came before its turn.
+/// Entries that arrived before their turn.
 pub struct InOrder<T> {
     last: u64,
     early: BTreeMap<u64, T>,
 }
 
 impl<T> InOrder<T> {
-    /// Goes on after `last`.
+    /// The next entry is the one after `last`.
     pub fn after(last: u64) -> Self {
         Self {
             last,
@@ -18,7 +18,7 @@ impl<T> InOrder<T> {
         }
     }
 
-    /// Takes one in; false: this number has had its turn already.
+    /// Inserts an entry; false: an entry with this number has left already.
     pub fn insert(&mut self, sequence: u64, entry: T) -> bool {
         let new = sequence > self.last;
         if new {
@@ -27,7 +27,7 @@ impl<T> InOrder<T> {
         new
     }
 
-    /// The next in order, if it is here.
+    /// The next entry in order, if it has arrived.
     pub fn next(&mut self) -> Option<(u64, T)> {
         let entry = self.early.remove(&(self.last + 1))?;
         self.last += 1;
@@ -100,8 +100,8 @@ mod tests {
         shard.state
     }
 
-    /// Exhaustive: all 5,040 orders of six gradients of which one comes twice end in the same bits,
-    /// with none lost and none doubled.
+    /// Exhaustive: all 5,040 orders of six gradients, one of which arrives twice, end in the same bits;
+    /// none is lost and none is applied twice.
     #[test]
     fn every_interleaving_of_pushes_gives_the_same_state() {
         let expected = in_order(9);
@@ -117,25 +117,25 @@ mod tests {
         }
     }
 
-    /// Exhaustive: the shard falls after any number of any order's pushes and is rebuilt at any
-    /// entry that the log holds by then; what was not yet applied is pushed again, in any order,
-    /// with or without what the rebuild has already seen.
+    /// Exhaustive: the shard fails after any number of pushes in any order and is restarted at any
+    /// entry of the log; the rest is pushed again, in any order, with or without entries that the
+    /// restarted shard already contains.
     #[test]
-    fn a_shard_that_falls_anywhere_is_rebuilt_to_the_same_state() {
+    fn a_shard_that_fails_anywhere_is_restarted_to_the_same_state() {
         let expected = in_order(7);
         for order in permutations(&[4, 5, 6, 7]) {
-            for fall in 0..=order.len() {
-                for rebuilt_at in 3..=7 {
-                    let mut shard = Shard::at(in_order(rebuilt_at));
-                    // Pushes that were on their way when it fell, and those that controllers
+            for failure in 0..=order.len() {
+                for restarted_at in 3..=7 {
+                    let mut shard = Shard::at(in_order(restarted_at));
+                    // Pushes that were under way when it failed, and those that controllers
                     // repeat.
-                    order[fall..]
+                    order[failure..]
                         .iter()
                         .chain(&order)
                         .for_each(|sequence| shard.push(*sequence));
                     assert_eq!(
                         shard.state, expected,
-                        "{order:?}, fallen after {fall}, rebuilt at {rebuilt_at}"
+                        "{order:?}, failed after {failure}, restarted at {restarted_at}"
                     );
                 }
             }

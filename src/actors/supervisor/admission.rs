@@ -1,5 +1,4 @@
-//! Which of the children that are to be evaluated are trained, and which take a reward that is
-//! known. Must not hold state of its own.
+//! Decides which children are trained and which take a known reward. Has no state of its own.
 
 use super::Supervisor;
 use super::reuse::Admission;
@@ -8,7 +7,8 @@ use crate::child::{Outcome, Task};
 use actix::Context;
 
 impl Supervisor {
-    /// Children that have no outcome yet, by ascending trial: queues them, or finds their reward.
+    /// Admits children that have no outcome yet, by ascending trial: each is queued, waits for another
+    /// trial, or takes a known reward.
     pub(super) fn admit_all(
         &mut self,
         tasks: impl IntoIterator<Item = Task>,
@@ -23,7 +23,7 @@ impl Supervisor {
         }
     }
 
-    /// A trial has its outcome: so have those, perhaps, that waited for it.
+    /// A trial has its outcome: admits the trials that waited for it.
     pub(super) fn admit_waiting(&mut self, trial: u64, outcome: &Outcome, context: &Context<Self>) {
         let admissions = self
             .reuse

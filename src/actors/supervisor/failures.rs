@@ -1,4 +1,4 @@
-//! What happens when an actor falls: its work is put back, it is rebuilt after a pause, and beyond
+//! What happens when an actor has ended: its work is put back, it is restarted after a pause, and beyond
 //! the limit of `[restart]` the run stops or goes on without the device. Must not know how an actor
 //! is noticed to be gone.
 
@@ -160,7 +160,7 @@ impl Supervisor {
                 self.trainers[index].address.do_send(Retire);
             }
         }
-        if self.scheduler.in_use() == 0 {
+        if self.scheduler.count_in_use() == 0 {
             return self.fail(format!("no lane is left to train on: {reason}: {limit}"));
         }
         let text = format!("{device} is OUT OF USE, the run goes on without it: {reason}: {limit}");

@@ -1,10 +1,10 @@
-//! What a search shows while it runs: the events that the Supervisor tells, and the numbers that it
-//! keeps for them. Must not know how they are shown.
+//! What a search shows while it runs: the events that the Supervisor reports and the sums that come
+//! with them. Must not know how they are shown.
 
 use crate::child::{Epoch, Outcome};
 use std::time::Instant;
 
-/// Something that a person who watches would want to see.
+/// Something that a person who watches the search wants to see.
 #[derive(Clone, Debug)]
 pub enum Event<'a> {
     /// A child began to train on this lane.
@@ -17,22 +17,21 @@ pub enum Event<'a> {
         trial: u64,
         epoch: &'a Epoch,
     },
-    /// A child's outcome is safely on disk.
+    /// A child's outcome is on disk.
     ChildEnded {
         trial: u64,
-        /// Of an enqueued architecture.
+        /// The name of an enqueued architecture; None: it was sampled.
         name: Option<&'a str>,
         outcome: &'a Outcome,
         seconds: f64,
         /// The trial whose reward it took, untrained.
         reused_from: Option<u64>,
     },
-    /// Something else, in words.
+    /// Anything else, in words.
     Note(String),
 }
 
-/// Where the search stands. Architectures that were enqueued rather than sampled count as running
-/// and queued alone.
+/// The state of the search. Enqueued architectures count among the running and queued ones only.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Progress {
     pub trials: u64,
@@ -49,7 +48,7 @@ pub struct Progress {
     pub seconds_left: Option<f64>,
 }
 
-/// Hears events on the actors' thread; must return quickly.
+/// Receives events on the actors' thread; must return quickly.
 pub trait Observer: Send {
     fn event(&mut self, event: Event, progress: &Progress);
 }
@@ -63,11 +62,12 @@ pub(super) struct Tally {
     best_reward: Option<f64>,
     best_metric: Option<f64>,
     started: Instant,
-    here: u64,
+    /// Trials that finished in this process.
+    finished_here: u64,
 }
 
 impl Tally {
-    /// Goes on from what earlier processes finished: their rewards, and how many failed.
+    /// Continues from what earlier processes finished: their rewards, and how many failed.
     pub(super) fn new(trials: u64, rewards: &[f64], failed: u64, best_metric: Option<f64>) -> Self {
         Self {
             trials,
@@ -77,11 +77,11 @@ impl Tally {
             best_reward: rewards.iter().copied().reduce(f64::max),
             best_metric,
             started: Instant::now(),
-            here: 0,
+            finished_here: 0,
         }
     }
 
-    /// `run.trials` is another number now.
+    /// `run.trials` has changed.
     pub(super) fn set_trials(&mut self, trials: u64) {
         self.trials = trials;
     }
@@ -92,13 +92,14 @@ impl Tally {
                 self.completed += 1;
                 self.rewards += reward;
                 if self.best_reward.is_none_or(|best| *reward > best) {
-                    (self.best_reward, self.best_metric) = (Some(*reward), Some(*metric));
+                    self.best_reward = Some(*reward);
+                    self.best_metric = Some(*metric);
                 }
             }
             Outcome::Failed { .. } => self.failed += 1,
             Outcome::Stopped => return,
         }
-        self.here += 1;
+        self.finished_here += 1;
     }
 
     /// Trials that have their outcome.
@@ -113,7 +114,8 @@ impl Tally {
         baseline: Option<f64>,
     ) -> Progress {
         let seconds = self.started.elapsed().as_secs_f64();
-        let per_second = (self.here > 0 && seconds > 0.0).then(|| self.here as f64 / seconds);
+        let per_second =
+            (self.finished_here > 0 && seconds > 0.0).then(|| self.finished_here as f64 / seconds);
         let left = self.trials.saturating_sub(self.completed + self.failed) as f64;
         Progress {
             trials: self.trials,

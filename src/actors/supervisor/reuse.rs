@@ -1,17 +1,17 @@
-//! Architectures sampled again take the reward that is known (`run.reuse`): which trial takes
-//! whose, and which waits for whom. Pure; must not know actors or the journal.
+//! An architecture that is sampled again takes the known reward (`run.reuse`): which trial takes the
+//! reward of which, and which waits. Pure; must not know actors or the journal.
 //!
-//! A trial takes the reward of the first trial with the same network: so what is reused depends on
-//! the order of the trials alone, and not on which child ended first. A failure is not reused: the
-//! next trial with this network is trained instead.
+//! A trial takes the reward of the first trial with the same network. So reuse depends on the order of
+//! the trials alone, not on which child ended first. A failure is not reused: the next trial with this
+//! network is trained instead.
 
 use crate::child::{Outcome, Task};
 use std::collections::HashMap;
 
-/// What becomes of a trial that is to be evaluated.
+/// What happens to a trial that is to be evaluated.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Admission {
-    /// It is trained: nobody has its network, or whoever has failed.
+    /// It is trained: no other trial has its network, or the trial that has it failed.
     Train(Task),
     /// It takes the reward of trial `from`.
     Reuse {
@@ -20,8 +20,7 @@ pub enum Admission {
         reward: f64,
         metric: f64,
     },
-    /// Another trial with its network is being evaluated: kept here until that one's outcome is
-    /// known.
+    /// Another trial with its network is being evaluated: this one waits for that outcome.
     Wait,
 }
 
@@ -35,7 +34,7 @@ pub struct Known {
 
 enum State {
     Known(Known),
-    /// The first trial is being evaluated, and these wait for it, in order.
+    /// The first trial is being evaluated; these wait for its outcome, in order.
     Pending(Vec<Task>),
 }
 
@@ -48,7 +47,7 @@ pub struct Reuse {
 }
 
 impl Reuse {
-    /// Goes on from the first completed trial of each network, with the network's JSON.
+    /// Continues from the first completed trial of each network, each with the network's JSON.
     pub fn new(completed: impl IntoIterator<Item = (String, Known)>) -> Self {
         let networks = completed
             .into_iter()
@@ -60,7 +59,7 @@ impl Reuse {
         }
     }
 
-    /// A trial is to be evaluated; trials come by ascending id.
+    /// A trial is to be evaluated; to be called by ascending id.
     pub fn admit(&mut self, task: Task) -> Admission {
         let network = serde_json::to_string(&task.architecture).unwrap_or_default();
         match self.networks.get_mut(&network) {
@@ -70,7 +69,7 @@ impl Reuse {
                 reward: known.reward,
                 metric: known.metric,
             },
-            // Sampled before the one that is known, by a process that did not reuse.
+            // A process that did not reuse sampled this one before the trial that is known.
             Some(State::Known(_)) => Admission::Train(task),
             Some(State::Pending(waiting)) => {
                 waiting.push(task);
@@ -84,8 +83,8 @@ impl Reuse {
         }
     }
 
-    /// A trial has its outcome for good: what becomes of those that waited for it. They take its
-    /// reward; after a failure the next one is trained and the others go on waiting.
+    /// A trial has its final outcome: what happens to the trials that waited for it. They take its
+    /// reward; after a failure the next one is trained and the others still wait.
     pub fn ended(&mut self, trial: u64, outcome: &Outcome) -> Vec<Admission> {
         let Some(network) = self.pending.remove(&trial) else {
             return Vec::new();
@@ -170,15 +169,15 @@ mod tests {
         }
     }
 
-    fn told(admissions: &[Admission]) -> Vec<String> {
-        let told = |admission: &Admission| match admission {
+    fn described(admissions: &[Admission]) -> Vec<String> {
+        let described = |admission: &Admission| match admission {
             Admission::Train(task) => format!("{} trains", task.trial),
             Admission::Wait => "waits".to_owned(),
             Admission::Reuse {
                 task, from, reward, ..
             } => format!("{} takes {reward} of {from}", task.trial),
         };
-        admissions.iter().map(told).collect()
+        admissions.iter().map(described).collect()
     }
 
     #[test]
@@ -186,19 +185,28 @@ mod tests {
         let mut reuse = Reuse::new([]);
         let admitted = [(1, 7), (2, 8), (3, 7), (4, 7)]
             .map(|(trial, network)| reuse.admit(task(trial, network)));
-        assert_eq!(told(&admitted), ["1 trains", "2 trains", "waits", "waits"]);
-        assert_eq!(told(&reuse.ended(2, &completed(0.2))), Vec::<String>::new());
         assert_eq!(
-            told(&reuse.ended(1, &completed(0.1))),
+            described(&admitted),
+            ["1 trains", "2 trains", "waits", "waits"]
+        );
+        assert_eq!(
+            described(&reuse.ended(2, &completed(0.2))),
+            Vec::<String>::new()
+        );
+        assert_eq!(
+            described(&reuse.ended(1, &completed(0.1))),
             ["3 takes 0.1 of 1", "4 takes 0.1 of 1"]
         );
         assert_eq!(
-            told(&reuse.ended(3, &completed(0.1))),
+            described(&reuse.ended(3, &completed(0.1))),
             Vec::<String>::new(),
             "it was never trained"
         );
         let admitted = [(5, 7), (6, 8)].map(|(trial, network)| reuse.admit(task(trial, network)));
-        assert_eq!(told(&admitted), ["5 takes 0.1 of 1", "6 takes 0.2 of 2"]);
+        assert_eq!(
+            described(&admitted),
+            ["5 takes 0.1 of 1", "6 takes 0.2 of 2"]
+        );
     }
 
     #[test]
@@ -207,22 +215,25 @@ mod tests {
         for trial in 1..5 {
             reuse.admit(task(trial, 7));
         }
-        assert_eq!(told(&reuse.ended(1, &FAILED)), ["2 trains"]);
-        assert_eq!(told(&reuse.ended(2, &FAILED)), ["3 trains"]);
-        assert_eq!(told(&reuse.ended(3, &completed(0.3))), ["4 takes 0.3 of 3"]);
+        assert_eq!(described(&reuse.ended(1, &FAILED)), ["2 trains"]);
+        assert_eq!(described(&reuse.ended(2, &FAILED)), ["3 trains"]);
+        assert_eq!(
+            described(&reuse.ended(3, &completed(0.3))),
+            ["4 takes 0.3 of 3"]
+        );
         reuse.admit(task(5, 9));
         assert_eq!(reuse.ended(5, &FAILED), []);
-        assert_eq!(told(&[reuse.admit(task(6, 9))]), ["6 trains"]);
+        assert_eq!(described(&[reuse.admit(task(6, 9))]), ["6 trains"]);
     }
 
     #[test]
     fn a_continued_run_never_takes_the_reward_of_a_later_trial() {
         let mut reuse = Reuse::new([known(3, 7)]);
         assert_eq!(
-            told(&[reuse.admit(task(2, 7)), reuse.admit(task(4, 7))]),
+            described(&[reuse.admit(task(2, 7)), reuse.admit(task(4, 7))]),
             ["2 trains", "4 takes 0.5 of 3"]
         );
         assert_eq!(reuse.ended(2, &completed(0.9)), []);
-        assert_eq!(told(&[reuse.admit(task(5, 7))]), ["5 takes 0.5 of 3"]);
+        assert_eq!(described(&[reuse.admit(task(5, 7))]), ["5 takes 0.5 of 3"]);
     }
 }

@@ -1,17 +1,17 @@
-//! Which child is where: the queue, the lanes, and who may start next. A child without an outcome
-//! is in exactly one place, and what an abandoned lane says is not believed. Pure; must not know
-//! actors, threads or clocks.
+//! Gives children to lanes: the queue, the lanes, and which child may start next. A child without an
+//! outcome is either in the queue or on one lane, and reports of an abandoned lane are ignored. Pure;
+//! must not know actors, threads or clocks.
 
 use crate::child::Task;
 use std::collections::{BTreeSet, VecDeque};
 
-/// Where a lane stands.
+/// The state of a lane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Up,
-    /// Its trainer is gone and will be rebuilt.
+    /// Its trainer has ended and will be restarted.
     Down,
-    /// Out of use for good.
+    /// It is out of use for good.
     Out,
 }
 
@@ -27,24 +27,24 @@ pub enum AfterDrain {
 #[derive(Debug)]
 struct Lane {
     state: State,
-    /// Counts rebuilds.
+    /// Counts restarts.
     generation: u64,
     task: Option<Task>,
-    /// Takes no further child.
+    /// Some: the lane takes no further child.
     draining: Option<AfterDrain>,
 }
 
-/// The children that wait and the lanes that train them.
+/// The queue and the lanes.
 #[derive(Debug, Default)]
 pub struct Scheduler {
     queue: VecDeque<Task>,
     lanes: Vec<Lane>,
-    /// Trials that may have killed the process: each runs with no other beside it.
+    /// Trials that may have killed a process: each runs while no other does.
     suspects: BTreeSet<u64>,
 }
 
 impl Scheduler {
-    /// Another lane, ready for children; returns its index.
+    /// Adds a lane that is ready for children; returns its index.
     pub fn add_lane(&mut self) -> usize {
         self.lanes.push(Lane {
             state: State::Up,
@@ -55,12 +55,12 @@ impl Scheduler {
         self.lanes.len() - 1
     }
 
-    /// Children that wait, behind the others.
+    /// Adds children at the end of the queue.
     pub fn enqueue(&mut self, tasks: impl IntoIterator<Item = Task>) {
         self.queue.extend(tasks);
     }
 
-    /// A child that was started and is to be started again, before the others.
+    /// Puts a child that was started before at the front of the queue.
     pub fn requeue(&mut self, task: Task) {
         self.queue.push_front(task);
     }
@@ -70,7 +70,7 @@ impl Scheduler {
         self.suspects.insert(trial);
     }
 
-    /// Nothing more is to start.
+    /// No further child is to start.
     pub fn clear_queue(&mut self) {
         self.queue.clear();
     }
@@ -83,8 +83,8 @@ impl Scheduler {
         self.lanes.iter().filter(|lane| lane.task.is_some()).count()
     }
 
-    /// Lanes that train or will train again.
-    pub fn in_use(&self) -> usize {
+    /// How many lanes train or will train again.
+    pub fn count_in_use(&self) -> usize {
         self.lanes
             .iter()
             .filter(|lane| lane.state != State::Out)
@@ -95,7 +95,8 @@ impl Scheduler {
         self.lanes[lane].generation
     }
 
-    /// Starts a child on a free lane, if there are both and nothing runs that wants to be alone.
+    /// Starts a child on a free lane, if there are both, unless a suspect is running or waits for the
+    /// others to end.
     pub fn start_next(&mut self) -> Option<(usize, Task)> {
         let alone = |task: &Task| self.suspects.contains(&task.trial);
         if self
@@ -118,8 +119,8 @@ impl Scheduler {
         Some((lane, task))
     }
 
-    /// A lane says that a child's attempt has ended: the child, or None where the lane was given up
-    /// or has another child by now.
+    /// A lane reports that a child's attempt has ended: returns the child, or None where the lane was
+    /// abandoned or has another child by now.
     pub fn ended(
         &mut self,
         lane: usize,
@@ -135,7 +136,7 @@ impl Scheduler {
             .take_if(|task| task.trial == trial && task.attempt == attempt)
     }
 
-    /// A lane is given up: the child that it had. None: this generation of it was given up before.
+    /// Abandons a lane: returns the child that it had. None: this generation was abandoned before.
     pub fn abandon(&mut self, lane: usize, generation: u64) -> Option<Option<Task>> {
         let lane = self
             .lanes
@@ -146,7 +147,7 @@ impl Scheduler {
         Some(lane.task.take())
     }
 
-    /// The lane is there again; false: it is out of use.
+    /// The lane's trainer was restarted; false: the lane is out of use.
     pub fn restarted(&mut self, lane: usize) -> bool {
         let lane = &mut self.lanes[lane];
         if lane.state == State::Down {
@@ -156,7 +157,7 @@ impl Scheduler {
         lane.state == State::Up
     }
 
-    /// The lane takes no further child; the last word counts, but out is out.
+    /// The lane takes no further child. A later call replaces `after`, but never `Remove`.
     pub fn drain(&mut self, lane: usize, after: AfterDrain) {
         let lane = &mut self.lanes[lane];
         lane.draining = lane
@@ -165,7 +166,7 @@ impl Scheduler {
             .or(Some(after));
     }
 
-    /// Lanes that are to leave and have no child any more.
+    /// Lanes that drain and have no child any more.
     pub fn drained(&self) -> Vec<(usize, AfterDrain)> {
         let up = self
             .lanes
@@ -185,7 +186,7 @@ impl Scheduler {
             .collect()
     }
 
-    /// The lane goes out of use for good.
+    /// Takes the lane out of use for good.
     pub fn isolate(&mut self, lane: usize) {
         self.lanes[lane].state = State::Out;
     }
@@ -288,7 +289,7 @@ mod tests {
                 }
                 Step::Isolate(lane) => {
                     if self.scheduler.lanes[lane].state != State::Down
-                        || self.scheduler.in_use() < 2
+                        || self.scheduler.count_in_use() < 2
                     {
                         return false;
                     }
@@ -298,7 +299,7 @@ mod tests {
             true
         }
 
-        /// Each trial is in exactly one place.
+        /// Each trial is in the queue, on one lane, or has one outcome.
         fn assert_whole(&self, trials: u64, steps: &[Step]) {
             let waiting = self.scheduler.queue.iter();
             let running = self
@@ -330,14 +331,15 @@ mod tests {
             Step::RestartActor(1),
             Step::Isolate(1),
         ];
-        let (mut explored, mut open) = (0, vec![Vec::new()]);
+        let mut explored = 0;
+        let mut open = vec![Vec::new()];
         while let Some(path) = open.pop() {
             let mut model = Model::new(2);
             assert!(path.iter().all(|step| model.step(*step)));
             model.assert_whole(2, &path);
             explored += 1;
             for step in steps.iter().filter(|_| path.len() < 8) {
-                // Rebuilt for each: a model is small, and cannot be copied.
+                // A model cannot be cloned, so each is built from its path.
                 let mut next = Model::new(2);
                 path.iter().for_each(|step| assert!(next.step(*step)));
                 if next.step(*step) {
@@ -375,7 +377,7 @@ mod tests {
     }
 
     #[test]
-    fn a_leaving_lane_ends_its_child_first() {
+    fn a_draining_lane_ends_its_child_first() {
         let mut scheduler = Scheduler::default();
         scheduler.add_lane();
         scheduler.enqueue([task(1), task(2)]);

@@ -11,7 +11,7 @@
 
 use super::pack::Arriving;
 use crate::kernels::memory::LANES;
-use crate::kernels::simd::{Vector, Work};
+use crate::kernels::simd::{Kernel, PointerKernel, Vector};
 
 /// Under the root.
 pub const EPSILON: f32 = 1e-5;
@@ -125,11 +125,11 @@ pub struct Forward<'a> {
     pub planes: &'a mut [Lane],
 }
 
-impl Work for Forward<'_> {
+impl Kernel for Forward<'_> {
     type Output = ();
 
     #[inline(always)]
-    unsafe fn run<V: Vector>(self) {
+    fn run<V: Vector>(self) {
         let Self {
             window,
             y,
@@ -206,9 +206,7 @@ pub unsafe fn arrived(arriving: Arriving, channel: usize, pixels: usize, pixel: 
     }
 }
 
-impl Work for Backward<'_> {
-    type Output = ();
-
+impl PointerKernel for Backward<'_> {
     #[inline(always)]
     unsafe fn run<V: Vector>(self) {
         let Self {
@@ -285,9 +283,7 @@ pub struct ChannelGradient<'a> {
     pub to: &'a mut [Lane],
 }
 
-impl Work for ChannelGradient<'_> {
-    type Output = ();
-
+impl PointerKernel for ChannelGradient<'_> {
     #[inline(always)]
     unsafe fn run<V: Vector>(self) {
         let area = self.y.len();

@@ -373,7 +373,7 @@ impl ConvNet {
                             y.add(first * pixels * LANES),
                             moments.add(first * 2 * LANES),
                         );
-                        isa.run(Moments {
+                        isa.run_pointers(Moments {
                             y,
                             y_channel: pixels * LANES,
                             channels: range.len(),
@@ -411,7 +411,7 @@ impl ConvNet {
                     // SAFETY: `y` is the arena's tensor of this part and has room for every group.
                     unsafe {
                         let y = y.add(group * part.channels * pixels * LANES);
-                        isa.run(PooledSums {
+                        isa.run_pointers(PooledSums {
                             y,
                             norm,
                             channels: part.channels,
@@ -521,7 +521,7 @@ impl ConvNet {
                     let y = y.add(group * filters * pixels * LANES);
                     let arriving = arriving.skip(group * filters, pixels * LANES);
                     let out = moments.add(group * filters * 2 * LANES);
-                    isa.run(GradientMoments {
+                    isa.run_pointers(GradientMoments {
                         y,
                         arriving,
                         norm,

@@ -3,7 +3,7 @@
 //! neither is ever stored. Knows nothing of filters.
 
 use crate::kernels::memory::LANES;
-use crate::kernels::simd::{Vector, Work};
+use crate::kernels::simd::{PointerKernel, Vector};
 
 /// What batch normalisation does to one layer's channels. `activation = max(floor, (y - mean) ·
 /// slope + shift)`.
@@ -109,9 +109,7 @@ pub struct PackInput<'a> {
     pub to: *mut f32,
 }
 
-impl Work for PackInput<'_> {
-    type Output = ();
-
+impl PointerKernel for PackInput<'_> {
     #[inline(always)]
     unsafe fn run<V: Vector>(self) {
         let plane = self.window.height * self.window.width * LANES;
@@ -158,37 +156,30 @@ struct Rectify<V> {
 
 impl<V: Vector> Rectify<V> {
     #[inline(always)]
-    unsafe fn new(norm: &Norm, channel: usize) -> Self {
-        // SAFETY: the caller runs where V's instructions are.
-        unsafe {
-            let (mean, slope) = (V::splat(norm.mean[channel]), V::splat(norm.slope[channel]));
-            Self {
-                mean,
-                slope,
-                shift: V::splat(norm.shift[channel]),
-                floor: V::splat(norm.floor),
-            }
+    fn new(norm: &Norm, channel: usize) -> Self {
+        Self {
+            mean: V::splat(norm.mean[channel]),
+            slope: V::splat(norm.slope[channel]),
+            shift: V::splat(norm.shift[channel]),
+            floor: V::splat(norm.floor),
         }
     }
 
     /// Before the ReLU. Subtracting first keeps a pixel equal to the mean at exactly `shift`.
     #[inline(always)]
-    unsafe fn linear(self, y: V) -> V {
-        // SAFETY: as in `new`.
-        unsafe { y.sub(self.mean).mul_add(self.slope, self.shift) }
+    fn linear(self, y: V) -> V {
+        y.sub(self.mean).mul_add(self.slope, self.shift)
     }
 
     #[inline(always)]
-    unsafe fn apply(self, y: V) -> V {
-        // SAFETY: as in `new`.
-        unsafe { self.linear(y).max(self.floor) }
+    fn apply(self, y: V) -> V {
+        self.linear(y).max(self.floor)
     }
 
     /// `gradient` where `apply` lets it pass, elsewhere 0.
     #[inline(always)]
-    unsafe fn passed(self, gradient: V, y: V) -> V {
-        // SAFETY: as in `new`.
-        unsafe { gradient.where_positive(self.linear(y).sub(self.floor)) }
+    fn passed(self, gradient: V, y: V) -> V {
+        gradient.where_positive(self.linear(y).sub(self.floor))
     }
 }
 
@@ -213,19 +204,30 @@ impl Arriving {
         }
     }
 
+    /// At `at` numbers from the first plane's beginning; `head` is what the classifier adds.
+    ///
+    /// # Safety
+    /// The planes have a vector there.
     #[inline(always)]
     unsafe fn load<V: Vector>(self, at: usize, head: V) -> V {
-        // SAFETY: the type's contract.
-        unsafe {
-            self.convolutions
-                .map_or(head, |p| V::load(p.add(at)).add(head))
+        match self.convolutions {
+            // SAFETY: the caller vouches for a vector there.
+            Some(planes) => unsafe { V::load(planes.add(at)) }.add(head),
+            None => head,
         }
     }
 
+    /// What the classifier adds to each pixel of the first plane, from lane `at` on.
+    ///
+    /// # Safety
+    /// The type's contract holds, and `at` is below LANES.
     #[inline(always)]
     unsafe fn head<V: Vector>(self, at: usize) -> V {
-        // SAFETY: the type's contract.
-        unsafe { self.head.map_or(V::splat(0.0), |p| V::load(p.add(at))) }
+        match self.head {
+            // SAFETY: the caller vouches for a group of the plane.
+            Some(group) => unsafe { V::load(group.add(at)) },
+            None => V::splat(0.0),
+        }
     }
 }
 
@@ -244,9 +246,7 @@ pub struct PackGradient<'a> {
     pub to: *mut f32,
 }
 
-impl Work for PackGradient<'_> {
-    type Output = ();
-
+impl PointerKernel for PackGradient<'_> {
     #[inline(always)]
     unsafe fn run<V: Vector>(self) {
         let plane = self.window.height * self.window.width * LANES;
@@ -291,9 +291,7 @@ pub struct Moments {
     pub out: *mut f32,
 }
 
-impl Work for Moments {
-    type Output = ();
-
+impl PointerKernel for Moments {
     #[inline(always)]
     unsafe fn run<V: Vector>(self) {
         for c in 0..self.channels {
@@ -329,9 +327,7 @@ pub struct GradientMoments<'a> {
     pub out: *mut f32,
 }
 
-impl Work for GradientMoments<'_> {
-    type Output = ();
-
+impl PointerKernel for GradientMoments<'_> {
     #[inline(always)]
     unsafe fn run<V: Vector>(self) {
         let plane = self.pixels * LANES;
@@ -369,9 +365,7 @@ pub struct PooledSums<'a> {
     pub out: *mut f32,
 }
 
-impl Work for PooledSums<'_> {
-    type Output = ();
-
+impl PointerKernel for PooledSums<'_> {
     #[inline(always)]
     unsafe fn run<V: Vector>(self) {
         for c in 0..self.channels {
@@ -396,27 +390,21 @@ impl Work for PooledSums<'_> {
 /// Sums `f` over the offsets of `pixels` groups, in chunks, so that rounding errors do not grow
 /// with the picture.
 #[inline(always)]
-unsafe fn chunked<V: Vector, const N: usize>(
-    pixels: usize,
-    mut f: impl FnMut(usize) -> [V; N],
-) -> [V; N] {
+fn chunked<V: Vector, const N: usize>(pixels: usize, mut f: impl FnMut(usize) -> [V; N]) -> [V; N] {
     const CHUNK: usize = 32;
-    // SAFETY: the caller runs where V's instructions are.
-    unsafe {
-        let mut total = [V::splat(0.0); N];
-        for start in (0..pixels).step_by(CHUNK) {
-            // Two running sums each: additions wait less for each other.
-            let mut sums = [[V::splat(0.0); N]; 2];
-            for i in start..(start + CHUNK).min(pixels) {
-                let values = f(i * LANES);
-                for (sum, value) in sums[i & 1].iter_mut().zip(values) {
-                    *sum = sum.add(value);
-                }
-            }
-            for (n, total) in total.iter_mut().enumerate() {
-                *total = total.add(sums[0][n].add(sums[1][n]));
+    let mut total = [V::splat(0.0); N];
+    for start in (0..pixels).step_by(CHUNK) {
+        // Two running sums each: additions wait less for each other.
+        let mut sums = [[V::splat(0.0); N]; 2];
+        for i in start..(start + CHUNK).min(pixels) {
+            let values = f(i * LANES);
+            for (sum, value) in sums[i & 1].iter_mut().zip(values) {
+                *sum = sum.add(value);
             }
         }
-        total
+        for (n, total) in total.iter_mut().enumerate() {
+            *total = total.add(sums[0][n].add(sums[1][n]));
+        }
     }
+    total
 }

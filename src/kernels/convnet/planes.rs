@@ -10,7 +10,7 @@ use super::pooling::Pooling;
 use super::spec::{Geometry, LayerPlan, OperationSpec, Part};
 use crate::kernels::memory::Buffer;
 use crate::kernels::memory::LANES;
-use crate::kernels::simd::{Isa, Vector, Work};
+use crate::kernels::simd::{Isa, Kernel, PointerKernel, Vector};
 use std::ops::Range;
 
 /// Tasks of one group that there are at most, where channels do not depend on each other.
@@ -184,7 +184,7 @@ impl Planes {
             if let What::LocalContrast(window) = &self.what {
                 let planes = lanes_mut(first, local_contrast::PLANES * area);
                 let kept = lanes(own.kept.add(task.group * self.kept()), window.kept());
-                task.isa.run(local_contrast::Backward {
+                task.isa.run_pointers(local_contrast::Backward {
                     window,
                     y: lanes(y, channels * area),
                     kept,
@@ -199,7 +199,7 @@ impl Planes {
                         self.read(task, channel, first);
                         let (from, to) = (lanes(first, area), lanes_mut(second, area));
                         let maximum = matches!(self.what, What::Maximum(_));
-                        task.isa.run(PoolGradient {
+                        task.isa.run_pointers(PoolGradient {
                             pooling,
                             maximum,
                             from,
@@ -218,7 +218,7 @@ impl Planes {
                         );
                         let arriving = arriving.skip(channel, area * LANES);
                         let (norm, mask) = (own.norm, task.mask);
-                        task.isa.run(PackGradient {
+                        task.isa.run_pointers(PackGradient {
                             y: values,
                             arriving,
                             channels: 1,
@@ -235,7 +235,7 @@ impl Planes {
                         let kept = lanes(own.kept.add(task.group * self.kept()), window.kept());
                         let to = first.add(5 * area * LANES);
                         let (values, plane) = (lanes(values, area), lanes_mut(to, area));
-                        task.isa.run(ChannelGradient {
+                        task.isa.run_pointers(ChannelGradient {
                             channel,
                             channels,
                             y: values,
@@ -276,7 +276,7 @@ impl Planes {
             let from = source
                 .values
                 .add((task.group * part.channels + own) * part.height * part.width * LANES);
-            task.isa.run(PackInput {
+            task.isa.run_pointers(PackInput {
                 from,
                 channels: 1,
                 window,
@@ -352,11 +352,11 @@ struct Pool<'a> {
     to: &'a mut [Lane],
 }
 
-impl Work for Pool<'_> {
+impl Kernel for Pool<'_> {
     type Output = ();
 
     #[inline(always)]
-    unsafe fn run<V: Vector>(self) {
+    fn run<V: Vector>(self) {
         for (i, to) in self.to.iter_mut().enumerate() {
             let window = || self.pooling.pixels(i).map(|pixel| &self.from[pixel]);
             *to = if self.maximum {
@@ -392,9 +392,7 @@ struct PoolGradient<'a> {
     to: &'a mut [Lane],
 }
 
-impl Work for PoolGradient<'_> {
-    type Output = ();
-
+impl PointerKernel for PoolGradient<'_> {
     #[inline(always)]
     unsafe fn run<V: Vector>(self) {
         let Self {

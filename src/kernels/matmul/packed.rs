@@ -6,7 +6,7 @@
 
 use super::tile::{Part, Piece};
 use crate::kernels::memory::Buffer;
-use crate::kernels::simd::{Isa, TILE_FILTERS as TILE_ROWS, Vector, Work};
+use crate::kernels::simd::{Isa, Kernel, TILE_FILTERS as TILE_ROWS, Vector};
 use rayon::prelude::*;
 use std::mem::MaybeUninit;
 use std::ops::Range;
@@ -191,7 +191,7 @@ impl Packed {
         let panel = |index: usize| {
             // SAFETY: the caller's contract; each task has columns of its own.
             unsafe {
-                isa.run(Part {
+                isa.run_pointers(Part {
                     packed: self,
                     panels: index..index + 1,
                     left,
@@ -224,7 +224,7 @@ impl Packed {
             // SAFETY: the caller's contract; each task has rows of its own.
             unsafe {
                 let rows = most.min(all - first);
-                isa.run(Part {
+                isa.run_pointers(Part {
                     packed: self,
                     panels: 0..self.panels(),
                     left: left.at_row(first, rows),
@@ -253,7 +253,7 @@ impl Packed {
         };
         // SAFETY: the caller's contract.
         unsafe {
-            isa.run(Part {
+            isa.run_pointers(Part {
                 packed: self,
                 panels: index..index + 1,
                 left,
@@ -279,7 +279,7 @@ impl Packed {
             target,
         };
         // SAFETY: the caller's contract.
-        unsafe { isa.run(Piece { part, k: rows }) }
+        unsafe { isa.run_pointers(Piece { part, k: rows }) }
     }
 }
 
@@ -425,16 +425,15 @@ fn shares(multiplications: usize) -> bool {
 
 /// Numbers of a vector, and vectors of a register tile.
 pub fn widths(isa: Isa) -> (usize, usize) {
-    // SAFETY: no pointers.
-    unsafe { isa.run(Widths) }
+    isa.run(Widths)
 }
 
 struct Widths;
 
-impl Work for Widths {
+impl Kernel for Widths {
     type Output = (usize, usize);
 
-    unsafe fn run<V: Vector>(self) -> (usize, usize) {
+    fn run<V: Vector>(self) -> (usize, usize) {
         (V::WIDTH, V::TILE)
     }
 }

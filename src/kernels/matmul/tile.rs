@@ -2,7 +2,7 @@
 //! threads.
 
 use super::packed::{DEPTH, Left, Packed, ROWS_OF_COLUMNS, Target};
-use crate::kernels::simd::{TILE_FILTERS as TILE_ROWS, Vector, Work};
+use crate::kernels::simd::{PointerKernel, Steps, TILE_FILTERS as TILE_ROWS, Vector};
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
@@ -19,9 +19,7 @@ pub struct Part<'a> {
     pub target: Target,
 }
 
-impl Work for Part<'_> {
-    type Output = ();
-
+impl PointerKernel for Part<'_> {
     #[inline(always)]
     unsafe fn run<V: Vector>(self) {
         debug_assert_eq!(
@@ -55,9 +53,7 @@ pub struct Piece<'a> {
     pub k: Range<usize>,
 }
 
-impl Work for Piece<'_> {
-    type Output = ();
-
+impl PointerKernel for Piece<'_> {
     #[inline(always)]
     unsafe fn run<V: Vector>(self) {
         // SAFETY: see the type.
@@ -189,13 +185,12 @@ impl Tile {
                 if count < rest {
                     left.fetch_tile::<V>(segment.wrapping_add(left.segment_stride));
                 }
-                V::scale_add_all(
-                    &mut sums,
-                    right,
+                let steps = Steps {
                     count,
-                    segment,
-                    (left.row_stride, left.k_stride),
-                );
+                    weight_step: left.row_stride,
+                    next_weights: left.k_stride,
+                };
+                V::scale_add_all(&mut sums, right, segment, steps);
                 right = right.add(count * T * V::WIDTH);
                 segment = segment.wrapping_add(left.segment_stride);
                 rest -= count;
@@ -216,17 +211,19 @@ impl Tile {
 }
 
 /// Writes or adds the first `count` numbers of a vector, or all.
+///
+/// # Safety
+/// So many numbers at `to` are readable and writable.
 #[inline(always)]
 unsafe fn store<V: Vector>(values: V, to: *mut f32, count: usize, add: bool) {
-    // SAFETY: the caller vouches for as many numbers; no vector is wider than 16.
-    unsafe {
-        if count >= V::WIDTH {
-            if add { values.add(V::load(to)) } else { values }.store(to);
-            return;
-        }
-        let mut numbers = [0.0; 16];
-        values.store(numbers.as_mut_ptr());
-        for (column, value) in numbers.into_iter().take(count).enumerate() {
+    if count >= V::WIDTH {
+        // SAFETY: the caller vouches for a whole vector.
+        unsafe { if add { values.add(V::load(to)) } else { values }.store(to) };
+        return;
+    }
+    for (column, value) in values.numbers().into_iter().take(count).enumerate() {
+        // SAFETY: the caller vouches for `count` numbers.
+        unsafe {
             let to = to.add(column);
             *to = if add { *to + value } else { value };
         }

@@ -5,14 +5,14 @@ pub mod functions;
 mod portable;
 mod primitives;
 
-pub use portable::Portable;
+use portable::Portable;
 use primitives::Primitives;
 #[cfg(target_arch = "x86_64")]
 mod avx2_tile;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 #[cfg(target_arch = "x86_64")]
-pub use x86::{Avx2, Avx512};
+use x86::{Avx2, Avx512};
 
 #[cfg(test)]
 mod tests;
@@ -20,32 +20,78 @@ mod tests;
 /// Filters that one register tile of the kernels covers.
 pub const TILE_FILTERS: usize = 4;
 
-/// A vector register. All methods inline into a caller that has the CPU feature.
+/// Numbers of the widest vector.
+pub const WIDEST: usize = 16;
+
+/// Steps of a register tile, and where their weights stand.
+#[derive(Clone, Copy)]
+pub struct Steps {
+    pub count: usize,
+    /// Numbers from one filter's weight to the next one's.
+    pub weight_step: usize,
+    /// Numbers from one step's weights to the next one's.
+    pub next_weights: usize,
+}
+
+/// A vector register of f32. All methods inline into a caller that has the CPU feature.
 ///
-/// # Safety
-/// Every method needs a CPU with the implementation's instructions (`Isa::run` sees to that);
-/// `load` and `store` need a pointer to `WIDTH` readable (writable) numbers.
+/// Arithmetic is safe: a type of this trait is the proof that the CPU has its instructions. The
+/// types are private to this module, and `Isa::run`, which found the instructions, is all that
+/// runs code with one of them.
 pub trait Vector: Primitives {
-    /// Numbers in a register; divides `spec::LANES`.
+    /// Numbers in a register: 4, 8 or 16. Divides `memory::LANES`.
     const WIDTH: usize;
     /// Second side of a register tile, beside `TILE_FILTERS`: as many as the register file holds.
     const TILE: usize;
+
+    /// # Safety
+    /// `from` points to `WIDTH` readable numbers.
     unsafe fn load(from: *const f32) -> Self;
+    /// # Safety
+    /// `to` points to `WIDTH` writable numbers.
     unsafe fn store(self, to: *mut f32);
-    unsafe fn splat(value: f32) -> Self;
-    unsafe fn add(self, other: Self) -> Self;
-    unsafe fn sub(self, other: Self) -> Self;
-    unsafe fn mul(self, other: Self) -> Self;
+
+    fn splat(value: f32) -> Self;
+    fn add(self, other: Self) -> Self;
+    fn sub(self, other: Self) -> Self;
+    fn mul(self, other: Self) -> Self;
     /// self · factor + addend
-    unsafe fn mul_add(self, factor: Self, addend: Self) -> Self;
-    unsafe fn max(self, other: Self) -> Self;
+    fn mul_add(self, factor: Self, addend: Self) -> Self;
+    /// The larger; `other` where one of them is NaN.
+    fn max(self, other: Self) -> Self;
     /// self where `test` > 0, elsewhere 0.
-    unsafe fn where_positive(self, test: Self) -> Self;
+    fn where_positive(self, test: Self) -> Self;
     /// The sums of all lanes, of four vectors.
-    unsafe fn sums(four: [Self; 4]) -> [f32; 4];
+    fn sums(four: [Self; 4]) -> [f32; 4];
 
     /// Asks for the cache line of a number that will be needed soon; any address will do.
     fn fetch(from: *const f32);
+
+    /// The first `WIDTH` of `numbers`.
+    #[inline(always)]
+    fn first_of(numbers: &[f32]) -> Self {
+        assert!(numbers.len() >= Self::WIDTH, "a whole vector");
+        // SAFETY: so many numbers are readable (asserted).
+        unsafe { Self::load(numbers.as_ptr()) }
+    }
+
+    /// Writes the vector over the first `WIDTH` of `numbers`.
+    #[inline(always)]
+    fn write(self, numbers: &mut [f32]) {
+        assert!(numbers.len() >= Self::WIDTH, "a whole vector");
+        // SAFETY: so many numbers are writable (asserted).
+        unsafe { self.store(numbers.as_mut_ptr()) }
+    }
+
+    /// The numbers of the vector, and zeros behind them.
+    #[inline(always)]
+    fn numbers(self) -> [f32; WIDEST] {
+        const { assert!(Self::WIDTH <= WIDEST, "no vector is wider") };
+        let mut numbers = [0.0; WIDEST];
+        // SAFETY: there is room for `WIDTH` numbers (asserted).
+        unsafe { self.store(numbers.as_mut_ptr()) };
+        numbers
+    }
 
     /// sums[f][t] += weights[f · weight_step] · source[t · step ..]: one step of a register tile.
     /// Both steps in numbers.
@@ -61,34 +107,27 @@ pub trait Vector: Primitives {
         weights: *const f32,
         weight_step: usize,
     ) {
-        // SAFETY: the caller vouches.
+        // SAFETY: the same contract, which the caller keeps.
         unsafe { scale_add(sums, source, step, weights, weight_step) }
     }
 
-    /// `scale_add` from each of `steps` vectors of T registers, which stand side by side, with
-    /// weights that stand `next` numbers apart.
+    /// `scale_add` for each of `steps`, whose T vectors stand side by side.
     ///
     /// # Safety
-    /// As `scale_add`, for all of them.
+    /// As `scale_add`, for all steps.
     #[inline(always)]
     unsafe fn scale_add_all<const T: usize>(
         sums: &mut [[Self; T]; TILE_FILTERS],
         source: *const f32,
-        steps: usize,
         weights: *const f32,
-        (weight_step, next): (usize, usize),
+        steps: Steps,
     ) {
-        for step in 0..steps {
-            // SAFETY: the caller vouches.
+        for step in 0..steps.count {
+            // SAFETY: the caller vouches for the vectors and weights of each step.
             unsafe {
                 let source = source.add(step * T * Self::WIDTH);
-                Self::scale_add(
-                    sums,
-                    source,
-                    Self::WIDTH,
-                    weights.add(step * next),
-                    weight_step,
-                );
+                let weights = weights.add(step * steps.next_weights);
+                Self::scale_add(sums, source, Self::WIDTH, weights, steps.weight_step);
             }
         }
     }
@@ -105,7 +144,7 @@ pub trait Vector: Primitives {
         sources: &[*const f32; T],
         s: usize,
     ) {
-        // SAFETY: the caller vouches.
+        // SAFETY: the same contract, which the caller keeps.
         unsafe { product_add(sums, gradients, g, sources, s) }
     }
 }
@@ -122,14 +161,13 @@ unsafe fn scale_add<V: Vector, const T: usize>(
     weights: *const f32,
     weight_step: usize,
 ) {
-    // SAFETY: the caller vouches.
-    unsafe {
-        let inputs: [V; T] = std::array::from_fn(|t| V::load(source.add(t * step)));
-        for (f, row) in sums.iter_mut().enumerate() {
-            let weight = V::splat(*weights.add(f * weight_step));
-            for (sum, input) in row.iter_mut().zip(inputs) {
-                *sum = input.mul_add(weight, *sum);
-            }
+    // SAFETY: the caller vouches for T vectors that are `step` apart.
+    let inputs: [V; T] = std::array::from_fn(|t| unsafe { V::load(source.add(t * step)) });
+    for (f, row) in sums.iter_mut().enumerate() {
+        // SAFETY: the caller vouches for `TILE_FILTERS` weights that are `weight_step` apart.
+        let weight = V::splat(unsafe { *weights.add(f * weight_step) });
+        for (sum, input) in row.iter_mut().zip(inputs) {
+            *sum = input.mul_add(weight, *sum);
         }
     }
 }
@@ -146,26 +184,43 @@ unsafe fn product_add<V: Vector, const T: usize>(
     sources: &[*const f32; T],
     s: usize,
 ) {
-    // SAFETY: the caller vouches.
-    unsafe {
-        let gradients: [V; TILE_FILTERS] = std::array::from_fn(|f| V::load(gradients[f].add(g)));
-        for (t, source) in sources.iter().enumerate() {
-            let input = V::load(source.add(s));
-            for (row, gradient) in sums.iter_mut().zip(gradients) {
-                row[t] = input.mul_add(gradient, row[t]);
-            }
+    let gradients: [V; TILE_FILTERS] =
+        // SAFETY: the caller vouches for a vector behind `g` numbers of each.
+        std::array::from_fn(|f| unsafe { V::load(gradients[f].add(g)) });
+    for (t, source) in sources.iter().enumerate() {
+        // SAFETY: the caller vouches for a vector behind `s` numbers of each.
+        let input = unsafe { V::load(source.add(s)) };
+        for (row, gradient) in sums.iter_mut().zip(gradients) {
+            row[t] = input.mul_add(gradient, row[t]);
         }
     }
 }
 
-/// Something to be computed with vectors of a kind chosen at run time.
-pub trait Work {
+/// A computation to be run with vectors of a kind chosen at run time.
+pub trait Kernel {
     type Output;
 
+    fn run<V: Vector>(self) -> Self::Output;
+}
+
+/// A computation that follows pointers: its type documents which memory they must reach.
+pub trait PointerKernel {
     /// # Safety
-    /// The CPU has V's instructions. Whatever pointers `self` holds are valid, as its type
-    /// documents.
-    unsafe fn run<V: Vector>(self) -> Self::Output;
+    /// The pointers of `self` are valid as its type documents.
+    unsafe fn run<V: Vector>(self);
+}
+
+/// A computation whose maker vouches for its pointers.
+struct Vouched<K>(K);
+
+impl<K: PointerKernel> Kernel for Vouched<K> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Vector>(self) {
+        // SAFETY: made in `Isa::run_pointers` alone, whose caller vouches for the pointers.
+        unsafe { self.0.run::<V>() }
+    }
 }
 
 /// An instruction set that there are kernels for and that this CPU has: whoever holds one may run
@@ -218,35 +273,38 @@ impl Isa {
         }
     }
 
-    /// Runs `work` with this instruction set.
+    /// Runs `kernel` with this instruction set.
+    #[inline]
+    pub fn run<K: Kernel>(self, kernel: K) -> K::Output {
+        match self.0 {
+            Set::Portable => kernel.run::<Portable>(),
+            // SAFETY: `available` makes this Isa only where the CPU has AVX2 and FMA.
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx2 => unsafe { run_avx2(kernel) },
+            // SAFETY: `available` makes this Isa only where the CPU has AVX-512F.
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx512 => unsafe { run_avx512(kernel) },
+        }
+    }
+
+    /// The same for a computation that follows pointers.
     ///
     /// # Safety
-    /// `work`'s pointers are valid as its type documents.
+    /// The pointers of `kernel` are valid as its type documents.
     #[inline]
-    pub unsafe fn run<W: Work>(self, work: W) -> W::Output {
-        // SAFETY: an Isa is only made where the CPU has it; the caller vouches for the pointers.
-        unsafe {
-            match self.0 {
-                Set::Portable => work.run::<Portable>(),
-                #[cfg(target_arch = "x86_64")]
-                Set::Avx2 => run_avx2(work),
-                #[cfg(target_arch = "x86_64")]
-                Set::Avx512 => run_avx512(work),
-            }
-        }
+    pub unsafe fn run_pointers<K: PointerKernel>(self, kernel: K) {
+        self.run(Vouched(kernel));
     }
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
-unsafe fn run_avx2<W: Work>(work: W) -> W::Output {
-    // SAFETY: this function has the features, and the caller vouches for `work`.
-    unsafe { work.run::<Avx2>() }
+fn run_avx2<K: Kernel>(kernel: K) -> K::Output {
+    kernel.run::<Avx2>()
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f")]
-unsafe fn run_avx512<W: Work>(work: W) -> W::Output {
-    // SAFETY: this function has the feature, and the caller vouches for `work`.
-    unsafe { work.run::<Avx512>() }
+fn run_avx512<K: Kernel>(kernel: K) -> K::Output {
+    kernel.run::<Avx512>()
 }

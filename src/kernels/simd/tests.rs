@@ -1,7 +1,7 @@
 //! The vector functions against f64, on every kind of vector.
 
 use crate::kernels::simd::functions;
-use crate::kernels::simd::{Isa, Vector, Work};
+use crate::kernels::simd::{Isa, Kernel, Vector};
 
 #[derive(Clone, Copy)]
 enum Which {
@@ -14,24 +14,21 @@ enum Which {
 
 struct Each<'a>(Which, &'a mut [f32]);
 
-impl Work for Each<'_> {
+impl Kernel for Each<'_> {
     type Output = ();
 
     #[inline(always)]
-    unsafe fn run<V: Vector>(self) {
+    fn run<V: Vector>(self) {
         for piece in self.1.chunks_exact_mut(V::WIDTH) {
-            // SAFETY: a piece has as many numbers as a vector.
-            unsafe {
-                let x = V::load(piece.as_ptr());
-                let y = match self.0 {
-                    Which::Exp => functions::exp(x),
-                    Which::Tanh => functions::tanh(x),
-                    Which::Sigmoid => functions::sigmoid(x),
-                    Which::Sin => functions::sin(x),
-                    Which::Cos => functions::cos(x),
-                };
-                y.store(piece.as_mut_ptr());
-            }
+            let x = V::first_of(piece);
+            let y = match self.0 {
+                Which::Exp => functions::exp(x),
+                Which::Tanh => functions::tanh(x),
+                Which::Sigmoid => functions::sigmoid(x),
+                Which::Sin => functions::sin(x),
+                Which::Cos => functions::cos(x),
+            };
+            y.write(piece);
         }
     }
 }
@@ -39,8 +36,7 @@ impl Work for Each<'_> {
 fn of(isa: Isa, which: Which, x: &[f32]) -> Vec<f32> {
     let mut values = x.to_vec();
     values.resize(x.len().next_multiple_of(16), 0.0);
-    // SAFETY: no pointers.
-    unsafe { isa.run(Each(which, &mut values)) };
+    isa.run(Each(which, &mut values));
     values.truncate(x.len());
     values
 }

@@ -115,7 +115,7 @@ impl Convolution {
             assert_eq!(dw.len(), self.weight_len(), "one number for each weight");
             // SAFETY: `sums` has `sums_len` numbers, `dw` one for each weight (asserted).
             unsafe {
-                isa.run(ToTaps {
+                isa.run_pointers(ToTaps {
                     axes,
                     evaluations,
                     sums: sums.as_ptr(),
@@ -168,7 +168,7 @@ impl Convolution {
                 to,
                 ..inputs
             };
-            isa.run(TileProducts {
+            isa.run_pointers(TileProducts {
                 inputs,
                 gradients,
                 tiles: self.backward_tiles(rows),
@@ -202,7 +202,7 @@ impl Convolution {
         // SAFETY: filters lie in the output tensor, which the caller vouches for, and in the block
         // (asserted).
         unsafe {
-            isa.run(PackGradient {
+            isa.run_pointers(PackGradient {
                 y: output.y.add(channel * plane),
                 arriving: output.arriving.skip(channel, plane),
                 channels: filters.len(),
@@ -311,7 +311,7 @@ impl Convolution {
         // SAFETY: both blocks were packed for these rows; the interior of the gradient's starts
         // behind its halo.
         unsafe {
-            isa.run(WeightSweep {
+            isa.run_pointers(WeightSweep {
                 source: inputs.as_ptr(),
                 taps: &self.taps[..channels.len() * area],
                 step_row: g.stride_height * self.input_columns() * LANES,

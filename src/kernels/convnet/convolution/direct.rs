@@ -4,7 +4,7 @@
 //! same loop. Knows nothing of layers, padding or normalisation.
 
 use crate::kernels::memory::LANES;
-use crate::kernels::simd::{TILE_FILTERS, Vector, Work};
+use crate::kernels::simd::{PointerKernel, TILE_FILTERS, Vector};
 
 /// out[f][y][x] (+)= Σ over c, ky, kx of weights[f][c][ky][kx] · source[c][y·step_row +
 /// ky][x·step_column + kx]. All strides are in numbers, not bytes.
@@ -36,9 +36,7 @@ pub struct Sweep {
     pub accumulate: bool,
 }
 
-impl Work for Sweep {
-    type Output = ();
-
+impl PointerKernel for Sweep {
     #[inline(always)]
     unsafe fn run<V: Vector>(self) {
         let block_weights = self.channels * self.taps_height * self.taps_width * TILE_FILTERS;
@@ -140,9 +138,7 @@ pub struct WeightSweep<'a> {
     pub out_filter: usize,
 }
 
-impl Work for WeightSweep<'_> {
-    type Output = ();
-
+impl PointerKernel for WeightSweep<'_> {
     #[inline(always)]
     unsafe fn run<V: Vector>(self) {
         let tiles = self.taps.len().div_ceil(V::TILE);

@@ -79,7 +79,7 @@ impl Convolution {
                 self.sweep(isa, sweep, &mut scratch.tiles);
             }
             if let Some(out) = moments {
-                isa.run(Moments {
+                isa.run_pointers(Moments {
                     y,
                     y_channel: plane,
                     channels: g.filters,
@@ -99,12 +99,12 @@ impl Convolution {
         // large as the largest needs.
         unsafe {
             match self.axes {
-                Some(axes) => isa.run(TileSweep {
+                Some(axes) => isa.run_pointers(TileSweep {
                     sweep,
                     axes,
                     scratch: tiles.as_mut_ptr(),
                 }),
-                None => isa.run(sweep),
+                None => isa.run_pointers(sweep),
             }
         }
     }
@@ -141,7 +141,7 @@ impl Convolution {
             // SAFETY: channels start..end lie in this part, whose tensor the caller vouches for,
             // and in the block (asserted).
             unsafe {
-                isa.run(PackInput {
+                isa.run_pointers(PackInput {
                     from: source.values.add((group * part.channels + skip) * plane),
                     channels: end - start,
                     window: Window {

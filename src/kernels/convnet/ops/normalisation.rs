@@ -36,7 +36,7 @@ pub fn norm_relu(
     let mut moments = Buffer::new(groups * channels * 2 * LANES);
     // SAFETY: y has all groups' planes, one after the other, and `moments` a piece for each.
     unsafe {
-        isa.run(Moments {
+        isa.run_pointers(Moments {
             y: y.as_ptr(),
             y_channel: area * LANES,
             channels: groups * channels,
@@ -99,7 +99,7 @@ fn activate(isa: Isa, n: usize, area: usize, y: &Buffer, norm: &Norm) -> Vec<f32
         unsafe {
             let (from, to) = (y.as_ptr().add(at), activation.as_mut_ptr().add(at));
             let window = plain_window(area);
-            isa.run(PackInput {
+            isa.run_pointers(PackInput {
                 from,
                 channels,
                 window,
@@ -167,7 +167,7 @@ pub fn norm_relu_gradients(
                 arriving.skip(group * channels, area * LANES),
             );
             let out = moments.as_mut_ptr().add(group * channels * 2 * LANES);
-            isa.run(GradientMoments {
+            isa.run_pointers(GradientMoments {
                 y,
                 arriving,
                 norm: &kept.norm,
@@ -193,7 +193,7 @@ pub fn norm_relu_gradients(
         // SAFETY: all three buffers have this group's planes.
         unsafe {
             let (y, to) = (kept.y.as_ptr().add(at), dy.as_mut_ptr().add(at));
-            isa.run(PackGradient {
+            isa.run_pointers(PackGradient {
                 y,
                 arriving,
                 channels,

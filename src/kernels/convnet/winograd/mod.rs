@@ -9,7 +9,7 @@ pub mod weight_tiles;
 
 use crate::kernels::convnet::convolution::direct::Sweep;
 use crate::kernels::memory::LANES;
-use crate::kernels::simd::{TILE_FILTERS, Vector, Work};
+use crate::kernels::simd::{PointerKernel, TILE_FILTERS, Vector};
 use point_products::PointProducts;
 use points::{ROOTS, at_points, interpolate};
 
@@ -164,9 +164,7 @@ pub struct TileSweep {
     pub scratch: *mut f32,
 }
 
-impl Work for TileSweep {
-    type Output = ();
-
+impl PointerKernel for TileSweep {
     #[inline(always)]
     unsafe fn run<V: Vector>(self) {
         let tiles = self.sweep.rows.div_ceil(self.axes.0.outputs())

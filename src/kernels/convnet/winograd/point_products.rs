@@ -1,7 +1,7 @@
 //! Products of filters and tiles at one point: the matrix product inside `winograd`. Knows rows of
 //! numbers alone.
 
-use crate::kernels::simd::{TILE_FILTERS, Vector, Work};
+use crate::kernels::simd::{PointerKernel, TILE_FILTERS, Vector};
 
 /// out[f][x] = Σ over c of weights[f][c] · source[c][x], for x below `width`.
 ///
@@ -20,9 +20,7 @@ pub struct PointProducts {
     pub width: usize,
 }
 
-impl Work for PointProducts {
-    type Output = ();
-
+impl PointerKernel for PointProducts {
     #[inline(always)]
     unsafe fn run<V: Vector>(self) {
         let vectors = self.width / V::WIDTH;

@@ -7,53 +7,39 @@ use crate::kernels::simd::Vector;
 pub(super) const ROOTS: [f32; 3] = [1.0, 2.0, 0.5];
 
 /// N inputs at N points, or fewer outputs' gradients at N points.
-///
-/// # Safety
-/// The caller runs where V's instructions are.
 #[inline(always)]
-pub(super) unsafe fn at_points<V: Vector, const M: usize, const N: usize>(
-    values: [V; M],
-) -> [V; N] {
-    // SAFETY: the caller vouches.
-    unsafe {
-        if M == N {
-            evaluate(std::array::from_fn(|i| values[i]))
-        } else {
-            powers(values)
-        }
+pub(super) fn at_points<V: Vector, const M: usize, const N: usize>(values: [V; M]) -> [V; N] {
+    if M == N {
+        evaluate(std::array::from_fn(|i| values[i]))
+    } else {
+        powers(values)
     }
 }
 
 /// The polynomial with these coefficients at the points: the adjoint of `interpolate`.
-///
-/// # Safety
-/// The caller runs where V's instructions are.
 #[inline(always)]
-unsafe fn powers<V: Vector, const M: usize, const N: usize>(values: [V; M]) -> [V; N] {
-    // SAFETY: the caller vouches.
-    unsafe {
-        let mut points = [V::splat(0.0); N];
-        points[0] = values[0];
-        points[N - 1] = values[M - 1];
-        for i in 0..(N.max(2) - 2) / 2 {
-            let (mut even, mut odd) = (values[0], values[1 % M].mul(V::splat(ROOTS[i])));
-            for (k, value) in values.iter().enumerate().skip(2) {
-                let square = V::splat(if k == 2 {
-                    ROOTS[i] * ROOTS[i]
-                } else {
-                    ROOTS[i] * ROOTS[i] * ROOTS[i]
-                });
-                if k % 2 == 0 {
-                    even = value.mul_add(square, even);
-                } else {
-                    odd = value.mul_add(square, odd);
-                }
+fn powers<V: Vector, const M: usize, const N: usize>(values: [V; M]) -> [V; N] {
+    let mut points = [V::splat(0.0); N];
+    points[0] = values[0];
+    points[N - 1] = values[M - 1];
+    for i in 0..(N.max(2) - 2) / 2 {
+        let (mut even, mut odd) = (values[0], values[1 % M].mul(V::splat(ROOTS[i])));
+        for (k, value) in values.iter().enumerate().skip(2) {
+            let square = V::splat(if k == 2 {
+                ROOTS[i] * ROOTS[i]
+            } else {
+                ROOTS[i] * ROOTS[i] * ROOTS[i]
+            });
+            if k % 2 == 0 {
+                even = value.mul_add(square, even);
+            } else {
+                odd = value.mul_add(square, odd);
             }
-            points[1 + 2 * i] = even.add(odd);
-            points[2 + 2 * i] = even.sub(odd);
         }
-        points
+        points[1 + 2 * i] = even.add(odd);
+        points[2 + 2 * i] = even.sub(odd);
     }
+    points
 }
 
 /// Coefficients of Π (z - r²) over the first `pairs` roots r but `skip`, lowest first.
@@ -92,77 +78,65 @@ const POLYNOMIALS: [[[f32; 4]; 4]; 2] = [
 ];
 
 /// One axis of a tile at its points: 0, the pairs ±root, infinity.
-///
-/// # Safety
-/// The caller runs where V's instructions are.
 #[inline(always)]
-unsafe fn evaluate<V: Vector, const N: usize>(d: [V; N]) -> [V; N] {
+fn evaluate<V: Vector, const N: usize>(d: [V; N]) -> [V; N] {
     if N == 1 {
         return d;
     }
     let pairs = (N - 2) / 2;
     let polynomials = &POLYNOMIALS[pairs - 2];
-    // SAFETY: the caller vouches.
-    unsafe {
-        // Σ coefficients[k] · d[first + 2k], whose leading coefficient is 1.
-        let sum = |coefficients: &[f32; 4], degree: usize, first: usize| {
-            let mut sum = d[first + 2 * degree];
-            for k in 0..degree {
-                sum = d[first + 2 * k].mul_add(V::splat(coefficients[k]), sum);
-            }
-            sum
-        };
-        let mut points = [V::splat(0.0); N];
-        points[0] = sum(&polynomials[3], pairs, 0);
-        points[N - 1] = sum(&polynomials[3], pairs, 1);
-        for i in 0..pairs {
-            let (even, odd) = (
-                sum(&polynomials[i], pairs - 1, 2),
-                sum(&polynomials[i], pairs - 1, 1),
-            );
-            points[1 + 2 * i] = odd.mul_add(V::splat(ROOTS[i]), even);
-            points[2 + 2 * i] = odd.mul_add(V::splat(-ROOTS[i]), even);
+    // Σ coefficients[k] · d[first + 2k], whose leading coefficient is 1.
+    let sum = |coefficients: &[f32; 4], degree: usize, first: usize| {
+        let mut sum = d[first + 2 * degree];
+        for k in 0..degree {
+            sum = d[first + 2 * k].mul_add(V::splat(coefficients[k]), sum);
         }
-        points
+        sum
+    };
+    let mut points = [V::splat(0.0); N];
+    points[0] = sum(&polynomials[3], pairs, 0);
+    points[N - 1] = sum(&polynomials[3], pairs, 1);
+    for i in 0..pairs {
+        let (even, odd) = (
+            sum(&polynomials[i], pairs - 1, 2),
+            sum(&polynomials[i], pairs - 1, 1),
+        );
+        points[1 + 2 * i] = odd.mul_add(V::splat(ROOTS[i]), even);
+        points[2 + 2 * i] = odd.mul_add(V::splat(-ROOTS[i]), even);
     }
+    points
 }
 
 /// From N points to M outputs.
-///
-/// # Safety
-/// The caller runs where V's instructions are.
 #[inline(always)]
-pub(super) unsafe fn interpolate<V: Vector, const N: usize, const M: usize>(t: [V; N]) -> [V; M] {
-    // SAFETY: the caller vouches.
-    unsafe {
-        let mut outputs = [V::splat(0.0); M];
-        if N == 1 {
-            outputs[0] = t[0];
-            return outputs;
-        }
-        for (k, output) in outputs.iter_mut().enumerate() {
-            for i in 0..(N - 2) / 2 {
-                let (plus, minus) = (t[1 + 2 * i], t[2 + 2 * i]);
-                let pair = if k % 2 == 0 {
-                    plus.add(minus)
-                } else {
-                    plus.sub(minus)
-                };
-                let power = match k {
-                    0 => 1.0,
-                    1 => ROOTS[i],
-                    2 => ROOTS[i] * ROOTS[i],
-                    _ => ROOTS[i] * ROOTS[i] * ROOTS[i],
-                };
-                *output = if i == 0 {
-                    pair
-                } else {
-                    pair.mul_add(V::splat(power), *output)
-                };
-            }
-        }
-        outputs[0] = outputs[0].add(t[0]);
-        outputs[M - 1] = outputs[M - 1].add(t[N - 1]);
-        outputs
+pub(super) fn interpolate<V: Vector, const N: usize, const M: usize>(t: [V; N]) -> [V; M] {
+    let mut outputs = [V::splat(0.0); M];
+    if N == 1 {
+        outputs[0] = t[0];
+        return outputs;
     }
+    for (k, output) in outputs.iter_mut().enumerate() {
+        for i in 0..(N - 2) / 2 {
+            let (plus, minus) = (t[1 + 2 * i], t[2 + 2 * i]);
+            let pair = if k % 2 == 0 {
+                plus.add(minus)
+            } else {
+                plus.sub(minus)
+            };
+            let power = match k {
+                0 => 1.0,
+                1 => ROOTS[i],
+                2 => ROOTS[i] * ROOTS[i],
+                _ => ROOTS[i] * ROOTS[i] * ROOTS[i],
+            };
+            *output = if i == 0 {
+                pair
+            } else {
+                pair.mul_add(V::splat(power), *output)
+            };
+        }
+    }
+    outputs[0] = outputs[0].add(t[0]);
+    outputs[M - 1] = outputs[M - 1].add(t[N - 1]);
+    outputs
 }

@@ -5,7 +5,7 @@
 use crate::kernels::convnet::convolution::direct::WeightSweep;
 use crate::kernels::convnet::winograd::{Axis, Evaluation, point_step};
 use crate::kernels::memory::LANES;
-use crate::kernels::simd::{Vector, Work};
+use crate::kernels::simd::{PointerKernel, Vector};
 
 /// Adds one block's products to `sums`: [points][filters][`sums_row`].
 ///
@@ -25,9 +25,7 @@ pub struct TileProducts<'a> {
     pub gradients_done: bool,
 }
 
-impl Work for TileProducts<'_> {
-    type Output = ();
-
+impl PointerKernel for TileProducts<'_> {
     #[inline(always)]
     unsafe fn run<V: Vector>(self) {
         let step = self.inputs.capacity * LANES;
@@ -78,9 +76,7 @@ pub struct ToTaps<'a> {
     pub to: *mut f32,
 }
 
-impl Work for ToTaps<'_> {
-    type Output = ();
-
+impl PointerKernel for ToTaps<'_> {
     #[inline(always)]
     unsafe fn run<V: Vector>(self) {
         let (rows, columns) = (self.axes.0.points(), self.axes.1.points());
@@ -108,9 +104,8 @@ impl Work for ToTaps<'_> {
                                 tap =
                                     across[kx].mul_add(V::splat(self.evaluations[0][py][ky]), tap);
                             }
-                            let mut values = [0.0f32; LANES];
-                            tap.store(values.as_mut_ptr());
-                            for (i, value) in values
+                            for (i, value) in tap
+                                .numbers()
                                 .iter()
                                 .enumerate()
                                 .take(V::WIDTH.min(self.channels - c))

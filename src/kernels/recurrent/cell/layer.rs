@@ -384,7 +384,7 @@ impl CellLayer {
                 // SAFETY: the buffers have the shapes that `Rows` and `Forward` name; tasks have
                 // rows and scratch of their own.
                 unsafe {
-                    self.isa.run(Forward {
+                    self.isa.run_pointers(Forward {
                         rows,
                         range,
                         after: after.get(),
@@ -489,7 +489,7 @@ impl CellLayer {
                     // SAFETY: the buffers have the shapes that `Rows` and `Backward` name; tasks
                     // have rows and scratch of their own.
                     unsafe {
-                        self.isa.run(Backward {
+                        self.isa.run_pointers(Backward {
                             rows,
                             range,
                             d_after,

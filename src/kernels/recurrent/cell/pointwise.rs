@@ -6,7 +6,7 @@
 
 use super::plan::{Applied, Joined, Place, Plan, Step};
 use crate::kernels::simd::functions;
-use crate::kernels::simd::{Vector, Work};
+use crate::kernels::simd::{PointerKernel, Vector};
 use std::ops::Range;
 
 /// Numbers of a piece; a multiple of every vector's width.
@@ -111,9 +111,7 @@ pub struct Forward<'a> {
     pub scratch: *mut f32,
 }
 
-impl Work for Forward<'_> {
-    type Output = ();
-
+impl PointerKernel for Forward<'_> {
     #[inline(always)]
     unsafe fn run<V: Vector>(self) {
         for piece in self.rows.pieces(self.range) {
@@ -143,9 +141,7 @@ pub struct Backward<'a> {
     pub scratch: *mut f32,
 }
 
-impl Work for Backward<'_> {
-    type Output = ();
-
+impl PointerKernel for Backward<'_> {
     #[inline(always)]
     unsafe fn run<V: Vector>(self) {
         let plan = self.rows.plan;
@@ -209,16 +205,16 @@ impl Backward<'_> {
 
 /// How two vectors become one.
 trait Join {
-    unsafe fn join<V: Vector>(a: V, b: V) -> V;
+    fn join<V: Vector>(a: V, b: V) -> V;
     /// The gradients of a and, with two operands, of b.
-    unsafe fn back<V: Vector>(d: V, a: V, b: V) -> (V, Option<V>);
+    fn back<V: Vector>(d: V, a: V, b: V) -> (V, Option<V>);
 }
 
 /// What is applied to the result.
 trait Apply {
-    unsafe fn apply<V: Vector>(joined: V) -> V;
+    fn apply<V: Vector>(joined: V) -> V;
     /// From the gradient of `value` that of `joined`.
-    unsafe fn back<V: Vector>(d: V, joined: V, value: V) -> V;
+    fn back<V: Vector>(d: V, joined: V, value: V) -> V;
 }
 
 /// Something done along a line for a known pair of them.
@@ -322,143 +318,126 @@ struct Sigmoid;
 struct Relu;
 struct Sin;
 
-// SAFETY of every block below: arithmetic alone; the callers have the CPU feature.
 impl Join for First {
     #[inline(always)]
-    unsafe fn join<V: Vector>(a: V, _b: V) -> V {
+    fn join<V: Vector>(a: V, _b: V) -> V {
         a
     }
 
     #[inline(always)]
-    unsafe fn back<V: Vector>(d: V, _a: V, _b: V) -> (V, Option<V>) {
+    fn back<V: Vector>(d: V, _a: V, _b: V) -> (V, Option<V>) {
         (d, None)
     }
 }
 
 impl Join for Add {
     #[inline(always)]
-    unsafe fn join<V: Vector>(a: V, b: V) -> V {
-        // SAFETY: see above.
-        unsafe { a.add(b) }
+    fn join<V: Vector>(a: V, b: V) -> V {
+        a.add(b)
     }
 
     #[inline(always)]
-    unsafe fn back<V: Vector>(d: V, _a: V, _b: V) -> (V, Option<V>) {
+    fn back<V: Vector>(d: V, _a: V, _b: V) -> (V, Option<V>) {
         (d, Some(d))
     }
 }
 
 impl Join for Mul {
     #[inline(always)]
-    unsafe fn join<V: Vector>(a: V, b: V) -> V {
-        // SAFETY: see above.
-        unsafe { a.mul(b) }
+    fn join<V: Vector>(a: V, b: V) -> V {
+        a.mul(b)
     }
 
     #[inline(always)]
-    unsafe fn back<V: Vector>(d: V, a: V, b: V) -> (V, Option<V>) {
-        // SAFETY: see above.
-        unsafe { (d.mul(b), Some(d.mul(a))) }
+    fn back<V: Vector>(d: V, a: V, b: V) -> (V, Option<V>) {
+        (d.mul(b), Some(d.mul(a)))
     }
 }
 
 impl Join for Max {
     #[inline(always)]
-    unsafe fn join<V: Vector>(a: V, b: V) -> V {
-        // SAFETY: see above.
-        unsafe { a.max(b) }
+    fn join<V: Vector>(a: V, b: V) -> V {
+        a.max(b)
     }
 
     #[inline(always)]
-    unsafe fn back<V: Vector>(d: V, a: V, b: V) -> (V, Option<V>) {
-        // SAFETY: see above.
-        unsafe {
-            let (half, zero) = (d.mul(V::splat(0.5)), V::splat(0.0));
-            let tied_or =
-                |wins: V, loses: V| a.select_greater(b, wins, b.select_greater(a, loses, half));
-            (tied_or(d, zero), Some(tied_or(zero, d)))
-        }
+    fn back<V: Vector>(d: V, a: V, b: V) -> (V, Option<V>) {
+        let (half, zero) = (d.mul(V::splat(0.5)), V::splat(0.0));
+        let tied_or =
+            |wins: V, loses: V| a.select_greater(b, wins, b.select_greater(a, loses, half));
+        (tied_or(d, zero), Some(tied_or(zero, d)))
     }
 }
 
 impl Apply for Identity {
     #[inline(always)]
-    unsafe fn apply<V: Vector>(joined: V) -> V {
+    fn apply<V: Vector>(joined: V) -> V {
         joined
     }
 
     #[inline(always)]
-    unsafe fn back<V: Vector>(d: V, _joined: V, _value: V) -> V {
+    fn back<V: Vector>(d: V, _joined: V, _value: V) -> V {
         d
     }
 }
 
 impl Apply for OneMinus {
     #[inline(always)]
-    unsafe fn apply<V: Vector>(joined: V) -> V {
-        // SAFETY: see above.
-        unsafe { V::splat(1.0).sub(joined) }
+    fn apply<V: Vector>(joined: V) -> V {
+        V::splat(1.0).sub(joined)
     }
 
     #[inline(always)]
-    unsafe fn back<V: Vector>(d: V, _joined: V, _value: V) -> V {
-        // SAFETY: see above.
-        unsafe { V::splat(0.0).sub(d) }
+    fn back<V: Vector>(d: V, _joined: V, _value: V) -> V {
+        V::splat(0.0).sub(d)
     }
 }
 
 impl Apply for Tanh {
     #[inline(always)]
-    unsafe fn apply<V: Vector>(joined: V) -> V {
-        // SAFETY: see above.
-        unsafe { functions::tanh(joined) }
+    fn apply<V: Vector>(joined: V) -> V {
+        functions::tanh(joined)
     }
 
     #[inline(always)]
-    unsafe fn back<V: Vector>(d: V, _joined: V, value: V) -> V {
-        // SAFETY: see above.
-        unsafe { d.sub(d.mul(value.mul(value))) }
+    fn back<V: Vector>(d: V, _joined: V, value: V) -> V {
+        d.sub(d.mul(value.mul(value)))
     }
 }
 
 impl Apply for Sigmoid {
     #[inline(always)]
-    unsafe fn apply<V: Vector>(joined: V) -> V {
-        // SAFETY: see above.
-        unsafe { functions::sigmoid(joined) }
+    fn apply<V: Vector>(joined: V) -> V {
+        functions::sigmoid(joined)
     }
 
     #[inline(always)]
-    unsafe fn back<V: Vector>(d: V, _joined: V, value: V) -> V {
-        // SAFETY: see above.
-        unsafe { d.mul(value.sub(value.mul(value))) }
+    fn back<V: Vector>(d: V, _joined: V, value: V) -> V {
+        d.mul(value.sub(value.mul(value)))
     }
 }
 
 impl Apply for Relu {
     #[inline(always)]
-    unsafe fn apply<V: Vector>(joined: V) -> V {
-        // SAFETY: see above. The second operand is the result where it is no number.
-        unsafe { V::splat(0.0).max(joined) }
+    fn apply<V: Vector>(joined: V) -> V {
+        // The second operand is the result where it is NaN.
+        V::splat(0.0).max(joined)
     }
 
     #[inline(always)]
-    unsafe fn back<V: Vector>(d: V, _joined: V, value: V) -> V {
-        // SAFETY: see above.
-        unsafe { d.where_positive(value) }
+    fn back<V: Vector>(d: V, _joined: V, value: V) -> V {
+        d.where_positive(value)
     }
 }
 
 impl Apply for Sin {
     #[inline(always)]
-    unsafe fn apply<V: Vector>(joined: V) -> V {
-        // SAFETY: see above.
-        unsafe { functions::sin(joined) }
+    fn apply<V: Vector>(joined: V) -> V {
+        functions::sin(joined)
     }
 
     #[inline(always)]
-    unsafe fn back<V: Vector>(d: V, joined: V, _value: V) -> V {
-        // SAFETY: see above.
-        unsafe { d.mul(functions::cos(joined)) }
+    fn back<V: Vector>(d: V, joined: V, _value: V) -> V {
+        d.mul(functions::cos(joined))
     }
 }

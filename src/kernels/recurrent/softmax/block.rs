@@ -4,7 +4,7 @@
 use super::SKIPPED;
 use crate::kernels::matmul::{DEPTH, Left, Packed, Target};
 use crate::kernels::simd::functions;
-use crate::kernels::simd::{Isa, TILE_FILTERS as TILE_ROWS, Vector, Work};
+use crate::kernels::simd::{Isa, Kernel, TILE_FILTERS as TILE_ROWS, Vector};
 use std::ops::Range;
 
 /// Columns of panels that are worked on together, about: with `ROWS` rows they stay in the second
@@ -75,14 +75,10 @@ impl Block {
                 // 1], the panel is [rows, columns].
                 unsafe { weight.panel_product(self.isa, panel, left, target) }
             }
-            let panels = self.panels(group);
-            // SAFETY: the panels are ours.
-            unsafe {
-                self.isa.run(Largest {
-                    panels,
-                    largest: &mut self.largest,
-                });
-            }
+            self.isa.run(Largest {
+                panels: Self::panels(&mut self.powers, group, self.rows),
+                largest: &mut self.largest,
+            });
         }
         for (row, &target) in targets
             .iter()
@@ -189,16 +185,12 @@ impl Block {
     }
 
     fn make_powers(&mut self, group: Range<usize>, write: bool) {
-        let panels = self.panels(group);
-        // SAFETY: the panels are ours.
-        unsafe {
-            self.isa.run(Powers {
-                panels,
-                largest: &self.largest,
-                sums: &mut self.sums,
-                write,
-            });
-        }
+        self.isa.run(Powers {
+            panels: Self::panels(&mut self.powers, group, self.rows),
+            largest: &self.largest,
+            sums: &mut self.sums,
+            write,
+        });
     }
 
     /// Columns of a panel.
@@ -214,11 +206,10 @@ impl Block {
             .map(move |first| first..(first + together).min(panels))
     }
 
-    fn panels(&mut self, group: Range<usize>) -> Panels {
-        let (rows, width) = (self.rows, self.width());
+    fn panels(powers: &mut Packed, group: Range<usize>, rows: usize) -> Panels<'_> {
+        let width = powers.panel(0).len();
         Panels {
-            start: self.powers.values_mut()[group.start * rows * width..].as_mut_ptr(),
-            count: group.len(),
+            numbers: &mut powers.values_mut()[group.start * rows * width..group.end * rows * width],
             rows,
             width,
         }
@@ -230,29 +221,31 @@ fn place(word: usize, row: usize, rows: usize, width: usize) -> usize {
     (word / width * rows + row) * width + word % width
 }
 
-/// Some panels, [count][rows][width], readable and writable.
-#[derive(Clone, Copy)]
-struct Panels {
-    start: *mut f32,
-    count: usize,
+/// Some panels, [count][rows][width], as wide as whole vectors.
+struct Panels<'a> {
+    numbers: &'a mut [f32],
     rows: usize,
     width: usize,
 }
 
-impl Panels {
-    /// Does something with the vectors of R rows side by side.
+impl Panels<'_> {
+    /// Does something with the vectors of R rows side by side, each with its row's number among the
+    /// R; writes the result where there is one.
     #[inline(always)]
-    unsafe fn each<V: Vector, const R: usize>(
-        self,
+    fn each<V: Vector, const R: usize>(
+        &mut self,
         row: usize,
-        mut f: impl FnMut(usize, *mut f32),
+        mut f: impl FnMut(usize, V) -> Option<V>,
     ) {
-        for panel in 0..self.count {
-            let start = self
-                .start
-                .wrapping_add((panel * self.rows + row) * self.width);
+        for panel in self.numbers.chunks_exact_mut(self.rows * self.width) {
+            let rows = &mut panel[row * self.width..][..R * self.width];
             for column in (0..self.width).step_by(V::WIDTH) {
-                (0..R).for_each(|row| f(row, start.wrapping_add(row * self.width + column)));
+                for row in 0..R {
+                    let numbers = &mut rows[row * self.width + column..][..V::WIDTH];
+                    if let Some(result) = f(row, V::first_of(numbers)) {
+                        result.write(numbers);
+                    }
+                }
             }
         }
     }
@@ -260,49 +253,48 @@ impl Panels {
 
 /// Raises the largest number of each row to that of some panels.
 struct Largest<'a> {
-    panels: Panels,
+    panels: Panels<'a>,
     largest: &'a mut [f32],
 }
 
-impl Work for Largest<'_> {
+impl Kernel for Largest<'_> {
     type Output = ();
 
     #[inline(always)]
-    unsafe fn run<V: Vector>(self) {
-        for (row, largest) in self.largest.iter_mut().enumerate().take(self.panels.rows) {
-            let mut numbers = [f32::NEG_INFINITY; 16];
-            // SAFETY: see `Panels`; no vector is wider than 16. What is no number is passed over:
-            // its power tells.
-            unsafe {
-                let mut most = V::splat(*largest);
-                self.panels
-                    .each::<V, 1>(row, |_, at| most = V::load(at).max(most));
-                most.store(numbers.as_mut_ptr());
-            }
-            *largest = numbers.into_iter().fold(f32::NEG_INFINITY, f32::max);
+    fn run<V: Vector>(mut self) {
+        let rows = self.panels.rows;
+        for (row, largest) in self.largest.iter_mut().enumerate().take(rows) {
+            // NaN is passed over: its power tells.
+            let mut lanes = V::splat(*largest);
+            self.panels.each::<V, 1>(row, |_, numbers| {
+                lanes = numbers.max(lanes);
+                None
+            });
+            let lanes = lanes.numbers();
+            *largest = lanes[..V::WIDTH]
+                .iter()
+                .copied()
+                .fold(f32::NEG_INFINITY, f32::max);
         }
     }
 }
 
 /// Adds the powers of some panels to each row's sum; with `write` they take the logits' place.
 struct Powers<'a> {
-    panels: Panels,
+    panels: Panels<'a>,
     largest: &'a [f32],
     sums: &'a mut [f64],
     write: bool,
 }
 
-impl Work for Powers<'_> {
+impl Kernel for Powers<'_> {
     type Output = ();
 
     #[inline(always)]
-    unsafe fn run<V: Vector>(mut self) {
+    fn run<V: Vector>(mut self) {
         let fours = self.panels.rows / 4 * 4;
-        // SAFETY: see `Panels`.
-        unsafe {
-            (0..fours).step_by(4).for_each(|row| self.rows::<V, 4>(row));
-            (fours..self.panels.rows).for_each(|row| self.rows::<V, 1>(row));
-        }
+        (0..fours).step_by(4).for_each(|row| self.rows::<V, 4>(row));
+        (fours..self.panels.rows).for_each(|row| self.rows::<V, 1>(row));
     }
 }
 
@@ -310,23 +302,18 @@ impl Powers<'_> {
     /// Of R rows, four at most: several at a time, so that their exponentials need not wait for
     /// each other.
     #[inline(always)]
-    unsafe fn rows<V: Vector, const R: usize>(&mut self, row: usize) {
+    fn rows<V: Vector, const R: usize>(&mut self, row: usize) {
         let write = self.write;
-        // SAFETY: see `Panels`.
-        unsafe {
-            let largest: [V; R] = std::array::from_fn(|r| V::splat(self.largest[row + r]));
-            let mut powers = [V::splat(0.0); 4];
-            self.panels.each::<V, R>(row, |r, at| {
-                let power = functions::exp(V::load(at).sub(largest[r]));
-                powers[r] = powers[r].add(power);
-                if write {
-                    power.store(at);
-                }
-            });
-            self.sums[row..row + R]
-                .iter_mut()
-                .zip(V::sums(powers))
-                .for_each(|(sum, more)| *sum += f64::from(more));
-        }
+        let largest: [V; R] = std::array::from_fn(|r| V::splat(self.largest[row + r]));
+        let mut powers = [V::splat(0.0); 4];
+        self.panels.each::<V, R>(row, |r, logits| {
+            let power = functions::exp(logits.sub(largest[r]));
+            powers[r] = powers[r].add(power);
+            write.then_some(power)
+        });
+        self.sums[row..row + R]
+            .iter_mut()
+            .zip(V::sums(powers))
+            .for_each(|(sum, more)| *sum += f64::from(more));
     }
 }

@@ -3,7 +3,7 @@
 
 use super::interpreter::Tokens;
 use super::*;
-use crate::kernels::testing::{expected, sum_error};
+use crate::kernels::testing::{Expected, expected, sum_error};
 use proptest::prelude::*;
 
 const JOINS: [Join; 3] = [Join::Add, Join::Mul, Join::Max];
@@ -35,7 +35,7 @@ fn random(base: usize, seed: u64) -> Tokens {
 }
 
 /// A training step, of every instruction set that there is. False where the numbers are no test:
-/// beside a kink rounding decides which gradient is right.
+/// beside a kink rounding decides which gradient is right, and some cells multiply every error.
 fn check(tokens: &Tokens, seed: u64, steps: usize) -> bool {
     let program = tokens.program();
     let shape = CellShape {
@@ -52,7 +52,10 @@ fn check(tokens: &Tokens, seed: u64, steps: usize) -> bool {
         given.recurrent_mask = Some(vec![0.0, 1.5, 1.0, 1.5, 0.0, 1.0]);
     }
     let [out, state, gradient, d_x, kinks] = expected(|rounding| tokens.step(&given, rounding));
-    if !kinks.is_clear_of_zero() {
+    let certain = [&out, &state, &gradient, &d_x]
+        .into_iter()
+        .all(Expected::is_certain);
+    if !kinks.is_clear_of_zero() || !certain {
         return false;
     }
     for isa in Isa::available() {
