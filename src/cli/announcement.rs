@@ -2,7 +2,7 @@
 //! the exit code of an end.
 
 use super::progress::duration;
-use super::{Failure, assembly, reading};
+use super::{Failure, assembly, process_restart, reading};
 use crate::actors::End;
 use crate::journal::{Reader, Recovered, TrialRow};
 use crate::machine::LaneSpec;
@@ -100,7 +100,7 @@ impl Announced<'_> {
                 say!("stopped by a signal, saved; {again}");
                 Err(Failure::Signal(number))
             }
-            End::Restart(reason) => Err(super::again::again(
+            End::Restart(reason) => Err(process_restart::replace_process(
                 self.run_dir,
                 &self.settings.restart.child_trainer,
                 &reason,

@@ -166,7 +166,7 @@ impl Facts {
         let depth =
             |layers| json!({ "layers": layers, "log10_size": self.space.log10_size(layers) });
         serde_json::to_string_pretty(&json!({
-            "settings": self.settings,
+            "settings": self.settings.applicable(),
             "space": { "first": depth(first), "last": depth(last) },
             "sizes": self.surveys().iter().map(|(layers, survey)| json!({
                 "layers": layers,

@@ -11,8 +11,8 @@ use crate::workload::Candidates;
 use serde_json::Value;
 use std::path::Path;
 
-/// No controller has this number: the seeds of what is enqueued are nobody else's.
-const NOBODY: u64 = u64::MAX;
+/// No controller has this number, so no sampled trial has the seed of an enqueued one.
+const NO_CONTROLLER: u64 = u64::MAX;
 
 /// All entries, in order, as this workload evaluates them.
 ///
@@ -77,7 +77,7 @@ impl EntryReader<'_> {
         };
         let (parameters, flops) = architecture.size();
         let seed = Key {
-            controller: NOBODY,
+            controller: NO_CONTROLLER,
             minibatch: number as u64,
             ..Key::seed(self.seed)
         }
@@ -137,7 +137,7 @@ fn read(file: &Path) -> Result<Architecture, String> {
     }
     serde_json::from_value(value).map_err(|error| {
         let reason = match error.to_string() {
-            // What serde says of a choice without tags names our types.
+            // For a choice without tags serde's message names types of this program.
             text if text.contains("Cell") => {
                 "a cell has nodes, inject, cell_index and inject_index, or reference = rnn, lstm or gru".into()
             }

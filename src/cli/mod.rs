@@ -9,7 +9,6 @@ macro_rules! say {
     }};
 }
 
-mod again;
 mod announcement;
 mod assembly;
 mod check;
@@ -19,9 +18,11 @@ mod enqueue;
 mod init;
 mod log;
 mod page;
+mod process_restart;
 mod progress;
 mod reload;
 mod report;
+mod schema;
 mod search;
 mod show;
 mod status;
@@ -71,6 +72,8 @@ enum Command {
     /// Print the resolved settings, the size of the search space, the devices and how many children
     /// train at once
     Check(check::CheckArgs),
+    /// Print the JSON Schema of a config file, by which editors complete and check one
+    Schema(schema::SchemaArgs),
     /// Run a search, or continue it
     Search(search::SearchArgs),
     /// Train cells of the literature by a search's recipe, beside the best cell that it found
@@ -158,6 +161,7 @@ pub fn main() -> ExitCode {
     let result = match command {
         Command::Init(args) => init::run(args),
         Command::Check(args) => check::run(args),
+        Command::Schema(args) => schema::run(args),
         Command::Search(args) => search::run(args),
         Command::Compare(args) => compare::run(args),
         Command::Status(args) => status::run(args),

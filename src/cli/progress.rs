@@ -55,7 +55,7 @@ impl ProgressFormat {
         parts.join(" · ")
     }
 
-    /// `3/50`, or `3` where nobody knows how many there will be.
+    /// `3/50`, or `3` where the number of epochs is not known.
     fn epoch(self, number: usize) -> String {
         match self.epochs {
             Some(epochs) => format!("{number}/{epochs}"),
@@ -92,7 +92,7 @@ fn titled(trial: u64, name: Option<&str>) -> String {
     )
 }
 
-/// Shows nothing: the log says it all.
+/// Shows nothing: everything is in the log.
 pub struct Nothing;
 
 impl Observer for Nothing {
@@ -182,10 +182,8 @@ impl Observer for PlainLines {
                     let loss = epoch
                         .train_loss
                         .map_or_else(String::new, |loss| format!(" loss {loss:.3}"));
-                    let (number, metric) = (
-                        self.format.epoch(epoch.epoch),
-                        self.format.metric.phrase(epoch.metric),
-                    );
+                    let number = self.format.epoch(epoch.epoch);
+                    let metric = self.format.metric.phrase(epoch.metric);
                     Self::line(&format!(
                         "trial {trial} epoch {number}{loss} {metric} ({})",
                         duration(epoch.seconds)

@@ -1,4 +1,4 @@
-//! The config file of a running search: looked at each second and on SIGHUP, checked as at the
+//! The config file of a running search: read again when it changes and on SIGHUP, checked as at the
 //! start, and compared with the settings in force. Must not know how a change is applied.
 
 use super::{ConfigArgs, assembly};
@@ -11,29 +11,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-/// Keys that a running search can take over; a name that ends in a dot stands for a section.
-const LIVE: &[&str] = &[
-    "run.trials",
-    "run.max_seconds",
-    "controller.replicas",
-    "controller.children",
-    "controller.learning_rate",
-    "controller.baseline_decay",
-    "controller.entropy_weight",
-    "controller.strategy",
-    "parameter_server.",
-    "child.",
-    "data.augment",
-    "data.upsample",
-    "data.whiten",
-    "devices.",
-    "restart.",
-    "telemetry.listen",
-];
-
-/// Sections of `child.` that are read once.
-const AT_START: &[&str] = &["child.table.", "child.command."];
-
 /// The config file, and the settings that the search runs with.
 pub struct ConfigFile {
     arguments: ConfigArgs,
@@ -41,9 +18,9 @@ pub struct ConfigFile {
     settings: Settings,
     /// Absolute.
     run_dir: PathBuf,
-    /// What the file held, and when it was modified and how long it was, when last read.
+    /// Of the file, when it was last read.
     text: String,
-    stamp: Option<(SystemTime, u64)>,
+    stamp: Option<Stamp>,
     routes: Routes,
 }
 
@@ -76,13 +53,12 @@ impl ConfigFile {
         &self.arguments.config
     }
 
-    /// Keys whose text in the file changed although something stronger holds them.
+    /// Keys whose text in the file changed without effect, because the environment or `--set` decides
+    /// them.
     fn masked(&self, old: &str, new: &str, changed: &[String]) -> Vec<Notice> {
         let stronger = settings::overridden(&self.arguments.set, super::variables());
-        let (old, new) = (
-            settings::written(self.path(), old),
-            settings::written(self.path(), new),
-        );
+        let old = settings::written(self.path(), old);
+        let new = settings::written(self.path(), new);
         let differs = |key: &&String| old.get(*key) != new.get(*key) && !changed.contains(*key);
         let masked = stronger.iter().filter(|(key, _)| differs(key));
         masked
@@ -188,10 +164,19 @@ impl Reload for ConfigFile {
     }
 }
 
-/// When a file was modified, and its length in bytes.
-fn stamp(file: &Path) -> Option<(SystemTime, u64)> {
-    let facts = std::fs::metadata(file).ok()?;
-    Some((facts.modified().ok()?, facts.len()))
+/// What shows, without reading it, that a file may have changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stamp {
+    modified: SystemTime,
+    length_bytes: u64,
+}
+
+fn stamp(file: &Path) -> Option<Stamp> {
+    let metadata = std::fs::metadata(file).ok()?;
+    Some(Stamp {
+        modified: metadata.modified().ok()?,
+        length_bytes: metadata.len(),
+    })
 }
 
 /// Key → `old → new`, for every key that differs.
@@ -222,12 +207,7 @@ fn refusal(old: &Settings, new: &Settings, key: &str, change: &Value) -> Option<
             "{key} ({change}) may not change in a run's life; start another run for it (--run-dir, or --fresh)"
         ));
     }
-    let named = |names: &[&str]| {
-        names
-            .iter()
-            .any(|name| key == *name || (name.ends_with('.') && key.starts_with(name)))
-    };
-    if !named(LIVE) || named(AT_START) {
+    if !settings::is_live(key) {
         return Some(format!(
             "{key} ({change}) cannot change while the search runs; it takes effect when the same command starts again"
         ));

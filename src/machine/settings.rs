@@ -1,5 +1,11 @@
-//! The `[devices]` section.
+//! The `[devices]` section: each key's declaration stands on its field. Must not know where a value
+//! was written.
+
+use schemars::{JsonSchema, json_schema};
 use serde::{Deserialize, Serialize};
+use smart_default::SmartDefault;
+
+const MAX_LANES: usize = 1_024;
 
 /// Which devices train children.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,26 +17,23 @@ pub enum DeviceUse {
 }
 
 /// `[devices]`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema, SmartDefault)]
 #[serde(default)]
 pub struct DevicesSettings {
+    /// What trains children; "auto": every GPU of a CUDA build, else the CPU.
+    #[default(DeviceUse::Auto)]
     #[serde(rename = "use")]
     pub use_: DeviceUse,
-    /// Children trained at once on each device; unset: one for each `threads_per_lane` cores of the
-    /// CPU, one on a GPU.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Children trained at once on each device.
+    #[schemars(
+        range(min = 1, max = MAX_LANES),
+        extend("x-unset" = "as many as its cores allow, one on a GPU")
+    )]
     pub lanes_per_device: Option<usize>,
+    /// CPU threads of each of them.
+    #[default = 1]
+    #[schemars(range(min = 1, max = MAX_LANES))]
     pub threads_per_lane: usize,
-}
-
-impl Default for DevicesSettings {
-    fn default() -> Self {
-        Self {
-            use_: DeviceUse::Auto,
-            lanes_per_device: None,
-            threads_per_lane: 1,
-        }
-    }
 }
 
 impl Serialize for DeviceUse {
@@ -71,55 +74,45 @@ impl<'de> Deserialize<'de> for DeviceUse {
     }
 }
 
-const MOST_LANES: usize = 1_024;
+impl JsonSchema for DeviceUse {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "DeviceUse".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        json_schema!({
+            "anyOf": [{ "const": "auto" }, { "type": "array", "items": { "type": "string" } }],
+            "x-type": "\"auto\" or a list of devices, for example [\"cpu\"] or [\"cuda:0\", \"cuda:1\"]",
+        })
+    }
+}
 
 impl DevicesSettings {
-    /// What cannot work in this section on any machine: (key, what would be valid). What this
-    /// machine has is `resolve_lanes`'s.
+    /// What cannot work among the listed devices on any machine: (key, what would be valid).
+    /// `resolve_lanes` compares them with what this machine has.
     pub fn problems(&self) -> Vec<(String, String)> {
-        let rules = [
-            (
-                "lanes_per_device",
-                self.lanes_per_device
-                    .is_none_or(|lanes| (1..=MOST_LANES).contains(&lanes)),
-                "must be 1 to 1024, or left out",
-            ),
-            (
-                "threads_per_lane",
-                (1..=MOST_LANES).contains(&self.threads_per_lane),
-                "must be 1 to 1024",
-            ),
-        ];
-        let mut problems = broken(rules);
-        if let DeviceUse::Listed(names) = &self.use_ {
-            let mut listed = |reason: String| {
-                problems.push((
-                    "use".into(),
-                    format!("{reason}; valid are \"auto\", or a list of \"cpu\" and \"cuda:N\""),
+        let DeviceUse::Listed(names) = &self.use_ else {
+            return Vec::new();
+        };
+        let mut problems = Vec::new();
+        let mut report = |reason: String| {
+            problems.push((
+                "use".into(),
+                format!("{reason}; valid are \"auto\", or a list of \"cpu\" and \"cuda:N\""),
+            ));
+        };
+        if names.is_empty() {
+            report("names no device".into());
+        }
+        for (index, name) in names.iter().enumerate() {
+            if names[..index].contains(name) {
+                report(format!(
+                    "names {name} twice (devices.lanes_per_device trains several children on one)"
                 ));
-            };
-            if names.is_empty() {
-                listed("names no device".into());
-            }
-            for (index, name) in names.iter().enumerate() {
-                if names[..index].contains(name) {
-                    listed(format!(
-                        "names {name} twice (devices.lanes_per_device trains several children on one)"
-                    ));
-                } else if name != "cpu" && super::devices::gpu_index(name).is_none() {
-                    listed(format!("\"{name}\" is no device"));
-                }
+            } else if name != "cpu" && super::devices::gpu_index(name).is_none() {
+                report(format!("\"{name}\" is no device"));
             }
         }
         problems
     }
-}
-
-/// The rules that do not hold.
-fn broken<const N: usize>(rules: [(&str, bool, &str); N]) -> Vec<(String, String)> {
-    rules
-        .into_iter()
-        .filter(|(_, holds, _)| !holds)
-        .map(|(key, _, valid)| (key.to_owned(), valid.to_owned()))
-        .collect()
 }

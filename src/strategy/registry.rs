@@ -4,13 +4,15 @@
 use super::Strategy;
 use super::random::Random;
 use super::reinforce::Reinforce;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// One strategy.
 pub(super) struct Entry {
     pub name: &'static str,
-    /// One line for the documentation.
+    /// One sentence for the documentation.
     pub doc: &'static str,
     /// Makes it with an empty state.
     pub create: fn() -> Arc<dyn Strategy>,
@@ -19,8 +21,8 @@ pub(super) struct Entry {
 /// One line each. The key's valid words, its documentation and `check` come from here.
 #[rustfmt::skip]
 const STRATEGIES: &[Entry] = &[
-    Entry { name: "reinforce", doc: "the paper's policy gradient", create: || Arc::new(Reinforce) },
-    Entry { name: "random", doc: "uniformly, for comparison: nothing is learned", create: || Arc::new(Random) },
+    Entry { name: "reinforce", doc: "The paper's policy gradient.", create: || Arc::new(Reinforce) },
+    Entry { name: "random", doc: "Uniform, for comparison: nothing is learned.", create: || Arc::new(Random) },
 ];
 
 /// The name of a strategy that exists.
@@ -47,7 +49,7 @@ impl StrategyName {
         self.0
     }
 
-    /// One line: what it does.
+    /// One sentence: what it does.
     pub fn doc(self) -> &'static str {
         self.entry().doc
     }
@@ -92,5 +94,27 @@ impl<'de> Deserialize<'de> for StrategyName {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let name = String::deserialize(deserializer)?;
         Self::find(&name).ok_or_else(|| serde::de::Error::unknown_variant(&name, Self::ALL))
+    }
+}
+
+/// One of the registered words, each with its sentence.
+impl JsonSchema for StrategyName {
+    fn schema_name() -> Cow<'static, str> {
+        "Strategy".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let word = |entry: &Entry| {
+            serde_json::json!({
+                "type": "string",
+                "const": entry.name,
+                "description": entry.doc,
+            })
+        };
+        let words: Vec<_> = STRATEGIES.iter().map(word).collect();
+        json_schema!({
+            "description": "How the next architectures are chosen.",
+            "oneOf": words,
+        })
     }
 }

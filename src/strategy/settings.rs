@@ -1,72 +1,90 @@
-//! The `[controller]` and `[parameter_server]` sections. Must not know the other sections.
+//! The `[controller]` and `[parameter_server]` sections: each key's declaration stands on its
+//! field. Must not know where a value was written.
 
 use super::StrategyName;
 use crate::policy::{Baseline, NetworkSettings};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use smart_default::SmartDefault;
+
+/// More actors or children than this only exhaust memory.
+const MAX_COUNT: usize = 100_000;
+const MAX_UNITS: usize = 2_048;
+const MAX_LSTM_LAYERS: usize = 8;
 
 /// `[controller]`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema, SmartDefault)]
 #[serde(default)]
 pub struct ControllerSettings {
-    /// K: controller replicas.
+    /// K: controllers that sample side by side.
+    #[default = 1]
+    #[schemars(
+        range(min = 1, max = MAX_COUNT),
+        extend("x-live" = true, "x-unit" = "controllers")
+    )]
     pub replicas: usize,
-    /// m: children that a replica samples at a time.
+    /// m: children that a controller samples for one gradient.
+    #[default = 8]
+    #[schemars(
+        range(min = 1, max = MAX_COUNT),
+        extend("x-live" = true, "x-unit" = "children")
+    )]
     pub children: usize,
-    /// LSTM units per layer.
+    /// LSTM units in each layer of the controller.
+    #[default = 35]
+    #[schemars(
+        range(min = 1, max = MAX_UNITS),
+        extend("x-identity" = true, "x-unit" = "units")
+    )]
     pub hidden: usize,
-    /// LSTM layers.
+    /// LSTM layers of the controller.
+    #[default = 2]
+    #[schemars(
+        range(min = 1, max = MAX_LSTM_LAYERS),
+        extend("x-identity" = true, "x-unit" = "layers")
+    )]
     pub layers: usize,
-    /// Initial parameters are uniform in ± this.
+    /// The controller's first parameters are uniform in plus or minus this.
+    #[default = 0.08]
+    #[schemars(example = 0.08, extend("exclusiveMinimum" = 0, "x-identity" = true))]
     pub init_scale: f64,
+    /// Of Adam, which updates the controller.
+    #[default = 0.0006]
+    #[schemars(example = 0.0006, extend("exclusiveMinimum" = 0, "x-live" = true))]
     pub learning_rate: f64,
+    /// How slowly the moving average of rewards forgets, 0 to below 1.
+    #[default(Baseline::DEFAULT_DECAY)]
+    #[schemars(
+        range(min = 0),
+        example = 0.95,
+        extend("exclusiveMaximum" = 1, "x-live" = true)
+    )]
     pub baseline_decay: f64,
-    /// Weight of an entropy bonus; the paper has none.
+    /// Weight of a bonus for undecided policies; the paper has none.
+    #[default = 0.0]
+    #[schemars(range(min = 0), extend("x-live" = true))]
     pub entropy_weight: f64,
+    /// Learn by policy gradient, or sample uniformly for comparison.
+    #[default(StrategyName::REINFORCE)]
+    #[schemars(extend("x-live" = true))]
     pub strategy: StrategyName,
-    /// Replicas wait for each other; runs are then reproducible with any number of them.
+    /// Replicas wait for each other; the run is then reproducible with any number of them.
     pub synchronous: bool,
 }
 
 /// `[parameter_server]`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema, SmartDefault)]
 #[serde(default)]
 pub struct ParameterServerSettings {
-    /// S: shards of the controller's parameters.
+    /// S: shards that hold the controller's parameters.
+    #[default = 1]
+    #[schemars(range(min = 1, max = MAX_COUNT), extend("x-unit" = "shards"))]
     pub shards: usize,
-    /// Gradients per update.
+    /// Gradients that are averaged into one update.
+    #[default = 1]
+    #[schemars(range(min = 1, max = MAX_COUNT), extend("x-unit" = "gradients"))]
     pub accumulate: usize,
 }
-
-impl Default for ControllerSettings {
-    fn default() -> Self {
-        Self {
-            replicas: 1,
-            children: 8,
-            hidden: 35,
-            layers: 2,
-            init_scale: 0.08,
-            learning_rate: 0.0006,
-            baseline_decay: Baseline::DEFAULT_DECAY,
-            entropy_weight: 0.0,
-            strategy: StrategyName::REINFORCE,
-            synchronous: false,
-        }
-    }
-}
-
-impl Default for ParameterServerSettings {
-    fn default() -> Self {
-        Self {
-            shards: 1,
-            accumulate: 1,
-        }
-    }
-}
-
-/// More actors, units or children than this help nobody, and only exhaust memory.
-const MOST: usize = 100_000;
-const MOST_UNITS: usize = 2_048;
-const MOST_LSTM_LAYERS: usize = 8;
 
 impl ControllerSettings {
     /// What shapes the controller network.
@@ -77,79 +95,4 @@ impl ControllerSettings {
             init_scale: self.init_scale,
         }
     }
-
-    /// What cannot work in this section: (key, what would be valid).
-    pub fn problems(&self) -> Vec<(String, String)> {
-        let positive = |number: f64| number.is_finite() && number > 0.0;
-        let rules = [
-            (
-                "replicas",
-                (1..=MOST).contains(&self.replicas),
-                format!("must be 1 to {MOST} controllers"),
-            ),
-            (
-                "children",
-                (1..=MOST).contains(&self.children),
-                format!("must be 1 to {MOST} children"),
-            ),
-            (
-                "hidden",
-                (1..=MOST_UNITS).contains(&self.hidden),
-                format!("must be 1 to {MOST_UNITS} units"),
-            ),
-            (
-                "layers",
-                (1..=MOST_LSTM_LAYERS).contains(&self.layers),
-                format!("must be 1 to {MOST_LSTM_LAYERS} layers"),
-            ),
-            (
-                "init_scale",
-                positive(self.init_scale),
-                "must be above 0, for example 0.08".into(),
-            ),
-            (
-                "learning_rate",
-                positive(self.learning_rate),
-                "must be above 0, for example 0.0006".into(),
-            ),
-            (
-                "baseline_decay",
-                (0.0..1.0).contains(&self.baseline_decay),
-                "must be from 0 to below 1, for example 0.95".into(),
-            ),
-            (
-                "entropy_weight",
-                self.entropy_weight.is_finite() && self.entropy_weight >= 0.0,
-                "must be 0 or more".into(),
-            ),
-        ];
-        broken(rules)
-    }
-}
-
-impl ParameterServerSettings {
-    /// What cannot work in this section: (key, what would be valid).
-    pub fn problems(&self) -> Vec<(String, String)> {
-        broken([
-            (
-                "shards",
-                (1..=MOST).contains(&self.shards),
-                format!("must be 1 to {MOST} shards"),
-            ),
-            (
-                "accumulate",
-                (1..=MOST).contains(&self.accumulate),
-                format!("must be 1 to {MOST} gradients"),
-            ),
-        ])
-    }
-}
-
-/// The rules that do not hold.
-fn broken<const N: usize>(rules: [(&str, bool, String); N]) -> Vec<(String, String)> {
-    rules
-        .into_iter()
-        .filter(|(_, holds, _)| !holds)
-        .map(|(key, _, valid)| (key.to_owned(), valid))
-        .collect()
 }

@@ -161,8 +161,8 @@ fn what_may_change_is_taken_over_and_the_log_still_says_what_the_parameters_are(
     );
     running.change(
         "evaluator = \"table\"",
-        "evaluator = \"table\"\nepochs = 7",
-        "config accepted: child.epochs 50 → 7",
+        "evaluator = \"table\"\nfailed_reward = 0.5",
+        "config accepted: child.failed_reward \"skip\" → 0.5",
     );
     running.change(
         "replicas = 5",
@@ -175,7 +175,7 @@ fn what_may_change_is_taken_over_and_the_log_still_says_what_the_parameters_are(
     assert!(
         config.contains("replicas = 1")
             && config.contains("shards = 1")
-            && config.contains("epochs = 7"),
+            && config.contains("failed_reward = 0.5"),
         "{config}"
     );
     let changes: i64 = database(&running.dir())

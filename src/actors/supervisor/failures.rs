@@ -1,6 +1,6 @@
-//! What happens when an actor has ended: its work is put back, it is restarted after a pause, and beyond
-//! the limit of `[restart]` the run stops or goes on without the device. Must not know how an actor
-//! is noticed to be gone.
+//! What happens when an actor has ended: its work is put back and it is restarted after a pause. Beyond
+//! the limit of `[restart]` the run stops or goes on without the device. Must not know how the
+//! Supervisor learns that an actor has ended.
 
 use super::restart::{ActorRestart, Beyond};
 use super::{End, GRACE, Supervisor, TICK};
@@ -12,7 +12,7 @@ use actix::{AsyncContext, Context};
 use std::sync::atomic::Ordering;
 
 impl Supervisor {
-    /// Looks after what cannot report by itself: a computation that does not end.
+    /// Checks what cannot report by itself: a computation that does not end, and the config file.
     pub(super) fn tick(&mut self, context: &mut Context<Self>) {
         self.heartbeat.fetch_add(1, Ordering::Relaxed);
         context.address().do_send(PollConfig { forced: false });
@@ -65,7 +65,7 @@ impl Supervisor {
         };
         self.trainers[index].address.do_send(Retire);
         match (task, reason) {
-            // The child itself may be the cause.
+            // The child itself may be the cause: it has used up an attempt.
             (Some(task), ExitReason::Froze(seconds)) => {
                 let error = format!(
                     "no training step within {seconds} seconds (restart.child_trainer.freeze_seconds)"
@@ -86,7 +86,7 @@ impl Supervisor {
         true
     }
 
-    /// Has the actor rebuilt after a pause, or escalates.
+    /// Has the actor restarted after a pause, or escalates.
     fn schedule_restart(
         &mut self,
         actor: ActorId,
@@ -133,33 +133,21 @@ impl Supervisor {
         }
     }
 
-    /// An actor fell more often than it may.
+    /// An actor ended more often than it may.
     fn escalate(&mut self, actor: ActorId, device: &str, reason: String, settings: &ActorRestart) {
         let kind = actor.kind().label();
         let limit = format!(
             "more than {} restarts within {} seconds (restart.{kind}.max_restarts, window_seconds)",
             settings.max_restarts, settings.window_seconds
         );
-        let isolate = matches!(actor, ActorId::ChildTrainer(_))
+        let may_isolate = matches!(actor, ActorId::ChildTrainer(_))
             && settings
                 .beyond
                 .is_none_or(|beyond| beyond == Beyond::Isolate);
-        if !isolate {
+        if !may_isolate {
             return self.fail(format!("{reason}: {limit}"));
         }
-        for index in 0..self.trainers.len() {
-            if self.trainers[index].lane.device == device {
-                if let Some(task) = self
-                    .scheduler
-                    .abandon(index, self.scheduler.generation(index))
-                    .flatten()
-                {
-                    self.scheduler.requeue(task);
-                }
-                self.scheduler.isolate(index);
-                self.trainers[index].address.do_send(Retire);
-            }
-        }
+        self.isolate(device);
         if self.scheduler.count_in_use() == 0 {
             return self.fail(format!("no lane is left to train on: {reason}: {limit}"));
         }
@@ -169,7 +157,22 @@ impl Supervisor {
         self.log_lanes();
     }
 
-    /// The pause is over.
+    /// Takes every lane of this device out of use.
+    fn isolate(&mut self, device: &str) {
+        for index in 0..self.trainers.len() {
+            if self.trainers[index].lane.device != device {
+                continue;
+            }
+            let generation = self.scheduler.generation(index);
+            if let Some(task) = self.scheduler.abandon(index, generation).flatten() {
+                self.scheduler.requeue(task);
+            }
+            self.scheduler.isolate(index);
+            self.trainers[index].address.do_send(Retire);
+        }
+    }
+
+    /// The pause before an actor's restart is over.
     pub(super) fn restart_actor(&mut self, actor: ActorId, context: &mut Context<Self>) {
         if self.ending.is_some() {
             return;
@@ -186,7 +189,7 @@ impl Supervisor {
         }
     }
 
-    /// A device fault has spoilt this process: another one goes on, saved.
+    /// This process cannot use a device any more: it ends, saved, and another one goes on.
     pub(super) fn restart_process(&mut self, fault: String, context: &mut Context<Self>) {
         if self.ending.is_none() {
             let text = format!(

@@ -1,5 +1,5 @@
-//! Changes of the config file while the search runs: each is applied by restarting just the actors
-//! concerned, with their work kept. Must not know how the file is read nor which keys it has.
+//! Changes of the config file while the search runs: each is applied by restarting only the actors that
+//! it concerns, without losing their work. Must not know how the file is read or which keys it has.
 
 use super::restart::RestartSettings;
 use super::scheduler::AfterDrain;
@@ -14,19 +14,19 @@ use crate::telemetry::Endpoint;
 use actix::{AsyncContext, Context};
 use std::time::Duration;
 
-/// Settings that a running search is to go on with.
+/// The settings with which a running search continues.
 pub struct Reconfigured {
     pub search: SearchSettings,
     pub lanes: Vec<LaneSpec>,
-    /// Children are trained otherwise from now on.
+    /// Some: children are trained in another way from now on.
     pub factory: Option<EvaluatorFactory>,
     pub attempts: u32,
     pub failed_reward: Option<f64>,
     pub max_seconds: Option<f64>,
     pub restart: RestartSettings,
-    /// The endpoint moves, or is off.
+    /// Some: the endpoint moves, or is off (None).
     pub endpoint: Option<Option<Endpoint>>,
-    /// As the run's `config.toml` is to hold it.
+    /// The text of the run's new `config.toml`.
     pub config: String,
     /// What changed, in words.
     pub text: String,
@@ -37,7 +37,7 @@ pub enum Notice {
     Accepted(Box<Reconfigured>),
     /// The run goes on as it was; names the key.
     Refused(String),
-    /// A change that has no effect, because something stronger holds its key.
+    /// A change without effect, because a source with precedence sets the same key.
     Masked(String),
 }
 
@@ -87,11 +87,9 @@ impl Receive<PollConfig> for Supervisor {
 impl Supervisor {
     fn reconfigure(&mut self, new: Reconfigured, context: &mut Context<Self>) -> String {
         self.journal.config(new.config);
-        (
-            self.parts.attempts,
-            self.parts.failed_reward,
-            self.parts.restart,
-        ) = (new.attempts, new.failed_reward, new.restart);
+        self.parts.attempts = new.attempts;
+        self.parts.failed_reward = new.failed_reward;
+        self.parts.restart = new.restart;
         if self.parts.max_seconds != new.max_seconds {
             self.parts.max_seconds = new.max_seconds;
             self.schedule_end(context);
@@ -123,7 +121,7 @@ impl Supervisor {
         new.text
     }
 
-    /// Has the search end when `run.max_seconds` is over.
+    /// Schedules the end of the search at `run.max_seconds`.
     pub(super) fn schedule_end(&self, context: &mut Context<Self>) {
         if let Some(limit) = self.parts.max_seconds {
             let left =
@@ -132,22 +130,22 @@ impl Supervisor {
         }
     }
 
-    /// Lanes that stay as they are go on; the others end their child first. A new way to train
-    /// makes each lane anew.
+    /// Lanes that are in the new list continue; the others end their child first. A new factory
+    /// restarts every lane, also after its child.
     fn change_lanes(
         &mut self,
         mut lanes: Vec<LaneSpec>,
         factory: Option<EvaluatorFactory>,
         context: &Context<Self>,
     ) {
-        let anew = factory.is_some();
+        let restart_all = factory.is_some();
         self.parts.factory = factory.unwrap_or_else(|| self.parts.factory.clone());
         for index in self.scheduler.lanes_in_use() {
             let own = &self.trainers[index].lane;
             match lanes.iter().position(|lane| lane == own) {
-                Some(place) => {
-                    lanes.remove(place);
-                    if anew {
+                Some(position) => {
+                    lanes.remove(position);
+                    if restart_all {
                         self.scheduler.drain(index, AfterDrain::Restart);
                     }
                 }

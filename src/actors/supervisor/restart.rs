@@ -4,12 +4,14 @@
 
 use crate::random::{Key, Purpose};
 use rand::Rng;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use smart_default::SmartDefault;
 use std::collections::VecDeque;
 use std::time::Duration;
 
 /// What happens when an actor falls more often than it may.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Beyond {
     /// The run stops: state saved, exit code 1, the reason printed.
@@ -18,90 +20,85 @@ pub enum Beyond {
     Isolate,
 }
 
+const MAX_RESTARTS: usize = 1_000_000;
+const MAX_SECONDS: f64 = 1e9;
+
 /// `[restart.child_trainer]`, `[restart.controller]`, `[restart.parameter_shard]`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema, SmartDefault)]
 #[serde(default)]
 pub struct ActorRestart {
+    /// How often they may be rebuilt within window_seconds.
+    #[default = 5]
+    #[schemars(
+        range(max = MAX_RESTARTS),
+        extend("x-valid" = format!("must be at most {MAX_RESTARTS} restarts"))
+    )]
     pub max_restarts: usize,
+    /// Length of that window.
+    #[default = 3600.0]
+    #[schemars(
+        range(max = MAX_SECONDS),
+        extend("exclusiveMinimum" = 0, "x-valid" = "must be above 0 seconds, for example 3600")
+    )]
     pub window_seconds: f64,
+    /// Longest pause before the first rebuild; it doubles with each one in the window.
+    #[default = 1.0]
+    #[schemars(
+        range(min = 0, max = MAX_SECONDS),
+        extend("x-valid" = "must be 0 seconds or more, for example 1")
+    )]
     pub backoff_first_seconds: f64,
+    /// The longest pause of all.
+    #[default = 60.0]
+    #[schemars(range(min = 0, max = MAX_SECONDS), extend("x-valid" = LONGEST_PAUSE))]
     pub backoff_last_seconds: f64,
-    /// Unset: a device is isolated; controllers and shards stop the run, which cannot go on without
-    /// them.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Beyond the limit: stop the run, or go on without the device (child trainers alone).
+    #[schemars(extend("x-unset" = "a device is isolated; controllers and shards stop the run"))]
     pub beyond: Option<Beyond>,
+    /// What has not moved for so long has frozen.
+    #[default = 600.0]
+    #[schemars(
+        range(min = 1, max = MAX_SECONDS),
+        extend("x-valid" = "must be 1 second or more, for example 600")
+    )]
     pub freeze_seconds: f64,
 }
 
+const LONGEST_PAUSE: &str = "must be at least backoff_first_seconds, for example 60";
+
 /// `[restart]`
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct RestartSettings {
+    /// The trainers of one device. A child without a training step for freeze_seconds has frozen:
+    /// its lane is given up, and it is tried again.
     pub child_trainer: ActorRestart,
+    /// The controllers. A computation that takes freeze_seconds has frozen.
     pub controller: ActorRestart,
+    /// The parameter shards. When the actors' thread stands still for freeze_seconds, the process
+    /// ends with exit code 1.
     pub parameter_shard: ActorRestart,
 }
 
-impl Default for ActorRestart {
-    fn default() -> Self {
-        Self {
-            max_restarts: 5,
-            window_seconds: 3600.0,
-            backoff_first_seconds: 1.0,
-            backoff_last_seconds: 60.0,
-            beyond: None,
-            freeze_seconds: 600.0,
-        }
-    }
-}
-
-const MOST_RESTARTS: usize = 1_000_000;
-const MOST_SECONDS: f64 = 1e9;
-
 impl RestartSettings {
-    /// What cannot work in this section: (key, what would be valid).
+    /// What cannot work together among this section's keys: (key, what would be valid). Each value
+    /// alone is as its declaration says.
     pub fn problems(&self) -> Vec<(String, String)> {
-        let kinds = [
+        let actors = [
             ("child_trainer", &self.child_trainer),
             ("controller", &self.controller),
             ("parameter_shard", &self.parameter_shard),
         ];
         let mut problems = Vec::new();
-        for (kind, settings) in kinds {
-            let mut problem =
-                |key: &str, valid: &str| problems.push((format!("{kind}.{key}"), valid.to_owned()));
-            let seconds = |seconds: f64| (0.0..=MOST_SECONDS).contains(&seconds);
-            if settings.max_restarts > MOST_RESTARTS {
-                problem("max_restarts", "must be at most 1000000 restarts");
+        for (actor, settings) in actors {
+            let mut report = |key: &str, valid: &str| {
+                problems.push((format!("{actor}.{key}"), valid.to_owned()));
+            };
+            if settings.backoff_last_seconds < settings.backoff_first_seconds {
+                report("backoff_last_seconds", LONGEST_PAUSE);
             }
-            if settings.window_seconds <= 0.0 || !seconds(settings.window_seconds) {
-                problem(
-                    "window_seconds",
-                    "must be above 0 seconds, for example 3600",
-                );
-            }
-            if !seconds(settings.backoff_first_seconds) {
-                problem(
-                    "backoff_first_seconds",
-                    "must be 0 seconds or more, for example 1",
-                );
-            }
-            if !seconds(settings.backoff_last_seconds)
-                || settings.backoff_last_seconds < settings.backoff_first_seconds
-            {
-                problem(
-                    "backoff_last_seconds",
-                    "must be at least backoff_first_seconds, for example 60",
-                );
-            }
-            if settings.freeze_seconds < 1.0 || !seconds(settings.freeze_seconds) {
-                problem(
-                    "freeze_seconds",
-                    "must be 1 second or more, for example 600",
-                );
-            }
-            if kind != "child_trainer" && settings.beyond == Some(Beyond::Isolate) {
-                problem(
+            if actor != "child_trainer" && settings.beyond == Some(Beyond::Isolate) {
+                report(
                     "beyond",
                     "must be \"stop\": a run cannot go on without its controllers and parameter shards",
                 );
@@ -205,7 +202,6 @@ mod tests {
         assert_eq!(settings.problems(), []);
         settings.controller.beyond = Some(Beyond::Isolate);
         settings.child_trainer.backoff_last_seconds = 0.5;
-        settings.parameter_shard.freeze_seconds = 0.0;
         let keys: Vec<String> = settings
             .problems()
             .into_iter()
@@ -213,11 +209,7 @@ mod tests {
             .collect();
         assert_eq!(
             keys,
-            [
-                "child_trainer.backoff_last_seconds",
-                "controller.beyond",
-                "parameter_shard.freeze_seconds"
-            ]
+            ["child_trainer.backoff_last_seconds", "controller.beyond"]
         );
     }
 }

@@ -1,6 +1,6 @@
-//! The set of ParameterShards: started, cut for snapshots, rebuilt from the journal's log when one
-//! falls. While one is missing, nothing that takes a sequence number is delivered, so that no
-//! gradient is computed that a shard would not hear of.
+//! The set of ParameterShards: started, cut for snapshots, and restarted from the journal's log when one
+//! ends. While a shard is missing, no entry of the log is delivered, so that no gradient is computed
+//! that a shard would not receive.
 
 use super::Supervisor;
 use crate::actors::messages::{
@@ -14,7 +14,7 @@ use crate::strategy::{LearningSettings, LogEntry, Replay, Snapshot, initial_snap
 use actix::{Actor, Context};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The shards, and the cuts that are being taken of them.
+/// The shards, and the cuts that they are asked for.
 pub(super) struct Shards {
     /// As the controllers know them.
     pub(super) set: ShardSet,
@@ -38,7 +38,7 @@ struct PendingCut {
 }
 
 impl Shards {
-    /// None yet; `stored` is the snapshot on disk.
+    /// No shards yet; `stored` is the sequence number of the snapshot on disk.
     pub(super) fn new(stored: u64) -> Self {
         let set = ShardSet {
             set: 0,
@@ -82,7 +82,7 @@ impl Shards {
         self.down.insert(shard)
     }
 
-    /// Other addresses hold from here on: what was pulled from the set before does not count.
+    /// The addresses have changed: slices pulled from the set before do not count.
     fn renew_set(&mut self) {
         self.set.set += 1;
         self.set.shards = self
@@ -95,7 +95,7 @@ impl Shards {
             .collect();
     }
 
-    /// A shard's part of a cut; the whole, once it is complete.
+    /// Takes a shard's part of a cut; returns the whole once it is complete.
     fn cut(&mut self, cut: Cut) -> Option<Snapshot> {
         let sequence = cut.state.sequence;
         if self.generations.get(cut.shard) != Some(&cut.generation) {
@@ -118,7 +118,7 @@ impl Shards {
 }
 
 impl Supervisor {
-    /// Starts all shards anew at `state`, a cut at the last number delivered.
+    /// Starts all shards at `state`, a cut at the last sequence number delivered.
     pub(super) fn start_shards(
         &mut self,
         state: &AdamState,
@@ -167,14 +167,14 @@ impl Supervisor {
         Mailbox::new(shard.start(), &self.parts.metrics)
     }
 
-    /// Moves the parameters, with everything that Adam keeps of them, to other ranges: at the last
-    /// number delivered, once every shard is there. What takes a number meanwhile waits.
+    /// Moves the parameters, with Adam's moments, to other ranges: at the last sequence number
+    /// delivered, once every shard is there. Later entries of the log wait.
     pub(super) fn reshard(&mut self, boundaries: Vec<usize>) {
         self.shards.new_boundaries = Some(boundaries);
         self.cut();
     }
 
-    /// Asks every shard for its state at the last number delivered.
+    /// Asks every shard for its state at the last sequence number delivered.
     pub(super) fn cut(&mut self) {
         let shards = vec![None; self.shards.count()];
         self.shards.cuts.insert(
@@ -215,8 +215,7 @@ impl Supervisor {
         );
     }
 
-    /// A fallen shard is to be there again: the log says what it must hold. Replayed on the compute
-    /// thread.
+    /// Replays the log on the compute thread: the result is the state of the shards to be restarted.
     pub(super) fn replay(
         &mut self,
         snapshot: Option<Snapshot>,
@@ -251,14 +250,16 @@ impl Supervisor {
         });
     }
 
-    /// Builds the fallen shards at this state. Cuts at earlier numbers can no longer be had; a cut
-    /// at this one can.
+    /// Restarts the missing shards at this state. Cuts at earlier sequence numbers can no longer be
+    /// taken; a cut at this one can.
     pub(super) fn restart_shards(&mut self, state: &AdamState, context: &Context<Self>) {
         if state.sequence != self.sequence {
-            // Read before the last delivery: once more.
-            return self
-                .down_shards()
-                .for_each(|shard| self.mailbox(context).do_send(RestartActor(shard)));
+            // The log was read before the last delivery: read it again.
+            for shard in &self.shards.down {
+                let actor = ActorId::ParameterShard(*shard);
+                self.mailbox(context).do_send(RestartActor(actor));
+            }
+            return;
         }
         for index in std::mem::take(&mut self.shards.down) {
             self.shards.addresses[index] = self.start_shard(index, state, context);
@@ -280,14 +281,7 @@ impl Supervisor {
         }
     }
 
-    fn down_shards(&self) -> impl Iterator<Item = ActorId> + use<> {
-        self.shards
-            .down
-            .clone()
-            .into_iter()
-            .map(ActorId::ParameterShard)
-    }
-
+    /// Requests the log from the journal, to restart the missing shards.
     pub(super) fn read_log(&self, context: &Context<Self>) {
         let supervisor = self.mailbox(context);
         let reply = move |(snapshot, log)| {

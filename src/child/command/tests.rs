@@ -7,7 +7,7 @@ use crate::space::{ChoiceNetwork, Network, OptionValue};
 use std::path::Path;
 use std::time::Instant;
 
-/// Notes epochs; asks for a stop after so many.
+/// Records epochs, and requests a stop after so many of them.
 struct Log {
     epochs: Vec<Epoch>,
     stop_after: Option<usize>,
@@ -76,7 +76,7 @@ fn failure(outcome: Outcome) -> (Cause, String) {
     }
 }
 
-/// Is this process gone, or dead and waiting for whoever adopted it?
+/// True if this process is gone, or dead and not yet reaped by its new parent.
 fn is_dead(pid: &str) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
     stat.rsplit(')')
@@ -335,7 +335,7 @@ fn what_an_earlier_process_left_at_work_is_killed_before_the_trial_runs_again() 
     let start = |folder: &Path| {
         Command::new("sleep")
             .arg("1000")
-            .env(place::CHECKPOINT_DIR, folder)
+            .env(trial_files::CHECKPOINT_DIR, folder)
             .spawn()
             .unwrap()
     };

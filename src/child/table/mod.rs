@@ -2,15 +2,15 @@
 //! know what the numbers mean.
 
 mod columns;
+mod enumeration;
 mod hashing;
-mod lists;
 #[cfg(test)]
 mod tests;
 
 use super::{Evaluator, Outcome, Progress, TableSettings, Task};
 use crate::random::{Key, Purpose};
 use crate::space::{Decision, Space};
-use columns::{Columns, Line};
+use columns::{Columns, RowValues};
 use hashing::HashingReader;
 use rand::RngExt;
 use std::collections::HashMap;
@@ -23,8 +23,8 @@ const LARGEST_SPACE: f64 = 1e7;
 
 /// A loaded table: every architecture of the space has its row.
 ///
-/// Kept small, for tables of millions of rows: texts of decisions are numbered, numbers lie in flat
-/// vectors.
+/// A table may have millions of rows, so it is stored compactly: texts of decisions are numbered, and
+/// numbers lie in flat vectors.
 pub struct Table {
     /// For each decision of `Space::describe`, in order: a number for each of its texts.
     texts: Vec<HashMap<String, u32>>,
@@ -80,33 +80,46 @@ impl Table {
             ));
         }
         let names: Vec<String> = space
-            .describe(layers, &lists::first(space, layers))
+            .describe(layers, &enumeration::first(space, layers))
             .into_iter()
             .map(|(name, _)| name)
             .collect();
         let columns = Columns::find(&header, &names, settings).map_err(&fail)?;
         let mut table = Self::empty(settings, names.len());
-        let mut lines = Vec::new();
-        for record in reader.records() {
-            let record = record.map_err(|error| fail(csv_problem(&error)))?;
-            let line = record.position().map_or(0, csv::Position::line);
-            let values = columns
-                .line(&record, &header)
-                .map_err(|problem| fail(format!("line {line}: {problem}")))?;
-            if let Err(earlier) = table.push(
-                columns.decisions.iter().map(|&column| &record[column]),
-                values,
-            ) {
-                return Err(fail(format!(
-                    "line {line}: the same architecture as line {}; each needs one row",
-                    lines[earlier]
-                )));
-            }
-            lines.push(line);
-        }
+        table
+            .read_rows(&mut reader, &columns, &header)
+            .map_err(&fail)?;
         table.content = reader.into_inner().digest();
         table.check(space, layers).map_err(fail)?;
         Ok(table)
+    }
+
+    /// # Errors
+    /// Names the line, and what is wrong there.
+    fn read_rows(
+        &mut self,
+        reader: &mut csv::Reader<HashingReader<File>>,
+        columns: &Columns,
+        header: &[String],
+    ) -> Result<(), String> {
+        // Of each row.
+        let mut lines = Vec::new();
+        for record in reader.records() {
+            let record = record.map_err(|error| csv_problem(&error))?;
+            let line = record.position().map_or(0, csv::Position::line);
+            let values = columns
+                .row(&record, header)
+                .map_err(|problem| format!("line {line}: {problem}"))?;
+            let decisions = columns.decisions.iter().map(|&column| &record[column]);
+            if let Err(earlier) = self.push(decisions, values) {
+                return Err(format!(
+                    "line {line}: the same architecture as line {}; each needs one row",
+                    lines[earlier]
+                ));
+            }
+            lines.push(line);
+        }
+        Ok(())
     }
 
     fn empty(settings: &TableSettings, decisions: usize) -> Self {
@@ -126,11 +139,11 @@ impl Table {
     fn push<'a>(
         &mut self,
         decisions: impl Iterator<Item = &'a str>,
-        line: Line,
+        values: RowValues,
     ) -> Result<(), usize> {
         let number = |(text, numbers): (&str, &mut HashMap<String, u32>)| {
             let next = numbers.len() as u32;
-            *numbers.entry(meaning(text)).or_insert(next)
+            *numbers.entry(canonical_text(text)).or_insert(next)
         };
         let key: Box<[u32]> = decisions.zip(&mut self.texts).map(number).collect();
         let row = self.rows.len();
@@ -138,29 +151,30 @@ impl Table {
             return Err(earlier);
         }
         self.rows.insert(key, row);
-        self.rewards.extend(line.rewards);
-        self.seconds.extend(line.seconds);
+        self.rewards.extend(values.rewards);
+        self.seconds.extend(values.seconds);
         self.reported
-            .extend(line.report.into_iter().map(String::into_boxed_str));
+            .extend(values.report.into_iter().map(String::into_boxed_str));
         Ok(())
     }
 
-    /// Every architecture needs a row of its own.
+    /// # Errors
+    /// An architecture of the space has no row of its own.
     fn check(&self, space: &dyn Space, layers: usize) -> Result<(), String> {
-        let mut taken = vec![false; self.rows.len()];
-        let mut list = lists::first(space, layers);
+        let mut used = vec![false; self.rows.len()];
+        let mut list = enumeration::first(space, layers);
         loop {
             let described = space.describe(layers, &list);
             let row = self.find(&described);
-            // A decision that this architecture does not have is an empty cell.
-            let cell = |(name, value): &(String, String)| {
+            // A decision that this architecture does not have has an empty field.
+            let field = |(name, value): &(String, String)| {
                 if value.is_empty() {
                     format!("{name} empty")
                 } else {
                     format!("{name}={value}")
                 }
             };
-            let name = || described.iter().map(cell).collect::<Vec<_>>().join(", ");
+            let name = || described.iter().map(field).collect::<Vec<_>>().join(", ");
             match row {
                 None => {
                     return Err(format!(
@@ -168,16 +182,16 @@ impl Table {
                         name()
                     ));
                 }
-                Some(row) if taken[row] => {
+                Some(row) if used[row] => {
                     return Err(format!(
                         "the row of {} is another architecture's too: two options of one decision read as the same value (3 and 3.0, \
                          true and True); options need different meanings",
                         name()
                     ));
                 }
-                Some(row) => taken[row] = true,
+                Some(row) => used[row] = true,
             }
-            if !lists::advance(space, layers, &mut list) {
+            if !enumeration::advance(space, layers, &mut list) {
                 return Ok(());
             }
         }
@@ -188,7 +202,7 @@ impl Table {
             return None;
         }
         let number = |((_, value), numbers): (&(String, String), &HashMap<String, u32>)| {
-            numbers.get(&meaning(value)).copied()
+            numbers.get(&canonical_text(value)).copied()
         };
         let key: Vec<u32> = described
             .iter()
@@ -232,7 +246,7 @@ fn csv_problem(error: &csv::Error) -> String {
 }
 
 /// Values are compared by meaning: `3` and `3.0` are one number, `True` and `true` one boolean.
-fn meaning(text: &str) -> String {
+fn canonical_text(text: &str) -> String {
     match text.parse::<f64>() {
         Ok(number) => number.to_string(),
         Err(_) if text.eq_ignore_ascii_case("true") || text.eq_ignore_ascii_case("false") => {

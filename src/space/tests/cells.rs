@@ -322,38 +322,3 @@ proptest! {
         prop_assert_eq!(canonical(&changed) == canonical(&tokens), same);
     }
 }
-
-#[test]
-fn problems_of_the_section_are_found() {
-    let keys = |settings: SpaceSettings| {
-        settings
-            .problems()
-            .into_iter()
-            .map(|(key, _)| key)
-            .collect::<Vec<_>>()
-    };
-    assert_eq!(keys(settings(8)), Vec::<String>::new());
-    assert_eq!(
-        keys(SpaceSettings {
-            base: 1,
-            combinations: vec![],
-            layers: 9,
-            ..settings(8)
-        }),
-        ["layers", "base", "combinations"]
-    );
-    assert_eq!(
-        keys(SpaceSettings {
-            activations: vec![Activation::Sin; 2],
-            ..settings(65)
-        }),
-        ["base", "activations"]
-    );
-    assert_eq!(
-        keys(SpaceSettings {
-            base: 4,
-            ..SpaceSettings::default()
-        }),
-        ["base"]
-    );
-}

@@ -430,59 +430,6 @@ fn impossible_layers_are_found() {
     assert_eq!(keys(typed()), Vec::<String>::new());
     assert_eq!(
         keys(SpaceSettings {
-            layer_types: vec![],
-            ..default()
-        }),
-        ["layer_types"]
-    );
-    assert_eq!(
-        keys(SpaceSettings {
-            layer_types: vec![LayerType::Conv; 2],
-            ..default()
-        }),
-        ["layer_types"]
-    );
-    assert_eq!(
-        keys(SpaceSettings {
-            pool_size: vec![1],
-            pool_stride: vec![0],
-            lcn_window: vec![4],
-            ..typed()
-        }),
-        ["pool_size", "pool_stride", "lcn_window"]
-    );
-    assert_eq!(
-        keys(SpaceSettings {
-            pool_size: vec![3],
-            ..default()
-        }),
-        ["pool_size"]
-    );
-    assert_eq!(
-        keys(SpaceSettings {
-            widen: 4,
-            layer_types: vec![LayerType::MaxPool],
-            ..default()
-        }),
-        ["widen"]
-    );
-    assert_eq!(
-        keys(SpaceSettings {
-            learning_rates: vec![0.1, -0.1],
-            ..default()
-        }),
-        ["learning_rates"]
-    );
-    assert_eq!(
-        keys(SpaceSettings {
-            max_parameters: Some(0),
-            max_flops: Some(0),
-            ..default()
-        }),
-        ["max_parameters", "max_flops"]
-    );
-    assert_eq!(
-        keys(SpaceSettings {
             block: 4,
             ..default()
         }),

@@ -1,14 +1,14 @@
 //! Programs that outlived the process that started them. A process that is killed cannot end its
-//! programs: whoever takes the trial up again does, or two would write to one checkpoint directory.
-//! Must not touch any process but those.
+//! programs, so the process that evaluates the trial again ends them: otherwise two programs would
+//! write to one checkpoint directory. Must not touch any other process.
 
-use super::place::CHECKPOINT_DIR;
+use super::trial_files::CHECKPOINT_DIR;
 use rustix::process::{Pid, Signal, getpid, kill_process};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-/// Kills every process whose environment names this checkpoint directory. Where the system does not
-/// tell (no /proc): none.
+/// Kills every process whose environment names this checkpoint directory. A system without /proc
+/// does not show the environments: there no process is killed.
 pub fn kill(checkpoints: &Path) {
     let wanted = [
         CHECKPOINT_DIR.as_bytes(),

@@ -1,8 +1,8 @@
-//! Where one trial's program keeps its files: its checkpoint directory, which outlives the process,
-//! and the log of what it prints on stderr. Must not know how the program is run.
+//! The files of one trial's program: its checkpoint directory, which outlives the process, and the
+//! log of what it prints on stderr. Must not know how the program is run.
 
 use super::super::Task;
-use super::leftovers;
+use super::orphans;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::Write;
@@ -11,48 +11,51 @@ use std::path::{Path, PathBuf};
 /// The variable that names the checkpoint directory.
 pub const CHECKPOINT_DIR: &str = "NETWRIGHT_CHECKPOINT_DIR";
 
-/// Linux takes no variable above 128 KiB; a longer architecture is handed over as the path of a
-/// file.
-const LONGEST_INLINE: usize = 100_000;
+/// Linux accepts no environment variable above 128 KiB; instead of a longer architecture the
+/// program is given the path of a file that holds it.
+const MAX_INLINE_BYTES: usize = 100_000;
 
-/// Longest quotation of a program's last words.
-const LONGEST_WORDS: usize = 200;
+/// Characters of a program's last line on stderr that a message quotes.
+const MAX_QUOTED_STDERR: usize = 200;
 
 /// One trial's files.
-pub struct Place {
+pub struct TrialFiles {
     checkpoints: PathBuf,
     architecture: String,
     log: PathBuf,
     log_name: String,
 }
 
-impl Place {
+impl TrialFiles {
     /// Makes the checkpoint directory, or takes the one that an earlier attempt or process has
-    /// left, and ends what still works in it.
+    /// left, and ends programs that still write to it.
+    ///
+    /// # Errors
+    /// A file or directory cannot be written.
     pub fn prepare(run_dir: &Path, task: &Task) -> Result<Self, String> {
         let checkpoints = run_dir
             .join("checkpoints")
             .join(format!("trial-{}", task.trial));
         let log_name = format!("log/trial-{}.log", task.trial);
-        let place = Self {
+        let files = Self {
             architecture: serde_json::to_string(&task.architecture).unwrap_or_default(),
             log: run_dir.join(&log_name),
             log_name,
             checkpoints,
         };
-        if place.checkpoints.is_dir() {
-            leftovers::kill(&place.checkpoints);
+        if files.checkpoints.is_dir() {
+            orphans::kill(&files.checkpoints);
         }
-        place.make().map_err(|error| {
+        files.make().map_err(|error| {
             format!(
                 "{}: cannot be written: {error}",
-                place.checkpoints.display()
+                files.checkpoints.display()
             )
         })?;
-        place
+        files
             .begin_log(task.attempt)
-            .map_err(|error| format!("{}: cannot be written: {error}", place.log.display()))?;
-        Ok(place)
+            .map_err(|error| format!("{}: cannot be written: {error}", files.log.display()))?;
+        Ok(files)
     }
 
     fn make(&self) -> std::io::Result<()> {
@@ -89,7 +92,7 @@ impl Place {
 
     /// The architecture itself, or the path of a file that holds it.
     pub fn inline_or_path(&self) -> OsString {
-        if self.architecture.len() <= LONGEST_INLINE {
+        if self.architecture.len() <= MAX_INLINE_BYTES {
             self.architecture.clone().into()
         } else {
             self.file().into()
@@ -102,21 +105,20 @@ impl Place {
     }
 
     /// The last line on stderr, to follow a failure: a traceback's last line says what went wrong.
-    pub fn last_words(&self) -> String {
+    pub fn last_stderr_line(&self) -> String {
         let bytes = std::fs::read(&self.log).unwrap_or_default();
         let text = String::from_utf8_lossy(&bytes[bytes.len().saturating_sub(8192)..]);
         match text.lines().map(str::trim).rfind(|line| !line.is_empty()) {
             Some(line) if !line.starts_with("--- started again") => format!(
                 "; {} ends: {}",
                 self.log_name,
-                shortened(line, LONGEST_WORDS)
+                shortened(line, MAX_QUOTED_STDERR)
             ),
             _ => String::new(),
         }
     }
 
-    /// Takes away what holds nothing: a log without a line, a checkpoint directory that the program
-    /// did not use.
+    /// Removes an empty log, and a checkpoint directory that the program did not use.
     pub fn tidy(&self) {
         if self.log.metadata().is_ok_and(|facts| facts.len() == 0) {
             let _ = std::fs::remove_file(&self.log);
@@ -124,23 +126,23 @@ impl Place {
         let unused = std::fs::read_dir(&self.checkpoints).is_ok_and(|entries| entries.count() <= 1);
         if unused {
             let _ = std::fs::remove_file(self.file());
-            // Refused where something else is in it.
+            // Fails where something else is in it, which stays.
             let _ = std::fs::remove_dir(&self.checkpoints);
         }
     }
 }
 
-/// At most this many characters of a text, without control characters: fit to be quoted in one
-/// line.
-pub fn shortened(text: &str, longest: usize) -> String {
+/// The text, or its first `max` characters and an ellipsis, without control characters: to be quoted
+/// in one line.
+pub fn shortened(text: &str, max: usize) -> String {
     let clean: String = text
         .chars()
         .map(|char| if char.is_control() { ' ' } else { char })
-        .take(longest + 1)
+        .take(max + 1)
         .collect();
-    if clean.chars().count() <= longest {
+    if clean.chars().count() <= max {
         clean
     } else {
-        clean.chars().take(longest).chain(['…']).collect()
+        clean.chars().take(max).chain(['…']).collect()
     }
 }

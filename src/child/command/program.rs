@@ -12,15 +12,15 @@ use std::time::Duration;
 
 /// Seconds between SIGTERM and SIGKILL: time to save a checkpoint, well within what an orderly end
 /// of the search allows.
-const GRACE: f64 = 3.0;
+const GRACE_SECONDS: f64 = 3.0;
 
-/// A longer line is no line of ours.
-const LONGEST_LINE: usize = 1 << 20;
+/// A longer line is taken as it is, without its end: it is not of the protocol.
+const MAX_LINE_BYTES: usize = 1 << 20;
 
-/// Most that is read at once: more than a pipe holds, and an end to a program that prints without
-/// end.
-const MOST_CHUNKS: usize = 256;
-const CHUNK: usize = 1 << 13;
+/// How much is read at once: more than a pipe holds, but a program that prints without end must
+/// not keep the lane here.
+const MAX_CHUNKS: usize = 256;
+const CHUNK_BYTES: usize = 1 << 13;
 
 /// How a program ended by itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,7 +31,7 @@ pub enum End {
 }
 
 /// A program that runs, the leader of its own process group. Dropped, it is killed with its group.
-pub struct Script {
+pub struct Program {
     child: Child,
     group: Pid,
     stdout: ChildStdout,
@@ -43,8 +43,11 @@ pub struct Script {
     reaped: bool,
 }
 
-impl Script {
-    /// Starts it; what goes to stdin and stderr is the caller's.
+impl Program {
+    /// Starts it; stdin and stderr are as the caller has set them.
+    ///
+    /// # Errors
+    /// The system cannot start it.
     pub fn start(mut command: Command) -> Result<Self> {
         command.stdout(Stdio::piped()).process_group(0);
         end_with_parent(&mut command);
@@ -54,7 +57,7 @@ impl Script {
         else {
             return Err(std::io::Error::other("no pipe for its stdout"));
         };
-        let script = Self {
+        let program = Self {
             child,
             group,
             stdout,
@@ -62,21 +65,22 @@ impl Script {
             closed: false,
             reaped: false,
         };
-        rustix::io::ioctl_fionbio(&script.stdout, true)?;
-        Ok(script)
+        rustix::io::ioctl_fionbio(&program.stdout, true)?;
+        Ok(program)
     }
 
-    /// Has the program itself ended? What it started may still run.
+    /// True if the program itself has ended. What it started may still run.
     pub fn has_ended(&self) -> bool {
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         // Left as it is until `reap`, so that its process id stays its own.
         !matches!(waitid(WaitId::Pid(self.group), options), Ok(None))
     }
 
-    /// The whole lines that it has printed since; `all`: also a last one that lacks its newline.
+    /// The whole lines that it has printed since the last call; with `all`, also a last line without
+    /// its newline.
     pub fn read(&mut self, all: bool) -> Result<Vec<String>> {
-        let mut chunk = [0; CHUNK];
-        for _ in 0..MOST_CHUNKS {
+        let mut chunk = [0; CHUNK_BYTES];
+        for _ in 0..MAX_CHUNKS {
             if self.closed {
                 break;
             }
@@ -91,8 +95,8 @@ impl Script {
         Ok(self.lines(all))
     }
 
-    /// Takes the lines out of what was read; with `all`, or at the end, also what lacks its
-    /// newline.
+    /// Takes the whole lines out of what was read; with `all`, or at the end, also a last line
+    /// without its newline.
     fn lines(&mut self, all: bool) -> Vec<String> {
         let whole = self
             .pending
@@ -103,18 +107,19 @@ impl Script {
         let text =
             String::from_utf8_lossy(&std::mem::replace(&mut self.pending, rest)).into_owned();
         let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
-        if !self.pending.is_empty() && (all || self.closed || self.pending.len() > LONGEST_LINE) {
+        if !self.pending.is_empty() && (all || self.closed || self.pending.len() > MAX_LINE_BYTES) {
             lines.push(String::from_utf8_lossy(&std::mem::take(&mut self.pending)).into_owned());
         }
         lines
     }
 
-    /// Ends it and its group: SIGTERM, and SIGKILL when the program is still there after `GRACE`.
+    /// Ends it and its group: SIGTERM, and SIGKILL when the program is still there after
+    /// `GRACE_SECONDS`.
     /// What it still prints is dropped.
     pub fn end(mut self, progress: &mut dyn Progress) {
         self.signal(Signal::TERM);
-        let asked = progress.elapsed();
-        while !self.has_ended() && progress.elapsed() - asked < GRACE {
+        let signalled_at = progress.elapsed();
+        while !self.has_ended() && progress.elapsed() - signalled_at < GRACE_SECONDS {
             progress.examples(0);
             if self.read(true).is_err() {
                 break;
@@ -136,7 +141,7 @@ impl Script {
 
     fn signal(&self, signal: Signal) {
         if !self.reaped {
-            // Fails where nobody is left.
+            // Fails where no process of the group is left.
             let _ = kill_process_group(self.group, signal);
         }
     }
@@ -155,7 +160,7 @@ impl Script {
     }
 }
 
-impl Drop for Script {
+impl Drop for Program {
     fn drop(&mut self) {
         if !self.reaped {
             self.signal(Signal::KILL);
@@ -203,8 +208,8 @@ fn signal_name(number: i32) -> String {
     name.to_owned()
 }
 
-/// What can be told before anything starts: is there such a program, and such a script? None:
-/// nothing is wrong.
+/// Why this command cannot be run, as far as that shows before anything starts: there is no such
+/// program, or no such script for it to run. None: nothing is wrong.
 pub fn program_problem(argv: &[String]) -> Option<String> {
     let program = argv.first()?;
     let search = std::env::var_os("PATH").unwrap_or_default();

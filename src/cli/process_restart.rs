@@ -1,5 +1,5 @@
-//! Starts the same command anew in this process's place, when only a new process can use a device
-//! again. Must not know why.
+//! Replaces this process by the same command, when only a new process can use a device again. Must
+//! not know why.
 
 use super::{Failure, reading};
 use crate::actors::ActorRestart;
@@ -9,8 +9,8 @@ use std::path::Path;
 use std::time::Duration;
 
 /// Replaces this process by the same command, within the limit of `[restart.child_trainer]`.
-/// Returns only if it cannot.
-pub fn again(run_dir: &Path, limit: &ActorRestart, reason: &str) -> Failure {
+/// Returns only if that fails or is beyond the limit.
+pub fn replace_process(run_dir: &Path, limit: &ActorRestart, reason: &str) -> Failure {
     let restarts = match Reader::open(run_dir)
         .and_then(|reader| reader.recent_events("process restart", limit.window_seconds))
     {
@@ -29,7 +29,7 @@ pub fn again(run_dir: &Path, limit: &ActorRestart, reason: &str) -> Failure {
         (limit.backoff_first_seconds * 2.0_f64.powi(doublings)).min(limit.backoff_last_seconds);
     say!("{reason}: a new process goes on in {pause:.1} s");
     std::thread::sleep(Duration::from_secs_f64(pause));
-    // The run that was begun goes on: it must not be moved aside again.
+    // With --fresh, the run that has just been begun would be moved aside.
     let arguments = std::env::args_os()
         .skip(1)
         .filter(|argument| argument != "--fresh");

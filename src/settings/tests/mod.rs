@@ -1,7 +1,8 @@
 //! Reading settings: sources, strictness, round trips. What a user sees of it is in
 //! tests/settings.rs.
 
-use super::resolved::flatten;
+mod declarations;
+
 use super::*;
 use crate::child::{EvaluatorKind, Schedule};
 use crate::data::{DataKind, Whitening};
@@ -27,26 +28,11 @@ fn set(argument: &str) -> Result<Settings, String> {
     read_with("", &[argument], &[])
 }
 
-/// Settings that have every key there is.
-fn complete() -> Settings {
+/// Settings that have every key of any kind.
+fn common() -> Settings {
     let mut settings = Settings::default();
     settings.run.dir = Some("elsewhere".into());
     settings.run.max_seconds = Some(60.0);
-    settings.space.kind = SpaceKind::Choices;
-    let options = vec![OptionValue::Integer(1), OptionValue::Float(2.0)];
-    let units = DecisionSettings {
-        name: "units".into(),
-        options: options.clone(),
-        when: BTreeMap::new(),
-    };
-    let one = [("units".to_owned(), Allowed::One(OptionValue::Integer(1)))].into();
-    let several = [("units".to_owned(), Allowed::Several(options.clone()))].into();
-    let named = |name: &str, when| DecisionSettings {
-        name: name.into(),
-        options: options.clone(),
-        when,
-    };
-    settings.space.decision = vec![units, named("one", one), named("several", several)];
     let entry = crate::actors::EnqueueSettings::default();
     let list = vec![
         crate::space::Decision::Choice(1),
@@ -64,20 +50,7 @@ fn complete() -> Settings {
             ..entry
         },
     ];
-    settings.child.evaluator = EvaluatorKind::Table;
-    settings.child.max_seconds = Some(1.5);
-    settings.child.hidden = Some(20);
-    settings.child.table.path = "a \"table\".csv".into();
-    settings.child.table.reward = vec!["accuracy".into()];
-    settings.child.table.seconds = "seconds".into();
-    settings.child.table.report = vec!["test".into()];
-    settings.data.kind = DataKind::Text;
-    settings.data.path = Some("data".into());
-    settings.data.train_size = Some(100);
-    settings.data.validation_size = Some(10);
-    settings.data.train_file = Some("a.txt".into());
-    settings.data.validation_file = Some("b.txt".into());
-    settings.data.vocabulary = Some(100);
+    settings.child.failed_reward = crate::child::FailedReward::Reward(0.5);
     settings.devices.lanes_per_device = Some(2);
     settings.restart.child_trainer.beyond = Some(crate::actors::Beyond::Isolate);
     settings.restart.controller.beyond = Some(crate::actors::Beyond::Stop);
@@ -86,39 +59,87 @@ fn complete() -> Settings {
     settings
 }
 
-#[test]
-fn the_table_has_exactly_the_settings_keys() {
-    let mut serialised = serde_json::Map::new();
-    let mut settings = complete();
-    // Have an effect with another kind of space or evaluator than the rest.
+/// Every key of choices and of a table.
+fn complete_choices() -> Settings {
+    let mut settings = common();
+    settings.space.kind = SpaceKind::Choices;
+    let options = vec![OptionValue::Integer(1), OptionValue::Float(2.0)];
+    let units = DecisionSettings {
+        name: "units".into(),
+        options: options.clone(),
+        when: BTreeMap::new(),
+    };
+    let one = [("units".to_owned(), Allowed::One(OptionValue::Integer(1)))].into();
+    let several = [("units".to_owned(), Allowed::Several(options.clone()))].into();
+    let named = |name: &str, when| DecisionSettings {
+        name: name.into(),
+        options: options.clone(),
+        when,
+    };
+    settings.space.decision = vec![units, named("one", one), named("several", several)];
+    settings.child.evaluator = EvaluatorKind::Table;
+    settings.child.table.path = "a \"table\".csv".into();
+    settings.child.table.reward = vec!["accuracy".into()];
+    settings.child.table.seconds = "seconds".into();
+    settings.child.table.report = vec!["test".into()];
+    settings
+}
+
+/// Every key of cells and of a text.
+fn complete_cells() -> Settings {
+    let mut settings = common();
+    settings.space.kind = SpaceKind::Cell;
+    settings.space.base = 4;
+    settings.space.max_parameters = Some(1);
+    settings.child = crate::child::ChildSettings::language_model();
+    settings.child.failed_reward = crate::child::FailedReward::Skip;
+    settings.child.max_seconds = Some(1.5);
+    settings.child.hidden = Some(20);
+    settings.data.kind = DataKind::Text;
+    settings.data.path = Some("data".into());
+    settings.data.train_size = Some(100);
+    settings.data.validation_size = Some(10);
+    settings.data.train_file = Some("a.txt".into());
+    settings.data.validation_file = Some("b.txt".into());
+    settings.data.vocabulary = Some(100);
+    settings
+}
+
+/// Every key of convolutional networks and of images.
+fn complete_conv() -> Settings {
+    let mut settings = common();
     settings.space.layers_max = Some(12);
     settings.space.layer_types = vec![LayerType::Conv, LayerType::MaxPool, LayerType::Lcn];
-    (
-        settings.space.pool_size,
-        settings.space.pool_stride,
-        settings.space.lcn_window,
-    ) = (vec![2], vec![1], vec![5]);
-    (settings.space.learning_rates, settings.space.pool_after) = (vec![0.1], vec![2]);
-    (settings.space.block, settings.space.widen) = (2, 40);
-    (settings.space.max_parameters, settings.space.max_flops) = (Some(1), Some(2));
-    settings.child.command.argv = vec!["sh".into(), "train.sh".into()];
+    settings.space.pool_size = vec![2];
+    settings.space.pool_stride = vec![1];
+    settings.space.lcn_window = vec![5];
+    settings.space.learning_rates = vec![0.1];
+    settings.space.pool_after = vec![2];
+    settings.space.block = 2;
+    settings.space.widen = 40;
+    settings.space.max_parameters = Some(1);
+    settings.space.max_flops = Some(2);
+    settings.data.kind = DataKind::ImageFolder;
+    settings.data.path = Some("images".into());
     settings.data.size = Some(64);
-    flatten("", serde_json::to_value(settings).unwrap(), &mut serialised);
-    let serialised: BTreeSet<_> = serialised.keys().map(String::as_str).collect();
-    let table: BTreeSet<_> = keys::KEYS.iter().map(|key| key.name).collect();
-    assert_eq!(serialised, table);
-    assert_eq!(
-        table.len(),
-        keys::KEYS.len(),
-        "a key stands in the table twice"
-    );
-    assert!(keys::KEYS.iter().all(|key| listing().contains(&format!("{} ", key.name)) && listing().contains(key.doc)));
+    settings.data.upsample = 72;
+    settings
+}
+
+/// Every key of convolutional networks and of a program.
+fn complete_command() -> Settings {
+    let mut settings = common();
+    settings.child.evaluator = EvaluatorKind::Command;
+    settings.child.command.argv = vec!["sh".into(), "train.sh".into()];
+    settings.child.command.classes = 3;
+    settings.child.max_seconds = Some(3.5);
+    settings
 }
 
 #[test]
 fn every_word_of_the_table_is_a_value() {
-    for key in keys::KEYS {
-        let keys::Kind::OneOf(words) = key.kind else {
+    for key in keys::all() {
+        let kind::Kind::OneOf(words) = &key.kind else {
             continue;
         };
         for word in words {
@@ -363,61 +384,6 @@ fn impossible_values_are_all_found_and_placed() {
 }
 
 #[test]
-fn a_key_without_effect_is_refused() {
-    let rates = "space.learning_rates = [0.1, 0.2]\nchild.learning_rate = 0.05";
-    for text in [
-        "child.table.path = \"a.csv\"",
-        "data.path = \"images\"",
-        rates,
-    ] {
-        let error = read_text(text).unwrap_err();
-        assert!(error.contains("effect"), "{error}");
-    }
-}
-
-#[test]
-fn the_identity_is_what_may_not_change() {
-    let names = |settings: &Settings| {
-        settings
-            .identity()
-            .as_object()
-            .unwrap()
-            .keys()
-            .cloned()
-            .collect::<BTreeSet<_>>()
-    };
-    let train = names(&Settings::default());
-    for key in [
-        "run.seed",
-        "space.kind",
-        "space.filters",
-        "controller.hidden",
-        "child.evaluator",
-        "child.reward_window",
-        "data.train_size",
-    ] {
-        assert!(train.contains(key), "{key}");
-    }
-    for key in [
-        "run.trials",
-        "run.name",
-        "child.epochs",
-        "controller.learning_rate",
-        "devices.use",
-        "data.path",
-        "child.table.reward",
-    ] {
-        assert!(!train.contains(key), "{key}");
-    }
-    let table = names(&complete());
-    assert!(table.contains("child.table.reward") && table.contains("space.decision"));
-    assert!(!table.contains("child.table.path") && !table.contains("data.kind"));
-    let mut changed = Settings::default();
-    changed.space.filters.push(9);
-    assert_ne!(changed.identity(), Settings::default().identity());
-}
-
-#[test]
 fn the_run_directory_has_three_sources() {
     let mut settings = Settings::default();
     assert_eq!(settings.run_dir(None), Path::new("runs/search"));
@@ -480,5 +446,12 @@ proptest! {
 
 #[test]
 fn complete_settings_read_back_as_they_were() {
-    assert_eq!(read_text(&complete().to_toml()).unwrap(), complete());
+    for settings in [
+        complete_choices(),
+        complete_cells(),
+        complete_conv(),
+        complete_command(),
+    ] {
+        assert_eq!(read_text(&settings.to_toml()).unwrap(), settings);
+    }
 }
