@@ -135,13 +135,15 @@ fn replay_everything(dir: &Path) -> (u64, u64) {
         &policy,
         space.as_ref(),
         initial_snapshot(&policy, settings.seed, *learning),
-    );
+    )
+    .unwrap();
     let mut stale = 0;
     for entry in &log {
         if let LogEntry::Minibatch(minibatch) = entry {
-            let version = replay.snapshot().state.version;
+            let version = replay.version();
             stale += u64::from(
                 minibatch
+                    .proposed
                     .pulled
                     .versions
                     .iter()
@@ -162,7 +164,7 @@ fn replay_everything(dir: &Path) -> (u64, u64) {
         "the last snapshot is at the end of the log"
     );
     assert!(
-        *replay.snapshot() == last,
+        replay.snapshot() == last,
         "the shards' parameters are not what the log says"
     );
     (log.len() as u64, stale)

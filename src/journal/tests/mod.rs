@@ -1,9 +1,12 @@
 //! What the journal promises: ids and sequence numbers without gaps, replies after the commit, the
 //! baseline in one order, recovery from any interruption, and nothing lost while the disk refuses.
 
+mod versions;
+
 use super::*;
 use crate::policy::{AdamState, Baseline};
 use crate::space::{ChoiceNetwork, Network};
+use crate::strategy::StrategyName;
 use proptest::prelude::*;
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
@@ -12,11 +15,11 @@ use std::time::{Duration, Instant};
 const LIMIT: Duration = Duration::from_mins(5);
 
 const LEARNING: LearningSettings = LearningSettings {
+    strategy: StrategyName::REINFORCE,
     learning_rate: 0.1,
     baseline_decay: 0.9,
     entropy_weight: 0.0,
     accumulate: 1,
-    learns: true,
 };
 
 fn identity() -> serde_json::Value {
@@ -48,6 +51,11 @@ fn sampled(controller: u64, minibatch: u64, m: usize, version: u64) -> SampledMi
         minibatch,
         layers: 6,
         pulled,
+        history: HistoryPosition {
+            sequence: version,
+            trial: 9,
+        },
+        repeated: 1,
         trials: (0..m).map(trial).collect(),
     }
 }
@@ -109,6 +117,7 @@ fn store(journal: &Journal, sequence: u64, version: u64) {
         state,
         baseline: Baseline::default(),
         learning: LEARNING,
+        strategy: vec![sequence as u8],
     };
     journal.snapshot(snapshot, Box::new(move |()| reply.send(()).unwrap()));
     answer.recv().unwrap();
@@ -621,6 +630,7 @@ fn enqueued_trials_take_ids_but_no_place_in_the_order() {
             controller: 0,
             minibatch: 0,
             sequence: 2,
+            round: None,
             baseline: None,
             rewards: vec![Some(0.5), Some(0.7)]
         }
@@ -674,74 +684,4 @@ fn open_with(dir: &Path, names: &[&str]) -> (Journal, Recovered) {
         })
         .collect();
     Journal::open(dir, &identity(), &entries, "").unwrap()
-}
-
-#[test]
-fn a_run_of_version_1_is_read_as_it_is_and_brought_up_to_date_when_it_is_continued() {
-    let dir = tempfile::tempdir().unwrap();
-    let (journal, _) = open(dir.path());
-    change(&journal, LEARNING);
-    insert(&journal, vec![sampled(0, 0, 2, 0)], false);
-    finish(&journal, 1, completed(0.5));
-    journal.close();
-    let connection = rusqlite::Connection::open(dir.path().join("search.db")).unwrap();
-    let (own, check) = (
-        schema::TRIALS,
-        schema::TRIALS.find("    CHECK ((controller").unwrap(),
-    );
-    let old = format!(
-        "{}{}",
-        &own[..check],
-        &own[check..].split_once('\n').unwrap().1
-    )
-    .replace("slot),\n)", "slot))");
-    let old = old
-        .replace("    enqueued TEXT,\n", "")
-        .lines()
-        .filter(|line| !line.contains("trials_enqueued"))
-        .collect::<Vec<_>>()
-        .join("\n");
-    let old = ["controller", "minibatch", "slot"]
-        .iter()
-        .fold(old, |text, name| {
-            text.replace(
-                &format!("    {name} INTEGER,"),
-                &format!("    {name} INTEGER NOT NULL,"),
-            )
-        });
-    let columns = super::reader::COLUMNS.strip_suffix(", enqueued").unwrap();
-    let down = format!(
-        "DROP INDEX trials_by_status; DROP INDEX trials_by_reward; DROP INDEX trials_enqueued; ALTER TABLE trials RENAME TO new;
-         {old} INSERT INTO trials SELECT {columns} FROM new; DROP TABLE new; PRAGMA user_version = 1;"
-    );
-    connection.execute_batch(&down).unwrap();
-    drop(connection);
-    let rows = || Reader::open(dir.path()).unwrap().facts_after(0, 9).unwrap();
-    let before = rows();
-    assert_eq!(
-        (
-            before.len(),
-            before[0].status.as_str(),
-            before[0].enqueued.as_deref()
-        ),
-        (2, "completed", None)
-    );
-    let reader = Reader::open(dir.path()).unwrap();
-    assert_eq!(
-        (
-            reader.top(9).unwrap().len(),
-            reader.enqueued().unwrap().len()
-        ),
-        (1, 0)
-    );
-    let (journal, recovered) = open(dir.path());
-    assert_eq!((recovered.sampled, recovered.open[0].trials[1].id), (2, 2));
-    assert_eq!(rows(), before);
-    assert_eq!(enqueue(&journal, &["late"]), 3);
-    assert_eq!(
-        finish(&journal, 2, completed(0.7))[0].rewards,
-        [Some(0.5), Some(0.7)]
-    );
-    journal.close();
-    open_with(dir.path(), &["late"]).0.close();
 }
