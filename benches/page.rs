@@ -9,7 +9,7 @@ use netwright::policy::Policy;
 use netwright::random::{Key, Purpose};
 use netwright::report::{Page, routes};
 use netwright::space::{ConvSpace, ImageShape, SkipConnections, Space, SpaceSettings};
-use netwright::strategy::{ControllerSettings, PulledParameters};
+use netwright::strategy::{ControllerSettings, HistoryPosition, PulledParameters};
 use netwright::telemetry::{Endpoint, TelemetrySettings};
 use std::hint::black_box;
 use std::io::{Read, Write};
@@ -123,6 +123,8 @@ fn write(journal: &Journal) {
             minibatch,
             layers: LAYERS,
             pulled: pulled.clone(),
+            history: HistoryPosition::default(),
+            repeated: 0,
             trials: trials.to_vec(),
         };
         journal.insert(vec![minibatch], false, Box::new(drop));

@@ -3,8 +3,8 @@
 //! trains the children or how a gradient is computed.
 
 use crate::actors::messages::{
-    GradientComputed, MinibatchSampled, Pull, Pulled, Push, RequestTicket, Resume, Retire,
-    Rewarded, Sample, ShardSet, SubmitMinibatch, Ticket,
+    GradientComputed, MinibatchProposed, ProposeMinibatch, Pull, Pulled, Push, RequestTicket,
+    Resume, Retire, Rewarded, ShardSet, SubmitMinibatch, Ticket,
 };
 use crate::actors::minibatch::Minibatch;
 use crate::actors::runtime::{
@@ -13,9 +13,11 @@ use crate::actors::runtime::{
 };
 use crate::journal::{SampledMinibatch, SampledTrial};
 use crate::policy::Policy;
-use crate::random::{Key, Purpose};
+use crate::random::Key;
 use crate::space::Space;
-use crate::strategy::{PulledParameters, entry_gradient};
+use crate::strategy::{
+    GradientRequest, Proposal, ProposalRequest, PulledParameters, RewardedMinibatch,
+};
 use crate::telemetry::Metrics;
 use actix::{Actor, ActorContext, AsyncContext, Context};
 use std::sync::Arc;
@@ -46,11 +48,11 @@ enum Stage {
     Idle,
     /// Slices arrive.
     Pulling {
-        sample: Sample,
+        request: ProposeMinibatch,
         slices: Vec<Option<Pulled>>,
     },
-    /// The compute thread samples.
-    Sampling,
+    /// The compute thread proposes.
+    Proposing,
     /// The children train.
     Waiting(Arc<Minibatch>),
     /// The compute thread computes the gradient.
@@ -78,16 +80,16 @@ impl Controller {
         Mailbox::new(context.address(), &self.shared.metrics)
     }
 
-    fn pull(&mut self, sample: Sample, context: &Context<Self>) {
+    fn pull(&mut self, request: ProposeMinibatch, context: &Context<Self>) {
         for shard in &self.shards.shards {
             shard.pull.do_send(Pull {
-                after: sample.ticket.after,
+                after: request.ticket.after,
                 set: self.shards.set,
                 reply: self.mailbox(context).recipient(),
             });
         }
         self.stage = Stage::Pulling {
-            sample,
+            request,
             slices: self.shards.shards.iter().map(|_| None).collect(),
         };
     }
@@ -102,8 +104,13 @@ impl Controller {
         self.shared.compute.submit(owner, move || job(&shared));
     }
 
-    /// All slices are here: put the vector together and have the minibatch sampled.
-    fn sample(&mut self, sample: Sample, slices: Vec<Pulled>, context: &mut Context<Self>) {
+    /// All slices are here: put the vector together and have the minibatch proposed.
+    fn propose(
+        &mut self,
+        request: ProposeMinibatch,
+        slices: Vec<Pulled>,
+        context: &mut Context<Self>,
+    ) {
         let versions = slices.iter().map(|slice| slice.version).collect();
         let parameters: Arc<[f32]> = slices
             .iter()
@@ -113,11 +120,11 @@ impl Controller {
             boundaries: self.shards.boundaries.to_vec(),
             versions,
         };
-        self.stage = Stage::Sampling;
+        self.stage = Stage::Proposing;
         let (controller, reply) = (self.index, self.mailbox(context));
         self.compute(move |shared| {
-            let sampled = draw(shared, controller, &sample, pulled, &parameters)?;
-            reply.do_send(MinibatchSampled {
+            let sampled = propose(shared, controller, &request, pulled, &parameters)?;
+            reply.do_send(MinibatchProposed {
                 sampled,
                 parameters,
             });
@@ -126,65 +133,82 @@ impl Controller {
     }
 }
 
-/// Samples a ticket's minibatch (on the compute thread): each slot from its own random stream.
-fn draw(
+/// Has the strategy propose a ticket's minibatch (on the compute thread).
+fn propose(
     shared: &ControllerContext,
     controller: u64,
-    Sample { ticket, learns }: &Sample,
+    request: &ProposeMinibatch,
     pulled: PulledParameters,
     parameters: &[f32],
 ) -> Result<SampledMinibatch, String> {
+    let ProposeMinibatch {
+        ticket,
+        learning,
+        history,
+    } = request;
     let Ticket {
         minibatch, layers, ..
     } = *ticket;
     fault::point("controller", minibatch);
-    let keys: Vec<Key> = (0..ticket.children as u32)
-        .map(|slot| Key {
-            seed: shared.seed,
-            controller,
-            minibatch,
-            slot,
-        })
-        .collect();
-    let streams = keys
-        .iter()
-        .map(|key| key.stream(Purpose::Decisions))
-        .collect();
-    let space = shared.space.as_ref();
-    let samples = if *learns {
-        shared
-            .policy
-            .sample(parameters, space, layers, streams)
-            .map_err(|error| error.to_string())?
-    } else {
-        shared.policy.sample_uniform(space, layers, streams)
-    };
-    if !samples.is_empty() {
-        let entropy =
-            samples.iter().map(|sample| sample.entropy).sum::<f64>() / samples.len() as f64;
-        shared.metrics.policy_entropy_nats.set(entropy);
-        shared.metrics.architecture_layers.set(layers as f64);
-    }
-    let mut trials = Vec::with_capacity(samples.len());
-    for (sample, key) in samples.into_iter().zip(keys) {
-        let architecture = space
-            .build(layers, &sample.decisions)
-            .map_err(|error| format!("a sampled architecture: {error}"))?;
-        let (parameters, flops) = architecture.size();
-        trials.push(SampledTrial {
-            decisions: sample.decisions,
-            architecture,
-            seed: key.child_seed(),
+    let keys = Key::of_minibatch(shared.seed, controller, minibatch, ticket.children);
+    let proposals = history
+        .strategy
+        .propose(&ProposalRequest {
+            policy: &shared.policy,
+            space: shared.space.as_ref(),
             parameters,
-            flops,
-        });
-    }
+            learning,
+            layers,
+            keys: &keys,
+            pending: &history.pending,
+        })
+        .map_err(|error| error.to_string())?;
+    observe(&shared.metrics, layers, &proposals);
+    let trials = proposals
+        .into_iter()
+        .zip(keys)
+        .map(|(proposal, key)| trial(shared.space.as_ref(), layers, proposal, key))
+        .collect::<Result<_, String>>()?;
     Ok(SampledMinibatch {
         controller,
         minibatch,
         layers,
         pulled,
+        history: history.position,
+        repeated: 0,
         trials,
+    })
+}
+
+fn observe(metrics: &Metrics, layers: usize, proposals: &[Proposal]) {
+    if proposals.is_empty() {
+        return;
+    }
+    metrics.architecture_layers.set(layers as f64);
+    let entropies: Option<Vec<f64>> = proposals.iter().map(|proposal| proposal.entropy).collect();
+    if let Some(entropies) = entropies {
+        let mean = entropies.iter().sum::<f64>() / entropies.len() as f64;
+        metrics.policy_entropy_nats.set(mean);
+    }
+}
+
+/// The trial that a proposal becomes.
+fn trial(
+    space: &dyn Space,
+    layers: usize,
+    proposal: Proposal,
+    key: Key,
+) -> Result<SampledTrial, String> {
+    let architecture = space
+        .build(layers, &proposal.decisions)
+        .map_err(|error| format!("a sampled architecture: {error}"))?;
+    let (parameters, flops) = architecture.size();
+    Ok(SampledTrial {
+        decisions: proposal.decisions,
+        architecture,
+        seed: key.child_seed(),
+        parameters,
+        flops,
     })
 }
 
@@ -199,19 +223,19 @@ impl Guarded for Controller {
 }
 
 counts_mailbox!(Controller, Controller);
-receives!(Controller: Sample, Pulled, MinibatchSampled, Resume, Rewarded, GradientComputed, ShardSet, Retire);
+receives!(Controller: ProposeMinibatch, Pulled, MinibatchProposed, Resume, Rewarded, GradientComputed, ShardSet, Retire);
 
-impl Receive<Sample> for Controller {
-    fn receive(&mut self, sample: Sample, context: &mut Self::Context) {
-        self.pull(sample, context);
+impl Receive<ProposeMinibatch> for Controller {
+    fn receive(&mut self, request: ProposeMinibatch, context: &mut Self::Context) {
+        self.pull(request, context);
     }
 }
 
 impl Receive<ShardSet> for Controller {
     fn receive(&mut self, shards: ShardSet, context: &mut Self::Context) {
         self.shards = shards;
-        if let Stage::Pulling { sample, .. } = &self.stage {
-            self.pull(sample.clone(), context);
+        if let Stage::Pulling { request, .. } = &self.stage {
+            self.pull(request.clone(), context);
         }
     }
 }
@@ -229,18 +253,19 @@ impl Receive<Pulled> for Controller {
         if slices.iter().any(Option::is_none) {
             return;
         }
-        if let Stage::Pulling { sample, slices } = std::mem::replace(&mut self.stage, Stage::Idle) {
-            self.sample(sample, slices.into_iter().flatten().collect(), context);
+        if let Stage::Pulling { request, slices } = std::mem::replace(&mut self.stage, Stage::Idle)
+        {
+            self.propose(request, slices.into_iter().flatten().collect(), context);
         }
     }
 }
 
-impl Receive<MinibatchSampled> for Controller {
-    fn receive(&mut self, message: MinibatchSampled, _: &mut Self::Context) {
-        if !matches!(self.stage, Stage::Sampling) {
+impl Receive<MinibatchProposed> for Controller {
+    fn receive(&mut self, message: MinibatchProposed, _: &mut Self::Context) {
+        if !matches!(self.stage, Stage::Proposing) {
             return;
         }
-        let MinibatchSampled {
+        let MinibatchProposed {
             sampled,
             parameters,
         } = message;
@@ -266,6 +291,7 @@ impl Receive<Rewarded> for Controller {
         Rewarded {
             sequenced,
             learning,
+            strategy,
         }: Rewarded,
         context: &mut Self::Context,
     ) {
@@ -275,24 +301,21 @@ impl Receive<Rewarded> for Controller {
         self.stage = Stage::Computing;
         let reply = self.mailbox(context);
         self.compute(move |shared| {
-            let episodes: Vec<_> = minibatch
-                .decisions
-                .iter()
-                .cloned()
-                .zip(sequenced.rewards)
-                .collect();
-            let (policy, space) = (&shared.policy, shared.space.as_ref());
-            let (parameters, layers) = (&minibatch.parameters, minibatch.layers);
-            let gradient = entry_gradient(
-                policy,
-                space,
-                parameters,
-                layers,
-                &episodes,
-                sequenced.baseline,
-                &learning,
-            );
-            let gradient = gradient.map_err(|error| error.to_string())?;
+            let gradient = strategy
+                .gradient(&GradientRequest {
+                    policy: &shared.policy,
+                    space: shared.space.as_ref(),
+                    parameters: &minibatch.parameters,
+                    learning: &learning,
+                    minibatch: RewardedMinibatch {
+                        sequence: sequenced.sequence,
+                        layers: minibatch.layers,
+                        decisions: &minibatch.decisions,
+                        rewards: &sequenced.rewards,
+                        baseline: sequenced.baseline,
+                    },
+                })
+                .map_err(|error| error.to_string())?;
             reply.do_send(GradientComputed {
                 sequence: sequenced.sequence,
                 pulled: minibatch.pulled.oldest(),

@@ -8,7 +8,7 @@ use crate::actors::runtime::{ActorId, Recipient};
 use crate::child::{Epoch, Outcome, Task};
 use crate::journal::{SampledMinibatch, Sequenced};
 use crate::policy::AdamState;
-use crate::strategy::{LearningSettings, LogEntry, Snapshot};
+use crate::strategy::{HistoryView, LearningSettings, LogEntry, Snapshot, Strategy};
 use actix::Message;
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ pub struct RequestTicket {
     pub generation: u64,
 }
 
-/// What a Controller may sample.
+/// What a Controller may propose.
 #[derive(Clone, Debug)]
 pub struct Ticket {
     pub minibatch: u64,
@@ -31,13 +31,14 @@ pub struct Ticket {
     pub after: u64,
 }
 
-/// Supervisor → Controller: what its next minibatch is sampled by.
-#[derive(Message, Clone, Debug)]
+/// Supervisor → Controller: pull the parameters and propose the ticket's minibatch.
+#[derive(Message, Clone)]
 #[rtype(result = "()")]
-pub struct Sample {
+pub struct ProposeMinibatch {
     pub ticket: Ticket,
-    /// False: uniformly, for comparison.
-    pub learns: bool,
+    pub learning: LearningSettings,
+    /// What the strategy may know: it depends on the ticket alone, not on how long the pull takes.
+    pub history: HistoryView,
 }
 
 /// Supervisor → Controller: finish a minibatch that an earlier process, or an earlier generation of
@@ -92,7 +93,7 @@ pub struct Pulled {
 /// Compute thread → Controller: the minibatch that a ticket asked for.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub struct MinibatchSampled {
+pub struct MinibatchProposed {
     pub sampled: SampledMinibatch,
     pub parameters: Arc<[f32]>,
 }
@@ -180,6 +181,8 @@ pub struct OutcomeCommitted {
 pub struct Rewarded {
     pub sequenced: Sequenced,
     pub learning: LearningSettings,
+    /// In the state before the minibatch, or before its synchronous round.
+    pub strategy: Arc<dyn Strategy>,
 }
 
 /// Journal → Supervisor → ParameterShard: these learning settings hold from this sequence number on.

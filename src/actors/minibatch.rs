@@ -9,8 +9,8 @@ use std::sync::Arc;
 pub struct Minibatch {
     pub layers: usize,
     pub pulled: PulledParameters,
-    /// Of each child.
-    pub decisions: Vec<Vec<Decision>>,
+    /// In slot order.
+    pub decisions: Arc<[Vec<Decision>]>,
     /// The parameters that were pulled.
     pub parameters: Arc<[f32]>,
 }

@@ -11,6 +11,8 @@ mod settings;
 mod shard;
 mod start;
 mod supervisor;
+#[cfg(test)]
+mod tests;
 mod trainer;
 
 pub use lane::{CheckpointFiles, EvaluatorFactory};

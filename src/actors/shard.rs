@@ -6,7 +6,7 @@ use crate::actors::messages::{Cut, CutAt, LearningChange, Pull, Pulled, Push, Re
 use crate::actors::runtime::{
     ExitNotifier, ExitReason, Guarded, InOrder, Receive, Recipient, counts_mailbox, fault, receives,
 };
-use crate::policy::AdamState;
+use crate::policy::{AdamState, UpdateSettings};
 use crate::strategy::LearningSettings;
 use crate::telemetry::Metrics;
 use actix::{Actor, ActorContext, Context};
@@ -18,7 +18,7 @@ pub struct ParameterShard {
     index: usize,
     range: Range<usize>,
     state: AdamState,
-    learning: LearningSettings,
+    update: UpdateSettings,
     /// The slice that pulls receive; replaced only when it changes.
     published: Arc<[f32]>,
     entries: InOrder<Entry>,
@@ -56,7 +56,7 @@ impl ParameterShard {
         Self {
             index,
             range,
-            learning,
+            update: learning.update(),
             published: state.parameters.as_slice().into(),
             entries: InOrder::after(state.sequence),
             state,
@@ -91,7 +91,7 @@ impl ParameterShard {
             Entry::Gradient(push) => self.apply_gradient(&push),
             Entry::Settings(learning) => {
                 self.state.skip(sequence);
-                self.learning = learning;
+                self.update = learning.update();
             }
         }
         self.send_cuts();
@@ -108,7 +108,7 @@ impl ParameterShard {
         self.state.push(
             push.sequence,
             &push.gradient[self.range.clone()],
-            &self.learning.update(),
+            &self.update,
         );
         if self.state.version != version {
             self.published = self.state.parameters.as_slice().into();

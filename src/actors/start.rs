@@ -9,8 +9,8 @@ use crate::journal::{
 use crate::policy::{Policy, shard_boundaries};
 use crate::space::Space;
 use crate::strategy::{
-    ControllerSettings, LearningSettings, LogEntry, ParameterServerSettings, Replay, ReplayError,
-    Snapshot, Strategy, initial_snapshot,
+    ControllerSettings, History, LearningSettings, LogEntry, ParameterServerSettings,
+    PendingMinibatch, Replay, ReplayError, Snapshot, initial_snapshot,
 };
 use crate::telemetry::Endpoint;
 use actix::{Actor, Addr, System};
@@ -32,11 +32,11 @@ pub struct SearchSettings {
 impl SearchSettings {
     pub(super) fn learning(&self) -> LearningSettings {
         LearningSettings {
+            strategy: self.controller.strategy,
             learning_rate: self.controller.learning_rate,
             baseline_decay: self.controller.baseline_decay,
             entropy_weight: self.controller.entropy_weight,
             accumulate: self.parameter_server.accumulate,
-            learns: self.controller.strategy == Strategy::Reinforce,
         }
     }
 }
@@ -53,6 +53,8 @@ pub struct Prepared {
     pub synchronous: bool,
     pub boundaries: Vec<usize>,
     pub snapshot: Snapshot,
+    /// What the strategy knows of the log and of the open minibatches.
+    pub history: History,
     /// Minibatches that wait for outcomes, with the parameters that they were sampled from.
     pub open: Vec<(OpenMinibatch, Arc<[f32]>)>,
     pub sampled: u64,
@@ -104,14 +106,12 @@ pub fn prepare(
     let start = recovered
         .snapshot
         .unwrap_or_else(|| initial_snapshot(&policy, settings.seed, learning));
-    let mut replay = Replay::new(&policy, space.as_ref(), start);
-    replay_log(&mut replay, &recovered.log, &recovered.open)
-        .map_err(|error| format!("the journal does not replay: {error}"))?;
+    let unreplayable = |error: ReplayError| format!("the journal does not replay: {error}");
+    let mut replay = Replay::new(&policy, space.as_ref(), start).map_err(unreplayable)?;
+    replay_log(&mut replay, &recovered.log, &recovered.open).map_err(unreplayable)?;
     let mut open = Vec::with_capacity(recovered.open.len());
     for minibatch in recovered.open {
-        let parameters = replay
-            .pulled(0, &minibatch.pulled)
-            .map_err(|error| format!("the journal does not replay: {error}"))?;
+        let parameters = replay.pulled(0, &minibatch.pulled).map_err(unreplayable)?;
         open.push((minibatch, parameters));
     }
     if recovered.learning != Some(learning) {
@@ -120,7 +120,11 @@ pub fn prepare(
             .apply(&LogEntry::Change { sequence, learning })
             .map_err(|error| error.to_string())?;
     }
-    let snapshot = replay.into_snapshot();
+    let (snapshot, mut history) = replay.into_parts();
+    for (minibatch, _) in &open {
+        show_pending(&mut history, minibatch);
+    }
+    history.reach(recovered.last_trial);
     recovered.enqueued.extend(enqueue(
         &journal,
         enqueued
@@ -139,6 +143,7 @@ pub fn prepare(
         children: settings.controller.children,
         synchronous: settings.controller.synchronous,
         snapshot,
+        history,
         open,
         sampled: recovered.sampled,
         next_minibatch: recovered.next_minibatch,
@@ -149,6 +154,24 @@ pub fn prepare(
         stored,
         reuse: settings.reuse.then(|| known(recovered.networks)),
     })
+}
+
+/// Proposals see a minibatch that waits for outcomes.
+fn show_pending(history: &mut History, open: &OpenMinibatch) {
+    let Some(first) = open.trials.first() else {
+        return;
+    };
+    let pending = PendingMinibatch {
+        controller: open.controller,
+        minibatch: open.minibatch,
+        layers: open.layers,
+        decisions: open
+            .trials
+            .iter()
+            .map(|trial| trial.decisions.clone())
+            .collect(),
+    };
+    history.insert(first.id, Arc::new(pending));
 }
 
 /// Waits for the journal's reply: no actor runs yet.

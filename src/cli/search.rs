@@ -127,7 +127,7 @@ impl Search {
         endpoint: Option<Endpoint>,
         observer: Box<dyn Observer>,
     ) -> Result<(), Failure> {
-        let metrics = self.metrics(recovered.reused)?;
+        let metrics = self.metrics(&recovered)?;
         note_start(&journal, &recovered, self.settings.run.trials);
         let commits = metrics.clone();
         journal.observe_commits(move |seconds| commits.journal_commit_seconds.observe(seconds));
@@ -156,13 +156,14 @@ impl Search {
 
     /// The registry of this run. Its lanes are known to the first scrape, which may come before
     /// their actors have started.
-    fn metrics(&self, reused: u64) -> Result<Arc<Metrics>, Failure> {
+    fn metrics(&self, recovered: &Recovered) -> Result<Arc<Metrics>, Failure> {
         let scoring = assembly::workload_settings(&self.settings).scoring();
         let metrics = Metrics::new(&self.settings.run.name, scoring.reward).map_err(failed)?;
         for lane in &self.lanes {
             metrics.lane(&lane.name, &lane.device);
         }
-        metrics.children_reused_total.inc_by(reused);
+        metrics.children_reused_total.inc_by(recovered.reused);
+        metrics.proposals_repeated_total.inc_by(recovered.repeated);
         Ok(Arc::new(metrics))
     }
 

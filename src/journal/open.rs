@@ -72,7 +72,7 @@ pub(super) fn open(
         let checked = check(&connection, dir, identity, enqueued)?;
         back_up(&connection, dir)?;
         if checked.version < schema::VERSION {
-            upgrade(&connection).map_err(damaged(dir))?;
+            upgrade(&connection, checked.version).map_err(damaged(dir))?;
         }
         recorded = checked.unrecorded;
         if !recorded.is_empty() {
@@ -137,12 +137,17 @@ fn set_identity(connection: &Connection, identity: &serde_json::Value) -> rusqli
     connection.execute(sql, [identity.to_string()]).map(drop)
 }
 
-fn upgrade(connection: &Connection) -> rusqlite::Result<()> {
+/// Brings the tables up to date, in one transaction.
+fn upgrade(connection: &Connection, version: i64) -> rusqlite::Result<()> {
     let transaction = connection.unchecked_transaction()?;
-    let [before, after] = schema::UPGRADE;
-    for sql in [before, schema::TRIALS, after] {
-        transaction.execute_batch(sql)?;
+    if version < 2 {
+        let [before, after] = schema::UPGRADE_1;
+        for sql in [before, schema::TRIALS, after] {
+            transaction.execute_batch(sql)?;
+        }
     }
+    transaction.execute_batch(schema::UPGRADE_2)?;
+    transaction.pragma_update(None, "user_version", schema::VERSION)?;
     transaction.commit()
 }
 
@@ -194,7 +199,8 @@ fn check(
         .unwrap_or_default();
     let unrecorded = take_unrecorded(&mut stored, identity);
     let mut lines = difference(&stored, identity);
-    if version == schema::VERSION {
+    // Version 1 had none.
+    if version > 1 {
         lines.extend(changed_entries(connection, enqueued).map_err(damaged(dir))?);
     }
     if lines.is_empty() {
@@ -234,8 +240,8 @@ fn changed_entries(connection: &Connection, given: &[Enqueued]) -> rusqlite::Res
         .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
         .collect::<rusqlite::Result<_>>()?;
     let mut lines = Vec::new();
-    for (place, (name, architecture)) in stored.into_iter().enumerate() {
-        let now = match given.get(place) {
+    for (index, (name, architecture)) in stored.into_iter().enumerate() {
+        let now = match given.get(index) {
             None => "not there".to_owned(),
             Some(entry) if entry.name != name => format!("\"{}\"", entry.name),
             Some(entry) if super::writer::json(&entry.trial.architecture)? != architecture => {
@@ -245,7 +251,7 @@ fn changed_entries(connection: &Connection, given: &[Enqueued]) -> rusqlite::Res
         };
         lines.push(format!(
             "  enqueue[{}]: \"{name}\" in the run, {now} now; entries stay as they are, new ones come behind them",
-            place + 1
+            index + 1
         ));
     }
     Ok(lines)
@@ -254,10 +260,8 @@ fn changed_entries(connection: &Connection, given: &[Enqueued]) -> rusqlite::Res
 /// One line for each key of the two flat objects that differs.
 fn difference(stored: &serde_json::Value, given: &serde_json::Value) -> Vec<String> {
     let empty = serde_json::Map::new();
-    let (stored, given) = (
-        stored.as_object().unwrap_or(&empty),
-        given.as_object().unwrap_or(&empty),
-    );
+    let stored = stored.as_object().unwrap_or(&empty);
+    let given = given.as_object().unwrap_or(&empty);
     let text = |value: Option<&serde_json::Value>| {
         value.map_or_else(|| "not set".to_owned(), ToString::to_string)
     };
@@ -278,10 +282,8 @@ fn difference(stored: &serde_json::Value, given: &serde_json::Value) -> Vec<Stri
 
 /// One rolling copy of a database that was found whole.
 fn back_up(connection: &Connection, dir: &Path) -> Result<(), JournalError> {
-    let (path, partial) = (
-        dir.join("search.backup.db"),
-        dir.join("search.backup.db.partial"),
-    );
+    let path = dir.join("search.backup.db");
+    let partial = dir.join("search.backup.db.partial");
     let _ = std::fs::remove_file(&partial);
     connection
         .backup("main", &partial, None::<fn(rusqlite::backup::Progress)>)
@@ -292,10 +294,8 @@ fn back_up(connection: &Connection, dir: &Path) -> Result<(), JournalError> {
 /// The rolling copy of a run that is being written, through a connection of its own, so that the
 /// writer goes on. The last copy is replaced only by one that was found whole.
 pub(super) fn back_up_live(dir: &Path) -> Result<(), JournalError> {
-    let (path, partial) = (
-        dir.join("search.backup.db"),
-        dir.join("search.backup.db.partial"),
-    );
+    let path = dir.join("search.backup.db");
+    let partial = dir.join("search.backup.db.partial");
     let copy = || -> rusqlite::Result<String> {
         let _ = std::fs::remove_file(&partial);
         let source = Connection::open_with_flags(
@@ -314,7 +314,7 @@ pub(super) fn back_up_live(dir: &Path) -> Result<(), JournalError> {
     }
 }
 
-/// Renames a file that was written beside its place, once it is on the disk.
+/// Renames a file to the one that it replaces, once it is on the disk.
 fn replace(partial: &Path, path: &Path) -> std::io::Result<()> {
     std::fs::File::open(partial)?.sync_all()?;
     std::fs::rename(partial, path)

@@ -32,7 +32,7 @@ pub struct AdamState {
     pub accumulator: Vec<f32>,
     /// How many gradients that sum holds.
     pub pending: u32,
-    /// Updates so far: Adam's step, and the version that a pull is told.
+    /// Updates so far: Adam's step, and the version that a pull returns.
     pub version: u64,
     /// Sequence number of the last entry applied.
     pub sequence: u64,

@@ -59,6 +59,17 @@ pub struct Gradient {
     pub entropy: f64,
 }
 
+impl Gradient {
+    /// Changes nothing.
+    pub fn zero(parameters: usize) -> Self {
+        Self {
+            values: vec![0.0; parameters],
+            norm: 0.0,
+            entropy: 0.0,
+        }
+    }
+}
+
 impl Policy {
     pub fn new(space: &dyn Space, settings: &NetworkSettings) -> Self {
         Self {

@@ -65,6 +65,18 @@ impl Key {
         }
     }
 
+    /// The keys of a minibatch's slots, in their order.
+    pub fn of_minibatch(seed: u64, controller: u64, minibatch: u64, children: usize) -> Vec<Self> {
+        (0..children as u32)
+            .map(|slot| Self {
+                seed,
+                controller,
+                minibatch,
+                slot,
+            })
+            .collect()
+    }
+
     /// The stream of this key for one purpose: the 256-bit ChaCha key is the counters themselves,
     /// so no two collide.
     pub fn stream(self, purpose: Purpose) -> Stream {

@@ -219,7 +219,7 @@ mod tests {
     use crate::child::{Cause, Outcome};
     use crate::journal::{Journal, SampledMinibatch, SampledTrial, TrialOrder};
     use crate::space::{Architecture, ChoiceNetwork, Decision, Network};
-    use crate::strategy::PulledParameters;
+    use crate::strategy::{HistoryPosition, PulledParameters};
     use std::sync::mpsc::channel;
 
     /// A run of so many trials, the last eight without an outcome: four in training, one stopped.
@@ -254,6 +254,8 @@ mod tests {
                     minibatch,
                     layers: 1,
                     pulled: pulled.clone(),
+                    history: HistoryPosition::default(),
+                    repeated: 0,
                     trials,
                 }],
                 false,

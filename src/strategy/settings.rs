@@ -1,20 +1,11 @@
 //! The `[controller]` and `[parameter_server]` sections: each key's declaration stands on its
 //! field. Must not know where a value was written.
 
-use crate::policy::NetworkSettings;
+use super::StrategyName;
+use crate::policy::{Baseline, NetworkSettings};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use smart_default::SmartDefault;
-
-/// How the next architectures are chosen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Strategy {
-    /// The paper's policy gradient.
-    Reinforce,
-    /// Uniform, for comparison: nothing is learned.
-    Random,
-}
 
 /// More actors or children than this only exhaust memory.
 const MAX_COUNT: usize = 100_000;
@@ -62,7 +53,7 @@ pub struct ControllerSettings {
     #[schemars(example = 0.0006, extend("exclusiveMinimum" = 0, "x-live" = true))]
     pub learning_rate: f64,
     /// How slowly the moving average of rewards forgets, 0 to below 1.
-    #[default = 0.95]
+    #[default(Baseline::DEFAULT_DECAY)]
     #[schemars(
         range(min = 0),
         example = 0.95,
@@ -74,9 +65,9 @@ pub struct ControllerSettings {
     #[schemars(range(min = 0), extend("x-live" = true))]
     pub entropy_weight: f64,
     /// Learn by policy gradient, or sample uniformly for comparison.
-    #[default(Strategy::Reinforce)]
+    #[default(StrategyName::REINFORCE)]
     #[schemars(extend("x-live" = true))]
-    pub strategy: Strategy,
+    pub strategy: StrategyName,
     /// Replicas wait for each other; the run is then reproducible with any number of them.
     pub synchronous: bool,
 }

@@ -64,6 +64,7 @@ pub struct Metrics {
     pub policy_gradient_norm: Gauge,
     pub children_total: IntCounterVec,
     pub children_reused_total: IntCounter,
+    pub proposals_repeated_total: IntCounter,
     pub children_running: Gauge,
     pub children_queued: Gauge,
     pub child_duration_seconds: Histogram,
@@ -217,6 +218,10 @@ impl Metrics {
             children_reused_total: make.counter(
                 "children_reused_total",
                 "Children that took the reward of an equal network, untrained.",
+            )?,
+            proposals_repeated_total: make.counter(
+                "proposals_repeated_total",
+                "Networks proposed while an equal one was pending that the strategy had not seen.",
             )?,
             children_running: make.gauge("children_running", "Children under training.")?,
             children_queued: make.gauge("children_queued", "Children that wait for a lane.")?,

@@ -10,9 +10,9 @@ use netwright::machine::{LaneSpec, thread_pool};
 use netwright::space::{Architecture, ConvLayer, ConvNetwork, Convolution, Network};
 use std::sync::Arc;
 
-struct Quiet;
+struct NoProgress;
 
-impl Progress for Quiet {
+impl Progress for NoProgress {
     fn epoch(&mut self, _: Epoch) {}
     fn examples(&mut self, _: usize) {}
     fn stop_requested(&self) -> bool {
@@ -87,7 +87,7 @@ fn a_small_network_sees_what_a_linear_classifier_cannot() {
         pool,
         None,
     );
-    let Outcome::Completed { metric, .. } = evaluator.evaluate(&task, &mut Quiet) else {
+    let Outcome::Completed { metric, .. } = evaluator.evaluate(&task, &mut NoProgress) else {
         panic!("the network did not train")
     };
 

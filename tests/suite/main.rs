@@ -27,4 +27,5 @@ mod reuse;
 mod settings;
 mod spaces;
 mod supervision;
+mod upgrade;
 mod workload;

@@ -27,12 +27,19 @@ impl Receive<SubmitMinibatch> for Supervisor {
     fn receive(&mut self, message: SubmitMinibatch, context: &mut Self::Context) {
         let SubmitMinibatch {
             generation,
-            sampled,
+            mut sampled,
             minibatch,
         } = message;
-        if self.ending.is_some() || !self.replicas.sampled(&sampled, generation, minibatch) {
-            return; // At the end it is not written down: the next process samples the same again.
+        if self.ending.is_some() {
+            return; // It is not written down: the next process proposes the same again.
         }
+        let Some(request) = self
+            .replicas
+            .proposed(&sampled, generation, minibatch.clone())
+        else {
+            return;
+        };
+        self.proposed(&request, &mut sampled, &minibatch);
         if let Some(minibatches) = self.tickets.sampled(sampled) {
             let supervisor = self.mailbox(context);
             let inserted = minibatches.clone();
@@ -54,6 +61,7 @@ impl Receive<MinibatchesStored> for Supervisor {
             return;
         }
         for (minibatch, first) in message.minibatches.into_iter().zip(message.first_ids) {
+            self.written(&minibatch, first);
             let layers = minibatch.layers;
             let tasks = minibatch
                 .trials
@@ -191,9 +199,7 @@ impl Receive<OutcomeCommitted> for Supervisor {
             Some(_) => self.parts.metrics.child_reused(&outcome),
         }
         self.admit_waiting(trial, &outcome, context);
-        for sequenced in sequenced {
-            self.deliver(Ordered::Minibatch(sequenced));
-        }
+        self.deliver(sequenced.into_iter().map(Ordered::Minibatch));
         log_outcome(trial, &outcome, seconds);
         self.notify(Event::ChildEnded {
             trial,
@@ -211,7 +217,7 @@ impl Receive<OutcomeCommitted> for Supervisor {
 
 impl Receive<LearningChange> for Supervisor {
     fn receive(&mut self, changed: LearningChange, _: &mut Self::Context) {
-        self.deliver(Ordered::Change(changed));
+        self.deliver([Ordered::Change(changed)]);
         self.end_if_done();
     }
 }

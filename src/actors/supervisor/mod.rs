@@ -8,6 +8,7 @@ mod enqueued;
 mod failures;
 mod handlers;
 mod observer;
+mod proposals;
 mod reload;
 mod replicas;
 mod restart;
@@ -32,6 +33,7 @@ use actix::{Actor, AsyncContext, Context};
 use enqueued::Enqueued;
 use observer::Tally;
 pub use observer::{Event, Observer, Progress};
+use proposals::Proposals;
 pub use reload::{Notice, Reconfigured, Reload};
 use replicas::Replicas;
 use restart::Intensity;
@@ -119,6 +121,7 @@ pub struct Supervisor {
     sequence: u64,
     /// The learning settings after it.
     learning: LearningSettings,
+    proposals: Proposals,
     /// The newest settings that the journal was asked to put in the order.
     requested_learning: LearningSettings,
     baseline: Baseline,
@@ -138,6 +141,16 @@ pub struct Supervisor {
 enum Ordered {
     Minibatch(Sequenced),
     Change(LearningChange),
+}
+
+impl Ordered {
+    /// The synchronous round that it belongs to.
+    fn round(&self) -> Option<u64> {
+        match self {
+            Self::Minibatch(sequenced) => sequenced.round,
+            Self::Change(_) => None,
+        }
+    }
 }
 
 impl Supervisor {
@@ -165,6 +178,10 @@ impl Supervisor {
             committing: 0,
             sequence: prepared.snapshot.state.sequence,
             learning: prepared.snapshot.learning,
+            proposals: Proposals::new(
+                prepared.history.clone(),
+                prepared.open.iter().map(|(open, _)| open),
+            ),
             requested_learning: prepared.snapshot.learning,
             baseline: prepared.snapshot.baseline,
             pending: VecDeque::new(),
@@ -253,8 +270,8 @@ impl Supervisor {
 
     /// Something took its place in the order. While a shard is missing it waits, and so does all
     /// that comes after it.
-    fn deliver(&mut self, entry: Ordered) {
-        self.pending.push_back(entry);
+    fn deliver(&mut self, entries: impl IntoIterator<Item = Ordered>) {
+        self.pending.extend(entries);
         self.deliver_pending();
     }
 
@@ -262,11 +279,16 @@ impl Supervisor {
         while !self.shards.blocked()
             && let Some(entry) = self.pending.pop_front()
         {
+            let round = entry.round();
             match entry {
                 Ordered::Minibatch(sequenced) => self.sequenced(sequenced),
-                Ordered::Change(changed) => self.changed(changed),
+                Ordered::Change(change) => self.change_learning(change),
             }
-            self.cut_if_due();
+            // The rest of a round is rewarded by the state before it: no snapshot in between.
+            let within = round.is_some() && self.pending.front().and_then(Ordered::round) == round;
+            if !within {
+                self.cut_if_due();
+            }
         }
     }
 
@@ -286,16 +308,22 @@ impl Supervisor {
             self.parts.metrics.baseline.set(value);
         }
         let controller = sequenced.controller;
+        let Some(minibatch) = self.replicas.awaited(controller).cloned() else {
+            return self.fail(format!("no controller {controller} for its rewards"));
+        };
+        let strategy = self.proposals.log(&sequenced, &minibatch);
         if !self.replicas.reward(Rewarded {
             sequenced,
             learning: self.learning,
+            strategy,
         }) {
             self.fail(format!("no controller {controller} for its rewards"));
         }
     }
 
     /// Other learning settings hold from here on.
-    fn changed(&mut self, LearningChange { sequence, learning }: LearningChange) {
+    fn change_learning(&mut self, LearningChange { sequence, learning }: LearningChange) {
+        self.proposals.change(sequence, &self.learning, &learning);
         (self.sequence, self.learning) = (sequence, learning);
         for shard in self.shards.addresses() {
             shard.do_send(LearningChange { sequence, learning });

@@ -4,7 +4,7 @@
 use super::Supervisor;
 use super::tickets::Answer;
 use crate::actors::controller::{Controller, ControllerContext};
-use crate::actors::messages::{Resume, Retire, Rewarded, Sample, ShardSet, Ticket};
+use crate::actors::messages::{ProposeMinibatch, Resume, Retire, Rewarded, ShardSet};
 use crate::actors::minibatch::Minibatch;
 use crate::actors::runtime::{ActorExited, ActorId, Compute, ExitNotifier, Mailbox, Recipient};
 use crate::actors::start::Prepared;
@@ -30,18 +30,18 @@ struct Replica {
 /// What a replica works on, and its next generation continues with.
 enum Work {
     Nothing,
-    Sample(Sample),
+    Propose(ProposeMinibatch),
     Await(Arc<Minibatch>),
     Learn(Arc<Minibatch>, Rewarded),
 }
 
 impl Replica {
-    /// Tells a new generation what the one before it had in hand. Sampled again, a ticket gives the
+    /// Tells a new generation what the one before it had in hand. Proposed again, a ticket gives the
     /// same minibatch; computed again, a gradient is the same, and shards take it once.
     fn resume(&self) {
         match &self.work {
             Work::Nothing => {}
-            Work::Sample(sample) => self.address.do_send(sample.clone()),
+            Work::Propose(request) => self.address.do_send(request.clone()),
             Work::Await(minibatch) => self.address.do_send(Resume(minibatch.clone())),
             Work::Learn(minibatch, rewarded) => {
                 self.address.do_send(Resume(minibatch.clone()));
@@ -116,32 +116,42 @@ impl Replicas {
         }
     }
 
-    fn sample(&mut self, index: u64, sample: Sample) {
+    pub(super) fn propose(&mut self, index: u64, request: ProposeMinibatch) {
         if let Some(replica) = self.all.get_mut(&index) {
-            replica.work = Work::Sample(sample.clone());
-            replica.address.do_send(sample);
+            replica.work = Work::Propose(request.clone());
+            replica.address.do_send(request);
         }
     }
 
-    /// A replica has sampled; false: another generation of it was meant to.
-    pub(super) fn sampled(
+    /// A replica has proposed: what it was asked for. None: another generation of it was asked.
+    pub(super) fn proposed(
         &mut self,
         sampled: &SampledMinibatch,
         generation: u64,
         minibatch: Arc<Minibatch>,
-    ) -> bool {
-        let Some(replica) = self
+    ) -> Option<ProposeMinibatch> {
+        let replica = self
             .all
             .get_mut(&sampled.controller)
-            .filter(|replica| replica.generation == generation)
-        else {
-            return false;
-        };
-        let asked = matches!(&replica.work, Work::Sample(Sample { ticket: Ticket { minibatch, .. }, .. }) if *minibatch == sampled.minibatch);
-        if asked {
-            replica.work = Work::Await(minibatch);
+            .filter(|replica| replica.generation == generation)?;
+        match std::mem::replace(&mut replica.work, Work::Nothing) {
+            Work::Propose(request) if request.ticket.minibatch == sampled.minibatch => {
+                replica.work = Work::Await(minibatch);
+                Some(request)
+            }
+            other => {
+                replica.work = other;
+                None
+            }
         }
-        asked
+    }
+
+    /// The minibatch whose outcomes a replica waits for.
+    pub(super) fn awaited(&self, index: u64) -> Option<&Arc<Minibatch>> {
+        match &self.all.get(&index)?.work {
+            Work::Await(minibatch) => Some(minibatch),
+            _ => None,
+        }
     }
 
     /// Passes rewards on to their replica; false: no replica waits for them.
@@ -254,20 +264,20 @@ impl Supervisor {
         if self.enqueued.must_wait(controller) {
             return;
         }
-        let (space, learns) = (self.space.clone(), self.learning.learns);
-        for answer in
+        let space = self.space.clone();
+        let answers =
             self.tickets
                 .ready(controller, self.replicas.len(), self.sequence, |sampled| {
                     space.layers(sampled)
-                })
-        {
+                });
+        let mut tickets = Vec::with_capacity(answers.len());
+        for answer in answers {
             match answer {
-                Answer::Sample(controller, ticket) => {
-                    self.replicas.sample(controller, Sample { ticket, learns });
-                }
+                Answer::Propose(controller, ticket) => tickets.push((controller, ticket)),
                 Answer::Retire(controller) => self.retire(controller),
             }
         }
+        self.propose(tickets);
     }
 
     fn retire(&mut self, controller: u64) {

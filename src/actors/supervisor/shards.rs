@@ -33,6 +33,7 @@ pub(super) struct Shards {
 struct PendingCut {
     baseline: Baseline,
     learning: LearningSettings,
+    strategy: Vec<u8>,
     shards: Vec<Option<AdamState>>,
 }
 
@@ -111,6 +112,7 @@ impl Shards {
             state: AdamState::concat(&shards),
             baseline: pending.baseline,
             learning: pending.learning,
+            strategy: pending.strategy,
         })
     }
 }
@@ -180,6 +182,7 @@ impl Supervisor {
             PendingCut {
                 baseline: self.baseline,
                 learning: self.learning,
+                strategy: self.proposals.save(),
                 shards,
             },
         );
@@ -236,10 +239,13 @@ impl Supervisor {
             generation: self.shards.generations[shard],
         };
         compute.submit(owner, move || {
-            let mut replay = Replay::new(&policy, space.as_ref(), start);
-            let replayed = replay_log(&mut replay, &log, &[])
+            let replayed = Replay::new(&policy, space.as_ref(), start)
+                .and_then(|mut replay| {
+                    replay_log(&mut replay, &log, &[])?;
+                    Ok(replay.into_parts().0.state)
+                })
                 .map_err(|error| format!("the journal does not replay: {error}"));
-            supervisor.do_send(Replayed(replayed.map(|()| replay.into_snapshot().state)));
+            supervisor.do_send(Replayed(replayed));
             Ok(())
         });
     }

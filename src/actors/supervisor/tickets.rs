@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// What a Controller that is ready hears.
 #[derive(Clone, Debug)]
 pub enum Answer {
-    Sample(u64, Ticket),
+    Propose(u64, Ticket),
     Retire(u64),
 }
 
@@ -86,7 +86,7 @@ impl Tickets {
         self.round = answers
             .iter()
             .filter_map(|answer| match answer {
-                Answer::Sample(controller, _) => Some(*controller),
+                Answer::Propose(controller, _) => Some(*controller),
                 Answer::Retire(_) => None,
             })
             .collect();
@@ -108,7 +108,7 @@ impl Tickets {
         };
         *next += 1;
         self.issued += children;
-        Answer::Sample(controller, ticket)
+        Answer::Propose(controller, ticket)
     }
 
     /// A ticket's minibatch is sampled: what is now to be written down in one transaction, if
@@ -126,11 +126,11 @@ impl Tickets {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::strategy::PulledParameters;
+    use crate::strategy::{HistoryPosition, PulledParameters};
 
     fn children(answers: &[Answer]) -> Vec<(u64, u64, usize, usize)> {
         let ticket = |answer: &Answer| match answer {
-            Answer::Sample(controller, ticket) => Some((
+            Answer::Propose(controller, ticket) => Some((
                 *controller,
                 ticket.minibatch,
                 ticket.children,
@@ -151,6 +151,8 @@ mod tests {
             minibatch: 0,
             layers: 6,
             pulled,
+            history: HistoryPosition::default(),
+            repeated: 0,
             trials: vec![],
         }
     }

@@ -8,7 +8,7 @@ use crate::child::{EvaluatorKind, Schedule};
 use crate::data::{DataKind, Whitening};
 use crate::machine::DeviceUse;
 use crate::space::{Allowed, DecisionSettings, LayerType, OptionValue, SkipConnections, SpaceKind};
-use crate::strategy::Strategy as Search;
+use crate::strategy::StrategyName;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -197,7 +197,7 @@ fn text_keys_take_the_text_and_others_one_toml_value() {
             .unwrap()
             .controller
             .strategy,
-        Search::Random
+        StrategyName::RANDOM
     );
     assert_eq!(
         set("space.skip_connections=all")

@@ -4,7 +4,9 @@
 use crate::policy::Policy;
 use crate::policy::tests::{Branching, policy, streams};
 use crate::space::Decision;
-use crate::strategy::{LearningSettings, entry_gradient, initial_snapshot};
+use crate::strategy::{
+    GradientRequest, LearningSettings, RewardedMinibatch, StrategyName, initial_snapshot,
+};
 
 const LAYERS: usize = 2;
 const MINIBATCHES: u64 = 600;
@@ -37,11 +39,11 @@ fn learn(seed: u64, sign: f32) -> Learned {
     let space = Branching::new();
     let policy = policy(&space, 16, 0.08);
     let learning = LearningSettings {
+        strategy: StrategyName::REINFORCE,
         learning_rate: 0.01,
         baseline_decay: 0.95,
         entropy_weight: 0.0,
         accumulate: 1,
-        learns: true,
     };
     let mut cut = initial_snapshot(&policy, seed, learning);
     let mut means = Vec::new();
@@ -54,30 +56,28 @@ fn learn(seed: u64, sign: f32) -> Learned {
                 streams(seed, minibatch, 8),
             )
             .unwrap();
-        let episodes: Vec<_> = samples
-            .into_iter()
-            .map(|sample| (reward(&sample.decisions), sample.decisions))
-            .collect();
-        means.push(episodes.iter().map(|(reward, _)| reward).sum::<f64>() / 8.0);
-        let episodes: Vec<_> = episodes
-            .into_iter()
-            .map(|(reward, decisions)| (decisions, Some(reward)))
-            .collect();
-        let gradient = entry_gradient(
-            &policy,
-            &space,
-            &cut.state.parameters,
-            LAYERS,
-            &episodes,
-            cut.baseline.value(),
-            &learning,
-        )
-        .unwrap();
+        let decisions: Vec<_> = samples.into_iter().map(|sample| sample.decisions).collect();
+        let rewards: Vec<_> = decisions.iter().map(|list| Some(reward(list))).collect();
+        means.push(rewards.iter().flatten().sum::<f64>() / 8.0);
+        let request = GradientRequest {
+            policy: &policy,
+            space: &space,
+            parameters: &cut.state.parameters,
+            learning: &learning,
+            minibatch: RewardedMinibatch {
+                sequence: minibatch + 1,
+                layers: LAYERS,
+                decisions: &decisions,
+                rewards: &rewards,
+                baseline: cut.baseline.value(),
+            },
+        };
+        let gradient = learning.strategy.create().gradient(&request).unwrap();
         let gradient: Vec<f32> = gradient.values.iter().map(|value| sign * value).collect();
         cut.state.push(minibatch + 1, &gradient, &learning.update());
-        episodes
+        rewards
             .iter()
-            .flat_map(|(_, reward)| reward)
+            .flatten()
             .for_each(|reward| cut.baseline.push(*reward, learning.baseline_decay));
     }
     let mean = |means: &[f64]| means.iter().sum::<f64>() / means.len() as f64;

@@ -6,18 +6,19 @@ use crate::policy::{AdamState, Baseline, Policy, PolicyError, shard_boundaries};
 use crate::random::{Key, Purpose};
 use crate::space::Decision;
 use crate::strategy::{
-    LearningSettings, LogEntry, MinibatchEntry, PulledParameters, Replay, ReplayError, Snapshot,
-    entry_gradient, initial_snapshot,
+    GradientRequest, LearningSettings, LogEntry, MinibatchEntry, ProposedMinibatch,
+    PulledParameters, Replay, ReplayError, RewardedMinibatch, Snapshot, StrategyName,
+    initial_snapshot,
 };
 use rand::RngExt;
 
 const SEED: u64 = 11;
 const LEARNING: LearningSettings = LearningSettings {
+    strategy: StrategyName::REINFORCE,
     learning_rate: 0.02,
     baseline_decay: 0.8,
     entropy_weight: 0.01,
     accumulate: 3,
-    learns: true,
 };
 
 /// One shard with all its past.
@@ -65,6 +66,7 @@ impl Live {
             state: AdamState::concat(&states),
             baseline: self.baseline,
             learning: self.learning,
+            strategy: Vec::new(),
         }
     }
 
@@ -99,21 +101,23 @@ impl Live {
         let reward = |chance: &mut crate::random::Stream| {
             (!all_failed && chance.random::<f64>() < 0.8).then(|| chance.random::<f64>())
         };
-        let episodes: Vec<(Vec<Decision>, Option<f64>)> = samples
-            .into_iter()
-            .map(|sample| (sample.decisions, reward(&mut chance)))
-            .collect();
+        let decisions: Vec<_> = samples.into_iter().map(|sample| sample.decisions).collect();
+        let rewards: Vec<_> = decisions.iter().map(|_| reward(&mut chance)).collect();
         let baseline = self.baseline.value();
-        let gradient = entry_gradient(
-            &self.policy,
-            &Branching::new(),
-            &parameters,
-            layers,
-            &episodes,
-            baseline,
-            &self.learning,
-        )
-        .unwrap();
+        let request = GradientRequest {
+            policy: &self.policy,
+            space: &Branching::new(),
+            parameters: &parameters,
+            learning: &self.learning,
+            minibatch: RewardedMinibatch {
+                sequence,
+                layers,
+                decisions: &decisions,
+                rewards: &rewards,
+                baseline,
+            },
+        };
+        let gradient = self.learning.strategy.create().gradient(&request).unwrap();
         for (shard, range) in self
             .shards
             .iter_mut()
@@ -129,20 +133,18 @@ impl Live {
                 shard.versions.push(shard.state.parameters.clone());
             }
         }
-        episodes
-            .iter()
-            .filter_map(|(_, reward)| *reward)
-            .for_each(|reward| self.baseline.push(reward, self.learning.baseline_decay));
+        for reward in rewards.iter().flatten() {
+            self.baseline.push(*reward, self.learning.baseline_decay);
+        }
         let pulled = PulledParameters {
             boundaries: self.boundaries(),
             versions,
         };
         self.log.push(LogEntry::Minibatch(MinibatchEntry {
             sequence,
-            layers,
-            pulled,
+            proposed: proposed(sequence, layers, pulled, decisions),
             baseline,
-            episodes,
+            rewards,
         }));
         self.cuts.push(self.cut());
     }
@@ -160,6 +162,25 @@ impl Live {
     /// The run goes on with another number of shards, which hold no past.
     fn reshard(&mut self, shards: usize) {
         self.shards = shards_of(&self.cut().state, shards);
+    }
+}
+
+/// As the journal holds it, of a controller of its own.
+pub(super) fn proposed(
+    sequence: u64,
+    layers: usize,
+    pulled: PulledParameters,
+    decisions: Vec<Vec<Decision>>,
+) -> ProposedMinibatch {
+    ProposedMinibatch {
+        controller: sequence,
+        minibatch: 0,
+        first_id: 100 * sequence,
+        layers,
+        pulled,
+        history: None,
+        round: None,
+        decisions,
     }
 }
 
@@ -195,7 +216,7 @@ fn run() -> Live {
 fn ends_where_the_run_ended_bit_for_bit() {
     let live = run();
     let space = Branching::new();
-    let stale = |entry: &LogEntry| matches!(entry, LogEntry::Minibatch(entry) if entry.pulled.versions.iter().any(|v| *v != entry.pulled.versions[0]));
+    let stale = |entry: &LogEntry| matches!(entry, LogEntry::Minibatch(entry) if entry.proposed.pulled.versions.iter().any(|v| *v != entry.proposed.pulled.versions[0]));
     assert!(
         live.log.iter().filter(|entry| stale(entry)).count() > 20,
         "the interleaving is not asynchronous"
@@ -204,7 +225,8 @@ fn ends_where_the_run_ended_bit_for_bit() {
         &live.policy,
         &space,
         initial_snapshot(&live.policy, SEED, LEARNING),
-    );
+    )
+    .unwrap();
     for ((entry, cut), wanted) in live
         .log
         .iter()
@@ -213,9 +235,9 @@ fn ends_where_the_run_ended_bit_for_bit() {
     {
         replay.forget_before(wanted);
         replay.apply(entry).unwrap();
-        assert_eq!(replay.snapshot(), cut, "after entry {}", entry.sequence());
+        assert_eq!(&replay.snapshot(), cut, "after entry {}", entry.sequence());
     }
-    let end = replay.into_snapshot();
+    let (end, _) = replay.into_parts();
     assert_eq!(
         (end.state.sequence, end.state.pending),
         (41, 1),
@@ -232,15 +254,15 @@ fn goes_on_from_any_cut_that_holds_what_was_pulled_later() {
     for start in &live.cuts {
         let after = &live.log[start.state.sequence as usize..];
         let oldest = after.iter().filter_map(|entry| match entry {
-            LogEntry::Minibatch(entry) => Some(entry.pulled.oldest()),
+            LogEntry::Minibatch(entry) => Some(entry.proposed.pulled.oldest()),
             LogEntry::Change { .. } => None,
         });
         let oldest = oldest.min().unwrap_or(u64::MAX);
-        let mut replay = Replay::new(&live.policy, &space, start.clone());
+        let mut replay = Replay::new(&live.policy, &space, start.clone()).unwrap();
         let result = after.iter().try_for_each(|entry| replay.apply(entry));
         if oldest >= start.state.version {
             result.unwrap();
-            assert_eq!(Some(replay.snapshot()), live.cuts.last());
+            assert_eq!(Some(&replay.snapshot()), live.cuts.last());
             continued += 1;
         } else {
             assert!(
@@ -256,7 +278,7 @@ fn goes_on_from_any_cut_that_holds_what_was_pulled_later() {
 fn keeps_what_is_wanted_and_releases_the_rest() {
     let live = run();
     let space = Branching::new();
-    let mut replay = Replay::new(&live.policy, &space, live.cuts[0].clone());
+    let mut replay = Replay::new(&live.policy, &space, live.cuts[0].clone()).unwrap();
     live.log
         .iter()
         .take(20)
@@ -285,9 +307,7 @@ fn keeps_what_is_wanted_and_releases_the_rest() {
     );
     replay.forget_before(u64::MAX);
     assert!(
-        replay
-            .pulled(0, &at(&[replay.snapshot().state.version]))
-            .is_ok(),
+        replay.pulled(0, &at(&[replay.version()])).is_ok(),
         "the current version is always held"
     );
 }
@@ -296,7 +316,7 @@ fn keeps_what_is_wanted_and_releases_the_rest() {
 fn a_log_that_does_not_fit_is_an_error() {
     let live = run();
     let space = Branching::new();
-    let fresh = || Replay::new(&live.policy, &space, live.cuts[0].clone());
+    let fresh = || Replay::new(&live.policy, &space, live.cuts[0].clone()).unwrap();
     assert!(matches!(
         fresh().apply(&live.log[1]),
         Err(ReplayError::Gap {
@@ -315,12 +335,11 @@ fn a_log_that_does_not_fit_is_an_error() {
     ] {
         let pulled = PulledParameters {
             boundaries,
-            versions: entry.pulled.versions.clone(),
+            versions: entry.proposed.pulled.versions.clone(),
         };
-        let result = fresh().apply(&LogEntry::Minibatch(MinibatchEntry {
-            pulled,
-            ..entry.clone()
-        }));
+        let mut wrong = entry.clone();
+        wrong.proposed.pulled = pulled;
+        let result = fresh().apply(&LogEntry::Minibatch(wrong));
         assert!(matches!(
             result,
             Err(ReplayError::Boundaries { sequence: 1, .. })
@@ -334,10 +353,9 @@ fn a_log_that_does_not_fit_is_an_error() {
         fresh().pulled(1, &empty),
         Err(ReplayError::Boundaries { .. })
     ));
-    let wrong = MinibatchEntry {
-        episodes: vec![(vec![Decision::Choice(9)], Some(1.0))],
-        ..entry.clone()
-    };
+    let mut wrong = entry.clone();
+    wrong.proposed.decisions = vec![vec![Decision::Choice(9)]];
+    wrong.rewards = vec![Some(1.0)];
     let result = fresh().apply(&LogEntry::Minibatch(wrong));
     assert!(matches!(
         result,
@@ -349,7 +367,9 @@ fn a_log_that_does_not_fit_is_an_error() {
     // A snapshot of another controller network.
     let mut start = live.cuts[0].clone();
     start.state = start.state.slice(0..10);
-    let result = Replay::new(&live.policy, &space, start).apply(&live.log[0]);
+    let result = Replay::new(&live.policy, &space, start)
+        .unwrap()
+        .apply(&live.log[0]);
     assert!(matches!(
         result,
         Err(ReplayError::Policy {
@@ -363,28 +383,27 @@ fn a_log_that_does_not_fit_is_an_error() {
 fn random_search_counts_but_does_not_learn() {
     let policy = policy(&Branching::new(), 6, 0.3);
     let learning = LearningSettings {
-        learns: false,
+        strategy: StrategyName::RANDOM,
         accumulate: 1,
         ..LEARNING
     };
     let start = initial_snapshot(&policy, SEED, learning);
     let space = Branching::new();
-    let mut replay = Replay::new(&policy, &space, start.clone());
+    let mut replay = Replay::new(&policy, &space, start.clone()).unwrap();
     let pulled = PulledParameters {
         boundaries: vec![0, policy.parameter_count()],
         versions: vec![0],
     };
-    let episodes = vec![(space.lists(2)[0].clone(), Some(0.5))];
+    let decisions = vec![space.lists(2)[0].clone()];
     replay
         .apply(&LogEntry::Minibatch(MinibatchEntry {
             sequence: 1,
-            layers: 2,
-            pulled,
+            proposed: proposed(1, 2, pulled, decisions),
             baseline: None,
-            episodes,
+            rewards: vec![Some(0.5)],
         }))
         .unwrap();
-    let end = replay.into_snapshot();
+    let (end, _) = replay.into_parts();
     assert_eq!(
         (end.state.parameters, end.state.version),
         (start.state.parameters, 1)
