@@ -322,7 +322,8 @@ fn start_watchdog(heartbeat: Arc<AtomicU64>, freeze_seconds: f64) -> std::io::Re
 
 /// SIGHUP has the config file read.
 fn poll_config_on_hangup(supervisor: &Addr<Supervisor>) -> std::io::Result<()> {
-    let (mut signals, supervisor) = (signal(SignalKind::hangup())?, supervisor.clone());
+    let mut signals = signal(SignalKind::hangup())?;
+    let supervisor = supervisor.clone();
     actix::spawn(async move {
         while signals.recv().await.is_some() {
             supervisor.do_send(PollConfig { forced: true });

@@ -322,7 +322,9 @@ mod tests {
 
     /// The canonical description, and how many tries it took.
     fn tried(layers: &[ConvLayer]) -> (Description, usize) {
-        let (output, mut tries, mut best) = (loose_ends(layers), TRIES, None);
+        let output = loose_ends(layers);
+        let mut tries = TRIES;
+        let mut best = None;
         let graph = Graph::new(layers, &output);
         graph.search(graph.refine(graph.first_colours()), &mut tries, &mut best);
         (best.unwrap(), TRIES - tries)

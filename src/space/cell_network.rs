@@ -194,7 +194,8 @@ impl CellNetwork {
             shared_embeddings,
         } = self.model?;
         let [vocabulary, hidden, layers] = [vocabulary, hidden, layers].map(|size| size as u64);
-        let (gates, biases) = (self.cell.gates() as u64, self.cell.biases() as u64);
+        let gates = self.cell.gates() as u64;
+        let biases = self.cell.biases() as u64;
         let matrices = layers * gates * 2 * hidden * hidden;
         let embeddings = if shared_embeddings { 1 } else { 2 } * vocabulary * hidden;
         Some((
@@ -334,7 +335,8 @@ impl TreeCell {
             order: vec![node],
         };
         if let Some((first, second)) = self.children(node) {
-            let (first, second) = (self.branch(first, label), self.branch(second, label));
+            let first = self.branch(first, label);
+            let second = self.branch(second, label);
             let exchange = (&second.shape, &second.labels) < (&first.shape, &first.labels);
             let pair = if exchange {
                 [second, first]

@@ -78,9 +78,11 @@ impl ChoiceSpace {
                 listed(names)
             ));
         }
-        let (mut decisions, mut taken) = (Vec::new(), Vec::with_capacity(self.items.len()));
+        let mut decisions = Vec::new();
+        let mut taken = Vec::with_capacity(self.items.len());
         for (item, rule) in self.items.iter().zip(&self.rules) {
-            let (name, value) = (&item.name, given.values.get(&item.name));
+            let name = &item.name;
+            let value = given.values.get(&item.name);
             let options = || listed(item.options.iter().map(ToString::to_string).collect());
             let option = match (rule.holds(&taken), value) {
                 (false, None) => None,

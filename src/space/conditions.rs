@@ -204,7 +204,8 @@ fn needed(rules: &[Rule], rule: usize, narrowed: Option<(usize, usize)>) -> Resu
         .into_iter()
         .map(|(earlier, option)| (earlier, [option].into()))
         .collect();
-    let (mut waiting, mut seen) = (vec![rule], BTreeSet::new());
+    let mut waiting = vec![rule];
+    let mut seen = BTreeSet::new();
     while let Some(next) = waiting.pop() {
         if !seen.insert(next) {
             continue;
@@ -271,7 +272,8 @@ fn parts(rules: &[Rule]) -> Vec<Vec<usize>> {
     let mut part: Vec<usize> = (0..rules.len()).collect();
     for (number, rule) in rules.iter().enumerate() {
         for (earlier, _) in &rule.when {
-            let (from, to) = (part[number], part[*earlier]);
+            let from = part[number];
+            let to = part[*earlier];
             part.iter_mut()
                 .filter(|other| **other == from)
                 .for_each(|other| *other = to);

@@ -385,7 +385,8 @@ impl Space for ConvSpace {
             .collect();
         let mut rate = self.rates.values.first().copied();
         for (position, decision) in decisions.iter().enumerate() {
-            let (want, prediction) = (cursor.wants(), cursor.prediction);
+            let want = cursor.wants();
+            let prediction = cursor.prediction;
             self.check(want, prediction, position, decision)?;
             match (want, decision) {
                 (Want::Type(_), Decision::Choice(option)) => {

@@ -41,7 +41,8 @@ fn value(text: &str, name: &str) -> f64 {
 /// Asserts that each of these has grown from the first scrape to the second.
 fn assert_grown(before: &str, after: &str, names: &[&str]) {
     for name in names {
-        let (from, to) = (value(before, name), value(after, name));
+        let from = value(before, name);
+        let to = value(after, name);
         assert!(to > from, "{name} stays at {from} (then {to})");
     }
 }

@@ -44,7 +44,8 @@ fn a_base_of_8_is_the_papers_space() {
         names,
         ["combination", "activation", "cell_index", "inject_index"]
     );
-    let (mut decisions, mut kinds) = (Vec::new(), Vec::new());
+    let mut decisions = Vec::new();
+    let mut kinds = Vec::new();
     while let Next::Choose { kind } = space.next(0, &decisions) {
         kinds.push(kind);
         decisions.push(Decision::Choice(space.kinds()[kind].options.len() - 1));

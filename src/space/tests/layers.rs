@@ -365,8 +365,8 @@ proptest! {
         let settings = SpaceSettings { layer_types: ALL.to_vec(), ..SpaceSettings::default() };
         let space = conv(&settings);
         let decisions = list(space.as_ref(), layers, &numbers);
-        let (narrow, wide) =
-            (built(space.as_ref(), layers, &decisions), built(conv(&SpaceSettings { widen: more, ..settings }).as_ref(), layers, &decisions));
+        let narrow = built(space.as_ref(), layers, &decisions);
+        let wide = built(conv(&SpaceSettings { widen: more, ..settings }).as_ref(), layers, &decisions);
         let widened = narrow.layers.into_iter().map(|layer| ConvLayer { operation: layer.operation.widened(more), ..layer }).collect();
         prop_assert_eq!(&wide, &super::network(widened));
         let filters = |layer: &ConvLayer| if let Operation::Convolution(conv) = layer.operation { conv.filters } else { usize::MAX };
