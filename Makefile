@@ -2,6 +2,7 @@
 # make test   everything that CI runs
 # make lint   formatting and clippy alone
 # make wheel  a wheel of the program, for pip install
+# make docs   docs/configuration.md, from the declarations of the keys
 # make bench  the benchmarks
 # make faults kills a search 200 times at random instants and checks that nothing is lost
 # make fuzz   the property tests with many fresh cases; a find becomes a test with fixed numbers
@@ -17,7 +18,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test lint bench faults fuzz soak tools build wheel python-tools test-scripts \
+.PHONY: help run test lint bench faults fuzz soak tools build docs wheel python-tools test-scripts \
         test-format test-clippy test-code test-docs test-cuda test-wheel test-deny \
         bench-peers bench-cells test-peers torch test-sanitizer test-miri kernels-alone
 
@@ -63,6 +64,10 @@ tools:
 	    echo "make: CUDA=1 needs the CUDA toolkit (nvcc). Install it: https://developer.nvidia.com/cuda-downloads" >&2; \
 	    echo "    and put its bin folder on the PATH, for example: export PATH=/usr/local/cuda/bin:\$$PATH" >&2; exit 1; \
 	fi
+
+# Writes the reference of all keys again, from their declarations.
+docs: build
+	$(NETWRIGHT) schema --markdown > docs/configuration.md
 
 # --------------------------------------------------------------------------------------------------------------- wheel
 

@@ -65,7 +65,7 @@ fn arguments() -> Arguments {
             "--seconds" => parsed.seconds = value().parse().expect("a number of seconds"),
             "--describe" => parsed.describe = true,
             "--serve" => parsed.serve = true,
-            // What cargo adds.
+            // An argument that cargo adds.
             _ => {}
         }
     }

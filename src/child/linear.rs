@@ -47,7 +47,7 @@ pub fn linear_accuracy(
     order.shuffle(&mut stream);
     order.truncate(TRAINING_IMAGES);
     let mut images = vec![0.0; BATCH * pixels];
-    let mut labels = vec![0; BATCH];
+    let mut labels = [0; BATCH];
     for epoch in 0..EPOCHS {
         let decay = 1.0 - epoch as f32 / EPOCHS as f32;
         order.shuffle(&mut stream);

@@ -309,7 +309,7 @@ fn usable_snapshot(connection: &Connection) -> rusqlite::Result<Option<Snapshot>
             if let Some(snapshot) = load(connection, sequence)? {
                 return Ok(Some(snapshot));
             }
-            tracing::warn!(sequence, "a snapshot is damaged; an older one is used")
+            tracing::warn!(sequence, "a snapshot is damaged; an older one is used");
         }
     }
     Ok(None)

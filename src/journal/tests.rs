@@ -536,6 +536,7 @@ fn while_the_disk_refuses_replies_wait_and_nothing_is_lost() {
 
 #[test]
 fn a_listed_trial_is_the_row_as_json_and_lists_have_their_order() {
+    use TrialOrder::{Best, Newest, Oldest, Worst};
     let dir = tempfile::tempdir().unwrap();
     let (journal, _) = open(dir.path());
     insert(
@@ -567,7 +568,6 @@ fn a_listed_trial_is_the_row_as_json_and_lists_have_their_order() {
         });
         (total, ids.collect::<Vec<_>>())
     };
-    use TrialOrder::{Best, Newest, Oldest, Worst};
     assert_eq!(page(None, Oldest, 0, 100), (6, vec![1, 2, 3, 4, 5, 6]));
     assert_eq!(page(None, Oldest, 4, 5), (6, vec![5, 6]));
     assert_eq!(page(None, Newest, 1, 2), (6, vec![5, 4]));

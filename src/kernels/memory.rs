@@ -34,7 +34,7 @@ impl Buffer {
     }
 
     pub fn as_mut_slice(&mut self) -> &mut [f32] {
-        // SAFETY: as in `as_slice`; the borrow is exclusive.
+        // SAFETY: a Group is exactly LANES numbers without padding, and the borrow is exclusive.
         unsafe { std::slice::from_raw_parts_mut(self.as_mut_ptr(), self.0.len() * LANES) }
     }
 
@@ -47,9 +47,9 @@ impl Buffer {
 /// is its own.
 pub struct Shared<T>(T);
 
-// SAFETY: `new`'s caller vouches for it.
+// SAFETY: `new`'s caller vouches that the value may be sent.
 unsafe impl<T> Send for Shared<T> {}
-// SAFETY: `new`'s caller vouches for it.
+// SAFETY: `new`'s caller vouches that the value may be shared.
 unsafe impl<T> Sync for Shared<T> {}
 
 impl<T> Shared<T> {

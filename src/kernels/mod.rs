@@ -20,7 +20,7 @@ pub use convnet::{
 pub use error::KernelError;
 pub use parameters::ParameterSlot;
 pub use recurrent::{
-    Apply, CellLayer, CellProgram, CellShape, Embedding, Join, Layout, Masks, NAMED_CELLS, Op,
-    SKIPPED, Softmax, SoftmaxGradient,
+    Activation, CellLayer, CellProgram, CellShape, Combination, Embedding, Layout, Masks,
+    NAMED_CELLS, Op, SKIPPED, Softmax, SoftmaxGradient,
 };
 pub use simd::Isa;

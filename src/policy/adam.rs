@@ -103,6 +103,7 @@ impl AdamState {
     }
 
     /// The state of one shard.
+    #[must_use]
     pub fn slice(&self, range: Range<usize>) -> Self {
         let of = |values: &[f32]| values[range.clone()].to_vec();
         Self {

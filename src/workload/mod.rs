@@ -265,8 +265,11 @@ struct Entry {
     expected_candidates: fn(&WorkloadSettings) -> Candidates,
     runs_programs: fn() -> bool,
     literature: fn() -> &'static [&'static str],
-    load: fn(&WorkloadSettings, &ThreadPool) -> Result<Arc<dyn Workload>, String>,
+    load: Load,
 }
+
+/// See [`Workload::load`].
+type Load = fn(&WorkloadSettings, &ThreadPool) -> Result<Arc<dyn Workload>, String>;
 
 const fn entry<W: Workload + 'static>() -> Entry {
     Entry {

@@ -30,7 +30,7 @@ const MARGIN: f64 = 0.15;
 /// Half of the reward: the share of choices that take their kind's third option; the other half:
 /// the share of skips that are 0.
 fn reward(decisions: &[Decision]) -> f64 {
-    let (mut right, mut choices, mut absent, mut skips) = (0, 0, 0, 0);
+    let (mut right, mut choices, mut absent, mut skips) = (0_usize, 0_usize, 0, 0);
     for decision in decisions {
         match decision {
             Decision::Choice(option) => {

@@ -123,9 +123,10 @@ fn run(
     report: &dyn Fn(LaneReport),
 ) -> Result<(), String> {
     let create = || {
-        catch_unwind(AssertUnwindSafe(factory))
-            .map(|made| made.map(with_faults))
-            .unwrap_or_else(|panic| Err(panic_message(panic.as_ref())))
+        catch_unwind(AssertUnwindSafe(factory)).map_or_else(
+            |panic| Err(panic_message(panic.as_ref())),
+            |made| made.map(with_faults),
+        )
     };
     let mut evaluator = create()?;
     report(LaneReport::Ready);

@@ -18,7 +18,7 @@ use rand::Rng;
 use rayon::ThreadPool;
 use std::sync::Arc;
 
-/// From this epoch on a child must do better than a guess that knows nothing.
+/// From this epoch on a child must do better than a uniform guess.
 const EPOCHS_TO_BEAT_CHANCE: usize = 2;
 
 /// The evaluator `child.evaluator = "train"` of recurrent cells, of one lane of the CPU.

@@ -38,8 +38,8 @@ pub struct LayerState {
     pub norm: Norm,
     /// Whether `norm` applies to `y`.
     pub normalises: bool,
-    /// What `planes` keeps for the way back.
-    pub kept: Buffer,
+    /// What `planes` keeps for the backward pass.
+    pub saved: Buffer,
     /// Gradient from the classifier, the same for all pixels: [groups][filters][LANES].
     pub head: Option<Buffer>,
     /// Which of `Arena::gradients` collects what the convolutions that read this layer send back.
@@ -74,7 +74,7 @@ struct Sizes {
     moments: usize,
     /// Of a thread, for layers without filters.
     scratch_planes: usize,
-    kept: Vec<usize>,
+    saved: Vec<usize>,
 }
 
 impl Arena {
@@ -85,7 +85,7 @@ impl Arena {
             norm: sizes.norm(plan, index),
             normalises: plan.layers[index].operation.normalises(),
             planes: sizes.planes[index].clone(),
-            kept: Buffer::new(sizes.kept[index]),
+            saved: Buffer::new(sizes.saved[index]),
             head: sizes.in_head[index].then(|| Buffer::new(sizes.heads[index])),
             gradient: sizes.slots[index],
             last_reader: sizes.last_reader[index],
@@ -123,7 +123,7 @@ impl Arena {
         let numbers = [
             s.outputs.iter().sum(),
             s.gradients.iter().sum(),
-            s.kept.iter().sum(),
+            s.saved.iter().sum(),
         ]
         .into_iter()
         .fold(one, usize::saturating_add);
@@ -134,7 +134,7 @@ impl Arena {
         let layers = self
             .layers
             .iter()
-            .map(|l| l.y.bytes() + l.kept.bytes() + l.head.as_ref().map_or(0, Buffer::bytes));
+            .map(|l| l.y.bytes() + l.saved.bytes() + l.head.as_ref().map_or(0, Buffer::bytes));
         let planes = self
             .planes
             .iter()
@@ -178,7 +178,7 @@ impl Sizes {
             .map(|l| groups * plane(l) * l.geometry.filters)
             .collect();
         let (slots, gradients) = share(plan, &live, &last_reader, &outputs);
-        let most =
+        let largest =
             |f: &dyn Fn(&Convolution) -> usize| convs.iter().flatten().map(f).max().unwrap_or(0);
         let channels = plan
             .layers
@@ -193,9 +193,9 @@ impl Sizes {
                 .iter()
                 .map(|l| groups * LANES * l.geometry.filters)
                 .collect(),
-            packed: most(&|c| c.packed_len().max(c.flipped_len())),
-            weight_gradients: most(&|c| groups * c.backward_chunks() * c.weight_len()),
-            moments: most(&|c| groups * c.forward_blocks() * c.geometry.filters * 2 * LANES)
+            packed: largest(&|c| c.packed_len().max(c.flipped_len())),
+            weight_gradients: largest(&|c| groups * c.backward_chunks() * c.weight_len()),
+            moments: largest(&|c| groups * c.forward_blocks() * c.geometry.filters * 2 * LANES)
                 .max(groups * channels * 2 * LANES),
             scratch_planes: planes
                 .iter()
@@ -203,9 +203,9 @@ impl Sizes {
                 .map(Planes::scratch)
                 .max()
                 .unwrap_or(0),
-            kept: planes
+            saved: planes
                 .iter()
-                .map(|p| p.as_ref().map_or(0, |p| groups * p.kept()))
+                .map(|p| p.as_ref().map_or(0, |p| groups * p.saved_len()))
                 .collect(),
             planes,
             convs,

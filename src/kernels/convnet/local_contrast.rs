@@ -9,7 +9,7 @@
 //! them; ε = 1e-5, as in batch normalisation, keeps flat pictures finite. There is nothing to
 //! train.
 
-use super::pack::Arriving;
+use super::pack::UpstreamGradient;
 use crate::kernels::memory::LANES;
 use crate::kernels::simd::{Kernel, PointerKernel, Vector};
 
@@ -77,8 +77,8 @@ impl LocalContrast {
         self.height * self.width
     }
 
-    /// `Lane`s that a group keeps for the way back: σ of each pixel, and c.
-    pub fn kept(&self) -> usize {
+    /// `Lane`s that a group keeps for the backward pass: σ of each pixel, and c.
+    pub fn saved_len(&self) -> usize {
         self.area() + 1
     }
 
@@ -116,12 +116,12 @@ fn each(f: impl FnMut(usize) -> f32) -> Lane {
     std::array::from_fn(f)
 }
 
-/// Normalises a group's channels in place: `y` `[channels, area]`, `kept` as `LocalContrast::kept`
+/// Normalises a group's channels in place: `y` `[channels, area]`, `saved` as `LocalContrast::saved_len`
 /// says, `planes` `[PLANES, area]`.
 pub struct Forward<'a> {
     pub window: &'a LocalContrast,
     pub y: &'a mut [Lane],
-    pub kept: &'a mut [Lane],
+    pub saved: &'a mut [Lane],
     pub planes: &'a mut [Lane],
 }
 
@@ -133,7 +133,7 @@ impl Kernel for Forward<'_> {
         let Self {
             window,
             y,
-            kept,
+            saved,
             planes,
         } = self;
         let area = window.area();
@@ -157,13 +157,13 @@ impl Kernel for Forward<'_> {
         }
         window.blur(sums, middle, blurred);
         let mut mean = [0.0; LANES];
-        for (deviation, square) in kept.iter_mut().zip(&*blurred) {
+        for (deviation, square) in saved.iter_mut().zip(&*blurred) {
             *deviation = each(|lane| (square[lane] + EPSILON).sqrt());
             mean = each(|lane| mean[lane] + deviation[lane] / area as f32);
         }
-        kept[area] = mean;
+        saved[area] = mean;
         sums.iter_mut()
-            .zip(&*kept)
+            .zip(&*saved)
             .for_each(|(inverse, deviation)| {
                 *inverse = each(|lane| 1.0 / deviation[lane].max(mean[lane]));
             });
@@ -179,27 +179,32 @@ impl Kernel for Forward<'_> {
 /// Prepares the gradient of `Forward`'s input: what `Gradient::channel` needs of all channels
 /// together is left in `planes`.
 ///
-/// Valid: `arriving` holds the planes of `y`'s channels.
+/// Valid: `upstream` holds the planes of `y`'s channels.
 pub struct Backward<'a> {
     pub window: &'a LocalContrast,
     pub y: &'a [Lane],
-    pub kept: &'a [Lane],
-    pub arriving: Arriving,
+    pub saved: &'a [Lane],
+    pub upstream: UpstreamGradient,
     pub planes: &'a mut [Lane],
 }
 
 /// What reaches a pixel of a channel, in `pixels` pixels.
 ///
 /// # Safety
-/// As `Arriving` says.
+/// As `UpstreamGradient` says.
 #[inline(always)]
-pub unsafe fn arrived(arriving: Arriving, channel: usize, pixels: usize, pixel: usize) -> Lane {
+pub unsafe fn upstream_at(
+    upstream: UpstreamGradient,
+    channel: usize,
+    pixels: usize,
+    pixel: usize,
+) -> Lane {
     // SAFETY: the caller vouches for the planes; a Lane has an f32's alignment.
     unsafe {
-        let spread = arriving.head.map_or([0.0; LANES], |head| {
+        let spread = upstream.head.map_or([0.0; LANES], |head| {
             *head.add(channel * LANES).cast::<Lane>()
         });
-        let own = arriving.convolutions.map_or([0.0; LANES], |from| {
+        let own = upstream.convolutions.map_or([0.0; LANES], |from| {
             *from.add((channel * pixels + pixel) * LANES).cast::<Lane>()
         });
         each(|lane| spread[lane] + own[lane])
@@ -212,8 +217,8 @@ impl PointerKernel for Backward<'_> {
         let Self {
             window,
             y,
-            kept,
-            arriving,
+            saved,
+            upstream,
             planes,
         } = self;
         let area = window.area();
@@ -228,18 +233,18 @@ impl PointerKernel for Backward<'_> {
             .for_each(|plane| plane.fill([0.0; LANES]));
         for (channel, values) in y.chunks_exact(area).enumerate() {
             for (pixel, y) in values.iter().enumerate() {
-                // SAFETY: the type's contract.
-                let d = unsafe { arrived(arriving, channel, area, pixel) };
+                // SAFETY: the maker vouches for the gradient of each channel's pixels.
+                let d = unsafe { upstream_at(upstream, channel, area, pixel) };
                 along[pixel] = each(|lane| along[pixel][lane] + d[lane] * y[lane]);
                 gradients[pixel] = each(|lane| gradients[pixel][lane] + d[lane]);
                 outputs[pixel] = each(|lane| outputs[pixel][lane] + y[lane]);
             }
         }
-        let mean = kept[area];
+        let mean = saved[area];
         // From here `along` is the gradient of σ: its own where σ is the larger, and its share of
         // what c receives elsewhere.
         let mut spread = [0.0; LANES];
-        for (d, deviation) in along.iter_mut().zip(kept) {
+        for (d, deviation) in along.iter_mut().zip(saved) {
             let divisor = each(|lane| deviation[lane].max(mean[lane]));
             let own = |lane: usize| deviation[lane] > mean[lane];
             let total = each(|lane| -d[lane] / divisor[lane]);
@@ -253,13 +258,13 @@ impl PointerKernel for Backward<'_> {
             });
             *d = each(|lane| if own(lane) { total[lane] } else { 0.0 });
         }
-        along.iter_mut().zip(kept).for_each(|(d, deviation)| {
+        along.iter_mut().zip(saved).for_each(|(d, deviation)| {
             *d = each(|lane| (d[lane] + spread[lane]) / (2.0 * deviation[lane]));
         });
         window.blur_transposed(along, middle, squares);
         for (pixel, d) in along.iter_mut().enumerate() {
             let (gradient, output, square) = (&gradients[pixel], &outputs[pixel], &squares[pixel]);
-            let divisor = each(|lane| kept[pixel][lane].max(mean[lane]));
+            let divisor = each(|lane| saved[pixel][lane].max(mean[lane]));
             *d = each(|lane| {
                 -(gradient[lane] / divisor[lane]
                     + 2.0 * output[lane] * divisor[lane] * square[lane] * share)
@@ -276,8 +281,8 @@ pub struct ChannelGradient<'a> {
     pub channel: usize,
     pub channels: usize,
     pub y: &'a [Lane],
-    pub kept: &'a [Lane],
-    pub arriving: Arriving,
+    pub saved: &'a [Lane],
+    pub upstream: UpstreamGradient,
     /// As `Backward` left them.
     pub planes: &'a [Lane],
     pub to: &'a mut [Lane],
@@ -293,9 +298,9 @@ impl PointerKernel for ChannelGradient<'_> {
             &self.planes[4 * area..5 * area],
         );
         for (pixel, to) in self.to.iter_mut().enumerate() {
-            // SAFETY: the type's contract.
-            let d = unsafe { arrived(self.arriving, self.channel, area, pixel) };
-            let divisor = each(|lane| self.kept[pixel][lane].max(self.kept[area][lane]));
+            // SAFETY: the maker vouches for the gradient of each channel's pixels.
+            let d = unsafe { upstream_at(self.upstream, self.channel, area, pixel) };
+            let divisor = each(|lane| self.saved[pixel][lane].max(self.saved[area][lane]));
             let (y, square, mean) = (&self.y[pixel], &squares[pixel], &means[pixel]);
             *to = each(|lane| {
                 d[lane] / divisor[lane]

@@ -2,11 +2,11 @@
 //! plain slices. Knows nothing of schedules, optimisers or data sets.
 
 use super::arena::{Arena, LayerState};
-use super::convolution::{Output, Source};
+use super::convolution::{ForwardTarget, GroupInput, Output, Source};
 use super::head::{self, Classifier};
 use super::norm::{self, Piece};
-use super::pack::{Arriving, GradientMoments, Moments, PooledSums};
-use super::planes::{Own, Task};
+use super::pack::{GradientMoments, Moments, PooledSums, UpstreamGradient};
+use super::planes::{LayerOutput, Task};
 use super::spec::{LayerPlan, NetworkSpec, Part, Plan};
 use crate::kernels::memory::LANES;
 use crate::kernels::memory::{Buffer, Shared};
@@ -81,7 +81,7 @@ impl ConvNet {
         self.plan.running_count
     }
 
-    /// Bytes of working memory held.
+    /// Bytes of working memory.
     pub fn memory_bytes(&self) -> usize {
         self.arena.bytes()
     }
@@ -305,21 +305,18 @@ impl ConvNet {
             .with_max_len(1)
             .for_each(|task| {
                 let (sources, y, moments) = shared.get();
-                let (mut scratch, group) = (own(scratch), task / blocks);
+                let (mut scratch, group) = (thread_scratch(scratch), task / blocks);
                 // SAFETY: the arena's tensors have room for every group.
                 unsafe {
                     let moments = batch.then(|| moments.add(task * filters * 2 * LANES));
-                    conv.forward(
+                    let input = GroupInput {
                         isa,
                         group,
-                        task % blocks,
                         sources,
-                        &mask(n, group),
-                        packed,
-                        &mut scratch,
-                        *y,
-                        moments,
-                    );
+                        mask: &mask(n, group),
+                    };
+                    let target = ForwardTarget { y: *y, moments };
+                    conv.forward(input, task % blocks, packed, &mut scratch, target);
                 }
             });
         (0..blocks).map(|block| conv.block_pixels(block)).collect()
@@ -340,7 +337,7 @@ impl ConvNet {
             Shared::new((
                 sources,
                 state.y.as_mut_ptr(),
-                state.kept.as_mut_ptr(),
+                state.saved.as_mut_ptr(),
                 self.arena.moments.as_mut_ptr(),
             ))
         };
@@ -353,9 +350,12 @@ impl ConvNet {
             .into_par_iter()
             .with_max_len(1)
             .for_each(|task| {
-                let (sources, y, kept, moments) = shared.get();
-                let (mut scratch, group, range) =
-                    (own(scratch), task / tasks, planes.range(task % tasks));
+                let (sources, y, saved, moments) = shared.get();
+                let (mut scratch, group, range) = (
+                    thread_scratch(scratch),
+                    task / tasks,
+                    planes.range(task % tasks),
+                );
                 let mut task = Task {
                     isa,
                     group,
@@ -366,7 +366,7 @@ impl ConvNet {
                 };
                 // SAFETY: the arena's tensors have room for every group.
                 unsafe {
-                    planes.forward(&mut task, *y, *kept);
+                    planes.forward(&mut task, *y, *saved);
                     if batch && layer.operation.normalises() {
                         let first = group * channels + range.start;
                         let (y, out) = (
@@ -482,9 +482,9 @@ impl ConvNet {
         }
     }
 
-    fn arriving(&self, index: usize) -> Arriving {
+    fn upstream(&self, index: usize) -> UpstreamGradient {
         let state = &self.arena.layers[index];
-        Arriving {
+        UpstreamGradient {
             convolutions: state
                 .gradient
                 .map(|slot| self.arena.gradients[slot].as_ptr()),
@@ -507,7 +507,7 @@ impl ConvNet {
         let shared = unsafe {
             Shared::new((
                 state.y.as_ptr(),
-                self.arriving(index),
+                self.upstream(index),
                 self.arena.moments.as_mut_ptr(),
             ))
         };
@@ -515,15 +515,15 @@ impl ConvNet {
             .into_par_iter()
             .with_max_len(1)
             .for_each(|group| {
-                let &(y, arriving, moments) = shared.get();
+                let &(y, upstream, moments) = shared.get();
                 // SAFETY: the arena's tensors have room for every group.
                 unsafe {
                     let y = y.add(group * filters * pixels * LANES);
-                    let arriving = arriving.skip(group * filters, pixels * LANES);
+                    let upstream = upstream.skip(group * filters, pixels * LANES);
                     let out = moments.add(group * filters * 2 * LANES);
                     isa.run_pointers(GradientMoments {
                         y,
-                        arriving,
+                        upstream,
                         norm,
                         channels: filters,
                         pixels,
@@ -558,7 +558,7 @@ impl ConvNet {
             .iter_mut()
             .map(Buffer::as_mut_ptr)
             .collect();
-        let arriving = self.arriving(index);
+        let upstream = self.upstream(index);
         let (layers, isa, scratch) = (&self.arena.layers, self.isa, &self.arena.scratch);
         let state = &layers[index];
         let Some(conv) = &state.conv else { return };
@@ -574,7 +574,7 @@ impl ConvNet {
                 sources,
                 Output {
                     y: state.y.as_ptr(),
-                    arriving,
+                    upstream,
                     norm: &state.norm,
                 },
             ))
@@ -587,23 +587,19 @@ impl ConvNet {
             .with_max_len(1)
             .enumerate()
             .for_each(|(task, dw)| {
-                let mut scratch = own(scratch);
+                let mut scratch = thread_scratch(scratch);
                 let (sources, output) = shared.get();
                 let group = task / chunks;
                 dw.fill(0.0);
                 // SAFETY: the arena's tensors have room for every group.
                 unsafe {
-                    conv.backward(
+                    let input = GroupInput {
                         isa,
                         group,
-                        task % chunks,
                         sources,
-                        output,
-                        &mask(n, group),
-                        packed,
-                        &mut scratch,
-                        dw,
-                    );
+                        mask: &mask(n, group),
+                    };
+                    conv.backward(input, task % chunks, output, packed, &mut scratch, dw);
                 }
             });
         reduce(private, &mut gradient[layer.weight..][..len]);
@@ -617,7 +613,7 @@ impl ConvNet {
             .iter_mut()
             .map(Buffer::as_mut_ptr)
             .collect();
-        let arriving = self.arriving(index);
+        let upstream = self.upstream(index);
         let (layers, isa, scratch) = (&self.arena.layers, self.isa, &self.arena.planes);
         let state = &layers[index];
         let Some(planes) = &state.planes else { return };
@@ -630,11 +626,11 @@ impl ConvNet {
         let shared = unsafe {
             Shared::new((
                 sources,
-                Own {
+                LayerOutput {
                     y: state.y.as_ptr(),
-                    arriving,
+                    upstream,
                     norm: &state.norm,
-                    kept: state.kept.as_ptr(),
+                    saved: state.saved.as_ptr(),
                 },
             ))
         };
@@ -644,8 +640,11 @@ impl ConvNet {
             .with_max_len(1)
             .for_each(|task| {
                 let (sources, output) = shared.get();
-                let (mut scratch, group, range) =
-                    (own(scratch), task / tasks, planes.range(task % tasks));
+                let (mut scratch, group, range) = (
+                    thread_scratch(scratch),
+                    task / tasks,
+                    planes.range(task % tasks),
+                );
                 let mut task = Task {
                     isa,
                     group,
@@ -702,7 +701,7 @@ fn mask(n: usize, group: usize) -> [f32; LANES] {
 }
 
 /// This thread's scratch memory; never waited for, but by threads outside the pool.
-fn own<T>(scratch: &[Mutex<T>]) -> MutexGuard<'_, T> {
+fn thread_scratch<T>(scratch: &[Mutex<T>]) -> MutexGuard<'_, T> {
     let thread = rayon::current_thread_index().unwrap_or(0) % scratch.len();
     scratch[thread]
         .lock()

@@ -58,6 +58,9 @@ pub struct Window {
 impl Window {
     /// Calls `copy(offset in the tensor's plane, offset in the block's plane, columns)` for rows
     /// within the tensor and writes zeros everywhere else.
+    ///
+    /// # Safety
+    /// `to` points to `rows` · `columns` writable groups.
     #[inline(always)]
     unsafe fn each_row<V: Vector>(&self, to: *mut f32, mut copy: impl FnMut(usize, usize, usize)) {
         let width = self.width.min(self.columns.saturating_sub(self.pad));
@@ -86,6 +89,8 @@ impl Window {
     }
 }
 
+/// # Safety
+/// `to` points to so many writable groups.
 #[inline(always)]
 unsafe fn zero<V: Vector>(to: *mut f32, groups: usize) {
     for i in (0..groups * LANES).step_by(V::WIDTH) {
@@ -114,7 +119,8 @@ impl PointerKernel for PackInput<'_> {
     unsafe fn run<V: Vector>(self) {
         let plane = self.window.height * self.window.width * LANES;
         for c in 0..self.channels {
-            // SAFETY: the type's contract.
+            // SAFETY: the maker vouches for plane c and its place in the block; the window's rows and
+            // columns lie within both.
             unsafe {
                 let from = self.from.add(c * plane);
                 let to = self.to.add(c * self.window.to_channel);
@@ -189,12 +195,12 @@ impl<V: Vector> Rectify<V> {
 /// Valid: `convolutions` (if any) holds as many planes as `y`, `head` (if any) a group for each of
 /// them.
 #[derive(Clone, Copy)]
-pub struct Arriving {
+pub struct UpstreamGradient {
     pub convolutions: Option<*const f32>,
     pub head: Option<*const f32>,
 }
 
-impl Arriving {
+impl UpstreamGradient {
     /// From `channel` on, where a plane has `plane` numbers.
     pub fn skip(self, channel: usize, plane: usize) -> Self {
         // The results are only read where the unskipped pointers were valid.
@@ -234,10 +240,10 @@ impl Arriving {
 /// Packs the gradient with respect to a convolution's output: that of batch normalisation and ReLU,
 /// computed on the way.
 ///
-/// Valid: as `PackInput`, with `y` for `from`, and `arriving` for the same planes.
+/// Valid: as `PackInput`, with `y` for `from`, and `upstream` for the same planes.
 pub struct PackGradient<'a> {
     pub y: *const f32,
-    pub arriving: Arriving,
+    pub upstream: UpstreamGradient,
     pub channels: usize,
     pub window: Window,
     pub norm: &'a Norm,
@@ -251,11 +257,12 @@ impl PointerKernel for PackGradient<'_> {
     unsafe fn run<V: Vector>(self) {
         let plane = self.window.height * self.window.width * LANES;
         for c in 0..self.channels {
-            // SAFETY: the type's contract.
+            // SAFETY: the maker vouches for plane c of y and of its gradient, and for its place in the
+            // block; the window's rows and columns lie within them.
             unsafe {
                 let channel = self.norm_first + c;
                 let y = self.y.add(c * plane);
-                let arriving = self.arriving.skip(c, plane);
+                let upstream = self.upstream.skip(c, plane);
                 let to = self.to.add(c * self.window.to_channel);
                 let rectify = Rectify::<V>::new(self.norm, channel);
                 let mean = V::splat(self.norm.gradient_mean[channel]);
@@ -263,11 +270,11 @@ impl PointerKernel for PackGradient<'_> {
                 self.window.each_row::<V>(to, |i, o, columns| {
                     for lane in (0..LANES).step_by(V::WIDTH) {
                         let factor = V::load(self.mask.as_ptr().add(lane)).mul(rectify.slope);
-                        let head = arriving.head::<V>(lane);
+                        let head = upstream.head::<V>(lane);
                         for x in 0..columns {
                             let at = x * LANES + lane;
                             let value = V::load(y.add(i + at));
-                            let gradient = rectify.passed(arriving.load(i + at, head), value);
+                            let gradient = rectify.passed(upstream.load(i + at, head), value);
                             let centred =
                                 value.sub(rectify.mean).mul_add(slope, gradient.sub(mean));
                             centred.mul(factor).store(to.add(o + at));
@@ -296,7 +303,7 @@ impl PointerKernel for Moments {
     unsafe fn run<V: Vector>(self) {
         for c in 0..self.channels {
             for lane in (0..LANES).step_by(V::WIDTH) {
-                // SAFETY: the type's contract.
+                // SAFETY: the maker vouches for `pixels` groups of channel c, and for its moments.
                 unsafe {
                     let y = self.y.add(c * self.y_channel + lane);
                     let sum = chunked::<V, 1>(self.pixels, |i| [V::load(y.add(i))])[0];
@@ -317,10 +324,10 @@ impl PointerKernel for Moments {
 /// Σ gradient and Σ gradient · (y - mean) of each lane over `pixels` groups, behind the ReLU:
 /// out[channel][2][LANES].
 ///
-/// Valid: `y` and `arriving` hold `channels` planes of `pixels` groups; `out` has room.
+/// Valid: `y` and `upstream` hold `channels` planes of `pixels` groups; `out` has room.
 pub struct GradientMoments<'a> {
     pub y: *const f32,
-    pub arriving: Arriving,
+    pub upstream: UpstreamGradient,
     pub norm: &'a Norm,
     pub channels: usize,
     pub pixels: usize,
@@ -333,15 +340,16 @@ impl PointerKernel for GradientMoments<'_> {
         let plane = self.pixels * LANES;
         for c in 0..self.channels {
             for lane in (0..LANES).step_by(V::WIDTH) {
-                // SAFETY: the type's contract.
+                // SAFETY: the maker vouches for plane c of y and of its gradient, and for its
+                // moments.
                 unsafe {
                     let y = self.y.add(c * plane);
-                    let arriving = self.arriving.skip(c, plane);
-                    let head = arriving.head::<V>(lane);
+                    let upstream = self.upstream.skip(c, plane);
+                    let head = upstream.head::<V>(lane);
                     let rectify = Rectify::<V>::new(self.norm, c);
                     let sums = chunked::<V, 2>(self.pixels, |i| {
                         let value = V::load(y.add(i + lane));
-                        let gradient = rectify.passed(arriving.load(i + lane, head), value);
+                        let gradient = rectify.passed(upstream.load(i + lane, head), value);
                         [gradient, gradient.mul(value.sub(rectify.mean))]
                     });
                     let out = self.out.add(c * 2 * LANES + lane);
@@ -370,7 +378,7 @@ impl PointerKernel for PooledSums<'_> {
     unsafe fn run<V: Vector>(self) {
         for c in 0..self.channels {
             for lane in (0..LANES).step_by(V::WIDTH) {
-                // SAFETY: the type's contract.
+                // SAFETY: the maker vouches for plane c and for its sums.
                 unsafe {
                     let y = self.y.add(c * self.pixels * LANES + lane);
                     let sum = match self.norm {

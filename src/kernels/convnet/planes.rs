@@ -4,8 +4,8 @@
 //! its output is read.
 
 use super::convolution::Source;
-use super::local_contrast::{self, ChannelGradient, Lane, LocalContrast, arrived};
-use super::pack::{Arriving, Norm, PackGradient, PackInput, Window};
+use super::local_contrast::{self, ChannelGradient, Lane, LocalContrast, upstream_at};
+use super::pack::{Norm, PackGradient, PackInput, UpstreamGradient, Window};
 use super::pooling::Pooling;
 use super::spec::{Geometry, LayerPlan, OperationSpec, Part};
 use crate::kernels::memory::Buffer;
@@ -21,11 +21,11 @@ const TASKS: usize = 8;
 pub struct Planes {
     geometry: Geometry,
     parts: Vec<Part>,
-    what: What,
+    operation: PlaneOperation,
 }
 
 #[derive(Clone, Debug)]
-enum What {
+enum PlaneOperation {
     Maximum(Pooling),
     Average(Pooling),
     LocalContrast(LocalContrast),
@@ -43,14 +43,14 @@ pub struct Task<'a> {
     pub scratch: &'a mut Buffer,
 }
 
-/// What the way back reads of the layer's own output: its planes from the first group on, the
+/// What the backward pass reads of the layer's own output: its planes from the first group on, the
 /// gradient that reaches them, the coefficients of a batch normalisation, and what local contrast
-/// normalisation kept.
-pub struct Own<'a> {
+/// normalisation saved.
+pub struct LayerOutput<'a> {
     pub y: *const f32,
-    pub arriving: Arriving,
+    pub upstream: UpstreamGradient,
     pub norm: &'a Norm,
-    pub kept: *const f32,
+    pub saved: *const f32,
 }
 
 impl Planes {
@@ -65,19 +65,19 @@ impl Planes {
             stride_height: g.stride_height,
             stride_width: g.stride_width,
         };
-        let what = match layer.operation {
+        let operation = match layer.operation {
             OperationSpec::Convolution { .. } => return None,
-            OperationSpec::MaxPooling { .. } => What::Maximum(pooling),
-            OperationSpec::AveragePooling { .. } => What::Average(pooling),
+            OperationSpec::MaxPooling { .. } => PlaneOperation::Maximum(pooling),
+            OperationSpec::AveragePooling { .. } => PlaneOperation::Average(pooling),
             OperationSpec::LocalContrast { window } => {
-                What::LocalContrast(LocalContrast::new(g.height, g.width, window))
+                PlaneOperation::LocalContrast(LocalContrast::new(g.height, g.width, window))
             }
-            OperationSpec::BatchNorm => What::BatchNorm,
+            OperationSpec::BatchNorm => PlaneOperation::BatchNorm,
         };
         Some(Self {
             geometry: g,
             parts: layer.parts.clone(),
-            what,
+            operation,
         })
     }
 
@@ -92,7 +92,7 @@ impl Planes {
     /// The ranges of channels that the tasks of a group take.
     pub fn tasks(&self) -> usize {
         let channels = self.geometry.channels;
-        if matches!(self.what, What::LocalContrast(_)) {
+        if matches!(self.operation, PlaneOperation::LocalContrast(_)) {
             1
         } else {
             channels.div_ceil(channels.div_ceil(TASKS))
@@ -108,17 +108,17 @@ impl Planes {
     pub fn scratch(&self) -> usize {
         self.area()
             * LANES
-            * if matches!(self.what, What::LocalContrast(_)) {
+            * if matches!(self.operation, PlaneOperation::LocalContrast(_)) {
                 local_contrast::PLANES
             } else {
                 2
             }
     }
 
-    /// Numbers that a group keeps for the way back.
-    pub fn kept(&self) -> usize {
-        if let What::LocalContrast(window) = &self.what {
-            window.kept() * LANES
+    /// Numbers that a group keeps for the backward pass.
+    pub fn saved_len(&self) -> usize {
+        if let PlaneOperation::LocalContrast(window) = &self.operation {
+            window.saved_len() * LANES
         } else {
             0
         }
@@ -128,41 +128,44 @@ impl Planes {
     /// normalisation what it will normalise.
     ///
     /// # Safety
-    /// Sources, `y` and `kept` have room for the task's group, and no other thread touches its
-    /// channels of `y` nor its group's `kept`.
-    pub unsafe fn forward(&self, task: &mut Task<'_>, y: *mut f32, kept: *mut f32) {
+    /// Sources, `y` and `saved` have room for the task's group, and no other thread touches its
+    /// channels of `y` nor its group's `saved`.
+    pub unsafe fn forward(&self, task: &mut Task<'_>, y: *mut f32, saved: *mut f32) {
         let (area, out_area) = (self.area(), self.out_area());
         for channel in task.channels.clone() {
-            // SAFETY: the function's contract; scratch has a plane for the input.
+            // SAFETY: the caller vouches for sources, `y` and `saved` of the task's group, of which no
+            // other thread touches these channels; scratch has a plane for the input (`scratch`).
             unsafe {
                 let to = y.add((task.group * self.geometry.channels + channel) * out_area * LANES);
-                match &self.what {
-                    What::Maximum(pooling) | What::Average(pooling) => {
+                match &self.operation {
+                    PlaneOperation::Maximum(pooling) | PlaneOperation::Average(pooling) => {
                         let plane = task.scratch.as_mut_ptr();
                         self.read(task, channel, plane);
                         let (from, to) = (lanes(plane, area), lanes_mut(to, out_area));
                         task.isa.run(Pool {
                             pooling,
-                            maximum: matches!(self.what, What::Maximum(_)),
+                            maximum: matches!(self.operation, PlaneOperation::Maximum(_)),
                             from,
                             to,
                         });
                     }
-                    What::LocalContrast(_) | What::BatchNorm => self.read(task, channel, to),
+                    PlaneOperation::LocalContrast(_) | PlaneOperation::BatchNorm => {
+                        self.read(task, channel, to)
+                    }
                 }
             }
         }
-        if let What::LocalContrast(window) = &self.what {
+        if let PlaneOperation::LocalContrast(window) = &self.operation {
             let numbers = self.geometry.channels * area;
             // SAFETY: the only task of its group.
             unsafe {
                 let y = lanes_mut(y.add(task.group * numbers * LANES), numbers);
-                let kept = lanes_mut(kept.add(task.group * self.kept()), window.kept());
+                let saved = lanes_mut(saved.add(task.group * self.saved_len()), window.saved_len());
                 let planes = lanes_mut(task.scratch.as_mut_ptr(), local_contrast::PLANES * area);
                 task.isa.run(local_contrast::Forward {
                     window,
                     y,
-                    kept,
+                    saved,
                     planes,
                 });
             }
@@ -173,54 +176,58 @@ impl Planes {
     ///
     /// # Safety
     /// As `forward`; and no other thread touches the sources' gradients of these channels.
-    pub unsafe fn backward(&self, task: &mut Task<'_>, own: &Own<'_>) {
+    pub unsafe fn backward(&self, task: &mut Task<'_>, own: &LayerOutput<'_>) {
         let (area, out_area, channels) = (self.area(), self.out_area(), self.geometry.channels);
-        // SAFETY: the function's contract; scratch has planes as `scratch` says.
+        // SAFETY: the caller vouches for the layer's output and its gradient, what it saved, and
+        // the sources; scratch has as many planes as `scratch` says.
         unsafe {
-            let arriving = own.arriving.skip(task.group * channels, out_area * LANES);
+            let upstream = own.upstream.skip(task.group * channels, out_area * LANES);
             let y = own.y.add(task.group * channels * out_area * LANES);
             let first = task.scratch.as_mut_ptr();
             let second = first.add(area * LANES);
-            if let What::LocalContrast(window) = &self.what {
+            if let PlaneOperation::LocalContrast(window) = &self.operation {
                 let planes = lanes_mut(first, local_contrast::PLANES * area);
-                let kept = lanes(own.kept.add(task.group * self.kept()), window.kept());
+                let saved = lanes(
+                    own.saved.add(task.group * self.saved_len()),
+                    window.saved_len(),
+                );
                 task.isa.run_pointers(local_contrast::Backward {
                     window,
                     y: lanes(y, channels * area),
-                    kept,
-                    arriving,
+                    saved,
+                    upstream,
                     planes,
                 });
             }
             for channel in task.channels.clone() {
                 let values = y.add(channel * out_area * LANES);
-                let gradient = match &self.what {
-                    What::Maximum(pooling) | What::Average(pooling) => {
+                let gradient = match &self.operation {
+                    PlaneOperation::Maximum(pooling) | PlaneOperation::Average(pooling) => {
                         self.read(task, channel, first);
                         let (from, to) = (lanes(first, area), lanes_mut(second, area));
-                        let maximum = matches!(self.what, What::Maximum(_));
+                        let maximum = matches!(self.operation, PlaneOperation::Maximum(_));
                         task.isa.run_pointers(PoolGradient {
                             pooling,
                             maximum,
                             from,
                             channel,
-                            arriving,
+                            upstream,
                             to,
                         });
                         second
                     }
-                    What::BatchNorm => {
+                    PlaneOperation::BatchNorm => {
                         let window = whole(
                             self.geometry.height,
                             self.geometry.width,
                             self.geometry.height,
                             self.geometry.width,
                         );
-                        let arriving = arriving.skip(channel, area * LANES);
+                        let upstream = upstream.skip(channel, area * LANES);
                         let (norm, mask) = (own.norm, task.mask);
                         task.isa.run_pointers(PackGradient {
                             y: values,
-                            arriving,
+                            upstream,
                             channels: 1,
                             window,
                             norm,
@@ -230,17 +237,20 @@ impl Planes {
                         });
                         first
                     }
-                    What::LocalContrast(window) => {
+                    PlaneOperation::LocalContrast(window) => {
                         let planes = lanes(first, 5 * area);
-                        let kept = lanes(own.kept.add(task.group * self.kept()), window.kept());
+                        let saved = lanes(
+                            own.saved.add(task.group * self.saved_len()),
+                            window.saved_len(),
+                        );
                         let to = first.add(5 * area * LANES);
                         let (values, plane) = (lanes(values, area), lanes_mut(to, area));
                         task.isa.run_pointers(ChannelGradient {
                             channel,
                             channels,
                             y: values,
-                            kept,
-                            arriving,
+                            saved,
+                            upstream,
                             planes,
                             to: plane,
                         });
@@ -260,8 +270,11 @@ impl Planes {
         (index, &self.parts[index])
     }
 
-    /// One channel of the concatenated input, as the layers that it comes from put it out; zeros
-    /// where an input is smaller.
+    /// Copies one channel of the concatenated input to a plane at `to`: the activations of the layer
+    /// that it comes from, and zeros where that layer is smaller.
+    ///
+    /// # Safety
+    /// The sources have this group, and `to` has room for a plane.
     unsafe fn read(&self, task: &Task<'_>, channel: usize, to: *mut f32) {
         let (index, part) = self.part(channel);
         let (source, own) = (&task.sources[index], channel - part.first);
@@ -288,7 +301,11 @@ impl Planes {
         }
     }
 
-    /// The inverse way, for a gradient; the image takes none.
+    /// Adds a channel's gradient to that of the layer that the channel comes from; the image has no
+    /// gradient.
+    ///
+    /// # Safety
+    /// As `backward`.
     unsafe fn send(&self, task: &Task<'_>, channel: usize, plane: &[Lane]) {
         let (index, part) = self.part(channel);
         let Some((gradient, adds)) = task.sources[index].gradient else {
@@ -382,13 +399,13 @@ impl Kernel for Pool<'_> {
 
 /// The gradient of `Pool`'s input. A maximum's goes to the first of the window's largest pixels.
 ///
-/// Valid: `arriving` holds the pooled planes.
+/// Valid: `upstream` holds the pooled planes.
 struct PoolGradient<'a> {
     pooling: &'a Pooling,
     maximum: bool,
     from: &'a [Lane],
     channel: usize,
-    arriving: Arriving,
+    upstream: UpstreamGradient,
     to: &'a mut [Lane],
 }
 
@@ -401,8 +418,8 @@ impl PointerKernel for PoolGradient<'_> {
         let pixels = pooling.out_height() * pooling.out_width();
         to.fill([0.0; LANES]);
         for i in 0..pixels {
-            // SAFETY: the type's contract.
-            let d = unsafe { arrived(self.arriving, self.channel, pixels, i) };
+            // SAFETY: the maker vouches for the gradient of each channel's pixels.
+            let d = unsafe { upstream_at(self.upstream, self.channel, pixels, i) };
             if self.maximum {
                 let (mut best, mut at) = ([f32::NEG_INFINITY; LANES], [None; LANES]);
                 for pixel in pooling.pixels(i) {

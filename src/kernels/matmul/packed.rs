@@ -15,8 +15,8 @@ use std::ops::Range;
 pub const DEPTH: usize = 256;
 /// Numbers of a cache line.
 const LINE: usize = 16;
-/// Rows of a task of `product_by_rows`, multiples of `TILE_ROWS`: the more, the less often the
-/// right side is read; columns are copied.
+/// Rows of a task of `product_by_rows`, multiples of `TILE_ROWS`: with more rows the right side is
+/// read less often. A left side of columns is copied, so it has fewer.
 const ROWS: usize = 140;
 pub(super) const ROWS_OF_COLUMNS: usize = 48;
 /// Products with fewer multiplications than this are not worth a second thread.
@@ -62,11 +62,11 @@ pub struct Target {
 
 // SAFETY: addresses only; `product`'s tasks write different columns or rows.
 unsafe impl Send for Left {}
-// SAFETY: as above.
+// SAFETY: addresses only; `product`'s tasks write different columns or rows.
 unsafe impl Sync for Left {}
-// SAFETY: as above.
+// SAFETY: addresses only; `product`'s tasks write different columns or rows.
 unsafe impl Send for Target {}
-// SAFETY: as above.
+// SAFETY: addresses only; `product`'s tasks write different columns or rows.
 unsafe impl Sync for Target {}
 
 impl Packed {
@@ -93,7 +93,7 @@ impl Packed {
         }
     }
 
-    /// Fewer rows than it was made for, in the same memory; what it held is lost.
+    /// Fewer rows than it was made for, in the same memory; the numbers are lost.
     pub fn shorten(&mut self, depth: usize) {
         assert!(
             depth * self.vectors * self.vector <= self.values.as_slice().len(),
@@ -165,18 +165,18 @@ impl Packed {
             let packed = &mut self.values.as_mut_slice()[panel.start * self.depth..]
                 [..panel.len() * self.depth];
             let packed = packed.chunks_exact_mut(panel.len()).skip(from).take(rows);
-            let (place, source) = (
+            let (column, source) = (
                 columns.start - panel.start,
                 &source[(columns.start - first) * column_stride..],
             );
             if column_stride == 1 {
                 packed.enumerate().for_each(|(k, to)| {
-                    to[place..][..columns.len()]
+                    to[column..][..columns.len()]
                         .copy_from_slice(&source[k * k_stride..][..columns.len()]);
                 });
             } else {
                 debug_assert_eq!(k_stride, 1, "columns");
-                turn(packed, place, columns.len(), source, column_stride);
+                turn(packed, column, columns.len(), source, column_stride);
             }
         }
     }
@@ -189,7 +189,7 @@ impl Packed {
     pub unsafe fn product(&self, isa: Isa, left: Left, target: Target) {
         debug_assert_eq!(left.k_stride, 1, "rows");
         let panel = |index: usize| {
-            // SAFETY: the caller's contract; each task has columns of its own.
+            // SAFETY: the caller vouches for left and target; each task writes columns of its own.
             unsafe {
                 isa.run_pointers(Part {
                     packed: self,
@@ -211,7 +211,7 @@ impl Packed {
     /// # Safety
     /// As for `product`.
     pub unsafe fn product_by_rows(&self, isa: Isa, left: Left, target: Target) {
-        let (all, most) = (
+        let (all, max_rows) = (
             left.rows,
             if left.is_apart() {
                 ROWS_OF_COLUMNS
@@ -220,10 +220,10 @@ impl Packed {
             },
         );
         let block = |index: usize| {
-            let first = index * most;
-            // SAFETY: the caller's contract; each task has rows of its own.
+            let first = index * max_rows;
+            // SAFETY: the caller vouches for left and target; each task writes rows of its own.
             unsafe {
-                let rows = most.min(all - first);
+                let rows = max_rows.min(all - first);
                 isa.run_pointers(Part {
                     packed: self,
                     panels: 0..self.panels(),
@@ -232,7 +232,7 @@ impl Packed {
                 });
             }
         };
-        let blocks = all.div_ceil(most);
+        let blocks = all.div_ceil(max_rows);
         if shares(all * self.depth * self.columns) {
             (0..blocks).into_par_iter().for_each(block);
         } else {
@@ -251,7 +251,7 @@ impl Packed {
             start: target.start.wrapping_sub(first),
             ..target
         };
-        // SAFETY: the caller's contract.
+        // SAFETY: the caller vouches for left, and for target's columns of this panel.
         unsafe {
             isa.run_pointers(Part {
                 packed: self,
@@ -278,7 +278,7 @@ impl Packed {
             left,
             target,
         };
-        // SAFETY: the caller's contract.
+        // SAFETY: the caller vouches for left and target, and the rows are within this (asserted).
         unsafe { isa.run_pointers(Piece { part, k: rows }) }
     }
 }
@@ -342,7 +342,7 @@ impl Left {
     /// There are so many.
     pub(super) unsafe fn at_row(self, first: usize, rows: usize) -> Self {
         debug_assert!(first.is_multiple_of(TILE_ROWS), "whole tiles before it");
-        // SAFETY: the caller's contract.
+        // SAFETY: the caller vouches for rows from `first` on.
         Self {
             start: unsafe { self.start.add(first / TILE_ROWS * self.tile_stride) },
             rows,
@@ -382,7 +382,7 @@ impl Left {
         {
             let at = k / self.segment * self.segment_stride + k % self.segment * self.k_stride;
             for (row, to) in to.iter_mut().enumerate() {
-                // SAFETY: the caller's contract.
+                // SAFETY: the caller vouches for `depth` numbers of each of `rows` rows.
                 to.write(if row < self.rows {
                     unsafe { *self.start.add(row * self.row_stride + at) }
                 } else {
@@ -397,17 +397,17 @@ impl Left {
     }
 }
 
-/// Columns that stand `stride` numbers apart become numbers of each row, from `place` on.
+/// Columns that stand `stride` numbers apart become numbers of each row, from `column` on.
 fn turn<'a>(
     rows: impl Iterator<Item = &'a mut [f32]>,
-    place: usize,
+    column: usize,
     count: usize,
     columns: &[f32],
     stride: usize,
 ) {
     const TOGETHER: usize = 4;
     for (k, row) in rows.enumerate() {
-        let row = &mut row[place..][..count];
+        let row = &mut row[column..][..count];
         let (fours, rest) = row.as_chunks_mut::<TOGETHER>();
         for (four, columns) in fours.iter_mut().zip(columns.chunks(TOGETHER * stride)) {
             *four = std::array::from_fn(|column| columns[column * stride + k]);

@@ -30,7 +30,7 @@ impl PointerKernel for Part<'_> {
         let pieces = self.packed.depth.div_ceil(DEPTH);
         for piece in 0..pieces {
             let k = piece * self.packed.depth / pieces..(piece + 1) * self.packed.depth / pieces;
-            // SAFETY: k is within the left side; see the type.
+            // SAFETY: k is below the depth of both sides, for which the maker vouches.
             unsafe {
                 let left = Left {
                     start: self.left.start.add(k.start * self.left.k_stride),
@@ -56,7 +56,7 @@ pub struct Piece<'a> {
 impl PointerKernel for Piece<'_> {
     #[inline(always)]
     unsafe fn run<V: Vector>(self) {
-        // SAFETY: see the type.
+        // SAFETY: the maker vouches for left and target, and left begins with the first k.
         unsafe { self.part.piece::<V>(self.k, self.part.left) }
     }
 }
@@ -64,6 +64,9 @@ impl PointerKernel for Piece<'_> {
 impl Part<'_> {
     /// From a copy in which each tile's numbers lie side by side: where those of two k are far
     /// apart, each is on another page.
+    ///
+    /// # Safety
+    /// As `piece`.
     #[inline(always)]
     unsafe fn turned_piece<V: Vector>(&self, k: Range<usize>, left: Left) {
         debug_assert!(
@@ -75,7 +78,8 @@ impl Part<'_> {
         let start = copy.as_mut_ptr().cast::<f32>();
         for number in 0..k.len() {
             for row in (0..left.rows).step_by(TILE_ROWS) {
-                // SAFETY: see the type; there is room for so many rows and `DEPTH` k.
+                // SAFETY: the maker vouches for the rows of left; the copy has room for
+                // `ROWS_OF_COLUMNS` rows and `DEPTH` k.
                 unsafe {
                     let from = left.start.add(number * left.k_stride + row);
                     let to = start.add(row / TILE_ROWS * TURNED + number * TILE_ROWS);
@@ -88,7 +92,8 @@ impl Part<'_> {
                 }
             }
         }
-        // SAFETY: see the type; the copy has what is read of it.
+        // SAFETY: the copy has every k of the rows that are read of it; the maker vouches for
+        // target.
         unsafe {
             self.piece::<V>(
                 k,
@@ -102,12 +107,15 @@ impl Part<'_> {
     }
 
     /// `left` begins with the first of the k.
+    ///
+    /// # Safety
+    /// As the type says, with this left side.
     #[inline(always)]
     unsafe fn piece<V: Vector>(&self, k: Range<usize>, left: Left) {
         let packed = self.packed;
         for columns in self.panels.clone().map(|index| packed.panel(index)) {
-            // SAFETY: the panel lies within the packed matrix, its columns and all rows within left
-            // and target; see the type.
+            // SAFETY: the panel lies within the packed matrix; the maker vouches for left's rows and
+            // for target's rows and columns.
             unsafe {
                 let right = packed
                     .values
@@ -141,10 +149,13 @@ struct Tile {
 }
 
 impl Tile {
+    /// # Safety
+    /// `left` has `depth` k of its rows, `right` of `vectors` vectors side by side; `target` has room
+    /// for the rows and `columns`.
     #[inline(always)]
     unsafe fn run<V: Vector>(mut self, vectors: usize) {
         let mut padded = [const { MaybeUninit::uninit() }; TILE_ROWS * DEPTH];
-        // SAFETY: the callers' contracts.
+        // SAFETY: the caller vouches for left, right and target; the padded copy has a whole tile.
         unsafe {
             if self.left.rows < TILE_ROWS && !self.left.whole_tiles {
                 self.left = self.left.padded(self.depth, &mut padded);
@@ -160,7 +171,10 @@ impl Tile {
         }
     }
 
-    /// `TILE_ROWS` rows by T vectors, kept in registers over all of k.
+    /// `TILE_ROWS` rows by T vectors, which stay in registers over all of k.
+    ///
+    /// # Safety
+    /// As `run`, of a left side with `TILE_ROWS` rows.
     #[inline(always)]
     unsafe fn sums<V: Vector, const T: usize>(self) {
         let Self {
@@ -176,7 +190,8 @@ impl Tile {
             V::fetch(to);
             V::fetch(to.wrapping_add(T * V::WIDTH - 1));
         }
-        // SAFETY: the callers' contracts.
+        // SAFETY: the caller vouches for `depth` k of left and of T vectors of right, and for rows
+        // and columns of target.
         unsafe {
             let mut sums = [[V::splat(0.0); T]; TILE_ROWS];
             let (mut segment, mut rest) = (left.start, depth);

@@ -8,6 +8,8 @@ mod softmax;
 #[cfg(test)]
 mod tests;
 
-pub use cell::{Apply, CellLayer, CellProgram, CellShape, Join, Masks, NAMED as NAMED_CELLS, Op};
+pub use cell::{
+    Activation, CellLayer, CellProgram, CellShape, Combination, Masks, NAMED as NAMED_CELLS, Op,
+};
 pub use embedding::{Embedding, Layout};
 pub use softmax::{SKIPPED, Softmax, SoftmaxGradient};

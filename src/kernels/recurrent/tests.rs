@@ -82,9 +82,9 @@ impl Case {
                 let d = scale * rounding.of(probability - hit, size);
                 bias.add(word, d);
                 for unit in 0..self.hidden {
-                    let (at, place) = (row * self.hidden + unit, unit * self.words + word);
-                    weight.add(place, d * f64::from(self.features[at]));
-                    features.add(at, d * f64::from(self.weight[place]));
+                    let (at, index) = (row * self.hidden + unit, unit * self.words + word);
+                    weight.add(index, d * f64::from(self.features[at]));
+                    features.add(at, d * f64::from(self.weight[index]));
                 }
             }
         }
@@ -215,16 +215,16 @@ fn gradients_are_slopes() {
         };
         (moved(1.0 / 128.0) - moved(-1.0 / 128.0)) * 64.0
     };
-    for place in 0..6 {
+    for index in 0..6 {
         let checks = [
             (
-                weight[place * 11 + 3],
-                slope(&|case, by| case.weight[place * 11 + 3] += by),
+                weight[index * 11 + 3],
+                slope(&|case, by| case.weight[index * 11 + 3] += by),
             ),
-            (bias[place], slope(&|case, by| case.bias[place] += by)),
+            (bias[index], slope(&|case, by| case.bias[index] += by)),
             (
-                features[place * 7],
-                slope(&|case, by| case.features[place * 7] += by),
+                features[index * 7],
+                slope(&|case, by| case.features[index * 7] += by),
             ),
         ];
         for (found, slope) in checks {

@@ -1,7 +1,7 @@
 //! exp, tanh, sigmoid, sin and cos of whole vectors. NaN stays NaN.
 //! Knows nothing of cells or losses.
 //!
-//! Largest errors, held by a test against f64 on every kind of vector: exp 3e-7, tanh 4e-7 and
+//! Largest errors, which a test compares with f64 on every kind of vector: exp 3e-7, tanh 4e-7 and
 //! sigmoid 3e-7 of the value (sigmoid below −87: 2e-38 in all), sin 3e-7, cos 6e-7.
 
 use crate::kernels::simd::Vector;

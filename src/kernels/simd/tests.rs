@@ -41,20 +41,20 @@ fn of(isa: Isa, which: Which, x: &[f32]) -> Vec<f32> {
     values
 }
 
-/// Many numbers from −most to most, small ones among them.
-fn grid(most: f32) -> Vec<f32> {
-    let even = (0..=200_000).map(|i| (i as f32 / 100_000.0 - 1.0) * most);
+/// Many numbers from −max to max, small ones among them.
+fn grid(max: f32) -> Vec<f32> {
+    let even = (0..=200_000).map(|i| (i as f32 / 100_000.0 - 1.0) * max);
     let small = (0..2_000)
         .flat_map(|i| [1e-20_f32, -1e-20].map(|s| s * 1.025_f32.powi(i)))
-        .filter(|x| x.abs() <= most);
+        .filter(|x| x.abs() <= max);
     even.chain(small).collect()
 }
 
 #[test]
 fn errors_stay_within_what_is_stated() {
     for isa in Isa::available() {
-        let worst = |which: Which, most: f32, error: fn(f64, f64) -> f64| {
-            let x = grid(most);
+        let worst = |which: Which, max: f32, error: fn(f64, f64) -> f64| {
+            let x = grid(max);
             let values = of(isa, which, &x);
             x.iter()
                 .zip(values)

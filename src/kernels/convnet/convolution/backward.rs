@@ -1,7 +1,7 @@
 //! The backward pass of one chunk of one group: packed gradients to inputs, and with packed inputs
 //! to weights. Knows of blocks alone, not of other threads' work.
 
-use super::{Convolution, Output, Scratch, Source, nth, positions, ranges};
+use super::{Convolution, GroupInput, Output, Scratch, nth, positions, ranges};
 use crate::kernels::convnet::convolution::direct::{Sweep, WeightSweep};
 use crate::kernels::convnet::pack::{PackGradient, Window};
 use crate::kernels::convnet::winograd::weight_tiles::{TileProducts, ToTaps};
@@ -11,135 +11,132 @@ use crate::kernels::memory::LANES;
 use crate::kernels::simd::Isa;
 use std::ops::Range;
 
+/// Output rows and filters whose gradient is packed at once.
+struct GradientBlock {
+    filters: Range<usize>,
+    /// Which block of filters it is.
+    index: usize,
+    rows: Range<usize>,
+}
+
+/// Inputs and gradients that were packed for the same output rows.
+struct PackedBlock<'a> {
+    inputs: &'a [f32],
+    channels: Range<usize>,
+    gradients: &'a [f32],
+    filters: Range<usize>,
+    /// Output rows.
+    rows: usize,
+}
+
 impl Convolution {
-    /// One chunk of one group: adds to the weights' gradient `dw`, and writes (or adds) the
-    /// sources' gradients.
+    /// One chunk of one group: adds to the weights' gradient `dw` [filters, channels, filter
+    /// height, filter width], and writes (or adds) the sources' gradients. `flipped` are the
+    /// weights of `flip_weights`.
     ///
     /// # Safety
-    /// As `forward`; `output` and the sources' gradients are whole tensors too, and no other thread
-    /// touches what this chunk writes of the latter: input rows below its output rows times the
-    /// stride.
-    #[allow(
-        clippy::too_many_arguments,
-        reason = "one call site each; a struct would only rename them"
-    )]
+    /// The input's sources, their gradients and `output` are whole tensors that have this group; no
+    /// other thread touches what this chunk writes of the sources' gradients: input rows below its
+    /// output rows times the stride.
     pub unsafe fn backward(
         &self,
-        isa: Isa,
-        group: usize,
+        input: GroupInput<'_>,
         chunk: usize,
-        sources: &[Source<'_>],
         output: &Output<'_>,
-        mask: &[f32; LANES],
         flipped: &[f32],
         scratch: &mut Scratch,
         dw: &mut [f32],
     ) {
         let g = &self.geometry;
-        let (inputs, gradients, tiles) = (
-            scratch.inputs.as_mut_slice(),
-            scratch.gradients.as_mut_slice(),
-            &mut scratch.tiles,
-        );
-        let sums = &mut scratch.sums.as_mut_slice()[..self.sums_len()];
-        sums.fill(0.0);
-        let blocks = nth(
-            g.out_height().div_ceil(self.backward.rows),
-            self.chunk,
-            chunk,
-        );
-        for rows in blocks.map(|block| nth(g.out_height(), self.backward.rows, block)) {
+        scratch.sums.as_mut_slice()[..self.sums_len()].fill(0.0);
+        let all_blocks = g.out_height().div_ceil(self.backward.rows);
+        for block in nth(all_blocks, self.chunk, chunk) {
+            let rows = nth(g.out_height(), self.backward.rows, block);
             for (index, filters) in ranges(g.filters, self.backward.filters).enumerate() {
-                // SAFETY: as the caller vouches; rows and filters are within the geometry.
+                let block = GradientBlock {
+                    filters,
+                    index,
+                    rows: rows.clone(),
+                };
+                let (gradients, tiles) = (scratch.gradients.as_mut_slice(), &mut scratch.tiles);
+                // SAFETY: rows and filters are within the geometry of tensors for which the caller
+                // vouches.
                 unsafe {
-                    self.pack_gradient(
-                        isa,
-                        group,
-                        output,
-                        mask,
-                        filters.clone(),
-                        rows.clone(),
-                        gradients,
-                    );
-                    self.sweep_inputs(
-                        isa,
-                        group,
-                        sources,
-                        index,
-                        filters.clone(),
-                        rows.clone(),
-                        flipped,
-                        (gradients, tiles),
-                    );
-                    for channels in ranges(g.channels, self.backward.channels) {
-                        let shape = (
-                            self.input_rows(rows.len()),
-                            self.input_columns(),
-                            self.input_channel(self.backward.rows),
-                        );
-                        self.pack_input(
-                            isa,
-                            group,
-                            sources,
-                            mask,
-                            channels.clone(),
-                            rows.start,
-                            shape,
-                            inputs,
-                        );
-                        let (filters, packed) = (filters.clone(), (&*inputs, &*gradients));
-                        match self.axes {
-                            Some(axes) => self.multiply_tiles(
-                                isa,
-                                axes,
-                                (channels, filters),
-                                rows.len(),
-                                packed,
-                                tiles,
-                                sums,
-                            ),
-                            None => {
-                                self.sweep_weights(isa, channels, filters, rows.len(), packed, dw);
-                            }
-                        }
-                    }
+                    self.pack_gradient(input, output, &block, gradients);
+                    self.sweep_inputs(input, &block, flipped, gradients, tiles);
+                    self.weight_gradients(input, &block, scratch, dw);
                 }
             }
         }
         if let Some(axes) = self.axes {
-            let (row, evaluations) = (
-                g.channels.next_multiple_of(LANES),
-                &[axes.0.evaluation(), axes.1.evaluation()],
-            );
-            let (filters, channels, to) = (g.filters, g.channels, dw.as_mut_ptr());
-            assert_eq!(dw.len(), self.weight_len(), "one number for each weight");
-            // SAFETY: `sums` has `sums_len` numbers, `dw` one for each weight (asserted).
-            unsafe {
-                isa.run_pointers(ToTaps {
-                    axes,
-                    evaluations,
-                    sums: sums.as_ptr(),
-                    filters,
-                    channels,
-                    row,
-                    to,
-                });
+            self.points_to_taps(input.isa, axes, scratch.sums.as_slice(), dw);
+        }
+    }
+
+    /// Adds what a packed block of gradients makes of the weights' gradient: to `dw`, or with tiles
+    /// to the sums at the points.
+    ///
+    /// # Safety
+    /// As `pack_input`.
+    unsafe fn weight_gradients(
+        &self,
+        input: GroupInput<'_>,
+        block: &GradientBlock,
+        scratch: &mut Scratch,
+        dw: &mut [f32],
+    ) {
+        let rows = &block.rows;
+        for channels in ranges(self.geometry.channels, self.backward.channels) {
+            let shape = self.input_shape(rows.len(), &self.backward);
+            let inputs = scratch.inputs.as_mut_slice();
+            // SAFETY: the caller vouches for the sources.
+            unsafe { self.pack_input(input, channels.clone(), rows.start, shape, inputs) };
+            let packed = PackedBlock {
+                inputs,
+                channels,
+                gradients: scratch.gradients.as_slice(),
+                filters: block.filters.clone(),
+                rows: rows.len(),
+            };
+            let sums = &mut scratch.sums.as_mut_slice()[..self.sums_len()];
+            match self.axes {
+                Some(axes) => {
+                    self.multiply_tiles(input.isa, axes, &packed, &mut scratch.tiles, sums);
+                }
+                None => self.sweep_weights(input.isa, &packed, dw),
             }
         }
     }
 
+    /// Adds the sums at the points to the weights' gradient.
+    fn points_to_taps(&self, isa: Isa, axes: (Axis, Axis), sums: &[f32], dw: &mut [f32]) {
+        let g = &self.geometry;
+        assert_eq!(dw.len(), self.weight_len(), "one number for each weight");
+        assert!(sums.len() >= self.sums_len(), "all sums");
+        // SAFETY: `sums` and `dw` have as many numbers as filters and channels ask for (asserted).
+        unsafe {
+            isa.run_pointers(ToTaps {
+                axes,
+                evaluations: &[axes.0.evaluation(), axes.1.evaluation()],
+                sums: sums.as_ptr(),
+                filters: g.filters,
+                channels: g.channels,
+                row: g.channels.next_multiple_of(LANES),
+                to: dw.as_mut_ptr(),
+            });
+        }
+    }
+
     /// The weights' gradient at the points, from one packed block.
-    #[allow(clippy::too_many_arguments, reason = "as `backward`")]
-    pub(super) unsafe fn multiply_tiles(
+    fn multiply_tiles(
         &self,
         isa: Isa,
         axes: (Axis, Axis),
-        (channels, filters): (Range<usize>, Range<usize>),
-        rows: usize,
-        (inputs, gradients): (&[f32], &[f32]),
+        block: &PackedBlock<'_>,
         points: &mut Buffer,
         sums: &mut [f32],
     ) {
+        let (channels, filters) = (&block.channels, &block.filters);
         let g = &self.geometry;
         let row = g.channels.next_multiple_of(LANES);
         let across = g.out_width().div_ceil(axes.1.outputs());
@@ -149,7 +146,7 @@ impl Convolution {
         unsafe {
             let to = points.as_mut_ptr();
             let inputs = Evaluation {
-                source: inputs.as_ptr(),
+                source: block.inputs.as_ptr(),
                 source_channel: self.input_channel(self.backward.rows),
                 source_row: self.input_columns() * LANES,
                 channels: channels.len(),
@@ -159,7 +156,8 @@ impl Convolution {
                 to: to.add(self.values(0) * point_step(self.backward.filters, capacity)),
             };
             let gradients = Evaluation {
-                source: gradients
+                source: block
+                    .gradients
                     .as_ptr()
                     .add((self.halo[0].0 * self.gradient_columns() + self.halo[1].0) * LANES),
                 source_channel: self.gradient_channel(self.backward.rows),
@@ -171,7 +169,7 @@ impl Convolution {
             isa.run_pointers(TileProducts {
                 inputs,
                 gradients,
-                tiles: self.backward_tiles(rows),
+                tiles: self.backward_tiles(block.rows),
                 channel_offsets: &self.taps[..channels.len()],
                 sums: sums.as_mut_ptr().add(filters.start * row + channels.start),
                 sums_point: g.filters * row,
@@ -181,20 +179,21 @@ impl Convolution {
         }
     }
 
-    #[allow(clippy::too_many_arguments, reason = "as `backward`")]
-    pub(super) unsafe fn pack_gradient(
+    /// Packs the gradient of a block of the output.
+    ///
+    /// # Safety
+    /// `output` is a whole tensor that has this group.
+    unsafe fn pack_gradient(
         &self,
-        isa: Isa,
-        group: usize,
+        input: GroupInput<'_>,
         output: &Output<'_>,
-        mask: &[f32; LANES],
-        filters: Range<usize>,
-        rows: Range<usize>,
+        block: &GradientBlock,
         to: &mut [f32],
     ) {
+        let (filters, rows) = (&block.filters, &block.rows);
         let g = &self.geometry;
         let plane = g.out_height() * g.out_width() * LANES;
-        let channel = group * g.filters + filters.start;
+        let channel = input.group * g.filters + filters.start;
         assert!(
             filters.len() * self.gradient_channel(self.backward.rows) <= to.len(),
             "scratch memory is as large as the largest block"
@@ -202,9 +201,9 @@ impl Convolution {
         // SAFETY: filters lie in the output tensor, which the caller vouches for, and in the block
         // (asserted).
         unsafe {
-            isa.run_pointers(PackGradient {
+            input.isa.run_pointers(PackGradient {
                 y: output.y.add(channel * plane),
-                arriving: output.arriving.skip(channel, plane),
+                upstream: output.upstream.skip(channel, plane),
                 channels: filters.len(),
                 window: Window {
                     first_row: rows.start.cast_signed() - self.halo[0].0.cast_signed(),
@@ -217,7 +216,7 @@ impl Convolution {
                 },
                 norm: output.norm,
                 norm_first: filters.start,
-                mask,
+                mask: input.mask,
                 to: to.as_mut_ptr(),
             });
         }
@@ -225,21 +224,22 @@ impl Convolution {
 
     /// Gradients of the inputs from the packed gradient of output rows `rows`: those of input rows
     /// `rows` · stride.
-    #[allow(clippy::too_many_arguments, reason = "as `backward`")]
-    pub(super) unsafe fn sweep_inputs(
+    ///
+    /// # Safety
+    /// The sources' gradients are whole tensors that have this group, and no other thread touches
+    /// these rows of them meanwhile.
+    unsafe fn sweep_inputs(
         &self,
-        isa: Isa,
-        group: usize,
-        sources: &[Source<'_>],
-        filter_block: usize,
-        filters: Range<usize>,
-        rows: Range<usize>,
+        input: GroupInput<'_>,
+        block: &GradientBlock,
         flipped: &[f32],
-        (gradients, tiles): (&[f32], &mut Buffer),
+        gradients: &[f32],
+        tiles: &mut Buffer,
     ) {
+        let (filters, rows) = (&block.filters, &block.rows);
         let g = &self.geometry;
         let combinations = self.phases[0].len() * self.phases[1].len();
-        for (index, (part, source)) in self.parts.iter().zip(sources).enumerate() {
+        for (index, (part, source)) in self.parts.iter().zip(input.sources).enumerate() {
             let Some((out, accumulate)) = source.gradient else {
                 continue;
             };
@@ -253,7 +253,7 @@ impl Convolution {
                     if sub_rows == 0 || columns == 0 {
                         continue;
                     }
-                    let weights = self.flipped[(filter_block * self.parts.len() + index)
+                    let weights = self.flipped[(block.index * self.parts.len() + index)
                         * combinations
                         + i * self.phases[1].len()
                         + j];
@@ -277,7 +277,7 @@ impl Convolution {
                             taps_width: horizontal.taps,
                             weights: flipped.as_ptr().add(weights),
                             out: out.add(
-                                group * part.channels * plane
+                                input.group * part.channels * plane
                                     + (row * part.width + horizontal.first) * LANES,
                             ),
                             out_channel: plane,
@@ -286,25 +286,18 @@ impl Convolution {
                             filters: part.channels,
                             rows: sub_rows,
                             columns,
-                            accumulate: accumulate || filter_block > 0,
+                            accumulate: accumulate || block.index > 0,
                         };
-                        self.sweep(isa, sweep, tiles);
+                        self.sweep(input.isa, sweep, tiles);
                     }
                 }
             }
         }
     }
 
-    #[allow(clippy::too_many_arguments, reason = "as `backward`")]
-    pub(super) unsafe fn sweep_weights(
-        &self,
-        isa: Isa,
-        channels: Range<usize>,
-        filters: Range<usize>,
-        rows: usize,
-        (inputs, gradients): (&[f32], &[f32]),
-        dw: &mut [f32],
-    ) {
+    /// The weights' gradient from one packed block.
+    fn sweep_weights(&self, isa: Isa, block: &PackedBlock<'_>, dw: &mut [f32]) {
+        let (channels, filters) = (&block.channels, &block.filters);
         let g = &self.geometry;
         let area = g.filter_height * g.filter_width;
         assert_eq!(dw.len(), self.weight_len(), "one number for each weight");
@@ -312,17 +305,18 @@ impl Convolution {
         // behind its halo.
         unsafe {
             isa.run_pointers(WeightSweep {
-                source: inputs.as_ptr(),
+                source: block.inputs.as_ptr(),
                 taps: &self.taps[..channels.len() * area],
                 step_row: g.stride_height * self.input_columns() * LANES,
                 step_column: g.stride_width * LANES,
-                gradient: gradients
+                gradient: block
+                    .gradients
                     .as_ptr()
                     .add((self.halo[0].0 * self.gradient_columns() + self.halo[1].0) * LANES),
                 gradient_channel: self.gradient_channel(self.backward.rows),
                 gradient_row: self.gradient_columns() * LANES,
                 filters: filters.len(),
-                rows,
+                rows: block.rows,
                 columns: g.out_width(),
                 out: dw
                     .as_mut_ptr()

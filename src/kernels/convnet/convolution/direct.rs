@@ -49,8 +49,8 @@ impl PointerKernel for Sweep {
                     // wait for each other.
                     let size = (self.columns - x).div_ceil(tiles - tile);
                     for lane in (0..LANES).step_by(V::WIDTH) {
-                        // SAFETY: block, row, columns x..x + size and lane are within the sizes
-                        // that the type's contract covers.
+                        // SAFETY: block, row, columns x..x + size and lane are below filters, rows,
+                        // columns and LANES, for all of which the maker vouches.
                         unsafe {
                             let weights = self.weights.add(block * block_weights);
                             match size {
@@ -72,6 +72,9 @@ impl PointerKernel for Sweep {
 
 impl Sweep {
     /// Four filters by T columns of one row, one register each.
+    ///
+    /// # Safety
+    /// They are within the sizes for which the maker vouches; `weights` are the block's.
     #[inline(always)]
     unsafe fn tile<V: Vector, const T: usize>(
         &self,
@@ -81,7 +84,8 @@ impl Sweep {
         x: usize,
         lane: usize,
     ) {
-        // SAFETY: the type's contract; `weights` walks once through this block's packed weights.
+        // SAFETY: the maker vouches for sources and outputs of these columns and for the block's
+        // packed weights, through which `weights` walks once.
         unsafe {
             let mut sums = [[V::splat(0.0); T]; TILE_FILTERS];
             let source = self
@@ -146,7 +150,8 @@ impl PointerKernel for WeightSweep<'_> {
             let mut tap = 0;
             for tile in 0..tiles {
                 let size = (self.taps.len() - tap).div_ceil(tiles - tile);
-                // SAFETY: filter and taps are within the sizes that the type's contract covers.
+                // SAFETY: filter and taps are below `filters` and `taps.len()`, for all of which the
+                // maker vouches.
                 unsafe {
                     match size {
                         1 => self.tile::<V, 1>(first, tap),
@@ -165,9 +170,13 @@ impl PointerKernel for WeightSweep<'_> {
 
 impl WeightSweep<'_> {
     /// Four filters by T taps, one register each.
+    ///
+    /// # Safety
+    /// They are within the sizes for which the maker vouches.
     #[inline(always)]
     unsafe fn tile<V: Vector, const T: usize>(&self, first: usize, tap: usize) {
-        // SAFETY: the type's contract. Filters past the last repeat it, and their sums are dropped.
+        // SAFETY: the maker vouches for each filter's gradients, each tap's sources and a sum for
+        // both. Filters past the last repeat it, and their sums are dropped.
         unsafe {
             let last = self.filters - 1;
             let gradients: [*const f32; TILE_FILTERS] = std::array::from_fn(|f| {

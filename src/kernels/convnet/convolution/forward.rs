@@ -1,7 +1,7 @@
 //! The forward pass of one block of one group: pack, sweep, moments. Knows of blocks alone, not of
 //! other threads' work.
 
-use super::{Convolution, Scratch, Source, nth, ranges};
+use super::{BlockShape, Convolution, ForwardTarget, GroupInput, Scratch, nth, ranges};
 use crate::kernels::convnet::convolution::direct::Sweep;
 use crate::kernels::convnet::pack::{Moments, PackInput, Window};
 use crate::kernels::convnet::winograd::TileSweep;
@@ -11,57 +11,39 @@ use crate::kernels::simd::Isa;
 use std::ops::Range;
 
 impl Convolution {
-    /// One block of output rows of one group: y, and its moments per lane ([filters][2][LANES]).
+    /// One block of output rows of one group: y, and its moments per lane. `weights` are those of
+    /// `pack_weights`.
     ///
     /// # Safety
-    /// `sources` (one a part), `y` and `moments` point to whole tensors with at least `group` + 1
-    /// groups (`moments`: this task's own piece); no other thread touches this block of y
-    /// meanwhile.
-    #[allow(
-        clippy::too_many_arguments,
-        reason = "one call site each; a struct would only rename them"
-    )]
+    /// The input's sources and `target.y` are whole tensors with at least `group` + 1 groups; no
+    /// other thread touches this block of y, nor this task's moments, meanwhile.
     pub unsafe fn forward(
         &self,
-        isa: Isa,
-        group: usize,
+        input: GroupInput<'_>,
         block: usize,
-        sources: &[Source<'_>],
-        mask: &[f32; LANES],
         weights: &[f32],
         scratch: &mut Scratch,
-        y: *mut f32,
-        moments: Option<*mut f32>,
+        target: ForwardTarget,
     ) {
         let g = &self.geometry;
         let rows = nth(g.out_height(), self.forward.rows, block);
         let plane = g.out_height() * g.out_width() * LANES;
-        // SAFETY: within the tensors that the caller vouches for, and the scratch memory
-        // (`Scratch::new`).
+        // SAFETY: the block lies within its group of y, for which the caller vouches; the sweeps
+        // read packed rows, of which `Scratch::new` has made room for the largest block, and write
+        // rows of the block.
         unsafe {
-            let y = y.add(group * g.filters * plane + rows.start * g.out_width() * LANES);
+            let y = target
+                .y
+                .add(input.group * g.filters * plane + rows.start * g.out_width() * LANES);
             for channels in ranges(g.channels, self.forward.channels) {
                 let to = scratch.inputs.as_mut_slice();
-                let shape = (
-                    self.input_rows(rows.len()),
-                    self.input_columns(),
-                    self.input_channel(self.forward.rows),
-                );
-                self.pack_input(
-                    isa,
-                    group,
-                    sources,
-                    mask,
-                    channels.clone(),
-                    rows.start,
-                    shape,
-                    to,
-                );
+                let shape = self.input_shape(rows.len(), &self.forward);
+                self.pack_input(input, channels.clone(), rows.start, shape, to);
                 let sweep = Sweep {
                     source: to.as_ptr(),
-                    source_channel: shape.2,
-                    source_row: shape.1 * LANES,
-                    step_row: g.stride_height * shape.1 * LANES,
+                    source_channel: shape.channel,
+                    source_row: shape.columns * LANES,
+                    step_row: g.stride_height * shape.columns * LANES,
                     step_column: g.stride_width * LANES,
                     channels: channels.len(),
                     taps_height: g.filter_height,
@@ -76,10 +58,10 @@ impl Convolution {
                     columns: g.out_width(),
                     accumulate: channels.start > 0,
                 };
-                self.sweep(isa, sweep, &mut scratch.tiles);
+                self.sweep(input.isa, sweep, &mut scratch.tiles);
             }
-            if let Some(out) = moments {
-                isa.run_pointers(Moments {
+            if let Some(out) = target.moments {
+                input.isa.run_pointers(Moments {
                     y,
                     y_channel: plane,
                     channels: g.filters,
@@ -109,26 +91,25 @@ impl Convolution {
         }
     }
 
-    /// Packs `channels` of the concatenation from the first row on that output row `row` reads: as
-    /// many rows and columns as `shape` says, and as many numbers from one channel to the next.
-    #[allow(clippy::too_many_arguments, reason = "as `forward`")]
+    /// Packs `channels` of the concatenation from the first row on that output row `row` reads, as
+    /// `shape` says.
+    ///
+    /// # Safety
+    /// The input's sources are whole tensors that have this group.
     pub(super) unsafe fn pack_input(
         &self,
-        isa: Isa,
-        group: usize,
-        sources: &[Source<'_>],
-        mask: &[f32; LANES],
+        input: GroupInput<'_>,
         channels: Range<usize>,
         row: usize,
-        (rows, columns, to_channel): (usize, usize, usize),
+        shape: BlockShape,
         to: &mut [f32],
     ) {
         let g = &self.geometry;
         assert!(
-            channels.len() * to_channel <= to.len(),
+            channels.len() * shape.channel <= to.len(),
             "scratch memory is as large as the largest block"
         );
-        for (part, source) in self.parts.iter().zip(sources) {
+        for (part, source) in self.parts.iter().zip(input.sources) {
             let (start, end) = (
                 channels.start.max(part.first),
                 channels.end.min(part.first + part.channels),
@@ -141,23 +122,27 @@ impl Convolution {
             // SAFETY: channels start..end lie in this part, whose tensor the caller vouches for,
             // and in the block (asserted).
             unsafe {
-                isa.run_pointers(PackInput {
-                    from: source.values.add((group * part.channels + skip) * plane),
+                input.isa.run_pointers(PackInput {
+                    from: source
+                        .values
+                        .add((input.group * part.channels + skip) * plane),
                     channels: end - start,
                     window: Window {
                         first_row: (row * g.stride_height).cast_signed()
                             - g.pad_height().cast_signed(),
-                        rows,
+                        rows: shape.rows,
                         pad: g.pad_width(),
-                        columns,
+                        columns: shape.columns,
                         height: part.height,
                         width: part.width,
-                        to_channel,
+                        to_channel: shape.channel,
                     },
                     norm: source.norm,
                     norm_first: skip,
-                    mask,
-                    to: to.as_mut_ptr().add((start - channels.start) * to_channel),
+                    mask: input.mask,
+                    to: to
+                        .as_mut_ptr()
+                        .add((start - channels.start) * shape.channel),
                 });
             }
         }

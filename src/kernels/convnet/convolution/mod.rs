@@ -8,12 +8,12 @@ pub mod direct;
 mod forward;
 mod weights;
 
-use crate::kernels::convnet::pack::{Arriving, Norm};
+use crate::kernels::convnet::pack::{Norm, UpstreamGradient};
 use crate::kernels::convnet::spec::{Geometry, Part};
 use crate::kernels::convnet::winograd::{self, Axis};
 use crate::kernels::memory::Buffer;
 use crate::kernels::memory::LANES;
-use crate::kernels::simd::TILE_FILTERS;
+use crate::kernels::simd::{Isa, TILE_FILTERS};
 use std::ops::Range;
 
 /// Bytes of packed rows that one sweep works on: what stays in a second-level cache beside weights
@@ -57,6 +57,14 @@ struct Blocks {
     rows: usize,
 }
 
+/// A packed block: rows and columns, and numbers from one channel to the next.
+#[derive(Clone, Copy)]
+struct BlockShape {
+    rows: usize,
+    columns: usize,
+    channel: usize,
+}
+
 /// Input rows (or columns) of equal remainder modulo the stride: their gradient is a convolution of
 /// stride 1 with some of the taps.
 #[derive(Clone, Copy, Debug)]
@@ -91,13 +99,13 @@ impl Scratch {
 
     /// Numbers of each buffer.
     pub fn sizes(convolutions: &[Convolution]) -> [usize; 4] {
-        let most =
+        let largest =
             |f: &dyn Fn(&Convolution) -> usize| convolutions.iter().map(f).max().unwrap_or(0);
         [
-            most(&Convolution::input_scratch),
-            most(&Convolution::gradient_scratch),
-            most(&Convolution::tile_scratch),
-            most(&Convolution::sums_len),
+            largest(&Convolution::input_scratch),
+            largest(&Convolution::gradient_scratch),
+            largest(&Convolution::tile_scratch),
+            largest(&Convolution::sums_len),
         ]
     }
 
@@ -115,10 +123,30 @@ pub struct Source<'a> {
     pub gradient: Option<(*mut f32, bool)>,
 }
 
+/// What a pass reads of one group of images.
+#[derive(Clone, Copy)]
+pub struct GroupInput<'a> {
+    pub isa: Isa,
+    pub group: usize,
+    /// One for each part.
+    pub sources: &'a [Source<'a>],
+    /// 1 for each lane that holds an image, else 0.
+    pub mask: &'a [f32; LANES],
+}
+
+/// Where the forward pass writes.
+#[derive(Clone, Copy)]
+pub struct ForwardTarget {
+    /// The whole output tensor.
+    pub y: *mut f32,
+    /// The task's own moments, [filters][2][LANES]; None: they are not wanted.
+    pub moments: Option<*mut f32>,
+}
+
 /// What the backward pass reads of the convolution's own output.
 pub struct Output<'a> {
     pub y: *const f32,
-    pub arriving: Arriving,
+    pub upstream: UpstreamGradient,
     pub norm: &'a Norm,
 }
 
@@ -133,11 +161,11 @@ impl Convolution {
         let halo = [halo(&phases[0]), halo(&phases[1])];
         let axes = tiles(&g);
         let step = axes.map_or(1, |(vertical, _)| vertical.outputs());
-        let most_rows = g
+        let max_rows = g
             .out_height()
             .div_ceil(TASKS.div_ceil(groups))
             .next_multiple_of(step);
-        let least_rows = most_rows.min(g.filter_height.max(4).next_multiple_of(step));
+        let min_rows = max_rows.min(g.filter_height.max(4).next_multiple_of(step));
         let mut this = Self {
             geometry,
             parts,
@@ -152,7 +180,7 @@ impl Convolution {
             chunk: 1,
         };
         let choose = |bytes: &dyn Fn(&Blocks) -> usize| {
-            Blocks::choose(&g, (least_rows, most_rows, step), |b| {
+            Blocks::choose(&g, (min_rows, max_rows, step), |b| {
                 bytes(b) * size_of::<f32>()
             })
         };
@@ -161,7 +189,7 @@ impl Convolution {
             None => choose(&|b| {
                 b.channels * this.input_channel(b.rows) + b.filters * this.gradient_channel(b.rows)
             }),
-            Some(axes) => Blocks::for_tiles(&g, axes, most_rows),
+            Some(axes) => Blocks::for_tiles(&g, axes, max_rows),
         };
         let backward = this.backward;
         this.taps = this.tap_offsets();
@@ -276,6 +304,15 @@ impl Convolution {
         self.gradient_rows(rows) * self.gradient_columns() * LANES
     }
 
+    /// The block of input that `rows` rows of output read, in memory for `blocks`.
+    fn input_shape(&self, rows: usize, blocks: &Blocks) -> BlockShape {
+        BlockShape {
+            rows: self.input_rows(rows),
+            columns: self.input_columns(),
+            channel: self.input_channel(blocks.rows),
+        }
+    }
+
     fn tap_offsets(&self) -> Vec<usize> {
         let g = &self.geometry;
         if self.axes.is_some() {
@@ -342,13 +379,13 @@ impl Blocks {
     /// For a backward pass by tiles: all filters (up to 64) and few channels at once, so that the
     /// gradient is transformed once; as many tiles as keep it in a third-level cache, for long
     /// sums.
-    fn for_tiles(g: &Geometry, (vertical, horizontal): (Axis, Axis), most_rows: usize) -> Self {
-        let balanced = |total: usize, most: usize| total.div_ceil(total.div_ceil(most));
+    fn for_tiles(g: &Geometry, (vertical, horizontal): (Axis, Axis), max_rows: usize) -> Self {
+        let balanced = |total: usize, max: usize| total.div_ceil(total.div_ceil(max));
         let filters = balanced(g.filters, 64);
         let bytes = vertical.points() * horizontal.points() * filters * LANES * size_of::<f32>();
         let tiles = (POINTS_BYTES / bytes).clamp(16, 64);
         let across = g.out_width().div_ceil(horizontal.outputs());
-        let rows = most_rows.min(tiles.div_ceil(across) * vertical.outputs());
+        let rows = max_rows.min(tiles.div_ceil(across) * vertical.outputs());
         Self {
             channels: balanced(g.channels, 16),
             filters,
@@ -360,7 +397,7 @@ impl Blocks {
     /// least rows.
     fn choose(
         g: &Geometry,
-        (least_rows, most_rows, step): (usize, usize, usize),
+        (min_rows, max_rows, step): (usize, usize, usize),
         bytes: impl Fn(&Self) -> usize,
     ) -> Self {
         let mut pieces = 1;
@@ -368,9 +405,9 @@ impl Blocks {
             let mut blocks = Self {
                 channels: g.channels.div_ceil(pieces),
                 filters: g.filters.div_ceil(pieces),
-                rows: most_rows,
+                rows: max_rows,
             };
-            while bytes(&blocks) > BLOCK_BYTES && blocks.rows > least_rows {
+            while bytes(&blocks) > BLOCK_BYTES && blocks.rows > min_rows {
                 blocks.rows -= step;
             }
             if bytes(&blocks) <= BLOCK_BYTES || blocks.channels.max(blocks.filters) <= TILE_FILTERS

@@ -16,8 +16,10 @@ pub use pools::{
 };
 
 use crate::kernels::KernelError;
-use crate::kernels::convnet::convolution::{Convolution, Output, Scratch, Source};
-use crate::kernels::convnet::pack::{Arriving, Norm};
+use crate::kernels::convnet::convolution::{
+    Convolution, ForwardTarget, GroupInput, Output, Scratch, Source,
+};
+use crate::kernels::convnet::pack::{Norm, UpstreamGradient};
 use crate::kernels::convnet::spec::{Geometry, Part};
 use crate::kernels::memory::Buffer;
 use crate::kernels::memory::LANES;
@@ -101,17 +103,17 @@ pub fn convolution(
             let packed = packed.as_slice();
             // SAFETY: x and y have room for every group, and this is the only thread.
             unsafe {
-                conv.forward(
+                let input = GroupInput {
                     isa,
                     group,
-                    block,
-                    &sources,
-                    &mask(n, group),
-                    packed,
-                    &mut scratch,
-                    y.as_mut_ptr(),
-                    None,
-                );
+                    sources: &sources,
+                    mask: &mask(n, group),
+                };
+                let target = ForwardTarget {
+                    y: y.as_mut_ptr(),
+                    moments: None,
+                };
+                conv.forward(input, block, packed, &mut scratch, target);
             }
         }
     }
@@ -148,7 +150,7 @@ pub fn convolution_gradients(
     y.as_mut_slice().fill(1.0);
     let output = Output {
         y: y.as_ptr(),
-        arriving: Arriving {
+        upstream: UpstreamGradient {
             convolutions: Some(dy.as_ptr()),
             head: None,
         },
@@ -166,17 +168,13 @@ pub fn convolution_gradients(
             let flipped = flipped.as_slice();
             // SAFETY: all tensors have room for every group, and this is the only thread.
             unsafe {
-                conv.backward(
+                let input = GroupInput {
                     isa,
                     group,
-                    chunk,
-                    &sources,
-                    &output,
-                    &mask(n, group),
-                    flipped,
-                    &mut scratch,
-                    &mut dw,
-                );
+                    sources: &sources,
+                    mask: &mask(n, group),
+                };
+                conv.backward(input, chunk, &output, flipped, &mut scratch, &mut dw);
             }
         }
     }

@@ -5,7 +5,7 @@ use super::{expect, group, mask, ungroup};
 use crate::kernels::KernelError;
 use crate::kernels::convnet::norm::{self, Piece};
 use crate::kernels::convnet::pack::{
-    Arriving, GradientMoments, Moments, Norm, PackGradient, PackInput, Window,
+    GradientMoments, Moments, Norm, PackGradient, PackInput, UpstreamGradient, Window,
 };
 use crate::kernels::memory::Buffer;
 use crate::kernels::memory::LANES;
@@ -147,13 +147,13 @@ pub struct NormGradients {
 /// Gradients of `norm_relu` with respect to y, scale and shift.
 pub fn norm_relu_gradients(
     isa: Isa,
-    mut kept: Normalised,
+    mut saved: Normalised,
     da: &[f32],
 ) -> Result<NormGradients, KernelError> {
-    let (n, area, channels) = (kept.n, kept.area, kept.norm.shift.len());
+    let (n, area, channels) = (saved.n, saved.area, saved.norm.shift.len());
     expect("da", da.len(), n * channels * area)?;
     let (da, groups) = (group(da, channels * area), n.div_ceil(LANES));
-    let arriving = Arriving {
+    let upstream = UpstreamGradient {
         convolutions: Some(da.as_ptr()),
         head: None,
     };
@@ -162,15 +162,15 @@ pub fn norm_relu_gradients(
     for group in 0..groups {
         // SAFETY: y and da have this group's planes, and `moments` its piece.
         unsafe {
-            let (y, arriving) = (
-                kept.y.as_ptr().add(group * channels * area * LANES),
-                arriving.skip(group * channels, area * LANES),
+            let (y, upstream) = (
+                saved.y.as_ptr().add(group * channels * area * LANES),
+                upstream.skip(group * channels, area * LANES),
             );
             let out = moments.as_mut_ptr().add(group * channels * 2 * LANES);
             isa.run_pointers(GradientMoments {
                 y,
-                arriving,
-                norm: &kept.norm,
+                upstream,
+                norm: &saved.norm,
                 channels,
                 pixels: area,
                 out,
@@ -180,25 +180,25 @@ pub fn norm_relu_gradients(
     let (mut dscale, mut dshift) = (vec![0.0; channels], vec![0.0; channels]);
     norm::gradients(
         &pieces(&moments, channels, n, area),
-        &mut kept.norm,
+        &mut saved.norm,
         &mut dscale,
         &mut dshift,
     );
     for group in 0..groups {
         let at = group * channels * area * LANES;
-        let (window, arriving) = (
+        let (window, upstream) = (
             plain_window(area),
-            arriving.skip(group * channels, area * LANES),
+            upstream.skip(group * channels, area * LANES),
         );
         // SAFETY: all three buffers have this group's planes.
         unsafe {
-            let (y, to) = (kept.y.as_ptr().add(at), dy.as_mut_ptr().add(at));
+            let (y, to) = (saved.y.as_ptr().add(at), dy.as_mut_ptr().add(at));
             isa.run_pointers(PackGradient {
                 y,
-                arriving,
+                upstream,
                 channels,
                 window,
-                norm: &kept.norm,
+                norm: &saved.norm,
                 norm_first: 0,
                 mask: &mask(n, group),
                 to,

@@ -505,10 +505,10 @@ fn interleaved_networks_and_long_evaluations() {
 fn memory_is_as_estimated() {
     let (spec, ..) = example();
     let net = ConvNet::new(&spec, 40, pool(1)).unwrap();
-    let (held, estimated) = (net.memory_bytes(), ConvNet::estimate_bytes(&spec, 40));
+    let (allocated, estimated) = (net.memory_bytes(), ConvNet::estimate_bytes(&spec, 40));
     assert!(
-        held.abs_diff(estimated) < 64 * 20,
-        "{held} held, {estimated} estimated"
+        allocated.abs_diff(estimated) < 64 * 20,
+        "{allocated} allocated, {estimated} estimated"
     );
 }
 

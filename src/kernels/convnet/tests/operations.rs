@@ -196,7 +196,7 @@ fn a_single_value() {
             (-1.0, 0.0, 0.0),
         ] {
             let (mut mean, mut variance) = ([0.0f32], [5.0f32]);
-            let (a, kept) = ops::norm_relu(
+            let (a, saved) = ops::norm_relu(
                 isa,
                 1,
                 &[2.345],
@@ -216,7 +216,7 @@ fn a_single_value() {
                 y: dy,
                 scale: dscale,
                 shift: dshift,
-            } = ops::norm_relu_gradients(isa, kept, &[3.0]).unwrap();
+            } = ops::norm_relu_gradients(isa, saved, &[3.0]).unwrap();
             assert_eq!(
                 (dy, dscale, dshift),
                 (vec![0.0], vec![0.0], vec![passed]),
@@ -228,7 +228,7 @@ fn a_single_value() {
 }
 
 /// Forward of A, forward of B, backward of A, backward of B: as if each had been alone. (Backward
-/// twice cannot be written: `norm_relu_gradients` takes what was kept by value.)
+/// twice cannot be written: `norm_relu_gradients` takes what was saved by value.)
 #[test]
 fn two_graphs_interleaved() {
     let isa = Isa::detect();
@@ -238,16 +238,16 @@ fn two_graphs_interleaved() {
         ops::norm_relu(isa, 7, y, &scale, &shift, (&mut [0.0; 3], &mut [1.0; 3])).unwrap()
     };
     let alone = [&a, &b].map(|y| {
-        let (activation, kept) = forward(y);
+        let (activation, saved) = forward(y);
         (
             activation,
-            ops::norm_relu_gradients(isa, kept, &da).unwrap(),
+            ops::norm_relu_gradients(isa, saved, &da).unwrap(),
         )
     });
     let (first, kept_first) = forward(&a);
     let (second, kept_second) = forward(&b);
     let together = [(first, kept_first), (second, kept_second)]
-        .map(|(out, kept)| (out, ops::norm_relu_gradients(isa, kept, &da).unwrap()));
+        .map(|(out, saved)| (out, ops::norm_relu_gradients(isa, saved, &da).unwrap()));
     for ((activation, gradients), (other, others)) in alone.iter().zip(&together) {
         assert_eq!(
             (activation, &gradients.y, &gradients.scale, &gradients.shift),

@@ -171,8 +171,8 @@ impl PointerKernel for TileSweep {
             * self.sweep.columns.div_ceil(self.axes.1.outputs());
         for first in (0..tiles).step_by(V::TILE) {
             let count = V::TILE.min(tiles - first);
-            // SAFETY: the type's contract; the scratch memory holds `TILES` tiles' points of all
-            // channels, then of `FILTERS` filters.
+            // SAFETY: the maker vouches for sources and outputs of all tiles, and for scratch memory
+            // for `TILES` tiles' points of all channels and then of `FILTERS` filters.
             unsafe {
                 self.evaluation::<V>().evaluate::<V>(first, count);
                 for filter in (0..self.sweep.filters).step_by(FILTERS) {
@@ -223,12 +223,16 @@ impl TileSweep {
     }
 
     /// Multiplies at each point, for one block of filters: [points][filters][tiles][LANES].
+    ///
+    /// # Safety
+    /// `evaluate` was called for as many tiles.
     #[inline(always)]
     unsafe fn products<V: Vector>(&self, filter: usize, count: usize) {
         let (channels, filters) = (self.sweep.channels, self.block(filter));
         let all_filters = self.sweep.filters.next_multiple_of(TILE_FILTERS);
         for p in 0..self.points() {
-            // SAFETY: the type's contract.
+            // SAFETY: the points of all channels and of the block's filters lie in the scratch memory,
+            // and the maker vouches for the weights of each point.
             unsafe {
                 PointProducts {
                     source: self.scratch.add(p * point_step(channels, V::TILE)),
@@ -250,6 +254,8 @@ impl TileSweep {
         }
     }
 
+    /// # Safety
+    /// As `outputs`.
     #[inline(always)]
     unsafe fn outputs_of<V: Vector, const Y: usize, const M: usize>(
         &self,
@@ -257,7 +263,7 @@ impl TileSweep {
         first: usize,
         count: usize,
     ) {
-        // SAFETY: the type's contract.
+        // SAFETY: filter and tiles are the caller's, which vouches for them.
         unsafe {
             match self.axes.1 {
                 Axis::One => self.outputs::<V, Y, M, 1, 1>(filter, first, count),
@@ -270,6 +276,9 @@ impl TileSweep {
 
     /// Interpolates one block of filters: Y points to M rows, X points to N columns; writes those
     /// that there are.
+    ///
+    /// # Safety
+    /// `products` was called for this block and as many tiles.
     #[inline(always)]
     unsafe fn outputs<V: Vector, const Y: usize, const M: usize, const X: usize, const N: usize>(
         &self,
@@ -284,7 +293,8 @@ impl TileSweep {
                 let (y, x) = self.evaluation::<V>().corner(first + t);
                 let (rows, columns) = ((s.rows - y).min(M), (s.columns - x).min(N));
                 for lane in (0..LANES).step_by(V::WIDTH) {
-                    // SAFETY: the type's contract.
+                    // SAFETY: the filter's points of tile t lie in the scratch memory; the maker
+                    // vouches for the output rows and columns that there are.
                     unsafe {
                         let from = self
                             .products_at::<V>()
@@ -359,28 +369,35 @@ impl Evaluation {
     }
 
     /// Inputs at the points, of tiles `first` and so on.
+    ///
+    /// # Safety
+    /// There are so many tiles, and no more than `capacity`.
     #[inline(always)]
     pub unsafe fn evaluate<V: Vector>(&self, first: usize, count: usize) {
-        // SAFETY: the type's contract.
+        // SAFETY: the caller vouches for the tiles.
         unsafe {
-            match (self.axes.0.points(), self.axes.1.points()) {
-                (1, 6) => self.transform::<V, 1, 1, 6, 6>(first, count),
-                (1, 8) => self.transform::<V, 1, 1, 8, 8>(first, count),
-                (6, 1) => self.transform::<V, 6, 6, 1, 1>(first, count),
-                (6, 6) => self.transform::<V, 6, 6, 6, 6>(first, count),
-                (6, 8) => self.transform::<V, 6, 6, 8, 8>(first, count),
-                (8, 1) => self.transform::<V, 8, 8, 1, 1>(first, count),
-                (8, 6) => self.transform::<V, 8, 8, 6, 6>(first, count),
-                (8, 8) => self.transform::<V, 8, 8, 8, 8>(first, count),
-                _ => self.transform::<V, 1, 1, 1, 1>(first, count),
+            use Axis::{Five, One, Seven, Three};
+            match self.axes {
+                (One, One) => self.transform::<V, 1, 1, 1, 1>(first, count),
+                (One, Three) => self.transform::<V, 1, 1, 6, 6>(first, count),
+                (One, Five | Seven) => self.transform::<V, 1, 1, 8, 8>(first, count),
+                (Three, One) => self.transform::<V, 6, 6, 1, 1>(first, count),
+                (Three, Three) => self.transform::<V, 6, 6, 6, 6>(first, count),
+                (Three, Five | Seven) => self.transform::<V, 6, 6, 8, 8>(first, count),
+                (Five | Seven, One) => self.transform::<V, 8, 8, 1, 1>(first, count),
+                (Five | Seven, Three) => self.transform::<V, 8, 8, 6, 6>(first, count),
+                (Five | Seven, Five | Seven) => self.transform::<V, 8, 8, 8, 8>(first, count),
             }
         }
     }
 
     /// Outputs' gradients at the points.
+    ///
+    /// # Safety
+    /// As `evaluate`.
     #[inline(always)]
     pub unsafe fn spread<V: Vector>(&self, count: usize) {
-        // SAFETY: the type's contract.
+        // SAFETY: the caller vouches for the tiles.
         unsafe {
             match self.axes.0 {
                 Axis::One => self.spread_rows::<V, 1, 1>(count),
@@ -391,9 +408,11 @@ impl Evaluation {
         }
     }
 
+    /// # Safety
+    /// As `evaluate`.
     #[inline(always)]
     unsafe fn spread_rows<V: Vector, const M: usize, const Y: usize>(&self, count: usize) {
-        // SAFETY: the type's contract.
+        // SAFETY: the caller vouches for the tiles.
         unsafe {
             match self.axes.1 {
                 Axis::One => self.transform::<V, M, Y, 1, 1>(0, count),
@@ -405,6 +424,9 @@ impl Evaluation {
     }
 
     /// M rows to Y points, N columns to X points.
+    ///
+    /// # Safety
+    /// As `evaluate`.
     #[inline(always)]
     unsafe fn transform<
         V: Vector,
@@ -422,7 +444,8 @@ impl Evaluation {
             for t in 0..count {
                 let (y, x) = self.corner(first + t);
                 for lane in (0..LANES).step_by(V::WIDTH) {
-                    // SAFETY: the type's contract.
+                    // SAFETY: the maker vouches for the tile's rows and columns of channel c, and
+                    // for memory for its points.
                     unsafe {
                         let from = self
                             .source

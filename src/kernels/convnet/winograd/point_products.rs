@@ -31,8 +31,8 @@ impl PointerKernel for PointProducts {
             // wait for each other.
             let size = (vectors - x).div_ceil(tiles - tile);
             for block in 0..self.filters / TILE_FILTERS {
-                // SAFETY: block and columns x..x + size are within the sizes that the type's
-                // contract covers.
+                // SAFETY: block and columns x..x + size are below `filters` and `width`, for which the
+                // maker vouches.
                 unsafe {
                     match size {
                         1 => self.tile::<V, 1>(block, x * V::WIDTH),
@@ -51,9 +51,13 @@ impl PointerKernel for PointProducts {
 
 impl PointProducts {
     /// Four filters by T registers.
+    ///
+    /// # Safety
+    /// They are within the sizes for which the maker vouches.
     #[inline(always)]
     unsafe fn tile<V: Vector, const T: usize>(&self, block: usize, x: usize) {
-        // SAFETY: the type's contract; `weights` walks once through this block's.
+        // SAFETY: the maker vouches for `width` numbers of each channel and filter, and for the
+        // block's weights, through which `weights` walks once.
         unsafe {
             let mut weights = self.weights.add(block * self.channels * TILE_FILTERS);
             let mut source = self.source.add(x);

@@ -29,7 +29,8 @@ impl PointerKernel for TileProducts<'_> {
     #[inline(always)]
     unsafe fn run<V: Vector>(self) {
         let step = self.inputs.capacity * LANES;
-        // SAFETY: the type's contract.
+        // SAFETY: the maker vouches for the tiles of inputs and gradients, for memory for their
+        // points, and for a sum for each pair of a filter and a channel at each point.
         unsafe {
             self.inputs.evaluate::<V>(0, self.tiles);
             if !self.gradients_done {
@@ -83,7 +84,8 @@ impl PointerKernel for ToTaps<'_> {
         let (high, wide) = (self.axes.0.taps(), self.axes.1.taps());
         for f in 0..self.filters {
             for c in (0..self.channels).step_by(V::WIDTH) {
-                // SAFETY: the type's contract; at most 8 points and 7 taps an axis.
+                // SAFETY: the maker vouches for rows of whole vectors of sums, and for a number of
+                // `to` for each tap. An axis has at most 8 points and 7 taps.
                 unsafe {
                     let mut across = [[V::splat(0.0); 7]; 8];
                     for (py, across) in across.iter_mut().enumerate().take(rows) {

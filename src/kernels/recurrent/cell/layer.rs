@@ -6,7 +6,7 @@ use super::pointwise::{self, Backward, Forward, Rows};
 use super::program::CellProgram;
 use super::shape::{CellShape, Layout};
 use crate::kernels::matmul::{Left, Packed, Target, widths};
-use crate::kernels::memory::Buffer;
+use crate::kernels::memory::{Buffer, Shared};
 use crate::kernels::simd::Isa;
 use crate::kernels::{KernelError, ParameterSlot};
 use rayon::ThreadPool;
@@ -244,20 +244,20 @@ impl CellLayer {
         assert_eq!(parameters.len(), self.layout.parameter_count, "parameters");
         let CellShape { input, hidden, .. } = self.shape;
         let (plan, padded) = (&self.plan, self.layout.padded);
-        for (place, &gate) in plan.columns[..plan.input_columns].iter().enumerate() {
+        for (index, &gate) in plan.columns[..plan.input_columns].iter().enumerate() {
             self.input_weight.fill(
                 0,
-                place * padded,
+                index * padded,
                 (input, hidden),
                 self.layout.input_weight(parameters, gate),
                 (1, input),
             );
         }
         let first = plan.columns.len() - plan.recurrent_columns;
-        for (place, &gate) in plan.columns[first..].iter().enumerate() {
+        for (index, &gate) in plan.columns[first..].iter().enumerate() {
             self.recurrent_weight.fill(
                 0,
-                place * padded,
+                index * padded,
                 (hidden, hidden),
                 self.layout.recurrent_weight(parameters, gate),
                 (1, hidden),
@@ -277,12 +277,12 @@ impl CellLayer {
             input,
             hidden,
             batch,
-            steps: most,
+            steps: max_steps,
         } = self.shape;
         self.steps = out.len() / (batch * hidden);
         let rows = self.steps * batch;
         assert!(
-            self.steps <= most && (x.len(), out.len()) == (rows * input, rows * hidden),
+            self.steps <= max_steps && (x.len(), out.len()) == (rows * input, rows * hidden),
             "a sequence of another shape"
         );
         assert_eq!(state.len(), self.layout.states * batch * hidden, "states");
@@ -375,7 +375,8 @@ impl CellLayer {
             products,
             before: before.as_ptr(),
         };
-        let after = Shared(after.as_mut_ptr());
+        // SAFETY: each task writes the states of its own rows.
+        let after = unsafe { Shared::new(after.as_mut_ptr()) };
         each_rows(
             batch,
             &mut self.scratch,
@@ -387,7 +388,7 @@ impl CellLayer {
                     self.isa.run_pointers(Forward {
                         rows,
                         range,
-                        after: after.get(),
+                        after: *after.get(),
                         scratch,
                     });
                 }
@@ -423,9 +424,9 @@ impl CellLayer {
             ..
         } = self.shape;
         let (plan, padded) = (&self.plan, self.layout.padded);
-        for (place, &gate) in plan.columns[..plan.input_columns].iter().enumerate() {
+        for (index, &gate) in plan.columns[..plan.input_columns].iter().enumerate() {
             state.input_weight.fill(
-                place * padded,
+                index * padded,
                 0,
                 (hidden, input),
                 self.layout.input_weight(parameters, gate),
@@ -433,9 +434,9 @@ impl CellLayer {
             );
         }
         let first = plan.columns.len() - plan.recurrent_columns;
-        for (place, &gate) in plan.columns[first..].iter().enumerate() {
+        for (index, &gate) in plan.columns[first..].iter().enumerate() {
             state.recurrent_weight.fill(
-                place * padded,
+                index * padded,
                 0,
                 (hidden, hidden),
                 self.layout.recurrent_weight(parameters, gate),
@@ -456,8 +457,8 @@ impl CellLayer {
         state.d_states[0].as_mut_slice().fill(0.0);
         for step in (0..self.steps).rev() {
             let [d_after, d_before] = &mut state.d_states;
-            let arriving = d_out[step * batch * hidden..][..batch * hidden].chunks(hidden);
-            for (d, more) in d_after.as_mut_slice().chunks_mut(padded).zip(arriving) {
+            let upstream = d_out[step * batch * hidden..][..batch * hidden].chunks(hidden);
+            for (d, more) in d_after.as_mut_slice().chunks_mut(padded).zip(upstream) {
                 d.iter_mut().zip(more).for_each(|(d, more)| *d += more);
             }
             let products = self.products.as_slice()[step * batch * stride..].as_ptr();
@@ -471,21 +472,20 @@ impl CellLayer {
             };
             let d_products =
                 &mut state.d_products.as_mut_slice()[step * batch * stride..][..batch * stride];
-            let targets = (
-                Shared(d_products.as_mut_ptr()),
-                Shared(d_before.as_mut_ptr()),
-                Shared(d_after.as_mut_ptr()),
-            );
+            // SAFETY: each task writes the gradients of its own rows.
+            let targets = unsafe {
+                Shared::new((
+                    d_products.as_mut_ptr(),
+                    d_before.as_mut_ptr(),
+                    d_after.as_ptr(),
+                ))
+            };
             each_rows(
                 batch,
                 &mut self.scratch,
                 pointwise::scratch_len(&self.plan),
                 |range, scratch| {
-                    let (d_products, d_before, d_after) = (
-                        targets.0.get(),
-                        targets.1.get(),
-                        targets.2.get().cast_const(),
-                    );
+                    let &(d_products, d_before, d_after) = targets.get();
                     // SAFETY: the buffers have the shapes that `Rows` and `Backward` name; tasks
                     // have rows and scratch of their own.
                     unsafe {
@@ -644,19 +644,5 @@ fn each_rows(
         pieces.iter_mut().for_each(task);
     } else {
         pieces.par_iter_mut().for_each(task);
-    }
-}
-
-/// An address that tasks share; each writes rows of its own.
-struct Shared(*mut f32);
-
-// SAFETY: an address alone; whoever follows it says why nobody else writes there.
-unsafe impl Send for Shared {}
-// SAFETY: as above.
-unsafe impl Sync for Shared {}
-
-impl Shared {
-    fn get(&self) -> *mut f32 {
-        self.0
     }
 }

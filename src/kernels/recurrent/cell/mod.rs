@@ -11,5 +11,5 @@ mod shape;
 mod tests;
 
 pub use layer::{CellLayer, Masks};
-pub use program::{Apply, CellProgram, Join, NAMED, Op};
+pub use program::{Activation, CellProgram, Combination, NAMED, Op};
 pub use shape::CellShape;

@@ -1,12 +1,12 @@
-//! A program made ready: sums of two products become one column, an activation joins the operation
-//! before it, what nobody needs is left out, and the order in which gradients arrive is settled.
-//! Knows nothing of vectors.
+//! Turns a program into the steps that are run: the sum of a gate's two products becomes one
+//! column, an activation is merged into the operation before it, values that nothing reads are left
+//! out, and the order in which gradients are added up is fixed. Knows nothing of vectors.
 
-use super::program::{CellProgram, Op, Value};
+use super::program::{CellProgram, Combination, Op, Value};
 
 /// Where a value lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum Location {
     /// A column of the gates' products.
     Column(usize),
     /// A state before the step.
@@ -15,17 +15,9 @@ pub enum Place {
     Scratch(usize),
 }
 
+/// What is applied to a combination: an activation, or 1 − z.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Joined {
-    /// The first operand alone.
-    First,
-    Add,
-    Mul,
-    Max,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Applied {
+pub enum Function {
     Identity,
     OneMinus,
     Tanh,
@@ -34,14 +26,15 @@ pub enum Applied {
     Sin,
 }
 
-/// out = applied(joined(a, b)); out is scratch of this number.
+/// out = function(combination(a, b)); out is scratch of this number.
 #[derive(Clone, Copy, Debug)]
 pub struct Step {
-    pub joined: Joined,
-    pub applied: Applied,
-    pub a: Place,
+    /// None: the first operand alone.
+    pub combination: Option<Combination>,
+    pub function: Function,
+    pub a: Location,
     /// The same as `a` where there is one operand.
-    pub b: Place,
+    pub b: Location,
     pub out: usize,
     /// Backwards: whether this step is the first to send a gradient to a, to b.
     pub first: (bool, bool),
@@ -53,7 +46,7 @@ pub struct Plan {
     /// Vectors of scratch.
     pub scratch: usize,
     /// Where the new states lie, and whether each is the first to send a gradient there.
-    pub outputs: Vec<(Place, bool)>,
+    pub outputs: Vec<(Location, bool)>,
     /// Columns of the products: first those of W x alone, then sums, then those of R h alone; the
     /// gate of each.
     pub columns: Vec<usize>,
@@ -61,7 +54,7 @@ pub struct Plan {
     pub input_columns: usize,
     pub recurrent_columns: usize,
     /// Columns and states that no gradient reaches.
-    pub untouched: Vec<Place>,
+    pub untouched: Vec<Location>,
 }
 
 impl Plan {
@@ -73,131 +66,141 @@ impl Plan {
             .collect();
         let gates = |sum: bool| {
             (0..program.gates)
-                .filter(move |_| true)
-                .filter({
-                    let sums = &sums;
-                    move |gate| sums[*gate].is_some() == sum
-                })
+                .filter(|gate| sums[*gate].is_some() == sum)
                 .collect::<Vec<_>>()
         };
         let (apart, together) = (gates(false), gates(true));
         let columns = [apart.clone(), together.clone(), apart.clone()].concat();
         let column = |gate: usize, recurrent: bool| {
-            let place = |gates: &[usize]| gates.iter().position(|other| *other == gate);
-            match (place(&together), recurrent) {
-                (Some(place), _) => Place::Column(apart.len() + place),
-                (None, false) => Place::Column(place(&apart).unwrap_or(0)),
+            let index = |gates: &[usize]| gates.iter().position(|other| *other == gate);
+            match (index(&together), recurrent) {
+                (Some(index), _) => Location::Column(apart.len() + index),
+                (None, false) => Location::Column(index(&apart).unwrap_or(0)),
                 (None, true) => {
-                    Place::Column(apart.len() + together.len() + place(&apart).unwrap_or(0))
+                    Location::Column(apart.len() + together.len() + index(&apart).unwrap_or(0))
                 }
             }
         };
         let mut builder = Builder {
-            places: Vec::new(),
+            locations: Vec::new(),
             steps: Vec::new(),
             uses: &uses,
         };
         for (value, &op) in program.ops.iter().enumerate() {
-            let place = match op {
+            let location = match op {
                 Op::Input(gate) => column(gate, false),
                 Op::Recurrent(gate) => column(gate, true),
-                Op::State(state) => Place::State(state),
+                Op::State(state) => Location::State(state),
                 Op::Add(..) if sums.contains(&Some(value)) => {
                     let gate = sums.iter().position(|sum| *sum == Some(value)).unwrap_or(0);
                     column(gate, false)
                 }
-                Op::Add(a, b) => builder.join(Joined::Add, a, b),
-                Op::Mul(a, b) => builder.join(Joined::Mul, a, b),
-                Op::Max(a, b) => builder.join(Joined::Max, a, b),
-                Op::OneMinus(a) => builder.apply(Applied::OneMinus, a),
-                Op::Tanh(a) => builder.apply(Applied::Tanh, a),
-                Op::Sigmoid(a) => builder.apply(Applied::Sigmoid, a),
-                Op::Relu(a) => builder.apply(Applied::Relu, a),
-                Op::Sin(a) => builder.apply(Applied::Sin, a),
+                Op::Add(a, b) => builder.combine(Combination::Add, a, b),
+                Op::Mul(a, b) => builder.combine(Combination::Mul, a, b),
+                Op::Max(a, b) => builder.combine(Combination::Max, a, b),
+                Op::OneMinus(a) => builder.apply(Function::OneMinus, a),
+                Op::Tanh(a) => builder.apply(Function::Tanh, a),
+                Op::Sigmoid(a) => builder.apply(Function::Sigmoid, a),
+                Op::Relu(a) => builder.apply(Function::Relu, a),
+                Op::Sin(a) => builder.apply(Function::Sin, a),
             };
-            builder.places.push(place);
+            builder.locations.push(location);
         }
-        let outputs: Vec<Place> = program
+        let outputs: Vec<Location> = program
             .outputs
             .iter()
-            .map(|output| builder.places[*output])
+            .map(|output| builder.locations[*output])
             .collect();
         let steps = needed(builder.steps, &outputs);
         let scratch = steps.iter().map(|step| step.out + 1).max().unwrap_or(0);
         let all = (0..columns.len())
-            .map(Place::Column)
-            .chain((0..program.states()).map(Place::State))
+            .map(Location::Column)
+            .chain((0..program.states()).map(Location::State))
             .collect();
-        let (input_columns, recurrent_columns) = (program.gates, program.gates);
         let mut plan = Self {
             steps,
             scratch,
             outputs: Vec::new(),
             columns,
-            input_columns,
-            recurrent_columns,
+            input_columns: program.gates,
+            recurrent_columns: program.gates,
             untouched: all,
         };
         plan.order_gradients(&outputs);
         plan
     }
 
-    fn order_gradients(&mut self, outputs: &[Place]) {
-        let mut reached: Vec<Place> = Vec::new();
-        let mut first = |place: Place| {
-            let first = !reached.contains(&place);
+    fn order_gradients(&mut self, outputs: &[Location]) {
+        let mut reached: Vec<Location> = Vec::new();
+        let mut first = |location: Location| {
+            let first = !reached.contains(&location);
             if first {
-                reached.push(place);
+                reached.push(location);
             }
             first
         };
-        self.outputs = outputs.iter().map(|&place| (place, first(place))).collect();
+        self.outputs = outputs
+            .iter()
+            .map(|&location| (location, first(location)))
+            .collect();
         for step in self.steps.iter_mut().rev() {
             step.first.0 = first(step.a);
-            if matches!(step.joined, Joined::Add | Joined::Mul | Joined::Max) {
+            if step.combination.is_some() {
                 step.first.1 = first(step.b);
             }
         }
-        self.untouched.retain(|place| !reached.contains(place));
+        self.untouched
+            .retain(|location| !reached.contains(location));
     }
 }
 
 struct Builder<'a> {
-    places: Vec<Place>,
+    locations: Vec<Location>,
     steps: Vec<Step>,
     uses: &'a [usize],
 }
 
 impl Builder<'_> {
-    fn join(&mut self, joined: Joined, a: Value, b: Value) -> Place {
-        self.step(joined, Applied::Identity, self.places[a], self.places[b])
+    fn combine(&mut self, combination: Combination, a: Value, b: Value) -> Location {
+        self.step(
+            Some(combination),
+            Function::Identity,
+            self.locations[a],
+            self.locations[b],
+        )
     }
 
-    /// Joins the step that made the operand, where nobody else needs what it made.
-    fn apply(&mut self, applied: Applied, a: Value) -> Place {
-        let place = self.places[a];
-        if let Place::Scratch(out) = place
+    /// Merges the function into the step that made the operand, where nothing else reads its result.
+    fn apply(&mut self, function: Function, a: Value) -> Location {
+        let location = self.locations[a];
+        if let Location::Scratch(out) = location
             && self.uses[a] == 1
-            && self.steps[out].applied == Applied::Identity
+            && self.steps[out].function == Function::Identity
         {
-            self.steps[out].applied = applied;
-            return place;
+            self.steps[out].function = function;
+            return location;
         }
-        self.step(Joined::First, applied, place, place)
+        self.step(None, function, location, location)
     }
 
-    /// Until `needed`, a step's scratch is its own place in the list.
-    fn step(&mut self, joined: Joined, applied: Applied, a: Place, b: Place) -> Place {
+    /// Until `needed` has run, a step's scratch has the step's index in the list.
+    fn step(
+        &mut self,
+        combination: Option<Combination>,
+        function: Function,
+        a: Location,
+        b: Location,
+    ) -> Location {
         let out = self.steps.len();
         self.steps.push(Step {
-            joined,
-            applied,
+            combination,
+            function,
             a,
             b,
             out,
             first: (false, false),
         });
-        Place::Scratch(out)
+        Location::Scratch(out)
     }
 }
 
@@ -214,14 +217,14 @@ fn uses(program: &CellProgram) -> Vec<usize> {
 /// The operation that adds both products of a gate, where they are used for nothing else.
 fn summed(program: &CellProgram, gate: usize, uses: &[usize]) -> Option<Value> {
     let only = |op: Op| {
-        let mut places = program
+        let mut indices = program
             .ops
             .iter()
             .enumerate()
             .filter(|(_, other)| **other == op)
-            .map(|(place, _)| place);
-        let place = places.next()?;
-        (places.next().is_none() && uses[place] == 1).then_some(place)
+            .map(|(index, _)| index);
+        let index = indices.next()?;
+        (indices.next().is_none() && uses[index] == 1).then_some(index)
     };
     let (x, h) = (only(Op::Input(gate))?, only(Op::Recurrent(gate))?);
     program
@@ -231,14 +234,16 @@ fn summed(program: &CellProgram, gate: usize, uses: &[usize]) -> Option<Value> {
 }
 
 /// The steps that the new states depend on.
-fn needed(steps: Vec<Step>, outputs: &[Place]) -> Vec<Step> {
+fn needed(steps: Vec<Step>, outputs: &[Location]) -> Vec<Step> {
     let mut needed = vec![false; steps.len()];
-    let mark = |place: Place, needed: &mut [bool]| {
-        if let Place::Scratch(step) = place {
+    let mark = |location: Location, needed: &mut [bool]| {
+        if let Location::Scratch(step) = location {
             needed[step] = true;
         }
     };
-    outputs.iter().for_each(|place| mark(*place, &mut needed));
+    outputs
+        .iter()
+        .for_each(|location| mark(*location, &mut needed));
     for (index, step) in steps.iter().enumerate().rev() {
         if needed[index] {
             mark(step.a, &mut needed);

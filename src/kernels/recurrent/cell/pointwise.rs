@@ -4,7 +4,8 @@
 //! A row is worked on in pieces that stay in the first cache. Backwards the values are computed
 //! again from the products: that is cheaper than to keep them.
 
-use super::plan::{Applied, Joined, Place, Plan, Step};
+use super::plan::{Function, Location, Plan, Step};
+use super::program::Combination;
 use crate::kernels::simd::functions;
 use crate::kernels::simd::{PointerKernel, Vector};
 use std::ops::Range;
@@ -32,7 +33,7 @@ pub struct Rows<'a> {
 
 // SAFETY: addresses only; tasks work on rows of their own.
 unsafe impl Send for Rows<'_> {}
-// SAFETY: as above.
+// SAFETY: as for Send: what is shared is addresses, and tasks work on rows of their own.
 unsafe impl Sync for Rows<'_> {}
 
 /// A piece of a row.
@@ -71,22 +72,30 @@ impl Piece<'_> {
         (state * self.rows.batch + self.row) * self.rows.hidden + self.first
     }
 
+    /// # Safety
+    /// Products and old states have this piece, `scratch` what the plan needs.
     #[inline(always)]
-    unsafe fn value(&self, place: Place, scratch: *mut f32) -> *const f32 {
-        // SAFETY: a plan's places exist; see the makers of `Rows`.
+    unsafe fn value(&self, location: Location, scratch: *mut f32) -> *const f32 {
+        // SAFETY: a plan names columns, states and scratch that there are, and the caller vouches
+        // for memory that has them.
         unsafe {
-            match place {
-                Place::Column(column) => self.rows.products.add(self.column(column)),
-                Place::State(state) => self.rows.before.add(self.state(state)),
-                Place::Scratch(number) => scratch.add(number * PIECE),
+            match location {
+                Location::Column(column) => self.rows.products.add(self.column(column)),
+                Location::State(state) => self.rows.before.add(self.state(state)),
+                Location::Scratch(number) => scratch.add(number * PIECE),
             }
         }
     }
 
+    /// Computes all values of the plan.
+    ///
+    /// # Safety
+    /// As `value`; nobody else uses `scratch`.
     #[inline(always)]
     unsafe fn values<V: Vector>(&self, scratch: *mut f32) {
         for step in &self.rows.plan.steps {
-            // SAFETY: as for `value`.
+            // SAFETY: a step reads columns, states and scratch of the plan, and writes its own
+            // scratch, all `len` numbers long; the caller vouches for their memory.
             unsafe {
                 let (a, b) = (self.value(step.a, scratch), self.value(step.b, scratch));
                 let line = Line {
@@ -115,11 +124,12 @@ impl PointerKernel for Forward<'_> {
     #[inline(always)]
     unsafe fn run<V: Vector>(self) {
         for piece in self.rows.pieces(self.range) {
-            // SAFETY: the maker's contract.
+            // SAFETY: products and old states hold every piece of `range`, scratch the plan's values,
+            // and `after` a row for each state, as the type says; the task alone works on its rows.
             unsafe {
                 piece.values::<V>(self.scratch);
-                for (state, &(place, _)) in self.rows.plan.outputs.iter().enumerate() {
-                    let from = piece.value(place, self.scratch);
+                for (state, &(location, _)) in self.rows.plan.outputs.iter().enumerate() {
+                    let from = piece.value(location, self.scratch);
                     from.copy_to(self.after.add(piece.state(state)), piece.len);
                 }
             }
@@ -146,16 +156,17 @@ impl PointerKernel for Backward<'_> {
     unsafe fn run<V: Vector>(self) {
         let plan = self.rows.plan;
         for piece in self.rows.pieces(self.range.clone()) {
-            // SAFETY: the maker's contract.
+            // SAFETY: values and gradients hold every piece of `range`, and scratch twice the plan's
+            // values, as the type says; pieces are whole vectors; the task alone works on its rows.
             unsafe {
                 piece.values::<V>(self.scratch);
-                for place in &plan.untouched {
-                    self.gradient(&piece, *place).write_bytes(0, piece.len);
+                for location in &plan.untouched {
+                    self.gradient(&piece, *location).write_bytes(0, piece.len);
                 }
-                for (state, &(place, first)) in plan.outputs.iter().enumerate() {
+                for (state, &(location, first)) in plan.outputs.iter().enumerate() {
                     let (from, to) = (
                         self.d_after.add(piece.state(state)),
-                        self.gradient(&piece, place),
+                        self.gradient(&piece, location),
                     );
                     for i in (0..piece.len).step_by(V::WIDTH) {
                         let d = V::load(from.add(i));
@@ -175,7 +186,7 @@ impl PointerKernel for Backward<'_> {
                             out: self.scratch.add(step.out * PIECE),
                             len: piece.len,
                         },
-                        d_out: self.gradient(&piece, Place::Scratch(step.out)),
+                        d_out: self.gradient(&piece, Location::Scratch(step.out)),
                         d_a: self.gradient(&piece, step.a),
                         d_b: self.gradient(&piece, step.b),
                         first: step.first,
@@ -188,14 +199,17 @@ impl PointerKernel for Backward<'_> {
 }
 
 impl Backward<'_> {
+    /// # Safety
+    /// The piece is one of the task's rows.
     #[inline(always)]
-    unsafe fn gradient(&self, piece: &Piece, place: Place) -> *mut f32 {
-        // SAFETY: a plan's places exist; see the maker.
+    unsafe fn gradient(&self, piece: &Piece, location: Location) -> *mut f32 {
+        // SAFETY: a plan names columns, states and scratch that there are, and the type says that
+        // the gradients' memory has them.
         unsafe {
-            match place {
-                Place::Column(column) => self.d_products.add(piece.column(column)),
-                Place::State(state) => self.d_before.add(piece.state(state)),
-                Place::Scratch(number) => {
+            match location {
+                Location::Column(column) => self.d_products.add(piece.column(column)),
+                Location::State(state) => self.d_before.add(piece.state(state)),
+                Location::Scratch(number) => {
                     self.scratch.add((self.rows.plan.scratch + number) * PIECE)
                 }
             }
@@ -204,22 +218,24 @@ impl Backward<'_> {
 }
 
 /// How two vectors become one.
-trait Join {
-    fn join<V: Vector>(a: V, b: V) -> V;
+trait Combine {
+    fn combine<V: Vector>(a: V, b: V) -> V;
     /// The gradients of a and, with two operands, of b.
     fn back<V: Vector>(d: V, a: V, b: V) -> (V, Option<V>);
 }
 
 /// What is applied to the result.
-trait Apply {
-    fn apply<V: Vector>(joined: V) -> V;
-    /// From the gradient of `value` that of `joined`.
-    fn back<V: Vector>(d: V, joined: V, value: V) -> V;
+trait Activate {
+    fn activate<V: Vector>(combined: V) -> V;
+    /// From the gradient of `value` that of `combined`.
+    fn back<V: Vector>(d: V, combined: V, value: V) -> V;
 }
 
 /// Something done along a line for a known pair of them.
 trait Visitor {
-    unsafe fn visit<V: Vector, J: Join, A: Apply>(self);
+    /// # Safety
+    /// The visitor's pointers are valid for its length.
+    unsafe fn visit<V: Vector, C: Combine, A: Activate>(self);
 }
 
 struct Line {
@@ -231,11 +247,12 @@ struct Line {
 
 impl Visitor for Line {
     #[inline(always)]
-    unsafe fn visit<V: Vector, J: Join, A: Apply>(self) {
+    unsafe fn visit<V: Vector, C: Combine, A: Activate>(self) {
         for i in (0..self.len).step_by(V::WIDTH) {
-            // SAFETY: lines have `len` numbers, a multiple of the width.
+            // SAFETY: the maker vouches for `len` numbers of each operand and of the result, and
+            // `len` is a multiple of the width.
             unsafe {
-                A::apply(J::join(V::load(self.a.add(i)), V::load(self.b.add(i))))
+                A::activate(C::combine(V::load(self.a.add(i)), V::load(self.b.add(i))))
                     .store(self.out.add(i));
             }
         }
@@ -252,57 +269,68 @@ struct BackLine {
 
 impl Visitor for BackLine {
     #[inline(always)]
-    unsafe fn visit<V: Vector, J: Join, A: Apply>(self) {
+    unsafe fn visit<V: Vector, C: Combine, A: Activate>(self) {
         for i in (0..self.line.len).step_by(V::WIDTH) {
-            // SAFETY: as above.
+            // SAFETY: the maker vouches for `len` numbers of values and gradients, and `len` is a
+            // multiple of the width.
             unsafe {
                 let (a, b) = (V::load(self.line.a.add(i)), V::load(self.line.b.add(i)));
                 let d = A::back(
                     V::load(self.d_out.add(i)),
-                    J::join(a, b),
+                    C::combine(a, b),
                     V::load(self.line.out.add(i)),
                 );
-                let (d_a, d_b) = J::back(d, a, b);
-                arrive(d_a, self.d_a.add(i), self.first.0);
+                let (d_a, d_b) = C::back(d, a, b);
+                accumulate_gradient(d_a, self.d_a.add(i), self.first.0);
                 // After a's: both may be one value.
                 if let Some(d_b) = d_b {
-                    arrive(d_b, self.d_b.add(i), self.first.1);
+                    accumulate_gradient(d_b, self.d_b.add(i), self.first.1);
                 }
             }
         }
     }
 }
 
+/// Adds to a gradient, or begins it.
+///
+/// # Safety
+/// `to` points to a readable and writable vector.
 #[inline(always)]
-unsafe fn arrive<V: Vector>(d: V, to: *mut f32, first: bool) {
-    // SAFETY: the caller's.
+unsafe fn accumulate_gradient<V: Vector>(d: V, to: *mut f32, first: bool) {
+    // SAFETY: the caller vouches for a vector at `to`.
     unsafe { if first { d } else { d.add(V::load(to)) }.store(to) }
 }
 
+/// Calls the visitor with the types of a step.
+///
+/// # Safety
+/// The visitor's pointers are valid for its length.
 #[inline(always)]
 unsafe fn visit<V: Vector, T: Visitor>(step: &Step, visitor: T) {
-    // SAFETY: the caller's.
+    // SAFETY: the caller vouches for what the visitor follows.
     unsafe {
-        match step.joined {
-            Joined::First => visit_applied::<V, First, T>(step.applied, visitor),
-            Joined::Add => visit_applied::<V, Add, T>(step.applied, visitor),
-            Joined::Mul => visit_applied::<V, Mul, T>(step.applied, visitor),
-            Joined::Max => visit_applied::<V, Max, T>(step.applied, visitor),
+        match step.combination {
+            None => visit_function::<V, First, T>(step.function, visitor),
+            Some(Combination::Add) => visit_function::<V, Add, T>(step.function, visitor),
+            Some(Combination::Mul) => visit_function::<V, Mul, T>(step.function, visitor),
+            Some(Combination::Max) => visit_function::<V, Max, T>(step.function, visitor),
         }
     }
 }
 
+/// # Safety
+/// As `visit`.
 #[inline(always)]
-unsafe fn visit_applied<V: Vector, J: Join, T: Visitor>(applied: Applied, visitor: T) {
-    // SAFETY: the caller's.
+unsafe fn visit_function<V: Vector, C: Combine, T: Visitor>(function: Function, visitor: T) {
+    // SAFETY: the caller vouches for what the visitor follows.
     unsafe {
-        match applied {
-            Applied::Identity => visitor.visit::<V, J, Identity>(),
-            Applied::OneMinus => visitor.visit::<V, J, OneMinus>(),
-            Applied::Tanh => visitor.visit::<V, J, Tanh>(),
-            Applied::Sigmoid => visitor.visit::<V, J, Sigmoid>(),
-            Applied::Relu => visitor.visit::<V, J, Relu>(),
-            Applied::Sin => visitor.visit::<V, J, Sin>(),
+        match function {
+            Function::Identity => visitor.visit::<V, C, Identity>(),
+            Function::OneMinus => visitor.visit::<V, C, OneMinus>(),
+            Function::Tanh => visitor.visit::<V, C, Tanh>(),
+            Function::Sigmoid => visitor.visit::<V, C, Sigmoid>(),
+            Function::Relu => visitor.visit::<V, C, Relu>(),
+            Function::Sin => visitor.visit::<V, C, Sin>(),
         }
     }
 }
@@ -318,9 +346,9 @@ struct Sigmoid;
 struct Relu;
 struct Sin;
 
-impl Join for First {
+impl Combine for First {
     #[inline(always)]
-    fn join<V: Vector>(a: V, _b: V) -> V {
+    fn combine<V: Vector>(a: V, _b: V) -> V {
         a
     }
 
@@ -330,9 +358,9 @@ impl Join for First {
     }
 }
 
-impl Join for Add {
+impl Combine for Add {
     #[inline(always)]
-    fn join<V: Vector>(a: V, b: V) -> V {
+    fn combine<V: Vector>(a: V, b: V) -> V {
         a.add(b)
     }
 
@@ -342,9 +370,9 @@ impl Join for Add {
     }
 }
 
-impl Join for Mul {
+impl Combine for Mul {
     #[inline(always)]
-    fn join<V: Vector>(a: V, b: V) -> V {
+    fn combine<V: Vector>(a: V, b: V) -> V {
         a.mul(b)
     }
 
@@ -354,9 +382,9 @@ impl Join for Mul {
     }
 }
 
-impl Join for Max {
+impl Combine for Max {
     #[inline(always)]
-    fn join<V: Vector>(a: V, b: V) -> V {
+    fn combine<V: Vector>(a: V, b: V) -> V {
         a.max(b)
     }
 
@@ -369,75 +397,75 @@ impl Join for Max {
     }
 }
 
-impl Apply for Identity {
+impl Activate for Identity {
     #[inline(always)]
-    fn apply<V: Vector>(joined: V) -> V {
-        joined
+    fn activate<V: Vector>(combined: V) -> V {
+        combined
     }
 
     #[inline(always)]
-    fn back<V: Vector>(d: V, _joined: V, _value: V) -> V {
+    fn back<V: Vector>(d: V, _combined: V, _value: V) -> V {
         d
     }
 }
 
-impl Apply for OneMinus {
+impl Activate for OneMinus {
     #[inline(always)]
-    fn apply<V: Vector>(joined: V) -> V {
-        V::splat(1.0).sub(joined)
+    fn activate<V: Vector>(combined: V) -> V {
+        V::splat(1.0).sub(combined)
     }
 
     #[inline(always)]
-    fn back<V: Vector>(d: V, _joined: V, _value: V) -> V {
+    fn back<V: Vector>(d: V, _combined: V, _value: V) -> V {
         V::splat(0.0).sub(d)
     }
 }
 
-impl Apply for Tanh {
+impl Activate for Tanh {
     #[inline(always)]
-    fn apply<V: Vector>(joined: V) -> V {
-        functions::tanh(joined)
+    fn activate<V: Vector>(combined: V) -> V {
+        functions::tanh(combined)
     }
 
     #[inline(always)]
-    fn back<V: Vector>(d: V, _joined: V, value: V) -> V {
+    fn back<V: Vector>(d: V, _combined: V, value: V) -> V {
         d.sub(d.mul(value.mul(value)))
     }
 }
 
-impl Apply for Sigmoid {
+impl Activate for Sigmoid {
     #[inline(always)]
-    fn apply<V: Vector>(joined: V) -> V {
-        functions::sigmoid(joined)
+    fn activate<V: Vector>(combined: V) -> V {
+        functions::sigmoid(combined)
     }
 
     #[inline(always)]
-    fn back<V: Vector>(d: V, _joined: V, value: V) -> V {
+    fn back<V: Vector>(d: V, _combined: V, value: V) -> V {
         d.mul(value.sub(value.mul(value)))
     }
 }
 
-impl Apply for Relu {
+impl Activate for Relu {
     #[inline(always)]
-    fn apply<V: Vector>(joined: V) -> V {
+    fn activate<V: Vector>(combined: V) -> V {
         // The second operand is the result where it is NaN.
-        V::splat(0.0).max(joined)
+        V::splat(0.0).max(combined)
     }
 
     #[inline(always)]
-    fn back<V: Vector>(d: V, _joined: V, value: V) -> V {
+    fn back<V: Vector>(d: V, _combined: V, value: V) -> V {
         d.where_positive(value)
     }
 }
 
-impl Apply for Sin {
+impl Activate for Sin {
     #[inline(always)]
-    fn apply<V: Vector>(joined: V) -> V {
-        functions::sin(joined)
+    fn activate<V: Vector>(combined: V) -> V {
+        functions::sin(combined)
     }
 
     #[inline(always)]
-    fn back<V: Vector>(d: V, joined: V, _value: V) -> V {
-        d.mul(functions::cos(joined))
+    fn back<V: Vector>(d: V, combined: V, _value: V) -> V {
+        d.mul(functions::cos(combined))
     }
 }

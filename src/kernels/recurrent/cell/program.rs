@@ -56,9 +56,9 @@ pub struct CellProgram {
     pub outputs: Vec<Value>,
 }
 
-/// How a node of a tree joins its inputs.
+/// How a node of a tree combines its inputs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Join {
+pub enum Combination {
     Add,
     Mul,
     Max,
@@ -66,7 +66,7 @@ pub enum Join {
 
 /// What a node of a tree applies to the result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Apply {
+pub enum Activation {
     Identity,
     Tanh,
     Sigmoid,
@@ -77,8 +77,8 @@ pub enum Apply {
 /// Names that [`CellProgram::named`] knows.
 pub const NAMED: [&str; 4] = ["rnn", "lstm", "gru", "nascell"];
 
-/// Operations at most: far more than any cell has.
-const MOST_OPS: usize = 4_096;
+/// The largest number of operations: far more than any cell has.
+const MAX_OPS: usize = 4_096;
 
 impl CellProgram {
     /// How many states a step carries over: h, and often c.
@@ -92,12 +92,12 @@ impl CellProgram {
     /// Names the operation that refers to a gate, state or value that is not there.
     pub fn check(&self) -> Result<(), KernelError> {
         let invalid = |text: String| Err(KernelError::Invalid(text));
-        if self.gates == 0 || self.outputs.is_empty() || self.ops.len() > MOST_OPS {
+        if self.gates == 0 || self.outputs.is_empty() || self.ops.len() > MAX_OPS {
             return invalid(format!(
-                "a cell has at least a gate and a state, and at most {MOST_OPS} operations"
+                "a cell has at least a gate and a state, and at most {MAX_OPS} operations"
             ));
         }
-        for (place, &op) in self.ops.iter().enumerate() {
+        for (index, &op) in self.ops.iter().enumerate() {
             let there = match op {
                 Op::Input(gate) | Op::Recurrent(gate) => gate < self.gates,
                 Op::State(state) => state < self.states(),
@@ -105,11 +105,11 @@ impl CellProgram {
                     .operands()
                     .into_iter()
                     .flatten()
-                    .all(|operand| operand < place),
+                    .all(|operand| operand < index),
             };
             if !there {
                 return invalid(format!(
-                    "operation {place}, {op:?}, refers to something that is not there before it"
+                    "operation {index}, {op:?}, refers to something that is not there before it"
                 ));
             }
         }
@@ -140,7 +140,7 @@ impl CellProgram {
     /// h' = tanh(W x + R h + b)
     pub fn rnn() -> Self {
         let mut program = Builder::default();
-        let sum = program.gate(0, Join::Add);
+        let sum = program.gate(0, Combination::Add);
         let h = program.push(Op::Tanh(sum));
         program.finish(1, true, false, vec![h])
     }
@@ -149,13 +149,13 @@ impl CellProgram {
     /// One bias for each gate.
     pub fn lstm() -> Self {
         let mut program = Builder::default();
-        let [i, f, g, o] = [0, 1, 2, 3].map(|gate| program.gate(gate, Join::Add));
+        let [i, f, g, o] = [0, 1, 2, 3].map(|gate| program.gate(gate, Combination::Add));
         let [i, f, g, o] = [Op::Sigmoid(i), Op::Sigmoid(f), Op::Tanh(g), Op::Sigmoid(o)]
             .map(|op| program.push(op));
         let c = program.push(Op::State(1));
-        let kept = program.push(Op::Mul(f, c));
+        let carried = program.push(Op::Mul(f, c));
         let new = program.push(Op::Mul(i, g));
-        let c = program.push(Op::Add(kept, new));
+        let c = program.push(Op::Add(carried, new));
         let squashed = program.push(Op::Tanh(c));
         let h = program.push(Op::Mul(o, squashed));
         program.finish(4, true, false, vec![h, c])
@@ -165,7 +165,7 @@ impl CellProgram {
     /// ⊙ h. Two biases for each gate.
     pub fn gru() -> Self {
         let mut program = Builder::default();
-        let [r, z] = [0, 1].map(|gate| program.gate(gate, Join::Add));
+        let [r, z] = [0, 1].map(|gate| program.gate(gate, Combination::Add));
         let [r, z] = [Op::Sigmoid(r), Op::Sigmoid(z)].map(|op| program.push(op));
         let [x, recurrent] = [Op::Input(2), Op::Recurrent(2)].map(|op| program.push(op));
         let reset = program.push(Op::Mul(r, recurrent));
@@ -174,15 +174,15 @@ impl CellProgram {
         let h = program.push(Op::State(0));
         let open = program.push(Op::OneMinus(z));
         let new = program.push(Op::Mul(open, n));
-        let kept = program.push(Op::Mul(z, h));
-        let h = program.push(Op::Add(new, kept));
+        let carried = program.push(Op::Mul(z, h));
+        let h = program.push(Op::Add(new, carried));
         program.finish(3, true, true, vec![h])
     }
 
     /// The cell that ships with TensorFlow; a tree without biases.
     pub fn nascell() -> Self {
-        use Apply::{Identity, Relu, Sigmoid, Tanh};
-        use Join::{Add, Mul};
+        use Activation::{Identity, Relu, Sigmoid, Tanh};
+        use Combination::{Add, Mul};
         let nodes = [
             (Add, Sigmoid),
             (Add, Relu),
@@ -203,31 +203,31 @@ impl CellProgram {
         Self::tree(&nodes, (Add, Tanh), 12, 8)
     }
 
-    /// A tree of 2·base − 1 nodes, leaves first: leaf i joins W x and R h of gate i, node base+k
-    /// the outputs of nodes 2k and 2k+1; the last output is h'. c joins the output of node
+    /// A tree of 2·base − 1 nodes, leaves first: leaf i combines W x and R h of gate i, node base+k
+    /// the outputs of nodes 2k and 2k+1; the last output is h'. c is combined with the output of node
     /// `inject_index` (at the root: h'); c' is node `cell_index` before its activation and before c
-    /// joins it. Indices are those of nodes. No biases.
+    /// is combined with it. Indices are those of nodes. No biases.
     pub fn tree(
-        nodes: &[(Join, Apply)],
-        inject: (Join, Apply),
+        nodes: &[(Combination, Activation)],
+        inject: (Combination, Activation),
         cell_index: usize,
         inject_index: usize,
     ) -> Self {
         let base = nodes.len().div_ceil(2);
         let mut program = Builder::default();
         let (mut before, mut after) = (Vec::new(), Vec::new());
-        for (node, &(join, apply)) in nodes.iter().enumerate() {
-            let joined = match node.checked_sub(base) {
-                None => program.gate(node, join),
-                Some(place) => program.join(join, after[2 * place], after[2 * place + 1]),
+        for (node, &(combination, activation)) in nodes.iter().enumerate() {
+            let combined = match node.checked_sub(base) {
+                None => program.gate(node, combination),
+                Some(index) => program.combine(combination, after[2 * index], after[2 * index + 1]),
             };
-            let mut output = program.apply(apply, joined);
+            let mut output = program.activate(activation, combined);
             if node == inject_index {
                 let c = program.push(Op::State(1));
-                let injected = program.join(inject.0, output, c);
-                output = program.apply(inject.1, injected);
+                let injected = program.combine(inject.0, output, c);
+                output = program.activate(inject.1, injected);
             }
-            before.push(joined);
+            before.push(combined);
             after.push(output);
         }
         let outputs = vec![after[nodes.len() - 1], before[cell_index]];
@@ -245,26 +245,26 @@ impl Builder {
         self.0.len() - 1
     }
 
-    fn gate(&mut self, gate: usize, join: Join) -> Value {
+    fn gate(&mut self, gate: usize, combination: Combination) -> Value {
         let [x, h] = [Op::Input(gate), Op::Recurrent(gate)].map(|op| self.push(op));
-        self.join(join, x, h)
+        self.combine(combination, x, h)
     }
 
-    fn join(&mut self, join: Join, a: Value, b: Value) -> Value {
-        self.push(match join {
-            Join::Add => Op::Add(a, b),
-            Join::Mul => Op::Mul(a, b),
-            Join::Max => Op::Max(a, b),
+    fn combine(&mut self, combination: Combination, a: Value, b: Value) -> Value {
+        self.push(match combination {
+            Combination::Add => Op::Add(a, b),
+            Combination::Mul => Op::Mul(a, b),
+            Combination::Max => Op::Max(a, b),
         })
     }
 
-    fn apply(&mut self, apply: Apply, a: Value) -> Value {
-        match apply {
-            Apply::Identity => a,
-            Apply::Tanh => self.push(Op::Tanh(a)),
-            Apply::Sigmoid => self.push(Op::Sigmoid(a)),
-            Apply::Relu => self.push(Op::Relu(a)),
-            Apply::Sin => self.push(Op::Sin(a)),
+    fn activate(&mut self, activation: Activation, a: Value) -> Value {
+        match activation {
+            Activation::Identity => a,
+            Activation::Tanh => self.push(Op::Tanh(a)),
+            Activation::Sigmoid => self.push(Op::Sigmoid(a)),
+            Activation::Relu => self.push(Op::Relu(a)),
+            Activation::Sin => self.push(Op::Sin(a)),
         }
     }
 

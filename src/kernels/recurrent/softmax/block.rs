@@ -86,7 +86,7 @@ impl Block {
             .filter(|(_, target)| **target != SKIPPED)
         {
             self.wanted[row] =
-                self.powers.values()[place(target as usize, row, self.rows, self.width())];
+                self.powers.values()[position(target as usize, row, self.rows, self.width())];
         }
     }
 
@@ -167,7 +167,7 @@ impl Block {
                     .for_each(|(d, weight)| *d -= scale * weight);
             }
             let power =
-                &mut self.powers.values_mut()[place(target as usize, row, self.rows, width)];
+                &mut self.powers.values_mut()[position(target as usize, row, self.rows, width)];
             *power = (f64::from(*power) - self.sums[row]) as f32;
         }
     }
@@ -217,7 +217,7 @@ impl Block {
 }
 
 /// Where a word's number lies in panels [panels][rows][width].
-fn place(word: usize, row: usize, rows: usize, width: usize) -> usize {
+fn position(word: usize, row: usize, rows: usize, width: usize) -> usize {
     (word / width * rows + row) * width + word % width
 }
 

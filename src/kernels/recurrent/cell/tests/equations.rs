@@ -56,11 +56,11 @@ fn compare(program: &CellProgram, equations: impl Fn(&[f64], &[f64], f64) -> (f6
 #[test]
 fn the_papers_example() {
     let nodes = [
-        (Join::Add, Apply::Tanh),
-        (Join::Mul, Apply::Relu),
-        (Join::Mul, Apply::Sigmoid),
+        (Combination::Add, Activation::Tanh),
+        (Combination::Mul, Activation::Relu),
+        (Combination::Mul, Activation::Sigmoid),
     ];
-    let program = CellProgram::tree(&nodes, (Join::Add, Apply::Relu), 1, 0);
+    let program = CellProgram::tree(&nodes, (Combination::Add, Activation::Relu), 1, 0);
     compare(&program, |x, h, c| {
         let a0 = (x[0] + h[0]).tanh();
         let a1 = (x[1] * h[1]).max(0.0);

@@ -46,20 +46,20 @@ fn gradients_are_the_slopes_of_the_loss() {
                 .sum::<f64>()
         };
         let step = 1e-3_f32;
-        for (place, d) in gradient
+        for (index, d) in gradient
             .iter()
             .enumerate()
-            .chain(d_x.iter().enumerate().map(|(place, d)| (count + place, d)))
+            .chain(d_x.iter().enumerate().map(|(index, d)| (count + index, d)))
         {
             let mut moved = |by: f32| {
                 let (mut parameters, mut x) = (parameters.clone(), x.clone());
-                *parameters.iter_mut().chain(&mut x).nth(place).unwrap() += by;
+                *parameters.iter_mut().chain(&mut x).nth(index).unwrap() += by;
                 loss(&parameters, &x)
             };
             let slope = (moved(step) - moved(-step)) / f64::from(2.0 * step);
             assert!(
                 (slope - f64::from(*d)).abs() < 2e-3,
-                "{name}, place {place}: {slope} and {d}"
+                "{name}, index {index}: {slope} and {d}"
             );
         }
     }

@@ -38,12 +38,12 @@ impl<'a> Tape<'a> {
         self.values.len() - 1
     }
 
-    pub fn join(&mut self, join: Join, a: usize, b: usize) -> usize {
+    pub fn combine(&mut self, combination: Combination, a: usize, b: usize) -> usize {
         let (x, y) = (self.values[a], self.values[b]);
-        match join {
-            Join::Add => self.push(x + y, x.abs() + y.abs(), [(a, 1.0), (b, 1.0)]),
-            Join::Mul => self.push(x * y, x * y, [(a, y), (b, x)]),
-            Join::Max => {
+        match combination {
+            Combination::Add => self.push(x + y, x.abs() + y.abs(), [(a, 1.0), (b, 1.0)]),
+            Combination::Mul => self.push(x * y, x * y, [(a, y), (b, x)]),
+            Combination::Max => {
                 self.kinks.push(x - y);
                 let share = if x > y {
                     1.0
@@ -57,28 +57,28 @@ impl<'a> Tape<'a> {
         }
     }
 
-    pub fn apply(&mut self, apply: Apply, a: usize) -> usize {
+    pub fn activate(&mut self, activation: Activation, a: usize) -> usize {
         let x = self.values[a];
         let sigmoid = 1.0 / (1.0 + (-x).exp());
-        let (value, slope) = match apply {
-            Apply::Identity => (x, 1.0),
-            Apply::Tanh => (x.tanh(), 1.0 - x.tanh().powi(2)),
-            Apply::Sigmoid => (sigmoid, sigmoid * (1.0 - sigmoid)),
-            Apply::Relu => (x.max(0.0), if x > 0.0 { 1.0 } else { 0.0 }),
-            Apply::Sin => (x.sin(), x.cos()),
+        let (value, slope) = match activation {
+            Activation::Identity => (x, 1.0),
+            Activation::Tanh => (x.tanh(), 1.0 - x.tanh().powi(2)),
+            Activation::Sigmoid => (sigmoid, sigmoid * (1.0 - sigmoid)),
+            Activation::Relu => (x.max(0.0), if x > 0.0 { 1.0 } else { 0.0 }),
+            Activation::Sin => (x.sin(), x.cos()),
         };
-        let size = match apply {
-            Apply::Identity => 0.0,
-            Apply::Relu => {
+        let size = match activation {
+            Activation::Identity => 0.0,
+            Activation::Relu => {
                 self.kinks.push(x);
                 0.0
             }
-            Apply::Tanh | Apply::Sigmoid => FUNCTION_ROUNDOFFS * value,
-            Apply::Sin => FUNCTION_ROUNDOFFS * x.abs().min(1.0),
+            Activation::Tanh | Activation::Sigmoid => FUNCTION_ROUNDOFFS * value,
+            Activation::Sin => FUNCTION_ROUNDOFFS * x.abs().min(1.0),
         };
         // Slopes are computed from rounded values: 1 − tanh² is rounded at the size of 1.
-        let slope = match apply {
-            Apply::Identity | Apply::Relu => slope,
+        let slope = match activation {
+            Activation::Identity | Activation::Relu => slope,
             _ => self.rounding.of(slope, FUNCTION_ROUNDOFFS),
         };
         self.push(value, size, [(a, slope), (0, 0.0)])
@@ -88,8 +88,8 @@ impl<'a> Tape<'a> {
     pub fn dot(&mut self, weights: impl Iterator<Item = usize>, x: &[usize]) -> usize {
         let mut sum = self.input(0.0);
         for (weight, &x) in weights.zip(x) {
-            let product = self.join(Join::Mul, weight, x);
-            sum = self.join(Join::Add, sum, product);
+            let product = self.combine(Combination::Mul, weight, x);
+            sum = self.combine(Combination::Add, sum, product);
         }
         sum
     }
@@ -97,10 +97,10 @@ impl<'a> Tape<'a> {
     /// The gradient of every number, from those of some.
     pub fn gradients(&mut self, seeds: &[(usize, f64)]) -> Vec<f64> {
         let mut d = vec![0.0; self.values.len()];
-        seeds.iter().for_each(|(place, seed)| d[*place] += seed);
-        for place in (0..d.len()).rev() {
-            for (from, slope) in self.from[place] {
-                let term = d[place] * slope;
+        seeds.iter().for_each(|(index, seed)| d[*index] += seed);
+        for index in (0..d.len()).rev() {
+            for (from, slope) in self.from[index] {
+                let term = d[index] * slope;
                 d[from] += self.rounding.of(term, term);
             }
         }
@@ -111,8 +111,8 @@ impl<'a> Tape<'a> {
 /// A tree's tokens.
 #[derive(Clone, Debug)]
 pub struct Tokens {
-    pub nodes: Vec<(Join, Apply)>,
-    pub inject: (Join, Apply),
+    pub nodes: Vec<(Combination, Activation)>,
+    pub inject: (Combination, Activation),
     pub cell_index: usize,
     pub inject_index: usize,
 }
@@ -140,7 +140,7 @@ impl Tokens {
         new_c: &mut Option<usize>,
     ) -> usize {
         let leaves = self.nodes.len().div_ceil(2);
-        let (join, apply) = self.nodes[index];
+        let (combination, activation) = self.nodes[index];
         let (a, b) = if index < leaves {
             products[index]
         } else {
@@ -150,16 +150,16 @@ impl Tokens {
                 self.node(first + 1, tape, products, c, new_c),
             )
         };
-        let before = tape.join(join, a, b);
+        let before = tape.combine(combination, a, b);
         if index == self.cell_index {
             *new_c = Some(before);
         }
-        let after = tape.apply(apply, before);
+        let after = tape.activate(activation, before);
         if index != self.inject_index {
             return after;
         }
-        let merged = tape.join(self.inject.0, after, c);
-        tape.apply(self.inject.1, merged)
+        let merged = tape.combine(self.inject.0, after, c);
+        tape.activate(self.inject.1, merged)
     }
 
     /// The same as `Given::step`, in f64: out, the last state, the parameters' gradient and that of
@@ -202,7 +202,7 @@ impl Tokens {
                             numbers
                                 .iter()
                                 .zip(mask)
-                                .map(|(n, m)| tape.join(Join::Mul, *n, *m))
+                                .map(|(n, m)| tape.combine(Combination::Mul, *n, *m))
                                 .collect::<Vec<_>>()
                         }
                     };
@@ -228,11 +228,11 @@ impl Tokens {
         let seeds: Vec<_> = out
             .iter()
             .zip(&given.d_out)
-            .map(|(place, d)| (*place, f64::from(*d)))
+            .map(|(index, d)| (*index, f64::from(*d)))
             .collect();
         let d = tape.gradients(&seeds);
-        let values = |places: &[usize], of: &[f64]| {
-            places.iter().map(|place| of[*place]).collect::<Vec<_>>()
+        let values = |positions: &[usize], of: &[f64]| {
+            positions.iter().map(|index| of[*index]).collect::<Vec<_>>()
         };
         [
             values(&out, &tape.values),

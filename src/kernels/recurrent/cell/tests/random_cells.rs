@@ -6,21 +6,21 @@ use super::*;
 use crate::kernels::testing::{Expected, expected, sum_error};
 use proptest::prelude::*;
 
-const JOINS: [Join; 3] = [Join::Add, Join::Mul, Join::Max];
-const APPLIES: [Apply; 5] = [
-    Apply::Identity,
-    Apply::Tanh,
-    Apply::Sigmoid,
-    Apply::Relu,
-    Apply::Sin,
+const COMBINATIONS: [Combination; 3] = [Combination::Add, Combination::Mul, Combination::Max];
+const ACTIVATIONS: [Activation; 5] = [
+    Activation::Identity,
+    Activation::Tanh,
+    Activation::Sigmoid,
+    Activation::Relu,
+    Activation::Sin,
 ];
 
 fn random(base: usize, seed: u64) -> Tokens {
     let mut stream = crate::random::Key::seed(seed).stream(crate::random::Purpose::Decisions);
     let mut node = || {
         (
-            JOINS[stream.random_range(0..3)],
-            APPLIES[stream.random_range(0..5)],
+            COMBINATIONS[stream.random_range(0..3)],
+            ACTIVATIONS[stream.random_range(0..5)],
         )
     };
     let nodes = (0..2 * base - 1).map(|_| node()).collect();
@@ -98,9 +98,9 @@ fn the_forced_cases() {
         ];
         for (cell_index, inject_index) in indices {
             for inject in [
-                (Join::Add, Apply::Tanh),
-                (Join::Mul, Apply::Relu),
-                (Join::Max, Apply::Sigmoid),
+                (Combination::Add, Activation::Tanh),
+                (Combination::Mul, Activation::Relu),
+                (Combination::Max, Activation::Sigmoid),
             ] {
                 (tokens.cell_index, tokens.inject_index, tokens.inject) =
                     (cell_index, inject_index, inject);
@@ -116,14 +116,14 @@ fn the_forced_cases() {
 
 #[test]
 fn c_is_read_before_the_activation() {
-    for join in JOINS {
+    for combination in COMBINATIONS {
         let mut tokens = random(4, 77);
         (tokens.nodes[2], tokens.nodes[3], tokens.nodes[5]) = (
-            (Join::Add, Apply::Tanh),
-            (Join::Add, Apply::Identity),
-            (join, Apply::Relu),
+            (Combination::Add, Activation::Tanh),
+            (Combination::Add, Activation::Identity),
+            (combination, Activation::Relu),
         );
-        tokens.inject = (Join::Add, Apply::Tanh);
+        tokens.inject = (Combination::Add, Activation::Tanh);
         (tokens.cell_index, tokens.inject_index) = (5, 2);
         let program = tokens.program();
         let shape = CellShape {
@@ -142,9 +142,12 @@ fn c_is_read_before_the_activation() {
             layer.evaluate(&given.parameters, x, &mut state, &mut [0.0; 6]);
             negative |= state[6..].iter().any(|c| *c < 0.0);
         }
-        assert!(negative, "{join:?}");
+        assert!(negative, "{combination:?}");
         assert_eq!(state, step.state);
-        assert!((5..50).any(|seed| check(&tokens, seed, 35)), "{join:?}");
+        assert!(
+            (5..50).any(|seed| check(&tokens, seed, 35)),
+            "{combination:?}"
+        );
     }
 }
 
