@@ -27,7 +27,7 @@ pub struct Ticket {
     /// m: how many children.
     pub children: usize,
     pub layers: usize,
-    /// Parameters must hold every entry up to this sequence number.
+    /// The parameters must contain every entry up to this sequence number.
     pub after: u64,
 }
 
@@ -46,12 +46,12 @@ pub struct Sample {
 #[rtype(result = "()")]
 pub struct Resume(pub Arc<Minibatch>);
 
-/// Supervisor → Controllers: the parameters are on these shards from now on. A pull that was under
-/// way starts again.
+/// Supervisor → Controllers: the parameters are on these shards from now on. A pull that is under way
+/// starts again.
 #[derive(Message, Clone)]
 #[rtype(result = "()")]
 pub struct ShardSet {
-    /// Counts the sets: slices of an earlier one do not count.
+    /// Counts the sets: slices of an earlier set are ignored.
     pub set: u64,
     /// Shard i owns `boundaries[i]..boundaries[i + 1]`.
     pub boundaries: Arc<[usize]>,
@@ -65,7 +65,7 @@ pub struct ShardRecipients {
     pub push: Recipient<Push>,
 }
 
-/// Supervisor → Controller, ParameterShard: end, there is nothing more to do for it.
+/// Supervisor → any actor: end, because there is nothing more to do.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct Retire;
@@ -134,7 +134,7 @@ pub struct StartRecorded(pub Task);
 #[rtype(result = "()")]
 pub struct StopTraining;
 
-/// Lane → ChildTrainer.
+/// Lane → ChildTrainer: what happens on the lane.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct FromLane(pub LaneReport);
@@ -159,8 +159,8 @@ pub struct ChildEnded {
     pub seconds: f64,
 }
 
-/// Journal → Supervisor: a trial's outcome is on disk, and with it these minibatches have their
-/// place in the order.
+/// Journal → Supervisor: a trial's outcome is on disk, and the minibatches that it completed have their
+/// sequence numbers.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct OutcomeCommitted {
@@ -190,8 +190,8 @@ pub struct LearningChange {
     pub learning: LearningSettings,
 }
 
-/// Controller → ParameterShard: a gradient with its place in the order; the shard takes its own
-/// range of it.
+/// Controller → ParameterShard: a gradient and its sequence number; the shard applies its own range of
+/// it.
 #[derive(Message, Clone)]
 #[rtype(result = "()")]
 pub struct Push {
@@ -248,8 +248,8 @@ pub struct LogRead {
     pub log: Vec<LogEntry>,
 }
 
-/// Compute thread → Supervisor: the parameters as the log says they are at its last entry, or why
-/// it does not replay.
+/// Compute thread → Supervisor: the parameters at the log's last entry, or why the log does not
+/// replay.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct Replayed(pub Result<AdamState, String>);

@@ -41,7 +41,7 @@ impl SearchSettings {
     }
 }
 
-/// A run whose controller parameters stand where its journal says.
+/// A run whose controller parameters are those at the end of its journal's log.
 pub struct Prepared {
     pub journal: Journal,
     pub space: Arc<dyn Space>,
@@ -64,7 +64,7 @@ pub struct Prepared {
     pub best_metric: Option<f64>,
     /// Sequence number of the snapshot that is on disk.
     pub stored: u64,
-    /// Rewards that are known; None: they are not reused.
+    /// The known rewards; None: they are not reused.
     pub(super) reuse: Option<Reuse>,
 }
 
@@ -154,8 +154,8 @@ pub fn prepare(
 /// Waits for the journal's reply: no actor runs yet.
 fn answered<T: Send + 'static>(ask: impl FnOnce(Box<dyn FnOnce(T) + Send>)) -> Result<T, String> {
     let (reply, answer) = mpsc::channel();
-    ask(Box::new(move |told| {
-        let _ = reply.send(told);
+    ask(Box::new(move |value| {
+        let _ = reply.send(value);
     }));
     answer
         .recv()
@@ -241,11 +241,11 @@ pub fn search(
     endpoint: Option<Endpoint>,
 ) -> std::io::Result<End> {
     let journal = prepared.journal.clone();
-    let watched = journal.clone();
+    let probe = journal.clone();
     parts
         .metrics
         .readiness
-        .watch_journal(move || watched.problem());
+        .watch_journal(move || probe.problem());
     let heartbeat = Arc::new(AtomicU64::new(0));
     start_watchdog(
         heartbeat.clone(),
@@ -253,9 +253,10 @@ pub fn search(
     )?;
     let system = System::new();
     parts.serving = system.block_on(async move { endpoint.map(Endpoint::serve).transpose() })?;
-    let (page, (told, end)) = (parts.page.clone(), oneshot::channel());
+    let page = parts.page.clone();
+    let (ended, end) = oneshot::channel();
     system.block_on(async move {
-        let supervisor = Supervisor::new(prepared, parts, told, heartbeat).start();
+        let supervisor = Supervisor::new(prepared, parts, ended, heartbeat).start();
         poll_config_on_hangup(&supervisor)?;
         end_on_signals(&supervisor)
     })?;
@@ -263,7 +264,7 @@ pub fn search(
         .block_on(end)
         .unwrap_or_else(|_| End::Failed("the actors ended without a word".into()));
     journal.close();
-    // The server still stands: what it tells now is how the run is left.
+    // The server still runs, so that the page can report how the run ended.
     if let Some(page) = page {
         system.block_on(async move { page.notify_end().await });
     }
@@ -277,12 +278,13 @@ pub fn search(
 /// so that a process that was itself stopped is not mistaken for a frozen one.
 fn start_watchdog(heartbeat: Arc<AtomicU64>, freeze_seconds: f64) -> std::io::Result<()> {
     std::thread::Builder::new().name("watch".into()).spawn(move || {
-        let (mut seen, mut silent) = (heartbeat.load(Ordering::Relaxed), 0.0);
+        let mut last = heartbeat.load(Ordering::Relaxed);
+        let mut silent = 0.0;
         while silent < freeze_seconds {
             std::thread::sleep(TICK);
             let now = heartbeat.load(Ordering::Relaxed);
-            silent = if now == seen { silent + TICK.as_secs_f64() } else { 0.0 };
-            seen = now;
+            silent = if now == last { silent + TICK.as_secs_f64() } else { 0.0 };
+            last = now;
         }
         eprintln!(
             "error: the actors' thread has stood still for {freeze_seconds} seconds (restart.parameter_shard.freeze_seconds); what was \
@@ -293,7 +295,7 @@ fn start_watchdog(heartbeat: Arc<AtomicU64>, freeze_seconds: f64) -> std::io::Re
     Ok(())
 }
 
-/// SIGHUP: read the config file.
+/// SIGHUP has the config file read.
 fn poll_config_on_hangup(supervisor: &Addr<Supervisor>) -> std::io::Result<()> {
     let (mut signals, supervisor) = (signal(SignalKind::hangup())?, supervisor.clone());
     actix::spawn(async move {
@@ -312,7 +314,7 @@ fn end_on_signals(supervisor: &Addr<Supervisor>) -> std::io::Result<()> {
             signals.recv().await;
             supervisor.do_send(Shutdown::Signal(number));
             signals.recv().await;
-            // What was finished is on disk already; whoever asks twice does not want to wait.
+            // What was finished is on disk; a second signal means that the user does not want to wait.
             std::process::exit(128 + i32::from(number));
         });
     }

@@ -1,4 +1,4 @@
-//! What the Supervisor does with each message. Must not hold state of its own.
+//! What the Supervisor does with each message. Has no state of its own.
 
 use super::{End, Event, GRACE, Ordered, Supervisor};
 use crate::actors::messages::{
@@ -34,7 +34,8 @@ impl Receive<SubmitMinibatch> for Supervisor {
             return; // At the end it is not written down: the next process samples the same again.
         }
         if let Some(minibatches) = self.tickets.sampled(sampled) {
-            let (supervisor, inserted) = (self.mailbox(context), minibatches.clone());
+            let supervisor = self.mailbox(context);
+            let inserted = minibatches.clone();
             let reply = move |first_ids| {
                 supervisor.do_send(MinibatchesStored {
                     minibatches: inserted,
@@ -124,7 +125,7 @@ impl Supervisor {
         };
         match &outcome {
             Outcome::Failed { cause, error }
-                if may_pass(*cause)
+                if is_transient(*cause)
                     && task.attempt + 1 < self.parts.attempts
                     && self.ending.is_none() =>
             {
@@ -145,7 +146,7 @@ impl Supervisor {
     }
 }
 
-/// One line for each trial.
+/// Logs one line for each trial.
 fn log_outcome(trial: u64, outcome: &Outcome, seconds: f64) {
     match outcome {
         Outcome::Completed { reward, metric, .. } => {
@@ -162,8 +163,8 @@ fn log_outcome(trial: u64, outcome: &Outcome, seconds: f64) {
     }
 }
 
-/// Might the same child succeed when it is tried again?
-fn may_pass(cause: Cause) -> bool {
+/// May the same child succeed when it is tried again?
+fn is_transient(cause: Cause) -> bool {
     matches!(
         cause,
         Cause::Timeout | Cause::Exited | Cause::Killed | Cause::Error | Cause::Device
@@ -264,7 +265,7 @@ impl Receive<Replayed> for Supervisor {
 impl Receive<Shutdown> for Supervisor {
     fn receive(&mut self, message: Shutdown, context: &mut Self::Context) {
         match message {
-            // run.max_seconds was raised since.
+            // run.max_seconds has been raised since this was scheduled.
             Shutdown::TimeIsUp
                 if self
                     .parts

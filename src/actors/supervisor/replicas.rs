@@ -1,5 +1,5 @@
-//! The Controller replicas: started, given tickets and rewards, retired, and rebuilt with the work
-//! that a fallen one had in hand. Must not know why one fell.
+//! The Controller replicas: started, given tickets and rewards, retired, and restarted with the work of
+//! the generation before. Must not know why a replica failed.
 
 use super::Supervisor;
 use super::tickets::Answer;
@@ -27,7 +27,7 @@ struct Replica {
     work: Work,
 }
 
-/// What a replica has in hand: what its successor is told to do.
+/// What a replica works on, and its next generation continues with.
 enum Work {
     Nothing,
     Sample(Sample),
@@ -144,7 +144,7 @@ impl Replicas {
         asked
     }
 
-    /// Passes rewards on to their replica; false: there is none.
+    /// Passes rewards on to their replica; false: no replica waits for them.
     pub(super) fn reward(&mut self, rewarded: Rewarded) -> bool {
         let Some(replica) = self.all.get_mut(&rewarded.sequenced.controller) else {
             return false;
@@ -157,8 +157,7 @@ impl Replicas {
         true
     }
 
-    /// A replica has pushed its gradient and wants more; false: an earlier generation of it said
-    /// so.
+    /// A replica has pushed its gradient; false: this is a message of an earlier generation.
     pub(super) fn done(&mut self, index: u64, generation: u64) -> bool {
         let Some(replica) = self
             .all
@@ -180,8 +179,8 @@ impl Replicas {
 }
 
 impl Supervisor {
-    /// Starts the replicas, and those beyond their number that an earlier process left with an open
-    /// minibatch: they finish it.
+    /// Starts the replicas, and also those beyond their number that an earlier process left with an
+    /// open minibatch, which they finish.
     pub(super) fn start_controllers(&mut self, prepared: Prepared, context: &Context<Self>) {
         let supervisor = self.mailbox(context);
         let compute = match Compute::start(supervisor.recipient()) {
@@ -236,8 +235,8 @@ impl Supervisor {
         }
     }
 
-    /// Starts replicas below this number that are not there: there are more of them now, or more to
-    /// do.
+    /// Starts the replicas below this number that do not exist: their number or that of the trials may
+    /// have grown.
     pub(super) fn start_missing_controllers(&mut self, replicas: usize) {
         for index in 0..replicas as u64 {
             if !self.replicas.all.contains_key(&index) {
