@@ -256,8 +256,8 @@ impl TreeCell {
 
     /// The two nodes whose outputs a node joins; None: it is a leaf.
     pub fn children(&self, node: usize) -> Option<(usize, usize)> {
-        let place = node.checked_sub(self.base())?;
-        Some((2 * place, 2 * place + 1))
+        let pair = node.checked_sub(self.base())?;
+        Some((2 * pair, 2 * pair + 1))
     }
 
     /// The cell that ships with TensorFlow, found by the paper's authors.
@@ -313,17 +313,17 @@ impl TreeCell {
         };
         let from = self.branch(root, &label).order;
         let to = self.branch(root, &|_| ()).order;
-        let mut place = vec![0; self.nodes.len()];
+        let mut position = vec![0; self.nodes.len()];
         let mut nodes = self.nodes.clone();
         for (&from, &to) in from.iter().zip(&to) {
-            place[from] = to;
+            position[from] = to;
             nodes[to] = self.nodes[from];
         }
         Self {
             nodes,
             inject: self.inject,
-            cell_index: place[self.cell_index],
-            inject_index: place[self.inject_index],
+            cell_index: position[self.cell_index],
+            inject_index: position[self.inject_index],
         }
     }
 

@@ -41,7 +41,7 @@ impl ChoiceSpace {
         let mut kinds = Vec::new();
         let items = rules
             .iter()
-            .map(|rule| &settings.decision[rule.place])
+            .map(|rule| &settings.decision[rule.index])
             .map(|decision| {
                 let kind = (decision.options.len() > 1).then(|| {
                     kinds.push(Kind {
@@ -98,8 +98,8 @@ impl ChoiceSpace {
                     ));
                 }
                 (true, Some(value)) => {
-                    let place = item.options.iter().position(|option| option == value);
-                    Some(place.ok_or_else(|| {
+                    let position = item.options.iter().position(|option| option == value);
+                    Some(position.ok_or_else(|| {
                         format!("values.{name} = {value}: must be one of {}", options())
                     })?)
                 }

@@ -204,15 +204,15 @@ proptest! {
         sizes in prop::collection::vec(1_usize..4, 2..8),
         conditions in prop::collection::vec((0_usize..8, 0_usize..8, 1_usize..8), 0..7),
     ) {
-        let mut decisions: Vec<DecisionSettings> = sizes.iter().enumerate().map(|(place, size)| DecisionSettings {
-            name: format!("d{place}"),
+        let mut decisions: Vec<DecisionSettings> = sizes.iter().enumerate().map(|(position, size)| DecisionSettings {
+            name: format!("d{position}"),
             options: (0..*size as i64).map(OptionValue::Integer).collect(),
             when: Default::default(),
         }).collect();
         for (one, other, bits) in conditions {
             let later = one.max(other) % sizes.len();
             let earlier = one.min(other) % sizes.len();
-            let chosen = decisions[earlier].options.iter().enumerate().filter(|(place, _)| bits >> place & 1 == 1);
+            let chosen = decisions[earlier].options.iter().enumerate().filter(|(position, _)| bits >> position & 1 == 1);
             let allowed: Vec<OptionValue> = chosen.map(|(_, option)| option.clone()).collect();
             if earlier < later && !allowed.is_empty() {
                 decisions[later].when.insert(format!("d{earlier}"), Allowed::Several(allowed));

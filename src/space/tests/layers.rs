@@ -49,7 +49,7 @@ fn all(space: &dyn Space, layers: usize) -> Vec<Vec<Decision>> {
                 open.extend((0..1_usize << earlier).map(|bits| {
                     longer(Decision::Skips(
                         (0..earlier)
-                            .map(|place| (bits >> place & 1) as u8)
+                            .map(|position| (bits >> position & 1) as u8)
                             .collect(),
                     ))
                 }));
