@@ -51,9 +51,9 @@ impl Memory {
     }
 }
 
-/// Wall-clock time and CPU time of a call, in milliseconds: medians of the calls made for `seconds`.
-/// A first call warms the caches and is not counted, unless it takes so long that they matter
-/// little.
+/// Wall-clock time and CPU time of a call, in milliseconds: medians of the calls made for
+/// `seconds`. A first call warms the caches and is not counted, unless it takes so long that they
+/// matter little.
 pub fn time(seconds: f64, mut f: impl FnMut()) -> (f64, f64) {
     let start = Instant::now();
     let mut wall = Vec::new();

@@ -47,8 +47,8 @@ pub struct ProposeMinibatch {
 #[rtype(result = "()")]
 pub struct Resume(pub Arc<Minibatch>);
 
-/// Supervisor → Controllers: the parameters are on these shards from now on. A pull that is under way
-/// starts again.
+/// Supervisor → Controllers: the parameters are on these shards from now on. A pull that is under
+/// way starts again.
 #[derive(Message, Clone)]
 #[rtype(result = "()")]
 pub struct ShardSet {
@@ -120,8 +120,8 @@ pub struct MinibatchesStored {
 #[rtype(result = "()")]
 pub struct TrainChild {
     pub task: Task,
-    /// Start only once the start is on disk: should the child kill the process, the next process must
-    /// know which one it was.
+    /// Start only once the start is on disk: should the child kill the process, the next process
+    /// must know which one it was.
     pub record_first: bool,
 }
 
@@ -160,8 +160,8 @@ pub struct ChildEnded {
     pub seconds: f64,
 }
 
-/// Journal → Supervisor: a trial's outcome is on disk, and the minibatches that it completed have their
-/// sequence numbers.
+/// Journal → Supervisor: a trial's outcome is on disk, and the minibatches that it completed have
+/// their sequence numbers.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct OutcomeCommitted {
@@ -185,7 +185,8 @@ pub struct Rewarded {
     pub strategy: Arc<dyn Strategy>,
 }
 
-/// Journal → Supervisor → ParameterShard: these learning settings hold from this sequence number on.
+/// Journal → Supervisor → ParameterShard: these learning settings hold from this sequence number
+/// on.
 #[derive(Message, Clone, Copy)]
 #[rtype(result = "()")]
 pub struct LearningChange {
@@ -193,8 +194,8 @@ pub struct LearningChange {
     pub learning: LearningSettings,
 }
 
-/// Controller → ParameterShard: a gradient and its sequence number; the shard applies its own range of
-/// it.
+/// Controller → ParameterShard: a gradient and its sequence number; the shard applies its own range
+/// of it.
 #[derive(Message, Clone)]
 #[rtype(result = "()")]
 pub struct Push {

@@ -1,6 +1,6 @@
-//! A thread that keeps `report/trials.csv` up to date while the search runs, and writes the charts when
-//! it ends. A report that cannot be written is logged and never stops the search. Must not know what
-//! is in the files.
+//! A thread that keeps `report/trials.csv` up to date while the search runs, and writes the charts
+//! when it ends. A report that cannot be written is logged and never stops the search. Must not
+//! know what is in the files.
 
 use crate::report::{ReportError, TrialsFile, write_charts};
 use std::path::{Path, PathBuf};

@@ -1,5 +1,5 @@
-//! The `[run]` and `[[enqueue]]` sections: each key's declaration stands on its field. Must not know
-//! where a value was written.
+//! The `[run]` and `[[enqueue]]` sections: each key's declaration stands on its field. Must not
+//! know where a value was written.
 
 use crate::space::Decision;
 use schemars::JsonSchema;

@@ -340,7 +340,8 @@ fn end_on_signals(supervisor: &Addr<Supervisor>) -> std::io::Result<()> {
             signals.recv().await;
             supervisor.do_send(Shutdown::Signal(number));
             signals.recv().await;
-            // What was finished is on disk; a second signal means that the user does not want to wait.
+            // What was finished is on disk; a second signal means that the user does not want to
+            // wait.
             std::process::exit(128 + i32::from(number));
         });
     }

@@ -96,15 +96,17 @@ struct Sum {
 
 impl Evaluator for Sum {
     fn evaluate(&mut self, task: &Task, _: &mut dyn ChildProgress) -> Outcome {
-        while task.trial >= self.stands_still_at {
-            std::thread::sleep(Duration::from_hours(1));
+        if task.trial >= self.stands_still_at {
+            loop {
+                std::thread::sleep(Duration::from_hours(1));
+            }
         }
         let choice = |decision: &Decision| match decision {
             Decision::Choice(option) => *option as f64,
             Decision::Skips(_) => 0.0,
         };
         let reward = task.decisions.iter().map(choice).sum::<f64>() / 12.0;
-        if task.trial % 5 == 0 {
+        if task.trial.is_multiple_of(5) {
             return Outcome::Failed {
                 cause: crate::child::Cause::Diverged,
                 error: "diverged".into(),
@@ -194,7 +196,10 @@ fn kill_at(dir: &Path, kind: Kind, trial: u64) {
     process.wait().unwrap();
 }
 
-fn rows(dir: &Path) -> Vec<(Option<u64>, Vec<Decision>, u64, String, Option<f64>)> {
+/// Controller, decisions, seed, status and reward of a trial.
+type Row = (Option<u64>, Vec<Decision>, u64, String, Option<f64>);
+
+fn rows(dir: &Path) -> Vec<Row> {
     let reader = Reader::open(dir).unwrap();
     let row = |id: u64| -> TrialRow { reader.trial(id).unwrap().unwrap() };
     (1..=reader.last_trial().unwrap())

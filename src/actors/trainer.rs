@@ -45,8 +45,8 @@ pub struct ChildTrainer {
     busy: bool,
     /// The heartbeat at the last tick.
     heartbeats: u64,
-    /// For how many ticks the heartbeat has stood still. Counted in ticks and not by a clock, because a
-    /// process that was itself stopped for a while has no frozen child.
+    /// For how many ticks the heartbeat has stood still. Counted in ticks and not by a clock,
+    /// because a process that was itself stopped for a while has no frozen child.
     silent_ticks: u32,
     ratio: BusyRatio,
     /// Examples already counted in the metrics.
@@ -202,7 +202,8 @@ impl Receive<FromLane> for ChildTrainer {
                 self.resources.epochs.do_send(ChildEpoch { trial, epoch });
             }
             LaneReport::Resumed { trial, mut epochs } => {
-                // The journal deleted these epochs when the child started; they are in the checkpoint.
+                // The journal deleted these epochs when the child started; they are in the
+                // checkpoint.
                 epochs
                     .iter()
                     .for_each(|epoch| self.resources.journal.epoch(trial, epoch.clone()));

@@ -19,7 +19,8 @@ impl Limits {
         }
     }
 
-    /// Why an architecture is too large, in one sentence; None: it is not, or its size is not known.
+    /// Why an architecture is too large, in one sentence; None: it is not, or its size is not
+    /// known.
     pub fn exceeded(&self, architecture: &Architecture) -> Option<String> {
         let (parameters, flops) = architecture.size();
         let beyond = |size: Option<u64>, limit: Option<u64>| {

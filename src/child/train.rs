@@ -21,7 +21,8 @@ pub struct TrainEvaluator {
     device: Device,
     pool: Arc<ThreadPool>,
     memory_limit_bytes: Option<u64>,
-    /// What a child's numbers depend on beside task and settings: part of a checkpoint's fingerprint.
+    /// What a child's numbers depend on beside task and settings: part of a checkpoint's
+    /// fingerprint.
     facts: String,
 }
 
@@ -180,8 +181,8 @@ impl<'a> Child<'a> {
         [&mut self.parameters, self.sgd.velocity(), &mut self.running]
     }
 
-    /// Trains the steps of an epoch (counted from 0) that are not done yet. Returns the mean loss of
-    /// an image over the whole epoch.
+    /// Trains the steps of an epoch (counted from 0) that are not done yet. Returns the mean loss
+    /// of an image over the whole epoch.
     fn epoch(&mut self, epoch: usize, training: &mut Training) -> Result<f64, EarlyEnd> {
         let evaluator = self.evaluator;
         let order = evaluator.batches.shuffled(self.seed, epoch + 1);

@@ -41,8 +41,8 @@ pub struct Training<'a> {
 }
 
 impl<'a> Training<'a> {
-    /// At the first epoch; or where the child was interrupted, if there is a checkpoint of this very
-    /// training: then `tensors` take its numbers. A checkpoint that does not fit is ignored.
+    /// At the first epoch; or where the child was interrupted, if there is a checkpoint of this
+    /// very training: then `tensors` take its numbers. A checkpoint that does not fit is ignored.
     pub fn begin(
         settings: &'a ChildSettings,
         task: &Task,

@@ -5,11 +5,10 @@ use super::Failure;
 use crate::actors::{EvaluatorFactory, SearchSettings};
 use crate::child::Limits;
 use crate::machine::{
-    LaneSpec, memory_bytes, resolve_lanes, resolve_lanes_for_programs, thread_pool,
+    LaneSpec, ThreadPool, memory_bytes, resolve_lanes, resolve_lanes_for_programs, thread_pool,
 };
 use crate::settings::Settings;
 use crate::workload::{LaneResources, Workload, WorkloadSettings, limited_evaluator};
-use rayon::ThreadPool;
 use std::path::PathBuf;
 use std::sync::Arc;
 

@@ -53,8 +53,8 @@ impl ConfigFile {
         &self.arguments.config
     }
 
-    /// Keys whose text in the file changed without effect, because the environment or `--set` decides
-    /// them.
+    /// Keys whose text in the file changed without effect, because the environment or `--set`
+    /// decides them.
     fn masked(&self, old: &str, new: &str, changed: &[String]) -> Vec<Notice> {
         let stronger = settings::overridden(&self.arguments.set, super::variables());
         let old = settings::written(self.path(), old);

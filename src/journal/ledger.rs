@@ -44,8 +44,8 @@ pub(super) struct Numbered {
 }
 
 impl Ledger {
-    /// Reads the committed state and folds every reward into the baseline in the order of the sequence
-    /// numbers.
+    /// Reads the committed state and folds every reward into the baseline in the order of the
+    /// sequence numbers.
     pub(super) fn load(connection: &Connection) -> rusqlite::Result<Self> {
         let next = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, u64>(0));
         let mut ledger = Self {

@@ -2,8 +2,8 @@
 //! others may change with `VERSION`.
 
 /// `PRAGMA user_version` of what this program writes. Version 1 had no column `enqueued`, and no
-/// trial without a controller. Version 2 did not store what a proposal had seen (`history_sequence`,
-/// `history_trial`), nor the format of a snapshot.
+/// trial without a controller. Version 2 did not store what a proposal had seen
+/// (`history_sequence`, `history_trial`), nor the format of a snapshot.
 pub(super) const VERSION: i64 = 3;
 
 /// The oldest version that is read, and brought up to date when its run is continued.

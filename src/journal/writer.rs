@@ -106,7 +106,7 @@ enum Answer {
     Ids(Vec<u64>),
     Sequenced(Vec<Sequenced>),
     Number(u64),
-    Log(Option<Snapshot>, Vec<LogEntry>),
+    Log(Box<Option<Snapshot>>, Vec<LogEntry>),
     Done,
 }
 
@@ -187,7 +187,7 @@ impl Writer {
                         },
                         _,
                     ) => reply(()),
-                    (Request::Log { reply }, Answer::Log(snapshot, log)) => reply((snapshot, log)),
+                    (Request::Log { reply }, Answer::Log(snapshot, log)) => reply((*snapshot, log)),
                     (Request::Config { config }, _) => self.opened.replace_config(&config),
                     (Request::Close { done }, _) => closing.push(done),
                     _ => {}
@@ -389,7 +389,7 @@ fn carry_out(
         Request::Snapshot { snapshot, .. } => super::snapshots::store(connection, snapshot)?,
         Request::Log { .. } => {
             let (snapshot, log) = super::recovery::snapshot_and_log(connection)?;
-            return Ok(Answer::Log(snapshot, log));
+            return Ok(Answer::Log(Box::new(snapshot), log));
         }
         Request::Event { kind, text } => {
             let sql = "INSERT INTO events (at, kind, text) VALUES (?1, ?2, ?3)";

@@ -1,5 +1,5 @@
-//! The devices that this process may use: the CPU and the GPUs that CUDA shows. Must not know how they
-//! are divided into lanes.
+//! The devices that this process may use: the CPU and the GPUs that CUDA shows. Must not know how
+//! they are divided into lanes.
 
 use serde::Serialize;
 

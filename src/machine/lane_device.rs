@@ -1,7 +1,7 @@
-//! What a lane computes with: its candle device and its own pool of pinned threads. Must not know what
-//! is computed on them.
+//! What a lane computes with: its candle device and its own pool of pinned threads. Must not know
+//! what is computed on them.
 
-use super::LaneSpec;
+use super::{LaneSpec, ThreadPool};
 use candle_core::Device;
 
 /// The candle device of a lane.
@@ -23,7 +23,7 @@ pub fn candle_device(lane: &LaneSpec) -> Result<Device, String> {
 ///
 /// # Errors
 /// When the system refuses the threads.
-pub fn thread_pool(lane: &LaneSpec) -> Result<rayon::ThreadPool, String> {
+pub fn thread_pool(lane: &LaneSpec) -> Result<ThreadPool, String> {
     let name = lane.name.clone();
     let cores = lane.cores.clone();
     rayon::ThreadPoolBuilder::new()

@@ -1,4 +1,5 @@
-//! How the settings divide the machine's devices into lanes. Must not know what is computed on them.
+//! How the settings divide the machine's devices into lanes. Must not know what is computed on
+//! them.
 
 use super::devices::{available_cores, gpu_index, list_devices};
 use super::{DeviceUse, DevicesSettings, visible};
@@ -29,8 +30,8 @@ pub fn resolve_lanes(settings: &DevicesSettings) -> Result<Vec<LaneSpec>, String
     divide(settings, &gpus, &available_cores(), cfg!(feature = "cuda"))
 }
 
-/// As `resolve_lanes`, for a user's program, which brings its own CUDA: any build can lend it a GPU,
-/// and a GPU that is listed need not be found here.
+/// As `resolve_lanes`, for a user's program, which brings its own CUDA: any build can lend it a
+/// GPU, and a GPU that is listed need not be found here.
 ///
 /// # Errors
 /// As `resolve_lanes`.

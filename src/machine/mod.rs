@@ -15,5 +15,6 @@ pub use lane_device::{candle_device, thread_pool};
 pub use lanes::{LaneSpec, resolve_lanes, resolve_lanes_for_programs};
 pub use matching::{match_by_uuid, match_by_variable};
 pub use nvml::{Identity, Raw, Readings, open as open_nvml};
+pub use rayon::ThreadPool;
 pub use settings::{DeviceUse, DevicesSettings};
 pub use visible::{inherited as inherited_gpus, visible as visible_gpus};

@@ -52,8 +52,8 @@ pub struct TrialsFile {
 }
 
 impl TrialsFile {
-    /// Writes the file from the journal of the run in `dir`. It replaces an earlier one only when it
-    /// is complete.
+    /// Writes the file from the journal of the run in `dir`. It replaces an earlier one only when
+    /// it is complete.
     ///
     /// # Errors
     /// When the run cannot be read or the file cannot be written.
@@ -143,8 +143,8 @@ fn ranges(ids: &BTreeSet<u64>) -> Vec<std::ops::RangeInclusive<u64>> {
     ranges
 }
 
-/// Writes the page's charts into `report/`: reward.svg, and the drawing and learning curve of each of
-/// the best sampled trials. Returns the paths of the written files.
+/// Writes the page's charts into `report/`: reward.svg, and the drawing and learning curve of each
+/// of the best sampled trials. Returns the paths of the written files.
 ///
 /// # Errors
 /// When the run cannot be read or a file cannot be written.

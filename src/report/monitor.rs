@@ -1,5 +1,5 @@
-//! Follows a run through its journal. The first update reads the whole run, later ones only what has
-//! changed, so that their cost does not grow with the run. Must not know how the run is shown.
+//! Follows a run through its journal. The first update reads the whole run, later ones only what
+//! has changed, so that their cost does not grow with the run. Must not know how the run is shown.
 
 use super::facts::{RunFacts, lanes};
 use super::series::Series;

@@ -36,7 +36,8 @@ pub fn hold(schema: &Value, value: &Value) -> bool {
     }
 }
 
-/// What is valid, for a message: `must be 1 to 1000 layers, for example 3`. None: the type says all.
+/// What is valid, for a message: `must be 1 to 1000 layers, for example 3`. None: the type says
+/// all.
 pub fn valid(schema: &Value) -> Option<String> {
     if let Some(valid) = schema["x-valid"].as_str() {
         return Some(valid.to_owned());

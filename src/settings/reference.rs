@@ -109,7 +109,8 @@ fn inside(text: &mut String, prefix: &str, items: &Value) {
 fn default(key: &Key) -> String {
     let code = |value: &Value| format!("`{}`", limits::written(value));
     let unset = || match key.schema["x-unset"].as_str() {
-        Some(unset) => format!("unset: {unset}"),
+        // `<run.name>` is no element of HTML.
+        Some(unset) => format!("unset: {}", unset.replace('<', "&lt;")),
         None => "unset".into(),
     };
     let mut text = key.schema.get("default").map_or_else(unset, code);

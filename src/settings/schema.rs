@@ -4,10 +4,11 @@
 //! - `x-applies`: key → values of that key with which this one has an effect (empty: where that
 //!   list is empty); of a section: of all its keys
 //! - `x-default-KIND`: its default where `space.kind` is KIND
-//! - `x-identity`: it is part of a run's identity; `"unless default"`: left out of it at its default
+//! - `x-identity`: it is part of a run's identity; `"unless default"`: left out of it at its
+//!   default
 //! - `x-live`: a running search takes a change over; of a section: of all its keys
-//! - `x-type`, `x-valid`, `x-unit`, `x-unset`: for messages and the reference: what its type is, what
-//!   is valid, what it counts, and what happens where it is left out
+//! - `x-type`, `x-valid`, `x-unit`, `x-unset`: for messages and the reference: what its type is,
+//!   what is valid, what it counts, and what happens where it is left out
 //!
 //! Must not know any single key.
 

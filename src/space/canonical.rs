@@ -167,7 +167,8 @@ impl<'a> Graph<'a> {
         })
     }
 
-    /// The description under a complete order: `position[i]` is the new position (from 0) of layer i.
+    /// The description under a complete order: `position[i]` is the new position (from 0) of layer
+    /// i.
     fn describe(&self, position: &[usize]) -> Description {
         let renumber = |numbers: &[usize]| {
             let mut renumbered: Vec<usize> = numbers

@@ -1,6 +1,6 @@
-//! GPUs as metrics: NVML's readings in base units, labelled with the name `cuda:N` that the settings
-//! use. Readings that a GPU does not support are absent, and all families are where there is no GPU.
-//! Must not know lanes.
+//! GPUs as metrics: NVML's readings in base units, labelled with the name `cuda:N` that the
+//! settings use. Readings that a GPU does not support are absent, and all families are where there
+//! is no GPU. Must not know lanes.
 
 use crate::machine::{
     Identity, Raw, Readings, inherited_gpus, match_by_uuid, match_by_variable, open_nvml,

@@ -373,8 +373,8 @@ impl Metrics {
             .set(jiff::Timestamp::now().as_millisecond() as f64 / 1e3);
     }
 
-    /// Calls `visit` with the full name, the value of the first label and the value of each gauge of
-    /// ours that has a label. Counters and histograms are visited too, with the value 0.
+    /// Calls `visit` with the full name, the value of the first label and the value of each gauge
+    /// of ours that has a label. Counters and histograms are visited too, with the value 0.
     pub(super) fn each_gauge(&self, mut visit: impl FnMut(&str, &str, f64)) {
         for family in self.registry.gather() {
             for metric in family.get_metric() {

@@ -1,5 +1,5 @@
-//! Whether this process can do its work now, as actors and journal report it: the answer of `/readyz`.
-//! Must not know what they do.
+//! Whether this process can do its work now, as actors and journal report it: the answer of
+//! `/readyz`. Must not know what they do.
 
 use std::sync::{Mutex, OnceLock, PoisonError};
 
@@ -33,7 +33,8 @@ impl Readiness {
         self.set(Some(reason.to_owned()));
     }
 
-    /// `probe` returns why the journal cannot be written, if it cannot; only the first probe is used.
+    /// `probe` returns why the journal cannot be written, if it cannot; only the first probe is
+    /// used.
     pub fn watch_journal(&self, probe: impl Fn() -> Option<String> + Send + Sync + 'static) {
         let _ = self.journal.set(Box::new(probe));
     }

@@ -1,5 +1,5 @@
-//! The routes for monitoring systems: `/metrics`, `/healthz`, `/readyz`. Read-only; must not know what
-//! is measured.
+//! The routes for monitoring systems: `/metrics`, `/healthz`, `/readyz`. Read-only; must not know
+//! what is measured.
 
 use super::{Metrics, Sampler};
 use actix_web::{HttpResponse, web};

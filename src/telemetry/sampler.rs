@@ -1,5 +1,5 @@
-//! Reads at the time of a scrape what is not counted along the way: GPUs and free disk space. Must not
-//! know who scrapes.
+//! Reads at the time of a scrape what is not counted along the way: GPUs and free disk space. Must
+//! not know who scrapes.
 
 use super::gpu::Gpus;
 use super::metrics::Metrics;
@@ -25,8 +25,8 @@ struct Inner {
 }
 
 impl Sampler {
-    /// Registers the GPUs that this process sees; logs why there are none. `cuda` holds name and UUID
-    /// of each device that the CUDA driver shows; empty where the driver cannot be asked.
+    /// Registers the GPUs that this process sees; logs why there are none. `cuda` holds name and
+    /// UUID of each device that the CUDA driver shows; empty where the driver cannot be asked.
     ///
     /// # Errors
     /// When the registry refuses a metric, which is a bug.
@@ -56,8 +56,8 @@ impl Sampler {
         })
     }
 
-    /// Takes new readings, unless recent ones exist or another caller is taking them. Blocks as long as
-    /// driver and disk do.
+    /// Takes new readings, unless recent ones exist or another caller is taking them. Blocks as
+    /// long as driver and disk do.
     pub fn sample(&self) {
         let Ok(mut inner) = self.inner.try_lock() else {
             return;

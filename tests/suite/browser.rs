@@ -140,8 +140,8 @@ fn hears_of_the_end(browser: &Driver) {
     );
 }
 
-/// The page shows what the search does, to the state in which it stays: of the last minibatch, three
-/// trials are finished and one is held.
+/// The page shows what the search does, to the state in which it stays: of the last minibatch,
+/// three trials are finished and one is held.
 fn follows(browser: &Driver, search: &Held) {
     browser.until(
         "a child's learning curve",

@@ -114,8 +114,8 @@ fn announced(process: &mut Running) -> std::thread::JoinHandle<Vec<u64>> {
     })
 }
 
-/// Starts the search and kills it, again and again; checks the database after each kill. Half of the
-/// kills come at a random instant after trials have ended in this very process, the others at a
+/// Starts the search and kills it, again and again; checks the database after each kill. Half of
+/// the kills come at a random instant after trials have ended in this very process, the others at a
 /// random instant after its start. Returns how many came while the process trained.
 fn kill_at_random(search: &Search, run: &str, kills: u64, longest_pause: u64) -> u64 {
     let mut stream = Key::seed(kills).stream(Purpose::Shuffle);
@@ -424,8 +424,8 @@ fn a_read_only_directory_is_refused_to_a_search_and_can_be_read() {
         set(&path, if path.is_dir() { 0o555 } else { 0o444 });
     }
     set(&dir, 0o555);
-    // Root may write anywhere: as root, the test runs a copy of the program as another user, who may
-    // read this folder.
+    // Root may write anywhere: as root, the test runs a copy of the program as another user, who
+    // may read this folder.
     let program = search.folder.path().join("netwright");
     std::fs::copy(env!("CARGO_BIN_EXE_netwright"), &program).unwrap();
     let root = rustix::process::getuid().is_root();

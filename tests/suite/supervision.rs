@@ -20,8 +20,8 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::sync::Arc;
 
-/// Short pauses before anything is rebuilt, and a freeze that is found out soon: but far longer than
-/// any step takes on a busy machine.
+/// Short pauses before anything is rebuilt, and a freeze that is found out soon: but far longer
+/// than any step takes on a busy machine.
 const QUICK: [&str; 6] = [
     "restart.child_trainer.backoff_first_seconds=0.02",
     "restart.controller.backoff_first_seconds=0.02",

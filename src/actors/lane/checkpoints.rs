@@ -1,6 +1,6 @@
 //! Checkpoints of children on disk, one file a trial, replaced atomically:
-//! `RUN/checkpoints/trial-N/child.checkpoint`, in the directory where a user's program may store files
-//! of its own. An error of the disk fails no child. Must not know what is in a checkpoint.
+//! `RUN/checkpoints/trial-N/child.checkpoint`, in the directory where a user's program may store
+//! files of its own. An error of the disk fails no child. Must not know what is in a checkpoint.
 
 use crate::actors::lane::LaneSignals;
 use crate::child::Checkpoints;

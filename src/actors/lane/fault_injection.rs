@@ -3,8 +3,8 @@
 //!
 //! Points, each for one trial (see `runtime/fault.rs`): `start`, before the evaluation; `step`, in
 //! the first epoch; `later`, after it; `epochN`, at the end of epoch N. The words after them are
-//! `panic`, `freeze` and `hold`. `child.kill`, `child.error`, `child.diverge` and `child.device` end
-//! the child before it starts.
+//! `panic`, `freeze` and `hold`. `child.kill`, `child.error`, `child.diverge` and `child.device`
+//! end the child before it starts.
 
 use crate::actors::runtime::fault;
 use crate::child::{Cause, Checkpoints, Epoch, Evaluator, Outcome, Progress, Task};

@@ -1,5 +1,6 @@
-//! A lane: one named OS thread that owns its device and trains one child after the other, and catches
-//! their panics. Must not know the actors: it reports to a function, and what crosses is plain data.
+//! A lane: one named OS thread that owns its device and trains one child after the other, and
+//! catches their panics. Must not know the actors: it reports to a function, and what crosses is
+//! plain data.
 
 mod checkpoints;
 mod fault_injection;
@@ -113,8 +114,8 @@ fn has_failed_by(outcome: &Outcome, expected: Cause) -> bool {
     matches!(outcome, Outcome::Failed { cause, .. } if *cause == expected)
 }
 
-/// Trains children until the lane's owner drops its handle. A panic may have left the evaluator in any
-/// state: the next child gets a new one.
+/// Trains children until the lane's owner drops its handle. A panic may have left the evaluator in
+/// any state: the next child gets a new one.
 fn run(
     queue: &mpsc::Receiver<Task>,
     factory: &dyn Fn() -> Result<Box<dyn Evaluator>, String>,
@@ -264,8 +265,8 @@ mod tests {
         }
     }
 
-    /// candle walks a graph backwards, and drops it, by recursion: that must not overflow the lane's
-    /// stack.
+    /// candle walks a graph backwards, and drops it, by recursion: that must not overflow the
+    /// lane's stack.
     #[test]
     fn a_deep_graph_fits_on_a_lanes_stack() {
         let (sender, reports) = mpsc::channel();

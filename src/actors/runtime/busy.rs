@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// The ratio is that of the last 15 seconds: longer than a scrape interval, short enough for a person
-/// who watches.
+/// The ratio is that of the last 15 seconds: longer than a scrape interval, short enough for a
+/// person who watches.
 const WINDOW: Duration = Duration::from_secs(15);
 
 /// Total time in which a lane had a child; the lane's own thread counts it.
@@ -64,8 +64,8 @@ impl BusyRatio {
 
     /// The ratio at `now`, 0..=1, from the total busy time until then.
     pub fn at(&mut self, now: Instant, total: Duration) -> f64 {
-        // The oldest remaining reading is the newest one that is at least a window old: the readings
-        // always cover the window.
+        // The oldest remaining reading is the newest one that is at least a window old: the
+        // readings always cover the window.
         while self
             .readings
             .get(1)

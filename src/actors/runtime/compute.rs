@@ -124,8 +124,8 @@ impl Compute {
         Ok(())
     }
 
-    /// Queues a job. An error or a panic of the job is the exit of its owner. The queue is bounded by
-    /// the number of actors: each has at most one job waiting.
+    /// Queues a job. An error or a panic of the job is the exit of its owner. The queue is bounded
+    /// by the number of actors: each has at most one job waiting.
     pub fn submit(
         &self,
         owner: JobOwner,

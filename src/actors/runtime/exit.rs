@@ -1,5 +1,5 @@
-//! How the Supervisor learns that an actor has ended: who it was and why. Must not know what happens
-//! then.
+//! How the Supervisor learns that an actor has ended: who it was and why. Must not know what
+//! happens then.
 
 use super::mailbox::Recipient;
 use crate::telemetry::ActorKind;

@@ -1,5 +1,5 @@
-//! Handlers whose panics are caught. In actix 0.13 a panic in a handler ends the actor's task without
-//! a word, and the Supervisor would wait for it forever. Must not know what handlers do.
+//! Handlers whose panics are caught. In actix 0.13 a panic in a handler ends the actor's task
+//! without a word, and the Supervisor would wait for it forever. Must not know what handlers do.
 
 use super::exit::panic_message;
 use actix::{Actor, ActorContext, Context};

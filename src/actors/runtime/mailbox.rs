@@ -1,5 +1,5 @@
-//! Addresses of actors that count the messages waiting there, which actix does not: `mailbox_depth`.
-//! Must not know any actor or message.
+//! Addresses of actors that count the messages waiting there, which actix does not:
+//! `mailbox_depth`. Must not know any actor or message.
 
 use crate::telemetry::{ActorKind, Metrics};
 use actix::{Actor, Addr, Context, Handler, Message};

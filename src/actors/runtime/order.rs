@@ -1,5 +1,5 @@
-//! Entries that arrive in any order, some of them twice, leave in the order of their sequence numbers,
-//! each once. Pure; must not know what they are.
+//! Entries that arrive in any order, some of them twice, leave in the order of their sequence
+//! numbers, each once. Pure; must not know what they are.
 
 use std::collections::BTreeMap;
 
@@ -100,8 +100,8 @@ mod tests {
         shard.state
     }
 
-    /// Exhaustive: all 5,040 orders of six gradients, one of which arrives twice, end in the same bits;
-    /// none is lost and none is applied twice.
+    /// Exhaustive: all 5,040 orders of six gradients, one of which arrives twice, end in the same
+    /// bits; none is lost and none is applied twice.
     #[test]
     fn every_interleaving_of_pushes_gives_the_same_state() {
         let expected = in_order(9);

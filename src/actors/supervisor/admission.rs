@@ -7,8 +7,8 @@ use crate::child::{Outcome, Task};
 use actix::Context;
 
 impl Supervisor {
-    /// Admits children that have no outcome yet, by ascending trial: each is queued, waits for another
-    /// trial, or takes a known reward.
+    /// Admits children that have no outcome yet, by ascending trial: each is queued, waits for
+    /// another trial, or takes a known reward.
     pub(super) fn admit_all(
         &mut self,
         tasks: impl IntoIterator<Item = Task>,

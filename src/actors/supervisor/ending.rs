@@ -1,5 +1,5 @@
-//! The end of a search: children stop, outcomes are committed, the last snapshot is stored. Must not
-//! know why the search ends.
+//! The end of a search: children stop, outcomes are committed, the last snapshot is stored. Must
+//! not know why the search ends.
 
 use super::{End, Supervisor};
 use crate::actors::messages::StopTraining;
@@ -42,8 +42,8 @@ impl Supervisor {
         self.finish_with(end);
     }
 
-    /// The search has ended. The actors live on until the page's readers have been notified, but begin
-    /// nothing more.
+    /// The search has ended. The actors live on until the page's readers have been notified, but
+    /// begin nothing more.
     pub(super) fn finish_with(&mut self, end: End) {
         self.ending.get_or_insert_with(|| end.clone());
         if let Some(ended) = self.ended.take() {

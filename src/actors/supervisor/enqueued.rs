@@ -40,7 +40,8 @@ impl Enqueued {
         self.names.get(&trial).map(String::as_str)
     }
 
-    /// A controller is ready to sample. True: it waits, because an enqueued trial has no outcome yet.
+    /// A controller is ready to sample. True: it waits, because an enqueued trial has no outcome
+    /// yet.
     pub(super) fn must_wait(&mut self, controller: u64) -> bool {
         if !self.unfinished.is_empty() {
             self.waiting.insert(controller);

@@ -1,6 +1,6 @@
-//! What happens when an actor has ended: its work is put back and it is restarted after a pause. Beyond
-//! the limit of `[restart]` the run stops or goes on without the device. Must not know how the
-//! Supervisor learns that an actor has ended.
+//! What happens when an actor has ended: its work is put back and it is restarted after a pause.
+//! Beyond the limit of `[restart]` the run stops or goes on without the device. Must not know how
+//! the Supervisor learns that an actor has ended.
 
 use super::restart::{ActorRestart, Beyond};
 use super::{End, GRACE, Supervisor, TICK};

@@ -1,6 +1,6 @@
-//! The Supervisor starts the ParameterShards, Controllers and ChildTrainers, restarts those that fail,
-//! issues tickets, gives children to lanes, and ends the run, saved. Must not know how children are
-//! trained, gradients computed or trials stored.
+//! The Supervisor starts the ParameterShards, Controllers and ChildTrainers, restarts those that
+//! fail, issues tickets, gives children to lanes, and ends the run, saved. Must not know how
+//! children are trained, gradients computed or trials stored.
 
 mod admission;
 mod ending;
@@ -49,8 +49,8 @@ pub use tickets::Tickets;
 use tokio::sync::oneshot;
 use trainers::Trainer;
 
-/// A snapshot is taken when this many entries have been delivered since the last one: recovery replays
-/// about that many gradients, however short-lived the processes are.
+/// A snapshot is taken when this many entries have been delivered since the last one: recovery
+/// replays about that many gradients, however short-lived the processes are.
 const SNAPSHOT_EVERY: u64 = 64;
 
 /// An orderly end takes at most this long.

@@ -1,6 +1,6 @@
-//! Tickets become proposals: what a strategy may know travels with its ticket. A strategy that reads
-//! the history gets the tickets of a synchronous round one after the other, so that each sees what
-//! those before it proposed. Must not know how a strategy proposes.
+//! Tickets become proposals: what a strategy may know travels with its ticket. A strategy that
+//! reads the history gets the tickets of a synchronous round one after the other, so that each sees
+//! what those before it proposed. Must not know how a strategy proposes.
 
 use super::Supervisor;
 use crate::actors::messages::{ProposeMinibatch, Ticket};

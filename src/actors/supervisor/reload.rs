@@ -1,5 +1,6 @@
-//! Changes of the config file while the search runs: each is applied by restarting only the actors that
-//! it concerns, without losing their work. Must not know how the file is read or which keys it has.
+//! Changes of the config file while the search runs: each is applied by restarting only the actors
+//! that it concerns, without losing their work. Must not know how the file is read or which keys it
+//! has.
 
 use super::restart::RestartSettings;
 use super::scheduler::AfterDrain;

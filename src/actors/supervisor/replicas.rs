@@ -1,5 +1,5 @@
-//! The Controller replicas: started, given tickets and rewards, retired, and restarted with the work of
-//! the generation before. Must not know why a replica failed.
+//! The Controller replicas: started, given tickets and rewards, retired, and restarted with the
+//! work of the generation before. Must not know why a replica failed.
 
 use super::Supervisor;
 use super::tickets::Answer;
@@ -245,8 +245,8 @@ impl Supervisor {
         }
     }
 
-    /// Starts the replicas below this number that do not exist: their number or that of the trials may
-    /// have grown.
+    /// Starts the replicas below this number that do not exist: their number or that of the trials
+    /// may have grown.
     pub(super) fn start_missing_controllers(&mut self, replicas: usize) {
         for index in 0..replicas as u64 {
             if !self.replicas.all.contains_key(&index) {

@@ -1,9 +1,9 @@
-//! An architecture that is sampled again takes the known reward (`run.reuse`): which trial takes the
-//! reward of which, and which waits. Pure; must not know actors or the journal.
+//! An architecture that is sampled again takes the known reward (`run.reuse`): which trial takes
+//! the reward of which, and which waits. Pure; must not know actors or the journal.
 //!
-//! A trial takes the reward of the first trial with the same network. So reuse depends on the order of
-//! the trials alone, not on which child ended first. A failure is not reused: the next trial with this
-//! network is trained instead.
+//! A trial takes the reward of the first trial with the same network. So reuse depends on the order
+//! of the trials alone, not on which child ended first. A failure is not reused: the next trial
+//! with this network is trained instead.
 
 use crate::child::{Outcome, Task};
 use std::collections::HashMap;

@@ -1,6 +1,6 @@
-//! Gives children to lanes: the queue, the lanes, and which child may start next. A child without an
-//! outcome is either in the queue or on one lane, and reports of an abandoned lane are ignored. Pure;
-//! must not know actors, threads or clocks.
+//! Gives children to lanes: the queue, the lanes, and which child may start next. A child without
+//! an outcome is either in the queue or on one lane, and reports of an abandoned lane are ignored.
+//! Pure; must not know actors, threads or clocks.
 
 use crate::child::Task;
 use std::collections::{BTreeSet, VecDeque};
@@ -95,8 +95,8 @@ impl Scheduler {
         self.lanes[lane].generation
     }
 
-    /// Starts a child on a free lane, if there are both, unless a suspect is running or waits for the
-    /// others to end.
+    /// Starts a child on a free lane, if there are both, unless a suspect is running or waits for
+    /// the others to end.
     pub fn start_next(&mut self) -> Option<(usize, Task)> {
         let alone = |task: &Task| self.suspects.contains(&task.trial);
         if self
@@ -119,8 +119,8 @@ impl Scheduler {
         Some((lane, task))
     }
 
-    /// A lane reports that a child's attempt has ended: returns the child, or None where the lane was
-    /// abandoned or has another child by now.
+    /// A lane reports that a child's attempt has ended: returns the child, or None where the lane
+    /// was abandoned or has another child by now.
     pub fn ended(
         &mut self,
         lane: usize,
@@ -213,8 +213,8 @@ mod tests {
     }
 
     /// What can happen in one step of the model: the Supervisor starts children, a lane's report
-    /// arrives (also late, from a lane that was abandoned), a trainer fails, is restarted, or its lane
-    /// is isolated.
+    /// arrives (also late, from a lane that was abandoned), a trainer fails, is restarted, or its
+    /// lane is isolated.
     #[derive(Clone, Copy, Debug)]
     enum Step {
         Start,

@@ -1,6 +1,6 @@
-//! The set of ParameterShards: started, cut for snapshots, and restarted from the journal's log when one
-//! ends. While a shard is missing, no entry of the log is delivered, so that no gradient is computed
-//! that a shard would not receive.
+//! The set of ParameterShards: started, cut for snapshots, and restarted from the journal's log
+//! when one ends. While a shard is missing, no entry of the log is delivered, so that no gradient
+//! is computed that a shard would not receive.
 
 use super::Supervisor;
 use crate::actors::messages::{
@@ -216,7 +216,8 @@ impl Supervisor {
         );
     }
 
-    /// Replays the log on the compute thread: the result is the state of the shards to be restarted.
+    /// Replays the log on the compute thread: the result is the state of the shards to be
+    /// restarted.
     pub(super) fn replay(
         &mut self,
         snapshot: Option<Snapshot>,

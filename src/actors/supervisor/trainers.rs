@@ -1,5 +1,5 @@
-//! The ChildTrainers: started, given children, drained and restarted; and which children of an earlier
-//! process run again. Must not know how a child is trained.
+//! The ChildTrainers: started, given children, drained and restarted; and which children of an
+//! earlier process run again. Must not know how a child is trained.
 
 use super::scheduler::AfterDrain;
 use super::{Event, Supervisor};
@@ -121,8 +121,8 @@ impl Supervisor {
             .set(self.scheduler.queued() as f64);
     }
 
-    /// Takes over the children that an earlier process left and returns those to be evaluated. A child
-    /// during which process after process died has failed.
+    /// Takes over the children that an earlier process left and returns those to be evaluated. A
+    /// child during which process after process died has failed.
     pub(super) fn recover(
         &mut self,
         trials: &[OpenTrial],

@@ -76,8 +76,8 @@ impl Program {
         !matches!(waitid(WaitId::Pid(self.group), options), Ok(None))
     }
 
-    /// The whole lines that it has printed since the last call; with `all`, also a last line without
-    /// its newline.
+    /// The whole lines that it has printed since the last call; with `all`, also a last line
+    /// without its newline.
     pub fn read(&mut self, all: bool) -> Result<Vec<String>> {
         let mut chunk = [0; CHUNK_BYTES];
         for _ in 0..MAX_CHUNKS {

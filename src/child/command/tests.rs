@@ -11,9 +11,9 @@ use std::time::Instant;
 /// How long a test waits for what must happen: it only matters where the code is broken.
 const LIMIT: Duration = Duration::from_mins(5);
 
-/// Records epochs, and requests a stop after so many of them. Its clock does not depend on the machine: it stands
-/// still until the program has written all `ready` files, and from then on each look at it takes a
-/// second. Without such files it stands still for good.
+/// Records epochs, and requests a stop after so many of them. Its clock does not depend on the
+/// machine: it stands still until the program has written all `ready` files, and from then on each
+/// look at it takes a second. Without such files it stands still for good.
 struct Log {
     epochs: Vec<Epoch>,
     stop_after: Option<usize>,

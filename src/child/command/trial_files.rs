@@ -132,8 +132,8 @@ impl TrialFiles {
     }
 }
 
-/// The text, or its first `max` characters and an ellipsis, without control characters: to be quoted
-/// in one line.
+/// The text, or its first `max` characters and an ellipsis, without control characters: to be
+/// quoted in one line.
 pub fn shortened(text: &str, max: usize) -> String {
     let clean: String = text
         .chars()

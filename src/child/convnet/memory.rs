@@ -34,8 +34,8 @@ pub fn kernel_bytes(spec: &NetworkSpec, batch: usize) -> u64 {
 
 type Shape = (f64, f64, f64);
 
-/// A layer's output shape, how many numbers it saves for the backward pass, and how many its largest
-/// temporary tensor has.
+/// A layer's output shape, how many numbers it saves for the backward pass, and how many its
+/// largest temporary tensor has.
 fn layer_floats(operation: OperationSpec, (depth, height, width): Shape) -> (Shape, f64, f64) {
     let strided = |channels: f64, down: usize, right: usize| {
         (

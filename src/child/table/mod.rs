@@ -23,8 +23,8 @@ const LARGEST_SPACE: f64 = 1e7;
 
 /// A loaded table: every architecture of the space has its row.
 ///
-/// A table may have millions of rows, so it is stored compactly: texts of decisions are numbered, and
-/// numbers lie in flat vectors.
+/// A table may have millions of rows, so it is stored compactly: texts of decisions are numbered,
+/// and numbers lie in flat vectors.
 pub struct Table {
     /// For each decision of `Space::describe`, in order: a number for each of its texts.
     texts: Vec<HashMap<String, u32>>,

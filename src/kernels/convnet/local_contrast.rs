@@ -117,8 +117,8 @@ fn each(f: impl FnMut(usize) -> f32) -> Lane {
     std::array::from_fn(f)
 }
 
-/// Normalises a group's channels in place: `y` `[channels, area]`, `saved` as `LocalContrast::saved_len`
-/// says, `planes` `[PLANES, area]`.
+/// Normalises a group's channels in place: `y` `[channels, area]`, `saved` as
+/// `LocalContrast::saved_len` says, `planes` `[PLANES, area]`.
 pub struct Forward<'a> {
     pub window: &'a LocalContrast,
     pub y: &'a mut [Lane],

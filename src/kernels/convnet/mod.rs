@@ -1,5 +1,5 @@
-//! The training step of a convolutional network on the CPU: plan and memory, convolutions (direct and
-//! Winograd's), pooling, normalisations, the classifier. Knows nothing of recurrent layers.
+//! The training step of a convolutional network on the CPU: plan and memory, convolutions (direct
+//! and Winograd's), pooling, normalisations, the classifier. Knows nothing of recurrent layers.
 
 mod arena;
 mod convolution;

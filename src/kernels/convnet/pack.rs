@@ -119,8 +119,8 @@ impl PointerKernel for PackInput<'_> {
     unsafe fn run<V: Vector>(self) {
         let plane = self.window.height * self.window.width * LANES;
         for c in 0..self.channels {
-            // SAFETY: the maker vouches for plane c and its place in the block; the window's rows and
-            // columns lie within both.
+            // SAFETY: the maker vouches for plane c and its place in the block; the window's rows
+            // and columns lie within both.
             unsafe {
                 let from = self.from.add(c * plane);
                 let to = self.to.add(c * self.window.to_channel);
@@ -257,8 +257,8 @@ impl PointerKernel for PackGradient<'_> {
     unsafe fn run<V: Vector>(self) {
         let plane = self.window.height * self.window.width * LANES;
         for c in 0..self.channels {
-            // SAFETY: the maker vouches for plane c of y and of its gradient, and for its place in the
-            // block; the window's rows and columns lie within them.
+            // SAFETY: the maker vouches for plane c of y and of its gradient, and for its place in
+            // the block; the window's rows and columns lie within them.
             unsafe {
                 let channel = self.norm_first + c;
                 let y = self.y.add(c * plane);

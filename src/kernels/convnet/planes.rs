@@ -134,8 +134,9 @@ impl Planes {
         let area = self.area();
         let out_area = self.out_area();
         for channel in task.channels.clone() {
-            // SAFETY: the caller vouches for sources, `y` and `saved` of the task's group, of which no
-            // other thread touches these channels; scratch has a plane for the input (`scratch`).
+            // SAFETY: the caller vouches for sources, `y` and `saved` of the task's group, of which
+            // no other thread touches these channels; scratch has a plane for the input
+            // (`scratch`).
             unsafe {
                 let to = y.add((task.group * self.geometry.channels + channel) * out_area * LANES);
                 match &self.operation {
@@ -152,7 +153,7 @@ impl Planes {
                         });
                     }
                     PlaneOperation::LocalContrast(_) | PlaneOperation::BatchNorm => {
-                        self.read(task, channel, to)
+                        self.read(task, channel, to);
                     }
                 }
             }
@@ -277,8 +278,8 @@ impl Planes {
         (index, &self.parts[index])
     }
 
-    /// Copies one channel of the concatenated input to a plane at `to`: the activations of the layer
-    /// that it comes from, and zeros where that layer is smaller.
+    /// Copies one channel of the concatenated input to a plane at `to`: the activations of the
+    /// layer that it comes from, and zeros where that layer is smaller.
     ///
     /// # Safety
     /// The sources have this group, and `to` has room for a plane.

@@ -1,5 +1,5 @@
-//! Matrix products with a packed right side: panels, and the register tiles that go over them. Knows
-//! nothing of what is multiplied.
+//! Matrix products with a packed right side: panels, and the register tiles that go over them.
+//! Knows nothing of what is multiplied.
 
 mod packed;
 mod tile;

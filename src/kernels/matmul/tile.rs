@@ -114,8 +114,8 @@ impl Part<'_> {
     unsafe fn piece<V: Vector>(&self, k: Range<usize>, left: Left) {
         let packed = self.packed;
         for columns in self.panels.clone().map(|index| packed.panel(index)) {
-            // SAFETY: the panel lies within the packed matrix; the maker vouches for left's rows and
-            // for target's rows and columns.
+            // SAFETY: the panel lies within the packed matrix; the maker vouches for left's rows
+            // and for target's rows and columns.
             unsafe {
                 let right = packed
                     .values
@@ -150,8 +150,8 @@ struct Tile {
 
 impl Tile {
     /// # Safety
-    /// `left` has `depth` k of its rows, `right` of `vectors` vectors side by side; `target` has room
-    /// for the rows and `columns`.
+    /// `left` has `depth` k of its rows, `right` of `vectors` vectors side by side; `target` has
+    /// room for the rows and `columns`.
     #[inline(always)]
     unsafe fn run<V: Vector>(mut self, vectors: usize) {
         let mut padded = [const { MaybeUninit::uninit() }; TILE_ROWS * DEPTH];

@@ -31,15 +31,15 @@ impl Vector for Avx2 {
 
     #[inline(always)]
     unsafe fn load(from: *const f32) -> Self {
-        // SAFETY: the caller vouches for eight readable numbers, and the CPU has the instruction (see
-        // `on_registers`).
+        // SAFETY: the caller vouches for eight readable numbers, and the CPU has the instruction
+        // (see `on_registers`).
         unsafe { Self(_mm256_loadu_ps(from)) }
     }
 
     #[inline(always)]
     unsafe fn store(self, to: *mut f32) {
-        // SAFETY: the caller vouches for eight writable numbers, and the CPU has the instruction (see
-        // `on_registers`).
+        // SAFETY: the caller vouches for eight writable numbers, and the CPU has the instruction
+        // (see `on_registers`).
         unsafe { _mm256_storeu_ps(to, self.0) }
     }
 
@@ -203,15 +203,15 @@ impl Vector for Avx512 {
 
     #[inline(always)]
     unsafe fn load(from: *const f32) -> Self {
-        // SAFETY: the caller vouches for sixteen readable numbers, and the CPU has the instruction (see
-        // `on_registers`).
+        // SAFETY: the caller vouches for sixteen readable numbers, and the CPU has the instruction
+        // (see `on_registers`).
         unsafe { Self(_mm512_loadu_ps(from)) }
     }
 
     #[inline(always)]
     unsafe fn store(self, to: *mut f32) {
-        // SAFETY: the caller vouches for sixteen writable numbers, and the CPU has the instruction (see
-        // `on_registers`).
+        // SAFETY: the caller vouches for sixteen writable numbers, and the CPU has the instruction
+        // (see `on_registers`).
         unsafe { _mm512_storeu_ps(to, self.0) }
     }
 

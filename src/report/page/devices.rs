@@ -1,5 +1,5 @@
-//! The devices section. The journal says which trial trains on which device; the process that works on
-//! the run adds how busy its lanes and GPUs are, if it serves the page. Pure; must not know how
+//! The devices section. The journal says which trial trains on which device; the process that works
+//! on the run adds how busy its lanes and GPUs are, if it serves the page. Pure; must not know how
 //! readings are taken.
 
 use super::super::html::escape;
@@ -10,8 +10,8 @@ use crate::telemetry::{DeviceReadings, GpuReading};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-/// Largest number of links to trials, and of lanes that are shown one by one. They are limited because
-/// this section is sent again with every reading.
+/// Largest number of links to trials, and of lanes that are shown one by one. They are limited
+/// because this section is sent again with every reading.
 const MAX_LINKS: usize = 64;
 const MAX_LANES: usize = 16;
 

@@ -30,7 +30,8 @@ pub(super) static POLICY: LazyLock<String> = LazyLock::new(|| {
 pub(super) fn document(view: &View, event_id: &str, dir: &str) -> String {
     let mut html = String::with_capacity(64 * 1024);
     let mut rest = HTML;
-    // `{{name}}` in the template stands for the section of that name, or for one of the values below.
+    // `{{name}}` in the template stands for the section of that name, or for one of the values
+    // below.
     while let Some((before, after)) = rest.split_once("{{") {
         html.push_str(before);
         let (name, after) = after.split_once("}}").unwrap_or((after, ""));

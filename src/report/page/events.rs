@@ -15,8 +15,8 @@ const EVENT_INTERVAL: Duration = Duration::from_secs(1);
 /// After this time without an event an empty line is sent, so that a broken connection is noticed.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
-/// Largest size of one event in bytes, without its header. Sections that do not fit are sent with the
-/// next event.
+/// Largest size of one event in bytes, without its header. Sections that do not fit are sent with
+/// the next event.
 const MAX_EVENT_BYTES: usize = 18_000;
 
 /// The events for one browser.
@@ -100,8 +100,8 @@ impl EventStream {
         events
     }
 
-    /// The next event: sections that have changed, up to `MAX_EVENT_BYTES`. None if the browser shows
-    /// all of them.
+    /// The next event: sections that have changed, up to `MAX_EVENT_BYTES`. None if the browser
+    /// shows all of them.
     fn event(&mut self, view: &View) -> Option<String> {
         let mut parts = serde_json::Map::new();
         let mut size = 0;

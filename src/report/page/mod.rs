@@ -1,6 +1,6 @@
-//! The page of a run, kept up to date from the journal for all browsers that show it. It only reads,
-//! so it works for a run of this process, of another process, and for one that has ended. Must not
-//! know the actors.
+//! The page of a run, kept up to date from the journal for all browsers that show it. It only
+//! reads, so it works for a run of this process, of another process, and for one that has ended.
+//! Must not know the actors.
 
 mod devices;
 mod document;

@@ -1,5 +1,5 @@
-//! The HTTP routes: the page, its events, and the same data as JSON. All of them only read, and they
-//! read the journal on threads that may block.
+//! The HTTP routes: the page, its events, and the same data as JSON. All of them only read, and
+//! they read the journal on threads that may block.
 
 use super::super::facts::RunFacts;
 use super::events::EventStream;

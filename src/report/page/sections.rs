@@ -1,5 +1,5 @@
-//! The sections of the page, as HTML. Pure functions of the state of the run; must not know how they
-//! reach the browser.
+//! The sections of the page, as HTML. Pure functions of the state of the run; must not know how
+//! they reach the browser.
 
 use super::super::chart::{self, Canvas};
 use super::super::html::escape;
@@ -216,8 +216,8 @@ fn rate_text(rate: f64) -> String {
     }
 }
 
-/// A link that opens a trial. `section` makes the element's id differ from those of other links to the
-/// same trial.
+/// A link that opens a trial. `section` makes the element's id differ from those of other links to
+/// the same trial.
 pub(super) fn link(id: u64, section: &str, text: &str) -> String {
     format!("<a href=\"#trial-{id}\" id=\"{section}-{id}\">{text}</a>")
 }

@@ -217,10 +217,10 @@ fn asynchronous(strategy: StrategyName, switch: Option<StrategyName>) -> Run {
         .collect();
     let Live { log, cuts, .. } = live;
     Run {
-        log,
-        cuts,
-        open,
         policy,
+        log,
+        open,
+        cuts,
     }
 }
 
@@ -256,10 +256,10 @@ fn synchronous(strategy: StrategyName) -> Run {
     }
     let Live { log, cuts, .. } = live;
     Run {
-        log,
-        cuts,
-        open,
         policy,
+        log,
+        open,
+        cuts,
     }
 }
 

@@ -150,8 +150,8 @@ impl PointerKernel for WeightSweep<'_> {
             let mut tap = 0;
             for tile in 0..tiles {
                 let size = (self.taps.len() - tap).div_ceil(tiles - tile);
-                // SAFETY: filter and taps are below `filters` and `taps.len()`, for all of which the
-                // maker vouches.
+                // SAFETY: filter and taps are below `filters` and `taps.len()`, for all of which
+                // the maker vouches.
                 unsafe {
                     match size {
                         1 => self.tile::<V, 1>(first, tap),

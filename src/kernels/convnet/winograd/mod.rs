@@ -172,8 +172,8 @@ impl PointerKernel for TileSweep {
             * self.sweep.columns.div_ceil(self.axes.1.outputs());
         for first in (0..tiles).step_by(V::TILE) {
             let count = V::TILE.min(tiles - first);
-            // SAFETY: the maker vouches for sources and outputs of all tiles, and for scratch memory
-            // for `TILES` tiles' points of all channels and then of `FILTERS` filters.
+            // SAFETY: the maker vouches for sources and outputs of all tiles, and for scratch
+            // memory for `TILES` tiles' points of all channels and then of `FILTERS` filters.
             unsafe {
                 self.evaluation::<V>().evaluate::<V>(first, count);
                 for filter in (0..self.sweep.filters).step_by(FILTERS) {
@@ -233,8 +233,8 @@ impl TileSweep {
         let filters = self.block(filter);
         let all_filters = self.sweep.filters.next_multiple_of(TILE_FILTERS);
         for p in 0..self.points() {
-            // SAFETY: the points of all channels and of the block's filters lie in the scratch memory,
-            // and the maker vouches for the weights of each point.
+            // SAFETY: the points of all channels and of the block's filters lie in the scratch
+            // memory, and the maker vouches for the weights of each point.
             unsafe {
                 PointProducts {
                     source: self.scratch.add(p * point_step(channels, V::TILE)),

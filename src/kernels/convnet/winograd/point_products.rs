@@ -31,8 +31,8 @@ impl PointerKernel for PointProducts {
             // wait for each other.
             let size = (vectors - x).div_ceil(tiles - tile);
             for block in 0..self.filters / TILE_FILTERS {
-                // SAFETY: block and columns x..x + size are below `filters` and `width`, for which the
-                // maker vouches.
+                // SAFETY: block and columns x..x + size are below `filters` and `width`, for which
+                // the maker vouches.
                 unsafe {
                     match size {
                         1 => self.tile::<V, 1>(block, x * V::WIDTH),

@@ -171,7 +171,8 @@ impl Builder<'_> {
         )
     }
 
-    /// Merges the function into the step that made the operand, where nothing else reads its result.
+    /// Merges the function into the step that made the operand, where nothing else reads its
+    /// result.
     fn apply(&mut self, function: Function, a: Value) -> Location {
         let location = self.locations[a];
         if let Location::Scratch(out) = location

@@ -125,8 +125,9 @@ impl PointerKernel for Forward<'_> {
     #[inline(always)]
     unsafe fn run<V: Vector>(self) {
         for piece in self.rows.pieces(self.range) {
-            // SAFETY: products and old states hold every piece of `range`, scratch the plan's values,
-            // and `after` a row for each state, as the type says; the task alone works on its rows.
+            // SAFETY: products and old states hold every piece of `range`, scratch the plan's
+            // values, and `after` a row for each state, as the type says; the task alone works on
+            // its rows.
             unsafe {
                 piece.values::<V>(self.scratch);
                 for (state, &(location, _)) in self.rows.plan.outputs.iter().enumerate() {
@@ -157,8 +158,9 @@ impl PointerKernel for Backward<'_> {
     unsafe fn run<V: Vector>(self) {
         let plan = self.rows.plan;
         for piece in self.rows.pieces(self.range.clone()) {
-            // SAFETY: values and gradients hold every piece of `range`, and scratch twice the plan's
-            // values, as the type says; pieces are whole vectors; the task alone works on its rows.
+            // SAFETY: values and gradients hold every piece of `range`, and scratch twice the
+            // plan's values, as the type says; pieces are whole vectors; the task alone works on
+            // its rows.
             unsafe {
                 piece.values::<V>(self.scratch);
                 for location in &plan.untouched {

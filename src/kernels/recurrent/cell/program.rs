@@ -204,9 +204,9 @@ impl CellProgram {
     }
 
     /// A tree of 2·base − 1 nodes, leaves first: leaf i combines W x and R h of gate i, node base+k
-    /// the outputs of nodes 2k and 2k+1; the last output is h'. c is combined with the output of node
-    /// `inject_index` (at the root: h'); c' is node `cell_index` before its activation and before c
-    /// is combined with it. Indices are those of nodes. No biases.
+    /// the outputs of nodes 2k and 2k+1; the last output is h'. c is combined with the output of
+    /// node `inject_index` (at the root: h'); c' is node `cell_index` before its activation and
+    /// before c is combined with it. Indices are those of nodes. No biases.
     pub fn tree(
         nodes: &[(Combination, Activation)],
         inject: (Combination, Activation),
