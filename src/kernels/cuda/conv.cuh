@@ -1,0 +1,226 @@
+// Convolution forward and the gradient of a layer's output, as implicit matrix products on tensor
+// cores: [pixels] × [filters], summed over chunks, each one tap of one column of channels. The
+// parts of the input are never concatenated. Must not know networks.
+#pragma once
+#include "norm.cuh"
+
+// Offsets of the chunks' taps in the patch, for one group of weights.
+template <class T>
+DEVICE void load_offsets(int* offsets, const PatchShape& shape, const Part<T>& part, int first,
+                         int count, int chunks) {
+    const int taps = part.filter_height * part.filter_width;
+    for (int i = threadIdx.x; i < count; i += THREADS) {
+        const int chunk = first + i, tap = chunk % taps;
+        const int at = chunk / taps * shape.pitch + tap / part.filter_width * shape.columns +
+                       tap % part.filter_width;
+        // The chunk that makes their number even has weights of zero.
+        offsets[i] = chunk < chunks ? at : 0;
+    }
+}
+
+template <int N>
+DEVICE void load_weights(bf16* to, const bf16* from, int chunks) {
+    for (int i = threadIdx.x; i < chunks * N; i += THREADS) copy_async(to + i * 8, from + i * 8);
+}
+
+// Fragments of one step: 16 of the sum's terms.
+template <int NT, int MT>
+struct Fragments {
+    uint32_t a[MT][4], b[NT + NT % 2][2];
+};
+
+template <int NT, int MT>
+DEVICE void load_fragments(Fragments<NT, MT>& f, const bf16* patch, const bf16* weights,
+                           const int* pixels, const int* offsets, int step) {
+    const int lane = threadIdx.x % 32;
+    const int offset = offsets[2 * step + lane / 16];
+#pragma unroll
+    for (int m = 0; m < MT; m++) ldmatrix_x4(f.a[m], patch + (pixels[m] + offset) * 8);
+    const bf16* row = weights + ((2 * step + lane / 8 % 2) * NT * 8 + lane % 8) * 8;
+#pragma unroll
+    for (int n = 0; n + 1 < NT; n += 2) ldmatrix_x4(f.b[n], row + (n + lane / 16) * 64);
+    if (NT % 2) ldmatrix_x2(f.b[NT - 1], row + (NT - 1) * 64);
+}
+
+template <int NT, int MT>
+DEVICE void multiply(float (*sum)[NT][4], const Fragments<NT, MT>& f) {
+#pragma unroll
+    for (int n = 0; n < NT; n++)
+#pragma unroll
+        for (int m = 0; m < MT; m++) mma(sum[m][n], f.a[m], f.b[n]);
+}
+
+// One group of weights: `steps` times 16 terms. The next step's fragments are loaded before this
+// one's are multiplied.
+template <int NT, int MT>
+DEVICE void multiply_group(float (*sum)[NT][4], const bf16* patch, const bf16* weights,
+                           const int* pixels, const int* offsets, int steps) {
+    Fragments<NT, MT> even, odd;
+    load_fragments(even, patch, weights, pixels, offsets, 0);
+    for (int step = 0; step < steps; step += 2) {
+        if (step + 1 < steps) load_fragments(odd, patch, weights, pixels, offsets, step + 1);
+        multiply<NT, MT>(sum, even);
+        if (step + 2 < steps) load_fragments(even, patch, weights, pixels, offsets, step + 2);
+        if (step + 1 < steps) multiply<NT, MT>(sum, odd);
+    }
+}
+
+// All terms of the sum: parts, blocks of columns, groups of weights.
+template <int NT, int MT, bool GRADIENT>
+DEVICE void sum_parts(const Conv& p, const Tile& tile, float (*sum)[NT][4]) {
+    SHARED(shared);
+    constexpr int N = NT * 8;
+    int* offsets = reinterpret_cast<int*>(shared);
+    bf16* weights = reinterpret_cast<bf16*>(shared + (p.group * 4 + 15) / 16 * 16);
+    bf16* patch = weights + p.group * N * 8;
+    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    const bf16* weight = p.weight + blockIdx.y * p.weight_tile;
+    for (int index = 0; index < p.part_count; index++) {
+        const Part<bf16> part = p.parts[index];
+        const PatchShape shape = patch_shape(p.tiling, part);
+        int pixels[MT];
+#pragma unroll
+        for (int m = 0; m < MT; m++)
+            pixels[m] = patch_offset(p.tiling, shape, part, (warp * MT + m) * 16 + lane % 16);
+        for (int first = 0; first < part.channels / 8; first += part.block) {
+            const int count = smaller(part.block, part.channels / 8 - first);
+            const int chunks = count * part.filter_height * part.filter_width;
+            const int even = chunks + chunks % 2;
+            for (int from = 0; from < even; from += p.group) {
+                const int here = smaller(p.group, even - from);
+                sync_block();
+                load_weights<N>(weights, weight + from * N * 8, here);
+                load_offsets(offsets, shape, part, from, here, chunks);
+                if (from == 0)
+                    load_patch<GRADIENT>(patch, shape, p.tiling, tile, part, first, count);
+                wait_copies();
+                sync_block();
+                multiply_group<NT, MT>(sum, patch, weights, pixels, offsets, here / 2);
+            }
+            weight += even * N * 8;
+        }
+    }
+}
+
+// Puts the sums into shared memory as [pixels][PITCH], so that whole rows leave in 16 bytes at a time.
+template <int NT, int MT>
+DEVICE void stage(bf16* staged, float (*sum)[NT][4]) {
+    constexpr int PITCH = NT * 8 + 8;
+    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+#pragma unroll
+    for (int m = 0; m < MT; m++)
+#pragma unroll
+        for (int half = 0; half < 2; half++) {
+            const int pixel = (warp * MT + m) * 16 + half * 8 + lane / 4;
+            bf16* row = staged + pixel * PITCH + lane % 4 * 2;
+#pragma unroll
+            for (int n = 0; n < NT; n++)
+                *reinterpret_cast<uint32_t*>(row + n * 8) =
+                    pack_pair(sum[m][n][half * 2], sum[m][n][half * 2 + 1]);
+        }
+}
+
+// What reaches a layer's output beside the convolutions that read it; masked by its ReLU.
+DEVICE void complete_gradient(const Conv& p, const Pixel& pixel, long long at, int channel,
+                              const float* slope, const float* offset, const float* y, float* g) {
+    if (p.extra) {
+        float extra[8];
+        load8(p.extra + at, extra);
+#pragma unroll
+        for (int i = 0; i < 8; i++) g[i] += extra[i];
+    }
+    if (p.head) {
+        float head[8];
+        load8(p.head + (long long)pixel.image * p.head_channels + channel, head);
+#pragma unroll
+        for (int i = 0; i < 8; i++) g[i] += head[i];
+    }
+    if (p.normalised) {
+#pragma unroll
+        for (int i = 0; i < 8; i++)
+            if (!(slope[i] * y[i] + offset[i] > p.floor)) g[i] = 0;
+    }
+}
+
+// Writes the tile's pixels and adds this thread's moments to `moments` [8][2].
+template <int NT, int MT, bool GRADIENT>
+DEVICE void write_tile(const Conv& p, const Tile& tile, const bf16* staged, int column,
+                       int first_pixel, int step, float* moments) {
+    constexpr int PITCH = NT * 8 + 8;
+    const int channel = blockIdx.y * NT * 8 + column * 8;
+    float slope[8], offset[8], mean[8];
+    if (GRADIENT && p.normalised) {
+        load8(p.norm.slope + channel, slope);
+        load8(p.norm.offset + channel, offset);
+        load8(p.norm.mean + channel, mean);
+    }
+    for (int index = first_pixel; index < MT * 64; index += step) {
+        const Pixel pixel = find_pixel(p.tiling, tile, index);
+        if (!pixel.inside) continue;
+        const long long at =
+            (((long long)pixel.image * p.tiling.height + pixel.y) * p.tiling.width + pixel.x) *
+                p.out_channels +
+            channel;
+        float v[8], y[8];
+        load8(staged + index * PITCH + column * 8, v);
+        if (GRADIENT) {
+            if (p.normalised) load8(p.y + at, y);
+            complete_gradient(p, pixel, at, channel, slope, offset, y, v);
+        }
+        const uint4 rounded = pack(v);
+        *reinterpret_cast<uint4*>(p.out + at) = rounded;
+        unpack(rounded, v);
+#pragma unroll
+        for (int i = 0; i < 8; i++) {
+            moments[2 * i] += v[i];
+            moments[2 * i + 1] += v[i] * (GRADIENT ? y[i] - mean[i] : v[i]);
+        }
+    }
+}
+
+// Writes the tile, takes its moments, and lets the last block of all make coefficients of them.
+template <int NT, int MT, bool GRADIENT>
+DEVICE void finish_tile(const Conv& p, const Tile& tile, float (*sum)[NT][4]) {
+    SHARED(shared);
+    constexpr int N = NT * 8, GROUPS = THREADS / NT;
+    bf16* staged = reinterpret_cast<bf16*>(shared);
+    float* sums = reinterpret_cast<float*>(staged + MT * 64 * (N + 8));
+    unsigned* flag = reinterpret_cast<unsigned*>(sums + 2 * GROUPS * N);
+    // All have read the last patch.
+    sync_block();
+    stage<NT, MT>(staged, sum);
+    sync_block();
+    const int t = threadIdx.x;
+    if (t < GROUPS * NT) {
+        float moments[16] = {};
+        write_tile<NT, MT, GRADIENT>(p, tile, staged, t % NT, t / NT, GROUPS, moments);
+        float* to = sums + (t / NT * N + t % NT * 8) * 2;
+#pragma unroll
+        for (int i = 0; i < 4; i++) reinterpret_cast<float4*>(to)[i] = {moments[4 * i], moments[4 * i + 1], moments[4 * i + 2], moments[4 * i + 3]};
+    }
+    if (GRADIENT ? !p.normalised : !p.training) return;
+    sync_block();
+    const int first = blockIdx.y * N, tiles = gridDim.x, pitch = 2 * p.out_channels;
+    add_threads(sums, GROUPS, N, p.moments + (long long)blockIdx.x * pitch + 2 * first);
+    if (is_last_block(p.counters + blockIdx.y, tiles, flag))
+        add_tiles(p.norm, GRADIENT, p.moments, tiles, pitch, first, N, sums);
+}
+
+template <int NT, int MT, bool GRADIENT>
+DEVICE void convolve(const Conv& p) {
+    const Tile tile = find_tile(p.tiling, blockIdx.x);
+    float sum[MT][NT][4];
+#pragma unroll
+    for (int m = 0; m < MT; m++)
+#pragma unroll
+        for (int n = 0; n < NT; n++)
+#pragma unroll
+            for (int i = 0; i < 4; i++) sum[m][n][i] = 0;
+    sum_parts<NT, MT, GRADIENT>(p, tile, sum);
+    finish_tile<NT, MT, GRADIENT>(p, tile, sum);
+}
+
+// Bytes of shared memory behind the loop's own: the epilogue's.
+constexpr int epilogue_bytes(int nt, int mt) {
+    return mt * 64 * (nt * 8 + 8) * 2 + 2 * (THREADS / nt) * nt * 8 * 4 + 16;
+}

@@ -1,0 +1,128 @@
+// The gradient of a convolution's weights: [channels of chunks] × [filters], summed over pixels on
+// tensor cores. Each block sums the tiles of one split, in order; `reduce_splits` adds the splits,
+// in order. Must not know networks.
+#pragma once
+#include "conv.cuh"
+
+// Pixels of a tile, pairs of chunks of a warp, and chunks of a block.
+constexpr int GRADIENT_PIXELS = 256, PAIRS = 4, GROUP_CHUNKS = 2 * PAIRS * (THREADS / 32);
+
+// Offsets in the patch of the chunks whose rows this lane loads.
+template <class T>
+DEVICE void pair_offsets(int* offsets, const PatchShape& shape, const Part<T>& part,
+                         const ChunkGroup& group) {
+    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+    const int taps = part.filter_height * part.filter_width;
+#pragma unroll
+    for (int u = 0; u < PAIRS; u++) {
+        const int index = (u * (THREADS / 32) + warp) * 2 + lane / 8 % 2;
+        const int chunk = group.first_chunk + (index < group.chunks ? index : 0);
+        const int tap = chunk % taps;
+        offsets[u] = chunk / taps * shape.pitch + tap / part.filter_width * shape.columns +
+                     tap % part.filter_width;
+    }
+}
+
+// The products of one tile's pixels.
+template <int NT, class T>
+DEVICE void multiply_pixels(float (*sum)[NT][4], const bf16* patch, const bf16* gradient,
+                            const WeightGradient& p, const PatchShape& shape, const Part<T>& part,
+                            const int* offsets, int gradient_pitch, int pairs) {
+    const int lane = threadIdx.x % 32;
+#pragma unroll 2
+    for (int first = 0; first < GRADIENT_PIXELS; first += 16) {
+        uint32_t b[NT + NT % 2][2];
+        // Matrices: pixels 0–7 and 8–15 of one column of filters, then of the next.
+        const bf16* row = gradient + (first + lane % 16) * 8;
+#pragma unroll
+        for (int n = 0; n + 1 < NT; n += 2)
+            ldmatrix_x4_transposed(b[n], row + (n + lane / 16) * gradient_pitch * 8);
+        if (NT % 2) ldmatrix_x2_transposed(b[NT - 1], row + (NT - 1) * gradient_pitch * 8);
+        const int pixel = patch_offset(p.tiling, shape, part, first + lane / 16 * 8 + lane % 8);
+#pragma unroll
+        for (int u = 0; u < PAIRS; u++) {
+            if (u >= pairs) break;
+            // Matrices: both chunks of the pair at pixels 0–7, then at 8–15.
+            uint32_t a[4];
+            ldmatrix_x4_transposed(a, patch + (pixel + offsets[u]) * 8);
+#pragma unroll
+            for (int n = 0; n < NT; n++) mma(sum[u][n], a, b[n]);
+        }
+    }
+}
+
+template <int NT>
+DEVICE void write_partial(const WeightGradient& p, const ChunkGroup& group,
+                          float (*sum)[NT][4]) {
+    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+    float* to = p.partial + blockIdx.y * p.partial_split + blockIdx.z * p.partial_tile;
+#pragma unroll
+    for (int u = 0; u < PAIRS; u++)
+#pragma unroll
+        for (int half = 0; half < 2; half++) {
+            const int chunk = (u * (THREADS / 32) + warp) * 2 + half;
+            if (chunk >= group.chunks) continue;
+            float* row = to + (group.weight_chunk + chunk) * NT * 64 + lane % 4 * 16 + lane / 4;
+#pragma unroll
+            for (int n = 0; n < NT; n++) {
+                row[n * 64] = sum[u][n][half * 2];
+                row[n * 64 + 8] = sum[u][n][half * 2 + 1];
+            }
+        }
+}
+
+template <int NT>
+DEVICE void weight_gradient(const WeightGradient& p) {
+    SHARED(shared);
+    const ChunkGroup group = p.groups[blockIdx.x];
+    const Part<bf16> part = p.parts[group.part];
+    const PatchShape shape = patch_shape(p.tiling, part);
+    const PatchShape gradient_shape = patch_shape(p.tiling, p.gradient);
+    bf16* gradient = reinterpret_cast<bf16*>(shared);
+    bf16* patch = gradient + gradient_shape.pitch * NT * 8;
+    int offsets[PAIRS];
+    pair_offsets(offsets, shape, part, group);
+    const int warps = THREADS / 32, warp = threadIdx.x / 32;
+    const int pairs = ((group.chunks + 1) / 2 - warp + warps - 1) / warps;
+    float sum[PAIRS][NT][4];
+#pragma unroll
+    for (int u = 0; u < PAIRS; u++)
+#pragma unroll
+        for (int n = 0; n < NT; n++)
+#pragma unroll
+            for (int i = 0; i < 4; i++) sum[u][n][i] = 0;
+    const int tiles = p.tiling.across * p.tiling.down *
+                      ((p.tiling.images + p.tiling.tile_images - 1) / p.tiling.tile_images);
+    for (int index = blockIdx.y; index < tiles; index += p.splits) {
+        const Tile tile = find_tile(p.tiling, index);
+        // All have read the tile before.
+        sync_block();
+        load_patch<true>(gradient, gradient_shape, p.tiling, tile, p.gradient, blockIdx.z * NT, NT);
+        load_patch<false>(patch, shape, p.tiling, tile, part, group.first_column, group.columns);
+        sync_block();
+        multiply_pixels<NT>(sum, patch, gradient, p, shape, part, offsets, gradient_shape.pitch,
+                            pairs);
+    }
+    write_partial<NT>(p, group, sum);
+}
+
+// Adds the splits of all layers' partial sums in order; each number goes to its parameter.
+struct Reduction {
+    const float* partial;
+    int splits;
+    long long size;
+    // For each packed number its parameter, or -1.
+    const int* parameter;
+    float* gradient;
+};
+
+DEVICE void reduce_splits(const Reduction& p) {
+    const long long i = (long long)blockIdx.x * THREADS + threadIdx.x;
+    if (i >= p.size) return;
+    const int parameter = p.parameter[i];
+    if (parameter < 0) return;
+    float sum = 0;
+#pragma unroll 8
+    for (int split = 0; split < p.splits; split++) sum += p.partial[split * p.size + i];
+    p.gradient[parameter] = sum;
+}
