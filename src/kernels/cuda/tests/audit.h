@@ -48,13 +48,13 @@ struct Audit {
 
     // Compares norms; NaN never passes.
     void compare(const std::string& what, const std::vector<double>& got,
-                 const std::vector<double>& expected, double bound) {
+                 const std::vector<double>& expected, double bound, double least = 1e-6) {
         double error = 0, size = 0;
         for (size_t i = 0; i < got.size(); i++) {
             error += (got[i] - expected[i]) * (got[i] - expected[i]);
             size += expected[i] * expected[i];
         }
-        const double relative = std::sqrt(error) / (std::sqrt(size) + 1e-6);
+        const double relative = std::sqrt(error) / (std::sqrt(size) + least);
         double& w = worst[what];
         if (!(relative <= w)) w = relative;
         if (!(relative <= bound)) problems.push_back(what + ": " + std::to_string(relative));
@@ -63,15 +63,16 @@ struct Audit {
     const State<T>& state(int i) const { return net.states[i]; }
     size_t numbers(const State<T>& s) const { return (size_t)net.batch * s.height * s.width * s.padded; }
 
-    // What readers see of a layer.
-    std::vector<double> activation(int i) {
+    // What readers see of a layer; products round it.
+    std::vector<double> activation(int i, bool round = true) {
         const State<T>& s = state(i);
         std::vector<double> v = tensor(s.y, numbers(s));
         if (!s.normalised) return v;
         const auto slope = read(s.norm.slope, s.padded), offset = read(s.norm.offset, s.padded);
         for (size_t j = 0; j < v.size(); j++) {
             const int c = int(j % s.padded);
-            v[j] = rounded(std::max(double(s.floor), double(slope[c]) * v[j] + offset[c]));
+            v[j] = std::max(double(s.floor), double(slope[c]) * v[j] + offset[c]);
+            if (round) v[j] = rounded(v[j]);
         }
         return v;
     }
@@ -173,7 +174,7 @@ struct Audit {
         int first = 0;
         for (int in : l.inputs) {
             const State<T>& s = state(in);
-            const auto a = activation(in);
+            const auto a = activation(in, false);
             for (size_t j = 0; j < a.size(); j++) {
                 const int c = int(j % s.padded);
                 const size_t pixel = j / s.padded;
@@ -355,7 +356,7 @@ struct Audit {
         int first = 0;
         for (int o : net.spec.output) {
             const State<T>& s = state(o);
-            const auto a = activation(o);
+            const auto a = activation(o, false);
             for (size_t j = 0; j < a.size(); j++)
                 features[j / s.padded / s.height / s.width * padded + first + j % s.padded] += a[j] / net.head.area;
             first += s.padded;
@@ -395,10 +396,10 @@ struct Audit {
         compare("loss", {read(net.progress, 1)[0].loss}, {total}, NUMBERS);
     }
 
-    void check(const char* what, const float* p, const std::vector<double>& expected) {
+    void check(const char* what, const float* p, const std::vector<double>& expected, double least = 1e-6) {
         std::vector<double> got;
         for (float f : read(p, expected.size())) got.push_back(f);
-        compare(what, got, expected, 1e-4);
+        compare(what, got, expected, 1e-4, least);
     }
 
     // The gradient of a layer's output, and its moments.
@@ -460,11 +461,13 @@ struct Audit {
         const State<T>& s = state(layer);
         const double count = double(g.size() / s.padded);
         const auto mean = read(s.norm.mean, s.padded), inverse = read(s.norm.inverse, s.padded);
-        std::vector<double> sum(s.padded, 0), centred(s.padded, 0), size(s.padded, 0);
+        std::vector<double> sum(s.padded, 0), centred(s.padded, 0);
+        double terms = 0;
         for (size_t j = 0; j < g.size(); j++) {
             const int c = int(j % s.padded);
             sum[c] += g[j];
             centred[c] += g[j] * (y[j] - mean[c]);
+            terms += std::abs(g[j] * (y[j] - mean[c])) * inverse[c];
         }
         std::vector<double> dscale(s.channels), dshift(s.channels), k1(s.padded, 0), k2(s.padded, 0), got1, got2;
         const auto slope = read(s.norm.slope, s.padded);
@@ -476,7 +479,7 @@ struct Audit {
         }
         for (float v : read(s.norm.gradient1, s.padded)) got1.push_back(v);
         for (float v : read(s.norm.gradient2, s.padded)) got2.push_back(v);
-        check("gradient of scale", net.gradient + net.scale_at[layer - 1], dscale);
+        check("gradient of scale", net.gradient + net.scale_at[layer - 1], dscale, 1e-2 * terms);
         check("gradient of shift", net.gradient + net.shift_at[layer - 1], dshift);
         compare("gradient coefficient 1", got1, k1, 1e-3);
         compare("gradient coefficient 2", got2, k2, 1e-3);

@@ -17,6 +17,7 @@ int main(int count, char** arguments) {
         const int batch = 1 + int(random() % 3);
         for (int mode = 0; mode < 3; mode++) {
             if (mode == 1 && i % 4) continue;
+            if (mode && getenv("FAST")) continue;
             const auto start = std::chrono::steady_clock::now();
             const auto problems = mode == 2 ? audit_step<float>(spec, batch, seed, true, worst[mode])
                                             : audit_step<bf16>(spec, batch, seed, mode == 1, worst[mode]);
