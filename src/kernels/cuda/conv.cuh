@@ -50,12 +50,19 @@ DEVICE void multiply(float (*sum)[NT][4], const Fragments<NT, MT>& f) {
         for (int m = 0; m < MT; m++) mma(sum[m][n], f.a[m], f.b[n]);
 }
 
-// One group of weights: `steps` times 16 terms. The next step's fragments are loaded before this
-// one's are multiplied.
+// One group of weights: `steps` times 16 terms. Where registers allow it, the next step's fragments
+// are loaded before this one's are multiplied.
 template <int NT, int MT>
 DEVICE void multiply_group(float (*sum)[NT][4], const bf16* patch, const bf16* weights,
                            const int* pixels, const int* offsets, int steps) {
     Fragments<NT, MT> even, odd;
+    if (4 * NT * MT + 2 * (4 * MT + 2 * NT) > 64) {
+        for (int step = 0; step < steps; step++) {
+            load_fragments(even, patch, weights, pixels, offsets, step);
+            multiply<NT, MT>(sum, even);
+        }
+        return;
+    }
     load_fragments(even, patch, weights, pixels, offsets, 0);
     for (int step = 0; step < steps; step += 2) {
         if (step + 1 < steps) load_fragments(odd, patch, weights, pixels, offsets, step + 1);
@@ -76,7 +83,7 @@ DEVICE void sum_parts(const Conv& p, const Tile& tile, float (*sum)[NT][4]) {
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     const bf16* weight = p.weight + blockIdx.y * p.weight_tile;
     for (int index = 0; index < p.part_count; index++) {
-        const Part<bf16> part = p.parts[index];
+        const Part<bf16>& part = p.parts[index];
         const PatchShape shape = patch_shape(p.tiling, part);
         int pixels[MT];
 #pragma unroll
@@ -121,17 +128,17 @@ DEVICE void stage(bf16* staged, float (*sum)[NT][4]) {
 }
 
 // What reaches a layer's output beside the convolutions that read it; masked by its ReLU.
-DEVICE void complete_gradient(const Conv& p, const Pixel& pixel, long long at, int channel,
+DEVICE void complete_gradient(const Conv& p, int image, uint4 packed_extra, int channel,
                               const float* slope, const float* offset, const float* y, float* g) {
     if (p.extra) {
         float extra[8];
-        load8(p.extra + at, extra);
+        unpack(packed_extra, extra);
 #pragma unroll
         for (int i = 0; i < 8; i++) g[i] += extra[i];
     }
     if (p.head) {
         float head[8];
-        load8(p.head + (long long)pixel.image * p.head_channels + channel, head);
+        load8(p.head + (long long)image * p.head_channels + channel, head);
 #pragma unroll
         for (int i = 0; i < 8; i++) g[i] += head[i];
     }
@@ -146,7 +153,7 @@ DEVICE void complete_gradient(const Conv& p, const Pixel& pixel, long long at, i
 template <int NT, int MT, bool GRADIENT>
 DEVICE void write_tile(const Conv& p, const Tile& tile, const bf16* staged, int column,
                        int first_pixel, int step, float* moments) {
-    constexpr int PITCH = NT * 8 + 8;
+    constexpr int PITCH = NT * 8 + 8, PIXELS = 16 * WARPS * MT, AT_ONCE = GRADIENT ? 2 : 4;
     const int channel = blockIdx.y * NT * 8 + column * 8;
     float slope[8], offset[8], mean[8];
     if (GRADIENT && p.normalised) {
@@ -154,26 +161,41 @@ DEVICE void write_tile(const Conv& p, const Tile& tile, const bf16* staged, int 
         load8(p.norm.offset + channel, offset);
         load8(p.norm.mean + channel, mean);
     }
-    for (int index = first_pixel; index < MT * 64; index += step) {
-        const Pixel pixel = find_pixel(p.tiling, tile, index);
-        if (!pixel.inside) continue;
-        const long long at =
-            (((long long)pixel.image * p.tiling.height + pixel.y) * p.tiling.width + pixel.x) *
-                p.out_channels +
-            channel;
-        float v[8], y[8];
-        load8(staged + index * PITCH + column * 8, v);
-        if (GRADIENT) {
-            if (p.normalised) load8(p.y + at, y);
-            complete_gradient(p, pixel, at, channel, slope, offset, y, v);
-        }
-        const uint4 rounded = pack(v);
-        *reinterpret_cast<uint4*>(p.out + at) = rounded;
-        unpack(rounded, v);
+    for (int index = first_pixel; index < PIXELS; index += AT_ONCE * step) {
+        // Several at once, so that their loads are under way together.
+        long long at[AT_ONCE];
+        int image[AT_ONCE];
+        uint4 others[AT_ONCE], extras[AT_ONCE];
 #pragma unroll
-        for (int i = 0; i < 8; i++) {
-            moments[2 * i] += v[i];
-            moments[2 * i + 1] += v[i] * (GRADIENT ? y[i] - mean[i] : v[i]);
+        for (int i = 0; i < AT_ONCE; i++) {
+            const Pixel pixel = find_pixel(p.tiling, tile, index + i * step);
+            const bool inside = pixel.inside && index + i * step < PIXELS;
+            image[i] = pixel.image;
+            at[i] = (((long long)pixel.image * p.tiling.height + pixel.y) * p.tiling.width +
+                     pixel.x) * p.out_channels + channel;
+            if (!inside) at[i] = -1;
+            if (GRADIENT && inside && p.normalised)
+                others[i] = *reinterpret_cast<const uint4*>(p.y + at[i]);
+            if (GRADIENT && inside && p.extra)
+                extras[i] = *reinterpret_cast<const uint4*>(p.extra + at[i]);
+        }
+#pragma unroll
+        for (int i = 0; i < AT_ONCE; i++) {
+            if (at[i] < 0) continue;
+            float v[8], y[8];
+            load8(staged + (index + i * step) * PITCH + column * 8, v);
+            if (GRADIENT) {
+                unpack(others[i], y);
+                complete_gradient(p, image[i], extras[i], channel, slope, offset, y, v);
+            }
+            const uint4 rounded = pack(v);
+            *reinterpret_cast<uint4*>(p.out + at[i]) = rounded;
+            unpack(rounded, v);
+#pragma unroll
+            for (int j = 0; j < 8; j++) {
+                moments[2 * j] += v[j];
+                moments[2 * j + 1] += v[j] * (GRADIENT ? y[j] - mean[j] : v[j]);
+            }
         }
     }
 }
@@ -184,8 +206,9 @@ DEVICE void finish_tile(const Conv& p, const Tile& tile, float (*sum)[NT][4]) {
     SHARED(shared);
     constexpr int N = NT * 8, GROUPS = THREADS / NT;
     bf16* staged = reinterpret_cast<bf16*>(shared);
-    float* sums = reinterpret_cast<float*>(staged + MT * 64 * (N + 8));
+    float* sums = reinterpret_cast<float*>(staged + 16 * WARPS * MT * (N + 8));
     unsigned* flag = reinterpret_cast<unsigned*>(sums + 2 * GROUPS * N);
+    begin_next_launch();
     // All have read the last patch.
     sync_block();
     stage<NT, MT>(staged, sum);
@@ -196,7 +219,7 @@ DEVICE void finish_tile(const Conv& p, const Tile& tile, float (*sum)[NT][4]) {
         write_tile<NT, MT, GRADIENT>(p, tile, staged, t % NT, t / NT, GROUPS, moments);
         float* to = sums + (t / NT * N + t % NT * 8) * 2;
 #pragma unroll
-        for (int i = 0; i < 4; i++) reinterpret_cast<float4*>(to)[i] = {moments[4 * i], moments[4 * i + 1], moments[4 * i + 2], moments[4 * i + 3]};
+        for (int i = 0; i < 2; i++) store8(to + 8 * i, moments + 8 * i);
     }
     if (GRADIENT ? !p.normalised : !p.training) return;
     sync_block();
@@ -222,5 +245,5 @@ DEVICE void convolve(const Conv& p) {
 
 // Bytes of shared memory behind the loop's own: the epilogue's.
 constexpr int epilogue_bytes(int nt, int mt) {
-    return mt * 64 * (nt * 8 + 8) * 2 + 2 * (THREADS / nt) * nt * 8 * 4 + 16;
+    return mt * 16 * WARPS * (nt * 8 + 8) * 2 + 2 * (THREADS / nt) * nt * 8 * 4 + 16;
 }

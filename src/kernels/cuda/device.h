@@ -79,6 +79,20 @@ DEVICE void fence() { __threadfence(); }
 DEVICE unsigned add_atomic(unsigned* counter, unsigned n) { return atomicAdd(counter, n); }
 DEVICE void min_atomic(unsigned* least, unsigned n) { atomicMin(least, n); }
 
+// Waits until the launch before has ended, where the host lets this one begin earlier.
+DEVICE void wait_for_launch_before() {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+
+// Lets the next launch begin, where the host allows it, when all blocks have come here.
+DEVICE void begin_next_launch() {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.launch_dependents;");
+#endif
+}
+
 // Reads what another block of the same launch may have written.
 DEVICE float4 load_fresh(const float4* p) { return __ldcg(p); }
 #else

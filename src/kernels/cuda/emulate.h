@@ -302,6 +302,8 @@ DEVICE float shuffle_xor(float v, int mask) {
 
 DEVICE void sync_block() { emulator::barrier(); }
 DEVICE void fence() {}
+DEVICE void wait_for_launch_before() {}
+DEVICE void begin_next_launch() {}
 DEVICE unsigned add_atomic(unsigned* counter, unsigned n) {
     const unsigned before = *counter;
     *counter += n;

@@ -82,6 +82,7 @@ DEVICE void pool_part(const Part<T>& part, int image, int piece, float* to, floa
 // Grid: images × pieces. Shared memory: THREADS · 8 floats.
 template <class T>
 DEVICE void pool_head(const Head<T>& p) {
+    begin_next_launch();
     SHARED(shared);
     float* to = p.pooled + ((long long)blockIdx.x * POOL_PIECES + blockIdx.y) * p.channels;
     for (int index = 0; index < p.part_count; index++) {
@@ -111,6 +112,7 @@ DEVICE float cross_entropy(float* logits, int classes, int label, int images, fl
 // A block an image. Shared memory: 2 · classes floats.
 template <class T>
 DEVICE void classify(const Head<T>& p) {
+    begin_next_launch();
     SHARED(shared);
     float* logits = reinterpret_cast<float*>(shared);
     float* gradient = logits + p.classes;

@@ -8,6 +8,7 @@
 #define DEFINE_KERNEL(name, blocks, Arguments, ...)                     \
     extern "C" __global__ void __launch_bounds__(THREADS, blocks) name( \
         const __grid_constant__ Arguments p) {                          \
+        wait_for_launch_before();                                       \
         __VA_ARGS__;                                                    \
     }
 // One that another file defines.
@@ -20,38 +21,38 @@
     }
 #endif
 
-// Convolutions: columns of filters in a tile, and 64 pixels so many times.
-#define CONVOLUTIONS(K, n)                                              \
-    K(conv_forward_##n##_4, 2, Conv, convolve<n, 4, false>(p))          \
-    K(conv_forward_##n##_2, 2, Conv, convolve<n, 2, false>(p))          \
-    K(conv_gradient_##n##_4, 2, Conv, convolve<n, 4, true>(p))          \
-    K(conv_gradient_##n##_2, 2, Conv, convolve<n, 2, true>(p))          \
+// Convolutions: columns of filters in a tile, and 128 pixels so many times.
+#define CONVOLUTIONS(K, n)                                         \
+    K(conv_forward_##n##_2, 2, Conv, convolve<n, 2, false>(p))     \
+    K(conv_forward_##n##_1, 2, Conv, convolve<n, 1, false>(p))     \
+    K(conv_gradient_##n##_2, 2, Conv, convolve<n, 2, true>(p))     \
+    K(conv_gradient_##n##_1, 2, Conv, convolve<n, 1, true>(p))     \
     K(weight_gradient_##n, 2, WeightGradient, weight_gradient<n>(p))
 
 // What exists in both precisions.
 #define BOTH_PRECISIONS(K, T, suffix)                                            \
-    K(load_images_##suffix, 4, Images<T>, load_images(p))                        \
-    K(convolve_plain_##suffix, 4, PlainConv<T>, convolve_plain<T, false>(p))     \
-    K(gradient_plain_##suffix, 4, PlainConv<T>, convolve_plain<T, true>(p))      \
-    K(weights_plain_##suffix, 4, PlainWeights<T>, plain_weights(p))              \
-    K(statistics_##suffix, 4, Statistics<T>, statistics<T, false>(p))            \
-    K(gradient_statistics_##suffix, 4, Statistics<T>, statistics<T, true>(p))    \
-    K(pool_##suffix, 4, Pool<T>, pool(p))                                        \
-    K(pool_gradient_##suffix, 4, Pool<T>, pool_gradient(p))                      \
-    K(copy_##suffix, 4, Copy<T>, copy_part(p))                                   \
-    K(copy_gradient_##suffix, 4, Copy<T>, copy_gradient(p))                      \
-    K(contrast_##suffix, 4, Contrast<T>, contrast(p))                            \
-    K(contrast_gradient_##suffix, 4, Contrast<T>, contrast_gradient(p))          \
-    K(pool_head_##suffix, 4, Head<T>, pool_head(p))                              \
-    K(classify_##suffix, 4, Head<T>, classify(p))                                \
-    K(head_weights_##suffix, 4, Head<T>, head_weights(p))
+    K(load_images_##suffix, 2, Images<T>, load_images(p))                        \
+    K(convolve_plain_##suffix, 2, PlainConv<T>, convolve_plain<T, false>(p))     \
+    K(gradient_plain_##suffix, 2, PlainConv<T>, convolve_plain<T, true>(p))      \
+    K(weights_plain_##suffix, 2, PlainWeights<T>, plain_weights(p))              \
+    K(statistics_##suffix, 2, Statistics<T>, statistics<T, false>(p))            \
+    K(gradient_statistics_##suffix, 2, Statistics<T>, statistics<T, true>(p))    \
+    K(pool_##suffix, 2, Pool<T>, pool(p))                                        \
+    K(pool_gradient_##suffix, 2, Pool<T>, pool_gradient(p))                      \
+    K(copy_##suffix, 2, Copy<T>, copy_part(p))                                   \
+    K(copy_gradient_##suffix, 2, Copy<T>, copy_gradient(p))                      \
+    K(contrast_##suffix, 2, Contrast<T>, contrast(p))                            \
+    K(contrast_gradient_##suffix, 2, Contrast<T>, contrast_gradient(p))          \
+    K(pool_head_##suffix, 2, Head<T>, pool_head(p))                              \
+    K(classify_##suffix, 2, Head<T>, classify(p))                                \
+    K(head_weights_##suffix, 2, Head<T>, head_weights(p))
 
 // What knows no precision, or f32 alone.
 #define PARAMETERS(K)                                          \
-    K(add_splits, 4, Reduction, reduce_splits(p))              \
-    K(update_parameters, 4, Update, update(p))                 \
-    K(pack_all_parameters, 4, Update, pack_parameters(p))      \
-    K(use_running_statistics, 4, Norm, use_running(p))
+    K(add_splits, 2, Reduction, reduce_splits(p))              \
+    K(update_parameters, 2, Update, update(p))                 \
+    K(pack_all_parameters, 2, Update, pack_parameters(p))      \
+    K(use_running_statistics, 2, Norm, use_running(p))
 
 #define ALL_KERNELS(K)                                                              \
     CONVOLUTIONS(K, 1) CONVOLUTIONS(K, 2) CONVOLUTIONS(K, 3) CONVOLUTIONS(K, 4)     \

@@ -4,7 +4,7 @@
 #pragma once
 #include "device.h"
 
-constexpr int THREADS = 128;
+constexpr int THREADS = 256, WARPS = THREADS / 32;
 
 // One source of a convolution's sum. Of a forward pass: a part of the concatenated input, and
 // value = max(floor, k0·x + k1), a layer's batch normalisation and ReLU. Of a gradient: a reader of the layer,

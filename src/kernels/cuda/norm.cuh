@@ -60,6 +60,7 @@ DEVICE void finish(const Norm& n, bool gradient, int channel, double first, doub
 DEVICE void add_threads(const float* sums, int groups, int channels, float* moments) {
     for (int i = threadIdx.x; i < 2 * channels; i += THREADS) {
         float sum = 0;
+#pragma unroll 8
         for (int group = 0; group < groups; group++) sum += sums[group * 2 * channels + i];
         moments[i] = sum;
     }
@@ -88,7 +89,7 @@ DEVICE void add_tiles(const Norm& n, bool gradient, const float* moments, int ti
     const float4* from = reinterpret_cast<const float4*>(moments + 2 * first_channel) + quad;
     float4 sum = {0, 0, 0, 0};
     if (group < groups) {
-#pragma unroll 8
+#pragma unroll 16
         for (int tile = group; tile < tiles; tile += groups) {
             const float4 v = load_fresh(from + (long long)tile * (pitch / 4));
             sum.x += v.x, sum.y += v.y, sum.z += v.z, sum.w += v.w;

@@ -52,12 +52,15 @@ DEVICE float cropped(const Images<T>& p, const Crop& crop, int index) {
 }
 
 DEVICE double sum_block(double v, double* room) {
+    const int t = threadIdx.x;
     sync_block();
-    room[threadIdx.x] = v;
+    room[t] = v;
+    for (int half = THREADS / 2; half; half /= 2) {
+        sync_block();
+        if (t < half) room[t] += room[t + half];
+    }
     sync_block();
-    double sum = 0;
-    for (int i = 0; i < THREADS; i++) sum += room[i];
-    return sum;
+    return room[0];
 }
 
 // A block an image. Shared memory: THREADS doubles.
@@ -69,7 +72,18 @@ DEVICE void load_images(const Images<T>& p) {
     const Crop crop = p.crops[(long long)p.progress->step * p.batch + blockIdx.x];
     float* values = p.room + (long long)blockIdx.x * numbers;
     double sum = 0;
-    for (int i = t; i < numbers; i += THREADS) sum += values[i] = cropped(p, crop, i);
+    for (int i = t; i < numbers; i += 4 * THREADS) {
+        // Several at once, so that their loads are under way together.
+        float v[4];
+#pragma unroll
+        for (int j = 0; j < 4; j++)
+            v[j] = i + j * THREADS < numbers ? cropped(p, crop, i + j * THREADS) : 0;
+#pragma unroll
+        for (int j = 0; j < 4; j++) {
+            if (i + j * THREADS < numbers) values[i + j * THREADS] = v[j];
+            sum += v[j];
+        }
+    }
     float mean = 0, scale = 1;
     if (!p.statistics) {
         mean = float(sum_block(sum, room) / numbers);

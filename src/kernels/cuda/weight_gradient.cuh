@@ -5,7 +5,7 @@
 #include "conv.cuh"
 
 // Pixels of a tile, pairs of chunks of a warp, and chunks of a block.
-constexpr int GRADIENT_PIXELS = 256, PAIRS = 4, GROUP_CHUNKS = 2 * PAIRS * (THREADS / 32);
+constexpr int GRADIENT_PIXELS = 256, PAIRS = 2, GROUP_CHUNKS = 2 * PAIRS * WARPS;
 
 // Offsets in the patch of the chunks whose rows this lane loads.
 template <class T>
@@ -15,7 +15,7 @@ DEVICE void pair_offsets(int* offsets, const PatchShape& shape, const Part<T>& p
     const int taps = part.filter_height * part.filter_width;
 #pragma unroll
     for (int u = 0; u < PAIRS; u++) {
-        const int index = (u * (THREADS / 32) + warp) * 2 + lane / 8 % 2;
+        const int index = (u * WARPS + warp) * 2 + lane / 8 % 2;
         const int chunk = group.first_chunk + (index < group.chunks ? index : 0);
         const int tap = chunk % taps;
         offsets[u] = chunk / taps * shape.pitch + tap / part.filter_width * shape.columns +
@@ -29,7 +29,7 @@ DEVICE void multiply_pixels(float (*sum)[NT][4], const bf16* patch, const bf16* 
                             const WeightGradient& p, const PatchShape& shape, const Part<T>& part,
                             const int* offsets, int gradient_pitch, int pairs) {
     const int lane = threadIdx.x % 32;
-#pragma unroll 2
+#pragma unroll 1
     for (int first = 0; first < GRADIENT_PIXELS; first += 16) {
         uint32_t b[NT + NT % 2][2];
         // Matrices: pixels 0–7 and 8–15 of one column of filters, then of the next.
@@ -60,7 +60,7 @@ DEVICE void write_partial(const WeightGradient& p, const ChunkGroup& group,
     for (int u = 0; u < PAIRS; u++)
 #pragma unroll
         for (int half = 0; half < 2; half++) {
-            const int chunk = (u * (THREADS / 32) + warp) * 2 + half;
+            const int chunk = (u * WARPS + warp) * 2 + half;
             if (chunk >= group.chunks) continue;
             float* row = to + (group.weight_chunk + chunk) * NT * 64 + lane % 4 * 16 + lane / 4;
 #pragma unroll
@@ -71,19 +71,39 @@ DEVICE void write_partial(const WeightGradient& p, const ChunkGroup& group,
         }
 }
 
+// The gradient's coefficients in shared memory, [3][filters of a tile].
+template <int NT>
+DEVICE Part<bf16> keep_near(const Part<bf16>& gradient, float* coefficients) {
+    constexpr int N = NT * 8;
+    const int first = blockIdx.z * N;
+    for (int i = threadIdx.x; i < N; i += THREADS) {
+        coefficients[i] = gradient.k0[first + i];
+        coefficients[N + i] = gradient.k1[first + i];
+        coefficients[2 * N + i] = gradient.k2[first + i];
+    }
+    Part<bf16> near = gradient;
+    near.k0 = coefficients - first;
+    near.k1 = coefficients + N - first;
+    near.k2 = coefficients + 2 * N - first;
+    return near;
+}
+
 template <int NT>
 DEVICE void weight_gradient(const WeightGradient& p) {
     SHARED(shared);
-    const ChunkGroup group = p.groups[blockIdx.x];
-    const Part<bf16> part = p.parts[group.part];
+    const ChunkGroup& group = p.groups[blockIdx.x];
+    const Part<bf16>& part = p.parts[group.part];
     const PatchShape shape = patch_shape(p.tiling, part);
-    const PatchShape gradient_shape = patch_shape(p.tiling, p.gradient);
-    bf16* gradient = reinterpret_cast<bf16*>(shared);
-    bf16* patch = gradient + gradient_shape.pitch * NT * 8;
+    // The gradient's patch is the tile itself, with a pitch of one more.
+    constexpr int PITCH = GRADIENT_PIXELS | 1;
+    float* coefficients = reinterpret_cast<float*>(shared);
+    bf16* gradient = reinterpret_cast<bf16*>(coefficients + 3 * NT * 8);
+    bf16* patch = gradient + PITCH * NT * 8;
     int offsets[PAIRS];
     pair_offsets(offsets, shape, part, group);
-    const int warps = THREADS / 32, warp = threadIdx.x / 32;
-    const int pairs = ((group.chunks + 1) / 2 - warp + warps - 1) / warps;
+    const int warp = threadIdx.x / 32;
+    const int pairs = ((group.chunks + 1) / 2 - warp + WARPS - 1) / WARPS;
+    const Part<bf16> near = keep_near<NT>(p.gradient, coefficients);
     float sum[PAIRS][NT][4];
 #pragma unroll
     for (int u = 0; u < PAIRS; u++)
@@ -97,11 +117,11 @@ DEVICE void weight_gradient(const WeightGradient& p) {
         const Tile tile = find_tile(p.tiling, index);
         // All have read the tile before.
         sync_block();
-        load_patch<true>(gradient, gradient_shape, p.tiling, tile, p.gradient, blockIdx.z * NT, NT);
-        load_patch<false>(patch, shape, p.tiling, tile, part, group.first_column, group.columns);
+        load_patch<true, false>(gradient, patch_shape(p.tiling, near), p.tiling, tile, near,
+                                blockIdx.z * NT, NT);
+        load_patch<false, true, 2>(patch, shape, p.tiling, tile, part, group.first_column, group.columns);
         sync_block();
-        multiply_pixels<NT>(sum, patch, gradient, p, shape, part, offsets, gradient_shape.pitch,
-                            pairs);
+        multiply_pixels<NT>(sum, patch, gradient, p, shape, part, offsets, PITCH, pairs);
     }
     write_partial<NT>(p, group, sum);
 }
@@ -116,13 +136,32 @@ struct Reduction {
     float* gradient;
 };
 
+// Four numbers a thread in `SPLIT_LANES` threads, the splits shared among groups of such threads.
+constexpr int SPLIT_LANES = 16;
+
 DEVICE void reduce_splits(const Reduction& p) {
-    const long long i = (long long)blockIdx.x * THREADS + threadIdx.x;
-    if (i >= p.size) return;
+    SHARED(shared);
+    float4* room = reinterpret_cast<float4*>(shared);
+    constexpr int GROUPS = THREADS / SPLIT_LANES;
+    const int t = threadIdx.x, lane = t % SPLIT_LANES, group = t / SPLIT_LANES;
+    const long long quad = (long long)blockIdx.x * SPLIT_LANES + lane, quads = p.size / 4;
+    float4 sum = {0, 0, 0, 0};
+    if (quad < quads) {
+        const float4* from = reinterpret_cast<const float4*>(p.partial) + quad;
+#pragma unroll 8
+        for (int split = group; split < p.splits; split += GROUPS) {
+            const float4 v = from[split * quads];
+            sum.x += v.x, sum.y += v.y, sum.z += v.z, sum.w += v.w;
+        }
+    }
+    room[t] = sum;
+    sync_block();
+    const long long i = (long long)blockIdx.x * SPLIT_LANES * 4 + t;
+    if (t >= SPLIT_LANES * 4 || i >= p.size) return;
     const int parameter = p.parameter[i];
     if (parameter < 0) return;
-    float sum = 0;
-#pragma unroll 8
-    for (int split = 0; split < p.splits; split++) sum += p.partial[split * p.size + i];
-    p.gradient[parameter] = sum;
+    float total = 0;
+    for (int g = 0; g < GROUPS; g++)
+        total += reinterpret_cast<const float*>(room)[g * SPLIT_LANES * 4 + t];
+    p.gradient[parameter] = total;
 }

@@ -31,6 +31,8 @@ struct Backend {
     cudaEvent_t event;
     std::vector<void*> owned;
     size_t bytes = 0;
+    // Whether a launch may begin before the one before it has ended.
+    bool overlap = getenv("OVERLAP") && *getenv("OVERLAP") == '1';
 
     Backend() {
         for (auto& s : streams) check(cudaStreamCreateWithFlags(&s, cudaStreamNonBlocking));
@@ -63,8 +65,14 @@ struct Backend {
         if (shared > 48 * 1024)
             check(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize, int(shared)));
         void* pointers[] = {const_cast<A*>(&arguments)};
-        check(cudaLaunchKernel(reinterpret_cast<const void*>(kernel), dim3(grid.x, grid.y, grid.z),
-                               dim3(THREADS), pointers, shared, streams[stream]));
+        cudaLaunchAttribute early{};
+        early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+        early.val.programmaticStreamSerializationAllowed = 1;
+        cudaLaunchConfig_t config{};
+        config.gridDim = dim3(grid.x, grid.y, grid.z), config.blockDim = dim3(THREADS);
+        config.dynamicSmemBytes = shared, config.stream = streams[stream];
+        config.attrs = &early, config.numAttrs = overlap && stream == 0;
+        check(cudaLaunchKernelExC(&config, reinterpret_cast<const void*>(kernel), pointers));
     }
     void synchronise() { check(cudaDeviceSynchronize()); }
 };

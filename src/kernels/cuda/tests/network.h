@@ -286,16 +286,16 @@ struct Network {
             sh = std::max(sh, p.stride_height), sw = std::max(sw, p.stride_width);
         }
         launch.columns = out.columns;
-        for (int multiple : {4, 2}) {
+        for (int multiple : {2, 1}) {
             launch.multiple = multiple;
             const Tiling t =
-                choose_tiling(batch, out.height, out.width, 64 * multiple, kh, kw, sh, sw);
+                choose_tiling(batch, out.height, out.width, 128 * multiple, kh, kw, sh, sw);
             launch.conv.tiling = t;
             launch.tiles = t.across * t.down * ceil_div(batch, t.tile_images);
             launch.grid = {launch.tiles, out.tiles, 1};
             const bool fits = cut(launch, parts, out.columns * 8);
-            if (fits && (multiple == 2 || launch.tiles * out.tiles >= 200)) return;
-            if (multiple == 2) launch.plain = !fits;
+            if (fits && (multiple == 1 || launch.tiles * out.tiles >= 200)) return;
+            if (multiple == 1) launch.plain = !fits;
         }
     }
 
@@ -499,7 +499,7 @@ struct Network {
             w.tiling = choose_tiling(batch, s.height, s.width, GRADIENT_PIXELS, l.filter_height,
                                      l.filter_width, l.stride_height, l.stride_width);
             const int taps = l.filter_height * l.filter_width;
-            const int own = patch_bytes(w.tiling, w.gradient, s.columns);
+            const int own = patch_bytes(w.tiling, w.gradient, s.columns) + 3 * s.columns * 32;
             std::vector<ChunkGroup> groups;
             int chunk_base = 0;
             size_t most = 0;
@@ -650,10 +650,10 @@ struct Network {
 
     void launch_conv(const ConvLaunch& l, bool gradient) {
         using F = void (*)(Conv);
-#define ROW(n) {conv_forward_##n##_2, conv_forward_##n##_4, conv_gradient_##n##_2, conv_gradient_##n##_4}
+#define ROW(n) {conv_forward_##n##_1, conv_forward_##n##_2, conv_gradient_##n##_1, conv_gradient_##n##_2}
         static const F kernels[8][4] = {ROW(1), ROW(2), ROW(3), ROW(4), ROW(5), ROW(6), ROW(7), ROW(8)};
 #undef ROW
-        launch(0, kernels[l.columns - 1][gradient * 2 + (l.multiple == 4)], l.grid, l.shared, l.conv);
+        launch(0, kernels[l.columns - 1][gradient * 2 + (l.multiple == 2)], l.grid, l.shared, l.conv);
     }
 
     void statistics_of(int index, bool gradient) {
@@ -807,7 +807,7 @@ struct Network {
                                          weight_gradient_7, weight_gradient_8};
             launch(1, kernels[plan.weights_columns - 1], plan.weights_grid, plan.weights_shared,
                    plan.weights);
-            each(1, add_splits, plan.reduction.size, 0, plan.reduction);
+            launch(1, add_splits, Index{int((plan.reduction.size / 4 + SPLIT_LANES - 1) / SPLIT_LANES), 1, 1}, THREADS * 16, plan.reduction);
             return;
         }
         for (Part<T> part : plan.parts) {
