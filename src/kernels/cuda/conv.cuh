@@ -77,6 +77,9 @@ template <int NT, int MT, bool GRADIENT>
 DEVICE void sum_parts(const Conv& p, const Tile& tile, float (*sum)[NT][4]) {
     SHARED(shared);
     constexpr int N = NT * 8;
+    // As many loads under way together as registers allow.
+    constexpr int AT_ONCE = GRADIENT ? (NT * MT > 12 || (NT > 5 && MT == 1) ? 2 : 3)
+                                     : (NT * MT > 14 ? 3 : 4);
     int* offsets = reinterpret_cast<int*>(shared);
     bf16* weights = reinterpret_cast<bf16*>(shared + (p.group * 4 + 15) / 16 * 16);
     bf16* patch = weights + p.group * N * 8;
@@ -99,7 +102,7 @@ DEVICE void sum_parts(const Conv& p, const Tile& tile, float (*sum)[NT][4]) {
                 load_weights<N>(weights, weight + from * N * 8, here);
                 load_offsets(offsets, shape, part, from, here, chunks);
                 if (from == 0)
-                    load_patch<GRADIENT>(patch, shape, p.tiling, tile, part, first, count);
+                    load_patch<GRADIENT, AT_ONCE>(patch, shape, p.tiling, tile, part, first, count);
                 wait_copies();
                 sync_block();
                 multiply_group<NT, MT>(sum, patch, weights, pixels, offsets, here / 2);

@@ -27,7 +27,7 @@
     K(conv_forward_##n##_1, 2, Conv, convolve<n, 1, false>(p))     \
     K(conv_gradient_##n##_2, 2, Conv, convolve<n, 2, true>(p))     \
     K(conv_gradient_##n##_1, 2, Conv, convolve<n, 1, true>(p))     \
-    K(weight_gradient_##n, 2, WeightGradient, weight_gradient<n>(p))
+    K(weight_gradient_##n, 1, WeightGradient, weight_gradient<n>(p))
 
 // What exists in both precisions.
 #define BOTH_PRECISIONS(K, T, suffix)                                            \

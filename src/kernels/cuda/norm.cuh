@@ -5,10 +5,33 @@
 
 constexpr float EPSILON = 1e-5f, MOMENTUM = 0.1f;
 
+// What the coefficients of one channel follow from, beside its sums.
+struct ChannelInputs {
+    int real;
+    float scale, shift, running_mean, running_variance, mean, inverse, slope;
+};
+
+DEVICE ChannelInputs load_inputs(const Norm& n, bool gradient, int channel) {
+    ChannelInputs in{n.real[channel], 0, 0, 0, 0, 0, 0, 0};
+    if (in.real < 0) return in;
+    if (gradient) {
+        in.mean = n.mean[channel];
+        in.inverse = n.inverse[channel];
+        in.slope = n.slope[channel];
+    } else {
+        in.scale = n.scale[in.real];
+        in.shift = n.shift[in.real];
+        in.running_mean = n.running_mean[in.real];
+        in.running_variance = n.running_variance[in.real];
+    }
+    return in;
+}
+
 // Of one padded channel, from the sums of y and y²; updates the running statistics (of one value
 // alone the variance is unknown and stays).
-DEVICE void finish_statistics(const Norm& n, int channel, double sum, double squares) {
-    const int real = n.real[channel];
+DEVICE void finish_statistics(const Norm& n, const ChannelInputs& in, int channel, double sum,
+                              double squares) {
+    const int real = in.real;
     float mean = 0, inverse = 0, slope = 0, offset = 0;
     if (real >= 0) {
         const double exact = sum / n.count;
@@ -16,12 +39,13 @@ DEVICE void finish_statistics(const Norm& n, int channel, double sum, double squ
         variance = variance > 0 ? variance : 0;
         mean = float(exact);
         inverse = float(1 / sqrt(variance + double(EPSILON)));
-        slope = n.scale[real] * inverse;
-        offset = n.shift[real] - mean * slope;
-        n.running_mean[real] += MOMENTUM * (mean - n.running_mean[real]);
+        slope = in.scale * inverse;
+        offset = in.shift - mean * slope;
+        n.running_mean[real] = in.running_mean + MOMENTUM * (mean - in.running_mean);
         if (n.count > 1) {
             const float unbiased = float(variance * n.count / (n.count - 1));
-            n.running_variance[real] += MOMENTUM * (unbiased - n.running_variance[real]);
+            n.running_variance[real] =
+                in.running_variance + MOMENTUM * (unbiased - in.running_variance);
         }
     }
     n.mean[channel] = mean;
@@ -31,28 +55,30 @@ DEVICE void finish_statistics(const Norm& n, int channel, double sum, double squ
 }
 
 // Of one padded channel, from the sums of the gradient g and of g·(y − mean).
-DEVICE void finish_gradient(const Norm& n, int channel, double sum, double centred) {
-    const int real = n.real[channel];
+DEVICE void finish_gradient(const Norm& n, const ChannelInputs& in, int channel, double sum,
+                            double centred) {
+    const int real = in.real;
     float k0 = 0, k1 = 0, k2 = 0;
     if (real >= 0) {
-        const double inverse = n.inverse[channel], slope = n.slope[channel];
+        const double inverse = in.inverse, slope = in.slope;
         n.shift_gradient[real] = float(sum);
         n.scale_gradient[real] = float(centred * inverse);
         const double share = slope * inverse * inverse * centred / n.count;
         k0 = float(slope);
         k1 = float(-share);
-        k2 = float(share * n.mean[channel] - slope * sum / n.count);
+        k2 = float(share * in.mean - slope * sum / n.count);
     }
     n.gradient0[channel] = k0;
     n.gradient1[channel] = k1;
     n.gradient2[channel] = k2;
 }
 
-DEVICE void finish(const Norm& n, bool gradient, int channel, double first, double second) {
+DEVICE void finish(const Norm& n, const ChannelInputs& in, bool gradient, int channel,
+                   double first, double second) {
     if (gradient)
-        finish_gradient(n, channel, first, second);
+        finish_gradient(n, in, channel, first, second);
     else
-        finish_statistics(n, channel, first, second);
+        finish_statistics(n, in, channel, first, second);
 }
 
 // Adds a tile's moments, one thread a channel and moment, from the threads' own: `sums`
@@ -76,33 +102,44 @@ DEVICE bool is_last_block(unsigned* counter, unsigned blocks, unsigned* flag) {
         if (*flag) *counter = 0;
     }
     sync_block();
+    if (!*flag) return false;
     fence();
-    return *flag;
+    return true;
 }
 
 // The sum over all tiles and what follows from it, by one block: `moments` [tiles][pitch / 2][2],
-// of which this block takes `channels` (a multiple of 8, at most 64). `room` in shared memory: THREADS float4.
+// of which this block takes `channels` (a multiple of 8, at most 64). `room` in shared memory:
+// THREADS float4.
 DEVICE void add_tiles(const Norm& n, bool gradient, const float* moments, int tiles, int pitch,
                       int first_channel, int channels, float* room) {
+    constexpr int AT_ONCE = 16;
     const int quads = channels / 2, groups = THREADS / quads, t = threadIdx.x;
     const int quad = t % quads, group = t / quads;
     const float4* from = reinterpret_cast<const float4*>(moments + 2 * first_channel) + quad;
     float4 sum = {0, 0, 0, 0};
-    if (group < groups) {
-#pragma unroll 16
-        for (int tile = group; tile < tiles; tile += groups) {
-            const float4 v = load_fresh(from + (long long)tile * (pitch / 4));
-            sum.x += v.x, sum.y += v.y, sum.z += v.z, sum.w += v.w;
+    ChannelInputs in{};
+    if (t < channels) in = load_inputs(n, gradient, first_channel + t);
+    for (int first = group; first < tiles && group < groups; first += AT_ONCE * groups) {
+        // All at once, so that their loads are under way together.
+        float4 v[AT_ONCE];
+#pragma unroll
+        for (int i = 0; i < AT_ONCE; i++) {
+            const int tile = first + i * groups;
+            v[i] = {0, 0, 0, 0};
+            if (tile < tiles) v[i] = load_fresh(from + (long long)tile * (pitch / 4));
         }
-        reinterpret_cast<float4*>(room)[group * quads + quad] = sum;
+#pragma unroll
+        for (int i = 0; i < AT_ONCE; i++)
+            sum.x += v[i].x, sum.y += v[i].y, sum.z += v[i].z, sum.w += v[i].w;
     }
+    if (group < groups) reinterpret_cast<float4*>(room)[group * quads + quad] = sum;
     sync_block();
-    for (int c = t; c < channels; c += THREADS) {
-        double first = 0, second = 0;
-        for (int g = 0; g < groups; g++) {
-            first += room[(g * channels + c) * 2];
-            second += room[(g * channels + c) * 2 + 1];
-        }
-        finish(n, gradient, first_channel + c, first, second);
+    if (t >= channels) return;
+    double first = 0, second = 0;
+#pragma unroll 4
+    for (int g = 0; g < groups; g++) {
+        first += room[(g * channels + t) * 2];
+        second += room[(g * channels + t) * 2 + 1];
     }
+    finish(n, in, gradient, first_channel + t, first, second);
 }

@@ -137,9 +137,7 @@ DEVICE uint4 transform(uint4 x, uint4 y, const Coefficients& k, float floor) {
 }
 
 // Loads `count` columns of channels, from `first` on. No barrier: the caller's come before and after.
-// KEEP: a thread keeps its column's coefficients in registers; otherwise it reads them every time,
-// and they had better be near.
-template <bool GRADIENT, bool KEEP = true, int AT_ONCE = GRADIENT ? 2 : 4>
+template <bool GRADIENT, int AT_ONCE = GRADIENT ? 3 : 4>
 DEVICE void load_patch(bf16* patch, const PatchShape& shape, const Tiling& tiling, const Tile& tile,
                        const Part<bf16>& part, int first, int count) {
     const int step = THREADS / count, t = threadIdx.x;
@@ -150,7 +148,7 @@ DEVICE void load_patch(bf16* patch, const PatchShape& shape, const Tiling& tilin
     bf16* to = patch + column * shape.pitch * 8;
     Coefficients k;
     const bool plain = !part.k0;
-    if (KEEP && !plain) load_coefficients<GRADIENT>(part, (first + column) * 8, k);
+    if (!plain) load_coefficients<GRADIENT>(part, (first + column) * 8, k);
     Walk walk = start_walk(shape, t / count, step);
     while (walk.pixel < shape.pixels) {
         // Several at once, so that their loads are under way together.
@@ -176,7 +174,6 @@ DEVICE void load_patch(bf16* patch, const PatchShape& shape, const Tiling& tilin
 #pragma unroll
         for (int i = 0; i < AT_ONCE; i++) {
             if (at[i] >= shape.pixels) break;
-            if (!KEEP && !plain) load_coefficients<GRADIENT>(part, (first + column) * 8, k);
             if (inside[i] && !plain)
                 values[i] = transform<GRADIENT>(values[i], others[i], k, part.floor);
             *reinterpret_cast<uint4*>(to + at[i] * 8) = values[i];

@@ -138,7 +138,7 @@ DEVICE void statistics(const Statistics<T>& p) {
     sum_column(sum, second, room);
     if (t >= 8) return;
     const double mean = first[t] / p.pixels;
-    finish(p.norm, GRADIENT, channel + t, first[t],
+    finish(p.norm, load_inputs(p.norm, GRADIENT, channel + t), GRADIENT, channel + t, first[t],
            GRADIENT ? second[t] : second[t] + mean * first[t]);
 }
 

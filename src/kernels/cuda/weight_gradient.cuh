@@ -5,7 +5,7 @@
 #include "conv.cuh"
 
 // Pixels of a tile, pairs of chunks of a warp, and chunks of a block.
-constexpr int GRADIENT_PIXELS = 256, PAIRS = 2, GROUP_CHUNKS = 2 * PAIRS * WARPS;
+constexpr int GRADIENT_PIXELS = 256, PAIRS = 4, GROUP_CHUNKS = 2 * PAIRS * WARPS;
 
 // Offsets in the patch of the chunks whose rows this lane loads.
 template <class T>
@@ -71,23 +71,6 @@ DEVICE void write_partial(const WeightGradient& p, const ChunkGroup& group,
         }
 }
 
-// The gradient's coefficients in shared memory, [3][filters of a tile].
-template <int NT>
-DEVICE Part<bf16> keep_near(const Part<bf16>& gradient, float* coefficients) {
-    constexpr int N = NT * 8;
-    const int first = blockIdx.z * N;
-    for (int i = threadIdx.x; i < N; i += THREADS) {
-        coefficients[i] = gradient.k0[first + i];
-        coefficients[N + i] = gradient.k1[first + i];
-        coefficients[2 * N + i] = gradient.k2[first + i];
-    }
-    Part<bf16> near = gradient;
-    near.k0 = coefficients - first;
-    near.k1 = coefficients + N - first;
-    near.k2 = coefficients + 2 * N - first;
-    return near;
-}
-
 template <int NT>
 DEVICE void weight_gradient(const WeightGradient& p) {
     SHARED(shared);
@@ -96,14 +79,12 @@ DEVICE void weight_gradient(const WeightGradient& p) {
     const PatchShape shape = patch_shape(p.tiling, part);
     // The gradient's patch is the tile itself, with a pitch of one more.
     constexpr int PITCH = GRADIENT_PIXELS | 1;
-    float* coefficients = reinterpret_cast<float*>(shared);
-    bf16* gradient = reinterpret_cast<bf16*>(coefficients + 3 * NT * 8);
+    bf16* gradient = reinterpret_cast<bf16*>(shared);
     bf16* patch = gradient + PITCH * NT * 8;
     int offsets[PAIRS];
     pair_offsets(offsets, shape, part, group);
     const int warp = threadIdx.x / 32;
     const int pairs = ((group.chunks + 1) / 2 - warp + WARPS - 1) / WARPS;
-    const Part<bf16> near = keep_near<NT>(p.gradient, coefficients);
     float sum[PAIRS][NT][4];
 #pragma unroll
     for (int u = 0; u < PAIRS; u++)
@@ -117,9 +98,9 @@ DEVICE void weight_gradient(const WeightGradient& p) {
         const Tile tile = find_tile(p.tiling, index);
         // All have read the tile before.
         sync_block();
-        load_patch<true, false>(gradient, patch_shape(p.tiling, near), p.tiling, tile, near,
-                                blockIdx.z * NT, NT);
-        load_patch<false, true, 2>(patch, shape, p.tiling, tile, part, group.first_column, group.columns);
+        load_patch<true, 4>(gradient, patch_shape(p.tiling, p.gradient), p.tiling, tile, p.gradient,
+                            blockIdx.z * NT, NT);
+        load_patch<false, 4>(patch, shape, p.tiling, tile, part, group.first_column, group.columns);
         sync_block();
         multiply_pixels<NT>(sum, patch, gradient, p, shape, part, offsets, PITCH, pairs);
     }

@@ -499,7 +499,7 @@ struct Network {
             w.tiling = choose_tiling(batch, s.height, s.width, GRADIENT_PIXELS, l.filter_height,
                                      l.filter_width, l.stride_height, l.stride_width);
             const int taps = l.filter_height * l.filter_width;
-            const int own = patch_bytes(w.tiling, w.gradient, s.columns) + 3 * s.columns * 32;
+            const int own = patch_bytes(w.tiling, w.gradient, s.columns);
             std::vector<ChunkGroup> groups;
             int chunk_base = 0;
             size_t most = 0;
@@ -521,7 +521,7 @@ struct Network {
             w.groups = device(groups);
             const int tiles =
                 w.tiling.across * w.tiling.down * ceil_div(batch, w.tiling.tile_images);
-            w.splits = std::max(1, std::min(tiles, 264 / int(groups.size() * s.tiles)));
+            w.splits = std::max(1, std::min(tiles, 132 / int(groups.size() * s.tiles)));
             w.partial_tile = plan.forward.conv.weight_tile;
             w.partial_split = forward_size[index];
             plan.weights_grid = {int(groups.size()), w.splits, s.tiles};
@@ -540,21 +540,20 @@ struct Network {
         }
     }
 
-    // Cuts a block of columns into groups of chunks that a block of threads has room for.
+    // Cuts a block of columns into groups of chunks that a block of threads has room for, in its
+    // registers and, with `fit` columns, in shared memory.
     static void group_chunks(std::vector<ChunkGroup>& groups, int part, int first, int count,
                              int taps, int fit, int base) {
-        if (taps > GROUP_CHUNKS) {
-            for (int c = 0; c < count; c++)
-                for (int tap = 0; tap < taps; tap += GROUP_CHUNKS)
-                    groups.push_back({part, first + c, 1, tap, std::min(GROUP_CHUNKS, taps - tap),
-                                      base + c * taps + tap});
-            return;
-        }
-        const int most = std::min(fit, GROUP_CHUNKS / taps);
-        const int each = ceil_div(count, ceil_div(count, most));
-        for (int c = 0; c < count; c += each) {
-            const int here = std::min(each, count - c);
-            groups.push_back({part, first + c, here, 0, here * taps, base + c * taps});
+        const int all = count * taps;
+        const int most = std::min(GROUP_CHUNKS, std::max(taps, (fit - 1) * taps + 1));
+        const int each = ceil_div(all, ceil_div(all, most));
+        for (int chunk = 0; chunk < all;) {
+            const int column = chunk / taps;
+            int here = std::min(each, all - chunk);
+            here = std::min(here, (column + fit) * taps - chunk);
+            const int columns = (chunk + here - 1) / taps - column + 1;
+            groups.push_back({part, first + column, columns, chunk % taps, here, base + chunk});
+            chunk += here;
         }
     }
 
