@@ -56,7 +56,7 @@ template <int NT, int MT>
 DEVICE void multiply_group(float (*sum)[NT][4], const bf16* patch, const bf16* weights,
                            const int* pixels, const int* offsets, int steps) {
     Fragments<NT, MT> even, odd;
-    if (4 * NT * MT + 2 * (4 * MT + 2 * NT) > 64) {
+    if (4 * NT * MT + 2 * (4 * MT + 2 * NT) > 52) {
         for (int step = 0; step < steps; step++) {
             load_fragments(even, patch, weights, pixels, offsets, step);
             multiply<NT, MT>(sum, even);
@@ -78,7 +78,7 @@ DEVICE void sum_parts(const Conv& p, const Tile& tile, float (*sum)[NT][4]) {
     SHARED(shared);
     constexpr int N = NT * 8;
     // As many loads under way together as registers allow.
-    constexpr int AT_ONCE = GRADIENT ? (NT * MT > 12 || (NT > 5 && MT == 1) ? 2 : 3)
+    constexpr int AT_ONCE = GRADIENT ? (NT * MT > 14 ? 1 : NT * MT > 7 ? 2 : 3)
                                      : (NT * MT > 14 ? 3 : 4);
     int* offsets = reinterpret_cast<int*>(shared);
     bf16* weights = reinterpret_cast<bf16*>(shared + (p.group * 4 + 15) / 16 * 16);
@@ -91,7 +91,8 @@ DEVICE void sum_parts(const Conv& p, const Tile& tile, float (*sum)[NT][4]) {
         int pixels[MT];
 #pragma unroll
         for (int m = 0; m < MT; m++)
-            pixels[m] = patch_offset(p.tiling, shape, part, (warp * MT + m) * 16 + lane % 16);
+            pixels[m] = patch_offset(p.tiling, shape, part.stride_height, part.stride_width,
+                                     (warp * MT + m) * 16 + lane % 16);
         for (int first = 0; first < part.channels / 8; first += part.block) {
             const int count = smaller(part.block, part.channels / 8 - first);
             const int chunks = count * part.filter_height * part.filter_width;

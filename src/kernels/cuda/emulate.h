@@ -3,7 +3,6 @@
 // they may: a missing barrier or wait gives wrong numbers. It says nothing about time, bank conflicts or
 // the order of memory between blocks, which run one after the other.
 #pragma once
-#include <ucontext.h>
 
 #include <algorithm>
 #include <cmath>
@@ -62,8 +61,68 @@ struct Copy {
     unsigned char bytes[16];
 };
 
+// Goes from one stack to another. Written out, because swapcontext makes a system call each time.
+extern "C" void emulator_switch(void** from, void* to);
+#if defined(__x86_64__)
+asm(R"(
+.text
+emulator_switch:
+    pushq %rbp
+    pushq %rbx
+    pushq %r12
+    pushq %r13
+    pushq %r14
+    pushq %r15
+    movq %rsp, (%rdi)
+    movq %rsi, %rsp
+    popq %r15
+    popq %r14
+    popq %r13
+    popq %r12
+    popq %rbx
+    popq %rbp
+    ret
+)");
+constexpr int SAVED = 6;
+#elif defined(__aarch64__)
+asm(R"(
+.text
+emulator_switch:
+    sub sp, sp, #176
+    stp x19, x20, [sp, #16]
+    stp x21, x22, [sp, #32]
+    stp x23, x24, [sp, #48]
+    stp x25, x26, [sp, #64]
+    stp x27, x28, [sp, #80]
+    stp x29, xzr, [sp, #96]
+    stp d8, d9, [sp, #112]
+    stp d10, d11, [sp, #128]
+    stp d12, d13, [sp, #144]
+    stp d14, d15, [sp, #160]
+    str x30, [sp]
+    mov x9, sp
+    str x9, [x0]
+    mov sp, x1
+    ldr x30, [sp]
+    ldp x19, x20, [sp, #16]
+    ldp x21, x22, [sp, #32]
+    ldp x23, x24, [sp, #48]
+    ldp x25, x26, [sp, #64]
+    ldp x27, x28, [sp, #80]
+    ldr x29, [sp, #96]
+    ldp d8, d9, [sp, #112]
+    ldp d10, d11, [sp, #128]
+    ldp d12, d13, [sp, #144]
+    ldp d14, d15, [sp, #160]
+    add sp, sp, #176
+    ret
+)");
+#else
+#error "the emulator knows x86-64 and aarch64"
+#endif
+
 struct Fiber {
-    ucontext_t context;
+    void* stack_pointer;
     std::vector<char> stack;
     bool done = false;
     // The barrier that it waits at, or -1.
@@ -83,14 +142,14 @@ struct Warp {
 static std::vector<unsigned char> shared_memory;
 static std::vector<Fiber> fibers;
 static Warp warps[32];
-static ucontext_t scheduler;
+static void* scheduler;
 static std::function<void()> body;
 static int current;
 static long barriers_passed;
 static int waiting_at_barrier;
 static bool copies_land_early;
 
-inline void yield() { swapcontext(&fibers[current].context, &scheduler); }
+inline void yield() { emulator_switch(&fibers[current].stack_pointer, scheduler); }
 
 [[noreturn]] inline void fail(const char* what) {
     fprintf(stderr, "emulator: %s (block %d %d %d, thread %d)\n", what, blockIdx.x, blockIdx.y,
@@ -138,11 +197,17 @@ inline void start(Fiber& fiber) {
     fiber.done = false;
     fiber.barrier = -1;
     fiber.copies.clear();
-    getcontext(&fiber.context);
-    fiber.context.uc_stack.ss_sp = fiber.stack.data();
-    fiber.context.uc_stack.ss_size = fiber.stack.size();
-    fiber.context.uc_link = nullptr;
-    makecontext(&fiber.context, run_fiber, 0);
+    auto* top = reinterpret_cast<void**>(uintptr_t(&fiber.stack.back()) / 16 * 16);
+#if defined(__x86_64__)
+    // As if `run_fiber` had been called: its return address would make the stack odd.
+    *--top = nullptr;
+    *--top = reinterpret_cast<void*>(run_fiber);
+    top -= SAVED;
+#else
+    top -= 22;
+    top[0] = reinterpret_cast<void*>(run_fiber);
+#endif
+    fiber.stack_pointer = top;
 }
 
 inline bool can_go_on(const Fiber& fiber) {
@@ -160,7 +225,7 @@ inline int run_warp(int warp, std::mt19937& random) {
             if (!can_go_on(fibers[t])) continue;
             current = t;
             threadIdx = {t, 0, 0};
-            swapcontext(&scheduler, &fibers[t].context);
+            emulator_switch(&scheduler, fibers[t].stack_pointer);
             ended += fibers[t].done;
             moved = true;
         }

@@ -47,12 +47,12 @@ DEVICE PatchShape patch_shape(const Tiling& t, const Part<T>& part) {
 }
 
 // Where a pixel of the tile finds its first tap in the patch.
-template <class T>
-DEVICE int patch_offset(const Tiling& t, const PatchShape& shape, const Part<T>& part, int index) {
+DEVICE int patch_offset(const Tiling& t, const PatchShape& shape, int stride_height,
+                        int stride_width, int index) {
     const int x = index & ((1 << t.log_width) - 1);
     const int y = index >> t.log_width & ((1 << t.log_height) - 1);
     const int image = index >> (t.log_width + t.log_height);
-    return ((image * shape.rows + y * part.stride_height) * shape.columns) + x * part.stride_width;
+    return (image * shape.rows + y * stride_height) * shape.columns + x * stride_width;
 }
 
 // A pixel of the patch, for a thread that takes every n-th one.
@@ -90,23 +90,40 @@ DEVICE void advance(Walk& w, const PatchShape& shape) {
     }
 }
 
-// The source's pixel behind a pixel of the patch, or -1 where zeros are read.
+// A source as a tile sees it, in registers: stores into shared memory would have the compiler read
+// a `Part` again and again.
+struct View {
+    int image, images, y, x, height, width, channels, dilation_height, dilation_width;
+};
+
 template <class T>
-DEVICE long long source_pixel(const Tiling& t, const Tile& tile, const Part<T>& part,
-                              const Walk& w) {
-    int y = tile.y * part.stride_height + w.y - part.pad_height;
-    int x = tile.x * part.stride_width + w.x - part.pad_width;
-    bool inside = y >= 0 && x >= 0 && tile.image + w.image < t.images;
-    if (part.dilation_height > 1) {
-        inside = inside && y % part.dilation_height == 0;
-        y /= part.dilation_height;
+DEVICE View view_source(const Tiling& t, const Tile& tile, const Part<T>& part) {
+    return {tile.image,
+            t.images,
+            tile.y * part.stride_height - part.pad_height,
+            tile.x * part.stride_width - part.pad_width,
+            part.height,
+            part.width,
+            part.channels,
+            part.dilation_height,
+            part.dilation_width};
+}
+
+// The source's pixel behind a pixel of the patch, or -1 where zeros are read.
+template <bool GRADIENT>
+DEVICE long long source_pixel(const View& v, const Walk& w) {
+    int y = v.y + w.y, x = v.x + w.x;
+    bool inside = y >= 0 && x >= 0 && v.image + w.image < v.images;
+    if (GRADIENT && v.dilation_height > 1) {
+        inside = inside && y % v.dilation_height == 0;
+        y /= v.dilation_height;
     }
-    if (part.dilation_width > 1) {
-        inside = inside && x % part.dilation_width == 0;
-        x /= part.dilation_width;
+    if (GRADIENT && v.dilation_width > 1) {
+        inside = inside && x % v.dilation_width == 0;
+        x /= v.dilation_width;
     }
-    inside = inside && y < part.height && x < part.width;
-    return inside ? ((long long)(tile.image + w.image) * part.height + y) * part.width + x : -1;
+    inside = inside && y < v.height && x < v.width;
+    return inside ? ((long long)(v.image + w.image) * v.height + y) * v.width + x : -1;
 }
 
 // Coefficients of a column.
@@ -146,6 +163,8 @@ DEVICE void load_patch(bf16* patch, const PatchShape& shape, const Tiling& tilin
     const bf16* x = part.x + (first + column) * 8;
     const bf16* y = GRADIENT ? part.y + (first + column) * 8 : nullptr;
     bf16* to = patch + column * shape.pitch * 8;
+    const View view = view_source(tiling, tile, part);
+    const float floor = part.floor;
     Coefficients k;
     const bool plain = !part.k0;
     if (!plain) load_coefficients<GRADIENT>(part, (first + column) * 8, k);
@@ -161,12 +180,12 @@ DEVICE void load_patch(bf16* patch, const PatchShape& shape, const Tiling& tilin
             values[i] = others[i] = {0, 0, 0, 0};
             inside[i] = false;
             if (walk.pixel < shape.pixels) {
-                const long long from = source_pixel(tiling, tile, part, walk);
+                const long long from = source_pixel<GRADIENT>(view, walk);
                 inside[i] = from >= 0;
                 if (inside[i]) {
-                    values[i] = *reinterpret_cast<const uint4*>(x + from * part.channels);
+                    values[i] = *reinterpret_cast<const uint4*>(x + from * view.channels);
                     if (GRADIENT && !plain)
-                        others[i] = *reinterpret_cast<const uint4*>(y + from * part.channels);
+                        others[i] = *reinterpret_cast<const uint4*>(y + from * view.channels);
                 }
             }
             advance(walk, shape);
@@ -175,7 +194,7 @@ DEVICE void load_patch(bf16* patch, const PatchShape& shape, const Tiling& tilin
         for (int i = 0; i < AT_ONCE; i++) {
             if (at[i] >= shape.pixels) break;
             if (inside[i] && !plain)
-                values[i] = transform<GRADIENT>(values[i], others[i], k, part.floor);
+                values[i] = transform<GRADIENT>(values[i], others[i], k, floor);
             *reinterpret_cast<uint4*>(to + at[i] * 8) = values[i];
         }
     }

@@ -101,15 +101,18 @@ struct Statistics {
     Norm norm;
 };
 
-// Sums eight numbers over the block's threads, in order. `room`: 8 · THREADS doubles.
+// Sums eight numbers over the block's threads, in order. `room`: 8 · (THREADS + 1) doubles.
 DEVICE void sum_column(const double* v, double* sum, double* room) {
     sync_block();
     for (int i = 0; i < 8; i++) room[threadIdx.x * 8 + i] = v[i];
     sync_block();
-    for (int i = 0; i < 8; i++) {
-        sum[i] = 0;
-        for (int t = 0; t < THREADS; t++) sum[i] += room[t * 8 + i];
+    if (threadIdx.x < 8) {
+        double total = 0;
+        for (int t = 0; t < THREADS; t++) total += room[t * 8 + threadIdx.x];
+        room[THREADS * 8 + threadIdx.x] = total;
     }
+    sync_block();
+    for (int i = 0; i < 8; i++) sum[i] = room[THREADS * 8 + i];
 }
 
 template <class T, bool GRADIENT>
@@ -142,41 +145,39 @@ DEVICE void statistics(const Statistics<T>& p) {
            GRADIENT ? second[t] : second[t] + mean * first[t]);
 }
 
-// One weight's gradient by one block.
+// The gradient of one part's weights.
 template <class T>
 struct PlainWeights {
     Part<T> part, gradient;
     int images;
-    // Where this part's weights begin in the packed gradient: [filters][channels][taps].
+    // Where this part's weights begin in the packed gradient.
     float* out;
-    int filters, channels;
 };
 
+// A thread a weight: [padded filters][padded channels][taps].
 template <class T>
 DEVICE void plain_weights(const PlainWeights<T>& p) {
-    SHARED(shared);
-    double* room = reinterpret_cast<double*>(shared);
     const Part<T>&part = p.part, &g = p.gradient;
-    const int taps = part.filter_height * part.filter_width, tap = blockIdx.x % taps;
-    const int filter = blockIdx.z, c = blockIdx.y, t = threadIdx.x;
+    const int taps = part.filter_height * part.filter_width;
+    const long long index = (long long)blockIdx.x * THREADS + threadIdx.x;
+    if (index >= (long long)g.channels * part.channels * taps) return;
+    const int tap = int(index % taps), c = int(index / taps % part.channels);
+    const int filter = int(index / taps / part.channels);
+    if (part.real[c] < 0 || g.real[filter] < 0) return;
     const int ky = tap / part.filter_width, kx = tap % part.filter_width;
     double sum = 0;
-    const int out_plane = g.height * g.width;
-    if (part.real[c] >= 0 && g.real[filter] >= 0) {
-        for (int i = t; i < p.images * out_plane; i += THREADS) {
-            const int image = i / out_plane, y = i / g.width % g.height, x = i % g.width;
-            const int sy =
-                tap_position(y, ky, part.stride_height, part.pad_height, 1, part.height);
+    for (int y = 0; y < g.height; y++) {
+        const int sy = tap_position(y, ky, part.stride_height, part.pad_height, 1, part.height);
+        for (int x = 0; x < g.width && sy >= 0; x++) {
             const int sx = tap_position(x, kx, part.stride_width, part.pad_width, 1, part.width);
-            if (sy < 0 || sx < 0) continue;
-            const long long at =
-                (((long long)image * part.height + sy) * part.width + sx) * part.channels + c;
-            sum += plain_value<true>(g, (long long)i * g.channels + filter, filter) *
-                   plain_value<false>(part, at, c);
+            for (int image = 0; image < p.images && sx >= 0; image++) {
+                const long long own = ((long long)image * g.height + y) * g.width + x;
+                const long long at = ((long long)image * part.height + sy) * part.width + sx;
+                sum += plain_value<true>(g, own * g.channels + filter, filter) *
+                       plain_value<false>(part, at * part.channels + c, c);
+            }
         }
     }
-    const double total = sum_block(sum, room);
-    if (t == 0 && part.real[c] >= 0 && g.real[filter] >= 0)
-        p.out[(long long)g.real[filter] * part.weight_filter +
-              (long long)part.real[c] * part.weight_channel + tap] = float(total);
+    p.out[(long long)g.real[filter] * part.weight_filter +
+          (long long)part.real[c] * part.weight_channel + tap] = float(sum);
 }

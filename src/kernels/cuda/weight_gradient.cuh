@@ -23,31 +23,55 @@ DEVICE void pair_offsets(int* offsets, const PatchShape& shape, const Part<T>& p
     }
 }
 
-// The products of one tile's pixels.
-template <int NT, class T>
-DEVICE void multiply_pixels(float (*sum)[NT][4], const bf16* patch, const bf16* gradient,
-                            const WeightGradient& p, const PatchShape& shape, const Part<T>& part,
-                            const int* offsets, int gradient_pitch, int pairs) {
+// Fragments of 16 pixels: each pair's chunks, and the filters.
+template <int NT>
+struct PixelFragments {
+    uint32_t a[PAIRS][4], b[NT + NT % 2][2];
+};
+
+template <int NT>
+DEVICE void load_pixels(PixelFragments<NT>& f, const bf16* patch, const bf16* gradient, int pixel,
+                        const int* offsets, int first) {
+    constexpr int PITCH = GRADIENT_PIXELS | 1;
     const int lane = threadIdx.x % 32;
+    // Matrices: both chunks of the pair at pixels 0–7, then at 8–15.
+#pragma unroll
+    for (int u = 0; u < PAIRS; u++)
+        ldmatrix_x4_transposed(f.a[u], patch + (pixel + offsets[u]) * 8);
+    // Matrices: pixels 0–7 and 8–15 of one column of filters, then of the next.
+    const bf16* row = gradient + (first + lane % 16) * 8;
+#pragma unroll
+    for (int n = 0; n + 1 < NT; n += 2)
+        ldmatrix_x4_transposed(f.b[n], row + (n + lane / 16) * PITCH * 8);
+    if (NT % 2) ldmatrix_x2_transposed(f.b[NT - 1], row + (NT - 1) * PITCH * 8);
+}
+
+template <int NT>
+DEVICE void multiply_pixels(float (*sum)[NT][4], const PixelFragments<NT>& f, int pairs) {
+#pragma unroll
+    for (int u = 0; u < PAIRS; u++)
+        if (u < pairs)
+#pragma unroll
+            for (int n = 0; n < NT; n++) mma(sum[u][n], f.a[u], f.b[n]);
+}
+
+// The products of one tile's pixels; the next pixels' fragments are loaded before these are
+// multiplied. Both chunks of a pair that is not there are the first one, and nobody reads their sum.
+template <int NT>
+DEVICE void multiply_tile(float (*sum)[NT][4], const bf16* patch, const bf16* gradient,
+                          const Tiling& tiling, const PatchShape& shape, int stride_height,
+                          int stride_width, const int* offsets, int pairs) {
+    const int lane = threadIdx.x % 32, mine = lane / 16 * 8 + lane % 8;
+    auto pixel = [&](int first) { return patch_offset(tiling, shape, stride_height, stride_width, first + mine); };
+    PixelFragments<NT> even, odd;
+    load_pixels<NT>(even, patch, gradient, pixel(0), offsets, 0);
 #pragma unroll 1
-    for (int first = 0; first < GRADIENT_PIXELS; first += 16) {
-        uint32_t b[NT + NT % 2][2];
-        // Matrices: pixels 0–7 and 8–15 of one column of filters, then of the next.
-        const bf16* row = gradient + (first + lane % 16) * 8;
-#pragma unroll
-        for (int n = 0; n + 1 < NT; n += 2)
-            ldmatrix_x4_transposed(b[n], row + (n + lane / 16) * gradient_pitch * 8);
-        if (NT % 2) ldmatrix_x2_transposed(b[NT - 1], row + (NT - 1) * gradient_pitch * 8);
-        const int pixel = patch_offset(p.tiling, shape, part, first + lane / 16 * 8 + lane % 8);
-#pragma unroll
-        for (int u = 0; u < PAIRS; u++) {
-            if (u >= pairs) break;
-            // Matrices: both chunks of the pair at pixels 0–7, then at 8–15.
-            uint32_t a[4];
-            ldmatrix_x4_transposed(a, patch + (pixel + offsets[u]) * 8);
-#pragma unroll
-            for (int n = 0; n < NT; n++) mma(sum[u][n], a, b[n]);
-        }
+    for (int first = 0; first < GRADIENT_PIXELS; first += 32) {
+        load_pixels<NT>(odd, patch, gradient, pixel(first + 16), offsets, first + 16);
+        multiply_pixels<NT>(sum, even, pairs);
+        if (first + 32 < GRADIENT_PIXELS)
+            load_pixels<NT>(even, patch, gradient, pixel(first + 32), offsets, first + 32);
+        multiply_pixels<NT>(sum, odd, pairs);
     }
 }
 
@@ -85,6 +109,7 @@ DEVICE void weight_gradient(const WeightGradient& p) {
     pair_offsets(offsets, shape, part, group);
     const int warp = threadIdx.x / 32;
     const int pairs = ((group.chunks + 1) / 2 - warp + WARPS - 1) / WARPS;
+    const int stride_height = part.stride_height, stride_width = part.stride_width;
     float sum[PAIRS][NT][4];
 #pragma unroll
     for (int u = 0; u < PAIRS; u++)
@@ -102,7 +127,8 @@ DEVICE void weight_gradient(const WeightGradient& p) {
                             blockIdx.z * NT, NT);
         load_patch<false, 4>(patch, shape, p.tiling, tile, part, group.first_column, group.columns);
         sync_block();
-        multiply_pixels<NT>(sum, patch, gradient, p, shape, part, offsets, PITCH, pairs);
+        multiply_tile<NT>(sum, patch, gradient, p.tiling, shape, stride_height, stride_width,
+                          offsets, pairs);
     }
     write_partial<NT>(p, group, sum);
 }

@@ -479,7 +479,7 @@ struct Audit {
         }
         for (float v : read(s.norm.gradient1, s.padded)) got1.push_back(v);
         for (float v : read(s.norm.gradient2, s.padded)) got2.push_back(v);
-        check("gradient of scale", net.gradient + net.scale_at[layer - 1], dscale, 1e-2 * terms);
+        check("gradient of scale", net.gradient + net.scale_at[layer - 1], dscale, 1e-6 + 1e-2 * terms);
         check("gradient of shift", net.gradient + net.shift_at[layer - 1], dshift);
         // Sums that nearly cancel are as exact as their terms are large.
         double factor = 0, mean_size = 1;
@@ -487,7 +487,7 @@ struct Audit {
             factor = std::max(factor, std::abs(double(slope[c]) * inverse[c]));
             mean_size = std::max(mean_size, std::abs(double(mean[c])));
         }
-        const double least = 1e-2 * factor * terms / count;
+        const double least = 1e-9 + 1e-2 * factor * terms / count;
         compare("gradient coefficient 1", got1, k1, 1e-3, least);
         compare("gradient coefficient 2", got2, k2, 1e-3, least * mean_size);
     }

@@ -660,7 +660,7 @@ struct Network {
         Statistics<T> p{s.y, gradient ? s.gradient : nullptr, (long long)batch * s.height * s.width,
                         s.padded, s.norm};
         const Index grid{s.padded / 8, 1, 1};
-        const size_t shared = THREADS * 8 * sizeof(double);
+        const size_t shared = (THREADS + 1) * 8 * sizeof(double);
         if constexpr (FAST)
             launch(0, gradient ? gradient_statistics_bf16 : statistics_bf16, grid, shared, p);
         else
@@ -814,8 +814,7 @@ struct Network {
             p.part = part, p.gradient = gradient_of(index + 1), p.images = batch;
             p.out = gradient + (part.weight - parameters);
             const int taps = part.filter_height * part.filter_width;
-            launch(1, PICK(weights_plain), Index{taps, part.channels, states[index + 1].padded},
-                   THREADS * 8, p);
+            each(1, PICK(weights_plain), (long long)taps * part.channels * states[index + 1].padded, 0, p);
         }
     }
 

@@ -64,9 +64,10 @@ Drawn draw(Network<T>& net, unsigned seed, int count) {
         double mean = 0, variance = 0;
         for (double x : v) mean += x / v.size();
         for (double x : v) variance += (x - mean) * (x - mean) / v.size();
+        const double scale = variance < 1e-4 ? 0 : 1 / std::sqrt(variance);
         for (int p = 0; p < area; p++)
             for (int ch = 0; ch < padded; ch++)
-                d.images.push_back(ch < spec.channels ? (v[ch * area + p] - mean) / std::sqrt(variance) : 0);
+                d.images.push_back(ch < spec.channels ? (v[ch * area + p] - mean) * scale : 0);
     }
     return d;
 }
@@ -79,13 +80,23 @@ std::vector<std::string> audit_step(const Spec& spec, int batch, unsigned seed, 
     Network<T> net(backend, spec, batch, plain);
     const Drawn d = draw(net, seed, 4);
     net.set_parameters(d.parameters, d.running);
+    std::vector<float> running = d.running;
+    Audit<T> audit{net, {}, {}};
+    if (seed % 3 == 0) {
+        // What a step leaves behind must not change the next one.
+        net.step();
+        backend.synchronise();
+        running = audit.read(net.running, running.size());
+        const std::vector<float> rest(d.parameters.size(), 0);
+        backend.upload(net.velocity, rest.data(), rest.size() * 4);
+        net.set_parameters(d.parameters, running);
+    }
     net.step();
     backend.synchronise();
-    Audit<T> audit{net, {}, {}};
     audit.images(d.images);
     std::vector<uint8_t> labels;
     for (int i = 0; i < batch; i++) labels.push_back(d.labels[d.crops[i].image]);
-    audit.whole(d.parameters, d.running, labels, 0.01f);
+    audit.whole(d.parameters, running, labels, 0.01f);
     for (auto& [what, error] : audit.worst)
         if (!(error <= worst[what])) worst[what] = error;
     return audit.problems;
@@ -120,6 +131,30 @@ inline Spec draw_spec(std::mt19937& random, bool windows) {
     for (int i = 1; i <= layers; i++)
         if (i == layers || random() % 3 == 0) spec.output.push_back(i);
     return spec;
+}
+
+// Networks at the space's limits, each as small as its limit lets it be.
+inline std::vector<Spec> limits() {
+    auto convolution = [](int kh, int kw, int filters, int sh, int sw, std::vector<int> inputs) {
+        return Layer{Kind::Convolution, kh, kw, filters, sh, sw, inputs};
+    };
+    std::vector<Spec> specs;
+    // The largest filters, alone and with the largest strides.
+    specs.push_back({3, 12, 9, 10, {convolution(31, 31, 9, 1, 1, {0}), convolution(31, 31, 3, 8, 8, {1})}, {2}});
+    // The most filters, read again.
+    specs.push_back({1, 4, 5, 3, {convolution(1, 1, 4096, 1, 1, {0}), convolution(1, 1, 5, 1, 1, {1})}, {2}});
+    // Many inputs of different sizes.
+    Spec many{3, 9, 8, 10, {}, {}};
+    for (int i = 0; i < 14; i++) {
+        std::vector<int> inputs;
+        for (int j = 0; j <= i; j++) inputs.push_back(j);
+        many.layers.push_back(convolution(3, 1 + i % 3, 2 + i % 5, i == 2 ? 2 : 1, i == 4 ? 3 : 1, inputs));
+    }
+    many.output = {14};
+    specs.push_back(many);
+    // A layer that nobody reads, one pixel, one class.
+    specs.push_back({1, 1, 1, 2, {convolution(1, 1, 1, 1, 1, {0}), convolution(3, 3, 2, 8, 8, {0})}, {2}});
+    return specs;
 }
 
 inline std::string describe(const Spec& spec, int batch) {
