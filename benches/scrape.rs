@@ -2,8 +2,8 @@
 //! and the text of every family, with eight lanes.
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use netwright::child::Outcome;
-use netwright::telemetry::{Metrics, RewardScale, Sampler};
+use netwright::child::{Outcome, RewardScale};
+use netwright::telemetry::{Metrics, Sampler};
 use std::hint::black_box;
 use std::time::Duration;
 

@@ -14,6 +14,8 @@ pub mod data;
 pub mod journal;
 /// Fast tensor operations that candle lacks.
 pub mod kernels;
+/// The machine: cores, memory and GPUs that this process may use, divided into lanes.
+pub mod machine;
 /// The controller network: sampling, log-probability, REINFORCE gradient, baseline, Adam.
 pub mod policy;
 /// Counter-based random streams.
@@ -24,5 +26,10 @@ pub mod report;
 pub mod settings;
 /// What can be searched: decisions, and what a finished list of them describes.
 pub mod space;
+/// How the next architectures are chosen and what is learned from their rewards; the replay of a
+/// run's log.
+pub mod strategy;
 /// Prometheus registry and HTTP endpoint.
 pub mod telemetry;
+/// What children are made of and scored by: images, a text, a table, a program.
+pub mod workload;

@@ -2,11 +2,11 @@
 
 use std::time::Instant;
 
-/// Seconds of a call that needs no other before it to warm up.
+/// A call that takes longer than this, in seconds, needs no call before it to warm the caches.
 const LONG: f64 = 0.4;
 
-/// Seconds of the processor that all threads of this process have had; on the wall where the system
-/// does not say.
+/// CPU time of all threads of this process, in seconds; wall-clock time where the system does not
+/// report it.
 pub fn processor_seconds(start: Instant) -> f64 {
     let Ok(tasks) = std::fs::read_dir("/proc/self/task") else {
         return start.elapsed().as_secs_f64();
@@ -30,13 +30,13 @@ fn resident(key: &str) -> f64 {
         / 1024.0
 }
 
-/// Memory from here on.
+/// The memory of this process, measured from the moment it is made.
 pub struct Memory {
     before: f64,
 }
 
 impl Memory {
-    /// What was resident until now does not count.
+    /// Begins to measure: memory that was resident before does not count.
     pub fn from_here() -> Self {
         // Makes the peak what is resident; where the system cannot, the peak so far counts.
         let _ = std::fs::write("/proc/self/clear_refs", "5");
@@ -45,14 +45,15 @@ impl Memory {
         }
     }
 
-    /// The most that was resident since, in MiB.
+    /// The peak of resident memory since then, in MiB.
     pub fn peak(&self) -> f64 {
         resident("VmHWM") - self.before
     }
 }
 
-/// Milliseconds of a call on the wall and of the processor: medians of calls for `seconds`, after
-/// one that does not count (but if it takes long, when the caches that it warms matter little).
+/// Wall-clock time and CPU time of a call, in milliseconds: medians of the calls made for `seconds`.
+/// A first call warms the caches and is not counted, unless it takes so long that they matter
+/// little.
 pub fn time(seconds: f64, mut f: impl FnMut()) -> (f64, f64) {
     let (start, mut wall, mut processor, mut calls) = (Instant::now(), Vec::new(), Vec::new(), 0);
     while wall.is_empty() || start.elapsed().as_secs_f64() < seconds {

@@ -34,14 +34,14 @@ impl Arguments {
                 "--hidden" => parsed.hidden = value().parse().expect("a number of units"),
                 "--threads" => parsed.threads = value().parse().expect("a number of threads"),
                 "--seconds" => parsed.seconds = value().parse().expect("a number of seconds"),
-                // What cargo adds.
+                // An argument that cargo adds.
                 _ => {}
             }
         }
         parsed
     }
 
-    /// Whether this is to be measured: all is where nothing is named.
+    /// Whether this is to be measured: everything is, where no name was given.
     pub fn wants(&self, name: &str) -> bool {
         self.names.is_empty() || self.names.iter().any(|wanted| wanted == name)
     }

@@ -2,42 +2,45 @@
 //! rewards, and pushes the policy gradient to every shard (paper §3.2, figure 3). Must not know who
 //! trains the children or how a gradient is computed.
 
-use super::compute::Compute;
-use super::fault;
-use super::mailbox::Mailbox;
-use super::messages::{
-    GradientHere, Pull, Pulled, Push, RequestTicket, Resume, Retire, Rewarded, Sample, Sampled,
-    SampledHere,
+use crate::actors::messages::{
+    GradientComputed, MinibatchProposed, ProposeMinibatch, Pull, Pulled, Push, RequestTicket,
+    Resume, Retire, Rewarded, ShardSet, SubmitMinibatch, Ticket,
 };
-use super::messages::{ShardSet, Ticket};
-use super::supervisor::Supervisor;
-use super::watch::{ActorId, Fall, Gone, Guarded, Presence, Receive, receives};
-use crate::journal::{OpenMinibatch, SampledMinibatch, SampledTrial};
-use crate::policy::{Policy, PulledParameters, entry_gradient};
-use crate::random::{Key, Purpose};
-use crate::space::{Decision, Space};
+use crate::actors::minibatch::Minibatch;
+use crate::actors::runtime::{
+    ActorId, Compute, ExitNotifier, ExitReason, Guarded, JobOwner, Mailbox, Receive, Recipient,
+    counts_mailbox, fault, receives,
+};
+use crate::journal::{SampledMinibatch, SampledTrial};
+use crate::policy::Policy;
+use crate::random::Key;
+use crate::space::Space;
+use crate::strategy::{
+    GradientRequest, Proposal, ProposalRequest, PulledParameters, RewardedMinibatch,
+};
 use crate::telemetry::Metrics;
 use actix::{Actor, ActorContext, AsyncContext, Context};
 use std::sync::Arc;
 
 /// What all replicas share.
 #[derive(Clone)]
-pub struct Shared {
+pub struct ControllerContext {
     pub policy: Arc<Policy>,
     pub space: Arc<dyn Space>,
     pub compute: Compute,
     pub seed: u64,
-    pub supervisor: Mailbox<Supervisor>,
+    pub tickets: Recipient<RequestTicket>,
+    pub sampled: Recipient<SubmitMinibatch>,
     pub metrics: Arc<Metrics>,
 }
 
 /// One controller replica.
 pub struct Controller {
     index: u64,
-    shared: Shared,
+    shared: ControllerContext,
     shards: ShardSet,
     stage: Stage,
-    presence: Presence,
+    exit: ExitNotifier,
 }
 
 /// Where the replica stands in its loop.
@@ -45,71 +48,31 @@ enum Stage {
     Idle,
     /// Slices arrive.
     Pulling {
-        sample: Sample,
+        request: ProposeMinibatch,
         slices: Vec<Option<Pulled>>,
     },
-    /// The compute thread samples.
-    Sampling,
+    /// The compute thread proposes.
+    Proposing,
     /// The children train.
     Waiting(Arc<Minibatch>),
     /// The compute thread computes the gradient.
     Computing,
 }
 
-/// What a minibatch's gradient needs: whoever has it can finish the minibatch.
-pub struct Minibatch {
-    layers: usize,
-    pulled: PulledParameters,
-    decisions: Vec<Vec<Decision>>,
-    parameters: Arc<[f32]>,
-}
-
-impl Minibatch {
-    /// One that was sampled here, from these parameters.
-    fn sampled(sampled: &SampledMinibatch, parameters: Arc<[f32]>) -> Self {
-        let decisions = sampled
-            .trials
-            .iter()
-            .map(|trial| trial.decisions.clone())
-            .collect();
-        Self {
-            layers: sampled.layers,
-            pulled: sampled.pulled.clone(),
-            decisions,
-            parameters,
-        }
-    }
-
-    /// One that an earlier process sampled, from these parameters.
-    pub fn recovered(open: &OpenMinibatch, parameters: Arc<[f32]>) -> Self {
-        let decisions = open
-            .trials
-            .iter()
-            .map(|trial| trial.decisions.clone())
-            .collect();
-        Self {
-            layers: open.layers,
-            pulled: open.pulled.clone(),
-            decisions,
-            parameters,
-        }
-    }
-}
-
 impl Controller {
-    /// Replica `index`, which waits to be told what to do; `generation` counts its rebuilds.
-    pub fn new((index, generation): (u64, u64), shared: Shared, shards: ShardSet) -> Self {
-        let presence = Presence::new(
-            ActorId::Controller(index),
-            generation,
-            shared.supervisor.clone(),
-        );
+    /// Replica `index`, idle until it is told what to do.
+    pub fn new(
+        index: u64,
+        exit: ExitNotifier,
+        shared: ControllerContext,
+        shards: ShardSet,
+    ) -> Self {
         Self {
             index,
             shared,
             shards,
             stage: Stage::Idle,
-            presence,
+            exit,
         }
     }
 
@@ -117,37 +80,37 @@ impl Controller {
         Mailbox::new(context.address(), &self.shared.metrics)
     }
 
-    fn pull(&mut self, sample: Sample, context: &Context<Self>) {
-        for shard in &self.shards.addresses {
-            shard.do_send(Pull {
-                after: sample.ticket.after,
+    fn pull(&mut self, request: ProposeMinibatch, context: &Context<Self>) {
+        for shard in &self.shards.shards {
+            shard.pull.do_send(Pull {
+                after: request.ticket.after,
                 set: self.shards.set,
-                reply: self.mailbox(context),
+                reply: self.mailbox(context).recipient(),
             });
         }
         self.stage = Stage::Pulling {
-            sample,
-            slices: self.shards.addresses.iter().map(|_| None).collect(),
+            request,
+            slices: self.shards.shards.iter().map(|_| None).collect(),
         };
     }
 
     /// Runs a job of this replica on the compute thread; its error is the end of this generation.
-    fn compute(&self, job: impl FnOnce(&Shared) -> Result<(), String> + Send + 'static) {
-        let owner = (ActorId::Controller(self.index), self.presence.generation);
+    fn compute(&self, job: impl FnOnce(&ControllerContext) -> Result<(), String> + Send + 'static) {
+        let owner = JobOwner {
+            actor: ActorId::Controller(self.index),
+            generation: self.exit.generation,
+        };
         let shared = self.shared.clone();
-        self.shared.compute.submit(owner, move || {
-            if let Err(reason) = job(&shared) {
-                shared.supervisor.do_send(Gone {
-                    actor: owner.0,
-                    generation: owner.1,
-                    fall: Fall::Failed(reason),
-                });
-            }
-        });
+        self.shared.compute.submit(owner, move || job(&shared));
     }
 
-    /// All slices are here: put the vector together and have the minibatch sampled.
-    fn sample(&mut self, sample: Sample, slices: Vec<Pulled>, context: &mut Context<Self>) {
+    /// All slices are here: put the vector together and have the minibatch proposed.
+    fn propose(
+        &mut self,
+        request: ProposeMinibatch,
+        slices: Vec<Pulled>,
+        context: &mut Context<Self>,
+    ) {
         let versions = slices.iter().map(|slice| slice.version).collect();
         let parameters: Arc<[f32]> = slices
             .iter()
@@ -157,11 +120,11 @@ impl Controller {
             boundaries: self.shards.boundaries.to_vec(),
             versions,
         };
-        self.stage = Stage::Sampling;
+        self.stage = Stage::Proposing;
         let (controller, reply) = (self.index, self.mailbox(context));
         self.compute(move |shared| {
-            let sampled = draw(shared, controller, &sample, pulled, &parameters)?;
-            reply.do_send(SampledHere {
+            let sampled = propose(shared, controller, &request, pulled, &parameters)?;
+            reply.do_send(MinibatchProposed {
                 sampled,
                 parameters,
             });
@@ -170,71 +133,82 @@ impl Controller {
     }
 }
 
-/// Samples a ticket's minibatch (on the compute thread): each slot from its own random stream.
-fn draw(
-    shared: &Shared,
+/// Has the strategy propose a ticket's minibatch (on the compute thread).
+fn propose(
+    shared: &ControllerContext,
     controller: u64,
-    Sample { ticket, learns }: &Sample,
+    request: &ProposeMinibatch,
     pulled: PulledParameters,
     parameters: &[f32],
 ) -> Result<SampledMinibatch, String> {
+    let ProposeMinibatch {
+        ticket,
+        learning,
+        history,
+    } = request;
     let Ticket {
         minibatch, layers, ..
     } = *ticket;
-    assert!(
-        !fault::wanted("controller.panic", minibatch),
-        "a fault on purpose in minibatch {minibatch}"
-    );
-    while fault::wanted("controller.freeze", minibatch) {
-        std::thread::sleep(std::time::Duration::from_hours(1));
-    }
-    let keys: Vec<Key> = (0..ticket.children as u32)
-        .map(|slot| Key {
-            seed: shared.seed,
-            controller,
-            minibatch,
-            slot,
-        })
-        .collect();
-    let streams = keys
-        .iter()
-        .map(|key| key.stream(Purpose::Decisions))
-        .collect();
-    let space = shared.space.as_ref();
-    let samples = if *learns {
-        shared
-            .policy
-            .sample(parameters, space, layers, streams)
-            .map_err(|error| error.to_string())?
-    } else {
-        shared.policy.sample_uniform(space, layers, streams)
-    };
-    if !samples.is_empty() {
-        let entropy =
-            samples.iter().map(|sample| sample.entropy).sum::<f64>() / samples.len() as f64;
-        shared.metrics.policy_entropy_nats.set(entropy);
-        shared.metrics.architecture_layers.set(layers as f64);
-    }
-    let mut trials = Vec::with_capacity(samples.len());
-    for (sample, key) in samples.into_iter().zip(keys) {
-        let architecture = space
-            .build(layers, &sample.decisions)
-            .map_err(|error| format!("a sampled architecture: {error}"))?;
-        let (parameters, flops) = architecture.size();
-        trials.push(SampledTrial {
-            decisions: sample.decisions,
-            architecture,
-            seed: key.child_seed(),
+    fault::point("controller", minibatch);
+    let keys = Key::of_minibatch(shared.seed, controller, minibatch, ticket.children);
+    let proposals = history
+        .strategy
+        .propose(&ProposalRequest {
+            policy: &shared.policy,
+            space: shared.space.as_ref(),
             parameters,
-            flops,
-        });
-    }
+            learning,
+            layers,
+            keys: &keys,
+            pending: &history.pending,
+        })
+        .map_err(|error| error.to_string())?;
+    observe(&shared.metrics, layers, &proposals);
+    let trials = proposals
+        .into_iter()
+        .zip(keys)
+        .map(|(proposal, key)| trial(shared.space.as_ref(), layers, proposal, key))
+        .collect::<Result<_, String>>()?;
     Ok(SampledMinibatch {
         controller,
         minibatch,
         layers,
         pulled,
+        history: history.position,
+        repeated: 0,
         trials,
+    })
+}
+
+fn observe(metrics: &Metrics, layers: usize, proposals: &[Proposal]) {
+    if proposals.is_empty() {
+        return;
+    }
+    metrics.architecture_layers.set(layers as f64);
+    let entropies: Option<Vec<f64>> = proposals.iter().map(|proposal| proposal.entropy).collect();
+    if let Some(entropies) = entropies {
+        let mean = entropies.iter().sum::<f64>() / entropies.len() as f64;
+        metrics.policy_entropy_nats.set(mean);
+    }
+}
+
+/// The trial that a proposal becomes.
+fn trial(
+    space: &dyn Space,
+    layers: usize,
+    proposal: Proposal,
+    key: Key,
+) -> Result<SampledTrial, String> {
+    let architecture = space
+        .build(layers, &proposal.decisions)
+        .map_err(|error| format!("a sampled architecture: {error}"))?;
+    let (parameters, flops) = architecture.size();
+    Ok(SampledTrial {
+        decisions: proposal.decisions,
+        architecture,
+        seed: key.child_seed(),
+        parameters,
+        flops,
     })
 }
 
@@ -244,23 +218,24 @@ impl Actor for Controller {
 
 impl Guarded for Controller {
     fn panicked(&mut self, panic: String) {
-        self.presence.fell(Fall::Panicked(panic));
+        self.exit.failed(ExitReason::Panicked(panic));
     }
 }
 
-receives!(Controller: Sample, Pulled, SampledHere, Resume, Rewarded, GradientHere, ShardSet, Retire);
+counts_mailbox!(Controller, Controller);
+receives!(Controller: ProposeMinibatch, Pulled, MinibatchProposed, Resume, Rewarded, GradientComputed, ShardSet, Retire);
 
-impl Receive<Sample> for Controller {
-    fn receive(&mut self, sample: Sample, context: &mut Self::Context) {
-        self.pull(sample, context);
+impl Receive<ProposeMinibatch> for Controller {
+    fn receive(&mut self, request: ProposeMinibatch, context: &mut Self::Context) {
+        self.pull(request, context);
     }
 }
 
 impl Receive<ShardSet> for Controller {
     fn receive(&mut self, shards: ShardSet, context: &mut Self::Context) {
         self.shards = shards;
-        if let Stage::Pulling { sample, .. } = &self.stage {
-            self.pull(sample.clone(), context);
+        if let Stage::Pulling { request, .. } = &self.stage {
+            self.pull(request.clone(), context);
         }
     }
 }
@@ -278,25 +253,26 @@ impl Receive<Pulled> for Controller {
         if slices.iter().any(Option::is_none) {
             return;
         }
-        if let Stage::Pulling { sample, slices } = std::mem::replace(&mut self.stage, Stage::Idle) {
-            self.sample(sample, slices.into_iter().flatten().collect(), context);
+        if let Stage::Pulling { request, slices } = std::mem::replace(&mut self.stage, Stage::Idle)
+        {
+            self.propose(request, slices.into_iter().flatten().collect(), context);
         }
     }
 }
 
-impl Receive<SampledHere> for Controller {
-    fn receive(&mut self, message: SampledHere, _: &mut Self::Context) {
-        if !matches!(self.stage, Stage::Sampling) {
+impl Receive<MinibatchProposed> for Controller {
+    fn receive(&mut self, message: MinibatchProposed, _: &mut Self::Context) {
+        if !matches!(self.stage, Stage::Proposing) {
             return;
         }
-        let SampledHere {
+        let MinibatchProposed {
             sampled,
             parameters,
         } = message;
         let minibatch = Arc::new(Minibatch::sampled(&sampled, parameters));
         self.stage = Stage::Waiting(minibatch.clone());
-        self.shared.supervisor.do_send(Sampled {
-            generation: self.presence.generation,
+        self.shared.sampled.do_send(SubmitMinibatch {
+            generation: self.exit.generation,
             sampled,
             minibatch,
         });
@@ -315,6 +291,7 @@ impl Receive<Rewarded> for Controller {
         Rewarded {
             sequenced,
             learning,
+            strategy,
         }: Rewarded,
         context: &mut Self::Context,
     ) {
@@ -324,25 +301,22 @@ impl Receive<Rewarded> for Controller {
         self.stage = Stage::Computing;
         let reply = self.mailbox(context);
         self.compute(move |shared| {
-            let episodes: Vec<_> = minibatch
-                .decisions
-                .iter()
-                .cloned()
-                .zip(sequenced.rewards)
-                .collect();
-            let (policy, space) = (&shared.policy, shared.space.as_ref());
-            let (parameters, layers) = (&minibatch.parameters, minibatch.layers);
-            let gradient = entry_gradient(
-                policy,
-                space,
-                parameters,
-                layers,
-                &episodes,
-                sequenced.baseline,
-                &learning,
-            );
-            let gradient = gradient.map_err(|error| error.to_string())?;
-            reply.do_send(GradientHere {
+            let gradient = strategy
+                .gradient(&GradientRequest {
+                    policy: &shared.policy,
+                    space: shared.space.as_ref(),
+                    parameters: &minibatch.parameters,
+                    learning: &learning,
+                    minibatch: RewardedMinibatch {
+                        sequence: sequenced.sequence,
+                        layers: minibatch.layers,
+                        decisions: &minibatch.decisions,
+                        rewards: &sequenced.rewards,
+                        baseline: sequenced.baseline,
+                    },
+                })
+                .map_err(|error| error.to_string())?;
+            reply.do_send(GradientComputed {
                 sequence: sequenced.sequence,
                 pulled: minibatch.pulled.oldest(),
                 gradient,
@@ -352,37 +326,37 @@ impl Receive<Rewarded> for Controller {
     }
 }
 
-impl Receive<GradientHere> for Controller {
-    fn receive(&mut self, message: GradientHere, _: &mut Self::Context) {
+impl Receive<GradientComputed> for Controller {
+    fn receive(&mut self, message: GradientComputed, _: &mut Self::Context) {
         if !matches!(self.stage, Stage::Computing) {
             return;
         }
         self.stage = Stage::Idle;
-        let GradientHere {
+        let GradientComputed {
             sequence,
             pulled,
             gradient,
         } = message;
         self.shared.metrics.policy_gradient_norm.set(gradient.norm);
         let gradient: Arc<[f32]> = gradient.values.into();
-        for shard in &self.shards.addresses {
-            shard.do_send(Push {
+        for shard in &self.shards.shards {
+            shard.push.do_send(Push {
                 sequence,
                 pulled,
                 gradient: gradient.clone(),
             });
         }
         self.shared.metrics.controller_updates_total.inc();
-        self.shared.supervisor.do_send(RequestTicket {
+        self.shared.tickets.do_send(RequestTicket {
             controller: self.index,
-            generation: self.presence.generation,
+            generation: self.exit.generation,
         });
     }
 }
 
 impl Receive<Retire> for Controller {
     fn receive(&mut self, _: Retire, context: &mut Self::Context) {
-        self.presence.leaves();
+        self.exit.retires();
         context.stop();
     }
 }

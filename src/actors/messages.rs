@@ -2,14 +2,13 @@
 //! Journal, ChildTrainer; replies are new messages, and no actor waits for another inside a
 //! handler.
 
-use super::controller::{Controller, Minibatch};
-use super::lane::LaneReport;
-use super::mailbox::Mailbox;
-use super::shard::ParameterShard;
-use super::watch::ActorId;
+use crate::actors::lane::LaneReport;
+use crate::actors::minibatch::Minibatch;
+use crate::actors::runtime::{ActorId, Recipient};
 use crate::child::{Epoch, Outcome, Task};
 use crate::journal::{SampledMinibatch, Sequenced};
-use crate::policy::{AdamState, LearningSettings, LogEntry, Snapshot};
+use crate::policy::AdamState;
+use crate::strategy::{HistoryView, LearningSettings, LogEntry, Snapshot, Strategy};
 use actix::Message;
 use std::sync::Arc;
 
@@ -21,24 +20,25 @@ pub struct RequestTicket {
     pub generation: u64,
 }
 
-/// What a Controller may sample.
+/// What a Controller may propose.
 #[derive(Clone, Debug)]
 pub struct Ticket {
     pub minibatch: u64,
     /// m: how many children.
     pub children: usize,
     pub layers: usize,
-    /// Parameters must hold every entry up to this sequence number.
+    /// The parameters must contain every entry up to this sequence number.
     pub after: u64,
 }
 
-/// Supervisor → Controller: what its next minibatch is sampled by.
-#[derive(Message, Clone, Debug)]
+/// Supervisor → Controller: pull the parameters and propose the ticket's minibatch.
+#[derive(Message, Clone)]
 #[rtype(result = "()")]
-pub struct Sample {
+pub struct ProposeMinibatch {
     pub ticket: Ticket,
-    /// False: uniformly, for comparison.
-    pub learns: bool,
+    pub learning: LearningSettings,
+    /// What the strategy may know: it depends on the ticket alone, not on how long the pull takes.
+    pub history: HistoryView,
 }
 
 /// Supervisor → Controller: finish a minibatch that an earlier process, or an earlier generation of
@@ -47,19 +47,26 @@ pub struct Sample {
 #[rtype(result = "()")]
 pub struct Resume(pub Arc<Minibatch>);
 
-/// Supervisor → Controllers: the parameters are on these shards from now on. A pull that was under
-/// way starts again.
+/// Supervisor → Controllers: the parameters are on these shards from now on. A pull that is under way
+/// starts again.
 #[derive(Message, Clone)]
 #[rtype(result = "()")]
 pub struct ShardSet {
-    /// Counts the sets: slices of an earlier one do not count.
+    /// Counts the sets: slices of an earlier set are ignored.
     pub set: u64,
     /// Shard i owns `boundaries[i]..boundaries[i + 1]`.
     pub boundaries: Arc<[usize]>,
-    pub addresses: Vec<Mailbox<ParameterShard>>,
+    pub shards: Vec<ShardRecipients>,
 }
 
-/// Supervisor → Controller, ParameterShard: end, there is nothing more to do for it.
+/// One ParameterShard, as a Controller needs it.
+#[derive(Clone)]
+pub struct ShardRecipients {
+    pub pull: Recipient<Pull>,
+    pub push: Recipient<Push>,
+}
+
+/// Supervisor → any actor: end, because there is nothing more to do.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct Retire;
@@ -70,7 +77,7 @@ pub struct Retire;
 pub struct Pull {
     pub after: u64,
     pub set: u64,
-    pub reply: Mailbox<Controller>,
+    pub reply: Recipient<Pulled>,
 }
 
 /// ParameterShard → Controller.
@@ -86,7 +93,7 @@ pub struct Pulled {
 /// Compute thread → Controller: the minibatch that a ticket asked for.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub struct SampledHere {
+pub struct MinibatchProposed {
     pub sampled: SampledMinibatch,
     pub parameters: Arc<[f32]>,
 }
@@ -94,7 +101,7 @@ pub struct SampledHere {
 /// Controller → Supervisor: to be written down and evaluated.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub struct Sampled {
+pub struct SubmitMinibatch {
     pub generation: u64,
     pub sampled: SampledMinibatch,
     pub minibatch: Arc<Minibatch>,
@@ -103,7 +110,7 @@ pub struct Sampled {
 /// Journal → Supervisor: the minibatches are on disk, their trials numbered from `first_ids`.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub struct Inserted {
+pub struct MinibatchesStored {
     pub minibatches: Vec<SampledMinibatch>,
     pub first_ids: Vec<u64>,
 }
@@ -111,24 +118,24 @@ pub struct Inserted {
 /// Supervisor → ChildTrainer.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub struct Train {
+pub struct TrainChild {
     pub task: Task,
-    /// Start only once it is on disk that it starts: should it kill the process, the next one must
-    /// know.
-    pub careful: bool,
+    /// Start only once the start is on disk: should the child kill the process, the next process must
+    /// know which one it was.
+    pub record_first: bool,
 }
 
 /// Journal → ChildTrainer: that this child starts is on disk.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub struct Begin(pub Task);
+pub struct StartRecorded(pub Task);
 
 /// Supervisor → ChildTrainer: end what runs, soon.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct StopTraining;
 
-/// Lane → ChildTrainer.
+/// Lane → ChildTrainer: what happens on the lane.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct FromLane(pub LaneReport);
@@ -153,11 +160,11 @@ pub struct ChildEnded {
     pub seconds: f64,
 }
 
-/// Journal → Supervisor: a trial's outcome is on disk, and with it these minibatches have their
-/// place in the order.
+/// Journal → Supervisor: a trial's outcome is on disk, and the minibatches that it completed have their
+/// sequence numbers.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub struct Committed {
+pub struct OutcomeCommitted {
     pub trial: u64,
     pub outcome: Outcome,
     /// Wall-clock seconds on the lane.
@@ -174,26 +181,20 @@ pub struct Committed {
 pub struct Rewarded {
     pub sequenced: Sequenced,
     pub learning: LearningSettings,
+    /// In the state before the minibatch, or before its synchronous round.
+    pub strategy: Arc<dyn Strategy>,
 }
 
-/// Journal → Supervisor: a change of the learning settings has its place in the order.
+/// Journal → Supervisor → ParameterShard: these learning settings hold from this sequence number on.
 #[derive(Message, Clone, Copy)]
 #[rtype(result = "()")]
-pub struct Changed {
+pub struct LearningChange {
     pub sequence: u64,
     pub learning: LearningSettings,
 }
 
-/// Supervisor → ParameterShard: the settings that hold from this sequence number on.
-#[derive(Message, Clone, Copy)]
-#[rtype(result = "()")]
-pub struct Change {
-    pub sequence: u64,
-    pub learning: LearningSettings,
-}
-
-/// Controller → ParameterShard: a gradient with its place in the order; the shard takes its own
-/// range of it.
+/// Controller → ParameterShard: a gradient and its sequence number; the shard applies its own range of
+/// it.
 #[derive(Message, Clone)]
 #[rtype(result = "()")]
 pub struct Push {
@@ -206,7 +207,7 @@ pub struct Push {
 /// Compute thread → Controller: the gradient of a rewarded minibatch.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub struct GradientHere {
+pub struct GradientComputed {
     pub sequence: u64,
     /// The oldest version that it was computed at.
     pub pulled: u64,
@@ -237,10 +238,10 @@ pub struct SnapshotStored {
     pub sequence: u64,
 }
 
-/// Supervisor → itself: build a fallen actor anew.
+/// Supervisor → itself: start the next generation of an actor that has ended.
 #[derive(Message, Clone, Copy)]
 #[rtype(result = "()")]
-pub struct Rebuild(pub ActorId);
+pub struct RestartActor(pub ActorId);
 
 /// Journal → Supervisor: the newest snapshot and the log after it.
 #[derive(Message)]
@@ -250,17 +251,18 @@ pub struct LogRead {
     pub log: Vec<LogEntry>,
 }
 
-/// Compute thread → Supervisor: the parameters as the log says they are at its last entry, or why
-/// it does not replay.
+/// Compute thread → Supervisor: the parameters at the log's last entry, or why the log does not
+/// replay.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct Replayed(pub Result<AdamState, String>);
 
-/// Someone → Supervisor: the config file may have changed; `asked`: by a signal.
+/// Anyone → Supervisor: the config file may have changed.
 #[derive(Message, Clone, Copy)]
 #[rtype(result = "()")]
-pub struct LookAtConfig {
-    pub asked: bool,
+pub struct PollConfig {
+    /// A signal asked for it: read the file even if it seems unchanged.
+    pub forced: bool,
 }
 
 /// Anyone → Supervisor: leave, saved.

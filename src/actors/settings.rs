@@ -1,30 +1,59 @@
-//! The `[run]`, `[[enqueue]]` and `[devices]` sections.
+//! The `[run]` and `[[enqueue]]` sections: each key's declaration stands on its field. Must not know
+//! where a value was written.
+
 use crate::space::Decision;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use smart_default::SmartDefault;
 use std::path::Path;
 
+/// Far more than any search has had.
+const MAX_TRIALS: u64 = 1_000_000_000;
+/// Longest name of an enqueued architecture: it stands in one line with the rest.
+const MAX_NAME_LENGTH: usize = 40;
+
 /// `[run]`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema, SmartDefault)]
 #[serde(default)]
 pub struct RunSettings {
+    /// Name of the run.
+    #[default = "search"]
     pub name: String,
-    /// Unset: `runs/<name>`.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Directory of the run.
+    #[schemars(
+        length(min = 1),
+        extend(
+            "x-unset" = "runs/<run.name>",
+            "x-valid" = "must be a folder, or left out for runs/<run.name>",
+        )
+    )]
     pub dir: Option<String>,
+    /// All randomness of the run derives from it.
+    #[default = 1]
+    #[schemars(
+        range(max = i64::MAX),
+        extend("x-identity" = true, "x-valid" = "must be below 2^63"),
+    )]
     pub seed: u64,
-    /// Architectures to sample and evaluate, exactly.
+    /// How many architectures are sampled and evaluated, exactly.
+    #[default = 100]
+    #[schemars(
+        range(min = 1, max = MAX_TRIALS),
+        extend("x-live" = true, "x-unit" = "architectures")
+    )]
     pub trials: u64,
-    /// The search stops after this long, saved; unset: no limit.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// The search stops after this long, saved.
+    #[schemars(extend("exclusiveMinimum" = 0, "x-live" = true, "x-unset" = "no limit"))]
     pub max_seconds: Option<f64>,
     /// A network sampled again takes the reward that is known, instead of being trained again.
     pub reuse: bool,
 }
 
 /// `[[enqueue]]`: an architecture that is evaluated before sampling starts.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct EnqueueSettings {
+    /// Its name; left out: that of its file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// A file that holds its JSON.
@@ -35,95 +64,9 @@ pub struct EnqueueSettings {
     pub decisions: Option<Vec<Decision>>,
 }
 
-/// Which devices train children.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum DeviceUse {
-    /// Every GPU of a CUDA build, else the CPU.
-    Auto,
-    /// As listed: `cpu`, `cuda:N`.
-    Listed(Vec<String>),
-}
-
-/// `[devices]`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct DevicesSettings {
-    #[serde(rename = "use")]
-    pub use_: DeviceUse,
-    /// Children trained at once on each device; unset: one for each `threads_per_lane` cores of the
-    /// CPU, one on a GPU.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub lanes_per_device: Option<usize>,
-    pub threads_per_lane: usize,
-}
-
-impl Default for RunSettings {
-    fn default() -> Self {
-        Self {
-            name: "search".into(),
-            dir: None,
-            seed: 1,
-            trials: 100,
-            max_seconds: None,
-            reuse: false,
-        }
-    }
-}
-
-impl Default for DevicesSettings {
-    fn default() -> Self {
-        Self {
-            use_: DeviceUse::Auto,
-            lanes_per_device: None,
-            threads_per_lane: 1,
-        }
-    }
-}
-
-impl Serialize for DeviceUse {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Self::Auto => serializer.serialize_str("auto"),
-            Self::Listed(names) => names.serialize(serializer),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for DeviceUse {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
-        impl<'de> serde::de::Visitor<'de> for Visitor {
-            type Value = DeviceUse;
-            fn expecting(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
-                f.write_str("\"auto\" or a list of \"cpu\" and \"cuda:N\"")
-            }
-            fn visit_str<E: serde::de::Error>(self, value: &str) -> Result<Self::Value, E> {
-                match value {
-                    "auto" => Ok(DeviceUse::Auto),
-                    _ => Err(E::invalid_value(serde::de::Unexpected::Str(value), &self)),
-                }
-            }
-            fn visit_seq<A: serde::de::SeqAccess<'de>>(
-                self,
-                mut seq: A,
-            ) -> Result<Self::Value, A::Error> {
-                let mut names = Vec::new();
-                while let Some(name) = seq.next_element()? {
-                    names.push(name);
-                }
-                Ok(DeviceUse::Listed(names))
-            }
-        }
-        deserializer.deserialize_any(Visitor)
-    }
-}
-
-/// Longest name of an enqueued architecture: it stands in one line with the rest.
-const LONGEST_NAME: usize = 40;
-
 impl EnqueueSettings {
-    /// Its name; unset: that of its file, or its place among the entries, from 1.
-    pub fn name(&self, place: usize) -> String {
+    /// Its name; unset: that of its file, or its position among the entries, from 1.
+    pub fn name(&self, position: usize) -> String {
         let file = || {
             Some(
                 Path::new(self.architecture.as_ref()?)
@@ -135,7 +78,7 @@ impl EnqueueSettings {
         self.name
             .clone()
             .or_else(file)
-            .unwrap_or_else(|| format!("entry {place}"))
+            .unwrap_or_else(|| format!("entry {position}"))
     }
 
     /// What cannot work among these entries: (key, what would be valid).
@@ -143,7 +86,7 @@ impl EnqueueSettings {
         let mut problems = Vec::new();
         let names: Vec<String> = (1..)
             .zip(entries)
-            .map(|(place, entry)| entry.name(place))
+            .map(|(position, entry)| entry.name(position))
             .collect();
         for (index, (entry, name)) in entries.iter().zip(&names).enumerate() {
             let part = format!("enqueue[{}]", index + 1);
@@ -162,13 +105,13 @@ impl EnqueueSettings {
                 ));
             }
             if name.trim().is_empty()
-                || name.chars().count() > LONGEST_NAME
+                || name.chars().count() > MAX_NAME_LENGTH
                 || name.chars().any(char::is_control)
             {
                 problems.push((
                     format!("{part}.name"),
                     format!(
-                        "\"{}\": must be 1 to {LONGEST_NAME} characters in one line",
+                        "\"{}\": must be 1 to {MAX_NAME_LENGTH} characters in one line",
                         name.escape_debug()
                     ),
                 ));
@@ -178,96 +121,18 @@ impl EnqueueSettings {
     }
 }
 
-const MOST_LANES: usize = 1_024;
-
 impl RunSettings {
-    /// What cannot work in this section: (key, what would be valid).
+    /// What cannot work together among this section's keys: (key, what would be valid).
     pub fn problems(&self) -> Vec<(String, String)> {
-        let named = self.dir.is_some() || is_folder_name(&self.name);
-        let rules = [
-            (
-                "name",
-                named,
-                "must be the name of a folder under runs/: not empty, without / and not . or ..",
-            ),
-            (
-                "dir",
-                self.dir.as_deref() != Some(""),
-                "must be a folder, or left out for runs/<run.name>",
-            ),
-            (
-                "seed",
-                i64::try_from(self.seed).is_ok(),
-                "must be below 2^63",
-            ),
-            (
-                "trials",
-                (1..=MOST_TRIALS).contains(&self.trials),
-                "must be 1 to 1000000000 architectures",
-            ),
-            (
-                "max_seconds",
-                self.max_seconds.is_none_or(|seconds| seconds > 0.0),
-                "must be above 0, or left out for no limit",
-            ),
-        ];
-        broken(rules)
+        if self.dir.is_some() || is_folder_name(&self.name) {
+            return Vec::new();
+        }
+        let valid =
+            "must be the name of a folder under runs/: not empty, without / and not . or ..";
+        vec![("name".into(), valid.into())]
     }
 }
-
-const MOST_TRIALS: u64 = 1_000_000_000;
 
 fn is_folder_name(name: &str) -> bool {
     !name.is_empty() && !name.contains(['/', '\0']) && name != "." && name != ".."
-}
-
-impl DevicesSettings {
-    /// What cannot work in this section on any machine: (key, what would be valid). What this
-    /// machine has is `devices::resolve`'s.
-    pub fn problems(&self) -> Vec<(String, String)> {
-        let rules = [
-            (
-                "lanes_per_device",
-                self.lanes_per_device
-                    .is_none_or(|lanes| (1..=MOST_LANES).contains(&lanes)),
-                "must be 1 to 1024, or left out",
-            ),
-            (
-                "threads_per_lane",
-                (1..=MOST_LANES).contains(&self.threads_per_lane),
-                "must be 1 to 1024",
-            ),
-        ];
-        let mut problems = broken(rules);
-        if let DeviceUse::Listed(names) = &self.use_ {
-            let mut listed = |reason: String| {
-                problems.push((
-                    "use".into(),
-                    format!("{reason}; valid are \"auto\", or a list of \"cpu\" and \"cuda:N\""),
-                ));
-            };
-            if names.is_empty() {
-                listed("names no device".into());
-            }
-            for (index, name) in names.iter().enumerate() {
-                if names[..index].contains(name) {
-                    listed(format!(
-                        "names {name} twice (devices.lanes_per_device trains several children on one)"
-                    ));
-                } else if name != "cpu" && super::devices::gpu_index(name).is_none() {
-                    listed(format!("\"{name}\" is no device"));
-                }
-            }
-        }
-        problems
-    }
-}
-
-/// The rules that do not hold.
-fn broken<const N: usize>(rules: [(&str, bool, &str); N]) -> Vec<(String, String)> {
-    rules
-        .into_iter()
-        .filter(|(_, holds, _)| !holds)
-        .map(|(key, _, valid)| (key.to_owned(), valid.to_owned()))
-        .collect()
 }

@@ -2,13 +2,12 @@
 //! in the order of their sequence numbers (paper §3.2, figure 3). Must not know where gradients
 //! come from or how Adam works.
 
-use super::fault;
-use super::mailbox::Mailbox;
-use super::messages::{Change, Cut, CutAt, Pull, Pulled, Push};
-use super::order::InOrder;
-use super::supervisor::Supervisor;
-use super::watch::{ActorId, Fall, Guarded, Presence, Receive, receives};
-use crate::policy::{AdamState, LearningSettings};
+use crate::actors::messages::{Cut, CutAt, LearningChange, Pull, Pulled, Push, Retire};
+use crate::actors::runtime::{
+    ExitNotifier, ExitReason, Guarded, InOrder, Receive, Recipient, counts_mailbox, fault, receives,
+};
+use crate::policy::{AdamState, UpdateSettings};
+use crate::strategy::LearningSettings;
 use crate::telemetry::Metrics;
 use actix::{Actor, ActorContext, Context};
 use std::ops::Range;
@@ -19,16 +18,23 @@ pub struct ParameterShard {
     index: usize,
     range: Range<usize>,
     state: AdamState,
-    learning: LearningSettings,
-    /// The slice as pulls get it; made anew only when it changes.
+    update: UpdateSettings,
+    /// The slice that pulls receive; replaced only when it changes.
     published: Arc<[f32]>,
     entries: InOrder<Entry>,
-    /// Pulls that wait for an entry.
+    /// Pulls that wait for a later entry.
     waiting: Vec<Pull>,
+    /// Sequence numbers at which a cut was requested.
     cuts: Vec<u64>,
-    presence: Presence,
-    supervisor: Mailbox<Supervisor>,
-    metrics: Arc<Metrics>,
+    exit: ExitNotifier,
+    context: ShardContext,
+}
+
+/// What all shards share.
+#[derive(Clone)]
+pub struct ShardContext {
+    pub cuts: Recipient<Cut>,
+    pub metrics: Arc<Metrics>,
 }
 
 /// What a sequence number can stand for.
@@ -38,37 +44,32 @@ enum Entry {
 }
 
 impl ParameterShard {
-    /// `state` is this shard's slice of a cut; `generation` counts rebuilds.
+    /// `state` is this shard's slice of a cut, `range` its place in the parameter vector.
     pub fn new(
-        (index, generation): (usize, u64),
+        index: usize,
         range: Range<usize>,
         state: AdamState,
         learning: LearningSettings,
-        supervisor: Mailbox<Supervisor>,
-        metrics: Arc<Metrics>,
+        exit: ExitNotifier,
+        context: ShardContext,
     ) -> Self {
         Self {
             index,
             range,
-            learning,
+            update: learning.update(),
             published: state.parameters.as_slice().into(),
             entries: InOrder::after(state.sequence),
             state,
             waiting: Vec::new(),
             cuts: Vec::new(),
-            presence: Presence::new(
-                ActorId::ParameterShard(index),
-                generation,
-                supervisor.clone(),
-            ),
-            supervisor,
-            metrics,
+            exit,
+            context,
         }
     }
 
     fn take(&mut self, sequence: u64, entry: Entry) {
         if !self.entries.insert(sequence, entry) {
-            // After a rebuild, controllers repeat what the log has given already.
+            // After a restart from the log, controllers repeat entries that the log contained.
             tracing::debug!(shard = self.index, sequence, "an entry came twice; ignored");
             return;
         }
@@ -85,15 +86,12 @@ impl ParameterShard {
     }
 
     fn apply(&mut self, sequence: u64, entry: Entry) {
-        assert!(
-            !fault::wanted("shard.panic", sequence),
-            "a fault on purpose at sequence number {sequence}"
-        );
+        fault::point("shard", sequence);
         match entry {
             Entry::Gradient(push) => self.apply_gradient(&push),
             Entry::Settings(learning) => {
                 self.state.skip(sequence);
-                self.learning = learning;
+                self.update = learning.update();
             }
         }
         self.send_cuts();
@@ -102,18 +100,19 @@ impl ParameterShard {
     fn apply_gradient(&mut self, push: &Push) {
         let version = self.state.version;
         if self.index == 0 {
-            self.metrics
+            self.context
+                .metrics
                 .gradient_staleness_updates
                 .observe(version.saturating_sub(push.pulled) as f64);
         }
         self.state.push(
             push.sequence,
             &push.gradient[self.range.clone()],
-            &self.learning,
+            &self.update,
         );
         if self.state.version != version {
             self.published = self.state.parameters.as_slice().into();
-            self.metrics.shard_updates_total.inc();
+            self.context.metrics.shard_updates_total.inc();
         }
     }
 
@@ -121,9 +120,9 @@ impl ParameterShard {
         let sequence = self.state.sequence;
         if self.cuts.contains(&sequence) {
             self.cuts.retain(|&cut| cut != sequence);
-            self.supervisor.do_send(Cut {
+            self.context.cuts.do_send(Cut {
                 shard: self.index,
-                generation: self.presence.generation,
+                generation: self.exit.generation,
                 state: self.state.clone(),
             });
         }
@@ -146,11 +145,12 @@ impl Actor for ParameterShard {
 
 impl Guarded for ParameterShard {
     fn panicked(&mut self, panic: String) {
-        self.presence.fell(Fall::Panicked(panic));
+        self.exit.failed(ExitReason::Panicked(panic));
     }
 }
 
-receives!(ParameterShard: Pull, Push, Change, CutAt, super::messages::Retire);
+counts_mailbox!(ParameterShard, ParameterShard);
+receives!(ParameterShard: Pull, Push, LearningChange, CutAt, Retire);
 
 impl Receive<Pull> for ParameterShard {
     fn receive(&mut self, pull: Pull, _: &mut Self::Context) {
@@ -168,8 +168,8 @@ impl Receive<Push> for ParameterShard {
     }
 }
 
-impl Receive<Change> for ParameterShard {
-    fn receive(&mut self, change: Change, _: &mut Self::Context) {
+impl Receive<LearningChange> for ParameterShard {
+    fn receive(&mut self, change: LearningChange, _: &mut Self::Context) {
         self.take(change.sequence, Entry::Settings(change.learning));
     }
 }
@@ -181,9 +181,9 @@ impl Receive<CutAt> for ParameterShard {
     }
 }
 
-impl Receive<super::messages::Retire> for ParameterShard {
-    fn receive(&mut self, _: super::messages::Retire, context: &mut Self::Context) {
-        self.presence.leaves();
+impl Receive<Retire> for ParameterShard {
+    fn receive(&mut self, _: Retire, context: &mut Self::Context) {
+        self.exit.retires();
         context.stop();
     }
 }

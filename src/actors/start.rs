@@ -1,18 +1,17 @@
 //! From a run on disk (or none) to running actors, and back: recovers the parameters, starts the
 //! Supervisor, waits for the end. Must not know SQL or how a child is trained.
 
-use super::messages::{LookAtConfig, Shutdown};
-use super::reuse::{Known, Reuse};
-use super::supervisor::{End, Parts, Supervisor, TICK};
-use super::tickets::Tickets;
+use crate::actors::messages::{PollConfig, Shutdown};
+use crate::actors::supervisor::{End, Known, Parts, Reuse, Supervisor, TICK, Tickets};
 use crate::journal::{
     CompletedNetwork, Enqueued, Journal, OpenMinibatch, OpenTrial, Recovered, SampledTrial,
 };
-use crate::policy::{
-    ControllerSettings, LearningSettings, LogEntry, ParameterServerSettings, Policy, Replay,
-    ReplayError, Snapshot, Strategy, initial_snapshot, shard_boundaries,
-};
+use crate::policy::{Policy, shard_boundaries};
 use crate::space::Space;
+use crate::strategy::{
+    ControllerSettings, History, LearningSettings, LogEntry, ParameterServerSettings,
+    PendingMinibatch, Replay, ReplayError, Snapshot, initial_snapshot,
+};
 use crate::telemetry::Endpoint;
 use actix::{Actor, Addr, System};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -33,16 +32,16 @@ pub struct SearchSettings {
 impl SearchSettings {
     pub(super) fn learning(&self) -> LearningSettings {
         LearningSettings {
+            strategy: self.controller.strategy,
             learning_rate: self.controller.learning_rate,
             baseline_decay: self.controller.baseline_decay,
             entropy_weight: self.controller.entropy_weight,
             accumulate: self.parameter_server.accumulate,
-            learns: self.controller.strategy == Strategy::Reinforce,
         }
     }
 }
 
-/// A run whose controller parameters stand where its journal says.
+/// A run whose controller parameters are those at the end of its journal's log.
 pub struct Prepared {
     pub journal: Journal,
     pub space: Arc<dyn Space>,
@@ -54,6 +53,8 @@ pub struct Prepared {
     pub synchronous: bool,
     pub boundaries: Vec<usize>,
     pub snapshot: Snapshot,
+    /// What the strategy knows of the log and of the open minibatches.
+    pub history: History,
     /// Minibatches that wait for outcomes, with the parameters that they were sampled from.
     pub open: Vec<(OpenMinibatch, Arc<[f32]>)>,
     pub sampled: u64,
@@ -65,7 +66,7 @@ pub struct Prepared {
     pub best_metric: Option<f64>,
     /// Sequence number of the snapshot that is on disk.
     pub stored: u64,
-    /// Rewards that are known; None: they are not reused.
+    /// The known rewards; None: they are not reused.
     pub(super) reuse: Option<Reuse>,
 }
 
@@ -96,7 +97,7 @@ pub fn prepare(
     mut recovered: Recovered,
     enqueued: Vec<Enqueued>,
 ) -> Result<Prepared, String> {
-    let policy = Policy::new(space.as_ref(), &settings.controller);
+    let policy = Policy::new(space.as_ref(), &settings.controller.network());
     let learning = settings.learning();
     let stored = recovered
         .snapshot
@@ -105,14 +106,12 @@ pub fn prepare(
     let start = recovered
         .snapshot
         .unwrap_or_else(|| initial_snapshot(&policy, settings.seed, learning));
-    let mut replay = Replay::new(&policy, space.as_ref(), start);
-    replay_log(&mut replay, &recovered.log, &recovered.open)
-        .map_err(|error| format!("the journal does not replay: {error}"))?;
+    let unreplayable = |error: ReplayError| format!("the journal does not replay: {error}");
+    let mut replay = Replay::new(&policy, space.as_ref(), start).map_err(unreplayable)?;
+    replay_log(&mut replay, &recovered.log, &recovered.open).map_err(unreplayable)?;
     let mut open = Vec::with_capacity(recovered.open.len());
     for minibatch in recovered.open {
-        let parameters = replay
-            .pulled(0, &minibatch.pulled)
-            .map_err(|error| format!("the journal does not replay: {error}"))?;
+        let parameters = replay.pulled(0, &minibatch.pulled).map_err(unreplayable)?;
         open.push((minibatch, parameters));
     }
     if recovered.learning != Some(learning) {
@@ -121,7 +120,11 @@ pub fn prepare(
             .apply(&LogEntry::Change { sequence, learning })
             .map_err(|error| error.to_string())?;
     }
-    let snapshot = replay.into_snapshot();
+    let (snapshot, mut history) = replay.into_parts();
+    for (minibatch, _) in &open {
+        show_pending(&mut history, minibatch);
+    }
+    history.reach(recovered.last_trial);
     recovered.enqueued.extend(enqueue(
         &journal,
         enqueued
@@ -140,6 +143,7 @@ pub fn prepare(
         children: settings.controller.children,
         synchronous: settings.controller.synchronous,
         snapshot,
+        history,
         open,
         sampled: recovered.sampled,
         next_minibatch: recovered.next_minibatch,
@@ -152,11 +156,29 @@ pub fn prepare(
     })
 }
 
+/// Proposals see a minibatch that waits for outcomes.
+fn show_pending(history: &mut History, open: &OpenMinibatch) {
+    let Some(first) = open.trials.first() else {
+        return;
+    };
+    let pending = PendingMinibatch {
+        controller: open.controller,
+        minibatch: open.minibatch,
+        layers: open.layers,
+        decisions: open
+            .trials
+            .iter()
+            .map(|trial| trial.decisions.clone())
+            .collect(),
+    };
+    history.insert(first.id, Arc::new(pending));
+}
+
 /// Waits for the journal's reply: no actor runs yet.
 fn answered<T: Send + 'static>(ask: impl FnOnce(Box<dyn FnOnce(T) + Send>)) -> Result<T, String> {
     let (reply, answer) = mpsc::channel();
-    ask(Box::new(move |told| {
-        let _ = reply.send(told);
+    ask(Box::new(move |value| {
+        let _ = reply.send(value);
     }));
     answer
         .recv()
@@ -242,31 +264,32 @@ pub fn search(
     endpoint: Option<Endpoint>,
 ) -> std::io::Result<End> {
     let journal = prepared.journal.clone();
-    let watched = journal.clone();
+    let probe = journal.clone();
     parts
         .metrics
         .readiness
-        .watch_journal(move || watched.problem());
+        .watch_journal(move || probe.problem());
     let heartbeat = Arc::new(AtomicU64::new(0));
-    watch_thread(
+    start_watchdog(
         heartbeat.clone(),
         parts.restart.parameter_shard.freeze_seconds,
     )?;
     let system = System::new();
     parts.serving = system.block_on(async move { endpoint.map(Endpoint::serve).transpose() })?;
-    let (page, (told, end)) = (parts.page.clone(), oneshot::channel());
+    let page = parts.page.clone();
+    let (ended, end) = oneshot::channel();
     system.block_on(async move {
-        let supervisor = Supervisor::new(prepared, parts, told, heartbeat).start();
-        look_on_hangup(&supervisor)?;
+        let supervisor = Supervisor::new(prepared, parts, ended, heartbeat).start();
+        poll_config_on_hangup(&supervisor)?;
         end_on_signals(&supervisor)
     })?;
     let end = system
         .block_on(end)
         .unwrap_or_else(|_| End::Failed("the actors ended without a word".into()));
     journal.close();
-    // The server still stands: what it tells now is how the run is left.
+    // The server still runs, so that the page can report how the run ended.
     if let Some(page) = page {
-        system.block_on(async move { page.farewell().await });
+        system.block_on(async move { page.notify_end().await });
     }
     System::current().stop();
     system.run()?;
@@ -276,14 +299,15 @@ pub fn search(
 /// The actors' handlers share one thread. When that stands still for so long nothing in this
 /// process can mend it: the process ends, and what was finished is on disk. Counts its own ticks,
 /// so that a process that was itself stopped is not mistaken for a frozen one.
-fn watch_thread(heartbeat: Arc<AtomicU64>, freeze_seconds: f64) -> std::io::Result<()> {
+fn start_watchdog(heartbeat: Arc<AtomicU64>, freeze_seconds: f64) -> std::io::Result<()> {
     std::thread::Builder::new().name("watch".into()).spawn(move || {
-        let (mut seen, mut silent) = (heartbeat.load(Ordering::Relaxed), 0.0);
+        let mut last = heartbeat.load(Ordering::Relaxed);
+        let mut silent = 0.0;
         while silent < freeze_seconds {
             std::thread::sleep(TICK);
             let now = heartbeat.load(Ordering::Relaxed);
-            silent = if now == seen { silent + TICK.as_secs_f64() } else { 0.0 };
-            seen = now;
+            silent = if now == last { silent + TICK.as_secs_f64() } else { 0.0 };
+            last = now;
         }
         eprintln!(
             "error: the actors' thread has stood still for {freeze_seconds} seconds (restart.parameter_shard.freeze_seconds); what was \
@@ -294,12 +318,12 @@ fn watch_thread(heartbeat: Arc<AtomicU64>, freeze_seconds: f64) -> std::io::Resu
     Ok(())
 }
 
-/// SIGHUP: read the config file.
-fn look_on_hangup(supervisor: &Addr<Supervisor>) -> std::io::Result<()> {
+/// SIGHUP has the config file read.
+fn poll_config_on_hangup(supervisor: &Addr<Supervisor>) -> std::io::Result<()> {
     let (mut signals, supervisor) = (signal(SignalKind::hangup())?, supervisor.clone());
     actix::spawn(async move {
         while signals.recv().await.is_some() {
-            supervisor.do_send(LookAtConfig { asked: true });
+            supervisor.do_send(PollConfig { forced: true });
         }
     });
     Ok(())
@@ -313,7 +337,7 @@ fn end_on_signals(supervisor: &Addr<Supervisor>) -> std::io::Result<()> {
             signals.recv().await;
             supervisor.do_send(Shutdown::Signal(number));
             signals.recv().await;
-            // What was finished is on disk already; whoever asks twice does not want to wait.
+            // What was finished is on disk; a second signal means that the user does not want to wait.
             std::process::exit(128 + i32::from(number));
         });
     }

@@ -1,109 +1,106 @@
-//! A ChildTrainer owns one lane: it hands children to it, one at a time, passes on what it reports,
-//! and gives it up when its heartbeat stands still. Asynchronous, never blocks. Must not know how a
+//! A ChildTrainer owns one lane: it gives the lane one child at a time, passes on what the lane
+//! reports, and fails when the lane's heartbeat stands still. It never blocks. Must not know how a
 //! child is trained, nor what its reward is for.
 
-use super::busy::BusyRatio;
-use super::checkpoints::CheckpointFiles;
-use super::devices::LaneSpec;
-use super::fault;
-use super::lane::{EvaluatorFactory, Lane, LaneReport};
-use super::mailbox::Mailbox;
-use super::messages::{Begin, ChildEnded, ChildEpoch, FromLane, Retire, StopTraining, Train};
-use super::supervisor::Supervisor;
-use super::watch::{ActorId, Fall, Guarded, Presence, Receive, guard, receives};
+use crate::actors::lane::{CheckpointFiles, EvaluatorFactory, Lane, LaneReport};
+use crate::actors::messages::{
+    ChildEnded, ChildEpoch, FromLane, Retire, StartRecorded, StopTraining, TrainChild,
+};
+use crate::actors::runtime::{
+    BusyRatio, ExitNotifier, ExitReason, Guarded, Mailbox, Receive, Recipient, counts_mailbox,
+    fault, guard, receives,
+};
 use crate::child::Task;
 use crate::journal::Journal;
+use crate::machine::LaneSpec;
 use crate::telemetry::Metrics;
 use actix::{Actor, ActorContext, AsyncContext, Context};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-/// How often the heartbeat is looked at.
+/// How often the heartbeat is checked.
 const TICK: Duration = Duration::from_millis(500);
 
-/// What a trainer works with.
+/// What a trainer needs for its work.
 #[derive(Clone)]
-pub struct Workshop {
+pub struct TrainerContext {
     pub spec: LaneSpec,
     pub factory: EvaluatorFactory,
     pub checkpoints: Arc<CheckpointFiles>,
-    /// A child without a step for so long has frozen.
+    /// A child that makes no step for this long has frozen.
     pub freeze_seconds: f64,
     pub journal: Journal,
-    pub supervisor: Mailbox<Supervisor>,
+    pub epochs: Recipient<ChildEpoch>,
+    pub ended: Recipient<ChildEnded>,
     pub metrics: Arc<Metrics>,
 }
 
 /// One lane's actor.
 pub struct ChildTrainer {
     index: usize,
-    workshop: Workshop,
+    resources: TrainerContext,
     lane: Option<Lane>,
     /// A child is on the lane.
     busy: bool,
-    /// The heartbeat when it was last looked at, and for how many ticks it has stood still: ticks,
-    /// so that a process that was itself stopped for a while is not mistaken for a frozen child.
-    beats: u64,
-    silent: u32,
+    /// The heartbeat at the last tick.
+    heartbeats: u64,
+    /// For how many ticks the heartbeat has stood still. Counted in ticks and not by a clock, because a
+    /// process that was itself stopped for a while has no frozen child.
+    silent_ticks: u32,
     ratio: BusyRatio,
     /// Examples already counted in the metrics.
     counted: u64,
-    presence: Presence,
+    exit: ExitNotifier,
 }
 
 impl ChildTrainer {
-    /// `generation` counts the rebuilds of this trainer.
-    pub fn new((index, generation): (usize, u64), workshop: Workshop) -> Self {
-        let presence = Presence::new(
-            ActorId::ChildTrainer(index),
-            generation,
-            workshop.supervisor.clone(),
-        );
+    /// The trainer of lane `index`.
+    pub fn new(index: usize, exit: ExitNotifier, resources: TrainerContext) -> Self {
         Self {
             index,
-            workshop,
+            resources,
             lane: None,
             busy: false,
-            beats: 0,
-            silent: 0,
+            heartbeats: 0,
+            silent_ticks: 0,
             ratio: BusyRatio::new(Instant::now()),
             counted: 0,
-            presence,
+            exit,
         }
     }
 
-    fn fell(&mut self, fall: Fall, context: &mut Context<Self>) {
-        let LaneSpec { name, device, .. } = &self.workshop.spec;
-        self.workshop.metrics.lane(name, device).set(0.0);
-        self.presence.fell(fall);
+    fn fail(&mut self, reason: ExitReason, context: &mut Context<Self>) {
+        let LaneSpec { name, device, .. } = &self.resources.spec;
+        self.resources.metrics.lane(name, device).set(0.0);
+        self.exit.failed(reason);
         context.stop();
     }
 
     fn tick(&mut self, context: &mut Context<Self>) {
         self.count_examples();
         if let Some(lane) = &self.lane {
-            let LaneSpec { name, device, .. } = &self.workshop.spec;
-            self.workshop
+            let LaneSpec { name, device, .. } = &self.resources.spec;
+            self.resources
                 .metrics
                 .lane(name, device)
                 .set(self.ratio.at(Instant::now(), lane.signals.busy.total()));
         }
-        let beats = self
+        let heartbeats = self
             .lane
             .as_ref()
-            .map_or(0, |lane| lane.signals.beats.load(Ordering::Relaxed));
-        let still = self.busy && beats == std::mem::replace(&mut self.beats, beats);
-        self.silent = if still { self.silent + 1 } else { 0 };
-        if f64::from(self.silent) * TICK.as_secs_f64() >= self.workshop.freeze_seconds {
-            self.fell(Fall::Froze(self.workshop.freeze_seconds), context);
+            .map_or(0, |lane| lane.signals.heartbeats.load(Ordering::Relaxed));
+        let still = self.busy && heartbeats == std::mem::replace(&mut self.heartbeats, heartbeats);
+        self.silent_ticks = if still { self.silent_ticks + 1 } else { 0 };
+        if f64::from(self.silent_ticks) * TICK.as_secs_f64() >= self.resources.freeze_seconds {
+            self.fail(ExitReason::Froze(self.resources.freeze_seconds), context);
         }
     }
 
     fn count_examples(&mut self) {
         if let Some(lane) = &self.lane {
             let examples = lane.signals.examples.load(Ordering::Relaxed);
-            self.workshop
+            self.resources
                 .metrics
                 .examples_total
                 .inc_by(examples - self.counted);
@@ -116,18 +113,18 @@ impl Actor for ChildTrainer {
     type Context = Context<Self>;
 
     fn started(&mut self, context: &mut Self::Context) {
-        let address = Mailbox::new(context.address(), &self.workshop.metrics);
-        let Workshop {
+        let address = Mailbox::new(context.address(), &self.resources.metrics);
+        let TrainerContext {
             spec,
             factory,
             checkpoints,
             ..
-        } = self.workshop.clone();
+        } = self.resources.clone();
         match Lane::start(spec, factory, checkpoints, move |report| {
             address.do_send(FromLane(report));
         }) {
             Ok(lane) => self.lane = Some(lane),
-            Err(error) => self.fell(Fall::Failed(format!("no thread: {error}")), context),
+            Err(error) => self.fail(ExitReason::Failed(format!("no thread: {error}")), context),
         }
         context.run_interval(TICK, |trainer, context| guard(trainer, context, Self::tick));
     }
@@ -135,39 +132,42 @@ impl Actor for ChildTrainer {
 
 impl Guarded for ChildTrainer {
     fn panicked(&mut self, panic: String) {
-        self.presence.fell(Fall::Panicked(panic));
+        self.exit.failed(ExitReason::Panicked(panic));
     }
 }
 
-receives!(ChildTrainer: Train, Begin, StopTraining, FromLane, Retire);
+counts_mailbox!(ChildTrainer, ChildTrainer);
+receives!(ChildTrainer: TrainChild, StartRecorded, StopTraining, FromLane, Retire);
 
-impl Receive<Train> for ChildTrainer {
-    fn receive(&mut self, Train { task, careful }: Train, context: &mut Self::Context) {
-        assert!(
-            !fault::wanted("trainer.panic", task.trial),
-            "a fault on purpose at trial {}",
-            task.trial
-        );
+impl Receive<TrainChild> for ChildTrainer {
+    fn receive(
+        &mut self,
+        TrainChild { task, record_first }: TrainChild,
+        context: &mut Self::Context,
+    ) {
+        fault::point("trainer", task.trial);
         let (trial, address) = (
             task.trial,
-            Mailbox::new(context.address(), &self.workshop.metrics),
+            Mailbox::new(context.address(), &self.resources.metrics),
         );
-        if careful {
-            let reply = move |()| address.do_send(Begin(task));
-            self.workshop
-                .journal
-                .started(trial, &self.workshop.spec.device, Some(Box::new(reply)));
+        if record_first {
+            let reply = move |()| address.do_send(StartRecorded(task));
+            self.resources.journal.started(
+                trial,
+                &self.resources.spec.device,
+                Some(Box::new(reply)),
+            );
         } else {
-            self.workshop
+            self.resources
                 .journal
-                .started(trial, &self.workshop.spec.device, None);
+                .started(trial, &self.resources.spec.device, None);
             self.begin(task, context);
         }
     }
 }
 
-impl Receive<Begin> for ChildTrainer {
-    fn receive(&mut self, Begin(task): Begin, context: &mut Self::Context) {
+impl Receive<StartRecorded> for ChildTrainer {
+    fn receive(&mut self, StartRecorded(task): StartRecorded, context: &mut Self::Context) {
         self.begin(task, context);
     }
 }
@@ -176,7 +176,7 @@ impl ChildTrainer {
     fn begin(&mut self, task: Task, context: &mut Context<Self>) {
         self.busy = true;
         if !self.lane.as_ref().is_some_and(|lane| lane.train(task)) {
-            self.fell(Fall::Failed("its thread is gone".into()), context);
+            self.fail(ExitReason::Failed("its thread is gone".into()), context);
         }
     }
 }
@@ -193,27 +193,23 @@ impl Receive<FromLane> for ChildTrainer {
     fn receive(&mut self, FromLane(report): FromLane, context: &mut Self::Context) {
         match report {
             LaneReport::Ready => {
-                let LaneSpec { name, device, .. } = &self.workshop.spec;
+                let LaneSpec { name, device, .. } = &self.resources.spec;
                 tracing::info!("lane {name} on {device} is ready");
-                self.workshop.metrics.readiness.actors_started();
-                self.silent = 0;
+                self.resources.metrics.readiness.actors_started();
+                self.silent_ticks = 0;
             }
-            LaneReport::Unusable(reason) => self.fell(Fall::Failed(reason), context),
+            LaneReport::Unusable(reason) => self.fail(ExitReason::Failed(reason), context),
             LaneReport::Epoch { trial, epoch } => {
-                self.workshop.journal.epoch(trial, epoch.clone());
-                self.workshop
-                    .supervisor
-                    .do_send(ChildEpoch { trial, epoch });
+                self.resources.journal.epoch(trial, epoch.clone());
+                self.resources.epochs.do_send(ChildEpoch { trial, epoch });
             }
             LaneReport::Resumed { trial, mut epochs } => {
-                // They went with the start; the checkpoint has them.
+                // The journal deleted these epochs when the child started; they are in the checkpoint.
                 epochs
                     .iter()
-                    .for_each(|epoch| self.workshop.journal.epoch(trial, epoch.clone()));
+                    .for_each(|epoch| self.resources.journal.epoch(trial, epoch.clone()));
                 if let Some(epoch) = epochs.pop() {
-                    self.workshop
-                        .supervisor
-                        .do_send(ChildEpoch { trial, epoch });
+                    self.resources.epochs.do_send(ChildEpoch { trial, epoch });
                 }
             }
             LaneReport::Ended {
@@ -223,8 +219,8 @@ impl Receive<FromLane> for ChildTrainer {
             } => {
                 self.busy = false;
                 self.count_examples();
-                let (trainer, generation) = (self.index, self.presence.generation);
-                self.workshop.supervisor.do_send(ChildEnded {
+                let (trainer, generation) = (self.index, self.exit.generation);
+                self.resources.ended.do_send(ChildEnded {
                     trainer,
                     generation,
                     task,
@@ -238,7 +234,7 @@ impl Receive<FromLane> for ChildTrainer {
 
 impl Receive<Retire> for ChildTrainer {
     fn receive(&mut self, _: Retire, context: &mut Self::Context) {
-        self.presence.leaves();
+        self.exit.retires();
         context.stop();
     }
 }

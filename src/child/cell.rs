@@ -1,6 +1,6 @@
 //! Turns a cell of the space into the program that the kernels run. Must not know how they do it.
 
-use crate::kernels::{Apply, CellProgram, Join};
+use crate::kernels::{self, CellProgram};
 use crate::space::{Activation, Cell, CellNode, Combination, ReferenceCell};
 
 /// The program of this cell.
@@ -32,20 +32,20 @@ pub fn cell_program(cell: &Cell) -> Result<CellProgram, String> {
     }
 }
 
-fn node(node: &CellNode) -> (Join, Apply) {
-    let join = match node.combination {
-        Combination::Add => Join::Add,
-        Combination::ElemMult => Join::Mul,
-        Combination::Max => Join::Max,
+fn node(node: &CellNode) -> (kernels::Combination, kernels::Activation) {
+    let combination = match node.combination {
+        Combination::Add => kernels::Combination::Add,
+        Combination::ElemMult => kernels::Combination::Mul,
+        Combination::Max => kernels::Combination::Max,
     };
-    let apply = match node.activation {
-        Activation::Identity => Apply::Identity,
-        Activation::Tanh => Apply::Tanh,
-        Activation::Sigmoid => Apply::Sigmoid,
-        Activation::Relu => Apply::Relu,
-        Activation::Sin => Apply::Sin,
+    let activation = match node.activation {
+        Activation::Identity => kernels::Activation::Identity,
+        Activation::Tanh => kernels::Activation::Tanh,
+        Activation::Sigmoid => kernels::Activation::Sigmoid,
+        Activation::Relu => kernels::Activation::Relu,
+        Activation::Sin => kernels::Activation::Sin,
     };
-    (join, apply)
+    (combination, activation)
 }
 
 #[cfg(test)]

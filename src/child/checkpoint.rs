@@ -1,6 +1,6 @@
-//! A child in training as bytes: where it stands and the numbers of its network, with a checksum,
-//! and a fingerprint of everything that its numbers depend on. Must not know where the bytes are
-//! kept.
+//! A child in training as bytes: the state of its training and the numbers of its network, with a
+//! checksum, and a fingerprint of everything that its numbers depend on. Must not know where the
+//! bytes are stored.
 
 use super::{ChildSettings, Epoch, Task};
 use serde::{Deserialize, Serialize};
@@ -13,18 +13,20 @@ const DIGEST: usize = 32;
 /// SHA-256 of everything that a training's numbers depend on.
 pub type Fingerprint = [u8; DIGEST];
 
-/// Where a child stands in its training.
+/// How far the training of a child is, beside the numbers of its network.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Standing {
+pub struct TrainingState {
     /// Epochs that have ended.
     pub epochs: Vec<Epoch>,
-    /// Of each, what the reward is computed from.
+    /// For each of them, the number that the reward is computed from.
     pub scores: Vec<f64>,
-    /// Steps of the next epoch that are done, and the sum of their losses.
+    /// Steps of the next epoch that are done.
     pub step: usize,
+    /// The sum of their losses.
     pub loss: f64,
-    /// Seconds of training so far, in all and in the epoch that has not ended.
+    /// Seconds of the whole training so far.
     pub seconds: f64,
+    /// Seconds of the epoch that has not ended.
     pub epoch_seconds: f64,
 }
 
@@ -55,12 +57,12 @@ pub fn fingerprint(settings: &ChildSettings, task: &Task, facts: &str) -> Finger
     Sha256::digest(serde_json::to_vec(&all).unwrap_or_default()).into()
 }
 
-/// The checkpoint: magic, checksum of all that follows, fingerprint, where the child stands, how
-/// many numbers each tensor has, the numbers.
-pub fn encode(fingerprint: &Fingerprint, standing: &Standing, tensors: &[&mut [f32]]) -> Vec<u8> {
+/// The checkpoint: magic, checksum of all that follows, fingerprint, the state, the length of each
+/// tensor, the numbers.
+pub fn encode(fingerprint: &Fingerprint, state: &TrainingState, tensors: &[&mut [f32]]) -> Vec<u8> {
     let lengths: Vec<usize> = tensors.iter().map(|tensor| tensor.len()).collect();
     // Written to memory: nothing in it can fail.
-    let header = postcard::to_stdvec(&(standing, &lengths)).unwrap_or_default();
+    let header = postcard::to_stdvec(&(state, &lengths)).unwrap_or_default();
     let mut bytes = Vec::with_capacity(
         MAGIC.len() + 2 * DIGEST + header.len() + 4 * lengths.iter().sum::<usize>(),
     );
@@ -78,17 +80,17 @@ pub fn encode(fingerprint: &Fingerprint, standing: &Standing, tensors: &[&mut [f
     bytes
 }
 
-/// Takes a checkpoint up: fills the tensors, and says where the child stands. They are as they were
-/// unless all of it fits.
+/// Reads a checkpoint: fills the tensors and returns the state of the training. The tensors are
+/// changed only if all of it fits.
 ///
 /// # Errors
-/// Why it cannot be taken up, to follow "the checkpoint": it is torn, of another program, or of
-/// another training.
+/// Why it cannot be used, to follow "the checkpoint": it is torn, of another program, or of another
+/// training.
 pub fn decode(
     bytes: &[u8],
     fingerprint: &Fingerprint,
     tensors: &mut [&mut [f32]],
-) -> Result<Standing, &'static str> {
+) -> Result<TrainingState, &'static str> {
     let rest = bytes
         .strip_prefix(MAGIC)
         .ok_or("is none of this program's")?;
@@ -99,14 +101,14 @@ pub fn decode(
     let rest = rest
         .strip_prefix(fingerprint)
         .ok_or("is of another training: seed, network, data or settings differ")?;
-    let ((standing, lengths), rest): ((Standing, Vec<usize>), _) =
+    let ((state, lengths), rest): ((TrainingState, Vec<usize>), _) =
         postcard::take_from_bytes(rest).map_err(|_| "cannot be read by this program")?;
     let fits = tensors
         .iter()
         .map(|tensor| tensor.len())
         .eq(lengths.iter().copied())
         && rest.len() == 4 * lengths.iter().sum::<usize>();
-    if !fits || standing.scores.len() != standing.epochs.len() {
+    if !fits || state.scores.len() != state.epochs.len() {
         return Err("is of a network of another size");
     }
     let (numbers, _) = rest.as_chunks::<4>();
@@ -115,9 +117,9 @@ pub fn decode(
         tensor
             .iter_mut()
             .zip(&mut numbers)
-            .for_each(|(place, number)| *place = number);
+            .for_each(|(value, number)| *value = number);
     }
-    Ok(standing)
+    Ok(state)
 }
 
 #[cfg(test)]
@@ -127,14 +129,14 @@ mod tests {
     use crate::space::Network;
     use proptest::prelude::*;
 
-    fn standing() -> Standing {
+    fn state() -> TrainingState {
         let epoch = Epoch {
             epoch: 1,
             train_loss: Some(0.7),
             metric: 0.5,
             seconds: 2.5,
         };
-        Standing {
+        TrainingState {
             epochs: vec![epoch],
             scores: vec![0.5],
             step: 3,
@@ -147,15 +149,11 @@ mod tests {
     #[test]
     fn what_was_encoded_comes_back_bit_for_bit() {
         let (mut weights, mut velocity) = ([1.0, -0.0, f32::MIN_POSITIVE], [0.1]);
-        let bytes = encode(
-            &[7; 32],
-            &standing(),
-            &[&mut weights, &mut velocity, &mut []],
-        );
+        let bytes = encode(&[7; 32], &state(), &[&mut weights, &mut velocity, &mut []]);
         let (mut other, mut moving) = ([9.0; 3], [9.0]);
         assert_eq!(
             decode(&bytes, &[7; 32], &mut [&mut other, &mut moving, &mut []]),
-            Ok(standing())
+            Ok(state())
         );
         assert_eq!(
             (other.map(f32::to_bits), moving),
@@ -165,7 +163,7 @@ mod tests {
 
     #[test]
     fn another_training_and_another_size_are_told_and_change_nothing() {
-        let bytes = encode(&[7; 32], &standing(), &[&mut [1.0, 2.0]]);
+        let bytes = encode(&[7; 32], &state(), &[&mut [1.0, 2.0]]);
         let mut tensor = [5.0, 6.0];
         for (fingerprint, part) in [([8; 32], "another training"), ([7; 32], "another size")] {
             let error = decode(&bytes, &fingerprint, &mut [&mut tensor, &mut [0.0]]).unwrap_err();
@@ -240,11 +238,13 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::random::cases(256))]
+
         #[test]
-        fn a_checkpoint_that_is_cut_or_altered_anywhere_is_refused(place in 0_usize..1000, cut: bool) {
-            let mut bytes = encode(&[7; 32], &standing(), &[&mut [1.0; 40]]);
-            let place = place % bytes.len();
-            if cut { bytes.truncate(place) } else { bytes[place] ^= 0x10 }
+        fn a_checkpoint_that_is_cut_or_altered_anywhere_is_refused(position in 0_usize..1000, cut: bool) {
+            let mut bytes = encode(&[7; 32], &state(), &[&mut [1.0; 40]]);
+            let position = position % bytes.len();
+            if cut { bytes.truncate(position) } else { bytes[position] ^= 0x10 }
             let mut tensor = [5.0; 40];
             prop_assert!(decode(&bytes, &[7; 32], &mut [&mut tensor]).is_err());
             prop_assert_eq!(tensor, [5.0; 40]);

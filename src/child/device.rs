@@ -1,5 +1,5 @@
-//! Which errors of a device stick: after them every later call of the same process fails as well.
-//! Must not know who asks.
+//! Which errors of a device are sticky: after one, every later call of the same process fails as
+//! well. Must not know its callers.
 
 /// Names of CUDA errors after which the context is corrupt (CUDA driver API, "the process must be
 /// terminated and relaunched").

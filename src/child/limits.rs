@@ -19,8 +19,7 @@ impl Limits {
         }
     }
 
-    /// Why an architecture is too large, in one sentence; None: it is not, or nobody knows its
-    /// size.
+    /// Why an architecture is too large, in one sentence; None: it is not, or its size is not known.
     pub fn exceeded(&self, architecture: &Architecture) -> Option<String> {
         let (parameters, flops) = architecture.size();
         let beyond = |size: Option<u64>, limit: Option<u64>| {
@@ -38,7 +37,7 @@ impl Limits {
     }
 }
 
-/// An evaluator that leaves out what is too large.
+/// An evaluator that fails what is too large, and leaves the rest to another one.
 pub struct LimitedEvaluator {
     limits: Limits,
     inner: Box<dyn Evaluator>,

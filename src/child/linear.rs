@@ -1,7 +1,7 @@
-//! The linear reference classifier: how much of a data set needs no network at all. Multinomial
-//! logistic regression on whitened pixels; must not know any child.
+//! The linear reference classifier, multinomial logistic regression on whitened pixels: how well a
+//! data set can be told apart without a network. Must not know any child.
 
-use super::train::largest;
+use super::train::argmax;
 use crate::data::{Batches, DataSettings, Dataset, Split};
 use crate::random::{Key, Purpose};
 use rand::seq::SliceRandom;
@@ -46,15 +46,14 @@ pub fn linear_accuracy(
     let mut order = split.train.clone();
     order.shuffle(&mut stream);
     order.truncate(TRAINING_IMAGES);
-    let (mut images, mut labels) = (vec![0.0; BATCH * pixels], vec![0; BATCH]);
+    let mut images = vec![0.0; BATCH * pixels];
+    let mut labels = [0; BATCH];
     for epoch in 0..EPOCHS {
         let decay = 1.0 - epoch as f32 / EPOCHS as f32;
         order.shuffle(&mut stream);
         for indices in order.chunks(BATCH) {
-            let (images, labels) = (
-                &mut images[..indices.len() * pixels],
-                &mut labels[..indices.len()],
-            );
+            let images = &mut images[..indices.len() * pixels];
+            let labels = &mut labels[..indices.len()];
             pool.install(|| {
                 batches.evaluation(dataset, indices, images, labels);
                 classifiers
@@ -64,10 +63,8 @@ pub fn linear_accuracy(
         }
         let mut correct = [0; RATES.len()];
         for indices in split.validation.chunks(BATCH) {
-            let (images, labels) = (
-                &mut images[..indices.len() * pixels],
-                &mut labels[..indices.len()],
-            );
+            let images = &mut images[..indices.len() * pixels];
+            let labels = &mut labels[..indices.len()];
             pool.install(|| {
                 batches.evaluation(dataset, indices, images, labels);
                 let count = |(classifier, correct): (&Classifier, &mut usize)| {
@@ -101,11 +98,9 @@ impl Classifier {
     /// One step on the mean cross-entropy of a batch.
     fn step(&mut self, images: &[f32], labels: &[u8], decay: f32) {
         let pixels = self.weight.len() / self.bias.len();
-        let (rate, bias_rate) = (
-            self.rate * decay / labels.len() as f32,
-            BIAS_RATE * decay / labels.len() as f32,
-        );
-        // all errors first: they are the gradient at the weights before the step
+        let rate = self.rate * decay / labels.len() as f32;
+        let bias_rate = BIAS_RATE * decay / labels.len() as f32;
+        // All errors first: they are the gradient at the weights before the step.
         let errors: Vec<Vec<f32>> = images
             .chunks_exact(pixels)
             .zip(labels)
@@ -153,7 +148,7 @@ impl Classifier {
     fn correct(&self, images: &[f32], labels: &[u8]) -> usize {
         let pixels = self.weight.len() / self.bias.len();
         let right =
-            |(image, label): &(&[f32], &u8)| largest(&self.logits(image)) == usize::from(**label);
+            |(image, label): &(&[f32], &u8)| argmax(&self.logits(image)) == usize::from(**label);
         images
             .chunks_exact(pixels)
             .zip(labels)

@@ -5,11 +5,11 @@ mod cell;
 mod checkpoint;
 mod command;
 pub mod convnet;
-mod course;
 mod device;
 pub mod language_model;
 mod limits;
 mod linear;
+mod metric;
 mod optimiser;
 mod reward;
 mod schedule;
@@ -18,14 +18,16 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod train;
+mod training;
 
 pub use cell::cell_program;
 pub use command::{CommandEvaluator, CommandLane, program_problem};
 pub use device::is_lost;
 pub use limits::{LimitedEvaluator, Limits};
 pub use linear::linear_accuracy;
+pub use metric::MetricUnit;
 pub use optimiser::Sgd;
-pub use reward::reward;
+pub use reward::{RewardScale, reward};
 pub use settings::{
     ChildSettings, CommandSettings, EvaluatorKind, FailedReward, Schedule, TableSettings,
 };
@@ -67,7 +69,8 @@ pub enum Outcome {
         reward: f64,
         /// The number that the reward is computed from.
         metric: f64,
-        /// Seconds of the evaluation; None: as the clock says (a table may record its own).
+        /// Seconds of the evaluation; None: as the lane's clock has measured (a table may record
+        /// its own).
         seconds: Option<f64>,
     },
     Failed {
@@ -98,13 +101,13 @@ pub enum Cause {
     Exited,
     /// The user's command was killed by a signal that was not ours.
     Killed,
-    /// The user's command printed something else than what is asked of it.
+    /// The user's command printed something that the protocol does not know, or no reward.
     Protocol,
     /// Anything else that the device or the evaluator reported.
     Error,
 }
 
-/// What an evaluator tells while it works, and asks.
+/// How an evaluator reports its progress, and hears whether to stop.
 pub trait Progress {
     /// An epoch has ended.
     fn epoch(&mut self, epoch: Epoch);
@@ -114,22 +117,22 @@ pub trait Progress {
     fn stop_requested(&self) -> bool;
     /// Seconds since the evaluation started, by the caller's clock; never falls.
     fn elapsed(&self) -> f64;
-    /// The child goes on where it was interrupted: these epochs had ended before. Told before any
-    /// other.
+    /// The child goes on where it was interrupted: these epochs had ended before. Called before any
+    /// other function.
     fn resumed(&mut self, epochs: &[Epoch]) {
         epochs.iter().for_each(|epoch| self.epoch(epoch.clone()));
     }
-    /// Where the child is kept while it trains; None: nowhere.
+    /// Where the child's checkpoints are stored; None: nowhere.
     fn checkpoints(&mut self) -> Option<&mut dyn Checkpoints> {
         None
     }
 }
 
-/// Keeps one child's checkpoint, so that it goes on from there when it is interrupted.
+/// Stores one child's checkpoint, so that the child goes on from there after an interruption.
 pub trait Checkpoints {
     /// What was stored last, by this process or an earlier one.
     fn load(&mut self) -> Option<Vec<u8>>;
-    /// Replaces it, wholly or not at all. What cannot be stored is the keeper's to tell: the child
+    /// Replaces it, wholly or not at all. A failure is reported by the implementation; the child
     /// goes on.
     fn store(&mut self, checkpoint: &[u8]);
 }

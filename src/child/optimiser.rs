@@ -20,7 +20,7 @@ impl Sgd {
         }
     }
 
-    /// What it remembers between two steps: one number for each parameter.
+    /// The momentum: one number for each parameter.
     pub fn velocity(&mut self) -> &mut [f32] {
         &mut self.velocity
     }
@@ -39,7 +39,9 @@ impl Sgd {
             self.velocity.len(),
             "one gradient for each parameter"
         );
-        let (rate, momentum, decay) = (learning_rate as f32, self.momentum, self.weight_decay);
+        let rate = learning_rate as f32;
+        let momentum = self.momentum;
+        let decay = self.weight_decay;
         let mut finite = true;
         for ((parameter, velocity), &gradient) in
             parameters.iter_mut().zip(&mut self.velocity).zip(gradient)

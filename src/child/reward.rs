@@ -1,6 +1,17 @@
 //! The reward of a trained child (paper §4.1, §4.2). Knows nothing but its validation accuracies or
 //! perplexities.
 
+/// How a run's rewards are computed, which says where they lie.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum RewardScale {
+    /// An accuracy in 0..=1 to this power (paper §4.1).
+    Accuracy { exponent: f64 },
+    /// This constant ÷ perplexity to this power (paper §4.2: 80 and 2).
+    Perplexity { constant: f64, exponent: f64 },
+    /// Any number, as a table or a program gives it.
+    Any,
+}
+
 /// The best accuracy of the last `window` epochs (the metric), and that to the power `exponent`
 /// (the reward). `accuracies` holds one value in 0..=1 for each epoch; of none, both are 0.
 pub fn reward(accuracies: &[f64], window: usize, exponent: f64) -> (f64, f64) {

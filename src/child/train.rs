@@ -3,7 +3,7 @@
 //! lanes, nor any clock but its caller's.
 
 use super::convnet::{self, Engine, EngineError, initial_parameters, initial_running};
-use super::course::{Course, End};
+use super::training::{EarlyEnd, Training};
 use super::{Cause, ChildSettings, Evaluator, Outcome, Progress, Sgd, Task, reward};
 use crate::data::{Batches, DataSettings, Dataset, Split};
 use crate::space::{ConvNetwork, ImageShape, Network};
@@ -21,7 +21,7 @@ pub struct TrainEvaluator {
     device: Device,
     pool: Arc<ThreadPool>,
     memory_limit_bytes: Option<u64>,
-    /// What the numbers depend on beside task and settings.
+    /// What a child's numbers depend on beside task and settings: part of a checkpoint's fingerprint.
     facts: String,
 }
 
@@ -29,14 +29,16 @@ pub struct TrainEvaluator {
 struct Child<'a> {
     evaluator: &'a TrainEvaluator,
     seed: u64,
-    /// Learning rate at the start.
-    rate: f64,
+    /// Of the first epoch.
+    learning_rate: f64,
     engine: Box<dyn Engine>,
     sgd: Sgd,
     parameters: Vec<f32>,
+    /// Running means and variances of batch normalisation.
     running: Vec<f32>,
     gradient: Vec<f32>,
-    /// Of one batch.
+    /// One batch, `[batch, channels, height, width]`, its labels `[batch]` and logits `[batch,
+    /// classes]`.
     images: Vec<f32>,
     labels: Vec<u8>,
     logits: Vec<f32>,
@@ -68,40 +70,41 @@ impl TrainEvaluator {
         }
     }
 
-    fn train(&self, task: &Task, progress: &mut dyn Progress) -> Result<Outcome, End> {
+    fn train(&self, task: &Task, progress: &mut dyn Progress) -> Result<Outcome, EarlyEnd> {
         let Network::Conv(network) = &task.architecture.network else {
             let error = "only convolutional networks (space.kind = \"conv\") can be trained; child.evaluator = \"table\" looks others up";
-            return Err(End::Failed(Cause::Unbuildable, error.into()));
+            return Err(EarlyEnd::Failed(Cause::Unbuildable, error.into()));
         };
         self.fits_data(network)?;
         let mut child = Child::new(self, network, task.seed)?;
-        let mut course = Course::begin(
+        let mut training = Training::begin(
             &self.settings,
             task,
             &self.facts,
             &mut child.tensors(),
             progress,
         );
-        while let Some(epoch) = course.next_epoch() {
-            let train_loss = child.epoch(epoch, &mut course)?;
-            let accuracy = child.validate(epoch, &mut course)?;
-            course.epoch_ended(train_loss, accuracy, accuracy, &child.tensors());
+        while let Some(epoch) = training.next_epoch() {
+            let train_loss = child.epoch(epoch, &mut training)?;
+            let accuracy = child.validate(epoch, &mut training)?;
+            training.epoch_ended(train_loss, accuracy, accuracy, &child.tensors());
         }
         let (metric, reward) = reward(
-            course.scores(),
+            training.scores(),
             self.settings.reward_window,
             self.settings.reward_exponent,
         );
         Ok(Outcome::Completed {
             reward,
             metric,
-            seconds: course.seconds_if_resumed(),
+            seconds: training.seconds_if_resumed(),
         })
     }
 
     /// A network for other images or classes than the data's cannot be trained on them.
-    fn fits_data(&self, network: &ConvNetwork) -> Result<(), End> {
-        let (shape, classes) = (self.dataset.shape, self.dataset.class_names.len());
+    fn fits_data(&self, network: &ConvNetwork) -> Result<(), EarlyEnd> {
+        let shape = self.dataset.shape;
+        let classes = self.dataset.class_names.len();
         if network.image == shape && network.classes == classes {
             return Ok(());
         }
@@ -111,7 +114,7 @@ impl TrainEvaluator {
             network.classes,
             size(shape)
         );
-        Err(End::Failed(Cause::Unbuildable, error))
+        Err(EarlyEnd::Failed(Cause::Unbuildable, error))
     }
 }
 
@@ -121,7 +124,7 @@ impl Evaluator for TrainEvaluator {
     }
 }
 
-impl From<EngineError> for End {
+impl From<EngineError> for EarlyEnd {
     fn from(error: EngineError) -> Self {
         match error {
             EngineError::Unbuildable(text) => Self::Failed(Cause::Unbuildable, text),
@@ -160,7 +163,7 @@ impl<'a> Child<'a> {
         Ok(Self {
             evaluator,
             seed,
-            rate: network.learning_rate.unwrap_or(settings.learning_rate),
+            learning_rate: network.learning_rate.unwrap_or(settings.learning_rate),
             sgd: Sgd::new(parameters.len(), settings.momentum, settings.weight_decay),
             running: initial_running(engine.running()),
             gradient: vec![0.0; parameters.len()],
@@ -172,40 +175,43 @@ impl<'a> Child<'a> {
         })
     }
 
-    /// All that a step changes.
+    /// Everything that a step changes: what a checkpoint holds.
     fn tensors(&mut self) -> [&mut [f32]; 3] {
         [&mut self.parameters, self.sgd.velocity(), &mut self.running]
     }
 
-    /// One pass over the training images, or what is left of it; the mean loss of an image. `epoch`
-    /// counts from 0.
-    fn epoch(&mut self, epoch: usize, course: &mut Course) -> Result<f64, End> {
+    /// Trains the steps of an epoch (counted from 0) that are not done yet. Returns the mean loss of
+    /// an image over the whole epoch.
+    fn epoch(&mut self, epoch: usize, training: &mut Training) -> Result<f64, EarlyEnd> {
         let evaluator = self.evaluator;
         let order = evaluator.batches.shuffled(self.seed, epoch + 1);
-        let rate =
-            evaluator
-                .settings
-                .epoch_learning_rate(self.rate, epoch, evaluator.settings.epochs);
+        let rate = evaluator.settings.epoch_learning_rate(
+            self.learning_rate,
+            epoch,
+            evaluator.settings.epochs,
+        );
         for (step, indices) in order
             .chunks(self.labels.len())
             .enumerate()
-            .skip(course.steps())
+            .skip(training.steps_done())
         {
-            course.rest(&self.tensors())?;
+            training.between_steps(&self.tensors())?;
             let loss = self.step(indices, epoch, rate)?;
             let Some(loss) = loss else {
-                let (epoch, epochs, step) = (epoch + 1, evaluator.settings.epochs, step + 1);
                 let error = format!(
-                    "training diverged in epoch {epoch} of {epochs}, step {step}: the loss or a weight is no longer finite"
+                    "training diverged in epoch {} of {}, step {}: the loss or a weight is no longer finite",
+                    epoch + 1,
+                    evaluator.settings.epochs,
+                    step + 1
                 );
-                return Err(End::Failed(Cause::Diverged, error));
+                return Err(EarlyEnd::Failed(Cause::Diverged, error));
             };
-            course.stepped(loss * indices.len() as f64, indices.len());
+            training.step_done(loss * indices.len() as f64, indices.len());
         }
-        Ok(course.loss() / order.len().max(1) as f64)
+        Ok(training.summed_loss() / order.len().max(1) as f64)
     }
 
-    /// One step on a batch; its loss, or None where that or a parameter is not finite.
+    /// One step on a batch. Returns its mean loss; None: that or a parameter is not finite.
     fn step(
         &mut self,
         indices: &[u32],
@@ -213,10 +219,8 @@ impl<'a> Child<'a> {
         rate: f64,
     ) -> Result<Option<f64>, EngineError> {
         let pixels = self.images.len() / self.labels.len();
-        let (images, labels) = (
-            &mut self.images[..indices.len() * pixels],
-            &mut self.labels[..indices.len()],
-        );
+        let images = &mut self.images[..indices.len() * pixels];
+        let labels = &mut self.labels[..indices.len()];
         let TrainEvaluator {
             batches,
             dataset,
@@ -236,17 +240,17 @@ impl<'a> Child<'a> {
     }
 
     /// Accuracy on the validation images.
-    fn validate(&mut self, epoch: usize, course: &mut Course) -> Result<f64, End> {
+    fn validate(&mut self, epoch: usize, training: &mut Training) -> Result<f64, EarlyEnd> {
         let evaluator = self.evaluator;
         let validation = &evaluator.split.validation;
-        let (batch, mut correct) = (self.labels.len(), 0);
-        let (pixels, classes) = (self.images.len() / batch, self.logits.len() / batch);
+        let batch = self.labels.len();
+        let pixels = self.images.len() / batch;
+        let classes = self.logits.len() / batch;
+        let mut correct = 0;
         for indices in validation.chunks(batch) {
-            course.rest(&self.tensors())?;
-            let (images, labels) = (
-                &mut self.images[..indices.len() * pixels],
-                &mut self.labels[..indices.len()],
-            );
+            training.between_steps(&self.tensors())?;
+            let images = &mut self.images[..indices.len() * pixels];
+            let labels = &mut self.labels[..indices.len()];
             let logits = &mut self.logits[..indices.len() * classes];
             evaluator.pool.install(|| {
                 evaluator
@@ -256,25 +260,26 @@ impl<'a> Child<'a> {
             self.engine
                 .logits(&self.parameters, &self.running, images, logits)?;
             if logits.iter().any(|logit| !logit.is_finite()) {
-                let (epoch, epochs) = (epoch + 1, evaluator.settings.epochs);
                 let error = format!(
-                    "training diverged in epoch {epoch} of {epochs}: the predictions on the validation images are not finite"
+                    "training diverged in epoch {} of {}: the predictions on the validation images are not finite",
+                    epoch + 1,
+                    evaluator.settings.epochs
                 );
-                return Err(End::Failed(Cause::Diverged, error));
+                return Err(EarlyEnd::Failed(Cause::Diverged, error));
             }
             correct += logits
                 .chunks_exact(classes)
                 .zip(&*labels)
-                .filter(|(logits, label)| largest(logits) == usize::from(**label))
+                .filter(|(logits, label)| argmax(logits) == usize::from(**label))
                 .count();
-            course.beat();
+            training.heartbeat();
         }
         Ok(correct as f64 / validation.len().max(1) as f64)
     }
 }
 
-/// Position of the largest number, the first of equals.
-pub(super) fn largest(numbers: &[f32]) -> usize {
+/// Index of the largest number, the first of equals.
+pub(super) fn argmax(numbers: &[f32]) -> usize {
     (1..numbers.len()).fold(0, |best, index| {
         if numbers[index] > numbers[best] {
             index
@@ -284,7 +289,7 @@ pub(super) fn largest(numbers: &[f32]) -> usize {
     })
 }
 
-/// The data, which of it is for what, how it is prepared, and the engine.
+/// The data, its split, how it is prepared, and the engine, in one text.
 fn facts(dataset: &Dataset, split: &Split, data: &DataSettings, device: &Device) -> String {
     let mut hash = Sha256::new();
     for part in [&split.train, &split.validation] {
@@ -292,7 +297,7 @@ fn facts(dataset: &Dataset, split: &Split, data: &DataSettings, device: &Device)
         part.iter()
             .for_each(|index| hash.update(index.to_le_bytes()));
     }
-    // Where the files lie changes nothing.
+    // The folder of the files changes no number.
     let data = DataSettings {
         path: None,
         ..data.clone()

@@ -2,16 +2,14 @@
 //! file: facts that are no settings stand in comments.
 
 use super::devices::describe;
-use super::enqueue::Fit;
-use super::{Failure, print};
-use crate::actors::devices::{self, Device, LaneSpec};
-use crate::child::{CommandSettings, EvaluatorKind};
-use crate::data::DataKind;
+use super::{Failure, assembly, enqueue, print};
 use crate::journal::Enqueued;
+use crate::machine::{Device, LaneSpec, list_devices};
 use crate::report::{grouped, summary};
 use crate::settings::Settings;
-use crate::space::{ImageShape, Space, Survey, survey};
+use crate::space::{Space, Survey, survey};
 use serde_json::json;
+use std::sync::Arc;
 
 #[derive(clap::Args)]
 pub struct CheckArgs {
@@ -24,24 +22,17 @@ pub struct CheckArgs {
 
 pub fn run(args: CheckArgs) -> Result<(), Failure> {
     let settings = args.config.load()?;
-    let lanes = super::lanes(&settings)?;
-    let used = devices::list()
+    let lanes = assembly::lanes(&settings)?;
+    let used = list_devices()
         .into_iter()
         .filter(|device| lanes.iter().any(|lane| lane.device == device.device))
         .collect();
-    let (image, classes, assumed_classes) = shape(&settings);
-    let space = settings.space.build(image, classes);
-    let fit = Fit {
-        config: &args.config,
-        settings: &settings,
-        space: space.as_ref(),
-        assumed_classes,
-        vocabulary: None,
-    };
-    let enqueued = fit.entries()?;
+    // Without a look at the data, which may be large or not there yet.
+    let candidates = assembly::workload_settings(&settings).expected_candidates();
+    let enqueued = enqueue::entries(&args.config, &settings, &candidates)?;
     let facts = Facts {
         settings,
-        space,
+        space: candidates.space,
         enqueued,
         lanes,
         used,
@@ -57,38 +48,9 @@ pub fn run(args: CheckArgs) -> Result<(), Failure> {
     print(&text)
 }
 
-/// What convolutional networks are for, without a look at the data: an image, its classes, and
-/// these again where they are a guess.
-fn shape(settings: &Settings) -> (ImageShape, usize, Option<usize>) {
-    let CommandSettings { image, classes, .. } = &settings.child.command;
-    if let (EvaluatorKind::Command, &[channels, height, width]) =
-        (settings.child.evaluator, image.as_slice())
-    {
-        return (
-            ImageShape {
-                channels,
-                height,
-                width,
-            },
-            *classes,
-            None,
-        );
-    }
-    let side = settings.data.side();
-    (
-        ImageShape {
-            channels: 3,
-            height: side,
-            width: side,
-        },
-        10,
-        (settings.data.kind == DataKind::ImageFolder).then_some(10),
-    )
-}
-
 struct Facts {
     settings: Settings,
-    space: Box<dyn Space>,
+    space: Arc<dyn Space>,
     enqueued: Vec<Enqueued>,
     lanes: Vec<LaneSpec>,
     used: Vec<Device>,
@@ -204,7 +166,7 @@ impl Facts {
         let depth =
             |layers| json!({ "layers": layers, "log10_size": self.space.log10_size(layers) });
         serde_json::to_string_pretty(&json!({
-            "settings": self.settings,
+            "settings": self.settings.applicable(),
             "space": { "first": depth(first), "last": depth(last) },
             "sizes": self.surveys().iter().map(|(layers, survey)| json!({
                 "layers": layers,

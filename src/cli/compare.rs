@@ -1,17 +1,15 @@
 //! `netwright compare`: trains cells of the literature by the recipe of a search and shows them
 //! beside the best cell that it found. Changes nothing of the run.
 
-use super::progress::{Units, duration};
-use super::{ConfigArgs, Failure, language, print, print_json, reading};
-use crate::actors::devices::{self, LaneSpec};
-use crate::actors::{memory_bytes, thread_pool};
-use crate::child::language_model::{LanguageEvaluator, model};
-use crate::child::{Epoch, Evaluator, EvaluatorKind, Outcome, Progress, Task};
-use crate::data::{Corpus, DataKind};
+use super::progress::duration;
+use super::{ConfigArgs, Failure, assembly, print, print_json, reading};
+use crate::child::{Epoch, MetricUnit, Outcome, Progress, Task};
 use crate::journal::Reader;
+use crate::machine::{LaneSpec, memory_bytes};
 use crate::random::Key;
 use crate::settings::Settings;
-use crate::space::{Architecture, Cell, CellNetwork, Network};
+use crate::space::{Architecture, Network};
+use crate::workload::{LaneResources, Scoring, Workload};
 use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -47,31 +45,30 @@ struct Row {
 
 pub fn run(args: CompareArgs) -> Result<(), Failure> {
     let settings = args.config.load()?;
-    if settings.child.evaluator != EvaluatorKind::Train || settings.data.kind != DataKind::Text {
-        let text = "compare trains recurrent cells: the config needs space.kind = \"cell\", data.kind = \"text\" and evaluator = \"train\"";
-        return Err(Failure::Input(text.into()));
-    }
-    let cells = cells(&args.cell)?;
-    let (corpus, _) = language::load(&settings)?;
-    let lanes = devices::resolve(&settings.devices).map_err(Failure::Input)?;
-    language::on_cpu(&lanes)?;
+    let workload_settings = assembly::workload_settings(&settings);
+    let cells = chosen(&args.cell, workload_settings.literature())?;
+    let workload = assembly::load_workload(&settings)?;
+    let lanes = assembly::lanes(&settings)?;
+    assembly::check_devices(workload.as_ref(), &lanes)?;
     let Some(lane) = lanes.into_iter().next() else {
         return Err(Failure::Failed("no device".into()));
     };
-    let mut rows = best(&settings.run_dir(args.run_dir.as_deref()))?;
+    let run_dir = settings.run_dir(args.run_dir.as_deref());
+    let mut rows = best(&run_dir)?;
     if rows.is_empty() {
         eprintln!("no search of this config has a result yet: the reference cells stand alone");
     }
-    eprintln!("data: {}", language::describe(&corpus));
-    let units = language::units(&settings);
-    let mut comparison = Comparison {
+    eprintln!("{}", workload.description());
+    let scoring = workload_settings.scoring();
+    let comparison = Comparison {
         settings: &settings,
-        corpus,
+        workload,
         lane,
-        units,
+        run_dir,
+        scoring,
     };
-    for (name, cell) in cells {
-        rows.push(comparison.train(name, cell)?);
+    for cell in cells {
+        rows.push(comparison.train(cell)?);
     }
     rows.sort_by(|a, b| {
         b.reward
@@ -81,29 +78,31 @@ pub fn run(args: CompareArgs) -> Result<(), Failure> {
     if args.json {
         print_json(&rows)
     } else {
-        print(&table(&rows, units))
+        print(&table(&rows, scoring.metric))
     }
 }
 
-fn cells(names: &[String]) -> Result<Vec<(&str, Cell)>, Failure> {
-    let named = |name: &str| {
-        format!(
-            "--cell {name}: there is no such cell; there are {}",
-            Cell::NAMES.join(", ")
-        )
+/// The cells to train: as asked for, else all that there are.
+fn chosen(asked: &[String], all: &'static [&'static str]) -> Result<Vec<&'static str>, Failure> {
+    if all.is_empty() {
+        let text = "compare trains recurrent cells: the config needs space.kind = \"cell\", data.kind = \"text\" and evaluator = \"train\"";
+        return Err(Failure::Input(text.into()));
+    }
+    if asked.is_empty() {
+        return Ok(all.to_vec());
+    }
+    let find = |name: &String| {
+        all.iter()
+            .copied()
+            .find(|cell| cell == name)
+            .ok_or_else(|| {
+                Failure::Input(format!(
+                    "--cell {name}: there is no such cell; there are {}",
+                    all.join(", ")
+                ))
+            })
     };
-    let all: Vec<&str> = if names.is_empty() {
-        Cell::NAMES.to_vec()
-    } else {
-        names.iter().map(String::as_str).collect()
-    };
-    all.into_iter()
-        .map(|name| {
-            Cell::named(name)
-                .map(|cell| (name, cell))
-                .ok_or_else(|| Failure::Input(named(name)))
-        })
-        .collect()
+    asked.iter().map(find).collect()
 }
 
 /// The best trial of a run, where there is one.
@@ -118,10 +117,7 @@ fn best(run: &Path) -> Result<Vec<Row>, Failure> {
         .into_iter()
         .map(|row| Row {
             cell: format!("trial {}", row.id),
-            hidden: match &row.architecture.network {
-                Network::Cell(cell) => cell.model.map(|model| model.hidden),
-                _ => None,
-            },
+            hidden: hidden(&row.architecture),
             parameters: row.parameters,
             metric: row.metric,
             reward: row.reward,
@@ -131,70 +127,75 @@ fn best(run: &Path) -> Result<Vec<Row>, Failure> {
         .collect())
 }
 
+/// Units of each layer, where the network is a language model.
+fn hidden(architecture: &Architecture) -> Option<usize> {
+    match &architecture.network {
+        Network::Cell(cell) => cell.model.map(|model| model.hidden),
+        _ => None,
+    }
+}
+
 /// Trains one cell after the other on one lane.
 struct Comparison<'a> {
     settings: &'a Settings,
-    corpus: Arc<Corpus>,
+    workload: Arc<dyn Workload>,
     lane: LaneSpec,
-    units: Units,
+    run_dir: PathBuf,
+    scoring: Scoring,
 }
 
 impl Comparison<'_> {
-    fn train(&mut self, name: &str, cell: Cell) -> Result<Row, Failure> {
-        let pool = Arc::new(thread_pool(&self.lane).map_err(Failure::Failed)?);
-        let child = &self.settings.child;
-        let model = model(child, &cell, self.corpus.vocabulary.len()).map_err(Failure::Input)?;
-        let network = CellNetwork {
-            cell,
-            model: Some(model),
+    fn train(&self, name: &str) -> Result<Row, Failure> {
+        let resources = LaneResources {
+            lane: self.lane.clone(),
+            memory_bytes: memory_bytes() as u64,
+            run_dir: self.run_dir.clone(),
         };
-        let parameters = network.size().map(|(parameters, _)| parameters);
-        let architecture = Architecture {
-            version: 1,
-            network: Network::Cell(network),
+        let mut evaluator = self
+            .workload
+            .evaluator(&resources)
+            .map_err(Failure::Failed)?;
+        let architecture = self
+            .workload
+            .literature_network(name)
+            .map_err(Failure::Input)?;
+        let row = Row {
+            cell: name.to_owned(),
+            hidden: hidden(&architecture),
+            parameters: architecture.size().0,
+            metric: None,
+            reward: None,
+            seconds: None,
+            error: None,
         };
-        let seed = Key::seed(self.settings.run.seed).child_seed();
         let task = Task {
             trial: 0,
             attempt: 0,
-            seed,
+            seed: Key::seed(self.settings.run.seed).child_seed(),
             layers: 0,
             decisions: Vec::new(),
             architecture,
         };
-        let mut evaluator = LanguageEvaluator::new(
-            child.clone(),
-            self.corpus.clone(),
-            pool,
-            Some(memory_bytes() as u64),
-        );
         let mut progress = Lines {
             name,
-            units: self.units,
+            scoring: self.scoring,
             started: Instant::now(),
         };
         let outcome = evaluator.evaluate(&task, &mut progress);
         let seconds = Some(progress.elapsed());
-        let row = Row {
-            cell: name.to_owned(),
-            hidden: Some(model.hidden),
-            parameters,
-            metric: None,
-            reward: None,
-            seconds,
-            error: None,
-        };
         Ok(match outcome {
             Outcome::Completed { reward, metric, .. } => Row {
                 metric: Some(metric),
                 reward: Some(reward),
+                seconds,
                 ..row
             },
             Outcome::Failed { error, .. } => Row {
                 error: Some(error),
+                seconds,
                 ..row
             },
-            Outcome::Stopped => row,
+            Outcome::Stopped => Row { seconds, ..row },
         })
     }
 }
@@ -202,7 +203,7 @@ impl Comparison<'_> {
 /// A line for each epoch.
 struct Lines<'a> {
     name: &'a str,
-    units: Units,
+    scoring: Scoring,
     started: Instant,
 }
 
@@ -211,14 +212,12 @@ impl Progress for Lines<'_> {
         let loss = epoch
             .train_loss
             .map_or_else(String::new, |loss| format!(" loss {loss:.4}"));
-        let (number, of, metric) = (
-            epoch.epoch,
-            self.units.epochs,
-            self.units.metric(epoch.metric),
-        );
         eprintln!(
-            "{} epoch {number}/{of}{loss} {metric} ({})",
+            "{} epoch {}/{}{loss} {} ({})",
             self.name,
+            epoch.epoch,
+            self.scoring.epochs.unwrap_or_default(),
+            self.scoring.metric.phrase(epoch.metric),
             duration(epoch.seconds)
         );
     }
@@ -234,7 +233,7 @@ impl Progress for Lines<'_> {
     }
 }
 
-fn table(rows: &[Row], units: Units) -> String {
+fn table(rows: &[Row], unit: MetricUnit) -> String {
     let mut table = Table::new();
     table.load_style(presets::UTF8_BORDERS_ONLY);
     table.set_header([
@@ -249,7 +248,7 @@ fn table(rows: &[Row], units: Units) -> String {
         let or = |text: Option<String>| text.unwrap_or_else(|| "-".into());
         let metric = row
             .metric
-            .map(|metric| units.metric(metric))
+            .map(|metric| unit.phrase(metric))
             .or_else(|| row.error.clone());
         table.add_row([
             row.cell.clone(),

@@ -1,7 +1,7 @@
-//! `netwright devices`: what children can train on. Prints what `actors::devices` finds.
+//! `netwright devices`: what children can train on. Prints what `machine` finds.
 
 use super::{Failure, print};
-use crate::actors::devices::{self, Device};
+use crate::machine::{Device, list_devices};
 
 #[derive(clap::Args)]
 pub struct DevicesArgs {
@@ -11,7 +11,7 @@ pub struct DevicesArgs {
 }
 
 pub fn run(args: DevicesArgs) -> Result<(), Failure> {
-    let devices = devices::list();
+    let devices = list_devices();
     if args.json {
         let json = serde_json::to_string_pretty(&devices)
             .map_err(|error| Failure::Failed(error.to_string()))?;

@@ -3,52 +3,57 @@
 
 use super::{ConfigArgs, Failure};
 use crate::actors::EnqueueSettings;
-use crate::child::EvaluatorKind;
-use crate::child::language_model::model;
 use crate::journal::{Enqueued, SampledTrial};
 use crate::random::Key;
 use crate::settings::{self, Settings};
-use crate::space::{Architecture, Decision, Network, Space, SpaceKind};
+use crate::space::{Architecture, Decision};
+use crate::workload::Candidates;
 use serde_json::Value;
 use std::path::Path;
 
-/// No controller has this number: the seeds of what is enqueued are nobody else's.
-const NOBODY: u64 = u64::MAX;
+/// No controller has this number, so no sampled trial has the seed of an enqueued one.
+const NO_CONTROLLER: u64 = u64::MAX;
 
-/// What the entries must fit.
-pub struct Fit<'a> {
-    /// Where the entries were written.
-    pub config: &'a ConfigArgs,
-    pub settings: &'a Settings,
-    pub space: &'a dyn Space,
-    /// The classes that the space was built for where nobody has looked how many the data has.
-    pub assumed_classes: Option<usize>,
-    /// Tokens of the text; None: cells are not trained here, or the text was not looked at.
-    pub vocabulary: Option<usize>,
+/// All entries, in order, as this workload evaluates them.
+///
+/// # Errors
+/// Names the entry, its file or decision, and what would be right.
+pub fn entries(
+    config: &ConfigArgs,
+    settings: &Settings,
+    candidates: &Candidates,
+) -> Result<Vec<Enqueued>, Failure> {
+    let reader = EntryReader {
+        config,
+        candidates,
+        seed: settings.run.seed,
+    };
+    (1..)
+        .zip(&settings.enqueue)
+        .map(|(number, entry)| {
+            reader
+                .entry(number, entry)
+                .map_err(|problem| reader.refused(number, entry, &problem))
+        })
+        .collect()
 }
 
-impl Fit<'_> {
-    /// All entries, in order.
-    ///
-    /// # Errors
-    /// Names the entry, its file or decision, and what would be right.
-    pub fn entries(&self) -> Result<Vec<Enqueued>, Failure> {
-        let entries = (1..).zip(&self.settings.enqueue);
-        entries
-            .map(|(place, entry)| {
-                self.entry(place, entry)
-                    .map_err(|problem| self.refused(place, entry, &problem))
-            })
-            .collect()
-    }
+/// Makes trials of entries, which are counted from 1.
+struct EntryReader<'a> {
+    /// Where the entries were written.
+    config: &'a ConfigArgs,
+    candidates: &'a Candidates,
+    seed: u64,
+}
 
-    fn refused(&self, place: usize, entry: &EnqueueSettings, problem: &str) -> Failure {
+impl EntryReader<'_> {
+    fn refused(&self, number: usize, entry: &EnqueueSettings, problem: &str) -> Failure {
         let key = if entry.decisions.is_some() {
             "decisions"
         } else {
             "architecture"
         };
-        let part = format!("enqueue[{place}].{key}");
+        let part = format!("enqueue[{number}].{key}");
         let origin = settings::origin(
             &self.config.config,
             &self.config.set,
@@ -58,27 +63,27 @@ impl Fit<'_> {
         let origin = origin.map_or_else(String::new, |origin| format!("{origin}: "));
         Failure::Input(format!(
             "{origin}{part} (\"{}\"): {problem}",
-            entry.name(place)
+            entry.name(number)
         ))
     }
 
-    fn entry(&self, place: usize, entry: &EnqueueSettings) -> Result<Enqueued, String> {
+    fn entry(&self, number: usize, entry: &EnqueueSettings) -> Result<Enqueued, String> {
         let (architecture, decisions) = match (&entry.architecture, &entry.decisions) {
-            (Some(file), _) => self
-                .filed(Path::new(file))
+            (Some(file), _) => read(Path::new(file))
+                .and_then(|given| self.candidates.adopt(given))
                 .map_err(|problem| format!("{file}: {problem}"))?,
             (None, Some(decisions)) => (self.decided(decisions)?, decisions.clone()),
             (None, None) => return Err("needs architecture or decisions".into()),
         };
         let (parameters, flops) = architecture.size();
         let seed = Key {
-            controller: NOBODY,
-            minibatch: place as u64,
-            ..Key::seed(self.settings.run.seed)
+            controller: NO_CONTROLLER,
+            minibatch: number as u64,
+            ..Key::seed(self.seed)
         }
         .child_seed();
         Ok(Enqueued {
-            name: entry.name(place),
+            name: entry.name(number),
             trial: SampledTrial {
                 decisions,
                 architecture,
@@ -90,35 +95,16 @@ impl Fit<'_> {
     }
 
     fn decided(&self, decisions: &[Decision]) -> Result<Architecture, String> {
-        let layers = self.space.layers(0);
+        let space = &self.candidates.space;
+        let layers = space.layers(0);
         let of = if layers > 0 {
             format!(" (a list is for the search's first depth, {layers} layers)")
         } else {
             String::new()
         };
-        self.space
+        space
             .build(layers, decisions)
             .map_err(|error| format!("{error}{of}"))
-    }
-
-    fn filed(&self, file: &Path) -> Result<(Architecture, Vec<Decision>), String> {
-        let mut given = read(file)?;
-        if let (Network::Conv(network), Some(classes)) = (&mut given.network, self.assumed_classes)
-        {
-            network.classes = classes;
-        }
-        let (mut architecture, decisions) = self.space.adopt(given)?;
-        if self.settings.child.evaluator == EvaluatorKind::Table
-            && self.settings.space.kind != SpaceKind::Choices
-        {
-            return Err("a table finds networks by their decisions: give decisions = [...] in place of a file".into());
-        }
-        if let (Network::Cell(network), Some(vocabulary)) =
-            (&mut architecture.network, self.vocabulary)
-        {
-            network.model = Some(model(&self.settings.child, &network.cell, vocabulary)?);
-        }
-        Ok((architecture, decisions))
     }
 }
 
@@ -151,7 +137,7 @@ fn read(file: &Path) -> Result<Architecture, String> {
     }
     serde_json::from_value(value).map_err(|error| {
         let reason = match error.to_string() {
-            // What serde says of a choice without tags names our types.
+            // For a choice without tags serde's message names types of this program.
             text if text.contains("Cell") => {
                 "a cell has nodes, inject, cell_index and inject_index, or reference = rnn, lstm or gru".into()
             }

@@ -1,7 +1,9 @@
-//! `netwright init`: writes a commented config file to start from. The files of config/ are in the
-//! binary: no checkout is needed.
+//! `netwright init`: writes a commented config file to start from, and beside it the JSON Schema by
+//! which editors complete and check it. The files of config/ are in the binary: no checkout is
+//! needed.
 
 use super::Failure;
+use crate::settings;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -16,60 +18,64 @@ pub struct InitArgs {
     pub file: PathBuf,
 }
 
-/// A config file, and the file beside it that it names.
+/// A config file, and the other file that it names.
 struct Template {
     name: &'static str,
     config: &'static str,
-    beside: Option<Beside>,
+    companion: Option<Companion>,
 }
 
 /// A table that rewards are read from, or a script that trains children.
-struct Beside {
+struct Companion {
     /// As `config` names it.
     path: &'static str,
     text: &'static str,
 }
 
+/// Beside the config, so that editors find it without a network; Taplo takes the path of its
+/// `#:schema` line relative to the config.
+const SCHEMA: &str = "netwright.schema.json";
+
 const TEMPLATES: &[Template] = &[
     Template {
         name: "quickstart",
         config: include_str!("../../config/quickstart.toml"),
-        beside: None,
+        companion: None,
     },
     Template {
         name: "cifar10",
         config: include_str!("../../config/cifar10.toml"),
-        beside: None,
+        companion: None,
     },
     Template {
         name: "cifar10-v1",
         config: include_str!("../../config/cifar10-v1.toml"),
-        beside: None,
+        companion: None,
     },
     Template {
         name: "cifar10-v2",
         config: include_str!("../../config/cifar10-v2.toml"),
-        beside: None,
+        companion: None,
     },
     Template {
         name: "cifar10-v3",
         config: include_str!("../../config/cifar10-v3.toml"),
-        beside: None,
+        companion: None,
     },
     Template {
         name: "ptb",
         config: include_str!("../../config/ptb.toml"),
-        beside: None,
+        companion: None,
     },
     Template {
         name: "ptb-paper",
         config: include_str!("../../config/ptb-paper.toml"),
-        beside: None,
+        companion: None,
     },
     Template {
         name: "choices",
         config: include_str!("../../config/choices.toml"),
-        beside: Some(Beside {
+        companion: Some(Companion {
             path: "config/choices.csv",
             text: include_str!("../../config/choices.csv"),
         }),
@@ -77,7 +83,7 @@ const TEMPLATES: &[Template] = &[
     Template {
         name: "command",
         config: include_str!("../../config/command.toml"),
-        beside: Some(Beside {
+        companion: Some(Companion {
             path: "config/command.py",
             text: include_str!("../../config/command.py"),
         }),
@@ -85,7 +91,7 @@ const TEMPLATES: &[Template] = &[
     Template {
         name: "command-choices",
         config: include_str!("../../config/command-choices.toml"),
-        beside: Some(Beside {
+        companion: Some(Companion {
             path: "config/command-choices.py",
             text: include_str!("../../config/command-choices.py"),
         }),
@@ -108,26 +114,43 @@ pub fn run(args: InitArgs) -> Result<(), Failure> {
         return to_stdout(template);
     }
     let here = args.file.display();
-    if let Some(beside) = &template.beside {
+    if args.file.exists() {
+        return Err(exists(&args.file));
+    }
+    let schema = args.file.with_file_name(SCHEMA);
+    let for_editors = |config: &str| format!("#:schema ./{SCHEMA}\n{config}");
+    if let Some(companion) = &template.companion {
         let path = args
             .file
-            .with_extension(Path::new(beside.path).extension().unwrap_or_default());
-        if args.file.exists() {
-            return Err(exists(&args.file));
-        }
-        write(&path, beside.text)?;
-        write(&args.file, &config_for(template.config, beside, &path))?;
+            .with_extension(Path::new(companion.path).extension().unwrap_or_default());
+        write(&path, companion.text)?;
+        let config = config_for(template.config, companion, &path);
+        write(&args.file, &for_editors(&config))?;
         eprintln!("wrote {here} and {}", path.display());
     } else {
-        write(&args.file, template.config)?;
+        write(&args.file, &for_editors(template.config))?;
         eprintln!("wrote {here}");
     }
+    write_schema(&schema)?;
     eprintln!("next: netwright check {here}; netwright search {here}");
     Ok(())
 }
 
+/// A schema that is there already stays: an earlier `init` wrote it, perhaps of another version.
+fn write_schema(path: &Path) -> Result<(), Failure> {
+    let text = format!("{:#}\n", settings::schema());
+    if !path.exists() {
+        write(path, &text)?;
+        eprintln!("wrote {}, by which editors complete it", path.display());
+    } else if std::fs::read_to_string(path).is_ok_and(|old| old != text) {
+        let path = path.display();
+        eprintln!("{path} is not this version's: netwright schema > {path} renews it");
+    }
+    Ok(())
+}
+
 fn to_stdout(template: &Template) -> Result<(), Failure> {
-    if template.beside.is_some() {
+    if template.companion.is_some() {
         return Err(Failure::Input(format!(
             "{} needs another file beside it: name a file to write",
             template.name
@@ -136,14 +159,14 @@ fn to_stdout(template: &Template) -> Result<(), Failure> {
     super::print(template.config)
 }
 
-/// The config with the path that the file beside it has now, as a TOML string.
-fn config_for(config: &str, beside: &Beside, path: &Path) -> String {
+/// The config with the path that the companion is written to, as a TOML string.
+fn config_for(config: &str, companion: &Companion, path: &Path) -> String {
     let quoted = |path: &str| toml::Value::String(path.to_owned()).to_string();
     let path = path.to_string_lossy();
     // The comments name it too, without quotes.
     config
-        .replace(&quoted(beside.path), &quoted(&path))
-        .replace(beside.path, &path)
+        .replace(&quoted(companion.path), &quoted(&path))
+        .replace(companion.path, &path)
 }
 
 fn exists(path: &Path) -> Failure {

@@ -34,7 +34,8 @@ enum Target {
 /// Starts logging; what comes before `LogFile::open` is kept for it.
 pub fn start(format: LogFormat, bars: MultiProgress) -> LogFile {
     let file = LogFile(Arc::new(Mutex::new(Target::Waiting(Vec::new()))));
-    let (to_file, to_terminal) = (file.clone(), AroundBars(bars));
+    let to_file = file.clone();
+    let to_terminal = AroundBars(bars);
     // A second start in one process (tests) keeps the first subscriber.
     let _ = match format {
         LogFormat::Human => {
@@ -47,13 +48,9 @@ pub fn start(format: LogFormat, bars: MultiProgress) -> LogFile {
                 .without_time()
                 .with_target(false)
                 .with_writer(to_terminal);
-            let (to_file, to_terminal) = (
-                to_file.with_filter(ours()),
-                to_terminal.with_filter(LevelFilter::WARN),
-            );
             tracing_subscriber::registry()
-                .with(to_file)
-                .with(to_terminal)
+                .with(to_file.with_filter(ours()))
+                .with(to_terminal.with_filter(LevelFilter::WARN))
                 .try_init()
         }
         LogFormat::Json => {

@@ -9,26 +9,26 @@ macro_rules! say {
     }};
 }
 
-mod again;
+mod announcement;
+mod assembly;
 mod check;
 mod compare;
 mod devices;
 mod enqueue;
 mod init;
-mod language;
 mod log;
 mod page;
+mod process_restart;
 mod progress;
 mod reload;
 mod report;
+mod schema;
 mod search;
 mod show;
 mod status;
 mod top;
 mod verify;
 
-use crate::actors::devices::{LaneSpec, resolve, resolve_for_programs};
-use crate::child::EvaluatorKind;
 use crate::journal::JournalError;
 use crate::settings::{self, Settings};
 use clap::{Args, Parser, Subcommand};
@@ -72,6 +72,8 @@ enum Command {
     /// Print the resolved settings, the size of the search space, the devices and how many children
     /// train at once
     Check(check::CheckArgs),
+    /// Print the JSON Schema of a config file, by which editors complete and check one
+    Schema(schema::SchemaArgs),
     /// Run a search, or continue it
     Search(search::SearchArgs),
     /// Train cells of the literature by a search's recipe, beside the best cell that it found
@@ -132,15 +134,6 @@ fn variables() -> impl Iterator<Item = (String, String)> {
     })
 }
 
-/// The lanes that children train on.
-fn lanes(settings: &Settings) -> Result<Vec<LaneSpec>, Failure> {
-    let resolve = match settings.child.evaluator {
-        EvaluatorKind::Command => resolve_for_programs,
-        EvaluatorKind::Train | EvaluatorKind::Table => resolve,
-    };
-    resolve(&settings.devices).map_err(Failure::Input)
-}
-
 /// A config file and what overrides it.
 #[derive(Args, Clone, Debug)]
 pub struct ConfigArgs {
@@ -168,6 +161,7 @@ pub fn main() -> ExitCode {
     let result = match command {
         Command::Init(args) => init::run(args),
         Command::Check(args) => check::run(args),
+        Command::Schema(args) => schema::run(args),
         Command::Search(args) => search::run(args),
         Command::Compare(args) => compare::run(args),
         Command::Status(args) => status::run(args),

@@ -57,10 +57,8 @@ pub fn run(args: PageArgs) -> Result<(), Failure> {
 /// Waits for SIGINT or SIGTERM; returns its number.
 async fn signal() -> std::io::Result<u8> {
     use tokio::signal::unix::{SignalKind, signal};
-    let (mut interrupt, mut terminate) = (
-        signal(SignalKind::interrupt())?,
-        signal(SignalKind::terminate())?,
-    );
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
     Ok(tokio::select! {
         _ = interrupt.recv() => 2,
         _ = terminate.recv() => 15,

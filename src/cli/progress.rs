@@ -2,41 +2,27 @@
 //! not decide anything.
 
 use crate::actors::{Event, Observer, Progress};
-use crate::child::Outcome;
+use crate::child::{MetricUnit, Outcome};
 pub use crate::report::duration;
+use crate::workload::Scoring;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-/// What the number that a reward is computed from means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Metric {
-    /// From 0 to 1, shown in percent.
-    Accuracy,
-    /// Of words: lower is better.
-    Perplexity,
-    /// Of characters: lower is better.
-    Bits,
-    Number,
-}
-
-/// How numbers of this run read.
+/// How the numbers of a run's children read.
 #[derive(Clone, Copy, Debug)]
-pub struct Units {
-    pub metric: Metric,
-    /// Epochs of a child, where it has some.
-    pub epochs: usize,
+pub struct ProgressFormat {
+    metric: MetricUnit,
+    /// Of each child, where that is known.
+    epochs: Option<usize>,
 }
 
-impl Units {
-    /// A metric as people read it.
-    pub fn metric(self, value: f64) -> String {
-        match self.metric {
-            Metric::Accuracy => format!("{:.1}%", 100.0 * value),
-            Metric::Perplexity => format!("perplexity {value:.1}"),
-            Metric::Bits => format!("{value:.3} bits per character"),
-            Metric::Number => format!("{value:.4}"),
+impl ProgressFormat {
+    pub fn of(scoring: &Scoring) -> Self {
+        Self {
+            metric: scoring.metric,
+            epochs: scoring.epochs,
         }
     }
 
@@ -51,9 +37,9 @@ impl Units {
         if progress.failed > 0 {
             parts.push(format!("{} failed", progress.failed));
         }
-        let best = progress
-            .best_metric
-            .map_or_else(String::new, |metric| format!(" ({})", self.metric(metric)));
+        let best = progress.best_metric.map_or_else(String::new, |metric| {
+            format!(" ({})", self.metric.phrase(metric))
+        });
         parts.push(format!(
             "best reward {}{best}",
             number(progress.best_reward)
@@ -69,12 +55,11 @@ impl Units {
         parts.join(" · ")
     }
 
-    /// `3/50`, or `3` where nobody knows how many there will be.
+    /// `3/50`, or `3` where the number of epochs is not known.
     fn epoch(self, number: usize) -> String {
-        if self.epochs == 0 {
-            number.to_string()
-        } else {
-            format!("{number}/{}", self.epochs)
+        match self.epochs {
+            Some(epochs) => format!("{number}/{epochs}"),
+            None => number.to_string(),
         }
     }
 
@@ -83,13 +68,13 @@ impl Units {
             Outcome::Completed { reward, metric, .. } if let Some(from) = reused_from => {
                 format!(
                     "{} reward {reward:.4}: the network of trial {from}",
-                    self.metric(*metric)
+                    self.metric.phrase(*metric)
                 )
             }
             Outcome::Completed { reward, metric, .. } => {
                 format!(
                     "{} reward {reward:.4} in {}",
-                    self.metric(*metric),
+                    self.metric.phrase(*metric),
                     duration(seconds)
                 )
             }
@@ -107,7 +92,7 @@ fn titled(trial: u64, name: Option<&str>) -> String {
     )
 }
 
-/// Shows nothing: the log says it all.
+/// Shows nothing: everything is in the log.
 pub struct Nothing;
 
 impl Observer for Nothing {
@@ -116,7 +101,7 @@ impl Observer for Nothing {
 
 /// Lines on standard output, for logs: each with its time, and never more than a few a second.
 pub struct PlainLines {
-    units: Units,
+    format: ProgressFormat,
     last_line: Option<Instant>,
     last_overall: Option<Instant>,
     unshown: u64,
@@ -127,9 +112,9 @@ const LINE_EVERY: Duration = Duration::from_millis(200);
 const OVERALL_EVERY: Duration = Duration::from_secs(5);
 
 impl PlainLines {
-    pub fn new(units: Units) -> Self {
+    pub fn new(format: ProgressFormat) -> Self {
         Self {
-            units,
+            format,
             last_line: None,
             last_overall: None,
             unshown: 0,
@@ -167,7 +152,7 @@ impl Observer for PlainLines {
                     Self::line(&format!(
                         "{} {}",
                         titled(trial, name),
-                        self.units.outcome(outcome, seconds, reused_from)
+                        self.format.outcome(outcome, seconds, reused_from)
                     ));
                 } else {
                     self.unshown += 1;
@@ -180,7 +165,7 @@ impl Observer for PlainLines {
                     } else {
                         String::new()
                     };
-                    Self::line(&format!("{}{hidden}", self.units.overall(progress)));
+                    Self::line(&format!("{}{hidden}", self.format.overall(progress)));
                 }
             }
             Event::ChildStarted {
@@ -197,10 +182,8 @@ impl Observer for PlainLines {
                     let loss = epoch
                         .train_loss
                         .map_or_else(String::new, |loss| format!(" loss {loss:.3}"));
-                    let (number, metric) = (
-                        self.units.epoch(epoch.epoch),
-                        self.units.metric(epoch.metric),
-                    );
+                    let number = self.format.epoch(epoch.epoch);
+                    let metric = self.format.metric.phrase(epoch.metric);
                     Self::line(&format!(
                         "trial {trial} epoch {number}{loss} {metric} ({})",
                         duration(epoch.seconds)
@@ -213,7 +196,7 @@ impl Observer for PlainLines {
 
 /// One bar for the whole and a line for each child under training.
 pub struct Bars {
-    units: Units,
+    format: ProgressFormat,
     bars: MultiProgress,
     overall: ProgressBar,
     children: BTreeMap<u64, ProgressBar>,
@@ -221,13 +204,13 @@ pub struct Bars {
 
 impl Bars {
     /// `bars` is shared with the log's writer, so that a log line never lands inside a bar.
-    pub fn new(units: Units, bars: MultiProgress) -> Self {
+    pub fn new(format: ProgressFormat, bars: MultiProgress) -> Self {
         let overall = bars.add(ProgressBar::new(0));
         if let Ok(style) = ProgressStyle::with_template("{bar:30} {msg}") {
             overall.set_style(style);
         }
         Self {
-            units,
+            format,
             bars,
             overall,
             children: BTreeMap::new(),
@@ -237,7 +220,7 @@ impl Bars {
     fn child_bar(&self, trial: u64, lane: &str, summary: &str) -> ProgressBar {
         let bar = self.bars.insert_before(
             &self.overall,
-            ProgressBar::new(self.units.epochs.max(1) as u64),
+            ProgressBar::new(self.format.epochs.unwrap_or(1).max(1) as u64),
         );
         if let Ok(style) = ProgressStyle::with_template("{bar:10} {prefix} {msg}") {
             bar.set_style(style);
@@ -268,8 +251,8 @@ impl Observer for Bars {
                     bar.set_position(epoch.epoch as u64);
                     bar.set_message(format!(
                         "epoch {} {}",
-                        self.units.epoch(epoch.epoch),
-                        self.units.metric(epoch.metric)
+                        self.format.epoch(epoch.epoch),
+                        self.format.metric.phrase(epoch.metric)
                     ));
                 }
             }
@@ -285,7 +268,7 @@ impl Observer for Bars {
                     let _ = self.bars.println(format!(
                         "{}: {}",
                         titled(trial, name),
-                        self.units.outcome(outcome, seconds, reused_from)
+                        self.format.outcome(outcome, seconds, reused_from)
                     ));
                 }
             }
@@ -293,7 +276,7 @@ impl Observer for Bars {
         self.overall.set_length(progress.trials);
         self.overall
             .set_position(progress.completed + progress.failed);
-        self.overall.set_message(self.units.overall(progress));
+        self.overall.set_message(self.format.overall(progress));
     }
 }
 
@@ -312,9 +295,9 @@ mod tests {
 
     #[test]
     fn the_overall_line_says_what_is_known() {
-        let units = Units {
-            metric: Metric::Accuracy,
-            epochs: 3,
+        let format = ProgressFormat {
+            metric: MetricUnit::Accuracy,
+            epochs: Some(3),
         };
         let progress = Progress {
             trials: 12,
@@ -325,7 +308,7 @@ mod tests {
             ..Progress::default()
         };
         assert_eq!(
-            units.overall(&progress),
+            format.overall(&progress),
             "4/12 trials · best reward 0.3430 (70.0%) · mean 0.2000 · baseline -"
         );
     }

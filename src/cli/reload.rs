@@ -1,89 +1,64 @@
-//! The config file of a running search: looked at each second and on SIGHUP, checked as at the
+//! The config file of a running search: read again when it changes and on SIGHUP, checked as at the
 //! start, and compared with the settings in force. Must not know how a change is applied.
 
-use super::ConfigArgs;
-use super::search::{Source, factory, search_settings};
+use super::{ConfigArgs, assembly};
 use crate::actors::{Notice, Reconfigured, Reload};
 use crate::settings::{self, Settings};
 use crate::telemetry::Endpoint;
+use crate::workload::Workload;
 use serde_json::{Map, Value};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
-
-/// Keys that a running search can take over; a name that ends in a dot stands for a section.
-const LIVE: &[&str] = &[
-    "run.trials",
-    "run.max_seconds",
-    "controller.replicas",
-    "controller.children",
-    "controller.learning_rate",
-    "controller.baseline_decay",
-    "controller.entropy_weight",
-    "controller.strategy",
-    "parameter_server.",
-    "child.",
-    "data.augment",
-    "data.upsample",
-    "data.whiten",
-    "devices.",
-    "restart.",
-    "telemetry.listen",
-];
-
-/// Sections of `child.` that are read once.
-const AT_START: &[&str] = &["child.table.", "child.command."];
 
 /// The config file, and the settings that the search runs with.
 pub struct ConfigFile {
     arguments: ConfigArgs,
-    source: Arc<Source>,
+    workload: Arc<dyn Workload>,
     settings: Settings,
+    /// Absolute.
+    run_dir: PathBuf,
+    /// Of the file, when it was last read.
     text: String,
-    seen: Option<(SystemTime, u64)>,
-    routed: Routed,
+    stamp: Option<Stamp>,
+    routes: Routes,
 }
 
 /// Gives an endpoint the routes of this run.
-pub type Routed = Box<dyn Fn(Endpoint) -> Endpoint + Send>;
+pub type Routes = Box<dyn Fn(Endpoint) -> Endpoint + Send>;
 
 impl ConfigFile {
     /// `settings` were read from it when the search started.
     pub fn new(
         arguments: ConfigArgs,
-        source: Arc<Source>,
+        workload: Arc<dyn Workload>,
         settings: Settings,
-        routed: Routed,
+        run_dir: PathBuf,
+        routes: Routes,
     ) -> Self {
         let text = std::fs::read_to_string(&arguments.config).unwrap_or_default();
-        let mut file = Self {
+        let stamp = stamp(&arguments.config);
+        Self {
             arguments,
-            source,
+            workload,
             settings,
+            run_dir,
             text,
-            seen: None,
-            routed,
-        };
-        file.seen = file.stamp();
-        file
+            stamp,
+            routes,
+        }
     }
 
     fn path(&self) -> &PathBuf {
         &self.arguments.config
     }
 
-    fn stamp(&self) -> Option<(SystemTime, u64)> {
-        let facts = std::fs::metadata(self.path()).ok()?;
-        Some((facts.modified().ok()?, facts.len()))
-    }
-
-    /// Keys whose text in the file changed although something stronger holds them.
+    /// Keys whose text in the file changed without effect, because the environment or `--set` decides
+    /// them.
     fn masked(&self, old: &str, new: &str, changed: &[String]) -> Vec<Notice> {
         let stronger = settings::overridden(&self.arguments.set, super::variables());
-        let (old, new) = (
-            settings::written(self.path(), old),
-            settings::written(self.path(), new),
-        );
+        let old = settings::written(self.path(), old);
+        let new = settings::written(self.path(), new);
         let differs = |key: &&String| old.get(*key) != new.get(*key) && !changed.contains(*key);
         let masked = stronger.iter().filter(|(key, _)| differs(key));
         masked
@@ -102,21 +77,25 @@ impl ConfigFile {
         new: &Settings,
         changed: &Map<String, Value>,
     ) -> Result<Reconfigured, String> {
-        let lanes = super::lanes(new).map_err(|failure| failure.to_string())?;
+        let lanes = assembly::lanes(new).map_err(|failure| failure.to_string())?;
         let any = |prefixes: &[&str]| {
             changed
                 .keys()
                 .any(|key| prefixes.iter().any(|prefix| key.starts_with(prefix)))
         };
         let endpoint = if any(&["telemetry."]) {
-            Some(Endpoint::bind(&new.telemetry)?.map(&self.routed))
+            Some(Endpoint::bind(&new.telemetry)?.map(&self.routes))
         } else {
             None
         };
         Ok(Reconfigured {
-            search: search_settings(new),
-            factory: any(&["child.", "data.", "devices."])
-                .then(|| factory(new, &self.source, &lanes)),
+            search: assembly::search_settings(new),
+            factory: any(&["child.", "data.", "devices."]).then(|| {
+                let workload = self
+                    .workload
+                    .with_settings(&assembly::workload_settings(new));
+                assembly::evaluator_factory(new, workload, &lanes, self.run_dir.clone())
+            }),
             lanes,
             attempts: new.child.attempts,
             failed_reward: new.child.failed_reward.reward(),
@@ -134,14 +113,14 @@ impl ConfigFile {
 }
 
 impl Reload for ConfigFile {
-    fn look(&mut self, asked: bool) -> Vec<Notice> {
-        let stamp = self.stamp();
-        if !asked && (stamp.is_none() || stamp == self.seen) {
+    fn poll(&mut self, forced: bool) -> Vec<Notice> {
+        let stamp = stamp(self.path());
+        if !forced && (stamp.is_none() || stamp == self.stamp) {
             return Vec::new();
         }
-        self.seen = stamp;
+        self.stamp = stamp;
         let text = match std::fs::read_to_string(self.path()) {
-            Ok(text) if !asked && text == self.text => return Vec::new(),
+            Ok(text) if !forced && text == self.text => return Vec::new(),
             Ok(text) => text,
             Err(error) => {
                 return vec![Notice::Refused(format!(
@@ -185,6 +164,21 @@ impl Reload for ConfigFile {
     }
 }
 
+/// What shows, without reading it, that a file may have changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stamp {
+    modified: SystemTime,
+    length_bytes: u64,
+}
+
+fn stamp(file: &Path) -> Option<Stamp> {
+    let metadata = std::fs::metadata(file).ok()?;
+    Some(Stamp {
+        modified: metadata.modified().ok()?,
+        length_bytes: metadata.len(),
+    })
+}
+
 /// Key → `old → new`, for every key that differs.
 fn difference(old: &Settings, new: &Settings) -> Map<String, Value> {
     let (old, new) = (old.flat(), new.flat());
@@ -213,12 +207,7 @@ fn refusal(old: &Settings, new: &Settings, key: &str, change: &Value) -> Option<
             "{key} ({change}) may not change in a run's life; start another run for it (--run-dir, or --fresh)"
         ));
     }
-    let named = |names: &[&str]| {
-        names
-            .iter()
-            .any(|name| key == *name || (name.ends_with('.') && key.starts_with(name)))
-    };
-    if !named(LIVE) || named(AT_START) {
+    if !settings::is_live(key) {
         return Some(format!(
             "{key} ({change}) cannot change while the search runs; it takes effect when the same command starts again"
         ));

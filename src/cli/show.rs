@@ -92,11 +92,9 @@ fn text(row: &TrialRow, epochs: &[EpochRow]) -> String {
         let number = |value: Option<f64>, digits: usize| {
             value.map_or_else(|| "-".to_owned(), |value| format!("{value:.digits$}"))
         };
-        let (loss, metric, seconds) = (
-            number(epoch.train_loss, 4),
-            number(epoch.metric, 4),
-            number(epoch.seconds, 1),
-        );
+        let loss = number(epoch.train_loss, 4);
+        let metric = number(epoch.metric, 4);
+        let seconds = number(epoch.seconds, 1);
         let _ = writeln!(
             text,
             "{:>5}  {loss:>10}  {metric:>6}  {seconds:>7}",

@@ -12,7 +12,7 @@ pub struct TopArgs {
     pub run: PathBuf,
     /// How many
     #[arg(short = 'n', value_name = "N", default_value_t = 10)]
-    pub most: usize,
+    pub count: usize,
     /// Print CSV, with the columns of the table `trials`
     #[arg(long, conflicts_with = "json")]
     pub csv: bool,
@@ -24,9 +24,9 @@ pub struct TopArgs {
 pub fn run(args: TopArgs) -> Result<(), Failure> {
     let reader = Reader::open(&args.run).map_err(reading)?;
     if !args.csv && !args.json {
-        return print(&report::leaderboard(&reader, args.most).map_err(reading)?);
+        return print(&report::leaderboard(&reader, args.count).map_err(reading)?);
     }
-    let rows = reader.top(args.most).map_err(reading)?;
+    let rows = reader.top(args.count).map_err(reading)?;
     if args.json {
         return super::print_json(&rows);
     }

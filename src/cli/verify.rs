@@ -1,11 +1,13 @@
-//! `netwright verify`: derives the controller's parameters again, from the seed and the journal
-//! alone, and compares them with every snapshot that is stored. Must not train or write anything.
+//! `netwright verify`: derives every proposal and the controller's parameters again, from the seed
+//! and the journal alone, and compares them with what is stored: the trials' decisions and every
+//! snapshot. Must not train or write anything.
 
 use super::{Failure, print, reading};
 use crate::journal::Reader;
-use crate::policy::{LogEntry, Policy, Replay, ReplayError, initial_snapshot};
+use crate::policy::Policy;
 use crate::settings;
 use crate::space::ImageShape;
+use crate::strategy::{Discrepancy, LogEntry, Verification};
 use serde::Serialize;
 use std::path::PathBuf;
 
@@ -45,29 +47,22 @@ pub fn run(args: VerifyArgs) -> Result<(), Failure> {
         },
         10,
     );
-    let policy = Policy::new(space.as_ref(), &settings.controller);
+    let policy = Policy::new(space.as_ref(), &settings.controller.network());
 
-    let snapshots = reader.snapshot_numbers().map_err(reading)?;
-    let mut verdict = Verdict {
-        matches: true,
-        ..Verdict::default()
-    };
     let mut log: Vec<LogEntry> = Vec::new();
     reader
         .for_each_entry(|entry| log.push(entry))
         .map_err(reading)?;
-    if let Some(LogEntry::Change { learning, .. }) = log.first() {
-        let mut replay = Replay::new(
-            &policy,
-            space.as_ref(),
-            initial_snapshot(&policy, settings.run.seed, *learning),
-        );
-        compare(&mut replay, &log, &snapshots, &reader, &mut verdict)?;
-    } else if !log.is_empty() {
-        (verdict.matches, verdict.problem) = (
-            false,
-            Some("the log does not begin with the learning settings".into()),
-        );
+    let open = reader.open_minibatches().map_err(reading)?;
+    let mut verdict = Verdict {
+        matches: true,
+        ..Verdict::default()
+    };
+    if !log.is_empty() {
+        match Verification::new(&policy, space.as_ref(), settings.run.seed, &log, &open) {
+            Ok(verification) => compare(verification, &reader, &mut verdict)?,
+            Err(discrepancy) => verdict.refuse(None, &discrepancy),
+        }
     }
     if args.json {
         super::print_json(&verdict)?;
@@ -84,54 +79,45 @@ pub fn run(args: VerifyArgs) -> Result<(), Failure> {
     }
 }
 
+impl Verdict {
+    fn refuse(&mut self, sequence: Option<u64>, discrepancy: &Discrepancy) {
+        self.matches = false;
+        self.first_difference = sequence;
+        self.problem = Some(discrepancy.to_string());
+    }
+}
+
+/// Verifies entry after entry, and the snapshots between them.
 fn compare(
-    replay: &mut Replay,
-    log: &[LogEntry],
-    snapshots: &[u64],
+    mut verification: Verification,
     reader: &Reader,
     verdict: &mut Verdict,
 ) -> Result<(), Failure> {
-    let mut before = None;
-    for (entry, wanted) in log.iter().zip(Replay::wanted_versions(log)) {
-        replay.forget_before(wanted);
-        if let LogEntry::Minibatch(minibatch) = entry
-            && entry.sequence() == replay.snapshot().state.sequence + 1
-        {
-            // A synchronous round shares the baseline before it.
-            let baseline = replay.snapshot().baseline.value();
-            if minibatch.baseline != baseline && Some(minibatch.baseline) != before {
-                verdict.matches = false;
-                verdict.first_difference = Some(entry.sequence());
-                verdict.problem = Some(format!(
-                    "it was compared with the baseline {:?}, but the rewards before it give {baseline:?}: one of them was changed",
-                    minibatch.baseline
-                ));
+    let snapshots = reader.snapshot_numbers().map_err(reading)?;
+    loop {
+        let next = verification.next_sequence();
+        let sequence = match verification.step() {
+            Ok(Some(sequence)) => sequence,
+            Ok(None) => break,
+            Err(discrepancy) => {
+                verdict.refuse(next, &discrepancy);
                 return Ok(());
             }
-            before = Some(minibatch.baseline);
-        }
-        if let Err(error) = replay.apply(entry) {
-            return refuse(verdict, entry.sequence(), &error);
-        }
+        };
         verdict.entries += 1;
-        if snapshots.contains(&entry.sequence()) {
-            verdict.snapshots.push(entry.sequence());
-            if reader.snapshot(entry.sequence()).map_err(reading)?.as_ref()
-                != Some(replay.snapshot())
-            {
+        if snapshots.contains(&sequence) {
+            verdict.snapshots.push(sequence);
+            let stored = reader.snapshot(sequence).map_err(reading)?;
+            if stored != Some(verification.snapshot()) {
                 verdict.matches = false;
-                verdict.first_difference = Some(entry.sequence());
+                verdict.first_difference = Some(sequence);
                 return Ok(());
             }
         }
     }
-    Ok(())
-}
-
-fn refuse(verdict: &mut Verdict, sequence: u64, error: &ReplayError) -> Result<(), Failure> {
-    verdict.matches = false;
-    verdict.first_difference = Some(sequence);
-    verdict.problem = Some(error.to_string());
+    if let Err(discrepancy) = verification.finish() {
+        verdict.refuse(None, &discrepancy);
+    }
     Ok(())
 }
 

@@ -8,9 +8,8 @@ use rand::RngExt;
 use rand::seq::SliceRandom;
 use rayon::prelude::*;
 
-/// Variances below this are rounding: a single value of 3,072 that differs by 1 gives three times
-/// as much.
-const CONSTANT: f64 = 1e-4;
+/// A smaller variance is rounding: one value of 3,072 that differs by 1 has three times as much.
+const MIN_VARIANCE: f64 = 1e-4;
 
 /// How one set's images are prepared.
 #[derive(Clone, Debug)]
@@ -126,10 +125,11 @@ impl Batches {
             });
     }
 
-    /// Upsamples (bilinear), crops back to the image's size at a random place, and flips every
-    /// second image; only what the crop shows is computed.
+    /// Upsamples (bilinear), crops back to the image's size at a random position, and flips with
+    /// probability 1/2; only the pixels of the crop are computed.
     fn crop(&self, dataset: &Dataset, index: u32, seed: u64, epoch: usize, image: &mut [f32]) {
-        let (height, width) = (dataset.shape.height, dataset.shape.width);
+        let height = dataset.shape.height;
+        let width = dataset.shape.width;
         let mut stream = Key {
             seed,
             controller: epoch as u64,
@@ -150,12 +150,14 @@ impl Batches {
                 let next = (row + 1).min(height - 1);
                 let lower = &plane[next * width..(next + 1) * width];
                 for ((column, right), value) in columns.iter().zip(line.iter_mut()) {
-                    let beside = (column + 1).min(width - 1);
+                    let right_column = (column + 1).min(width - 1);
                     let mix = |line: &[u8]| {
-                        let (a, b) = (f32::from(line[*column]), f32::from(line[beside]));
+                        let a = f32::from(line[*column]);
+                        let b = f32::from(line[right_column]);
                         a + right * (b - a)
                     };
-                    let (a, b) = (mix(upper), mix(lower));
+                    let a = mix(upper);
+                    let b = mix(lower);
                     *value = a + below * (b - a);
                 }
                 if flip {
@@ -189,7 +191,7 @@ fn whiten(image: &mut [f32]) {
     let count = image.len() as f64;
     let mean = (sum(image, |value| value) / count) as f32;
     let variance = sum(image, |value| (value - mean) * (value - mean)) / count;
-    let scale = if variance < CONSTANT {
+    let scale = if variance < MIN_VARIANCE {
         0.0
     } else {
         (1.0 / variance.sqrt()) as f32
@@ -223,7 +225,8 @@ fn sum(values: &[f32], term: impl Fn(f32) -> f32) -> f64 {
 fn channel_statistics(dataset: &Dataset, train: &[u32]) -> Vec<(f32, f32)> {
     let plane = dataset.shape.height * dataset.shape.width;
     let channel = |channel: usize| {
-        let (mut sum, mut squares) = (0_u64, 0_u64);
+        let mut sum = 0_u64;
+        let mut squares = 0_u64;
         for index in train {
             for byte in &dataset.image(*index)[channel * plane..(channel + 1) * plane] {
                 sum += u64::from(*byte);
@@ -235,7 +238,7 @@ fn channel_statistics(dataset: &Dataset, train: &[u32]) -> Vec<(f32, f32)> {
         let deviation = (squares as f64 / count - mean * mean).max(0.0).sqrt();
         (
             mean as f32,
-            if deviation * deviation < CONSTANT {
+            if deviation * deviation < MIN_VARIANCE {
                 0.0
             } else {
                 (1.0 / deviation) as f32
@@ -257,7 +260,7 @@ mod tests {
             width: 8,
         };
         let bytes = (0..images * 192)
-            .map(|place| (place * 37 % 251) as u8)
+            .map(|index| (index * 37 % 251) as u8)
             .collect();
         Dataset::new(shape, vec!["a".into()], bytes, vec![0; images], false)
     }

@@ -2,7 +2,7 @@
 //! no download. Ten classes of shapes, textures and strokes under random colour, position, scale,
 //! rotation, distractors and noise. Must not know how images are used.
 
-use super::shapes::{Place, Point, coverage};
+use super::shapes::{Point, Pose, coverage};
 use super::{DataError, DataSettings, Dataset};
 use crate::random::{Key, Purpose, Stream};
 use crate::space::ImageShape;
@@ -14,12 +14,12 @@ const CLASSES: [&str; 10] = [
     "disc", "ring", "square", "triangle", "cross", "rows", "columns", "checks", "dots", "zigzag",
 ];
 
-/// Images drawn where the settings name no sizes, and most that are drawn at all.
+/// Images drawn where the settings name no sizes, and the largest number that is drawn at all.
 const IMAGES: usize = 12_000;
-const MOST_IMAGES: usize = 1_000_000;
+const MAX_IMAGES: usize = 1_000_000;
 
 /// A figure is brighter than its background by at least this, as the mean of the channels in 0..=1.
-/// Hues are free: they tell nothing.
+/// Hues are drawn freely: they say nothing about the class.
 const CONTRAST: f32 = 0.2;
 /// Channels of a background are at most this bright.
 const GROUND: f32 = 0.6;
@@ -34,9 +34,9 @@ pub fn draw(settings: &DataSettings, seed: u64) -> Result<Dataset, DataError> {
         (Some(one), None) | (None, Some(one)) => IMAGES.max(one.saturating_add(one / 5)),
         (None, None) => IMAGES,
     };
-    if images > MOST_IMAGES {
+    if images > MAX_IMAGES {
         let problem = format!(
-            "{images} built-in images are more than the {MOST_IMAGES} that are drawn at most"
+            "{images} built-in images are more than the {MAX_IMAGES} that are drawn at most"
         );
         let key = if settings.validation_size > settings.train_size {
             "data.validation_size"
@@ -80,20 +80,20 @@ fn draw_image(seed: u64, index: u64, image: &mut [u8]) -> u8 {
     distract(&mut canvas, &mut stream);
     figure(class, ground, &mut canvas, &mut stream);
     let noise = stream.random_range(0.02..0.09_f32);
-    for (place, pixel) in canvas.iter().enumerate() {
+    for (index, pixel) in canvas.iter().enumerate() {
         for channel in 0..3 {
             // Three uniform draws are near enough to a normal one.
             let draw: f32 = (0..3).map(|_| stream.random::<f32>() - 0.5).sum();
             let value = pixel[channel] + 2.0 * noise * draw;
-            image[channel * SIZE * SIZE + place] = (255.0 * value.clamp(0.0, 1.0)).round() as u8;
+            image[channel * SIZE * SIZE + index] = (255.0 * value.clamp(0.0, 1.0)).round() as u8;
         }
     }
     class as u8
 }
 
-/// A colour whose channels are below `most`.
-fn colour(most: f32, stream: &mut Stream) -> Colour {
-    [0; 3].map(|_| most * stream.random::<f32>())
+/// A colour whose channels are below `max`.
+fn colour(max: f32, stream: &mut Stream) -> Colour {
+    [0; 3].map(|_| max * stream.random::<f32>())
 }
 
 fn brightness(colour: Colour) -> f32 {
@@ -111,10 +111,10 @@ fn brighter(ground: Colour, stream: &mut Stream) -> Colour {
 }
 
 fn blend(canvas: &mut [Colour], colour: Colour, alpha: impl Fn(Point) -> f32) {
-    for (place, pixel) in canvas.iter_mut().enumerate() {
+    for (index, pixel) in canvas.iter_mut().enumerate() {
         let alpha = alpha(Point {
-            x: (place % SIZE) as f32 + 0.5,
-            y: (place / SIZE) as f32 + 0.5,
+            x: (index % SIZE) as f32 + 0.5,
+            y: (index / SIZE) as f32 + 0.5,
         });
         for (value, new) in pixel.iter_mut().zip(colour) {
             *value += alpha * (new - *value);
@@ -124,7 +124,8 @@ fn blend(canvas: &mut [Colour], colour: Colour, alpha: impl Fn(Point) -> f32) {
 
 /// One colour that changes a little across the image; also that colour.
 fn background(stream: &mut Stream) -> (Vec<Colour>, Colour) {
-    let (from, tint) = (colour(GROUND, stream), colour(GROUND, stream));
+    let from = colour(GROUND, stream);
+    let tint = colour(GROUND, stream);
     let angle = stream.random_range(0.0..std::f32::consts::TAU);
     let (sin, cos) = angle.sin_cos();
     let mut canvas = vec![from; SIZE * SIZE];
@@ -139,13 +140,12 @@ fn distract(canvas: &mut [Colour], stream: &mut Stream) {
     for _ in 0..stream.random_range(1..5) {
         let colour = colour(1.0, stream);
         let [x, y] = [0; 2].map(|_| stream.random_range(0.0..SIZE as f32));
-        let (length, width) = (
-            stream.random_range(0.0..5.0_f32),
-            stream.random_range(0.6..1.4_f32),
-        );
+        let length = stream.random_range(0.0..5.0_f32);
+        let width = stream.random_range(0.6..1.4_f32);
         let (sin, cos) = stream.random_range(0.0..std::f32::consts::TAU).sin_cos();
         blend(canvas, colour, |point| {
-            let (dx, dy) = (point.x - x, point.y - y);
+            let dx = point.x - x;
+            let dy = point.y - y;
             let along = (dx * cos + dy * sin).abs() - length;
             let across = (dy * cos - dx * sin).abs();
             (width - across.max(along) + 0.5).clamp(0.0, 1.0)
@@ -159,9 +159,9 @@ fn figure(class: usize, ground: Colour, canvas: &mut [Colour], stream: &mut Stre
     let free = SIZE as f32 / 2.0 - radius * 0.75;
     let [x, y] = [0; 2].map(|_| SIZE as f32 / 2.0 + stream.random_range(-free..free));
     let angle = stream.random_range(-TURN..TURN);
-    let place = Place::new(Point { x, y }, radius, angle);
+    let pose = Pose::new(Point { x, y }, radius, angle);
     blend(canvas, colour, |point| {
-        coverage(class, place.local(point), &place)
+        coverage(class, pose.local(point), &pose)
     });
 }
 

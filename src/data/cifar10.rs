@@ -92,7 +92,8 @@ fn batches(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
 }
 
 fn read_all(folder: &Path, files: &[PathBuf]) -> Result<Dataset, DataError> {
-    let (mut images, mut labels) = (Vec::new(), Vec::new());
+    let mut images = Vec::new();
+    let mut labels = Vec::new();
     for file in files {
         read(file, &mut images, &mut labels)?;
     }
@@ -139,7 +140,8 @@ fn read(path: &Path, images: &mut Vec<u8>, labels: &mut Vec<u8>) -> Result<(), D
     let (records, rest) = bytes.as_chunks::<RECORD>();
     for (number, record) in records.iter().enumerate() {
         if usize::from(record[0]) >= CLASSES.len() {
-            let (offset, label) = (number * RECORD, record[0]);
+            let offset = number * RECORD;
+            let label = record[0];
             return Err(problem(
                 path,
                 format!(
@@ -149,7 +151,8 @@ fn read(path: &Path, images: &mut Vec<u8>, labels: &mut Vec<u8>) -> Result<(), D
         }
     }
     if !rest.is_empty() {
-        let (offset, length) = (records.len() * RECORD, rest.len());
+        let offset = records.len() * RECORD;
+        let length = rest.len();
         return Err(problem(
             path,
             format!(

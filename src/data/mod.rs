@@ -35,7 +35,7 @@ pub struct Dataset {
     pub held_out: HeldOut,
 }
 
-/// How a set is split into training and validation images.
+/// How it is decided which images of a set are held out for validation.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub enum HeldOut {
     /// Drawn from the run's seed.
@@ -45,7 +45,7 @@ pub enum HeldOut {
     ByContent {
         /// SHA-256 of each image's file.
         hashes: Vec<[u8; 32]>,
-        /// Where the set says it itself: is this image for validation?
+        /// For each image, whether it is for validation; None: the set does not say so itself.
         validation: Option<Vec<bool>>,
     },
 }
@@ -60,7 +60,7 @@ pub enum DataError {
 }
 
 impl Dataset {
-    /// Puts a set together and takes its fingerprint.
+    /// A set with its hash.
     fn new(
         shape: ImageShape,
         class_names: Vec<String>,

@@ -10,8 +10,8 @@ pub(super) struct Point {
     pub y: f32,
 }
 
-/// Where a figure stands.
-pub(super) struct Place {
+/// Position, size and angle of a figure.
+pub(super) struct Pose {
     centre: Point,
     /// Half the size of a shape; a pattern's period is derived from it.
     radius: f32,
@@ -19,7 +19,7 @@ pub(super) struct Place {
     cos: f32,
 }
 
-impl Place {
+impl Pose {
     pub(super) fn new(centre: Point, radius: f32, angle: f32) -> Self {
         let (sin, cos) = angle.sin_cos();
         Self {
@@ -32,14 +32,15 @@ impl Place {
 
     /// A point in the figure's own axes, in pixels.
     pub(super) fn local(&self, point: Point) -> Point {
-        let (x, y) = (point.x - self.centre.x, point.y - self.centre.y);
+        let x = point.x - self.centre.x;
+        let y = point.y - self.centre.y;
         Point {
             x: x * self.cos + y * self.sin,
             y: y * self.cos - x * self.sin,
         }
     }
 
-    /// Patterns repeat 2 to 4 times over the image.
+    /// Of a pattern, in pixels: it repeats 2 to 4 times over the image.
     fn period(&self) -> f32 {
         0.7 * self.radius
     }
@@ -47,8 +48,8 @@ impl Place {
 
 /// How much of the pixel around a local point the figure of this class covers, 0 to 1: edges are
 /// one pixel soft.
-pub(super) fn coverage(class: usize, point: Point, place: &Place) -> f32 {
-    let radius = place.radius;
+pub(super) fn coverage(class: usize, point: Point, pose: &Pose) -> f32 {
+    let radius = pose.radius;
     let distance = match class {
         0 => point.x.hypot(point.y) - 0.9 * radius,
         1 => (point.x.hypot(point.y) - 0.75 * radius).abs() - 0.2 * radius,
@@ -63,11 +64,11 @@ pub(super) fn coverage(class: usize, point: Point, place: &Place) -> f32 {
             0.55 * radius,
         ),
         4 => rectangle(point, radius, 0.28 * radius).min(rectangle(point, 0.28 * radius, radius)),
-        5 => wave(point.y, place.period()) - place.period() / 4.0,
-        6 => wave(point.x, place.period()) - place.period() / 4.0,
-        7 => checks(point, 1.4 * place.period()),
-        8 => dots(point, place.period()),
-        _ => zigzag(point, place.period()),
+        5 => wave(point.y, pose.period()) - pose.period() / 4.0,
+        6 => wave(point.x, pose.period()) - pose.period() / 4.0,
+        7 => checks(point, 1.4 * pose.period()),
+        8 => dots(point, pose.period()),
+        _ => zigzag(point, pose.period()),
     };
     (0.5 - distance).clamp(0.0, 1.0)
 }
@@ -78,7 +79,8 @@ fn wave(value: f32, period: f32) -> f32 {
 }
 
 fn rectangle(point: Point, half_width: f32, half_height: f32) -> f32 {
-    let (x, y) = (point.x.abs() - half_width, point.y.abs() - half_height);
+    let x = point.x.abs() - half_width;
+    let y = point.y.abs() - half_height;
     x.max(0.0).hypot(y.max(0.0)) + x.max(y).min(0.0)
 }
 
@@ -92,10 +94,8 @@ fn polygon(point: Point, sides: u32, apothem: f32) -> f32 {
 
 fn checks(point: Point, period: f32) -> f32 {
     // Both waves are 0 on the centres and period/2 between them: alike on squares of one colour.
-    let (x, y) = (
-        wave(point.x, period) - period / 4.0,
-        wave(point.y, period) - period / 4.0,
-    );
+    let x = wave(point.x, period) - period / 4.0;
+    let y = wave(point.y, period) - period / 4.0;
     let inside = x * y > 0.0;
     let distance = x.abs().min(y.abs());
     if inside { -distance } else { distance }
@@ -116,31 +116,28 @@ mod tests {
 
     #[test]
     fn figures_cover_their_centre_or_not_as_they_should() {
-        let place = Place::new(Point { x: 16.0, y: 16.0 }, 10.0, 0.3);
-        let centre = place.local(Point { x: 16.0, y: 16.0 });
+        let pose = Pose::new(Point { x: 16.0, y: 16.0 }, 10.0, 0.3);
+        let centre = pose.local(Point { x: 16.0, y: 16.0 });
         let far = Point { x: 14.0, y: 14.0 };
         for class in [0, 2, 3, 4] {
             assert_eq!(
-                (
-                    coverage(class, centre, &place),
-                    coverage(class, far, &place)
-                ),
+                (coverage(class, centre, &pose), coverage(class, far, &pose)),
                 (1.0, 0.0),
                 "class {class}"
             );
         }
-        assert_eq!(coverage(1, centre, &place), 0.0);
-        assert_eq!(coverage(1, Point { x: 7.5, y: 0.0 }, &place), 1.0);
+        assert_eq!(coverage(1, centre, &pose), 0.0);
+        assert_eq!(coverage(1, Point { x: 7.5, y: 0.0 }, &pose), 1.0);
     }
 
     #[test]
     fn a_triangle_stands_and_stripes_run_their_ways() {
-        let place = Place::new(Point { x: 16.0, y: 16.0 }, 10.0, 0.0);
-        let at = |class: usize, x: f32, y: f32| coverage(class, Point { x, y }, &place);
+        let pose = Pose::new(Point { x: 16.0, y: 16.0 }, 10.0, 0.0);
+        let at = |class: usize, x: f32, y: f32| coverage(class, Point { x, y }, &pose);
         // y grows downwards: the tip is above, the base below.
         assert_eq!((at(3, 0.0, -9.0), at(3, 0.0, 9.0)), (1.0, 0.0));
         assert_eq!((at(3, 7.0, 4.0), at(3, 7.0, -4.0)), (1.0, 0.0));
-        let middle = place.period() / 2.0;
+        let middle = pose.period() / 2.0;
         assert_eq!(
             (at(5, 0.0, 0.0), at(5, middle, 0.0), at(5, 0.0, middle)),
             (1.0, 1.0, 0.0)

@@ -17,8 +17,8 @@ pub struct Split {
     pub validation: Vec<u32>,
 }
 
-/// Unset sizes of a split by content: this share of the images is held out, whichever fall into it.
-const SHARE: f64 = 0.1;
+/// Where a split by content has no sizes, about this share of the images is held out.
+const VALIDATION_SHARE: f64 = 0.1;
 
 impl Split {
     /// The split of a set: drawn, or by its images' contents, where an image stays on its side when
@@ -37,7 +37,8 @@ impl Split {
 
     /// The images in the order of their hashes (with the seed): with `data.validation_size` the
     /// first ones are held out, without it those whose hash lies in the first tenth of all hashes;
-    /// of the rest, `data.train_size` or all. A set that comes split keeps its sides.
+    /// of the rest, `data.train_size` or all. A set that says itself which images are for
+    /// validation keeps that split.
     fn by_content(
         settings: &DataSettings,
         hashes: &[[u8; 32]],
@@ -47,18 +48,18 @@ impl Split {
         let mut order: Vec<(u64, u32)> = hashes
             .iter()
             .zip(0..)
-            .map(|(hash, index)| (place(hash, seed), index))
+            .map(|(hash, index)| (rank_key(hash, seed), index))
             .collect();
         order.sort_unstable();
-        let held_out = |rank: usize, place: u64, index: u32| match (given, settings.validation_size)
-        {
+        let held_out = |rank: usize, key: u64, index: u32| match (given, settings.validation_size) {
             (Some(given), _) => given[index as usize],
             (None, Some(size)) => rank < size,
-            (None, None) => (place as f64) < SHARE * u64::MAX as f64,
+            (None, None) => (key as f64) < VALIDATION_SHARE * u64::MAX as f64,
         };
-        let (mut train, mut validation) = (Vec::new(), Vec::new());
-        for (rank, (place, index)) in order.into_iter().enumerate() {
-            if held_out(rank, place, index) {
+        let mut train = Vec::new();
+        let mut validation = Vec::new();
+        for (rank, (key, index)) in order.into_iter().enumerate() {
+            if held_out(rank, key, index) {
                 validation.push(index);
             } else {
                 train.push(index);
@@ -109,8 +110,8 @@ impl Split {
     }
 }
 
-/// Where an image stands in the order of hashes.
-fn place(hash: &[u8; 32], seed: u64) -> u64 {
+/// An image's key in the order of hashes: evenly distributed over all numbers.
+fn rank_key(hash: &[u8; 32], seed: u64) -> u64 {
     let digest = Sha256::new()
         .chain_update(seed.to_le_bytes())
         .chain_update(hash)
@@ -118,7 +119,7 @@ fn place(hash: &[u8; 32], seed: u64) -> u64 {
     digest
         .iter()
         .take(8)
-        .fold(0, |place, byte| place << 8 | u64::from(*byte))
+        .fold(0, |key, byte| key << 8 | u64::from(*byte))
 }
 
 fn sizes(settings: &DataSettings, examples: usize) -> Result<(usize, usize), DataError> {
@@ -204,6 +205,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::random::cases(256))]
+
         #[test]
         fn parts_are_disjoint_and_validation_does_not_depend_on_the_training_size(
             examples in 20_usize..500, validation in 1_usize..10, a in 1_usize..10, b in 1_usize..10, seed: u64

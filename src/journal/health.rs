@@ -9,7 +9,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 type Observe = Box<dyn Fn(f64) + Send + Sync>;
 
-/// Told by the writer's thread, asked by others.
+/// The writer's thread reports, others ask.
 #[derive(Default)]
 pub(super) struct Health {
     state: Mutex<State>,

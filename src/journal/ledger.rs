@@ -3,7 +3,8 @@
 //! so it never runs ahead of what is committed.
 
 use super::Sequenced;
-use crate::policy::{Baseline, LearningSettings};
+use crate::policy::Baseline;
+use crate::strategy::LearningSettings;
 use rusqlite::Connection;
 use std::collections::{BTreeMap, HashMap};
 
@@ -36,14 +37,14 @@ pub(super) struct Ledger {
     trials: HashMap<u64, u64>,
 }
 
-/// The sequence number that a minibatch (by row number) takes.
-pub(super) struct Given {
+/// A minibatch (by row number) with the sequence number that it takes.
+pub(super) struct Numbered {
     pub number: u64,
     pub sequenced: Sequenced,
 }
 
 impl Ledger {
-    /// Reads the committed state; folds every reward into the baseline in the order of the sequence
+    /// Reads the committed state and folds every reward into the baseline in the order of the sequence
     /// numbers.
     pub(super) fn load(connection: &Connection) -> rusqlite::Result<Self> {
         let next = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, u64>(0));
@@ -89,7 +90,7 @@ impl Ledger {
     fn fold(&mut self, reward: f64) {
         let decay = self
             .learning
-            .map_or(0.95, |learning| learning.baseline_decay);
+            .map_or(Baseline::DEFAULT_DECAY, |learning| learning.baseline_decay);
         self.baseline.push(reward, decay);
     }
 
@@ -133,7 +134,7 @@ impl Ledger {
 
     /// A trial's outcome is known (None: it failed): the minibatches that now take their sequence
     /// numbers, in order.
-    pub(super) fn finish(&mut self, trial: u64, reward: Option<f64>) -> Vec<Given> {
+    pub(super) fn finish(&mut self, trial: u64, reward: Option<f64>) -> Vec<Numbered> {
         let Some(&number) = self.trials.get(&trial) else {
             return Vec::new();
         };
@@ -163,9 +164,9 @@ impl Ledger {
 
     /// Gives the next sequence numbers; all of a round are compared with the baseline before the
     /// round.
-    fn give(&mut self, numbers: &[u64]) -> Vec<Given> {
+    fn give(&mut self, numbers: &[u64]) -> Vec<Numbered> {
         let baseline = self.baseline.value();
-        let mut given = Vec::with_capacity(numbers.len());
+        let mut numbered = Vec::with_capacity(numbers.len());
         for &number in numbers {
             let Some(open) = self.open.remove(&number) else {
                 continue;
@@ -180,20 +181,19 @@ impl Ledger {
                 self.trials.remove(&trial);
             }
             self.sequence += 1;
-            let (controller, minibatch, sequence) =
-                (open.controller, open.minibatch, self.sequence);
-            given.push(Given {
+            numbered.push(Numbered {
                 number,
                 sequenced: Sequenced {
-                    controller,
-                    minibatch,
-                    sequence,
+                    controller: open.controller,
+                    minibatch: open.minibatch,
+                    sequence: self.sequence,
+                    round: open.round,
                     baseline,
                     rewards,
                 },
             });
         }
-        given
+        numbered
     }
 
     /// Learning settings that hold from the next number on; returns the number that they take.

@@ -8,18 +8,20 @@ mod open;
 mod reader;
 mod recovery;
 mod schema;
+mod snapshots;
 mod survey;
 #[cfg(test)]
 mod tests;
 mod writer;
 
 pub use lock::set_aside;
+pub use open::DATA_CONTENT;
 pub use reader::{EpochRow, Reader, TrialRow};
 pub use survey::{Life, TrialFacts, TrialOrder};
 
 use crate::child::{Cause, Epoch, Outcome};
-use crate::policy::{LearningSettings, LogEntry, PulledParameters, Snapshot};
 use crate::space::{Architecture, Decision};
+use crate::strategy::{HistoryPosition, LearningSettings, LogEntry, PulledParameters, Snapshot};
 use health::Health;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -56,6 +58,10 @@ pub struct SampledMinibatch {
     pub minibatch: u64,
     pub layers: usize,
     pub pulled: PulledParameters,
+    /// What the strategy had seen.
+    pub history: HistoryPosition,
+    /// How many of its networks were pending without the strategy having seen them.
+    pub repeated: u64,
     pub trials: Vec<SampledTrial>,
 }
 
@@ -78,12 +84,14 @@ pub struct Enqueued {
     pub trial: SampledTrial,
 }
 
-/// A minibatch whose outcomes are all known and committed: it has its place in the order.
+/// A minibatch whose outcomes are all known and committed, with its sequence number.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sequenced {
     pub controller: u64,
     pub minibatch: u64,
     pub sequence: u64,
+    /// Names the synchronous round that it belongs to.
+    pub round: Option<u64>,
     /// Read before this minibatch's rewards entered it (synchronous: before the round's).
     pub baseline: Option<f64>,
     /// In slot order; None: failed.
@@ -138,6 +146,8 @@ pub struct Recovered {
     pub enqueued: Vec<(String, OpenTrial)>,
     /// Trials sampled so far.
     pub sampled: u64,
+    /// The highest id; 0: no trial yet.
+    pub last_trial: u64,
     /// For each controller that ever sampled, its next minibatch.
     pub next_minibatch: Vec<(u64, u64)>,
     /// Last sequence number given.
@@ -153,7 +163,7 @@ pub struct Recovered {
     pub children_completed: u64,
     pub causes: Vec<(Cause, u64)>,
     pub seconds: Vec<f64>,
-    /// Minibatches that have their place in the order.
+    /// Minibatches that have their sequence number.
     pub sequenced: u64,
     /// Unix time of the newest snapshot.
     pub snapshot_at: Option<f64>,
@@ -163,6 +173,11 @@ pub struct Recovered {
     pub networks: Vec<CompletedNetwork>,
     /// Trials that took the reward of one of them.
     pub reused: u64,
+    /// Networks that were proposed while an equal one was pending, unseen by the strategy.
+    pub repeated: u64,
+    /// Facts of the run's identity that it lacked, because an earlier version began it, and that
+    /// are recorded now.
+    pub recorded: Vec<String>,
 }
 
 /// The writer's handle: cheap to clone; requests are carried out in the order they are made, on the
@@ -179,6 +194,7 @@ type Reply<T> = Box<dyn FnOnce(T) + Send>;
 impl Journal {
     /// Opens or creates the run, holding its lock. `identity` is what may not change in a run's
     /// life (flat object of setting → value); so are those of `enqueued` that the run has already.
+    /// [`DATA_CONTENT`] is recorded where an earlier version did not.
     /// `config` is the resolved config file, written to `config.toml`.
     ///
     /// # Errors
@@ -190,8 +206,9 @@ impl Journal {
         enqueued: &[Enqueued],
         config: &str,
     ) -> Result<(Self, Recovered), JournalError> {
-        let opened = open::open(dir, identity, enqueued, config)?;
-        let recovered = recovery::recover(&opened.connection, dir)?;
+        let mut opened = open::open(dir, identity, enqueued, config)?;
+        let mut recovered = recovery::recover(&opened.connection, dir)?;
+        recovered.recorded = std::mem::take(&mut opened.recorded);
         let health = Arc::new(Health::default());
         let requests =
             writer::start(opened, health.clone(), writer::BACK_UP_EVERY).map_err(|source| {
@@ -220,8 +237,8 @@ impl Journal {
         self.send(Request::Enqueue { trials, reply });
     }
 
-    /// The trial runs (again): earlier epochs of it are deleted. With `reply`, that is told after
-    /// the commit.
+    /// The trial runs (again): earlier epochs of it are deleted. `reply` is called after the
+    /// commit.
     pub fn started(&self, trial: u64, device: &str, reply: Option<Reply<()>>) {
         self.send(Request::Started {
             trial,
@@ -311,7 +328,7 @@ impl Journal {
         });
     }
 
-    /// Carries out what was asked before, then closes the database and releases the lock. Waits for
+    /// Carries out every earlier request, then closes the database and releases the lock. Waits for
     /// it, some seconds at most.
     pub fn close(&self) {
         let (done, answer) = mpsc::channel();

@@ -6,11 +6,19 @@ use super::{Enqueued, JournalError, schema};
 use rusqlite::{Connection, OptionalExtension};
 use std::path::{Path, PathBuf};
 
+/// The fact of a run's identity that says which data its rewards come from.
+pub const DATA_CONTENT: &str = "data content";
+
+/// Facts of an identity that earlier versions did not record for every run.
+const RECORDED_LATER: &[&str] = &[DATA_CONTENT];
+
 /// A run that this process may write to.
 pub(super) struct Opened {
     pub dir: PathBuf,
     pub connection: Connection,
     pub lock: RunLock,
+    /// Facts of the identity that were not recorded before.
+    pub recorded: Vec<String>,
 }
 
 impl Opened {
@@ -57,13 +65,18 @@ pub(super) fn open(
     let new = !path.exists();
     let connection = Connection::open(&path).map_err(damaged(dir))?;
     configure(&connection).map_err(damaged(dir))?;
+    let mut recorded = Vec::new();
     if new || is_empty(&connection).map_err(damaged(dir))? {
         create(&connection, identity).map_err(damaged(dir))?;
     } else {
-        let version = check(&connection, dir, identity, enqueued)?;
+        let checked = check(&connection, dir, identity, enqueued)?;
         back_up(&connection, dir)?;
-        if version < schema::VERSION {
-            upgrade(&connection).map_err(damaged(dir))?;
+        if checked.version < schema::VERSION {
+            upgrade(&connection, checked.version).map_err(damaged(dir))?;
+        }
+        recorded = checked.unrecorded;
+        if !recorded.is_empty() {
+            set_identity(&connection, identity).map_err(damaged(dir))?;
         }
     }
     connection
@@ -77,6 +90,7 @@ pub(super) fn open(
         dir: dir.to_owned(),
         connection,
         lock,
+        recorded,
     })
 }
 
@@ -109,10 +123,7 @@ fn create(connection: &Connection, identity: &serde_json::Value) -> rusqlite::Re
     let transaction = connection.unchecked_transaction()?;
     transaction.execute_batch(schema::TRIALS)?;
     transaction.execute_batch(schema::TABLES)?;
-    transaction.execute(
-        "INSERT INTO meta VALUES ('identity', ?1)",
-        [identity.to_string()],
-    )?;
+    set_identity(&transaction, identity)?;
     transaction.execute(
         "INSERT INTO meta VALUES ('created', ?1)",
         [super::writer::now()],
@@ -121,22 +132,39 @@ fn create(connection: &Connection, identity: &serde_json::Value) -> rusqlite::Re
     transaction.commit()
 }
 
-fn upgrade(connection: &Connection) -> rusqlite::Result<()> {
+fn set_identity(connection: &Connection, identity: &serde_json::Value) -> rusqlite::Result<()> {
+    let sql = "INSERT OR REPLACE INTO meta VALUES ('identity', ?1)";
+    connection.execute(sql, [identity.to_string()]).map(drop)
+}
+
+/// Brings the tables up to date, in one transaction.
+fn upgrade(connection: &Connection, version: i64) -> rusqlite::Result<()> {
     let transaction = connection.unchecked_transaction()?;
-    let [before, after] = schema::UPGRADE;
-    for sql in [before, schema::TRIALS, after] {
-        transaction.execute_batch(sql)?;
+    if version < 2 {
+        let [before, after] = schema::UPGRADE_1;
+        for sql in [before, schema::TRIALS, after] {
+            transaction.execute_batch(sql)?;
+        }
     }
+    transaction.execute_batch(schema::UPGRADE_2)?;
+    transaction.pragma_update(None, "user_version", schema::VERSION)?;
     transaction.commit()
 }
 
-/// Is this database whole, of a format that we know, and of the same search? Its version.
+/// A database that is whole and of the same search.
+struct Checked {
+    version: i64,
+    /// Facts of the identity that it does not record yet.
+    unrecorded: Vec<String>,
+}
+
+/// Is this database whole, of a format that we know, and of the same search?
 fn check(
     connection: &Connection,
     dir: &Path,
     identity: &serde_json::Value,
     enqueued: &[Enqueued],
-) -> Result<i64, JournalError> {
+) -> Result<Checked, JournalError> {
     let version: i64 = connection
         .pragma_query_value(None, "user_version", |row| row.get(0))
         .map_err(damaged(dir))?;
@@ -166,21 +194,41 @@ fn check(
         );
         return Err(damaged(dir)(failure));
     }
-    let stored = meta("identity")?
+    let mut stored: serde_json::Value = meta("identity")?
         .and_then(|text| serde_json::from_str(&text).ok())
         .unwrap_or_default();
+    let unrecorded = take_unrecorded(&mut stored, identity);
     let mut lines = difference(&stored, identity);
-    if version == schema::VERSION {
+    // Version 1 had none.
+    if version > 1 {
         lines.extend(changed_entries(connection, enqueued).map_err(damaged(dir))?);
     }
     if lines.is_empty() {
-        Ok(version)
+        Ok(Checked {
+            version,
+            unrecorded,
+        })
     } else {
         Err(JournalError::Changed {
             path: dir.to_owned(),
             difference: lines.join("\n"),
         })
     }
+}
+
+/// Takes over what an earlier version did not record, and names it.
+fn take_unrecorded(stored: &mut serde_json::Value, given: &serde_json::Value) -> Vec<String> {
+    let (Some(stored), Some(given)) = (stored.as_object_mut(), given.as_object()) else {
+        return Vec::new();
+    };
+    let mut taken = Vec::new();
+    for &fact in RECORDED_LATER {
+        if let (None, Some(value)) = (stored.get(fact), given.get(fact)) {
+            stored.insert(fact.to_owned(), value.clone());
+            taken.push(fact.to_owned());
+        }
+    }
+    taken
 }
 
 /// One line for each enqueued architecture of the run that is not what it was; what is new comes
@@ -192,8 +240,8 @@ fn changed_entries(connection: &Connection, given: &[Enqueued]) -> rusqlite::Res
         .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
         .collect::<rusqlite::Result<_>>()?;
     let mut lines = Vec::new();
-    for (place, (name, architecture)) in stored.into_iter().enumerate() {
-        let now = match given.get(place) {
+    for (index, (name, architecture)) in stored.into_iter().enumerate() {
+        let now = match given.get(index) {
             None => "not there".to_owned(),
             Some(entry) if entry.name != name => format!("\"{}\"", entry.name),
             Some(entry) if super::writer::json(&entry.trial.architecture)? != architecture => {
@@ -203,7 +251,7 @@ fn changed_entries(connection: &Connection, given: &[Enqueued]) -> rusqlite::Res
         };
         lines.push(format!(
             "  enqueue[{}]: \"{name}\" in the run, {now} now; entries stay as they are, new ones come behind them",
-            place + 1
+            index + 1
         ));
     }
     Ok(lines)
@@ -212,10 +260,8 @@ fn changed_entries(connection: &Connection, given: &[Enqueued]) -> rusqlite::Res
 /// One line for each key of the two flat objects that differs.
 fn difference(stored: &serde_json::Value, given: &serde_json::Value) -> Vec<String> {
     let empty = serde_json::Map::new();
-    let (stored, given) = (
-        stored.as_object().unwrap_or(&empty),
-        given.as_object().unwrap_or(&empty),
-    );
+    let stored = stored.as_object().unwrap_or(&empty);
+    let given = given.as_object().unwrap_or(&empty);
     let text = |value: Option<&serde_json::Value>| {
         value.map_or_else(|| "not set".to_owned(), ToString::to_string)
     };
@@ -236,10 +282,8 @@ fn difference(stored: &serde_json::Value, given: &serde_json::Value) -> Vec<Stri
 
 /// One rolling copy of a database that was found whole.
 fn back_up(connection: &Connection, dir: &Path) -> Result<(), JournalError> {
-    let (path, partial) = (
-        dir.join("search.backup.db"),
-        dir.join("search.backup.db.partial"),
-    );
+    let path = dir.join("search.backup.db");
+    let partial = dir.join("search.backup.db.partial");
     let _ = std::fs::remove_file(&partial);
     connection
         .backup("main", &partial, None::<fn(rusqlite::backup::Progress)>)
@@ -250,10 +294,8 @@ fn back_up(connection: &Connection, dir: &Path) -> Result<(), JournalError> {
 /// The rolling copy of a run that is being written, through a connection of its own, so that the
 /// writer goes on. The last copy is replaced only by one that was found whole.
 pub(super) fn back_up_live(dir: &Path) -> Result<(), JournalError> {
-    let (path, partial) = (
-        dir.join("search.backup.db"),
-        dir.join("search.backup.db.partial"),
-    );
+    let path = dir.join("search.backup.db");
+    let partial = dir.join("search.backup.db.partial");
     let copy = || -> rusqlite::Result<String> {
         let _ = std::fs::remove_file(&partial);
         let source = Connection::open_with_flags(
@@ -272,7 +314,7 @@ pub(super) fn back_up_live(dir: &Path) -> Result<(), JournalError> {
     }
 }
 
-/// Renames a file that was written beside its place, once it is on the disk.
+/// Renames a file to the one that it replaces, once it is on the disk.
 fn replace(partial: &Path, path: &Path) -> std::io::Result<()> {
     std::fs::File::open(partial)?.sync_all()?;
     std::fs::rename(partial, path)

@@ -2,9 +2,9 @@
 //! know how rows are shown.
 
 use super::open::damaged;
-use super::{JournalError, recovery, schema};
-use crate::policy::{LogEntry, Snapshot};
+use super::{JournalError, recovery, schema, snapshots};
 use crate::space::{Architecture, Decision};
+use crate::strategy::{LogEntry, ProposedMinibatch, Snapshot};
 use rusqlite::{Connection, OpenFlags, Params, Row, StatementStatus};
 use serde::Serialize;
 use std::cell::Cell;
@@ -123,10 +123,13 @@ impl Reader {
             connection.busy_timeout(std::time::Duration::from_secs(5))?;
             connection.set_prepared_statement_cache_capacity(32);
             connection.query_row("SELECT count(*) FROM trials WHERE id = 1", [], |_| Ok(()))?;
-            if connection.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0))?
-                < schema::VERSION
-            {
-                connection.execute_batch(schema::AS_NOW)?;
+            let version: i64 =
+                connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+            if version < 2 {
+                connection.execute_batch(schema::VIEWS_OF_1)?;
+            }
+            if version < 3 {
+                connection.execute_batch(schema::VIEWS_OF_2)?;
             }
             Ok(connection)
         };
@@ -222,7 +225,7 @@ impl Reader {
     ///
     /// # Errors
     /// When the database cannot be read; so for all that follow.
-    pub fn top(&self, most: usize) -> Result<Vec<TrialRow>, JournalError> {
+    pub fn top(&self, limit: usize) -> Result<Vec<TrialRow>, JournalError> {
         // By the index of rewards; the rows alone say which are not to be counted, and few have to
         // be asked. A range of rewards, not IS NOT NULL, which may have SQLite sort them all.
         let best =
@@ -230,7 +233,7 @@ impl Reader {
                     ORDER BY reward DESC, id LIMIT ?1";
         self.rows(
             &format!("WHERE id IN ({best}) ORDER BY +reward DESC, id"),
-            [most],
+            [limit],
         )
     }
 
@@ -286,9 +289,9 @@ impl Reader {
     }
 
     /// The newest events, the oldest of them first: time, kind, text.
-    pub fn events(&self, most: usize) -> Result<Vec<(String, String, String)>, JournalError> {
+    pub fn events(&self, limit: usize) -> Result<Vec<(String, String, String)>, JournalError> {
         let sql = "SELECT at, kind, text FROM (SELECT * FROM events ORDER BY id DESC LIMIT ?1) ORDER BY id";
-        self.all(sql, [most], |row| {
+        self.all(sql, [limit], |row| {
             Ok((row.get(0)?, row.get(1)?, row.get(2)?))
         })
     }
@@ -331,13 +334,18 @@ impl Reader {
         self.read(|connection| recovery::for_each_entry(connection, 0, take))
     }
 
+    /// Minibatches that wait for outcomes, by their first trial.
+    pub fn open_minibatches(&self) -> Result<Vec<ProposedMinibatch>, JournalError> {
+        self.read(recovery::open_proposals)
+    }
+
     /// Sequence numbers of the snapshots that are stored, ascending.
     pub fn snapshot_numbers(&self) -> Result<Vec<u64>, JournalError> {
-        self.read(recovery::snapshot_numbers)
+        self.read(snapshots::numbers)
     }
 
     /// A stored snapshot; None: it is damaged.
     pub fn snapshot(&self, sequence: u64) -> Result<Option<Snapshot>, JournalError> {
-        self.read(|connection| recovery::load(connection, sequence))
+        self.read(|connection| snapshots::load(connection, sequence))
     }
 }

@@ -2,12 +2,14 @@
 //! the minibatches that wait. Must not know what the parameters mean.
 
 use super::open::damaged;
-use super::{CompletedNetwork, JournalError, OpenMinibatch, OpenTrial, Recovered};
+use super::{CompletedNetwork, JournalError, OpenMinibatch, OpenTrial, Recovered, snapshots};
 use crate::child::Cause;
-use crate::policy::{LearningSettings, LogEntry, MinibatchEntry, PulledParameters, Snapshot};
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use crate::strategy::{
+    HistoryPosition, LearningSettings, LogEntry, MinibatchEntry, ProposedMinibatch,
+    PulledParameters, Snapshot,
+};
+use rusqlite::{Connection, OptionalExtension, Row};
 use serde::de::DeserializeOwned;
-use sha2::{Digest, Sha256};
 use std::path::Path;
 
 /// Trials that a controller sampled.
@@ -35,6 +37,7 @@ pub(super) fn recover(connection: &Connection, dir: &Path) -> Result<Recovered, 
             open: open_minibatches(connection)?,
             enqueued: enqueued(connection)?,
             sampled: number("SELECT (SELECT count(*) FROM trials) - (SELECT count(*) FROM trials WHERE enqueued IS NOT NULL)")?,
+            last_trial: number("SELECT coalesce(max(id), 0) FROM trials")?,
             next_minibatch: pairs(connection, "SELECT controller, max(minibatch) + 1 FROM minibatches GROUP BY controller")?,
             sequence: number(sequence)?,
             learning: changes(connection, 0)?.pop().map(|(_, learning)| learning),
@@ -60,6 +63,9 @@ pub(super) fn recover(connection: &Connection, dir: &Path) -> Result<Recovered, 
                 .optional()?,
             networks: networks(connection)?,
             reused: number("SELECT count(*) FROM trials WHERE reused_from IS NOT NULL")?,
+            repeated: number("SELECT coalesce(sum(repeated), 0) FROM minibatches")?,
+            // Known to whoever compared the run's identity.
+            recorded: Vec::new(),
         })
     };
     read().map_err(damaged(dir))
@@ -69,7 +75,7 @@ pub(super) fn recover(connection: &Connection, dir: &Path) -> Result<Recovered, 
 pub(super) fn snapshot_and_log(
     connection: &Connection,
 ) -> rusqlite::Result<(Option<Snapshot>, Vec<LogEntry>)> {
-    let snapshot = usable_snapshot(connection)?;
+    let snapshot = snapshots::newest_usable(connection)?;
     let after = snapshot
         .as_ref()
         .map_or(0, |snapshot| snapshot.state.sequence);
@@ -142,7 +148,7 @@ pub(super) fn rewards(connection: &Connection) -> rusqlite::Result<Vec<f64>> {
         .collect()
 }
 
-fn pairs(connection: &Connection, sql: &str) -> rusqlite::Result<Vec<(u64, u64)>> {
+pub(super) fn pairs(connection: &Connection, sql: &str) -> rusqlite::Result<Vec<(u64, u64)>> {
     connection
         .prepare(sql)?
         .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
@@ -169,6 +175,31 @@ pub(super) fn parse<T: DeserializeOwned>(row: &Row, column: usize) -> rusqlite::
     })
 }
 
+/// Columns of a `ProposedMinibatch`, as `proposed` reads them.
+const PROPOSED: &str = "controller, minibatch, first_id, layers, boundaries, versions,
+    history_sequence, history_trial, round";
+
+/// The minibatch whose columns begin at `first`, without its decisions.
+fn proposed(row: &Row, first: usize) -> rusqlite::Result<ProposedMinibatch> {
+    let sequence: Option<u64> = row.get(first + 6)?;
+    let trial: Option<u64> = row.get(first + 7)?;
+    Ok(ProposedMinibatch {
+        controller: row.get(first)?,
+        minibatch: row.get(first + 1)?,
+        first_id: row.get(first + 2)?,
+        layers: row.get(first + 3)?,
+        pulled: PulledParameters {
+            boundaries: parse(row, first + 4)?,
+            versions: parse(row, first + 5)?,
+        },
+        history: sequence
+            .zip(trial)
+            .map(|(sequence, trial)| HistoryPosition { sequence, trial }),
+        round: row.get(first + 8)?,
+        decisions: Vec::new(),
+    })
+}
+
 /// Calls `take` with every entry of the log after a sequence number, in order.
 pub(super) fn for_each_entry(
     connection: &Connection,
@@ -176,10 +207,11 @@ pub(super) fn for_each_entry(
     mut take: impl FnMut(LogEntry),
 ) -> rusqlite::Result<()> {
     let mut changes = changes(connection, after)?.into_iter().peekable();
-    let mut statement = connection.prepare(
-        "SELECT sequence, layers, boundaries, versions, baseline, decisions, reward, slot FROM minibatches
-         JOIN trials USING (controller, minibatch) WHERE sequence > ?1 ORDER BY sequence, slot",
-    )?;
+    let sql = format!(
+        "SELECT sequence, baseline, decisions, reward, {PROPOSED} FROM minibatches
+         JOIN trials USING (controller, minibatch) WHERE sequence > ?1 ORDER BY sequence, slot"
+    );
+    let mut statement = connection.prepare(&sql)?;
     let mut rows = statement.query([after])?;
     let mut current: Option<MinibatchEntry> = None;
     while let Some(row) = rows.next()? {
@@ -188,37 +220,55 @@ pub(super) fn for_each_entry(
             .as_ref()
             .is_none_or(|entry| entry.sequence != sequence)
         {
-            current
-                .take()
-                .into_iter()
-                .for_each(|entry| take(LogEntry::Minibatch(entry)));
-            while let Some((number, learning)) = changes.next_if(|(number, _)| *number < sequence) {
-                take(LogEntry::Change {
-                    sequence: number,
-                    learning,
-                });
+            if let Some(entry) = current.take() {
+                take(LogEntry::Minibatch(entry));
             }
-            let pulled = PulledParameters {
-                boundaries: parse(row, 2)?,
-                versions: parse(row, 3)?,
-            };
+            while let Some((sequence, learning)) = changes.next_if(|(number, _)| *number < sequence)
+            {
+                take(LogEntry::Change { sequence, learning });
+            }
             current = Some(MinibatchEntry {
                 sequence,
-                layers: row.get(1)?,
-                pulled,
-                baseline: row.get(4)?,
-                episodes: Vec::new(),
+                proposed: proposed(row, 4)?,
+                baseline: row.get(1)?,
+                rewards: Vec::new(),
             });
         }
         if let Some(entry) = &mut current {
-            entry.episodes.push((parse(row, 5)?, row.get(6)?));
+            entry.proposed.decisions.push(parse(row, 2)?);
+            entry.rewards.push(row.get(3)?);
         }
     }
-    current
-        .into_iter()
-        .for_each(|entry| take(LogEntry::Minibatch(entry)));
-    changes.for_each(|(sequence, learning)| take(LogEntry::Change { sequence, learning }));
+    if let Some(entry) = current {
+        take(LogEntry::Minibatch(entry));
+    }
+    for (sequence, learning) in changes {
+        take(LogEntry::Change { sequence, learning });
+    }
     Ok(())
+}
+
+/// Minibatches that wait for outcomes, by their first trial.
+pub(super) fn open_proposals(connection: &Connection) -> rusqlite::Result<Vec<ProposedMinibatch>> {
+    let sql = format!(
+        "SELECT decisions, {PROPOSED} FROM minibatches JOIN trials USING (controller, minibatch)
+         WHERE sequence IS NULL ORDER BY first_id, slot"
+    );
+    let mut statement = connection.prepare(&sql)?;
+    let mut rows = statement.query([])?;
+    let mut open: Vec<ProposedMinibatch> = Vec::new();
+    while let Some(row) = rows.next()? {
+        let next = proposed(row, 1)?;
+        let decisions = parse(row, 0)?;
+        match open.last_mut() {
+            Some(last) if last.first_id == next.first_id => last.decisions.push(decisions),
+            _ => open.push(ProposedMinibatch {
+                decisions: vec![decisions],
+                ..next
+            }),
+        }
+    }
+    Ok(open)
 }
 
 /// Columns of an `OpenTrial`, as `open_trial` reads them.
@@ -261,7 +311,8 @@ fn open_minibatches(connection: &Connection) -> rusqlite::Result<Vec<OpenMinibat
     let mut rows = statement.query([])?;
     let mut open: Vec<OpenMinibatch> = Vec::new();
     while let Some(row) = rows.next()? {
-        let (controller, minibatch) = (row.get(0)?, row.get(1)?);
+        let controller = row.get(0)?;
+        let minibatch = row.get(1)?;
         if open
             .last()
             .is_none_or(|last| (last.controller, last.minibatch) != (controller, minibatch))
@@ -283,96 +334,4 @@ fn open_minibatches(connection: &Connection) -> rusqlite::Result<Vec<OpenMinibat
         }
     }
     Ok(open)
-}
-
-/// The oldest version that any minibatch was pulled at which is open or has its place after this
-/// number: recovery needs it.
-fn oldest_needed(connection: &Connection, sequence: u64) -> rusqlite::Result<u64> {
-    let sql = "SELECT min(oldest) FROM minibatches WHERE sequence IS NULL OR sequence > ?1";
-    Ok(connection
-        .prepare_cached(sql)?
-        .query_row([sequence], |row| row.get::<_, Option<u64>>(0))?
-        .unwrap_or(u64::MAX))
-}
-
-/// The newest snapshot that holds every version that is still needed. A damaged one is passed over
-/// for an older one.
-fn usable_snapshot(connection: &Connection) -> rusqlite::Result<Option<Snapshot>> {
-    let candidates = pairs(
-        connection,
-        "SELECT sequence, version FROM snapshots ORDER BY sequence DESC",
-    )?;
-    for (sequence, version) in candidates {
-        if version <= oldest_needed(connection, sequence)? {
-            if let Some(snapshot) = load(connection, sequence)? {
-                return Ok(Some(snapshot));
-            }
-            tracing::warn!(sequence, "a snapshot is damaged; an older one is used")
-        }
-    }
-    Ok(None)
-}
-
-/// One stored snapshot; None: its checksum does not fit.
-pub(super) fn load(connection: &Connection, sequence: u64) -> rusqlite::Result<Option<Snapshot>> {
-    let sql = "SELECT data, checksum FROM snapshots WHERE sequence = ?1";
-    let (data, checksum): (Vec<u8>, String) =
-        connection.query_row(sql, [sequence], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    Ok(if hex(&data) == checksum {
-        postcard::from_bytes(&data).ok()
-    } else {
-        None
-    })
-}
-
-/// Sequence numbers of the stored snapshots, ascending.
-pub(super) fn snapshot_numbers(connection: &Connection) -> rusqlite::Result<Vec<u64>> {
-    connection
-        .prepare("SELECT sequence FROM snapshots ORDER BY sequence")?
-        .query_map([], |row| row.get(0))?
-        .collect()
-}
-
-/// Whether a minibatch that has its place after this number was pulled before this version:
-/// recovery can never start from such a snapshot.
-fn outdated(connection: &Connection, sequence: u64, version: u64) -> rusqlite::Result<bool> {
-    let sql = "SELECT EXISTS (SELECT 1 FROM minibatches WHERE sequence > ?1 AND oldest < ?2)";
-    connection
-        .prepare_cached(sql)?
-        .query_row([sequence, version], |row| row.get(0))
-}
-
-/// Writes a snapshot and drops those that recovery will not start from: all before the newest one
-/// that it could start from, and those that a minibatch in flight at that number has made useless
-/// since. With many controllers there always is one.
-pub(super) fn store(connection: &Connection, snapshot: &Snapshot) -> rusqlite::Result<()> {
-    let data = postcard::to_stdvec(snapshot)
-        .map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
-    let (sequence, version) = (snapshot.state.sequence, snapshot.state.version);
-    let sql = "INSERT OR REPLACE INTO snapshots VALUES (?1, ?2, ?3, ?4)";
-    connection.execute(sql, params![sequence, version, data, hex(&data)])?;
-    let now = jiff::Timestamp::now().as_millisecond() as f64 / 1e3;
-    connection.execute(
-        "INSERT OR REPLACE INTO meta VALUES ('snapshot_at', ?1)",
-        [now.to_string()],
-    )?;
-    for (sequence, version) in pairs(
-        connection,
-        "SELECT sequence, version FROM snapshots ORDER BY sequence DESC",
-    )? {
-        if outdated(connection, sequence, version)? {
-            connection.execute("DELETE FROM snapshots WHERE sequence = ?1", [sequence])?;
-        } else if version <= oldest_needed(connection, sequence)? {
-            connection.execute("DELETE FROM snapshots WHERE sequence < ?1", [sequence])?;
-            break;
-        }
-    }
-    Ok(())
-}
-
-fn hex(data: &[u8]) -> String {
-    Sha256::digest(data)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
 }

@@ -2,27 +2,43 @@
 //! others may change with `VERSION`.
 
 /// `PRAGMA user_version` of what this program writes. Version 1 had no column `enqueued`, and no
-/// trial without a controller.
-pub(super) const VERSION: i64 = 2;
+/// trial without a controller. Version 2 did not store what a proposal had seen (`history_sequence`,
+/// `history_trial`), nor the format of a snapshot.
+pub(super) const VERSION: i64 = 3;
 
-/// The oldest version that `UPGRADE` brings up to date.
+/// The oldest version that is read, and brought up to date when its run is continued.
 pub(super) const OLDEST: i64 = 1;
 
-/// Added to both versions: how many processes in a row died while this trial ran, before it had an
+/// Added to every version: how many processes in a row died while this trial ran, before it had an
 /// epoch.
 pub(super) const ADDED: &str =
     "CREATE TABLE IF NOT EXISTS deaths (trial INTEGER PRIMARY KEY, count INTEGER NOT NULL);";
 
-/// What a run of version 1 looks like to readers, who change nothing: the name stands before that
-/// of the table.
-pub(super) const AS_NOW: &str =
+/// What a run of version 1 looks like to readers, who change nothing: a temporary view hides the
+/// table of its name.
+pub(super) const VIEWS_OF_1: &str =
     "CREATE TEMP VIEW trials AS SELECT *, NULL AS enqueued FROM main.trials;";
 
-/// From version 1, around `TRIALS`: SQLite cannot take NOT NULL from a column.
-pub(super) const UPGRADE: [&str; 2] = [
+/// The same for versions 1 and 2.
+pub(super) const VIEWS_OF_2: &str = "
+CREATE TEMP VIEW minibatches AS
+    SELECT *, NULL AS history_sequence, NULL AS history_trial, 0 AS repeated FROM main.minibatches;
+CREATE TEMP VIEW snapshots AS SELECT *, 1 AS format FROM main.snapshots;
+";
+
+/// From version 1 to 2, around `TRIALS`: SQLite cannot take NOT NULL from a column.
+pub(super) const UPGRADE_1: [&str; 2] = [
     "ALTER TABLE trials RENAME TO old; DROP INDEX trials_by_status; DROP INDEX trials_by_reward;",
-    "INSERT INTO trials SELECT *, NULL FROM old; DROP TABLE old; PRAGMA user_version = 2;",
+    "INSERT INTO trials SELECT *, NULL FROM old; DROP TABLE old;",
 ];
+
+/// From version 2 to 3.
+pub(super) const UPGRADE_2: &str = "
+ALTER TABLE minibatches ADD COLUMN history_sequence INTEGER;
+ALTER TABLE minibatches ADD COLUMN history_trial INTEGER;
+ALTER TABLE minibatches ADD COLUMN repeated INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE snapshots ADD COLUMN format INTEGER NOT NULL DEFAULT 1;
+";
 
 /// A trial was sampled by a controller, into a slot of one of its minibatches, or it is an enqueued
 /// architecture and `enqueued` is its name. Times are ISO 8601 in UTC, with milliseconds.
@@ -72,7 +88,8 @@ CREATE TABLE epochs (
 ) WITHOUT ROWID;
 
 -- One row a minibatch; `sequence` is NULL until its last outcome is known; `round` is the first row of a synchronous round.
--- `oldest` is the smallest of `versions`, the versions pulled from each shard.
+-- `oldest` is the smallest of `versions`, the versions pulled from each shard. The strategy proposed it from the log up to
+-- `history_sequence` and the trials pending up to `history_trial`; of its networks `repeated` were pending, unseen by it.
 CREATE TABLE minibatches (
     number INTEGER PRIMARY KEY,
     controller INTEGER NOT NULL,
@@ -86,12 +103,22 @@ CREATE TABLE minibatches (
     round INTEGER,
     baseline REAL,
     sequence INTEGER UNIQUE,
+    history_sequence INTEGER,
+    history_trial INTEGER,
+    repeated INTEGER NOT NULL DEFAULT 0,
     UNIQUE (controller, minibatch)
 );
 
 CREATE TABLE changes (sequence INTEGER PRIMARY KEY, learning TEXT NOT NULL);
 
-CREATE TABLE snapshots (sequence INTEGER PRIMARY KEY, version INTEGER NOT NULL, data BLOB NOT NULL, checksum TEXT NOT NULL);
+-- `version` is that of the parameters, `format` that of `data`.
+CREATE TABLE snapshots (
+    sequence INTEGER PRIMARY KEY,
+    version INTEGER NOT NULL,
+    data BLOB NOT NULL,
+    checksum TEXT NOT NULL,
+    format INTEGER NOT NULL DEFAULT 1
+);
 
 CREATE TABLE events (id INTEGER PRIMARY KEY, at TEXT NOT NULL, kind TEXT NOT NULL, text TEXT NOT NULL);
 ";

@@ -9,7 +9,7 @@ use rusqlite::{Row, params};
 use serde::Serialize;
 use std::fmt::Write as _;
 
-/// Completed trials, told by the indexes alone; a failed one may have a reward too.
+/// Completed trials, found by the indexes alone; a failed one may have a reward too.
 const COMPLETED: &str =
     "reward IS NOT NULL AND id NOT IN (SELECT id FROM trials WHERE status = 'failed')";
 
@@ -130,11 +130,11 @@ impl Reader {
         Ok(())
     }
 
-    /// Trials whose id is above `id`, at most so many, by id.
-    pub fn facts_after(&self, id: u64, most: usize) -> Result<Vec<TrialFacts>, JournalError> {
+    /// The first `limit` trials whose id is above `id`, by id.
+    pub fn facts_after(&self, id: u64, limit: usize) -> Result<Vec<TrialFacts>, JournalError> {
         self.all(
             &format!("{FACTS} WHERE id > ?1 ORDER BY id LIMIT ?2"),
-            params![id, most],
+            params![id, limit],
             TrialFacts::from_row,
         )
     }
@@ -161,9 +161,9 @@ impl Reader {
             .unwrap_or(0))
     }
 
-    /// The first `most` trials under training, by id.
-    pub fn running_at_most(&self, most: usize) -> Result<Vec<TrialRow>, JournalError> {
-        self.rows("WHERE status = 'running' ORDER BY id LIMIT ?1", [most])
+    /// The first `limit` trials under training, by id.
+    pub fn running_at_most(&self, limit: usize) -> Result<Vec<TrialRow>, JournalError> {
+        self.rows("WHERE status = 'running' ORDER BY id LIMIT ?1", [limit])
     }
 
     /// How many trials there are, of this status or of any, and `limit` of them from `offset` on,
@@ -206,10 +206,8 @@ impl Reader {
         let by_reward = matches!(order, TrialOrder::Best | TrialOrder::Worst);
         if status.is_none() && !by_reward {
             // Ids have no gaps.
-            let (first, end) = (
-                offset.min(last),
-                offset.saturating_add(limit as u64).min(last),
-            );
+            let first = offset.min(last);
+            let end = offset.saturating_add(limit as u64).min(last);
             return Ok(match order {
                 TrialOrder::Newest => (last - end + 1..=last - first).rev().collect(),
                 _ => (first + 1..=end).collect(),
@@ -266,7 +264,8 @@ const AS_STORED: [&str; 2] = ["decisions", "architecture"];
 /// A row as JSON. What is stored as JSON is not read and written again: of a thousand deep networks
 /// that takes a tenth of a second.
 fn json(row: &Row) -> rusqlite::Result<String> {
-    let (mut json, mut field) = (String::with_capacity(4096), String::new());
+    let mut json = String::with_capacity(4096);
+    let mut field = String::new();
     for (column, name) in TrialRow::columns().enumerate() {
         let value = row.get_ref(column)?;
         let _ = write!(json, "{}\"{name}\":", if column == 0 { '{' } else { ',' });

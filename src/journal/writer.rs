@@ -3,11 +3,11 @@
 //! until the cause is gone. Must not know why anything is written.
 
 use super::health::Health;
-use super::ledger::{Given, Ledger, Open};
+use super::ledger::{Ledger, Numbered, Open};
 use super::open::Opened;
 use super::{Enqueued, Reply, SampledMinibatch, SampledTrial, Sequenced};
 use crate::child::{Cause, Epoch, Outcome};
-use crate::policy::{LearningSettings, LogEntry, Snapshot};
+use crate::strategy::{LearningSettings, LogEntry, Snapshot};
 use rusqlite::{Connection, params};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
@@ -101,7 +101,7 @@ impl Request {
     }
 }
 
-/// What a request's reply will be told, once committed.
+/// What a request's reply carries, once committed.
 enum Answer {
     Ids(Vec<u64>),
     Sequenced(Vec<Sequenced>),
@@ -242,8 +242,8 @@ impl Writer {
 
     /// Lets a copy that is under way come to its end, if it does soon.
     fn await_copy(&self) {
-        let asked = Instant::now();
-        while self.copies() && asked.elapsed() < CLOSE_PATIENCE {
+        let begun = Instant::now();
+        while self.copies() && begun.elapsed() < CLOSE_PATIENCE {
             std::thread::sleep(Duration::from_millis(5));
         }
     }
@@ -252,13 +252,14 @@ impl Writer {
     /// to leave.
     fn persist(&mut self, batch: &[Request], queue: &Receiver<Request>) -> Option<Vec<Answer>> {
         let started = Instant::now();
-        let (mut pause, mut told) = (FIRST_PAUSE, None::<Instant>);
+        let mut pause = FIRST_PAUSE;
+        let mut reported = None::<Instant>;
         loop {
             let begun = self.health.begin();
             let error = match self.write(batch) {
                 Ok(answers) => {
                     self.health.committed(begun);
-                    if told.is_some() {
+                    if reported.is_some() {
                         tracing::warn!(
                             "{}: writing works again; nothing was lost",
                             self.opened.dir.display()
@@ -273,13 +274,13 @@ impl Writer {
                 self.opened.dir.join("search.db").display()
             ));
             self.ledger = None;
-            if told.is_none_or(|told| told.elapsed() > Duration::from_mins(1)) {
+            if reported.is_none_or(|at| at.elapsed() > Duration::from_mins(1)) {
                 let path = self.opened.dir.join("search.db");
                 tracing::error!(
                     "{}: {error}; the run waits and tries again, nothing is lost",
                     path.display()
                 );
-                told = Some(Instant::now());
+                reported = Some(Instant::now());
             }
             std::thread::sleep(pause);
             pause = (pause * 2).min(LONGEST_PAUSE);
@@ -341,6 +342,7 @@ fn execute(
     connection.prepare_cached(sql)?.execute(values)
 }
 
+/// Carries out one request inside the transaction of its batch.
 fn carry_out(
     connection: &Connection,
     ledger: &mut Ledger,
@@ -352,39 +354,10 @@ fn carry_out(
             minibatches, round, ..
         } => return insert(connection, ledger, minibatches, *round, now).map(Answer::Ids),
         Request::Enqueue { trials, .. } => {
-            let first = ledger.next_trial;
-            for enqueued in trials {
-                insert_trial(
-                    connection,
-                    ledger.next_trial,
-                    &Origin::Enqueued(&enqueued.name),
-                    &enqueued.trial,
-                    now,
-                )?;
-                ledger.next_trial += 1;
-            }
-            return Ok(Answer::Number(first));
+            return enqueue(connection, ledger, trials, now).map(Answer::Number);
         }
-        Request::Started { trial, device, .. } => {
-            execute(connection, "DELETE FROM epochs WHERE trial = ?1", [trial])?;
-            let sql = "UPDATE trials SET status = 'running', started_at = ?2, device = ?3, error = NULL WHERE id = ?1
-                       AND status NOT IN ('completed', 'failed')";
-            execute(connection, sql, params![trial, now, device])?;
-        }
-        Request::Epoch { trial, epoch } => {
-            let sql = "INSERT OR REPLACE INTO epochs VALUES (?1, ?2, ?3, ?4, ?5)";
-            execute(
-                connection,
-                sql,
-                params![
-                    trial,
-                    epoch.epoch,
-                    finite(epoch.train_loss),
-                    finite(Some(epoch.metric)),
-                    epoch.seconds
-                ],
-            )?;
-        }
+        Request::Started { trial, device, .. } => start_trial(connection, *trial, device, now)?,
+        Request::Epoch { trial, epoch } => insert_epoch(connection, *trial, epoch)?,
         Request::Finished {
             trial,
             outcome,
@@ -409,37 +382,67 @@ fn carry_out(
         }
         Request::Change { learning, .. } => {
             let sequence = ledger.change(*learning);
-            let text = serde_json::to_string(learning)
-                .map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
-            execute(
-                connection,
-                "INSERT INTO changes VALUES (?1, ?2)",
-                params![sequence, text],
-            )?;
+            let sql = "INSERT INTO changes VALUES (?1, ?2)";
+            execute(connection, sql, params![sequence, json(learning)?])?;
             return Ok(Answer::Number(sequence));
         }
-        Request::Snapshot { snapshot, .. } => super::recovery::store(connection, snapshot)?,
+        Request::Snapshot { snapshot, .. } => super::snapshots::store(connection, snapshot)?,
         Request::Log { .. } => {
             let (snapshot, log) = super::recovery::snapshot_and_log(connection)?;
             return Ok(Answer::Log(snapshot, log));
         }
         Request::Event { kind, text } => {
-            execute(
-                connection,
-                "INSERT INTO events (at, kind, text) VALUES (?1, ?2, ?3)",
-                params![now, kind, text],
-            )?;
+            let sql = "INSERT INTO events (at, kind, text) VALUES (?1, ?2, ?3)";
+            execute(connection, sql, params![now, kind, text])?;
         }
         Request::Config { .. } => {}
         Request::Close { .. } => {
-            execute(
-                connection,
-                "INSERT OR REPLACE INTO meta VALUES ('closed', 'yes')",
-                [],
-            )?;
+            let sql = "INSERT OR REPLACE INTO meta VALUES ('closed', 'yes')";
+            execute(connection, sql, [])?;
         }
     }
     Ok(Answer::Done)
+}
+
+/// Inserts trials that no controller sampled; returns the id of the first.
+fn enqueue(
+    connection: &Connection,
+    ledger: &mut Ledger,
+    trials: &[Enqueued],
+    now: &str,
+) -> rusqlite::Result<u64> {
+    let first = ledger.next_trial;
+    for enqueued in trials {
+        let origin = Origin::Enqueued(&enqueued.name);
+        insert_trial(connection, ledger.next_trial, &origin, &enqueued.trial, now)?;
+        ledger.next_trial += 1;
+    }
+    Ok(first)
+}
+
+/// The trial runs from now on, and has no epochs.
+fn start_trial(
+    connection: &Connection,
+    trial: u64,
+    device: &str,
+    now: &str,
+) -> rusqlite::Result<()> {
+    execute(connection, "DELETE FROM epochs WHERE trial = ?1", [trial])?;
+    let sql = "UPDATE trials SET status = 'running', started_at = ?2, device = ?3, error = NULL WHERE id = ?1
+               AND status NOT IN ('completed', 'failed')";
+    execute(connection, sql, params![trial, now, device]).map(drop)
+}
+
+fn insert_epoch(connection: &Connection, trial: u64, epoch: &Epoch) -> rusqlite::Result<()> {
+    let sql = "INSERT OR REPLACE INTO epochs VALUES (?1, ?2, ?3, ?4, ?5)";
+    let values = params![
+        trial,
+        epoch.epoch,
+        finite(epoch.train_loss),
+        finite(Some(epoch.metric)),
+        epoch.seconds
+    ];
+    execute(connection, sql, values).map(drop)
 }
 
 /// SQLite would store NaN as NULL without a word: what is not finite is left out knowingly.
@@ -518,8 +521,9 @@ fn insert(
             json(&batch.pulled.boundaries)?,
             json(&batch.pulled.versions)?,
         );
-        let sql = "INSERT INTO minibatches (number, controller, minibatch, first_id, m, layers, boundaries, versions, oldest, round)
-                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
+        let sql = "INSERT INTO minibatches (number, controller, minibatch, first_id, m, layers, boundaries, versions, oldest, round,
+                                            history_sequence, history_trial, repeated)
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)";
         let oldest = batch.pulled.versions.iter().min().copied().unwrap_or(0);
         let values = params![
             number,
@@ -531,7 +535,10 @@ fn insert(
             boundaries,
             versions,
             oldest,
-            round
+            round,
+            batch.history.sequence,
+            batch.history.trial,
+            batch.repeated
         ];
         execute(connection, sql, values)?;
         for (slot, trial) in batch.trials.iter().enumerate() {
@@ -647,7 +654,7 @@ fn reuse(
     sequence(connection, ledger, trial, reward)
 }
 
-/// Gives the minibatches that this outcome completes their place in the order.
+/// Gives a sequence number to each minibatch that this outcome completes.
 fn sequence(
     connection: &Connection,
     ledger: &mut Ledger,
@@ -655,18 +662,15 @@ fn sequence(
     reward: Option<f64>,
 ) -> rusqlite::Result<Vec<Sequenced>> {
     let mut sequenced = Vec::new();
-    for Given {
-        number,
-        sequenced: given,
-    } in ledger.finish(trial, reward)
-    {
+    for numbered in ledger.finish(trial, reward) {
+        let Numbered {
+            number,
+            sequenced: minibatch,
+        } = numbered;
         let sql = "UPDATE minibatches SET sequence = ?2, baseline = ?3 WHERE number = ?1";
-        execute(
-            connection,
-            sql,
-            params![number, given.sequence, given.baseline],
-        )?;
-        sequenced.push(given);
+        let values = params![number, minibatch.sequence, minibatch.baseline];
+        execute(connection, sql, values)?;
+        sequenced.push(minibatch);
     }
     Ok(sequenced)
 }

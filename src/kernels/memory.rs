@@ -1,7 +1,8 @@
 //! Memory for groups of images: aligned to a vector register and a cache line, kept between steps.
 //! Knows nothing of what lies in it.
 
-use super::spec::LANES;
+/// Images are worked on in groups of this many: one image a vector lane.
+pub const LANES: usize = 16;
 
 /// One number of each image of a group.
 #[repr(C, align(64))]
@@ -33,7 +34,7 @@ impl Buffer {
     }
 
     pub fn as_mut_slice(&mut self) -> &mut [f32] {
-        // SAFETY: as in `as_slice`; the borrow is exclusive.
+        // SAFETY: a Group is exactly LANES numbers without padding, and the borrow is exclusive.
         unsafe { std::slice::from_raw_parts_mut(self.as_mut_ptr(), self.0.len() * LANES) }
     }
 
@@ -46,9 +47,9 @@ impl Buffer {
 /// is its own.
 pub struct Shared<T>(T);
 
-// SAFETY: `new`'s caller vouches for it.
+// SAFETY: `new`'s caller vouches that the value may be sent.
 unsafe impl<T> Send for Shared<T> {}
-// SAFETY: `new`'s caller vouches for it.
+// SAFETY: `new`'s caller vouches that the value may be shared.
 unsafe impl<T> Sync for Shared<T> {}
 
 impl<T> Shared<T> {

@@ -5,17 +5,21 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-/// What the optimiser and the gradient need from the settings; a change takes a sequence number of
-/// its own.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct LearningSettings {
-    pub learning_rate: f64,
-    pub baseline_decay: f64,
-    pub entropy_weight: f64,
+/// How the gradients that have gathered move the parameters.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct UpdateSettings {
+    pub rule: UpdateRule,
     /// Gradients per update.
     pub accumulate: usize,
-    /// False for `strategy = "random"`: every gradient is zero and the parameters stay.
-    pub learns: bool,
+}
+
+/// What an update does.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum UpdateRule {
+    /// One step of Adam up the mean gradient.
+    Adam { learning_rate: f64 },
+    /// Nothing: updates are counted and the parameters stay.
+    None,
 }
 
 /// Parameters, Adam's moments, and the gradients that wait for the next update.
@@ -28,7 +32,7 @@ pub struct AdamState {
     pub accumulator: Vec<f32>,
     /// How many gradients that sum holds.
     pub pending: u32,
-    /// Updates so far: Adam's step, and the version that a pull is told.
+    /// Updates so far: Adam's step, and the version that a pull returns.
     pub version: u64,
     /// Sequence number of the last entry applied.
     pub sequence: u64,
@@ -54,15 +58,15 @@ impl AdamState {
     /// Takes the gradient of the next entry; at `accumulate` gradients, one Adam step of ascent
     /// along their mean. Element by element: a slice evolves bit for bit as the same range of the
     /// whole.
-    pub fn push(&mut self, sequence: u64, gradient: &[f32], learning: &LearningSettings) {
+    pub fn push(&mut self, sequence: u64, gradient: &[f32], settings: &UpdateSettings) {
         debug_assert_eq!(sequence, self.sequence + 1);
         self.sequence = sequence;
         for (sum, value) in self.accumulator.iter_mut().zip(gradient) {
             *sum += value;
         }
         self.pending += 1;
-        if self.pending as usize >= learning.accumulate {
-            self.step(learning);
+        if self.pending as usize >= settings.accumulate {
+            self.step(settings.rule);
         }
     }
 
@@ -72,18 +76,16 @@ impl AdamState {
         self.sequence = sequence;
     }
 
-    fn step(&mut self, learning: &LearningSettings) {
+    fn step(&mut self, rule: UpdateRule) {
         self.version += 1;
         let count = f64::from(std::mem::take(&mut self.pending));
-        if !learning.learns {
+        let UpdateRule::Adam { learning_rate } = rule else {
             self.accumulator.fill(0.0);
             return;
-        }
+        };
         let power = self.version.min(i32::MAX as u64) as i32;
-        let (first_correction, second_correction) = (
-            1.0 - FIRST_DECAY.powi(power),
-            1.0 - SECOND_DECAY.powi(power),
-        );
+        let first_correction = 1.0 - FIRST_DECAY.powi(power);
+        let second_correction = 1.0 - SECOND_DECAY.powi(power);
         let moments = self.first_moment.iter_mut().zip(&mut self.second_moment);
         for ((parameter, sum), (first, second)) in self
             .parameters
@@ -96,11 +98,12 @@ impl AdamState {
             let v = SECOND_DECAY * f64::from(*second) + (1.0 - SECOND_DECAY) * gradient * gradient;
             (*first, *second) = (m as f32, v as f32);
             let step = (m / first_correction) / ((v / second_correction).sqrt() + EPSILON);
-            *parameter = (f64::from(*parameter) + learning.learning_rate * step) as f32;
+            *parameter = (f64::from(*parameter) + learning_rate * step) as f32;
         }
     }
 
     /// The state of one shard.
+    #[must_use]
     pub fn slice(&self, range: Range<usize>) -> Self {
         let of = |values: &[f32]| values[range.clone()].to_vec();
         Self {

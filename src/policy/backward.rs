@@ -13,9 +13,9 @@ pub(super) struct Weights<T> {
     pub entropy: T,
 }
 
-/// Gradients that wait for an earlier step: those of an anchor's hidden state, and of its product
-/// with W_prev.
-struct WaitingAnchor<T> {
+/// Gradients with respect to an anchor point's hidden state, and to its product with W_prev. Later
+/// steps add to them; the anchor's own step takes them.
+struct PendingAnchor<T> {
     output: Vec<T>,
     previous: Vec<T>,
 }
@@ -29,8 +29,8 @@ struct Pass<'a, T> {
     next_input: Vec<T>,
     /// With respect to each layer's output and cell as the next step takes them.
     states: Vec<(Vec<T>, Vec<T>)>,
-    /// For each row, its anchors whose own step is still to come.
-    anchors: Vec<Vec<WaitingAnchor<T>>>,
+    /// For each row, its anchor points whose own step the pass has not reached.
+    anchors: Vec<Vec<PendingAnchor<T>>>,
 }
 
 /// The gradient, in the layout of the parameters.
@@ -40,7 +40,8 @@ pub(super) fn backward<T: Real>(
     steps: &[Step<T>],
     weights: &[Weights<T>],
 ) -> Vec<T> {
-    let (hidden, rows) = (layout.hidden, weights.len());
+    let hidden = layout.hidden;
+    let rows = weights.len();
     let anchors_of = |row: usize| {
         steps
             .iter()
@@ -48,7 +49,7 @@ pub(super) fn backward<T: Real>(
             .count()
     };
     let zeros = || vec![T::zero(); rows * hidden];
-    let waiting = || WaitingAnchor {
+    let pending = || PendingAnchor {
         output: vec![T::zero(); hidden],
         previous: vec![T::zero(); hidden],
     };
@@ -60,7 +61,7 @@ pub(super) fn backward<T: Real>(
         next_input: zeros(),
         states: layout.layers.iter().map(|_| (zeros(), zeros())).collect(),
         anchors: (0..rows)
-            .map(|row| (0..anchors_of(row)).map(|_| waiting()).collect())
+            .map(|row| (0..anchors_of(row)).map(|_| pending()).collect())
             .collect(),
     };
     for step in steps.iter().rev() {
@@ -248,17 +249,18 @@ fn gates_gradient<T: Real>(
 ) -> Vec<T> {
     let one = T::one();
     let mut d_gates = vec![T::zero(); step.gates.len()];
-    for place in 0..d_output.len() {
-        let (row, unit) = (place / hidden, place % hidden);
+    for index in 0..d_output.len() {
+        let row = index / hidden;
+        let unit = index % hidden;
         let at = |gate: usize| row * 4 * hidden + gate * hidden + unit;
         let [i, f, g, o] = [0, 1, 2, 3].map(|gate| step.gates[at(gate)]);
-        let tanh = step.tanh_cell[place];
-        let d = d_cell[place] + d_output[place] * o * (one - tanh * tanh);
+        let tanh = step.tanh_cell[index];
+        let d = d_cell[index] + d_output[index] * o * (one - tanh * tanh);
         d_gates[at(0)] = d * g * i * (one - i);
-        d_gates[at(1)] = d * step.previous_cell[place] * f * (one - f);
+        d_gates[at(1)] = d * step.previous_cell[index] * f * (one - f);
         d_gates[at(2)] = d * i * (one - g * g);
-        d_gates[at(3)] = d_output[place] * tanh * o * (one - o);
-        d_cell[place] = d * f;
+        d_gates[at(3)] = d_output[index] * tanh * o * (one - o);
+        d_cell[index] = d * f;
     }
     d_gates
 }

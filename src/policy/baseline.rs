@@ -1,4 +1,5 @@
-//! The moving-average baseline of REINFORCE (paper §3.2).
+//! The moving-average baseline of REINFORCE (paper §3.2). Must not know which trials are rewarded.
+
 use serde::{Deserialize, Serialize};
 
 /// Exponentially weighted mean of the rewards so far, free of start-up bias: weighted sum over sum
@@ -10,6 +11,9 @@ pub struct Baseline {
 }
 
 impl Baseline {
+    /// How much of the average each reward leaves, where nothing else is set.
+    pub const DEFAULT_DECAY: f64 = 0.95;
+
     /// The baseline, or None before the first reward.
     pub fn value(&self) -> Option<f64> {
         (self.weight > 0.0).then(|| self.sum / self.weight)
@@ -26,7 +30,8 @@ impl Baseline {
     /// compared with the mean of the others (0 where it stands alone).
     pub fn advantages(baseline: Option<f64>, rewards: &[Option<f64>]) -> Vec<Option<f64>> {
         let known = rewards.iter().flatten();
-        let (count, total) = (known.clone().count() as f64, known.sum::<f64>());
+        let count = known.clone().count() as f64;
+        let total: f64 = known.sum();
         let compare = |reward: f64| match baseline {
             Some(value) => reward - value,
             None if count > 1.0 => reward - (total - reward) / (count - 1.0),
@@ -48,10 +53,10 @@ mod tests {
         for (count, reward) in rewards.iter().enumerate() {
             baseline.push(*reward, 0.95);
             // Σ 0.95^(n−i) r_i / Σ 0.95^(n−i): no pull towards zero at the start.
-            let weight = |place: usize| 0.95_f64.powi((count - place) as i32);
+            let weight = |index: usize| 0.95_f64.powi((count - index) as i32);
             let total: f64 = (0..=count).map(weight).sum();
             let expected = (0..=count)
-                .map(|place| weight(place) * rewards[place])
+                .map(|index| weight(index) * rewards[index])
                 .sum::<f64>()
                 / total;
             assert!((baseline.value().unwrap() - expected).abs() < 1e-12);

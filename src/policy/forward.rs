@@ -93,23 +93,7 @@ pub(super) fn forward<T: Real>(
     if !parameters.iter().all(|parameter| parameter.is_finite()) {
         return Err(PolicyError::NotFinite);
     }
-    let mut pass = Pass {
-        layout,
-        parameters,
-        rows,
-        input: parameters[layout.start.clone()].repeat(rows),
-        states: layout
-            .layers
-            .iter()
-            .map(|_| {
-                (
-                    vec![T::zero(); rows * hidden],
-                    vec![T::zero(); rows * hidden],
-                )
-            })
-            .collect(),
-        anchors: (0..rows).map(|_| Vec::new()).collect(),
-    };
+    let mut pass = Pass::new(layout, parameters, rows);
     let mut results: Vec<Row> = (0..rows)
         .map(|_| Row {
             decisions: Vec::new(),
@@ -154,7 +138,20 @@ pub(super) fn forward<T: Real>(
     }
 }
 
-impl<T: Real> Pass<'_, T> {
+impl<'a, T: Real> Pass<'a, T> {
+    /// Before the first step: the learned start input, and states of zero.
+    fn new(layout: &'a Layout, parameters: &'a [T], rows: usize) -> Self {
+        let zeros = || vec![T::zero(); rows * layout.hidden];
+        Self {
+            layout,
+            parameters,
+            rows,
+            input: parameters[layout.start.clone()].repeat(rows),
+            states: layout.layers.iter().map(|_| (zeros(), zeros())).collect(),
+            anchors: (0..rows).map(|_| Vec::new()).collect(),
+        }
+    }
+
     /// One step of the LSTM on `self.input`; returns what each layer did and the top layer's
     /// output.
     fn lstm(&mut self) -> (Vec<LayerStep<T>>, Vec<T>) {
@@ -167,7 +164,8 @@ impl<T: Real> Pass<'_, T> {
             let mut gates = self.parameters[ranges.bias.clone()].repeat(self.rows);
             multiply_add(&input, from_input, &mut gates, hidden);
             multiply_add(output, from_output, &mut gates, hidden);
-            let (previous_output, previous_cell) = (output.clone(), cell.clone());
+            let previous_output = output.clone();
+            let previous_cell = cell.clone();
             let mut tanh_cell = vec![T::zero(); cell.len()];
             for row in 0..self.rows {
                 let own = row * hidden..(row + 1) * hidden;
@@ -260,17 +258,11 @@ impl<T: Real> Pass<'_, T> {
         };
         let current = project(&ranges.current, output);
         let v = &self.parameters[ranges.v.clone()];
-        let (mut hidden, mut logits) = (
-            Vec::with_capacity(earlier * size),
-            Vec::with_capacity(earlier),
-        );
+        let mut hidden = Vec::with_capacity(earlier * size);
+        let mut logits = Vec::with_capacity(earlier);
         for (previous, _) in &self.anchors[row] {
-            hidden.extend(
-                previous
-                    .iter()
-                    .zip(&current)
-                    .map(|(previous, current)| tanh(*previous + *current)),
-            );
+            let sums = previous.iter().zip(&current);
+            hidden.extend(sums.map(|(previous, current)| tanh(*previous + *current)));
             logits.push(dot(v, &hidden[hidden.len() - size..]));
         }
         if logits.iter().any(|logit: &T| !logit.is_finite()) {
@@ -283,20 +275,12 @@ impl<T: Real> Pass<'_, T> {
         let bits = bits.ok_or(PolicyError::Decisions { position })?;
         for ((logit, probability), bit) in logits.iter().zip(&probabilities).zip(&bits) {
             // ln σ(s) = −softplus(−s), ln(1 − σ(s)) = −softplus(s)
-            let (on, off) = (-softplus(-*logit), -softplus(*logit));
+            let on = -softplus(-*logit);
+            let off = -softplus(*logit);
             result.log_probability += if *bit == 1 { on } else { off }.f64();
             result.entropy -= probability.f64() * on.f64() + (1.0 - probability.f64()) * off.f64();
         }
-        let chosen: Vec<&Vec<T>> = self.anchors[row]
-            .iter()
-            .zip(&bits)
-            .filter(|(_, bit)| **bit == 1)
-            .map(|((_, h), _)| h)
-            .collect();
-        let mut mean = vec![T::zero(); size];
-        for h in &chosen {
-            super::linear::axpy(T::one() / T::of(chosen.len() as f64), h, &mut mean);
-        }
+        let mean = self.mean_of_chosen(row, &bits);
         let next = project(&ranges.projection, &mean);
         let previous = project(&ranges.previous, output);
         self.anchors[row].push((previous, output.to_vec()));
@@ -308,6 +292,21 @@ impl<T: Real> Pass<'_, T> {
             bits,
             mean,
         })
+    }
+
+    /// Mean hidden state `[hidden]` of the row's anchor points whose bit is 1; zero if none is.
+    fn mean_of_chosen(&self, row: usize, bits: &[u8]) -> Vec<T> {
+        let chosen: Vec<&Vec<T>> = self.anchors[row]
+            .iter()
+            .zip(bits)
+            .filter(|(_, bit)| **bit == 1)
+            .map(|((_, h), _)| h)
+            .collect();
+        let mut mean = vec![T::zero(); self.layout.hidden];
+        for h in &chosen {
+            super::linear::axpy(T::one() / T::of(chosen.len() as f64), h, &mut mean);
+        }
+        mean
     }
 }
 

@@ -133,7 +133,8 @@ pub(super) fn axpy<T: Real>(a: T, x: &[T], y: &mut [T]) {
 /// The sum of products, in eight partial sums: the compiler may then use vector registers.
 pub(super) fn dot<T: Real>(a: &[T], b: &[T]) -> T {
     let mut sums = [T::zero(); 8];
-    let (mut a_chunks, mut b_chunks) = (a.chunks_exact(8), b.chunks_exact(8));
+    let mut a_chunks = a.chunks_exact(8);
+    let mut b_chunks = b.chunks_exact(8);
     for (a, b) in a_chunks.by_ref().zip(b_chunks.by_ref()) {
         for lane in 0..8 {
             sums[lane] += a[lane] * b[lane];
@@ -229,12 +230,12 @@ mod tests {
                 assert!((d_input[row * n + k] - expected).abs() < 1e-12);
             }
         }
-        for place in 0..n * m {
+        for index in 0..n * m {
             let expected: f64 = 3.0
                 + (0..rows)
-                    .map(|row| input[row * n + place / m] * d_output[row * m + place % m])
+                    .map(|row| input[row * n + index / m] * d_output[row * m + index % m])
                     .sum::<f64>();
-            assert!((d_weights[place] - expected).abs() < 1e-12);
+            assert!((d_weights[index] - expected).abs() < 1e-12);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The controller network: samples decision lists, gives their log-probability and the REINFORCE
-//! gradient (paper §3.1, §3.2), and the arithmetic of the shared parameters: Adam, the baseline,
-//! the replay of a run's log. Tensors, but no actors, no files, no clocks.
+//! gradient (paper §3.1, §3.2), and the arithmetic of the shared parameters: Adam, the baseline.
+//! Tensors, but no actors, no files, no clocks.
 
 mod adam;
 mod backward;
@@ -9,19 +9,12 @@ mod forward;
 mod layout;
 mod linear;
 mod network;
-mod replay;
-mod settings;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
-pub use adam::{AdamState, LearningSettings};
+pub use adam::{AdamState, UpdateRule, UpdateSettings};
 pub use baseline::Baseline;
-pub use network::{Episode, Gradient, Policy, Sample};
-pub use replay::{
-    LogEntry, MinibatchEntry, PulledParameters, Replay, ReplayError, Snapshot, entry_gradient,
-    initial_snapshot,
-};
-pub use settings::{ControllerSettings, ParameterServerSettings, Strategy};
+pub use network::{Episode, Gradient, NetworkSettings, Policy, Sample};
 
 /// A problem inside the controller network's arithmetic (a bug of ours, or parameters that are not
 /// finite).

@@ -5,14 +5,25 @@
 //! calling a tensor library exceeds the arithmetic; and the same code runs in f64, which lets tests
 //! compare the gradient with finite differences to many digits.
 
+use super::PolicyError;
 use super::backward::{Weights, backward};
 use super::forward::{Decider, Row, forward};
 use super::layout::Layout;
 use super::linear::Real;
-use super::{ControllerSettings, PolicyError};
 use crate::random::{Key, Purpose, Stream};
 use crate::space::{Decision, Next, Space};
 use rand::RngExt;
+
+/// What shapes the controller network and its first parameters.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct NetworkSettings {
+    /// LSTM units per layer.
+    pub hidden: usize,
+    /// LSTM layers.
+    pub layers: usize,
+    /// Initial parameters are uniform in ± this.
+    pub init_scale: f64,
+}
 
 /// Shapes of the controller network; its parameters are one flat vector that others own.
 pub struct Policy {
@@ -48,8 +59,19 @@ pub struct Gradient {
     pub entropy: f64,
 }
 
+impl Gradient {
+    /// Changes nothing.
+    pub fn zero(parameters: usize) -> Self {
+        Self {
+            values: vec![0.0; parameters],
+            norm: 0.0,
+            entropy: 0.0,
+        }
+    }
+}
+
 impl Policy {
-    pub fn new(space: &dyn Space, settings: &ControllerSettings) -> Self {
+    pub fn new(space: &dyn Space, settings: &NetworkSettings) -> Self {
         Self {
             layout: Layout::new(space, settings.hidden, settings.layers),
             init_scale: settings.init_scale,

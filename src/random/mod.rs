@@ -1,6 +1,11 @@
 //! Counter-based random streams: every random number of a run is a function of the run's seed and
 //! of counters. Must not know what the numbers are used for; keeps no state between calls.
 
+#[cfg(test)]
+mod cases;
+#[cfg(test)]
+pub use cases::cases;
+
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -58,6 +63,18 @@ impl Key {
             seed,
             ..Self::default()
         }
+    }
+
+    /// The keys of a minibatch's slots, in their order.
+    pub fn of_minibatch(seed: u64, controller: u64, minibatch: u64, children: usize) -> Vec<Self> {
+        (0..children as u32)
+            .map(|slot| Self {
+                seed,
+                controller,
+                minibatch,
+                slot,
+            })
+            .collect()
     }
 
     /// The stream of this key for one purpose: the 256-bit ChaCha key is the counters themselves,

@@ -1,4 +1,4 @@
-//! A recurrent cell in one line, as equations and as a picture (SVG). Pure; must not know of runs.
+//! A recurrent cell in one line, as equations and as a drawing (SVG). Pure; must not know of runs.
 
 use crate::space::{Activation, Cell, CellNetwork, CellNode, Combination, ReferenceCell, TreeCell};
 use std::fmt::Write as _;
@@ -31,7 +31,7 @@ pub fn text(network: &CellNetwork) -> String {
         } else {
             ""
         };
-        // Writing to a String cannot fail; so for all that follow.
+        // Writing to a String cannot fail, here and below.
         let _ = writeln!(
             text,
             "\nlanguage model: {} layers of {} units, vocabulary {}{shared}",
@@ -46,26 +46,26 @@ fn equations(tree: &TreeCell) -> String {
     let root = tree.nodes.len() - 1;
     for (index, node) in tree.nodes.iter().enumerate() {
         let (first, second) = operands(tree, index, |child| name(tree, child));
-        let joined = join(node.combination, &first, &second);
+        let combined = combine(node.combination, &first, &second);
         let before = if index == tree.cell_index {
-            let _ = writeln!(text, "c'  = {joined}");
+            let _ = writeln!(text, "c'  = {combined}");
             "c'".to_owned()
         } else {
-            joined
+            combined
         };
         let _ = writeln!(
             text,
             "{:<3} = {}",
             format!("a{index}"),
-            apply(node.activation, &before)
+            activate(node.activation, &before)
         );
         if index == tree.inject_index {
-            let injected = join(tree.inject.combination, &format!("a{index}"), "c");
+            let injected = combine(tree.inject.combination, &format!("a{index}"), "c");
             let _ = writeln!(
                 text,
                 "{:<3} = {}",
                 format!("b{index}"),
-                apply(tree.inject.activation, &injected)
+                activate(tree.inject.activation, &injected)
             );
         }
     }
@@ -73,12 +73,13 @@ fn equations(tree: &TreeCell) -> String {
     text
 }
 
-/// What a node's parent takes: b where c was merged.
+/// The name of a node's output: `b` where the old cell state was injected, else `a`.
 fn name(tree: &TreeCell, node: usize) -> String {
     let letter = if node == tree.inject_index { 'b' } else { 'a' };
     format!("{letter}{node}")
 }
 
+/// The two operands of a node: its children's outputs, or the products of a leaf.
 fn operands(tree: &TreeCell, node: usize, child: impl Fn(usize) -> String) -> (String, String) {
     match tree.children(node) {
         Some((first, second)) => (child(first), child(second)),
@@ -86,7 +87,7 @@ fn operands(tree: &TreeCell, node: usize, child: impl Fn(usize) -> String) -> (S
     }
 }
 
-fn join(combination: Combination, first: &str, second: &str) -> String {
+fn combine(combination: Combination, first: &str, second: &str) -> String {
     match combination {
         Combination::Add => format!("{first} + {second}"),
         Combination::ElemMult => format!("{first} ⊙ {second}"),
@@ -102,14 +103,14 @@ fn symbol(activation: Activation) -> &'static str {
     }
 }
 
-fn apply(activation: Activation, to: &str) -> String {
+fn activate(activation: Activation, to: &str) -> String {
     match activation {
         Activation::Identity => to.to_owned(),
         other => format!("{}({to})", symbol(other)),
     }
 }
 
-/// A node and all below it as one expression.
+/// A node and its subtree as one expression.
 fn expression(tree: &TreeCell, node: usize) -> String {
     let CellNode {
         combination,
@@ -117,19 +118,19 @@ fn expression(tree: &TreeCell, node: usize) -> String {
     } = tree.nodes[node];
     let leaf = tree.children(node).is_none();
     let (first, second) = operands(tree, node, |child| expression(tree, child));
-    let joined = match combination {
+    let combined = match combination {
         Combination::ElemMult if leaf => format!("{first}⊙{second}"),
         Combination::Add if leaf => format!("{first}+{second}"),
-        other => join(other, &first, &second),
+        other => combine(other, &first, &second),
     };
     let output = match activation {
-        Activation::Identity if combination != Combination::Max => format!("({joined})"),
-        other => apply(other, &joined),
+        Activation::Identity if combination != Combination::Max => format!("({combined})"),
+        other => activate(other, &combined),
     };
     if node == tree.inject_index {
-        apply(
+        activate(
             tree.inject.activation,
-            &join(tree.inject.combination, &output, "c"),
+            &combine(tree.inject.combination, &output, "c"),
         )
     } else {
         output
@@ -150,8 +151,8 @@ fn reference_equations(reference: ReferenceCell) -> &'static str {
     }
 }
 
-/// The cell as a tree, leaves on the left, data flowing to the right; or a reference cell's
-/// equations.
+/// Draws the cell as a tree with its leaves on the left, through which data flows to the right. A
+/// reference cell is shown as its equations.
 pub fn cell_svg(network: &CellNetwork) -> String {
     match &network.cell {
         Cell::Tree(tree) => tree_svg(tree),
@@ -173,7 +174,8 @@ const MARGIN: usize = 20;
 
 fn equations_svg(equations: &str) -> String {
     let lines: Vec<&str> = equations.lines().collect();
-    let (width, height) = (360, 2 * MARGIN + 22 * lines.len());
+    let width = 360;
+    let height = 2 * MARGIN + 22 * lines.len();
     let mut svg = open(width, height, "a recurrent cell");
     for (row, line) in lines.iter().enumerate() {
         let _ = writeln!(
@@ -186,6 +188,7 @@ fn equations_svg(equations: &str) -> String {
     svg
 }
 
+/// The opening tag of a drawing, with its style.
 fn open(width: usize, height: usize, label: &str) -> String {
     format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" height=\"{height}\" role=\"img\" \
@@ -194,29 +197,34 @@ fn open(width: usize, height: usize, label: &str) -> String {
 }
 
 fn tree_svg(tree: &TreeCell) -> String {
-    let places = places(tree);
+    let positions = positions(tree);
     let root = tree.nodes.len() - 1;
     let rows = tree.base() + 2;
-    // Leaves' inputs stand in the first column; the injection and h' behind the root.
-    let columns = places.iter().map(|(column, _)| column).max().unwrap_or(&0) + 3;
+    // The first column holds the inputs of the leaves, the last one h'.
+    let columns = positions
+        .iter()
+        .map(|(column, _)| column)
+        .max()
+        .unwrap_or(&0)
+        + 3;
     let mut svg = open(
         2 * MARGIN + columns * COLUMN,
         2 * MARGIN + rows * ROW,
         &format!("a recurrent cell of base {}", tree.base()),
     );
-    let at = |node: usize| {
+    let corner = |node: usize| {
         (
-            MARGIN + (places[node].0 + 1) * COLUMN,
-            MARGIN + places[node].1 / 2,
+            MARGIN + (positions[node].0 + 1) * COLUMN,
+            MARGIN + positions[node].1 / 2,
         )
     };
-    let (last_x, last_y) = at(root);
+    let (last_x, last_y) = corner(root);
     for (index, node) in tree.nodes.iter().enumerate() {
-        let (x, y) = at(index);
+        let (x, y) = corner(index);
         if let Some((first, second)) = tree.children(index) {
             [first, second]
                 .into_iter()
-                .for_each(|child| edge(&mut svg, at(child), (x, y)));
+                .for_each(|child| edge(&mut svg, corner(child), (x, y)));
         } else {
             shape(
                 &mut svg,
@@ -227,14 +235,14 @@ fn tree_svg(tree: &TreeCell) -> String {
             );
             edge(&mut svg, (MARGIN, y), (x, y));
         }
-        let memory = if index == tree.cell_index {
+        let class = if index == tree.cell_index {
             "memory"
         } else {
             "node"
         };
         shape(
             &mut svg,
-            memory,
+            class,
             (x, y),
             &node_text(*node),
             &node_note(tree, index),
@@ -242,6 +250,13 @@ fn tree_svg(tree: &TreeCell) -> String {
     }
     edge(&mut svg, (last_x, last_y), (last_x + COLUMN, last_y));
     shape(&mut svg, "end", (last_x + COLUMN, last_y), "h'", "");
+    cell_state_notes(&mut svg, tree);
+    svg.push_str("</svg>\n");
+    svg
+}
+
+/// Appends below the tree where the new cell state is taken and where the old one is injected.
+fn cell_state_notes(svg: &mut String, tree: &TreeCell) {
     let below = MARGIN + tree.base() * ROW + ROW / 2;
     let notes = [
         format!("c' = node {} before its activation", tree.cell_index),
@@ -258,8 +273,6 @@ fn tree_svg(tree: &TreeCell) -> String {
             below + 22 * row
         );
     }
-    svg.push_str("</svg>\n");
-    svg
 }
 
 fn node_text(node: CellNode) -> String {
@@ -285,30 +298,36 @@ fn node_note(tree: &TreeCell, node: usize) -> String {
     format!("{node}{out}{into}")
 }
 
-/// Column of each node (0: a leaf without anything below) and twice its height: leaves one below
+/// Column of each node (0 for a leaf) and twice its vertical position. The leaves stand one below
 /// the other in the tree's order.
-fn places(tree: &TreeCell) -> Vec<(usize, usize)> {
-    fn place(tree: &TreeCell, node: usize, next: &mut usize, places: &mut [(usize, usize)]) {
-        places[node] = match tree.children(node) {
+fn positions(tree: &TreeCell) -> Vec<(usize, usize)> {
+    fn set_position(
+        tree: &TreeCell,
+        node: usize,
+        next: &mut usize,
+        positions: &mut [(usize, usize)],
+    ) {
+        positions[node] = match tree.children(node) {
             None => {
                 *next += 1;
                 (0, 2 * ROW * (*next - 1))
             }
             Some((first, second)) => {
-                place(tree, first, next, places);
-                place(tree, second, next, places);
+                set_position(tree, first, next, positions);
+                set_position(tree, second, next, positions);
                 (
-                    places[first].0.max(places[second].0) + 1,
-                    usize::midpoint(places[first].1, places[second].1),
+                    positions[first].0.max(positions[second].0) + 1,
+                    usize::midpoint(positions[first].1, positions[second].1),
                 )
             }
         };
     }
-    let mut places = vec![(0, 0); tree.nodes.len()];
-    place(tree, tree.nodes.len() - 1, &mut 0, &mut places);
-    places
+    let mut positions = vec![(0, 0); tree.nodes.len()];
+    set_position(tree, tree.nodes.len() - 1, &mut 0, &mut positions);
+    positions
 }
 
+/// Appends a box with a title and a note below it.
 fn shape(svg: &mut String, class: &str, (x, y): (usize, usize), title: &str, note: &str) {
     let _ = writeln!(
         svg,
@@ -322,11 +341,10 @@ fn shape(svg: &mut String, class: &str, (x, y): (usize, usize), title: &str, not
     );
 }
 
+/// Appends a connection between two boxes, given by their upper left corners.
 fn edge(svg: &mut String, from: (usize, usize), to: (usize, usize)) {
-    let (start, end) = (
-        (from.0 + BOX.0, from.1 + BOX.1 / 2),
-        (to.0, to.1 + BOX.1 / 2),
-    );
+    let start = (from.0 + BOX.0, from.1 + BOX.1 / 2);
+    let end = (to.0, to.1 + BOX.1 / 2);
     let middle = usize::midpoint(start.0, end.0);
     let _ = writeln!(
         svg,

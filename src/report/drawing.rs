@@ -1,27 +1,24 @@
-//! An architecture as a picture (SVG) and as text. Pure; must not know of runs.
+//! An architecture as a drawing (SVG) and as text. Pure; must not know of runs.
 
 use crate::space::{Architecture, ConvNetwork, ImageShape, Network, Operation};
 use std::fmt::Write as _;
 
-/// Sizes of the picture, in SVG units.
+/// Sizes of the drawing, in SVG units.
 const BOX: (usize, usize) = (250, 34);
 const STEP: usize = 62;
 const TOP: usize = 16;
-/// Room on the right for skip connections: this much for each layer that they pass, up to the
-/// second.
-const BOW: usize = 18;
-const WIDEST_BOW: usize = 170;
+/// How far a skip connection bows to the right for each layer that it passes, and at most.
+const SKIP_BOW: usize = 18;
+const MAX_SKIP_BOW: usize = 170;
 
-/// The network as a column of boxes, data flowing down; connections to the next box are straight,
-/// skips bow to the right.
+/// Draws the network as a column of boxes through which data flows down. Connections to the next box
+/// are straight, skip connections bow to the right.
 pub fn svg(network: &ConvNetwork) -> String {
     let layers = network.layers.len();
-    let (width, height) = (
-        BOX.0 + WIDEST_BOW + 40,
-        TOP * 2 + (layers + 1) * STEP + BOX.1,
-    );
+    let width = BOX.0 + MAX_SKIP_BOW + 40;
+    let height = TOP * 2 + (layers + 1) * STEP + BOX.1;
     let mut svg = String::new();
-    // Writing to a String cannot fail; so for all that follow.
+    // Writing to a String cannot fail, here and below.
     let _ = writeln!(
         svg,
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" height=\"{height}\" role=\"img\" \
@@ -95,12 +92,15 @@ fn operation_text(operation: &Operation) -> String {
     }
 }
 
+/// A shape as `channels×height×width`.
 fn shape_text(shape: ImageShape) -> String {
     format!("{}×{}×{}", shape.channels, shape.height, shape.width)
 }
 
+/// Appends the box of a layer in row `row`.
 fn node(svg: &mut String, row: usize, class: &str, title: &str, shape: &str) {
-    let (x, y) = (20, TOP + row * STEP);
+    let x = 20;
+    let y = TOP + row * STEP;
     let _ = writeln!(
         svg,
         "<rect class=\"{class}\" x=\"{x}\" y=\"{y}\" width=\"{}\" height=\"{}\" rx=\"6\"/>\
@@ -113,8 +113,11 @@ fn node(svg: &mut String, row: usize, class: &str, title: &str, shape: &str) {
     );
 }
 
+/// Appends the connection between two rows.
 fn edge(svg: &mut String, from: usize, to: usize) {
-    let (x, start, end) = (20 + BOX.0 / 2, TOP + from * STEP + BOX.1, TOP + to * STEP);
+    let x = 20 + BOX.0 / 2;
+    let start = TOP + from * STEP + BOX.1;
+    let end = TOP + to * STEP;
     let _ = if to == from + 1 {
         writeln!(
             svg,
@@ -122,8 +125,9 @@ fn edge(svg: &mut String, from: usize, to: usize) {
         )
     } else {
         let side = 20 + BOX.0;
-        let bow = side + (BOW * (to - from)).min(WIDEST_BOW);
-        let (start, end) = (start - BOX.1 / 2 + 6, end + BOX.1 / 2 - 6);
+        let bow = side + (SKIP_BOW * (to - from)).min(MAX_SKIP_BOW);
+        let start = start - BOX.1 / 2 + 6;
+        let end = end + BOX.1 / 2 - 6;
         writeln!(
             svg,
             "<path class=\"skip\" d=\"M{side} {start} C{bow} {start} {bow} {end} {side} {end}\" marker-end=\"url(#tip)\"/>"
@@ -131,8 +135,8 @@ fn edge(svg: &mut String, from: usize, to: usize) {
     };
 }
 
-/// The architecture as a small table: layers with inputs, output shapes and parameters; or the
-/// values of the user's decisions.
+/// The architecture as text: a table of layers with output shapes, parameters and inputs, the
+/// equations of a cell, or the values of the user's decisions.
 pub fn text(architecture: &Architecture) -> String {
     match &architecture.network {
         Network::Conv(network) => conv_text(network),

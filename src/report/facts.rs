@@ -1,7 +1,9 @@
 //! What a report needs to know of a run's settings, read from its config.toml as plain TOML: a run
 //! of an older version stays readable.
 
-use super::number::MetricUnit;
+use crate::child::MetricUnit;
+use crate::workload::{Scoring, WorkloadSettings};
+use serde::de::DeserializeOwned;
 use std::path::Path;
 
 /// Unset or unreadable keys are None.
@@ -35,19 +37,27 @@ impl RunFacts {
                 .and_then(toml::Value::as_integer)
                 .and_then(|number| number.try_into().ok())
         };
-        let trains = word("child", "evaluator") == Some("train");
-        let unit = match (trains, word("data", "kind")) {
-            (true, Some("text")) => MetricUnit::Perplexity,
-            (true, _) => MetricUnit::Accuracy,
-            (false, _) => MetricUnit::Plain,
-        };
+        let scoring = scoring(&table);
         Self {
             name: word("run", "name").map_or(folder, str::to_owned),
             trials: count("run", "trials"),
-            epochs: count("child", "epochs").filter(|_| trains),
-            unit,
+            epochs: scoring.and_then(|scoring| scoring.epochs?.try_into().ok()),
+            unit: scoring.map_or_else(MetricUnit::default, |scoring| scoring.metric),
         }
     }
+}
+
+/// How children are scored; None: the sections that say so are not there or cannot be read.
+fn scoring(table: &toml::Table) -> Option<Scoring> {
+    fn section<T: DeserializeOwned>(table: &toml::Table, name: &str) -> Option<T> {
+        table.get(name)?.clone().try_into().ok()
+    }
+    let settings = WorkloadSettings {
+        child: section(table, "child")?,
+        data: section(table, "data")?,
+        ..WorkloadSettings::default()
+    };
+    Some(settings.scoring())
 }
 
 /// Name and device of each lane, as the search notes them: `cpu-0 on cpu, cpu-1 on cpu`.
@@ -72,6 +82,11 @@ mod tests {
             unit: MetricUnit::Accuracy,
         };
         assert_eq!(RunFacts::of(text, "folder".into()), facts);
+        let unit = |text: &str| RunFacts::of(text, "folder".into()).unit;
+        let text = "[child]\nevaluator = \"train\"\n[data]\nkind = \"text\"\nunit = \"char\"\n";
+        assert_eq!(unit(text), MetricUnit::BitsPerCharacter);
+        assert_eq!(unit(&text.replace("char", "word")), MetricUnit::Perplexity);
+        assert_eq!(unit(&text.replace("train", "table")), MetricUnit::Plain);
         assert_eq!(
             RunFacts::of("not toml", "folder".into()),
             RunFacts {

@@ -1,25 +1,25 @@
-//! The files of a run's `report/`: trials.csv, which grows as trials end, and the charts, which
-//! outlive the process. Derived from the journal and never read back, so that a file that is lost
-//! or half written is simply made again.
+//! The files of a run's `report/`: trials.csv, which grows as trials end, and the charts. They are
+//! derived from the journal and never read back, so a file that is lost or half written is simply
+//! written again. Must not know who asks for them.
 
 use super::chart::{self, Canvas};
 use super::facts::RunFacts;
-use super::number::MetricUnit;
 use super::page;
 use super::series::Series;
+use crate::child::MetricUnit;
 use crate::journal::{EpochRow, JournalError, Reader, TrialRow};
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 
-/// Architectures that are drawn.
-const BEST: usize = 5;
+/// Number of best trials that are drawn.
+const DRAWN_TRIALS: usize = 5;
 
-/// Trials copied in one query.
+/// Number of trials copied by one query.
 const BATCH: u64 = 2_000;
 
-/// What goes wrong with a report.
+/// Why a report cannot be written.
 #[derive(Debug, thiserror::Error)]
 pub enum ReportError {
     #[error(transparent)]
@@ -38,28 +38,31 @@ fn io(path: &Path) -> impl Fn(std::io::Error) -> ReportError {
     }
 }
 
-/// `report/trials.csv`: every trial that has its outcome, in the order of ending as far as it was
-/// watched, with the columns of the table `trials`.
+/// `report/trials.csv`: every trial that has an outcome, with the columns of the table `trials`.
+/// Trials that end while the file is open are appended as they end.
 pub struct TrialsFile {
     path: PathBuf,
     reader: Reader,
     writer: csv::Writer<BufWriter<File>>,
-    /// Trials up to `last` are written, but for these.
-    open: BTreeSet<u64>,
-    last: u64,
-    seen: u64,
+    /// Trials up to `last_id` that are not written, because they have no outcome yet.
+    unfinished: BTreeSet<u64>,
+    last_id: u64,
+    /// The journal's version at the last append.
+    data_version: u64,
 }
 
 impl TrialsFile {
-    /// Makes the file anew from the journal of the run in `dir`; an earlier one stays until this
-    /// one is whole.
+    /// Writes the file from the journal of the run in `dir`. It replaces an earlier one only when it
+    /// is complete.
     ///
     /// # Errors
     /// When the run cannot be read or the file cannot be written.
     pub fn create(dir: &Path) -> Result<Self, ReportError> {
-        let (folder, reader) = (dir.join("report"), Reader::open(dir)?);
+        let folder = dir.join("report");
+        let reader = Reader::open(dir)?;
         std::fs::create_dir_all(&folder).map_err(io(&folder))?;
-        let (path, partial) = (folder.join("trials.csv"), folder.join("trials.csv.partial"));
+        let path = folder.join("trials.csv");
+        let partial = folder.join("trials.csv.partial");
         let file = File::create(&partial).map_err(io(&partial))?;
         let mut writer = csv::Writer::from_writer(BufWriter::new(file));
         writer
@@ -69,9 +72,9 @@ impl TrialsFile {
             path,
             reader,
             writer,
-            open: BTreeSet::new(),
-            last: 0,
-            seen: u64::MAX,
+            unfinished: BTreeSet::new(),
+            last_id: 0,
+            data_version: u64::MAX,
         };
         trials.append()?;
         std::fs::rename(&partial, &trials.path).map_err(io(&trials.path))?;
@@ -82,41 +85,43 @@ impl TrialsFile {
         &self.path
     }
 
-    /// Adds the trials that have ended since the last time; whole lines, handed to the system
-    /// before it returns.
+    /// Appends the trials that have ended since the last call. Complete lines have been handed to
+    /// the operating system when it returns.
     ///
     /// # Errors
-    /// When the run cannot be read or the file cannot be written: the file is then to be made anew.
+    /// When the run cannot be read or the file cannot be written. The file must then be created
+    /// again.
     pub fn append(&mut self) -> Result<(), ReportError> {
         let version = self.reader.data_version()?;
-        if version == self.seen {
+        if version == self.data_version {
             return Ok(());
         }
-        for range in ranges(&self.open) {
+        for range in ranges(&self.unfinished) {
             self.copy(range)?;
         }
         let newest = self.reader.last_trial()?;
-        while self.last < newest {
-            let range = self.last + 1..=newest.min(self.last + BATCH);
-            self.last = *range.end();
-            self.open.extend(range.clone());
+        while self.last_id < newest {
+            let range = self.last_id + 1..=newest.min(self.last_id + BATCH);
+            self.last_id = *range.end();
+            self.unfinished.extend(range.clone());
             self.copy(range)?;
         }
         self.writer.flush().map_err(io(&self.path))?;
-        self.seen = version;
+        self.data_version = version;
         Ok(())
     }
 
+    /// Writes those trials of `range` that have an outcome and are not written yet.
     fn copy(&mut self, range: std::ops::RangeInclusive<u64>) -> Result<(), ReportError> {
         let Self {
             reader,
             writer,
-            open,
+            unfinished,
             path,
             ..
         } = self;
         let written = reader.records(range, |record, id| {
-            if open.remove(&id) {
+            if unfinished.remove(&id) {
                 writer.write_record(record).map_err(std::io::Error::from)
             } else {
                 Ok(())
@@ -126,7 +131,7 @@ impl TrialsFile {
     }
 }
 
-/// Neighbouring ids together.
+/// The ids as ranges of neighbours.
 fn ranges(ids: &BTreeSet<u64>) -> Vec<std::ops::RangeInclusive<u64>> {
     let mut ranges: Vec<std::ops::RangeInclusive<u64>> = Vec::new();
     for &id in ids {
@@ -138,46 +143,32 @@ fn ranges(ids: &BTreeSet<u64>) -> Vec<std::ops::RangeInclusive<u64>> {
     ranges
 }
 
-/// Writes the page's charts into `report/`: reward.svg, and of the best trials drawing and learning
-/// curve. Returns what was written.
+/// Writes the page's charts into `report/`: reward.svg, and the drawing and learning curve of each of
+/// the best sampled trials. Returns the paths of the written files.
 ///
 /// # Errors
 /// When the run cannot be read or a file cannot be written.
 pub fn write_charts(dir: &Path) -> Result<Vec<PathBuf>, ReportError> {
-    let (reader, facts, folder) = (Reader::open(dir)?, RunFacts::read(dir), dir.join("report"));
+    let reader = Reader::open(dir)?;
+    let facts = RunFacts::read(dir);
+    let folder = dir.join("report");
     std::fs::create_dir_all(&folder).map_err(io(&folder))?;
-    let mut series = Series::default();
-    series.know(reader.last_trial()?);
-    reader
-        .enqueued()?
-        .iter()
-        .for_each(|row| series.set_apart(row.id));
-    reader.outcomes(|id, reward| series.end(id, reward))?;
-    let canvas = Canvas {
-        height: 300,
-        width: Some(880),
-    };
-    let shape = series.shape();
-    let title = format!("{}: reward over trials", facts.name);
-    let mut files = vec![(
-        "reward.svg".to_owned(),
-        chart::file(&title, &chart::rewards(&shape, canvas), canvas),
-    )];
-    // Of those found: what was enqueued is known.
-    let found = reader
-        .top(BEST + reader.enqueued()?.len())?
+    let mut files = vec![("reward.svg".to_owned(), reward_chart(&reader, &facts)?)];
+    // Enqueued trials were known before the search, so they are not among the drawn ones.
+    let sampled = reader
+        .top(DRAWN_TRIALS + reader.enqueued()?.len())?
         .into_iter()
         .filter(|row| row.enqueued.is_none())
-        .take(BEST);
-    for (rank, row) in (1..).zip(found) {
+        .take(DRAWN_TRIALS);
+    for (rank, row) in (1..).zip(sampled) {
         files.extend(page::picture(&row.architecture).map(|svg| (format!("best-{rank}.svg"), svg)));
         files.extend(
             curve(&facts, &row, &reader.epochs(row.id)?)
                 .map(|svg| (format!("best-{rank}-curve.svg"), svg)),
         );
     }
-    // Of an earlier report, which may have had more.
-    for rank in 1..=BEST {
+    // An earlier report may have had more drawings than this one.
+    for rank in 1..=DRAWN_TRIALS {
         for name in [format!("best-{rank}.svg"), format!("best-{rank}-curve.svg")] {
             let _ = std::fs::remove_file(folder.join(name));
         }
@@ -191,6 +182,25 @@ pub fn write_charts(dir: &Path) -> Result<Vec<PathBuf>, ReportError> {
     Ok(written)
 }
 
+/// The chart of rewards over trials, as an SVG file.
+fn reward_chart(reader: &Reader, facts: &RunFacts) -> Result<String, JournalError> {
+    let mut series = Series::default();
+    series.extend_to(reader.last_trial()?);
+    reader
+        .enqueued()?
+        .iter()
+        .for_each(|row| series.exclude(row.id));
+    reader.outcomes(|id, reward| series.record(id, reward))?;
+    let canvas = Canvas {
+        height: 300,
+        width: Some(880),
+    };
+    let title = format!("{}: reward over trials", facts.name);
+    let chart = chart::rewards(&series.chart_data(), canvas);
+    Ok(chart::file(&title, &chart, canvas))
+}
+
+/// The learning curve of a trial, as an SVG file; None if it has no epoch with a metric.
 fn curve(facts: &RunFacts, row: &TrialRow, epochs: &[EpochRow]) -> Option<String> {
     let values: Vec<(u64, f64)> = epochs
         .iter()

@@ -1,6 +1,6 @@
-//! Text inside HTML and SVG. Must not know what is written.
+//! Escaping of text inside HTML and SVG. Must not know what the text says.
 
-/// The text with every character that means something to HTML or SVG replaced; safe inside elements
+/// Replaces every character that has a meaning in HTML or SVG. The result is safe inside elements
 /// and quoted attributes.
 pub fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
@@ -11,7 +11,7 @@ pub fn escape(text: &str) -> String {
             '>' => escaped.push_str("&gt;"),
             '"' => escaped.push_str("&quot;"),
             '\'' => escaped.push_str("&#39;"),
-            // XML knows no other control characters, not even escaped.
+            // XML forbids all other control characters, even when they are escaped.
             '\u{0}'..='\u{8}' | '\u{b}' | '\u{c}' | '\u{e}'..='\u{1f}' | '\u{7f}' => {
                 escaped.push('\u{fffd}');
             }

@@ -1,23 +1,23 @@
-//! The best architectures as a table, and an architecture in one line. Must not know where a run is
-//! shown.
+//! The leaderboard as a table, and an architecture in one line. Must not know where they are shown.
 
 use super::number::grouped;
 use crate::journal::{JournalError, Reader, TrialRow};
 use crate::space::{Architecture, ConvNetwork, Network};
 use comfy_table::{CellAlignment, Table, presets};
 
-/// Longest one-line summary, in characters.
-const SUMMARY: usize = 72;
+/// Length of the longest one-line summary, in characters.
+const MAX_SUMMARY: usize = 72;
 
-/// The `most` best completed trials of a run, and below them the enqueued ones that are not among
-/// them: they are there to compare with.
+/// A table of the `limit` best completed trials of a run, followed by the enqueued trials that are
+/// not among them.
 ///
 /// # Errors
 /// When the run cannot be read.
-pub fn leaderboard(reader: &Reader, most: usize) -> Result<String, JournalError> {
-    let mut rows = reader.top(most)?;
+pub fn leaderboard(reader: &Reader, limit: usize) -> Result<String, JournalError> {
+    let mut rows = reader.top(limit)?;
     let leaders = rows.len();
-    let (mut below, mut failed) = (Vec::new(), String::new());
+    let mut below = Vec::new();
+    let mut failed = String::new();
     for row in reader.enqueued()? {
         match row.status.as_str() {
             "completed" if !rows.iter().any(|leader| leader.id == row.id) => below.push(row),
@@ -54,23 +54,7 @@ pub fn leaderboard(reader: &Reader, most: usize) -> Result<String, JournalError>
         "architecture",
     ]);
     for (rank, row) in (1..).zip(&rows) {
-        let number = |value: Option<f64>, digits: usize| {
-            value.map_or_else(|| "-".to_owned(), |value| format!("{value:.digits$}"))
-        };
-        table.add_row([
-            if rank <= leaders {
-                rank.to_string()
-            } else {
-                "-".to_owned()
-            },
-            row.id.to_string(),
-            number(row.reward, 4),
-            number(row.metric, 4),
-            row.parameters.map_or_else(|| "-".to_owned(), grouped),
-            number(row.flops.map(|flops| flops as f64 / 1e6), 1),
-            number(row.seconds, 1),
-            format!("{}{}", mark(row), summary(&row.architecture)),
-        ]);
+        table.add_row(cells((rank <= leaders).then_some(rank), row));
     }
     table
         .column_iter_mut()
@@ -79,19 +63,36 @@ pub fn leaderboard(reader: &Reader, most: usize) -> Result<String, JournalError>
     Ok(format!("{table}\n{failed}"))
 }
 
+/// The cells of a row of the leaderboard. A trial without a rank is there to compare with.
+fn cells(rank: Option<usize>, row: &TrialRow) -> [String; 8] {
+    let number = |value: Option<f64>, digits: usize| {
+        value.map_or_else(|| "-".to_owned(), |value| format!("{value:.digits$}"))
+    };
+    [
+        rank.map_or_else(|| "-".to_owned(), |rank| rank.to_string()),
+        row.id.to_string(),
+        number(row.reward, 4),
+        number(row.metric, 4),
+        row.parameters.map_or_else(|| "-".to_owned(), grouped),
+        number(row.flops.map(|flops| flops as f64 / 1e6), 1),
+        number(row.seconds, 1),
+        format!("{}{}", baseline_label(row), summary(&row.architecture)),
+    ]
+}
+
 /// The name of an enqueued architecture.
 fn name(row: &TrialRow) -> &str {
     row.enqueued.as_deref().unwrap_or_default()
 }
 
-/// What stands before the architecture of a trial that was not sampled.
-fn mark(row: &TrialRow) -> String {
+/// A label before the architecture of a trial that was enqueued; empty for other trials.
+fn baseline_label(row: &TrialRow) -> String {
     row.enqueued
         .as_ref()
         .map_or_else(String::new, |name| format!("[baseline {name}] "))
 }
 
-/// Who proposed a trial, in words.
+/// What proposed a trial, in words.
 pub fn origin(row: &TrialRow) -> String {
     match (&row.enqueued, row.controller, row.minibatch, row.slot) {
         (Some(name), ..) => format!("{name}: a baseline from [[enqueue]], not sampled"),
@@ -116,15 +117,15 @@ pub fn summary(architecture: &Architecture) -> String {
             values.join(" ")
         }
     };
-    if text.chars().count() <= SUMMARY {
+    if text.chars().count() <= MAX_SUMMARY {
         return text;
     }
-    text.chars().take(SUMMARY - 1).chain(['…']).collect()
+    text.chars().take(MAX_SUMMARY - 1).chain(['…']).collect()
 }
 
 fn conv_summary(network: &ConvNetwork) -> String {
     let layers = network.layers.iter().enumerate().map(|(index, layer)| {
-        let chain = layer.inputs == [index];
+        let follows_previous = layer.inputs == [index];
         let name = |input: &usize| {
             if *input == 0 {
                 "image".to_owned()
@@ -133,7 +134,7 @@ fn conv_summary(network: &ConvNetwork) -> String {
             }
         };
         let inputs: Vec<String> = layer.inputs.iter().map(name).collect();
-        let from = if chain {
+        let from = if follows_previous {
             String::new()
         } else {
             format!(" ← {}", inputs.join(","))

@@ -1,5 +1,5 @@
-//! What people take away from a run: leaderboard, tables, drawings, charts, the page. Reads a run
-//! through the journal; never writes to it.
+//! What people see of a run: leaderboard, tables, drawings, charts, the page. Reads a run through
+//! the journal; must never write to it.
 
 mod cell;
 mod chart;
@@ -8,11 +8,11 @@ mod facts;
 mod files;
 mod html;
 mod leaderboard;
+mod monitor;
 mod number;
 mod page;
 mod series;
 mod status;
-mod watch;
 
 pub use cell::cell_svg;
 pub use drawing::{svg, text};

@@ -1,11 +1,13 @@
-//! Numbers as people read them. Pure; must not know where they are shown.
+//! Numbers formatted for people. Pure; must not know where they are shown.
 
-/// 1234567 as 1,234,567.
+use crate::child::MetricUnit;
+
+/// Groups thousands: 1234567 becomes `1,234,567`.
 pub fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut grouped = String::with_capacity(digits.len() + digits.len() / 3);
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
             grouped.push(',');
         }
         grouped.push(digit);
@@ -25,12 +27,12 @@ pub fn duration(seconds: f64) -> String {
     }
 }
 
-/// Four digits after the point, a dash for what is not known.
+/// Four digits after the point, or a dash if the value is not known.
 pub fn decimal(value: Option<f64>) -> String {
     value.map_or_else(|| "–".to_owned(), |value| format!("{value:.4}"))
 }
 
-/// Parameters or operations in three digits: `950`, `12.3 k`, `4.56 M`, `7.80 G`.
+/// A count of parameters or operations in three digits: `950`, `12.3 k`, `4.56 M`, `7.80 G`.
 pub fn compact(number: u64) -> String {
     let (value, unit) = match number {
         0..1_000 => return number.to_string(),
@@ -46,37 +48,9 @@ pub fn compact(number: u64) -> String {
     format!("{value:.digits$} {unit}")
 }
 
-/// What a metric measures, which says how it reads.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum MetricUnit {
-    /// A share of 1, shown in percent.
-    Accuracy,
-    /// Of a language model: lower is better.
-    Perplexity,
-    /// The user's own.
-    #[default]
-    Plain,
-}
-
-impl MetricUnit {
-    /// A metric as people read it.
-    pub fn text(self, value: Option<f64>) -> String {
-        match (self, value) {
-            (_, None) => "–".into(),
-            (Self::Accuracy, Some(value)) => format!("{:.1}%", 100.0 * value),
-            (Self::Perplexity, Some(value)) => format!("{value:.1}"),
-            (Self::Plain, Some(value)) => format!("{value:.4}"),
-        }
-    }
-
-    /// The metric's name.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Accuracy => "accuracy",
-            Self::Perplexity => "perplexity",
-            Self::Plain => "metric",
-        }
-    }
+/// A metric in its unit, a dash for one that is not known.
+pub fn metric_text(unit: MetricUnit, value: Option<f64>) -> String {
+    value.map_or_else(|| "–".to_owned(), |value| unit.number(value))
 }
 
 #[cfg(test)]
@@ -110,8 +84,7 @@ mod tests {
 
     #[test]
     fn metrics_read_in_their_unit() {
-        assert_eq!(MetricUnit::Accuracy.text(Some(0.9375)), "93.8%");
-        assert_eq!(MetricUnit::Perplexity.text(Some(78.44)), "78.4");
-        assert_eq!(MetricUnit::Plain.text(None), "–");
+        assert_eq!(metric_text(MetricUnit::Accuracy, Some(0.9375)), "93.8%");
+        assert_eq!(metric_text(MetricUnit::Plain, None), "–");
     }
 }

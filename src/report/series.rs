@@ -1,64 +1,64 @@
-//! The rewards of a run by trial, and what of a hundred thousand of them a chart can show without
-//! hiding anything: of each stretch of trials the best and the worst, the running mean at its end,
-//! and the best so far. Pure; must not know how it is drawn.
+//! The rewards of a run by trial, reduced to what a chart can show. A long run is divided into
+//! buckets of trials; each keeps its best and worst reward and the running mean at its end, so that
+//! no extreme is hidden. Pure; must not know how the chart is drawn.
 
-/// What is known of a trial.
+/// The outcome of a trial, as far as it is known.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 enum State {
     #[default]
-    Open,
-    /// Was not sampled: no part of the series.
-    Apart,
+    Unfinished,
+    /// The trial was not sampled, so it is no part of the series.
+    Excluded,
     Failed,
     Completed(f64),
 }
 
-/// Outcomes of sampled trials, by trial, kept up to date as trials end.
+/// Outcomes of the sampled trials, indexed by trial.
 #[derive(Clone, Debug, Default)]
 pub struct Series {
-    /// Of trial `id` at `id - 1`.
+    /// The state of trial `id` is at index `id - 1`.
     states: Vec<State>,
     pub completed: u64,
     pub failed: u64,
-    apart: u64,
+    excluded: u64,
 }
 
-/// Up to so many trials are shown one by one.
-const SINGLE: usize = 400;
-/// Stretches that a longer run is divided into.
-const STRETCHES: usize = 200;
+/// A run of at most this many trials is shown trial by trial.
+const MAX_SINGLE_TRIALS: usize = 400;
+/// A longer run is divided into at most this many buckets.
+const BUCKETS: usize = 200;
 
-/// What a chart of rewards shows; x is a trial's id.
+/// What a chart of rewards shows. The x coordinate is a trial's id.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct RewardShape {
-    /// Trials known so far: the x axis.
+pub struct RewardChartData {
+    /// Number of trials known so far: the length of the x axis.
     pub trials: u64,
-    /// Trials that stand behind one stretch; 1: each is shown.
-    pub stretch: usize,
+    /// Number of trials in one bucket; 1 means that each trial is shown.
+    pub bucket: usize,
     pub points: Vec<(u64, f64)>,
-    /// Worst and best reward of each stretch, at its middle; none if each trial is shown.
+    /// Middle of each bucket with its worst and its best reward; empty if each trial is shown.
     pub ranges: Vec<(f64, f64, f64)>,
-    /// Mean of the last `window` rewards.
+    /// Mean of the last `window` rewards at the end of each bucket.
     pub mean: Vec<(f64, f64)>,
     pub window: usize,
-    /// Where the best so far rises, and to what.
+    /// Trials that were the best so far, with their reward.
     pub best: Vec<(f64, f64)>,
     /// Failed trials, or the middles of stretches with some.
     pub failures: Vec<f64>,
 }
 
 impl Series {
-    /// Trial `id` (from 1) has its outcome: its reward, or None if it failed. Telling it twice
-    /// changes nothing.
-    pub fn end(&mut self, id: u64, reward: Option<f64>) {
-        self.know(id);
+    /// Records the outcome of trial `id` (from 1): its reward, or None if it failed. Recording it
+    /// again changes nothing.
+    pub fn record(&mut self, id: u64, reward: Option<f64>) {
+        self.extend_to(id);
         let Some(state) = (id as usize)
             .checked_sub(1)
             .and_then(|index| self.states.get_mut(index))
         else {
             return;
         };
-        if *state != State::Open {
+        if *state != State::Unfinished {
             return;
         }
         *state = reward.map_or(State::Failed, State::Completed);
@@ -68,38 +68,38 @@ impl Series {
         }
     }
 
-    /// Trial `id` (from 1) was not sampled: its outcome is no part of the series.
-    pub fn set_apart(&mut self, id: u64) {
-        self.know(id);
+    /// Excludes trial `id` (from 1), which was not sampled, from the series.
+    pub fn exclude(&mut self, id: u64) {
+        self.extend_to(id);
         if let Some(state) = (id as usize)
             .checked_sub(1)
             .and_then(|index| self.states.get_mut(index))
         {
-            self.apart += u64::from(*state != State::Apart);
-            *state = State::Apart;
+            self.excluded += u64::from(*state != State::Excluded);
+            *state = State::Excluded;
         }
     }
 
-    /// Trials up to this one exist.
-    pub fn know(&mut self, id: u64) {
+    /// Makes room for the trials up to `id`.
+    pub fn extend_to(&mut self, id: u64) {
         self.states
-            .resize(self.states.len().max(id as usize), State::Open);
+            .resize(self.states.len().max(id as usize), State::Unfinished);
     }
 
     pub fn len(&self) -> u64 {
         self.states.len() as u64
     }
 
-    /// Trials that were sampled.
+    /// Number of sampled trials.
     pub fn sampled(&self) -> u64 {
-        self.len() - self.apart
+        self.len() - self.excluded
     }
 
     /// Sampled trials without an outcome.
-    pub fn open(&self) -> impl Iterator<Item = u64> {
+    pub fn unfinished(&self) -> impl Iterator<Item = u64> {
         (1..)
             .zip(&self.states)
-            .filter(|(_, state)| **state == State::Open)
+            .filter(|(_, state)| **state == State::Unfinished)
             .map(|(id, _)| id)
     }
 
@@ -113,7 +113,7 @@ impl Series {
             })
     }
 
-    /// Mean of the last rewards, by id, and of how many.
+    /// Mean of the newest rewards (by trial id), and the number of rewards in it.
     pub fn recent_mean(&self) -> Option<(f64, usize)> {
         let window = self.window();
         let (sum, count) = self
@@ -126,13 +126,14 @@ impl Series {
         (count > 0).then(|| (sum / f64::from(count), count as usize))
     }
 
-    /// Mean of all rewards, summed by id: the same whatever order they came in.
+    /// Mean of all rewards. They are summed in the order of the trials, so the result does not
+    /// depend on the order in which trials ended.
     pub fn mean(&self) -> Option<f64> {
         (self.completed > 0)
             .then(|| self.rewards().map(|(_, reward)| reward).sum::<f64>() / self.completed as f64)
     }
 
-    /// Longer for longer runs.
+    /// Number of rewards in the running mean: more for longer runs.
     fn window(&self) -> usize {
         match self.states.len() {
             0..200 => 10,
@@ -141,40 +142,41 @@ impl Series {
         }
     }
 
-    /// What a chart shows.
-    pub fn shape(&self) -> RewardShape {
-        let stretch = if self.states.len() <= SINGLE {
+    /// The data of the reward chart.
+    pub fn chart_data(&self) -> RewardChartData {
+        let bucket = if self.states.len() <= MAX_SINGLE_TRIALS {
             1
         } else {
-            self.states.len().div_ceil(STRETCHES)
+            self.states.len().div_ceil(BUCKETS)
         };
-        let mut shape = RewardShape {
+        let mut chart_data = RewardChartData {
             trials: self.len(),
-            stretch,
+            bucket,
             window: self.window(),
-            ..RewardShape::default()
+            ..RewardChartData::default()
         };
-        let mut running = Running {
-            window: shape.window,
+        let mut statistics = RunningStatistics {
+            window: chart_data.window,
             last: std::collections::VecDeque::new(),
             sum: 0.0,
             best: f64::NEG_INFINITY,
         };
-        for (index, states) in self.states.chunks(stretch).enumerate() {
-            running.stretch(index * stretch, states, &mut shape);
+        for (index, states) in self.states.chunks(bucket).enumerate() {
+            statistics.add_bucket(index * bucket, states, &mut chart_data);
         }
-        shape
+        chart_data
     }
 }
 
-struct Running {
+/// Running mean and best reward while the buckets are built.
+struct RunningStatistics {
     window: usize,
     last: std::collections::VecDeque<f64>,
     sum: f64,
     best: f64,
 }
 
-impl Running {
+impl RunningStatistics {
     fn push(&mut self, reward: f64) {
         self.last.push_back(reward);
         self.sum += reward;
@@ -183,11 +185,12 @@ impl Running {
         }
     }
 
-    /// Adds the trials after `first`.
-    fn stretch(&mut self, first: usize, states: &[State], shape: &mut RewardShape) {
+    /// Adds the bucket of the trials after trial `first`.
+    fn add_bucket(&mut self, first: usize, states: &[State], chart_data: &mut RewardChartData) {
         let middle = first as f64 + (states.len() + 1) as f64 / 2.0;
-        let (mut worst, mut best) = (None::<(u64, f64)>, None::<(u64, f64)>);
-        let mut risen = None;
+        let mut worst = None::<(u64, f64)>;
+        let mut best = None::<(u64, f64)>;
+        let mut new_best = None;
         for (index, state) in states.iter().enumerate() {
             let State::Completed(reward) = *state else {
                 continue;
@@ -202,25 +205,27 @@ impl Running {
                 .or(Some((id, reward)));
             if reward > self.best {
                 self.best = reward;
-                risen = Some((id as f64, reward));
+                new_best = Some((id as f64, reward));
             }
         }
-        shape.best.extend(risen);
+        chart_data.best.extend(new_best);
         if states.contains(&State::Failed) {
-            shape.failures.push(middle);
+            chart_data.failures.push(middle);
         }
         let (Some(worst), Some(best)) = (worst, best) else {
             return;
         };
-        shape.points.push(worst);
+        chart_data.points.push(worst);
         if best.0 != worst.0 {
-            shape.points.push(best);
+            chart_data.points.push(best);
         }
-        if shape.stretch > 1 {
-            shape.ranges.push((middle, worst.1, best.1));
+        if chart_data.bucket > 1 {
+            chart_data.ranges.push((middle, worst.1, best.1));
         }
-        let end = (first + states.len()) as f64;
-        shape.mean.push((end, self.sum / self.last.len() as f64));
+        let record = (first + states.len()) as f64;
+        chart_data
+            .mean
+            .push((record, self.sum / self.last.len() as f64));
     }
 }
 
@@ -233,24 +238,24 @@ mod tests {
         let mut series = Series::default();
         (1..)
             .zip(outcomes)
-            .for_each(|(id, reward)| series.end(id, *reward));
+            .for_each(|(id, reward)| series.record(id, *reward));
         series
     }
 
     #[test]
     fn a_short_run_is_shown_trial_by_trial() {
         let mut series = series(&[Some(0.2), None, Some(0.6), Some(0.4)]);
-        series.know(5);
-        let shape = series.shape();
-        assert_eq!(shape.points, [(1, 0.2), (3, 0.6), (4, 0.4)]);
-        assert_eq!(shape.best, [(1.0, 0.2), (3.0, 0.6)]);
-        assert_eq!(shape.failures, [2.0]);
-        assert!((shape.mean[2].1 - 0.4).abs() < 1e-12 && shape.mean[2].0 == 4.0);
+        series.extend_to(5);
+        let chart_data = series.chart_data();
+        assert_eq!(chart_data.points, [(1, 0.2), (3, 0.6), (4, 0.4)]);
+        assert_eq!(chart_data.best, [(1.0, 0.2), (3.0, 0.6)]);
+        assert_eq!(chart_data.failures, [2.0]);
+        assert!((chart_data.mean[2].1 - 0.4).abs() < 1e-12 && chart_data.mean[2].0 == 4.0);
         assert_eq!(
             (
-                shape.trials,
-                shape.stretch,
-                series.open().collect::<Vec<_>>()
+                chart_data.trials,
+                chart_data.bucket,
+                series.unfinished().collect::<Vec<_>>()
             ),
             (5, 1, vec![5])
         );
@@ -258,42 +263,49 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_sampled_is_no_part_of_it() {
+    fn trials_that_were_not_sampled_are_excluded() {
         let mut series = Series::default();
-        series.set_apart(1);
+        series.exclude(1);
         [Some(0.9), Some(0.2), None]
             .into_iter()
             .zip(1..)
-            .for_each(|(reward, id)| series.end(id, reward));
-        let shape = series.shape();
+            .for_each(|(reward, id)| series.record(id, reward));
+        let chart_data = series.chart_data();
         assert_eq!(
-            (shape.trials, shape.points, shape.best, shape.failures),
+            (
+                chart_data.trials,
+                chart_data.points,
+                chart_data.best,
+                chart_data.failures
+            ),
             (3, vec![(2, 0.2)], vec![(2.0, 0.2)], vec![3.0])
         );
         assert_eq!(
-            (series.completed, series.failed, series.open().count()),
+            (series.completed, series.failed, series.unfinished().count()),
             (1, 1, 0)
         );
     }
 
     proptest! {
-        /// Whatever is left out, no trial lies outside what is shown, and the best is the best.
+        #![proptest_config(crate::random::cases(256))]
+
+        /// The points of each bucket include its extremes, and the best reward is the best of all.
         #[test]
         fn a_long_run_hides_no_extreme(outcomes in prop::collection::vec(prop::option::weighted(0.9, 0.0_f64..1.0), 401..3000)) {
-            let shape = series(&outcomes).shape();
-            prop_assert!(shape.points.len() <= 2 * STRETCHES && shape.mean.len() <= STRETCHES);
-            for (id, reward) in &shape.points {
+            let chart_data = series(&outcomes).chart_data();
+            prop_assert!(chart_data.points.len() <= 2 * BUCKETS && chart_data.mean.len() <= BUCKETS);
+            for (id, reward) in &chart_data.points {
                 prop_assert_eq!(outcomes[*id as usize - 1], Some(*reward));
             }
-            for (stretch, outcomes) in outcomes.chunks(shape.stretch).enumerate() {
-                let shown = |id: u64| (id - 1) as usize / shape.stretch == stretch;
-                let shown: Vec<f64> = shape.points.iter().filter(|(id, _)| shown(*id)).map(|(_, reward)| *reward).collect();
+            for (bucket, outcomes) in outcomes.chunks(chart_data.bucket).enumerate() {
+                let shown = |id: u64| (id - 1) as usize / chart_data.bucket == bucket;
+                let shown: Vec<f64> = chart_data.points.iter().filter(|(id, _)| shown(*id)).map(|(_, reward)| *reward).collect();
                 let extremes = |rewards: &[f64]| rewards.iter().fold((1.0_f64, 0.0_f64), |(low, high), &x| (low.min(x), high.max(x)));
                 let all: Vec<f64> = outcomes.iter().flatten().copied().collect();
                 prop_assert_eq!(extremes(&shown), extremes(&all));
             }
             let best = outcomes.iter().flatten().copied().fold(f64::NEG_INFINITY, f64::max);
-            prop_assert_eq!(shape.best.last().map(|best| best.1), Some(best).filter(|best| best.is_finite()));
+            prop_assert_eq!(chart_data.best.last().map(|best| best.1), Some(best).filter(|best| best.is_finite()));
         }
     }
 }

@@ -1,18 +1,20 @@
-//! Where a run stands, as data. Must not know how it is shown.
+//! The status of a run as data, for `netwright status` and `/api/status`. Must not know how it is
+//! shown.
 
 use super::leaderboard::summary;
-use super::watch::Watch;
+use super::monitor::RunMonitor;
 use crate::journal::{JournalError, Life, Reader, TrialRow};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
-/// Newest events that are told.
+/// Number of newest events in a status.
 const EVENTS: usize = 5;
 
+/// The status of a run. Its JSON is what `netwright status --json` prints.
 #[derive(Debug, Serialize)]
 pub struct Status {
     pub run: PathBuf,
-    /// Whether a process works on it.
+    /// Whether a process works on the run.
     pub life: Life,
     /// Trials that the run is to have, from its config.toml.
     pub trials: Option<u64>,
@@ -20,12 +22,12 @@ pub struct Status {
     pub totals: RunTotals,
     pub best_trial: Option<u64>,
     pub best_metric: Option<f64>,
-    /// Architectures that were enqueued rather than sampled.
+    /// Trials that were enqueued rather than sampled.
     pub baselines: Vec<Baseline>,
     pub seconds_left: Option<f64>,
-    /// Where children train, of this process or the last one.
+    /// The lanes of the process that works on the run, or of the last one.
     pub lanes: Vec<Lane>,
-    pub running_trials: Vec<Running>,
+    pub running_trials: Vec<RunningTrial>,
     pub events: Vec<Event>,
 }
 
@@ -38,25 +40,26 @@ pub struct RunTotals {
     pub completed: u64,
     pub failed: u64,
     pub stopped: u64,
-    /// Architectures that were enqueued rather than sampled. They count among the queued, running
-    /// and stopped ones alone.
+    /// Trials that were enqueued rather than sampled. They are also counted as queued, running or
+    /// stopped, but never as sampled, completed or failed.
     pub enqueued: u64,
     pub best_reward: Option<f64>,
     pub mean_reward: Option<f64>,
     /// The baseline that the last sequenced minibatch was compared with.
     pub baseline: Option<f64>,
-    /// Finished trials per hour, over the time between the first and the last of the newest hundred
-    /// that this process, or the last one, has finished.
+    /// Finished trials per hour, measured over the newest hundred trials that this process, or the
+    /// last one, has finished.
     pub children_per_hour: Option<f64>,
 }
 
+/// A lane and its device.
 #[derive(Debug, Serialize)]
 pub struct Lane {
     pub name: String,
     pub device: String,
 }
 
-/// An enqueued architecture, to compare with.
+/// A trial that was enqueued to compare others with.
 #[derive(Debug, Serialize)]
 pub struct Baseline {
     pub name: String,
@@ -67,8 +70,9 @@ pub struct Baseline {
     pub error: Option<String>,
 }
 
+/// A trial in training.
 #[derive(Debug, Serialize)]
-pub struct Running {
+pub struct RunningTrial {
     pub trial: u64,
     pub device: Option<String>,
     pub epoch: Option<u64>,
@@ -76,6 +80,7 @@ pub struct Running {
     pub architecture: String,
 }
 
+/// An event of the run: its time (ISO 8601), kind and text.
 #[derive(Debug, Serialize)]
 pub struct Event {
     pub at: String,
@@ -84,20 +89,20 @@ pub struct Event {
 }
 
 impl Status {
-    /// Reads it from the run in `dir`.
+    /// Reads the status of the run in `dir`.
     ///
     /// # Errors
     /// When the run cannot be read.
     pub fn read(dir: &Path) -> Result<Self, JournalError> {
-        let mut watch = Watch::new(dir);
-        watch.update()?;
-        Self::of(&watch)
+        let mut monitor = RunMonitor::new(dir);
+        monitor.update()?;
+        Self::of(&monitor)
     }
 
-    /// Of a run that is watched; asks the journal for who is at work alone.
-    pub(super) fn of(watch: &Watch) -> Result<Self, JournalError> {
-        let state = &watch.state;
-        let running_trials = match watch.reader() {
+    /// The status at the monitor's last update. Only the trials in training are read anew.
+    pub(super) fn of(monitor: &RunMonitor) -> Result<Self, JournalError> {
+        let state = &monitor.state;
+        let running_trials = match monitor.reader() {
             Some(reader) => reader
                 .running()?
                 .iter()
@@ -105,7 +110,8 @@ impl Status {
                 .collect::<Result<_, _>>()?,
             None => Vec::new(),
         };
-        let (series, best) = (&state.series, state.best.as_ref());
+        let series = &state.series;
+        let best = state.best.as_ref();
         let left = state
             .facts
             .trials
@@ -156,9 +162,9 @@ impl Status {
     }
 }
 
-fn running_trial(reader: &Reader, row: &TrialRow) -> Result<Running, JournalError> {
+fn running_trial(reader: &Reader, row: &TrialRow) -> Result<RunningTrial, JournalError> {
     let last = reader.last_epoch(row.id)?;
-    Ok(Running {
+    Ok(RunningTrial {
         trial: row.id,
         device: row.device.clone(),
         epoch: last.as_ref().map(|epoch| epoch.epoch),

@@ -1,7 +1,8 @@
-//! Compares every entry with the table of keys: unknown keys, and values of the wrong type. Must
-//! not know which values make sense together: the rooms' own `problems` do.
+//! Compares every entry with the list of keys: unknown keys, and values of the wrong type. Must not
+//! know which values make sense together: the rooms' own `problems` do.
 
-use super::keys::{self, DECISION_KEYS, ENTRY_KEYS, Kind};
+use super::keys::{self, Key};
+use super::kind::Kind;
 use super::nearest;
 use super::problem::Problem;
 use super::sources::{Entry, Source};
@@ -14,12 +15,11 @@ pub fn check(source: &mut Source) {
         let before = source.problems.len();
         match keys::find(&entry.key) {
             None => source.problems.push(unknown(&entry)),
-            Some(key) if key.kind == Kind::Decisions => parts(&entry, key.kind, source, decision),
-            Some(key) if key.kind == Kind::Entries => parts(&entry, key.kind, source, enqueued),
-            Some(key) if !fits(key.kind, &entry.value) => {
+            Some(key) if matches!(key.kind, Kind::Tables(_)) => tables(&entry, key, source),
+            Some(key) if !key.kind.fits(&entry.value) => {
                 source.problems.push(wrong(
                     &entry,
-                    &format!("must be {} ({})", key.kind.valid(), key.doc),
+                    &format!("must be {} ({})", key.kind.valid(), key.doc()),
                 ));
             }
             Some(_) => {}
@@ -58,58 +58,38 @@ fn unknown(entry: &Entry) -> Problem {
     }
 }
 
-/// Strict, where `config` would turn 1.5 into 2 and "yes" into true.
-fn fits(kind: Kind, value: &Value) -> bool {
-    let all = |kind: Kind| {
-        value
-            .as_array()
-            .is_some_and(|items| items.iter().all(|item| fits(kind, item)))
-    };
-    match kind {
-        Kind::Text => value.is_str(),
-        Kind::Boolean => value.is_bool(),
-        Kind::Count => value.as_integer().is_some_and(|number| number >= 0),
-        Kind::Number => value.is_integer() || value.as_float().is_some_and(f64::is_finite),
-        Kind::Counts => all(Kind::Count),
-        Kind::Numbers => all(Kind::Number),
-        Kind::Texts => all(Kind::Text),
-        Kind::OneOf(words) => value.as_str().is_some_and(|word| words.contains(&word)),
-        Kind::Words(words) => all(Kind::OneOf(words)),
-        Kind::Skips => value.is_bool() || value.as_str() == Some("all"),
-        Kind::Devices => value.as_str() == Some("auto") || all(Kind::Text),
-        Kind::SkipOrNumber => value.as_str() == Some("skip") || fits(Kind::Number, value),
-        Kind::Decisions | Kind::Entries => value
-            .as_array()
-            .is_some_and(|items| items.iter().all(Value::is_table)),
-    }
-}
-
-/// What is wrong with one table of a list, and in which of its keys.
-type Check = fn(&str, &toml::Table) -> Vec<(String, String)>;
-
 /// A list of tables, each checked by itself.
-fn parts(entry: &Entry, kind: Kind, source: &mut Source, check: Check) {
-    let Some(tables) = entry.value.as_array().filter(|_| fits(kind, &entry.value)) else {
-        source
-            .problems
-            .push(wrong(entry, &format!("must be {}", kind.valid())));
+fn tables(entry: &Entry, key: &Key, source: &mut Source) {
+    let Some(tables) = entry
+        .value
+        .as_array()
+        .filter(|_| key.kind.fits(&entry.value))
+    else {
+        let reason = format!("must be {}", key.kind.valid());
+        source.problems.push(wrong(entry, &reason));
         return;
+    };
+    let check = if key.name == "enqueue" {
+        enqueued
+    } else {
+        decision
     };
     for (index, table) in tables.iter().filter_map(Value::as_table).enumerate() {
         let part = format!("{}[{}]", entry.key, index + 1);
         let origin = source.parts.get(&part).unwrap_or(&entry.origin).clone();
-        let place = |name: &str| {
+        let origin_of = |name: &str| {
             source
                 .parts
                 .get(&format!("{part}.{name}"))
                 .unwrap_or(&origin)
                 .clone()
         };
-        let found = check(&part, table);
+        let mut found = unknown_parts(&part, table, &keys::inside(key));
+        found.extend(check(&part, table));
         source
             .problems
             .extend(found.into_iter().map(|(name, text)| Problem {
-                origin: place(&name),
+                origin: origin_of(&name),
                 text,
             }));
     }
@@ -131,7 +111,7 @@ fn unknown_parts(part: &str, table: &toml::Table, keys: &[&str]) -> Vec<(String,
 
 /// One of `[[enqueue]]`: texts, and a list of decisions.
 fn enqueued(part: &str, table: &toml::Table) -> Vec<(String, String)> {
-    let mut problems = unknown_parts(part, table, &ENTRY_KEYS);
+    let mut problems = Vec::new();
     let mut report = |name: &str, text: String| problems.push((name.to_owned(), text));
     for name in ["name", "architecture"] {
         if let Some(value) = table.get(name).filter(|value| !value.is_str()) {
@@ -141,11 +121,11 @@ fn enqueued(part: &str, table: &toml::Table) -> Vec<(String, String)> {
             );
         }
     }
-    let decision = |value: &Value| fits(Kind::Count, value) || is_anchor(value);
+    let is_decision = |value: &Value| Kind::Count.fits(value) || is_anchor(value);
     if let Some(value) = table.get("decisions").filter(|value| {
         !value
             .as_array()
-            .is_some_and(|list| list.iter().all(decision))
+            .is_some_and(|list| list.iter().all(is_decision))
     }) {
         let valid = "must be a list of option numbers, from 0, and of lists of zeros and ones, for example [1, 0, []]";
         report("decisions", format!("{part}.decisions = {value}: {valid}"));
@@ -164,7 +144,7 @@ fn is_anchor(value: &Value) -> bool {
 /// One of `[[space.decision]]`: a name, a list of texts, numbers and booleans, and perhaps a
 /// condition.
 fn decision(part: &str, table: &toml::Table) -> Vec<(String, String)> {
-    let mut problems = unknown_parts(part, table, &DECISION_KEYS);
+    let mut problems = Vec::new();
     let mut report = |name: &str, text: String| problems.push((name.to_owned(), text));
     if !table.get("name").is_some_and(Value::is_str) {
         report(
@@ -212,5 +192,5 @@ fn decision(part: &str, table: &toml::Table) -> Vec<(String, String)> {
 }
 
 fn is_option(value: &Value) -> bool {
-    value.is_str() || value.is_bool() || fits(Kind::Number, value)
+    value.is_str() || value.is_bool() || Kind::Number.fits(value)
 }

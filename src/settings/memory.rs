@@ -8,7 +8,7 @@ use crate::space::{LayerType, SpaceKind, SpaceSettings};
 
 /// No search here goes deeper: the paper's deepest network has 39 layers, and skip connections grow
 /// with the square.
-const MOST_LAYERS: usize = 1_000;
+const MAX_LAYERS: usize = 1_000;
 /// Of every layer a training step keeps at least the convolution's output and the activation, as
 /// 32-bit numbers.
 const BYTES_PER_ELEMENT: f64 = 2.0 * 4.0;
@@ -25,9 +25,9 @@ pub fn problems(settings: &Settings, memory: Option<f64>) -> Vec<(String, String
     } else {
         "space.layers_step"
     };
-    if depth > MOST_LAYERS {
+    if depth > MAX_LAYERS {
         let limit = format!(
-            "the search would reach {depth} layers; at most {MOST_LAYERS} are possible (space.layers_max limits the growth)"
+            "the search would reach {depth} layers; at most {MAX_LAYERS} are possible (space.layers_max limits the growth)"
         );
         return vec![(key.into(), limit)];
     }

@@ -3,8 +3,8 @@
 //! happen.
 
 use super::Settings;
+use super::keys;
 use super::sources::Source;
-use crate::child::ChildSettings;
 use crate::space::SpaceKind;
 use config::{Config, ConfigError, Map, ValueKind};
 
@@ -23,26 +23,31 @@ impl config::Source for Layer {
 }
 
 /// The settings of all sources together, the first one weakest. What no source has is the default,
-/// for a child that of its kind.
+/// which may differ with the kind of space.
 pub fn merge(sources: &[Source]) -> Result<Settings, ConfigError> {
     let settings = above(Layer(Map::new()), sources)?;
-    match settings.space.kind {
-        SpaceKind::Cell => above(child(&ChildSettings::language_model())?, sources),
-        _ => Ok(settings),
+    let defaults = defaults_of(settings.space.kind)?;
+    if defaults.0.is_empty() {
+        Ok(settings)
+    } else {
+        above(defaults, sources)
     }
 }
 
-/// `[child]` as a source.
-fn child(settings: &ChildSettings) -> Result<Layer, ConfigError> {
-    let table =
-        toml::Table::try_from(settings).map_err(|error| ConfigError::Foreign(Box::new(error)))?;
-    let entries = table.iter().map(|(name, value)| {
-        (
-            format!("child.{name}"),
-            config::Value::new(None, kind(value)),
-        )
-    });
-    Ok(Layer(entries.collect()))
+/// The defaults that belong to this kind of space alone, as a source.
+fn defaults_of(space: SpaceKind) -> Result<Layer, ConfigError> {
+    let foreign = |error: toml::ser::Error| ConfigError::Foreign(Box::new(error));
+    let word = toml::Value::try_from(space).map_err(foreign)?;
+    let keyword = format!("x-default-{}", word.as_str().unwrap_or_default());
+    let own = keys::all()
+        .iter()
+        .filter_map(|key| Some((key.name.clone(), key.schema.get(&keyword)?)));
+    own.map(|(name, value)| {
+        let value = toml::Value::try_from(value).map_err(foreign)?;
+        Ok((name, config::Value::new(None, kind(&value))))
+    })
+    .collect::<Result<_, _>>()
+    .map(Layer)
 }
 
 fn above(weakest: Layer, sources: &[Source]) -> Result<Settings, ConfigError> {

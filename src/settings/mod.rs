@@ -3,39 +3,63 @@
 
 mod check;
 mod keys;
+mod kind;
+mod limits;
 mod memory;
 mod merge;
 mod nearest;
 mod problem;
+mod reference;
 mod resolved;
+mod schema;
 mod semantics;
 mod sources;
 
 #[cfg(test)]
 mod tests;
 
-pub use keys::listing;
+pub use keys::is_live;
 pub use problem::{Origin, Problem, SettingsError};
+pub use reference::reference;
+pub use schema::schema;
 
-use crate::{actors, child, data, policy, space, telemetry};
+use crate::{actors, child, data, machine, space, strategy, telemetry};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
 
 /// A resolved config file.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Settings {
+    /// The run: its name, its size, its randomness.
     pub run: actors::RunSettings,
+    /// What is searched.
+    #[schemars(extend("x-identity" = true))]
     pub space: space::SpaceSettings,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    /// Architectures that are evaluated before sampling starts, beyond run.trials: known ones, to
+    /// compare with.
+    #[schemars(extend("x-type" = "a list of entries, for example [{ name = \"plain\", architecture = \"plain.json\" }]"))]
     pub enqueue: Vec<actors::EnqueueSettings>,
-    pub controller: policy::ControllerSettings,
-    pub parameter_server: policy::ParameterServerSettings,
+    /// The controllers, which propose architectures.
+    pub controller: strategy::ControllerSettings,
+    /// The parameters of the controllers.
+    #[schemars(extend("x-live" = true))]
+    pub parameter_server: strategy::ParameterServerSettings,
+    /// How a child is trained and rewarded.
+    #[schemars(extend("x-live" = true))]
     pub child: child::ChildSettings,
+    /// What children are trained on.
+    #[schemars(extend("x-applies" = {"child.evaluator": ["train"]}))]
     pub data: data::DataSettings,
-    pub devices: actors::DevicesSettings,
+    /// What trains children.
+    #[schemars(extend("x-live" = true))]
+    pub devices: machine::DevicesSettings,
+    /// How often actors that fall are rebuilt, and when they have frozen.
+    #[schemars(extend("x-live" = true))]
     pub restart: actors::RestartSettings,
+    /// The endpoint of metrics and page.
     pub telemetry: telemetry::TelemetrySettings,
 }
 
@@ -90,12 +114,18 @@ pub fn load_text(
             text: error.to_string(),
         }],
     })?;
-    let problems = semantics::problems(&settings, &sources, &whole());
+    let problems = semantics::problems(&settings, &sources, &whole(), is_resolved(file));
     if problems.is_empty() {
         Ok(settings)
     } else {
         Err(SettingsError { problems })
     }
+}
+
+/// Is this the `config.toml` that a run keeps beside its database?
+fn is_resolved(file: &Path) -> bool {
+    file.file_name().is_some_and(|name| name == "config.toml")
+        && file.with_file_name("search.db").exists()
 }
 
 /// Keys that this text of a config file sets, each as it is written there.

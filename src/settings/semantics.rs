@@ -1,46 +1,69 @@
-//! Values that cannot work, although each is of its key's type: asks every room about its own
-//! section and says where the value was written. Must not judge a section by itself.
+//! Values that cannot work, although each is of its key's type: keys without an effect, values
+//! beyond their limits, and what the rooms say of their own sections; each with where it was
+//! written. Must not judge a section by itself.
 
 use super::Settings;
+use super::keys;
+use super::limits;
 use super::memory;
 use super::problem::{Origin, Problem};
-use super::resolved::flatten;
 use super::sources::Source;
-use crate::actors::{DeviceUse, EnqueueSettings, memory_bytes};
-use crate::child::{ChildSettings, EvaluatorKind};
+use crate::actors::EnqueueSettings;
+use crate::child::EvaluatorKind;
 use crate::data::DataKind;
+use crate::machine::{DeviceUse, memory_bytes};
 use crate::space::SpaceKind;
+use serde_json::Value;
 
-/// Everything that cannot work, in the order of the sections. `whole` stands for values that nobody
-/// wrote.
-pub fn problems(settings: &Settings, sources: &[Source], whole: &Origin) -> Vec<Problem> {
-    let found = sections(settings);
-    let mut resolved = serde_json::Map::new();
-    flatten(
-        "",
-        serde_json::to_value(settings).unwrap_or_default(),
-        &mut resolved,
-    );
-    found
+/// Everything that cannot work, in the order of the keys. `whole` stands for values that nobody
+/// wrote. `is_resolved`: the file is the `config.toml` of a run, where keys without an effect are
+/// passed over: earlier versions wrote them.
+pub fn problems(
+    settings: &Settings,
+    sources: &[Source],
+    whole: &Origin,
+    is_resolved: bool,
+) -> Vec<Problem> {
+    let resolved = settings.flat();
+    let written = |key: &str| sources.iter().rev().find_map(|source| written(source, key));
+    let mut found = Vec::new();
+    for key in keys::all() {
+        let value = resolved.get(&key.name);
+        let reason = match (key.without_effect(&resolved), value) {
+            (Some(reason), _) => (!is_resolved && written(&key.name).is_some()).then_some(reason),
+            (None, Some(value)) if !limits::hold(key.schema, value) => limits::valid(key.schema),
+            (None, _) => None,
+        };
+        found.extend(reason.map(|reason| (key.name.clone(), reason)));
+    }
+    let together: Vec<_> = sections(settings)
         .into_iter()
-        .map(|(key, reason)| {
-            let written = sources
-                .iter()
-                .rev()
-                .find_map(|source| written(source, &key));
-            let default = resolved
-                .get(&key)
-                .map(|value| format!(" = {value} (default)"));
-            let (origin, value) = match written {
-                Some((origin, value)) => (origin, value),
-                None => (whole.clone(), default.unwrap_or_default()),
-            };
-            Problem {
-                origin,
-                text: format!("{key}{value}: {reason}"),
-            }
-        })
-        .collect()
+        .filter(|(key, _)| !found.iter().any(|(reported, _)| reported == key))
+        .collect();
+    found.extend(together);
+    if found.is_empty() {
+        let memory = trains_here(settings).then(|| memory_bytes() as f64);
+        found = memory::problems(settings, memory);
+    }
+    found.sort_by_key(|(key, _)| keys::position(key));
+    let problem = |(key, reason): (String, String)| {
+        let default = resolved.get(&key).filter(|value| !is_empty(value));
+        let default = default.map(|value| format!(" = {value} (default)"));
+        let (origin, value) = match written(&key) {
+            Some((origin, value)) => (origin, value),
+            None => (whole.clone(), default.unwrap_or_default()),
+        };
+        Problem {
+            origin,
+            text: format!("{key}{value}: {reason}"),
+        }
+    };
+    found.into_iter().map(problem).collect()
+}
+
+/// An empty text or list stands for a key that is unset.
+fn is_empty(value: &Value) -> bool {
+    value.as_str().is_some_and(str::is_empty) || value.as_array().is_some_and(Vec::is_empty)
 }
 
 /// Every room's view of its own section, with whole names of keys.
@@ -48,8 +71,6 @@ fn sections(settings: &Settings) -> Vec<(String, String)> {
     let all = [
         ("run", settings.run.problems()),
         ("space", settings.space.problems()),
-        ("controller", settings.controller.problems()),
-        ("parameter_server", settings.parameter_server.problems()),
         ("child", settings.child.problems()),
         ("data", settings.data.problems()),
         ("devices", settings.devices.problems()),
@@ -67,42 +88,20 @@ fn sections(settings: &Settings) -> Vec<(String, String)> {
     if settings.child.evaluator == EvaluatorKind::Train {
         found.extend(trained_on(settings));
     }
-    if found.is_empty() {
-        found = memory::problems(
-            settings,
-            trains_here(settings).then(|| memory_bytes() as f64),
-        );
-    }
     found
 }
 
 /// Cells are trained on a text, and what is trained on images is no language model.
-fn trained_on(settings: &Settings) -> Vec<(String, String)> {
-    let problem = |reason: &str| vec![("data.kind".to_owned(), reason.to_owned())];
-    match (settings.space.kind, settings.data.kind) {
-        (SpaceKind::Cell, DataKind::Text) => Vec::new(),
-        (SpaceKind::Cell, _) => problem(
+fn trained_on(settings: &Settings) -> Option<(String, String)> {
+    let reason = match (settings.space.kind, settings.data.kind) {
+        (SpaceKind::Cell, DataKind::Text) => None,
+        (SpaceKind::Cell, _) => Some(
             "space.kind = \"cell\" is trained on a text: set data.kind = \"text\" and data.path",
         ),
-        (_, DataKind::Text) => problem("a text trains recurrent cells: set space.kind = \"cell\""),
-        _ => {
-            let foreign = settings.child.foreign_language_keys().into_iter();
-            foreign
-                .map(|(key, reason)| (format!("child.{key}"), reason))
-                .chain(decided_rate(settings))
-                .collect()
-        }
-    }
-}
-
-/// A learning rate that was written although one is decided for each network.
-fn decided_rate(settings: &Settings) -> Option<(String, String)> {
-    let written = settings.child.learning_rate != ChildSettings::default().learning_rate;
-    let idle = settings.space.kind == SpaceKind::Conv
-        && !settings.space.learning_rates.is_empty()
-        && written;
-    let reason = "has no effect beside space.learning_rates, which has a rate decided for each network: leave one of them out";
-    idle.then(|| ("child.learning_rate".to_owned(), reason.to_owned()))
+        (_, DataKind::Text) => Some("a text trains recurrent cells: set space.kind = \"cell\""),
+        _ => None,
+    };
+    Some(("data.kind".to_owned(), reason?.to_owned()))
 }
 
 /// True where a child trains in this machine's own memory, not only in a GPU's.

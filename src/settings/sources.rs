@@ -1,7 +1,8 @@
 //! Reads the three sources (file, environment, `--set`) into flat lists of entries, each with where
 //! it was written. Must not know what a value means: `check` does.
 
-use super::keys::{self, Kind};
+use super::keys;
+use super::kind::Kind;
 use super::problem::{Origin, Problem};
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -179,7 +180,7 @@ impl Source {
             });
             return;
         };
-        match parse(known.kind, text) {
+        match parse(&known.kind, text) {
             Ok(value) => self.entries.push(Entry {
                 key,
                 value,
@@ -195,7 +196,7 @@ impl Source {
 }
 
 /// Environment and `--set`: a text key takes the text as it is, any other exactly one TOML value.
-fn parse(kind: Kind, text: &str) -> Result<Value, String> {
+fn parse(kind: &Kind, text: &str) -> Result<Value, String> {
     if kind.is_plain_text() {
         return Ok(Value::String(unquoted(text).to_owned()));
     }
@@ -250,11 +251,11 @@ fn convert(value: &DeValue) -> Result<Value, String> {
 
 /// One line of a length that fits a message.
 fn shorten(written: &str) -> String {
-    const LONGEST: usize = 60;
+    const MAX_LENGTH: usize = 60;
     let line = written.split_whitespace().collect::<Vec<_>>().join(" ");
-    if line.chars().count() <= LONGEST {
+    if line.chars().count() <= MAX_LENGTH {
         line
     } else {
-        line.chars().take(LONGEST).chain(['…']).collect()
+        line.chars().take(MAX_LENGTH).chain(['…']).collect()
     }
 }

@@ -2,6 +2,7 @@
 //! Must not know which decisions led to it.
 
 use super::{CellNetwork, ConvLayer};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -52,7 +53,7 @@ pub struct ChoiceNetwork {
 }
 
 /// One option of a decision.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum OptionValue {
     Boolean(bool),

@@ -1,10 +1,13 @@
 //! A recurrent cell as plain data: the paper's tree (§4) in canonical order, or a reference cell by
 //! name. Must not know how cells are sampled, computed or trained.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// How a node joins its two inputs, element by element.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Combination {
     Add,
@@ -13,7 +16,9 @@ pub enum Combination {
 }
 
 /// What a node applies to the result, element by element.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Activation {
     Identity,

@@ -1,7 +1,7 @@
 //! Architectures that no list of decisions described: whether a convolutional one is a network at
 //! all, and one for these images. Must not know where it was written.
 
-use super::settings::{LARGEST_FILTER, LARGEST_STRIDE, MOST_FILTERS, MOST_LAYERS};
+use super::settings::{MAX_FILTER_SIZE, MAX_FILTERS, MAX_LAYERS, MAX_STRIDE};
 use super::{ConvLayer, ConvNetwork, Convolution, ImageShape, Network, Operation, Pool};
 
 /// Why a network of another kind than this is refused.
@@ -36,9 +36,9 @@ pub(super) fn conv(
             given.classes
         ));
     }
-    if !(1..=MOST_LAYERS).contains(&given.layers.len()) {
+    if !(1..=MAX_LAYERS).contains(&given.layers.len()) {
         return Err(format!(
-            "layers: it has {}; a network has 1 to {MOST_LAYERS}",
+            "layers: it has {}; a network has 1 to {MAX_LAYERS}",
             given.layers.len()
         ));
     }
@@ -88,11 +88,11 @@ fn check(number: usize, layer: &ConvLayer) -> Result<(), String> {
         ));
     }
     let odd = |name: &str, size: usize, least: usize| {
-        if (least..=LARGEST_FILTER).contains(&size) && size % 2 == 1 {
+        if (least..=MAX_FILTER_SIZE).contains(&size) && size % 2 == 1 {
             Ok(())
         } else {
             Err(format!(
-                "{name} = {size}: must be odd, {least} to {LARGEST_FILTER}"
+                "{name} = {size}: must be odd, {least} to {MAX_FILTER_SIZE}"
             ))
         }
     };
@@ -113,14 +113,14 @@ fn check(number: usize, layer: &ConvLayer) -> Result<(), String> {
         }) => {
             odd("filter_height", filter_height, 1)?;
             odd("filter_width", filter_width, 1)?;
-            within("filters", filters, 1, MOST_FILTERS)?;
-            within("stride_height", stride_height, 1, LARGEST_STRIDE)?;
-            within("stride_width", stride_width, 1, LARGEST_STRIDE)
+            within("filters", filters, 1, MAX_FILTERS)?;
+            within("stride_height", stride_height, 1, MAX_STRIDE)?;
+            within("stride_width", stride_width, 1, MAX_STRIDE)
         }
         Operation::MaxPool(Pool { size, stride })
         | Operation::AveragePool(Pool { size, stride }) => {
-            within("size", size, 2, LARGEST_FILTER)?;
-            within("stride", stride, 1, LARGEST_STRIDE)
+            within("size", size, 2, MAX_FILTER_SIZE)?;
+            within("stride", stride, 1, MAX_STRIDE)
         }
         Operation::LocalContrast { window } => odd("window", window, 3),
         Operation::BatchNorm => Ok(()),

@@ -2,6 +2,7 @@
 //! not know how layers are sampled or trained.
 
 use super::ImageShape;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A layer: what it does to the concatenation of its inputs.
@@ -49,7 +50,9 @@ pub struct Pool {
 }
 
 /// The types of layers, as settings and JSON name them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum LayerType {
     Conv,

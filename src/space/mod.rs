@@ -31,11 +31,12 @@ pub use layer::{ConvLayer, Convolution, LayerType, Operation, Pool};
 pub use settings::{Allowed, DecisionSettings, SkipConnections, SpaceKind, SpaceSettings};
 pub use survey::{Survey, survey};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// One decision of the controller. In JSON: an option's index (`3`), or an anchor point's 0/1 list
 /// (`[0,1,1]`).
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Decision {
     /// Index into the options of the kind that `Space::next` asked for.

@@ -1,11 +1,15 @@
-//! The `[space]` section. Knows what values are possible, not where they came from.
+//! The `[space]` section: each key's declaration stands on its field. Must not know where a value
+//! was written.
 
 use super::{Activation, Combination, LayerType, OptionValue};
+use schemars::{JsonSchema, json_schema};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use smart_default::SmartDefault;
 use std::collections::BTreeMap;
 
 /// Which space is searched.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum SpaceKind {
     /// Convolutional networks (paper §3.2, §3.3).
@@ -27,67 +31,297 @@ pub enum SkipConnections {
     All,
 }
 
+/// Bounds that no useful network meets: a value beyond them is a typing error.
+pub(super) const MAX_LAYERS: usize = 1_000;
+pub(super) const MAX_FILTER_SIZE: usize = 31;
+pub(super) const MAX_FILTERS: usize = 4_096;
+pub(super) const MAX_STRIDE: usize = 8;
+const MAX_BASE: usize = 64;
+
 /// `[space]`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema, SmartDefault)]
 #[serde(default)]
 pub struct SpaceSettings {
+    /// What is searched: convolutional networks, recurrent cells, or the decisions listed here.
+    #[default(SpaceKind::Conv)]
     pub kind: SpaceKind,
-    /// Depth of the first architectures.
+    /// Layers of the first architectures.
+    #[default = 6]
+    #[schemars(range(min = 1, max = MAX_LAYERS), extend("x-applies" = conv()))]
     pub layers: usize,
-    /// Layers added each time `layers_every` architectures have been sampled; 0: the depth stays.
+    /// Layers added each time layers_every architectures have been sampled; 0: depth stays.
+    #[default = 0]
+    #[schemars(
+        range(max = MAX_LAYERS),
+        extend(
+            "x-applies" = conv(),
+            "x-valid" = format!("must be 0 (the depth stays) to {MAX_LAYERS}"),
+        )
+    )]
     pub layers_step: usize,
+    /// Architectures between two additions of layers.
+    #[default = 1600]
+    #[schemars(
+        range(min = 1),
+        extend(
+            "x-applies" = conv(),
+            "x-valid" = "must be 1 or more architectures, for example 1600",
+        )
+    )]
     pub layers_every: u64,
-    /// Depth at which growth ends; unset: no end but the run's.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Depth at which growth ends.
+    #[schemars(
+        range(min = 1, max = MAX_LAYERS),
+        extend(
+            "x-applies" = conv(),
+            "x-identity" = "unless default",
+            "x-unset" = "no end but the run's",
+        )
+    )]
     pub layers_max: Option<usize>,
+    /// Heights of filters that a layer can have; one entry means "always this".
+    #[default(vec![1, 3, 5, 7])]
+    #[schemars(
+        inner(range(min = 1, max = MAX_FILTER_SIZE)),
+        transform = odd_list,
+        extend("x-applies" = layers_of_type(&["conv"]), "x-valid" = filter_sizes())
+    )]
     pub filter_height: Vec<usize>,
+    /// Widths of filters that a layer can have.
+    #[default(vec![1, 3, 5, 7])]
+    #[schemars(
+        inner(range(min = 1, max = MAX_FILTER_SIZE)),
+        transform = odd_list,
+        extend("x-applies" = layers_of_type(&["conv"]), "x-valid" = filter_sizes())
+    )]
     pub filter_width: Vec<usize>,
+    /// Numbers of filters that a layer can have.
+    #[default(vec![24, 36, 48, 64])]
+    #[schemars(
+        inner(range(min = 1, max = MAX_FILTERS)),
+        transform = list,
+        extend(
+            "examples" = [[24, 36, 48, 64]],
+            "x-applies" = layers_of_type(&["conv"]),
+            "x-unit" = "numbers of filters",
+        )
+    )]
     pub filters: Vec<usize>,
+    /// Vertical strides that a layer can have; `[1]`: not predicted.
+    #[default(vec![1])]
+    #[schemars(
+        inner(range(min = 1, max = MAX_STRIDE)),
+        transform = list,
+        extend(
+            "examples" = [[1], [1, 2]],
+            "x-applies" = layers_of_type(&["conv"]),
+            "x-unit" = "strides",
+        )
+    )]
     pub stride_height: Vec<usize>,
+    /// Horizontal strides that a layer can have; `[1]`: not predicted.
+    #[default(vec![1])]
+    #[schemars(
+        inner(range(min = 1, max = MAX_STRIDE)),
+        transform = list,
+        extend(
+            "examples" = [[1], [1, 2]],
+            "x-applies" = layers_of_type(&["conv"]),
+            "x-unit" = "strides",
+        )
+    )]
     pub stride_width: Vec<usize>,
+    /// `true`: predicted for each pair of layers; `false`: a chain; `"all"`: every earlier layer.
+    #[default(SkipConnections::Predicted)]
+    #[schemars(extend("x-applies" = conv()))]
     pub skip_connections: SkipConnections,
-    /// Types that a layer can have; `conv` alone: not predicted (paper §3.3).
-    #[serde(skip_serializing_if = "is_conv_alone")]
+    /// Types that a layer can have (paper §3.3); `["conv"]`: not predicted.
+    #[default(vec![LayerType::Conv])]
+    #[schemars(
+        transform = list,
+        extend(
+            "examples" = [["conv", "max_pool"]],
+            "x-applies" = conv(),
+            "x-identity" = "unless default",
+            "x-unit" = "types of layers",
+        )
+    )]
     pub layer_types: Vec<LayerType>,
-    /// Sides of pooling windows, and their strides.
-    #[serde(skip_serializing_if = "is_default_pool_size")]
+    /// Sides of the windows that a pooling layer can have.
+    // The paper leaves pooling and its strides open.
+    #[default(vec![2, 3])]
+    #[schemars(
+        inner(range(min = 2, max = MAX_FILTER_SIZE)),
+        transform = list,
+        extend(
+            "examples" = [[2, 3]],
+            "x-applies" = layers_of_type(&["max_pool", "avg_pool"]),
+            "x-identity" = "unless default",
+            "x-unit" = "sides of pooling windows",
+        )
+    )]
     pub pool_size: Vec<usize>,
-    #[serde(skip_serializing_if = "is_default_pool_stride")]
+    /// Strides that a pooling layer can have.
+    #[default(vec![2])]
+    #[schemars(
+        inner(range(min = 1, max = MAX_STRIDE)),
+        transform = list,
+        extend(
+            "examples" = [[2]],
+            "x-applies" = layers_of_type(&["max_pool", "avg_pool"]),
+            "x-identity" = "unless default",
+            "x-unit" = "strides",
+        )
+    )]
     pub pool_stride: Vec<usize>,
-    /// Sides of local contrast normalisation's windows.
-    #[serde(skip_serializing_if = "is_default_lcn_window")]
+    /// Sides of the windows that local contrast normalisation can have.
+    // The window of Jarrett et al. (2009).
+    #[default(vec![9])]
+    #[schemars(
+        inner(range(min = 3, max = MAX_FILTER_SIZE)),
+        transform = odd_list,
+        extend(
+            "examples" = [[9]],
+            "x-applies" = layers_of_type(&["lcn"]),
+            "x-identity" = "unless default",
+            "x-unit" = "odd sides of windows",
+        )
+    )]
     pub lcn_window: Vec<usize>,
-    /// Learning rates that a network can be trained with; empty: `child.learning_rate`.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    /// Learning rates that a network can be trained with; empty: child.learning_rate.
+    #[schemars(
+        extend(
+            "items" = {"type": "number", "exclusiveMinimum": 0},
+            "uniqueItems" = true,
+            "x-applies" = conv(),
+            "x-identity" = "unless default",
+            "x-valid" = "must list different rates above 0, for example [0.03, 0.1, 0.3]; left out: child.learning_rate",
+        )
+    )]
     pub learning_rates: Vec<f64>,
-    /// Equal layers that one prediction stands for.
-    #[serde(skip_serializing_if = "is_one")]
+    /// Equal, fully connected layers that one prediction stands for.
+    #[default = 1]
+    #[schemars(
+        range(min = 1, max = MAX_LAYERS),
+        extend(
+            "x-applies" = conv(),
+            "x-identity" = "unless default",
+            "x-unit" = "layers",
+        )
+    )]
     pub block: usize,
-    /// Layers after which everything is max-pooled.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    /// Layers after which everything is max-pooled, 2 x 2 with stride 2.
+    #[schemars(
+        inner(range(min = 1)),
+        extend("x-applies" = conv(), "x-identity" = "unless default")
+    )]
     pub pool_after: Vec<usize>,
-    /// Filters that every convolution of the resulting network has beyond those predicted.
-    #[serde(skip_serializing_if = "is_zero")]
+    /// Filters that every convolution has beyond those predicted.
+    #[default = 0]
+    #[schemars(
+        range(max = MAX_FILTERS),
+        extend(
+            "x-applies" = layers_of_type(&["conv"]),
+            "x-identity" = "unless default",
+            "x-unit" = "more filters",
+        )
+    )]
     pub widen: usize,
     /// A network with more parameters ends as failed, untrained.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(
+        range(min = 1),
+        extend(
+            "x-applies" = {"space.kind": ["conv", "cell"]},
+            "x-identity" = "unless default",
+            "x-unset" = "no limit",
+        )
+    )]
     pub max_parameters: Option<u64>,
-    /// The same for floating-point operations of one image.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// The same for the floating-point operations of one image.
+    #[schemars(
+        range(min = 1),
+        extend(
+            "x-applies" = {"space.kind": ["conv", "cell"]},
+            "x-identity" = "unless default",
+            "x-unset" = "no limit",
+        )
+    )]
     pub max_flops: Option<u64>,
     /// Leaves of a cell's tree.
+    #[default = 8]
+    #[schemars(
+        range(min = 2, max = MAX_BASE),
+        example = 8,
+        extend("x-applies" = {"space.kind": ["cell"]}, "x-unit" = "leaves")
+    )]
     pub base: usize,
+    /// How a node of a cell may join its two inputs.
+    #[default(vec![Combination::Add, Combination::ElemMult])]
+    #[schemars(
+        transform = list,
+        extend(
+            "x-applies" = {"space.kind": ["cell"]},
+            "x-valid" = "must list one or more different combinations: \"add\", \"elem_mult\", \"max\"",
+        )
+    )]
     pub combinations: Vec<Combination>,
+    /// What a node of a cell may apply to the result.
+    #[default(vec![Activation::Identity, Activation::Tanh, Activation::Sigmoid, Activation::Relu])]
+    #[schemars(
+        transform = list,
+        extend(
+            "x-applies" = {"space.kind": ["cell"]},
+            "x-valid" = "must list one or more different activations: \"identity\", \"tanh\", \"sigmoid\", \"relu\", \"sin\"",
+        )
+    )]
     pub activations: Vec<Activation>,
-    /// `[[space.decision]]`, for `kind = "choices"`.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    /// The named decisions of kind = "choices", in order.
+    #[schemars(
+        extend(
+            "x-applies" = {"space.kind": ["choices"]},
+            "x-identity" = "unless default",
+            "x-type" = "a list of decisions, for example [{ name = \"units\", options = [64, 128] }]",
+        )
+    )]
     pub decision: Vec<DecisionSettings>,
 }
 
+/// Keys of convolutional networks.
+fn conv() -> Value {
+    json!({ "space.kind": ["conv"] })
+}
+
+/// Keys of layers of these types.
+fn layers_of_type(types: &[&str]) -> Value {
+    json!({ "space.kind": ["conv"], "space.layer_types": types })
+}
+
+fn filter_sizes() -> String {
+    format!(
+        "must list one or more different odd sizes from 1 to {MAX_FILTER_SIZE}, for example [1, 3, 5, 7] (\"same\" padding is (size - 1) / 2 on each side)"
+    )
+}
+
+/// At least one entry, and none twice.
+fn list(schema: &mut schemars::Schema) {
+    schema.insert("minItems".into(), 1.into());
+    schema.insert("uniqueItems".into(), true.into());
+}
+
+/// The same, of odd numbers.
+fn odd_list(schema: &mut schemars::Schema) {
+    list(schema);
+    if let Some(Value::Object(items)) = schema.get_mut("items") {
+        items.insert("not".into(), json!({ "multipleOf": 2 }));
+    }
+}
+
 /// One `[[space.decision]]`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct DecisionSettings {
+    /// Its name.
     pub name: String,
+    /// What it chooses from: texts, finite numbers, true and false.
     pub options: Vec<OptionValue>,
     /// It is decided only where each of these decisions was decided as (one of) the options given;
     /// empty: always.
@@ -96,7 +330,7 @@ pub struct DecisionSettings {
 }
 
 /// One option, or a list of them.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Allowed {
     One(OptionValue),
@@ -108,76 +342,6 @@ impl Allowed {
         match self {
             Self::One(value) => std::slice::from_ref(value),
             Self::Several(values) => values,
-        }
-    }
-}
-
-// Keys at their default are left out of a resolved config: a run that began before they existed
-// goes on.
-fn is_conv_alone(types: &[LayerType]) -> bool {
-    types == [LayerType::Conv]
-}
-
-fn is_default_pool_size(sizes: &[usize]) -> bool {
-    sizes == POOL_SIZE
-}
-
-fn is_default_pool_stride(strides: &[usize]) -> bool {
-    strides == POOL_STRIDE
-}
-
-fn is_default_lcn_window(windows: &[usize]) -> bool {
-    windows == LCN_WINDOW
-}
-
-fn is_one(number: &usize) -> bool {
-    *number == 1
-}
-
-fn is_zero(number: &usize) -> bool {
-    *number == 0
-}
-
-/// The paper leaves these open; the window is that of Jarrett et al.
-const POOL_SIZE: [usize; 2] = [2, 3];
-const POOL_STRIDE: [usize; 1] = [2];
-const LCN_WINDOW: [usize; 1] = [9];
-
-impl Default for SpaceSettings {
-    /// The paper's convolutional space without strides (§4.1): 6 layers; its cells of base 8
-    /// (§4.2).
-    fn default() -> Self {
-        Self {
-            kind: SpaceKind::Conv,
-            layers: 6,
-            layers_step: 0,
-            layers_every: 1600,
-            layers_max: None,
-            filter_height: vec![1, 3, 5, 7],
-            filter_width: vec![1, 3, 5, 7],
-            filters: vec![24, 36, 48, 64],
-            stride_height: vec![1],
-            stride_width: vec![1],
-            skip_connections: SkipConnections::Predicted,
-            layer_types: vec![LayerType::Conv],
-            pool_size: POOL_SIZE.to_vec(),
-            pool_stride: POOL_STRIDE.to_vec(),
-            lcn_window: LCN_WINDOW.to_vec(),
-            learning_rates: Vec::new(),
-            block: 1,
-            pool_after: Vec::new(),
-            widen: 0,
-            max_parameters: None,
-            max_flops: None,
-            base: 8,
-            combinations: vec![Combination::Add, Combination::ElemMult],
-            activations: vec![
-                Activation::Identity,
-                Activation::Tanh,
-                Activation::Sigmoid,
-                Activation::Relu,
-            ],
-            decision: Vec::new(),
         }
     }
 }
@@ -218,172 +382,28 @@ impl<'de> Deserialize<'de> for SkipConnections {
     }
 }
 
-/// Bounds that nobody who means it will meet; beyond them a value is a slip of the keyboard.
-pub(super) const MOST_LAYERS: usize = 1_000;
-pub(super) const LARGEST_FILTER: usize = 31;
-pub(super) const MOST_FILTERS: usize = 4_096;
-pub(super) const LARGEST_STRIDE: usize = 8;
-const LARGEST_BASE: usize = 64;
+impl JsonSchema for SkipConnections {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "SkipConnections".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        json_schema!({
+            "anyOf": [{ "type": "boolean" }, { "const": "all" }],
+            "x-type": "true, false or \"all\"",
+        })
+    }
+}
 
 impl SpaceSettings {
-    /// What cannot work in this section: (key, what would be valid).
+    /// What cannot work together among this section's keys: (key, what would be valid). Each value
+    /// alone is as its declaration says.
     pub fn problems(&self) -> Vec<(String, String)> {
-        let of_kind = match self.kind {
-            SpaceKind::Conv => [self.conv_problems(), self.foreign_cell_keys()].concat(),
-            SpaceKind::Cell => self.cell_problems(),
-            SpaceKind::Choices => [
-                self.foreign_conv_keys(),
-                self.foreign_cell_keys(),
-                self.choices_problems(),
-            ]
-            .concat(),
-        };
-        [of_kind, self.limit_problems()].concat()
-    }
-
-    fn cell_problems(&self) -> Vec<(String, String)> {
-        let mut problems = self.foreign_conv_keys();
-        let mut refuse = |key: &str, broken: bool, valid: String| {
-            if broken {
-                problems.push((key.to_owned(), valid));
-            }
-        };
-        let valid = format!("must be 2 to {LARGEST_BASE} leaves, for example 8");
-        refuse("base", !(2..=LARGEST_BASE).contains(&self.base), valid);
-        let valid = "must list one or more different combinations: \"add\", \"elem_mult\", \"max\"";
-        refuse("combinations", !different(&self.combinations), valid.into());
-        let valid = "must list one or more different activations: \"identity\", \"tanh\", \"sigmoid\", \"relu\", \"sin\"";
-        refuse("activations", !different(&self.activations), valid.into());
-        refuse("decision", !self.decision.is_empty(), only_with("choices"));
-        problems
-    }
-
-    /// Keys of convolutional networks that were written although something else is searched.
-    fn foreign_conv_keys(&self) -> Vec<(String, String)> {
-        let defaults = Self::default();
-        let keys = [
-            ("layers", self.layers != defaults.layers),
-            ("layers_step", self.layers_step != defaults.layers_step),
-            ("layers_every", self.layers_every != defaults.layers_every),
-            ("layers_max", self.layers_max != defaults.layers_max),
-            (
-                "filter_height",
-                self.filter_height != defaults.filter_height,
-            ),
-            ("filter_width", self.filter_width != defaults.filter_width),
-            ("filters", self.filters != defaults.filters),
-            (
-                "stride_height",
-                self.stride_height != defaults.stride_height,
-            ),
-            ("stride_width", self.stride_width != defaults.stride_width),
-            (
-                "skip_connections",
-                self.skip_connections != defaults.skip_connections,
-            ),
-            ("layer_types", self.layer_types != defaults.layer_types),
-            ("pool_size", self.pool_size != defaults.pool_size),
-            ("pool_stride", self.pool_stride != defaults.pool_stride),
-            ("lcn_window", self.lcn_window != defaults.lcn_window),
-            (
-                "learning_rates",
-                self.learning_rates != defaults.learning_rates,
-            ),
-            ("block", self.block != defaults.block),
-            ("pool_after", self.pool_after != defaults.pool_after),
-            ("widen", self.widen != defaults.widen),
-        ];
-        foreign(&keys, "conv")
-    }
-
-    /// Keys of cells that were written although something else is searched.
-    fn foreign_cell_keys(&self) -> Vec<(String, String)> {
-        let defaults = Self::default();
-        let keys = [
-            ("base", self.base != defaults.base),
-            ("combinations", self.combinations != defaults.combinations),
-            ("activations", self.activations != defaults.activations),
-        ];
-        foreign(&keys, "cell")
-    }
-
-    fn conv_problems(&self) -> Vec<(String, String)> {
-        let odd = |size: usize| (1..=LARGEST_FILTER).contains(&size) && size % 2 == 1;
-        let stride = |stride: usize| (1..=LARGEST_STRIDE).contains(&stride);
-        let filters = |filters: usize| (1..=MOST_FILTERS).contains(&filters);
-        let sizes = format!(
-            "odd sizes from 1 to {LARGEST_FILTER}, for example [1, 3, 5, 7] (\"same\" padding is (size - 1) / 2 on each side)"
-        );
-        let strides = format!("strides from 1 to {LARGEST_STRIDE}, for example [1] or [1, 2]");
-        let counts =
-            format!("numbers of filters from 1 to {MOST_FILTERS}, for example [24, 36, 48, 64]");
-        let mut problems = Vec::new();
-        list_problem(
-            &mut problems,
-            "filter_height",
-            &self.filter_height,
-            odd,
-            &sizes,
-        );
-        list_problem(
-            &mut problems,
-            "filter_width",
-            &self.filter_width,
-            odd,
-            &sizes,
-        );
-        list_problem(&mut problems, "filters", &self.filters, filters, &counts);
-        list_problem(
-            &mut problems,
-            "stride_height",
-            &self.stride_height,
-            stride,
-            &strides,
-        );
-        list_problem(
-            &mut problems,
-            "stride_width",
-            &self.stride_width,
-            stride,
-            &strides,
-        );
-        let mut refuse = |key: &str, broken: bool, valid: String| {
-            if broken {
-                problems.push((key.to_owned(), valid));
-            }
-        };
-        refuse(
-            "layers",
-            !(1..=MOST_LAYERS).contains(&self.layers),
-            format!("must be 1 to {MOST_LAYERS}"),
-        );
-        refuse(
-            "layers_step",
-            self.layers_step > MOST_LAYERS,
-            format!("must be 0 (the depth stays) to {MOST_LAYERS}"),
-        );
-        refuse(
-            "layers_every",
-            self.layers_every == 0,
-            "must be 1 or more architectures, for example 1600".into(),
-        );
-        let range = self.layers..=MOST_LAYERS;
-        let valid = format!(
-            "must be from space.layers = {} to {MOST_LAYERS}",
-            self.layers
-        );
-        refuse(
-            "layers_max",
-            self.layers_max.is_some_and(|max| !range.contains(&max)),
-            valid,
-        );
-        refuse("decision", !self.decision.is_empty(), only_with("choices"));
-        let one = !self.decides_sizes()
-            && (self.skip_connections != SkipConnections::Predicted || self.layers <= self.block);
-        let valid = "holds one architecture only, so there is nothing to search: give some list two entries, or predict skip connections";
-        refuse("kind", one && self.layers_step == 0, valid.into());
-        problems.extend(self.layer_problems());
-        problems
+        match self.kind {
+            SpaceKind::Conv => self.conv_problems(),
+            SpaceKind::Cell => Vec::new(),
+            SpaceKind::Choices => self.choices_problems(),
+        }
     }
 
     fn choices_problems(&self) -> Vec<(String, String)> {
@@ -400,35 +420,7 @@ impl SpaceSettings {
             ));
         }
         for (index, decision) in self.decision.iter().enumerate() {
-            let mut refuse = |key: &str, broken: bool, valid: String| {
-                if broken {
-                    problems.push((format!("decision[{}].{key}", index + 1), valid));
-                }
-            };
-            let name = &decision.name;
-            let again = self.decision[..index]
-                .iter()
-                .any(|earlier| earlier.name == *name);
-            refuse(
-                "name",
-                name.trim().is_empty() || again,
-                format!("\"{name}\": names must differ and not be empty"),
-            );
-            let finite = |option: &OptionValue| !matches!(option, OptionValue::Float(value) if !value.is_finite());
-            let different = decision
-                .options
-                .iter()
-                .enumerate()
-                .all(|(place, option)| !decision.options[..place].contains(option));
-            let valid =
-                !decision.options.is_empty() && different && decision.options.iter().all(finite);
-            refuse(
-                "options",
-                !valid,
-                format!(
-                    "the options of \"{name}\" must be one or more different strings, finite numbers or booleans"
-                ),
-            );
+            problems.extend(self.decision_problems(index, decision));
         }
         if problems.is_empty() {
             problems.extend(
@@ -440,40 +432,45 @@ impl SpaceSettings {
         }
         problems
     }
+
+    /// Of the decision at this index.
+    fn decision_problems(
+        &self,
+        index: usize,
+        decision: &DecisionSettings,
+    ) -> Vec<(String, String)> {
+        let name = &decision.name;
+        let again = self.decision[..index]
+            .iter()
+            .any(|earlier| earlier.name == *name);
+        let finite = |option: &OptionValue| !matches!(option, OptionValue::Float(value) if !value.is_finite());
+        let rules = [
+            (
+                "name",
+                !name.trim().is_empty() && !again,
+                format!("\"{name}\": names must differ and not be empty"),
+            ),
+            (
+                "options",
+                are_different(&decision.options) && decision.options.iter().all(finite),
+                format!(
+                    "the options of \"{name}\" must be one or more different strings, finite numbers or booleans"
+                ),
+            ),
+        ];
+        rules
+            .into_iter()
+            .filter(|(_, holds, _)| !holds)
+            .map(|(key, _, valid)| (format!("decision[{}].{key}", index + 1), valid))
+            .collect()
+    }
 }
 
-fn only_with(kind: &str) -> String {
-    format!("has an effect with space.kind = \"{kind}\" alone: set that, or leave it out")
-}
-
-/// The keys that were written, as problems.
-fn foreign(keys: &[(&str, bool)], kind: &str) -> Vec<(String, String)> {
-    keys.iter()
-        .filter(|(_, written)| *written)
-        .map(|(key, _)| ((*key).to_owned(), only_with(kind)))
-        .collect()
-}
-
-/// One entry at least, and none twice.
-pub(super) fn different<T: PartialEq>(list: &[T]) -> bool {
+/// At least one entry, and none twice.
+fn are_different<T: PartialEq>(list: &[T]) -> bool {
     !list.is_empty()
         && list
             .iter()
             .enumerate()
-            .all(|(place, value)| !list[..place].contains(value))
-}
-
-pub(super) fn list_problem(
-    problems: &mut Vec<(String, String)>,
-    key: &str,
-    list: &[usize],
-    valid: impl Fn(usize) -> bool,
-    expected: &str,
-) {
-    if !different(list) || !list.iter().all(|value| valid(*value)) {
-        problems.push((
-            key.to_owned(),
-            format!("must list one or more different {expected}"),
-        ));
-    }
+            .all(|(index, value)| !list[..index].contains(value))
 }

@@ -1,19 +1,10 @@
-//! Buckets of the histograms: fine where the values of a healthy search lie. Must not know who
-//! observes.
+//! Buckets of the histograms, finest where the values of a healthy search lie. Must not know who
+//! observes them.
 
-/// What a run's rewards are, which decides where the buckets of `reward` lie.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum RewardScale {
-    /// An accuracy in 0..=1 to this power (paper §4.1).
-    Accuracy { exponent: f64 },
-    /// This constant ÷ perplexity to this power (paper §4.2: 80 and 2).
-    Perplexity { constant: f64, exponent: f64 },
-    /// Whatever a table or a command says.
-    Any,
-}
+use crate::child::RewardScale;
 
 impl RewardScale {
-    /// Upper bounds, ascending.
+    /// Upper bounds of the buckets of `reward`, ascending.
     pub(super) fn buckets(self) -> Vec<f64> {
         match self {
             Self::Accuracy { exponent } => (1..=20)
@@ -48,7 +39,7 @@ impl RewardScale {
     }
 }
 
-/// A child on its lane: 0.1 s to 7 d.
+/// Seconds of a child on its lane: 0.1 s to 7 days.
 pub(super) fn durations() -> Vec<f64> {
     vec![
         0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 60.0, 180.0, 600.0, 1800.0, 3600.0, 10_800.0, 43_200.0,
@@ -56,7 +47,7 @@ pub(super) fn durations() -> Vec<f64> {
     ]
 }
 
-/// A commit with fsync: 0.5 ms (a good SSD) to 10 s (a disk in trouble).
+/// Seconds of a commit with fsync: 0.5 ms (a good SSD) to 10 s (a failing disk).
 pub(super) fn commits() -> Vec<f64> {
     vec![
         0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
@@ -88,8 +79,8 @@ mod tests {
         let bucket = |scale: RewardScale, reward: f64| {
             scale.buckets().iter().position(|bound| reward <= *bound)
         };
-        // Accuracies that differ by 5 points, and perplexities that differ by a sixth, are told
-        // apart.
+        // Accuracies that differ by 5 points have different buckets, and so have perplexities that
+        // differ by a sixth.
         let cube = RewardScale::Accuracy { exponent: 3.0 };
         assert!(
             bucket(cube, 0.88_f64.powi(3)) < bucket(cube, 0.93_f64.powi(3))
@@ -99,7 +90,7 @@ mod tests {
             constant: 80.0,
             exponent: 2.0,
         };
-        let at = |perplexity_: f64| bucket(perplexity, 80.0 / (perplexity_ * perplexity_));
+        let at = |value: f64| bucket(perplexity, 80.0 / (value * value));
         assert!(
             at(10_000.0) < at(120.0)
                 && at(120.0) < at(100.0)

@@ -1,4 +1,4 @@
-//! The HTTP endpoint, read-only: finds its address and serves the routes that it is given. Must not
+//! The HTTP endpoint, read-only: binds its address and serves the routes that it is given. Must not
 //! know what they answer.
 
 use super::TelemetrySettings;
@@ -6,25 +6,26 @@ use actix_web::{App, HttpServer, web};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
-/// Where the endpoint is when the user names no address; if taken, one of the next ports.
+/// The first port that is tried when the user sets no address.
 const DEFAULT_PORT: u16 = 9464;
+/// How many ports are tried.
 const PORTS: u16 = 100;
 
 pub use actix_web::dev::ServerHandle as Serving;
 
 type Routes = Arc<dyn Fn(&mut web::ServiceConfig) + Send + Sync>;
 
-/// An address that is ours, and what is served there.
+/// A bound address, and what is served there.
 pub struct Endpoint {
     listener: TcpListener,
     routes: Vec<Routes>,
 }
 
 impl Endpoint {
-    /// Binds the address of the settings; None: `off`.
+    /// Binds the address of the settings; returns None if that is `off`.
     ///
     /// # Errors
-    /// An address that the user set and cannot have, in one sentence.
+    /// One sentence: why the address that the user set cannot be bound.
     pub fn bind(settings: &TelemetrySettings) -> Result<Option<Self>, String> {
         let listener = match &settings.listen {
             None => bind_default()?,
@@ -37,12 +38,12 @@ impl Endpoint {
         }))
     }
 
-    /// Where it is; None: the system does not say.
+    /// The bound address; None where the system does not say.
     pub fn address(&self) -> Option<SocketAddr> {
         self.listener.local_addr().ok()
     }
 
-    /// What whoever starts it should know, if anything.
+    /// What the user should be warned of, if anything.
     pub fn warning(&self) -> Option<String> {
         let address = self
             .address()
@@ -52,7 +53,7 @@ impl Endpoint {
         ))
     }
 
-    /// Serves these routes too.
+    /// Adds these routes.
     #[must_use]
     pub fn with(
         mut self,
@@ -62,7 +63,7 @@ impl Endpoint {
         self
     }
 
-    /// Serves in the background of the current actix system, until what it returns is told to stop.
+    /// Serves in the background of the current actix system, until the returned handle is stopped.
     ///
     /// # Errors
     /// When the socket cannot be used.

@@ -1,11 +1,11 @@
-//! What this process reads from its lanes and GPUs, for people who look at it now: the same numbers
-//! as in the metrics, from the same registry. Must not know who shows them.
+//! The present readings of this process's lanes and GPUs, for the page: the same numbers as in the
+//! metrics, from the same registry. Must not know who shows them.
 
 use super::{Metrics, Sampler};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Readings by name; what is not known is absent.
+/// Readings by name; a lane or a GPU without readings is absent.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DeviceReadings {
     /// Busy ratio (0..=1) of each lane.
@@ -14,7 +14,7 @@ pub struct DeviceReadings {
     pub gpus: BTreeMap<String, GpuReading>,
 }
 
-/// One GPU; what it does not support is None.
+/// One GPU; a reading that it does not support is None.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct GpuReading {
     /// 0..=1
@@ -37,12 +37,12 @@ impl LiveDevices {
         Self { metrics, sampler }
     }
 
-    /// Reads the GPUs anew. Blocks as long as the driver does.
+    /// Takes new readings of the GPUs. Blocks as long as the driver does.
     pub fn sample(&self) {
         self.sampler.sample();
     }
 
-    /// What was read last.
+    /// The newest readings.
     pub fn readings(&self) -> DeviceReadings {
         let mut readings = DeviceReadings::default();
         self.metrics.each_gauge(|family, label, value| {
@@ -69,8 +69,8 @@ impl LiveDevices {
 
 #[cfg(test)]
 mod tests {
-    use super::super::RewardScale;
     use super::*;
+    use crate::child::RewardScale;
 
     #[test]
     fn lanes_are_there_and_without_a_gpu_nothing_else() {

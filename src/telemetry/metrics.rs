@@ -1,8 +1,9 @@
-//! Every metric of a search: Prometheus names with the prefix `netwright_`, base units, bounded
-//! labels. Must not know who counts.
+//! Every metric of a search: Prometheus names with the prefix `netwright_`, base units, labels of
+//! bounded cardinality. Must not know who counts.
 
-use super::buckets::{self, RewardScale};
+use super::buckets;
 use super::readiness::Readiness;
+use crate::child::RewardScale;
 use crate::child::{Cause, Outcome};
 use prometheus::core::Collector;
 use prometheus::process_collector::ProcessCollector;
@@ -49,10 +50,10 @@ impl ActorKind {
     }
 }
 
-/// The registry and its metrics; all label values are there from the first scrape.
+/// The registry and its metrics; every label value exists from the first scrape.
 pub struct Metrics {
     registry: Registry,
-    /// The usual `process_*`, which take no prefix of ours.
+    /// The standard `process_*` metrics, which have no prefix of ours.
     process: Registry,
     /// What `/readyz` answers.
     pub readiness: Readiness,
@@ -63,6 +64,7 @@ pub struct Metrics {
     pub policy_gradient_norm: Gauge,
     pub children_total: IntCounterVec,
     pub children_reused_total: IntCounter,
+    pub proposals_repeated_total: IntCounter,
     pub children_running: Gauge,
     pub children_queued: Gauge,
     pub child_duration_seconds: Histogram,
@@ -80,29 +82,29 @@ pub struct Metrics {
     pub run_dir_free_bytes: Gauge,
 }
 
-/// What earlier processes of the same run counted, as far as the journal knows it.
+/// What earlier processes of the same run counted, as far as the journal recorded it.
 #[derive(Clone, Debug, Default)]
 pub struct Restored {
-    /// Of completed children that were sampled.
+    /// Rewards of completed children that were sampled.
     pub rewards: Vec<f64>,
-    /// Completed ones.
+    /// How many children completed.
     pub completed: u64,
-    /// Of completed and failed ones.
+    /// Seconds of each completed or failed child on its lane.
     pub seconds: Vec<f64>,
-    /// Failed ones, by cause.
+    /// How many children failed, by cause.
     pub failed: Vec<(Cause, u64)>,
     pub baseline: Option<f64>,
-    /// Gradients that have their place in the order.
+    /// Gradients that have a sequence number.
     pub updates: u64,
     /// Unix time of the newest snapshot.
     pub snapshot_at: Option<f64>,
 }
 
-/// Makes metrics and registers them.
+/// Creates metrics and registers them.
 struct Families<'a>(&'a Registry);
 
 impl Families<'_> {
-    fn put<T: Collector + Clone + 'static>(
+    fn register<T: Collector + Clone + 'static>(
         &self,
         made: prometheus::Result<T>,
     ) -> prometheus::Result<T> {
@@ -112,15 +114,15 @@ impl Families<'_> {
     }
 
     fn gauge(&self, name: &str, help: &str) -> prometheus::Result<Gauge> {
-        self.put(Gauge::new(name, help))
+        self.register(Gauge::new(name, help))
     }
 
     fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<GaugeVec> {
-        self.put(GaugeVec::new(Opts::new(name, help), labels))
+        self.register(GaugeVec::new(Opts::new(name, help), labels))
     }
 
     fn counter(&self, name: &str, help: &str) -> prometheus::Result<IntCounter> {
-        self.put(IntCounter::new(name, help))
+        self.register(IntCounter::new(name, help))
     }
 
     fn counters(
@@ -130,7 +132,7 @@ impl Families<'_> {
         label: &str,
         values: &[&str],
     ) -> prometheus::Result<IntCounterVec> {
-        let family = self.put(IntCounterVec::new(Opts::new(name, help), &[label]))?;
+        let family = self.register(IntCounterVec::new(Opts::new(name, help), &[label]))?;
         for value in values {
             family.with_label_values(&[value]);
         }
@@ -143,7 +145,7 @@ impl Families<'_> {
         help: &str,
         buckets: Vec<f64>,
     ) -> prometheus::Result<Histogram> {
-        self.put(Histogram::with_opts(
+        self.register(Histogram::with_opts(
             HistogramOpts::new(name, help).buckets(buckets),
         ))
     }
@@ -153,7 +155,7 @@ impl Metrics {
     /// A registry of its own for the run of this name.
     ///
     /// # Errors
-    /// When a metric is refused (two of one name: a bug).
+    /// When the registry refuses a metric (two of one name), which is a bug.
     pub fn new(run: &str, rewards: RewardScale) -> prometheus::Result<Self> {
         let registry = Registry::new_custom(Some("netwright".into()), None)?;
         let process = Registry::new();
@@ -176,7 +178,7 @@ impl Metrics {
         build
             .with_label_values(&[env!("CARGO_PKG_VERSION"), cuda])
             .set(1.0);
-        let mailbox_depth = make.put(IntGaugeVec::new(
+        let mailbox_depth = make.register(IntGaugeVec::new(
             Opts::new(
                 "mailbox_depth",
                 "Messages that wait for actors of this kind.",
@@ -216,6 +218,10 @@ impl Metrics {
             children_reused_total: make.counter(
                 "children_reused_total",
                 "Children that took the reward of an equal network, untrained.",
+            )?,
+            proposals_repeated_total: make.counter(
+                "proposals_repeated_total",
+                "Networks proposed while an equal one was pending that the strategy had not seen.",
             )?,
             children_running: make.gauge("children_running", "Children under training.")?,
             children_queued: make.gauge("children_queued", "Children that wait for a lane.")?,
@@ -277,23 +283,23 @@ impl Metrics {
         })
     }
 
-    /// Adds what another part collects, with our prefix.
+    /// Registers another collector; its names get our prefix.
     pub(super) fn register(&self, collector: Box<dyn Collector>) -> prometheus::Result<()> {
         self.registry.register(collector)
     }
 
-    /// Names the lane and its device; gives its gauge of 0..=1.
+    /// Records the lane's device; returns the lane's busy ratio, a gauge of 0..=1.
     pub fn lane(&self, lane: &str, device: &str) -> Gauge {
         self.lane_info.with_label_values(&[lane, device]).set(1.0);
         self.lane_busy_ratio.with_label_values(&[lane])
     }
 
-    /// Counts the messages that wait for actors of this kind.
+    /// The gauge of messages that wait for actors of this kind.
     pub fn mailbox(&self, actor: ActorKind) -> IntGauge {
         self.mailbox_depth.with_label_values(&[actor.label()])
     }
 
-    /// An actor failed and was started again.
+    /// Counts the restart of an actor that failed.
     pub fn restarted(&self, actor: ActorKind) {
         self.actor_restarts_total
             .with_label_values(&[actor.label()])
@@ -310,12 +316,12 @@ impl Metrics {
                 self.child_duration_seconds.observe(own.unwrap_or(seconds));
             }
             Outcome::Failed { .. } => self.child_duration_seconds.observe(seconds),
-            // It runs again: this was not all of its time.
+            // The child runs again: this was only a part of its time.
             Outcome::Stopped => {}
         }
     }
 
-    /// Counts a child that took a known reward, which is on disk; its time on a lane is none.
+    /// Counts a child that took a known reward, once that is on disk; it spent no time on a lane.
     pub fn child_reused(&self, outcome: &Outcome) {
         self.children_total
             .with_label_values(&[label(outcome)])
@@ -330,7 +336,7 @@ impl Metrics {
         }
     }
 
-    /// Takes in what earlier processes of the same run counted.
+    /// Adds what earlier processes of the same run counted.
     pub fn restore(&self, earlier: &Restored) {
         earlier
             .rewards
@@ -367,13 +373,13 @@ impl Metrics {
             .set(jiff::Timestamp::now().as_millisecond() as f64 / 1e3);
     }
 
-    /// Calls `take` with the full name, the first label's value and the value of each labelled
-    /// sample of ours. Of a counter or a histogram it is 0: for gauges alone.
-    pub(super) fn each_gauge(&self, mut take: impl FnMut(&str, &str, f64)) {
+    /// Calls `visit` with the full name, the value of the first label and the value of each gauge of
+    /// ours that has a label. Counters and histograms are visited too, with the value 0.
+    pub(super) fn each_gauge(&self, mut visit: impl FnMut(&str, &str, f64)) {
         for family in self.registry.gather() {
             for metric in family.get_metric() {
                 if let Some(label) = metric.get_label().first() {
-                    take(family.name(), label.value(), metric.get_gauge().get_value());
+                    visit(family.name(), label.value(), metric.get_gauge().get_value());
                 }
             }
         }
@@ -382,7 +388,7 @@ impl Metrics {
     /// The text format of Prometheus.
     ///
     /// # Errors
-    /// When the encoder refuses a family (a bug).
+    /// When the encoder refuses a family, which is a bug.
     pub fn text(&self) -> prometheus::Result<String> {
         let mut families = self.registry.gather();
         families.extend(self.process.gather());

@@ -11,7 +11,6 @@ mod routes;
 mod sampler;
 mod settings;
 
-pub use buckets::RewardScale;
 pub use endpoint::{Endpoint, Serving};
 pub use gpu::families as gpu_families;
 pub use live::{DeviceReadings, GpuReading, LiveDevices};

@@ -1,22 +1,22 @@
-//! Can this process do its work now? Told by the actors and the journal; answers `/readyz`. Must
-//! not know what they do.
+//! Whether this process can do its work now, as actors and journal report it: the answer of `/readyz`.
+//! Must not know what they do.
 
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 type Probe = Box<dyn Fn() -> Option<String> + Send + Sync>;
 
-/// Reasons against it, if any.
+/// The reasons why the process is not ready, if any.
 pub struct Readiness {
-    /// What the process waits for, or why it leaves; None: it works.
-    waits: Mutex<Option<String>>,
-    /// Says why the journal cannot be written.
+    /// What the process waits for, or why it is ending; None: the actors are ready.
+    actors: Mutex<Option<String>>,
+    /// Returns why the journal cannot be written, if it cannot.
     journal: OnceLock<Probe>,
 }
 
 impl Default for Readiness {
     fn default() -> Self {
         Self {
-            waits: Mutex::new(Some("the actors have not started".into())),
+            actors: Mutex::new(Some("the actors have not started".into())),
             journal: OnceLock::new(),
         }
     }
@@ -33,24 +33,23 @@ impl Readiness {
         self.set(Some(reason.to_owned()));
     }
 
-    /// `probe` gives the reason why the journal cannot be written, if it cannot; only the first one
-    /// counts.
+    /// `probe` returns why the journal cannot be written, if it cannot; only the first probe is used.
     pub fn watch_journal(&self, probe: impl Fn() -> Option<String> + Send + Sync + 'static) {
         let _ = self.journal.set(Box::new(probe));
     }
 
     /// Why the process is not ready; None: it is.
     pub fn problem(&self) -> Option<String> {
-        let waits = self
-            .waits
+        let actors = self
+            .actors
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
-        waits.or_else(|| self.journal.get().and_then(|probe| probe()))
+        actors.or_else(|| self.journal.get().and_then(|probe| probe()))
     }
 
-    fn set(&self, waits: Option<String>) {
-        *self.waits.lock().unwrap_or_else(PoisonError::into_inner) = waits;
+    fn set(&self, problem: Option<String>) {
+        *self.actors.lock().unwrap_or_else(PoisonError::into_inner) = problem;
     }
 }
 

@@ -1,13 +1,13 @@
-//! The routes for monitors: `/metrics`, `/healthz`, `/readyz`. Read-only; must not know what is
-//! measured.
+//! The routes for monitoring systems: `/metrics`, `/healthz`, `/readyz`. Read-only; must not know what
+//! is measured.
 
 use super::{Metrics, Sampler};
 use actix_web::{HttpResponse, web};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A scrape waits this long for GPUs and disk, then goes without.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// A scrape waits this long for readings of GPUs and disk, then answers without them.
+const READING_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Adds the routes to an application.
 pub fn routes(
@@ -36,8 +36,8 @@ fn text(mut answer: actix_web::HttpResponseBuilder, line: &str) -> HttpResponse 
 
 async fn scrape(metrics: web::Data<Metrics>, sampler: web::Data<Sampler>) -> HttpResponse {
     let reading = web::block(move || sampler.sample());
-    // Too late: what could not be read is absent, the rest is served.
-    let _ = actix_web::rt::time::timeout(PATIENCE, reading).await;
+    // After the timeout, families that could not be read are absent and the rest is served.
+    let _ = actix_web::rt::time::timeout(READING_TIMEOUT, reading).await;
     match metrics.text() {
         Ok(text) => HttpResponse::Ok()
             .content_type("text/plain; version=0.0.4; charset=utf-8")

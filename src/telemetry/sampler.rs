@@ -1,5 +1,5 @@
-//! What is read at the time of a scrape and not counted along the way: GPUs and free disk space.
-//! Must not know who asks.
+//! Reads at the time of a scrape what is not counted along the way: GPUs and free disk space. Must not
+//! know who scrapes.
 
 use super::gpu::Gpus;
 use super::metrics::Metrics;
@@ -8,29 +8,28 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-/// Several scrapes within this time share one reading.
-const SHARED: Duration = Duration::from_secs(1);
+/// Scrapes within this time of a reading share it.
+const SHARED_FOR: Duration = Duration::from_secs(1);
 
-/// Reads on request; a driver or a disk that hangs holds one thread of the HTTP server's pool,
-/// never the actors and never a second one.
+/// Takes readings on request. A driver or a disk that hangs blocks one thread of the HTTP server's
+/// pool, never a second one and never the actors.
 pub struct Sampler {
     inner: Mutex<Inner>,
 }
 
 struct Inner {
     run_dir: PathBuf,
-    free: Gauge,
+    free_bytes: Gauge,
     gpus: Option<Gpus>,
-    taken: Option<Instant>,
+    last_taken: Option<Instant>,
 }
 
 impl Sampler {
-    /// Adds the GPUs that this process sees to the metrics; says in the log if there are none.
-    /// `cuda` holds name and UUID of the devices that the CUDA driver shows; empty: it cannot be
-    /// asked.
+    /// Registers the GPUs that this process sees; logs why there are none. `cuda` holds name and UUID
+    /// of each device that the CUDA driver shows; empty where the driver cannot be asked.
     ///
     /// # Errors
-    /// When a metric is refused (a bug).
+    /// When the registry refuses a metric, which is a bug.
     pub fn new(
         metrics: &Metrics,
         run_dir: PathBuf,
@@ -50,30 +49,33 @@ impl Sampler {
         Ok(Self {
             inner: Mutex::new(Inner {
                 run_dir,
-                free: metrics.run_dir_free_bytes.clone(),
+                free_bytes: metrics.run_dir_free_bytes.clone(),
                 gpus,
-                taken: None,
+                last_taken: None,
             }),
         })
     }
 
-    /// Takes new readings, unless there are some already or another caller is at it. Blocks as long
-    /// as driver and disk do.
+    /// Takes new readings, unless recent ones exist or another caller is taking them. Blocks as long as
+    /// driver and disk do.
     pub fn sample(&self) {
         let Ok(mut inner) = self.inner.try_lock() else {
             return;
         };
-        if inner.taken.is_some_and(|taken| taken.elapsed() < SHARED) {
+        if inner
+            .last_taken
+            .is_some_and(|taken| taken.elapsed() < SHARED_FOR)
+        {
             return;
         }
         if let Ok(disk) = rustix::fs::statvfs(&inner.run_dir) {
             inner
-                .free
+                .free_bytes
                 .set((disk.f_bavail.saturating_mul(disk.f_frsize)) as f64);
         }
         if let Some(gpus) = &inner.gpus {
             gpus.sample();
         }
-        inner.taken = Some(Instant::now());
+        inner.last_taken = Some(Instant::now());
     }
 }

@@ -2,14 +2,58 @@
 //! a narrow screen, and asks nobody but its own server. Needs Chromium and its WebDriver.
 
 use super::common::driver::{Driver, ENTER, ESCAPE, LEFT};
-use super::common::{Search, Served, needs, netwright, trials};
+use super::common::{ENDLESS, Search, Server, needs, netwright, trials};
+use std::path::{Path, PathBuf};
 
 /// A search that trains for as long as anyone looks.
 const CONFIG: &str = "[run]\nname = \"in a <browser>\"\ntrials = 1000000\n[space]\nkind = \"conv\"\nlayers = 2\nfilters = [4, 6]\nfilter_height = [1, 3]\n\
     filter_width = [1, 3]\nstride_height = [2]\nstride_width = [2]\n[controller]\nchildren = 4\n[child]\nepochs = 3\nbatch_size = 50\n\
     [data]\nkind = \"builtin\"\ntrain_size = 800\nvalidation_size = 50\n[devices]\nuse = [\"cpu\"]\nlanes_per_device = 2\n[telemetry]\nlisten = \"127.0.0.1:0\"\n";
 
+/// The number of finished trials that the page shows.
 const FINISHED: &str = "document.querySelector('#progress strong').textContent.replaceAll(',', '')";
+
+/// A search that stands still three times, so that the page is read in states that stay.
+struct Held {
+    served: Server,
+    folder: tempfile::TempDir,
+}
+
+impl Held {
+    /// Trial 1 is held after two epochs, the first of the third and of the fifth minibatch before
+    /// they start, the latter for good.
+    fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let config = folder.path().join("search.toml");
+        std::fs::write(&config, CONFIG).unwrap();
+        let [first, second] = ["first", "second"].map(|name| gate(folder.path(), name));
+        let fault = format!(
+            "epoch2.hold=1@{};start.hold=9@{};start.hold=17",
+            first.display(),
+            second.display()
+        );
+        let mut command = netwright();
+        command
+            .env("NETWRIGHT_FAULT", fault)
+            .arg("search")
+            .arg(&config)
+            .arg("--run-dir")
+            .arg(folder.path().join("run"));
+        Self {
+            served: Server::start(&mut command),
+            folder,
+        }
+    }
+
+    /// Lets the trial go on that this gate holds.
+    fn open(&self, name: &str) {
+        std::fs::write(gate(self.folder.path(), name), "").unwrap();
+    }
+}
+
+fn gate(folder: &Path, name: &str) -> PathBuf {
+    folder.join(format!("gate-{name}"))
+}
 
 #[test]
 fn the_page_follows_a_search_and_opens_its_trials() {
@@ -20,25 +64,15 @@ fn the_page_follows_a_search_and_opens_its_trials() {
     ) {
         return;
     }
-    let folder = tempfile::tempdir().unwrap();
-    let config = folder.path().join("search.toml");
-    std::fs::write(&config, CONFIG).unwrap();
-    let mut search = netwright();
-    let mut served = Served::start(
-        search
-            .arg("search")
-            .arg(&config)
-            .arg("--run-dir")
-            .arg(folder.path().join("run")),
-    );
+    let mut search = Held::start();
     let browser = Driver::start();
-    let url = format!("http://{}/", served.address);
+    let url = format!("http://{}/", search.served.address);
     browser.go(&url);
     assert_eq!(
         browser.run("return document.title"),
         "in a <browser> · netwright"
     );
-    follows(&browser);
+    follows(&browser, &search);
     opens_by_click(&browser);
     opens_by_key(&browser);
     fits_a_narrow_screen(&browser);
@@ -63,7 +97,7 @@ fn the_page_follows_a_search_and_opens_its_trials() {
     assert!(errors.is_empty(), "{errors:?}");
 
     says_what_is_not_there(&browser);
-    served.process.kill().unwrap();
+    search.served.process.kill();
     browser.until(
         "the page says that the search is gone",
         "!document.getElementById('lost').hidden",
@@ -71,21 +105,19 @@ fn the_page_follows_a_search_and_opens_its_trials() {
     hears_of_the_end(&browser);
 }
 
-/// A search that is told to stop says so before it leaves.
+/// A search that is asked to stop says so before it leaves.
 fn hears_of_the_end(browser: &Driver) {
-    let search = Search::new(1_000_000, "");
-    let mut command = search.command("run");
-    let mut served = Served::start(command.args(["--set", "telemetry.listen=127.0.0.1:0"]));
+    let search = Search::new(ENDLESS, "");
+    let mut served = Server::search(&mut search.command("run"));
     browser.go(&format!("http://{}/", served.address));
     let before = browser.number(FINISHED);
     browser.until("it follows", &format!("{FINISHED} > {before}"));
-    let pid = rustix::process::Pid::from_raw(served.process.id().try_into().unwrap()).unwrap();
-    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    let status = served.terminate();
     browser.until(
         "the page says that the search has stopped",
         "document.querySelector('#lost.end:not([hidden])')",
     );
-    assert_eq!(served.process.wait().unwrap().code(), Some(143));
+    assert_eq!(status.code(), Some(143));
     let finished = trials(&search.run_dir("run"))
         .iter()
         .filter(|trial| trial.3 == "completed")
@@ -108,14 +140,19 @@ fn hears_of_the_end(browser: &Driver) {
     );
 }
 
-fn follows(browser: &Driver) {
+/// The page shows what the search does, to the state in which it stays: of the last minibatch, three
+/// trials are finished and one is held.
+fn follows(browser: &Driver, search: &Held) {
     browser.until(
         "a child's learning curve",
         "document.querySelector('#running .spark path.curve')",
     );
-    browser.until("the first outcome", &format!("{FINISHED} > 0"));
-    let before = browser.number(FINISHED);
-    browser.until("one more", &format!("{FINISHED} > {before}"));
+    // The other lane has the rest of the minibatch.
+    browser.until("the first outcomes", &format!("{FINISHED} == 3"));
+    search.open("first");
+    browser.until("the next minibatch", &format!("{FINISHED} >= 8"));
+    search.open("second");
+    browser.until("one more", &format!("{FINISHED} >= 16"));
     browser.until(
         "the leaderboard",
         "document.querySelector('#leaders tbody tr')",
@@ -124,6 +161,7 @@ fn follows(browser: &Driver) {
         "the chart",
         "document.querySelector('#rewards path.points')",
     );
+    browser.until("nothing new", &format!("{FINISHED} == 19"));
 }
 
 fn opens_by_click(browser: &Driver) {

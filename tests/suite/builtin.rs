@@ -1,18 +1,18 @@
 //! The built-in images are neither trivial nor hopeless: a linear classifier stays under 60%, a
 //! small network passes 85%.
 
-use netwright::actors::{devices::LaneSpec, thread_pool};
 use netwright::child::{
     ChildSettings, Epoch, Evaluator, Outcome, Progress, Schedule, Task, TrainEvaluator,
     linear_accuracy,
 };
 use netwright::data::{DataSettings, Split, load};
+use netwright::machine::{LaneSpec, thread_pool};
 use netwright::space::{Architecture, ConvLayer, ConvNetwork, Convolution, Network};
 use std::sync::Arc;
 
-struct Quiet;
+struct NoProgress;
 
-impl Progress for Quiet {
+impl Progress for NoProgress {
     fn epoch(&mut self, _: Epoch) {}
     fn examples(&mut self, _: usize) {}
     fn stop_requested(&self) -> bool {
@@ -87,7 +87,7 @@ fn a_small_network_sees_what_a_linear_classifier_cannot() {
         pool,
         None,
     );
-    let Outcome::Completed { metric, .. } = evaluator.evaluate(&task, &mut Quiet) else {
+    let Outcome::Completed { metric, .. } = evaluator.evaluate(&task, &mut NoProgress) else {
         panic!("the network did not train")
     };
 

@@ -1,6 +1,7 @@
 //! A search on CIFAR-10's binary format, as a user runs it: files of our own making always, the
 //! real ones where they are found.
 
+use super::common::{count, netwright, refused, succeeds, trials};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -35,7 +36,7 @@ fn command(folder: &Path, run: &str, data: &Path) -> Command {
          [data]\nkind = \"cifar10\"\ntrain_size = 320\nvalidation_size = 100\n[telemetry]\nlisten = \"off\"\n",
     )
     .unwrap();
-    let mut command = super::common::netwright();
+    let mut command = netwright();
     command
         .arg("search")
         .arg(config)
@@ -52,32 +53,21 @@ fn two_runs_with_the_same_seed_give_the_same_numbers_and_epochs_are_recorded() {
     write_batch(&folder.path().join("data_batch_1.bin"), 300);
     write_batch(&folder.path().join("data_batch_3.bin"), 200);
     for run in ["one", "two"] {
-        let output = command(folder.path(), run, folder.path()).output().unwrap();
-        assert!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        let text = String::from_utf8_lossy(&output.stdout);
-        assert!(text.contains("linear classifier"), "{text}");
+        let printed = succeeds(&mut command(folder.path(), run, folder.path()));
+        assert!(printed.contains("linear classifier"), "{printed}");
     }
-    let (one, two) = (
-        super::common::trials(&folder.path().join("one")),
-        super::common::trials(&folder.path().join("two")),
-    );
+    let run = folder.path().join("one");
+    let one = trials(&run);
+    let two = trials(&folder.path().join("two"));
     assert_eq!(one.len(), 3);
     assert_eq!(one, two);
     for trial in &one {
         let (reward, metric) = (trial.4.unwrap(), trial.5.unwrap());
         assert!((reward - metric.powi(3)).abs() < 1e-9, "reward = accuracy³");
     }
-    let database = super::common::database(&folder.path().join("one")).unwrap();
-    let (epochs, sized): (u64, u64) = database
-        .query_row("SELECT (SELECT count(*) FROM epochs), (SELECT count(*) FROM trials WHERE parameters > 0 AND flops > 0)", [], |row| {
-            Ok((row.get(0)?, row.get(1)?))
-        })
-        .unwrap();
-    assert_eq!((epochs, sized), (6, 3));
+    let sized = "SELECT count(*) FROM trials WHERE parameters > 0 AND flops > 0";
+    assert_eq!(count(&run, "SELECT count(*) FROM epochs"), 6);
+    assert_eq!(count(&run, sized), 3);
 }
 
 #[test]
@@ -88,18 +78,12 @@ fn broken_files_are_refused_with_file_and_offset_before_anything_is_written() {
     let mut bytes = std::fs::read(&batch).unwrap();
     bytes.truncate(3073 * 499 + 17);
     std::fs::write(&batch, &bytes).unwrap();
-    let truncated = command(folder.path(), "run", folder.path())
-        .output()
-        .unwrap();
+    let truncated = refused(&mut command(folder.path(), "run", folder.path()));
     bytes.truncate(3073 * 499);
     bytes[3073 * 4] = 77;
     std::fs::write(&batch, &bytes).unwrap();
-    let mislabelled = command(folder.path(), "run", folder.path())
-        .output()
-        .unwrap();
-    for (output, offset) in [(truncated, 3073 * 499), (mislabelled, 3073 * 4)] {
-        let message = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(2), "{message}");
+    let mislabelled = refused(&mut command(folder.path(), "run", folder.path()));
+    for (message, offset) in [(truncated, 3073 * 499), (mislabelled, 3073 * 4)] {
         assert!(
             message.contains("data_batch_1.bin") && message.contains(&offset.to_string()),
             "{message}"
@@ -117,15 +101,10 @@ fn real_cifar10_trains_where_it_is_found() {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
-    let output = command(folder.path(), "run", &data).output().unwrap();
+    succeeds(&mut command(folder.path(), "run", &data));
+    let trials = trials(&folder.path().join("run"));
     assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    assert!(
-        super::common::trials(&folder.path().join("run"))
-            .iter()
-            .all(|trial| trial.3 == "completed")
+        trials.iter().all(|trial| trial.3 == "completed"),
+        "{trials:?}"
     );
 }

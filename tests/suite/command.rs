@@ -2,10 +2,12 @@
 //! script, the shipped examples with a stand-in for PyTorch, programs that are killed or refuse to
 //! die, and GPUs lent by a build without CUDA.
 
-use super::common::{database, finished, netwright, trials};
+use super::common::{
+    Running, assert_verifies, count, database, finished, is_dead, netwright, refused, stderr,
+    succeeds, trials, wait_until,
+};
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Command;
 
 /// The fenced block of README.md that begins with these words, as it stands.
 fn readme_block(beginning: &str) -> String {
@@ -45,10 +47,6 @@ fn command(folder: &Path) -> Command {
     command
 }
 
-fn stderr(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
-
 /// This column of every trial, by id.
 fn column(run: &Path, name: &str) -> Vec<Option<String>> {
     let connection = database(run).unwrap();
@@ -62,23 +60,6 @@ fn column(run: &Path, name: &str) -> Vec<Option<String>> {
         .collect()
 }
 
-/// Waits until something is so.
-fn wait_until(what: &str, so: impl Fn() -> bool) {
-    let started = Instant::now();
-    while !so() {
-        assert!(started.elapsed() < Duration::from_mins(1), "never: {what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
-
-/// Gone, or dead and waiting for whoever adopted it.
-fn is_dead(pid: &str) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
-    stat.rsplit(')')
-        .next()
-        .is_none_or(|rest| rest.trim().is_empty() || rest.trim().starts_with('Z'))
-}
-
 #[test]
 fn the_readmes_script_searches_as_it_is_written() {
     let folder = tempfile::tempdir().unwrap();
@@ -86,12 +67,11 @@ fn the_readmes_script_searches_as_it_is_written() {
     assert_eq!(script.lines().count(), 10);
     std::fs::write(folder.path().join("train.sh"), script).unwrap();
     std::fs::write(folder.path().join("netwright.toml"), readme_block("[run]")).unwrap();
-    let output = netwright()
-        .current_dir(folder.path())
-        .args(["search", "netwright.toml"])
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{}", stderr(&output));
+    succeeds(
+        netwright()
+            .current_dir(folder.path())
+            .args(["search", "netwright.toml"]),
+    );
     let run = folder.path().join("runs/script");
     let trials = trials(&run);
     assert_eq!(trials.len(), 24);
@@ -106,11 +86,7 @@ fn the_readmes_script_searches_as_it_is_written() {
             .contains("{\"depth\":3,\"width\":64}");
         assert_eq!(best, trial.4 == Some(0.9), "{architecture:?} {trial:?}");
     }
-    let epochs: u64 = database(&run)
-        .unwrap()
-        .query_row("SELECT count(*) FROM epochs", [], |row| row.get(0))
-        .unwrap();
-    assert_eq!(epochs, 3 * 24);
+    assert_eq!(count(&run, "SELECT count(*) FROM epochs"), 3 * 24);
 }
 
 #[test]
@@ -156,18 +132,14 @@ fn the_shipped_examples_run_with_a_stand_in_for_their_scripts() {
             "--set",
             "child.command.argv=['sh', 'stand-in.sh']",
         ]);
-        let output = command
-            .args([
-                "--set",
-                "run.trials=9",
-                "--set",
-                "telemetry.listen=off",
-                "--run-dir",
-                "run",
-            ])
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "{}", stderr(&output));
+        succeeds(command.args([
+            "--set",
+            "run.trials=9",
+            "--set",
+            "telemetry.listen=off",
+            "--run-dir",
+            "run",
+        ]));
         let trials = trials(&folder.path().join("run"));
         assert!(
             (1..10)
@@ -186,64 +158,50 @@ fn killed_with_its_program_a_search_goes_on_in_the_same_checkpoint_directory() {
                   sleep 1000 & echo $! > grandchild; echo $$ > own; echo '{\"epoch\": 1, \"metric\": 1}'; touch begun; sleep 1000\n";
     let folder = search(2, script, "[devices]\nlanes_per_device = 2\n");
     let run = folder.path().join("runs/t");
-    let mut process = command(folder.path())
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap();
-    let places = [1, 2].map(|trial| run.join(format!("checkpoints/trial-{trial}")));
+    let mut process = Running::start_silent(&mut command(folder.path()));
+    let directories = [1, 2].map(|trial| run.join(format!("checkpoints/trial-{trial}")));
     wait_until("both programs have begun", || {
-        places.iter().all(|place| place.join("begun").exists())
+        directories
+            .iter()
+            .all(|directory| directory.join("begun").exists())
     });
-    process.kill().unwrap();
-    process.wait().unwrap();
-    let pid = |place: &Path, name: &str| std::fs::read_to_string(place.join(name)).unwrap();
-    for place in &places {
+    process.kill();
+    let pid = |directory: &Path, name: &str| std::fs::read_to_string(directory.join(name)).unwrap();
+    for directory in &directories {
         wait_until("the program died with the search", || {
-            is_dead(&pid(place, "own"))
+            is_dead(&pid(directory, "own"))
         });
     }
-    let output = command(folder.path()).output().unwrap();
-    assert!(output.status.success(), "{}", stderr(&output));
+    succeeds(&mut command(folder.path()));
     assert!(
         trials(&run).iter().all(|trial| trial.4 == Some(2.0)),
         "{:?}",
         trials(&run)
     );
-    for place in &places {
+    for directory in &directories {
         wait_until("the grandchild was ended", || {
-            is_dead(&pid(place, "grandchild"))
+            is_dead(&pid(directory, "grandchild"))
         });
     }
 }
 
 #[test]
-fn a_signal_ends_a_program_that_ignores_it_within_ten_seconds() {
+fn a_signal_ends_a_search_whose_program_ignores_it() {
     let script =
         "trap '' TERM; echo $$ > \"$NETWRIGHT_CHECKPOINT_DIR/own\"; while :; do sleep 1; done\n";
     let folder = search(4, script, "");
-    let own = folder.path().join("runs/t/checkpoints/trial-1/own");
-    let mut process = command(folder.path())
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap();
+    let run = folder.path().join("runs/t");
+    let own = run.join("checkpoints/trial-1/own");
+    let mut process = Running::start_silent(&mut command(folder.path()));
     wait_until("the program runs", || {
         std::fs::read_to_string(&own).is_ok_and(|text| text.ends_with('\n'))
     });
-    let pid = rustix::process::Pid::from_raw(process.id().try_into().unwrap()).unwrap();
-    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
-    let asked = Instant::now();
-    assert_eq!(process.wait().unwrap().code(), Some(143));
-    assert!(
-        asked.elapsed() < Duration::from_secs(10),
-        "{:?}",
-        asked.elapsed()
-    );
-    assert!(is_dead(&std::fs::read_to_string(&own).unwrap()));
-    assert_eq!(finished(&folder.path().join("runs/t")), 0);
-    assert_eq!(
-        column(&folder.path().join("runs/t"), "status")[0].as_deref(),
-        Some("stopped")
-    );
+    process.signal(rustix::process::Signal::TERM);
+    assert_eq!(process.wait().code(), Some(143));
+    let pid = std::fs::read_to_string(&own).unwrap();
+    wait_until("the program is dead", || is_dead(&pid));
+    assert_eq!(finished(&run), 0);
+    assert_eq!(column(&run, "status")[0].as_deref(), Some("stopped"));
 }
 
 #[test]
@@ -251,8 +209,7 @@ fn a_failing_program_is_tried_again_and_its_trial_says_why_it_failed() {
     let script = "case $NETWRIGHT_TRIAL in\n1) echo 'no such data' >&2; exit 4;;\n2) echo Hello;;\n3) kill -9 $$;;\n\
                   *) echo \"{\\\"reward\\\": $NETWRIGHT_ATTEMPT}\"; [ $NETWRIGHT_ATTEMPT = 2 ];;\nesac\n";
     let folder = search(4, script, "attempts = 2\n");
-    let output = command(folder.path()).output().unwrap();
-    assert!(output.status.success(), "{}", stderr(&output));
+    succeeds(&mut command(folder.path()));
     let run = folder.path().join("runs/t");
     let errors = column(&run, "error");
     assert_eq!(
@@ -279,12 +236,7 @@ fn a_failing_program_is_tried_again_and_its_trial_says_why_it_failed() {
             .unwrap()
             .contains("attempt 2 ---\nno such data")
     );
-    let verified = netwright().arg("verify").arg(&run).output().unwrap();
-    assert!(
-        verified.status.success(),
-        "{}",
-        String::from_utf8_lossy(&verified.stdout)
-    );
+    assert_verifies(&run);
 }
 
 #[test]
@@ -313,15 +265,11 @@ fn what_cannot_run_is_refused_before_anything_starts() {
             "child.command.argv = []: child.evaluator = \"command\" needs it",
         ),
     ] {
-        let output = command(folder.path())
-            .args(["--set", &format!("child.command.argv={argv}")])
-            .output()
-            .unwrap();
-        assert_eq!(output.status.code(), Some(2), "{argv}");
+        let argv = format!("child.command.argv={argv}");
+        let message = refused(command(folder.path()).args(["--set", &argv]));
         assert!(
-            stderr(&output).contains(words) && stderr(&output).lines().count() == 1,
-            "{argv}: {}",
-            stderr(&output)
+            message.contains(words) && message.lines().count() == 1,
+            "{argv}: {message}"
         );
     }
     assert!(!folder.path().join("runs").exists());
@@ -345,11 +293,8 @@ fn each_lane_shows_its_program_the_gpu_that_the_user_means() {
         if let Some(list) = inherited {
             command.env("CUDA_VISIBLE_DEVICES", list);
         }
-        let output = command
-            .args(["--run-dir", run, "--set", &format!("devices.use={devices}")])
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "{}", stderr(&output));
+        let devices = format!("devices.use={devices}");
+        succeeds(command.args(["--run-dir", run, "--set", &devices]));
         let gpu = |trial: u64| {
             std::fs::read_to_string(
                 folder
@@ -363,15 +308,13 @@ fn each_lane_shows_its_program_the_gpu_that_the_user_means() {
         };
         assert_eq!([gpu(1), gpu(2)], shown);
     }
-    let hidden = command(folder.path())
-        .env("CUDA_VISIBLE_DEVICES", "4,5")
-        .args(["--set", "devices.use=['cuda:2']"])
-        .output()
-        .unwrap();
-    assert_eq!(hidden.status.code(), Some(2));
+    let message = refused(
+        command(folder.path())
+            .env("CUDA_VISIBLE_DEVICES", "4,5")
+            .args(["--set", "devices.use=['cuda:2']"]),
+    );
     assert!(
-        stderr(&hidden).contains("CUDA_VISIBLE_DEVICES=4,5 shows 2 GPUs"),
-        "{}",
-        stderr(&hidden)
+        message.contains("CUDA_VISIBLE_DEVICES=4,5 shows 2 GPUs"),
+        "{message}"
     );
 }

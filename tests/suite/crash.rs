@@ -2,7 +2,10 @@
 //! database: what a run promises is checked from `search.db` alone. `make faults` kills 200 times;
 //! `make test` less often.
 
-use super::common::{Search, database, last_snapshot, netwright, trials};
+use super::common::{
+    ENDLESS, Running, Search, assert_same_numbers, assert_verifies, count, database, netwright,
+    sampled, stderr, stdout, succeeds, text, wait_until,
+};
 use netwright::random::{Key, Purpose};
 use rand::Rng;
 use rusqlite::Connection;
@@ -10,15 +13,11 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 /// id → decisions, seed, status, reward of every trial with an outcome.
 type Outcomes = BTreeMap<u64, (String, i64, String, Option<f64>)>;
-
-fn count(connection: &Connection, sql: &str) -> i64 {
-    connection.query_row(sql, [], |row| row.get(0)).unwrap()
-}
 
 /// What must hold in any run's database at any instant, and what must not be there; each problem in
 /// words.
@@ -61,9 +60,10 @@ fn problems(connection: &Connection) -> Vec<String> {
           (SELECT coalesce(max(sequence), 0) FROM changes))",
         ),
     ];
+    let found = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, u64>(0));
     rules
         .iter()
-        .filter(|(_, sql)| count(connection, sql) != 0)
+        .filter(|(_, sql)| found(sql).unwrap() != 0)
         .map(|(problem, _)| (*problem).to_owned())
         .collect()
 }
@@ -98,8 +98,8 @@ fn kills() -> u64 {
 
 /// Reads a process's log until it ends; the trials that it announced as ended: there is a line for
 /// each, which the progress leaves out.
-fn announced(process: &mut Child) -> std::thread::JoinHandle<Vec<u64>> {
-    let lines = BufReader::new(process.stderr.take().unwrap()).lines();
+fn announced(process: &mut Running) -> std::thread::JoinHandle<Vec<u64>> {
+    let lines = BufReader::new(process.take_stderr()).lines();
     std::thread::spawn(move || {
         let ended = |line: String| {
             // The last line may be cut off.
@@ -114,48 +114,36 @@ fn announced(process: &mut Child) -> std::thread::JoinHandle<Vec<u64>> {
     })
 }
 
-/// Starts the search and kills it after a random while, again and again; checks the database after
-/// each. Returns how many kills came while trials were under way.
-fn kill_at_random(search: &Search, run: &str, kills: u64, longest: u64) -> u64 {
+/// Starts the search and kills it, again and again; checks the database after each kill. Half of the
+/// kills come at a random instant after trials have ended in this very process, the others at a
+/// random instant after its start. Returns how many came while the process trained.
+fn kill_at_random(search: &Search, run: &str, kills: u64, longest_pause: u64) -> u64 {
     let mut stream = Key::seed(kills).stream(Purpose::Shuffle);
-    let (mut known, mut under_way) = (Outcomes::new(), 0);
     let dir = search.run_dir(run);
+    let mut known = begun(&dir).map_or_else(Outcomes::new, |connection| outcomes(&connection));
+    let mut under_way = 0;
     for kill in 0..kills {
         let mut command = search.command(run);
-        let mut process = command
-            .args(["--log-format", "json"])
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        command.args(["--log-format", "json"]);
+        let mut process = Running::start(command.stdout(Stdio::null()).stderr(Stdio::piped()));
         let announced = announced(&mut process);
-        let delay = u64::from(stream.next_u32()) % longest;
         if kill % 2 == 0 {
-            // From when trials run; the other half of the kills also hits the start.
-            let (before, started) = (known.len(), Instant::now());
-            while begun(&dir).is_none_or(|connection| outcomes(&connection).len() <= before)
-                && process.try_wait().unwrap().is_none()
-            {
-                assert!(
-                    started.elapsed() < Duration::from_mins(2),
-                    "the search does not go on"
-                );
-                std::thread::sleep(Duration::from_millis(5));
-            }
+            wait_until("the search goes on, or ends", || {
+                begun(&dir).is_some_and(|connection| outcomes(&connection).len() > known.len())
+                    || process.has_ended()
+            });
         }
-        std::thread::sleep(Duration::from_millis(delay));
-        let ended = process.try_wait().unwrap().is_some();
-        process.kill().unwrap();
-        process.wait().unwrap();
+        // The instant of the kill; nothing is expected to have happened by then.
+        let pause = u64::from(stream.next_u32()) % longest_pause;
+        std::thread::sleep(Duration::from_millis(pause));
+        let ended = process.has_ended();
+        process.kill();
         let announced = announced.join().unwrap();
         let Some(connection) = begun(&dir) else {
             continue;
         };
-        assert_eq!(
-            problems(&connection),
-            Vec::<String>::new(),
-            "after kill {kill}"
-        );
+        let problems = problems(&connection);
+        assert!(problems.is_empty(), "after kill {kill}: {problems:?}");
         let now = outcomes(&connection);
         for (trial, outcome) in &known {
             assert_eq!(
@@ -167,7 +155,7 @@ fn kill_at_random(search: &Search, run: &str, kills: u64, longest: u64) -> u64 {
         for trial in announced {
             assert!(
                 now.contains_key(&trial),
-                "trial {trial} was told to be finished before kill {kill}, and is not on disk"
+                "the log says that trial {trial} was finished before kill {kill}, and it is not on disk"
             );
         }
         under_way += u64::from(!ended && now.len() > known.len());
@@ -177,103 +165,66 @@ fn kill_at_random(search: &Search, run: &str, kills: u64, longest: u64) -> u64 {
 }
 
 /// The run comes to its end, whole, and its parameters are what seed and journal say.
-fn assert_ends_whole(search: &Search, run: &str, arguments: &[&str]) {
-    let output = search.command(run).args(arguments).output().unwrap();
-    assert!(
-        output.status.success(),
-        "{}: {}",
-        output.status,
-        String::from_utf8_lossy(&output.stderr)
-    );
-    let connection = database(&search.run_dir(run)).unwrap();
-    assert_eq!(problems(&connection), Vec::<String>::new());
-    assert_eq!(
-        count(
-            &connection,
-            "SELECT count(*) FROM trials WHERE status != 'completed'"
-        ),
-        0
-    );
-    assert_eq!(
-        count(
-            &connection,
-            "SELECT count(*) FROM minibatches WHERE sequence IS NULL"
-        ),
-        0
-    );
-    let verified = netwright()
-        .arg("verify")
-        .arg(search.run_dir(run))
-        .output()
-        .unwrap();
-    assert!(
-        verified.status.success(),
-        "{}",
-        String::from_utf8_lossy(&verified.stdout)
-    );
+fn assert_ends_whole(search: &Search, run: &str, arguments: &[String]) {
+    succeeds(search.command(run).args(arguments));
+    let dir = search.run_dir(run);
+    assert_eq!(problems(&database(&dir).unwrap()), Vec::<String>::new());
+    for unfinished in [
+        "SELECT count(*) FROM trials WHERE status != 'completed'",
+        "SELECT count(*) FROM minibatches WHERE sequence IS NULL",
+    ] {
+        assert_eq!(count(&dir, unfinished), 0, "{unfinished}");
+    }
+    assert_verifies(&dir);
+}
+
+/// The settings with which a run ends `more` trials after those that it has.
+fn soon(search: &Search, run: &str, more: u64) -> [String; 2] {
+    let trials = sampled(&search.run_dir(run)) + more;
+    ["--set".into(), format!("run.trials={trials}")]
 }
 
 #[test]
 fn runs_killed_at_random_instants_lose_and_double_nothing() {
     let kills = kills();
     let extra = "[controller]\nreplicas = 4\nchildren = 4\nhidden = 64\n[parameter_server]\nshards = 3\naccumulate = 2\n";
-    // More trials than any machine finishes meanwhile: how fast this one is must not decide how
-    // many kills hit a run at work.
-    let search = Search::new(10_000_000, extra);
+    let search = Search::new(ENDLESS, extra);
     let under_way = kill_at_random(&search, "run", kills, 60);
     println!("{under_way} of {kills} kills came while trials ended");
-    let sampled = count(
-        &database(&search.run_dir("run")).unwrap(),
-        "SELECT count(*) FROM trials",
-    );
-    assert_ends_whole(
-        &search,
-        "run",
-        &["--set", &format!("run.trials={}", sampled + 50)],
-    );
+    assert_ends_whole(&search, "run", &soon(&search, "run", 50));
     assert!(
-        under_way >= kills / 4,
+        under_way >= kills / 2,
         "only {under_way} of {kills} kills came while trials ended"
     );
 }
 
 #[test]
 fn a_run_of_one_controller_killed_at_random_instants_ends_in_the_same_numbers() {
-    let kills = kills() / 2;
     let search = Search::new(
-        kills * 250,
+        ENDLESS,
         "[controller]\nreplicas = 1\nchildren = 8\nhidden = 64\nlearning_rate = 0.01\n",
     );
-    kill_at_random(&search, "killed", kills, 60);
-    assert_ends_whole(&search, "killed", &[]);
-    assert_ends_whole(&search, "whole", &[]);
-    assert_eq!(
-        trials(&search.run_dir("whole")),
-        trials(&search.run_dir("killed"))
-    );
-    assert!(
-        last_snapshot(&search.run_dir("whole")) == last_snapshot(&search.run_dir("killed")),
-        "the controller's parameters differ"
-    );
+    kill_at_random(&search, "killed", kills() / 2, 60);
+    assert_ends_as_never_killed(&search, 50);
 }
 
 #[test]
 fn training_killed_at_random_instants_ends_in_the_same_numbers() {
-    let config = "[run]\ntrials = 24\n[space]\nlayers = 1\nfilters = [2, 3]\nskip_connections = false\n[controller]\nchildren = 4\n[child]\nepochs = 4\ncheckpoint_seconds = 0.01\n\
+    let config = "[run]\ntrials = 1000000\n[space]\nlayers = 1\nfilters = [2, 3]\nskip_connections = false\n[controller]\nchildren = 4\n[child]\nepochs = 4\ncheckpoint_seconds = 0.01\n\
                   [data]\ntrain_size = 128\nvalidation_size = 64\n[devices]\nlanes_per_device = 2\n[telemetry]\nlisten = \"off\"\n";
     let search = Search::new(1, "");
     std::fs::write(search.folder.path().join("search.toml"), config).unwrap();
     kill_at_random(&search, "killed", kills() / 4, 300);
-    assert_ends_whole(&search, "killed", &[]);
-    assert_ends_whole(&search, "whole", &[]);
-    assert_eq!(
-        trials(&search.run_dir("whole")),
-        trials(&search.run_dir("killed"))
-    );
-    assert!(
-        last_snapshot(&search.run_dir("whole")) == last_snapshot(&search.run_dir("killed")),
-        "the controller's parameters differ"
-    );
+    assert_ends_as_never_killed(&search, 6);
+}
+
+/// The run `killed` ends so many trials after those that it has, in the numbers of one that was
+/// never interrupted.
+fn assert_ends_as_never_killed(search: &Search, more: u64) {
+    let trials = soon(search, "killed", more);
+    assert_ends_whole(search, "killed", &trials);
+    assert_ends_whole(search, "whole", &trials);
+    assert_same_numbers(&search.run_dir("whole"), &search.run_dir("killed"));
 }
 
 /// The checks above can fail: each kind of damage is found.
@@ -362,11 +313,7 @@ fn verify_names_the_first_number_that_differs() {
             .arg(search.run_dir("run"))
             .output()
             .unwrap();
-        let said = format!(
-            "{}{}",
-            String::from_utf8_lossy(&verified.stdout),
-            String::from_utf8_lossy(&verified.stderr)
-        );
+        let said = text(&verified);
         assert_eq!(verified.status.code(), Some(1), "{damage}: {said}");
         assert!(said.contains(expected), "{damage}: {said}");
     }
@@ -374,37 +321,23 @@ fn verify_names_the_first_number_that_differs() {
 
 #[test]
 fn a_torn_log_gives_an_earlier_whole_state() {
-    let search = Search::new(1_000_000, "[controller]\nreplicas = 3\nchildren = 4\n");
-    let mut torn_logs = 0;
+    let search = Search::new(ENDLESS, "[controller]\nreplicas = 3\nchildren = 4\n");
+    let run = search.run_dir("run");
     for keep in [10, 40, 55, 80, 97] {
         kill_at_random(&search, "run", 1, 100);
-        let wal = search.run_dir("run").join("search.db-wal");
-        let Ok(bytes) = std::fs::read(&wal) else {
-            continue;
-        };
+        let wal = run.join("search.db-wal");
+        let bytes = std::fs::read(&wal).unwrap();
         let mut torn = bytes[..bytes.len() * keep / 100].to_vec();
         let last = torn.len().saturating_sub(100);
         torn[last..].fill(0xA5);
         std::fs::write(&wal, torn).unwrap();
-        torn_logs += 1;
-        let _ = std::fs::remove_file(search.run_dir("run").join("search.db-shm"));
-        if let Some(connection) = begun(&search.run_dir("run")) {
+        // SQLite then reads the log from its beginning.
+        let _ = std::fs::remove_file(run.join("search.db-shm"));
+        if let Some(connection) = begun(&run) {
             assert_eq!(problems(&connection), Vec::<String>::new(), "{keep}% kept");
         }
     }
-    assert!(
-        torn_logs >= 4,
-        "only {torn_logs} logs were there to be torn"
-    );
-    let sampled = count(
-        &begun(&search.run_dir("run")).unwrap(),
-        "SELECT count(*) FROM trials",
-    );
-    assert_ends_whole(
-        &search,
-        "run",
-        &["--set", &format!("run.trials={}", sampled + 50)],
-    );
+    assert_ends_whole(&search, "run", &soon(&search, "run", 50));
 }
 
 #[test]
@@ -420,7 +353,7 @@ fn a_damaged_database_is_refused_with_what_is_wrong_and_the_last_good_copy() {
         damaged[from..to].fill(0xA5);
         std::fs::write(&path, &damaged).unwrap();
         let output = search.command("run").output().unwrap();
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let said = stderr(&output);
         assert_eq!(output.status.code(), Some(1), "{said}");
         assert!(
             said.contains("search.db: ") && said.contains("the last good copy is"),
@@ -435,7 +368,7 @@ fn a_damaged_database_is_refused_with_what_is_wrong_and_the_last_good_copy() {
 
 #[test]
 fn a_full_disk_holds_the_run_up_and_loses_nothing() {
-    let search = Search::new(20_000, "[controller]\nreplicas = 3\nchildren = 4\n");
+    let search = Search::new(ENDLESS, "[controller]\nreplicas = 3\nchildren = 4\n");
     let dir = search.run_dir("run");
     let netwright = search.command("run");
     // A limit on the size of files is a disk that is full; ignored, its signal leaves the write's
@@ -446,72 +379,34 @@ fn a_full_disk_holds_the_run_up_and_loses_nothing() {
         .arg(netwright.get_program())
         .args(netwright.get_args());
     let log = search.folder.path().join("stderr");
-    let mut process = command
-        .stdout(Stdio::null())
-        .stderr(std::fs::File::create(&log).unwrap())
-        .spawn()
-        .unwrap();
+    let mut process = Running::start(
+        command
+            .stdout(Stdio::null())
+            .stderr(std::fs::File::create(&log).unwrap()),
+    );
+    let said = || std::fs::read_to_string(&log).unwrap();
     let finished = || begun(&dir).map_or(0, |connection| outcomes(&connection).len());
-    let wait = |what: &str, done: &dyn Fn() -> bool| {
-        let started = Instant::now();
-        while !done() {
-            assert!(
-                started.elapsed() < Duration::from_mins(2),
-                "{what}: {}",
-                std::fs::read_to_string(&log).unwrap()
-            );
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    };
+    let pid = process.pid();
     let limit = |current: Option<u64>| {
-        let pid = rustix::process::Pid::from_raw(process.id().try_into().unwrap()).unwrap();
         let limit = rustix::process::Rlimit {
             current,
             maximum: None,
         };
         rustix::process::prlimit(Some(pid), rustix::process::Resource::Fsize, limit).unwrap();
     };
-    wait("it starts", &|| finished() > 100);
+    wait_until("it trains", || finished() > 100);
     limit(Some(4096));
-    wait("it says so", &|| {
-        std::fs::read_to_string(&log)
-            .unwrap()
-            .contains("the run waits and tries again, nothing is lost")
+    wait_until("it says that it waits", || {
+        said().contains("the run waits and tries again, nothing is lost")
     });
-    let held = finished();
-    std::thread::sleep(Duration::from_millis(300));
-    assert_eq!(finished(), held, "nothing is written");
+    let before = finished();
     limit(None);
-    wait("it goes on", &|| finished() > held + 100);
-    assert!(
-        std::fs::read_to_string(&log)
-            .unwrap()
-            .contains("writing works again; nothing was lost")
-    );
-    process.kill().unwrap();
-    process.wait().unwrap();
+    wait_until("it goes on", || finished() > before + 100);
+    assert!(said().contains("writing works again; nothing was lost"));
+    process.kill();
     assert_eq!(problems(&begun(&dir).unwrap()), Vec::<String>::new());
-    let more = search
-        .command("run")
-        .args(["--set", "run.trials=1"])
-        .output()
-        .unwrap();
-    assert!(
-        more.status.success(),
-        "{}",
-        String::from_utf8_lossy(&more.stderr)
-    );
-    assert!(netwright_verifies(&dir));
-}
-
-fn netwright_verifies(dir: &Path) -> bool {
-    netwright()
-        .arg("verify")
-        .arg(dir)
-        .output()
-        .unwrap()
-        .status
-        .success()
+    succeeds(search.command("run").args(["--set", "run.trials=1"]));
+    assert_verifies(&dir);
 }
 
 #[test]
@@ -529,8 +424,8 @@ fn a_read_only_directory_is_refused_to_a_search_and_can_be_read() {
         set(&path, if path.is_dir() { 0o555 } else { 0o444 });
     }
     set(&dir, 0o555);
-    // Root may write anywhere: as root, the test becomes another user, from a place where that one
-    // may run the program.
+    // Root may write anywhere: as root, the test runs a copy of the program as another user, who may
+    // read this folder.
     let program = search.folder.path().join("netwright");
     std::fs::copy(env!("CARGO_BIN_EXE_netwright"), &program).unwrap();
     let root = rustix::process::getuid().is_root();
@@ -541,14 +436,7 @@ fn a_read_only_directory_is_refused_to_a_search_and_can_be_read() {
             command.uid(65_534).gid(65_534);
         }
         let output = command.output().unwrap();
-        (
-            output.status.code(),
-            format!(
-                "{}{}",
-                String::from_utf8_lossy(&output.stdout),
-                String::from_utf8_lossy(&output.stderr)
-            ),
-        )
+        (output.status.code(), stdout(&output) + &stderr(&output))
     };
     let (code, said) = run(&[
         "search",

@@ -1,7 +1,8 @@
 //! The shipped dashboards, rules and provisioning, read as files: everything that Grafana would
 //! silently show as an empty panel. What only a real Prometheus can tell is in `monitoring.rs`.
 
-use netwright::telemetry::{Metrics, RewardScale, gpu_families};
+use netwright::child::RewardScale;
+use netwright::telemetry::{Metrics, gpu_families};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -326,8 +327,8 @@ fn panel_problems(
             }
         }
     }
-    let place = |key: &str| panel["gridPos"][key].as_u64();
-    let fits = matches!((place("x"), place("w"), place("h"), place("y")), (Some(x), Some(w), Some(h), Some(_)) if w > 0 && h > 0 && x + w <= 24);
+    let position = |key: &str| panel["gridPos"][key].as_u64();
+    let fits = matches!((position("x"), position("w"), position("h"), position("y")), (Some(x), Some(w), Some(h), Some(_)) if w > 0 && h > 0 && x + w <= 24);
     if !fits {
         problems.push(format!(
             "{title}: gridPos {} is beyond the 24 columns",
@@ -338,10 +339,10 @@ fn panel_problems(
 
 fn overlap(one: &Value, other: &Value) -> bool {
     let apart = |start: &str, length: &str| {
-        let range = |place: &Value| {
+        let range = |position: &Value| {
             (
-                place[start].as_u64().unwrap_or(0),
-                place[start].as_u64().unwrap_or(0) + place[length].as_u64().unwrap_or(0),
+                position[start].as_u64().unwrap_or(0),
+                position[start].as_u64().unwrap_or(0) + position[length].as_u64().unwrap_or(0),
             )
         };
         let ((from, to), (other_from, other_to)) = (range(one), range(other));

@@ -2,18 +2,11 @@
 //! child is not failed by a checkpoint that cannot be written.
 
 use super::common::small_disk::SmallDisk;
-use super::common::{Search, database, finished, netwright};
-use std::process::{Child, Stdio};
-use std::time::{Duration, Instant};
-
-struct Killed(Child);
-
-impl Drop for Killed {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
+use super::common::{
+    ENDLESS, Running, Search, assert_verifies, count, finished, netwright, sampled, stderr,
+    succeeds, text, wait_until,
+};
+use std::process::Stdio;
 
 #[test]
 fn a_run_on_a_full_disk_waits_loses_nothing_and_goes_on() {
@@ -23,11 +16,9 @@ fn a_run_on_a_full_disk_waits_loses_nothing_and_goes_on() {
     ) else {
         return;
     };
-    let search = Search::new(1_000_000, "[controller]\nreplicas = 3\nchildren = 4\n");
-    let (run, stderr) = (
-        disk.folder().join("run"),
-        search.folder.path().join("stderr"),
-    );
+    let search = Search::new(ENDLESS, "[controller]\nreplicas = 3\nchildren = 4\n");
+    let run = disk.folder().join("run");
+    let stderr = search.folder.path().join("stderr");
     let command = || {
         let mut command = netwright();
         command
@@ -38,61 +29,36 @@ fn a_run_on_a_full_disk_waits_loses_nothing_and_goes_on() {
         command
     };
     let said = || std::fs::read_to_string(&stderr).unwrap();
-    let wait = |what: &str, done: &dyn Fn() -> bool| {
-        let started = Instant::now();
-        while !done() {
-            assert!(
-                started.elapsed() < Duration::from_mins(2),
-                "never: {what}: {}",
-                said()
-            );
-            std::thread::sleep(Duration::from_millis(20));
-        }
+    let waits = || {
+        said()
+            .matches("the run waits and tries again, nothing is lost")
+            .count()
     };
-    let process = command()
-        .stdout(Stdio::null())
-        .stderr(std::fs::File::create(&stderr).unwrap())
-        .spawn()
-        .unwrap();
-    let process = Killed(process);
-    wait("it starts", &|| finished(&run) > 100);
+    let mut process = Running::start(
+        command()
+            .stdout(Stdio::null())
+            .stderr(std::fs::File::create(&stderr).unwrap()),
+    );
+    wait_until("it trains", || finished(&run) > 100);
     disk.fill();
-    wait("it says so", &|| {
-        said().contains("the run waits and tries again, nothing is lost")
-    });
+    wait_until("it says that it waits", || waits() > 0);
     assert!(said().contains("disk is full"), "{}", said());
-    let held = finished(&run);
+    let before = finished(&run);
     disk.empty();
-    wait("it goes on", &|| finished(&run) > held + 100);
+    wait_until("it goes on", || finished(&run) > before + 100);
     assert!(said().contains("writing works again; nothing was lost"));
     // Full again, and killed so: the next one goes on where it was.
+    let said_before = waits();
     disk.fill();
-    wait("it says so again", &|| {
-        said().matches("the run waits").count() == 2
-    });
-    drop(process);
+    wait_until("it says again that it waits", || waits() > said_before);
+    process.kill();
     disk.empty();
-    let before = finished(&run);
-    let sampled: u64 = database(&run)
-        .unwrap()
-        .query_row("SELECT count(*) FROM trials", [], |row| row.get(0))
-        .unwrap();
-    let output = command()
-        .args(["--set", &format!("run.trials={}", sampled + 20)])
-        .output()
-        .unwrap();
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    assert!(before > held && finished(&run) == sampled + 20);
-    let verified = netwright().arg("verify").arg(&run).output().unwrap();
-    assert!(
-        verified.status.success(),
-        "{}",
-        String::from_utf8_lossy(&verified.stdout)
-    );
+    assert!(finished(&run) > before);
+    let trials = sampled(&run) + 20;
+    let more = format!("run.trials={trials}");
+    succeeds(command().args(["--set", &more]));
+    assert_eq!(finished(&run), trials);
+    assert_verifies(&run);
 }
 
 #[test]
@@ -111,18 +77,14 @@ fn a_checkpoint_that_finds_no_room_fails_no_child() {
     std::fs::create_dir(&run).unwrap();
     std::os::unix::fs::symlink(disk.folder(), run.join("checkpoints")).unwrap();
     let output = search.command("run").output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "{said}");
+    let said = stderr(&output);
+    assert!(output.status.success(), "{}", text(&output));
     assert!(
         said.contains("child.checkpoint: cannot be written: No space left on device"),
         "nothing of it in {said:?}"
     );
     let completed = "SELECT count(*) FROM trials WHERE status = 'completed'";
-    let completed: u64 = database(&run)
-        .unwrap()
-        .query_row(completed, [], |row| row.get(0))
-        .unwrap();
-    assert_eq!(completed, 2);
+    assert_eq!(count(&run, completed), 2);
     let folders = std::fs::read_dir(disk.folder())
         .unwrap()
         .map(|entry| entry.unwrap().path());

@@ -2,11 +2,13 @@
 //! leaderboard as baselines, and move no number of the search; whatever happens in between, each is
 //! there once.
 
-use super::common::{Facts, Search, Served, database, finished, last_snapshot, netwright, trials};
+use super::common::{
+    Facts, Running, Search, Server, assert_verifies, count, database, finished, killed_at,
+    last_snapshot, netwright, printed, refused, succeeds, trials, wait_until,
+};
 use serde_json::{Value, json};
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Command;
 
 const BEST: &str = "[[enqueue]]\nname = \"best\"\ndecisions = [3, 3, 3, 3]\n";
 
@@ -30,7 +32,7 @@ fn entries(run: &Path) -> Vec<Entry> {
 }
 
 /// What was sampled, with ids that count from 1.
-fn sampled(run: &Path) -> Vec<Facts> {
+fn sampled_trials(run: &Path) -> Vec<Facts> {
     let enqueued = entries(run);
     let others = trials(run)
         .into_iter()
@@ -43,41 +45,11 @@ fn sampled(run: &Path) -> Vec<Facts> {
         .collect()
 }
 
-fn succeeds(command: &mut Command) -> String {
-    let Output {
-        status,
-        stdout,
-        stderr,
-    } = command.output().unwrap();
-    assert!(
-        status.success(),
-        "{}{}",
-        String::from_utf8_lossy(&stdout),
-        String::from_utf8_lossy(&stderr)
-    );
-    String::from_utf8(stdout).unwrap()
-}
-
-fn refused(command: &mut Command) -> String {
-    let output = command.output().unwrap();
-    assert_eq!(
-        output.status.code(),
-        Some(2),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    String::from_utf8(output.stderr).unwrap()
-}
-
-fn told(command: &str, run: &Path, more: &[&str]) -> String {
-    succeeds(netwright().arg(command).arg(run).args(more))
-}
-
 fn write(folder: &Path, name: &str, text: &str) {
     std::fs::write(folder.join(name), text).unwrap();
 }
 
-/// The search's config with this behind it.
+/// Adds this at the end of the search's config.
 fn append(search: &Search, more: &str) {
     let path = search.folder.path().join("search.toml");
     let text = std::fs::read_to_string(&path).unwrap();
@@ -99,31 +71,17 @@ fn baselines_come_first_and_the_search_is_the_same_without_them() {
         &search,
         &format!("{BEST}[[enqueue]]\narchitecture = {file:?}\n"),
     );
-    let printed = succeeds(&mut search.command("with"));
+    let output = succeeds(&mut search.command("with"));
     assert!(
-        printed
+        output
             .contains("first, before sampling starts: best, low (enqueued; 0 of 2 are evaluated)"),
-        "{printed}"
+        "{output}"
     );
 
     // Killed again and again, it is still the same.
-    let mut kills = 0;
-    for target in [20, 150, 300] {
-        let mut process = search
-            .command("killed")
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        while finished(&search.run_dir("killed")) < target && process.try_wait().unwrap().is_none()
-        {
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        kills += usize::from(process.try_wait().unwrap().is_none());
-        process.kill().unwrap();
-        process.wait().unwrap();
+    for trial in [20, 150, 300] {
+        killed_at(search.command("killed"), trial);
     }
-    assert!(kills > 0, "every kill came after the end");
     succeeds(&mut search.command("killed"));
 
     let without = search.run_dir("without");
@@ -135,12 +93,12 @@ fn baselines_come_first_and_the_search_is_the_same_without_them() {
             (2, "low".into(), "completed".into(), Some(1.0 / 12.0), None),
         ];
         assert_eq!(entries(&run), expected);
-        assert_eq!(sampled(&run), trials(&without));
+        assert_eq!(sampled_trials(&run), trials(&without));
         assert!(
             last_snapshot(&run) == last_snapshot(&without),
             "the controller's parameters differ"
         );
-        told("verify", &run, &[]);
+        assert_verifies(&run);
     }
     shown_as_baselines(&search.run_dir("with"), &without);
 }
@@ -148,18 +106,18 @@ fn baselines_come_first_and_the_search_is_the_same_without_them() {
 /// What `top`, `status`, `show`, the page and the CSV file say of the two entries, beside what they
 /// say of a run without.
 fn shown_as_baselines(run: &Path, without: &Path) {
-    let top = told("top", run, &["-n", "3"]);
+    let top = printed("top", run, &["-n", "3"]);
     assert!(
         top.contains("[baseline best] a=3 b=3 c=3 d=3")
             && top.contains("[baseline low] a=0 b=1 c=0 d=0"),
         "{top}"
     );
-    let rows: Value = serde_json::from_str(&told("top", run, &["--json"])).unwrap();
+    let rows: Value = serde_json::from_str(&printed("top", run, &["--json"])).unwrap();
     assert_eq!(
         (&rows[0]["id"], &rows[0]["enqueued"], &rows[0]["controller"]),
         (&json!(1), &json!("best"), &Value::Null)
     );
-    let csv = told("top", run, &["--csv"]);
+    let csv = printed("top", run, &["--csv"]);
     assert!(
         csv.lines()
             .next()
@@ -168,7 +126,7 @@ fn shown_as_baselines(run: &Path, without: &Path) {
             && csv.lines().nth(1).unwrap().ends_with(",best"),
         "{csv}"
     );
-    let status = told("status", run, &[]);
+    let status = printed("status", run, &[]);
     for part in [
         "400 of 400 (0 failed)",
         "enqueued    best (trial 1), a baseline: reward 1.0000",
@@ -176,8 +134,8 @@ fn shown_as_baselines(run: &Path, without: &Path) {
     ] {
         assert!(status.contains(part), "{part} is not in {status}");
     }
-    let [own, other]: [Value; 2] =
-        [run, without].map(|run| serde_json::from_str(&told("status", run, &["--json"])).unwrap());
+    let [own, other]: [Value; 2] = [run, without]
+        .map(|run| serde_json::from_str(&printed("status", run, &["--json"])).unwrap());
     for key in [
         "completed",
         "failed",
@@ -192,12 +150,12 @@ fn shown_as_baselines(run: &Path, without: &Path) {
         (&own["enqueued"], &own["baselines"][1]["name"]),
         (&json!(2), &json!("low"))
     );
-    let shown = told("show", run, &["1"]);
+    let shown = printed("show", run, &["1"]);
     assert!(
         shown.contains("trial       1 (best: a baseline from [[enqueue]], not sampled)"),
         "{shown}"
     );
-    let served = Served::page(run);
+    let served = Server::page(run);
     let page = served.get("/").body;
     for part in [
         "<strong>400</strong> of 400 trials",
@@ -217,7 +175,7 @@ fn shown_as_baselines(run: &Path, without: &Path) {
     assert_eq!(file.lines().count(), 403);
 }
 
-/// A search whose script keeps count of what it evaluates in `calls`, and waits in the trial that
+/// A search whose script adds the trial to the file `calls`, and waits in the trial that the file
 /// `hold` names until that file is gone.
 fn scripted(folder: &Path, extra: &str) -> Command {
     let script = "echo $NETWRIGHT_TRIAL >> calls\nwhile [ -f hold ] && [ \"$(cat hold)\" = $NETWRIGHT_TRIAL ]; do sleep 0.01; done\n\
@@ -234,6 +192,7 @@ fn scripted(folder: &Path, extra: &str) -> Command {
     command
 }
 
+/// The trials that the script was called for.
 fn calls(folder: &Path) -> Vec<u64> {
     let text = std::fs::read_to_string(folder.join("calls")).unwrap_or_default();
     text.lines().filter_map(|line| line.parse().ok()).collect()
@@ -245,25 +204,19 @@ fn sampling_waits_and_an_entry_that_was_under_way_runs_again_under_its_id() {
     let extra = "[[enqueue]]\nname = \"one\"\ndecisions = [0, 0]\n[[enqueue]]\nname = \"two\"\ndecisions = [1, 1]\n";
     write(folder.path(), "hold", "2");
     let run = folder.path().join("runs/t");
-    let mut process = scripted(folder.path(), extra)
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap();
-    let started = Instant::now();
-    while finished(&run) < 1 || calls(folder.path()).len() < 2 {
-        assert!(
-            started.elapsed() < Duration::from_mins(1) && process.try_wait().unwrap().is_none(),
-            "trial 2 does not start"
-        );
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    let status: Value = serde_json::from_str(&told("status", &run, &["--json"])).unwrap();
+    let mut process = Running::start_silent(&mut scripted(folder.path(), extra));
+    wait_until("trial 1 has its outcome, and trial 2 is held", || {
+        assert!(!process.has_ended(), "the search has ended");
+        finished(&run) == 1
+            && calls(folder.path()).len() == 2
+            && count(&run, "SELECT count(*) FROM trials WHERE status = 'running'") == 1
+    });
+    let status: Value = serde_json::from_str(&printed("status", &run, &["--json"])).unwrap();
     assert_eq!(
         (&status["sampled"], &status["running"], &status["enqueued"]),
         (&json!(0), &json!(1), &json!(2))
     );
-    process.kill().unwrap();
-    process.wait().unwrap();
+    process.kill();
     let (ended, before): (String, u64) = database(&run)
         .unwrap()
         .query_row(
@@ -274,25 +227,14 @@ fn sampling_waits_and_an_entry_that_was_under_way_runs_again_under_its_id() {
         .unwrap();
     assert_eq!(before, 2, "something was sampled");
     std::fs::remove_file(folder.path().join("hold")).unwrap();
-    let printed = succeeds(&mut scripted(folder.path(), extra));
+    let output = succeeds(&mut scripted(folder.path(), extra));
     assert!(
-        printed.contains("(enqueued; 1 of 2 are evaluated)"),
-        "{printed}"
+        output.contains("(enqueued; 1 of 2 are evaluated)"),
+        "{output}"
     );
-    assert_eq!(
-        calls(folder.path())
-            .iter()
-            .filter(|trial| **trial == 1)
-            .count(),
-        1
-    );
-    assert_eq!(
-        calls(folder.path())
-            .iter()
-            .filter(|trial| **trial == 2)
-            .count(),
-        2
-    );
+    let calls = calls(folder.path());
+    let of = |trial: u64| calls.iter().filter(|call| **call == trial).count();
+    assert_eq!((of(1), of(2)), (1, 2));
     assert_eq!(
         trials(&run).iter().map(|trial| trial.0).collect::<Vec<_>>(),
         [1, 2, 3, 4, 5, 6]
@@ -313,10 +255,10 @@ fn a_failed_entry_is_shown_as_failed_and_teaches_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let extra = "[[enqueue]]\nname = \"odd one\"\ndecisions = [2, 0]\n";
     let mut command = scripted(folder.path(), extra);
-    let printed = succeeds(command.args(["--set", "child.failed_reward=0.25"]));
+    let output = succeeds(command.args(["--set", "child.failed_reward=0.25"]));
     assert!(
-        printed.contains("odd one (trial 1) failed: the command ended with exit code 4"),
-        "{printed}"
+        output.contains("odd one (trial 1) failed: the command ended with exit code 4"),
+        "{output}"
     );
     let run = folder.path().join("runs/t");
     assert_eq!(
@@ -324,7 +266,7 @@ fn a_failed_entry_is_shown_as_failed_and_teaches_nothing() {
         [(1, "odd one".into(), "failed".into(), None, None)]
     );
     assert_eq!(trials(&run).len(), 5);
-    let status = told("status", &run, &[]);
+    let status = printed("status", &run, &[]);
     assert!(
         status.contains("4 of 4 (")
             && status
@@ -381,30 +323,19 @@ fn entries_may_be_added_to_a_run_but_not_changed() {
     succeeds(search.command("run").args(["--set", "run.trials=60"]));
     let after = trials(&run);
     assert_eq!((after.len(), &after[..41]), (62, &before[..]));
-    told("verify", &run, &[]);
+    assert_verifies(&run);
 }
 
 #[test]
 fn a_sampled_network_takes_the_reward_of_an_enqueued_one_and_is_learned_from() {
-    // Two reward columns: whoever were evaluated again could get the other.
+    // A network that were evaluated again could get another reward.
     let search = Search::new(
         600,
         &format!(
             "[controller]\nchildren = 8\nlearning_rate = 0.01\n{BEST}[[enqueue]]\nname = \"twin\"\ndecisions = [3, 3, 3, 3]\n"
         ),
     );
-    let mut table = "a,b,c,d,reward,again\n".to_owned();
-    for row in 0..256 {
-        table += &format!(
-            "{},{},{},{},0.{row:03},0.{}\n",
-            row & 3,
-            row >> 2 & 3,
-            row >> 4 & 3,
-            row >> 6,
-            999 - row
-        );
-    }
-    write(search.folder.path(), "table.csv", &table);
+    search.write_noisy_table();
     succeeds(search.command("run").args([
         "--set",
         "run.reuse=true",
@@ -423,8 +354,8 @@ fn a_sampled_network_takes_the_reward_of_an_enqueued_one_and_is_learned_from() {
         .unwrap();
     assert!(count > 0, "the network was never sampled");
     assert_eq!((rewards, Some(reward), learned), (1, first.3, count));
-    told("verify", &run, &[]);
-    let top = told("top", &run, &["-n", "1000"]);
+    assert_verifies(&run);
+    let top = printed("top", &run, &["-n", "1000"]);
     assert!(
         top.contains("[baseline best]") && top.contains("[baseline twin]"),
         "both stand in the leaderboard: {top}"
@@ -457,12 +388,12 @@ fn the_shipped_rivals_are_trained_and_a_found_network_goes_into_another_search()
         entry(&shipped.join("vgg-like.json")),
         entry(&shipped.join("all-skip.json"))
     );
-    let printed = succeeds(&mut check(folder.path(), &both));
+    let output = succeeds(&mut check(folder.path(), &both));
     for part in [
         "evaluated before sampling starts: vgg-like: 8 layers: 3×3·24",
         "all-skip: 6 layers: 3×3·24/2 | 3×3·24 | 3×3·24 ← 1,2",
     ] {
-        assert!(printed.contains(part), "{part} is not in {printed}");
+        assert!(output.contains(part), "{part} is not in {output}");
     }
     succeeds(
         netwright()
@@ -478,13 +409,13 @@ fn the_shipped_rivals_are_trained_and_a_found_network_goes_into_another_search()
     write(
         folder.path(),
         "found.json",
-        &told("show", &run, &["3", "--json"]),
+        &printed("show", &run, &["3", "--json"]),
     );
     let more = "[[enqueue]]\narchitecture = \"found.json\"\n";
     assert!(succeeds(&mut check(folder.path(), more)).contains("sampling starts: found: 2 layers"));
     let json: Value =
         serde_json::from_str(&succeeds(check(folder.path(), more).arg("--json"))).unwrap();
-    let row: Value = serde_json::from_str(&told("show", &run, &["3", "--json"])).unwrap();
+    let row: Value = serde_json::from_str(&printed("show", &run, &["3", "--json"])).unwrap();
     assert_eq!(json["enqueued"][0]["architecture"], row["architecture"]);
 }
 

@@ -1,18 +1,18 @@
 //! A search on the user's own images, as a user runs it: files of our own making in one folder for
 //! each class.
 
-use super::common::{netwright, trials};
+use super::common::{netwright, refused, succeeds, trials};
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Command;
 
-/// Two classes, told apart by the brighter half: `count` images of 12 x 10 pixels each.
+/// Two classes that differ in their brighter half: `count` images of 12 x 10 pixels each.
 fn write_images(folder: &Path, numbers: std::ops::Range<usize>) {
     for (class, bright) in [("left", 0), ("right", 6)] {
         std::fs::create_dir_all(folder.join(class)).unwrap();
         for number in numbers.clone() {
-            let pixel = |place: usize| {
-                let column = place / 3 % 12;
-                let noise = (place * 31 + number * 17) % 90;
+            let pixel = |index: usize| {
+                let column = index / 3 % 12;
+                let noise = (index * 31 + number * 17) % 90;
                 (noise
                     + if (bright..bright + 6).contains(&column) {
                         150
@@ -47,18 +47,13 @@ fn command(folder: &Path, run: &str) -> Command {
     command
 }
 
-fn stderr(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
-
 #[test]
 fn a_search_on_a_folder_learns_gives_the_same_numbers_again_and_notices_changed_images() {
     let folder = tempfile::tempdir().unwrap();
     write_images(&folder.path().join("images"), 0..60);
     for run in ["one", "two"] {
-        let output = command(folder.path(), run).output().unwrap();
-        assert!(output.status.success(), "{}", stderr(&output));
-        assert!(String::from_utf8_lossy(&output.stdout).contains("2 classes"));
+        let printed = succeeds(&mut command(folder.path(), run));
+        assert!(printed.contains("2 classes"), "{printed}");
     }
     let (one, two) = (
         trials(&folder.path().join("one")),
@@ -73,36 +68,26 @@ fn a_search_on_a_folder_learns_gives_the_same_numbers_again_and_notices_changed_
         1
     );
     write_images(&folder.path().join("images"), 60..61);
-    let refused = command(folder.path(), "one")
-        .args(["--set", "run.trials=4"])
-        .output()
-        .unwrap();
-    assert_eq!(refused.status.code(), Some(2));
-    assert!(
-        stderr(&refused).contains("data content"),
-        "{}",
-        stderr(&refused)
-    );
+    let message = refused(command(folder.path(), "one").args(["--set", "run.trials=4"]));
+    assert!(message.contains("data content"), "{message}");
     assert_eq!(trials(&folder.path().join("one")), one);
 }
 
 #[test]
 fn a_folder_that_cannot_be_used_is_refused_before_anything_starts() {
     let folder = tempfile::tempdir().unwrap();
-    let refused = |words: &str| {
-        let output = command(folder.path(), "run").output().unwrap();
-        assert_eq!(output.status.code(), Some(2));
+    let is_refused = |words: &str| {
+        let message = refused(&mut command(folder.path(), "run"));
         assert!(
-            stderr(&output).contains(words) && stderr(&output).lines().count() == 1,
-            "{words}: {}",
-            stderr(&output)
+            message.contains(words) && message.lines().count() == 1,
+            "{words}: {message}"
         );
     };
-    refused("error: images: no such folder; data.path must name the folder");
+    is_refused("error: images: no such folder; data.path must name the folder");
     write_images(&folder.path().join("images"), 0..20);
     std::fs::write(folder.path().join("images/left/7.png"), "no image").unwrap();
-    refused("error: images/left/7.png: is no PNG, JPEG or WebP file");
+    is_refused("error: images/left/7.png: is no PNG, JPEG or WebP file");
     std::fs::remove_dir_all(folder.path().join("images/left")).unwrap();
-    refused("error: images: one class folder alone (\"right\")");
+    is_refused("error: images: one class folder alone (\"right\")");
     assert!(!folder.path().join("run").exists());
 }

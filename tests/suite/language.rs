@@ -1,9 +1,10 @@
 //! A search for recurrent cells on a text, as a user runs it: a text of our own making always, the
 //! Penn Treebank where it is found.
 
+use super::common::{count, database, netwright, refused, stderr, stdout, succeeds, trials};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 
 /// Sentences in which a word depends on the one before it.
 fn write_text(folder: &Path) {
@@ -20,8 +21,8 @@ fn write_text(folder: &Path) {
     }
 }
 
-/// `netwright COMMAND` with a small search; `data` names the folder.
-fn netwright(command: &str, folder: &Path, run: &str, data: &Path, more: &[&str]) -> Output {
+/// `netwright SUBCOMMAND` with a small search; `data` names the folder of the text.
+fn command(subcommand: &str, folder: &Path, run: &str, data: &Path) -> Command {
     let config = folder.join("small.toml");
     std::fs::write(
         &config,
@@ -31,19 +32,15 @@ fn netwright(command: &str, folder: &Path, run: &str, data: &Path, more: &[&str]
          [data]\nkind = \"text\"\n[devices]\nuse = [\"cpu\"]\n[telemetry]\nlisten = \"off\"\n",
     )
     .unwrap();
-    let mut program: Command = super::common::netwright();
-    program
-        .arg(command)
+    let mut command = netwright();
+    command
+        .arg(subcommand)
         .arg(config)
         .arg("--run-dir")
         .arg(folder.join(run))
         .arg("--set")
         .arg(format!("data.path={}", data.display()));
-    program.args(more).output().unwrap()
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
+    command
 }
 
 #[test]
@@ -51,9 +48,7 @@ fn cells_are_trained_and_rewarded_by_their_perplexity_and_the_same_seed_gives_th
     let folder = tempfile::tempdir().unwrap();
     write_text(folder.path());
     for run in ["one", "two"] {
-        let output = netwright("search", folder.path(), run, folder.path(), &[]);
-        assert!(output.status.success(), "{}", text(&output.stderr));
-        let shown = text(&output.stdout);
+        let shown = succeeds(&mut command("search", folder.path(), run, folder.path()));
         for part in [
             "a text; 2800 words for training, 420 for validation, 10 different",
             "validation perplexity: best child",
@@ -63,10 +58,9 @@ fn cells_are_trained_and_rewarded_by_their_perplexity_and_the_same_seed_gives_th
         }
         assert!(!shown.contains('%'), "a perplexity is no accuracy: {shown}");
     }
-    let (one, two) = (
-        super::common::trials(&folder.path().join("one")),
-        super::common::trials(&folder.path().join("two")),
-    );
+    let run = folder.path().join("one");
+    let one = trials(&run);
+    let two = trials(&folder.path().join("two"));
     assert_eq!((one.len(), &one), (4, &two));
     for trial in &one {
         let (reward, perplexity) = (trial.4.unwrap(), trial.5.unwrap());
@@ -75,26 +69,19 @@ fn cells_are_trained_and_rewarded_by_their_perplexity_and_the_same_seed_gives_th
             "{trial:?}"
         );
     }
-    let database = super::common::database(&folder.path().join("one")).unwrap();
-    let sized = "SELECT (SELECT count(*) FROM epochs), (SELECT count(*) FROM trials WHERE parameters = 2 * 80 + 10 + 3 * 2 * 64)";
-    let (epochs, sized): (u64, u64) = database
-        .query_row(sized, [], |row| Ok((row.get(0)?, row.get(1)?)))
-        .unwrap();
-    assert_eq!((epochs, sized), (8, 4));
+    let sized = "SELECT count(*) FROM trials WHERE parameters = 2 * 80 + 10 + 3 * 2 * 64";
+    assert_eq!(count(&run, "SELECT count(*) FROM epochs"), 8);
+    assert_eq!(count(&run, sized), 4);
 }
 
 #[test]
 fn compare_trains_reference_cells_beside_the_best_found() {
     let folder = tempfile::tempdir().unwrap();
     write_text(folder.path());
-    let alone = netwright(
-        "compare",
-        folder.path(),
-        "run",
-        folder.path(),
-        &["--cell", "lstm", "--json", "--set", "child.epochs=1"],
-    );
-    let rows: serde_json::Value = serde_json::from_slice(&alone.stdout).unwrap();
+    let compare = || command("compare", folder.path(), "run", folder.path());
+    let alone = ["--cell", "lstm", "--json", "--set", "child.epochs=1"];
+    let rows = succeeds(compare().args(alone));
+    let rows: serde_json::Value = serde_json::from_str(&rows).unwrap();
     assert_eq!(
         (
             rows.as_array().unwrap().len(),
@@ -105,23 +92,15 @@ fn compare_trains_reference_cells_beside_the_best_found() {
     );
     // A cell of the literature may come first in a search too: in the model that it has in a
     // comparison.
-    let (file, lstm) = (
-        folder.path().join("lstm.json"),
-        "{\"version\": 1, \"kind\": \"cell\", \"reference\": \"lstm\"}",
-    );
+    let file = folder.path().join("lstm.json");
+    let lstm = "{\"version\": 1, \"kind\": \"cell\", \"reference\": \"lstm\"}";
     std::fs::write(&file, lstm).unwrap();
     let enqueue = format!("enqueue=[{{ architecture = {file:?} }}]");
-    let searched = netwright(
-        "search",
-        folder.path(),
-        "run",
-        folder.path(),
-        &["--set", "run.trials=2", "--set", &enqueue],
-    );
-    assert!(searched.status.success(), "{}", text(&searched.stderr));
+    let mut search = command("search", folder.path(), "run", folder.path());
+    succeeds(search.args(["--set", "run.trials=2", "--set", &enqueue]));
     let entry = "SELECT enqueued, status, parameters FROM trials WHERE id = 1";
-    let database = super::common::database(&folder.path().join("run")).unwrap();
-    let entry: (String, String, u64) = database
+    let entry: (String, String, u64) = database(&folder.path().join("run"))
+        .unwrap()
         .query_row(entry, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
         .unwrap();
     assert_eq!(
@@ -132,27 +111,17 @@ fn compare_trains_reference_cells_beside_the_best_found() {
             rows[0]["parameters"].as_u64().unwrap()
         )
     );
-    let output = netwright("compare", folder.path(), "run", folder.path(), &[]);
-    let shown = text(&output.stdout);
+    let output = compare().output().unwrap();
+    let shown = stdout(&output);
     assert!(
         ["rnn", "lstm", "gru", "nascell", "trial "]
             .iter()
             .all(|name| shown.contains(name)),
         "{shown}{}",
-        text(&output.stderr)
+        stderr(&output)
     );
-    let wrong = netwright(
-        "compare",
-        folder.path(),
-        "run",
-        folder.path(),
-        &["--cell", "tree"],
-    );
-    assert!(
-        wrong.status.code() == Some(2) && text(&wrong.stderr).contains("rnn, lstm, gru, nascell"),
-        "{}",
-        text(&wrong.stderr)
-    );
+    let message = refused(compare().args(["--cell", "tree"]));
+    assert!(message.contains("rnn, lstm, gru, nascell"), "{message}");
 }
 
 #[test]
@@ -192,12 +161,9 @@ fn what_cannot_work_is_refused_in_one_message_before_anything_is_written() {
         (&["--set", "space.kind=conv"], "data.kind"),
     ];
     for (set, part) in cases {
-        let output = netwright("search", folder.path(), "run", folder.path(), set);
-        let message = text(&output.stderr);
-        assert!(
-            output.status.code() == Some(2) && message.contains(part),
-            "{set:?}: {message}"
-        );
+        let mut search = command("search", folder.path(), "run", folder.path());
+        let message = refused(search.args(set));
+        assert!(message.contains(part), "{set:?}: {message}");
     }
     assert!(!folder.path().join("run").exists());
     // The hidden size is solved for the parameters; where none fits, it is said which come nearest.
@@ -207,19 +173,14 @@ fn what_cannot_work_is_refused_in_one_message_before_anything_is_written() {
         "[space]\nkind = \"cell\"\n[data]\nkind = \"text\"\n[child]\nparameters = 40\n",
     )
     .unwrap();
-    let mut program = super::common::netwright();
-    let output = program
-        .arg("search")
-        .arg(&config)
-        .arg("--set")
-        .arg(format!("data.path={}", folder.path().display()))
-        .output()
-        .unwrap();
-    assert!(
-        output.status.code() == Some(2) && text(&output.stderr).contains("child.parameters = 40"),
-        "{}",
-        text(&output.stderr)
+    let data = format!("data.path={}", folder.path().display());
+    let message = refused(
+        netwright()
+            .arg("search")
+            .arg(&config)
+            .args(["--set", &data]),
     );
+    assert!(message.contains("child.parameters = 40"), "{message}");
 }
 
 #[test]
@@ -238,16 +199,11 @@ fn the_penn_treebank_trains_where_it_is_found() {
         "--set",
         "run.trials=2",
     ];
-    let output = netwright("search", folder.path(), "run", &data, &slice);
-    assert!(output.status.success(), "{}", text(&output.stderr));
+    let printed = succeeds(command("search", folder.path(), "run", &data).args(slice));
+    assert!(printed.contains("10000 different"), "{printed}");
+    let trials = trials(&folder.path().join("run"));
     assert!(
-        text(&output.stdout).contains("10000 different"),
-        "{}",
-        text(&output.stdout)
-    );
-    assert!(
-        super::common::trials(&folder.path().join("run"))
-            .iter()
-            .all(|trial| trial.3 == "completed")
+        trials.iter().all(|trial| trial.3 == "completed"),
+        "{trials:?}"
     );
 }

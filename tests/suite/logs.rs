@@ -1,20 +1,16 @@
 //! What a search writes to its log: for people and as JSON, one line a trial, the actors' lives,
 //! and never a progress bar.
 
-use super::common::Search;
+use super::common::{Running, Search, finished, stderr, stdout, text};
 use serde_json::Value;
-use std::process::Output;
+use std::process::{Output, Stdio};
 
 const TRIALS: u64 = 30;
 
 fn run(arguments: &[&str]) -> (Search, Output, String) {
     let search = Search::new(TRIALS, "[controller]\nreplicas = 2\nchildren = 4\n");
     let output = search.command("run").args(arguments).output().unwrap();
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success(), "{}", text(&output));
     let log = std::fs::read_to_string(search.run_dir("run").join("log/search.log")).unwrap();
     (search, output, log)
 }
@@ -50,11 +46,11 @@ fn the_log_for_people_has_one_line_a_trial_and_the_actors_lives_with_reasons() {
         assert!(log.contains(life), "{life} is missing from\n{log}");
     }
     assert_plain(&log);
-    assert_plain(&String::from_utf8_lossy(&output.stdout));
-    assert!(
-        output.stderr.is_empty(),
-        "without a warning, standard error is empty: {}",
-        String::from_utf8_lossy(&output.stderr)
+    assert_plain(&stdout(&output));
+    assert_eq!(
+        stderr(&output),
+        "",
+        "without a warning, standard error is empty"
     );
 }
 
@@ -66,7 +62,7 @@ fn json_lines_go_to_the_log_and_to_standard_error_and_each_is_an_object() {
         "--set",
         "telemetry.listen=0.0.0.0:0",
     ]);
-    let errors = String::from_utf8(output.stderr).unwrap();
+    let errors = stderr(&output);
     for text in [&log, &errors] {
         let lines: Vec<Value> = text
             .lines()
@@ -94,7 +90,7 @@ fn json_lines_go_to_the_log_and_to_standard_error_and_each_is_an_object() {
         assert!(lines.iter().any(|line| line["level"] == "WARN"
             && line["message"].as_str().unwrap().contains("no password")));
     }
-    let printed = String::from_utf8(output.stdout).unwrap();
+    let printed = stdout(&output);
     assert!(
         !printed.contains("children/h"),
         "no progress beside the log: {printed}"
@@ -109,12 +105,8 @@ fn json_lines_go_to_the_log_and_to_standard_error_and_each_is_an_object() {
 #[test]
 fn whoever_stops_reading_a_search_does_not_end_it() {
     let search = Search::new(TRIALS, "");
-    let mut process = search
-        .command("run")
-        .stdout(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
-    drop(process.stdout.take());
-    assert!(process.wait().unwrap().success());
-    assert_eq!(super::common::finished(&search.run_dir("run")), TRIALS);
+    let mut process = Running::start(search.command("run").stdout(Stdio::piped()));
+    drop(process.take_stdout());
+    assert!(process.wait().success());
+    assert_eq!(finished(&search.run_dir("run")), TRIALS);
 }

@@ -26,3 +26,5 @@ mod reuse;
 mod settings;
 mod spaces;
 mod supervision;
+mod upgrade;
+mod workload;

@@ -3,12 +3,11 @@
 //! healthy search, and promtool is content. Needs Debian's `prometheus`; where it is missing the
 //! tests say so and pass, but for CI.
 
-use super::common::{Live, http_get, needs, netwright, sample};
+use super::common::{Running, Server, arguments_of, get, needs, netwright, sample, wait_until};
 use super::dashboards::{dashboard, expressions, folder, recorded};
 use serde_json::Value;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Command, Stdio};
 
 const PROMETHEUS: &str = "127.0.0.1:9090";
 
@@ -66,7 +65,7 @@ fn promtool_accepts_config_and_rules_and_each_alert_fires_in_its_test() {
         let (accepted, text) = promtool(arguments, None);
         assert!(accepted, "promtool {arguments:?}\n{text}");
     }
-    // Each alert has a place in the tests where it is expected to fire.
+    // For each alert there is a test in which it is expected to fire.
     let rules = std::fs::read_to_string(folder().join("rules/alerts.yml")).unwrap();
     let tests = std::fs::read_to_string(folder().join("rules/alerts_test.yml")).unwrap();
     let alerts: Vec<&str> = rules
@@ -108,7 +107,7 @@ fn elsewhere(test: &str) -> bool {
             .args(unshare)
             .args(["sh", "-c", up, "sh"])
             .arg(own)
-            .args(["--exact", test, "--nocapture"])
+            .args(arguments_of(test))
             .env(INSIDE, "yes");
         assert!(
             command.status().unwrap().success(),
@@ -119,50 +118,34 @@ fn elsewhere(test: &str) -> bool {
     false
 }
 
-struct Prometheus(Child);
-
-impl Prometheus {
-    fn start(storage: &Path) -> Self {
-        let process = Command::new("prometheus")
+/// Starts Prometheus with the shipped files; ready once it answers.
+fn prometheus(storage: &Path) -> Running {
+    let process = Running::start(
+        Command::new("prometheus")
             .arg("--config.file")
             .arg(folder().join("prometheus.yml"))
             .arg("--storage.tsdb.path")
             .arg(storage)
             .arg(format!("--web.listen-address={PROMETHEUS}"))
-            .arg("--log.level=warn")
-            .spawn()
-            .unwrap();
-        let started = Instant::now();
-        while std::net::TcpStream::connect(PROMETHEUS).is_err()
-            || http_get(PROMETHEUS, "/-/ready").0 != 200
-        {
-            assert!(
-                started.elapsed() < Duration::from_mins(1),
-                "Prometheus does not start"
-            );
-            std::thread::sleep(Duration::from_millis(100));
-        }
-        Self(process)
-    }
-}
-
-impl Drop for Prometheus {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+            .arg("--log.level=warn"),
+    );
+    wait_until("Prometheus is ready", || {
+        get(PROMETHEUS, "/-/ready").is_ok_and(|answer| answer.status == 200)
+    });
+    process
 }
 
 /// An answer of Prometheus's API.
 fn api(path: &str) -> Value {
-    let (status, body) = http_get(PROMETHEUS, path);
+    let answer = get(PROMETHEUS, path).unwrap();
+    let (status, body) = (answer.status, answer.body);
     let answer: Value = serde_json::from_str(&body)
         .unwrap_or_else(|error| panic!("{path}: {status} {error} {body}"));
     assert_eq!(answer["status"], "success", "{path}: {answer}");
     answer["data"].clone()
 }
 
-/// The samples of an expression, now; what Grafana would put in its place is put there.
+/// The samples of an expression now, with its variables replaced as Grafana would.
 fn query(expression: &str) -> Vec<Value> {
     let expression = expression
         .replace("$__rate_interval", "1m")
@@ -185,16 +168,8 @@ fn value(expression: &str) -> f64 {
         .unwrap_or(0.0)
 }
 
-fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
-    let started = Instant::now();
-    while !holds() {
-        assert!(started.elapsed() < Duration::from_secs(90), "never: {what}");
-        std::thread::sleep(Duration::from_millis(250));
-    }
-}
-
 /// A search of tiny networks on the default port, with a GPU that a file stands in for.
-fn search(folder: &Path, sets: &[&str]) -> Live {
+fn search(folder: &Path, sets: &[&str]) -> Server {
     let readings = folder.join("readings.json");
     let gpu = r#"[{"uuid": "GPU-1", "pci_bus_id": "00000000:1B:00.0", "model": "A", "utilization_percent": 80, "memory_used_bytes": 1000,
                    "memory_total_bytes": 2000, "power_milliwatts": 300000, "temperature_celsius": 60, "clock_megahertz": 1500}]"#;
@@ -225,7 +200,17 @@ fn search(folder: &Path, sets: &[&str]) -> Live {
     for set in tiny.iter().chain(&small).chain(sets) {
         command.args(["--set", set]);
     }
-    Live::start(&mut command)
+    Server::start(&mut command)
+}
+
+/// Where the system gives no network of its own: the lock of the default ports, so that two suites
+/// on one machine use them in turn. None: somebody else has a port.
+fn default_ports() -> Option<std::fs::File> {
+    let lock = std::env::temp_dir().join("netwright-tests-default-ports.lock");
+    let lock = std::fs::File::create(lock).unwrap();
+    lock.lock().unwrap();
+    let is_free = |port: u16| std::net::TcpListener::bind(("127.0.0.1", port)).is_ok();
+    (is_free(9464) && is_free(9090)).then_some(lock)
 }
 
 #[test]
@@ -233,45 +218,22 @@ fn every_panel_and_rule_has_samples_and_a_healthy_search_no_alert() {
     if !installed("prometheus") || !installed("promtool") {
         return;
     }
-    if std::env::var(INSIDE).is_err() {
-        if elsewhere("monitoring::every_panel_and_rule_has_samples_and_a_healthy_search_no_alert") {
-            return;
-        }
-        let free = |port: u16| std::net::TcpListener::bind(("127.0.0.1", port)).is_ok();
-        if !free(9464) || !free(9090) {
-            return needs::skip(
-                "no network of its own (unshare -n), and port 9464 or 9090 is taken",
-            );
-        }
-    }
+    let name = "monitoring::every_panel_and_rule_has_samples_and_a_healthy_search_no_alert";
+    let ports = if std::env::var(INSIDE).is_ok() {
+        None
+    } else if elsewhere(name) {
+        return;
+    } else if let Some(lock) = default_ports() {
+        Some(lock)
+    } else {
+        return needs::skip("no network of its own (unshare -n), and port 9464 or 9090 is taken");
+    };
     let folder = tempfile::tempdir().unwrap();
     let mut healthy = search(folder.path(), &[]);
     assert_eq!(healthy.address, "127.0.0.1:9464", "the default port");
-    let prometheus = Prometheus::start(&folder.path().join("tsdb"));
-    wait_until("three scrapes of a search with rewards", || {
-        value("count_over_time(netwright_reward_count[5m])") >= 3.0
-            && value("increase(netwright_reward_count[1m])") > 0.0
-    });
-    wait_until("rules are evaluated", || {
-        !query("instance:netwright_reward:mean30m").is_empty()
-    });
-    assert!(value("instance:netwright_reward:mean30m") >= 0.0);
-    assert_eq!(value("up{job=\"netwright\"}"), 1.0);
-    let alerts = api("/api/v1/alerts")["alerts"].as_array().unwrap().clone();
-    assert!(alerts.is_empty(), "a healthy search, and yet: {alerts:?}");
-    let rules = api("/api/v1/rules");
-    let all: Vec<&Value> = rules["groups"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .flat_map(|group| group["rules"].as_array().unwrap())
-        .collect();
-    assert!(
-        all.len() >= 12 && all.iter().all(|rule| rule["health"] == "ok"),
-        "{all:?}"
-    );
-    healthy.signal(rustix::process::Signal::TERM);
-    assert_eq!(healthy.process.wait().unwrap().code(), Some(143));
+    let _prometheus = prometheus(&folder.path().join("tsdb"));
+    shows_a_healthy_search();
+    assert_eq!(healthy.terminate().code(), Some(143));
 
     // The same run goes on with children that all fail: what shows failures has something to show,
     // too.
@@ -284,32 +246,62 @@ fn every_panel_and_rule_has_samples_and_a_healthy_search_no_alert() {
         value("increase(netwright_children_total{outcome=\"diverged\"}[1h])") > 0.0
             && value("instance:netwright_children_failed:ratio30m") > 0.0
     });
-    let queries = expressions(&dashboard()).into_iter().chain(
-        recorded()
-            .into_iter()
-            .map(|name| ("recording rule".to_owned(), name)),
-    );
-    let empty: Vec<_> = queries
-        .clone()
-        .filter(|(_, expression)| query(expression).is_empty())
-        .collect();
-    assert!(empty.is_empty(), "nothing to show: {empty:#?}");
-    println!(
-        "{} expressions of the dashboard and the rules have samples",
-        queries.count()
-    );
-    assert_eq!(value("netwright_gpu_power_watts{gpu=\"cuda:0\"}"), 300.0);
+    every_expression_has_samples();
+    wait_until("a GPU in a scrape", || {
+        value("netwright_gpu_power_watts{gpu=\"cuda:0\"}") == 300.0
+    });
     assert!(
         value("sum(netwright_children_total{outcome=\"completed\"})") > 0.0,
         "the counters went on"
     );
-
-    let text = failing.metrics();
-    assert!(sample(&text, "netwright_gpu_utilization_ratio{gpu=\"cuda:0\"}") == Some(0.8));
+    let text = failing.metrics_when("a GPU", |text| {
+        sample(text, "netwright_gpu_utilization_ratio{gpu=\"cuda:0\"}") == Some(0.8)
+    });
     let (accepted, complaints) = promtool(&["check", "metrics"], Some(&text));
     assert!(
         accepted && complaints.trim().is_empty(),
         "promtool check metrics\n{complaints}"
     );
-    drop(prometheus);
+    drop(ports);
+}
+
+/// Prometheus scrapes the search and evaluates every rule, and no alert fires.
+fn shows_a_healthy_search() {
+    wait_until("three scrapes of a search with rewards", || {
+        value("count_over_time(netwright_reward_count[5m])") >= 3.0
+            && value("increase(netwright_reward_count[1m])") > 0.0
+            && value("up{job=\"netwright\"}") == 1.0
+    });
+    wait_until("every rule is evaluated", || {
+        let rules = api("/api/v1/rules");
+        let groups = rules["groups"].as_array().unwrap().iter();
+        let mut all = groups.flat_map(|group| group["rules"].as_array().unwrap());
+        all.clone().count() >= 12 && all.all(|rule| rule["health"] == "ok")
+    });
+    wait_until("a mean reward", || {
+        !query("instance:netwright_reward:mean30m").is_empty()
+    });
+    assert!(value("instance:netwright_reward:mean30m") >= 0.0);
+    // A pending alert is none yet: before its first child, for one, a lane is idle.
+    let alerts = api("/api/v1/alerts")["alerts"].as_array().unwrap().clone();
+    assert!(
+        alerts.iter().all(|alert| alert["state"] == "pending"),
+        "a healthy search, and yet: {alerts:?}"
+    );
+}
+
+/// Nothing in the dashboard is empty, and neither is what the rules record.
+fn every_expression_has_samples() {
+    let recorded = recorded().into_iter();
+    let queries: Vec<(String, String)> = expressions(&dashboard())
+        .into_iter()
+        .chain(recorded.map(|name| ("recording rule".to_owned(), name)))
+        .collect();
+    for (panel, expression) in &queries {
+        wait_until(
+            format!("{panel} has something to show: {expression}"),
+            || !query(expression).is_empty(),
+        );
+    }
+    println!("{} expressions have samples", queries.len());
 }

@@ -1,16 +1,16 @@
 //! The page and its JSON over HTTP: of a live search, of a finished run, of one with a hundred
 //! thousand trials.
 
-use super::common::{Search, Served, netwright, trials};
+use super::common::{ENDLESS, Search, Server, netwright, printed, refused, succeeds, trials};
 use rusqlite::Connection;
 use serde_json::{Value, json};
 use std::path::Path;
 
 /// A finished run of 40 trials, and its page.
-fn finished() -> (Search, Served) {
+fn finished() -> (Search, Server) {
     let search = Search::new(40, "");
-    assert!(search.command("run").output().unwrap().status.success());
-    let served = Served::page(&search.run_dir("run"));
+    succeeds(&mut search.command("run"));
+    let served = Server::page(&search.run_dir("run"));
     (search, served)
 }
 
@@ -39,16 +39,8 @@ fn a_finished_run_is_served_with_its_outcomes_and_a_strict_policy() {
         );
     }
     let (_, status) = served.json("/api/status");
-    let told = netwright()
-        .arg("status")
-        .arg(search.run_dir("run"))
-        .arg("--json")
-        .output()
-        .unwrap();
-    assert_eq!(
-        status,
-        serde_json::from_slice::<Value>(&told.stdout).unwrap()
-    );
+    let printed = printed("status", &search.run_dir("run"), &["--json"]);
+    assert_eq!(status, serde_json::from_str::<Value>(&printed).unwrap());
     assert_eq!(status["life"], "closed");
     let fragment = served.get("/fragment/trial/7");
     assert!(
@@ -85,15 +77,10 @@ fn trials_come_in_pages_sorted_and_filtered_and_wrong_parameters_are_named() {
         .iter()
         .filter(|trial| trial["reused_from"].is_null())
         .take(10);
-    let top = netwright()
-        .arg("top")
-        .arg(search.run_dir("run"))
-        .arg("--json")
-        .output()
-        .unwrap();
+    let top = printed("top", &search.run_dir("run"), &["--json"]);
     assert_eq!(
         json!(trained.collect::<Vec<_>>()),
-        serde_json::from_slice::<Value>(&top.stdout).unwrap()
+        serde_json::from_str::<Value>(&top).unwrap()
     );
     let ids = |query: &str| -> Vec<u64> {
         let (_, page) = served.json(query);
@@ -144,10 +131,9 @@ fn trials_come_in_pages_sorted_and_filtered_and_wrong_parameters_are_named() {
 
 #[test]
 fn a_running_search_serves_its_page_and_tells_of_each_change() {
-    let search = Search::new(1_000_000, "");
-    let mut command = search.command("run");
-    let served = Served::start(command.args(["--set", "telemetry.listen=127.0.0.1:0"]));
-    assert!(served.get("/").body.contains("of 1,000,000 trials"));
+    let search = Search::new(ENDLESS, "");
+    let served = Server::search(&mut search.command("run"));
+    assert!(served.get("/").body.contains("of 10,000,000 trials"));
     let count = |event: &String| -> Option<u64> {
         let text = event
             .split("<strong>")
@@ -164,13 +150,13 @@ fn a_running_search_serves_its_page_and_tells_of_each_change() {
         "{counts:?}"
     );
     // Another process shows the same run.
-    let other = Served::page(&search.run_dir("run"));
-    assert!(
-        other
-            .get("/")
-            .body
-            .contains("<span class=\"badge live\">running</span>")
-    );
+    let other = Server::page(&search.run_dir("run"));
+    let shows = |badge: &'static str| {
+        other.get_when(badge, "/", |page| {
+            page.contains(&format!("<span class=\"badge {badge}</span>"))
+        })
+    };
+    shows("live\">running");
     assert!(
         served
             .get("/metrics")
@@ -178,24 +164,14 @@ fn a_running_search_serves_its_page_and_tells_of_each_change() {
             .contains("netwright_reward_count"),
         "the routes of monitors are there beside"
     );
+    // Killed.
     drop(served);
-    let started = std::time::Instant::now();
-    while !other
-        .get("/")
-        .body
-        .contains("<span class=\"badge bad\">interrupted</span>")
-    {
-        assert!(
-            started.elapsed().as_secs() < 60,
-            "a killed search is still shown as running"
-        );
-        std::thread::sleep(std::time::Duration::from_millis(100));
-    }
+    shows("bad\">interrupted");
 }
 
 /// A search of four trials on the CPU and on a GPU that a file stands in for; its children end once
 /// there is a file `go`.
-fn waiting(folder: &Path) -> Served {
+fn waiting(folder: &Path) -> Server {
     let config = "[run]\nname = \"w\"\ntrials = 4\n[telemetry]\nlisten = \"127.0.0.1:0\"\n[space]\nkind = \"choices\"\n\
          decision = [{ name = \"a\", options = [1, 2, 3] }]\n[controller]\nchildren = 4\n[devices]\nuse = [\"cpu\", \"cuda:0\"]\n\
          [child]\nevaluator = \"command\"\ncommand.argv = [\"sh\", \"train.sh\"]\n";
@@ -213,17 +189,17 @@ fn waiting(folder: &Path) -> Served {
         .current_dir(folder)
         .args(["search", "search.toml", "--run-dir", "run"])
         .env_remove("CUDA_VISIBLE_DEVICES");
-    Served::start(command.env("NETWRIGHT_NVML_READINGS", folder.join("gpu.json")))
+    Server::start(command.env("NETWRIGHT_NVML_READINGS", folder.join("gpu.json")))
 }
 
-/// What one event tells of a part.
+/// The newest HTML of a part in these lines of events.
 fn part(lines: &[String], name: &str) -> Option<String> {
-    let told = |line: &String| {
+    let html = |line: &String| {
         serde_json::from_str::<Value>(line.strip_prefix("data: ")?).ok()?[name]
             .as_str()
             .map(str::to_owned)
     };
-    lines.iter().rev().find_map(told)
+    lines.iter().rev().find_map(html)
 }
 
 #[test]
@@ -262,12 +238,10 @@ fn devices_show_what_the_process_at_work_reads_and_the_journal_alone_does_not_gu
     ] {
         assert!(html.contains(reading), "{reading} is missing from {html}");
     }
-    let first = served.get("/").body;
-    assert!(
-        first.contains(">80%<") && first.contains("cpu-0 busy"),
-        "the first load has the readings too"
-    );
-    let other = Served::page(&folder.path().join("run")).get("/").body;
+    served.get_when("the first load has the readings too", "/", |page| {
+        page.contains(">80%<") && page.contains("cpu-0 busy")
+    });
+    let other = Server::page(&folder.path().join("run")).get("/").body;
     assert!(
         other.contains("<b>cuda:0</b>")
             && !other.contains("class=\"bar\"")
@@ -289,7 +263,7 @@ fn whoever_looks_when_the_search_ends_sees_its_last_state_and_that_it_has_ended(
     std::fs::write(folder.path().join("go"), "").unwrap();
     // To the end: the server closes the connection.
     heard.extend(lines);
-    assert!(served.process.wait().unwrap().success());
+    assert!(served.process.wait().success());
     assert!(
         part(&heard, "progress")
             .unwrap()
@@ -342,13 +316,8 @@ fn names_of_the_user_are_text_and_nothing_else() {
             .replacen("a,", "a<b>,", 1),
     )
     .unwrap();
-    let output = search.command("run").output().unwrap();
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    let served = Served::page(&search.run_dir("run"));
+    succeeds(&mut search.command("run"));
+    let served = Server::page(&search.run_dir("run"));
     let all = [served.get("/").body, served.get("/fragment/trial/1").body].concat();
     assert!(all.contains("&lt;img src=x onerror=alert(1)&gt;") && all.contains("a&lt;b&gt;"));
     assert!(!all.contains("<img src=x") && !all.contains("a<b>"));
@@ -364,18 +333,7 @@ fn an_address_that_cannot_be_had_and_a_folder_without_a_run_are_input_errors() {
         (search.run_dir("none"), "127.0.0.1:0"),
         (search.run_dir("run"), "off"),
     ] {
-        let output = netwright()
-            .arg("page")
-            .arg(run)
-            .args(["--listen", listen])
-            .output()
-            .unwrap();
-        assert_eq!(
-            output.status.code(),
-            Some(2),
-            "{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
+        refused(netwright().arg("page").arg(run).args(["--listen", listen]));
     }
 }
 
@@ -404,7 +362,7 @@ fn multiply(run: &Path, many: u64) {
 #[test]
 fn a_hundred_thousand_trials_fit_the_first_load_and_every_update() {
     let search = Search::new(40, "");
-    assert!(search.command("run").output().unwrap().status.success());
+    succeeds(&mut search.command("run"));
     let run = search.run_dir("run");
     let config = std::fs::read_to_string(run.join("config.toml")).unwrap();
     // So that children have epochs to show.
@@ -418,7 +376,7 @@ fn a_hundred_thousand_trials_fit_the_first_load_and_every_update() {
     .unwrap();
     multiply(&run, 100_000);
     assert_eq!(trials(&run).len(), 100_000);
-    let served = Served::page(&run);
+    let served = Server::page(&run);
     let page = served.get("/");
     assert!(
         page.body.len() < 500_000,

@@ -1,118 +1,100 @@
 //! The config file of a running search is changed: what may change is taken over without losing
 //! work, the rest is refused by name.
 
-use super::common::{Search, Served, database, finished, netwright};
-use std::path::Path;
-use std::process::{Child, Stdio};
-use std::time::{Duration, Instant};
+use super::common::{
+    ENDLESS, Running, Search, Server, assert_verifies, count, events, finished, get, printed,
+    wait_until,
+};
+use rustix::process::Signal;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
 
-struct Running {
+/// A search at work whose config file is changed.
+struct Changed {
     search: Search,
-    process: Child,
+    process: Running,
 }
 
-impl Running {
+impl Changed {
     fn start(extra: &str, set: &[&str]) -> Self {
-        Self::of(Search::new(1_000_000, extra), set)
+        Self::of(Search::new(ENDLESS, extra), set)
     }
 
     fn of(search: Search, set: &[&str]) -> Self {
         let mut command = search.command("run");
         command.args(set.iter().flat_map(|setting| ["--set", setting]));
-        let process = command
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let running = Self { search, process };
-        running.wait("the first outcomes", |dir| finished(dir) > 50);
+        let process = Running::start_silent(&mut command);
+        let mut running = Self { search, process };
+        running.wait("the first outcomes", |run| finished(run) > 50);
         running
     }
 
-    fn dir(&self) -> std::path::PathBuf {
+    fn dir(&self) -> PathBuf {
         self.search.run_dir("run")
     }
 
-    fn wait(&self, what: &str, done: impl Fn(&Path) -> bool) {
-        let started = Instant::now();
-        while !done(&self.dir()) {
-            assert!(
-                started.elapsed() < Duration::from_mins(2),
-                "{what}: {:?}",
-                events(&self.dir())
-            );
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    }
-
-    fn edit(&self, from: &str, to: &str) {
-        let path = self.search.folder.path().join("search.toml");
-        let text = std::fs::read_to_string(&path).unwrap();
-        assert!(text.contains(from), "{from} is not in\n{text}");
-        std::fs::write(&path, text.replace(from, to)).unwrap();
+    /// Waits until something holds of the run's directory.
+    fn wait(&mut self, what: &str, holds: impl Fn(&Path) -> bool) {
+        let run = self.dir();
+        wait_until(what, || {
+            assert!(!self.process.has_ended(), "{what}: {:?}", events(&run));
+            holds(&run)
+        });
     }
 
     /// Changes the file and waits for the event that says what became of it; then for more
     /// outcomes.
-    fn change(&self, from: &str, to: &str, expected: &str) {
-        self.edit(from, to);
-        self.wait(expected, |dir| {
-            events(dir).iter().any(|event| event.contains(expected))
+    fn change(&mut self, from: &str, to: &str, expected: &str) {
+        self.search.edit(from, to);
+        self.wait(expected, |run| {
+            events(run).iter().any(|event| event.contains(expected))
         });
         let before = finished(&self.dir());
-        self.wait("the run goes on", |dir| finished(dir) > before + 50);
+        self.wait("the run goes on", |run| finished(run) > before + 50);
     }
-
-    fn signal(&self, signal: rustix::process::Signal) {
-        rustix::process::kill_process(
-            rustix::process::Pid::from_raw(self.process.id().try_into().unwrap()).unwrap(),
-            signal,
-        )
-        .unwrap();
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-fn events(dir: &Path) -> Vec<String> {
-    let Some(connection) = database(dir) else {
-        return Vec::new();
-    };
-    let Ok(mut statement) =
-        connection.prepare("SELECT kind || ': ' || text FROM events ORDER BY id")
-    else {
-        return Vec::new();
-    };
-    statement
-        .query_map([], |row| row.get(0))
-        .unwrap()
-        .map_while(Result::ok)
-        .collect()
 }
 
 const EXTRA: &str = "[controller]\nreplicas = 2\nchildren = 4\nlearning_rate = 0.002\n[parameter_server]\nshards = 2\naccumulate = 3\n\
                      [devices]\nlanes_per_device = 1\n";
 
 #[test]
+fn a_table_that_changes_on_the_disk_leaves_a_running_search_alone() {
+    let mut running = Changed::start(EXTRA, &[]);
+    std::fs::write(
+        running.search.folder.path().join("table.csv"),
+        "no table any more",
+    )
+    .unwrap();
+    // Each lane gets a new evaluator.
+    running.change(
+        "lanes_per_device = 1",
+        "lanes_per_device = 2",
+        "config accepted: devices.lanes_per_device 1 → 2",
+    );
+}
+
+#[test]
 fn what_may_change_is_taken_over_and_the_log_still_says_what_the_parameters_are() {
-    let mut running = Running::start(EXTRA, &["child.attempts=2"]);
+    let mut running = Changed::start(EXTRA, &["child.attempts=2"]);
     running.change(
         "replicas = 2",
         "replicas = 5",
         "config accepted: controller.replicas 2 → 5",
     );
-    running.wait("five replicas", |dir| controllers(dir) == 5);
+    running.wait("five replicas", |run| {
+        count(run, "SELECT count(DISTINCT controller) FROM minibatches") == 5
+    });
     running.change(
         "shards = 2",
         "shards = 7",
         "config accepted: parameter_server.shards 2 → 7",
     );
-    running.wait("seven shards", |dir| last_boundaries(dir) == 8);
+    running.wait("seven shards have eight boundaries", |run| {
+        count(
+            run,
+            "SELECT json_array_length(boundaries) FROM minibatches ORDER BY number DESC LIMIT 1",
+        ) == 8
+    });
     running.change(
         "learning_rate = 0.002",
         "learning_rate = 0.01",
@@ -145,47 +127,35 @@ fn what_may_change_is_taken_over_and_the_log_still_says_what_the_parameters_are(
     );
     running.change(
         "evaluator = \"table\"",
-        "evaluator = \"table\"\nepochs = 7",
-        "config accepted: child.epochs 50 → 7",
+        "evaluator = \"table\"\nfailed_reward = 0.5",
+        "config accepted: child.failed_reward \"skip\" → 0.5",
     );
     running.change(
         "replicas = 5",
         "replicas = 1",
         "config accepted: controller.replicas 5 → 1",
     );
-    running.signal(rustix::process::Signal::TERM);
-    assert_eq!(running.process.wait().unwrap().code(), Some(143));
+    running.process.signal(Signal::TERM);
+    assert_eq!(running.process.wait().code(), Some(143));
     let config = std::fs::read_to_string(running.dir().join("config.toml")).unwrap();
     assert!(
         config.contains("replicas = 1")
             && config.contains("shards = 1")
-            && config.contains("epochs = 7"),
+            && config.contains("failed_reward = 0.5"),
         "{config}"
     );
-    let changes: i64 = database(&running.dir())
-        .unwrap()
-        .query_row("SELECT count(*) FROM changes", [], |row| row.get(0))
-        .unwrap();
     assert_eq!(
-        changes, 3,
+        count(&running.dir(), "SELECT count(*) FROM changes"),
+        3,
         "the first settings, the learning rate, the accumulation"
     );
-    let verified = netwright()
-        .arg("verify")
-        .arg(running.dir())
-        .output()
-        .unwrap();
-    assert!(
-        verified.status.success(),
-        "{}",
-        String::from_utf8_lossy(&verified.stdout)
-    );
+    assert_verifies(&running.dir());
 }
 
 #[test]
 fn page_and_status_show_the_lanes_of_now() {
-    let running = Running::start("[devices]\nlanes_per_device = 1\n", &[]);
-    let page = Served::page(&running.dir());
+    let mut running = Changed::start("[devices]\nlanes_per_device = 1\n", &[]);
+    let page = Server::page(&running.dir());
     for (from, to, expected) in [
         (1, 3, " of 3 lanes at work"),
         (3, 2, " of 2 lanes at work"),
@@ -198,19 +168,16 @@ fn page_and_status_show_the_lanes_of_now() {
             &format!("config accepted: devices.lanes_per_device {from} → {to}"),
         );
         let names: Vec<String> = (0..to).map(|lane| format!("cpu-{lane} on cpu")).collect();
-        let told = netwright()
-            .arg("status")
-            .arg(running.dir())
-            .output()
-            .unwrap();
-        let told = String::from_utf8_lossy(&told.stdout).into_owned();
-        assert!(
-            told.lines().any(|line| line.starts_with("lanes ")
-                && line.ends_with(&format!(" {}", names.join(", ")))),
-            "{told}"
-        );
-        let (_, status) = page.json("/api/status");
-        assert_eq!(status["lanes"].as_array().unwrap().len(), to, "{status}");
+        let lanes = format!(" {}", names.join(", "));
+        running.wait("status shows the lanes", |run| {
+            printed("status", run, &[])
+                .lines()
+                .any(|line| line.starts_with("lanes ") && line.ends_with(&lanes))
+        });
+        running.wait("the page's status shows the lanes", |_| {
+            let (_, status) = page.json("/api/status");
+            status["lanes"].as_array().unwrap().len() == to
+        });
         running.wait(expected, |_| page.get("/").body.contains(expected));
     }
 }
@@ -221,42 +188,19 @@ fn the_limits_of_the_space_hold_after_a_change_of_how_children_are_trained() {
     let config = "[run]\ntrials = 1000000\n[space]\nlayers = 1\nmax_parameters = 1\n[child]\nepochs = 1\n\
                   [data]\ntrain_size = 128\nvalidation_size = 64\n[telemetry]\nlisten = \"off\"\n";
     std::fs::write(search.folder.path().join("search.toml"), config).unwrap();
-    let running = Running::of(search, &[]);
+    let mut running = Changed::of(search, &[]);
     running.change(
         "epochs = 1",
         "epochs = 2",
         "config accepted: child.epochs 1 → 2",
     );
-    let others = "SELECT count(*) FROM trials WHERE status IN ('running', 'completed') OR error NOT LIKE 'not trained: it has %'";
-    let others: i64 = database(&running.dir())
-        .unwrap()
-        .query_row(others, [], |row| row.get(0))
-        .unwrap();
-    assert!(others <= 2, "{others} trials were trained");
-}
-
-fn controllers(dir: &Path) -> i64 {
-    let connection = database(dir).unwrap();
-    connection
-        .query_row(
-            "SELECT count(DISTINCT controller) FROM minibatches",
-            [],
-            |row| row.get(0),
-        )
-        .unwrap_or(0)
-}
-
-fn last_boundaries(dir: &Path) -> i64 {
-    let sql = "SELECT json_array_length(boundaries) FROM minibatches ORDER BY number DESC LIMIT 1";
-    database(dir)
-        .unwrap()
-        .query_row(sql, [], |row| row.get(0))
-        .unwrap_or(0)
+    let trained = "SELECT count(*) FROM trials WHERE status = 'completed' OR error NOT LIKE 'not trained: it has %'";
+    assert_eq!(count(&running.dir(), trained), 0);
 }
 
 #[test]
 fn what_may_not_change_is_refused_by_name_and_what_is_masked_is_told() {
-    let running = Running::start(EXTRA, &["controller.children=4"]);
+    let mut running = Changed::start(EXTRA, &["controller.children=4"]);
     running.change("seed = 3", "seed = 4", "config refused: ");
     assert!(
         events(&running.dir())
@@ -275,50 +219,39 @@ fn what_may_not_change_is_refused_by_name_and_what_is_masked_is_told() {
         "name = \"u\"",
         "run.name (\"t\" → \"u\") cannot change while the search runs",
     );
-    running.signal(rustix::process::Signal::HUP);
-    running.wait("the file is read again", |dir| {
-        events(dir)
-            .iter()
-            .filter(|event| event.contains("run.name"))
-            .count()
-            == 2
+    running.process.signal(Signal::HUP);
+    running.wait("the file is read again", |run| {
+        let events = events(run);
+        let of_the_name = events.iter().filter(|event| event.contains("run.name"));
+        of_the_name.count() >= 2
     });
-    let status = netwright()
-        .arg("status")
-        .arg(running.dir())
-        .output()
-        .unwrap();
-    assert!(
-        String::from_utf8_lossy(&status.stdout).contains("config refused"),
-        "{}",
-        String::from_utf8_lossy(&status.stdout)
-    );
+    let status = printed("status", &running.dir(), &[]);
+    assert!(status.contains("config refused"), "{status}");
+}
+
+/// An address on which nobody listens, and where the system has more than one loopback address, one
+/// that no other process uses.
+fn unused_address() -> SocketAddr {
+    let [.., high, low] = std::process::id().to_be_bytes();
+    let own = TcpListener::bind((Ipv4Addr::new(127, 1, high, low), 0));
+    let listener = own.or_else(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)));
+    listener.unwrap().local_addr().unwrap()
 }
 
 #[test]
 fn a_lower_number_of_trials_ends_the_run_and_a_moved_endpoint_answers() {
-    let mut running = Running::start(EXTRA, &[]);
-    let free = std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
+    let mut running = Changed::start(EXTRA, &[]);
+    let address = unused_address();
     running.change(
         "listen = \"off\"",
-        &format!("listen = \"{free}\""),
+        &format!("listen = \"{address}\""),
         "config accepted: telemetry.listen",
     );
-    running.wait("the endpoint", |_| {
-        std::net::TcpStream::connect(free).is_ok()
+    running.wait("the endpoint answers", |_| {
+        get(&address.to_string(), "/healthz").is_ok_and(|answer| answer.status == 200)
     });
-    running.edit("trials = 1000000", "trials = 10");
-    assert!(running.process.wait().unwrap().success());
-    assert!(
-        netwright()
-            .arg("verify")
-            .arg(running.dir())
-            .output()
-            .unwrap()
-            .status
-            .success()
-    );
+    let trials = format!("trials = {ENDLESS}");
+    running.search.edit(&trials, "trials = 10");
+    assert!(running.process.wait().success());
+    assert_verifies(&running.dir());
 }

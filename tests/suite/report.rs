@@ -1,10 +1,9 @@
 //! The files that outlive a search: trials.csv without a doubled or lost row whatever happened to
 //! the process, and the charts.
 
-use super::common::{Search, finished, netwright, trials};
+use super::common::{ENDLESS, Running, Search, finished, printed, succeeds, trials, wait_until};
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::process::Stdio;
 
 /// Ids and rewards of the rows of trials.csv.
 fn rows(run: &Path) -> Vec<(u64, String)> {
@@ -41,33 +40,18 @@ fn assert_whole(run: &Path) {
 
 #[test]
 fn trials_csv_grows_during_the_run_and_is_whole_after_a_kill() {
-    let search = Search::new(1_000_000, "");
+    let search = Search::new(ENDLESS, "");
     let run = search.run_dir("run");
-    let mut process = search
-        .command("run")
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let started = std::time::Instant::now();
+    let mut process = Running::start_silent(&mut search.command("run"));
     let lines = || {
         std::fs::read_to_string(run.join("report/trials.csv"))
             .map_or(0, |text| text.lines().count())
     };
-    let mut seen = 0;
     for _ in 0..2 {
-        let before = seen.max(2);
-        while seen <= before {
-            assert!(
-                started.elapsed().as_secs() < 120,
-                "trials.csv does not grow"
-            );
-            std::thread::sleep(std::time::Duration::from_millis(20));
-            seen = lines();
-        }
+        let before = lines().max(2);
+        wait_until("trials.csv grows", || lines() > before);
     }
-    process.kill().unwrap();
-    process.wait().unwrap();
+    process.kill();
     let trials = finished(&run) + 200;
     // As if the machine had gone down in the middle of a line.
     let text = std::fs::read_to_string(run.join("report/trials.csv")).unwrap();
@@ -76,16 +60,8 @@ fn trials_csv_grows_during_the_run_and_is_whole_after_a_kill() {
         &text[..text.len() - text.len().min(30)],
     )
     .unwrap();
-    let output = search
-        .command("run")
-        .args(["--set", &format!("run.trials={trials}")])
-        .output()
-        .unwrap();
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    let more = format!("run.trials={trials}");
+    succeeds(search.command("run").args(["--set", &more]));
     assert!(rows(&run).len() as u64 >= trials);
     assert_whole(&run);
 }
@@ -94,7 +70,7 @@ fn trials_csv_grows_during_the_run_and_is_whole_after_a_kill() {
 fn the_charts_are_there_at_the_end_and_report_writes_all_files_again() {
     let search = Search::new(40, "");
     let run = search.run_dir("run");
-    assert!(search.command("run").output().unwrap().status.success());
+    succeeds(&mut search.command("run"));
     assert_whole(&run);
     let chart = std::fs::read_to_string(run.join("report/reward.svg")).unwrap();
     assert!(
@@ -102,14 +78,8 @@ fn the_charts_are_there_at_the_end_and_report_writes_all_files_again() {
         "{chart}"
     );
     std::fs::remove_dir_all(run.join("report")).unwrap();
-    let output = netwright()
-        .arg("report")
-        .arg(&run)
-        .arg("--json")
-        .output()
-        .unwrap();
-    assert!(output.status.success());
-    let files: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let files: serde_json::Value =
+        serde_json::from_str(&printed("report", &run, &["--json"])).unwrap();
     assert_eq!(files["files"].as_array().unwrap().len(), 2, "{files}");
     assert_eq!(
         std::fs::read_to_string(run.join("report/reward.svg")).unwrap(),
@@ -117,12 +87,7 @@ fn the_charts_are_there_at_the_end_and_report_writes_all_files_again() {
     );
     assert_whole(&run);
     // The same values as `top --csv` writes, but for the order inside the architecture's JSON.
-    let top = netwright()
-        .arg("top")
-        .arg(&run)
-        .args(["-n", "1", "--csv"])
-        .output()
-        .unwrap();
+    let top = printed("top", &run, &["-n", "1", "--csv"]);
     let values = |row: csv::StringRecord| -> Vec<String> {
         row.iter()
             .enumerate()
@@ -131,7 +96,7 @@ fn the_charts_are_there_at_the_end_and_report_writes_all_files_again() {
             .collect()
     };
     let best = values(
-        csv::Reader::from_reader(top.stdout.as_slice())
+        csv::Reader::from_reader(top.as_bytes())
             .records()
             .next()
             .unwrap()

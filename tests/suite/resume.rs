@@ -1,13 +1,15 @@
 //! A child that trains for long goes on from its checkpoint when the search is killed, stopped, or
-//! its lane frozen: with the numbers of one that was never interrupted, and without training anew
+//! its lane frozen: with the numbers of one that was never interrupted, and without training again
 //! what it had trained.
 
-use super::common::{Search, database, last_snapshot, trials};
+use super::common::{Running, Search, assert_same_numbers, database, succeeds, wait_until};
+use rustix::process::Signal;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+
+/// So small that a checkpoint is due after every step.
+const EVERY_STEP: f64 = 1e-9;
 
 /// Two children, one after the other.
 fn images(epochs: usize, checkpoint_seconds: f64) -> Search {
@@ -82,66 +84,26 @@ fn log(run: &Path) -> String {
     std::fs::read_to_string(run.join("log/search.log")).unwrap_or_default()
 }
 
-fn spawn(mut command: Command) -> Child {
-    command
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap()
-}
-
-/// Waits until the trial has this many epochs, which are on disk, and a checkpoint.
-fn wait_for(run: &Path, trial: u64, epochs: usize, process: &mut Child) {
-    let (started, checkpoint) = (
-        Instant::now(),
-        run.join(format!("checkpoints/trial-{trial}/child.checkpoint")),
-    );
-    while curve(run, trial).len() < epochs || !checkpoint.exists() {
-        assert!(
-            process.try_wait().unwrap().is_none(),
-            "the search has ended before epoch {epochs} of trial {trial}: {}",
-            log(run)
-        );
-        assert!(
-            started.elapsed() < Duration::from_mins(2),
-            "no epoch {epochs} of trial {trial}"
-        );
-        std::thread::sleep(Duration::from_millis(2));
-    }
-}
-
-/// Kills (or stops) the search when a trial has so many epochs, and one at least that no search
-/// before it had.
-fn interrupt(search: &Search, trial: u64, epochs: usize, signal: rustix::process::Signal) {
+/// Starts the search, in which the child of this trial is held at the end of this epoch, and kills
+/// (or stops) it there. The checkpoint that is left is of the middle of that epoch.
+fn interrupt(search: &Search, trial: u64, epoch: usize, signal: Signal) {
     let run = search.run_dir("interrupted");
-    let before = curve(&run, trial).len();
-    let mut process = spawn(search.command("interrupted"));
-    wait_for(&run, trial, epochs.max(before + 1), &mut process);
-    rustix::process::kill_process(
-        rustix::process::Pid::from_raw(process.id().try_into().unwrap()).unwrap(),
-        signal,
-    )
-    .unwrap();
-    process.wait().unwrap();
-}
-
-fn finish(search: &Search, run: &str) {
-    let output = search.command(run).output().unwrap();
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    let checkpoint = run.join(format!("checkpoints/trial-{trial}/child.checkpoint"));
+    let mut command = search.command("interrupted");
+    let mut process =
+        Running::start_silent(command.env("NETWRIGHT_FAULT", format!("epoch{epoch}.hold={trial}")));
+    wait_until(format!("epoch {epoch} of trial {trial} is on disk"), || {
+        assert!(!process.has_ended(), "{}", log(&run));
+        curve(&run, trial).len() >= epoch && checkpoint.exists()
+    });
+    process.signal(signal);
+    process.wait();
 }
 
 fn assert_same(search: &Search) {
     let (whole, interrupted) = (search.run_dir("whole"), search.run_dir("interrupted"));
-    assert_eq!(trials(&whole), trials(&interrupted));
+    assert_same_numbers(&whole, &interrupted);
     assert_eq!(numbers(&whole), numbers(&interrupted));
-    assert!(
-        last_snapshot(&whole) == last_snapshot(&interrupted),
-        "the controller's parameters differ"
-    );
     let left = |run: &Path| std::fs::read_dir(run.join("checkpoints")).map_or(0, Iterator::count);
     assert_eq!(
         (left(&whole), left(&interrupted)),
@@ -152,16 +114,15 @@ fn assert_same(search: &Search) {
 
 /// Kills a child three times and stops one; it never goes back to its first epoch.
 fn assert_goes_on(search: &Search) {
-    use rustix::process::Signal;
     let run = search.run_dir("interrupted");
     let mut before = Curve::new();
-    for (trial, epochs, signal) in [
-        (1, 4, Signal::KILL),
-        (1, 8, Signal::KILL),
-        (1, 12, Signal::TERM),
-        (2, 5, Signal::KILL),
+    for (trial, epoch, signal) in [
+        (1, 3, Signal::KILL),
+        (1, 5, Signal::KILL),
+        (1, 7, Signal::TERM),
+        (2, 4, Signal::KILL),
     ] {
-        interrupt(search, trial, epochs, signal);
+        interrupt(search, trial, epoch, signal);
         // Epochs that were not trained again are there with the seconds that they took then.
         let now = curve(&run, 1);
         let kept = before
@@ -169,12 +130,12 @@ fn assert_goes_on(search: &Search) {
             .filter(|(epoch, row)| now.get(epoch) == Some(row))
             .count();
         assert!(
-            before.is_empty() || kept > 0,
+            before.is_empty() || kept + 1 >= before.len(),
             "before: {before:?}\nnow: {now:?}"
         );
         before = now;
     }
-    finish(search, "interrupted");
+    succeeds(&mut search.command("interrupted"));
     let log = log(&run);
     let goes_on: Vec<&str> = log
         .lines()
@@ -185,18 +146,18 @@ fn assert_goes_on(search: &Search) {
         goes_on.iter().all(|line| !line.contains("epoch=1 ")),
         "{goes_on:?}"
     );
-    finish(search, "whole");
+    succeeds(&mut search.command("whole"));
     assert_same(search);
 }
 
 #[test]
 fn a_convolutional_child_that_is_killed_goes_on_with_the_same_numbers() {
-    assert_goes_on(&images(28, 0.02));
+    assert_goes_on(&images(9, EVERY_STEP));
 }
 
 #[test]
 fn a_language_model_that_is_killed_goes_on_with_the_same_numbers() {
-    assert_goes_on(&language(28, 0.02));
+    assert_goes_on(&language(9, EVERY_STEP));
 }
 
 #[test]
@@ -205,32 +166,24 @@ fn a_child_whose_lane_froze_goes_on_after_the_last_epoch_that_was_kept() {
     let mut command = search.command("interrupted");
     command.args([
         "--set",
-        "restart.child_trainer.freeze_seconds=3",
+        "restart.child_trainer.freeze_seconds=5",
         "--set",
         "restart.child_trainer.backoff_first_seconds=0.02",
     ]);
-    let output = command
-        .env("NETWRIGHT_FAULT", "later.freeze=1")
-        .output()
-        .unwrap();
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    succeeds(command.env("NETWRIGHT_FAULT", "later.freeze=1"));
     let log = log(&search.run_dir("interrupted"));
     assert!(
         log.contains("goes on from its checkpoint trial=1 epoch=2 step=0"),
         "{log}"
     );
-    finish(&search, "whole");
+    succeeds(&mut search.command("whole"));
     assert_same(&search);
 }
 
 #[test]
 fn a_checkpoint_that_is_torn_or_of_another_training_is_passed_over() {
-    let search = images(40, 0.02);
-    interrupt(&search, 1, 5, rustix::process::Signal::KILL);
+    let search = images(9, EVERY_STEP);
+    interrupt(&search, 1, 3, Signal::KILL);
     let run = search.run_dir("interrupted");
     let path = run.join("checkpoints/trial-1/child.checkpoint");
     let whole = std::fs::read(&path).unwrap();
@@ -239,7 +192,7 @@ fn a_checkpoint_that_is_torn_or_of_another_training_is_passed_over() {
     std::fs::write(path.with_extension("checkpoint.partial-9"), &whole[..9]).unwrap();
     std::fs::create_dir(run.join("checkpoints/trial-77")).unwrap();
     std::fs::write(run.join("checkpoints/trial-77/child.checkpoint"), &whole).unwrap();
-    interrupt(&search, 1, 8, rustix::process::Signal::KILL);
+    interrupt(&search, 1, 5, Signal::KILL);
     assert!(
         log(&run).contains("the checkpoint is torn") && !run.join("checkpoints/trial-77").exists(),
         "{}",
@@ -247,18 +200,11 @@ fn a_checkpoint_that_is_torn_or_of_another_training_is_passed_over() {
     );
     // Another batch size is another training: the checkpoint is not taken, and the child trains by
     // the new settings from its start.
-    let same = ["--set", "child.batch_size=32", "--set", "child.epochs=3"];
-    for (name, log_line) in [("interrupted", true), ("whole", false)] {
-        let output = search.command(name).args(same).output().unwrap();
-        assert!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        assert_eq!(
-            log(&search.run_dir(name)).contains("is of another training"),
-            log_line
-        );
+    let other = ["--set", "child.batch_size=32", "--set", "child.epochs=3"];
+    for (name, is_told) in [("interrupted", true), ("whole", false)] {
+        succeeds(search.command(name).args(other));
+        let log = log(&search.run_dir(name));
+        assert_eq!(log.contains("is of another training"), is_told, "{log}");
     }
     assert_same(&search);
 }

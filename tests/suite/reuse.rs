@@ -1,10 +1,11 @@
 //! `run.reuse`: a network sampled again takes the reward that is known, whatever its decisions, and
 //! an interruption changes nothing.
 
-use super::common::{Search, database, finished, last_snapshot, netwright, trials};
-use std::collections::BTreeMap;
+use super::common::{
+    Search, assert_same_numbers, assert_verifies, database, killed_at, netwright, succeeds, trials,
+};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::process::Stdio;
 
 /// Of every trial, by id: architecture, reward, and whose reward it took.
 fn taken(run: &Path) -> Vec<(String, f64, Option<u64>)> {
@@ -36,84 +37,41 @@ fn assert_trained_once(run: &Path) -> usize {
 
 #[test]
 fn killed_runs_reuse_the_same_rewards_and_end_in_the_same_numbers() {
-    // Noisy rewards: whoever were trained again would get another one.
     let search = Search::new(480, "[controller]\nchildren = 8\nlearning_rate = 0.01\n");
-    let mut table = "a,b,c,d,reward,again\n".to_owned();
-    for row in 0..256 {
-        table += &format!(
-            "{},{},{},{},0.{row:03},0.{}\n",
-            row & 3,
-            row >> 2 & 3,
-            row >> 4 & 3,
-            row >> 6,
-            999 - row
-        );
-    }
-    std::fs::write(search.folder.path().join("table.csv"), table).unwrap();
+    search.write_noisy_table();
     let command = |run: &str| {
         let mut command = search.command(run);
-        command
-            .args([
-                "--set",
-                "run.reuse=true",
-                "--set",
-                "child.table.reward=['reward', 'again']",
-            ])
-            .stdout(Stdio::null());
+        command.args([
+            "--set",
+            "run.reuse=true",
+            "--set",
+            "child.table.reward=['reward', 'again']",
+        ]);
         command
     };
-    assert!(command("whole").status().unwrap().success());
-    let mut kills = 0;
-    for target in [50, 200, 350] {
-        let mut process = command("killed").spawn().unwrap();
-        while finished(&search.run_dir("killed")) < target && process.try_wait().unwrap().is_none()
-        {
-            std::thread::sleep(std::time::Duration::from_millis(1));
-        }
-        kills += usize::from(process.try_wait().unwrap().is_none());
-        process.kill().unwrap();
-        process.wait().unwrap();
-    }
-    assert!(command("killed").status().unwrap().success());
-    assert!(kills > 0, "every kill came after the end");
-    let networks = assert_trained_once(&search.run_dir("whole"));
+    let [whole, killed] = ["whole", "killed"].map(|run| search.run_dir(run));
+    succeeds(&mut command("whole"));
+    let networks = assert_trained_once(&whole);
     assert!((80..=256).contains(&networks), "{networks}");
-    assert_eq!(
-        taken(&search.run_dir("whole")),
-        taken(&search.run_dir("killed"))
-    );
-    assert_eq!(
-        trials(&search.run_dir("whole")),
-        trials(&search.run_dir("killed"))
-    );
-    assert!(
-        last_snapshot(&search.run_dir("whole")) == last_snapshot(&search.run_dir("killed")),
-        "the controller's parameters differ"
-    );
-    assert!(
-        netwright()
-            .arg("verify")
-            .arg(search.run_dir("killed"))
-            .output()
-            .unwrap()
-            .status
-            .success()
-    );
+    for from in [50, 200, 350] {
+        // The process is killed when a trial starts: one that is trained, not reused.
+        let trained = (1..).zip(taken(&whole)).filter(|(_, row)| row.2.is_none());
+        let next = trained.map(|(id, _)| id).find(|id| *id >= from);
+        killed_at(command("killed"), next.unwrap());
+    }
+    succeeds(&mut command("killed"));
+    assert_eq!(taken(&whole), taken(&killed));
+    assert_same_numbers(&whole, &killed);
+    assert_verifies(&killed);
     // In the leaderboard each network stands once.
-    let top = netwright()
-        .arg("top")
-        .arg(search.run_dir("whole"))
-        .args(["-n", "5000", "--json"])
-        .output()
-        .unwrap();
-    assert_eq!(
-        serde_json::from_slice::<serde_json::Value>(&top.stdout)
-            .unwrap()
-            .as_array()
-            .unwrap()
-            .len(),
-        networks
+    let top = succeeds(
+        netwright()
+            .arg("top")
+            .arg(&whole)
+            .args(["-n", "5000", "--json"]),
     );
+    let top: Vec<serde_json::Value> = serde_json::from_str(&top).unwrap();
+    assert_eq!(top.len(), networks);
 }
 
 #[test]
@@ -129,19 +87,13 @@ fn a_network_is_the_same_whichever_decisions_describe_it() {
         "echo \"{\\\"reward\\\": $NETWRIGHT_TRIAL}\"\n",
     )
     .unwrap();
-    let output = netwright()
-        .current_dir(folder.path())
-        .args(["search", "search.toml"])
-        .output()
-        .unwrap();
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
+    succeeds(
+        netwright()
+            .current_dir(folder.path())
+            .args(["search", "search.toml"]),
     );
     let run = folder.path().join("runs/t");
-    let lists: std::collections::BTreeSet<_> =
-        trials(&run).into_iter().map(|trial| trial.1).collect();
+    let lists: BTreeSet<_> = trials(&run).into_iter().map(|trial| trial.1).collect();
     let networks = assert_trained_once(&run);
     assert!(
         networks < lists.len(),

@@ -1,7 +1,7 @@
 //! Spaces as a user meets them: every type of layer trained for real, conditions that the table
 //! knows, networks that are too large.
 
-use crate::common::{database, netwright};
+use super::common::{assert_verifies, count, database, netwright, printed, succeeds};
 use std::path::Path;
 
 /// Runs a search in this folder; it must end well.
@@ -11,27 +11,8 @@ fn search(folder: &Path, config: &str) {
         format!("[telemetry]\nlisten = \"off\"\n[run]\ndir = \"run\"\n{config}"),
     )
     .unwrap();
-    let output = netwright()
-        .current_dir(folder)
-        .args(["search", "s.toml"])
-        .output()
-        .unwrap();
-    assert!(
-        output.status.success(),
-        "{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
-    let output = netwright()
-        .current_dir(folder)
-        .args(["verify", "run"])
-        .output()
-        .unwrap();
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    succeeds(netwright().current_dir(folder).args(["search", "s.toml"]));
+    assert_verifies(&folder.join("run"));
 }
 
 /// Status, architecture, parameters, error of every trial.
@@ -79,16 +60,8 @@ fn layers_of_every_type_are_trained_at_the_rate_that_was_decided() {
         assert!(text.contains(part), "{part} is not in {text}");
     }
     assert!(rows.iter().all(|row| row.0 == "completed"), "{rows:?}");
-    let shown = netwright()
-        .current_dir(folder.path())
-        .args(["show", "run", "1"])
-        .output()
-        .unwrap();
-    assert!(
-        String::from_utf8_lossy(&shown.stdout).contains("learning rate"),
-        "{}",
-        String::from_utf8_lossy(&shown.stdout)
-    );
+    let shown = printed("show", &folder.path().join("run"), &["1"]);
+    assert!(shown.contains("learning rate"), "{shown}");
 }
 
 #[test]
@@ -116,11 +89,8 @@ fn a_network_that_is_too_large_fails_untrained() {
     }
     let failed = rows.iter().filter(|row| row.0 == "failed").count();
     assert!((1..8).contains(&failed), "{failed} of 8 were too large");
-    let epochs: i64 = database(&folder.path().join("run"))
-        .unwrap()
-        .query_row("SELECT count(*) FROM epochs", [], |row| row.get(0))
-        .unwrap();
-    assert_eq!(epochs, 8 - failed as i64);
+    let epochs = count(&folder.path().join("run"), "SELECT count(*) FROM epochs");
+    assert_eq!(epochs, 8 - failed as u64);
 }
 
 #[test]
@@ -145,12 +115,11 @@ fn a_decision_whose_condition_does_not_hold_is_not_made() {
         values.iter().map(String::as_str).collect::<Vec<_>>(),
         expected
     );
-    let printed = netwright()
-        .current_dir(folder.path())
-        .args(["check", "s.toml"])
-        .output()
-        .unwrap();
-    let printed = String::from_utf8(printed.stdout).unwrap();
+    let printed = succeeds(
+        netwright()
+            .current_dir(folder.path())
+            .args(["check", "s.toml"]),
+    );
     assert!(
         printed.contains("# search space: 4 architectures") && printed.contains("op = \"conv\""),
         "{printed}"

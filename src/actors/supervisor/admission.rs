@@ -1,15 +1,15 @@
-//! Which of the children that are to be evaluated are trained, and which take a reward that is
-//! known. Must not hold state of its own.
+//! Decides which children are trained and which take a known reward. Has no state of its own.
 
-use super::super::messages::Committed;
-use super::super::reuse::Admission;
 use super::Supervisor;
+use super::reuse::Admission;
+use crate::actors::messages::OutcomeCommitted;
 use crate::child::{Outcome, Task};
 use actix::Context;
 
 impl Supervisor {
-    /// Children that have no outcome yet, by ascending trial: queues them, or finds their reward.
-    pub(super) fn take_up(
+    /// Admits children that have no outcome yet, by ascending trial: each is queued, waits for another
+    /// trial, or takes a known reward.
+    pub(super) fn admit_all(
         &mut self,
         tasks: impl IntoIterator<Item = Task>,
         context: &Context<Self>,
@@ -23,8 +23,8 @@ impl Supervisor {
         }
     }
 
-    /// A trial has its outcome: so have those, perhaps, that waited for it.
-    pub(super) fn settle(&mut self, trial: u64, outcome: &Outcome, context: &Context<Self>) {
+    /// A trial has its outcome: admits the trials that waited for it.
+    pub(super) fn admit_waiting(&mut self, trial: u64, outcome: &Outcome, context: &Context<Self>) {
         let admissions = self
             .reuse
             .as_mut()
@@ -41,7 +41,7 @@ impl Supervisor {
 
     fn carry_out(&mut self, admission: Admission, context: &Context<Self>) {
         match admission {
-            Admission::Train(task) => self.roster.enqueue([task]),
+            Admission::Train(task) => self.scheduler.enqueue([task]),
             Admission::Wait => {}
             Admission::Reuse {
                 task,
@@ -57,7 +57,7 @@ impl Supervisor {
                     seconds: Some(0.0),
                 };
                 let reply = move |sequenced| {
-                    supervisor.do_send(Committed {
+                    supervisor.do_send(OutcomeCommitted {
                         trial,
                         outcome,
                         seconds: 0.0,

@@ -1,20 +1,20 @@
 //! The architectures of the config file that are evaluated before anything is sampled: which trials
 //! they are, and which controllers wait for them. They belong to no controller and no minibatch, so
-//! nothing that they give reaches the policy. Must not know how they are trained.
+//! their rewards do not reach the policy. Must not know how they are trained.
 
 use crate::child::Outcome;
 use crate::journal::OpenTrial;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// All of them, and who waits.
+/// The enqueued trials, and the controllers that wait for them.
 #[derive(Debug, Default)]
 pub(super) struct Enqueued {
-    /// By trial.
+    /// Their names, by trial.
     names: BTreeMap<u64, String>,
-    /// Those without an outcome.
-    awaited: BTreeSet<u64>,
-    /// Controllers that are ready to sample.
-    held: BTreeSet<u64>,
+    /// Trials without an outcome.
+    unfinished: BTreeSet<u64>,
+    /// Controllers that are ready to sample and wait.
+    waiting: BTreeSet<u64>,
 }
 
 impl Enqueued {
@@ -23,15 +23,15 @@ impl Enqueued {
             .iter()
             .map(|(name, trial)| (trial.id, name.clone()))
             .collect();
-        let awaited = trials
+        let unfinished = trials
             .iter()
             .filter(|(_, trial)| !trial.finished)
             .map(|(_, trial)| trial.id)
             .collect();
         Self {
             names,
-            awaited,
-            held: BTreeSet::new(),
+            unfinished,
+            waiting: BTreeSet::new(),
         }
     }
 
@@ -40,20 +40,21 @@ impl Enqueued {
         self.names.get(&trial).map(String::as_str)
     }
 
-    /// A controller is ready to sample; true: it waits here, for some have no outcome yet.
-    pub(super) fn hold(&mut self, controller: u64) -> bool {
-        if !self.awaited.is_empty() {
-            self.held.insert(controller);
+    /// A controller is ready to sample. True: it waits, because an enqueued trial has no outcome yet.
+    pub(super) fn must_wait(&mut self, controller: u64) -> bool {
+        if !self.unfinished.is_empty() {
+            self.waiting.insert(controller);
         }
-        !self.awaited.is_empty()
+        !self.unfinished.is_empty()
     }
 
-    /// A trial has ended: the controllers that waited, if it was the last one.
+    /// A trial has ended; if it was the last one, returns the controllers that waited.
     pub(super) fn ended(&mut self, trial: u64, outcome: &Outcome) -> BTreeSet<u64> {
-        let last =
-            *outcome != Outcome::Stopped && self.awaited.remove(&trial) && self.awaited.is_empty();
+        let last = *outcome != Outcome::Stopped
+            && self.unfinished.remove(&trial)
+            && self.unfinished.is_empty();
         if last {
-            std::mem::take(&mut self.held)
+            std::mem::take(&mut self.waiting)
         } else {
             BTreeSet::new()
         }

@@ -1,16 +1,17 @@
-//! What the Supervisor does with each message. Must not hold state of its own.
+//! What the Supervisor does with each message. Has no state of its own.
 
-use super::super::messages::{
-    Changed, ChildEnded, ChildEpoch, Committed, Cut, Fatal, Inserted, LogRead, Rebuild, Replayed,
-    RequestTicket, Sampled, Shutdown, SnapshotStored,
-};
-use super::super::watch::{Gone, Receive, receives};
 use super::{End, Event, GRACE, Ordered, Supervisor};
+use crate::actors::messages::{
+    ChildEnded, ChildEpoch, Cut, Fatal, LearningChange, LogRead, MinibatchesStored,
+    OutcomeCommitted, Replayed, RequestTicket, RestartActor, Shutdown, SnapshotStored,
+    SubmitMinibatch,
+};
+use crate::actors::runtime::{ActorExited, Receive, receives};
 use crate::child::{Cause, Outcome, Task};
 use actix::{AsyncContext, Context};
 
 receives!(
-    Supervisor: RequestTicket, Sampled, Inserted, ChildEpoch, ChildEnded, Committed, Changed, Cut, SnapshotStored, Gone, Rebuild, LogRead,
+    Supervisor: RequestTicket, SubmitMinibatch, MinibatchesStored, ChildEpoch, ChildEnded, OutcomeCommitted, LearningChange, Cut, SnapshotStored, ActorExited, RestartActor, LogRead,
     Replayed, Shutdown, Fatal
 );
 
@@ -22,21 +23,29 @@ impl Receive<RequestTicket> for Supervisor {
     }
 }
 
-impl Receive<Sampled> for Supervisor {
-    fn receive(&mut self, message: Sampled, context: &mut Self::Context) {
-        let Sampled {
+impl Receive<SubmitMinibatch> for Supervisor {
+    fn receive(&mut self, message: SubmitMinibatch, context: &mut Self::Context) {
+        let SubmitMinibatch {
             generation,
-            sampled,
+            mut sampled,
             minibatch,
         } = message;
-        if self.ending.is_some() || !self.replicas.sampled(&sampled, generation, minibatch) {
-            return; // At the end it is not written down: the next process samples the same again.
+        if self.ending.is_some() {
+            return; // It is not written down: the next process proposes the same again.
         }
+        let Some(request) = self
+            .replicas
+            .proposed(&sampled, generation, minibatch.clone())
+        else {
+            return;
+        };
+        self.proposed(&request, &mut sampled, &minibatch);
         if let Some(minibatches) = self.tickets.sampled(sampled) {
-            let (supervisor, told) = (self.mailbox(context), minibatches.clone());
+            let supervisor = self.mailbox(context);
+            let inserted = minibatches.clone();
             let reply = move |first_ids| {
-                supervisor.do_send(Inserted {
-                    minibatches: told,
+                supervisor.do_send(MinibatchesStored {
+                    minibatches: inserted,
                     first_ids,
                 });
             };
@@ -46,12 +55,13 @@ impl Receive<Sampled> for Supervisor {
     }
 }
 
-impl Receive<Inserted> for Supervisor {
-    fn receive(&mut self, message: Inserted, context: &mut Self::Context) {
+impl Receive<MinibatchesStored> for Supervisor {
+    fn receive(&mut self, message: MinibatchesStored, context: &mut Self::Context) {
         if self.ending.is_some() {
             return;
         }
         for (minibatch, first) in message.minibatches.into_iter().zip(message.first_ids) {
+            self.written(&minibatch, first);
             let layers = minibatch.layers;
             let tasks = minibatch
                 .trials
@@ -65,7 +75,7 @@ impl Receive<Inserted> for Supervisor {
                     decisions: trial.decisions,
                     architecture: trial.architecture,
                 });
-            self.take_up(tasks, context);
+            self.admit_all(tasks, context);
         }
         self.dispatch();
     }
@@ -73,7 +83,7 @@ impl Receive<Inserted> for Supervisor {
 
 impl Receive<ChildEpoch> for Supervisor {
     fn receive(&mut self, message: ChildEpoch, _: &mut Self::Context) {
-        self.tell(Event::ChildEpoch {
+        self.notify(Event::ChildEpoch {
             trial: message.trial,
             epoch: &message.epoch,
         });
@@ -90,7 +100,7 @@ impl Receive<ChildEnded> for Supervisor {
             seconds,
         } = message;
         let Some(task) = self
-            .roster
+            .scheduler
             .ended(trainer, generation, task.trial, task.attempt)
         else {
             tracing::debug!(
@@ -100,7 +110,7 @@ impl Receive<ChildEnded> for Supervisor {
             return;
         };
         self.attempt_ended(task, outcome, seconds, context);
-        self.end_leaving(context);
+        self.retire_drained(context);
         self.dispatch();
     }
 }
@@ -123,7 +133,7 @@ impl Supervisor {
         };
         match &outcome {
             Outcome::Failed { cause, error }
-                if may_pass(*cause)
+                if is_transient(*cause)
                     && task.attempt + 1 < self.parts.attempts
                     && self.ending.is_none() =>
             {
@@ -134,7 +144,7 @@ impl Supervisor {
                 );
                 self.journal.failed_attempt(task.trial, error);
                 task.attempt += 1;
-                self.roster.put_back(task);
+                self.scheduler.requeue(task);
             }
             _ => self.commit(task.trial, outcome, seconds, context),
         }
@@ -144,7 +154,7 @@ impl Supervisor {
     }
 }
 
-/// One line for each trial.
+/// Logs one line for each trial.
 fn log_outcome(trial: u64, outcome: &Outcome, seconds: f64) {
     match outcome {
         Outcome::Completed { reward, metric, .. } => {
@@ -161,17 +171,17 @@ fn log_outcome(trial: u64, outcome: &Outcome, seconds: f64) {
     }
 }
 
-/// Might the same child succeed when it is tried again?
-fn may_pass(cause: Cause) -> bool {
+/// May the same child succeed when it is tried again?
+fn is_transient(cause: Cause) -> bool {
     matches!(
         cause,
         Cause::Timeout | Cause::Exited | Cause::Killed | Cause::Error | Cause::Device
     )
 }
 
-impl Receive<Committed> for Supervisor {
-    fn receive(&mut self, message: Committed, context: &mut Self::Context) {
-        let Committed {
+impl Receive<OutcomeCommitted> for Supervisor {
+    fn receive(&mut self, message: OutcomeCommitted, context: &mut Self::Context) {
+        let OutcomeCommitted {
             trial,
             outcome,
             seconds,
@@ -188,12 +198,10 @@ impl Receive<Committed> for Supervisor {
             None => self.parts.metrics.child_ended(&outcome, seconds),
             Some(_) => self.parts.metrics.child_reused(&outcome),
         }
-        self.settle(trial, &outcome, context);
-        for sequenced in sequenced {
-            self.deliver(Ordered::Minibatch(sequenced));
-        }
+        self.admit_waiting(trial, &outcome, context);
+        self.deliver(sequenced.into_iter().map(Ordered::Minibatch));
         log_outcome(trial, &outcome, seconds);
-        self.tell(Event::ChildEnded {
+        self.notify(Event::ChildEnded {
             trial,
             name: name.as_deref(),
             outcome: &outcome,
@@ -207,16 +215,16 @@ impl Receive<Committed> for Supervisor {
     }
 }
 
-impl Receive<Changed> for Supervisor {
-    fn receive(&mut self, changed: Changed, _: &mut Self::Context) {
-        self.deliver(Ordered::Change(changed));
+impl Receive<LearningChange> for Supervisor {
+    fn receive(&mut self, changed: LearningChange, _: &mut Self::Context) {
+        self.deliver([Ordered::Change(changed)]);
         self.end_if_done();
     }
 }
 
 impl Receive<Cut> for Supervisor {
     fn receive(&mut self, cut: Cut, context: &mut Self::Context) {
-        self.cut_arrived(cut, context);
+        self.receive_cut(cut, context);
     }
 }
 
@@ -228,17 +236,17 @@ impl Receive<SnapshotStored> for Supervisor {
     }
 }
 
-impl Receive<Gone> for Supervisor {
-    fn receive(&mut self, gone: Gone, context: &mut Self::Context) {
-        self.fallen(gone, context);
+impl Receive<ActorExited> for Supervisor {
+    fn receive(&mut self, exited: ActorExited, context: &mut Self::Context) {
+        self.actor_exited(exited, context);
         self.dispatch();
         self.end_if_done();
     }
 }
 
-impl Receive<Rebuild> for Supervisor {
-    fn receive(&mut self, Rebuild(actor): Rebuild, context: &mut Self::Context) {
-        self.rebuild(actor, context);
+impl Receive<RestartActor> for Supervisor {
+    fn receive(&mut self, RestartActor(actor): RestartActor, context: &mut Self::Context) {
+        self.restart_actor(actor, context);
         self.dispatch();
     }
 }
@@ -252,10 +260,10 @@ impl Receive<LogRead> for Supervisor {
 impl Receive<Replayed> for Supervisor {
     fn receive(&mut self, Replayed(replayed): Replayed, context: &mut Self::Context) {
         match replayed {
-            Ok(state) => self.rebuild_shards(&state, context),
+            Ok(state) => self.restart_shards(&state, context),
             Err(reason) => self.fail(reason),
         }
-        self.deliver_held();
+        self.deliver_pending();
         self.end_if_done();
     }
 }
@@ -263,7 +271,7 @@ impl Receive<Replayed> for Supervisor {
 impl Receive<Shutdown> for Supervisor {
     fn receive(&mut self, message: Shutdown, context: &mut Self::Context) {
         match message {
-            // run.max_seconds was raised since.
+            // run.max_seconds has been raised since this was scheduled.
             Shutdown::TimeIsUp
                 if self
                     .parts
@@ -281,15 +289,15 @@ impl Receive<Shutdown> for Supervisor {
                     ),
                 };
                 self.journal.event("stop", &text);
-                self.tell(Event::Note(text));
+                self.notify(Event::Note(text));
                 context.notify_later(Shutdown::Deadline, GRACE);
-                self.begin_end(end);
+                self.start_ending(end);
             }
             Shutdown::Deadline => {
                 tracing::warn!(
                     "some child did not stop in time; it is run again when the search goes on"
                 );
-                self.leave();
+                self.finish();
             }
             _ => {}
         }

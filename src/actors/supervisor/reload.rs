@@ -1,57 +1,57 @@
-//! Changes of the config file while the search runs: each is applied by restarting just the actors
-//! concerned, with their work kept. Must not know how the file is read nor which keys it has.
+//! Changes of the config file while the search runs: each is applied by restarting only the actors that
+//! it concerns, without losing their work. Must not know how the file is read or which keys it has.
 
-use super::super::devices::LaneSpec;
-use super::super::lane::EvaluatorFactory;
-use super::super::messages::{Changed, LookAtConfig, Shutdown};
-use super::super::restart::RestartSettings;
-use super::super::roster::Leaving;
-use super::super::start::SearchSettings;
-use super::super::watch::{Receive, receives};
+use super::restart::RestartSettings;
+use super::scheduler::AfterDrain;
 use super::{Event, Supervisor};
+use crate::actors::lane::EvaluatorFactory;
+use crate::actors::messages::{LearningChange, PollConfig, Shutdown};
+use crate::actors::runtime::{Receive, receives};
+use crate::actors::start::SearchSettings;
+use crate::machine::LaneSpec;
 use crate::policy::shard_boundaries;
 use crate::telemetry::Endpoint;
 use actix::{AsyncContext, Context};
 use std::time::Duration;
 
-/// Settings that a running search is to go on with.
+/// The settings with which a running search continues.
 pub struct Reconfigured {
     pub search: SearchSettings,
     pub lanes: Vec<LaneSpec>,
-    /// Children are trained otherwise from now on.
+    /// Some: children are trained in another way from now on.
     pub factory: Option<EvaluatorFactory>,
     pub attempts: u32,
     pub failed_reward: Option<f64>,
     pub max_seconds: Option<f64>,
     pub restart: RestartSettings,
-    /// The endpoint moves, or is off.
+    /// Some: the endpoint moves, or is off (None).
     pub endpoint: Option<Option<Endpoint>>,
-    /// As the run's `config.toml` is to hold it.
+    /// The text of the run's new `config.toml`.
     pub config: String,
     /// What changed, in words.
     pub text: String,
 }
 
-/// What a look at the config file gave.
+/// What is new in the config file.
 pub enum Notice {
     Accepted(Box<Reconfigured>),
     /// The run goes on as it was; names the key.
     Refused(String),
-    /// A change that has no effect, because something stronger holds its key.
+    /// A change without effect, because a source with precedence sets the same key.
     Masked(String),
 }
 
 /// The config file of a running search.
 pub trait Reload: Send {
-    /// What is new since the last look; must return quickly. `asked`: look even if the file seems
-    /// not to have changed.
-    fn look(&mut self, asked: bool) -> Vec<Notice>;
+    /// What is new since the last call; must return quickly. `forced`: read the file even if it
+    /// seems unchanged.
+    fn poll(&mut self, forced: bool) -> Vec<Notice>;
 }
 
-receives!(Supervisor: LookAtConfig);
+receives!(Supervisor: PollConfig);
 
-impl Receive<LookAtConfig> for Supervisor {
-    fn receive(&mut self, LookAtConfig { asked }: LookAtConfig, context: &mut Self::Context) {
+impl Receive<PollConfig> for Supervisor {
+    fn receive(&mut self, PollConfig { forced }: PollConfig, context: &mut Self::Context) {
         if self.ending.is_some() {
             return;
         }
@@ -59,7 +59,7 @@ impl Receive<LookAtConfig> for Supervisor {
             .parts
             .reload
             .as_mut()
-            .map_or_else(Vec::new, |reload| reload.look(asked));
+            .map_or_else(Vec::new, |reload| reload.poll(forced));
         for notice in notices {
             let (kind, text) = match notice {
                 Notice::Accepted(settings) => {
@@ -77,7 +77,7 @@ impl Receive<LookAtConfig> for Supervisor {
                 tracing::warn!("{kind}: {text}");
             }
             self.journal.event(kind, &text);
-            self.tell(Event::Note(format!("{kind}: {text}")));
+            self.notify(Event::Note(format!("{kind}: {text}")));
         }
         self.dispatch();
         self.end_if_done();
@@ -87,11 +87,9 @@ impl Receive<LookAtConfig> for Supervisor {
 impl Supervisor {
     fn reconfigure(&mut self, new: Reconfigured, context: &mut Context<Self>) -> String {
         self.journal.config(new.config);
-        (
-            self.parts.attempts,
-            self.parts.failed_reward,
-            self.parts.restart,
-        ) = (new.attempts, new.failed_reward, new.restart);
+        self.parts.attempts = new.attempts;
+        self.parts.failed_reward = new.failed_reward;
+        self.parts.restart = new.restart;
         if self.parts.max_seconds != new.max_seconds {
             self.parts.max_seconds = new.max_seconds;
             self.schedule_end(context);
@@ -101,12 +99,12 @@ impl Supervisor {
         }
         self.change_lanes(new.lanes, new.factory, context);
         let learning = new.search.learning();
-        if learning != self.asked_learning {
-            self.asked_learning = learning;
+        if learning != self.requested_learning {
+            self.requested_learning = learning;
             let supervisor = self.mailbox(context);
             self.journal.change(
                 learning,
-                Box::new(move |sequence| supervisor.do_send(Changed { sequence, learning })),
+                Box::new(move |sequence| supervisor.do_send(LearningChange { sequence, learning })),
             );
         }
         let shards = new.search.parameter_server.shards;
@@ -123,7 +121,7 @@ impl Supervisor {
         new.text
     }
 
-    /// Has the search end when `run.max_seconds` is over.
+    /// Schedules the end of the search at `run.max_seconds`.
     pub(super) fn schedule_end(&self, context: &mut Context<Self>) {
         if let Some(limit) = self.parts.max_seconds {
             let left =
@@ -132,33 +130,33 @@ impl Supervisor {
         }
     }
 
-    /// Lanes that stay as they are go on; the others end their child first. A new way to train
-    /// makes each lane anew.
+    /// Lanes that are in the new list continue; the others end their child first. A new factory
+    /// restarts every lane, also after its child.
     fn change_lanes(
         &mut self,
         mut lanes: Vec<LaneSpec>,
         factory: Option<EvaluatorFactory>,
         context: &Context<Self>,
     ) {
-        let anew = factory.is_some();
+        let restart_all = factory.is_some();
         self.parts.factory = factory.unwrap_or_else(|| self.parts.factory.clone());
-        for index in self.roster.lanes_in_use() {
+        for index in self.scheduler.lanes_in_use() {
             let own = &self.trainers[index].lane;
             match lanes.iter().position(|lane| lane == own) {
-                Some(place) => {
-                    lanes.remove(place);
-                    if anew {
-                        self.roster.leave(index, Leaving::Renew);
+                Some(position) => {
+                    lanes.remove(position);
+                    if restart_all {
+                        self.scheduler.drain(index, AfterDrain::Restart);
                     }
                 }
-                None => self.roster.leave(index, Leaving::Out),
+                None => self.scheduler.drain(index, AfterDrain::Remove),
             }
         }
         for lane in lanes {
             self.add_trainer(lane, context);
         }
-        self.note_lanes();
-        self.end_leaving(context);
+        self.log_lanes();
+        self.retire_drained(context);
     }
 
     fn move_endpoint(&mut self, endpoint: Option<Endpoint>) {

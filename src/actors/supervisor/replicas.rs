@@ -1,22 +1,23 @@
-//! The Controller replicas: started, given tickets and rewards, retired, and rebuilt with the work
-//! that a fallen one had in hand. Must not know why one fell.
+//! The Controller replicas: started, given tickets and rewards, retired, and restarted with the work of
+//! the generation before. Must not know why a replica failed.
 
-use super::super::compute::Compute;
-use super::super::controller::{Controller, Minibatch, Shared};
-use super::super::mailbox::Mailbox;
-use super::super::messages::{Resume, Retire, Rewarded, Sample, ShardSet, Ticket};
-use super::super::start::Prepared;
-use super::super::tickets::Answer;
 use super::Supervisor;
+use super::tickets::Answer;
+use crate::actors::controller::{Controller, ControllerContext};
+use crate::actors::messages::{ProposeMinibatch, Resume, Retire, Rewarded, ShardSet};
+use crate::actors::minibatch::Minibatch;
+use crate::actors::runtime::{ActorExited, ActorId, Compute, ExitNotifier, Mailbox, Recipient};
+use crate::actors::start::Prepared;
 use crate::journal::SampledMinibatch;
-use actix::{Actor, AsyncContext, Context};
+use actix::{Actor, Context};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// All replicas that have not retired.
 #[derive(Default)]
 pub(super) struct Replicas {
-    shared: Option<Shared>,
+    /// What they share, once the search has begun.
+    context: Option<(ControllerContext, Recipient<ActorExited>)>,
     all: BTreeMap<u64, Replica>,
 }
 
@@ -26,21 +27,21 @@ struct Replica {
     work: Work,
 }
 
-/// What a replica has in hand: what its successor is told to do.
+/// What a replica works on, and its next generation continues with.
 enum Work {
     Nothing,
-    Sample(Sample),
+    Propose(ProposeMinibatch),
     Await(Arc<Minibatch>),
     Learn(Arc<Minibatch>, Rewarded),
 }
 
 impl Replica {
-    /// Tells a new generation what the one before it had in hand. Sampled again, a ticket gives the
+    /// Tells a new generation what the one before it had in hand. Proposed again, a ticket gives the
     /// same minibatch; computed again, a gradient is the same, and shards take it once.
     fn resume(&self) {
         match &self.work {
             Work::Nothing => {}
-            Work::Sample(sample) => self.address.do_send(sample.clone()),
+            Work::Propose(request) => self.address.do_send(request.clone()),
             Work::Await(minibatch) => self.address.do_send(Resume(minibatch.clone())),
             Work::Learn(minibatch, rewarded) => {
                 self.address.do_send(Resume(minibatch.clone()));
@@ -60,26 +61,37 @@ impl Replicas {
     }
 
     pub(super) fn compute(&self) -> Option<&Compute> {
-        self.shared.as_ref().map(|shared| &shared.compute)
+        self.context.as_ref().map(|(context, _)| &context.compute)
     }
 
     fn start(&mut self, index: u64, shards: ShardSet) {
-        let Some(shared) = &self.shared else { return };
-        let start = || {
-            Mailbox::new(
-                Controller::new((index, 0), shared.clone(), shards).start(),
-                &shared.metrics,
-            )
-        };
-        self.all.entry(index).or_insert_with(|| Replica {
-            address: start(),
-            generation: 0,
-            work: Work::Nothing,
-        });
+        if self.all.contains_key(&index) {
+            return;
+        }
+        if let Some(address) = self.start_generation(index, 0, shards) {
+            let replica = Replica {
+                address,
+                generation: 0,
+                work: Work::Nothing,
+            };
+            self.all.insert(index, replica);
+        }
     }
 
-    /// This generation of a replica is given up; false: it was before.
-    pub(super) fn fall(&mut self, index: u64, generation: u64) -> bool {
+    fn start_generation(
+        &self,
+        index: u64,
+        generation: u64,
+        shards: ShardSet,
+    ) -> Option<Mailbox<Controller>> {
+        let (context, exits) = self.context.as_ref()?;
+        let exit = ExitNotifier::new(ActorId::Controller(index), generation, exits.clone());
+        let controller = Controller::new(index, exit, context.clone(), shards).start();
+        Some(Mailbox::new(controller, &context.metrics))
+    }
+
+    /// Abandons this generation of a replica; false: it was abandoned before.
+    pub(super) fn abandon(&mut self, index: u64, generation: u64) -> bool {
         let Some(replica) = self
             .all
             .get_mut(&index)
@@ -93,45 +105,56 @@ impl Replicas {
     }
 
     /// Starts the next generation of a replica, with the work of the last one.
-    pub(super) fn rebuild(&mut self, index: u64, shards: ShardSet) {
-        let (Some(shared), Some(replica)) = (&self.shared, self.all.get_mut(&index)) else {
+    pub(super) fn restart(&mut self, index: u64, shards: ShardSet) {
+        let Some(generation) = self.all.get(&index).map(|replica| replica.generation) else {
             return;
         };
-        let controller =
-            Controller::new((index, replica.generation), shared.clone(), shards).start();
-        replica.address = Mailbox::new(controller, &shared.metrics);
-        replica.resume();
-    }
-
-    fn sample(&mut self, index: u64, sample: Sample) {
-        if let Some(replica) = self.all.get_mut(&index) {
-            replica.work = Work::Sample(sample.clone());
-            replica.address.do_send(sample);
+        let address = self.start_generation(index, generation, shards);
+        if let (Some(address), Some(replica)) = (address, self.all.get_mut(&index)) {
+            replica.address = address;
+            replica.resume();
         }
     }
 
-    /// A replica has sampled; false: another generation of it was meant to.
-    pub(super) fn sampled(
+    pub(super) fn propose(&mut self, index: u64, request: ProposeMinibatch) {
+        if let Some(replica) = self.all.get_mut(&index) {
+            replica.work = Work::Propose(request.clone());
+            replica.address.do_send(request);
+        }
+    }
+
+    /// A replica has proposed: what it was asked for. None: another generation of it was asked.
+    pub(super) fn proposed(
         &mut self,
         sampled: &SampledMinibatch,
         generation: u64,
         minibatch: Arc<Minibatch>,
-    ) -> bool {
-        let Some(replica) = self
+    ) -> Option<ProposeMinibatch> {
+        let replica = self
             .all
             .get_mut(&sampled.controller)
-            .filter(|replica| replica.generation == generation)
-        else {
-            return false;
-        };
-        let asked = matches!(&replica.work, Work::Sample(Sample { ticket: Ticket { minibatch, .. }, .. }) if *minibatch == sampled.minibatch);
-        if asked {
-            replica.work = Work::Await(minibatch);
+            .filter(|replica| replica.generation == generation)?;
+        match std::mem::replace(&mut replica.work, Work::Nothing) {
+            Work::Propose(request) if request.ticket.minibatch == sampled.minibatch => {
+                replica.work = Work::Await(minibatch);
+                Some(request)
+            }
+            other => {
+                replica.work = other;
+                None
+            }
         }
-        asked
     }
 
-    /// Passes rewards on to their replica; false: there is none.
+    /// The minibatch whose outcomes a replica waits for.
+    pub(super) fn awaited(&self, index: u64) -> Option<&Arc<Minibatch>> {
+        match &self.all.get(&index)?.work {
+            Work::Await(minibatch) => Some(minibatch),
+            _ => None,
+        }
+    }
+
+    /// Passes rewards on to their replica; false: no replica waits for them.
     pub(super) fn reward(&mut self, rewarded: Rewarded) -> bool {
         let Some(replica) = self.all.get_mut(&rewarded.sequenced.controller) else {
             return false;
@@ -144,8 +167,7 @@ impl Replicas {
         true
     }
 
-    /// A replica has pushed its gradient and wants more; false: an earlier generation of it said
-    /// so.
+    /// A replica has pushed its gradient; false: this is a message of an earlier generation.
     pub(super) fn done(&mut self, index: u64, generation: u64) -> bool {
         let Some(replica) = self
             .all
@@ -158,8 +180,8 @@ impl Replicas {
         true
     }
 
-    /// The parameters are on other shards now.
-    pub(super) fn tell(&self, shards: &ShardSet) {
+    /// Announces to every replica that the parameters are on these shards now.
+    pub(super) fn announce_shards(&self, shards: &ShardSet) {
         for replica in self.all.values() {
             replica.address.do_send(shards.clone());
         }
@@ -167,27 +189,30 @@ impl Replicas {
 }
 
 impl Supervisor {
-    /// Starts the replicas, and those beyond their number that an earlier process left with an open
-    /// minibatch: they finish it.
+    /// Starts the replicas, and also those beyond their number that an earlier process left with an
+    /// open minibatch, which they finish.
     pub(super) fn start_controllers(&mut self, prepared: Prepared, context: &Context<Self>) {
-        let compute = match Compute::start(context.address().recipient()) {
+        let supervisor = self.mailbox(context);
+        let compute = match Compute::start(supervisor.recipient()) {
             Ok(compute) => compute,
             Err(error) => return self.fail(format!("no thread for the policy: {error}")),
         };
-        self.replicas.shared = Some(Shared {
+        let shared = ControllerContext {
             policy: self.policy.clone(),
             space: self.space.clone(),
             compute,
             seed: self.seed,
-            supervisor: self.mailbox(context),
+            tickets: supervisor.recipient(),
+            sampled: supervisor.recipient(),
             metrics: self.parts.metrics.clone(),
-        });
+        };
+        self.replicas.context = Some((shared, supervisor.recipient()));
         let resumed = prepared.open.iter().map(|(open, _)| open.controller);
         for index in (0..prepared.replicas as u64).chain(resumed) {
             self.replicas.start(index, self.shards.set.clone());
         }
         tracing::info!(
-            shards = self.shards.addresses().len(),
+            shards = self.shards.count(),
             controllers = self.replicas.len(),
             lanes = self.trainers.len(),
             "actors started; {} trials are finished, {} minibatches wait for outcomes",
@@ -209,7 +234,7 @@ impl Supervisor {
             }
         }
         tasks.sort_by_key(|task| task.trial);
-        self.take_up(tasks, context);
+        self.admit_all(tasks, context);
         let idle = self
             .replicas
             .all
@@ -220,8 +245,8 @@ impl Supervisor {
         }
     }
 
-    /// Starts replicas below this number that are not there: there are more of them now, or more to
-    /// do.
+    /// Starts the replicas below this number that do not exist: their number or that of the trials may
+    /// have grown.
     pub(super) fn start_missing_controllers(&mut self, replicas: usize) {
         for index in 0..replicas as u64 {
             if !self.replicas.all.contains_key(&index) {
@@ -236,23 +261,23 @@ impl Supervisor {
         if self.ending.is_some() {
             return self.retire(controller);
         }
-        if self.enqueued.hold(controller) {
+        if self.enqueued.must_wait(controller) {
             return;
         }
-        let (space, learns) = (self.space.clone(), self.learning.learns);
-        for answer in
+        let space = self.space.clone();
+        let answers =
             self.tickets
                 .ready(controller, self.replicas.len(), self.sequence, |sampled| {
                     space.layers(sampled)
-                })
-        {
+                });
+        let mut tickets = Vec::with_capacity(answers.len());
+        for answer in answers {
             match answer {
-                Answer::Sample(controller, ticket) => {
-                    self.replicas.sample(controller, Sample { ticket, learns });
-                }
+                Answer::Propose(controller, ticket) => tickets.push((controller, ticket)),
                 Answer::Retire(controller) => self.retire(controller),
             }
         }
+        self.propose(tickets);
     }
 
     fn retire(&mut self, controller: u64) {

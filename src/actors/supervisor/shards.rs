@@ -1,79 +1,101 @@
-//! The set of ParameterShards: started, cut for snapshots, rebuilt from the journal's log when one
-//! falls. While one is missing, nothing that takes a sequence number is delivered, so that no
-//! gradient is computed that a shard would not hear of.
+//! The set of ParameterShards: started, cut for snapshots, and restarted from the journal's log when one
+//! ends. While a shard is missing, no entry of the log is delivered, so that no gradient is computed
+//! that a shard would not receive.
 
-use super::super::mailbox::Mailbox;
-use super::super::messages::{Cut, CutAt, Rebuild, Replayed, Retire, ShardSet, SnapshotStored};
-use super::super::shard::ParameterShard;
-use super::super::start::replay_log;
-use super::super::watch::ActorId;
 use super::Supervisor;
-use crate::policy::{
-    AdamState, Baseline, LearningSettings, LogEntry, Replay, Snapshot, initial_snapshot,
+use crate::actors::messages::{
+    Cut, CutAt, LogRead, Replayed, RestartActor, Retire, ShardRecipients, ShardSet, SnapshotStored,
 };
+use crate::actors::runtime::{ActorId, ExitNotifier, JobOwner, Mailbox};
+use crate::actors::shard::{ParameterShard, ShardContext};
+use crate::actors::start::replay_log;
+use crate::policy::{AdamState, Baseline};
+use crate::strategy::{LearningSettings, LogEntry, Replay, Snapshot, initial_snapshot};
 use actix::{Actor, Context};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The shards, and the cuts that are being taken of them.
+/// The shards, and the cuts that they are asked for.
 pub(super) struct Shards {
+    /// As the controllers know them.
     pub(super) set: ShardSet,
+    addresses: Vec<Mailbox<ParameterShard>>,
     generations: Vec<u64>,
     down: BTreeSet<usize>,
     /// Boundaries that the parameters move to at the last number delivered.
-    wanted: Option<Vec<usize>>,
+    new_boundaries: Option<Vec<usize>>,
     cuts: BTreeMap<u64, PendingCut>,
-    /// Sequence number of the newest snapshot asked for, and of the newest on disk.
-    pub(super) asked: u64,
+    /// Sequence number of the newest snapshot requested.
+    pub(super) requested: u64,
+    /// Sequence number of the newest snapshot on disk.
     pub(super) stored: u64,
 }
 
 struct PendingCut {
     baseline: Baseline,
     learning: LearningSettings,
+    strategy: Vec<u8>,
     shards: Vec<Option<AdamState>>,
 }
 
 impl Shards {
-    /// None yet; `stored` is the snapshot on disk.
+    /// No shards yet; `stored` is the sequence number of the snapshot on disk.
     pub(super) fn new(stored: u64) -> Self {
         let set = ShardSet {
             set: 0,
             boundaries: [].into(),
-            addresses: Vec::new(),
+            shards: Vec::new(),
         };
         Self {
             set,
+            addresses: Vec::new(),
             generations: Vec::new(),
             down: BTreeSet::new(),
-            wanted: None,
+            new_boundaries: None,
             cuts: BTreeMap::new(),
-            asked: stored,
+            requested: stored,
             stored,
         }
     }
 
-    /// Must what has its place in the order wait?
-    pub(super) fn holds(&self) -> bool {
-        !self.down.is_empty() || self.wanted.is_some()
+    /// Must entries of the log wait? True while a shard is missing or the parameters move.
+    pub(super) fn blocked(&self) -> bool {
+        !self.down.is_empty() || self.new_boundaries.is_some()
     }
 
     pub(super) fn addresses(&self) -> &[Mailbox<ParameterShard>] {
-        &self.set.addresses
+        &self.addresses
     }
 
-    /// This generation of a shard is given up; false: it was before.
-    pub(super) fn fall(&mut self, shard: usize, generation: u64) -> bool {
+    pub(super) fn count(&self) -> usize {
+        self.addresses.len()
+    }
+
+    /// Abandons this generation of a shard; false: it was abandoned before.
+    pub(super) fn abandon(&mut self, shard: usize, generation: u64) -> bool {
         let current = self
             .generations
             .get_mut(shard)
             .filter(|current| **current == generation);
         let Some(current) = current else { return false };
         *current += 1;
-        self.set.addresses[shard].do_send(Retire);
+        self.addresses[shard].do_send(Retire);
         self.down.insert(shard)
     }
 
-    /// A shard's part of a cut; the whole, once it is complete.
+    /// The addresses have changed: slices pulled from the set before do not count.
+    fn renew_set(&mut self) {
+        self.set.set += 1;
+        self.set.shards = self
+            .addresses
+            .iter()
+            .map(|shard| ShardRecipients {
+                pull: shard.recipient(),
+                push: shard.recipient(),
+            })
+            .collect();
+    }
+
+    /// Takes a shard's part of a cut; returns the whole once it is complete.
     fn cut(&mut self, cut: Cut) -> Option<Snapshot> {
         let sequence = cut.state.sequence;
         if self.generations.get(cut.shard) != Some(&cut.generation) {
@@ -90,12 +112,13 @@ impl Shards {
             state: AdamState::concat(&shards),
             baseline: pending.baseline,
             learning: pending.learning,
+            strategy: pending.strategy,
         })
     }
 }
 
 impl Supervisor {
-    /// Starts all shards anew at `state`, a cut at the last number delivered.
+    /// Starts all shards at `state`, a cut at the last sequence number delivered.
     pub(super) fn start_shards(
         &mut self,
         state: &AdamState,
@@ -109,57 +132,61 @@ impl Supervisor {
             .max()
             .map_or(0, |last| last + 1);
         self.shards.generations = vec![generation; boundaries.len() - 1];
-        self.shards.set = ShardSet {
-            set: self.shards.set.set + 1,
-            boundaries: boundaries.into(),
-            addresses: Vec::new(),
-        };
-        for index in 0..self.shards.generations.len() {
-            let address = self.build_shard(index, state, context);
-            self.shards.set.addresses.push(address);
-        }
+        self.shards.set.boundaries = boundaries.into();
+        self.shards.addresses = (0..self.shards.generations.len())
+            .map(|index| self.start_shard(index, state, context))
+            .collect();
+        self.shards.renew_set();
     }
 
-    fn build_shard(
+    fn start_shard(
         &self,
         index: usize,
         state: &AdamState,
         context: &Context<Self>,
     ) -> Mailbox<ParameterShard> {
         let range = self.shards.set.boundaries[index]..self.shards.set.boundaries[index + 1];
-        let id = (index, self.shards.generations[index]);
-        let metrics = self.parts.metrics.clone();
+        let supervisor = self.mailbox(context);
+        let exit = ExitNotifier::new(
+            ActorId::ParameterShard(index),
+            self.shards.generations[index],
+            supervisor.recipient(),
+        );
+        let shared = ShardContext {
+            cuts: supervisor.recipient(),
+            metrics: self.parts.metrics.clone(),
+        };
         let shard = ParameterShard::new(
-            id,
+            index,
             range.clone(),
             state.slice(range),
             self.learning,
-            self.mailbox(context),
-            metrics,
-        )
-        .start();
-        Mailbox::new(shard, &self.parts.metrics)
+            exit,
+            shared,
+        );
+        Mailbox::new(shard.start(), &self.parts.metrics)
     }
 
-    /// Moves the parameters, with everything that Adam keeps of them, to other ranges: at the last
-    /// number delivered, once every shard is there. What takes a number meanwhile waits.
+    /// Moves the parameters, with Adam's moments, to other ranges: at the last sequence number
+    /// delivered, once every shard is there. Later entries of the log wait.
     pub(super) fn reshard(&mut self, boundaries: Vec<usize>) {
-        self.shards.wanted = Some(boundaries);
+        self.shards.new_boundaries = Some(boundaries);
         self.cut();
     }
 
-    /// Asks every shard for its state at the last number delivered.
+    /// Asks every shard for its state at the last sequence number delivered.
     pub(super) fn cut(&mut self) {
-        let shards = vec![None; self.shards.addresses().len()];
+        let shards = vec![None; self.shards.count()];
         self.shards.cuts.insert(
             self.sequence,
             PendingCut {
                 baseline: self.baseline,
                 learning: self.learning,
+                strategy: self.proposals.save(),
                 shards,
             },
         );
-        self.shards.asked = self.sequence;
+        self.shards.requested = self.sequence;
         for shard in self.shards.addresses() {
             shard.do_send(CutAt {
                 sequence: self.sequence,
@@ -167,19 +194,19 @@ impl Supervisor {
         }
     }
 
-    pub(super) fn cut_arrived(&mut self, cut: Cut, context: &Context<Self>) {
+    pub(super) fn receive_cut(&mut self, cut: Cut, context: &Context<Self>) {
         let Some(snapshot) = self.shards.cut(cut) else {
             return;
         };
         if snapshot.state.sequence == self.sequence
-            && let Some(boundaries) = self.shards.wanted.take()
+            && let Some(boundaries) = self.shards.new_boundaries.take()
         {
             for shard in self.shards.addresses() {
                 shard.do_send(Retire);
             }
             self.start_shards(&snapshot.state, boundaries, context);
-            self.replicas.tell(&self.shards.set);
-            self.deliver_held();
+            self.replicas.announce_shards(&self.shards.set);
+            self.deliver_pending();
         }
         let (supervisor, sequence) = (self.mailbox(context), snapshot.state.sequence);
         self.journal.snapshot(
@@ -188,15 +215,14 @@ impl Supervisor {
         );
     }
 
-    /// A fallen shard is to be there again: the log says what it must hold. Replayed on the compute
-    /// thread.
+    /// Replays the log on the compute thread: the result is the state of the shards to be restarted.
     pub(super) fn replay(
         &mut self,
         snapshot: Option<Snapshot>,
         mut log: Vec<LogEntry>,
         context: &Context<Self>,
     ) {
-        let (Some(compute), Some(fallen)) = (self.replicas.compute(), self.shards.down.first())
+        let (Some(compute), Some(&shard)) = (self.replicas.compute(), self.shards.down.first())
         else {
             return;
         };
@@ -208,36 +234,42 @@ impl Supervisor {
             self.space.clone(),
             self.mailbox(context),
         );
-        let owner = (
-            ActorId::ParameterShard(*fallen),
-            self.shards.generations[*fallen],
-        );
+        let owner = JobOwner {
+            actor: ActorId::ParameterShard(shard),
+            generation: self.shards.generations[shard],
+        };
         compute.submit(owner, move || {
-            let mut replay = Replay::new(&policy, space.as_ref(), start);
-            let replayed = replay_log(&mut replay, &log, &[])
+            let replayed = Replay::new(&policy, space.as_ref(), start)
+                .and_then(|mut replay| {
+                    replay_log(&mut replay, &log, &[])?;
+                    Ok(replay.into_parts().0.state)
+                })
                 .map_err(|error| format!("the journal does not replay: {error}"));
-            supervisor.do_send(Replayed(replayed.map(|()| replay.into_snapshot().state)));
+            supervisor.do_send(Replayed(replayed));
+            Ok(())
         });
     }
 
-    /// Builds the fallen shards at this state. Cuts at earlier numbers can no longer be had; a cut
-    /// at this one can.
-    pub(super) fn rebuild_shards(&mut self, state: &AdamState, context: &Context<Self>) {
+    /// Restarts the missing shards at this state. Cuts at earlier sequence numbers can no longer be
+    /// taken; a cut at this one can.
+    pub(super) fn restart_shards(&mut self, state: &AdamState, context: &Context<Self>) {
         if state.sequence != self.sequence {
-            // Read before the last delivery: once more.
-            return self
-                .down_shards()
-                .for_each(|shard| self.mailbox(context).do_send(Rebuild(shard)));
+            // The log was read before the last delivery: read it again.
+            for shard in &self.shards.down {
+                let actor = ActorId::ParameterShard(*shard);
+                self.mailbox(context).do_send(RestartActor(actor));
+            }
+            return;
         }
         for index in std::mem::take(&mut self.shards.down) {
-            self.shards.set.addresses[index] = self.build_shard(index, state, context);
+            self.shards.addresses[index] = self.start_shard(index, state, context);
         }
-        self.shards.set.set += 1;
-        self.replicas.tell(&self.shards.set);
+        self.shards.renew_set();
+        self.replicas.announce_shards(&self.shards.set);
         self.shards
             .cuts
             .retain(|sequence, _| *sequence == state.sequence);
-        self.shards.asked = self
+        self.shards.requested = self
             .shards
             .cuts
             .keys()
@@ -249,18 +281,11 @@ impl Supervisor {
         }
     }
 
-    fn down_shards(&self) -> impl Iterator<Item = ActorId> + use<> {
-        self.shards
-            .down
-            .clone()
-            .into_iter()
-            .map(ActorId::ParameterShard)
-    }
-
+    /// Requests the log from the journal, to restart the missing shards.
     pub(super) fn read_log(&self, context: &Context<Self>) {
         let supervisor = self.mailbox(context);
         let reply = move |(snapshot, log)| {
-            supervisor.do_send(super::super::messages::LogRead { snapshot, log });
+            supervisor.do_send(LogRead { snapshot, log });
         };
         self.journal.log(Box::new(reply));
     }

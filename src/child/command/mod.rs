@@ -1,28 +1,28 @@
-//! The `command` evaluator: a program of the user's trains the child, in any language. It hears the
-//! architecture, prints its epochs and its reward, and is ended with everything that it started.
-//! Must not know what the program does, nor other lanes.
+//! The `command` evaluator: a program of the user's trains the child, in any language. It is given
+//! the architecture and prints its epochs and its reward; it is ended with everything that it
+//! started. Must not know what the program does, nor other lanes.
 
-mod leftovers;
-mod place;
+mod orphans;
+mod program;
 mod protocol;
-mod script;
 #[cfg(test)]
 mod tests;
+mod trial_files;
 
-pub use script::program_problem;
+pub use program::program_problem;
 
 use super::{Cause, ChildSettings, Epoch, Evaluator, Outcome, Progress, Task};
-use place::Place;
-use protocol::{Protocol, Said};
-use script::{End as ScriptEnd, Script};
+use program::{End as ProgramEnd, Program};
+use protocol::{EpochLine, Protocol};
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
+use trial_files::TrialFiles;
 
-/// Pauses between two looks at a program: short after it has printed something, doubled each time
-/// it has not.
-const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
-const LONGEST_PAUSE: Duration = Duration::from_millis(50);
+/// Pauses between two reads of a program's output: short after it has printed something, doubled
+/// each time it has not.
+const MIN_PAUSE: Duration = Duration::from_millis(1);
+const MAX_PAUSE: Duration = Duration::from_millis(50);
 
 /// What a lane lends to the programs that it runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,29 +59,34 @@ impl CommandEvaluator {
         }
     }
 
-    fn run(&self, task: &Task, place: &Place, progress: &mut dyn Progress) -> Result<Outcome, End> {
+    fn run(
+        &self,
+        task: &Task,
+        files: &TrialFiles,
+        progress: &mut dyn Progress,
+    ) -> Result<Outcome, End> {
         let cannot = |error: std::io::Error| {
             End::Failed(
                 Cause::Error,
                 format!("{}: cannot be started: {error}", self.argv[0]),
             )
         };
-        let mut script =
-            Script::start(self.command(task, place).map_err(cannot)?).map_err(cannot)?;
+        let mut program =
+            Program::start(self.command(task, files).map_err(cannot)?).map_err(cannot)?;
         let mut protocol = Protocol::default();
-        if let Err(end) = self.watch(&mut script, &mut protocol, progress) {
-            script.end(progress);
+        if let Err(end) = self.watch(&mut program, &mut protocol, progress) {
+            program.end(progress);
             return Err(end);
         }
-        match script.finish() {
-            ScriptEnd::Code(0) => protocol
+        match program.finish() {
+            ProgramEnd::Code(0) => protocol
                 .outcome()
                 .map_err(|(cause, error)| End::Failed(cause, error)),
-            ScriptEnd::Code(code) => Err(End::Failed(
+            ProgramEnd::Code(code) => Err(End::Failed(
                 Cause::Exited,
                 format!("the command ended with exit code {code}"),
             )),
-            ScriptEnd::Signal(name) => Err(End::Failed(
+            ProgramEnd::Signal(name) => Err(End::Failed(
                 Cause::Killed,
                 format!("the command was killed by {name}"),
             )),
@@ -91,44 +96,45 @@ impl CommandEvaluator {
     /// Until the program has ended, on its own.
     fn watch(
         &self,
-        script: &mut Script,
+        program: &mut Program,
         protocol: &mut Protocol,
         progress: &mut dyn Progress,
     ) -> Result<(), End> {
-        let (mut since, mut pause) = (progress.elapsed(), SHORTEST_PAUSE);
+        let mut epoch_started_at = progress.elapsed();
+        let mut pause = MIN_PAUSE;
         loop {
-            self.may_go_on(progress)?;
-            // A program that lives is at work, however long it is silent: `child.max_seconds` is
-            // its limit.
+            self.check_limits(progress)?;
+            // A program that has not ended is at work, however long it prints nothing:
+            // `child.max_seconds` is its limit.
             progress.examples(0);
-            // Asked before reading, so that nothing that it printed is missed.
-            let ended = script.has_ended();
-            let lines = script.read(ended).map_err(|error| {
+            // Before reading: what it printed until its end is then read too.
+            let ended = program.has_ended();
+            let lines = program.read(ended).map_err(|error| {
                 End::Failed(Cause::Error, format!("its output cannot be read: {error}"))
             })?;
             pause = if lines.is_empty() {
-                (pause * 2).min(LONGEST_PAUSE)
+                (pause * 2).min(MAX_PAUSE)
             } else {
-                SHORTEST_PAUSE
+                MIN_PAUSE
             };
             for line in lines {
-                let said = protocol
+                let line = protocol
                     .line(&line)
                     .map_err(|(cause, error)| End::Failed(cause, error))?;
-                if let Some(Said {
+                if let Some(EpochLine {
                     epoch,
                     metric,
                     train_loss,
-                }) = said
+                }) = line
                 {
                     let now = progress.elapsed();
                     progress.epoch(Epoch {
                         epoch,
                         train_loss,
                         metric,
-                        seconds: now - since,
+                        seconds: now - epoch_started_at,
                     });
-                    since = now;
+                    epoch_started_at = now;
                 }
             }
             if ended {
@@ -138,7 +144,7 @@ impl CommandEvaluator {
         }
     }
 
-    fn may_go_on(&self, progress: &dyn Progress) -> Result<(), End> {
+    fn check_limits(&self, progress: &dyn Progress) -> Result<(), End> {
         if progress.stop_requested() {
             return Err(End::Stopped);
         }
@@ -151,18 +157,18 @@ impl CommandEvaluator {
         }
     }
 
-    fn command(&self, task: &Task, place: &Place) -> std::io::Result<Command> {
+    fn command(&self, task: &Task, files: &TrialFiles) -> std::io::Result<Command> {
         let mut command = Command::new(&self.argv[0]);
         command
             .args(&self.argv[1..])
-            .stdin(place.architecture()?)
-            .stderr(place.log()?);
+            .stdin(files.architecture()?)
+            .stderr(files.log()?);
         command
-            .env("NETWRIGHT_ARCHITECTURE", place.inline_or_path())
+            .env("NETWRIGHT_ARCHITECTURE", files.inline_or_path())
             .env("NETWRIGHT_TRIAL", task.trial.to_string())
             .env("NETWRIGHT_ATTEMPT", (task.attempt + 1).to_string())
             .env("NETWRIGHT_SEED", task.seed.to_string())
-            .env(place::CHECKPOINT_DIR, place.checkpoints())
+            .env(trial_files::CHECKPOINT_DIR, files.checkpoints())
             .env("CUDA_VISIBLE_DEVICES", &self.lane.visible_gpus);
         if std::env::var_os("OMP_NUM_THREADS").is_none() {
             command.env("OMP_NUM_THREADS", self.lane.threads.to_string());
@@ -173,8 +179,8 @@ impl CommandEvaluator {
 
 impl Evaluator for CommandEvaluator {
     fn evaluate(&mut self, task: &Task, progress: &mut dyn Progress) -> Outcome {
-        let place = match Place::prepare(&self.run_dir, task) {
-            Ok(place) => place,
+        let files = match TrialFiles::prepare(&self.run_dir, task) {
+            Ok(files) => files,
             Err(error) => {
                 return Outcome::Failed {
                     cause: Cause::Error,
@@ -182,15 +188,15 @@ impl Evaluator for CommandEvaluator {
                 };
             }
         };
-        let outcome = match self.run(task, &place, progress) {
+        let outcome = match self.run(task, &files, progress) {
             Ok(outcome) => outcome,
             Err(End::Stopped) => Outcome::Stopped,
             Err(End::Failed(cause, error)) => Outcome::Failed {
                 cause,
-                error: error + &place.last_words(),
+                error: error + &files.last_stderr_line(),
             },
         };
-        place.tidy();
+        files.tidy();
         outcome
     }
 }

@@ -2,24 +2,24 @@
 //! where the lines come from.
 
 use super::super::{Cause, Outcome};
-use super::place::shortened;
+use super::trial_files::shortened;
 use serde_json::{Map, Value};
 
-/// Longest quotation of a line.
-const LONGEST_QUOTATION: usize = 80;
+/// Characters of a line that a message quotes.
+const MAX_QUOTED_LINE: usize = 80;
 
 const FORMS: &str = "{\"epoch\": 3, \"metric\": 0.81} nor {\"reward\": 0.53}";
 
 /// An epoch's line.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Said {
+pub struct EpochLine {
     pub epoch: usize,
-    /// NaN: the program said that it is not finite.
+    /// NaN where the program printed a number that is not finite.
     pub metric: f64,
     pub train_loss: Option<f64>,
 }
 
-/// What was said so far.
+/// What the program has printed so far.
 #[derive(Default)]
 pub struct Protocol {
     lines: usize,
@@ -31,8 +31,8 @@ pub struct Protocol {
 type Refused = (Cause, String);
 
 impl Protocol {
-    /// Takes the next line; empty ones say nothing.
-    pub fn line(&mut self, text: &str) -> Result<Option<Said>, Refused> {
+    /// Takes the next line; an empty line means nothing.
+    pub fn line(&mut self, text: &str) -> Result<Option<EpochLine>, Refused> {
         self.lines += 1;
         if text.trim().is_empty() {
             return Ok(None);
@@ -95,7 +95,7 @@ impl Protocol {
         Ok(())
     }
 
-    fn epoch(&mut self, text: &str, fields: &Map<String, Value>) -> Result<Said, Refused> {
+    fn epoch(&mut self, text: &str, fields: &Map<String, Value>) -> Result<EpochLine, Refused> {
         let number = self.number(text, fields, "epoch")?.unwrap_or_default();
         if number < 1.0 || number.fract() != 0.0 || number > 1e9 {
             return Err(self.refuse(text, "has an epoch that is no whole number from 1"));
@@ -105,7 +105,7 @@ impl Protocol {
         };
         self.last_metric = Some(metric);
         let train_loss = self.number(text, fields, "train_loss")?;
-        Ok(Said {
+        Ok(EpochLine {
             epoch: number as usize,
             metric,
             train_loss,
@@ -128,7 +128,7 @@ impl Protocol {
     }
 
     fn refuse(&self, text: &str, reason: &str) -> Refused {
-        let line = shortened(text.trim(), LONGEST_QUOTATION);
+        let line = shortened(text.trim(), MAX_QUOTED_LINE);
         let hint = "; anything else belongs on stderr";
         (
             Cause::Protocol,
@@ -152,7 +152,7 @@ fn object(text: &str) -> Option<Map<String, Value>> {
 mod tests {
     use super::*;
 
-    fn said(lines: &[&str]) -> Result<Outcome, Refused> {
+    fn outcome_of(lines: &[&str]) -> Result<Outcome, Refused> {
         let mut protocol = Protocol::default();
         for line in lines {
             protocol.line(line)?;
@@ -161,14 +161,14 @@ mod tests {
     }
 
     fn refused(lines: &[&str]) -> String {
-        let (cause, error) = said(lines).unwrap_err();
+        let (cause, error) = outcome_of(lines).unwrap_err();
         assert_eq!(cause, Cause::Protocol, "{error}");
         error
     }
 
     #[test]
     fn the_metric_is_the_one_beside_the_reward_or_the_last_epochs_or_the_reward() {
-        let metric = |lines: &[&str]| match said(lines).unwrap() {
+        let metric = |lines: &[&str]| match outcome_of(lines).unwrap() {
             Outcome::Completed {
                 reward,
                 metric,
@@ -205,7 +205,7 @@ mod tests {
             .unwrap();
         assert_eq!(
             line,
-            Said {
+            EpochLine {
                 epoch: 3,
                 metric: 0.81,
                 train_loss: Some(0.5)
@@ -251,7 +251,9 @@ mod tests {
     fn a_reward_that_is_not_finite_is_a_divergence() {
         for reward in ["NaN", "Infinity", "-Infinity", "null"] {
             assert_eq!(
-                said(&[&format!("{{\"reward\": {reward}}}")]).unwrap_err().0,
+                outcome_of(&[&format!("{{\"reward\": {reward}}}")])
+                    .unwrap_err()
+                    .0,
                 Cause::Diverged
             );
         }

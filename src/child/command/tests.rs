@@ -4,14 +4,34 @@
 use super::*;
 use crate::child::tests::{network, task as task_of};
 use crate::space::{ChoiceNetwork, Network, OptionValue};
+use std::cell::Cell;
 use std::path::Path;
 use std::time::Instant;
 
-/// Notes epochs; asks for a stop after so many.
+/// How long a test waits for what must happen: it only matters where the code is broken.
+const LIMIT: Duration = Duration::from_mins(5);
+
+/// Records epochs, and requests a stop after so many of them. Its clock does not depend on the machine: it stands
+/// still until the program has written all `ready` files, and from then on each look at it takes a
+/// second. Without such files it stands still for good.
 struct Log {
     epochs: Vec<Epoch>,
     stop_after: Option<usize>,
+    ready: Vec<PathBuf>,
+    seconds: Cell<f64>,
     started: Instant,
+}
+
+impl Log {
+    fn new(stop_after: Option<usize>, ready: Vec<PathBuf>) -> Self {
+        Self {
+            epochs: Vec::new(),
+            stop_after,
+            ready,
+            seconds: Cell::new(0.0),
+            started: Instant::now(),
+        }
+    }
 }
 
 impl Progress for Log {
@@ -24,7 +44,11 @@ impl Progress for Log {
             .is_some_and(|epochs| self.epochs.len() >= epochs)
     }
     fn elapsed(&self) -> f64 {
-        self.started.elapsed().as_secs_f64()
+        assert!(self.started.elapsed() < LIMIT, "the program never ends");
+        if !self.ready.is_empty() && self.ready.iter().all(|file| file.exists()) {
+            self.seconds.set(self.seconds.get() + 1.0);
+        }
+        self.seconds.get()
     }
 }
 
@@ -33,15 +57,14 @@ fn task() -> Task {
 }
 
 /// Runs `sh -c script` as a trial in this run directory.
-fn run_in(
-    folder: &Path,
-    script: &str,
-    task: &Task,
-    max_seconds: Option<f64>,
-    stop_after: Option<usize>,
-) -> (Outcome, Log) {
+fn run_in(folder: &Path, script: &str, task: &Task) -> (Outcome, Log) {
+    run_with(folder, script, task, Log::new(None, Vec::new()))
+}
+
+/// The same with this log, for 3 seconds of its clock at most.
+fn run_with(folder: &Path, script: &str, task: &Task, mut log: Log) -> (Outcome, Log) {
     let mut settings = ChildSettings {
-        max_seconds,
+        max_seconds: Some(3.0),
         ..ChildSettings::default()
     };
     settings.command.argv = ["sh", "-c", script].map(String::from).to_vec();
@@ -49,24 +72,12 @@ fn run_in(
         visible_gpus: "3".into(),
         threads: 2,
     };
-    let mut log = Log {
-        epochs: Vec::new(),
-        stop_after,
-        started: Instant::now(),
-    };
     let outcome = CommandEvaluator::new(&settings, folder.into(), lane).evaluate(task, &mut log);
     (outcome, log)
 }
 
 fn run(script: &str) -> Outcome {
-    run_in(
-        tempfile::tempdir().unwrap().path(),
-        script,
-        &task(),
-        None,
-        None,
-    )
-    .0
+    run_in(tempfile::tempdir().unwrap().path(), script, &task()).0
 }
 
 fn failure(outcome: Outcome) -> (Cause, String) {
@@ -76,7 +87,7 @@ fn failure(outcome: Outcome) -> (Cause, String) {
     }
 }
 
-/// Is this process gone, or dead and waiting for whoever adopted it?
+/// True if this process is gone, or dead and not yet reaped by its new parent.
 fn is_dead(pid: &str) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
     stat.rsplit(')')
@@ -84,13 +95,14 @@ fn is_dead(pid: &str) -> bool {
         .is_none_or(|rest| rest.trim().is_empty() || rest.trim().starts_with('Z'))
 }
 
-/// Waits for a death that has been ordered.
-fn dies(pid: &str) -> bool {
+/// Waits until the process dies whose id this file holds.
+fn wait_for_death(file: &Path) {
+    let pid = std::fs::read_to_string(file).unwrap();
     let started = Instant::now();
-    while !is_dead(pid) && started.elapsed().as_secs() < 10 {
+    while !is_dead(&pid) {
+        assert!(started.elapsed() < LIMIT, "{} lives on", file.display());
         std::thread::sleep(Duration::from_millis(5));
     }
-    is_dead(pid)
 }
 
 const REWARD: &str = "echo '{\"reward\": 0.5}'\n";
@@ -99,7 +111,7 @@ const REWARD: &str = "echo '{\"reward\": 0.5}'\n";
 fn epochs_and_reward_are_heard_and_nothing_is_left_of_a_program_that_keeps_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let script = "for i in 1 2 3; do echo \"{\\\"epoch\\\": $i, \\\"metric\\\": 0.$i, \\\"train_loss\\\": 2}\"; done; printf '{\"reward\": -7.5}'";
-    let (outcome, log) = run_in(folder.path(), script, &task(), None, None);
+    let (outcome, log) = run_in(folder.path(), script, &task());
     assert_eq!(
         outcome,
         Outcome::Completed {
@@ -139,8 +151,6 @@ fn a_program_knows_its_architecture_trial_seed_gpu_threads_and_checkpoint_direct
         folder.path(),
         &format!("{}{REWARD}", script.replace("pwd;", "")),
         &again,
-        None,
-        None,
     );
     assert!(matches!(outcome, Outcome::Completed { .. }), "{outcome:?}");
     let read = |name: &str| {
@@ -164,11 +174,11 @@ fn a_large_architecture_is_handed_over_as_a_file_and_may_stay_unread() {
     let large = task_of(Network::Choices(ChoiceNetwork { values }), 1);
     let script = format!("cmp \"$NETWRIGHT_ARCHITECTURE\" - && {REWARD}");
     assert!(matches!(
-        run_in(folder.path(), &script, &large, None, None).0,
+        run_in(folder.path(), &script, &large).0,
         Outcome::Completed { .. }
     ));
     assert!(matches!(
-        run_in(folder.path(), REWARD, &large, None, None).0,
+        run_in(folder.path(), REWARD, &large).0,
         Outcome::Completed { .. }
     ));
 }
@@ -247,11 +257,7 @@ fn a_program_that_is_not_there_fails_its_trial_alone() {
         threads: 1,
     };
     let folder = tempfile::tempdir().unwrap();
-    let mut log = Log {
-        epochs: Vec::new(),
-        stop_after: None,
-        started: Instant::now(),
-    };
+    let mut log = Log::new(None, Vec::new());
     let outcome =
         CommandEvaluator::new(&settings, folder.path().into(), lane).evaluate(&task(), &mut log);
     let (cause, error) = failure(outcome);
@@ -265,44 +271,33 @@ fn a_program_that_is_not_there_fails_its_trial_alone() {
 #[test]
 fn a_grandchild_that_holds_stdout_open_delays_nothing_and_dies() {
     let folder = tempfile::tempdir().unwrap();
+    // It never ends by itself.
     let script = format!(
-        "sh -c 'trap \"\" TERM; sleep 1000' & echo $! > \"$NETWRIGHT_CHECKPOINT_DIR/pid\"; {REWARD}"
+        "sh -c 'trap \"\" TERM; while :; do sleep 1; done' & echo $! > \"$NETWRIGHT_CHECKPOINT_DIR/pid\"; {REWARD}"
     );
-    let (outcome, log) = run_in(folder.path(), &script, &task(), None, None);
+    let (outcome, _) = run_in(folder.path(), &script, &task());
     assert!(matches!(outcome, Outcome::Completed { .. }), "{outcome:?}");
-    assert!(log.elapsed() < 30.0, "not before the grandchild ended");
-    assert!(dies(
-        &std::fs::read_to_string(folder.path().join("checkpoints/trial-1/pid")).unwrap()
-    ));
+    wait_for_death(&folder.path().join("checkpoints/trial-1/pid"));
 }
 
 #[test]
 fn a_program_and_a_grandchild_that_ignore_sigterm_die_when_the_time_is_over() {
     let folder = tempfile::tempdir().unwrap();
-    let script = "trap '' TERM; sleep 1000 & echo $! > \"$NETWRIGHT_CHECKPOINT_DIR/pid\"; echo $$ > \"$NETWRIGHT_CHECKPOINT_DIR/own\"; \
+    let script = "cd \"$NETWRIGHT_CHECKPOINT_DIR\"; trap '' TERM; sleep 1000 & echo $! > pid; echo $$ > own; touch ready; \
                   while :; do sleep 1; done";
-    let (outcome, log) = run_in(folder.path(), script, &task(), Some(0.3), None);
+    let directory = folder.path().join("checkpoints/trial-1");
+    let log = Log::new(None, vec![directory.join("ready")]);
+    let (outcome, _) = run_with(folder.path(), script, &task(), log);
     let (cause, error) = failure(outcome);
     assert_eq!(
         (cause, error.as_str()),
         (
             Cause::Timeout,
-            "the command did not end within 0.3 seconds (child.max_seconds)"
+            "the command did not end within 3 seconds (child.max_seconds)"
         )
     );
-    assert!(
-        log.elapsed() < 9.0,
-        "within what an orderly end allows: {}",
-        log.elapsed()
-    );
     for name in ["pid", "own"] {
-        assert!(
-            dies(
-                &std::fs::read_to_string(folder.path().join("checkpoints/trial-1").join(name))
-                    .unwrap()
-            ),
-            "{name}"
-        );
+        wait_for_death(&directory.join(name));
     }
 }
 
@@ -312,10 +307,10 @@ fn a_stopped_program_may_save_and_goes_on_in_the_same_directory() {
     let script = "cd \"$NETWRIGHT_CHECKPOINT_DIR\"; n=$(cat saved 2>/dev/null || echo 0); trap 'echo $n > saved; exit 0' TERM; \
                   [ -f saved ] || { n=1; echo '{\"epoch\": 1, \"metric\": 0}'; while :; do sleep 0.05; done; }; \
                   echo \"{\\\"reward\\\": $n}\"";
-    let (outcome, log) = run_in(folder.path(), script, &task(), None, Some(1));
+    let log = Log::new(Some(1), Vec::new());
+    let (outcome, log) = run_with(folder.path(), script, &task(), log);
     assert_eq!((outcome, log.epochs.len()), (Outcome::Stopped, 1));
-    assert!(log.elapsed() < 9.0);
-    let (outcome, _) = run_in(folder.path(), script, &task(), None, None);
+    let (outcome, _) = run_in(folder.path(), script, &task());
     assert_eq!(
         outcome,
         Outcome::Completed {
@@ -335,7 +330,7 @@ fn what_an_earlier_process_left_at_work_is_killed_before_the_trial_runs_again() 
     let start = |folder: &Path| {
         Command::new("sleep")
             .arg("1000")
-            .env(place::CHECKPOINT_DIR, folder)
+            .env(trial_files::CHECKPOINT_DIR, folder)
             .spawn()
             .unwrap()
     };
@@ -343,7 +338,7 @@ fn what_an_earlier_process_left_at_work_is_killed_before_the_trial_runs_again() 
         start(&checkpoints),
         start(&folder.path().join("checkpoints/trial-11")),
     );
-    let (outcome, _) = run_in(folder.path(), REWARD, &task(), None, None);
+    let (outcome, _) = run_in(folder.path(), REWARD, &task());
     assert!(matches!(outcome, Outcome::Completed { .. }));
     assert!(!left.wait().unwrap().success());
     assert!(
@@ -362,8 +357,6 @@ fn a_later_attempt_writes_below_the_first_ones_log() {
             folder.path(),
             "echo no luck >&2; exit 1",
             &Task { attempt, ..task() },
-            None,
-            None,
         );
     }
     let log = std::fs::read_to_string(folder.path().join("log/trial-1.log")).unwrap();

@@ -18,7 +18,7 @@ pub fn tensor_bytes(spec: &NetworkSpec, batch: usize) -> u64 {
     }
     let (features, height, width) = joined(&shapes, &spec.output);
     kept += features * height * width;
-    // each kept tensor may have a gradient as large; parameters: values, gradients, velocity,
+    // each saved tensor may have a gradient as large; parameters: values, gradients, velocity,
     // copies on the device
     let floats = (2.0 * kept + largest_columns) * batch as f64 + 6.0 * parameters(spec);
     (4.0 * floats) as u64
@@ -33,8 +33,8 @@ pub fn kernel_bytes(spec: &NetworkSpec, batch: usize) -> u64 {
 
 type Shape = (f64, f64, f64);
 
-/// A layer's output shape, the numbers that it keeps in a training step, and those of its largest
-/// temporary tensor.
+/// A layer's output shape, how many numbers it saves for the backward pass, and how many its largest
+/// temporary tensor has.
 fn layer_floats(operation: OperationSpec, (depth, height, width): Shape) -> (Shape, f64, f64) {
     let strided = |channels: f64, down: usize, right: usize| {
         (
@@ -187,7 +187,7 @@ mod tests {
 
     #[test]
     fn grows_with_batch_and_filters_and_never_overflows() {
-        // one output of 48 filters for 64 images is 12.6 MB; a step keeps several
+        // one output of 48 filters for 64 images is 12.6 MB; a step saves several
         let bytes = tensor_bytes(&spec(48), 64);
         assert!((60_000_000..600_000_000).contains(&bytes), "{bytes}");
         assert!(tensor_bytes(&spec(48), 128) > bytes + bytes / 2);

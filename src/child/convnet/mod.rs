@@ -71,7 +71,7 @@ pub trait Engine {
 }
 
 /// The engine for a network and a device: on the CPU the kernels in `pool`, elsewhere candle's
-/// tensors. `batch`: the most images of a step.
+/// tensors. `batch`: the largest number of images in a step.
 ///
 /// # Errors
 /// No network can be built from the architecture, or it would need more than `memory_limit_bytes`

@@ -26,7 +26,7 @@ impl Descent {
         }
     }
 
-    /// What it remembers between two steps: one number for each parameter, or nothing.
+    /// The velocity between two steps: one number for each parameter, or none without momentum.
     pub fn velocity(&mut self) -> &mut [f32] {
         self.dense
             .as_mut()

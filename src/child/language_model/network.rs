@@ -11,13 +11,13 @@ use rayon::ThreadPool;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// What a network is built for.
+/// The sizes that a network is built for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sizes {
     pub model: LanguageModel,
     /// Sequences side by side.
     pub batch: usize,
-    /// Steps of a window at most.
+    /// The largest number of steps in a window.
     pub steps: usize,
 }
 
@@ -34,9 +34,9 @@ pub struct Network {
     places: Places,
     /// Numbers of one layer's state `[states, batch, hidden]`.
     state: usize,
-    /// What enters each layer and what leaves the last, `[steps, batch, hidden]`.
+    /// The input of each layer and the output of the last, `[steps, batch, hidden]`.
     values: Vec<Vec<f32>>,
-    /// Gradients of what leaves and enters a layer, likewise.
+    /// Gradients of a layer's output and of its input, likewise.
     gradients: [Vec<f32>; 2],
     /// Words whose rows of the embedding's gradient are not zeros, ascending.
     touched: Vec<u32>,
@@ -141,7 +141,7 @@ impl Network {
         &self.slots
     }
 
-    /// What it was built for.
+    /// The sizes that it was built for.
     pub fn sizes(&self) -> Sizes {
         self.sizes
     }
@@ -236,7 +236,7 @@ impl Network {
         loss
     }
 
-    /// The gradient of the embedding, from that of what enters the first layer.
+    /// The gradient of the embedding, from that of the first layer's input.
     fn scatter(
         &mut self,
         tokens: &[u32],

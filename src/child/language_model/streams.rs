@@ -135,6 +135,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::random::cases(256))]
+
         #[test]
         fn validation_counts_every_token_once_after_the_one_before_it(length in 1_usize..200, batch in 1_usize..30, steps in 1_usize..20) {
             let text: Vec<u32> = (1..=length as u32).collect();

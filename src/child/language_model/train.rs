@@ -2,8 +2,8 @@
 //! after each, the reward at the end. A function of the task and the settings: must not know other
 //! lanes, nor any clock but its caller's.
 
-use super::super::course::{Course, End};
 use super::super::reward::perplexity_reward;
+use super::super::training::{EarlyEnd, Training};
 use super::super::{Cause, ChildSettings, Evaluator, Outcome, Progress, Task, cell_program};
 use super::descent::Descent;
 use super::masks::DropoutMasks;
@@ -18,7 +18,7 @@ use rand::Rng;
 use rayon::ThreadPool;
 use std::sync::Arc;
 
-/// From this epoch on a child must do better than a guess that knows nothing.
+/// From this epoch on a child must do better than a uniform guess.
 const EPOCHS_TO_BEAT_CHANCE: usize = 2;
 
 /// The evaluator `child.evaluator = "train"` of recurrent cells, of one lane of the CPU.
@@ -58,24 +58,24 @@ impl LanguageEvaluator {
         }
     }
 
-    fn train(&self, task: &Task, progress: &mut dyn Progress) -> Result<Outcome, End> {
+    fn train(&self, task: &Task, progress: &mut dyn Progress) -> Result<Outcome, EarlyEnd> {
         let space::Network::Cell(cell) = &task.architecture.network else {
             let error = "only recurrent cells (space.kind = \"cell\") can be trained on a text; child.evaluator = \"table\" looks others up";
-            return Err(End::Failed(Cause::Unbuildable, error.into()));
+            return Err(EarlyEnd::Failed(Cause::Unbuildable, error.into()));
         };
         let mut child = Child::new(self, cell, task.seed)?;
-        let mut course = Course::begin(
+        let mut training = Training::begin(
             &self.settings,
             task,
             &self.corpus.content,
             &mut child.tensors(),
             progress,
         );
-        while let Some(epoch) = course.next_epoch() {
-            let train_loss = child.epoch(epoch, &mut course)?;
-            let perplexity = child.validate(&mut course)?;
+        while let Some(epoch) = training.next_epoch() {
+            let train_loss = child.epoch(epoch, &mut training)?;
+            let perplexity = child.validate(&mut training)?;
             self.beats_chance(epoch, perplexity)?;
-            course.epoch_ended(
+            training.epoch_ended(
                 train_loss,
                 self.metric(perplexity),
                 perplexity,
@@ -89,7 +89,7 @@ impl LanguageEvaluator {
             ..
         } = self.settings;
         let (perplexity, reward) = perplexity_reward(
-            course.scores(),
+            training.scores(),
             reward_window,
             reward_constant,
             reward_exponent,
@@ -97,7 +97,7 @@ impl LanguageEvaluator {
         Ok(Outcome::Completed {
             reward,
             metric: self.metric(perplexity),
-            seconds: course.seconds_if_resumed(),
+            seconds: training.seconds_if_resumed(),
         })
     }
 
@@ -109,7 +109,7 @@ impl LanguageEvaluator {
         }
     }
 
-    fn beats_chance(&self, epoch: usize, perplexity: f64) -> Result<(), End> {
+    fn beats_chance(&self, epoch: usize, perplexity: f64) -> Result<(), EarlyEnd> {
         let (number, chance) = (epoch + 1, self.corpus.vocabulary.len());
         if perplexity.is_finite() && (number < EPOCHS_TO_BEAT_CHANCE || perplexity <= chance as f64)
         {
@@ -119,7 +119,7 @@ impl LanguageEvaluator {
             "training diverged: after epoch {number} of {} the validation perplexity is {perplexity:.0}; guessing among {chance} tokens has {chance}",
             self.settings.epochs
         );
-        Err(End::Failed(Cause::Diverged, error))
+        Err(EarlyEnd::Failed(Cause::Diverged, error))
     }
 }
 
@@ -129,7 +129,7 @@ impl Evaluator for LanguageEvaluator {
     }
 }
 
-impl From<KernelError> for End {
+impl From<KernelError> for EarlyEnd {
     fn from(error: KernelError) -> Self {
         match error {
             KernelError::Invalid(_) => Self::Failed(Cause::Unbuildable, error.to_string()),
@@ -139,14 +139,18 @@ impl From<KernelError> for End {
 }
 
 impl<'a> Child<'a> {
-    fn new(evaluator: &'a LanguageEvaluator, cell: &CellNetwork, seed: u64) -> Result<Self, End> {
+    fn new(
+        evaluator: &'a LanguageEvaluator,
+        cell: &CellNetwork,
+        seed: u64,
+    ) -> Result<Self, EarlyEnd> {
         let LanguageEvaluator {
             settings,
             corpus,
             pool,
             memory_limit_bytes,
         } = evaluator;
-        let unbuildable = |error: String| End::Failed(Cause::Unbuildable, error);
+        let unbuildable = |error: String| EarlyEnd::Failed(Cause::Unbuildable, error);
         let words = corpus.vocabulary.len();
         let program = cell_program(&cell.cell).map_err(unbuildable)?;
         let model = cell
@@ -212,7 +216,7 @@ impl<'a> Child<'a> {
 
     /// One pass over the training text, or what is left of it; the mean loss of a token in nats.
     /// `epoch` counts from 0.
-    fn epoch(&mut self, epoch: usize, course: &mut Course) -> Result<f64, End> {
+    fn epoch(&mut self, epoch: usize, training: &mut Training) -> Result<f64, EarlyEnd> {
         let LanguageEvaluator {
             settings,
             corpus,
@@ -223,15 +227,15 @@ impl<'a> Child<'a> {
         let batch = self.batch();
         let streams = Streams::training(&corpus.train, corpus.end, batch);
         let steps = settings.steps;
-        if course.steps() == 0 {
+        if training.steps_done() == 0 {
             self.state.fill(0.0);
         }
         for (index, first) in (0..streams.length())
             .step_by(steps)
             .enumerate()
-            .skip(course.steps())
+            .skip(training.steps_done())
         {
-            course.rest(&self.tensors())?;
+            training.between_steps(&self.tensors())?;
             streams.window(first, steps, &mut self.window);
             let masks = DropoutMasks::draw(
                 settings,
@@ -264,16 +268,16 @@ impl<'a> Child<'a> {
                 let error = format!(
                     "training diverged in epoch {epoch} of {epochs}, step {step}: the loss or its gradient is not finite"
                 );
-                return Err(End::Failed(Cause::Diverged, error));
+                return Err(EarlyEnd::Failed(Cause::Diverged, error));
             }
-            course.stepped(loss, self.window.tokens.len());
+            training.step_done(loss, self.window.tokens.len());
         }
-        Ok(course.loss() / (streams.length() * batch) as f64)
+        Ok(training.summed_loss() / (streams.length() * batch) as f64)
     }
 
     /// Perplexity of the validation text: every token counts once, the end of a line too. The text
     /// is read as sequences side by side, the state of each warmed on the tokens before it.
-    fn validate(&mut self, course: &mut Course) -> Result<f64, End> {
+    fn validate(&mut self, training: &mut Training) -> Result<f64, EarlyEnd> {
         let LanguageEvaluator {
             settings, corpus, ..
         } = self.evaluator;
@@ -288,7 +292,7 @@ impl<'a> Child<'a> {
         );
         self.network.restart(&mut self.state, 0);
         for first in (0..streams.length()).step_by(settings.steps) {
-            course.rest(&self.tensors())?;
+            training.between_steps(&self.tensors())?;
             streams.window(first, settings.steps, &mut self.window);
             nats += self.network.evaluate(
                 &self.parameters,
@@ -296,7 +300,7 @@ impl<'a> Child<'a> {
                 &self.window.targets,
                 &mut self.state,
             );
-            course.beat();
+            training.heartbeat();
         }
         Ok((nats / corpus.validation.len().max(1) as f64).exp())
     }
@@ -324,7 +328,7 @@ fn initial(network: &Network, scale: f64, seed: u64) -> Vec<f32> {
     parameters
 }
 
-fn check_memory(needed: u64, limit: Option<u64>) -> Result<(), End> {
+fn check_memory(needed: u64, limit: Option<u64>) -> Result<(), EarlyEnd> {
     match limit.filter(|&limit| needed > limit) {
         None => Ok(()),
         Some(limit) => {
@@ -333,7 +337,7 @@ fn check_memory(needed: u64, limit: Option<u64>) -> Result<(), End> {
                 "not trained: it needs about {needed:.1} MiB, and {limit:.1} MiB are there for it; a smaller child.hidden (or \
                  child.parameters), child.batch_size or child.steps, or fewer lanes would leave it room"
             );
-            Err(End::Failed(Cause::OutOfMemory, error))
+            Err(EarlyEnd::Failed(Cause::OutOfMemory, error))
         }
     }
 }

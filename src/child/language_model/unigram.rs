@@ -3,8 +3,8 @@
 
 use crate::data::Corpus;
 
-/// Perplexity of the validation text by how often each token stands in the training text, each
-/// counted once more.
+/// Perplexity of the validation text under the unigram frequencies of the training text, each count
+/// increased by one (Laplace smoothing).
 pub fn unigram_perplexity(corpus: &Corpus) -> f64 {
     let mut counts = vec![1_u64; corpus.vocabulary.len()];
     corpus

@@ -1,5 +1,4 @@
-//! Which columns of a table are used, and what a line holds in them. Must not know of
-//! architectures.
+//! Which columns of a table are used, and what a row holds in them. Must not know of architectures.
 
 use super::TableSettings;
 
@@ -11,8 +10,8 @@ pub struct Columns {
     report: Vec<usize>,
 }
 
-/// What a line says about its architecture.
-pub struct Line {
+/// What a row holds for its architecture, beside the decisions.
+pub struct RowValues {
     pub rewards: Vec<f64>,
     pub seconds: Option<f64>,
     pub report: Vec<String>,
@@ -65,11 +64,11 @@ impl Columns {
         }
     }
 
-    /// Reads the numbers of one line.
+    /// Reads the numbers of one row.
     ///
     /// # Errors
     /// Names the column and what is needed there.
-    pub fn line(&self, record: &csv::StringRecord, header: &[String]) -> Result<Line, String> {
+    pub fn row(&self, record: &csv::StringRecord, header: &[String]) -> Result<RowValues, String> {
         let number = |column: usize, needed: &str, valid: fn(f64) -> bool| {
             let text = &record[column];
             let value = text.parse::<f64>().ok().filter(|value| valid(*value));
@@ -86,7 +85,7 @@ impl Columns {
                 seconds.is_finite() && seconds >= 0.0
             })
         };
-        Ok(Line {
+        Ok(RowValues {
             rewards: self.rewards.iter().map(reward).collect::<Result<_, _>>()?,
             seconds: self.seconds.map(seconds).transpose()?,
             report: self

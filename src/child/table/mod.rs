@@ -2,16 +2,19 @@
 //! know what the numbers mean.
 
 mod columns;
-mod lists;
+mod enumeration;
+mod hashing;
 #[cfg(test)]
 mod tests;
 
 use super::{Evaluator, Outcome, Progress, TableSettings, Task};
 use crate::random::{Key, Purpose};
 use crate::space::{Decision, Space};
-use columns::{Columns, Line};
+use columns::{Columns, RowValues};
+use hashing::HashingReader;
 use rand::RngExt;
 use std::collections::HashMap;
+use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -20,8 +23,8 @@ const LARGEST_SPACE: f64 = 1e7;
 
 /// A loaded table: every architecture of the space has its row.
 ///
-/// Kept small, for tables of millions of rows: texts of decisions are numbered, numbers lie in flat
-/// vectors.
+/// A table may have millions of rows, so it is stored compactly: texts of decisions are numbered, and
+/// numbers lie in flat vectors.
 pub struct Table {
     /// For each decision of `Space::describe`, in order: a number for each of its texts.
     texts: Vec<HashMap<String, u32>>,
@@ -37,6 +40,8 @@ pub struct Table {
     report: Vec<String>,
     /// `[row, report column]`
     reported: Vec<Box<str>>,
+    /// SHA-256 (hex) of the file: a resumed run refuses another one.
+    content: String,
 }
 
 impl Table {
@@ -59,10 +64,10 @@ impl Table {
                 "the space has 10^{size:.1} architectures; {limit}"
             )));
         }
+        let file = File::open(path).map_err(|error| fail(csv_problem(&error.into())))?;
         let mut reader = csv::ReaderBuilder::new()
             .trim(csv::Trim::All)
-            .from_path(path)
-            .map_err(|error| fail(csv_problem(&error)))?;
+            .from_reader(HashingReader::new(file));
         let header: Vec<String> = reader
             .headers()
             .map_err(|error| fail(csv_problem(&error)))?
@@ -75,32 +80,46 @@ impl Table {
             ));
         }
         let names: Vec<String> = space
-            .describe(layers, &lists::first(space, layers))
+            .describe(layers, &enumeration::first(space, layers))
             .into_iter()
             .map(|(name, _)| name)
             .collect();
         let columns = Columns::find(&header, &names, settings).map_err(&fail)?;
         let mut table = Self::empty(settings, names.len());
+        table
+            .read_rows(&mut reader, &columns, &header)
+            .map_err(&fail)?;
+        table.content = reader.into_inner().digest();
+        table.check(space, layers).map_err(fail)?;
+        Ok(table)
+    }
+
+    /// # Errors
+    /// Names the line, and what is wrong there.
+    fn read_rows(
+        &mut self,
+        reader: &mut csv::Reader<HashingReader<File>>,
+        columns: &Columns,
+        header: &[String],
+    ) -> Result<(), String> {
+        // Of each row.
         let mut lines = Vec::new();
         for record in reader.records() {
-            let record = record.map_err(|error| fail(csv_problem(&error)))?;
+            let record = record.map_err(|error| csv_problem(&error))?;
             let line = record.position().map_or(0, csv::Position::line);
             let values = columns
-                .line(&record, &header)
-                .map_err(|problem| fail(format!("line {line}: {problem}")))?;
-            if let Err(earlier) = table.push(
-                columns.decisions.iter().map(|&column| &record[column]),
-                values,
-            ) {
-                return Err(fail(format!(
+                .row(&record, header)
+                .map_err(|problem| format!("line {line}: {problem}"))?;
+            let decisions = columns.decisions.iter().map(|&column| &record[column]);
+            if let Err(earlier) = self.push(decisions, values) {
+                return Err(format!(
                     "line {line}: the same architecture as line {}; each needs one row",
                     lines[earlier]
-                )));
+                ));
             }
             lines.push(line);
         }
-        table.check(space, layers).map_err(fail)?;
-        Ok(table)
+        Ok(())
     }
 
     fn empty(settings: &TableSettings, decisions: usize) -> Self {
@@ -112,6 +131,7 @@ impl Table {
             seconds: Vec::new(),
             report: settings.report.clone(),
             reported: Vec::new(),
+            content: String::new(),
         }
     }
 
@@ -119,11 +139,11 @@ impl Table {
     fn push<'a>(
         &mut self,
         decisions: impl Iterator<Item = &'a str>,
-        line: Line,
+        values: RowValues,
     ) -> Result<(), usize> {
         let number = |(text, numbers): (&str, &mut HashMap<String, u32>)| {
             let next = numbers.len() as u32;
-            *numbers.entry(meaning(text)).or_insert(next)
+            *numbers.entry(canonical_text(text)).or_insert(next)
         };
         let key: Box<[u32]> = decisions.zip(&mut self.texts).map(number).collect();
         let row = self.rows.len();
@@ -131,29 +151,30 @@ impl Table {
             return Err(earlier);
         }
         self.rows.insert(key, row);
-        self.rewards.extend(line.rewards);
-        self.seconds.extend(line.seconds);
+        self.rewards.extend(values.rewards);
+        self.seconds.extend(values.seconds);
         self.reported
-            .extend(line.report.into_iter().map(String::into_boxed_str));
+            .extend(values.report.into_iter().map(String::into_boxed_str));
         Ok(())
     }
 
-    /// Every architecture needs a row of its own.
+    /// # Errors
+    /// An architecture of the space has no row of its own.
     fn check(&self, space: &dyn Space, layers: usize) -> Result<(), String> {
-        let mut taken = vec![false; self.rows.len()];
-        let mut list = lists::first(space, layers);
+        let mut used = vec![false; self.rows.len()];
+        let mut list = enumeration::first(space, layers);
         loop {
             let described = space.describe(layers, &list);
             let row = self.find(&described);
-            // A decision that this architecture does not have is an empty cell.
-            let cell = |(name, value): &(String, String)| {
+            // A decision that this architecture does not have has an empty field.
+            let field = |(name, value): &(String, String)| {
                 if value.is_empty() {
                     format!("{name} empty")
                 } else {
                     format!("{name}={value}")
                 }
             };
-            let name = || described.iter().map(cell).collect::<Vec<_>>().join(", ");
+            let name = || described.iter().map(field).collect::<Vec<_>>().join(", ");
             match row {
                 None => {
                     return Err(format!(
@@ -161,16 +182,16 @@ impl Table {
                         name()
                     ));
                 }
-                Some(row) if taken[row] => {
+                Some(row) if used[row] => {
                     return Err(format!(
                         "the row of {} is another architecture's too: two options of one decision read as the same value (3 and 3.0, \
                          true and True); options need different meanings",
                         name()
                     ));
                 }
-                Some(row) => taken[row] = true,
+                Some(row) => used[row] = true,
             }
-            if !lists::advance(space, layers, &mut list) {
+            if !enumeration::advance(space, layers, &mut list) {
                 return Ok(());
             }
         }
@@ -181,7 +202,7 @@ impl Table {
             return None;
         }
         let number = |((_, value), numbers): (&(String, String), &HashMap<String, u32>)| {
-            numbers.get(&meaning(value)).copied()
+            numbers.get(&canonical_text(value)).copied()
         };
         let key: Vec<u32> = described
             .iter()
@@ -189,6 +210,11 @@ impl Table {
             .map(number)
             .collect::<Option<_>>()?;
         self.rows.get(key.as_slice()).copied()
+    }
+
+    /// SHA-256 (hex) of the file.
+    pub fn content(&self) -> &str {
+        &self.content
     }
 
     /// The report columns of one architecture: shown to people, never to the search.
@@ -220,7 +246,7 @@ fn csv_problem(error: &csv::Error) -> String {
 }
 
 /// Values are compared by meaning: `3` and `3.0` are one number, `True` and `true` one boolean.
-fn meaning(text: &str) -> String {
+fn canonical_text(text: &str) -> String {
     match text.parse::<f64>() {
         Ok(number) => number.to_string(),
         Err(_) if text.eq_ignore_ascii_case("true") || text.eq_ignore_ascii_case("false") => {

@@ -8,7 +8,7 @@ use zune_jpeg::zune_core::colorspace::ColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
 
 /// Larger images are refused rather than decoded: a small file may claim to be huge.
-const MOST_PIXELS: usize = 100_000_000;
+const MAX_PIXELS: usize = 100_000_000;
 
 /// `[height, width, 3]`, as bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,14 +71,14 @@ fn picture(width: usize, height: usize, channels: usize, bytes: &[u8]) -> Result
 fn fits(width: usize, height: usize) -> Result<(), String> {
     match width.saturating_mul(height) {
         0 => Err("has no pixels".into()),
-        1..=MOST_PIXELS => Ok(()),
+        1..=MAX_PIXELS => Ok(()),
         _ => Err(format!(
-            "has {width} x {height} pixels; at most {MOST_PIXELS} are read"
+            "has {width} x {height} pixels; at most {MAX_PIXELS} are read"
         )),
     }
 }
 
-/// What a decoder says is kept where it is a sentence, and not the program's own names.
+/// Quotes the decoder's message if it is a sentence, and not if it shows the decoder's own types.
 fn damaged(format: &str, error: &dyn std::fmt::Display) -> String {
     match error.to_string() {
         text if text.contains('{') => format!("is a damaged {format} file"),
@@ -91,12 +91,13 @@ fn png(file: &[u8]) -> Result<Picture, String> {
     let mut decoder = png::Decoder::new_with_limits(
         Cursor::new(file),
         png::Limits {
-            bytes: 4 * MOST_PIXELS,
+            bytes: 4 * MAX_PIXELS,
         },
     );
     decoder.set_transformations(png::Transformations::normalize_to_color8());
     let mut reader = decoder.read_info().map_err(fail)?;
-    let (width, height) = (reader.info().width as usize, reader.info().height as usize);
+    let width = reader.info().width as usize;
+    let height = reader.info().height as usize;
     fits(width, height)?;
     let mut bytes = vec![
         0;
@@ -132,7 +133,8 @@ fn webp(file: &[u8]) -> Result<Picture, String> {
     let fail = |error: image_webp::DecodingError| damaged("WebP", &error);
     let mut decoder = image_webp::WebPDecoder::new(Cursor::new(file)).map_err(fail)?;
     let (width, height) = decoder.dimensions();
-    let (width, height) = (width as usize, height as usize);
+    let width = width as usize;
+    let height = height as usize;
     fits(width, height)?;
     let mut bytes = vec![
         0;

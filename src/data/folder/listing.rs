@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Labels are bytes.
-const MOST_CLASSES: usize = 256;
+const MAX_CLASSES: usize = 256;
 
 /// An image file and its class.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,7 +47,8 @@ pub fn list(path: &Path) -> Result<Listing, DataError> {
             "no such folder; data.path must name the folder that holds one folder of images for each class",
         ));
     }
-    let (train, validation) = (path.join("train"), path.join("val"));
+    let train = path.join("train");
+    let validation = path.join("val");
     let is_split = train.is_dir() && validation.is_dir();
     let roots = if is_split {
         vec![(train, false), (validation, true)]
@@ -113,12 +114,12 @@ fn classes(root: &Path) -> Result<BTreeMap<String, Vec<PathBuf>>, DataError> {
     }
     let names: Vec<&String> = classes.keys().collect();
     let lower: Vec<String> = names.iter().map(|name| name.to_lowercase()).collect();
-    if let Some((second, first)) = (0..names.len()).find_map(|place| {
+    if let Some((second, first)) = (0..names.len()).find_map(|index| {
         Some((
-            place,
-            lower[..place]
+            index,
+            lower[..index]
                 .iter()
-                .position(|name| *name == lower[place])?,
+                .position(|name| *name == lower[index])?,
         ))
     }) {
         let text = format!(
@@ -152,10 +153,10 @@ fn classes(root: &Path) -> Result<BTreeMap<String, Vec<PathBuf>>, DataError> {
                 names[0]
             ),
         )),
-        (2..=MOST_CLASSES, _) => Ok(classes),
+        (2..=MAX_CLASSES, _) => Ok(classes),
         (count, _) => Err(problem(
             root,
-            format!("{count} class folders; at most {MOST_CLASSES} are possible"),
+            format!("{count} class folders; at most {MAX_CLASSES} are possible"),
         )),
     }
 }

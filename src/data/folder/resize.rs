@@ -1,4 +1,4 @@
-//! A picture of any size becomes a square of one size: its middle, scaled by the triangle filter.
+//! Scales pictures of any size to squares of one size: the middle, by the triangle filter.
 //! Must not know files.
 
 use super::decode::Picture;
@@ -13,8 +13,9 @@ type Taps = (usize, Vec<f32>);
 /// size already stays as it is, byte by byte.
 pub fn square(picture: &Picture, size: usize) -> Vec<u8> {
     let side = picture.height.min(picture.width);
-    let (top, left) = ((picture.height - side) / 2, (picture.width - side) / 2);
-    let taps: Vec<Taps> = (0..size).map(|place| taps(place, side, size)).collect();
+    let top = (picture.height - side) / 2;
+    let left = (picture.width - side) / 2;
+    let taps: Vec<Taps> = (0..size).map(|index| taps(index, side, size)).collect();
     // Rows first: [size, side, 3].
     let at = |row: usize, column: usize, channel: usize| {
         f32::from(picture.pixels[((top + row) * picture.width + left + column) * 3 + channel])
@@ -22,8 +23,8 @@ pub fn square(picture: &Picture, size: usize) -> Vec<u8> {
     let mut rows = vec![0.0_f32; size * side * 3];
     for ((first, weights), line) in taps.iter().zip(rows.chunks_exact_mut(side * 3)) {
         for (offset, weight) in weights.iter().enumerate() {
-            for (place, value) in line.iter_mut().enumerate() {
-                *value += weight * at(first + offset, place / 3, place % 3);
+            for (index, value) in line.iter_mut().enumerate() {
+                *value += weight * at(first + offset, index / 3, index % 3);
             }
         }
     }
@@ -46,10 +47,10 @@ pub fn square(picture: &Picture, size: usize) -> Vec<u8> {
     planes
 }
 
-fn taps(place: usize, source: usize, target: usize) -> Taps {
+fn taps(index: usize, source: usize, target: usize) -> Taps {
     let scale = source as f64 / target as f64;
     let reach = scale.max(1.0);
-    let centre = (place as f64 + 0.5) * scale;
+    let centre = (index as f64 + 0.5) * scale;
     let first = (centre - reach).floor().max(0.0) as usize;
     let last = ((centre + reach).ceil() as usize).min(source);
     let weight = |index: usize| (1.0 - ((index as f64 + 0.5 - centre) / reach).abs()).max(0.0);

@@ -10,6 +10,7 @@ mod vocabulary;
 
 use super::{DataError, DataSettings};
 use read::{Lines, read};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::path::Path;
@@ -21,7 +22,7 @@ pub const END: &str = "<eos>";
 pub const UNKNOWN: &str = "<unk>";
 
 /// What is predicted one after the other.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Unit {
     /// Whatever stands between white space.

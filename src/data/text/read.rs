@@ -61,11 +61,11 @@ impl Lines {
     /// returns are no part of a token.
     pub fn for_each<'a>(&'a self, mut f: impl FnMut(usize, &'a str)) {
         for (line, text) in (1..).zip(self.text.trim_start_matches('\u{feff}').lines()) {
-            for (place, word) in text.split_whitespace().enumerate() {
+            for (index, word) in text.split_whitespace().enumerate() {
                 match self.unit {
                     Unit::Word => f(line, word),
                     Unit::Char => {
-                        if place > 0 {
+                        if index > 0 {
                             f(line, " ");
                         }
                         word.split_inclusive(|_: char| true)

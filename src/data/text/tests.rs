@@ -236,6 +236,8 @@ fn the_fingerprint_is_that_of_unit_words_and_texts() {
 }
 
 proptest! {
+    #![proptest_config(crate::random::cases(256))]
+
     #[test]
     fn every_word_is_its_own_number(lines in proptest::collection::vec(proptest::collection::vec("[a-d]{1,2}", 0..6), 1..8)) {
         let text: String = lines.iter().map(|line| line.join(" ") + "\n").collect();

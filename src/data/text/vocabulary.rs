@@ -13,7 +13,7 @@ pub struct Vocabulary {
 
 impl Vocabulary {
     /// All words, or the `limit` most frequent ones: then `<unk>` stands for the others. `<eos>`
-    /// and `<unk>` always have a place.
+    /// and `<unk>` are always among them.
     pub fn of(lines: &Lines, limit: Option<usize>) -> Self {
         let mut counts: HashMap<&str, (usize, usize)> = HashMap::new();
         lines.for_each(|_, token| {
@@ -28,10 +28,10 @@ impl Vocabulary {
         let mut words: Vec<&str> = order.into_iter().map(|(word, _, _)| word).collect();
         if let Some(limit) = limit.filter(|&limit| limit < words.len()) {
             let special = |word: &str| word == END || word == UNKNOWN;
-            let mut kept = 0;
+            let mut frequent = 0;
             words.retain(|word| {
-                kept += usize::from(!special(word));
-                special(word) || kept <= limit.saturating_sub(2)
+                frequent += usize::from(!special(word));
+                special(word) || frequent <= limit.saturating_sub(2)
             });
             if !words.contains(&UNKNOWN) {
                 words.push(UNKNOWN);

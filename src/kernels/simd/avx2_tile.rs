@@ -29,7 +29,7 @@ pub unsafe fn scale_add<const T: usize>(
     weight_step: usize,
 ) {
     if T != 3 {
-        // SAFETY: the caller vouches.
+        // SAFETY: the same contract, which the caller keeps.
         return unsafe { super::scale_add(sums, source, step, weights, weight_step) };
     }
     let Some(sums) = tile_of::<3, T>(sums) else {
@@ -236,7 +236,7 @@ pub unsafe fn product_add<const T: usize>(
     s: usize,
 ) {
     if T != 3 {
-        // SAFETY: the caller vouches.
+        // SAFETY: the same contract, which the caller keeps.
         return unsafe { super::product_add(sums, gradients, g, sources, s) };
     }
     let (Some(sums), &[x0, x1, x2]) = (tile_of::<3, T>(sums), sources.as_slice()) else {

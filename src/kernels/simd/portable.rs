@@ -29,32 +29,32 @@ impl Vector for Portable {
 
     #[inline(always)]
     unsafe fn store(self, to: *mut f32) {
-        // SAFETY: as in `load`.
+        // SAFETY: the caller vouches for four writable numbers; arrays of f32 have f32's alignment.
         unsafe { *to.cast::<[f32; 4]>() = self.0 }
     }
 
     #[inline(always)]
-    unsafe fn splat(value: f32) -> Self {
+    fn splat(value: f32) -> Self {
         Self([value; 4])
     }
 
     #[inline(always)]
-    unsafe fn add(self, other: Self) -> Self {
+    fn add(self, other: Self) -> Self {
         self.zip(other, |a, b| a + b)
     }
 
     #[inline(always)]
-    unsafe fn sub(self, other: Self) -> Self {
+    fn sub(self, other: Self) -> Self {
         self.zip(other, |a, b| a - b)
     }
 
     #[inline(always)]
-    unsafe fn mul(self, other: Self) -> Self {
+    fn mul(self, other: Self) -> Self {
         self.zip(other, |a, b| a * b)
     }
 
     #[inline(always)]
-    unsafe fn mul_add(self, factor: Self, addend: Self) -> Self {
+    fn mul_add(self, factor: Self, addend: Self) -> Self {
         // Not f32::mul_add: without the instruction that is a slow call.
         Self(std::array::from_fn(|i| {
             self.0[i] * factor.0[i] + addend.0[i]
@@ -62,17 +62,17 @@ impl Vector for Portable {
     }
 
     #[inline(always)]
-    unsafe fn max(self, other: Self) -> Self {
+    fn max(self, other: Self) -> Self {
         self.zip(other, |a, b| if a > b { a } else { b })
     }
 
     #[inline(always)]
-    unsafe fn where_positive(self, test: Self) -> Self {
+    fn where_positive(self, test: Self) -> Self {
         self.zip(test, |a, t| if t > 0.0 { a } else { 0.0 })
     }
 
     #[inline(always)]
-    unsafe fn sums(four: [Self; 4]) -> [f32; 4] {
+    fn sums(four: [Self; 4]) -> [f32; 4] {
         four.map(|v| (v.0[0] + v.0[1]) + (v.0[2] + v.0[3]))
     }
 }

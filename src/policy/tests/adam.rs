@@ -1,14 +1,13 @@
 //! Adam against PyTorch's numbers, and a slice of the vector against the whole.
 
-use crate::policy::{AdamState, LearningSettings, shard_boundaries};
+use crate::policy::{AdamState, UpdateRule, UpdateSettings, shard_boundaries};
 use proptest::prelude::*;
 
-const LEARNING: LearningSettings = LearningSettings {
-    learning_rate: 0.01,
-    baseline_decay: 0.95,
-    entropy_weight: 0.0,
+const ADAM: UpdateSettings = UpdateSettings {
+    rule: UpdateRule::Adam {
+        learning_rate: 0.01,
+    },
     accumulate: 1,
-    learns: true,
 };
 
 // p = torch.nn.Parameter(torch.tensor([0.1, -0.2, 0.3, 0.0], dtype=torch.float64))
@@ -48,7 +47,7 @@ fn assert_close(values: &[f32], expected: &[f64]) {
 fn steps_as_pytorch_does() {
     let mut state = AdamState::new(vec![0.1, -0.2, 0.3, 0.0]);
     for (sequence, (gradient, expected)) in (1..).zip(GRADIENTS.iter().zip(&EXPECTED)) {
-        state.push(sequence, gradient, &LEARNING);
+        state.push(sequence, gradient, &ADAM);
         assert_close(&state.parameters, expected);
         assert_eq!(
             (state.version, state.sequence, state.pending),
@@ -59,15 +58,15 @@ fn steps_as_pytorch_does() {
 
 #[test]
 fn accumulates_the_mean_and_keeps_the_remainder() {
-    let learning = LearningSettings {
+    let settings = UpdateSettings {
         accumulate: 2,
-        ..LEARNING
+        ..ADAM
     };
     let mut state = AdamState::new(vec![0.1, -0.2, 0.3, 0.0]);
     // The mean of 2·g and 0 is g: a minibatch all of whose children failed counts.
     for (step, (gradient, expected)) in (0..).zip(GRADIENTS.iter().zip(&EXPECTED)) {
         let before = state.parameters.clone();
-        state.push(3 * step + 1, &gradient.map(|value| 2.0 * value), &learning);
+        state.push(3 * step + 1, &gradient.map(|value| 2.0 * value), &settings);
         assert_eq!((&state.parameters, state.pending), (&before, 1));
         state.skip(3 * step + 2);
         assert_eq!(
@@ -75,7 +74,7 @@ fn accumulates_the_mean_and_keeps_the_remainder() {
             (&before, 1),
             "a number without a gradient is not counted"
         );
-        state.push(3 * step + 3, &[0.0; 4], &learning);
+        state.push(3 * step + 3, &[0.0; 4], &settings);
         assert_close(&state.parameters, expected);
         assert_eq!(
             (state.version, state.sequence, state.pending),
@@ -85,15 +84,14 @@ fn accumulates_the_mean_and_keeps_the_remainder() {
 }
 
 #[test]
-fn without_learning_only_the_counters_move() {
-    let learning = LearningSettings {
-        learns: false,
+fn without_a_rule_only_the_counters_move() {
+    let settings = UpdateSettings {
+        rule: UpdateRule::None,
         accumulate: 2,
-        ..LEARNING
     };
     let mut state = AdamState::new(vec![0.1, -0.2]);
     for sequence in 1..=5 {
-        state.push(sequence, &[1.0, 2.0], &learning);
+        state.push(sequence, &[1.0, 2.0], &settings);
     }
     assert_eq!((state.version, state.sequence, state.pending), (2, 5, 1));
     assert_eq!(
@@ -113,7 +111,7 @@ fn shards_of(whole: &AdamState, count: usize) -> Vec<AdamState> {
 enum Event {
     Push(Vec<f32>),
     Skip,
-    Settings { accumulate: usize, learns: bool },
+    Settings { accumulate: usize, moves: bool },
     Reshard(usize),
 }
 
@@ -122,12 +120,14 @@ fn event(length: usize) -> impl Strategy<Value = Event> {
         6 => prop::collection::vec(-2.0_f32..2.0, length).prop_map(Event::Push),
         1 => Just(Event::Push(vec![0.0; length])),
         1 => Just(Event::Skip),
-        1 => (1_usize..5, prop::bool::weighted(0.8)).prop_map(|(accumulate, learns)| Event::Settings { accumulate, learns }),
+        1 => (1_usize..5, prop::bool::weighted(0.8)).prop_map(|(accumulate, moves)| Event::Settings { accumulate, moves }),
         1 => (1_usize..8).prop_map(Event::Reshard),
     ]
 }
 
 proptest! {
+    #![proptest_config(crate::random::cases(256))]
+
     #[test]
     fn shards_evolve_as_the_whole_bit_for_bit(
         (parameters, events) in (1_usize..30).prop_flat_map(|length| {
@@ -137,16 +137,16 @@ proptest! {
     ) {
         let mut whole = AdamState::new(parameters);
         let mut shards = shards_of(&whole, shards);
-        let mut learning = LEARNING;
+        let mut settings = ADAM;
         for event in events {
             let sequence = whole.sequence + 1;
             match event {
                 Event::Push(gradient) => {
-                    whole.push(sequence, &gradient, &learning);
+                    whole.push(sequence, &gradient, &settings);
                     let mut rest = gradient.as_slice();
                     for shard in &mut shards {
                         let (own, after) = rest.split_at(shard.parameters.len());
-                        shard.push(sequence, own, &learning);
+                        shard.push(sequence, own, &settings);
                         rest = after;
                     }
                 }
@@ -154,7 +154,10 @@ proptest! {
                     whole.skip(sequence);
                     shards.iter_mut().for_each(|shard| shard.skip(sequence));
                 }
-                Event::Settings { accumulate, learns } => learning = LearningSettings { accumulate, learns, ..learning },
+                Event::Settings { accumulate, moves } => {
+                    let rule = if moves { ADAM.rule } else { UpdateRule::None };
+                    settings = UpdateSettings { rule, accumulate };
+                },
                 Event::Reshard(count) => shards = shards_of(&AdamState::concat(&shards), count),
             }
             prop_assert_eq!(&AdamState::concat(&shards), &whole);

@@ -2,19 +2,17 @@
 //! share.
 
 mod adam;
-mod bandit;
 mod gradient;
-mod replay;
 mod sampling;
 
-use super::{ControllerSettings, Policy};
+use super::{NetworkSettings, Policy};
 use crate::random::{Key, Purpose, Stream};
 use crate::space::{Architecture, Decision, DecisionError, Kind, Next, OptionValue, Space};
 
 /// A small space in which lists of one minibatch differ in length and ask for different kinds at
 /// the same step: each layer takes one of three types; type 0 has a flag, type 1 one of four sizes,
 /// type 2 nothing more; then comes the layer's anchor point.
-pub(super) struct Branching(Vec<Kind>);
+pub(crate) struct Branching(Vec<Kind>);
 
 impl Branching {
     pub fn new() -> Self {
@@ -103,21 +101,20 @@ impl Space for Branching {
     }
 }
 
-pub(super) fn settings(hidden: usize, layers: usize, init_scale: f64) -> ControllerSettings {
-    ControllerSettings {
+pub(super) fn settings(hidden: usize, layers: usize, init_scale: f64) -> NetworkSettings {
+    NetworkSettings {
         hidden,
         layers,
         init_scale,
-        ..ControllerSettings::default()
     }
 }
 
-pub(super) fn policy(space: &dyn Space, hidden: usize, init_scale: f64) -> Policy {
+pub(crate) fn policy(space: &dyn Space, hidden: usize, init_scale: f64) -> Policy {
     Policy::new(space, &settings(hidden, 2, init_scale))
 }
 
 /// The streams of one minibatch.
-pub(super) fn streams(seed: u64, minibatch: u64, slots: u32) -> Vec<Stream> {
+pub(crate) fn streams(seed: u64, minibatch: u64, slots: u32) -> Vec<Stream> {
     (0..slots)
         .map(|slot| {
             Key {

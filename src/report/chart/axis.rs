@@ -1,33 +1,35 @@
-//! Round numbers along an axis. Must not know what is measured.
+//! Round numbers for the ticks of an axis. Must not know what is measured.
 
-/// Round values about `wanted` steps apart that enclose `low..=high`: the first is at or below
-/// `low`, the last at or above `high`.
+/// About `wanted + 1` round values that enclose `low..=high`: the first is at or below `low`, the
+/// last at or above `high`.
 pub(super) fn enclosing(low: f64, high: f64, wanted: usize) -> Vec<f64> {
-    // Values that are all the same lie in the middle.
-    let same = high - low <= 1e-9 * low.abs();
-    let margin = if same {
+    // If all values are equal, the axis is centred on them.
+    let equal = high - low <= 1e-9 * low.abs();
+    let margin = if equal {
         0.07 * if low == 0.0 { 1.0 } else { low.abs() }
     } else {
         0.0
     };
     let (low, high) = (low - margin, high + margin);
     let step = step(low, high, wanted);
-    let (first, last) = ((low / step).floor() as i64, (high / step).ceil() as i64);
+    let first = (low / step).floor() as i64;
+    let last = (high / step).ceil() as i64;
     (first..=last.max(first + 1))
         .map(|multiple| multiple as f64 * step)
         .collect()
 }
 
-/// Round values between `low` and `high`.
+/// About `wanted` round values between `low` and `high`.
 pub(super) fn within(low: f64, high: f64, wanted: usize) -> Vec<f64> {
     let step = step(low, high, wanted);
-    let (first, last) = ((low / step).ceil() as i64, (high / step).floor() as i64);
+    let first = (low / step).ceil() as i64;
+    let last = (high / step).floor() as i64;
     (first..=last)
         .map(|multiple| multiple as f64 * step)
         .collect()
 }
 
-/// 1, 2 or 5 times a power of ten.
+/// The distance of ticks: 1, 2 or 5 times a power of ten.
 fn step(low: f64, high: f64, wanted: usize) -> f64 {
     let span = (high - low).max(low.abs() * 1e-9).max(1e-12);
     let rough = span / wanted.max(1) as f64;
@@ -39,7 +41,7 @@ fn step(low: f64, high: f64, wanted: usize) -> f64 {
     factor * power
 }
 
-/// Digits after the point that tell these values apart, two digits at most beyond a metric's own.
+/// Number of digits after the point that are needed to tell these ticks apart.
 pub(super) fn digits(ticks: &[f64]) -> usize {
     let step = ticks
         .windows(2)
@@ -72,6 +74,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::random::cases(256))]
+
         #[test]
         fn ticks_enclose_and_stay_few(low in -1e6_f64..1e6, span in 0.0_f64..1e6) {
             let ticks = enclosing(low, low + span, 4);

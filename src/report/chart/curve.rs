@@ -2,8 +2,8 @@
 
 use super::{Canvas, Plot, axis};
 
-/// One value for each epoch that has one, with axes; `epochs` is where the axis ends (later, if
-/// there are more).
+/// A curve with axes. `values` are pairs of epoch and value; the x axis ends at `epochs`, or at the
+/// last value if that comes later. `text` formats a value with a number of digits.
 pub fn curve(
     class: &str,
     values: &[(u64, f64)],
@@ -28,7 +28,7 @@ pub fn curve(
         .into_iter()
         .filter(|tick| tick.fract() == 0.0 && *tick > 1.0)
         .collect();
-    // 1 is always there; its neighbour only if there is room.
+    // Epoch 1 always has a label; the next tick has one only if there is room.
     let step = whole
         .windows(2)
         .map(|pair| pair[1] - pair[0])
@@ -37,11 +37,11 @@ pub fn curve(
     whole.retain(|tick| *tick - 1.0 > 0.6 * step);
     whole.insert(0, 1.0);
     plot.x_axis(&whole, |value| format!("{value:.0}"));
-    draw(&mut plot, class, values, MOST);
+    draw(&mut plot, class, values, MAX_POINTS);
     plot.finish(label)
 }
 
-/// The same without axes, small.
+/// A small curve without axes.
 pub fn sparkline(values: &[(u64, f64)], epochs: u64, canvas: Canvas, label: &str) -> String {
     let (low, high) = extent(values).unwrap_or((0.0, 1.0));
     let margin = ((high - low) * 0.12).max(1e-9);
@@ -54,24 +54,24 @@ pub fn sparkline(values: &[(u64, f64)], epochs: u64, canvas: Canvas, label: &str
         "<line class=\"grid\" x1=\"0\" x2=\"100%\" y1=\"{0}\" y2=\"{0}\"/>\n",
         canvas.height
     ));
-    draw(&mut plot, "curve", values, MOST_SMALL);
+    draw(&mut plot, "curve", values, MAX_SPARKLINE_POINTS);
     plot.finish(label)
 }
 
-/// More points than these are thinned out: no curve need be finer than the screen, and a small one
-/// is sent again with every epoch.
-const MOST: usize = 400;
-const MOST_SMALL: usize = 40;
+/// Longer curves are thinned out to this many points, since none need be finer than the screen.
+const MAX_POINTS: usize = 400;
+/// A sparkline is sent again with every epoch, so it has fewer.
+const MAX_SPARKLINE_POINTS: usize = 40;
 
-fn draw(plot: &mut Plot, class: &str, values: &[(u64, f64)], most: usize) {
-    let every = values.len().div_ceil(most).max(1);
-    let kept = values
+fn draw(plot: &mut Plot, class: &str, values: &[(u64, f64)], max_points: usize) {
+    let every = values.len().div_ceil(max_points).max(1);
+    let thinned = values
         .iter()
         .enumerate()
         .filter(|(index, _)| index % every == 0 || index + 1 == values.len());
     plot.line(
         class,
-        kept.map(|(_, (epoch, value))| (*epoch as f64, *value)),
+        thinned.map(|(_, (epoch, value))| (*epoch as f64, *value)),
     );
     plot.dots(
         &format!("{class} now"),

@@ -1,5 +1,5 @@
-//! Charts as SVG. Pure functions of what they show; must not know where a chart ends up: the page
-//! stretches it to any width, a file has a fixed one.
+//! Charts as SVG: pure functions of the data that they show. Must not know where a chart is used:
+//! the page stretches it to any width, a file has a fixed one.
 
 mod axis;
 mod curve;
@@ -11,22 +11,22 @@ pub use rewards::{position, rewards};
 use super::html::escape;
 use std::fmt::Write as _;
 
-/// How charts look: the page has it in its own style sheet, a file carries it.
+/// The style of charts: part of the page's style sheet, and embedded in each file.
 pub const STYLE: &str = include_str!("chart.css");
 
-/// Where a chart is drawn.
+/// The size of a chart.
 #[derive(Clone, Copy, Debug)]
 pub struct Canvas {
     /// Height of the plot in pixels.
     pub height: u32,
-    /// Width of the plot in pixels; None: as wide as what it stands in.
+    /// Width of the plot in pixels; None means as wide as the element that contains it.
     pub width: Option<u32>,
 }
 
-/// Inner units across a plot of any width.
+/// Width and height of a plot of variable width in its own coordinates.
 const UNITS: f64 = 1000.0;
 
-/// A plot with its scales.
+/// A plot under construction: its scales and the SVG drawn so far.
 struct Plot {
     canvas: Canvas,
     x: (f64, f64),
@@ -37,7 +37,7 @@ struct Plot {
 
 impl Plot {
     fn new(canvas: Canvas, x: (f64, f64), y: (f64, f64)) -> Self {
-        let spread = |(low, high): (f64, f64)| {
+        let non_empty = |(low, high): (f64, f64)| {
             if high > low {
                 (low, high)
             } else {
@@ -46,21 +46,22 @@ impl Plot {
         };
         Self {
             canvas,
-            x: spread(x),
-            y: spread(y),
+            x: non_empty(x),
+            y: non_empty(y),
             body: String::new(),
             axes: String::new(),
         }
     }
 
-    fn units(&self) -> (f64, f64) {
+    /// Width and height in the plot's own coordinates.
+    fn size(&self) -> (f64, f64) {
         self.canvas.width.map_or((UNITS, UNITS), |width| {
             (f64::from(width), f64::from(self.canvas.height))
         })
     }
 
-    /// Share of the width, and of the height from the top.
-    fn place(&self, x: f64, y: f64) -> (f64, f64) {
+    /// A point as fractions of the width and of the height from the top.
+    fn relative_position(&self, x: f64, y: f64) -> (f64, f64) {
         (
             (x - self.x.0) / (self.x.1 - self.x.0),
             (self.y.1 - y) / (self.y.1 - self.y.0),
@@ -68,7 +69,8 @@ impl Plot {
     }
 
     fn point(&self, x: f64, y: f64) -> (i64, i64) {
-        let ((across, down), (width, height)) = (self.place(x, y), self.units());
+        let (across, down) = self.relative_position(x, y);
+        let (width, height) = self.size();
         (
             (across * width).round() as i64,
             (down * height).round() as i64,
@@ -105,7 +107,8 @@ impl Plot {
     /// Horizontal grid lines with their values on the left.
     fn y_axis(&mut self, ticks: &[f64], text: impl Fn(f64) -> String) {
         for &tick in ticks {
-            let y = (self.place(self.x.0, tick).1 * f64::from(self.canvas.height)).round();
+            let y =
+                (self.relative_position(self.x.0, tick).1 * f64::from(self.canvas.height)).round();
             let label = escape(&text(tick));
             let _ = writeln!(
                 self.axes,
@@ -117,7 +120,7 @@ impl Plot {
     /// Values below the plot.
     fn x_axis(&mut self, ticks: &[f64], text: impl Fn(f64) -> String) {
         for &tick in ticks {
-            let x = self.place(tick, self.y.0).0 * 100.0;
+            let x = self.relative_position(tick, self.y.0).0 * 100.0;
             let (y, label) = (self.canvas.height + 18, escape(&text(tick)));
             let _ = writeln!(
                 self.axes,
@@ -126,19 +129,18 @@ impl Plot {
         }
     }
 
-    /// The whole, with what it says in words.
+    /// The finished SVG element; `label` describes the chart in words.
     fn finish(self, label: &str) -> String {
-        let (width, height) = self.units();
-        let (outer, high, axes) = (
-            self.canvas
-                .width
-                .map_or_else(|| "100%".into(), |width| width.to_string()),
-            self.canvas.height,
-            self.axes,
-        );
+        let (width, height) = self.size();
+        let outer_width = self
+            .canvas
+            .width
+            .map_or_else(|| "100%".into(), |width| width.to_string());
+        let outer_height = self.canvas.height;
+        let axes = self.axes;
         format!(
-            "<svg class=\"chart\" width=\"{outer}\" height=\"{high}\" overflow=\"visible\" role=\"img\" aria-label=\"{}\">\n{axes}\
-             <svg width=\"100%\" height=\"{high}\" viewBox=\"0 0 {width} {height}\" preserveAspectRatio=\"none\" overflow=\"visible\">\n{}</svg>\
+            "<svg class=\"chart\" width=\"{outer_width}\" height=\"{outer_height}\" overflow=\"visible\" role=\"img\" aria-label=\"{}\">\n{axes}\
+             <svg width=\"100%\" height=\"{outer_height}\" viewBox=\"0 0 {width} {height}\" preserveAspectRatio=\"none\" overflow=\"visible\">\n{}</svg>\
              </svg>\n",
             escape(label),
             self.body
@@ -146,9 +148,10 @@ impl Plot {
     }
 }
 
-/// A chart of fixed width as a file of its own, under a title.
+/// A complete SVG file with a title above a chart of fixed width.
 pub fn file(title: &str, chart: &str, canvas: Canvas) -> String {
-    let (width, height) = (canvas.width.unwrap_or(880) + 84, canvas.height + 84);
+    let width = canvas.width.unwrap_or(880) + 84;
+    let height = canvas.height + 84;
     format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" height=\"{height}\">\n<style>{STYLE}\
          .paper {{ fill: var(--surface) }}</style>\n<rect class=\"paper\" width=\"100%\" height=\"100%\"/>\n\

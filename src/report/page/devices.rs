@@ -1,26 +1,28 @@
-//! The devices and what they do: from the journal who trains where, from the process at work, if it
-//! serves this page, how busy its lanes and GPUs are. Pure; must not know how readings are taken.
+//! The devices section. The journal says which trial trains on which device; the process that works on
+//! the run adds how busy its lanes and GPUs are, if it serves the page. Pure; must not know how
+//! readings are taken.
 
 use super::super::html::escape;
+use super::super::monitor::RunState;
 use super::super::number::grouped;
-use super::super::watch::State;
 use super::sections::link;
 use crate::telemetry::{DeviceReadings, GpuReading};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-/// Trials that all devices together name, and lanes that are shown one by one: this part is sent
-/// again with every reading.
-const LINKS: usize = 64;
-const LANES: usize = 16;
+/// Largest number of links to trials, and of lanes that are shown one by one. They are limited because
+/// this section is sent again with every reading.
+const MAX_LINKS: usize = 64;
+const MAX_LANES: usize = 16;
 
+/// The lanes of a device and the trials in training on it.
 #[derive(Default)]
 struct Device<'a> {
     lanes: Vec<&'a str>,
     trials: Vec<u64>,
 }
 
-pub(super) fn html(state: &State, readings: &DeviceReadings) -> String {
+pub(super) fn html(state: &RunState, readings: &DeviceReadings) -> String {
     let mut devices: BTreeMap<&str, Device> = BTreeMap::new();
     for (lane, device) in &state.lanes {
         devices.entry(device).or_default().lanes.push(lane);
@@ -38,15 +40,15 @@ pub(super) fn html(state: &State, readings: &DeviceReadings) -> String {
     if devices.is_empty() {
         return "<p class=\"empty\">No device has trained yet.</p>".into();
     }
-    let links = (LINKS / devices.len()).clamp(1, 8);
-    let one_by_one = state.lanes.len() <= LANES;
+    let links = (MAX_LINKS / devices.len()).clamp(1, 8);
+    let one_by_one = state.lanes.len() <= MAX_LANES;
     let mut html = String::from("<ul class=\"lanes\">");
     for (name, device) in &devices {
         let gpu = readings.gpus.get(*name).copied().unwrap_or_default();
         let facts = [
-            at_work(device),
-            of_unit(gpu.power_watts, "W"),
-            of_unit(gpu.temperature_celsius, "°C"),
+            lane_usage(device),
+            with_unit(gpu.power_watts, "W"),
+            with_unit(gpu.temperature_celsius, "°C"),
         ];
         let facts: Vec<String> = facts.into_iter().filter(|fact| !fact.is_empty()).collect();
         let _ = write!(
@@ -55,15 +57,15 @@ pub(super) fn html(state: &State, readings: &DeviceReadings) -> String {
             escape(name),
             facts.join(" · ")
         );
-        html += &of_gpu(gpu);
-        html += &busy(device, readings, one_by_one);
-        let _ = write!(html, "<p>{}</p></li>", trains(device, links));
+        html += &gpu_meters(gpu);
+        html += &lane_meters(device, readings, one_by_one);
+        let _ = write!(html, "<p>{}</p></li>", trial_links(device, links));
     }
     html + "</ul>"
 }
 
-/// How many of its lanes have a child.
-fn at_work(device: &Device) -> String {
+/// How many lanes of the device have a child, in words.
+fn lane_usage(device: &Device) -> String {
     match (device.lanes.len(), device.trials.len()) {
         (0, 0) => "not used by this search".into(),
         (0, _) => String::new(),
@@ -77,7 +79,8 @@ fn at_work(device: &Device) -> String {
     }
 }
 
-fn of_gpu(gpu: GpuReading) -> String {
+/// Utilization and memory of a GPU, as far as they were read.
+fn gpu_meters(gpu: GpuReading) -> String {
     let mut html = gpu
         .utilization
         .map_or_else(String::new, |ratio| meter("utilization", ratio));
@@ -86,7 +89,7 @@ fn of_gpu(gpu: GpuReading) -> String {
         gpu.memory_total_bytes.filter(|total| *total > 0.0),
     ) {
         let gibibytes = |bytes: f64| bytes / f64::from(1 << 30);
-        html += &line(
+        html += &labelled_bar(
             "memory",
             used / total,
             &format!("{:.1} of {:.1} GiB", gibibytes(used), gibibytes(total)),
@@ -95,12 +98,12 @@ fn of_gpu(gpu: GpuReading) -> String {
     html
 }
 
-fn of_unit(value: Option<f64>, unit: &str) -> String {
+fn with_unit(value: Option<f64>, unit: &str) -> String {
     value.map_or_else(String::new, |value| format!("{value:.0} {unit}"))
 }
 
-/// The busy ratio of each lane, or their mean.
-fn busy(device: &Device, readings: &DeviceReadings, one_by_one: bool) -> String {
+/// The busy ratio of each lane, or their mean if there are many.
+fn lane_meters(device: &Device, readings: &DeviceReadings, one_by_one: bool) -> String {
     let known: Vec<(&str, f64)> = device
         .lanes
         .iter()
@@ -119,28 +122,30 @@ fn busy(device: &Device, readings: &DeviceReadings, one_by_one: bool) -> String 
     }
 }
 
+/// A labelled bar that shows its ratio in percent.
 fn meter(label: &str, ratio: f64) -> String {
-    line(label, ratio, &format!("{:.0}%", 100.0 * ratio))
+    labelled_bar(label, ratio, &format!("{:.0}%", 100.0 * ratio))
 }
 
-/// `label` is markup, `ratio` is 0..=1.
-fn line(label: &str, ratio: f64, value: &str) -> String {
+/// A labelled bar. `label` is HTML, `ratio` is in 0..=1.
+fn labelled_bar(label: &str, ratio: f64, value: &str) -> String {
     format!(
         "<p class=\"share\"><span>{label}</span><progress class=\"bar\" max=\"1\" value=\"{:.2}\" aria-label=\"{label}\"></progress><span class=\"n\">{value}</span></p>",
         ratio.clamp(0.0, 1.0)
     )
 }
 
-fn trains(device: &Device, most: usize) -> String {
+/// Links to the first `limit` trials in training on the device.
+fn trial_links(device: &Device, limit: usize) -> String {
     match device.trials.as_slice() {
         [] => String::new(),
         trials => {
             let links: Vec<String> = trials
                 .iter()
-                .take(most)
+                .take(limit)
                 .map(|id| link(*id, "lane", &grouped(*id)))
                 .collect();
-            let more = if trials.len() > most { ", …" } else { "" };
+            let more = if trials.len() > limit { ", …" } else { "" };
             format!(
                 "trial{} {}{more}",
                 if trials.len() == 1 { "" } else { "s" },
@@ -154,16 +159,16 @@ fn trains(device: &Device, most: usize) -> String {
 mod tests {
     use super::*;
 
-    fn state() -> State {
+    fn state() -> RunState {
         let lane = |name: &str, device: &str| (name.to_owned(), device.to_owned());
-        State {
+        RunState {
             lanes: vec![
                 lane("cpu-0", "cpu"),
                 lane("cpu-1", "cpu"),
                 lane("cuda0-0", "cuda:0"),
             ],
             running: vec![(12, Some("cpu".into())), (13, Some("cuda:0".into()))],
-            ..State::default()
+            ..RunState::default()
         }
     }
 
@@ -247,10 +252,10 @@ mod tests {
             .map(|(trial, (_, device))| (trial, Some(device.clone())))
             .collect();
         let html = html(
-            &State {
+            &RunState {
                 running,
                 lanes,
-                ..State::default()
+                ..RunState::default()
             },
             &readings,
         );

@@ -1,4 +1,4 @@
-//! The page as one HTML document, and what a browser may do with it. Must not know what the parts
+//! The page as one HTML document, and its content security policy. Must not know what the sections
 //! say.
 
 use super::super::chart;
@@ -13,7 +13,8 @@ const SCRIPT: &str = include_str!("page.js");
 
 static STYLE: LazyLock<String> = LazyLock::new(|| format!("{}{CSS}", chart::STYLE));
 
-/// The page may run its own script and style and talk to its own server: nothing else.
+/// The content security policy: the page may use its own script and style and connect to its own
+/// server, and nothing else.
 pub(super) static POLICY: LazyLock<String> = LazyLock::new(|| {
     let hash = |text: &str| base64(&Sha256::digest(text.as_bytes()));
     format!(
@@ -24,24 +25,25 @@ pub(super) static POLICY: LazyLock<String> = LazyLock::new(|| {
     )
 });
 
-/// With all its parts as they are.
-pub(super) fn document(view: &View, from: &str, dir: &str) -> String {
+/// The document with all sections. `event_id` is the point from which the browser then asks for
+/// events, `dir` the directory of the run.
+pub(super) fn document(view: &View, event_id: &str, dir: &str) -> String {
     let mut html = String::with_capacity(64 * 1024);
     let mut rest = HTML;
-    // `{{name}}` in the template is the part of that name.
+    // `{{name}}` in the template stands for the section of that name, or for one of the values below.
     while let Some((before, after)) = rest.split_once("{{") {
         html.push_str(before);
         let (name, after) = after.split_once("}}").unwrap_or((after, ""));
         match name {
             "style" => html.push_str(&STYLE),
             "script" => html.push_str(SCRIPT),
-            "from" => html.push_str(&escape(from)),
+            "from" => html.push_str(&escape(event_id)),
             "run" => html.push_str(&escape(&view.title)),
             "dir" => html.push_str(&escape(dir)),
-            part => view
+            section_name => view
                 .sections
                 .iter()
-                .filter(|section| section.name == part)
+                .filter(|section| section.name == section_name)
                 .for_each(|section| html.push_str(&section.html)),
         }
         rest = after;
@@ -49,7 +51,7 @@ pub(super) fn document(view: &View, from: &str, dir: &str) -> String {
     html + rest
 }
 
-/// RFC 4648, with padding: how a policy writes a hash.
+/// Base64 with padding (RFC 4648), in which a policy gives hashes.
 fn base64(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::new();
@@ -58,9 +60,9 @@ fn base64(bytes: &[u8]) -> String {
             .iter()
             .fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte))
             << (8 * (3 - chunk.len()));
-        for place in 0..4 {
-            let digit = char::from(DIGITS[(bits >> (18 - 6 * place) & 63) as usize]);
-            text.push(if place <= chunk.len() { digit } else { '=' });
+        for position in 0..4 {
+            let digit = char::from(DIGITS[(bits >> (18 - 6 * position) & 63) as usize]);
+            text.push(if position <= chunk.len() { digit } else { '=' });
         }
     }
     text

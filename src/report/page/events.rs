@@ -1,5 +1,5 @@
-//! Server-sent events: each browser is told of the parts that have changed since what it shows.
-//! Must not know what the parts say.
+//! Server-sent events: each browser receives the sections that have changed since those it shows.
+//! Must not know what the sections say.
 
 use super::{Page, View};
 use actix_web::web::{self, Bytes};
@@ -9,112 +9,118 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
-/// How often a browser is told.
-const TICK: Duration = Duration::from_secs(1);
+/// Time between two events to a browser.
+const EVENT_INTERVAL: Duration = Duration::from_secs(1);
 
-/// A line that says nothing, so that a connection that is gone is noticed.
-const SILENCE: Duration = Duration::from_secs(15);
+/// After this time without an event an empty line is sent, so that a broken connection is noticed.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
-/// Most bytes of one event, before what it says of itself: what does not fit is told with the next
-/// tick.
-const MOST: usize = 18_000;
+/// Largest size of one event in bytes, without its header. Sections that do not fit are sent with the
+/// next event.
+const MAX_EVENT_BYTES: usize = 18_000;
 
-/// Where a browser stands.
-pub(super) struct Listener {
+/// The events for one browser.
+pub(super) struct EventStream {
     page: Arc<Page>,
-    /// What it has been told of at least, and the parts that it knows in a later version.
+    /// The browser shows all sections in this version or a later one.
     version: u64,
-    told: HashMap<&'static str, u64>,
-    spoke: Instant,
+    /// Sections that the browser shows in a later version than `version`.
+    sent: HashMap<&'static str, u64>,
+    last_sent: Instant,
     first: bool,
-    leaving: watch::Receiver<bool>,
-    /// It knows how the search ended: there is nothing more to tell.
+    stopping: watch::Receiver<bool>,
+    /// Whether the last event has been sent.
     ended: bool,
 }
 
-impl Listener {
-    /// `from` is what the browser shows: `instance-version`; anything else means that it shows
-    /// nothing of ours.
-    pub(super) fn new(page: Arc<Page>, from: &str) -> Self {
-        let version = from
+impl EventStream {
+    /// `event_id` is the last event that the browser has received, as `instance-version`. If it is
+    /// anything else, all sections are sent.
+    pub(super) fn new(page: Arc<Page>, event_id: &str) -> Self {
+        let version = event_id
             .rsplit_once('-')
             .filter(|(instance, _)| *instance == page.instance);
         let version = version
             .and_then(|(_, version)| version.parse().ok())
             .unwrap_or(0);
-        let leaving = page.leaving.subscribe();
+        let stopping = page.stopping.subscribe();
         Self {
             page,
             version,
-            told: HashMap::new(),
-            spoke: Instant::now(),
+            sent: HashMap::new(),
+            last_sent: Instant::now(),
             first: true,
-            leaving,
+            stopping,
             ended: false,
         }
     }
 
-    /// Events for as long as the browser listens and this server stays.
+    /// The events, until the browser disconnects or this server stops.
     pub(super) fn stream(self) -> impl Stream<Item = actix_web::Result<Bytes>> {
-        stream::unfold(self, |mut listener| async move {
-            let bytes = listener.next().await?;
-            Some((Ok(bytes), listener))
+        stream::unfold(self, |mut events| async move {
+            let bytes = events.next().await?;
+            Some((Ok(bytes), events))
         })
     }
 
     async fn next(&mut self) -> Option<Bytes> {
         while !self.ended {
             if !std::mem::take(&mut self.first) {
-                // The end does not wait for the tick; that it came is looked up below.
-                let _ = tokio::time::timeout(TICK, self.leaving.wait_for(|leaving| *leaving)).await;
+                // The end of the search interrupts the interval; the flag is read below.
+                let stopping = self.stopping.wait_for(|stopping| *stopping);
+                let _ = tokio::time::timeout(EVENT_INTERVAL, stopping).await;
             }
-            let leaving = *self.leaving.borrow();
+            let stopping = *self.stopping.borrow();
             let page = self.page.clone();
             page.refresh().await;
             let view = web::block(move || page.view()).await;
-            // A run that cannot be read for the moment is read again.
+            // A run that cannot be read now is read again at the next interval.
             let view = view.ok().and_then(Result::ok);
             let text = match view {
-                Some(view) if leaving => Some(self.last_events(&view)),
+                Some(view) if stopping => Some(self.last_events(&view)),
                 Some(view) => self.event(&view),
-                None if leaving => return None,
+                None if stopping => return None,
                 None => None,
             };
             if let Some(text) =
-                text.or_else(|| (self.spoke.elapsed() > SILENCE).then(|| ":\n\n".to_owned()))
+                text.or_else(|| (self.last_sent.elapsed() > KEEP_ALIVE).then(|| ":\n\n".to_owned()))
             {
-                self.spoke = Instant::now();
+                self.last_sent = Instant::now();
                 return Some(Bytes::from(text));
             }
         }
         None
     }
 
-    /// All that the browser has not heard, and that it was the last.
+    /// All changes that the browser has not received, and the end of the stream.
     fn last_events(&mut self, view: &View) -> String {
         self.ended = true;
         let mut events: String = std::iter::from_fn(|| self.event(view)).collect();
-        events.push_str(&format!("event: end\ndata: {}\n\n", view.ending));
+        events.push_str(&format!("event: end\ndata: {}\n\n", view.end_message));
         events
     }
 
+    /// The next event: sections that have changed, up to `MAX_EVENT_BYTES`. None if the browser shows
+    /// all of them.
     fn event(&mut self, view: &View) -> Option<String> {
-        let (mut parts, mut size, mut whole) = (serde_json::Map::new(), 0, true);
+        let mut parts = serde_json::Map::new();
+        let mut size = 0;
+        let mut complete = true;
         for section in &view.sections {
-            if section.changed <= self.told.get(section.name).copied().unwrap_or(self.version) {
+            if section.changed <= self.sent.get(section.name).copied().unwrap_or(self.version) {
                 continue;
             }
-            if size > 0 && size + section.html.len() > MOST {
-                whole = false;
+            if size > 0 && size + section.html.len() > MAX_EVENT_BYTES {
+                complete = false;
                 continue;
             }
             size += section.html.len();
-            self.told.insert(section.name, view.version);
+            self.sent.insert(section.name, view.version);
             parts.insert(section.name.to_owned(), section.html.clone().into());
         }
-        if whole {
+        if complete {
             self.version = view.version;
-            self.told.clear();
+            self.sent.clear();
         }
         let id = format!("{}-{}", self.page.instance, self.version);
         let data = serde_json::Value::Object(parts);
@@ -124,8 +130,8 @@ impl Listener {
 }
 
 impl Page {
-    /// What a browser that shows this view stands at.
-    pub(super) fn from(&self, view: &View) -> String {
+    /// The id of the event after which a browser shows this view.
+    pub(super) fn event_id(&self, view: &View) -> String {
         format!("{}-{}", self.instance, view.version)
     }
 }
@@ -165,7 +171,7 @@ mod tests {
     #[test]
     fn a_browser_hears_of_what_changed_and_large_parts_one_after_the_other() {
         let page = Arc::new(Page::new(Path::new("nowhere")));
-        let mut listener = Listener::new(page.clone(), &format!("{}-4", page.instance));
+        let mut events = EventStream::new(page.clone(), &format!("{}-4", page.instance));
         let now = view(
             6,
             &[
@@ -175,7 +181,7 @@ mod tests {
                 ("d", 6, 100),
             ],
         );
-        let event = listener.event(&now).unwrap();
+        let event = events.event(&now).unwrap();
         assert!(
             event.len() < 20_000 && event.contains(&format!("id: {}-4\n", page.instance)),
             "a browser that is lost now has not heard all"
@@ -191,10 +197,10 @@ mod tests {
                 ("d", 7, 100),
             ],
         );
-        assert_eq!(names(listener.event(&later)), ["c", "d"]);
-        assert_eq!(listener.event(&later), None);
+        assert_eq!(names(events.event(&later)), ["c", "d"]);
+        assert_eq!(events.event(&later), None);
         assert_eq!(
-            names(Listener::new(page, "another-9").event(&later)),
+            names(EventStream::new(page, "another-9").event(&later)),
             ["a", "b", "d"]
         );
     }
@@ -203,11 +209,11 @@ mod tests {
     fn the_last_events_tell_all_in_small_ones_and_then_the_end() {
         let page = Arc::new(Page::new(Path::new("nowhere")));
         let view = View {
-            ending: "over",
+            end_message: "over",
             ..view(9, &[("a", 3, 15_000), ("b", 5, 15_000), ("c", 6, 9_000)])
         };
-        let mut listener = Listener::new(page.clone(), &format!("{}-3", page.instance));
-        let text = listener.last_events(&view);
+        let mut stream = EventStream::new(page.clone(), &format!("{}-3", page.instance));
+        let text = stream.last_events(&view);
         let events: Vec<&str> = text.split_terminator("\n\n").collect();
         assert_eq!(
             events[..2]
@@ -222,6 +228,6 @@ mod tests {
             "{:?}",
             &events[2..]
         );
-        assert!(listener.ended);
+        assert!(stream.ended);
     }
 }

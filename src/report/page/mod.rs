@@ -1,6 +1,6 @@
-//! The page of a run: what it shows, kept up to date from the journal for all who look. Reads only,
-//! and works for a run of this process, of another one, and for one that has ended. Must not know
-//! the actors.
+//! The page of a run, kept up to date from the journal for all browsers that show it. It only reads,
+//! so it works for a run of this process, of another process, and for one that has ended. Must not
+//! know the actors.
 
 mod devices;
 mod document;
@@ -12,9 +12,9 @@ mod trial;
 pub use routes::routes;
 pub(super) use trial::picture;
 
-use super::series::RewardShape;
+use super::monitor::RunMonitor;
+use super::series::RewardChartData;
 use super::status::Status;
-use super::watch::Watch;
 use crate::journal::JournalError;
 use crate::telemetry::{DeviceReadings, LiveDevices};
 use std::path::{Path, PathBuf};
@@ -22,164 +22,176 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
-/// The run is read again at most this often, however many look.
-const EVERY: Duration = Duration::from_millis(500);
+/// The run is read at most once in this interval, however many browsers show it.
+const READ_INTERVAL: Duration = Duration::from_millis(500);
 
 /// How long an answer waits for a reading of the devices.
-const PATIENCE: Duration = Duration::from_millis(50);
+const READING_TIMEOUT: Duration = Duration::from_millis(50);
 
-/// How long the end of a search waits until all who look have heard of it.
-const FAREWELL: Duration = Duration::from_secs(2);
+/// How long the end of a search waits until the browsers have been notified.
+const NOTIFY_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A run to be looked at.
+/// A run and its rendered page, shared by all requests.
 pub struct Page {
     dir: PathBuf,
-    /// Tells this server's versions from those of an earlier one.
+    /// Distinguishes the versions of this server from those of an earlier one.
     instance: String,
-    /// What the process that works on the run reads from its devices; None: it is another process.
+    /// Readings of the devices, if this process works on the run.
     live: Option<LiveDevices>,
-    shown: Mutex<Shown>,
-    /// True once this server is about to go; whoever listens to events holds a receiver.
-    leaving: watch::Sender<bool>,
+    rendered: Mutex<Rendered>,
+    /// True once this server is about to stop. Every event stream holds a receiver.
+    stopping: watch::Sender<bool>,
 }
 
-/// Parts of the page that change on their own, by the id of their element.
+/// One version of the rendered page.
 #[derive(Debug, Default)]
 pub struct View {
-    /// Counts the changes.
+    /// Increases with each change.
     pub version: u64,
     pub title: String,
-    /// What is said should this server go now.
-    pub ending: &'static str,
+    /// What the browsers are to show if this server stops now.
+    pub end_message: &'static str,
     pub sections: Vec<Section>,
-    pub shape: RewardShape,
+    pub chart_data: RewardChartData,
 }
 
-/// One part.
+/// A part of the page that changes on its own.
 #[derive(Debug)]
 pub struct Section {
+    /// The id of its element.
     pub name: &'static str,
     pub html: String,
-    /// The version that changed it last.
+    /// The version of the page that changed it last.
     pub changed: u64,
 }
 
-/// What is known and how it looks.
-struct Shown {
-    watch: Watch,
+/// The state of the run and the page rendered from it.
+struct Rendered {
+    monitor: RunMonitor,
     read_at: Option<Instant>,
     readings: DeviceReadings,
     view: Arc<View>,
 }
 
 impl Page {
-    /// Of the run in `dir`, from its journal alone.
+    /// A page of the run in `dir`, made from its journal alone.
     pub fn new(dir: &Path) -> Self {
         let instance = format!("{:x}", jiff::Timestamp::now().as_microsecond());
-        let shown = Shown {
-            watch: Watch::new(dir),
+        let rendered = Rendered {
+            monitor: RunMonitor::new(dir),
             read_at: None,
             readings: DeviceReadings::default(),
             view: Arc::default(),
         };
-        let (leaving, _) = watch::channel(false);
+        let (stopping, _) = watch::channel(false);
         Self {
             dir: dir.to_owned(),
             instance,
             live: None,
-            shown: Mutex::new(shown),
-            leaving,
+            rendered: Mutex::new(rendered),
+            stopping,
         }
     }
 
-    /// Shows also what this process, which works on the run, reads from its devices.
+    /// Adds the readings of this process's devices. Only for the process that works on the run.
     #[must_use]
     pub fn with_devices(mut self, live: LiveDevices) -> Self {
         self.live = Some(live);
         self
     }
 
-    /// What is to be shown now. Reads the journal if it has changed: not for a thread that must not
-    /// wait.
+    /// The page as it is now. This may read the journal, so it must not be called on a thread that
+    /// must not block.
     ///
     /// # Errors
     /// When the run cannot be read.
     pub fn view(&self) -> Result<Arc<View>, JournalError> {
-        self.up_to_date().map(|shown| shown.view.clone())
+        self.up_to_date().map(|rendered| rendered.view.clone())
     }
 
-    /// Where the run stands, as data; as `view`.
+    /// The status of the run as it is now. Blocks like [`Page::view`].
+    ///
+    /// # Errors
+    /// When the run cannot be read.
     pub fn status(&self) -> Result<Status, JournalError> {
-        Status::of(&self.up_to_date()?.watch)
+        Status::of(&self.up_to_date()?.monitor)
     }
 
-    /// Has the devices of this process read anew. Whoever asks does not wait longer than a driver
-    /// may hang.
+    /// Reads the devices of this process again. A driver that hangs does not hold up the answer for
+    /// longer than `READING_TIMEOUT`.
     async fn refresh(&self) {
         if let Some(live) = self.live.clone() {
-            let _ =
-                tokio::time::timeout(PATIENCE, actix_web::web::block(move || live.sample())).await;
+            let _ = tokio::time::timeout(
+                READING_TIMEOUT,
+                actix_web::web::block(move || live.sample()),
+            )
+            .await;
         }
     }
 
-    /// The run is closed and this server is about to go: has all who look told how it ended, as far
-    /// as they hear in time.
-    pub async fn farewell(&self) {
-        self.shown
+    /// Notifies the browsers of how the run ended, before this server stops. Waits for them for
+    /// `NOTIFY_TIMEOUT` at most. The journal must be closed.
+    pub async fn notify_end(&self) {
+        self.rendered
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .read_at = None;
-        self.leaving.send_replace(true);
-        let _ = tokio::time::timeout(FAREWELL, self.leaving.closed()).await;
+        self.stopping.send_replace(true);
+        let _ = tokio::time::timeout(NOTIFY_TIMEOUT, self.stopping.closed()).await;
     }
 
-    fn up_to_date(&self) -> Result<MutexGuard<'_, Shown>, JournalError> {
-        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
-        if shown.read_at.is_none_or(|read| read.elapsed() >= EVERY) {
+    /// Updates the rendered page, unless it was updated a moment ago.
+    fn up_to_date(&self) -> Result<MutexGuard<'_, Rendered>, JournalError> {
+        let mut rendered = self.rendered.lock().unwrap_or_else(PoisonError::into_inner);
+        if rendered
+            .read_at
+            .is_none_or(|read| read.elapsed() >= READ_INTERVAL)
+        {
             let readings = self
                 .live
                 .as_ref()
                 .map(LiveDevices::readings)
                 .unwrap_or_default();
-            if shown.watch.update()? || shown.readings != readings {
-                shown.readings = readings;
-                shown.render();
+            if rendered.monitor.update()? || rendered.readings != readings {
+                rendered.readings = readings;
+                rendered.render();
             }
-            shown.read_at = Some(Instant::now());
+            rendered.read_at = Some(Instant::now());
         }
-        Ok(shown)
+        Ok(rendered)
     }
 }
 
-impl Shown {
-    /// Draws everything, and notes what is not as it was.
+impl Rendered {
+    /// Renders all sections and marks those that differ from before.
     fn render(&mut self) {
         let version = self.view.version + 1;
-        let state = &self.watch.state;
-        let shape = state.series.shape();
-        let before = |name: &str, html: &str| {
+        let state = &self.monitor.state;
+        let chart_data = state.series.chart_data();
+        let unchanged = |name: &str, html: &str| {
             self.view
                 .sections
                 .iter()
                 .find(|old| old.name == name && old.html == html)
         };
-        let sections = sections::all(state, &shape, &self.readings)
+        let sections = sections::all(state, &chart_data, &self.readings)
             .into_iter()
             .map(|(name, html)| {
-                let changed = before(name, &html).map_or(version, |old| old.changed);
+                let changed = unchanged(name, &html).map_or(version, |old| old.changed);
                 Section {
                     name,
                     html,
                     changed,
                 }
             });
-        let (title, ending) = (state.facts.name.clone(), sections::ending(state));
+        let title = state.facts.name.clone();
+        let end_message = sections::end_message(state);
         self.view = Arc::new(View {
             version,
             title,
-            ending,
+            end_message,
             sections: sections.collect(),
-            shape,
+            chart_data,
         });
     }
 }

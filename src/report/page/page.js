@@ -1,34 +1,34 @@
 "use strict";
-// Takes the parts that the server sends, opens trials, and finds points of the chart. Everything is drawn by the server.
+// Replaces the sections that the server sends, opens trials, and finds points of the chart. The server draws everything.
 (() => {
-  const by = (id) => document.getElementById(id);
-  const dialog = by("trial"), detail = by("detail"), lost = by("lost"), tip = by("tip"), chart = by("rewards");
+  const element = (id) => document.getElementById(id);
+  const dialog = element("trial"), detail = element("detail"), lost = element("lost"), tip = element("tip"), chart = element("rewards");
 
   // ------------------------------------------------------------------------------------------------------------ updates
-  let held = false, waiting = {};
-  const put = (name, html) => {
-    const part = by(name);
+  let pressed = false, pending = {};
+  const replacePart = (name, html) => {
+    const part = element(name);
     if (!part) return;
     const focus = part.contains(document.activeElement) ? document.activeElement.id : "";
     part.innerHTML = html;
-    if (focus && by(focus)) by(focus).focus({ preventScroll: true });
+    if (focus && element(focus)) element(focus).focus({ preventScroll: true });
     if (name === "rewards") { points = null; if (!tip.hidden) refreshTip(); }
   };
   const flush = () => {
-    const parts = waiting;
-    waiting = {};
-    for (const [name, html] of Object.entries(parts)) put(name, html);
+    const parts = pending;
+    pending = {};
+    for (const [name, html] of Object.entries(parts)) replacePart(name, html);
     if (dialog.open && shown && !isFinal() && Object.keys(parts).length) load(shown, true);
   };
-  // A part is not replaced under a pressed pointer: the click would be lost.
-  addEventListener("pointerdown", () => { held = true; }, true);
+  // No section is replaced while the pointer is pressed, because the click would be lost.
+  addEventListener("pointerdown", () => { pressed = true; }, true);
   for (const end of ["pointerup", "pointercancel", "blur"])
-    addEventListener(end, () => { held = false; setTimeout(flush, 0); }, true);
+    addEventListener(end, () => { pressed = false; setTimeout(flush, 0); }, true);
 
-  // A search that has ended is not lost: its server said so before it left.
-  const gone = lost.textContent;
+  // When a search ends, its server says so before it stops; that is not a lost connection.
+  const connectionLost = lost.textContent;
   let ended = false;
-  const say = (text) => {
+  const showNotice = (text) => {
     if (lost.textContent !== text) lost.textContent = text;
     lost.className = ended ? "end" : "";
     lost.hidden = false;
@@ -37,18 +37,18 @@
     const source = new EventSource("/events?from=" + encodeURIComponent(document.body.dataset.from));
     source.addEventListener("parts", (event) => {
       document.body.dataset.from = event.lastEventId;
-      Object.assign(waiting, JSON.parse(event.data));
-      if (!held) flush();
+      Object.assign(pending, JSON.parse(event.data));
+      if (!pressed) flush();
     });
     source.addEventListener("end", (event) => {
       source.close();
       ended = true;
-      say(event.data);
+      showNotice(event.data);
       setTimeout(listen, 3000);
     });
     source.onopen = () => { ended = false; lost.hidden = true; };
     source.onerror = () => {
-      if (!ended) say(gone);
+      if (!ended) showNotice(connectionLost);
       if (source.readyState === EventSource.CLOSED) { source.close(); setTimeout(listen, 3000); }
     };
   };
@@ -59,21 +59,21 @@
   const isFinal = () => ["completed", "failed"].includes(detail.querySelector("[data-status]")?.dataset.status);
   const message = (text) => {
     detail.innerHTML = '<header><h2 id="trial-title" tabindex="-1"></h2></header>';
-    by("trial-title").textContent = text;
+    element("trial-title").textContent = text;
   };
-  const load = async (id, again) => {
+  const load = async (id, reload) => {
     const open = [...detail.querySelectorAll("details")].map((part) => part.open);
     try {
       const answer = await fetch("/fragment/trial/" + id);
       const text = await answer.text();
       if (id !== shown) return;
       if (!answer.ok) return message(answer.status === 404 ? "There is no trial " + id : "Trial " + id + " cannot be read");
-      const focus = again && detail.contains(document.activeElement);
+      const focus = reload && detail.contains(document.activeElement);
       detail.innerHTML = text;
-      if (again) detail.querySelectorAll("details").forEach((part, index) => { part.open = !!open[index]; });
-      if (focus || !again) by("trial-title").focus({ preventScroll: true });
+      if (reload) detail.querySelectorAll("details").forEach((part, index) => { part.open = !!open[index]; });
+      if (focus || !reload) element("trial-title").focus({ preventScroll: true });
     } catch {
-      if (!again) message("The server does not answer");
+      if (!reload) message("The server does not answer");
     }
   };
   const route = () => {
@@ -87,7 +87,7 @@
   dialog.addEventListener("close", () => {
     shown = 0;
     if (location.hash.startsWith("#trial-")) history.pushState(null, "", location.pathname + location.search);
-    if (opener && by(opener)) by(opener).focus({ preventScroll: true });
+    if (opener && element(opener)) element(opener).focus({ preventScroll: true });
   });
   dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
   addEventListener("hashchange", route);
@@ -96,19 +96,19 @@
     const row = event.target.closest("[data-trial]");
     if (row && !event.target.closest("a") && !String(getSelection())) location.hash = "trial-" + row.dataset.trial;
   });
-  by("find").addEventListener("submit", (event) => {
+  element("find").addEventListener("submit", (event) => {
     event.preventDefault();
-    location.hash = "trial-" + Number(by("wanted").value);
+    location.hash = "trial-" + Number(element("wanted").value);
   });
   route();
 
   // ------------------------------------------------------------------------------------------------- points of the chart
-  // Each: trial, reward, and where it lies (shares of width and height). Asked for when somebody points at the chart.
-  let points = null, asking = null, at = -1;
-  const get = () => points ? Promise.resolve(points) : (asking ??= fetch("/points").then((answer) => answer.json())
-    .then((list) => (points = list)).catch(() => []).finally(() => { asking = null; }));
+  // Each point is [trial, reward, x, y], x and y as fractions of width and height. They are loaded when the pointer enters the chart.
+  let points = null, request = null, selected = -1;
+  const loadPoints = () => points ? Promise.resolve(points) : (request ??= fetch("/points").then((answer) => answer.json())
+    .then((list) => (points = list)).catch(() => []).finally(() => { request = null; }));
   const show = (index) => {
-    at = index;
+    selected = index;
     if (!points || !points[index]) { tip.hidden = true; return; }
     const [trial, reward, x, y] = points[index];
     tip.textContent = "trial " + trial.toLocaleString("en") + ": reward " + reward.toFixed(4);
@@ -118,7 +118,7 @@
     tip.style.left = Math.max(4, Math.min(left - width / 2, card.width - width - 4)) + "px";
     tip.style.top = plot.top - card.top + y * plot.height - tip.offsetHeight - 10 + "px";
   };
-  const refreshTip = async () => { const trial = points ? points[at]?.[0] : null; await get(); if (trial === null) tip.hidden = true; };
+  const refreshTip = async () => { const trial = points ? points[selected]?.[0] : null; await loadPoints(); if (trial === null) tip.hidden = true; };
   const nearest = (event) => {
     const plot = chart.querySelector("svg").getBoundingClientRect();
     let best = -1, distance = 24 * 24;
@@ -128,11 +128,11 @@
     });
     return best;
   };
-  chart.addEventListener("pointermove", async (event) => { await get(); if (points) { show(nearest(event)); chart.classList.toggle("over", at >= 0); } });
-  chart.addEventListener("pointerleave", () => { tip.hidden = true; at = -1; });
+  chart.addEventListener("pointermove", async (event) => { await loadPoints(); if (points) { show(nearest(event)); chart.classList.toggle("over", selected >= 0); } });
+  chart.addEventListener("pointerleave", () => { tip.hidden = true; selected = -1; });
   chart.addEventListener("blur", () => { tip.hidden = true; });
   chart.addEventListener("click", async (event) => {
-    await get();
+    await loadPoints();
     const index = points ? nearest(event) : -1;
     if (index >= 0) location.hash = "trial-" + points[index][0];
   });
@@ -140,9 +140,9 @@
     const move = { ArrowLeft: -1, ArrowRight: 1, Home: -1e9, End: 1e9 }[event.key];
     if (event.target !== chart || (!move && event.key !== "Enter")) return;
     event.preventDefault();
-    await get();
+    await loadPoints();
     if (!points?.length) return;
-    if (move) show(Math.max(0, Math.min(points.length - 1, (at < 0 ? points.length - 1 - move : at) + move)));
-    else if (points[at]) location.hash = "trial-" + points[at][0];
+    if (move) show(Math.max(0, Math.min(points.length - 1, (selected < 0 ? points.length - 1 - move : selected) + move)));
+    else if (points[selected]) location.hash = "trial-" + points[selected][0];
   });
 })();

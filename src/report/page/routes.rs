@@ -1,8 +1,8 @@
-//! What the server answers: the page, its events, and the same facts as JSON. Read-only; the
-//! journal is read on threads that may wait.
+//! The HTTP routes: the page, its events, and the same data as JSON. All of them only read, and they
+//! read the journal on threads that may block.
 
 use super::super::facts::RunFacts;
-use super::events::Listener;
+use super::events::EventStream;
 use super::{Page, document, trial};
 use crate::journal::{JournalError, Reader, TrialOrder};
 use actix_web::http::{StatusCode, header};
@@ -11,9 +11,9 @@ use serde_json::json;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// Most trials of one answer, and how many when none are asked for.
-const MOST: usize = 1000;
-const USUAL: usize = 50;
+/// Largest and default number of trials in one answer.
+const MAX_LIMIT: usize = 1000;
+const DEFAULT_LIMIT: usize = 50;
 
 /// Adds the routes of this page to an application.
 pub fn routes(page: Arc<Page>) -> impl Fn(&mut web::ServiceConfig) + Send + Sync + 'static {
@@ -28,13 +28,13 @@ pub fn routes(page: Arc<Page>) -> impl Fn(&mut web::ServiceConfig) + Send + Sync
             .route("/drawing/{id}.svg", web::get().to(drawing))
             .route("/api/status", web::get().to(status))
             .route("/api/trials", web::get().to(trials))
-            .route("/api/trials/{id}", web::get().to(one));
+            .route("/api/trials/{id}", web::get().to(trial_json));
     }
 }
 
 type Answer = Result<HttpResponse, Problem>;
 
-/// Why there is no answer, as JSON.
+/// Why a request fails; answered as JSON.
 #[derive(Debug, thiserror::Error)]
 #[error("{1}")]
 struct Problem(StatusCode, String);
@@ -45,7 +45,7 @@ impl actix_web::ResponseError for Problem {
     }
 
     fn error_response(&self) -> HttpResponse {
-        careful(HttpResponse::build(self.0)).json(json!({ "error": self.1 }))
+        with_headers(HttpResponse::build(self.0)).json(json!({ "error": self.1 }))
     }
 }
 
@@ -55,7 +55,8 @@ impl From<JournalError> for Problem {
     }
 }
 
-fn careful(mut answer: HttpResponseBuilder) -> HttpResponseBuilder {
+/// Adds the headers of every answer.
+fn with_headers(mut answer: HttpResponseBuilder) -> HttpResponseBuilder {
     answer
         .insert_header((header::CACHE_CONTROL, "no-store"))
         .insert_header((header::X_CONTENT_TYPE_OPTIONS, "nosniff"));
@@ -64,11 +65,11 @@ fn careful(mut answer: HttpResponseBuilder) -> HttpResponseBuilder {
 }
 
 fn ok() -> HttpResponseBuilder {
-    careful(HttpResponse::Ok())
+    with_headers(HttpResponse::Ok())
 }
 
-/// Reads on a thread that may wait.
-async fn read<T: Send + 'static>(
+/// Runs `work` on a thread that may block.
+async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
 ) -> Result<T, Problem> {
     web::block(work)
@@ -76,20 +77,20 @@ async fn read<T: Send + 'static>(
         .map_err(|error| Problem(StatusCode::SERVICE_UNAVAILABLE, error.to_string()))?
 }
 
-/// As `read`, with the run opened.
+/// Runs `work` with an open reader of the run, on a thread that may block.
 async fn with_run<T: Send + 'static>(
     page: &Page,
     work: impl FnOnce(PathBuf, Reader) -> Result<T, Problem> + Send + 'static,
 ) -> Result<T, Problem> {
     let dir = page.dir.clone();
-    read(move || {
+    blocking(move || {
         let reader = Reader::open(&dir)?;
         work(dir, reader)
     })
     .await
 }
 
-fn absent(id: u64) -> Problem {
+fn not_found(id: u64) -> Problem {
     Problem(StatusCode::NOT_FOUND, format!("there is no trial {id}"))
 }
 
@@ -109,8 +110,12 @@ fn trial_id(text: &str) -> Result<u64, Problem> {
 async fn index(page: web::Data<Page>) -> Answer {
     page.refresh().await;
     let shown = page.clone();
-    let view = read(move || Ok(shown.view()?)).await?;
-    let html = document::document(&view, &page.from(&view), &page.dir.display().to_string());
+    let view = blocking(move || Ok(shown.view()?)).await?;
+    let html = document::document(
+        &view,
+        &page.event_id(&view),
+        &page.dir.display().to_string(),
+    );
     let policy = (header::CONTENT_SECURITY_POLICY, document::POLICY.as_str());
     Ok(ok()
         .insert_header(policy)
@@ -119,8 +124,8 @@ async fn index(page: web::Data<Page>) -> Answer {
 }
 
 async fn events(page: web::Data<Page>, request: HttpRequest) -> HttpResponse {
-    // A browser that connects again says in the header where it stands.
-    let last = request
+    // A browser that connects again names its last event in the header, a new one in the query.
+    let header = request
         .headers()
         .get("last-event-id")
         .and_then(|value| value.to_str().ok());
@@ -128,16 +133,16 @@ async fn events(page: web::Data<Page>, request: HttpRequest) -> HttpResponse {
         .query_string()
         .split('&')
         .find_map(|pair| pair.strip_prefix("from="));
-    let from = last.or(query).unwrap_or("").to_owned();
+    let event_id = header.or(query).unwrap_or("").to_owned();
     ok().content_type("text/event-stream")
-        .streaming(Listener::new(page.into_inner(), &from).stream())
+        .streaming(EventStream::new(page.into_inner(), &event_id).stream())
 }
 
 async fn points(page: web::Data<Page>) -> Answer {
-    let view = read(move || Ok(page.view()?)).await?;
+    let view = blocking(move || Ok(page.view()?)).await?;
     let thousandth = |share: f64| (share * 1e3).round() / 1e3;
     let point = |(id, reward): &(u64, f64)| {
-        let (across, down) = super::super::chart::position(&view.shape, *id, *reward);
+        let (across, down) = super::super::chart::position(&view.chart_data, *id, *reward);
         json!([
             id,
             (reward * 1e6).round() / 1e6,
@@ -145,13 +150,13 @@ async fn points(page: web::Data<Page>) -> Answer {
             thousandth(down)
         ])
     };
-    Ok(ok().json(view.shape.points.iter().map(point).collect::<Vec<_>>()))
+    Ok(ok().json(view.chart_data.points.iter().map(point).collect::<Vec<_>>()))
 }
 
 async fn fragment(page: web::Data<Page>, id: web::Path<String>) -> Answer {
     let id = trial_id(&id)?;
     let html = with_run(&page, move |dir, reader| {
-        let row = reader.trial(id)?.ok_or_else(|| absent(id))?;
+        let row = reader.trial(id)?.ok_or_else(|| not_found(id))?;
         Ok(trial::html(
             &RunFacts::read(&dir),
             &row,
@@ -166,7 +171,7 @@ async fn fragment(page: web::Data<Page>, id: web::Path<String>) -> Answer {
 async fn drawing(page: web::Data<Page>, id: web::Path<String>) -> Answer {
     let id = trial_id(&id)?;
     let row = with_run(&page, move |_, reader| {
-        reader.trial(id)?.ok_or_else(|| absent(id))
+        reader.trial(id)?.ok_or_else(|| not_found(id))
     })
     .await?;
     let svg = trial::picture(&row.architecture)
@@ -182,14 +187,14 @@ async fn drawing(page: web::Data<Page>, id: web::Path<String>) -> Answer {
 }
 
 async fn status(page: web::Data<Page>) -> Answer {
-    let status = read(move || Ok(page.status()?)).await?;
+    let status = blocking(move || Ok(page.status()?)).await?;
     Ok(ok().json(status))
 }
 
-async fn one(page: web::Data<Page>, id: web::Path<String>) -> Answer {
+async fn trial_json(page: web::Data<Page>, id: web::Path<String>) -> Answer {
     let id = trial_id(&id)?;
     let row = with_run(&page, move |_, reader| {
-        let row = reader.trial(id)?.ok_or_else(|| absent(id))?;
+        let row = reader.trial(id)?.ok_or_else(|| not_found(id))?;
         let mut value = json!(row);
         value["epochs"] = json!(reader.epochs(id)?);
         Ok(value)
@@ -199,15 +204,15 @@ async fn one(page: web::Data<Page>, id: web::Path<String>) -> Answer {
 }
 
 async fn trials(page: web::Data<Page>, request: HttpRequest) -> Answer {
-    let wanted = Wanted::parse(request.query_string())
+    let query_parameters = TrialQuery::parse(request.query_string())
         .map_err(|problem| Problem(StatusCode::BAD_REQUEST, problem))?;
     let answer = with_run(&page, move |_, reader| {
-        let Wanted {
+        let TrialQuery {
             status,
             order,
             offset,
             limit,
-        } = wanted;
+        } = query_parameters;
         let (total, rows) = reader.page(status.as_deref(), order, offset, limit)?;
         Ok(format!(
             "{{\"total\":{total},\"offset\":{offset},\"limit\":{limit},\"trials\":[{}]}}",
@@ -218,22 +223,22 @@ async fn trials(page: web::Data<Page>, request: HttpRequest) -> Answer {
     Ok(ok().content_type("application/json").body(answer))
 }
 
-/// The parameters of `/api/trials`.
+/// The query parameters of `/api/trials`.
 #[derive(Debug, PartialEq)]
-struct Wanted {
+struct TrialQuery {
     status: Option<String>,
     order: TrialOrder,
     offset: u64,
     limit: usize,
 }
 
-impl Wanted {
+impl TrialQuery {
     fn parse(query: &str) -> Result<Self, String> {
-        let mut wanted = Self {
+        let mut query_parameters = Self {
             status: None,
             order: TrialOrder::default(),
             offset: 0,
-            limit: USUAL,
+            limit: DEFAULT_LIMIT,
         };
         let pairs: web::Query<Vec<(String, String)>> =
             web::Query::from_query(query).map_err(|error| error.to_string())?;
@@ -244,20 +249,20 @@ impl Wanted {
                     let limit = value
                         .parse()
                         .ok()
-                        .filter(|limit| (1..=MOST).contains(limit));
-                    wanted.limit =
-                        limit.ok_or_else(|| refuse(&format!("must be 1 to {MOST} trials")))?;
+                        .filter(|limit| (1..=MAX_LIMIT).contains(limit));
+                    query_parameters.limit =
+                        limit.ok_or_else(|| refuse(&format!("must be 1 to {MAX_LIMIT} trials")))?;
                 }
                 "offset" => {
                     let offset = value
                         .parse()
                         .ok()
                         .filter(|offset| i64::try_from(*offset).is_ok());
-                    wanted.offset = offset
+                    query_parameters.offset = offset
                         .ok_or_else(|| refuse("must be how many trials to pass over, 0 or more"))?;
                 }
                 "sort" => {
-                    wanted.order = match value.as_str() {
+                    query_parameters.order = match value.as_str() {
                         "id" => TrialOrder::Oldest,
                         "-id" => TrialOrder::Newest,
                         "reward" => TrialOrder::Worst,
@@ -271,7 +276,7 @@ impl Wanted {
                 }
                 "status" => match value.as_str() {
                     "queued" | "running" | "completed" | "failed" | "stopped" => {
-                        wanted.status = Some(value);
+                        query_parameters.status = Some(value);
                     }
                     _ => {
                         return Err(refuse(
@@ -286,7 +291,7 @@ impl Wanted {
                 }
             }
         }
-        Ok(wanted)
+        Ok(query_parameters)
     }
 }
 
@@ -296,23 +301,23 @@ mod tests {
 
     #[test]
     fn parameters_are_checked_and_the_message_says_what_is_valid() {
-        let all = Wanted {
+        let all = TrialQuery {
             status: Some("failed".into()),
             order: TrialOrder::Best,
             offset: 20,
             limit: 7,
         };
         assert_eq!(
-            Wanted::parse("limit=7&offset=20&sort=-reward&status=failed").unwrap(),
+            TrialQuery::parse("limit=7&offset=20&sort=-reward&status=failed").unwrap(),
             all
         );
         assert_eq!(
-            Wanted::parse("").unwrap(),
-            Wanted {
+            TrialQuery::parse("").unwrap(),
+            TrialQuery {
                 status: None,
                 order: TrialOrder::Oldest,
                 offset: 0,
-                limit: USUAL
+                limit: DEFAULT_LIMIT
             }
         );
         for (query, names) in [
@@ -323,7 +328,7 @@ mod tests {
             ("status=done", "must be queued"),
             ("page=2", "page: there is no such parameter"),
         ] {
-            let message = Wanted::parse(query).unwrap_err();
+            let message = TrialQuery::parse(query).unwrap_err();
             assert!(message.contains(names), "{message}");
         }
     }

@@ -1,32 +1,32 @@
-//! The parts of the page, as HTML. Pure functions of what is known; must not know how they reach
-//! the browser.
+//! The sections of the page, as HTML. Pure functions of the state of the run; must not know how they
+//! reach the browser.
 
 use super::super::chart::{self, Canvas};
 use super::super::html::escape;
 use super::super::leaderboard::summary;
-use super::super::number::{compact, decimal, duration, grouped};
-use super::super::series::RewardShape;
-use super::super::watch::State;
+use super::super::monitor::RunState;
+use super::super::number::{compact, decimal, duration, grouped, metric_text};
+use super::super::series::RewardChartData;
 use super::devices;
 use crate::journal::{EpochRow, Life, TrialFacts, TrialRow};
 use crate::telemetry::DeviceReadings;
 use std::fmt::Write as _;
 
-/// Height of the reward chart's plot, and of a child's small curve, in pixels.
-const REWARDS: u32 = 260;
-const SPARKLINE: u32 = 44;
+/// Heights of the reward chart and of a child's sparkline, in pixels.
+const REWARDS_HEIGHT: u32 = 260;
+const SPARKLINE_HEIGHT: u32 = 44;
 
-/// Every part with its name, in the order of the page.
+/// All sections with their names, in the order of the page.
 pub(super) fn all(
-    state: &State,
-    shape: &RewardShape,
+    state: &RunState,
+    chart_data: &RewardChartData,
     readings: &DeviceReadings,
 ) -> Vec<(&'static str, String)> {
     vec![
         ("state", badge(state)),
         ("progress", progress(state)),
         ("figures", figures(state)),
-        ("rewards", rewards(state, shape)),
+        ("rewards", rewards(state, chart_data)),
         ("leaders", leaders(state)),
         ("running", running(state)),
         ("latest", latest(state)),
@@ -35,23 +35,24 @@ pub(super) fn all(
     ]
 }
 
-fn finished(state: &State) -> u64 {
+/// Number of sampled trials that have an outcome.
+fn finished(state: &RunState) -> u64 {
     state.series.completed + state.series.failed
 }
 
-fn is_done(state: &State) -> bool {
+fn is_done(state: &RunState) -> bool {
     state
         .facts
         .trials
         .is_some_and(|trials| finished(state) >= trials)
 }
 
-fn is_live(state: &State) -> bool {
+fn is_live(state: &RunState) -> bool {
     state.life == Some(Life::Running)
 }
 
-/// What the page says when the process that served it has left in order.
-pub(super) fn ending(state: &State) -> &'static str {
+/// What the browsers show after the process that served the page has stopped in order.
+pub(super) fn end_message(state: &RunState) -> &'static str {
     if is_done(state) {
         "The search has ended, and the process that served this page with it. What stands here is its last state: `netwright page` with \
          the folder named above serves it again, and the charts are in the report/ of that folder."
@@ -61,7 +62,7 @@ pub(super) fn ending(state: &State) -> &'static str {
     }
 }
 
-fn badge(state: &State) -> String {
+fn badge(state: &RunState) -> String {
     let (class, text) = match state.life {
         Some(Life::Running) => ("live", "running"),
         Some(Life::Closed) if is_done(state) => ("done", "finished"),
@@ -71,7 +72,7 @@ fn badge(state: &State) -> String {
     format!("<span class=\"badge {class}\">{text}</span>")
 }
 
-fn progress(state: &State) -> String {
+fn progress(state: &RunState) -> String {
     let done = finished(state);
     let mut html = String::from("<p class=\"count\">");
     let _ = write!(html, "<strong>{}</strong>", grouped(done));
@@ -114,7 +115,7 @@ fn progress(state: &State) -> String {
             .map(|note| format!(" · {note}"))
             .collect::<String>()
     );
-    let _ = write!(html, "<p class=\"left\">{}</p>", left(state));
+    let _ = write!(html, "<p class=\"left\">{}</p>", time_left(state));
     if let Some(trials) = state.facts.trials.filter(|trials| *trials > 0) {
         let percent = 100.0 * done as f64 / trials as f64;
         let _ = write!(
@@ -126,8 +127,8 @@ fn progress(state: &State) -> String {
     html
 }
 
-/// What is still to come, in words.
-fn left(state: &State) -> String {
+/// The time that is left, in words.
+fn time_left(state: &RunState) -> String {
     if is_done(state) {
         return "every trial has its outcome".into();
     }
@@ -145,40 +146,10 @@ fn left(state: &State) -> String {
     }
 }
 
-fn figures(state: &State) -> String {
+/// The key figures: best and mean reward, baseline and speed.
+fn figures(state: &RunState) -> String {
     let best = state.best.as_ref();
     let mean = state.series.recent_mean();
-    let rate = state.per_hour.map_or_else(
-        || "–".into(),
-        |rate| {
-            if rate < 100.0 {
-                format!("{rate:.1}")
-            } else {
-                grouped(rate.round() as u64)
-            }
-        },
-    );
-    let best_note = best.map_or_else(
-        || "no trial is completed yet".into(),
-        |row| {
-            format!(
-                "{} {} · {}",
-                state.facts.unit.name(),
-                state.facts.unit.text(row.metric),
-                link(row.id, "figure", &format!("trial {}", grouped(row.id)))
-            )
-        },
-    );
-    let mean_note = mean.map_or_else(
-        || "\u{a0}".into(),
-        |(_, count)| {
-            if count == 1 {
-                "of one trial".into()
-            } else {
-                format!("of the last {} trials", grouped(count as u64))
-            }
-        },
-    );
     let rate_note = if is_live(state) {
         "newest hundred trials"
     } else {
@@ -188,19 +159,23 @@ fn figures(state: &State) -> String {
         (
             "Best reward",
             decimal(best.and_then(|row| row.reward)),
-            best_note,
+            best_note(state),
         ),
         (
             "Mean reward",
             decimal(mean.map(|(mean, _)| mean)),
-            mean_note,
+            mean_note(mean.map(|(_, count)| count)),
         ),
         (
             "Baseline",
             decimal(state.baseline),
             "moving average of rewards".into(),
         ),
-        ("Trials per hour", rate, rate_note.into()),
+        (
+            "Trials per hour",
+            state.per_hour.map_or_else(|| "–".into(), rate_text),
+            rate_note.into(),
+        ),
     ]
     .into_iter()
     .map(|(name, value, note)| {
@@ -209,44 +184,76 @@ fn figures(state: &State) -> String {
     .collect()
 }
 
-/// A link that opens a trial; `place` keeps the element's id apart from other links to the same
-/// trial.
-pub(super) fn link(id: u64, place: &str, text: &str) -> String {
-    format!("<a href=\"#trial-{id}\" id=\"{place}-{id}\">{text}</a>")
+/// The metric of the best trial and a link to it.
+fn best_note(state: &RunState) -> String {
+    state.best.as_ref().map_or_else(
+        || "no trial is completed yet".into(),
+        |row| {
+            format!(
+                "{} {} · {}",
+                state.facts.unit.name(),
+                metric_text(state.facts.unit, row.metric),
+                link(row.id, "figure", &format!("trial {}", grouped(row.id)))
+            )
+        },
+    )
 }
 
-fn rewards(state: &State, shape: &RewardShape) -> String {
-    let (key, points) = match shape.stretch {
+/// Over how many trials the mean is taken.
+fn mean_note(count: Option<usize>) -> String {
+    match count {
+        None => "\u{a0}".into(),
+        Some(1) => "of one trial".into(),
+        Some(count) => format!("of the last {} trials", grouped(count as u64)),
+    }
+}
+
+fn rate_text(rate: f64) -> String {
+    if rate < 100.0 {
+        format!("{rate:.1}")
+    } else {
+        grouped(rate.round() as u64)
+    }
+}
+
+/// A link that opens a trial. `section` makes the element's id differ from those of other links to the
+/// same trial.
+pub(super) fn link(id: u64, section: &str, text: &str) -> String {
+    format!("<a href=\"#trial-{id}\" id=\"{section}-{id}\">{text}</a>")
+}
+
+fn rewards(state: &RunState, chart_data: &RewardChartData) -> String {
+    let (key, points) = match chart_data.bucket {
         1 => ("points", "trials".to_owned()),
-        stretch => (
+        bucket => (
             "range",
-            format!("worst to best of each {} trials", grouped(stretch as u64)),
+            format!("worst to best of each {} trials", grouped(bucket as u64)),
         ),
     };
     let mut legend = format!(
         "<li><i class=\"key {key}\"></i>{points}</li><li><i class=\"key mean\"></i>mean of the last {}</li><li><i class=\"key best\"></i>best so far</li>",
-        grouped(shape.window as u64)
+        grouped(chart_data.window as u64)
     );
     if state.series.failed > 0 {
         legend.push_str("<li><i class=\"key failures\"></i>failed</li>");
     }
-    let empty = if shape.points.is_empty() {
+    let empty = if chart_data.points.is_empty() {
         "<p class=\"empty\">Points appear as trials end.</p>"
     } else {
         ""
     };
     let chart = chart::rewards(
-        shape,
+        chart_data,
         Canvas {
-            height: REWARDS,
+            height: REWARDS_HEIGHT,
             width: None,
         },
     );
     format!("<ul class=\"legend\">{legend}</ul><div class=\"plot\">{chart}{empty}</div>")
 }
 
-/// What stands before a trial that was not sampled.
-fn mark(enqueued: Option<&str>) -> String {
+/// A label before a trial that was enqueued; empty for other trials.
+fn baseline_label(enqueued: Option<&str>) -> String {
     enqueued.map_or_else(String::new, |name| {
         format!(
             "<span class=\"badge still\">baseline</span> {} ",
@@ -255,8 +262,8 @@ fn mark(enqueued: Option<&str>) -> String {
     })
 }
 
-fn leaders(state: &State) -> String {
-    // Baselines are there to compare with, wherever they stand.
+fn leaders(state: &RunState) -> String {
+    // Enqueued trials are shown to compare with, also when they are not among the best.
     let below = state.enqueued.iter().filter(|row| {
         row.finished_at.is_some() && !state.leaders.iter().any(|leader| leader.id == row.id)
     });
@@ -280,9 +287,9 @@ fn leaders(state: &State) -> String {
         "<table><thead><tr><th scope=\"col\" class=\"n\">rank</th><th scope=\"col\" class=\"n\">trial</th><th scope=\"col\" class=\"n\">reward</th>\
          <th scope=\"col\" class=\"n\">{metric}</th>{sizes}<th scope=\"col\" class=\"n wide\">time</th><th scope=\"col\" class=\"arch\">architecture</th></tr></thead><tbody>"
     );
-    for (place, row) in rows.into_iter().enumerate() {
-        let rank = if place < state.leaders.len() {
-            (place + 1).to_string()
+    for (index, row) in rows.into_iter().enumerate() {
+        let rank = if index < state.leaders.len() {
+            (index + 1).to_string()
         } else {
             "–".into()
         };
@@ -302,9 +309,9 @@ fn leaders(state: &State) -> String {
             "<tr data-trial=\"{id}\"><td class=\"n muted\">{rank}</td><td class=\"n\">{}</td><td class=\"n strong\">{reward}</td><td class=\"n\">{}</td>{sizes}\
              <td class=\"n wide\">{}</td><td class=\"arch\">{}<code>{}</code></td></tr>",
             link(row.id, "leader", &grouped(row.id)),
-            state.facts.unit.text(row.metric),
+            metric_text(state.facts.unit, row.metric),
             row.seconds.map_or_else(|| "–".into(), duration),
-            mark(row.enqueued.as_deref()),
+            baseline_label(row.enqueued.as_deref()),
             escape(&summary(&row.architecture)),
             id = row.id,
         );
@@ -312,7 +319,7 @@ fn leaders(state: &State) -> String {
     html + "</tbody></table>"
 }
 
-/// Epochs that have a metric.
+/// Epoch and metric of the epochs that have one.
 pub(super) fn metrics(epochs: &[EpochRow]) -> Vec<(u64, f64)> {
     epochs
         .iter()
@@ -320,8 +327,8 @@ pub(super) fn metrics(epochs: &[EpochRow]) -> Vec<(u64, f64)> {
         .collect()
 }
 
-fn running(state: &State) -> String {
-    if state.at_work.is_empty() {
+fn running(state: &RunState) -> String {
+    if state.in_training.is_empty() {
         let text = if is_live(state) {
             "Nothing trains at this moment."
         } else {
@@ -330,19 +337,20 @@ fn running(state: &State) -> String {
         return format!("<p class=\"empty\">{text}</p>");
     }
     let mut html = String::from("<ul class=\"children\">");
-    for (row, epochs) in &state.at_work {
+    for (row, epochs) in &state.in_training {
         html += &child(state, row, epochs);
     }
     html.push_str("</ul>");
-    let hidden = (state.running.len() as u64).saturating_sub(state.at_work.len() as u64);
+    let hidden = (state.running.len() as u64).saturating_sub(state.in_training.len() as u64);
     if hidden > 0 {
         let _ = write!(html, "<p class=\"muted\">and {} more</p>", grouped(hidden));
     }
     html
 }
 
-fn child(state: &State, row: &TrialRow, epochs: &[EpochRow]) -> String {
-    let (unit, values) = (state.facts.unit, metrics(epochs));
+fn child(state: &RunState, row: &TrialRow, epochs: &[EpochRow]) -> String {
+    let unit = state.facts.unit;
+    let values = metrics(epochs);
     let now = match (epochs.last(), state.facts.epochs) {
         (Some(last), Some(all)) => format!("epoch {} of {all}", last.epoch),
         (Some(last), None) => format!("epoch {}", last.epoch),
@@ -362,7 +370,7 @@ fn child(state: &State, row: &TrialRow, epochs: &[EpochRow]) -> String {
                 &values,
                 all,
                 Canvas {
-                    height: SPARKLINE,
+                    height: SPARKLINE_HEIGHT,
                     width: None
                 },
                 &label
@@ -371,18 +379,18 @@ fn child(state: &State, row: &TrialRow, epochs: &[EpochRow]) -> String {
     });
     let value = values
         .last()
-        .map_or_else(|| "–".into(), |(_, value)| unit.text(Some(*value)));
+        .map_or_else(|| "–".into(), |(_, value)| metric_text(unit, Some(*value)));
     format!(
         "<li data-trial=\"{}\"><p>{} <span class=\"muted\">on {} · {now}</span><b>{value}</b></p>{curve}<p class=\"arch\">{}<code>{}</code></p></li>",
         row.id,
         link(row.id, "running", &format!("Trial {}", grouped(row.id))),
         escape(row.device.as_deref().unwrap_or("–")),
-        mark(row.enqueued.as_deref()),
+        baseline_label(row.enqueued.as_deref()),
         escape(&summary(&row.architecture))
     )
 }
 
-fn latest(state: &State) -> String {
+fn latest(state: &RunState) -> String {
     if state.latest.is_empty() {
         return "<p class=\"empty\">No trial has ended yet.</p>".into();
     }
@@ -391,7 +399,7 @@ fn latest(state: &State) -> String {
             Some(reward) => {
                 format!(
                     "<span class=\"strong\">{reward:.4}</span> <span class=\"muted\">{}</span>",
-                    state.facts.unit.text(facts.metric)
+                    metric_text(state.facts.unit, facts.metric)
                 )
             }
             None => format!(
@@ -404,7 +412,7 @@ fn latest(state: &State) -> String {
             "<li data-trial=\"{}\"><time>{at}</time>{}<span>{}{outcome}</span></li>",
             facts.id,
             link(facts.id, "latest", &format!("trial {}", grouped(facts.id))),
-            mark(facts.enqueued.as_deref())
+            baseline_label(facts.enqueued.as_deref())
         )
     };
     format!(
@@ -413,21 +421,21 @@ fn latest(state: &State) -> String {
     )
 }
 
-/// At most so many characters.
-fn shortened(text: &str, most: usize) -> String {
-    if text.chars().count() <= most {
+/// The first `max_chars` characters of a text.
+fn shortened(text: &str, max_chars: usize) -> String {
+    if text.chars().count() <= max_chars {
         text.to_owned()
     } else {
-        text.chars().take(most - 1).chain(['…']).collect()
+        text.chars().take(max_chars - 1).chain(['…']).collect()
     }
 }
 
-/// `19:02:11` of an ISO 8601 time.
+/// The time of day of an ISO 8601 time, such as `19:02:11`.
 fn clock(time: &str) -> &str {
     time.get(11..19).unwrap_or(time)
 }
 
-fn events(state: &State) -> String {
+fn events(state: &RunState) -> String {
     if state.events.is_empty() {
         return "<p class=\"empty\">Nothing has happened yet.</p>".into();
     }

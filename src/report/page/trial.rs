@@ -1,5 +1,5 @@
-//! One trial in full, as HTML: outcome, settings, learning curve, and where its drawing is. Must
-//! not know how it reaches the browser.
+//! One trial as HTML: outcome, settings, learning curve, drawing. Must not know how it reaches the
+//! browser.
 
 use super::super::cell;
 use super::super::chart::{self, Canvas};
@@ -7,16 +7,17 @@ use super::super::drawing;
 use super::super::facts::RunFacts;
 use super::super::html::escape;
 use super::super::leaderboard::origin;
-use super::super::number::{MetricUnit, compact, decimal, duration, grouped};
+use super::super::number::{compact, decimal, duration, grouped, metric_text};
 use super::sections::metrics;
+use crate::child::MetricUnit;
 use crate::journal::{EpochRow, TrialRow};
 use crate::space::{Architecture, Network};
 use std::fmt::Write as _;
 
-/// Height of a curve's plot in pixels.
-const CURVE: u32 = 150;
+/// Height of a learning curve, in pixels.
+const CURVE_HEIGHT: u32 = 150;
 
-/// The architecture as a picture (SVG); None: this kind is not drawn.
+/// The drawing of an architecture (SVG); None if this kind has no drawing.
 pub(in super::super) fn picture(architecture: &Architecture) -> Option<String> {
     match &architecture.network {
         Network::Conv(network) => Some(drawing::svg(network)),
@@ -25,7 +26,7 @@ pub(in super::super) fn picture(architecture: &Architecture) -> Option<String> {
     }
 }
 
-/// The inside of the trial's window; `last` is the newest trial.
+/// The content of the trial's dialog. `last` is the id of the newest trial.
 pub(super) fn html(facts: &RunFacts, row: &TrialRow, epochs: &[EpochRow], last: u64) -> String {
     let mut html = head(row, last);
     html += &outcome(facts, row);
@@ -36,17 +37,15 @@ pub(super) fn html(facts: &RunFacts, row: &TrialRow, epochs: &[EpochRow], last: 
 }
 
 fn head(row: &TrialRow, last: u64) -> String {
-    let step = |id: u64, text: &str, there: bool| {
-        if there {
+    let step = |id: u64, text: &str, exists: bool| {
+        if exists {
             format!("<a href=\"#trial-{id}\" class=\"step\">{text}</a>")
         } else {
             format!("<span class=\"step off\" aria-hidden=\"true\">{text}</span>")
         }
     };
-    let (before, after) = (
-        step(row.id.saturating_sub(1), "← previous", row.id > 1),
-        step(row.id + 1, "next →", row.id < last),
-    );
+    let before = step(row.id.saturating_sub(1), "← previous", row.id > 1);
+    let after = step(row.id + 1, "next →", row.id < last);
     let class = match row.status.as_str() {
         "completed" => "done",
         "failed" => "bad",
@@ -71,7 +70,7 @@ fn list(class: &str, items: &[(&str, String)]) -> String {
 }
 
 fn outcome(facts: &RunFacts, row: &TrialRow) -> String {
-    // A number below a thousand is not shortened.
+    // The exact number follows where `compact` has shortened it.
     let exact = |value: u64| {
         if value < 1_000 {
             String::new()
@@ -91,7 +90,7 @@ fn outcome(facts: &RunFacts, row: &TrialRow) -> String {
                 } else {
                     facts.unit.name()
                 },
-                facts.unit.text(row.metric),
+                metric_text(facts.unit, row.metric),
             ),
             ("Parameters", size(row.parameters)),
             ("FLOPs", size(row.flops)),
@@ -121,7 +120,7 @@ fn curves(facts: &RunFacts, epochs: &[EpochRow]) -> String {
         facts.unit,
         facts.epochs.unwrap_or(1),
         Canvas {
-            height: CURVE,
+            height: CURVE_HEIGHT,
             width: None,
         },
     );
@@ -168,8 +167,8 @@ fn figure(caption: &str, chart: &str) -> String {
     format!("<figure><figcaption>{caption}</figcaption><div class=\"plot\">{chart}</div></figure>")
 }
 
-/// At most so many epochs in the table: the last ones.
-const ROWS: usize = 200;
+/// Number of last epochs in the table.
+const MAX_ROWS: usize = 200;
 
 fn table(facts: &RunFacts, epochs: &[EpochRow]) -> String {
     let mut html = format!(
@@ -177,12 +176,10 @@ fn table(facts: &RunFacts, epochs: &[EpochRow]) -> String {
          <th scope=\"col\" class=\"n\">{}</th><th scope=\"col\" class=\"n\">time</th></tr></thead><tbody>",
         facts.unit.name()
     );
-    for row in &epochs[epochs.len().saturating_sub(ROWS)..] {
-        let (loss, metric, time) = (
-            decimal(row.train_loss),
-            facts.unit.text(row.metric),
-            row.seconds.map_or_else(|| "–".into(), duration),
-        );
+    for row in &epochs[epochs.len().saturating_sub(MAX_ROWS)..] {
+        let loss = decimal(row.train_loss);
+        let metric = metric_text(facts.unit, row.metric);
+        let time = row.seconds.map_or_else(|| "–".into(), duration);
         let _ = write!(
             html,
             "<tr><td class=\"n\">{}</td><td class=\"n\">{loss}</td><td class=\"n\">{metric}</td><td class=\"n\">{time}</td></tr>",

@@ -195,6 +195,8 @@ fn conditions_that_cannot_work_are_named() {
 }
 
 proptest! {
+    #![proptest_config(crate::random::cases(256))]
+
     /// Random conditions on earlier decisions: either refused, or counted exactly.
     #[test]
     fn random_spaces_are_counted_exactly(

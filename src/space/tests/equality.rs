@@ -68,6 +68,8 @@ fn renumbered(layers: &[ConvLayer], seed: u64) -> Vec<ConvLayer> {
 }
 
 proptest! {
+    #![proptest_config(crate::random::cases(256))]
+
     #[test]
     fn renumbering_changes_nothing(seed: u64, shuffle: u64, layers in 1_usize..12) {
         let graph = random_layers(seed, layers);
@@ -123,15 +125,12 @@ fn a_shared_layer_is_not_two_like_it() {
 }
 
 #[test]
-fn many_layers_that_are_all_alike_are_ordered_quickly() {
+fn many_layers_that_are_all_alike_are_ordered_without_trying_every_order() {
     let plain = |inputs: &[usize]| layer((3, 3), 8, (1, 1), inputs);
     let mut layers: Vec<ConvLayer> = (0..20).map(|_| plain(&[])).collect();
     layers.extend((0..20).map(|index| plain(&[index + 1, (index + 1) % 20 + 1])));
-    let started = std::time::Instant::now();
+    // That this ends shows it: all orders would take for ever.
     assert_eq!(network(renumbered(&layers, 3)).layers.len(), 40);
-    // A bound of sanity, far from any timing: the search is bounded, all orders would take for
-    // ever.
-    assert!(started.elapsed().as_secs() < 20);
 }
 
 #[test]

@@ -336,6 +336,8 @@ fn what_crosses_a_position_is_pooled_there() {
 }
 
 proptest! {
+    #![proptest_config(crate::random::cases(256))]
+
     #[test]
     fn after_a_position_nothing_is_larger_and_nothing_else_changes(
         numbers in prop::collection::vec(0_usize..100, 1..60), blocks in 2_usize..5, block in 1_usize..4,
@@ -426,59 +428,6 @@ fn impossible_layers_are_found() {
     };
     let default = SpaceSettings::default;
     assert_eq!(keys(typed()), Vec::<String>::new());
-    assert_eq!(
-        keys(SpaceSettings {
-            layer_types: vec![],
-            ..default()
-        }),
-        ["layer_types"]
-    );
-    assert_eq!(
-        keys(SpaceSettings {
-            layer_types: vec![LayerType::Conv; 2],
-            ..default()
-        }),
-        ["layer_types"]
-    );
-    assert_eq!(
-        keys(SpaceSettings {
-            pool_size: vec![1],
-            pool_stride: vec![0],
-            lcn_window: vec![4],
-            ..typed()
-        }),
-        ["pool_size", "pool_stride", "lcn_window"]
-    );
-    assert_eq!(
-        keys(SpaceSettings {
-            pool_size: vec![3],
-            ..default()
-        }),
-        ["pool_size"]
-    );
-    assert_eq!(
-        keys(SpaceSettings {
-            widen: 4,
-            layer_types: vec![LayerType::MaxPool],
-            ..default()
-        }),
-        ["widen"]
-    );
-    assert_eq!(
-        keys(SpaceSettings {
-            learning_rates: vec![0.1, -0.1],
-            ..default()
-        }),
-        ["learning_rates"]
-    );
-    assert_eq!(
-        keys(SpaceSettings {
-            max_parameters: Some(0),
-            max_flops: Some(0),
-            ..default()
-        }),
-        ["max_parameters", "max_flops"]
-    );
     assert_eq!(
         keys(SpaceSettings {
             block: 4,

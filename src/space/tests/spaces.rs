@@ -76,6 +76,8 @@ fn counted(network: &ConvNetwork) -> (u64, u64) {
 }
 
 proptest! {
+    #![proptest_config(crate::random::cases(256))]
+
     #[test]
     fn every_list_builds_and_its_sizes_are_exact(numbers in prop::collection::vec(0_usize..100, 1..60), layers in 1_usize..7, skip in 0..3) {
         let skip_connections = [SkipConnections::None, SkipConnections::Predicted, SkipConnections::All][skip as usize];
@@ -291,47 +293,10 @@ fn what_is_impossible_is_found_and_what_is_fine_is_not() {
     let default = SpaceSettings::default;
     assert_eq!(
         keys(SpaceSettings {
-            filters: vec![],
-            ..default()
-        }),
-        ["filters"]
-    );
-    assert_eq!(
-        keys(SpaceSettings {
-            filter_height: vec![3, 4],
-            stride_width: vec![0],
-            ..default()
-        }),
-        ["filter_height", "stride_width"]
-    );
-    assert_eq!(
-        keys(SpaceSettings {
-            layers: 0,
-            layers_every: 0,
-            ..default()
-        }),
-        ["layers", "layers_every"]
-    );
-    assert_eq!(
-        keys(SpaceSettings {
             layers_max: Some(3),
             ..default()
         }),
         ["layers_max"]
-    );
-    assert_eq!(
-        keys(SpaceSettings {
-            decision: choices().decision,
-            ..default()
-        }),
-        ["decision"]
-    );
-    assert_eq!(
-        keys(SpaceSettings {
-            layers: 4,
-            ..choices()
-        }),
-        ["layers"]
     );
     assert_eq!(
         keys(SpaceSettings {

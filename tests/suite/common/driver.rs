@@ -2,11 +2,11 @@
 //! need, over a plain socket. A client crate would bring features that have every dependency of the
 //! program built a second time for the tests.
 
+use super::process::{LIMIT, wait_until};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
 /// Keys, as WebDriver names them.
 pub const ENTER: &str = "\u{e007}";
@@ -69,9 +69,7 @@ impl Driver {
     /// The value of the answer.
     fn call(&self, method: &str, path: &str, body: &Value) -> Value {
         let mut stream = TcpStream::connect(&self.address).unwrap();
-        stream
-            .set_read_timeout(Some(Duration::from_mins(2)))
-            .unwrap();
+        stream.set_read_timeout(Some(LIMIT)).unwrap();
         let body = if method == "POST" {
             body.to_string()
         } else {
@@ -116,11 +114,9 @@ impl Driver {
 
     /// Waits until the expression is true.
     pub fn until(&self, what: &str, expression: &str) {
-        let started = Instant::now();
-        while self.run(&format!("return !!({expression})")) != true {
-            assert!(started.elapsed() < Duration::from_mins(2), "never: {what}");
-            std::thread::sleep(Duration::from_millis(50));
-        }
+        wait_until(what, || {
+            self.run(&format!("return !!({expression})")) == true
+        });
     }
 
     /// Presses a key, or types a text, where the focus is.
@@ -144,9 +140,9 @@ impl Driver {
             "const box = document.querySelector({selector:?}); box.scrollIntoView({{ block: 'center' }}); const at = box.getBoundingClientRect(); return [at.x + at.width / 2, at.y + at.height / 2]"
         );
         let at = self.run(&script);
-        let place = |axis: usize| at[axis].as_f64().unwrap().round() as i64;
+        let pixel = |axis: usize| at[axis].as_f64().unwrap().round() as i64;
         let actions = [
-            json!({ "type": "pointerMove", "duration": 0, "x": place(0), "y": place(1) }),
+            json!({ "type": "pointerMove", "duration": 0, "x": pixel(0), "y": pixel(1) }),
             json!({ "type": "pointerDown", "button": 0 }),
             json!({ "type": "pointerUp", "button": 0 }),
         ];

@@ -1,7 +1,7 @@
 //! A disk of a few megabytes: a tmpfs in a mount namespace of its own, in which a test is run
 //! again. It is gone when the test has ended.
 
-use super::needs;
+use super::{arguments_of, needs};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -39,7 +39,7 @@ impl SmallDisk {
             {
                 let status = command()
                     .arg(&own)
-                    .args(["--exact", test, "--nocapture"])
+                    .args(arguments_of(test))
                     .env(INSIDE, folder.path())
                     .status()
                     .unwrap();

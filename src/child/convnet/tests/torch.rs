@@ -42,7 +42,7 @@ fn initial(slots: &[ParameterSlot], seed: u64) -> Vec<f32> {
         let own = &mut values[slot.offset..][..slot.len()];
         if let [_] = slot.shape[..] {
             own.iter_mut()
-                .for_each(|v| *v = *v * 0.2 + f32::from(slot.name.ends_with(".scale")))
+                .for_each(|v| *v = *v * 0.2 + f32::from(slot.name.ends_with(".scale")));
         } else {
             let bound = (6.0 / slot.shape[1..].iter().product::<usize>() as f64).sqrt() as f32;
             own.iter_mut().for_each(|v| *v *= bound);

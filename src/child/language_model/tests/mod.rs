@@ -247,6 +247,8 @@ fn parameters(model: LanguageModel, cell: &Cell) -> f64 {
 }
 
 proptest! {
+    #![proptest_config(crate::random::cases(256))]
+
     #[test]
     fn a_solved_size_is_the_nearest_and_within_a_hundredth(
         target in 1_000_usize..50_000_000, words in 2_usize..20_000, layers in 1_usize..4, shared: bool, name in 0_usize..4

@@ -1,0 +1,99 @@
+//! A thread that keeps `report/trials.csv` up to date while the search runs, and writes the charts when
+//! it ends. A report that cannot be written is logged and never stops the search. Must not know what
+//! is in the files.
+
+use crate::report::{ReportError, TrialsFile, write_charts};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// How often trials that have ended are added.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// Pause after a failure: a full disk stays full for a while.
+const RETRY_INTERVAL: Duration = Duration::from_secs(30);
+
+/// The thread's handle.
+pub struct ReportWriter {
+    stop: Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+impl ReportWriter {
+    /// Starts the thread for the run in `dir`, whose journal is open.
+    ///
+    /// # Errors
+    /// When the system refuses another thread.
+    pub fn start(dir: &Path) -> std::io::Result<Self> {
+        let (stop, stopped) = mpsc::channel();
+        let dir = dir.to_owned();
+        let thread = std::thread::Builder::new()
+            .name("report".into())
+            .spawn(move || {
+                let mut report = OpenReport {
+                    dir,
+                    file: None,
+                    failure_reported: false,
+                };
+                let mut pause = INTERVAL;
+                while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(pause) {
+                    pause = if report.write() {
+                        INTERVAL
+                    } else {
+                        RETRY_INTERVAL
+                    };
+                }
+                report.write();
+                if let Err(error) = write_charts(&report.dir) {
+                    tracing::warn!("the charts are not written: {error}");
+                }
+            })?;
+        Ok(Self { stop, thread })
+    }
+
+    /// Writes the last trials and the charts; to be called when the journal is complete.
+    pub fn finish(self) {
+        let _ = self.stop.send(());
+        if self.thread.join().is_err() {
+            tracing::error!(
+                "the report is not whole: its thread panicked; `netwright report` writes it again"
+            );
+        }
+    }
+}
+
+struct OpenReport {
+    dir: PathBuf,
+    file: Option<TrialsFile>,
+    /// True: the log says that the report cannot be written, and it cannot yet.
+    failure_reported: bool,
+}
+
+impl OpenReport {
+    /// Returns true if the file is up to date.
+    fn write(&mut self) -> bool {
+        let written = self.update();
+        match &written {
+            Ok(()) => self.failure_reported = false,
+            Err(error) => {
+                // The file may be incomplete: the next call creates it again.
+                self.file = None;
+                if !std::mem::replace(&mut self.failure_reported, true) {
+                    tracing::warn!("the report waits: {error}");
+                }
+            }
+        }
+        written.is_ok()
+    }
+
+    fn update(&mut self) -> Result<(), ReportError> {
+        match &mut self.file {
+            Some(file) => file.append(),
+            empty => {
+                *empty = Some(TrialsFile::create(&self.dir)?);
+                Ok(())
+            }
+        }
+    }
+}

@@ -1,0 +1,354 @@
+//! The Supervisor starts the ParameterShards, Controllers and ChildTrainers, restarts those that fail,
+//! issues tickets, gives children to lanes, and ends the run, saved. Must not know how children are
+//! trained, gradients computed or trials stored.
+
+mod admission;
+mod ending;
+mod enqueued;
+mod failures;
+mod handlers;
+mod observer;
+mod proposals;
+mod reload;
+mod replicas;
+mod restart;
+mod reuse;
+mod scheduler;
+mod shards;
+mod tickets;
+mod trainers;
+
+use crate::actors::lane::{CheckpointFiles, EvaluatorFactory};
+use crate::actors::messages::{LearningChange, OutcomeCommitted, Rewarded};
+use crate::actors::runtime::{Guarded, Mailbox, counts_mailbox, guard};
+use crate::actors::start::Prepared;
+use crate::child::Outcome;
+use crate::journal::{Journal, Sequenced};
+use crate::machine::LaneSpec;
+use crate::policy::{Baseline, Policy};
+use crate::space::Space;
+use crate::strategy::LearningSettings;
+use crate::telemetry::Metrics;
+use actix::{Actor, AsyncContext, Context};
+use enqueued::Enqueued;
+use observer::Tally;
+pub use observer::{Event, Observer, Progress};
+use proposals::Proposals;
+pub use reload::{Notice, Reconfigured, Reload};
+use replicas::Replicas;
+use restart::Intensity;
+pub use restart::{ActorRestart, Beyond, RestartSettings};
+pub use reuse::{Known, Reuse};
+use scheduler::Scheduler;
+use shards::Shards;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::{Duration, Instant};
+pub use tickets::Tickets;
+use tokio::sync::oneshot;
+use trainers::Trainer;
+
+/// A snapshot is taken when this many entries have been delivered since the last one: recovery replays
+/// about that many gradients, however short-lived the processes are.
+const SNAPSHOT_EVERY: u64 = 64;
+
+/// An orderly end takes at most this long.
+const GRACE: Duration = Duration::from_secs(7);
+
+/// How often the Supervisor checks what cannot report by itself.
+pub(super) const TICK: Duration = Duration::from_secs(1);
+
+/// How a search ended.
+#[derive(Clone, Debug, PartialEq)]
+pub enum End {
+    /// Every trial has its outcome.
+    Finished,
+    /// Stopped by the signal of this number, saved.
+    Signal(u8),
+    /// `run.max_seconds` is over; saved.
+    TimeIsUp,
+    /// A device cannot be used by this process any more, only by another one; saved.
+    Restart(String),
+    /// The run cannot go on; what was finished is saved.
+    Failed(String),
+}
+
+/// What a search consists of, apart from its settings and what is on disk.
+pub struct Parts {
+    pub lanes: Vec<LaneSpec>,
+    pub factory: EvaluatorFactory,
+    pub checkpoints: Arc<CheckpointFiles>,
+    pub metrics: Arc<Metrics>,
+    pub observer: Box<dyn Observer>,
+    /// How often a child is tried whose failure may be transient.
+    pub attempts: u32,
+    /// None: a failed child is left out of the gradient.
+    pub failed_reward: Option<f64>,
+    pub max_seconds: Option<f64>,
+    pub restart: RestartSettings,
+    /// The config file, polled while the search runs.
+    pub reload: Option<Box<dyn Reload>>,
+    /// The HTTP endpoint, once it is served.
+    pub serving: Option<crate::telemetry::Serving>,
+    /// The page on it: its readers are notified of the end.
+    pub page: Option<Arc<crate::report::Page>>,
+}
+
+/// Owns all other actors.
+pub struct Supervisor {
+    parts: Parts,
+    prepared: Option<Prepared>,
+    space: Arc<dyn Space>,
+    policy: Arc<Policy>,
+    seed: u64,
+    journal: Journal,
+    tickets: Tickets,
+    shards: Shards,
+    replicas: Replicas,
+    trainers: Vec<Trainer>,
+    /// The lanes in use, as the run's event log has them.
+    logged_lanes: String,
+    scheduler: Scheduler,
+    /// Trials that were under way in an earlier process: one of them may have killed it.
+    recovered: BTreeSet<u64>,
+    /// None: every child is trained.
+    reuse: Option<Reuse>,
+    enqueued: Enqueued,
+    /// Outcomes handed to the journal and not yet confirmed.
+    committing: usize,
+    /// The last sequence number delivered.
+    sequence: u64,
+    /// The learning settings after it.
+    learning: LearningSettings,
+    proposals: Proposals,
+    /// The newest settings that the journal was asked to put in the order.
+    requested_learning: LearningSettings,
+    baseline: Baseline,
+    /// Entries with a sequence number that wait until every shard can receive them.
+    pending: VecDeque<Ordered>,
+    intensities: BTreeMap<(&'static str, String), Intensity>,
+    tally: Tally,
+    started: Instant,
+    /// Counts ticks, for the watchdog of the actors' thread.
+    heartbeat: Arc<AtomicU64>,
+    ending: Option<End>,
+    /// Receives how the search ended; None: it has.
+    ended: Option<oneshot::Sender<End>>,
+}
+
+/// An entry of the log: what takes a sequence number.
+enum Ordered {
+    Minibatch(Sequenced),
+    Change(LearningChange),
+}
+
+impl Ordered {
+    /// The synchronous round that it belongs to.
+    fn round(&self) -> Option<u64> {
+        match self {
+            Self::Minibatch(sequenced) => sequenced.round,
+            Self::Change(_) => None,
+        }
+    }
+}
+
+impl Supervisor {
+    /// `ended` receives how the search ended, once it has.
+    pub(super) fn new(
+        mut prepared: Prepared,
+        parts: Parts,
+        ended: oneshot::Sender<End>,
+        heartbeat: Arc<AtomicU64>,
+    ) -> Self {
+        Self {
+            space: prepared.space.clone(),
+            policy: prepared.policy.clone(),
+            seed: prepared.seed,
+            journal: prepared.journal.clone(),
+            tickets: prepared.tickets(),
+            shards: Shards::new(prepared.stored),
+            replicas: Replicas::default(),
+            trainers: Vec::new(),
+            logged_lanes: String::new(),
+            scheduler: Scheduler::default(),
+            recovered: BTreeSet::new(),
+            reuse: prepared.reuse.take(),
+            enqueued: Enqueued::new(&prepared.enqueued),
+            committing: 0,
+            sequence: prepared.snapshot.state.sequence,
+            learning: prepared.snapshot.learning,
+            proposals: Proposals::new(
+                prepared.history.clone(),
+                prepared.open.iter().map(|(open, _)| open),
+            ),
+            requested_learning: prepared.snapshot.learning,
+            baseline: prepared.snapshot.baseline,
+            pending: VecDeque::new(),
+            intensities: BTreeMap::new(),
+            tally: Tally::new(
+                prepared.trials,
+                &prepared.rewards,
+                prepared.failed,
+                prepared.best_metric,
+            ),
+            started: Instant::now(),
+            heartbeat,
+            ending: None,
+            ended: Some(ended),
+            prepared: Some(prepared),
+            parts,
+        }
+    }
+
+    fn mailbox(&self, context: &Context<Self>) -> Mailbox<Self> {
+        Mailbox::new(context.address(), &self.parts.metrics)
+    }
+
+    fn start_run(&mut self, context: &mut Context<Self>) {
+        let Some(prepared) = self.prepared.take() else {
+            return;
+        };
+        self.start_shards(
+            &prepared.snapshot.state,
+            prepared.boundaries.clone(),
+            context,
+        );
+        for lane in self.parts.lanes.clone() {
+            self.add_trainer(lane, context);
+        }
+        self.log_lanes();
+        self.start_controllers(prepared, context);
+        self.cut_if_due();
+        self.schedule_end(context);
+        context.run_interval(TICK, |supervisor, context| {
+            guard(supervisor, context, Self::tick);
+        });
+        self.dispatch();
+        self.end_if_done();
+    }
+
+    fn progress(&self) -> Progress {
+        self.tally.progress(
+            self.scheduler.running(),
+            self.scheduler.queued(),
+            self.baseline.value(),
+        )
+    }
+
+    fn notify(&mut self, event: Event) {
+        let progress = self.progress();
+        self.parts.observer.event(event, &progress);
+    }
+
+    /// Commits the outcome; the journal's reply holds the minibatches that it completed.
+    fn commit(&mut self, trial: u64, outcome: Outcome, seconds: f64, context: &Context<Self>) {
+        self.committing += 1;
+        let supervisor = self.mailbox(context);
+        let checkpoints = self.parts.checkpoints.clone();
+        let committed = outcome.clone();
+        let reply = move |sequenced| {
+            if committed != Outcome::Stopped {
+                checkpoints.remove(trial);
+            }
+            supervisor.do_send(OutcomeCommitted {
+                trial,
+                outcome: committed,
+                seconds,
+                reused_from: None,
+                sequenced,
+            });
+        };
+        // An enqueued trial is in no gradient, whether it failed or not.
+        let failed_reward = self
+            .parts
+            .failed_reward
+            .filter(|_| self.enqueued.name(trial).is_none());
+        self.journal
+            .finished(trial, outcome, seconds, failed_reward, Box::new(reply));
+    }
+
+    /// Something took its place in the order. While a shard is missing it waits, and so does all
+    /// that comes after it.
+    fn deliver(&mut self, entries: impl IntoIterator<Item = Ordered>) {
+        self.pending.extend(entries);
+        self.deliver_pending();
+    }
+
+    fn deliver_pending(&mut self) {
+        while !self.shards.blocked()
+            && let Some(entry) = self.pending.pop_front()
+        {
+            let round = entry.round();
+            match entry {
+                Ordered::Minibatch(sequenced) => self.sequenced(sequenced),
+                Ordered::Change(change) => self.change_learning(change),
+            }
+            // The rest of a round is rewarded by the state before it: no snapshot in between.
+            let within = round.is_some() && self.pending.front().and_then(Ordered::round) == round;
+            if !within {
+                self.cut_if_due();
+            }
+        }
+    }
+
+    fn cut_if_due(&mut self) {
+        if self.sequence >= self.shards.requested + SNAPSHOT_EVERY {
+            self.cut();
+        }
+    }
+
+    /// A minibatch has all its rewards: its controller computes the gradient.
+    fn sequenced(&mut self, sequenced: Sequenced) {
+        self.sequence = sequenced.sequence;
+        for reward in sequenced.rewards.iter().flatten() {
+            self.baseline.push(*reward, self.learning.baseline_decay);
+        }
+        if let Some(value) = self.baseline.value() {
+            self.parts.metrics.baseline.set(value);
+        }
+        let controller = sequenced.controller;
+        let Some(minibatch) = self.replicas.awaited(controller).cloned() else {
+            return self.fail(format!("no controller {controller} for its rewards"));
+        };
+        let strategy = self.proposals.log(&sequenced, &minibatch);
+        if !self.replicas.reward(Rewarded {
+            sequenced,
+            learning: self.learning,
+            strategy,
+        }) {
+            self.fail(format!("no controller {controller} for its rewards"));
+        }
+    }
+
+    /// Other learning settings hold from here on.
+    fn change_learning(&mut self, LearningChange { sequence, learning }: LearningChange) {
+        self.proposals.change(sequence, &self.learning, &learning);
+        (self.sequence, self.learning) = (sequence, learning);
+        for shard in self.shards.addresses() {
+            shard.do_send(LearningChange { sequence, learning });
+        }
+    }
+
+    fn fail(&mut self, reason: String) {
+        tracing::error!("{reason}");
+        self.start_ending(End::Failed(reason));
+    }
+}
+
+counts_mailbox!(Supervisor, Supervisor);
+
+impl Actor for Supervisor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, context: &mut Self::Context) {
+        guard(self, context, Self::start_run);
+    }
+}
+
+impl Guarded for Supervisor {
+    /// Nothing supervises the Supervisor: the process ends, saved, and the same command continues.
+    fn panicked(&mut self, panic: String) {
+        self.finish_with(End::Failed(format!("the supervisor panicked: {panic}")));
+    }
+}

@@ -1,0 +1,230 @@
+//! The training of one child, epoch by epoch: how far it is, when it stores a checkpoint, and when
+//! it ends early. Must not know what is trained, nor any clock or file but its caller's.
+
+use super::checkpoint::{Fingerprint, TrainingState, decode, encode, fingerprint};
+use super::{Cause, ChildSettings, Epoch, Outcome, Progress, Task};
+
+/// A training that ends before its last epoch.
+pub enum EarlyEnd {
+    Stopped,
+    Failed(Cause, String),
+}
+
+impl From<EarlyEnd> for Outcome {
+    fn from(end: EarlyEnd) -> Self {
+        match end {
+            EarlyEnd::Stopped => Self::Stopped,
+            EarlyEnd::Failed(cause, error) => Self::Failed { cause, error },
+        }
+    }
+}
+
+/// The training of one child. Between two steps, its tensors and its state are all that the rest of
+/// the training depends on.
+pub struct Training<'a> {
+    settings: &'a ChildSettings,
+    progress: &'a mut dyn Progress,
+    fingerprint: Fingerprint,
+    state: TrainingState,
+    /// Checkpoints are stored somewhere.
+    stores_checkpoints: bool,
+    resumed: bool,
+    /// A step was done, or an epoch has ended, since the last checkpoint.
+    changed_since_checkpoint: bool,
+    /// By the caller's clock, in seconds.
+    last_checkpoint_at: f64,
+    /// Seconds to add to the caller's clock for the time of the whole training: that of earlier
+    /// processes.
+    clock_offset: f64,
+    /// In seconds of the whole training.
+    epoch_started_at: f64,
+}
+
+impl<'a> Training<'a> {
+    /// At the first epoch; or where the child was interrupted, if there is a checkpoint of this very
+    /// training: then `tensors` take its numbers. A checkpoint that does not fit is ignored.
+    pub fn begin(
+        settings: &'a ChildSettings,
+        task: &Task,
+        facts: &str,
+        tensors: &mut [&mut [f32]],
+        progress: &'a mut dyn Progress,
+    ) -> Self {
+        let fingerprint = fingerprint(settings, task, facts);
+        let (stores_checkpoints, stored) = match progress.checkpoints() {
+            None => (false, None),
+            Some(checkpoints) => (true, checkpoints.load()),
+        };
+        let loaded = stored.and_then(|bytes| match decode(&bytes, &fingerprint, tensors) {
+            Ok(state) => Some(state),
+            Err(reason) => {
+                tracing::warn!(
+                    trial = task.trial,
+                    "the checkpoint {reason}; training begins with the first epoch"
+                );
+                None
+            }
+        });
+        let resumed = loaded.is_some();
+        let state = loaded.unwrap_or_default();
+        let now = if stores_checkpoints {
+            progress.elapsed()
+        } else {
+            0.0
+        };
+        let clock_offset = if resumed { state.seconds - now } else { 0.0 };
+        if resumed {
+            tracing::info!(
+                trial = task.trial,
+                epoch = state.epochs.len() + 1,
+                step = state.step,
+                "goes on from its checkpoint"
+            );
+            progress.resumed(&state.epochs);
+        }
+        let epoch_started_at = state.seconds - state.epoch_seconds;
+        Self {
+            settings,
+            progress,
+            fingerprint,
+            state,
+            stores_checkpoints,
+            resumed,
+            changed_since_checkpoint: false,
+            last_checkpoint_at: now,
+            clock_offset,
+            epoch_started_at,
+        }
+    }
+
+    /// The epoch to be trained, counted from 0; None: all have ended.
+    pub fn next_epoch(&mut self) -> Option<usize> {
+        let epoch = self.epoch();
+        if epoch >= self.settings.epochs {
+            return None;
+        }
+        if self.state.step == 0 {
+            self.epoch_started_at = self.seconds();
+        }
+        Some(epoch)
+    }
+
+    /// The number of epochs that have ended.
+    pub fn epoch(&self) -> usize {
+        self.state.epochs.len()
+    }
+
+    /// The number of steps of this epoch that are done.
+    pub fn steps_done(&self) -> usize {
+        self.state.step
+    }
+
+    /// The sum of the losses of the steps that are done.
+    pub fn summed_loss(&self) -> f64 {
+        self.state.loss
+    }
+
+    /// For each epoch that has ended, the number that the reward is computed from.
+    pub fn scores(&self) -> &[f64] {
+        &self.state.scores
+    }
+
+    /// Seconds of the whole training, where the caller's clock knows only a part of it.
+    pub fn seconds_if_resumed(&self) -> Option<f64> {
+        self.resumed.then(|| self.seconds())
+    }
+
+    fn seconds(&self) -> f64 {
+        self.clock_offset + self.progress.elapsed()
+    }
+
+    /// To be called between two steps: stores a checkpoint if one is due, or if the training stops
+    /// here.
+    ///
+    /// # Errors
+    /// The training was asked to stop, or its time is over.
+    pub fn between_steps(&mut self, tensors: &[&mut [f32]]) -> Result<(), EarlyEnd> {
+        let stop = self.progress.stop_requested();
+        if self.stores_checkpoints
+            && self.changed_since_checkpoint
+            && (stop || (self.settings.checkpoint_seconds > 0.0 && self.checkpoint_is_due()))
+        {
+            self.store_checkpoint(tensors);
+        }
+        if stop {
+            return Err(EarlyEnd::Stopped);
+        }
+        match self.settings.max_seconds {
+            Some(limit) if self.seconds() > limit => {
+                let error = format!(
+                    "not trained within {limit} seconds (child.max_seconds): stopped in epoch {} of {}",
+                    self.epoch() + 1,
+                    self.settings.epochs
+                );
+                Err(EarlyEnd::Failed(Cause::Timeout, error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A step on this many training examples is done.
+    pub fn step_done(&mut self, loss: f64, examples: usize) {
+        self.state.step += 1;
+        self.state.loss += loss;
+        self.changed_since_checkpoint = true;
+        self.progress.examples(examples);
+    }
+
+    /// Shows that the child is at work, without training examples.
+    pub fn heartbeat(&mut self) {
+        self.progress.examples(0);
+    }
+
+    /// The epoch is trained and validated. `score` is the number that the reward is computed from.
+    pub fn epoch_ended(
+        &mut self,
+        train_loss: f64,
+        metric: f64,
+        score: f64,
+        tensors: &[&mut [f32]],
+    ) {
+        let epoch = Epoch {
+            epoch: self.epoch() + 1,
+            train_loss: Some(train_loss),
+            metric,
+            seconds: self.seconds() - self.epoch_started_at,
+        };
+        self.state.epochs.push(epoch.clone());
+        self.state.scores.push(score);
+        self.state.step = 0;
+        self.state.loss = 0.0;
+        self.changed_since_checkpoint = true;
+        self.progress.epoch(epoch);
+        let more = self.epoch() < self.settings.epochs;
+        if self.stores_checkpoints && more && self.checkpoint_is_due() {
+            self.store_checkpoint(tensors);
+        }
+    }
+
+    fn checkpoint_is_due(&self) -> bool {
+        self.progress.elapsed() - self.last_checkpoint_at >= self.settings.checkpoint_seconds
+    }
+
+    fn store_checkpoint(&mut self, tensors: &[&mut [f32]]) {
+        self.state.seconds = self.seconds();
+        self.state.epoch_seconds = if self.state.step == 0 {
+            0.0
+        } else {
+            self.state.seconds - self.epoch_started_at
+        };
+        let bytes = encode(&self.fingerprint, &self.state, tensors);
+        if let Some(checkpoints) = self.progress.checkpoints() {
+            checkpoints.store(&bytes);
+        }
+        // A child that waits for a slow disk is not frozen. The next checkpoint is counted from
+        // here, so that such a disk is not busy all the time.
+        self.heartbeat();
+        self.last_checkpoint_at = self.progress.elapsed();
+        self.changed_since_checkpoint = false;
+    }
+}

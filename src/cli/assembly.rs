@@ -1,0 +1,103 @@
+//! From settings to what the other rooms take: the workload, the lanes, their evaluators. What
+//! several subcommands and a config file that changes share; must not start anything.
+
+use super::Failure;
+use crate::actors::{EvaluatorFactory, SearchSettings};
+use crate::child::Limits;
+use crate::machine::{
+    LaneSpec, memory_bytes, resolve_lanes, resolve_lanes_for_programs, thread_pool,
+};
+use crate::settings::Settings;
+use crate::workload::{LaneResources, Workload, WorkloadSettings, limited_evaluator};
+use rayon::ThreadPool;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// What a workload is built from.
+pub fn workload_settings(settings: &Settings) -> WorkloadSettings {
+    WorkloadSettings {
+        seed: settings.run.seed,
+        trials: settings.run.trials,
+        space: settings.space.clone(),
+        child: settings.child.clone(),
+        data: settings.data.clone(),
+    }
+}
+
+/// The workload, its data read and checked.
+///
+/// # Errors
+/// The data, table or program that the settings name cannot be used.
+pub fn load_workload(settings: &Settings) -> Result<Arc<dyn Workload>, Failure> {
+    workload_settings(settings)
+        .load(&every_core("data")?)
+        .map_err(Failure::Input)
+}
+
+/// The lanes that children train on.
+///
+/// # Errors
+/// `devices.use` names what this machine or this build does not have.
+pub fn lanes(settings: &Settings) -> Result<Vec<LaneSpec>, Failure> {
+    let resolve = if workload_settings(settings).runs_programs() {
+        resolve_lanes_for_programs
+    } else {
+        resolve_lanes
+    };
+    resolve(&settings.devices).map_err(Failure::Input)
+}
+
+/// # Errors
+/// A lane's device is none that this workload's children can be evaluated on.
+pub fn check_devices(workload: &dyn Workload, lanes: &[LaneSpec]) -> Result<(), Failure> {
+    lanes
+        .iter()
+        .try_for_each(|lane| workload.check_device(&lane.device))
+        .map_err(Failure::Input)
+}
+
+/// Makes each lane's evaluator, on the lane's own thread; the lanes share the machine's memory.
+/// `run_dir` is absolute.
+pub fn evaluator_factory(
+    settings: &Settings,
+    workload: Arc<dyn Workload>,
+    lanes: &[LaneSpec],
+    run_dir: PathBuf,
+) -> EvaluatorFactory {
+    let limits = Limits::new(&settings.space);
+    let memory_bytes = (memory_bytes() / lanes.len().max(1)) as u64;
+    Arc::new(move |lane| {
+        let resources = LaneResources {
+            lane: lane.clone(),
+            memory_bytes,
+            run_dir: run_dir.clone(),
+        };
+        limited_evaluator(workload.as_ref(), limits, &resources)
+    })
+}
+
+/// What the actors need of the settings.
+pub fn search_settings(settings: &Settings) -> SearchSettings {
+    SearchSettings {
+        seed: settings.run.seed,
+        trials: settings.run.trials,
+        reuse: settings.run.reuse,
+        controller: settings.controller.clone(),
+        parameter_server: settings.parameter_server.clone(),
+    }
+}
+
+/// A pool for work while no lane runs: every core is free.
+///
+/// # Errors
+/// The system refuses the threads.
+pub fn every_core(name: &str) -> Result<ThreadPool, Failure> {
+    let lane = LaneSpec {
+        device: "cpu".into(),
+        name: name.into(),
+        cores: Vec::new(),
+        // One for each core.
+        threads: 0,
+    };
+    thread_pool(&lane).map_err(Failure::Failed)
+}

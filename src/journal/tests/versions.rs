@@ -1,0 +1,144 @@
+//! Databases of earlier versions: readers take them as they are, and a run that is continued is
+//! brought up to date.
+
+use super::*;
+
+/// Takes away what version 3 added.
+const TO_VERSION_2: &str = "
+    ALTER TABLE minibatches DROP COLUMN history_sequence; ALTER TABLE minibatches DROP COLUMN history_trial;
+    ALTER TABLE minibatches DROP COLUMN repeated; ALTER TABLE snapshots DROP COLUMN format; PRAGMA user_version = 2;";
+
+#[test]
+fn what_a_proposal_had_seen_is_stored_and_a_run_of_version_2_says_nothing_of_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = open(dir.path());
+    change(&journal, LEARNING);
+    insert(&journal, vec![sampled(0, 0, 2, 4)], false);
+    insert(&journal, vec![sampled(1, 0, 1, 5)], true);
+    for trial in [1, 2] {
+        finish(&journal, trial, completed(0.5));
+    }
+    journal.close();
+    let proposals = || {
+        let reader = Reader::open(dir.path()).unwrap();
+        let mut all = reader.open_minibatches().unwrap();
+        let take = |entry| {
+            if let LogEntry::Minibatch(entry) = entry {
+                all.push(entry.proposed);
+            }
+        };
+        reader.for_each_entry(take).unwrap();
+        all
+    };
+    let position = |sequence| HistoryPosition { sequence, trial: 9 };
+    let found = proposals();
+    assert_eq!(
+        found
+            .iter()
+            .map(|proposed| (proposed.first_id, proposed.history, proposed.round))
+            .collect::<Vec<_>>(),
+        [
+            (3, Some(position(5)), Some(2)),
+            (1, Some(position(4)), None)
+        ]
+    );
+    assert_eq!(found[1].decisions.len(), 2);
+    rusqlite::Connection::open(dir.path().join("search.db"))
+        .unwrap()
+        .execute_batch(TO_VERSION_2)
+        .unwrap();
+    assert!(
+        proposals()
+            .iter()
+            .all(|proposed| proposed.history.is_none())
+    );
+    let (journal, recovered) = open(dir.path());
+    assert_eq!((recovered.last_trial, recovered.repeated), (3, 0));
+    let version: i64 = rusqlite::Connection::open(dir.path().join("search.db"))
+        .unwrap()
+        .pragma_query_value(None, "user_version", |row| row.get(0))
+        .unwrap();
+    assert_eq!(version, schema::VERSION);
+    insert(&journal, vec![sampled(2, 0, 1, 6)], false);
+    assert_eq!(
+        proposals()
+            .iter()
+            .map(|proposed| proposed.history)
+            .collect::<Vec<_>>(),
+        [None, Some(position(6)), None]
+    );
+    journal.close();
+    let (journal, recovered) = open(dir.path());
+    assert_eq!(recovered.repeated, 1);
+    journal.close();
+}
+
+#[test]
+fn a_run_of_version_1_is_read_as_it_is_and_brought_up_to_date_when_it_is_continued() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = open(dir.path());
+    change(&journal, LEARNING);
+    insert(&journal, vec![sampled(0, 0, 2, 0)], false);
+    finish(&journal, 1, completed(0.5));
+    journal.close();
+    let connection = rusqlite::Connection::open(dir.path().join("search.db")).unwrap();
+    let (own, check) = (
+        schema::TRIALS,
+        schema::TRIALS.find("    CHECK ((controller").unwrap(),
+    );
+    let old = format!(
+        "{}{}",
+        &own[..check],
+        &own[check..].split_once('\n').unwrap().1
+    )
+    .replace("slot),\n)", "slot))");
+    let old = old
+        .replace("    enqueued TEXT,\n", "")
+        .lines()
+        .filter(|line| !line.contains("trials_enqueued"))
+        .collect::<Vec<_>>()
+        .join("\n");
+    let old = ["controller", "minibatch", "slot"]
+        .iter()
+        .fold(old, |text, name| {
+            text.replace(
+                &format!("    {name} INTEGER,"),
+                &format!("    {name} INTEGER NOT NULL,"),
+            )
+        });
+    let columns = super::reader::COLUMNS.strip_suffix(", enqueued").unwrap();
+    let down = format!(
+        "DROP INDEX trials_by_status; DROP INDEX trials_by_reward; DROP INDEX trials_enqueued; ALTER TABLE trials RENAME TO new;
+         {old} INSERT INTO trials SELECT {columns} FROM new; DROP TABLE new; {TO_VERSION_2} PRAGMA user_version = 1;"
+    );
+    connection.execute_batch(&down).unwrap();
+    drop(connection);
+    let rows = || Reader::open(dir.path()).unwrap().facts_after(0, 9).unwrap();
+    let before = rows();
+    assert_eq!(
+        (
+            before.len(),
+            before[0].status.as_str(),
+            before[0].enqueued.as_deref()
+        ),
+        (2, "completed", None)
+    );
+    let reader = Reader::open(dir.path()).unwrap();
+    assert_eq!(
+        (
+            reader.top(9).unwrap().len(),
+            reader.enqueued().unwrap().len()
+        ),
+        (1, 0)
+    );
+    let (journal, recovered) = open(dir.path());
+    assert_eq!((recovered.sampled, recovered.open[0].trials[1].id), (2, 2));
+    assert_eq!(rows(), before);
+    assert_eq!(enqueue(&journal, &["late"]), 3);
+    assert_eq!(
+        finish(&journal, 2, completed(0.7))[0].rewards,
+        [Some(0.5), Some(0.7)]
+    );
+    journal.close();
+    open_with(dir.path(), &["late"]).0.close();
+}

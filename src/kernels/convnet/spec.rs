@@ -1,0 +1,459 @@
+//! What a convolutional network looks like, and the plan derived from it: every size, offset and
+//! padding, checked once. Knows nothing of how the arithmetic is done.
+
+use crate::kernels::memory::LANES;
+use crate::kernels::{KernelError, ParameterSlot};
+
+/// One layer: what it does to the concatenation of its inputs along depth.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LayerSpec {
+    pub operation: OperationSpec,
+    /// What it reads, ascending: 0 is the image, i is layer i (layers count from 1).
+    pub inputs: Vec<usize>,
+}
+
+/// What a layer computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OperationSpec {
+    /// Convolution without bias, batch normalisation, ReLU.
+    Convolution {
+        filter_height: usize,
+        filter_width: usize,
+        /// Output channels.
+        filters: usize,
+        stride_height: usize,
+        stride_width: usize,
+    },
+    /// See `Pooling`.
+    MaxPooling {
+        size: usize,
+        stride: usize,
+    },
+    AveragePooling {
+        size: usize,
+        stride: usize,
+    },
+    /// See `LocalContrast`.
+    LocalContrast {
+        window: usize,
+    },
+    /// Batch normalisation with scale and shift, no ReLU.
+    BatchNorm,
+}
+
+impl OperationSpec {
+    /// The sizes as if of a convolution: a window, strides, and how many channels go out. So output
+    /// shapes have one rule.
+    pub fn geometry(self, (channels, height, width): (usize, usize, usize)) -> Geometry {
+        let (filter_height, filter_width, filters, stride_height, stride_width) = match self {
+            Self::Convolution {
+                filter_height,
+                filter_width,
+                filters,
+                stride_height,
+                stride_width,
+            } => (
+                filter_height,
+                filter_width,
+                filters,
+                stride_height,
+                stride_width,
+            ),
+            Self::MaxPooling { size, stride } | Self::AveragePooling { size, stride } => {
+                (size, size, channels, stride, stride)
+            }
+            Self::LocalContrast { window } => (window, window, channels, 1, 1),
+            Self::BatchNorm => (1, 1, channels, 1, 1),
+        };
+        Geometry {
+            channels,
+            height,
+            width,
+            filters,
+            filter_height,
+            filter_width,
+            stride_height,
+            stride_width,
+        }
+    }
+
+    /// Whether it has batch normalisation's parameters and statistics.
+    pub fn normalises(self) -> bool {
+        matches!(self, Self::Convolution { .. } | Self::BatchNorm)
+    }
+}
+
+/// A convolutional network: layers, then global average pooling of the concatenated outputs and a
+/// linear classifier.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NetworkSpec {
+    /// Of the image.
+    pub channels: usize,
+    pub height: usize,
+    pub width: usize,
+    /// At most 256: labels are bytes.
+    pub classes: usize,
+    pub layers: Vec<LayerSpec>,
+    /// Which outputs the classifier reads, ascending; numbered as `LayerSpec::inputs`.
+    pub output: Vec<usize>,
+}
+
+/// One source of a layer's concatenated input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// 0 is the image, i is layer i.
+    pub source: usize,
+    pub channels: usize,
+    pub height: usize,
+    pub width: usize,
+    /// Its first channel in the concatenation.
+    pub first: usize,
+}
+
+/// A layer with all its sizes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LayerPlan {
+    pub operation: OperationSpec,
+    pub geometry: Geometry,
+    pub parts: Vec<Part>,
+    /// All its numbers in the packed parameters.
+    pub parameters: std::ops::Range<usize>,
+    /// Offsets into the packed parameters, for an operation that has them.
+    pub weight: usize,
+    pub scale: usize,
+    pub shift: usize,
+    /// Offsets into the packed running statistics, likewise.
+    pub mean: usize,
+    pub variance: usize,
+}
+
+/// Sizes of one convolution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Geometry {
+    pub channels: usize,
+    pub height: usize,
+    pub width: usize,
+    pub filters: usize,
+    pub filter_height: usize,
+    pub filter_width: usize,
+    pub stride_height: usize,
+    pub stride_width: usize,
+}
+
+impl Geometry {
+    /// Refuses sizes of 0 and sizes whose products overflow; `n` images at once.
+    pub fn check(&self, n: usize) -> Result<(), KernelError> {
+        let operation = OperationSpec::Convolution {
+            filter_height: self.filter_height,
+            filter_width: self.filter_width,
+            filters: self.filters,
+            stride_height: self.stride_height,
+            stride_width: self.stride_width,
+        };
+        let layer = LayerSpec {
+            operation,
+            inputs: vec![0],
+        };
+        let (channels, height, width) = (self.channels, self.height, self.width);
+        let spec = NetworkSpec {
+            channels,
+            height,
+            width,
+            classes: 1,
+            layers: vec![layer],
+            output: vec![1],
+        };
+        Plan::new(&spec, n).map(|_| ())
+    }
+
+    /// Rows of the output: ceil(height / stride).
+    pub fn out_height(&self) -> usize {
+        self.height.div_ceil(self.stride_height)
+    }
+
+    /// Columns of the output: ceil(width / stride).
+    pub fn out_width(&self) -> usize {
+        self.width.div_ceil(self.stride_width)
+    }
+
+    /// Rows of zeros above the input.
+    pub fn pad_height(&self) -> usize {
+        (self.filter_height - 1) / 2
+    }
+
+    /// Columns of zeros left of the input.
+    pub fn pad_width(&self) -> usize {
+        (self.filter_width - 1) / 2
+    }
+
+    /// Numbers in one filter's weights: channels · filter height · filter width.
+    pub fn taps(&self) -> usize {
+        self.channels * self.filter_height * self.filter_width
+    }
+}
+
+/// A network with all its sizes and offsets.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub channels: usize,
+    pub height: usize,
+    pub width: usize,
+    pub classes: usize,
+    pub layers: Vec<LayerPlan>,
+    /// The classifier's concatenated input.
+    pub head: Vec<Part>,
+    /// Height and width that the classifier's inputs are padded to.
+    pub head_height: usize,
+    pub head_width: usize,
+    pub head_channels: usize,
+    pub classifier_weight: usize,
+    pub classifier_bias: usize,
+    pub parameters: Vec<ParameterSlot>,
+    pub parameter_count: usize,
+    pub running: Vec<ParameterSlot>,
+    pub running_count: usize,
+}
+
+impl Plan {
+    /// Checks `spec` and works out every size; `batch` is the largest number of images at once.
+    pub fn new(spec: &NetworkSpec, batch: usize) -> Result<Self, KernelError> {
+        check_positive(spec, batch)?;
+        let mut shapes = vec![(spec.channels, spec.height, spec.width)];
+        let mut parameters = Slots::default();
+        let mut running = Slots::default();
+        let mut layers = Vec::with_capacity(spec.layers.len());
+        for (index, layer) in spec.layers.iter().enumerate() {
+            let name = format!("layer {}", index + 1);
+            let (parts, height, width) = concatenation(&name, &layer.inputs, &shapes, index)?;
+            let plan = plan_layer(
+                index + 1,
+                layer,
+                parts,
+                (height, width),
+                &mut parameters,
+                &mut running,
+            )?;
+            let g = &plan.geometry;
+            check_size(
+                &name,
+                &[
+                    batch.next_multiple_of(LANES),
+                    g.channels.max(g.filters),
+                    height,
+                    width,
+                ],
+            )?;
+            // A packed row block is padded by the filter and may be strided over.
+            let across =
+                |n: usize, k: usize, s: usize| n.checked_add(k).and_then(|n| n.checked_add(s));
+            let rows =
+                across(height, g.filter_height, g.stride_height).ok_or_else(|| too_large(&name))?;
+            let columns =
+                across(width, g.filter_width, g.stride_width).ok_or_else(|| too_large(&name))?;
+            check_size(&name, &[LANES, g.channels.max(g.filters), rows, columns])?;
+            shapes.push((g.filters, g.out_height(), g.out_width()));
+            layers.push(plan);
+        }
+        let (head, head_height, head_width) =
+            concatenation("the output", &spec.output, &shapes, spec.layers.len())?;
+        let head_channels = head.iter().map(|p| p.channels).sum();
+        let classifier_weight = parameters.add(
+            "classifier.weight".to_owned(),
+            vec![spec.classes, head_channels],
+        )?;
+        let classifier_bias = parameters.add("classifier.bias".to_owned(), vec![spec.classes])?;
+        Ok(Self {
+            channels: spec.channels,
+            height: spec.height,
+            width: spec.width,
+            classes: spec.classes,
+            layers,
+            head,
+            head_height,
+            head_width,
+            head_channels,
+            classifier_weight,
+            classifier_bias,
+            parameters: parameters.slots,
+            parameter_count: parameters.count,
+            running: running.slots,
+            running_count: running.count,
+        })
+    }
+}
+
+fn check_positive(spec: &NetworkSpec, batch: usize) -> Result<(), KernelError> {
+    let whole = [
+        ("batch", batch),
+        ("channels", spec.channels),
+        ("height", spec.height),
+        ("width", spec.width),
+        ("classes", spec.classes),
+    ];
+    for (name, value) in whole {
+        if value == 0 {
+            return Err(KernelError::Invalid(format!(
+                "{name} is 0; at least 1 is needed"
+            )));
+        }
+    }
+    if spec.classes > 256 {
+        return Err(KernelError::Invalid(format!(
+            "{} classes: labels are bytes, at most 256 classes fit",
+            spec.classes
+        )));
+    }
+    for (index, layer) in spec.layers.iter().enumerate() {
+        // One channel stands for those of the input, which are looked at in their own layers.
+        let g = layer.operation.geometry((1, 1, 1));
+        let sizes = [
+            ("filter height", g.filter_height),
+            ("filter width", g.filter_width),
+            ("number of filters", g.filters),
+            ("stride height", g.stride_height),
+            ("stride width", g.stride_width),
+        ];
+        for (name, value) in sizes {
+            if value == 0 {
+                return Err(KernelError::Invalid(format!(
+                    "layer {}: {name} is 0; at least 1 is needed",
+                    index + 1
+                )));
+            }
+        }
+    }
+    check_size(
+        "the images",
+        &[
+            batch
+                .checked_next_multiple_of(LANES)
+                .ok_or_else(|| too_large("the images"))?,
+            spec.channels,
+            spec.height,
+            spec.width,
+        ],
+    )
+}
+
+/// A size in f32 whose bytes, four times over, are still an address.
+fn check_size(what: &str, sizes: &[usize]) -> Result<(), KernelError> {
+    let bytes = sizes
+        .iter()
+        .try_fold(4 * size_of::<f32>(), |product, &n| product.checked_mul(n));
+    match bytes {
+        Some(bytes) if isize::try_from(bytes).is_ok() => Ok(()),
+        _ => Err(too_large(what)),
+    }
+}
+
+fn too_large(what: &str) -> KernelError {
+    KernelError::TooLarge(format!(
+        "the sizes of {what} multiply to more bytes than an address can hold"
+    ))
+}
+
+type Shape = (usize, usize, usize);
+
+/// The parts of a concatenation and the height and width that they are padded to.
+fn concatenation(
+    name: &str,
+    inputs: &[usize],
+    shapes: &[Shape],
+    limit: usize,
+) -> Result<(Vec<Part>, usize, usize), KernelError> {
+    if inputs.is_empty() {
+        return Err(KernelError::Invalid(format!("{name} has no inputs")));
+    }
+    if !inputs.is_sorted_by(|a, b| a < b) {
+        return Err(KernelError::Invalid(format!(
+            "the inputs {inputs:?} of {name} are not ascending"
+        )));
+    }
+    let mut first = 0usize;
+    let mut parts = Vec::with_capacity(inputs.len());
+    for &source in inputs {
+        if source > limit {
+            return Err(KernelError::Invalid(format!(
+                "{name} reads {source}, which comes after it; at most {limit} is possible"
+            )));
+        }
+        let (channels, height, width) = shapes[source];
+        parts.push(Part {
+            source,
+            channels,
+            height,
+            width,
+            first,
+        });
+        first = first.checked_add(channels).ok_or_else(|| too_large(name))?;
+    }
+    let height = parts.iter().map(|p| p.height).max().unwrap_or(1);
+    let width = parts.iter().map(|p| p.width).max().unwrap_or(1);
+    Ok((parts, height, width))
+}
+
+fn plan_layer(
+    number: usize,
+    layer: &LayerSpec,
+    parts: Vec<Part>,
+    (height, width): (usize, usize),
+    parameters: &mut Slots,
+    running: &mut Slots,
+) -> Result<LayerPlan, KernelError> {
+    let channels = parts.iter().map(|p| p.channels).sum();
+    let geometry = layer.operation.geometry((channels, height, width));
+    let Geometry {
+        filters,
+        filter_height,
+        filter_width,
+        ..
+    } = geometry;
+    let mut plan = LayerPlan {
+        operation: layer.operation,
+        geometry,
+        parts,
+        parameters: parameters.count..parameters.count,
+        weight: parameters.count,
+        scale: parameters.count,
+        shift: parameters.count,
+        mean: running.count,
+        variance: running.count,
+    };
+    if matches!(layer.operation, OperationSpec::Convolution { .. }) {
+        plan.weight = parameters.add(
+            format!("layer{number}.weight"),
+            vec![filters, channels, filter_height, filter_width],
+        )?;
+    }
+    if layer.operation.normalises() {
+        plan.scale = parameters.add(format!("layer{number}.scale"), vec![filters])?;
+        plan.shift = parameters.add(format!("layer{number}.shift"), vec![filters])?;
+        plan.mean = running.add(format!("layer{number}.running_mean"), vec![filters])?;
+        plan.variance = running.add(format!("layer{number}.running_variance"), vec![filters])?;
+    }
+    plan.parameters.end = parameters.count;
+    Ok(plan)
+}
+
+/// Slots of a packed vector, one after the other.
+#[derive(Default)]
+struct Slots {
+    slots: Vec<ParameterSlot>,
+    count: usize,
+}
+
+impl Slots {
+    fn add(&mut self, name: String, shape: Vec<usize>) -> Result<usize, KernelError> {
+        check_size(&name, &shape)?;
+        let offset = self.count;
+        self.count = offset
+            .checked_add(shape.iter().product())
+            .ok_or_else(|| too_large(&name))?;
+        self.slots.push(ParameterSlot {
+            name,
+            shape,
+            offset,
+        });
+        Ok(offset)
+    }
+}

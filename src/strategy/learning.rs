@@ -1,0 +1,92 @@
+//! The settings that are part of a run's log: what they were decides what every gradient and every
+//! proposal was. Must not know where the log is kept.
+
+use super::StrategyName;
+use crate::policy::UpdateSettings;
+use serde::{Deserialize, Serialize};
+
+/// What proposals, gradients and updates need from the settings; a change takes a sequence number
+/// of its own. The log holds them as JSON. A field that is absent there stands for the rule that
+/// held before it existed, so a new field has a serde default of that meaning.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(from = "Logged")]
+pub struct LearningSettings {
+    pub strategy: StrategyName,
+    pub learning_rate: f64,
+    pub baseline_decay: f64,
+    pub entropy_weight: f64,
+    /// Gradients per update.
+    pub accumulate: usize,
+}
+
+impl LearningSettings {
+    /// What the shards need of them.
+    pub fn update(&self) -> UpdateSettings {
+        UpdateSettings {
+            rule: self.strategy.create().update_rule(self),
+            accumulate: self.accumulate,
+        }
+    }
+}
+
+/// The settings as a log may hold them.
+#[derive(Deserialize)]
+struct Logged {
+    strategy: Option<StrategyName>,
+    /// Stood for the strategy before there were others: false meant `random`.
+    learns: Option<bool>,
+    learning_rate: f64,
+    baseline_decay: f64,
+    entropy_weight: f64,
+    accumulate: usize,
+}
+
+impl From<Logged> for LearningSettings {
+    fn from(logged: Logged) -> Self {
+        let earlier = match logged.learns {
+            Some(false) => StrategyName::RANDOM,
+            Some(true) | None => StrategyName::REINFORCE,
+        };
+        Self {
+            strategy: logged.strategy.unwrap_or(earlier),
+            learning_rate: logged.learning_rate,
+            baseline_decay: logged.baseline_decay,
+            entropy_weight: logged.entropy_weight,
+            accumulate: logged.accumulate,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LOGGED: &str =
+        r#"{"learning_rate":0.1,"baseline_decay":0.9,"entropy_weight":0.0,"accumulate":2"#;
+
+    #[test]
+    fn a_log_of_before_says_whether_it_learned() {
+        for (field, name) in [
+            (r#","learns":true}"#, StrategyName::REINFORCE),
+            (r#","learns":false}"#, StrategyName::RANDOM),
+            ("}", StrategyName::REINFORCE),
+        ] {
+            let learning: LearningSettings =
+                serde_json::from_str(&format!("{LOGGED}{field}")).unwrap();
+            assert_eq!((learning.strategy, learning.accumulate), (name, 2));
+            let again = serde_json::to_string(&learning).unwrap();
+            assert!(!again.contains("learns"), "{again}");
+            assert_eq!(
+                serde_json::from_str::<LearningSettings>(&again).unwrap(),
+                learning
+            );
+        }
+    }
+
+    #[test]
+    fn a_strategy_that_this_program_does_not_have_is_an_error() {
+        let text = format!(r#"{LOGGED},"strategy":"telepathy"}}"#);
+        let error = serde_json::from_str::<LearningSettings>(&text).unwrap_err();
+        assert!(error.to_string().contains("telepathy"), "{error}");
+    }
+}

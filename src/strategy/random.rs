@@ -1,0 +1,45 @@
+//! Uniform decisions: the control that every other strategy is compared with. The parameters stay,
+//! so the same run may go on with another strategy.
+
+use super::{GradientRequest, LearningSettings, Proposal, ProposalRequest, Strategy};
+use crate::policy::{Gradient, PolicyError, Sample, UpdateRule};
+use crate::random::Purpose;
+use std::sync::Arc;
+
+/// Random search.
+pub(super) struct Random;
+
+impl Strategy for Random {
+    fn update_rule(&self, _: &LearningSettings) -> UpdateRule {
+        UpdateRule::None
+    }
+
+    fn propose(&self, request: &ProposalRequest) -> Result<Vec<Proposal>, PolicyError> {
+        let streams = request
+            .keys
+            .iter()
+            .map(|key| key.stream(Purpose::Decisions))
+            .collect();
+        let samples = request
+            .policy
+            .sample_uniform(request.space, request.layers, streams);
+        Ok(samples.into_iter().map(Proposal::from).collect())
+    }
+
+    fn gradient(&self, request: &GradientRequest) -> Result<Gradient, PolicyError> {
+        Ok(Gradient::zero(request.policy.parameter_count()))
+    }
+
+    fn copy(&self) -> Arc<dyn Strategy> {
+        Arc::new(Self)
+    }
+}
+
+impl From<Sample> for Proposal {
+    fn from(sample: Sample) -> Self {
+        Self {
+            decisions: sample.decisions,
+            entropy: Some(sample.entropy),
+        }
+    }
+}

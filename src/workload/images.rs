@@ -1,0 +1,143 @@
+//! Convolutional networks trained on images (paper §4.1). Must not know how they are trained.
+
+use super::{
+    BestChild, Candidates, LaneResources, Reference, ReferenceModel, Scoring, Workload,
+    WorkloadSettings,
+};
+use crate::child::{
+    Evaluator, EvaluatorKind, MetricUnit, RewardScale, TrainEvaluator, linear_accuracy,
+};
+use crate::data::{self, DataKind, Dataset, Split};
+use crate::machine::{candle_device, thread_pool};
+use crate::space::{ImageShape, Network};
+use rayon::ThreadPool;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Classes of the usual sets: what is expected of images that nobody has looked at.
+const USUAL_CLASSES: usize = 10;
+
+/// `child.evaluator = "train"` on images.
+pub struct Images {
+    settings: WorkloadSettings,
+    dataset: Arc<Dataset>,
+    split: Arc<Split>,
+    candidates: Candidates,
+}
+
+impl Workload for Images {
+    fn is_meant_by(settings: &WorkloadSettings) -> bool {
+        settings.child.evaluator == EvaluatorKind::Train && settings.data.kind != DataKind::Text
+    }
+
+    fn scoring(settings: &WorkloadSettings) -> Scoring {
+        Scoring {
+            metric: MetricUnit::Accuracy,
+            epochs: Some(settings.child.epochs),
+            reward: RewardScale::Accuracy {
+                exponent: settings.child.reward_exponent,
+            },
+        }
+    }
+
+    fn expected_candidates(settings: &WorkloadSettings) -> Candidates {
+        let side = settings.data.side();
+        let image = ImageShape {
+            channels: 3,
+            height: side,
+            width: side,
+        };
+        let space = settings.space.build(image, USUAL_CLASSES);
+        if settings.data.kind != DataKind::ImageFolder {
+            return Candidates::of(space);
+        }
+        // How many classes a folder has is not known yet, and no reason to refuse a network.
+        Candidates::adopting(space, |space, mut given| {
+            if let Network::Conv(network) = &mut given.network {
+                network.classes = USUAL_CLASSES;
+            }
+            space.adopt(given)
+        })
+    }
+
+    fn load(settings: &WorkloadSettings, pool: &ThreadPool) -> Result<Self, String> {
+        let dataset = pool
+            .install(|| data::load(&settings.data, settings.seed))
+            .map_err(|error| error.to_string())?;
+        let split = Split::of(&settings.data, &dataset, settings.seed)
+            .map_err(|error| error.to_string())?;
+        let space = settings
+            .space
+            .build(dataset.shape, dataset.class_names.len());
+        Ok(Self {
+            settings: settings.clone(),
+            dataset: Arc::new(dataset),
+            split: Arc::new(split),
+            candidates: Candidates::of(space),
+        })
+    }
+
+    fn with_settings(&self, settings: &WorkloadSettings) -> Arc<dyn Workload> {
+        Arc::new(Self {
+            settings: settings.clone(),
+            dataset: self.dataset.clone(),
+            split: self.split.clone(),
+            candidates: self.candidates.clone(),
+        })
+    }
+
+    fn candidates(&self) -> &Candidates {
+        &self.candidates
+    }
+
+    fn content(&self) -> Option<&str> {
+        Some(&self.dataset.content)
+    }
+
+    fn description(&self) -> String {
+        let kind = if self.dataset.synthetic {
+            "synthetic images, drawn by this program"
+        } else {
+            "images"
+        };
+        format!(
+            "data: {kind}; {} for training, {} for validation, {} classes",
+            self.split.train.len(),
+            self.split.validation.len(),
+            self.dataset.class_names.len()
+        )
+    }
+
+    fn evaluator(&self, resources: &LaneResources) -> Result<Box<dyn Evaluator>, String> {
+        let device = candle_device(&resources.lane)?;
+        let pool = Arc::new(thread_pool(&resources.lane)?);
+        Ok(Box::new(TrainEvaluator::new(
+            self.settings.child.clone(),
+            self.dataset.clone(),
+            self.split.clone(),
+            &self.settings.data,
+            device,
+            pool,
+            Some(resources.memory_bytes),
+        )))
+    }
+
+    fn reference(&self, _: &BestChild, pool: &ThreadPool) -> Reference {
+        let started = Instant::now();
+        let WorkloadSettings { data, seed, .. } = &self.settings;
+        let metric = linear_accuracy(&self.dataset, &self.split, data, *seed, pool);
+        let model = ReferenceModel {
+            name: "a linear classifier on the same images",
+            metric,
+            training_seconds: Some(started.elapsed().as_secs_f64()),
+        };
+        let mut remarks = Vec::new();
+        if self.dataset.synthetic {
+            remarks.push("(the images are synthetic: a demonstration, not a benchmark)".to_owned());
+        }
+        Reference {
+            model: Some(model),
+            remarks,
+        }
+    }
+}

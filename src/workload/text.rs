@@ -1,0 +1,170 @@
+//! Recurrent cells trained as language models on a text (paper §4.2). Must not know how they are
+//! trained.
+
+use super::{
+    BestChild, Candidates, LaneResources, Reference, ReferenceModel, Scoring, Workload,
+    WorkloadSettings,
+};
+use crate::child::language_model::{LanguageEvaluator, model, searched_model, unigram_perplexity};
+use crate::child::{Evaluator, EvaluatorKind, MetricUnit, RewardScale};
+use crate::data::{Corpus, DataKind, Unit};
+use crate::machine::thread_pool;
+use crate::space::{Architecture, Cell, CellNetwork, CellSpace, ImageShape, Network, Space};
+use rayon::ThreadPool;
+use std::sync::Arc;
+
+/// Images and classes matter to other spaces alone.
+const NO_IMAGE: ImageShape = ImageShape {
+    channels: 1,
+    height: 1,
+    width: 1,
+};
+const NO_CLASSES: usize = 2;
+
+/// `child.evaluator = "train"` on a text.
+pub struct Text {
+    settings: WorkloadSettings,
+    corpus: Arc<Corpus>,
+    candidates: Candidates,
+}
+
+impl Workload for Text {
+    fn is_meant_by(settings: &WorkloadSettings) -> bool {
+        settings.child.evaluator == EvaluatorKind::Train && settings.data.kind == DataKind::Text
+    }
+
+    fn scoring(settings: &WorkloadSettings) -> Scoring {
+        Scoring {
+            metric: match settings.data.unit {
+                Unit::Word => MetricUnit::Perplexity,
+                Unit::Char => MetricUnit::BitsPerCharacter,
+            },
+            epochs: Some(settings.child.epochs),
+            reward: RewardScale::Perplexity {
+                constant: settings.child.reward_constant,
+                exponent: settings.child.reward_exponent,
+            },
+        }
+    }
+
+    fn expected_candidates(settings: &WorkloadSettings) -> Candidates {
+        Candidates::of(settings.space.build(NO_IMAGE, NO_CLASSES))
+    }
+
+    fn literature() -> &'static [&'static str] {
+        &Cell::NAMES
+    }
+
+    fn load(settings: &WorkloadSettings, _: &ThreadPool) -> Result<Self, String> {
+        let child = &settings.child;
+        let corpus = Corpus::load(&settings.data).map_err(|error| error.to_string())?;
+        if corpus.train.len() < child.batch_size {
+            return Err(format!(
+                "child.batch_size: {} sequences side by side need as many tokens; the training text has {}",
+                child.batch_size,
+                corpus.train.len()
+            ));
+        }
+        let vocabulary = corpus.vocabulary.len();
+        let cells = settings.space.build(NO_IMAGE, NO_CLASSES);
+        let model = searched_model(child, cells.as_ref(), vocabulary)?;
+        let space: Arc<dyn Space> = Arc::new(CellSpace::new(&settings.space, Some(model)));
+        Ok(Self {
+            candidates: candidates(settings, space, vocabulary),
+            settings: settings.clone(),
+            corpus: Arc::new(corpus),
+        })
+    }
+
+    fn with_settings(&self, settings: &WorkloadSettings) -> Arc<dyn Workload> {
+        Arc::new(Self {
+            settings: settings.clone(),
+            corpus: self.corpus.clone(),
+            candidates: self.candidates.clone(),
+        })
+    }
+
+    fn candidates(&self) -> &Candidates {
+        &self.candidates
+    }
+
+    fn content(&self) -> Option<&str> {
+        Some(&self.corpus.content)
+    }
+
+    fn description(&self) -> String {
+        let unit = match self.corpus.unit {
+            Unit::Word => "words",
+            Unit::Char => "characters",
+        };
+        format!(
+            "data: a text; {} {unit} for training, {} for validation, {} different",
+            self.corpus.train.len(),
+            self.corpus.validation.len(),
+            self.corpus.vocabulary.len()
+        )
+    }
+
+    fn check_device(&self, device: &str) -> Result<(), String> {
+        if device == "cpu" {
+            return Ok(());
+        }
+        Err(format!(
+            "devices.use: recurrent cells are trained on the CPU alone, not on {device}: set use = [\"cpu\"]"
+        ))
+    }
+
+    fn evaluator(&self, resources: &LaneResources) -> Result<Box<dyn Evaluator>, String> {
+        let pool = Arc::new(thread_pool(&resources.lane)?);
+        Ok(Box::new(LanguageEvaluator::new(
+            self.settings.child.clone(),
+            self.corpus.clone(),
+            pool,
+            Some(resources.memory_bytes),
+        )))
+    }
+
+    /// A cell of the literature as a language model of the size that the settings ask for.
+    fn literature_network(&self, name: &str) -> Result<Architecture, String> {
+        let cell = Cell::named(name).ok_or_else(|| format!("there is no cell \"{name}\""))?;
+        let model = model(&self.settings.child, &cell, self.corpus.vocabulary.len())?;
+        Ok(Architecture {
+            version: 1,
+            network: Network::Cell(CellNetwork {
+                cell,
+                model: Some(model),
+            }),
+        })
+    }
+
+    fn reference(&self, _: &BestChild, _: &ThreadPool) -> Reference {
+        let perplexity = unigram_perplexity(&self.corpus);
+        let (name, metric) = match self.corpus.unit {
+            Unit::Word => ("word frequencies alone", perplexity),
+            Unit::Char => ("character frequencies alone", perplexity.log2()),
+        };
+        let remark =
+            "(netwright compare CONFIG trains rnn, lstm, gru and nascell by the same recipe)";
+        Reference {
+            model: Some(ReferenceModel {
+                name,
+                metric,
+                training_seconds: None,
+            }),
+            remarks: vec![remark.to_owned()],
+        }
+    }
+}
+
+/// A cell from elsewhere gets a language model of its own: with as many parameters as the searched
+/// ones, its hidden size may be another.
+fn candidates(settings: &WorkloadSettings, space: Arc<dyn Space>, vocabulary: usize) -> Candidates {
+    let child = settings.child.clone();
+    Candidates::adopting(space, move |space, given| {
+        let (mut architecture, decisions) = space.adopt(given)?;
+        if let Network::Cell(network) = &mut architecture.network {
+            network.model = Some(model(&child, &network.cell, vocabulary)?);
+        }
+        Ok((architecture, decisions))
+    })
+}
