@@ -26,7 +26,8 @@ SHELL := bash
         test-emulated test-planted kernels
 
 NETWRIGHT := target/release/netwright
-FEATURES := $(if $(filter 1,$(CUDA)),--features cuda)
+# On a GPU candle's own code starts every kernel: it is optimised in full there.
+FEATURES := $(if $(filter 1,$(CUDA)),--features cuda --config 'profile.release.package.candle-core.opt-level=3')
 RUST_VERSION := $(shell sed -n 's/^rust-version *= *"\(.*\)".*/\1/p' Cargo.toml)
 # Notes of the parts that a `make test` skipped, one a line: what, and the command that installs it.
 SKIPPED := target/skipped

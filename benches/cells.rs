@@ -18,7 +18,8 @@ fn run(name: &str, cell: &Cell, arguments: &Arguments, pool: &Arc<rayon::ThreadP
     let &Arguments {
         hidden, seconds, ..
     } = arguments;
-    let (batch, steps) = (BATCH, STEPS);
+    let batch = BATCH;
+    let steps = STEPS;
     let program = cell_program(cell).expect("a cell of the list");
     let shape = CellShape {
         input: hidden,

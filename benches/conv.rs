@@ -250,7 +250,8 @@ fn lanes(architecture: &Architecture, threads: &[usize], seconds: f64) -> f64 {
                 });
                 child.step();
                 barrier.wait();
-                let (start, mut steps) = (Instant::now(), 0);
+                let start = Instant::now();
+                let mut steps = 0;
                 while steps < 2 || start.elapsed().as_secs_f64() < seconds {
                     preparation.fill(&pool, &mut child);
                     child.step();
@@ -283,7 +284,8 @@ impl Bench {
         let Network::Conv(network) = &architecture.network else {
             panic!("only convolutional networks are measured")
         };
-        let (image, flops) = (network.image, network.flops() as f64);
+        let image = network.image;
+        let flops = network.flops() as f64;
         let pool = pool(0, arguments.threads);
         let preparation = Preparation::new(image);
         // What a child's steps add: its arena is made with the network, so the network counts.
@@ -309,8 +311,9 @@ impl Bench {
             "step" => of(time(self.seconds, || self.child.step())),
             "evaluation" => of(time(self.seconds, || self.child.evaluate())),
             "batch" => {
-                let (preparation, pool, child) =
-                    (&mut self.preparation, &self.pool, &mut self.child);
+                let preparation = &mut self.preparation;
+                let pool = &self.pool;
+                let child = &mut self.child;
                 of(time(self.seconds, || preparation.fill(pool, child)))
             }
             "memory" => {

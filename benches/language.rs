@@ -102,7 +102,8 @@ fn measure_model(
     )
     .expect("a network");
     let mut parameters: Vec<f32> = (0..network.parameter_count()).map(value).collect();
-    let (mut gradient, mut state) = (vec![0.0; parameters.len()], network.start());
+    let mut gradient = vec![0.0; parameters.len()];
+    let mut state = network.start();
     let masks = DropoutMasks {
         inputs: vec![None; LAYERS],
         recurrent: vec![None; LAYERS],

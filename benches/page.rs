@@ -224,7 +224,8 @@ fn page(criterion: &mut Criterion) {
 
     // The journal is looked at twice a second at most: what a look takes when a trial has ended
     // since.
-    let (page, mut next) = (Page::new(dir.path()), TRIALS - RUNNING + 1);
+    let page = Page::new(dir.path());
+    let mut next = TRIALS - RUNNING + 1;
     page.view().expect("the run can be read");
     group.bench_function("an update", |bencher| {
         bencher.iter_custom(|iterations| {

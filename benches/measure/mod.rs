@@ -55,9 +55,13 @@ impl Memory {
 /// A first call warms the caches and is not counted, unless it takes so long that they matter
 /// little.
 pub fn time(seconds: f64, mut f: impl FnMut()) -> (f64, f64) {
-    let (start, mut wall, mut processor, mut calls) = (Instant::now(), Vec::new(), Vec::new(), 0);
+    let start = Instant::now();
+    let mut wall = Vec::new();
+    let mut processor = Vec::new();
+    let mut calls = 0;
     while wall.is_empty() || start.elapsed().as_secs_f64() < seconds {
-        let (before, call) = (processor_seconds(start), Instant::now());
+        let before = processor_seconds(start);
+        let call = Instant::now();
         f();
         calls += 1;
         if calls > 1 || call.elapsed().as_secs_f64() > LONG {

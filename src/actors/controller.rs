@@ -121,7 +121,8 @@ impl Controller {
             versions,
         };
         self.stage = Stage::Proposing;
-        let (controller, reply) = (self.index, self.mailbox(context));
+        let controller = self.index;
+        let reply = self.mailbox(context);
         self.compute(move |shared| {
             let sampled = propose(shared, controller, &request, pulled, &parameters)?;
             reply.do_send(MinibatchProposed {

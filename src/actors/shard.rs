@@ -129,7 +129,8 @@ impl ParameterShard {
     }
 
     fn answer(&self, pull: &Pull) {
-        let (version, values) = (self.state.version, self.published.clone());
+        let version = self.state.version;
+        let values = self.published.clone();
         pull.reply.do_send(Pulled {
             shard: self.index,
             set: pull.set,

@@ -55,7 +55,7 @@ pub struct Prepared {
     pub snapshot: Snapshot,
     /// What the strategy knows of the log and of the open minibatches.
     pub history: History,
-    /// Minibatches that wait for outcomes, with the parameters that they were sampled from.
+    /// Minibatches that wait for outcomes, each with the parameters that it was sampled from.
     pub open: Vec<(OpenMinibatch, Arc<[f32]>)>,
     pub sampled: u64,
     pub next_minibatch: Vec<(u64, u64)>,
@@ -115,7 +115,7 @@ pub fn prepare(
         open.push((minibatch, parameters));
     }
     if recovered.learning != Some(learning) {
-        let sequence = answered(|reply| journal.change(learning, reply))?;
+        let sequence = wait_for_reply(|reply| journal.change(learning, reply))?;
         replay
             .apply(&LogEntry::Change { sequence, learning })
             .map_err(|error| error.to_string())?;
@@ -174,10 +174,12 @@ fn show_pending(history: &mut History, open: &OpenMinibatch) {
     history.insert(first.id, Arc::new(pending));
 }
 
-/// Waits for the journal's reply: no actor runs yet.
-fn answered<T: Send + 'static>(ask: impl FnOnce(Box<dyn FnOnce(T) + Send>)) -> Result<T, String> {
+/// Blocks until the journal replies: no actor runs yet.
+fn wait_for_reply<T: Send + 'static>(
+    request: impl FnOnce(Box<dyn FnOnce(T) + Send>),
+) -> Result<T, String> {
     let (reply, answer) = mpsc::channel();
-    ask(Box::new(move |value| {
+    request(Box::new(move |value| {
         let _ = reply.send(value);
     }));
     answer
@@ -190,7 +192,7 @@ fn enqueue(journal: &Journal, new: Vec<Enqueued>) -> Result<Vec<(String, OpenTri
     if new.is_empty() {
         return Ok(Vec::new());
     }
-    let first = answered(|reply| journal.enqueue(new.clone(), reply))?;
+    let first = wait_for_reply(|reply| journal.enqueue(new.clone(), reply))?;
     let trials = (first..).zip(new).map(|(id, Enqueued { name, trial })| {
         let SampledTrial {
             decisions,
@@ -320,7 +322,8 @@ fn start_watchdog(heartbeat: Arc<AtomicU64>, freeze_seconds: f64) -> std::io::Re
 
 /// SIGHUP has the config file read.
 fn poll_config_on_hangup(supervisor: &Addr<Supervisor>) -> std::io::Result<()> {
-    let (mut signals, supervisor) = (signal(SignalKind::hangup())?, supervisor.clone());
+    let mut signals = signal(SignalKind::hangup())?;
+    let supervisor = supervisor.clone();
     actix::spawn(async move {
         while signals.recv().await.is_some() {
             supervisor.do_send(PollConfig { forced: true });

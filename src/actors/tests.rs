@@ -220,7 +220,8 @@ fn log(dir: &Path) -> Vec<LogEntry> {
 
 /// Derives everything again; also that the snapshot at the end is what the log says.
 fn verify(dir: &Path, kind: Kind, log: &[LogEntry]) -> Result<(), Discrepancy> {
-    let (settings, space) = (kind.settings(), space());
+    let settings = kind.settings();
+    let space = space();
     let policy = Policy::new(space.as_ref(), &settings.controller.network());
     let reader = Reader::open(dir).unwrap();
     let open = reader.open_minibatches().unwrap();
@@ -237,7 +238,8 @@ fn verify(dir: &Path, kind: Kind, log: &[LogEntry]) -> Result<(), Discrepancy> {
 #[test]
 fn a_strategy_that_reads_the_history_is_killed_continued_and_verified() {
     for kind in Kind::ALL {
-        let (whole, killed) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let whole = tempfile::tempdir().unwrap();
+        let killed = tempfile::tempdir().unwrap();
         assert!(start(whole.path(), kind, NEVER).wait().unwrap().success());
         for trial in [3, 17, 18, 40, 59] {
             kill_at(killed.path(), kind, trial);

@@ -146,10 +146,8 @@ impl Receive<TrainChild> for ChildTrainer {
         context: &mut Self::Context,
     ) {
         fault::point("trainer", task.trial);
-        let (trial, address) = (
-            task.trial,
-            Mailbox::new(context.address(), &self.resources.metrics),
-        );
+        let trial = task.trial;
+        let address = Mailbox::new(context.address(), &self.resources.metrics);
         if record_first {
             let reply = move |()| address.do_send(StartRecorded(task));
             self.resources.journal.started(
@@ -219,7 +217,8 @@ impl Receive<FromLane> for ChildTrainer {
             } => {
                 self.busy = false;
                 self.count_examples();
-                let (trainer, generation) = (self.index, self.exit.generation);
+                let trainer = self.index;
+                let generation = self.exit.generation;
                 self.resources.ended.do_send(ChildEnded {
                     trainer,
                     generation,

@@ -148,9 +148,11 @@ mod tests {
 
     #[test]
     fn what_was_encoded_comes_back_bit_for_bit() {
-        let (mut weights, mut velocity) = ([1.0, -0.0, f32::MIN_POSITIVE], [0.1]);
+        let mut weights = [1.0, -0.0, f32::MIN_POSITIVE];
+        let mut velocity = [0.1];
         let bytes = encode(&[7; 32], &state(), &[&mut weights, &mut velocity, &mut []]);
-        let (mut other, mut moving) = ([9.0; 3], [9.0]);
+        let mut other = [9.0; 3];
+        let mut moving = [9.0];
         assert_eq!(
             decode(&bytes, &[7; 32], &mut [&mut other, &mut moving, &mut []]),
             Ok(state())

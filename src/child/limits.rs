@@ -82,7 +82,8 @@ mod tests {
     #[test]
     fn what_is_larger_fails_untrained_and_what_is_as_large_does_not() {
         let network = network();
-        let (parameters, flops) = (network.parameters(), network.flops());
+        let parameters = network.parameters();
+        let flops = network.flops();
         let task = task(Network::Conv(network), 1);
         let outcome = |max_parameters, max_flops| {
             LimitedEvaluator::new(

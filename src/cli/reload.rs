@@ -181,7 +181,8 @@ fn stamp(file: &Path) -> Option<Stamp> {
 
 /// Key → `old → new`, for every key that differs.
 fn difference(old: &Settings, new: &Settings) -> Map<String, Value> {
-    let (old, new) = (old.flat(), new.flat());
+    let old = old.flat();
+    let new = new.flat();
     let keys: std::collections::BTreeSet<&String> = old.keys().chain(new.keys()).collect();
     let text =
         |value: Option<&Value>| value.map_or_else(|| "unset".to_owned(), ToString::to_string);

@@ -25,46 +25,70 @@ pub fn run(args: StatusArgs) -> Result<(), Failure> {
     }
 }
 
+/// Lines of a label and a value.
+#[derive(Default)]
+struct Lines(String);
+
+impl Lines {
+    fn add(&mut self, label: &str, value: impl std::fmt::Display) {
+        // Writing to a String cannot fail.
+        let _ = writeln!(self.0, "{label:<12}{value}");
+    }
+}
+
 fn text(status: &Status) -> String {
-    let totals = &status.totals;
-    let number =
-        |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.4}"));
-    let mut text = String::new();
-    // Writing to a String cannot fail.
-    let mut line = |label: &str, value: String| {
-        let _ = writeln!(text, "{label:<12}{value}");
-    };
-    line("run", status.run.display().to_string());
+    let mut lines = Lines::default();
+    lines.add("run", status.run.display());
     match status.life {
-        Life::Running => line("state", "running".into()),
+        Life::Running => lines.add("state", "running"),
         Life::Closed => {}
-        Life::Interrupted => line(
+        Life::Interrupted => lines.add(
             "state",
-            "interrupted: its process is gone; the same command continues it".into(),
+            "interrupted: its process is gone; the same command continues it",
         ),
     }
+    counts(status, &mut lines);
+    rewards(status, &mut lines);
+    speed(status, &mut lines);
+    running(status, &mut lines);
+    for event in &status.events {
+        lines.add(
+            "event",
+            format!("{} {}: {}", event.at, event.kind, event.text),
+        );
+    }
+    lines.0
+}
+
+fn number(value: Option<f64>) -> String {
+    value.map_or_else(|| "-".to_owned(), |value| format!("{value:.4}"))
+}
+
+fn counts(status: &Status, lines: &mut Lines) {
+    let totals = &status.totals;
+    let finished = totals.completed + totals.failed;
     let of = status
         .trials
         .map_or_else(String::new, |trials| format!(" of {trials}"));
-    line(
+    lines.add(
         "finished",
-        format!(
-            "{}{of} ({} failed)",
-            totals.completed + totals.failed,
-            totals.failed
-        ),
+        format!("{finished}{of} ({} failed)", totals.failed),
     );
-    line(
+    lines.add(
         "waiting",
         format!(
             "{} running, {} queued, {} stopped",
             totals.running, totals.queued, totals.stopped
         ),
     );
+}
+
+fn rewards(status: &Status, lines: &mut Lines) {
+    let totals = &status.totals;
     let trial = status.best_trial.map_or_else(String::new, |trial| {
         format!(" (trial {trial}, metric {})", number(status.best_metric))
     });
-    line(
+    lines.add(
         "best reward",
         format!("{}{trial}", number(totals.best_reward)),
     );
@@ -74,7 +98,7 @@ fn text(status: &Status) -> String {
             (None, Some(error)) => format!("{}: {error}", baseline.status),
             (None, None) => baseline.status.clone(),
         };
-        line(
+        lines.add(
             "enqueued",
             format!(
                 "{} (trial {}), a baseline: {outcome}",
@@ -82,21 +106,28 @@ fn text(status: &Status) -> String {
             ),
         );
     }
-    line("mean reward", number(totals.mean_reward));
-    line("baseline", number(totals.baseline));
-    if let Some(rate) = totals.children_per_hour {
-        line("speed", format!("{rate:.0} children per hour"));
+    lines.add("mean reward", number(totals.mean_reward));
+    lines.add("baseline", number(totals.baseline));
+}
+
+fn speed(status: &Status, lines: &mut Lines) {
+    if let Some(rate) = status.totals.children_per_hour {
+        lines.add("speed", format!("{rate:.0} children per hour"));
     }
     if let Some(seconds) = status.seconds_left.filter(|seconds| *seconds > 0.0) {
-        line("time left", format!("about {}", duration(seconds)));
+        lines.add("time left", format!("about {}", duration(seconds)));
     }
+}
+
+/// The lanes, and the trials on them.
+fn running(status: &Status, lines: &mut Lines) {
     if status.life == Life::Running && !status.lanes.is_empty() {
         let lanes: Vec<_> = status
             .lanes
             .iter()
             .map(|lane| format!("{} on {}", lane.name, lane.device))
             .collect();
-        line("lanes", lanes.join(", "));
+        lines.add("lanes", lanes.join(", "));
     }
     for running in &status.running_trials {
         let epoch = running.epoch.map_or_else(
@@ -104,7 +135,7 @@ fn text(status: &Status) -> String {
             |epoch| format!("epoch {epoch}, {}", number(running.metric)),
         );
         let device = running.device.as_deref().unwrap_or("-");
-        line(
+        lines.add(
             "running",
             format!(
                 "trial {} on {device}: {epoch}: {}",
@@ -112,11 +143,4 @@ fn text(status: &Status) -> String {
             ),
         );
     }
-    for event in &status.events {
-        line(
-            "event",
-            format!("{} {}: {}", event.at, event.kind, event.text),
-        );
-    }
-    text
 }

@@ -294,7 +294,8 @@ mod tests {
     fn each_image_has_zero_mean_and_unit_variance_and_a_constant_one_is_zero() {
         let mut set = dataset(2);
         set.images[192..].fill(77);
-        let (mut images, mut labels) = (vec![9.0; 384], vec![9; 2]);
+        let mut images = vec![9.0; 384];
+        let mut labels = vec![9; 2];
         batches(&set, &DataSettings::default()).evaluation(&set, &[0, 1], &mut images, &mut labels);
         let (mean, variance) = moments(&images[..192]);
         assert!(mean.abs() < 1e-5 && (variance - 1.0).abs() < 1e-4);
@@ -309,7 +310,8 @@ mod tests {
             .iter_mut()
             .step_by(2)
             .for_each(|byte| *byte = 251);
-        let (mut images, mut labels) = (vec![0.0; 192], vec![0]);
+        let mut images = vec![0.0; 192];
+        let mut labels = vec![0];
         batches(
             &set,
             &DataSettings {
@@ -365,7 +367,8 @@ mod tests {
             whiten: Whitening::Channel,
             ..DataSettings::default()
         };
-        let (mut images, mut labels) = (vec![0.0; 6 * 192], vec![0; 6]);
+        let mut images = vec![0.0; 6 * 192];
+        let mut labels = vec![0; 6];
         batches(&set, &settings).evaluation(&set, &[0, 1, 2, 3, 4, 5], &mut images, &mut labels);
         for channel in 0..3 {
             let values: Vec<f32> = (0..6)
@@ -383,11 +386,15 @@ mod tests {
         let place = |index: usize| {
             ((index as f64 + 0.5) * size as f64 / target as f64 - 0.5).clamp(0.0, (size - 1) as f64)
         };
-        let (py, px) = (place(y), place(x));
-        let (y0, x0) = (py.floor() as usize, px.floor() as usize);
-        let (y1, x1) = ((y0 + 1).min(size - 1), (x0 + 1).min(size - 1));
+        let py = place(y);
+        let px = place(x);
+        let y0 = py.floor() as usize;
+        let x0 = px.floor() as usize;
+        let y1 = (y0 + 1).min(size - 1);
+        let x1 = (x0 + 1).min(size - 1);
         let at = |y: usize, x: usize| f64::from(plane[y * size + x]);
-        let (fy, fx) = (py - y0 as f64, px - x0 as f64);
+        let fy = py - y0 as f64;
+        let fx = px - x0 as f64;
         (at(y0, x0) * (1.0 - fx) + at(y0, x1) * fx) * (1.0 - fy)
             + (at(y1, x0) * (1.0 - fx) + at(y1, x1) * fx) * fy
     }
@@ -406,7 +413,9 @@ mod tests {
             preparer.crop(&set, 0, 5, epoch, &mut image);
             let matches = |(top, left, flip): &(usize, usize, bool)| {
                 (0..192).all(|place| {
-                    let (channel, y, x) = (place / 64, place % 64 / 8, place % 8);
+                    let channel = place / 64;
+                    let y = place % 64 / 8;
+                    let x = place % 8;
                     let x = if *flip { 7 - x } else { x };
                     let expected = upsampled(
                         &set.image(0)[channel * 64..(channel + 1) * 64],
@@ -440,7 +449,8 @@ mod tests {
             vec![0; 20],
             false,
         );
-        let (mut images, mut labels) = (vec![0.0; 20 * 192], vec![0; 20]);
+        let mut images = vec![0.0; 20 * 192];
+        let mut labels = vec![0; 20];
         let indices: Vec<u32> = (0..20).collect();
         let settings = DataSettings {
             upsample: 10,
@@ -465,7 +475,8 @@ mod tests {
             },
         );
         let prepare = |indices: &[u32], epoch: usize| {
-            let (mut images, mut labels) = (vec![0.0; indices.len() * 192], vec![0; indices.len()]);
+            let mut images = vec![0.0; indices.len() * 192];
+            let mut labels = vec![0; indices.len()];
             preparer.training(&set, indices, 3, epoch, &mut images, &mut labels);
             images
         };

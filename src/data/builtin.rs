@@ -179,10 +179,8 @@ mod tests {
 
     #[test]
     fn an_image_depends_on_the_seed_and_its_index_alone() {
-        let (few, many) = (
-            draw(&settings(20, 10), 4).unwrap(),
-            draw(&settings(60, 10), 4).unwrap(),
-        );
+        let few = draw(&settings(20, 10), 4).unwrap();
+        let many = draw(&settings(60, 10), 4).unwrap();
         assert_eq!(few.images, many.images[..few.images.len()]);
         assert_eq!(few.labels, many.labels[..30]);
         assert_ne!(few.images, draw(&settings(20, 10), 5).unwrap().images);

@@ -483,7 +483,8 @@ fn insert_trial(
         ),
         Origin::Enqueued(name) => (None, None, None, Some(*name)),
     };
-    let (decisions, architecture) = (json(&trial.decisions)?, json(&trial.architecture)?);
+    let decisions = json(&trial.decisions)?;
+    let architecture = json(&trial.architecture)?;
     let SampledTrial {
         parameters,
         flops,
@@ -516,11 +517,11 @@ fn insert(
     let round = round.then_some(ledger.next_number);
     let mut first_ids = Vec::with_capacity(minibatches.len());
     for batch in minibatches {
-        let (number, first_id, m) = (ledger.next_number, ledger.next_trial, batch.trials.len());
-        let (boundaries, versions) = (
-            json(&batch.pulled.boundaries)?,
-            json(&batch.pulled.versions)?,
-        );
+        let number = ledger.next_number;
+        let first_id = ledger.next_trial;
+        let m = batch.trials.len();
+        let boundaries = json(&batch.pulled.boundaries)?;
+        let versions = json(&batch.pulled.versions)?;
         let sql = "INSERT INTO minibatches (number, controller, minibatch, first_id, m, layers, boundaries, versions, oldest, round,
                                             history_sequence, history_trial, repeated)
                    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)";
@@ -550,7 +551,8 @@ fn insert(
                 now,
             )?;
         }
-        let (controller, minibatch) = (batch.controller, batch.minibatch);
+        let controller = batch.controller;
+        let minibatch = batch.minibatch;
         ledger.insert(
             number,
             Open {

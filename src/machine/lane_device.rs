@@ -24,7 +24,8 @@ pub fn candle_device(lane: &LaneSpec) -> Result<Device, String> {
 /// # Errors
 /// When the system refuses the threads.
 pub fn thread_pool(lane: &LaneSpec) -> Result<rayon::ThreadPool, String> {
-    let (name, cores) = (lane.name.clone(), lane.cores.clone());
+    let name = lane.name.clone();
+    let cores = lane.cores.clone();
     rayon::ThreadPoolBuilder::new()
         .num_threads(lane.threads)
         .thread_name(move |index| format!("lane-{name}-{index}"))

@@ -200,17 +200,18 @@ mod tests {
     #[test]
     fn products_are_those_of_matrices() {
         // 5 rows, 6 × 11: remainders of every blocking.
-        let (rows, n, m) = (5, 6, 11);
+        let rows = 5;
+        let n = 6;
+        let m = 11;
         let numbers = |count: usize, factor: f64| -> Vec<f64> {
             (0..count).map(|i| (i as f64 * factor).sin()).collect()
         };
-        let (input, weights, d_output) = (
-            numbers(rows * n, 0.7),
-            numbers(n * m, 1.3),
-            numbers(rows * m, 2.1),
-        );
-        let (mut output, mut d_input, mut d_weights) =
-            (vec![1.0; rows * m], vec![2.0; rows * n], vec![3.0; n * m]);
+        let input = numbers(rows * n, 0.7);
+        let weights = numbers(n * m, 1.3);
+        let d_output = numbers(rows * m, 2.1);
+        let mut output = vec![1.0; rows * m];
+        let mut d_input = vec![2.0; rows * n];
+        let mut d_weights = vec![3.0; n * m];
         multiply_add(&input, &weights, &mut output, n);
         multiply_transposed_add(&d_output, &weights, &mut d_input, n);
         outer_add(&input, &d_output, &mut d_weights, n);

@@ -154,9 +154,15 @@ fn conv_text(network: &ConvNetwork) -> String {
     if let Some(rate) = network.learning_rate {
         let _ = writeln!(text, "learning rate {rate}");
     }
+    // The longest operation keeps a space before the output.
+    let operations = network
+        .layers
+        .iter()
+        .map(|layer| operation_text(&layer.operation).chars().count() + 1);
+    let width = operations.max().unwrap_or(0).max(27);
     let _ = writeln!(
         text,
-        "{:>5}  {:<27}{:<14}{:>11}  inputs",
+        "{:>5}  {:<width$}{:<14}{:>11}  inputs",
         "layer", "operation", "output", "parameters"
     );
     let layers = network
@@ -177,7 +183,7 @@ fn conv_text(network: &ConvNetwork) -> String {
         let inputs: Vec<String> = layer.inputs.iter().map(name).collect();
         let _ = writeln!(
             text,
-            "{:>5}  {operation:<27}{:<14}{parameters:>11}  {}",
+            "{:>5}  {operation:<width$}{:<14}{parameters:>11}  {}",
             index + 1,
             shape_text(output),
             inputs.join(", ")
@@ -188,7 +194,7 @@ fn conv_text(network: &ConvNetwork) -> String {
     let outputs: Vec<String> = network.output.iter().map(ToString::to_string).collect();
     let _ = writeln!(
         text,
-        "{:>5}  {:<27}{:<14}{parameters:>11}  {}",
+        "{:>5}  {:<width$}{:<14}{parameters:>11}  {}",
         "end",
         "pool and classify",
         network.classes,
@@ -238,6 +244,27 @@ mod tests {
         assert!(
             svg.contains("3: max pool 3×3, stride 2×2") && svg.contains("4: batch norm"),
             "{svg}"
+        );
+    }
+
+    #[test]
+    fn a_long_operation_is_apart_from_its_output() {
+        let sizes = Convolution {
+            filter_height: 7,
+            filter_width: 7,
+            filters: 216,
+            stride_height: 2,
+            stride_width: 2,
+        };
+        let mut network = network();
+        network.layers[0] = ConvLayer::new(sizes, &[]);
+        let text = text(&Architecture {
+            version: 1,
+            network: Network::Conv(network),
+        });
+        assert!(
+            text.contains("7×7, 216 filters, stride 2×2 216×16×16"),
+            "{text}"
         );
     }
 

@@ -161,7 +161,8 @@ impl Key {
         let text = self.schema["description"].as_str().unwrap_or_default();
         let text = text.trim_end_matches('.').replace('`', "");
         let mut letters = text.chars();
-        let (first, second) = (letters.next(), letters.next());
+        let first = letters.next();
+        let second = letters.next();
         match (first, second) {
             // Not "SGD" nor "K: controllers".
             (Some(first), Some(second)) if second.is_lowercase() || second == ' ' => {

@@ -85,10 +85,8 @@ fn smallest(space: &SpaceSettings, depth: usize, side: usize) -> f64 {
             1
         }
     };
-    let (down, right) = (
-        conv(&space.stride_height).max(pooling),
-        conv(&space.stride_width).max(pooling),
-    );
+    let down = conv(&space.stride_height).max(pooling);
+    let right = conv(&space.stride_width).max(pooling);
     let fewest = space.filters.iter().copied().min().unwrap_or(1) + space.widen;
     // A layer without filters has the channels of its input: at least one.
     let filters = if space.layer_types == [LayerType::Conv] {
@@ -96,7 +94,9 @@ fn smallest(space: &SpaceSettings, depth: usize, side: usize) -> f64 {
     } else {
         1
     };
-    let (mut height, mut width, mut elements) = (side, side, 0.0);
+    let mut height = side;
+    let mut width = side;
+    let mut elements = 0.0;
     for layer in 1..=depth {
         (height, width) = (height.div_ceil(down), width.div_ceil(right));
         elements += filters as f64 * (height * width) as f64;

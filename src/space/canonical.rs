@@ -167,8 +167,8 @@ impl<'a> Graph<'a> {
         })
     }
 
-    /// The description under a complete order: `place[i]` is the new place (from 0) of layer i.
-    fn describe(&self, place: &[usize]) -> Description {
+    /// The description under a complete order: `position[i]` is the new position (from 0) of layer i.
+    fn describe(&self, position: &[usize]) -> Description {
         let renumber = |numbers: &[usize]| {
             let mut renumbered: Vec<usize> = numbers
                 .iter()
@@ -176,15 +176,15 @@ impl<'a> Graph<'a> {
                     if number == 0 {
                         0
                     } else {
-                        place[number - 1] + 1
+                        position[number - 1] + 1
                     }
                 })
                 .collect();
             renumbered.sort_unstable();
             renumbered
         };
-        let mut order: Vec<usize> = (0..place.len()).collect();
-        order.sort_unstable_by_key(|&index| place[index]);
+        let mut order: Vec<usize> = (0..position.len()).collect();
+        order.sort_unstable_by_key(|&index| position[index]);
         let layers = order.into_iter().map(|index| {
             let layer = &self.layers[index];
             ConvLayer {
@@ -207,16 +207,16 @@ fn first_tie(colours: &[usize]) -> Option<Vec<usize>> {
 
 /// New colours that put `first`, in this order, before the others of their colour.
 fn place_first(colours: &[usize], first: &[usize]) -> Vec<usize> {
-    let place: BTreeMap<usize, usize> = first
+    let position: BTreeMap<usize, usize> = first
         .iter()
         .enumerate()
-        .map(|(place, &layer)| (layer, place))
+        .map(|(position, &layer)| (layer, position))
         .collect();
     rank(
         colours
             .iter()
             .enumerate()
-            .map(|(index, &colour)| (colour, place.get(&index).copied().unwrap_or(first.len()))),
+            .map(|(index, &colour)| (colour, position.get(&index).copied().unwrap_or(first.len()))),
     )
 }
 
@@ -278,8 +278,8 @@ mod tests {
     /// holds layers from 0.
     fn by_every_order(graph: &Graph, order: &mut Vec<usize>) -> Option<Description> {
         if order.len() == graph.layers.len() {
-            let place = |index| order.iter().position(|other| *other == index).unwrap();
-            return Some(graph.describe(&(0..order.len()).map(place).collect::<Vec<_>>()));
+            let position = |index| order.iter().position(|other| *other == index).unwrap();
+            return Some(graph.describe(&(0..order.len()).map(position).collect::<Vec<_>>()));
         }
         let mut smallest: Option<Description> = None;
         for (index, layer) in graph.layers.iter().enumerate() {
@@ -322,7 +322,9 @@ mod tests {
 
     /// The canonical description, and how many tries it took.
     fn tried(layers: &[ConvLayer]) -> (Description, usize) {
-        let (output, mut tries, mut best) = (loose_ends(layers), TRIES, None);
+        let output = loose_ends(layers);
+        let mut tries = TRIES;
+        let mut best = None;
         let graph = Graph::new(layers, &output);
         graph.search(graph.refine(graph.first_colours()), &mut tries, &mut best);
         (best.unwrap(), TRIES - tries)
@@ -350,8 +352,8 @@ mod tests {
         let mut layers = vec![plain(&[0]); lower];
         let mut start = 1;
         for size in sizes {
-            layers.extend((0..*size).map(|place| {
-                let mut inputs = [start + place, start + (place + 1) % size];
+            layers.extend((0..*size).map(|position| {
+                let mut inputs = [start + position, start + (position + 1) % size];
                 inputs.sort_unstable();
                 plain(&inputs)
             }));

@@ -53,7 +53,8 @@ impl CellSpace {
         ];
         let mut kinds = Vec::new();
         let lists = lists.map(|(name, options)| {
-            let (count, kind) = (options.len(), (options.len() > 1).then_some(kinds.len()));
+            let count = options.len();
+            let kind = (options.len() > 1).then_some(kinds.len());
             if kind.is_some() {
                 kinds.push(Kind {
                     name: name.to_owned(),
@@ -81,8 +82,8 @@ impl CellSpace {
             token("cell index".into(), 2),
             token("inject index".into(), 3),
         ]);
-        let (combinations, activations) =
-            (settings.combinations.clone(), settings.activations.clone());
+        let combinations = settings.combinations.clone();
+        let activations = settings.activations.clone();
         Self {
             base: settings.base,
             combinations,

@@ -194,7 +194,8 @@ impl CellNetwork {
             shared_embeddings,
         } = self.model?;
         let [vocabulary, hidden, layers] = [vocabulary, hidden, layers].map(|size| size as u64);
-        let (gates, biases) = (self.cell.gates() as u64, self.cell.biases() as u64);
+        let gates = self.cell.gates() as u64;
+        let biases = self.cell.biases() as u64;
         let matrices = layers * gates * 2 * hidden * hidden;
         let embeddings = if shared_embeddings { 1 } else { 2 } * vocabulary * hidden;
         Some((
@@ -255,8 +256,8 @@ impl TreeCell {
 
     /// The two nodes whose outputs a node joins; None: it is a leaf.
     pub fn children(&self, node: usize) -> Option<(usize, usize)> {
-        let place = node.checked_sub(self.base())?;
-        Some((2 * place, 2 * place + 1))
+        let pair = node.checked_sub(self.base())?;
+        Some((2 * pair, 2 * pair + 1))
     }
 
     /// The cell that ships with TensorFlow, found by the paper's authors.
@@ -312,17 +313,17 @@ impl TreeCell {
         };
         let from = self.branch(root, &label).order;
         let to = self.branch(root, &|_| ()).order;
-        let mut place = vec![0; self.nodes.len()];
+        let mut position = vec![0; self.nodes.len()];
         let mut nodes = self.nodes.clone();
         for (&from, &to) in from.iter().zip(&to) {
-            place[from] = to;
+            position[from] = to;
             nodes[to] = self.nodes[from];
         }
         Self {
             nodes,
             inject: self.inject,
-            cell_index: place[self.cell_index],
-            inject_index: place[self.inject_index],
+            cell_index: position[self.cell_index],
+            inject_index: position[self.inject_index],
         }
     }
 
@@ -334,7 +335,8 @@ impl TreeCell {
             order: vec![node],
         };
         if let Some((first, second)) = self.children(node) {
-            let (first, second) = (self.branch(first, label), self.branch(second, label));
+            let first = self.branch(first, label);
+            let second = self.branch(second, label);
             let exchange = (&second.shape, &second.labels) < (&first.shape, &first.labels);
             let pair = if exchange {
                 [second, first]

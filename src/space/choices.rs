@@ -41,7 +41,7 @@ impl ChoiceSpace {
         let mut kinds = Vec::new();
         let items = rules
             .iter()
-            .map(|rule| &settings.decision[rule.place])
+            .map(|rule| &settings.decision[rule.index])
             .map(|decision| {
                 let kind = (decision.options.len() > 1).then(|| {
                     kinds.push(Kind {
@@ -78,9 +78,11 @@ impl ChoiceSpace {
                 listed(names)
             ));
         }
-        let (mut decisions, mut taken) = (Vec::new(), Vec::with_capacity(self.items.len()));
+        let mut decisions = Vec::new();
+        let mut taken = Vec::with_capacity(self.items.len());
         for (item, rule) in self.items.iter().zip(&self.rules) {
-            let (name, value) = (&item.name, given.values.get(&item.name));
+            let name = &item.name;
+            let value = given.values.get(&item.name);
             let options = || listed(item.options.iter().map(ToString::to_string).collect());
             let option = match (rule.holds(&taken), value) {
                 (false, None) => None,
@@ -96,8 +98,8 @@ impl ChoiceSpace {
                     ));
                 }
                 (true, Some(value)) => {
-                    let place = item.options.iter().position(|option| option == value);
-                    Some(place.ok_or_else(|| {
+                    let position = item.options.iter().position(|option| option == value);
+                    Some(position.ok_or_else(|| {
                         format!("values.{name} = {value}: must be one of {}", options())
                     })?)
                 }

@@ -15,8 +15,8 @@ const STATES: usize = 1 << 16;
 /// are decided.
 #[derive(Clone, Debug)]
 pub(super) struct Rule {
-    /// Its place in the config file, from 0.
-    pub place: usize,
+    /// Its index in the config file, from 0.
+    pub index: usize,
     pub options: usize,
     /// Earlier decisions, and which of their options let this one exist.
     pub when: Vec<(usize, BTreeSet<usize>)>,
@@ -43,16 +43,16 @@ impl Rule {
 pub(super) fn rules(decisions: &[DecisionSettings]) -> Result<Vec<Rule>, Vec<(String, String)>> {
     let mut problems = Vec::new();
     let mut rules: Vec<Rule> = Vec::with_capacity(decisions.len());
-    for (place, decision) in decisions.iter().enumerate() {
+    for (index, decision) in decisions.iter().enumerate() {
         let mut when = Vec::new();
         for (name, allowed) in &decision.when {
-            match named(decisions, place, name, allowed.values()) {
+            match named(decisions, index, name, allowed.values()) {
                 Ok(condition) => when.push(condition),
-                Err(problem) => problems.push((format!("decision[{}].when", place + 1), problem)),
+                Err(problem) => problems.push((format!("decision[{}].when", index + 1), problem)),
             }
         }
         rules.push(Rule {
-            place,
+            index,
             options: decision.options.len(),
             when,
         });
@@ -72,11 +72,11 @@ pub(super) fn rules(decisions: &[DecisionSettings]) -> Result<Vec<Rule>, Vec<(St
 /// One part of a condition: which decision, and which of its options.
 fn named(
     decisions: &[DecisionSettings],
-    place: usize,
+    index: usize,
     name: &str,
     allowed: &[OptionValue],
 ) -> Result<(usize, BTreeSet<usize>), String> {
-    let own = &decisions[place].name;
+    let own = &decisions[index].name;
     let Some(earlier) = decisions.iter().position(|decision| decision.name == name) else {
         let others = decisions
             .iter()
@@ -89,7 +89,7 @@ fn named(
         );
         return Err(format!("no decision is named \"{name}\"; {nearest}"));
     };
-    if earlier == place {
+    if earlier == index {
         return Err(format!(
             "\"{own}\" cannot be its own condition: name another decision"
         ));
@@ -136,7 +136,7 @@ fn ordered(
     let mut order = Vec::with_capacity(rules.len());
     while order.len() < rules.len() {
         let ready = |rule: &&Rule| {
-            number[rule.place].is_none()
+            number[rule.index].is_none()
                 && rule
                     .when
                     .iter()
@@ -145,7 +145,7 @@ fn ordered(
         let Some(next) = rules.iter().find(ready) else {
             return Err(circle(&rules, &number, decisions));
         };
-        number[next.place] = Some(order.len());
+        number[next.index] = Some(order.len());
         let when = next
             .when
             .iter()
@@ -165,19 +165,19 @@ fn circle(
     number: &[Option<usize>],
     decisions: &[DecisionSettings],
 ) -> (String, String) {
-    let waiting = |place: usize| {
-        rules[place]
+    let waiting = |index: usize| {
+        rules[index]
             .when
             .iter()
             .map(|(earlier, _)| *earlier)
             .find(|earlier| number[*earlier].is_none())
     };
     let mut path: Vec<usize> = (0..rules.len())
-        .find(|place| number[*place].is_none())
+        .find(|index| number[*index].is_none())
         .into_iter()
         .collect();
     while let Some(next) = path.last().copied().and_then(waiting) {
-        if let Some(start) = path.iter().position(|place| *place == next) {
+        if let Some(start) = path.iter().position(|index| *index == next) {
             path.drain(..start);
             break;
         }
@@ -187,7 +187,7 @@ fn circle(
     let names: Vec<String> = path
         .iter()
         .chain([&first])
-        .map(|place| format!("\"{}\"", decisions[*place].name))
+        .map(|index| format!("\"{}\"", decisions[*index].name))
         .collect();
     let problem = format!(
         "the conditions go in a circle, {}: none of these could be decided first",
@@ -204,7 +204,8 @@ fn needed(rules: &[Rule], rule: usize, narrowed: Option<(usize, usize)>) -> Resu
         .into_iter()
         .map(|(earlier, option)| (earlier, [option].into()))
         .collect();
-    let (mut waiting, mut seen) = (vec![rule], BTreeSet::new());
+    let mut waiting = vec![rule];
+    let mut seen = BTreeSet::new();
     while let Some(next) = waiting.pop() {
         if !seen.insert(next) {
             continue;
@@ -224,9 +225,9 @@ fn needed(rules: &[Rule], rule: usize, narrowed: Option<(usize, usize)>) -> Resu
 /// Conditions, and options listed in them, that can never hold.
 fn unreachable(rules: &[Rule], decisions: &[DecisionSettings]) -> Vec<(String, String)> {
     let mut problems = Vec::new();
-    let name = |rule: usize| &decisions[rules[rule].place].name;
+    let name = |rule: usize| &decisions[rules[rule].index].name;
     for (number, rule) in rules.iter().enumerate() {
-        let key = format!("decision[{}].when", rule.place + 1);
+        let key = format!("decision[{}].when", rule.index + 1);
         if let Err(empty) = needed(rules, number, None) {
             let problem = format!(
                 "can never hold, so \"{}\" would never be decided: no option of \"{}\" satisfies this and the conditions of the decisions \
@@ -242,7 +243,7 @@ fn unreachable(rules: &[Rule], decisions: &[DecisionSettings]) -> Vec<(String, S
                 .iter()
                 .filter(|option| needed(rules, number, Some((*earlier, **option))).is_err())
             {
-                let value = written(&decisions[rules[*earlier].place].options[option]);
+                let value = written(&decisions[rules[*earlier].index].options[option]);
                 let problem = format!(
                     "{} = {value} can never hold here together with the rest of the condition and the conditions of the decisions that \
                      it names: leave {value} out",
@@ -271,7 +272,8 @@ fn parts(rules: &[Rule]) -> Vec<Vec<usize>> {
     let mut part: Vec<usize> = (0..rules.len()).collect();
     for (number, rule) in rules.iter().enumerate() {
         for (earlier, _) in &rule.when {
-            let (from, to) = (part[number], part[*earlier]);
+            let from = part[number];
+            let to = part[*earlier];
             part.iter_mut()
                 .filter(|other| **other == from)
                 .for_each(|other| *other = to);

@@ -111,10 +111,10 @@ impl ConvSpace {
             &settings.pool_stride,
             &settings.lcn_window,
         ];
-        let mut place = 0;
+        let mut index = 0;
         let sizes = lists.map(|list| {
-            let (name, owners) = SIZES[place];
-            place += 1;
+            let (name, owners) = SIZES[index];
+            index += 1;
             let used = owners.iter().any(|owner| types.values.contains(owner));
             let options = list
                 .iter()
@@ -149,8 +149,8 @@ impl ConvSpace {
         }
     }
 
-    /// What stands at the walk's place, and what that place is called.
-    fn place(&self, prediction: usize) -> String {
+    /// What messages call a prediction: `layer 3`.
+    fn label(&self, prediction: usize) -> String {
         format!(
             "{} {}",
             if self.block > 1 { "block" } else { "layer" },
@@ -186,7 +186,7 @@ impl ConvSpace {
             (Some(kind), other) if matches!(want, Want::Rate(_)) => self.kinds[kind].refusal(other),
             (Some(kind), other) => format!(
                 "{}: {}",
-                self.place(prediction),
+                self.label(prediction),
                 self.kinds[kind].refusal(other)
             ),
             (None, _) if want == Want::Nothing => {
@@ -200,12 +200,12 @@ impl ConvSpace {
             (None, other) if prediction == 0 => {
                 format!(
                     "the anchor point of {} must be [], for none is before it, not {other}",
-                    self.place(0)
+                    self.label(0)
                 )
             }
             (None, other) => format!(
                 "the anchor point of {} must be {prediction} zeros or ones, one for each earlier one, such as {}, not {other}",
-                self.place(prediction),
+                self.label(prediction),
                 Decision::Skips(vec![1; prediction])
             ),
         };
@@ -271,11 +271,11 @@ impl Cursor<'_> {
         let Some(layer_type) = self.layer_type else {
             return;
         };
-        let asked = |place: usize| {
-            SIZES[place].1.contains(&layer_type) && self.space.sizes[place].kind.is_some()
+        let asked = |index: usize| {
+            SIZES[index].1.contains(&layer_type) && self.space.sizes[index].kind.is_some()
         };
         self.sizes = (self.sizes..SIZES.len())
-            .find(|place| asked(*place))
+            .find(|index| asked(*index))
             .unwrap_or(SIZES.len());
         if self.sizes == SIZES.len()
             && !self.space.has_anchors()
@@ -379,20 +379,21 @@ impl Space for ConvSpace {
             .copied()
             .unwrap_or(LayerType::Conv);
         let sizes: [usize; 8] =
-            std::array::from_fn(|place| self.sizes[place].values.first().copied().unwrap_or(1));
+            std::array::from_fn(|index| self.sizes[index].values.first().copied().unwrap_or(1));
         let mut chosen: Vec<_> = (1..=cursor.predictions)
             .map(|number| (first, sizes, self.fixed_inputs(number)))
             .collect();
         let mut rate = self.rates.values.first().copied();
         for (position, decision) in decisions.iter().enumerate() {
-            let (want, prediction) = (cursor.wants(), cursor.prediction);
+            let want = cursor.wants();
+            let prediction = cursor.prediction;
             self.check(want, prediction, position, decision)?;
             match (want, decision) {
                 (Want::Type(_), Decision::Choice(option)) => {
                     chosen[prediction].0 = self.types.values[*option];
                 }
-                (Want::Size(place, _), Decision::Choice(option)) => {
-                    chosen[prediction].1[place] = self.sizes[place].values[*option];
+                (Want::Size(index, _), Decision::Choice(option)) => {
+                    chosen[prediction].1[index] = self.sizes[index].values[*option];
                 }
                 (Want::Rate(_), Decision::Choice(option)) => {
                     rate = Some(self.rates.values[*option]);
@@ -417,7 +418,7 @@ impl Space for ConvSpace {
             let whose = if matches!(want, Want::Rate(_)) {
                 "the network".to_owned()
             } else {
-                self.place(cursor.prediction)
+                self.label(cursor.prediction)
             };
             let problem = format!("the list ends here, and {whose} lacks {lacks}");
             return Err(DecisionError {
@@ -522,14 +523,14 @@ impl Space for ConvSpace {
             .collect();
         let mut described = Vec::with_capacity(decisions.len());
         for prediction in 0..cursor.predictions {
-            let place = self.place(prediction);
+            let label = self.label(prediction);
             for &kind in &per_layer {
                 let name = &self.kinds[kind].name;
                 let name = name
                     .strip_prefix("layer_")
                     .unwrap_or(name)
                     .replace('_', " ");
-                described.push((format!("{place} {name}"), of_kind(Some(prediction), kind)));
+                described.push((format!("{label} {name}"), of_kind(Some(prediction), kind)));
             }
             for (_, _, decision) in chosen
                 .iter()
@@ -541,7 +542,7 @@ impl Space for ConvSpace {
                 described.extend(
                     (1..)
                         .zip(bits)
-                        .map(|(earlier, bit)| (format!("{place} skip {earlier}"), bit.to_string())),
+                        .map(|(earlier, bit)| (format!("{label} skip {earlier}"), bit.to_string())),
                 );
             }
         }

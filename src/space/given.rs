@@ -25,7 +25,8 @@ pub(super) fn conv(
     let text =
         |shape: ImageShape| format!("{} × {} × {}", shape.channels, shape.height, shape.width);
     if given.image != image {
-        let (own, wanted) = (text(given.image), text(image));
+        let own = text(given.image);
+        let wanted = text(image);
         return Err(format!(
             "image: it is for images of {own} (channels × height × width), and those of this search have {wanted}"
         ));

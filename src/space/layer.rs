@@ -212,7 +212,9 @@ impl From<ConvLayer> for LayerJson {
     fn from(ConvLayer { operation, inputs }: ConvLayer) -> Self {
         let layer_type =
             Some(operation.layer_type()).filter(|layer_type| *layer_type != LayerType::Conv);
-        let (mut conv, mut pool, mut window) = (None, None, None);
+        let mut conv = None;
+        let mut pool = None;
+        let mut window = None;
         match operation {
             Operation::Convolution(sizes) => conv = Some(sizes),
             Operation::MaxPool(sizes) | Operation::AveragePool(sizes) => pool = Some(sizes),

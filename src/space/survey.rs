@@ -11,7 +11,7 @@ const RANDOM: usize = 200;
 /// (parameters, FLOPs) of networks of one depth.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Survey {
-    /// The least of each, among the random networks and those that choose the smallest or the
+    /// The smallest_of of each, among the random networks and those that choose the smallest or the
     /// largest everywhere.
     pub smallest: (u64, u64),
     pub largest: (u64, u64),
@@ -46,17 +46,17 @@ pub fn survey(space: &dyn Space, layers: usize) -> Option<Survey> {
         .filter_map(|extreme| size(&list(space, layers, extreme)))
         .collect();
     let all = || drawn.iter().chain(&extremes);
-    let least = |of: fn(&(u64, u64)) -> u64| all().map(of).min().unwrap_or(0);
-    let most = |of: fn(&(u64, u64)) -> u64| all().map(of).max().unwrap_or(0);
-    let middle = |of: fn(&(u64, u64)) -> u64| {
+    let smallest_of = |of: fn(&(u64, u64)) -> u64| all().map(of).min().unwrap_or(0);
+    let largest_of = |of: fn(&(u64, u64)) -> u64| all().map(of).max().unwrap_or(0);
+    let median_of = |of: fn(&(u64, u64)) -> u64| {
         let mut numbers: Vec<u64> = drawn.iter().map(of).collect();
         numbers.sort_unstable();
         numbers.get(numbers.len() / 2).copied().unwrap_or(0)
     };
     Some(Survey {
-        smallest: (least(|size| size.0), least(|size| size.1)),
-        largest: (most(|size| size.0), most(|size| size.1)),
-        median: (middle(|size| size.0), middle(|size| size.1)),
+        smallest: (smallest_of(|size| size.0), smallest_of(|size| size.1)),
+        largest: (largest_of(|size| size.0), largest_of(|size| size.1)),
+        median: (median_of(|size| size.0), median_of(|size| size.1)),
         drawn,
     })
 }
@@ -99,8 +99,8 @@ fn list(space: &dyn Space, layers: usize, extreme: Extreme) -> Vec<Decision> {
                 kind.options
                     .iter()
                     .enumerate()
-                    .filter_map(|(place, option)| match option {
-                        OptionValue::Integer(value) => Some((place, *value)),
+                    .filter_map(|(index, option)| match option {
+                        OptionValue::Integer(value) => Some((index, *value)),
                         _ => None,
                     });
             let largest = if kind.name.contains("stride") {

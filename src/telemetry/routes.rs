@@ -14,7 +14,8 @@ pub fn routes(
     metrics: Arc<Metrics>,
     sampler: Arc<Sampler>,
 ) -> impl Fn(&mut web::ServiceConfig) + Send + Sync + 'static {
-    let (metrics, sampler) = (web::Data::from(metrics), web::Data::from(sampler));
+    let metrics = web::Data::from(metrics);
+    let sampler = web::Data::from(sampler);
     move |config| {
         config
             .app_data(metrics.clone())

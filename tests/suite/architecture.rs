@@ -212,7 +212,8 @@ impl Findings {
             _ => false,
         };
         if let Some(TokenTree::Group(body)) = tokens[at..].iter().find(end) {
-            let (open, close) = (body.span_open().start().line, body.span_close().end().line);
+            let open = body.span_open().start().line;
+            let close = body.span_close().end().line;
             let lines = (close - open).saturating_sub(1);
             self.functions
                 .push((line(&tokens[at]), name.to_string(), lines));

@@ -227,10 +227,8 @@ fn opens_by_key(browser: &Driver) {
 fn fits_a_narrow_screen(browser: &Driver) {
     browser.resize(400, 800);
     browser.until("400 pixels", "innerWidth <= 500");
-    let (inner, content) = (
-        browser.number("innerWidth"),
-        browser.number("document.documentElement.scrollWidth"),
-    );
+    let inner = browser.number("innerWidth");
+    let content = browser.number("document.documentElement.scrollWidth");
     assert!(content <= inner, "{content} pixels of content on {inner}");
 }
 

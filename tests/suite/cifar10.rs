@@ -62,7 +62,8 @@ fn two_runs_with_the_same_seed_give_the_same_numbers_and_epochs_are_recorded() {
     assert_eq!(one.len(), 3);
     assert_eq!(one, two);
     for trial in &one {
-        let (reward, metric) = (trial.4.unwrap(), trial.5.unwrap());
+        let reward = trial.4.unwrap();
+        let metric = trial.5.unwrap();
         assert!((reward - metric.powi(3)).abs() < 1e-9, "reward = accuracy³");
     }
     let sized = "SELECT count(*) FROM trials WHERE parameters > 0 AND flops > 0";

@@ -145,7 +145,8 @@ fn known() -> BTreeSet<String> {
 fn series(expression: &str) -> Vec<String> {
     let mut names = Vec::new();
     let characters: Vec<char> = expression.chars().collect();
-    let (mut at, mut labels_follow) = (0, false);
+    let mut at = 0;
+    let mut labels_follow = false;
     while at < characters.len() {
         let skip_to = |close: char| {
             characters[at..]
@@ -384,7 +385,8 @@ fn the_dashboard_is_sound_and_has_its_rows() {
 
 #[test]
 fn a_planted_typo_of_each_kind_is_found() {
-    let (sound, known) = (dashboard(), known());
+    let sound = dashboard();
+    let known = known();
     let heatmap = sound["panels"]
         .as_array()
         .unwrap()

@@ -55,10 +55,8 @@ fn a_search_on_a_folder_learns_gives_the_same_numbers_again_and_notices_changed_
         let printed = succeeds(&mut command(folder.path(), run));
         assert!(printed.contains("2 classes"), "{printed}");
     }
-    let (one, two) = (
-        trials(&folder.path().join("one")),
-        trials(&folder.path().join("two")),
-    );
+    let one = trials(&folder.path().join("one"));
+    let two = trials(&folder.path().join("two"));
     assert_eq!(one, two, "decoded and from the cache");
     assert!(one.iter().all(|trial| trial.5.unwrap() > 0.8), "{one:?}");
     assert_eq!(

@@ -11,10 +11,8 @@ fn write_text(folder: &Path) {
     for (name, lines) in [("toy.train.txt", 400), ("toy.valid.txt", 60)] {
         let mut text = String::new();
         for line in 0..lines {
-            let (subject, verb) = (
-                ["cats", "dogs", "owls"][line % 3],
-                ["see", "chase", "fear"][line * 7 / 3 % 3],
-            );
+            let subject = ["cats", "dogs", "owls"][line % 3];
+            let verb = ["see", "chase", "fear"][line * 7 / 3 % 3];
             writeln!(text, "{subject} {verb} <unk> and {subject} sleep").unwrap();
         }
         std::fs::write(folder.join(name), text).unwrap();
@@ -63,7 +61,8 @@ fn cells_are_trained_and_rewarded_by_their_perplexity_and_the_same_seed_gives_th
     let two = trials(&folder.path().join("two"));
     assert_eq!((one.len(), &one), (4, &two));
     for trial in &one {
-        let (reward, perplexity) = (trial.4.unwrap(), trial.5.unwrap());
+        let reward = trial.4.unwrap();
+        let perplexity = trial.5.unwrap();
         assert!(
             (reward - 80.0 / perplexity.powi(2)).abs() < 1e-9 && (1.0..11.0).contains(&perplexity),
             "{trial:?}"

@@ -10,6 +10,7 @@ mod crash;
 mod dashboards;
 mod deploy;
 mod disk;
+mod docs;
 mod enqueue;
 mod folder;
 mod language;

@@ -41,7 +41,8 @@ fn value(text: &str, name: &str) -> f64 {
 /// Asserts that each of these has grown from the first scrape to the second.
 fn assert_grown(before: &str, after: &str, names: &[&str]) {
     for name in names {
-        let (from, to) = (value(before, name), value(after, name));
+        let from = value(before, name);
+        let to = value(after, name);
         assert!(to > from, "{name} stays at {from} (then {to})");
     }
 }
@@ -202,11 +203,11 @@ fn a_child_that_does_not_fit_counts_as_out_of_memory() {
         (gibibytes + 1).clamp(2, 1024)
     );
     let wide = [
-        "space.filters=[4, 16384]",
+        "space.filters=[4, 4096]",
         &lanes,
         "devices.use=[\"cpu\"]",
-        "child.batch_size=64",
-        "data.train_size=64",
+        "child.batch_size=256",
+        "data.train_size=256",
     ];
     let live = Server::start(&mut training(&folder.path().join("run"), &wide));
     live.metrics_when("out of memory", |text| {

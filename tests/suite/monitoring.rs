@@ -138,7 +138,8 @@ fn prometheus(storage: &Path) -> Running {
 /// An answer of Prometheus's API.
 fn api(path: &str) -> Value {
     let answer = get(PROMETHEUS, path).unwrap();
-    let (status, body) = (answer.status, answer.body);
+    let status = answer.status;
+    let body = answer.body;
     let answer: Value = serde_json::from_str(&body)
         .unwrap_or_else(|error| panic!("{path}: {status} {error} {body}"));
     assert_eq!(answer["status"], "success", "{path}: {answer}");

@@ -31,7 +31,10 @@ const MARGIN: f64 = 0.15;
 /// Half of the reward: the share of choices that take their kind's third option; the other half:
 /// the share of skips that are 0.
 fn reward(decisions: &[Decision]) -> f64 {
-    let (mut right, mut choices, mut absent, mut skips) = (0_usize, 0_usize, 0, 0);
+    let mut right = 0_usize;
+    let mut choices = 0_usize;
+    let mut absent = 0;
+    let mut skips = 0;
     for decision in decisions {
         match decision {
             Decision::Choice(option) => {
@@ -123,7 +126,8 @@ fn space() -> Arc<dyn Space> {
 /// The log says what the parameters must be; that they are so on every shard means that each
 /// gradient came exactly once.
 fn replay_everything(dir: &Path) -> (u64, u64) {
-    let (settings, space) = (settings(), space());
+    let settings = settings();
+    let space = space();
     let policy = Policy::new(space.as_ref(), &settings.controller.network());
     let reader = netwright::journal::Reader::open(dir).unwrap();
     let mut log: Vec<LogEntry> = Vec::new();
@@ -207,10 +211,8 @@ fn twenty_shards_and_a_hundred_controllers_learn_and_lose_nothing() {
     let rewards = reader.rewards().unwrap();
     assert_eq!(rewards.len() as u64, TRIALS);
     let mean = |rewards: &[f64]| rewards.iter().sum::<f64>() / rewards.len() as f64;
-    let (first, last) = (
-        mean(&rewards[..1000]),
-        mean(&rewards[rewards.len() - 1000..]),
-    );
+    let first = mean(&rewards[..1000]);
+    let last = mean(&rewards[rewards.len() - 1000..]);
     let (entries, stale) = replay_everything(dir.path());
     let memory = memory.0.lock().unwrap().clone();
     println!(

@@ -23,7 +23,8 @@ fn rows(run: &Path) -> Vec<(u64, String)> {
 }
 
 fn assert_whole(run: &Path) {
-    let (rows, trials) = (rows(run), trials(run));
+    let rows = rows(run);
+    let trials = trials(run);
     let expected: BTreeSet<(u64, String)> = trials
         .iter()
         .filter(|trial| trial.3 == "completed")

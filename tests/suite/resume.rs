@@ -30,10 +30,8 @@ fn language(epochs: usize, checkpoint_seconds: f64) -> Search {
     for (name, lines) in [("train.txt", 600), ("valid.txt", 60)] {
         let mut text = String::new();
         for line in 0..lines {
-            let (subject, verb) = (
-                ["cats", "dogs", "owls"][line % 3],
-                ["see", "chase", "fear"][line * 7 / 3 % 3],
-            );
+            let subject = ["cats", "dogs", "owls"][line % 3];
+            let verb = ["see", "chase", "fear"][line * 7 / 3 % 3];
             writeln!(text, "{subject} {verb} mice and {subject} sleep").unwrap();
         }
         std::fs::write(folder.join(name), text).unwrap();
@@ -101,7 +99,8 @@ fn interrupt(search: &Search, trial: u64, epoch: usize, signal: Signal) {
 }
 
 fn assert_same(search: &Search) {
-    let (whole, interrupted) = (search.run_dir("whole"), search.run_dir("interrupted"));
+    let whole = search.run_dir("whole");
+    let interrupted = search.run_dir("interrupted");
     assert_same_numbers(&whole, &interrupted);
     assert_eq!(numbers(&whole), numbers(&interrupted));
     let left = |run: &Path| std::fs::read_dir(run.join("checkpoints")).map_or(0, Iterator::count);

@@ -116,7 +116,8 @@ impl Compute {
     }
 
     fn start_thread(&self, thread: u64) -> std::io::Result<()> {
-        let (shared, exits) = (self.handle.shared.clone(), self.handle.exits.clone());
+        let shared = self.handle.shared.clone();
+        let exits = self.handle.exits.clone();
         std::thread::Builder::new()
             .name("policy".into())
             .spawn(move || shared.run(thread, &exits))?;

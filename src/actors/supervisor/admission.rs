@@ -50,7 +50,8 @@ impl Supervisor {
                 metric,
             } => {
                 self.committing += 1;
-                let (supervisor, trial) = (self.mailbox(context), task.trial);
+                let supervisor = self.mailbox(context);
+                let trial = task.trial;
                 let outcome = Outcome::Completed {
                     reward,
                     metric,

@@ -122,7 +122,7 @@ pub struct Supervisor {
     /// The learning settings after it.
     learning: LearningSettings,
     proposals: Proposals,
-    /// The newest settings that the journal was asked to put in the order.
+    /// The newest learning settings for which a sequence number was requested.
     requested_learning: LearningSettings,
     baseline: Baseline,
     /// Entries with a sequence number that wait until every shard can receive them.
@@ -268,8 +268,7 @@ impl Supervisor {
             .finished(trial, outcome, seconds, failed_reward, Box::new(reply));
     }
 
-    /// Something took its place in the order. While a shard is missing it waits, and so does all
-    /// that comes after it.
+    /// Delivers entries of the log. While a shard is missing they wait, and so do all later ones.
     fn deliver(&mut self, entries: impl IntoIterator<Item = Ordered>) {
         self.pending.extend(entries);
         self.deliver_pending();
@@ -321,10 +320,11 @@ impl Supervisor {
         }
     }
 
-    /// Other learning settings hold from here on.
+    /// The learning settings change at this sequence number.
     fn change_learning(&mut self, LearningChange { sequence, learning }: LearningChange) {
         self.proposals.change(sequence, &self.learning, &learning);
-        (self.sequence, self.learning) = (sequence, learning);
+        self.sequence = sequence;
+        self.learning = learning;
         for shard in self.shards.addresses() {
             shard.do_send(LearningChange { sequence, learning });
         }

@@ -84,7 +84,8 @@ impl Proposals {
 impl Supervisor {
     /// Has the replicas propose by their tickets, which were issued at this moment.
     pub(super) fn propose(&mut self, tickets: Vec<(u64, Ticket)>) {
-        let (learning, history) = (self.learning, self.proposals.history.view());
+        let learning = self.learning;
+        let history = self.proposals.history.view();
         if self.tickets.synchronous() && self.proposals.history.is_read() {
             self.proposals.round = Some(Round {
                 learning,

@@ -36,8 +36,8 @@ enum Work {
 }
 
 impl Replica {
-    /// Tells a new generation what the one before it had in hand. Proposed again, a ticket gives the
-    /// same minibatch; computed again, a gradient is the same, and shards take it once.
+    /// Gives a new generation the work of the one before. Proposed again, a ticket gives the same
+    /// minibatch; computed again, a gradient is the same, and shards apply it once.
     fn resume(&self) {
         match &self.work {
             Work::Nothing => {}

@@ -208,7 +208,8 @@ impl Supervisor {
             self.replicas.announce_shards(&self.shards.set);
             self.deliver_pending();
         }
-        let (supervisor, sequence) = (self.mailbox(context), snapshot.state.sequence);
+        let supervisor = self.mailbox(context);
+        let sequence = snapshot.state.sequence;
         self.journal.snapshot(
             snapshot,
             Box::new(move |()| supervisor.do_send(SnapshotStored { sequence })),
@@ -229,11 +230,9 @@ impl Supervisor {
         log.retain(|entry| entry.sequence() <= self.sequence);
         let start =
             snapshot.unwrap_or_else(|| initial_snapshot(&self.policy, self.seed, self.learning));
-        let (policy, space, supervisor) = (
-            self.policy.clone(),
-            self.space.clone(),
-            self.mailbox(context),
-        );
+        let policy = self.policy.clone();
+        let space = self.space.clone();
+        let supervisor = self.mailbox(context);
         let owner = JobOwner {
             actor: ActorId::ParameterShard(shard),
             generation: self.shards.generations[shard],

@@ -334,10 +334,8 @@ fn what_an_earlier_process_left_at_work_is_killed_before_the_trial_runs_again() 
             .spawn()
             .unwrap()
     };
-    let (mut left, mut other) = (
-        start(&checkpoints),
-        start(&folder.path().join("checkpoints/trial-11")),
-    );
+    let mut left = start(&checkpoints);
+    let mut other = start(&folder.path().join("checkpoints/trial-11"));
     let (outcome, _) = run_in(folder.path(), REWARD, &task());
     assert!(matches!(outcome, Outcome::Completed { .. }));
     assert!(!left.wait().unwrap().success());

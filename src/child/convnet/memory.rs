@@ -8,7 +8,8 @@ use crate::kernels::{ConvNet, NetworkSpec, OperationSpec};
 /// point: no size overflows it.
 pub fn tensor_bytes(spec: &NetworkSpec, batch: usize) -> u64 {
     let mut shapes = vec![(spec.channels as f64, spec.height as f64, spec.width as f64)];
-    let (mut kept, mut largest_columns) = (0f64, 0f64);
+    let mut kept = 0f64;
+    let mut largest_columns = 0f64;
     for layer in &spec.layers {
         let (depth, height, width) = joined(&shapes, &layer.inputs);
         let (output, own, columns) = layer_floats(layer.operation, (depth, height, width));
@@ -52,7 +53,9 @@ fn layer_floats(operation: OperationSpec, (depth, height, width): Shape) -> (Sha
             stride_height,
             stride_width,
         } => {
-            let (tall, wide, filters) = (filter_height as f64, filter_width as f64, filters as f64);
+            let tall = filter_height as f64;
+            let wide = filter_width as f64;
+            let filters = filters as f64;
             let output = strided(filters, stride_height, stride_width);
             // concatenated, padded at each side in turn, cut; convolved (before strides that
             // differ), then seven normalisation and ReLU steps
@@ -148,7 +151,8 @@ pub fn check(needed_bytes: u64, limit_bytes: Option<u64>, batch: usize) -> Resul
     match limit_bytes {
         Some(limit) if needed_bytes > limit => {
             let mebibytes = |bytes: u64| bytes as f64 / f64::from(1 << 20);
-            let (needed, limit) = (mebibytes(needed_bytes), mebibytes(limit));
+            let needed = mebibytes(needed_bytes);
+            let limit = mebibytes(limit);
             Err(EngineError::Memory(format!(
                 "not trained: it needs about {needed:.1} MiB for batches of {batch} images, and {limit:.1} MiB are there for it; \
                  a smaller child.batch_size or fewer lanes would leave it room"

@@ -119,7 +119,8 @@ pub fn local_contrast(input: &Tensor, window: usize) -> Result<Tensor> {
             .map(|at| local_contrast_weights(length, window, at))
             .collect::<Vec<_>>()
     };
-    let (rows, columns) = (axis(input.dim(2)?), axis(input.dim(3)?));
+    let rows = axis(input.dim(2)?);
+    let columns = axis(input.dim(3)?);
     let mean = weighted(&input.mean_keepdim(1)?, &rows, &columns)?;
     let centred = input.broadcast_sub(&mean)?;
     let square = weighted(&centred.sqr()?.mean_keepdim(1)?, &rows, &columns)?;

@@ -231,7 +231,8 @@ fn values<'a>(slot: &ParameterSlot, packed: &'a [f32]) -> &'a [f32] {
 /// Concatenation along depth; smaller tensors are first padded with zeros at the bottom and the
 /// right (paper §3.3, rule 3).
 fn concatenate<'a>(tensors: impl Iterator<Item = &'a Tensor> + Clone) -> Result<Tensor> {
-    let (mut height, mut width) = (0, 0);
+    let mut height = 0;
+    let mut width = 0;
     for tensor in tensors.clone() {
         (height, width) = (height.max(tensor.dim(2)?), width.max(tensor.dim(3)?));
     }
@@ -317,7 +318,8 @@ fn normalise<'a>(
 
 /// The packed layout of parameters and of running statistics: that of the kernels.
 fn slots(spec: &NetworkSpec) -> (Vec<ParameterSlot>, Vec<ParameterSlot>) {
-    let (mut parameters, mut running) = (Vec::new(), Vec::new());
+    let mut parameters = Vec::new();
+    let mut running = Vec::new();
     let mut depths = vec![spec.channels];
     let depth = |depths: &[usize], inputs: &[usize]| -> usize {
         inputs.iter().map(|&input| depths[input]).sum()

@@ -71,7 +71,8 @@ impl Descent {
             descend(&mut parameters[row(word)], &gradient[row(word)], rate);
         }
         for part in [0..range.start, range.end..gradient.len()] {
-            let (parameters, gradient) = (&mut parameters[part.clone()], &gradient[part]);
+            let parameters = &mut parameters[part.clone()];
+            let gradient = &gradient[part];
             parameters
                 .par_chunks_mut(CHUNK)
                 .zip(gradient.par_chunks(CHUNK))
@@ -165,7 +166,8 @@ mod tests {
             ));
             parameters
         };
-        let (dense, sparse) = (step(None), step(Some((10..110, &[4_u32][..]))));
+        let dense = step(None);
+        let sparse = step(Some((10..110, &[4_u32][..])));
         assert!(dense.iter().zip(&sparse).all(|(a, b)| (a - b).abs() < 1e-6));
         let norm = dense
             .iter()
@@ -177,8 +179,10 @@ mod tests {
 
     #[test]
     fn momentum_is_nesterovs_on_the_shortened_gradient() {
-        let (mut parameters, mut twin) = ([1.0_f32, -1.0], [1.0_f32, -1.0]);
-        let (mut descent, mut sgd) = (Descent::new(&settings(0.9), 2), Sgd::new(2, 0.9, 0.0));
+        let mut parameters = [1.0_f32, -1.0];
+        let mut twin = [1.0_f32, -1.0];
+        let mut descent = Descent::new(&settings(0.9), 2);
+        let mut sgd = Sgd::new(2, 0.9, 0.0);
         for _ in 0..3 {
             assert!(descent.step(&mut parameters, &mut [6.0, 8.0], None, 1, 0.1));
             assert!(sgd.step(&mut twin, &[3.0, 4.0], 0.1));

@@ -198,10 +198,8 @@ impl Network {
                 input: masks.inputs[index].as_deref(),
                 recurrent: masks.recurrent[index].as_deref(),
             };
-            let (state, own) = (
-                &mut state[index * self.state..][..self.state],
-                &parameters[self.places.layers[index].clone()],
-            );
+            let state = &mut state[index * self.state..][..self.state];
+            let own = &parameters[self.places.layers[index].clone()];
             layer.forward(
                 own,
                 &before[index][..count],
@@ -218,7 +216,8 @@ impl Network {
             parameters: &mut gradient[own.clone()],
             features: &mut d_out[..count],
         };
-        let (softmax, scale) = (&mut self.softmax, 1.0 / self.sizes.batch as f32);
+        let softmax = &mut self.softmax;
+        let scale = 1.0 / self.sizes.batch as f32;
         let loss = self
             .pool
             .install(|| softmax.train(&parameters[own], features, targets, scale, d_softmax));
@@ -275,14 +274,13 @@ impl Network {
             .look_up(table, tokens, None, &mut self.values[0][..count]);
         for (index, layer) in self.layers.iter_mut().enumerate() {
             let (before, after) = self.values.split_at_mut(index + 1);
-            let (state, own) = (
-                &mut state[index * self.state..][..self.state],
-                &parameters[self.places.layers[index].clone()],
-            );
+            let state = &mut state[index * self.state..][..self.state];
+            let own = &parameters[self.places.layers[index].clone()];
             layer.evaluate(own, &before[index][..count], state, &mut after[0][..count]);
         }
         let own = &parameters[self.places.softmax.clone()];
-        let (softmax, features) = (&mut self.softmax, &self.values[self.layers.len()][..count]);
+        let softmax = &mut self.softmax;
+        let features = &self.values[self.layers.len()][..count];
         self.pool.install(|| softmax.loss(own, features, targets))
     }
 }

@@ -34,7 +34,8 @@ pub fn model(
     };
     let wanted = settings.parameters as f64;
     // A layer has two matrices [hidden, hidden] or more, so nothing beyond fits.
-    let (mut below, mut above) = (0, (wanted / 2.0).sqrt() as usize + 2);
+    let mut below = 0;
+    let mut above = (wanted / 2.0).sqrt() as usize + 2;
     while above - below > 1 {
         let middle = below + (above - below) / 2;
         *(if count(middle) <= wanted {

@@ -110,7 +110,8 @@ impl LanguageEvaluator {
     }
 
     fn beats_chance(&self, epoch: usize, perplexity: f64) -> Result<(), EarlyEnd> {
-        let (number, chance) = (epoch + 1, self.corpus.vocabulary.len());
+        let number = epoch + 1;
+        let chance = self.corpus.vocabulary.len();
         if perplexity.is_finite() && (number < EPOCHS_TO_BEAT_CHANCE || perplexity <= chance as f64)
         {
             return Ok(());
@@ -256,15 +257,16 @@ impl<'a> Child<'a> {
                 &mut self.state,
                 &mut self.gradient,
             );
-            let (parameters, gradient, sparse) = (
-                &mut self.parameters,
-                &mut self.gradient,
-                self.network.sparse_rows(),
-            );
-            let (descent, hidden) = (&mut self.descent, self.hidden);
+            let parameters = &mut self.parameters;
+            let gradient = &mut self.gradient;
+            let sparse = self.network.sparse_rows();
+            let descent = &mut self.descent;
+            let hidden = self.hidden;
             let finite = pool.install(|| descent.step(parameters, gradient, sparse, hidden, rate));
             if !finite || !loss.is_finite() {
-                let (epoch, epochs, step) = (epoch + 1, settings.epochs, index + 1);
+                let epoch = epoch + 1;
+                let epochs = settings.epochs;
+                let step = index + 1;
                 let error = format!(
                     "training diverged in epoch {epoch} of {epochs}, step {step}: the loss or its gradient is not finite"
                 );

@@ -107,7 +107,8 @@ fn each_architecture_gets_its_own_row_and_each_trial_one_of_the_repeats() {
 
 #[test]
 fn report_columns_are_shown_as_they_stand() {
-    let (space, table) = (space(SPACE), load(ROWS).unwrap());
+    let space = space(SPACE);
+    let table = load(ROWS).unwrap();
     let of =
         |decisions: [usize; 2]| table.report(space.as_ref(), 0, &decisions.map(Decision::Choice));
     assert_eq!(of([0, 1]), [("test".to_owned(), "b".to_owned())]);

@@ -35,7 +35,8 @@ pub fn textures(count: usize, seed: u64) -> Dataset {
         let label = index % 4;
         dataset.labels.push(label as u8);
         for position in 0..SHAPE.channels * 64 {
-            let (row, column) = (position / 8 % 8, position % 8);
+            let row = position / 8 % 8;
+            let column = position % 8;
             let bright = [row % 2, column % 2, (row + column) % 2, 0][label] as u8;
             dataset
                 .images

@@ -91,7 +91,8 @@ pub fn assert_resumes(evaluator: &dyn Fn() -> Box<dyn Evaluator>, task: &Task, s
         assert!(again.steps < quiet.steps);
     }
     // Again and again, a few steps at a time.
-    let (mut shelf, mut steps) = (Shelf::default(), 0);
+    let mut shelf = Shelf::default();
+    let mut steps = 0;
     loop {
         let mut log = Log {
             stop_after: Some(5),

@@ -112,22 +112,7 @@ fn classes(root: &Path) -> Result<BTreeMap<String, Vec<PathBuf>>, DataError> {
             classes.insert(name, files);
         }
     }
-    let names: Vec<&String> = classes.keys().collect();
-    let lower: Vec<String> = names.iter().map(|name| name.to_lowercase()).collect();
-    if let Some((second, first)) = (0..names.len()).find_map(|index| {
-        Some((
-            index,
-            lower[..index]
-                .iter()
-                .position(|name| *name == lower[index])?,
-        ))
-    }) {
-        let text = format!(
-            "the class folders \"{}\" and \"{}\" differ by case alone; are they one class?",
-            names[first], names[second]
-        );
-        return Err(problem(root, text));
-    }
+    differ_by_more_than_case(root, &classes)?;
     let empty: Vec<String> = classes
         .iter()
         .filter(|(_, files)| files.is_empty())
@@ -150,7 +135,7 @@ fn classes(root: &Path) -> Result<BTreeMap<String, Vec<PathBuf>>, DataError> {
             root,
             format!(
                 "one class folder alone (\"{}\"): there must be at least two classes to tell apart",
-                names[0]
+                classes.keys().next().map_or("", String::as_str)
             ),
         )),
         (2..=MAX_CLASSES, _) => Ok(classes),
@@ -159,6 +144,24 @@ fn classes(root: &Path) -> Result<BTreeMap<String, Vec<PathBuf>>, DataError> {
             format!("{count} class folders; at most {MAX_CLASSES} are possible"),
         )),
     }
+}
+
+/// # Errors
+/// The names of two classes differ by case alone.
+fn differ_by_more_than_case(
+    root: &Path,
+    classes: &BTreeMap<String, Vec<PathBuf>>,
+) -> Result<(), DataError> {
+    let mut lower: BTreeMap<String, &String> = BTreeMap::new();
+    for name in classes.keys() {
+        if let Some(first) = lower.insert(name.to_lowercase(), name) {
+            let text = format!(
+                "the class folders \"{first}\" and \"{name}\" differ by case alone; are they one class?"
+            );
+            return Err(problem(root, text));
+        }
+    }
+    Ok(())
 }
 
 fn folder(path: &Path) -> Result<Vec<PathBuf>, DataError> {

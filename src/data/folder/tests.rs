@@ -132,7 +132,8 @@ fn each_format_is_read_whatever_the_files_name() {
 
 #[test]
 fn decoded_images_are_kept_until_a_file_changes() {
-    let (folder, cache) = (folder(3), tempfile::tempdir().unwrap());
+    let folder = folder(3);
+    let cache = tempfile::tempdir().unwrap();
     let load = || load_with(folder.path(), 8, Some(cache.path())).unwrap();
     let first = load();
     let file = cache::file(cache.path(), folder.path(), 8);
@@ -184,7 +185,8 @@ fn an_image_stays_on_its_side_of_the_split_when_others_are_added() {
         assert_eq!(parts[0].intersection(&parts[1]).count(), 0);
         parts
     };
-    let (free, fixed) = (names(None), names(Some(30)));
+    let free = names(None);
+    let fixed = names(Some(30));
     assert!(
         (8..40).contains(&free[1].len()) && free[0].len() + free[1].len() == 200,
         "{}",
@@ -192,7 +194,8 @@ fn an_image_stays_on_its_side_of_the_split_when_others_are_added() {
     );
     assert_eq!((fixed[0].len(), fixed[1].len()), (170, 30));
     add(folder.path(), 100..150);
-    let (more, most) = (names(None), names(Some(30)));
+    let more = names(None);
+    let most = names(Some(30));
     assert!(free[0].is_subset(&more[0]) && free[1].is_subset(&more[1]));
     // A fixed number gives way to those that are before it, and only to them.
     assert!(

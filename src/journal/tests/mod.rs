@@ -140,7 +140,9 @@ proptest! {
             prop_assert_eq!(first, 1 + waiting.len() as u64);
             waiting.extend(first..first + *m as u64);
         }
-        let (total, mut given, mut baseline) = (waiting.len(), Vec::new(), Baseline::default());
+        let total = waiting.len();
+        let mut given = Vec::new();
+        let mut baseline = Baseline::default();
         for (step, pick) in order.iter().cycle().take(total).enumerate() {
             if step == reopen {
                 journal.close();
@@ -460,10 +462,8 @@ fn trials_in(path: &Path) -> Option<u64> {
 #[test]
 fn a_run_that_goes_on_keeps_a_rolling_copy_that_stands_in_for_a_damaged_database() {
     let dir = tempfile::tempdir().unwrap();
-    let (path, backup) = (
-        dir.path().join("search.db"),
-        dir.path().join("search.backup.db"),
-    );
+    let path = dir.path().join("search.db");
+    let backup = dir.path().join("search.backup.db");
     let journal = open_with_constant_backups(dir.path());
     let started = Instant::now();
     let mut inserted = 0;

@@ -82,10 +82,8 @@ fn a_run_of_version_1_is_read_as_it_is_and_brought_up_to_date_when_it_is_continu
     finish(&journal, 1, completed(0.5));
     journal.close();
     let connection = rusqlite::Connection::open(dir.path().join("search.db")).unwrap();
-    let (own, check) = (
-        schema::TRIALS,
-        schema::TRIALS.find("    CHECK ((controller").unwrap(),
-    );
+    let own = schema::TRIALS;
+    let check = schema::TRIALS.find("    CHECK ((controller").unwrap();
     let old = format!(
         "{}{}",
         &own[..check],

@@ -11,7 +11,8 @@ pub struct Classifier<'a> {
 impl Classifier<'_> {
     /// Writes logits [n, classes].
     pub fn logits(&self, features: &[f32], out: &mut [f32]) {
-        let (classes, channels) = (self.bias.len(), self.weight.len() / self.bias.len());
+        let classes = self.bias.len();
+        let channels = self.weight.len() / self.bias.len();
         for (row, features) in out.chunks_mut(classes).zip(features.chunks(channels)) {
             for ((logit, weights), &bias) in row
                 .iter_mut()
@@ -37,7 +38,8 @@ impl Classifier<'_> {
         dbias: &mut [f32],
         dfeatures: &mut [f32],
     ) {
-        let (classes, channels) = (self.bias.len(), self.weight.len() / self.bias.len());
+        let classes = self.bias.len();
+        let channels = self.weight.len() / self.bias.len();
         for (class, (dweight, dbias)) in dweight.chunks_mut(channels).zip(dbias).enumerate() {
             let column = || {
                 dlogits

@@ -54,7 +54,8 @@ impl Axis {
 
 /// The pixels along one direction that the window at `at` sees, and their weights, which sum to 1.
 pub fn weights(size: usize, window: usize, at: usize) -> Vec<(usize, f32)> {
-    let (radius, deviation) = ((window - 1) / 2, window as f64 / 4.0);
+    let radius = (window - 1) / 2;
+    let deviation = window as f64 / 4.0;
     let inside = at.saturating_sub(radius)..(at + window - radius).min(size);
     let weight = |from: usize| (-0.5 * ((from as f64 - at as f64) / deviation).powi(2)).exp();
     let sum: f64 = inside.clone().map(weight).sum();
@@ -263,7 +264,9 @@ impl PointerKernel for Backward<'_> {
         });
         window.blur_transposed(along, middle, squares);
         for (pixel, d) in along.iter_mut().enumerate() {
-            let (gradient, output, square) = (&gradients[pixel], &outputs[pixel], &squares[pixel]);
+            let gradient = &gradients[pixel];
+            let output = &outputs[pixel];
+            let square = &squares[pixel];
             let divisor = each(|lane| saved[pixel][lane].max(mean[lane]));
             *d = each(|lane| {
                 -(gradient[lane] / divisor[lane]
@@ -293,15 +296,15 @@ impl PointerKernel for ChannelGradient<'_> {
     unsafe fn run<V: Vector>(self) {
         let area = self.y.len();
         let share = 1.0 / self.channels as f32;
-        let (means, squares) = (
-            &self.planes[area..2 * area],
-            &self.planes[4 * area..5 * area],
-        );
+        let means = &self.planes[area..2 * area];
+        let squares = &self.planes[4 * area..5 * area];
         for (pixel, to) in self.to.iter_mut().enumerate() {
             // SAFETY: the maker vouches for the gradient of each channel's pixels.
             let d = unsafe { upstream_at(self.upstream, self.channel, area, pixel) };
             let divisor = each(|lane| self.saved[pixel][lane].max(self.saved[area][lane]));
-            let (y, square, mean) = (&self.y[pixel], &squares[pixel], &means[pixel]);
+            let y = &self.y[pixel];
+            let square = &squares[pixel];
+            let mean = &means[pixel];
             *to = each(|lane| {
                 d[lane] / divisor[lane]
                     + 2.0 * y[lane] * divisor[lane] * square[lane] * share

@@ -234,7 +234,8 @@ impl ConvNet {
         if !layer.operation.normalises() {
             return;
         }
-        let (filters, state) = (layer.geometry.filters, &mut self.arena.layers[index]);
+        let filters = layer.geometry.filters;
+        let state = &mut self.arena.layers[index];
         let scale = &parameters[layer.scale..][..filters];
         let shift = &parameters[layer.shift..][..filters];
         match statistics {
@@ -298,14 +299,16 @@ impl ConvNet {
                 self.arena.moments.as_mut_ptr(),
             ))
         };
-        let (isa, scratch) = (self.isa, &self.arena.scratch);
+        let isa = self.isa;
+        let scratch = &self.arena.scratch;
         let blocks = conv.forward_blocks();
         (0..n.div_ceil(LANES) * blocks)
             .into_par_iter()
             .with_max_len(1)
             .for_each(|task| {
                 let (sources, y, moments) = shared.get();
-                let (mut scratch, group) = (thread_scratch(scratch), task / blocks);
+                let mut scratch = thread_scratch(scratch);
+                let group = task / blocks;
                 // SAFETY: the arena's tensors have room for every group.
                 unsafe {
                     let moments = batch.then(|| moments.add(task * filters * 2 * LANES));
@@ -341,21 +344,19 @@ impl ConvNet {
                 self.arena.moments.as_mut_ptr(),
             ))
         };
-        let (isa, scratch, tasks) = (self.isa, &self.arena.planes, planes.tasks());
-        let (channels, pixels) = (
-            layer.geometry.filters,
-            layer.geometry.out_height() * layer.geometry.out_width(),
-        );
+        let isa = self.isa;
+        let scratch = &self.arena.planes;
+        let tasks = planes.tasks();
+        let channels = layer.geometry.filters;
+        let pixels = layer.geometry.out_height() * layer.geometry.out_width();
         (0..n.div_ceil(LANES) * tasks)
             .into_par_iter()
             .with_max_len(1)
             .for_each(|task| {
                 let (sources, y, saved, moments) = shared.get();
-                let (mut scratch, group, range) = (
-                    thread_scratch(scratch),
-                    task / tasks,
-                    planes.range(task % tasks),
-                );
+                let mut scratch = thread_scratch(scratch);
+                let group = task / tasks;
+                let range = planes.range(task % tasks);
                 let mut task = Task {
                     isa,
                     group,
@@ -369,10 +370,8 @@ impl ConvNet {
                     planes.forward(&mut task, *y, *saved);
                     if batch && layer.operation.normalises() {
                         let first = group * channels + range.start;
-                        let (y, out) = (
-                            y.add(first * pixels * LANES),
-                            moments.add(first * 2 * LANES),
-                        );
+                        let y = y.add(first * pixels * LANES);
+                        let out = moments.add(first * 2 * LANES);
                         isa.run_pointers(Moments {
                             y,
                             y_channel: pixels * LANES,
@@ -388,12 +387,12 @@ impl ConvNet {
 
     /// Globally pooled outputs [n, channels].
     fn features(&mut self, n: usize) -> Vec<f32> {
-        let (channels, area) = (
-            self.plan.head_channels,
-            self.plan.head_height * self.plan.head_width,
-        );
+        let channels = self.plan.head_channels;
+        let area = self.plan.head_height * self.plan.head_width;
         let mut features = vec![0.0; n * channels];
-        let (plan, arena, isa) = (&self.plan, &self.arena, self.isa);
+        let plan = &self.plan;
+        let arena = &self.arena;
+        let isa = self.isa;
         features
             .par_chunks_mut(channels * LANES)
             .enumerate()
@@ -440,10 +439,8 @@ impl ConvNet {
         dlogits: &[f32],
         gradient: &mut [f32],
     ) {
-        let (channels, area) = (
-            self.plan.head_channels,
-            self.plan.head_height * self.plan.head_width,
-        );
+        let channels = self.plan.head_channels;
+        let area = self.plan.head_height * self.plan.head_width;
         let classifier = self.classifier(parameters);
         let mut dfeatures = vec![0.0; features.len()];
         let (dweight, dbias) =
@@ -500,9 +497,11 @@ impl ConvNet {
     fn backward_norm(&mut self, index: usize, n: usize, gradient: &mut [f32]) {
         let layer = &self.plan.layers[index];
         let g = &layer.geometry;
-        let (filters, pixels) = (g.filters, g.out_height() * g.out_width());
+        let filters = g.filters;
+        let pixels = g.out_height() * g.out_width();
         let state = &self.arena.layers[index];
-        let (isa, norm) = (self.isa, &state.norm);
+        let isa = self.isa;
+        let norm = &state.norm;
         // SAFETY: the tensors are only read; of the moments, each task writes its own.
         let shared = unsafe {
             Shared::new((
@@ -559,7 +558,9 @@ impl ConvNet {
             .map(Buffer::as_mut_ptr)
             .collect();
         let upstream = self.upstream(index);
-        let (layers, isa, scratch) = (&self.arena.layers, self.isa, &self.arena.scratch);
+        let layers = &self.arena.layers;
+        let isa = self.isa;
+        let scratch = &self.arena.scratch;
         let state = &layers[index];
         let Some(conv) = &state.conv else { return };
         conv.flip_weights(weights(layer, parameters), self.arena.packed.as_mut_slice());
@@ -579,7 +580,8 @@ impl ConvNet {
                 },
             ))
         };
-        let (chunks, len) = (conv.backward_chunks(), conv.weight_len());
+        let chunks = conv.backward_chunks();
+        let len = conv.weight_len();
         let private =
             &mut self.arena.weight_gradients.as_mut_slice()[..n.div_ceil(LANES) * chunks * len];
         private
@@ -614,7 +616,9 @@ impl ConvNet {
             .map(Buffer::as_mut_ptr)
             .collect();
         let upstream = self.upstream(index);
-        let (layers, isa, scratch) = (&self.arena.layers, self.isa, &self.arena.planes);
+        let layers = &self.arena.layers;
+        let isa = self.isa;
+        let scratch = &self.arena.planes;
         let state = &layers[index];
         let Some(planes) = &state.planes else { return };
         let parts = &self.plan.layers[index].parts;
@@ -640,11 +644,9 @@ impl ConvNet {
             .with_max_len(1)
             .for_each(|task| {
                 let (sources, output) = shared.get();
-                let (mut scratch, group, range) = (
-                    thread_scratch(scratch),
-                    task / tasks,
-                    planes.range(task % tasks),
-                );
+                let mut scratch = thread_scratch(scratch);
+                let group = task / tasks;
+                let range = planes.range(task % tasks);
                 let mut task = Task {
                     isa,
                     group,

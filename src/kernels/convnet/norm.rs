@@ -96,7 +96,8 @@ pub fn gradients(pieces: &[Piece<'_>], norm: &mut Norm, dscale: &mut [f32], dshi
                 .map(|p| &p.moments[channel * 2 * LANES + at * LANES..][..LANES]);
             moments.flatten().map(|&v| f64::from(v)).sum::<f64>()
         };
-        let (plain, centred) = (sum(0), sum(1));
+        let plain = sum(0);
+        let centred = sum(1);
         let inverse = norm.inverse[channel];
         dshift[channel] = plain as f32;
         dscale[channel] = (centred * inverse) as f32;

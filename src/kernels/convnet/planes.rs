@@ -131,7 +131,8 @@ impl Planes {
     /// Sources, `y` and `saved` have room for the task's group, and no other thread touches its
     /// channels of `y` nor its group's `saved`.
     pub unsafe fn forward(&self, task: &mut Task<'_>, y: *mut f32, saved: *mut f32) {
-        let (area, out_area) = (self.area(), self.out_area());
+        let area = self.area();
+        let out_area = self.out_area();
         for channel in task.channels.clone() {
             // SAFETY: the caller vouches for sources, `y` and `saved` of the task's group, of which no
             // other thread touches these channels; scratch has a plane for the input (`scratch`).
@@ -141,7 +142,8 @@ impl Planes {
                     PlaneOperation::Maximum(pooling) | PlaneOperation::Average(pooling) => {
                         let plane = task.scratch.as_mut_ptr();
                         self.read(task, channel, plane);
-                        let (from, to) = (lanes(plane, area), lanes_mut(to, out_area));
+                        let from = lanes(plane, area);
+                        let to = lanes_mut(to, out_area);
                         task.isa.run(Pool {
                             pooling,
                             maximum: matches!(self.operation, PlaneOperation::Maximum(_)),
@@ -177,7 +179,9 @@ impl Planes {
     /// # Safety
     /// As `forward`; and no other thread touches the sources' gradients of these channels.
     pub unsafe fn backward(&self, task: &mut Task<'_>, own: &LayerOutput<'_>) {
-        let (area, out_area, channels) = (self.area(), self.out_area(), self.geometry.channels);
+        let area = self.area();
+        let out_area = self.out_area();
+        let channels = self.geometry.channels;
         // SAFETY: the caller vouches for the layer's output and its gradient, what it saved, and
         // the sources; scratch has as many planes as `scratch` says.
         unsafe {
@@ -204,7 +208,8 @@ impl Planes {
                 let gradient = match &self.operation {
                     PlaneOperation::Maximum(pooling) | PlaneOperation::Average(pooling) => {
                         self.read(task, channel, first);
-                        let (from, to) = (lanes(first, area), lanes_mut(second, area));
+                        let from = lanes(first, area);
+                        let to = lanes_mut(second, area);
                         let maximum = matches!(self.operation, PlaneOperation::Maximum(_));
                         task.isa.run_pointers(PoolGradient {
                             pooling,
@@ -224,7 +229,8 @@ impl Planes {
                             self.geometry.width,
                         );
                         let upstream = upstream.skip(channel, area * LANES);
-                        let (norm, mask) = (own.norm, task.mask);
+                        let norm = own.norm;
+                        let mask = task.mask;
                         task.isa.run_pointers(PackGradient {
                             y: values,
                             upstream,
@@ -244,7 +250,8 @@ impl Planes {
                             window.saved_len(),
                         );
                         let to = first.add(5 * area * LANES);
-                        let (values, plane) = (lanes(values, area), lanes_mut(to, area));
+                        let values = lanes(values, area);
+                        let plane = lanes_mut(to, area);
                         task.isa.run_pointers(ChannelGradient {
                             channel,
                             channels,
@@ -277,7 +284,8 @@ impl Planes {
     /// The sources have this group, and `to` has room for a plane.
     unsafe fn read(&self, task: &Task<'_>, channel: usize, to: *mut f32) {
         let (index, part) = self.part(channel);
-        let (source, own) = (&task.sources[index], channel - part.first);
+        let source = &task.sources[index];
+        let own = channel - part.first;
         let window = whole(
             self.geometry.height,
             self.geometry.width,
@@ -421,7 +429,8 @@ impl PointerKernel for PoolGradient<'_> {
             // SAFETY: the maker vouches for the gradient of each channel's pixels.
             let d = unsafe { upstream_at(self.upstream, self.channel, pixels, i) };
             if self.maximum {
-                let (mut best, mut at) = ([f32::NEG_INFINITY; LANES], [None; LANES]);
+                let mut best = [f32::NEG_INFINITY; LANES];
+                let mut at = [None; LANES];
                 for pixel in pooling.pixels(i) {
                     for lane in 0..LANES {
                         if from[pixel][lane] > best[lane] {

@@ -52,7 +52,8 @@ impl Pooling {
             let end = o * stride + kernel - (kernel - 1) / 2;
             end.saturating_sub(kernel)..end.min(size)
         };
-        let (y, x) = (i / self.out_width(), i % self.out_width());
+        let y = i / self.out_width();
+        let x = i % self.out_width();
         let rows = axis(y, self.kernel_height, self.stride_height, self.height);
         (
             rows,

@@ -154,7 +154,9 @@ impl Geometry {
             operation,
             inputs: vec![0],
         };
-        let (channels, height, width) = (self.channels, self.height, self.width);
+        let channels = self.channels;
+        let height = self.height;
+        let width = self.width;
         let spec = NetworkSpec {
             channels,
             height,

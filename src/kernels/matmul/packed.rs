@@ -121,7 +121,8 @@ impl Packed {
     /// Columns of a panel, whole vectors. Panels are of nearly equal size: none is left with so few
     /// columns that additions wait for each other.
     pub fn panel(&self, index: usize) -> Range<usize> {
-        let (vectors, panels) = (self.vectors, self.panels());
+        let vectors = self.vectors;
+        let panels = self.panels();
         index * vectors / panels * self.vector..(index + 1) * vectors / panels * self.vector
     }
 
@@ -165,10 +166,8 @@ impl Packed {
             let packed = &mut self.values.as_mut_slice()[panel.start * self.depth..]
                 [..panel.len() * self.depth];
             let packed = packed.chunks_exact_mut(panel.len()).skip(from).take(rows);
-            let (column, source) = (
-                columns.start - panel.start,
-                &source[(columns.start - first) * column_stride..],
-            );
+            let column = columns.start - panel.start;
+            let source = &source[(columns.start - first) * column_stride..];
             if column_stride == 1 {
                 packed.enumerate().for_each(|(k, to)| {
                     to[column..][..columns.len()]
@@ -211,14 +210,12 @@ impl Packed {
     /// # Safety
     /// As for `product`.
     pub unsafe fn product_by_rows(&self, isa: Isa, left: Left, target: Target) {
-        let (all, max_rows) = (
-            left.rows,
-            if left.is_apart() {
-                ROWS_OF_COLUMNS
-            } else {
-                ROWS
-            },
-        );
+        let all = left.rows;
+        let max_rows = if left.is_apart() {
+            ROWS_OF_COLUMNS
+        } else {
+            ROWS
+        };
         let block = |index: usize| {
             let first = index * max_rows;
             // SAFETY: the caller vouches for left and target; each task writes rows of its own.

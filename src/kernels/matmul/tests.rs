@@ -182,13 +182,12 @@ fn products_are_exact_for_any_size() {
 fn what_one_product_made_is_the_left_side_of_the_next() {
     for isa in Isa::available() {
         for (rows, depth, columns, last) in [(1, 3, 5, 2), (7, 40, 300, 31), (12, 17, 96, 24)] {
-            let (first, second) = (Case::new(rows, depth, columns), numbers(3, columns * last));
+            let first = Case::new(rows, depth, columns);
+            let second = numbers(3, columns * last);
             // In whole panels, whose last columns are zeros.
             let mut between = Packed::in_whole_panels(isa, rows, columns);
-            let (width, all) = (
-                between.panel(0).len(),
-                between.panel(between.panels() - 1).end,
-            );
+            let width = between.panel(0).len();
+            let all = between.panel(between.panels() - 1).end;
             let mut right = Packed::new(isa, depth, all);
             right.fill(0, 0, (depth, columns), &first.right, (columns, 1));
             let mut next = Packed::new(isa, all, last);

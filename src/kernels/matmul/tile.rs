@@ -194,7 +194,8 @@ impl Tile {
         // and columns of target.
         unsafe {
             let mut sums = [[V::splat(0.0); T]; TILE_ROWS];
-            let (mut segment, mut rest) = (left.start, depth);
+            let mut segment = left.start;
+            let mut rest = depth;
             while rest > 0 {
                 let count = rest.min(left.segment);
                 if count < rest {

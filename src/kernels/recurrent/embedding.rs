@@ -29,7 +29,8 @@ impl Embedding {
         match self.layout {
             Layout::Rows => {
                 for (out, &token) in out.chunks_exact_mut(self.hidden).zip(tokens) {
-                    let (word, factor) = (token as usize, factor(factors, token));
+                    let word = token as usize;
+                    let factor = factor(factors, token);
                     out.iter_mut()
                         .zip(&table[word * self.hidden..])
                         .for_each(|(out, value)| *out = value * factor);
@@ -61,7 +62,8 @@ impl Embedding {
         match self.layout {
             Layout::Rows => {
                 for (dout, &token) in dout.chunks_exact(self.hidden).zip(tokens) {
-                    let (word, factor) = (token as usize, factor(factors, token));
+                    let word = token as usize;
+                    let factor = factor(factors, token);
                     dtable[word * self.hidden..]
                         .iter_mut()
                         .zip(dout)

@@ -58,7 +58,8 @@ impl Case {
     /// Loss, and `scale` times the gradients of weight, bias and features.
     fn reference(&self, scale: f64, rounding: &mut Rounding) -> [Vec<f64>; 4] {
         let mut loss = Sums::new(1);
-        let (mut weight, mut bias) = (Sums::new(self.weight.len()), Sums::new(self.words));
+        let mut weight = Sums::new(self.weight.len());
+        let mut bias = Sums::new(self.words);
         let mut features = Sums::new(self.features.len());
         for (row, &target) in self
             .targets
@@ -78,11 +79,13 @@ impl Case {
             loss.add(0, largest - logits[target as usize]);
             for (word, power) in powers.iter().enumerate() {
                 let hit = f64::from(u8::from(word == target as usize));
-                let (probability, size) = (power / sum, power / sum + hit);
+                let probability = power / sum;
+                let size = power / sum + hit;
                 let d = scale * rounding.of(probability - hit, size);
                 bias.add(word, d);
                 for unit in 0..self.hidden {
-                    let (at, index) = (row * self.hidden + unit, unit * self.words + word);
+                    let at = row * self.hidden + unit;
+                    let index = unit * self.words + word;
                     weight.add(index, d * f64::from(self.features[at]));
                     features.add(at, d * f64::from(self.weight[index]));
                 }
@@ -109,10 +112,8 @@ impl Case {
         threads: usize,
         scale: f32,
     ) -> (f64, [Vec<f32>; 3]) {
-        let (mut weight, mut features) = (
-            vec![7.0; self.weight.len() + self.words],
-            vec![7.0; self.features.len()],
-        );
+        let mut weight = vec![7.0; self.weight.len() + self.words];
+        let mut features = vec![7.0; self.features.len()];
         let gradient = SoftmaxGradient {
             parameters: &mut weight,
             features: &mut features,
@@ -266,8 +267,10 @@ fn what_is_not_finite_shows() {
 
 #[test]
 fn words_are_looked_up_and_their_gradients_added() {
-    let (words, hidden) = (7, 3);
-    let (tokens, factors) = ([4, 0, 4, 6], numbers(7, 5));
+    let words = 7;
+    let hidden = 3;
+    let tokens = [4, 0, 4, 6];
+    let factors = numbers(7, 5);
     let dout = numbers(12, 6);
     for layout in [Layout::Rows, Layout::Columns] {
         let embedding = Embedding {

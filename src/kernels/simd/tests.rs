@@ -87,17 +87,15 @@ fn errors_stay_within_what_is_stated() {
 
 #[test]
 fn far_numbers_and_no_numbers() {
-    let (far, none) = (
-        [
-            f32::INFINITY,
-            f32::NEG_INFINITY,
-            f32::MAX,
-            f32::MIN,
-            1e6,
-            -1e6,
-        ],
-        [f32::NAN; 2],
-    );
+    let far = [
+        f32::INFINITY,
+        f32::NEG_INFINITY,
+        f32::MAX,
+        f32::MIN,
+        1e6,
+        -1e6,
+    ];
+    let none = [f32::NAN; 2];
     for isa in Isa::available() {
         let tanh = of(isa, Which::Tanh, &far);
         assert!(

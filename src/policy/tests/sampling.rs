@@ -18,13 +18,12 @@ fn chi_square(
     probabilities: &[(Vec<Decision>, f64)],
     drawn: usize,
 ) -> (f64, f64) {
-    let (mut statistic, mut cells) = (0.0, 0.0);
+    let mut statistic = 0.0;
+    let mut cells = 0.0;
     let mut rest = (0.0, 0.0);
     for (list, probability) in probabilities {
-        let (seen, expected) = (
-            counts.get(list).copied().unwrap_or(0) as f64,
-            probability * drawn as f64,
-        );
+        let seen = counts.get(list).copied().unwrap_or(0) as f64;
+        let expected = probability * drawn as f64;
         if expected < 5.0 {
             rest = (rest.0 + seen, rest.1 + expected);
         } else {

@@ -10,7 +10,8 @@ pub(super) fn enclosing(low: f64, high: f64, wanted: usize) -> Vec<f64> {
     } else {
         0.0
     };
-    let (low, high) = (low - margin, high + margin);
+    let low = low - margin;
+    let high = high + margin;
     let step = step(low, high, wanted);
     let first = (low / step).floor() as i64;
     let last = (high / step).ceil() as i64;

@@ -121,7 +121,8 @@ impl Plot {
     fn x_axis(&mut self, ticks: &[f64], text: impl Fn(f64) -> String) {
         for &tick in ticks {
             let x = self.relative_position(tick, self.y.0).0 * 100.0;
-            let (y, label) = (self.canvas.height + 18, escape(&text(tick)));
+            let y = self.canvas.height + 18;
+            let label = escape(&text(tick));
             let _ = writeln!(
                 self.axes,
                 "<text class=\"x\" x=\"{x:.1}%\" y=\"{y}\">{label}</text>"

@@ -116,14 +116,12 @@ fn curves(facts: &RunFacts, epochs: &[EpochRow]) -> String {
             format!("<h3>Learning curve</h3><p class=\"empty\">{text}</p>")
         };
     }
-    let (unit, all, canvas) = (
-        facts.unit,
-        facts.epochs.unwrap_or(1),
-        Canvas {
-            height: CURVE_HEIGHT,
-            width: None,
-        },
-    );
+    let unit = facts.unit;
+    let all = facts.epochs.unwrap_or(1);
+    let canvas = Canvas {
+        height: CURVE_HEIGHT,
+        width: None,
+    };
     let metric = |value: f64, digits: usize| match unit {
         MetricUnit::Accuracy => format!("{:.1$}%", 100.0 * value, digits.saturating_sub(2)),
         _ => format!("{value:.digits$}"),

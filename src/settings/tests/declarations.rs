@@ -332,6 +332,6 @@ fn the_reference_is_current() {
     let committed = include_str!("../../../docs/configuration.md");
     assert!(
         committed == reference(),
-        "make docs (netwright schema --markdown > docs/configuration.md) renews it"
+        "netwright schema --markdown > docs/configuration.md writes it again"
     );
 }

@@ -44,7 +44,8 @@ fn a_base_of_8_is_the_papers_space() {
         names,
         ["combination", "activation", "cell_index", "inject_index"]
     );
-    let (mut decisions, mut kinds) = (Vec::new(), Vec::new());
+    let mut decisions = Vec::new();
+    let mut kinds = Vec::new();
     while let Next::Choose { kind } = space.next(0, &decisions) {
         kinds.push(kind);
         decisions.push(Decision::Choice(space.kinds()[kind].options.len() - 1));
@@ -280,22 +281,22 @@ fn graph(tree: &TreeCell, at: usize) -> String {
 
 /// Exchanges the two subtrees of a node, which have one shape.
 fn exchange(tree: &TreeCell, at: usize) -> TreeCell {
-    fn pairs(tree: &TreeCell, a: usize, b: usize, place: &mut [usize]) {
-        (place[a], place[b]) = (b, a);
+    fn pairs(tree: &TreeCell, a: usize, b: usize, position: &mut [usize]) {
+        (position[a], position[b]) = (b, a);
         if let (Some(a), Some(b)) = (tree.children(a), tree.children(b)) {
-            pairs(tree, a.0, b.0, place);
-            pairs(tree, a.1, b.1, place);
+            pairs(tree, a.0, b.0, position);
+            pairs(tree, a.1, b.1, position);
         }
     }
-    let mut place: Vec<usize> = (0..tree.nodes.len()).collect();
+    let mut position: Vec<usize> = (0..tree.nodes.len()).collect();
     let (a, b) = tree.children(at).unwrap();
-    pairs(tree, a, b, &mut place);
-    let nodes = place.iter().map(|&from| tree.nodes[from]).collect();
+    pairs(tree, a, b, &mut position);
+    let nodes = position.iter().map(|&from| tree.nodes[from]).collect();
     TreeCell {
         nodes,
         inject: tree.inject,
-        cell_index: place[tree.cell_index],
-        inject_index: place[tree.inject_index],
+        cell_index: position[tree.cell_index],
+        inject_index: position[tree.inject_index],
     }
 }
 

@@ -20,7 +20,8 @@ fn space(text: &str) -> Box<dyn Space> {
 
 /// Every list of a space of named decisions.
 fn all(space: &dyn Space) -> Vec<Vec<Decision>> {
-    let (mut whole, mut open) = (Vec::new(), vec![Vec::new()]);
+    let mut whole = Vec::new();
+    let mut open = vec![Vec::new()];
     while let Some(list) = open.pop() {
         match space.next(0, &list) {
             Next::Choose { kind } => {
@@ -203,14 +204,15 @@ proptest! {
         sizes in prop::collection::vec(1_usize..4, 2..8),
         conditions in prop::collection::vec((0_usize..8, 0_usize..8, 1_usize..8), 0..7),
     ) {
-        let mut decisions: Vec<DecisionSettings> = sizes.iter().enumerate().map(|(place, size)| DecisionSettings {
-            name: format!("d{place}"),
+        let mut decisions: Vec<DecisionSettings> = sizes.iter().enumerate().map(|(position, size)| DecisionSettings {
+            name: format!("d{position}"),
             options: (0..*size as i64).map(OptionValue::Integer).collect(),
             when: Default::default(),
         }).collect();
         for (one, other, bits) in conditions {
-            let (later, earlier) = (one.max(other) % sizes.len(), one.min(other) % sizes.len());
-            let chosen = decisions[earlier].options.iter().enumerate().filter(|(place, _)| bits >> place & 1 == 1);
+            let later = one.max(other) % sizes.len();
+            let earlier = one.min(other) % sizes.len();
+            let chosen = decisions[earlier].options.iter().enumerate().filter(|(position, _)| bits >> position & 1 == 1);
             let allowed: Vec<OptionValue> = chosen.map(|(_, option)| option.clone()).collect();
             if earlier < later && !allowed.is_empty() {
                 decisions[later].when.insert(format!("d{earlier}"), Allowed::Several(allowed));

@@ -37,7 +37,7 @@ fn random_layers(seed: u64, layers: usize) -> Vec<ConvLayer> {
 /// The same graph with its layers in another topological order.
 fn renumbered(layers: &[ConvLayer], seed: u64) -> Vec<ConvLayer> {
     let mut stream = crate::random::Key::seed(seed).stream(crate::random::Purpose::Shuffle);
-    let mut place = vec![0; layers.len() + 1];
+    let mut position = vec![0; layers.len() + 1];
     let mut left: Vec<usize> = (1..=layers.len()).collect();
     let mut order = Vec::new();
     while !left.is_empty() {
@@ -46,17 +46,17 @@ fn renumbered(layers: &[ConvLayer], seed: u64) -> Vec<ConvLayer> {
             layers[layer - 1]
                 .inputs
                 .iter()
-                .all(|input| *input == 0 || place[*input] > 0)
+                .all(|input| *input == 0 || position[*input] > 0)
         };
         let next = left.iter().position(ready).unwrap();
         order.push(left.swap_remove(next));
-        place[order[order.len() - 1]] = order.len();
+        position[order[order.len() - 1]] = order.len();
     }
     let moved = |old: &usize| {
         let mut inputs: Vec<usize> = layers[old - 1]
             .inputs
             .iter()
-            .map(|input| place[*input])
+            .map(|input| position[*input])
             .collect();
         inputs.shuffle(&mut stream);
         ConvLayer {

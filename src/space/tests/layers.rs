@@ -49,7 +49,7 @@ fn all(space: &dyn Space, layers: usize) -> Vec<Vec<Decision>> {
                 open.extend((0..1_usize << earlier).map(|bits| {
                     longer(Decision::Skips(
                         (0..earlier)
-                            .map(|place| (bits >> place & 1) as u8)
+                            .map(|position| (bits >> position & 1) as u8)
                             .collect(),
                     ))
                 }));
@@ -365,8 +365,8 @@ proptest! {
         let settings = SpaceSettings { layer_types: ALL.to_vec(), ..SpaceSettings::default() };
         let space = conv(&settings);
         let decisions = list(space.as_ref(), layers, &numbers);
-        let (narrow, wide) =
-            (built(space.as_ref(), layers, &decisions), built(conv(&SpaceSettings { widen: more, ..settings }).as_ref(), layers, &decisions));
+        let narrow = built(space.as_ref(), layers, &decisions);
+        let wide = built(conv(&SpaceSettings { widen: more, ..settings }).as_ref(), layers, &decisions);
         let widened = narrow.layers.into_iter().map(|layer| ConvLayer { operation: layer.operation.widened(more), ..layer }).collect();
         prop_assert_eq!(&wide, &super::network(widened));
         let filters = |layer: &ConvLayer| if let Operation::Convolution(conv) = layer.operation { conv.filters } else { usize::MAX };

@@ -28,7 +28,9 @@ pub(super) fn list(space: &dyn Space, layers: usize, numbers: &[usize]) -> Vec<D
 
 /// Parameters and FLOPs by the definition, one pixel and one tap at a time.
 fn counted(network: &ConvNetwork) -> (u64, u64) {
-    let (mut shapes, mut parameters, mut flops) = (vec![network.image], 0, 0);
+    let mut shapes = vec![network.image];
+    let mut parameters = 0;
+    let mut flops = 0;
     let concatenated = |inputs: &[usize], shapes: &[ImageShape]| {
         let of = |size: fn(&ImageShape) -> usize| {
             inputs

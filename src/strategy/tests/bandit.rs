@@ -81,7 +81,8 @@ fn learn(seed: u64, sign: f32) -> Learned {
             .for_each(|reward| cut.baseline.push(*reward, learning.baseline_decay));
     }
     let mean = |means: &[f64]| means.iter().sum::<f64>() / means.len() as f64;
-    let (first_mean, last_mean) = (mean(&means[..20]), mean(&means[means.len() - 20..]));
+    let first_mean = mean(&means[..20]);
+    let last_mean = mean(&means[means.len() - 20..]);
     Learned {
         first_mean,
         last_mean,

@@ -80,7 +80,8 @@ impl Live {
             ..Key::default()
         }
         .stream(Purpose::Backoff);
-        let (mut parameters, mut versions) = (Vec::new(), Vec::new());
+        let mut parameters = Vec::new();
+        let mut versions = Vec::new();
         for shard in &self.shards {
             let lag = chance.random_range(0..4).min(shard.versions.len() - 1);
             let back = shard.versions.len() - 1 - lag;

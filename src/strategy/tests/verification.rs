@@ -231,7 +231,8 @@ fn synchronous(strategy: StrategyName) -> Run {
     let mut live = Live::new(&policy, &space, strategy);
     let mut open = Vec::new();
     for round in 0..30 {
-        let (mut view, learning) = (live.history.view(), live.learning);
+        let mut view = live.history.view();
+        let learning = live.learning;
         let mut proposals = Vec::new();
         for controller in 0..CONTROLLERS {
             let mut proposed = live.propose(controller, &learning, &view);
@@ -288,7 +289,8 @@ fn verify(run: &Run, log: &[LogEntry]) -> Result<(), (Option<u64>, Discrepancy)>
 }
 
 fn runs() -> Vec<(&'static str, Run)> {
-    let (reinforce, random) = (StrategyName::REINFORCE, StrategyName::RANDOM);
+    let reinforce = StrategyName::REINFORCE;
+    let random = StrategyName::RANDOM;
     vec![
         ("reinforce", asynchronous(reinforce, None)),
         ("random", asynchronous(random, None)),

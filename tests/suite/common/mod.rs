@@ -102,7 +102,10 @@ impl Search {
     pub fn write_noisy_table(&self) {
         let mut table = "a,b,c,d,reward,again\n".to_owned();
         for row in 0..256 {
-            let (a, b, c, d) = (row & 3, row >> 2 & 3, row >> 4 & 3, row >> 6);
+            let a = row & 3;
+            let b = row >> 2 & 3;
+            let c = row >> 4 & 3;
+            let d = row >> 6;
             writeln!(table, "{a},{b},{c},{d},0.{row:03},0.{}", 999 - row).unwrap();
         }
         std::fs::write(self.folder.path().join("table.csv"), table).unwrap();

@@ -25,7 +25,8 @@ fn random_convolution(stream: &mut Stream) -> OperationSpec {
 
 /// A random layer of any type; half of them are convolutions.
 fn random_operation(stream: &mut Stream) -> OperationSpec {
-    let (size, stride) = (stream.random_range(1..=4), stream.random_range(1..=3));
+    let size = stream.random_range(1..=4);
+    let stride = stream.random_range(1..=3);
     match stream.random_range(0..8) {
         0 => OperationSpec::MaxPooling { size, stride },
         1 => OperationSpec::AveragePooling { size, stride },
@@ -113,7 +114,8 @@ fn assert_tensors_close(
     let terms = largest(expected) / 20.0;
     for slot in slots {
         let range = slot.offset..slot.offset + slot.len();
-        let (found, expected) = (&found[range.clone()], &expected[range]);
+        let found = &found[range.clone()];
+        let expected = &expected[range];
         let size = largest(expected).max(terms);
         for (index, (a, b)) in found.iter().zip(expected).enumerate() {
             assert!(
@@ -184,7 +186,8 @@ fn stream(seed: u64) -> Stream {
 /// Positions of the output of each layer that normalises, in a batch: what its statistics are taken
 /// over.
 fn positions(spec: &NetworkSpec, batch: usize) -> Vec<usize> {
-    let (mut sizes, mut counts) = (vec![(spec.height, spec.width)], Vec::new());
+    let mut sizes = vec![(spec.height, spec.width)];
+    let mut counts = Vec::new();
     for layer in &spec.layers {
         let largest = |side: fn(&(usize, usize)) -> usize| {
             layer
@@ -276,7 +279,8 @@ fn assert_relu_is_flat_at_zero(engine: &mut dyn Engine, spec: &NetworkSpec, stre
             .find(|slot| slot.name == format!("layer{last}.{name}"))
             .unwrap()
     };
-    let (weight, shift) = (find("weight"), find("shift"));
+    let weight = find("weight");
+    let shift = find("shift");
     parameters[weight.offset..][..weight.len()].fill(0.0);
     let mut gradient = vec![f32::NAN; parameters.len()];
     let mut running = initial_running(engine.running());
@@ -361,9 +365,10 @@ fn engines_agree_over_steps_of_training() {
             .collect();
         let start = random_parameters(tensors.as_ref(), &mut stream);
         let [one, other] = [tensors, kernels].map(|mut engine| {
-            let (mut parameters, mut running) = (start.clone(), initial_running(engine.running()));
-            let (mut gradient, mut sgd) =
-                (vec![0.0; start.len()], Sgd::new(start.len(), 0.9, 1e-3));
+            let mut parameters = start.clone();
+            let mut running = initial_running(engine.running());
+            let mut gradient = vec![0.0; start.len()];
+            let mut sgd = Sgd::new(start.len(), 0.9, 1e-3);
             for (images, labels) in &batches {
                 engine
                     .train_step(&parameters, &mut running, images, labels, &mut gradient)

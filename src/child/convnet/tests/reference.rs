@@ -161,10 +161,8 @@ struct Sizes {
 }
 
 fn convolve(input: &Map, weight: &[f64], layer: &Sizes) -> Map {
-    let (rows, columns) = (
-        input.height.div_ceil(layer.stride.0),
-        input.width.div_ceil(layer.stride.1),
-    );
+    let rows = input.height.div_ceil(layer.stride.0);
+    let columns = input.width.div_ceil(layer.stride.1);
     let mut output = Map::zeros(layer.filters, rows, columns);
     for filter in 0..layer.filters {
         for row in 0..rows {
@@ -209,7 +207,8 @@ fn normalise(batch: &mut [Map], scale: &[f64], shift: &[f64]) {
 
 /// Each window's pixels within the image, made one number.
 fn pool(input: &Map, size: usize, stride: usize, one: impl Fn(&[f64]) -> f64) -> Map {
-    let (rows, columns) = (input.height.div_ceil(stride), input.width.div_ceil(stride));
+    let rows = input.height.div_ceil(stride);
+    let columns = input.width.div_ceil(stride);
     let mut output = Map::zeros(input.channels, rows, columns);
     for channel in 0..input.channels {
         for row in 0..rows {
@@ -236,15 +235,15 @@ fn pool(input: &Map, size: usize, stride: usize, one: impl Fn(&[f64]) -> f64) ->
 
 /// Jarrett et al. 2009, equation by equation, with the window written out in two dimensions.
 fn local_contrast(input: &Map, window: usize) -> Map {
-    let (channels, area) = (input.channels, input.height * input.width);
+    let channels = input.channels;
+    let area = input.height * input.width;
     let radius = (window as isize - 1) / 2;
     // Σ w(q) f(p + q) over the pixels inside the image, where w sums to 1
     let mean = |pixel: usize, f: &dyn Fn(usize) -> f64| {
-        let (row, column) = (
-            (pixel / input.width) as isize,
-            (pixel % input.width) as isize,
-        );
-        let (mut sum, mut total) = (0.0, 0.0);
+        let row = (pixel / input.width) as isize;
+        let column = (pixel % input.width) as isize;
+        let mut sum = 0.0;
+        let mut total = 0.0;
         for y in (row - radius..=row + radius).filter(|y| (0..input.height as isize).contains(y)) {
             for x in (column - radius..=column + radius)
                 .filter(|x| (0..input.width as isize).contains(x))

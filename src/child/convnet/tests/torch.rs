@@ -66,10 +66,8 @@ fn train(
 ) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
     let mut parameters = initial(engine.parameters(), case.seed);
     let mut running = initial_running(engine.running());
-    let (mut gradient, mut sgd) = (
-        vec![0.0; parameters.len()],
-        Sgd::new(parameters.len(), 0.9, 0.05),
-    );
+    let mut gradient = vec![0.0; parameters.len()];
+    let mut sgd = Sgd::new(parameters.len(), 0.9, 0.05);
     for (step, &count) in (1..).zip(&case.batches) {
         let labels: Vec<u8> = (0..count).map(|i| (i * 7 % spec.classes) as u8).collect();
         let images = images(spec, case.seed + 1000 * step, count);

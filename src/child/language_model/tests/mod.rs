@@ -83,10 +83,8 @@ fn loss_and_gradient_are_those_of_a_naive_model_in_double_precision() {
         // last step is missing.
         for (window, steps) in [(0, 4), (1, 3)] {
             let masks = DropoutMasks::draw(&settings(), 11, 15, 7, 0, window);
-            let (words, targets) = (
-                tokens(steps * 3, 11, window as u64),
-                tokens(steps * 3, 11, 50 + window as u64),
-            );
+            let words = tokens(steps * 3, 11, window as u64);
+            let targets = tokens(steps * 3, 11, 50 + window as u64);
             let mut exact_state: Vec<f64> = state.iter().map(|&value| f64::from(value)).collect();
             let naive = reference::Lstm {
                 network: &network,
@@ -126,7 +124,8 @@ fn loss_and_gradient_are_those_of_a_naive_model_in_double_precision() {
 fn only_the_named_rows_of_the_embedding_have_a_gradient() {
     let mut network = network(false, 1);
     let parameters = numbers(network.parameter_count(), 1);
-    let (mut gradient, mut state) = (vec![0.0; parameters.len()], network.start());
+    let mut gradient = vec![0.0; parameters.len()];
+    let mut state = network.start();
     let masks = DropoutMasks {
         inputs: vec![None, None],
         recurrent: vec![None, None],
@@ -157,13 +156,15 @@ fn only_the_named_rows_of_the_embedding_have_a_gradient() {
 fn evaluation_is_training_without_dropout_and_skips_what_is_no_word() {
     let mut network = network(false, 2);
     let parameters = numbers(network.parameter_count(), 1);
-    let (mut words, mut targets) = (tokens(12, 11, 1), tokens(12, 11, 2));
+    let mut words = tokens(12, 11, 1);
+    let mut targets = tokens(12, 11, 2);
     let none = DropoutMasks {
         inputs: vec![None, None],
         recurrent: vec![None, None],
         ..DropoutMasks::default()
     };
-    let (mut trained, mut evaluated) = (network.start(), network.start());
+    let mut trained = network.start();
+    let mut evaluated = network.start();
     let mut gradient = vec![0.0; parameters.len()];
     let loss = network.train(
         &parameters,

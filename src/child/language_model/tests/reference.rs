@@ -54,12 +54,12 @@ impl Lstm<'_> {
 
     fn token(&self, parameters: &[f64], state: &mut [f64], place: usize, row: usize) -> f64 {
         let sizes = self.network.sizes();
-        let (words, hidden, batch) = (sizes.model.vocabulary, sizes.model.hidden, sizes.batch);
-        let (weight, bias, word) = (
-            self.slot("softmax.weight"),
-            self.slot("softmax.bias"),
-            self.words[place] as usize,
-        );
+        let words = sizes.model.vocabulary;
+        let hidden = sizes.model.hidden;
+        let batch = sizes.batch;
+        let weight = self.slot("softmax.weight");
+        let bias = self.slot("softmax.bias");
+        let word = self.words[place] as usize;
         let vector = |unit: usize| {
             if sizes.model.shared_embeddings {
                 parameters[weight + unit * words + word]
@@ -72,11 +72,9 @@ impl Lstm<'_> {
             .collect();
         for layer in 0..sizes.model.layers {
             let slot = |name: &str| self.slot(&format!("layer{}.{name}", layer + 1));
-            let (w, r, b) = (
-                slot("input_weight"),
-                slot("recurrent_weight"),
-                slot("input_bias"),
-            );
+            let w = slot("input_weight");
+            let r = slot("recurrent_weight");
+            let b = slot("input_bias");
             let states = &mut state[layer * 2 * batch * hidden..][..2 * batch * hidden];
             let at = |index: usize, unit: usize| (index * batch + row) * hidden + unit;
             let own = |unit: usize| row * hidden + unit;

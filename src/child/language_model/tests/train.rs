@@ -141,7 +141,8 @@ fn perplexity_hardly_depends_on_how_the_text_is_cut() {
         );
         run(evaluator, "lstm", 7).1.epochs[1].metric
     };
-    let (one, other) = (metric(30 * 6), metric(31 * 6));
+    let one = metric(30 * 6);
+    let other = metric(31 * 6);
     assert!((one / other - 1.0).abs() < 0.01, "{one} and {other}");
 }
 
@@ -358,7 +359,8 @@ fn an_interrupted_model_goes_on_from_any_step() {
     let mut log = with(Shelf::default());
     log.stop_after = Some(50);
     characters().evaluate(&task(cell("gru"), 7), &mut log);
-    let (mut whole, mut resumed) = (Log::default(), with(log.shelf.unwrap()));
+    let mut whole = Log::default();
+    let mut resumed = with(log.shelf.unwrap());
     let outcomes = [&mut whole, &mut resumed]
         .map(|log| numbers(&characters().evaluate(&task(cell("gru"), 7), log), log));
     assert!(outcomes[0] == outcomes[1] && resumed.steps < whole.steps);

@@ -58,7 +58,8 @@ impl Convolution {
                     index,
                     rows: rows.clone(),
                 };
-                let (gradients, tiles) = (scratch.gradients.as_mut_slice(), &mut scratch.tiles);
+                let gradients = scratch.gradients.as_mut_slice();
+                let tiles = &mut scratch.tiles;
                 // SAFETY: rows and filters are within the geometry of tensors for which the caller
                 // vouches.
                 unsafe {
@@ -136,7 +137,8 @@ impl Convolution {
         points: &mut Buffer,
         sums: &mut [f32],
     ) {
-        let (channels, filters) = (&block.channels, &block.filters);
+        let channels = &block.channels;
+        let filters = &block.filters;
         let g = &self.geometry;
         let row = g.channels.next_multiple_of(LANES);
         let across = g.out_width().div_ceil(axes.1.outputs());
@@ -190,7 +192,8 @@ impl Convolution {
         block: &GradientBlock,
         to: &mut [f32],
     ) {
-        let (filters, rows) = (&block.filters, &block.rows);
+        let filters = &block.filters;
+        let rows = &block.rows;
         let g = &self.geometry;
         let plane = g.out_height() * g.out_width() * LANES;
         let channel = input.group * g.filters + filters.start;
@@ -236,7 +239,8 @@ impl Convolution {
         gradients: &[f32],
         tiles: &mut Buffer,
     ) {
-        let (filters, rows) = (&block.filters, &block.rows);
+        let filters = &block.filters;
+        let rows = &block.rows;
         let g = &self.geometry;
         let combinations = self.phases[0].len() * self.phases[1].len();
         for (index, (part, source)) in self.parts.iter().zip(input.sources).enumerate() {
@@ -297,7 +301,8 @@ impl Convolution {
 
     /// The weights' gradient from one packed block.
     fn sweep_weights(&self, isa: Isa, block: &PackedBlock<'_>, dw: &mut [f32]) {
-        let (channels, filters) = (&block.channels, &block.filters);
+        let channels = &block.channels;
+        let filters = &block.filters;
         let g = &self.geometry;
         let area = g.filter_height * g.filter_width;
         assert_eq!(dw.len(), self.weight_len(), "one number for each weight");

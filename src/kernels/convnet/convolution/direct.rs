@@ -187,7 +187,8 @@ impl WeightSweep<'_> {
                 std::array::from_fn(|t| self.source.add(self.taps[tap + t]));
             let mut sums = [[V::splat(0.0); T]; TILE_FILTERS];
             for y in 0..self.rows {
-                let (mut g, mut s) = (y * self.gradient_row, y * self.step_row);
+                let mut g = y * self.gradient_row;
+                let mut s = y * self.step_row;
                 for _ in 0..self.columns {
                     for lane in (0..LANES).step_by(V::WIDTH) {
                         V::product_add(&mut sums, &gradients, g + lane, &sources, s + lane);

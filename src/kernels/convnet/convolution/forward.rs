@@ -110,10 +110,8 @@ impl Convolution {
             "scratch memory is as large as the largest block"
         );
         for (part, source) in self.parts.iter().zip(input.sources) {
-            let (start, end) = (
-                channels.start.max(part.first),
-                channels.end.min(part.first + part.channels),
-            );
+            let start = channels.start.max(part.first);
+            let end = channels.end.min(part.first + part.channels);
             if start >= end {
                 continue;
             }

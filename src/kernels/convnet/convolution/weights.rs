@@ -46,7 +46,8 @@ impl Convolution {
                 if let Some(axes) = self.axes {
                     let g = &self.geometry;
                     let weight = |c, f, ky, kx| {
-                        let (ky, kx) = (g.filter_height - 1 - ky, g.filter_width - 1 - kx);
+                        let ky = g.filter_height - 1 - ky;
+                        let kx = g.filter_width - 1 - kx;
                         weights[weight_index(g, filters.start + f, part.first + c, ky, kx)]
                     };
                     winograd::transform_weights(

@@ -88,10 +88,8 @@ pub fn convolution(
     let mut packed = Buffer::new(conv.packed_len());
     conv.pack_weights(w, packed.as_mut_slice());
     let numbers = g.filters * g.out_height() * g.out_width();
-    let (x, mut y) = (
-        group(x, g.channels * g.height * g.width),
-        Buffer::new(n.next_multiple_of(LANES) * numbers),
-    );
+    let x = group(x, g.channels * g.height * g.width);
+    let mut y = Buffer::new(n.next_multiple_of(LANES) * numbers);
     let mut scratch = Scratch::new(std::slice::from_ref(&conv));
     let sources = [Source {
         values: x.as_ptr(),
@@ -130,16 +128,15 @@ pub fn convolution_gradients(
     dy: &[f32],
 ) -> Result<(Vec<f32>, Vec<f32>), KernelError> {
     let conv = whole(g, n)?;
-    let (numbers, out_numbers) = (
-        g.channels * g.height * g.width,
-        g.filters * g.out_height() * g.out_width(),
-    );
+    let numbers = g.channels * g.height * g.width;
+    let out_numbers = g.filters * g.out_height() * g.out_width();
     expect("x", x.len(), n * numbers)?;
     expect("w", w.len(), conv.weight_len())?;
     expect("dy", dy.len(), n * out_numbers)?;
     let mut flipped = Buffer::new(conv.flipped_len());
     conv.flip_weights(w, flipped.as_mut_slice());
-    let (x, dy) = (group(x, numbers), group(dy, out_numbers));
+    let x = group(x, numbers);
+    let dy = group(dy, out_numbers);
     let mut dx = Buffer::new(n.next_multiple_of(LANES) * numbers);
     // A normalisation that changes nothing, at values that the ReLU lets pass.
     let norm = Norm {

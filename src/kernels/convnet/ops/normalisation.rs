@@ -97,7 +97,8 @@ fn activate(isa: Isa, n: usize, area: usize, y: &Buffer, norm: &Norm) -> Vec<f32
         let at = group * channels * area * LANES;
         // SAFETY: both buffers have this group's planes.
         unsafe {
-            let (from, to) = (y.as_ptr().add(at), activation.as_mut_ptr().add(at));
+            let from = y.as_ptr().add(at);
+            let to = activation.as_mut_ptr().add(at);
             let window = plain_window(area);
             isa.run_pointers(PackInput {
                 from,
@@ -150,9 +151,12 @@ pub fn norm_relu_gradients(
     mut saved: Normalised,
     da: &[f32],
 ) -> Result<NormGradients, KernelError> {
-    let (n, area, channels) = (saved.n, saved.area, saved.norm.shift.len());
+    let n = saved.n;
+    let area = saved.area;
+    let channels = saved.norm.shift.len();
     expect("da", da.len(), n * channels * area)?;
-    let (da, groups) = (group(da, channels * area), n.div_ceil(LANES));
+    let da = group(da, channels * area);
+    let groups = n.div_ceil(LANES);
     let upstream = UpstreamGradient {
         convolutions: Some(da.as_ptr()),
         head: None,
@@ -162,10 +166,8 @@ pub fn norm_relu_gradients(
     for group in 0..groups {
         // SAFETY: y and da have this group's planes, and `moments` its piece.
         unsafe {
-            let (y, upstream) = (
-                saved.y.as_ptr().add(group * channels * area * LANES),
-                upstream.skip(group * channels, area * LANES),
-            );
+            let y = saved.y.as_ptr().add(group * channels * area * LANES);
+            let upstream = upstream.skip(group * channels, area * LANES);
             let out = moments.as_mut_ptr().add(group * channels * 2 * LANES);
             isa.run_pointers(GradientMoments {
                 y,
@@ -177,7 +179,8 @@ pub fn norm_relu_gradients(
             });
         }
     }
-    let (mut dscale, mut dshift) = (vec![0.0; channels], vec![0.0; channels]);
+    let mut dscale = vec![0.0; channels];
+    let mut dshift = vec![0.0; channels];
     norm::gradients(
         &pieces(&moments, channels, n, area),
         &mut saved.norm,
@@ -186,13 +189,12 @@ pub fn norm_relu_gradients(
     );
     for group in 0..groups {
         let at = group * channels * area * LANES;
-        let (window, upstream) = (
-            plain_window(area),
-            upstream.skip(group * channels, area * LANES),
-        );
+        let window = plain_window(area);
+        let upstream = upstream.skip(group * channels, area * LANES);
         // SAFETY: all three buffers have this group's planes.
         unsafe {
-            let (y, to) = (saved.y.as_ptr().add(at), dy.as_mut_ptr().add(at));
+            let y = saved.y.as_ptr().add(at);
+            let to = dy.as_mut_ptr().add(at);
             isa.run_pointers(PackGradient {
                 y,
                 upstream,

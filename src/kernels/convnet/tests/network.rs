@@ -296,8 +296,8 @@ fn results_are_the_same_bits_for_any_number_of_threads() {
         .into_iter()
         .map(|threads| {
             let mut net = ConvNet::new(&spec, 40, pool(threads)).unwrap();
-            let (mut running, mut gradient) =
-                (vec![0.5; net.running_count()], vec![0.0; parameters.len()]);
+            let mut running = vec![0.5; net.running_count()];
+            let mut gradient = vec![0.0; parameters.len()];
             let loss = net.train_step(&parameters, &mut running, &images, &labels, &mut gradient);
             let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
             (loss.to_bits(), bits(&running), bits(&gradient))
@@ -324,12 +324,11 @@ fn a_thousand_steps_leave_nothing_behind() {
     };
     let mut net = ConvNet::new(&spec, 20, pool(2)).unwrap();
     let parameters = numbers(7, net.parameter_count());
-    let (images, labels) = (numbers(8, 20 * 50), [1u8; 20]);
-    let (mut first, mut gradient, mut logits) = (
-        vec![0.0; parameters.len()],
-        vec![0.0; parameters.len()],
-        vec![0.0; 60],
-    );
+    let images = numbers(8, 20 * 50);
+    let labels = [1u8; 20];
+    let mut first = vec![0.0; parameters.len()];
+    let mut gradient = vec![0.0; parameters.len()];
+    let mut logits = vec![0.0; 60];
     let mut running = vec![0.5; net.running_count()];
     net.train_step(&parameters, &mut running, &images, &labels, &mut first);
     let bytes = net.memory_bytes();
@@ -392,15 +391,11 @@ fn one_image_of_one_pixel() {
                 .unwrap()
         };
         parameters[at("layer2.shift")].copy_from_slice(&[0.5, -0.5]);
-        let (mut running, mut gradient) = (
-            vec![7.0; net.running_count()],
-            vec![f32::NAN; parameters.len()],
-        );
+        let mut running = vec![7.0; net.running_count()];
+        let mut gradient = vec![f32::NAN; parameters.len()];
         let loss = net.train_step(&parameters, &mut running, &[0.3], &[1], &mut gradient);
-        let (weight, bias) = (
-            &parameters[at("classifier.weight")],
-            &parameters[at("classifier.bias")],
-        );
+        let weight = &parameters[at("classifier.weight")];
+        let bias = &parameters[at("classifier.bias")];
         let logits = [weight[0] * 0.5 + bias[0], weight[2] * 0.5 + bias[1]];
         let expected = (f64::from(logits[0] - logits[1]).exp() + 1.0).ln();
         assert!(
@@ -445,7 +440,8 @@ fn results_do_not_depend_on_other_lanes() {
     let (spec, parameters, images, labels) = example();
     let train = |seed: u64| {
         let mut net = ConvNet::new(&spec, 40, pool(1)).unwrap();
-        let (mut parameters, mut running) = (parameters.clone(), vec![0.5; net.running_count()]);
+        let mut parameters = parameters.clone();
+        let mut running = vec![0.5; net.running_count()];
         let mut gradient = vec![0.0; parameters.len()];
         parameters
             .iter_mut()
@@ -476,13 +472,12 @@ fn results_do_not_depend_on_other_lanes() {
 #[test]
 fn interleaved_networks_and_long_evaluations() {
     let (spec, parameters, images, labels) = example();
-    let (mut a, mut b) = (
-        ConvNet::new(&spec, 40, pool(1)).unwrap(),
-        ConvNet::new(&spec, 7, pool(2)).unwrap(),
-    );
+    let mut a = ConvNet::new(&spec, 40, pool(1)).unwrap();
+    let mut b = ConvNet::new(&spec, 7, pool(2)).unwrap();
     let mut running = vec![0.5; a.running_count()];
-    let (mut all, mut chunks, mut gradient) =
-        (vec![0.0; 200], vec![0.0; 200], vec![0.0; parameters.len()]);
+    let mut all = vec![0.0; 200];
+    let mut chunks = vec![0.0; 200];
+    let mut gradient = vec![0.0; parameters.len()];
     a.logits(&parameters, &running, &images, &mut all);
     b.logits(&parameters, &running, &images, &mut chunks);
     // Images are summed alike wherever they stand in a chunk.
@@ -505,7 +500,8 @@ fn interleaved_networks_and_long_evaluations() {
 fn memory_is_as_estimated() {
     let (spec, ..) = example();
     let net = ConvNet::new(&spec, 40, pool(1)).unwrap();
-    let (allocated, estimated) = (net.memory_bytes(), ConvNet::estimate_bytes(&spec, 40));
+    let allocated = net.memory_bytes();
+    let estimated = ConvNet::estimate_bytes(&spec, 40);
     assert!(
         allocated.abs_diff(estimated) < 64 * 20,
         "{allocated} allocated, {estimated} estimated"

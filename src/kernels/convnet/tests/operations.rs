@@ -30,7 +30,9 @@ fn compare(g: &Geometry, n: usize, seed: u64) {
     let x = numbers(seed, n * g.channels * g.height * g.width);
     let w = numbers(seed + 1, g.filters * g.taps());
     let dy = numbers(seed + 2, n * g.filters * g.out_height() * g.out_width());
-    let (x64, w64, dy64) = (wide(&x), wide(&w), wide(&dy));
+    let x64 = wide(&x);
+    let w64 = wide(&w);
+    let dy64 = wide(&dy);
     let [y64, dx64, dw64] = expected(|rounding| {
         [
             reference::convolution(g, n, &x64, &w64, rounding),
@@ -121,9 +123,13 @@ proptest! {
     #[test]
     fn normalisation_matches_the_reference(n in 1usize..40, channels in 1usize..7, area in 1usize..80, offset in -3.0f32..3.0, seed in 0u64..1000) {
         let y: Vec<f32> = numbers(seed, n * channels * area).iter().map(|v| v + offset).collect();
-        let (scale, shift) = (numbers(seed + 1, channels), numbers(seed + 2, channels));
+        let scale = numbers(seed + 1, channels);
+        let shift = numbers(seed + 2, channels);
         let da = numbers(seed + 3, y.len());
-        let (y64, scale64, shift64, da64) = (wide(&y), wide(&scale), wide(&shift), wide(&da));
+        let y64 = wide(&y);
+        let scale64 = wide(&scale);
+        let shift64 = wide(&shift);
+        let da64 = wide(&da);
         let [linear, activation, dy64, dscale64, dshift64, mean64, variance64] = expected(|rounding| {
             let normed = reference::norm_relu(n, area, &y64, &scale64, &shift64, rounding);
             let [dy, dscale, dshift] = reference::norm_relu_gradient(n, area, &normed, &scale64, &da64, rounding);
@@ -136,7 +142,8 @@ proptest! {
         // At a kink either gradient is right, and rounding decides.
         prop_assume!(n * area == 1 || linear.is_clear_of_zero());
         for isa in Isa::available() {
-            let (mut mean, mut variance) = (vec![0.25; channels], vec![2.0; channels]);
+            let mut mean = vec![0.25; channels];
+            let mut variance = vec![2.0; channels];
             let (a, saved) = ops::norm_relu(isa, area, &y, &scale, &shift, (&mut mean, &mut variance)).unwrap();
             activation.assert_close("activation", &a);
             let ops::NormGradients { y: dy, scale: dscale, shift: dshift } = ops::norm_relu_gradients(isa, saved, &da).unwrap();
@@ -159,7 +166,8 @@ proptest! {
         let normed = |i: usize, v: f32, rounding: &mut Rounding| {
             let c = i / area % channels;
             let [scale, shift, mean, variance] = [&scale, &shift, &mean, &variance].map(|values| f64::from(values[c]));
-            let (y, slope) = (f64::from(v), scale / (variance + 1e-5).sqrt());
+            let y = f64::from(v);
+            let slope = scale / (variance + 1e-5).sqrt();
             let size = (y.abs() + mean.abs()) * slope.abs() + shift.abs();
             rounding.of((y - mean) * slope + shift, size).max(0.0)
         };
@@ -195,7 +203,8 @@ fn a_single_value() {
             (0.0, 0.0, 0.0),
             (-1.0, 0.0, 0.0),
         ] {
-            let (mut mean, mut variance) = ([0.0f32], [5.0f32]);
+            let mut mean = [0.0f32];
+            let mut variance = [5.0f32];
             let (a, saved) = ops::norm_relu(
                 isa,
                 1,
@@ -233,7 +242,9 @@ fn a_single_value() {
 fn two_graphs_interleaved() {
     let isa = Isa::detect();
     let [a, b] = [1, 2].map(|seed| numbers(seed, 5 * 3 * 7));
-    let (scale, shift, da) = ([1.0, -0.5, 2.0], [0.1, 0.2, -0.3], numbers(3, 5 * 3 * 7));
+    let scale = [1.0, -0.5, 2.0];
+    let shift = [0.1, 0.2, -0.3];
+    let da = numbers(3, 5 * 3 * 7);
     let forward = |y: &[f32]| {
         ops::norm_relu(isa, 7, y, &scale, &shift, (&mut [0.0; 3], &mut [1.0; 3])).unwrap()
     };

@@ -19,17 +19,13 @@ fn pooling(size: (usize, usize), kernel: (usize, usize), stride: (usize, usize))
 /// The pixels that an output sees, by the definition: (k - 1) / 2 above and left of its own
 /// position, what lies outside left out.
 fn seen(p: &Pooling, output: usize) -> Vec<usize> {
-    let (row, column) = (
-        output / p.out_width() * p.stride_height,
-        output % p.out_width() * p.stride_width,
-    );
+    let row = output / p.out_width() * p.stride_height;
+    let column = output % p.out_width() * p.stride_width;
     let mut pixels = Vec::new();
     for ky in 0..p.kernel_height {
         for kx in 0..p.kernel_width {
-            let (y, x) = (
-                (row + ky).wrapping_sub((p.kernel_height - 1) / 2),
-                (column + kx).wrapping_sub((p.kernel_width - 1) / 2),
-            );
+            let y = (row + ky).wrapping_sub((p.kernel_height - 1) / 2);
+            let x = (column + kx).wrapping_sub((p.kernel_width - 1) / 2);
             if y < p.height && x < p.width {
                 pixels.push(y * p.width + x);
             }
@@ -82,7 +78,8 @@ fn gradient(
     rounding: &mut Rounding,
     shares: impl Fn(usize, &[usize]) -> Vec<(usize, f64)>,
 ) -> Vec<f64> {
-    let (area, outputs) = (p.height * p.width, p.out_height() * p.out_width());
+    let area = p.height * p.width;
+    let outputs = p.out_height() * p.out_width();
     let planes = dy.len() / outputs;
     let mut dx = Sums::new(planes * area);
     for (i, d) in dy.iter().enumerate() {
@@ -137,7 +134,8 @@ proptest! {
         let p = pooling(size, kernel, stride);
         let x = numbers(seed, planes * size.0 * size.1);
         let dy = numbers(seed + 1, planes * p.out_height() * p.out_width());
-        let (mut y, mut dx) = (vec![f32::NAN; dy.len()], vec![f32::NAN; x.len()]);
+        let mut y = vec![f32::NAN; dy.len()];
+        let mut dx = vec![f32::NAN; x.len()];
         // Numbers are at most 1, so each output's product with its gradient sums no more than 1.
         let bound = sum_error(kernel.0 * kernel.1, 2.0 * dy.len() as f64);
         p.max(&x, &mut y);
@@ -155,7 +153,8 @@ proptest! {
         let p = pooling(size, kernel, stride);
         let x = numbers(seed, planes * size.0 * size.1);
         let dy = numbers(seed + 1, planes * p.out_height() * p.out_width());
-        let (x64, dy64) = (wide(&x), wide(&dy));
+        let x64 = wide(&x);
+        let dy64 = wide(&dy);
         let [average, d_max, d_average] = expected(|rounding| {
             let sizes = pooled(&p, &x64.iter().map(|x| x.abs()).collect::<Vec<_>>(), mean);
             let mut averages = pooled(&p, &x64, mean);

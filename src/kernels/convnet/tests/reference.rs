@@ -70,7 +70,8 @@ fn each_tap(g: &Geometry, oy: usize, ox: usize, mut f: impl FnMut(usize, usize, 
     for channel in 0..g.channels {
         for ky in 0..g.filter_height {
             for kx in 0..g.filter_width {
-                let (y, x) = (oy * g.stride_height + ky, ox * g.stride_width + kx);
+                let y = oy * g.stride_height + ky;
+                let x = ox * g.stride_width + kx;
                 if y < g.pad_height()
                     || x < g.pad_width()
                     || y - g.pad_height() >= g.height
@@ -109,8 +110,10 @@ pub fn norm_relu(
     shift: &[f64],
     rounding: &mut Rounding,
 ) -> Normed {
-    let (channels, count) = (scale.len(), (n * area) as f64);
-    let (mut mean, mut variance) = (Sums::new(channels), Sums::new(channels));
+    let channels = scale.len();
+    let count = (n * area) as f64;
+    let mut mean = Sums::new(channels);
+    let mut variance = Sums::new(channels);
     each_pixel(n, channels, area, |c, i| mean.add(c, y[i] / count));
     let mean = mean.rounded(rounding);
     each_pixel(n, channels, area, |c, i| {
@@ -120,7 +123,8 @@ pub fn norm_relu(
     let [mut normalised, mut linear] = [(); 2].map(|()| vec![0.0; y.len()]);
     each_pixel(n, channels, area, |c, i| {
         let inverse = 1.0 / (variance[c] + 1e-5).sqrt();
-        let (centred, size) = (y[i] - mean[c], y[i].abs() + mean[c].abs());
+        let centred = y[i] - mean[c];
+        let size = y[i].abs() + mean[c].abs();
         // One value alone is its own mean, and their difference is exact.
         let size = if count > 1.0 { size } else { 0.0 };
         normalised[i] = rounding.of(centred * inverse, size * inverse);
@@ -145,8 +149,10 @@ pub fn norm_relu_gradient(
     da: &[f64],
     rounding: &mut Rounding,
 ) -> [Vec<f64>; 3] {
-    let (channels, count) = (scale.len(), (n * area) as f64);
-    let (mut dscale, mut dshift) = (Sums::new(channels), Sums::new(channels));
+    let channels = scale.len();
+    let count = (n * area) as f64;
+    let mut dscale = Sums::new(channels);
+    let mut dshift = Sums::new(channels);
     let gradient = |i: usize| {
         if normed.activation[i] > 0.0 {
             da[i]
@@ -158,7 +164,8 @@ pub fn norm_relu_gradient(
         dscale.add(c, gradient(i) * normed.normalised[i]);
         dshift.add(c, gradient(i));
     });
-    let (dscale, dshift) = (dscale.rounded(rounding), dshift.rounded(rounding));
+    let dscale = dscale.rounded(rounding);
+    let dshift = dshift.rounded(rounding);
     let mut dy = vec![0.0; da.len()];
     each_pixel(n, channels, area, |c, i| {
         let terms = [
@@ -187,16 +194,19 @@ pub fn cross_entropy(
     rounding: &mut Rounding,
 ) -> (f64, Vec<f64>) {
     let n = labels.len() as f64;
-    let (mut loss, mut size) = (0.0, 0.0);
+    let mut loss = 0.0;
+    let mut size = 0.0;
     let mut gradient = Vec::with_capacity(logits.len());
     for (row, &label) in logits.chunks(classes).zip(labels) {
         let largest = row.iter().fold(f64::NEG_INFINITY, |a, &b| a.max(b));
         let sum: f64 = row.iter().map(|l| (l - largest).exp()).sum();
-        let (normaliser, logit) = (sum.ln() + largest, row[usize::from(label)]);
+        let normaliser = sum.ln() + largest;
+        let logit = row[usize::from(label)];
         loss += (normaliser - logit) / n;
         size += (normaliser.abs() + logit.abs()) / n;
         for (class, logit) in row.iter().enumerate() {
-            let (power, target) = ((logit - largest).exp() / sum, class == usize::from(label));
+            let power = (logit - largest).exp() / sum;
+            let target = class == usize::from(label);
             let target = if target { 1.0 } else { 0.0 };
             gradient.push(rounding.of((power - target) / n, (power + target) / n));
         }
@@ -231,11 +241,9 @@ fn each_copied(
     for image in 0..n {
         for p in parts {
             for i in 0..p.channels * p.height * p.width {
-                let (c, y, x) = (
-                    i / (p.height * p.width),
-                    i / p.width % p.height,
-                    i % p.width,
-                );
+                let c = i / (p.height * p.width);
+                let y = i / p.width % p.height;
+                let x = i % p.width;
                 let from = image * p.channels * p.height * p.width + i;
                 f(
                     p.source,
@@ -270,7 +278,8 @@ pub struct Trained {
 
 impl Step<'_> {
     pub fn train(&self, rounding: &mut Rounding) -> Trained {
-        let (plan, n) = (self.plan, self.labels.len());
+        let plan = self.plan;
+        let n = self.labels.len();
         let mut outputs = vec![self.images.to_vec()];
         let mut saved = Vec::new();
         let mut running = self.running.to_vec();
@@ -278,7 +287,8 @@ impl Step<'_> {
             let g = &layer.geometry;
             let x = concatenate(n, &layer.parts, g.height, g.width, &outputs);
             let y = convolution(g, n, &x, self.weight(layer), rounding);
-            let (scale, shift) = (self.scale(layer), self.shift(layer));
+            let scale = self.scale(layer);
+            let shift = self.shift(layer);
             let area = g.out_height() * g.out_width();
             let normed = norm_relu(n, area, &y, scale, shift, rounding);
             update_running(layer, &normed, n, &mut running, rounding);
@@ -325,7 +335,8 @@ impl Step<'_> {
         gradient: &mut [f64],
         rounding: &mut Rounding,
     ) -> Vec<f64> {
-        let (g, n) = (&layer.geometry, self.labels.len());
+        let g = &layer.geometry;
+        let n = self.labels.len();
         let area = g.out_height() * g.out_width();
         let [dy, dscale, dshift] =
             norm_relu_gradient(n, area, normed, self.scale(layer), upstream, rounding);
@@ -338,13 +349,15 @@ impl Step<'_> {
 
     /// Logits [n, classes] with running statistics.
     pub fn logits(&self, rounding: &mut Rounding) -> Vec<f64> {
-        let (plan, n) = (self.plan, self.labels.len());
+        let plan = self.plan;
+        let n = self.labels.len();
         let mut outputs = vec![self.images.to_vec()];
         for layer in &plan.layers {
             let g = &layer.geometry;
             let x = concatenate(n, &layer.parts, g.height, g.width, &outputs);
             let mut y = convolution(g, n, &x, self.weight(layer), rounding);
-            let (scale, shift) = (self.scale(layer), self.shift(layer));
+            let scale = self.scale(layer);
+            let shift = self.shift(layer);
             each_pixel(n, g.filters, g.out_height() * g.out_width(), |c, i| {
                 let mean = self.running[layer.mean + c];
                 let slope = scale[c] / (self.running[layer.variance + c] + 1e-5).sqrt();
@@ -370,7 +383,8 @@ impl Step<'_> {
 
     /// Logits and the pooled features [n, channels].
     fn classify(&self, outputs: &[Vec<f64>], rounding: &mut Rounding) -> (Vec<f64>, Vec<f64>) {
-        let (plan, n) = (self.plan, self.labels.len());
+        let plan = self.plan;
+        let n = self.labels.len();
         let area = plan.head_height * plan.head_width;
         let whole = concatenate(n, &plan.head, plan.head_height, plan.head_width, outputs);
         let mut pooled = Sums::new(n * plan.head_channels);
@@ -401,8 +415,10 @@ impl Step<'_> {
         gradient: &mut [f64],
         rounding: &mut Rounding,
     ) -> Vec<Vec<f64>> {
-        let (plan, n) = (self.plan, self.labels.len());
-        let (channels, area) = (plan.head_channels, plan.head_height * plan.head_width);
+        let plan = self.plan;
+        let n = self.labels.len();
+        let channels = plan.head_channels;
+        let area = plan.head_height * plan.head_width;
         let mut dpooled = Sums::new(n * channels);
         let mut classifier = Sums::new(plan.classes * (channels + 1));
         for image in 0..n {
@@ -420,7 +436,8 @@ impl Step<'_> {
         let classifier = classifier.rounded(rounding);
         gradient[plan.classifier_weight..].copy_from_slice(&classifier);
         let mut doutputs: Vec<Vec<f64>> = outputs.iter().map(|o| vec![0.0; o.len()]).collect();
-        let (height, width) = (plan.head_height, plan.head_width);
+        let height = plan.head_height;
+        let width = plan.head_width;
         each_copied(n, &plan.head, height, width, |source, from, to| {
             doutputs[source][from] += dpooled[to / area] / area as f64;
         });

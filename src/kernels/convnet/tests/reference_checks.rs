@@ -18,7 +18,8 @@ fn assert_gradient(what: &str, x: &[f64], gradient: &[f64], loss: impl Fn(&[f64]
     };
     let mut checked = 0;
     for (i, &expected) in gradient.iter().enumerate() {
-        let (wide, narrow) = (difference(i, 1e-5), difference(i, 2.5e-6));
+        let wide = difference(i, 1e-5);
+        let narrow = difference(i, 2.5e-6);
         if (wide - narrow).abs() < 1e-7 {
             checked += 1;
             assert!(
@@ -61,10 +62,8 @@ fn each_operations_gradients_are_those_of_finite_differences() {
             stride_height,
             stride_width,
         };
-        let (x, w) = (
-            wide(&numbers(seed, 2 * 2 * height * width)),
-            wide(&numbers(seed + 10, 3 * g.taps())),
-        );
+        let x = wide(&numbers(seed, 2 * 2 * height * width));
+        let w = wide(&numbers(seed + 10, 3 * g.taps()));
         let dy = wide(&numbers(seed + 20, 2 * 3 * g.out_height() * g.out_width()));
         let exact = &mut Rounding::none();
         let loss = |x: &[f64], w: &[f64]| {
@@ -78,12 +77,13 @@ fn each_operations_gradients_are_those_of_finite_differences() {
         let dw = reference::convolution_weight_gradient(&g, 2, &x, &dy, exact);
         assert_gradient("dw", &w, &dw, |w| loss(&x, w));
     }
-    let (n, channels, area) = (3, 2, 5);
-    let (y, da) = (
-        wide(&numbers(31, n * channels * area)),
-        wide(&numbers(32, n * channels * area)),
-    );
-    let (scale, shift) = (wide(&numbers(33, channels)), wide(&numbers(34, channels)));
+    let n = 3;
+    let channels = 2;
+    let area = 5;
+    let y = wide(&numbers(31, n * channels * area));
+    let da = wide(&numbers(32, n * channels * area));
+    let scale = wide(&numbers(33, channels));
+    let shift = wide(&numbers(34, channels));
     let loss = |y: &[f64], scale: &[f64], shift: &[f64]| {
         let normed = reference::norm_relu(n, area, y, scale, shift, &mut Rounding::none());
         inner(&normed.activation, &da)
@@ -134,7 +134,8 @@ fn gradients_are_those_of_finite_differences() {
     };
     let plan = Plan::new(&spec, 3).unwrap();
     let images = wide(&numbers(1, 3 * 2 * 5 * 6));
-    let (labels, running) = ([0, 2, 1], vec![0.0; plan.running_count]);
+    let labels = [0, 2, 1];
+    let running = vec![0.0; plan.running_count];
     let parameters = wide(&numbers(2, plan.parameter_count));
     let train = |parameters: &[f64]| {
         let step = reference::Step {

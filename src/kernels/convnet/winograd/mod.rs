@@ -108,7 +108,8 @@ pub fn transform_weights(
     weight: impl Fn(usize, usize, usize, usize) -> f32,
     to: &mut [f32],
 ) {
-    let (vertical, horizontal) = (axes.0.evaluation(), axes.1.evaluation());
+    let vertical = axes.0.evaluation();
+    let horizontal = axes.1.evaluation();
     let block = filters.next_multiple_of(TILE_FILTERS) * channels;
     let mut rows = vec![0.0; horizontal.len() * vertical[0].len()];
     for f in 0..filters.next_multiple_of(TILE_FILTERS) {
@@ -228,7 +229,8 @@ impl TileSweep {
     /// `evaluate` was called for as many tiles.
     #[inline(always)]
     unsafe fn products<V: Vector>(&self, filter: usize, count: usize) {
-        let (channels, filters) = (self.sweep.channels, self.block(filter));
+        let channels = self.sweep.channels;
+        let filters = self.block(filter);
         let all_filters = self.sweep.filters.next_multiple_of(TILE_FILTERS);
         for p in 0..self.points() {
             // SAFETY: the points of all channels and of the block's filters lie in the scratch memory,
@@ -291,7 +293,8 @@ impl TileSweep {
         for f in 0..FILTERS.min(s.filters - filter) {
             for t in 0..count {
                 let (y, x) = self.evaluation::<V>().corner(first + t);
-                let (rows, columns) = ((s.rows - y).min(M), (s.columns - x).min(N));
+                let rows = (s.rows - y).min(M);
+                let columns = (s.columns - x).min(N);
                 for lane in (0..LANES).step_by(V::WIDTH) {
                     // SAFETY: the filter's points of tile t lie in the scratch memory; the maker
                     // vouches for the output rows and columns that there are.

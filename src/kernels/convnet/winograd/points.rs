@@ -23,7 +23,8 @@ fn powers<V: Vector, const M: usize, const N: usize>(values: [V; M]) -> [V; N] {
     points[0] = values[0];
     points[N - 1] = values[M - 1];
     for i in 0..(N.max(2) - 2) / 2 {
-        let (mut even, mut odd) = (values[0], values[1 % M].mul(V::splat(ROOTS[i])));
+        let mut even = values[0];
+        let mut odd = values[1 % M].mul(V::splat(ROOTS[i]));
         for (k, value) in values.iter().enumerate().skip(2) {
             let square = V::splat(if k == 2 {
                 ROOTS[i] * ROOTS[i]
@@ -97,10 +98,8 @@ fn evaluate<V: Vector, const N: usize>(d: [V; N]) -> [V; N] {
     points[0] = sum(&polynomials[3], pairs, 0);
     points[N - 1] = sum(&polynomials[3], pairs, 1);
     for i in 0..pairs {
-        let (even, odd) = (
-            sum(&polynomials[i], pairs - 1, 2),
-            sum(&polynomials[i], pairs - 1, 1),
-        );
+        let even = sum(&polynomials[i], pairs - 1, 2);
+        let odd = sum(&polynomials[i], pairs - 1, 1);
         points[1 + 2 * i] = odd.mul_add(V::splat(ROOTS[i]), even);
         points[2 + 2 * i] = odd.mul_add(V::splat(-ROOTS[i]), even);
     }
@@ -117,7 +116,8 @@ pub(super) fn interpolate<V: Vector, const N: usize, const M: usize>(t: [V; N]) 
     }
     for (k, output) in outputs.iter_mut().enumerate() {
         for i in 0..(N - 2) / 2 {
-            let (plus, minus) = (t[1 + 2 * i], t[2 + 2 * i]);
+            let plus = t[1 + 2 * i];
+            let minus = t[2 + 2 * i];
             let pair = if k % 2 == 0 {
                 plus.add(minus)
             } else {

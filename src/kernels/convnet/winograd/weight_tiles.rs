@@ -80,8 +80,10 @@ pub struct ToTaps<'a> {
 impl PointerKernel for ToTaps<'_> {
     #[inline(always)]
     unsafe fn run<V: Vector>(self) {
-        let (rows, columns) = (self.axes.0.points(), self.axes.1.points());
-        let (high, wide) = (self.axes.0.taps(), self.axes.1.taps());
+        let rows = self.axes.0.points();
+        let columns = self.axes.1.points();
+        let high = self.axes.0.taps();
+        let wide = self.axes.1.taps();
         for f in 0..self.filters {
             for c in (0..self.channels).step_by(V::WIDTH) {
                 // SAFETY: the maker vouches for rows of whole vectors of sums, and for a number of

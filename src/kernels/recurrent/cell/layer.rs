@@ -93,7 +93,8 @@ impl CellLayer {
         program.check()?;
         let plan = Plan::new(program);
         let layout = Layout::new(program, &plan, shape, widths(isa).0)?;
-        let (columns, padded) = (plan.columns.len() * layout.padded, layout.padded);
+        let columns = plan.columns.len() * layout.padded;
+        let padded = layout.padded;
         Ok(Self {
             input_weight: Packed::new(isa, shape.input, plan.input_columns * padded),
             recurrent_weight: Packed::new(isa, shape.hidden, plan.recurrent_columns * padded),
@@ -243,7 +244,8 @@ impl CellLayer {
     fn pack_forward(&mut self, parameters: &[f32]) {
         assert_eq!(parameters.len(), self.layout.parameter_count, "parameters");
         let CellShape { input, hidden, .. } = self.shape;
-        let (plan, padded) = (&self.plan, self.layout.padded);
+        let plan = &self.plan;
+        let padded = self.layout.padded;
         for (index, &gate) in plan.columns[..plan.input_columns].iter().enumerate() {
             self.input_weight.fill(
                 0,
@@ -316,14 +318,13 @@ impl CellLayer {
     /// All products W x of the sequence, and the biases of both sides; where products R h stand
     /// alone, what they are added to.
     fn input_products(&mut self, parameters: &[f32], rows: usize) {
-        let (stride, input) = (self.stride(), self.shape.input);
+        let stride = self.stride();
+        let input = self.shape.input;
         let biases = self
             .layout
             .biases(parameters, &self.plan, self.shape.hidden);
-        let (add, alone) = (
-            biases.is_some(),
-            self.plan.input_columns * self.layout.padded,
-        );
+        let add = biases.is_some();
+        let alone = self.plan.input_columns * self.layout.padded;
         for row in self.products.as_mut_slice().chunks_mut(stride).take(rows) {
             match &biases {
                 Some(biases) => row.copy_from_slice(biases),
@@ -343,8 +344,9 @@ impl CellLayer {
 
     fn step(&mut self, step: usize) {
         let CellShape { hidden, batch, .. } = self.shape;
-        let (padded, stride, recurrent_start) =
-            (self.layout.padded, self.stride(), self.recurrent_start());
+        let padded = self.layout.padded;
+        let stride = self.stride();
+        let recurrent_start = self.recurrent_start();
         let size = self.layout.states * batch * padded;
         let (before, after) = self.states.as_mut_slice()[step * size..].split_at_mut(size);
         let h = &mut self.h[step * batch * hidden..][..batch * hidden];
@@ -403,7 +405,8 @@ impl CellLayer {
             batch,
             steps,
         } = self.shape;
-        let (padded, columns) = (self.layout.padded, self.plan.columns.len());
+        let padded = self.layout.padded;
+        let columns = self.plan.columns.len();
         let states = || Buffer::new(self.layout.states * batch * padded);
         BackwardState {
             input_weight: Packed::new(self.isa, self.plan.input_columns * padded, input),
@@ -423,7 +426,8 @@ impl CellLayer {
             batch,
             ..
         } = self.shape;
-        let (plan, padded) = (&self.plan, self.layout.padded);
+        let plan = &self.plan;
+        let padded = self.layout.padded;
         for (index, &gate) in plan.columns[..plan.input_columns].iter().enumerate() {
             state.input_weight.fill(
                 index * padded,
@@ -452,7 +456,8 @@ impl CellLayer {
 
     fn backward_steps(&mut self, d_out: &[f32], state: &mut BackwardState) {
         let CellShape { hidden, batch, .. } = self.shape;
-        let (padded, stride) = (self.layout.padded, self.stride());
+        let padded = self.layout.padded;
+        let stride = self.stride();
         let size = self.layout.states * batch * padded;
         state.d_states[0].as_mut_slice().fill(0.0);
         for step in (0..self.steps).rev() {
@@ -514,7 +519,8 @@ impl CellLayer {
     /// Adds to the gradient of h before a step what its products send back.
     fn recurrent_gradient(&mut self, step: usize, state: &mut BackwardState) {
         let CellShape { hidden, batch, .. } = self.shape;
-        let (padded, stride) = (self.layout.padded, self.stride());
+        let padded = self.layout.padded;
+        let stride = self.stride();
         let start =
             state.d_products.as_slice()[step * batch * stride + self.recurrent_start()..].as_ptr();
         let left = Left::of_rows(start, batch, stride);
@@ -567,7 +573,8 @@ impl CellLayer {
 
     fn parameter_gradients(&self, state: &mut BackwardState, gradient: &mut [f32]) {
         let CellShape { input, hidden, .. } = self.shape;
-        let (plan, padded) = (&self.plan, self.layout.padded);
+        let plan = &self.plan;
+        let padded = self.layout.padded;
         let recurrent = plan.columns.len() - plan.recurrent_columns;
         let product = |column: usize, right: &Packed, to: &mut [f32], stride: usize| {
             let start = state.d_products.as_slice()[column * padded..].as_ptr();

@@ -69,7 +69,8 @@ impl Plan {
                 .filter(|gate| sums[*gate].is_some() == sum)
                 .collect::<Vec<_>>()
         };
-        let (apart, together) = (gates(false), gates(true));
+        let apart = gates(false);
+        let together = gates(true);
         let columns = [apart.clone(), together.clone(), apart.clone()].concat();
         let column = |gate: usize, recurrent: bool| {
             let index = |gates: &[usize]| gates.iter().position(|other| *other == gate);
@@ -226,7 +227,8 @@ fn summed(program: &CellProgram, gate: usize, uses: &[usize]) -> Option<Value> {
         let index = indices.next()?;
         (indices.next().is_none() && uses[index] == 1).then_some(index)
     };
-    let (x, h) = (only(Op::Input(gate))?, only(Op::Recurrent(gate))?);
+    let x = only(Op::Input(gate))?;
+    let h = only(Op::Recurrent(gate))?;
     program
         .ops
         .iter()

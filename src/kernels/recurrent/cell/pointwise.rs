@@ -97,7 +97,8 @@ impl Piece<'_> {
             // SAFETY: a step reads columns, states and scratch of the plan, and writes its own
             // scratch, all `len` numbers long; the caller vouches for their memory.
             unsafe {
-                let (a, b) = (self.value(step.a, scratch), self.value(step.b, scratch));
+                let a = self.value(step.a, scratch);
+                let b = self.value(step.b, scratch);
                 let line = Line {
                     a,
                     b,
@@ -164,10 +165,8 @@ impl PointerKernel for Backward<'_> {
                     self.gradient(&piece, *location).write_bytes(0, piece.len);
                 }
                 for (state, &(location, first)) in plan.outputs.iter().enumerate() {
-                    let (from, to) = (
-                        self.d_after.add(piece.state(state)),
-                        self.gradient(&piece, location),
-                    );
+                    let from = self.d_after.add(piece.state(state));
+                    let to = self.gradient(&piece, location);
                     for i in (0..piece.len).step_by(V::WIDTH) {
                         let d = V::load(from.add(i));
                         let d = if first { d } else { d.add(V::load(to.add(i))) };
@@ -175,10 +174,8 @@ impl PointerKernel for Backward<'_> {
                     }
                 }
                 for step in plan.steps.iter().rev() {
-                    let (a, b) = (
-                        piece.value(step.a, self.scratch),
-                        piece.value(step.b, self.scratch),
-                    );
+                    let a = piece.value(step.a, self.scratch);
+                    let b = piece.value(step.b, self.scratch);
                     let line = BackLine {
                         line: Line {
                             a,
@@ -274,7 +271,8 @@ impl Visitor for BackLine {
             // SAFETY: the maker vouches for `len` numbers of values and gradients, and `len` is a
             // multiple of the width.
             unsafe {
-                let (a, b) = (V::load(self.line.a.add(i)), V::load(self.line.b.add(i)));
+                let a = V::load(self.line.a.add(i));
+                let b = V::load(self.line.b.add(i));
                 let d = A::back(
                     V::load(self.d_out.add(i)),
                     C::combine(a, b),
@@ -390,7 +388,8 @@ impl Combine for Max {
 
     #[inline(always)]
     fn back<V: Vector>(d: V, a: V, b: V) -> (V, Option<V>) {
-        let (half, zero) = (d.mul(V::splat(0.5)), V::splat(0.0));
+        let half = d.mul(V::splat(0.5));
+        let zero = V::splat(0.0);
         let tied_or =
             |wins: V, loses: V| a.select_greater(b, wins, b.select_greater(a, loses, half));
         (tied_or(d, zero), Some(tied_or(zero, d)))

@@ -215,7 +215,8 @@ impl CellProgram {
     ) -> Self {
         let base = nodes.len().div_ceil(2);
         let mut program = Builder::default();
-        let (mut before, mut after) = (Vec::new(), Vec::new());
+        let mut before = Vec::new();
+        let mut after = Vec::new();
         for (node, &(combination, activation)) in nodes.iter().enumerate() {
             let combined = match node.checked_sub(base) {
                 None => program.gate(node, combination),

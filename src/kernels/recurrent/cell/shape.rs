@@ -53,7 +53,8 @@ impl Layout {
             )));
         }
         check_size(program, plan, shape)?;
-        let (gates, mut parameter_count) = (program.gates, 0);
+        let gates = program.gates;
+        let mut parameter_count = 0;
         let mut parameters = Vec::new();
         let mut slot = |name: &str, shape: Vec<usize>| {
             let slot = ParameterSlot {
@@ -74,7 +75,8 @@ impl Layout {
         let recurrent_bias = program
             .recurrent_bias
             .then(|| slot("recurrent_bias", vec![gates, hidden]));
-        let (padded, states) = (hidden.next_multiple_of(width), program.states());
+        let padded = hidden.next_multiple_of(width);
+        let states = program.states();
         Ok(Self {
             parameters,
             parameter_count,
@@ -94,7 +96,8 @@ impl Layout {
     }
 
     fn recurrent_at(&self, gate: usize) -> std::ops::Range<usize> {
-        let (start, size) = (self.recurrent, self.hidden * self.hidden);
+        let start = self.recurrent;
+        let size = self.hidden * self.hidden;
         start + gate * size..start + (gate + 1) * size
     }
 

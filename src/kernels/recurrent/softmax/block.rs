@@ -200,7 +200,8 @@ impl Block {
 
     /// Panels that are worked on together.
     fn groups(&self) -> impl Iterator<Item = Range<usize>> + use<> {
-        let (panels, together) = (self.powers.panels(), TOGETHER / self.width());
+        let panels = self.powers.panels();
+        let together = TOGETHER / self.width();
         (0..panels)
             .step_by(together)
             .map(move |first| first..(first + together).min(panels))

@@ -84,11 +84,10 @@ impl Softmax {
 
     /// Bytes of working memory, whatever the number of rows.
     pub fn working_bytes(hidden: usize, words: usize) -> u64 {
-        let (hidden, words) = (
-            (hidden as u64).saturating_add(1),
-            (words as u64).saturating_add(WIDEST),
-        );
-        let (rows, parameters) = ((BLOCKS * ROWS) as u64, hidden.saturating_mul(words));
+        let hidden = (hidden as u64).saturating_add(1);
+        let words = (words as u64).saturating_add(WIDEST);
+        let rows = (BLOCKS * ROWS) as u64;
+        let parameters = hidden.saturating_mul(words);
         let blocks = words
             .saturating_add(hidden.saturating_mul(2))
             .saturating_mul(rows);
@@ -123,7 +122,8 @@ impl Softmax {
             parameters.len(),
             "a gradient of the parameters"
         );
-        let (hidden, words) = (self.hidden, self.words);
+        let hidden = self.hidden;
+        let words = self.words;
         let PackedWeight { forward, backward } = &mut self.weight;
         rayon::join(
             || pack_forward(forward, parameters, words),
@@ -166,7 +166,8 @@ impl Softmax {
     pub fn loss(&mut self, parameters: &[f32], features: &[f32], targets: &[u32]) -> f64 {
         self.check(parameters, features, targets);
         pack_forward(&mut self.weight.forward, parameters, self.words);
-        let (hidden, packed) = (self.hidden, &self.weight.forward);
+        let hidden = self.hidden;
+        let packed = &self.weight.forward;
         let mut loss = 0.0;
         for (features, targets) in features
             .chunks(BLOCKS * ROWS * hidden)
@@ -265,7 +266,8 @@ fn pack_forward(to: &mut Packed, parameters: &[f32], words: usize) {
 }
 
 fn pack_backward(to: &mut Packed, weight: &[f32]) {
-    let (hidden, words) = (to.columns(), weight.len() / to.columns());
+    let hidden = to.columns();
+    let words = weight.len() / to.columns();
     to.fill(0, 0, (words, hidden), weight, (1, words));
 }
 

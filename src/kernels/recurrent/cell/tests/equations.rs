@@ -26,7 +26,8 @@ fn compare(program: &CellProgram, equations: impl Fn(&[f64], &[f64], f64) -> (f6
     let step = given.step(&mut CellLayer::new(program, shape, pool(1)).unwrap());
     let (w, r) = given.parameters.split_at(program.gates * 6 * 4);
     let exact = |numbers: &[f32]| numbers.iter().map(|n| f64::from(*n)).collect::<Vec<_>>();
-    let (mut h, mut c) = (exact(&given.state[..6]), exact(&given.state[6..]));
+    let mut h = exact(&given.state[..6]);
+    let mut c = exact(&given.state[6..]);
     for (x, out) in given.x.chunks(4).zip(step.out.chunks(6)) {
         let x: Vec<_> = (0..program.gates)
             .map(|gate| product(w, gate, 6, &exact(x)))
@@ -73,12 +74,18 @@ fn the_papers_example() {
 #[test]
 fn nascell() {
     compare(&CellProgram::nascell(), |x, m, c| {
-        let (l0, l1) = (sigmoid(x[0] + m[0]), (x[1] + m[1]).max(0.0));
-        let (l2, l3) = (sigmoid(x[2] + m[2]), (x[3] * m[3]).max(0.0));
-        let (l4, l5) = ((x[4] + m[4]).tanh(), sigmoid(x[5] + m[5]));
-        let (l6, l7) = ((x[6] + m[6]).tanh(), sigmoid(x[7] + m[7]));
-        let (p0, p1) = ((l0 * l1).tanh(), (l2 + l3).tanh());
-        let (p2, p3) = ((l4 * l5).tanh(), sigmoid(l6 + l7));
+        let l0 = sigmoid(x[0] + m[0]);
+        let l1 = (x[1] + m[1]).max(0.0);
+        let l2 = sigmoid(x[2] + m[2]);
+        let l3 = (x[3] * m[3]).max(0.0);
+        let l4 = (x[4] + m[4]).tanh();
+        let l5 = sigmoid(x[5] + m[5]);
+        let l6 = (x[6] + m[6]).tanh();
+        let l7 = sigmoid(x[7] + m[7]);
+        let p0 = (l0 * l1).tanh();
+        let p1 = (l2 + l3).tanh();
+        let p2 = (l4 * l5).tanh();
+        let p3 = sigmoid(l6 + l7);
         let p0 = (p0 + c).tanh();
         let new_c = p0 * p1;
         let q = (p2 + p3).tanh();

@@ -26,17 +26,16 @@ fn gradients_are_the_slopes_of_the_loss() {
         let x = numbers(2, 4 * 2 * 3, 1.0);
         let weights = numbers(3, 4 * 2 * 5, 1.0);
         let start = numbers(4, program.states() * 2 * 5, 0.5);
-        let (input, recurrent) = (
-            [0.0, 2.0, 1.5, 1.0, 0.5, 2.0],
-            [2.0, 0.0, 1.0, 1.0, 1.5, 1.0, 0.5, 0.0, 2.0, 1.0],
-        );
+        let input = [0.0, 2.0, 1.5, 1.0, 0.5, 2.0];
+        let recurrent = [2.0, 0.0, 1.0, 1.0, 1.5, 1.0, 0.5, 0.0, 2.0, 1.0];
         let masks = Masks {
             input: Some(&input),
             recurrent: Some(&recurrent),
         };
         let mut out = vec![0.0; weights.len()];
         layer.forward(&parameters, &x, masks, &mut start.clone(), &mut out);
-        let (mut gradient, mut d_x) = (vec![f32::NAN; count], vec![f32::NAN; x.len()]);
+        let mut gradient = vec![f32::NAN; count];
+        let mut d_x = vec![f32::NAN; x.len()];
         layer.backward(&parameters, &weights, &mut gradient, &mut d_x);
         let mut loss = |parameters: &[f32], x: &[f32]| {
             layer.forward(parameters, x, masks, &mut start.clone(), &mut out);
@@ -52,7 +51,8 @@ fn gradients_are_the_slopes_of_the_loss() {
             .chain(d_x.iter().enumerate().map(|(index, d)| (count + index, d)))
         {
             let mut moved = |by: f32| {
-                let (mut parameters, mut x) = (parameters.clone(), x.clone());
+                let mut parameters = parameters.clone();
+                let mut x = x.clone();
                 *parameters.iter_mut().chain(&mut x).nth(index).unwrap() += by;
                 loss(&parameters, &x)
             };

@@ -39,7 +39,8 @@ impl<'a> Tape<'a> {
     }
 
     pub fn combine(&mut self, combination: Combination, a: usize, b: usize) -> usize {
-        let (x, y) = (self.values[a], self.values[b]);
+        let x = self.values[a];
+        let y = self.values[b];
         match combination {
             Combination::Add => self.push(x + y, x.abs() + y.abs(), [(a, 1.0), (b, 1.0)]),
             Combination::Mul => self.push(x * y, x * y, [(a, y), (b, x)]),
@@ -178,21 +179,18 @@ impl Tokens {
                 .map(|n| tape.input(f64::from(*n)))
                 .collect::<Vec<_>>()
         };
-        let (parameters, x, state) = (
-            inputs(&given.parameters),
-            inputs(&given.x),
-            inputs(&given.state),
-        );
+        let parameters = inputs(&given.parameters);
+        let x = inputs(&given.x);
+        let state = inputs(&given.state);
         let masks = [&given.input_mask, &given.recurrent_mask]
             .map(|mask| mask.as_ref().map(|mask| inputs(mask)));
-        let (mut h, mut c) = (
-            state[..batch * hidden].to_vec(),
-            state[batch * hidden..].to_vec(),
-        );
+        let mut h = state[..batch * hidden].to_vec();
+        let mut c = state[batch * hidden..].to_vec();
         let leaves = self.nodes.len().div_ceil(2);
         let mut out = Vec::new();
         for x in x.chunks(batch * input) {
-            let (mut next_h, mut next_c) = (Vec::new(), Vec::new());
+            let mut next_h = Vec::new();
+            let mut next_c = Vec::new();
             for row in 0..batch {
                 let masked =
                     |tape: &mut Tape, numbers: &[usize], mask: &Option<Vec<usize>>| match mask {

@@ -85,7 +85,8 @@ proptest! {
 fn the_forced_cases() {
     let mut checked = 0;
     for base in [2, 3, 4, 5, 8] {
-        let (root, seed) = (2 * base - 2, 7_000 + base as u64);
+        let root = 2 * base - 2;
+        let seed = 7_000 + base as u64;
         let mut tokens = random(base, seed);
         let indices = [
             (1, 1),
