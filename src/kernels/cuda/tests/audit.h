@@ -2,18 +2,21 @@
 // numbers that it read. Written for the eye; shares nothing with the kernels but the plan.
 #pragma once
 #include "network.h"
+#include "number.h"
 
 #include <map>
 
 template <class T>
 struct Audit {
     Network<T>& net;
-    // The largest relative error of each kind of result, and which are beyond their bound.
+    // The largest error of each kind of result, as a share of its terms, and what is beyond BOUND.
     std::map<std::string, double> worst;
     std::vector<std::string> problems;
 
-    static constexpr double TENSOR = sizeof(T) == 2 ? 8e-3 : 2e-5;
-    static constexpr double NUMBERS = sizeof(T) == 2 ? 2e-3 : 2e-5;
+    using Numbers = std::vector<Number>;
+    static constexpr bool BF16 = sizeof(T) == 2;
+    // Sixteen roundings of f32, as a share of the sum of all terms' absolute values.
+    static constexpr double BOUND = 16.0 / (1 << 24);
 
     template <class U>
     std::vector<U> read(const U* p, size_t n) {
@@ -31,7 +34,7 @@ struct Audit {
         return f;
     }
     static double rounded(double v) {
-        if (sizeof(T) == 4) return v;
+        if (!BF16) return v;
         const float f = float(v);
         uint32_t bits;
         memcpy(&bits, &f, 4);
@@ -40,52 +43,73 @@ struct Audit {
         memcpy(&r, &bits, 4);
         return r;
     }
-    std::vector<double> tensor(const T* p, size_t n) {
-        std::vector<double> d;
+    // What a kernel rounds on its way, after a few operations in f32. Next to a tie it may go either
+    // way; elsewhere the result is exact.
+    static Number rounded(const Number& n) {
+        if (!BF16) return n;
+        const double error = n.terms / (1 << 22), v = rounded(n.value);
+        return {v, std::abs(v) + (rounded(n.value + error) - rounded(n.value - error)) / BOUND};
+    }
+    // What a kernel stores: in bf16 it is exact to two roundings of 2^-8.
+    static Number stored(const Number& n) {
+        return {n.value, n.terms + (BF16 ? std::abs(n.value) / (128 * BOUND) : 0)};
+    }
+    static Numbers stored(Numbers v) {
+        for (Number& n : v) n = stored(n);
+        return v;
+    }
+    Numbers tensor(const T* p, size_t n) {
+        Numbers d;
         for (T v : read(p, n)) d.push_back(as_double(v));
         return d;
     }
+    Numbers floats(const float* p, size_t n) {
+        const auto v = read(p, n);
+        return Numbers(v.begin(), v.end());
+    }
 
     // Compares norms; NaN never passes.
-    void compare(const std::string& what, const std::vector<double>& got,
-                 const std::vector<double>& expected, double bound, double least = 1e-6) {
+    void compare(const std::string& what, const Numbers& got, const Numbers& expected) {
         double error = 0, size = 0;
         for (size_t i = 0; i < got.size(); i++) {
-            error += (got[i] - expected[i]) * (got[i] - expected[i]);
-            size += expected[i] * expected[i];
+            error += std::pow(got[i].value - expected[i].value, 2);
+            size += std::pow(expected[i].terms, 2);
         }
-        const double relative = std::sqrt(error) / (std::sqrt(size) + least);
+        const double share = error == 0 ? 0 : std::sqrt(error / size);
         double& w = worst[what];
-        if (!(relative <= w)) w = relative;
-        if (!(relative <= bound)) problems.push_back(what + ": " + std::to_string(relative));
+        if (!(share <= w)) w = share;
+        if (!(share <= BOUND)) problems.push_back(what + ": " + std::to_string(share / BOUND) + " of its bound");
     }
 
     const State<T>& state(int i) const { return net.states[i]; }
     size_t numbers(const State<T>& s) const { return (size_t)net.batch * s.height * s.width * s.padded; }
 
-    // What readers see of a layer; products round it.
-    std::vector<double> activation(int i, bool round = true) {
+    // What readers see of a layer; products by tensor cores round it.
+    Numbers activation(int i, bool round) {
         const State<T>& s = state(i);
-        std::vector<double> v = tensor(s.y, numbers(s));
+        Numbers v = tensor(s.y, numbers(s));
         if (!s.normalised) return v;
-        const auto slope = read(s.norm.slope, s.padded), offset = read(s.norm.offset, s.padded);
+        const auto slope = floats(s.norm.slope, s.padded), offset = floats(s.norm.offset, s.padded);
         for (size_t j = 0; j < v.size(); j++) {
             const int c = int(j % s.padded);
-            v[j] = std::max(double(s.floor), double(slope[c]) * v[j] + offset[c]);
+            v[j] = slope[c] * v[j] + offset[c];
+            // At the kink a rounding error decides; well below it nothing is left.
+            if (v[j].value < s.floor) v[j] = {s.floor, v[j].terms * BOUND > s.floor - v[j].value ? v[j].terms : 0};
             if (round) v[j] = rounded(v[j]);
         }
         return v;
     }
 
     // The gradient of a normalised layer's y.
-    std::vector<double> y_gradient(int i) {
+    Numbers y_gradient(int i, bool round) {
         const State<T>& s = state(i);
-        std::vector<double> g = tensor(s.gradient, numbers(s)), y = tensor(s.y, numbers(s));
-        const auto k0 = read(s.norm.gradient0, s.padded), k1 = read(s.norm.gradient1, s.padded),
-                   k2 = read(s.norm.gradient2, s.padded);
+        Numbers g = tensor(s.gradient, numbers(s)), y = tensor(s.y, numbers(s));
+        const auto k0 = floats(s.norm.gradient0, s.padded), k1 = floats(s.norm.gradient1, s.padded),
+                   k2 = floats(s.norm.gradient2, s.padded);
         for (size_t j = 0; j < g.size(); j++) {
             const int c = int(j % s.padded);
-            g[j] = rounded(double(k0[c]) * g[j] + (double(k1[c]) * y[j] + k2[c]));
+            g[j] = k0[c] * g[j] + (k1[c] * y[j] + k2[c]);
+            if (round) g[j] = rounded(g[j]);
         }
         return g;
     }
@@ -119,20 +143,21 @@ struct Audit {
                         }
     }
 
-    void images(const std::vector<double>& expected) {
-        compare("images", tensor(state(0).y, numbers(state(0))), expected, TENSOR);
+    void images(const Numbers& expected) {
+        compare("images", tensor(state(0).y, numbers(state(0))), stored(expected));
     }
 
     void convolution(int layer, const std::vector<float>& parameters) {
         const Layer& l = net.spec.layers[layer - 1];
-        std::vector<double> y(numbers(state(layer)), 0);
+        const bool round = !net.plans[layer - 1].forward.plain;
+        Numbers y(numbers(state(layer)));
         for (size_t i = 0; i < l.inputs.size(); i++) {
-            const auto x = activation(l.inputs[i]);
+            const auto x = activation(l.inputs[i], round);
             each_product(layer, int(i), [&](size_t o, size_t at, size_t w) {
-                y[o] += x[at] * rounded(parameters[w]);
+                y[o] += x[at] * Number(round ? rounded(double(parameters[w])) : parameters[w]);
             });
         }
-        compare("convolution", tensor(state(layer).y, y.size()), y, TENSOR);
+        compare("convolution", tensor(state(layer).y, y.size()), stored(y));
     }
 
     // Mean, inverse deviation and running statistics from y as it was written.
@@ -140,37 +165,34 @@ struct Audit {
         const State<T>& s = state(layer);
         const auto y = tensor(s.y, numbers(s));
         const double count = double(y.size() / s.padded);
-        const auto running = read(net.running, net.running_count);
-        std::vector<double> mean(s.padded, 0), inverse(s.padded, 0), got_mean, got_inverse, blend, got_blend;
+        const auto running = floats(net.running, net.running_count);
+        Numbers mean(s.padded), variance(s.padded), inverse(s.padded), blend, got_blend;
         for (size_t j = 0; j < y.size(); j++) mean[j % s.padded] += y[j] / count;
-        std::vector<double> variance(s.padded, 0);
-        for (size_t j = 0; j < y.size(); j++)
-            variance[j % s.padded] += std::pow(y[j] - mean[j % s.padded], 2) / count;
-        for (float v : read(s.norm.mean, s.padded)) got_mean.push_back(v);
-        for (float v : read(s.norm.inverse, s.padded)) got_inverse.push_back(v);
+        for (size_t j = 0; j < y.size(); j++) {
+            const Number centred = y[j] - mean[j % s.padded];
+            variance[j % s.padded] += centred * centred / count;
+        }
         for (int c = 0; c < s.padded; c++) {
             if (s.real[c] < 0) continue;
-            inverse[c] = 1 / std::sqrt(variance[c] + 1e-5);
+            inverse[c] = Number(1) / sqrt(variance[c] + 1e-5);
             const size_t m = net.mean_at[layer - 1] + s.real[c], v = net.variance_at[layer - 1] + s.real[c];
-            blend.push_back(running_before[m] + 0.1 * (mean[c] - running_before[m]));
+            const Number before_m = running_before[m], before_v = running_before[v];
+            blend.push_back(before_m + 0.1 * (mean[c] - before_m));
+            blend.push_back(count > 1 ? before_v + 0.1 * (variance[c] * (count / (count - 1)) - before_v) : before_v);
             got_blend.push_back(running[m]);
-            if (count > 1)
-                blend.push_back(running_before[v] + 0.1 * (variance[c] * count / (count - 1) - running_before[v]));
-            else
-                blend.push_back(running_before[v]);
             got_blend.push_back(running[v]);
         }
-        compare("mean", got_mean, mean, NUMBERS);
-        compare("inverse deviation", got_inverse, inverse, NUMBERS);
-        compare("running statistics", got_blend, blend, NUMBERS);
+        compare("mean", floats(s.norm.mean, s.padded), mean);
+        compare("inverse deviation", floats(s.norm.inverse, s.padded), inverse);
+        compare("running statistics", got_blend, blend);
     }
 
     // Pooling, local contrast and copies: the concatenated input, [n][height][width][padded].
-    std::vector<double> concatenated(int layer, int& height, int& width) {
+    Numbers concatenated(int layer, int& height, int& width) {
         const Layer& l = net.spec.layers[layer - 1];
         net.concatenated(layer - 1, height, width);
         const int padded = state(layer).padded;
-        std::vector<double> x((size_t)net.batch * height * width * padded, 0);
+        Numbers x((size_t)net.batch * height * width * padded);
         int first = 0;
         for (int in : l.inputs) {
             const State<T>& s = state(in);
@@ -198,9 +220,10 @@ struct Audit {
     }
 
     // Both directions' blur of pictures, or its transpose.
-    std::vector<double> blurred(const std::vector<double>& from, int height, int width, int window,
+    Numbers blurred(const Numbers& from, int height, int width, int window,
                                 bool transposed = false) {
-        std::vector<double> rows(height * height), columns(width * width), to(from.size(), 0);
+        Numbers rows(height * height), columns(width * width);
+        Numbers to(from.size());
         for (int o = 0; o < height; o++)
             for (int i = 0; i < height; i++)
                 rows[transposed ? i * height + o : o * height + i] = blur_weight(height, window, o, i);
@@ -212,28 +235,28 @@ struct Audit {
             const int y = int(p / width % height), x = int(p % width);
             for (int iy = 0; iy < height; iy++)
                 for (int ix = 0; ix < width; ix++)
-                    to[p] += rows[y * height + iy] * columns[x * width + ix] * from[(n * height + iy) * width + ix];
+                    to[p] += Number(rows[y * height + iy] * columns[x * width + ix]) * from[(n * height + iy) * width + ix];
         }
         return to;
     }
 
-    std::vector<double> contrast_of(int layer, const std::vector<double>& x) {
+    Numbers contrast_of(int layer, const Numbers& x) {
         const State<T>& s = state(layer);
         const int window = net.spec.layers[layer - 1].filter_height;
         const size_t pixels = x.size() / s.padded, area = s.height * s.width;
         auto mean = [&](auto f) {
-            std::vector<double> m(pixels, 0);
+            Numbers m(pixels);
             for (size_t j = 0; j < x.size(); j++)
-                if (s.real[j % s.padded] >= 0) m[j / s.padded] += f(j) / s.channels;
+                if (s.real[j % s.padded] >= 0) m[j / s.padded] += f(j) / double(s.channels);
             return m;
         };
         const auto middle = blurred(mean([&](size_t j) { return x[j]; }), s.height, s.width, window);
         auto v = [&](size_t j) { return x[j] - middle[j / s.padded]; };
         auto sigma = blurred(mean([&](size_t j) { return v(j) * v(j); }), s.height, s.width, window);
-        std::vector<double> c(net.batch, 0), y(x.size(), 0);
+        Numbers c(net.batch), y(x.size());
         for (size_t p = 0; p < pixels; p++) {
-            sigma[p] = std::sqrt(sigma[p] + 1e-5);
-            c[p / area] += sigma[p] / area;
+            sigma[p] = sqrt(sigma[p] + 1e-5);
+            c[p / area] += sigma[p] / double(area);
         }
         for (size_t j = 0; j < x.size(); j++)
             if (s.real[j % s.padded] >= 0)
@@ -242,59 +265,60 @@ struct Audit {
     }
 
     // By the chain rule, from the gradient of y = v / max(c, sigma).
-    std::vector<double> contrast_backward(int layer, const std::vector<double>& x, const std::vector<double>& g) {
+    Numbers contrast_backward(int layer, const Numbers& x, const Numbers& g) {
         const State<T>& s = state(layer);
         const int window = net.spec.layers[layer - 1].filter_height;
         const size_t pixels = x.size() / s.padded, area = s.height * s.width;
         auto mean = [&](auto f) {
-            std::vector<double> m(pixels, 0);
+            Numbers m(pixels);
             for (size_t j = 0; j < x.size(); j++)
-                if (s.real[j % s.padded] >= 0) m[j / s.padded] += f(j) / s.channels;
+                if (s.real[j % s.padded] >= 0) m[j / s.padded] += f(j) / double(s.channels);
             return m;
         };
         const auto middle = blurred(mean([&](size_t j) { return x[j]; }), s.height, s.width, window);
-        auto v = [&](size_t j) { return x[j] - middle[j / s.padded]; };
+        // The kernel reads them from the stored y.
+        auto v = [&](size_t j) { return stored(x[j] - middle[j / s.padded]); };
         auto sigma = blurred(mean([&](size_t j) { return v(j) * v(j); }), s.height, s.width, window);
-        std::vector<double> c(net.batch, 0), spread(net.batch, 0), dsigma(pixels, 0);
-        for (size_t p = 0; p < pixels; p++) c[p / area] += (sigma[p] = std::sqrt(sigma[p] + 1e-5)) / area;
+        Numbers c(net.batch), spread(net.batch), dsigma(pixels);
+        for (size_t p = 0; p < pixels; p++) c[p / area] += (sigma[p] = sqrt(sigma[p] + 1e-5)) / double(area);
         auto divisor = [&](size_t p) { return std::max(c[p / area], sigma[p]); };
         for (size_t j = 0; j < x.size(); j++) {
             const size_t p = j / s.padded;
             if (s.real[j % s.padded] >= 0) dsigma[p] -= g[j] * v(j) / divisor(p) / divisor(p);
         }
         for (size_t p = 0; p < pixels; p++)
-            if (!(sigma[p] > c[p / area])) spread[p / area] += dsigma[p] / area, dsigma[p] = 0;
+            if (!(sigma[p] > c[p / area])) spread[p / area] += dsigma[p] / double(area), dsigma[p] = 0;
         for (size_t p = 0; p < pixels; p++) dsigma[p] = (dsigma[p] + spread[p / area]) / (2 * sigma[p]);
         const auto dsquare = blurred(dsigma, s.height, s.width, window, true);
-        std::vector<double> dv(x.size(), 0), sum(pixels, 0);
+        Numbers dv(x.size()), sum(pixels);
         for (size_t j = 0; j < x.size(); j++) {
             if (s.real[j % s.padded] < 0) continue;
             const size_t p = j / s.padded;
-            dv[j] = g[j] / divisor(p) + 2 * v(j) * dsquare[p] / s.channels;
+            dv[j] = g[j] / divisor(p) + 2 * v(j) * dsquare[p] / double(s.channels);
             sum[p] -= dv[j];
         }
         const auto dmean = blurred(sum, s.height, s.width, window, true);
         for (size_t j = 0; j < x.size(); j++)
-            if (s.real[j % s.padded] >= 0) dv[j] += dmean[j / s.padded] / s.channels;
+            if (s.real[j % s.padded] >= 0) dv[j] += dmean[j / s.padded] / double(s.channels);
         return dv;
     }
 
-    std::vector<double> pool_of(int layer, const std::vector<double>& x, int height, int width) {
+    Numbers pool_of(int layer, const Numbers& x, int height, int width) {
         const Layer& l = net.spec.layers[layer - 1];
         const State<T>& s = state(layer);
         const int pad = (l.filter_height - 1) / 2;
-        std::vector<double> y(numbers(s), 0);
+        Numbers y(numbers(s));
         for (size_t j = 0; j < y.size(); j++) {
             const int c = int(j % s.padded);
             const size_t p = j / s.padded, n = p / s.width / s.height;
             const int oy = int(p / s.width % s.height), ox = int(p % s.width);
-            double sum = 0, largest = -INFINITY;
+            Number sum, largest(-INFINITY);
             int count = 0;
             for (int ky = 0; ky < l.filter_height; ky++)
                 for (int kx = 0; kx < l.filter_height; kx++) {
                     const int yy = oy * l.stride_height + ky - pad, xx = ox * l.stride_width + kx - pad;
                     if (yy < 0 || xx < 0 || yy >= height || xx >= width) continue;
-                    const double v = x[((n * height + yy) * width + xx) * s.padded + c];
+                    const Number v = x[((n * height + yy) * width + xx) * s.padded + c];
                     sum += v, count++, largest = std::max(largest, v);
                 }
             y[j] = l.kind == Kind::MaxPooling ? largest : sum / count;
@@ -302,7 +326,7 @@ struct Audit {
         return y;
     }
 
-    std::vector<double> window_forward(int layer, const std::vector<double>& x, int height, int width) {
+    Numbers window_forward(int layer, const Numbers& x, int height, int width) {
         const Layer& l = net.spec.layers[layer - 1];
         if (l.kind == Kind::BatchNorm) return x;
         if (l.kind == Kind::LocalContrast) return contrast_of(layer, x);
@@ -313,17 +337,17 @@ struct Audit {
         int height, width;
         const auto x = concatenated(layer, height, width);
         compare("window", tensor(state(layer).y, numbers(state(layer))),
-                window_forward(layer, x, height, width), TENSOR);
+                stored(window_forward(layer, x, height, width)));
     }
 
     // Gradient that a layer without filters hands to its concatenated input, by the kernels' rule
     // for kinks: the first of a window's largest pixels takes it.
-    std::vector<double> window_backward(int layer, const std::vector<double>& x, int height, int width) {
+    Numbers window_backward(int layer, const Numbers& x, int height, int width) {
         const Layer& l = net.spec.layers[layer - 1];
         const State<T>& s = state(layer);
-        if (l.kind == Kind::BatchNorm) return y_gradient(layer);
+        if (l.kind == Kind::BatchNorm) return y_gradient(layer, false);
         const auto g = tensor(s.gradient, numbers(s));
-        std::vector<double> dx(x.size(), 0);
+        Numbers dx(x.size());
         if (l.kind == Kind::LocalContrast) {
             return contrast_backward(layer, x, g);
         }
@@ -351,66 +375,62 @@ struct Audit {
 
     void head(const std::vector<float>& parameters, const std::vector<uint8_t>& labels) {
         const int n = net.batch, classes = net.spec.classes, padded = net.head_channels;
-        std::vector<double> features((size_t)n * padded, 0);
+        Numbers features((size_t)n * padded);
         const auto real = read(net.head.real, padded);
         int first = 0;
         for (int o : net.spec.output) {
             const State<T>& s = state(o);
             const auto a = activation(o, false);
             for (size_t j = 0; j < a.size(); j++)
-                features[j / s.padded / s.height / s.width * padded + first + j % s.padded] += a[j] / net.head.area;
+                features[j / s.padded / s.height / s.width * padded + first + j % s.padded] += a[j] / double(net.head.area);
             first += s.padded;
         }
-        std::vector<double> got;
-        for (float f : read(net.head.features, features.size())) got.push_back(f);
-        compare("features", got, features, NUMBERS);
+        const auto got = floats(net.head.features, features.size());
+        compare("features", got, features);
         const float* weight = parameters.data() + net.classifier_at;
         const float* bias = weight + classes * net.head_real;
-        std::vector<double> dlogits, losses, dfeatures, dweight(classes * net.head_real, 0), dbias(classes, 0);
+        Numbers dlogits, losses, dfeatures, dweight(classes * net.head_real), dbias(classes);
         for (int i = 0; i < n; i++) {
-            std::vector<double> logits(bias, bias + classes);
+            Numbers logits(bias, bias + classes);
             for (int k = 0; k < classes; k++)
                 for (int c = 0; c < padded; c++)
-                    if (real[c] >= 0) logits[k] += weight[k * net.head_real + real[c]] * got[i * padded + c];
-            double sum = 0;
-            for (double l : logits) sum += std::exp(l);
-            losses.push_back(std::log(sum) - logits[labels[i]]);
-            for (int k = 0; k < classes; k++) dlogits.push_back((std::exp(logits[k]) / sum - (k == labels[i])) / n);
+                    if (real[c] >= 0) logits[k] += Number(weight[k * net.head_real + real[c]]) * got[i * padded + c];
+            Number sum;
+            for (const Number& l : logits) sum += exp(l);
+            losses.push_back(log(sum) - logits[labels[i]]);
+            for (int k = 0; k < classes; k++) dlogits.push_back((exp(logits[k]) / sum - double(k == labels[i])) / double(n));
             for (int c = 0; c < padded; c++) {
-                double d = 0;
+                Number d;
                 for (int k = 0; k < classes && real[c] >= 0; k++) {
-                    d += dlogits[i * classes + k] * weight[k * net.head_real + real[c]];
+                    d += dlogits[i * classes + k] * Number(weight[k * net.head_real + real[c]]);
                     dweight[k * net.head_real + real[c]] += dlogits[i * classes + k] * got[i * padded + c];
                 }
-                dfeatures.push_back(d / net.head.area);
+                dfeatures.push_back(d / double(net.head.area));
             }
             for (int k = 0; k < classes; k++) dbias[k] += dlogits[i * classes + k];
         }
-        check("losses", net.head.losses, losses);
-        check("gradient of logits", net.head.logit_gradient, dlogits);
-        check("gradient of features", net.head.gradient, dfeatures);
-        check("gradient of the classifier's weight", net.head.weight_gradient, dweight);
-        check("gradient of the classifier's bias", net.head.bias_gradient, dbias);
-        double total = 0;
-        for (double l : losses) total += l;
-        compare("loss", {read(net.progress, 1)[0].loss}, {total}, NUMBERS);
-    }
-
-    void check(const char* what, const float* p, const std::vector<double>& expected, double least = 1e-6) {
-        std::vector<double> got;
-        for (float f : read(p, expected.size())) got.push_back(f);
-        compare(what, got, expected, 1e-4, least);
+        compare("losses", floats(net.head.losses, losses.size()), losses);
+        compare("gradient of logits", floats(net.head.logit_gradient, dlogits.size()), dlogits);
+        compare("gradient of features", floats(net.head.gradient, dfeatures.size()), dfeatures);
+        compare("gradient of the classifier's weight", floats(net.head.weight_gradient, dweight.size()), dweight);
+        compare("gradient of the classifier's bias", floats(net.head.bias_gradient, dbias.size()), dbias);
+        Number total;
+        for (const Number& l : losses) total += l;
+        compare("loss", {read(net.progress, 1)[0].loss}, {total});
     }
 
     // The gradient of a layer's output, and its moments.
     void gradient(int layer, const std::vector<float>& parameters) {
         const State<T>& s = state(layer);
-        std::vector<double> g(numbers(s), 0);
+        const bool round = !net.plans[layer - 1].backward.plain;
+        Numbers g(numbers(s));
         for (int reader : s.readers) {
             const Layer& l = net.spec.layers[reader - 1];
             const int at = int(std::find(l.inputs.begin(), l.inputs.end(), layer) - l.inputs.begin());
-            const auto dy = y_gradient(reader);
-            each_product(reader, at, [&](size_t o, size_t i, size_t w) { g[i] += dy[o] * rounded(parameters[w]); });
+            const auto dy = y_gradient(reader, round);
+            each_product(reader, at, [&](size_t o, size_t i, size_t w) {
+                g[i] += dy[o] * Number(round ? rounded(double(parameters[w])) : parameters[w]);
+            });
         }
         for (size_t reader = 1; reader < net.states.size(); reader++) add_window_gradient(layer, int(reader), g);
         add_head_gradient(layer, g);
@@ -418,14 +438,14 @@ struct Audit {
         if (s.normalised) {
             const auto slope = read(s.norm.slope, s.padded), offset = read(s.norm.offset, s.padded);
             for (size_t j = 0; j < g.size(); j++)
-                if (!(float(slope[j % s.padded]) * float(y[j]) + offset[j % s.padded] > s.floor)) g[j] = 0;
+                if (!(slope[j % s.padded] * float(y[j].value) + offset[j % s.padded] > s.floor)) g[j] = 0;
         }
         const auto got = tensor(s.gradient, g.size());
-        compare("gradient", got, g, TENSOR * 2);
+        compare("gradient", got, stored(g));
         if (s.normalised) gradient_moments(layer, got, y);
     }
 
-    void add_window_gradient(int layer, int reader, std::vector<double>& g) {
+    void add_window_gradient(int layer, int reader, Numbers& g) {
         const Layer& l = net.spec.layers[reader - 1];
         const State<T>& s = state(layer);
         if (l.kind == Kind::Convolution || !state(reader).live) return;
@@ -436,15 +456,17 @@ struct Audit {
                 const auto dx = window_backward(reader, x, height, width);
                 for (size_t j = 0; j < g.size(); j++) {
                     const size_t p = j / s.padded, n = p / s.width / s.height;
-                    g[j] += dx[((n * height + p / s.width % s.height) * width + p % s.width) * state(reader).padded +
-                               first + j % s.padded];
+                    // Stored on its way, and once more with each further reader.
+                    g[j] += stored(stored(dx[((n * height + p / s.width % s.height) * width + p % s.width) *
+                                                 state(reader).padded + first + j % s.padded]));
+                    g[j] = stored(g[j]);
                 }
             }
             first += state(in).padded;
         }
     }
 
-    void add_head_gradient(int layer, std::vector<double>& g) {
+    void add_head_gradient(int layer, Numbers& g) {
         const State<T>& s = state(layer);
         int first = 0;
         for (int o : net.spec.output) {
@@ -457,73 +479,60 @@ struct Audit {
         }
     }
 
-    void gradient_moments(int layer, const std::vector<double>& g, const std::vector<double>& y) {
+    void gradient_moments(int layer, const Numbers& g, const Numbers& y) {
         const State<T>& s = state(layer);
         const double count = double(g.size() / s.padded);
-        const auto mean = read(s.norm.mean, s.padded), inverse = read(s.norm.inverse, s.padded);
-        std::vector<double> sum(s.padded, 0), centred(s.padded, 0);
-        double terms = 0;
+        const auto mean = floats(s.norm.mean, s.padded), inverse = floats(s.norm.inverse, s.padded),
+                   slope = floats(s.norm.slope, s.padded);
+        Numbers sum(s.padded), centred(s.padded), k1(s.padded), k2(s.padded);
         for (size_t j = 0; j < g.size(); j++) {
             const int c = int(j % s.padded);
             sum[c] += g[j];
             centred[c] += g[j] * (y[j] - mean[c]);
-            terms += std::abs(g[j] * (y[j] - mean[c])) * inverse[c];
         }
-        std::vector<double> dscale(s.channels), dshift(s.channels), k1(s.padded, 0), k2(s.padded, 0), got1, got2;
-        const auto slope = read(s.norm.slope, s.padded);
+        Numbers dscale(s.channels), dshift(s.channels);
         for (int c = 0; c < s.padded; c++) {
             if (s.real[c] < 0) continue;
             dscale[s.real[c]] = centred[c] * inverse[c], dshift[s.real[c]] = sum[c];
-            k1[c] = -slope[c] * inverse[c] * double(inverse[c]) * centred[c] / count;
+            k1[c] = -slope[c] * inverse[c] * inverse[c] * centred[c] / count;
             k2[c] = -k1[c] * mean[c] - slope[c] * sum[c] / count;
         }
-        for (float v : read(s.norm.gradient1, s.padded)) got1.push_back(v);
-        for (float v : read(s.norm.gradient2, s.padded)) got2.push_back(v);
-        check("gradient of scale", net.gradient + net.scale_at[layer - 1], dscale, 1e-6 + 1e-2 * terms);
-        check("gradient of shift", net.gradient + net.shift_at[layer - 1], dshift);
-        // Sums that nearly cancel are as exact as their terms are large.
-        double factor = 0, mean_size = 1;
-        for (int c = 0; c < s.padded; c++) {
-            factor = std::max(factor, std::abs(double(slope[c]) * inverse[c]));
-            mean_size = std::max(mean_size, std::abs(double(mean[c])));
-        }
-        const double least = 1e-9 + 1e-2 * factor * terms / count;
-        compare("gradient coefficient 1", got1, k1, 1e-3, least);
-        compare("gradient coefficient 2", got2, k2, 1e-3, least * mean_size);
+        compare("gradient of scale", floats(net.gradient + net.scale_at[layer - 1], s.channels), dscale);
+        compare("gradient of shift", floats(net.gradient + net.shift_at[layer - 1], s.channels), dshift);
+        compare("gradient coefficient 1", floats(s.norm.gradient1, s.padded), k1);
+        compare("gradient coefficient 2", floats(s.norm.gradient2, s.padded), k2);
     }
 
     void weights(int layer) {
         const Layer& l = net.spec.layers[layer - 1];
         const size_t first = net.weight_at[layer - 1], count = net.scale_at[layer - 1] - first;
-        std::vector<double> dw(count, 0), got;
+        Numbers dw(count);
         if (state(layer).live) {
-            const auto dy = y_gradient(layer);
+            const bool round = net.plans[layer - 1].weights_fast;
+            const auto dy = y_gradient(layer, round);
             for (size_t i = 0; i < l.inputs.size(); i++) {
-                const auto x = activation(l.inputs[i]);
+                const auto x = activation(l.inputs[i], round);
                 each_product(layer, int(i), [&](size_t o, size_t at, size_t w) { dw[w - first] += dy[o] * x[at]; });
             }
         }
-        for (float v : read(net.gradient + first, count)) got.push_back(v);
-        compare("gradient of weights", got, dw, sizeof(T) == 2 ? (net.plans[layer - 1].weights_fast ? 2e-4 : 8e-3) : 2e-5);
+        compare("gradient of weights", floats(net.gradient + first, count), dw);
     }
 
-    // Nesterov's step, from f32 parameters at rest.
+    // Nesterov's step, from f32 parameters at rest; then their copies, which are exact.
     void update(const std::vector<float>& before, double rate) {
-        const auto g = read(net.gradient, before.size()), after = read(net.parameters, before.size());
-        std::vector<double> moved, got;
-        for (size_t i = 0; i < before.size(); i++) {
-            const double decayed = g[i] + 1e-4 * before[i];
-            moved.push_back(-rate * 1.9 * decayed);
-            got.push_back(double(after[i]) - before[i]);
-        }
-        compare("update", got, moved, 2e-3);
+        const auto g = floats(net.gradient, before.size()), after = floats(net.parameters, before.size());
+        Numbers moved;
+        for (size_t i = 0; i < before.size(); i++)
+            moved.push_back(Number(before[i]) - rate * 1.9 * (g[i] + 1e-4 * before[i]));
+        compare("update", after, moved);
         if (!net.packed) return;
-        std::vector<double> expected, copies;
         const auto packed = read(net.packed, net.packed_count);
         for (size_t i = 0; i < before.size(); i++)
             for (int at : {net.forward_at[i], net.backward_at[i]})
-                if (at >= 0) expected.push_back(rounded(after[i])), copies.push_back(as_double(packed[at]));
-        compare("packed weights", copies, expected, 0);
+                if (at >= 0 && as_double(packed[at]) != rounded(after[i].value)) {
+                    problems.push_back("packed weight " + std::to_string(i));
+                    return;
+                }
     }
 
     void whole(const std::vector<float>& parameters, const std::vector<float>& running,

@@ -27,7 +27,7 @@ int main(int count, char** arguments) {
     for (int i = 0; i < networks && !wrong; i++) {
         const unsigned seed = first + unsigned(i);
         std::mt19937 random(seed);
-        const Spec spec = draw_spec(random, i % 2);
+        const Spec spec = draw_spec(random, seed % 2);
         const int batch = 1 + int(random() % 3);
         for (int mode = 0; mode < 3; mode++)
             if (mode != 1 || i % 4 == 0) wrong = !right(spec, batch, seed, mode) || wrong;

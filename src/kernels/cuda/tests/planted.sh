@@ -10,7 +10,7 @@ plant() {
     [ ${#wanted[@]} = 0 ] || [[ " ${wanted[*]} " == *" $1 "* ]] || return
     rm -rf "$work/cuda"; cp -r . "$work/cuda"
     FROM="$3" TO="$4" perl -0pi -e 's/\Q$ENV{FROM}\E/$ENV{TO}/ or die "not found\n"' "$work/cuda/$2" || { echo "$1: its place is not in $2"; missed=1; return; }
-    if ! ${CXX:-c++} -O1 -std=c++17 -w "$work/cuda/tests/emulated.cpp" -o "$work/emulated" 2> "$work/errors"; then
+    if ! ${CXX:-c++} -O0 -std=c++17 -w "$work/cuda/tests/emulated.cpp" -o "$work/emulated" 2> "$work/errors"; then
         echo "$1: does not compile"; head -5 "$work/errors"; missed=1; return
     fi
     if timeout 120 "$work/emulated" "${NETWORKS:-14}" 1 > "$work/log" 2>&1; then

@@ -8,7 +8,7 @@ struct Drawn {
     std::vector<float> parameters, running;
     std::vector<uint8_t> pixels, labels;
     std::vector<Crop> crops;
-    std::vector<double> images;
+    std::vector<Number> images;
 };
 
 // A data set of `count` images, each batch's crops, and what the first batch must look like.
@@ -49,25 +49,25 @@ Drawn draw(Network<T>& net, unsigned seed, int count) {
     const int padded = net.states[0].padded;
     for (int i = 0; i < net.batch; i++) {
         const Crop& c = d.crops[i];
-        std::vector<double> v;
+        std::vector<Number> v;
         for (int j = 0; j < spec.channels * area; j++) {
             const int y = j / spec.width % spec.height, x0 = j % spec.width, x = c.flip ? spec.width - 1 - x0 : x0;
             const uint8_t* plane = d.pixels.data() + ((size_t)c.image * spec.channels + j / area) * area;
             const Position row = rows[c.top + y], column = columns[c.left + x];
             auto mix = [&](int r) {
-                const double a = plane[std::min(r, spec.height - 1) * spec.width + column.left];
-                const double b = plane[std::min(r, spec.height - 1) * spec.width + std::min(column.left + 1, spec.width - 1)];
-                return a + column.share * (b - a);
+                const Number a = double(plane[std::min(r, spec.height - 1) * spec.width + column.left]);
+                const Number b = double(plane[std::min(r, spec.height - 1) * spec.width + std::min(column.left + 1, spec.width - 1)]);
+                return a + double(column.share) * (b - a);
             };
-            v.push_back(mix(row.left) + row.share * (mix(row.left + 1) - mix(row.left)));
+            v.push_back(mix(row.left) + double(row.share) * (mix(row.left + 1) - mix(row.left)));
         }
         double mean = 0, variance = 0;
-        for (double x : v) mean += x / v.size();
-        for (double x : v) variance += (x - mean) * (x - mean) / v.size();
+        for (const Number& x : v) mean += x.value / v.size();
+        for (const Number& x : v) variance += std::pow(x.value - mean, 2) / v.size();
         const double scale = variance < 1e-4 ? 0 : 1 / std::sqrt(variance);
         for (int p = 0; p < area; p++)
             for (int ch = 0; ch < padded; ch++)
-                d.images.push_back(ch < spec.channels ? (v[ch * area + p] - mean) * scale : 0);
+                d.images.push_back(ch < spec.channels ? (v[ch * area + p] - mean) * scale : Number(0));
     }
     return d;
 }
