@@ -1,15 +1,16 @@
-"""What the compiler made of each kernel, one a line: from ptxas's report and the disassembly in a folder."""
+"""What the compiler made of each kernel, one a line: from ptxas's report and the disassembly in a folder.
+Shared memory here is a kernel's static part; all of these kernels have theirs from the launch, which plan.h sizes."""
 
 import collections
 import pathlib
 import re
 import sys
 
-COUNTED = {"HMMA": "mma", "LDSM": "ldmatrix", "LDGSTS": "async copies", "LDL": "local loads", "STL": "local stores"}
+COUNTED = {"HMMA": "mma", "LDSM": "ldmatrix", "LDGSTS": "async-copies", "LDL": "local-loads", "STL": "local-stores"}
 
 
 def report(log):
-    """Kernel → (registers, stack, spill stores)."""
+    """Kernel → (registers, static shared memory, stack, bytes of spill stores)."""
     kernels, name, stack, spills = {}, None, 0, 0
     for line in log.splitlines():
         if found := re.search(r"Compiling entry function '(\w+)'", line):
@@ -17,7 +18,8 @@ def report(log):
         elif found := re.search(r"(\d+) bytes stack frame, (\d+) bytes spill stores", line):
             stack, spills = map(int, found.groups())
         elif found := re.search(r"Used (\d+) registers", line):
-            kernels[name] = (int(found.group(1)), stack, spills)
+            shared = re.search(r"(\d+) bytes smem", line)
+            kernels[name] = (int(found.group(1)), int(shared.group(1)) if shared else 0, stack, spills)
     return kernels
 
 
@@ -35,12 +37,13 @@ def instructions(sass):
 
 def main():
     folder = pathlib.Path(sys.argv[1])
-    print(f"{'kernel':28} {'code':6} registers stack spills instructions " + " ".join(COUNTED.values()))
+    columns = ["registers", "shared", "stack", "spills", "instructions", *COUNTED.values()]
+    print(f"{'kernel':28} {'code':6}", *columns)
     for log in sorted(folder.glob("*.log")):
         code, counts = log.stem.split(".")[1], instructions(log.with_suffix(".sass").read_text())
-        for name, (registers, stack, spills) in sorted(report(log.read_text()).items()):
-            count = counts[name]
-            print(f"{name:28} {code:6} {registers:9} {stack:5} {spills:6} {count['all']:12}", *(count[kind] for kind in COUNTED))
+        for name, reported in sorted(report(log.read_text()).items()):
+            values = [*reported, counts[name]["all"], *(counts[name][kind] for kind in COUNTED)]
+            print(f"{name:28} {code:6}", *(f"{value:{len(column)}}" for value, column in zip(values, columns)))
 
 
 main()
