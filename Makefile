@@ -159,7 +159,7 @@ EMULATED := target/emulated
 test-emulated:
 	@if command -v $${CXX:-c++} >/dev/null; then \
 	    echo "GPU kernels on the emulator"; \
-	    $${CXX:-c++} -O1 -std=c++17 -Wall -Wextra -Wno-unknown-pragmas src/kernels/cuda/tests/emulated.cpp -o $(EMULATED) && $(EMULATED) 12; \
+	    $${CXX:-c++} -Og -std=c++17 -Wall -Wextra -Wno-unknown-pragmas src/kernels/cuda/tests/emulated.cpp -o $(EMULATED) && $(EMULATED) 12; \
 	else echo "the GPU kernels on the emulator: $(INSTALL_CC)" >> $(SKIPPED); fi
 
 test-planted:

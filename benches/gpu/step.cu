@@ -12,7 +12,9 @@ static Layer convolution(int kh, int kw, int filters, std::vector<int> inputs) {
 static Spec named(const std::string& name) {
     Spec spec{3, 32, 32, 10, {}, {}};
     if (name.rfind("chain", 0) == 0) {
-        const int size = name == "chain-7x7-24" ? 7 : 3, filters = name == "chain-7x7-24" ? 24 : name == "chain-3x3-64" ? 64 : 48;
+        const int size = name == "chain-7x7-24" ? 7 : 3, filters = name == "chain-7x7-24"   ? 24
+                                                                   : name == "chain-3x3-64" ? 64
+                                                                                            : 48;
         for (int i = 0; i < 6; i++) spec.layers.push_back(convolution(size, size, filters, {i}));
         spec.output = {6};
         return spec;
@@ -45,8 +47,9 @@ static int audit(int networks, unsigned first) {
         const Spec spec = draw_spec(random, seed % 2);
         const int batch = 1 + int(random() % 3);
         for (int mode = 0; mode < 3; mode++) {
-            const auto problems = mode == 2 ? audit_step<float>(spec, batch, seed, true, worst[mode])
-                                            : audit_step<bf16>(spec, batch, seed, mode == 1, worst[mode]);
+            const auto problems = mode == 2
+                                      ? audit_step<float>(spec, batch, seed, true, worst[mode])
+                                      : audit_step<bf16>(spec, batch, seed, mode == 1, worst[mode]);
             if (problems.empty()) continue;
             wrong++;
             printf("seed %u, %s: %s\n", seed, names[mode], describe(spec, batch).c_str());
@@ -54,7 +57,8 @@ static int audit(int networks, unsigned first) {
         }
     }
     for (int mode = 0; mode < 3; mode++)
-        for (auto& [what, error] : worst[mode]) printf("%-12s %-40s %.2e\n", names[mode], what.c_str(), error);
+        for (auto& [what, error] : worst[mode])
+            printf("%-12s %-40s %.2e\n", names[mode], what.c_str(), error);
     printf("%d networks, %d wrong\n", networks, wrong);
     return wrong != 0;
 }
@@ -62,7 +66,8 @@ static int audit(int networks, unsigned first) {
 static void time_step(const std::string& name, int batch, bool replay) {
     const auto begin = std::chrono::steady_clock::now();
     const auto since = [&] {
-        return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin).count();
+        return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin)
+            .count();
     };
     const Spec spec = named(name);
     Backend backend;
@@ -101,17 +106,23 @@ static void time_step(const std::string& name, int batch, bool replay) {
     std::sort(times.begin(), times.end());
     Progress p;
     backend.download(&p, net.progress, sizeof p);
-    printf("%-14s batch %4d: %d launches, %.4f ms a step (%.4f to %.4f), %.0f images/s, %.1f MB, planned in %.1f ms, loss %.3f, bad step %u\n",
-           name.c_str(), batch, net.launches, times[times.size() / 2], times[0], times.back(),
-           batch / times[times.size() / 2] * 1e3, backend.bytes / 1e6, planned, p.loss / (40.0 * batch), p.first_bad_step);
+    printf(
+        "%-14s batch %4d: %d launches, %.4f ms a step (%.4f to %.4f), %.0f images/s, %.1f MB, "
+        "planned in %.1f ms, loss %.3f, bad step %u\n",
+        name.c_str(), batch, net.launches, times[times.size() / 2], times[0], times.back(),
+        batch / times[times.size() / 2] * 1e3, backend.bytes / 1e6, planned,
+        p.loss / (40.0 * batch), p.first_bad_step);
 }
 
 // How long each kernel takes when it runs by itself, from events around repeated steps.
 int main(int count, char** arguments) {
     const std::string what = count > 1 ? arguments[1] : "audit";
     try {
-        if (what == "audit") return audit(count > 2 ? atoi(arguments[2]) : 4, count > 3 ? unsigned(atoi(arguments[3])) : 1);
-        for (int i = 2; i + 1 < count; i += 2) time_step(arguments[i], atoi(arguments[i + 1]), what == "time");
+        if (what == "audit")
+            return audit(count > 2 ? atoi(arguments[2]) : 4,
+                         count > 3 ? unsigned(atoi(arguments[3])) : 1);
+        for (int i = 2; i + 1 < count; i += 2)
+            time_step(arguments[i], atoi(arguments[i + 1]), what == "time");
     } catch (const std::exception& error) {
         printf("failed: %s\n", error.what());
         return 2;

@@ -113,7 +113,8 @@ DEVICE void sum_parts(const Conv& p, const Tile& tile, float (*sum)[NT][4]) {
     }
 }
 
-// Puts the sums into shared memory as [pixels][PITCH], so that whole rows leave in 16 bytes at a time.
+// Puts the sums into shared memory as [pixels][PITCH], so that whole rows leave in 16 bytes at a
+// time.
 template <int NT, int MT>
 DEVICE void stage(bf16* staged, float (*sum)[NT][4]) {
     constexpr int PITCH = NT * 8 + 8;

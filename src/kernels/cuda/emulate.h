@@ -1,7 +1,7 @@
 // A GPU in a C++17 program: each thread of a block is a fiber. Warps are resumed in random order,
 // shared memory starts as NaN, and asynchronous copies land as late (or, by the seed, as early) as
-// they may: a missing barrier or wait gives wrong numbers. It says nothing about time, bank conflicts or
-// the order of memory between blocks, which run one after the other.
+// they may: a missing barrier or wait gives wrong numbers. It says nothing about time, bank
+// conflicts or the order of memory between blocks, which run one after the other.
 #pragma once
 
 #include <algorithm>
@@ -154,7 +154,9 @@ inline void yield() { emulator_switch(&fibers[current].stack_pointer, scheduler)
 [[noreturn]] inline void fail(const char* what) {
     fprintf(stderr, "emulator: %s (block %d %d %d, thread %d)\n", what, blockIdx.x, blockIdx.y,
             blockIdx.z, current);
-    std::exit(3);
+    // Without destructors, since this is a fiber's stack.
+    fflush(stdout);
+    std::_Exit(3);
 }
 
 inline void run_fiber() {

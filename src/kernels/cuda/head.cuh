@@ -166,7 +166,8 @@ DEVICE void head_weights(const Head<T>& p) {
     }
     if (i < p.classes) {
         float sum = 0;
-        for (int image = 0; image < p.images; image++) sum += p.logit_gradient[image * p.classes + i];
+        for (int image = 0; image < p.images; image++)
+            sum += p.logit_gradient[image * p.classes + i];
         p.bias_gradient[i] = sum;
     }
     if (i == 0) {

@@ -7,8 +7,8 @@
 constexpr int THREADS = 256, WARPS = THREADS / 32;
 
 // One source of a convolution's sum. Of a forward pass: a part of the concatenated input, and
-// value = max(floor, k0·x + k1), a layer's batch normalisation and ReLU. Of a gradient: a reader of the layer,
-// and value = k0·x + k1·y + k2, the gradient of what the reader's convolution gave.
+// value = max(floor, k0·x + k1), a layer's batch normalisation and ReLU. Of a gradient: a reader of
+// the layer, and value = k0·x + k1·y + k2, the gradient of what the reader's convolution gave.
 template <class T>
 struct Part {
     const T* x;
@@ -29,7 +29,8 @@ struct Part {
     // For the plain kernels: the weights in f32, and how far two of them are apart.
     const float* weight;
     int weight_channel, weight_filter;
-    // Number of real filters or channels behind `channels`, and for each padded channel its own or -1.
+    // Number of real filters or channels behind `channels`, and for each padded channel its own or
+    // -1.
     const int* real;
 };
 

@@ -153,7 +153,8 @@ DEVICE uint4 transform(uint4 x, uint4 y, const Coefficients& k, float floor) {
     return pack(f);
 }
 
-// Loads `count` columns of channels, from `first` on. No barrier: the caller's come before and after.
+// Loads `count` columns of channels, from `first` on. No barrier: the caller's come before and
+// after.
 template <bool GRADIENT, int AT_ONCE = GRADIENT ? 3 : 4>
 DEVICE void load_patch(bf16* patch, const PatchShape& shape, const Tiling& tiling, const Tile& tile,
                        const Part<bf16>& part, int first, int count) {

@@ -1,5 +1,5 @@
-// Convolutions and statistics for every size and both precisions, without tensor cores: slow, short,
-// and what the fast kernels fall back to. Must not know networks.
+// Convolutions and statistics for every size and both precisions, without tensor cores: slow,
+// short, and what the fast kernels fall back to. Must not know networks.
 #pragma once
 #include "windows.cuh"
 #include "update.cuh"

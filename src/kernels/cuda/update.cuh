@@ -68,7 +68,8 @@ template <class T>
 DEVICE void load_images(const Images<T>& p) {
     SHARED(shared);
     double* room = reinterpret_cast<double*>(shared);
-    const int t = threadIdx.x, numbers = p.channels * p.height * p.width, plane = p.height * p.width;
+    const int t = threadIdx.x, numbers = p.channels * p.height * p.width,
+              plane = p.height * p.width;
     const Crop crop = p.crops[(long long)p.progress->step * p.batch + blockIdx.x];
     float* values = p.room + (long long)blockIdx.x * numbers;
     double sum = 0;

@@ -56,13 +56,16 @@ DEVICE void multiply_pixels(float (*sum)[NT][4], const PixelFragments<NT>& f, in
 }
 
 // The products of one tile's pixels; the next pixels' fragments are loaded before these are
-// multiplied. Both chunks of a pair that is not there are the first one, and nobody reads their sum.
+// multiplied. Both chunks of a pair that is not there are the first one, and nobody reads their
+// sum.
 template <int NT>
 DEVICE void multiply_tile(float (*sum)[NT][4], const bf16* patch, const bf16* gradient,
                           const Tiling& tiling, const PatchShape& shape, int stride_height,
                           int stride_width, const int* offsets, int pairs) {
     const int lane = threadIdx.x % 32, mine = lane / 16 * 8 + lane % 8;
-    auto pixel = [&](int first) { return patch_offset(tiling, shape, stride_height, stride_width, first + mine); };
+    auto pixel = [&](int first) {
+        return patch_offset(tiling, shape, stride_height, stride_width, first + mine);
+    };
     PixelFragments<NT> even, odd;
     load_pixels<NT>(even, patch, gradient, pixel(0), offsets, 0);
 #pragma unroll 1

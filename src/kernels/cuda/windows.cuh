@@ -28,8 +28,9 @@ DEVICE void read_part(const Part<T>& part, int image, int y, int x, int channel,
         for (int i = 0; i < 8; i++) v[i] = 0;
         return;
     }
-    load8(part.x + (((long long)image * part.height + y) * part.width + x) * part.channels + channel,
-          v);
+    load8(
+        part.x + (((long long)image * part.height + y) * part.width + x) * part.channels + channel,
+        v);
     if (!part.k0) return;
 #pragma unroll
     for (int i = 0; i < 8; i++)

@@ -1,5 +1,5 @@
-// Checks one training step, kernel by kernel: each kernel's result against f64 arithmetic on the very
-// numbers that it read. Written for the eye; shares nothing with the kernels but the plan.
+// Checks one training step, kernel by kernel: each kernel's result against f64 arithmetic on the
+// very numbers that it read. Written for the eye; shares nothing with the kernels but the plan.
 #pragma once
 #include "network.h"
 #include "number.h"
@@ -43,8 +43,8 @@ struct Audit {
         memcpy(&r, &bits, 4);
         return r;
     }
-    // What a kernel rounds on its way, after a few operations in f32. Next to a tie it may go either
-    // way; elsewhere the result is exact.
+    // What a kernel rounds on its way, after a few operations in f32. Next to a tie it may go
+    // either way; elsewhere the result is exact.
     static Number rounded(const Number& n) {
         if (!BF16) return n;
         const double error = n.terms / (1 << 22), v = rounded(n.value);
@@ -78,11 +78,14 @@ struct Audit {
         const double share = error == 0 ? 0 : std::sqrt(error / size);
         double& w = worst[what];
         if (!(share <= w)) w = share;
-        if (!(share <= BOUND)) problems.push_back(what + ": " + std::to_string(share / BOUND) + " of its bound");
+        if (!(share <= BOUND))
+            problems.push_back(what + ": " + std::to_string(share / BOUND) + " of its bound");
     }
 
     const State<T>& state(int i) const { return net.states[i]; }
-    size_t numbers(const State<T>& s) const { return (size_t)net.batch * s.height * s.width * s.padded; }
+    size_t numbers(const State<T>& s) const {
+        return (size_t)net.batch * s.height * s.width * s.padded;
+    }
 
     // What readers see of a layer; products by tensor cores round it.
     Numbers activation(int i, bool round) {
@@ -94,7 +97,8 @@ struct Audit {
             const int c = int(j % s.padded);
             v[j] = slope[c] * v[j] + offset[c];
             // At the kink a rounding error decides; well below it nothing is left.
-            if (v[j].value < s.floor) v[j] = {s.floor, v[j].terms * BOUND > s.floor - v[j].value ? v[j].terms : 0};
+            if (v[j].value < s.floor)
+                v[j] = {s.floor, v[j].terms * BOUND > s.floor - v[j].value ? v[j].terms : 0};
             if (round) v[j] = rounded(v[j]);
         }
         return v;
@@ -132,14 +136,19 @@ struct Audit {
                             const int y = oy * l.stride_height + ky - (l.filter_height - 1) / 2;
                             const int x = ox * l.stride_width + kx - (l.filter_width - 1) / 2;
                             if (y < 0 || x < 0 || y >= in.height || x >= in.width) continue;
-                            const size_t o = (((size_t)n * out.height + oy) * out.width + ox) * out.padded;
-                            const size_t i = (((size_t)n * in.height + y) * in.width + x) * in.padded;
+                            const size_t o =
+                                (((size_t)n * out.height + oy) * out.width + ox) * out.padded;
+                            const size_t i =
+                                (((size_t)n * in.height + y) * in.width + x) * in.padded;
                             for (int c = 0; c < in.padded; c++)
                                 for (int k = 0; k < l.filters && in.real[c] >= 0; k++)
                                     f(o + k, i + c,
                                       net.weight_at[layer - 1] +
-                                          (((size_t)k * channels + before + in.real[c]) * l.filter_height + ky) *
-                                              l.filter_width + kx);
+                                          (((size_t)k * channels + before + in.real[c]) *
+                                               l.filter_height +
+                                           ky) *
+                                              l.filter_width +
+                                          kx);
                         }
     }
 
@@ -175,10 +184,13 @@ struct Audit {
         for (int c = 0; c < s.padded; c++) {
             if (s.real[c] < 0) continue;
             inverse[c] = Number(1) / sqrt(variance[c] + 1e-5);
-            const size_t m = net.mean_at[layer - 1] + s.real[c], v = net.variance_at[layer - 1] + s.real[c];
+            const size_t m = net.mean_at[layer - 1] + s.real[c],
+                         v = net.variance_at[layer - 1] + s.real[c];
             const Number before_m = running_before[m], before_v = running_before[v];
             blend.push_back(before_m + 0.1 * (mean[c] - before_m));
-            blend.push_back(count > 1 ? before_v + 0.1 * (variance[c] * (count / (count - 1)) - before_v) : before_v);
+            blend.push_back(count > 1
+                                ? before_v + 0.1 * (variance[c] * (count / (count - 1)) - before_v)
+                                : before_v);
             got_blend.push_back(running[m]);
             got_blend.push_back(running[v]);
         }
@@ -200,7 +212,8 @@ struct Audit {
             for (size_t j = 0; j < a.size(); j++) {
                 const int c = int(j % s.padded);
                 const size_t pixel = j / s.padded;
-                const size_t n = pixel / s.width / s.height, y = pixel / s.width % s.height, xx = pixel % s.width;
+                const size_t n = pixel / s.width / s.height, y = pixel / s.width % s.height,
+                             xx = pixel % s.width;
                 x[((n * height + y) * width + xx) * padded + first + c] = a[j];
             }
             first += s.padded;
@@ -226,16 +239,19 @@ struct Audit {
         Numbers to(from.size());
         for (int o = 0; o < height; o++)
             for (int i = 0; i < height; i++)
-                rows[transposed ? i * height + o : o * height + i] = blur_weight(height, window, o, i);
+                rows[transposed ? i * height + o : o * height + i] =
+                    blur_weight(height, window, o, i);
         for (int o = 0; o < width; o++)
             for (int i = 0; i < width; i++)
-                columns[transposed ? i * width + o : o * width + i] = blur_weight(width, window, o, i);
+                columns[transposed ? i * width + o : o * width + i] =
+                    blur_weight(width, window, o, i);
         for (size_t p = 0; p < to.size(); p++) {
             const size_t n = p / (height * width);
             const int y = int(p / width % height), x = int(p % width);
             for (int iy = 0; iy < height; iy++)
                 for (int ix = 0; ix < width; ix++)
-                    to[p] += Number(rows[y * height + iy] * columns[x * width + ix]) * from[(n * height + iy) * width + ix];
+                    to[p] += Number(rows[y * height + iy] * columns[x * width + ix]) *
+                             from[(n * height + iy) * width + ix];
         }
         return to;
     }
@@ -250,9 +266,11 @@ struct Audit {
                 if (s.real[j % s.padded] >= 0) m[j / s.padded] += f(j) / double(s.channels);
             return m;
         };
-        const auto middle = blurred(mean([&](size_t j) { return x[j]; }), s.height, s.width, window);
+        const auto middle =
+            blurred(mean([&](size_t j) { return x[j]; }), s.height, s.width, window);
         auto v = [&](size_t j) { return x[j] - middle[j / s.padded]; };
-        auto sigma = blurred(mean([&](size_t j) { return v(j) * v(j); }), s.height, s.width, window);
+        auto sigma =
+            blurred(mean([&](size_t j) { return v(j) * v(j); }), s.height, s.width, window);
         Numbers c(net.batch), y(x.size());
         for (size_t p = 0; p < pixels; p++) {
             sigma[p] = sqrt(sigma[p] + 1e-5);
@@ -275,20 +293,25 @@ struct Audit {
                 if (s.real[j % s.padded] >= 0) m[j / s.padded] += f(j) / double(s.channels);
             return m;
         };
-        const auto middle = blurred(mean([&](size_t j) { return x[j]; }), s.height, s.width, window);
+        const auto middle =
+            blurred(mean([&](size_t j) { return x[j]; }), s.height, s.width, window);
         // The kernel reads them from the stored y.
         auto v = [&](size_t j) { return stored(x[j] - middle[j / s.padded]); };
-        auto sigma = blurred(mean([&](size_t j) { return v(j) * v(j); }), s.height, s.width, window);
+        auto sigma =
+            blurred(mean([&](size_t j) { return v(j) * v(j); }), s.height, s.width, window);
         Numbers c(net.batch), spread(net.batch), dsigma(pixels);
-        for (size_t p = 0; p < pixels; p++) c[p / area] += (sigma[p] = sqrt(sigma[p] + 1e-5)) / double(area);
+        for (size_t p = 0; p < pixels; p++)
+            c[p / area] += (sigma[p] = sqrt(sigma[p] + 1e-5)) / double(area);
         auto divisor = [&](size_t p) { return std::max(c[p / area], sigma[p]); };
         for (size_t j = 0; j < x.size(); j++) {
             const size_t p = j / s.padded;
             if (s.real[j % s.padded] >= 0) dsigma[p] -= g[j] * v(j) / divisor(p) / divisor(p);
         }
         for (size_t p = 0; p < pixels; p++)
-            if (!(sigma[p] > c[p / area])) spread[p / area] += dsigma[p] / double(area), dsigma[p] = 0;
-        for (size_t p = 0; p < pixels; p++) dsigma[p] = (dsigma[p] + spread[p / area]) / (2 * sigma[p]);
+            if (!(sigma[p] > c[p / area]))
+                spread[p / area] += dsigma[p] / double(area), dsigma[p] = 0;
+        for (size_t p = 0; p < pixels; p++)
+            dsigma[p] = (dsigma[p] + spread[p / area]) / (2 * sigma[p]);
         const auto dsquare = blurred(dsigma, s.height, s.width, window, true);
         Numbers dv(x.size()), sum(pixels);
         for (size_t j = 0; j < x.size(); j++) {
@@ -316,7 +339,8 @@ struct Audit {
             int count = 0;
             for (int ky = 0; ky < l.filter_height; ky++)
                 for (int kx = 0; kx < l.filter_height; kx++) {
-                    const int yy = oy * l.stride_height + ky - pad, xx = ox * l.stride_width + kx - pad;
+                    const int yy = oy * l.stride_height + ky - pad,
+                              xx = ox * l.stride_width + kx - pad;
                     if (yy < 0 || xx < 0 || yy >= height || xx >= width) continue;
                     const Number v = x[((n * height + yy) * width + xx) * s.padded + c];
                     sum += v, count++, largest = std::max(largest, v);
@@ -359,7 +383,8 @@ struct Audit {
             std::vector<size_t> seen;
             for (int ky = 0; ky < l.filter_height; ky++)
                 for (int kx = 0; kx < l.filter_height; kx++) {
-                    const int yy = oy * l.stride_height + ky - pad, xx = ox * l.stride_width + kx - pad;
+                    const int yy = oy * l.stride_height + ky - pad,
+                              xx = ox * l.stride_width + kx - pad;
                     if (yy >= 0 && xx >= 0 && yy < height && xx < width)
                         seen.push_back(((n * height + yy) * width + xx) * s.padded + c);
                 }
@@ -382,7 +407,8 @@ struct Audit {
             const State<T>& s = state(o);
             const auto a = activation(o, false);
             for (size_t j = 0; j < a.size(); j++)
-                features[j / s.padded / s.height / s.width * padded + first + j % s.padded] += a[j] / double(net.head.area);
+                features[j / s.padded / s.height / s.width * padded + first + j % s.padded] +=
+                    a[j] / double(net.head.area);
             first += s.padded;
         }
         const auto got = floats(net.head.features, features.size());
@@ -394,16 +420,20 @@ struct Audit {
             Numbers logits(bias, bias + classes);
             for (int k = 0; k < classes; k++)
                 for (int c = 0; c < padded; c++)
-                    if (real[c] >= 0) logits[k] += Number(weight[k * net.head_real + real[c]]) * got[i * padded + c];
+                    if (real[c] >= 0)
+                        logits[k] +=
+                            Number(weight[k * net.head_real + real[c]]) * got[i * padded + c];
             Number sum;
             for (const Number& l : logits) sum += exp(l);
             losses.push_back(log(sum) - logits[labels[i]]);
-            for (int k = 0; k < classes; k++) dlogits.push_back((exp(logits[k]) / sum - double(k == labels[i])) / double(n));
+            for (int k = 0; k < classes; k++)
+                dlogits.push_back((exp(logits[k]) / sum - double(k == labels[i])) / double(n));
             for (int c = 0; c < padded; c++) {
                 Number d;
                 for (int k = 0; k < classes && real[c] >= 0; k++) {
                     d += dlogits[i * classes + k] * Number(weight[k * net.head_real + real[c]]);
-                    dweight[k * net.head_real + real[c]] += dlogits[i * classes + k] * got[i * padded + c];
+                    dweight[k * net.head_real + real[c]] +=
+                        dlogits[i * classes + k] * got[i * padded + c];
                 }
                 dfeatures.push_back(d / double(net.head.area));
             }
@@ -412,8 +442,10 @@ struct Audit {
         compare("losses", floats(net.head.losses, losses.size()), losses);
         compare("gradient of logits", floats(net.head.logit_gradient, dlogits.size()), dlogits);
         compare("gradient of features", floats(net.head.gradient, dfeatures.size()), dfeatures);
-        compare("gradient of the classifier's weight", floats(net.head.weight_gradient, dweight.size()), dweight);
-        compare("gradient of the classifier's bias", floats(net.head.bias_gradient, dbias.size()), dbias);
+        compare("gradient of the classifier's weight",
+                floats(net.head.weight_gradient, dweight.size()), dweight);
+        compare("gradient of the classifier's bias", floats(net.head.bias_gradient, dbias.size()),
+                dbias);
         Number total;
         for (const Number& l : losses) total += l;
         compare("loss", {read(net.progress, 1)[0].loss}, {total});
@@ -426,19 +458,22 @@ struct Audit {
         Numbers g(numbers(s));
         for (int reader : s.readers) {
             const Layer& l = net.spec.layers[reader - 1];
-            const int at = int(std::find(l.inputs.begin(), l.inputs.end(), layer) - l.inputs.begin());
+            const int at =
+                int(std::find(l.inputs.begin(), l.inputs.end(), layer) - l.inputs.begin());
             const auto dy = y_gradient(reader, round);
             each_product(reader, at, [&](size_t o, size_t i, size_t w) {
                 g[i] += dy[o] * Number(round ? rounded(double(parameters[w])) : parameters[w]);
             });
         }
-        for (size_t reader = 1; reader < net.states.size(); reader++) add_window_gradient(layer, int(reader), g);
+        for (size_t reader = 1; reader < net.states.size(); reader++)
+            add_window_gradient(layer, int(reader), g);
         add_head_gradient(layer, g);
         const auto y = tensor(s.y, g.size());
         if (s.normalised) {
             const auto slope = read(s.norm.slope, s.padded), offset = read(s.norm.offset, s.padded);
             for (size_t j = 0; j < g.size(); j++)
-                if (!(slope[j % s.padded] * float(y[j].value) + offset[j % s.padded] > s.floor)) g[j] = 0;
+                if (!(slope[j % s.padded] * float(y[j].value) + offset[j % s.padded] > s.floor))
+                    g[j] = 0;
         }
         const auto got = tensor(s.gradient, g.size());
         compare("gradient", got, stored(g));
@@ -457,8 +492,10 @@ struct Audit {
                 for (size_t j = 0; j < g.size(); j++) {
                     const size_t p = j / s.padded, n = p / s.width / s.height;
                     // Stored on its way, and once more with each further reader.
-                    g[j] += stored(stored(dx[((n * height + p / s.width % s.height) * width + p % s.width) *
-                                                 state(reader).padded + first + j % s.padded]));
+                    g[j] += stored(
+                        stored(dx[((n * height + p / s.width % s.height) * width + p % s.width) *
+                                      state(reader).padded +
+                                  first + j % s.padded]));
                     g[j] = stored(g[j]);
                 }
             }
@@ -473,7 +510,8 @@ struct Audit {
             if (o == layer) {
                 const auto d = read(net.head.gradient, (size_t)net.batch * net.head_channels);
                 for (size_t j = 0; j < g.size(); j++)
-                    g[j] += d[j / s.padded / s.height / s.width * net.head_channels + first + j % s.padded];
+                    g[j] += d[j / s.padded / s.height / s.width * net.head_channels + first +
+                              j % s.padded];
             }
             first += state(o).padded;
         }
@@ -497,8 +535,10 @@ struct Audit {
             k1[c] = -slope[c] * inverse[c] * inverse[c] * centred[c] / count;
             k2[c] = -k1[c] * mean[c] - slope[c] * sum[c] / count;
         }
-        compare("gradient of scale", floats(net.gradient + net.scale_at[layer - 1], s.channels), dscale);
-        compare("gradient of shift", floats(net.gradient + net.shift_at[layer - 1], s.channels), dshift);
+        compare("gradient of scale", floats(net.gradient + net.scale_at[layer - 1], s.channels),
+                dscale);
+        compare("gradient of shift", floats(net.gradient + net.shift_at[layer - 1], s.channels),
+                dshift);
         compare("gradient coefficient 1", floats(s.norm.gradient1, s.padded), k1);
         compare("gradient coefficient 2", floats(s.norm.gradient2, s.padded), k2);
     }
@@ -512,7 +552,9 @@ struct Audit {
             const auto dy = y_gradient(layer, round);
             for (size_t i = 0; i < l.inputs.size(); i++) {
                 const auto x = activation(l.inputs[i], round);
-                each_product(layer, int(i), [&](size_t o, size_t at, size_t w) { dw[w - first] += dy[o] * x[at]; });
+                each_product(layer, int(i), [&](size_t o, size_t at, size_t w) {
+                    dw[w - first] += dy[o] * x[at];
+                });
             }
         }
         compare("gradient of weights", floats(net.gradient + first, count), dw);
@@ -520,7 +562,8 @@ struct Audit {
 
     // Nesterov's step, from f32 parameters at rest; then their copies, which are exact.
     void update(const std::vector<float>& before, double rate) {
-        const auto g = floats(net.gradient, before.size()), after = floats(net.parameters, before.size());
+        const auto g = floats(net.gradient, before.size()),
+                   after = floats(net.parameters, before.size());
         Numbers moved;
         for (size_t i = 0; i < before.size(); i++)
             moved.push_back(Number(before[i]) - rate * 1.9 * (g[i] + 1e-4 * before[i]));

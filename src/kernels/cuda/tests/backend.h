@@ -14,7 +14,8 @@ ALL_KERNELS(DECLARE_KERNEL)
 ALL_KERNELS(DEFINE_KERNEL)
 #endif
 
-// Most shared memory of a block: that of compute capability 8.6; two such blocks fit on 8.0 and 9.0.
+// Most shared memory of a block: that of compute capability 8.6; two such blocks fit on 8.0
+// and 9.0.
 constexpr size_t SHARED_LIMIT = 99 * 1024;
 
 #ifdef __CUDACC__
@@ -31,6 +32,8 @@ struct Backend {
     cudaEvent_t event;
     std::vector<void*> owned;
     size_t bytes = 0;
+    // Of the machine; a sum over pixels is split so that each has a block.
+    int multiprocessors = 132;
     // Whether a launch may begin before the one before it has ended.
     bool overlap = getenv("OVERLAP") && *getenv("OVERLAP") == '1';
 
@@ -63,7 +66,8 @@ struct Backend {
     template <class A>
     void launch(int stream, void (*kernel)(A), Index grid, size_t shared, const A& arguments) {
         if (shared > 48 * 1024)
-            check(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize, int(shared)));
+            check(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
+                                       cudaFuncAttributeMaxDynamicSharedMemorySize, int(shared)));
         void* pointers[] = {const_cast<A*>(&arguments)};
         cudaLaunchAttribute early{};
         early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
@@ -80,6 +84,8 @@ struct Backend {
 struct Backend {
     std::vector<void*> owned;
     size_t bytes = 0;
+    // Of the machine; a sum over pixels is split so that each has a block.
+    int multiprocessors = 132;
     unsigned seed = 1;
 
     ~Backend() {

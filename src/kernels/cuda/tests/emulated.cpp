@@ -12,9 +12,11 @@ static bool right(const Spec& spec, int batch, unsigned seed, int mode) {
     const auto start = std::chrono::steady_clock::now();
     const auto problems = mode == 2 ? audit_step<float>(spec, batch, seed, true, worst[mode])
                                     : audit_step<bf16>(spec, batch, seed, mode == 1, worst[mode]);
-    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    const double seconds =
+        std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     if (getenv("VERBOSE") || !problems.empty())
-        printf("seed %u, %s, %.2f s: %s\n", seed, names[mode], seconds, describe(spec, batch).c_str());
+        printf("seed %u, %s, %.2f s: %s\n", seed, names[mode], seconds,
+               describe(spec, batch).c_str());
     for (const auto& p : problems) printf("    %s\n", p.c_str());
     fflush(stdout);
     return problems.empty();
@@ -32,9 +34,9 @@ int main(int count, char** arguments) {
         for (int mode = 0; mode < 3; mode++)
             if (mode != 1 || i % 4 == 0) wrong = !right(spec, batch, seed, mode) || wrong;
     }
-    if (count <= 2)
+    if (count <= 2 && !wrong)
         for (const Spec& spec : limits())
-            for (int mode : {0, 2}) wrong = !right(spec, 2, 3, mode) || wrong;
+            for (int mode : {0, 2}) wrong = !right(spec, 1, 3, mode) || wrong;
     for (int mode = 0; mode < 3; mode++)
         for (auto& [what, error] : worst[mode])
             if (getenv("VERBOSE")) printf("%-12s %-40s %.2e\n", names[mode], what.c_str(), error);

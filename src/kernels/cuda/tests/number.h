@@ -1,8 +1,8 @@
 // A number of the f64 reference with the size of what it was summed from. Must not know kernels.
 //
 // What f32 arithmetic may get wrong follows from the terms of a sum: where they cancel, the sum is
-// small and its error is not. So each operation also computes its result with the absolute values of
-// all terms, and results are compared against that size.
+// small and its error is not. So each operation also computes its result with the absolute values
+// of all terms, and results are compared against that size.
 #pragma once
 #include <algorithm>
 #include <cmath>
