@@ -1,4 +1,5 @@
-// Audits small networks on a GPU, and times the captured training step of larger ones.
+// Audits small networks on a GPU, and times the captured training step of larger ones. Must not know
+// how a step is planned or checked.
 // usage: step audit N SEED | step time NAME BATCH | step profile NAME BATCH
 #include "../../src/kernels/cuda/tests/run.h"
 
@@ -114,7 +115,6 @@ static void time_step(const std::string& name, int batch, bool replay) {
         p.loss / (40.0 * batch), p.first_bad_step);
 }
 
-// How long each kernel takes when it runs by itself, from events around repeated steps.
 int main(int count, char** arguments) {
     const std::string what = count > 1 ? arguments[1] : "audit";
     try {
