@@ -11,6 +11,8 @@
 # make bench-peers     training steps, evaluation and memory beside PyTorch's (PYTHON=one that has torch)
 # make test-peers      the same numbers as PyTorch after five steps, on networks drawn anew
 # make test-sanitizer  the kernels' tests under the address sanitizer; test-miri: under Miri, where there is a nightly
+# make kernels         the GPU kernels, compiled by a pinned nvcc from PyPI and compared with src/kernels/cuda/census.txt
+# make test-planted    bugs planted in the GPU kernels, each of which their tests must find
 # make bench-cells     recurrent layers, and the whole step of a language model, in turn with PyTorch's
 #
 # One optimised profile (release) serves all of them, so that nothing is built twice.
@@ -20,7 +22,8 @@ SHELL := bash
 .DEFAULT_GOAL := help
 .PHONY: help run test lint bench faults fuzz soak tools build docs wheel python-tools test-scripts \
         test-format test-clippy test-code test-docs test-cuda test-wheel test-deny \
-        bench-peers bench-cells test-peers torch test-sanitizer test-miri kernels-alone
+        bench-peers bench-cells test-peers torch test-sanitizer test-miri kernels-alone \
+        test-emulated test-planted kernels
 
 NETWRIGHT := target/release/netwright
 # On a GPU candle's own code starts every kernel: it is optimised in full there.
@@ -31,6 +34,7 @@ SKIPPED := target/skipped
 
 INSTALL_RUST := curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh
 INSTALL_CC := sudo apt-get install build-essential    (Fedora: sudo dnf install gcc; macOS: xcode-select --install)
+INSTALL_CXX := sudo apt-get install g++    (Fedora: sudo dnf install gcc-c++; macOS: xcode-select --install)
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -98,6 +102,7 @@ test: tools
 	@$(MAKE) --no-print-directory test-code
 	@$(MAKE) --no-print-directory test-docs
 	@$(MAKE) --no-print-directory test-cuda
+	@$(MAKE) --no-print-directory test-emulated
 	@$(MAKE) --no-print-directory test-wheel
 	@$(MAKE) --no-print-directory test-deny
 	@echo; if [ -s $(SKIPPED) ]; then \
@@ -149,6 +154,23 @@ test-cuda:
 	@chmod +x $(CUDA_STUB)/bin/nvcc
 	@PATH="$$PWD/$(CUDA_STUB)/bin:$$PATH" NVCC="$$PWD/$(CUDA_STUB)/bin/nvcc" CUDA_HOME="$$PWD/$(CUDA_STUB)" CUDA_COMPUTE_CAP=80 CUDARC_CUDA_VERSION=13000 \
 	    cargo check --release --locked --features cuda --target-dir $(CUDA_STUB)
+
+# The GPU kernels on a GPU that a C++ program plays: every kernel of a training step against f64 arithmetic.
+EMULATED := target/emulated
+test-emulated:
+	@if command -v $${CXX:-c++} >/dev/null; then \
+	    echo "GPU kernels on the emulator"; mkdir -p target; \
+	    $${CXX:-c++} -Og -std=c++17 -Wall -Wextra -Wno-unknown-pragmas -o $(EMULATED) src/kernels/cuda/tests/emulated.cpp; \
+	    $(EMULATED) 12; \
+	else echo "the GPU kernels on the emulator: $(INSTALL_CXX)" >> $(SKIPPED); fi
+
+# The same tests must find each of a list of bugs; eight minutes of one core.
+test-planted:
+	src/kernels/cuda/tests/planted.sh
+
+# The compiler needs no GPU: 400 MB from PyPI, kept in ~/.cache/netwright.
+kernels:
+	src/kernels/cuda/build.sh
 
 # Both need programs from PyPI: without Python's venv module, or without a network, they are skipped.
 NO_PYTHON_TOOLS := $(PYTHON) -m venv and PyPI must be there (sudo apt-get install python3-venv)

@@ -1,0 +1,3 @@
+#include "kernels.cuh"
+
+ALL_KERNELS(DEFINE_KERNEL)
