@@ -13,6 +13,7 @@
 # make test-sanitizer  the kernels' tests under the address sanitizer; test-miri: under Miri, where there is a nightly
 # make kernels         the GPU kernels, compiled by a pinned nvcc from PyPI and compared with src/kernels/cuda/census.txt
 # make test-planted    bugs planted in the GPU kernels, each of which their tests must find
+# make bench-strategies  what each strategy finds, on problems whose rewards cost nothing (ARGUMENTS="--seeds 50 --problems nk,cell")
 # make bench-cells     recurrent layers, and the whole step of a language model, in turn with PyTorch's
 #
 # One optimised profile (release) serves all of them, so that nothing is built twice.
@@ -22,7 +23,7 @@ SHELL := bash
 .DEFAULT_GOAL := help
 .PHONY: help run test lint bench faults fuzz soak tools build docs wheel python-tools test-scripts \
         test-format test-clippy test-code test-docs test-cuda test-wheel test-deny \
-        bench-peers bench-cells test-peers torch test-sanitizer test-miri kernels-alone \
+        bench-peers bench-cells bench-strategies test-peers torch test-sanitizer test-miri kernels-alone \
         test-emulated test-planted kernels
 
 NETWRIGHT := target/release/netwright
@@ -197,6 +198,9 @@ test-scripts: build
 
 bench: tools
 	cargo bench --locked
+
+bench-strategies: tools
+	cargo bench --locked --profile release --bench strategies -- $(or $(ARGUMENTS),--seeds 10)
 
 # ------------------------------------------------------------------------------------------------------------- faults
 

@@ -3,7 +3,7 @@
 # an empty queue and parameters that verify. Usage: tests/soak.sh NETWRIGHT RUN_DIR [TRIALS]
 set -euo pipefail
 netwright=$1 run=$2 trials=${3:-200000}
-"$netwright" search config/choices.toml --fresh --run-dir "$run" --set "run.trials=$trials" --set controller.replicas=100 \
+"$netwright" search config/choices.toml --fresh --run-dir "$run" --set "run.trials=$trials" --set controller.strategy=reinforce --set controller.replicas=100 \
     --set controller.children=8 --set parameter_server.shards=20 --set telemetry.listen=off > "$run.log" 2>&1 &
 pid=$!
 trap 'kill "$pid" 2>/dev/null || true' EXIT

@@ -165,6 +165,7 @@ fn propose(
         })
         .map_err(|error| error.to_string())?;
     observe(&shared.metrics, layers, &proposals);
+    let repeated = proposals.iter().filter(|proposal| proposal.repeats).count() as u64;
     let trials = proposals
         .into_iter()
         .zip(keys)
@@ -176,7 +177,7 @@ fn propose(
         layers,
         pulled,
         history: history.position,
-        repeated: 0,
+        repeated,
         trials,
     })
 }

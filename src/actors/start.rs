@@ -10,7 +10,7 @@ use crate::policy::{Policy, shard_boundaries};
 use crate::space::Space;
 use crate::strategy::{
     ControllerSettings, History, LearningSettings, LogEntry, ParameterServerSettings,
-    PendingMinibatch, Replay, ReplayError, Snapshot, initial_snapshot,
+    PendingMinibatch, Replay, ReplayError, Snapshot, StrategyName, initial_snapshot,
 };
 use crate::telemetry::Endpoint;
 use actix::{Actor, Addr, System};
@@ -30,14 +30,9 @@ pub struct SearchSettings {
 }
 
 impl SearchSettings {
-    pub(super) fn learning(&self) -> LearningSettings {
-        LearningSettings {
-            strategy: self.controller.strategy,
-            learning_rate: self.controller.learning_rate,
-            baseline_decay: self.controller.baseline_decay,
-            entropy_weight: self.controller.entropy_weight,
-            accumulate: self.parameter_server.accumulate,
-        }
+    pub(super) fn learning(&self, strategy: StrategyName) -> LearningSettings {
+        self.controller
+            .learning(strategy, self.parameter_server.accumulate)
     }
 }
 
@@ -98,7 +93,12 @@ pub fn prepare(
     enqueued: Vec<Enqueued>,
 ) -> Result<Prepared, String> {
     let policy = Policy::new(space.as_ref(), &settings.controller.network());
-    let learning = settings.learning();
+    let choice = settings.controller.strategy;
+    let strategy = match &recovered.learning {
+        Some(logged) => choice.resume(logged.strategy),
+        None => choice.resolve(space.as_ref()),
+    };
+    let learning = settings.learning(strategy);
     let stored = recovered
         .snapshot
         .as_ref()
@@ -161,16 +161,10 @@ fn show_pending(history: &mut History, open: &OpenMinibatch) {
     let Some(first) = open.trials.first() else {
         return;
     };
-    let pending = PendingMinibatch {
-        controller: open.controller,
-        minibatch: open.minibatch,
-        layers: open.layers,
-        decisions: open
-            .trials
-            .iter()
-            .map(|trial| trial.decisions.clone())
-            .collect(),
-    };
+    let trials = open.trials.iter();
+    let decisions = trials.map(|trial| trial.decisions.clone()).collect();
+    let pending =
+        PendingMinibatch::new(open.controller, open.minibatch, open.layers, decisions);
     history.insert(first.id, Arc::new(pending));
 }
 

@@ -8,6 +8,7 @@ use crate::machine::{Device, LaneSpec, list_devices};
 use crate::report::{grouped, summary};
 use crate::settings::Settings;
 use crate::space::{Space, Survey, survey};
+use crate::strategy::Resolved;
 use serde_json::json;
 use std::sync::Arc;
 
@@ -131,6 +132,7 @@ impl Facts {
             text += &sizes(layers, &survey);
             text += &self.beyond(&survey);
         }
+        text += &self.strategy();
         for Enqueued { name, trial } in &self.enqueued {
             let size = trial.parameters.map_or_else(String::new, |count| {
                 format!(" ({} parameters)", grouped(count))
@@ -161,12 +163,38 @@ impl Facts {
         )
     }
 
+    /// What `auto` stands for and why, and whether anything can be learned.
+    fn strategy(&self) -> String {
+        let controller = &self.settings.controller;
+        let explained = controller.strategy.explained(self.space.as_ref());
+        let mut text = explained.map_or_else(String::new, |Resolved { strategy, reason }| {
+            format!(
+                "# controller.strategy = \"auto\" is {}: {reason}\n",
+                strategy.as_str()
+            )
+        });
+        let accumulate = self.settings.parameter_server.accumulate;
+        let strategy = controller.strategy.resolve(self.space.as_ref());
+        let learning = controller.learning(strategy, accumulate);
+        let trials = self.settings.run.trials;
+        if let Some(updates) = learning.too_little_to_learn(trials, controller.children) {
+            text += &format!(
+                "# warning: {} will learn next to nothing: {trials} trials are {updates} updates of controller.learning_rate = {}; run more \
+                 trials, ask for fewer controller.children, raise the rate, or leave controller.strategy to \"auto\"\n",
+                strategy.as_str(),
+                learning.learning_rate
+            );
+        }
+        text
+    }
+
     fn json(&self) -> serde_json::Result<String> {
         let (first, last) = self.depths();
         let depth =
             |layers| json!({ "layers": layers, "log10_size": self.space.log10_size(layers) });
         serde_json::to_string_pretty(&json!({
             "settings": self.settings.applicable(),
+            "strategy": self.settings.controller.strategy.resolve(self.space.as_ref()),
             "space": { "first": depth(first), "last": depth(last) },
             "sizes": self.surveys().iter().map(|(layers, survey)| json!({
                 "layers": layers,

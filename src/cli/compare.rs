@@ -1,29 +1,35 @@
-//! `netwright compare`: trains cells of the literature by the recipe of a search and shows them
-//! beside the best cell that it found. Changes nothing of the run.
+//! `netwright compare`: searches with several strategies at the same budget, each repeat with a seed
+//! of its own, and says what they found. Each search is a process and a run of its own, one after
+//! the other on the same lanes; interrupted, the same command goes on.
 
-use super::progress::duration;
-use super::{ConfigArgs, Failure, assembly, print, print_json, reading};
-use crate::child::{Epoch, MetricUnit, Outcome, Progress, Task};
+use super::{ConfigArgs, Failure, print, print_json, reading};
 use crate::journal::Reader;
-use crate::machine::{LaneSpec, memory_bytes};
-use crate::random::Key;
+use crate::report::{Comparison, StrategyRuns};
 use crate::settings::Settings;
-use crate::space::{Architecture, Network};
-use crate::workload::{LaneResources, Scoring, Workload};
-use comfy_table::{CellAlignment, Table, presets};
-use serde::Serialize;
+use crate::strategy::StrategyChoice;
+use comfy_table::{Table, presets};
+use rustix::process::{Pid, Signal, kill_process};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Instant;
+use std::process::{Command, ExitStatus, Stdio};
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// How often it is asked whether a search has ended.
+const POLL: Duration = Duration::from_millis(20);
 
 #[derive(clap::Args)]
 pub struct CompareArgs {
     #[command(flatten)]
     pub config: ConfigArgs,
-    /// A cell to train: rnn, lstm, gru or nascell; may be repeated. Left out: all of them
-    #[arg(long, value_name = "NAME")]
-    pub cell: Vec<String>,
-    /// The run whose best cell stands beside them; unset: run.dir, else runs/<run.name>
+    /// Strategies, such as guided,evolution,random
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',', required = true)]
+    pub strategies: Vec<String>,
+    /// Searches with each strategy; each has a seed of its own, from run.seed on
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    pub repeats: u64,
+    /// Where the runs and the files are written; unset: the run directory of the config with
+    /// -strategies behind it
     #[arg(long, value_name = "DIR")]
     pub run_dir: Option<PathBuf>,
     /// Print JSON
@@ -31,238 +37,247 @@ pub struct CompareArgs {
     pub json: bool,
 }
 
-/// A cell and how it did.
-#[derive(Serialize)]
-struct Row {
-    cell: String,
-    hidden: Option<usize>,
-    parameters: Option<u64>,
-    metric: Option<f64>,
-    reward: Option<f64>,
-    seconds: Option<f64>,
-    error: Option<String>,
-}
-
 pub fn run(args: CompareArgs) -> Result<(), Failure> {
     let settings = args.config.load()?;
-    let workload_settings = assembly::workload_settings(&settings);
-    let cells = chosen(&args.cell, workload_settings.literature())?;
-    let workload = assembly::load_workload(&settings)?;
-    let lanes = assembly::lanes(&settings)?;
-    assembly::check_devices(workload.as_ref(), &lanes)?;
-    let Some(lane) = lanes.into_iter().next() else {
-        return Err(Failure::Failed("no device".into()));
-    };
-    let run_dir = settings.run_dir(args.run_dir.as_deref());
-    let mut rows = best(&run_dir)?;
-    if rows.is_empty() {
-        eprintln!("no search of this config has a result yet: the reference cells stand alone");
-    }
-    eprintln!("{}", workload.description());
-    let scoring = workload_settings.scoring();
-    let comparison = Comparison {
-        settings: &settings,
-        workload,
-        lane,
-        run_dir,
-        scoring,
-    };
-    for cell in cells {
-        rows.push(comparison.train(cell)?);
-    }
-    rows.sort_by(|a, b| {
-        b.reward
-            .unwrap_or(f64::MIN)
-            .total_cmp(&a.reward.unwrap_or(f64::MIN))
+    let strategies = named(&args.strategies)?;
+    let folder = args.run_dir.clone().unwrap_or_else(|| {
+        let mut folder = settings.run_dir(None).into_os_string();
+        folder.push("-strategies");
+        folder.into()
     });
-    if args.json {
-        print_json(&rows)
-    } else {
-        print(&table(&rows, scoring.metric))
-    }
-}
-
-/// The cells to train: as asked for, else all that there are.
-fn chosen(asked: &[String], all: &'static [&'static str]) -> Result<Vec<&'static str>, Failure> {
-    if all.is_empty() {
-        let text = "compare trains recurrent cells: the config needs space.kind = \"cell\", data.kind = \"text\" and evaluator = \"train\"";
-        return Err(Failure::Input(text.into()));
-    }
-    if asked.is_empty() {
-        return Ok(all.to_vec());
-    }
-    let find = |name: &String| {
-        all.iter()
-            .copied()
-            .find(|cell| cell == name)
-            .ok_or_else(|| {
-                Failure::Input(format!(
-                    "--cell {name}: there is no such cell; there are {}",
-                    all.join(", ")
-                ))
-            })
+    let searches = Searches {
+        settings,
+        folder,
+        repeats: args.repeats,
     };
-    asked.iter().map(find).collect()
-}
-
-/// The best trial of a run, where there is one.
-fn best(run: &Path) -> Result<Vec<Row>, Failure> {
-    if !run.join("search.db").exists() {
-        return Ok(Vec::new());
+    for repeat in 1..=args.repeats {
+        for strategy in &strategies {
+            searches.run(*strategy, repeat)?;
+        }
     }
-    let row = Reader::open(run)
-        .and_then(|reader| reader.best())
-        .map_err(reading)?;
-    Ok(row
-        .into_iter()
-        .map(|row| Row {
-            cell: format!("trial {}", row.id),
-            hidden: hidden(&row.architecture),
-            parameters: row.parameters,
-            metric: row.metric,
-            reward: row.reward,
-            seconds: row.seconds,
-            error: None,
-        })
-        .collect())
-}
-
-/// Units of each layer, where the network is a language model.
-fn hidden(architecture: &Architecture) -> Option<usize> {
-    match &architecture.network {
-        Network::Cell(cell) => cell.model.map(|model| model.hidden),
-        _ => None,
+    let comparison = searches.comparison(&strategies)?;
+    let files = searches.write(&comparison)?;
+    if args.json {
+        return print_json(&serde_json::json!({
+            "strategies": comparison.found(),
+            "differences": comparison.differences(),
+            "control": comparison.control(),
+            "files": files,
+        }));
     }
+    print(&text(&comparison, &files))
 }
 
-/// Trains one cell after the other on one lane.
-struct Comparison<'a> {
-    settings: &'a Settings,
-    workload: Arc<dyn Workload>,
-    lane: LaneSpec,
-    run_dir: PathBuf,
-    scoring: Scoring,
-}
-
-impl Comparison<'_> {
-    fn train(&self, name: &str) -> Result<Row, Failure> {
-        let resources = LaneResources {
-            lane: self.lane.clone(),
-            memory_bytes: memory_bytes() as u64,
-            run_dir: self.run_dir.clone(),
-        };
-        let mut evaluator = self
-            .workload
-            .evaluator(&resources)
-            .map_err(Failure::Failed)?;
-        let architecture = self
-            .workload
-            .literature_network(name)
-            .map_err(Failure::Input)?;
-        let row = Row {
-            cell: name.to_owned(),
-            hidden: hidden(&architecture),
-            parameters: architecture.size().0,
-            metric: None,
-            reward: None,
-            seconds: None,
-            error: None,
-        };
-        let task = Task {
-            trial: 0,
-            attempt: 0,
-            seed: Key::seed(self.settings.run.seed).child_seed(),
-            layers: 0,
-            decisions: Vec::new(),
-            architecture,
-        };
-        let mut progress = Lines {
-            name,
-            scoring: self.scoring,
-            started: Instant::now(),
-        };
-        let outcome = evaluator.evaluate(&task, &mut progress);
-        let seconds = Some(progress.elapsed());
-        Ok(match outcome {
-            Outcome::Completed { reward, metric, .. } => Row {
-                metric: Some(metric),
-                reward: Some(reward),
-                seconds,
-                ..row
-            },
-            Outcome::Failed { error, .. } => Row {
-                error: Some(error),
-                seconds,
-                ..row
-            },
-            Outcome::Stopped => Row { seconds, ..row },
-        })
+/// The strategies of these names.
+fn named(names: &[String]) -> Result<Vec<StrategyChoice>, Failure> {
+    let mut strategies = Vec::new();
+    for name in names {
+        let word = serde_json::Value::from(name.as_str());
+        let strategy: StrategyChoice = serde_json::from_value(word).map_err(|_| {
+            Failure::Input(format!(
+                "--strategies {name}: there is no such strategy; there are {}",
+                StrategyChoice::words().join(", ")
+            ))
+        })?;
+        if strategies.contains(&strategy) {
+            return Err(Failure::Input(format!(
+                "--strategies names {name} twice: once is enough"
+            )));
+        }
+        strategies.push(strategy);
     }
+    Ok(strategies)
 }
 
-/// A line for each epoch.
-struct Lines<'a> {
-    name: &'a str,
-    scoring: Scoring,
-    started: Instant,
+struct Searches {
+    settings: Settings,
+    folder: PathBuf,
+    repeats: u64,
 }
 
-impl Progress for Lines<'_> {
-    fn epoch(&mut self, epoch: Epoch) {
-        let loss = epoch
-            .train_loss
-            .map_or_else(String::new, |loss| format!(" loss {loss:.4}"));
-        eprintln!(
-            "{} epoch {}/{}{loss} {} ({})",
-            self.name,
-            epoch.epoch,
-            self.scoring.epochs.unwrap_or_default(),
-            self.scoring.metric.phrase(epoch.metric),
-            duration(epoch.seconds)
+impl Searches {
+    fn name(strategy: StrategyChoice, repeat: u64) -> String {
+        format!("{}-{repeat}", strategy.as_str())
+    }
+
+    fn run_dir(&self, strategy: StrategyChoice, repeat: u64) -> PathBuf {
+        self.folder.join(Self::name(strategy, repeat))
+    }
+
+    /// The settings of one search. Keys of other strategies do not apply, so they are not in it.
+    fn config(&self, strategy: StrategyChoice, repeat: u64) -> String {
+        let mut settings = self.settings.clone();
+        settings.controller.strategy = strategy;
+        settings.run.seed = (settings.run.seed + repeat - 1) & (u64::MAX >> 1);
+        settings.run.name = Self::name(strategy, repeat);
+        settings.run.dir = None;
+        settings.telemetry.listen = Some("off".into());
+        settings.to_toml()
+    }
+
+    /// Runs one search to its end, or continues it.
+    fn run(&self, strategy: StrategyChoice, repeat: u64) -> Result<(), Failure> {
+        let name = Self::name(strategy, repeat);
+        let configs = self.folder.join("configs");
+        let config = configs.join(format!("{name}.toml"));
+        std::fs::create_dir_all(&configs).map_err(writing(&configs))?;
+        std::fs::write(&config, self.config(strategy, repeat)).map_err(writing(&config))?;
+        eprintln!("{name} of {}", self.repeats);
+        let program = std::env::current_exe()
+            .map_err(|error| Failure::Failed(format!("this program cannot be found: {error}")))?;
+        let mut command = Command::new(program);
+        command
+            .arg("search")
+            .arg(&config)
+            .arg("--run-dir")
+            .arg(self.run_dir(strategy, repeat))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            // Ctrl-C is passed on, so that the search hears it once.
+            .process_group(0);
+        // The file holds what they said.
+        for (variable, _) in std::env::vars_os() {
+            if variable.to_string_lossy().starts_with("NETWRIGHT__") {
+                command.env_remove(variable);
+            }
+        }
+        let status = until_it_ends(&mut command)
+            .map_err(|error| Failure::Failed(format!("{name}: {error}")))?;
+        match status {
+            Ended::Signal(number) => Err(Failure::Signal(number)),
+            Ended::Status(status) if status.success() => Ok(()),
+            Ended::Status(status) => Err(Failure::Failed(format!(
+                "{name}: its search ended with {status}; the reason stands above"
+            ))),
+        }
+    }
+
+    fn comparison(&self, strategies: &[StrategyChoice]) -> Result<Comparison, Failure> {
+        let mut all = Vec::new();
+        for strategy in strategies {
+            let mut rewards = Vec::new();
+            for repeat in 1..=self.repeats {
+                rewards.push(outcomes(&self.run_dir(*strategy, repeat))?);
+            }
+            all.push(StrategyRuns {
+                name: strategy.as_str().to_owned(),
+                rewards,
+            });
+        }
+        Ok(Comparison { strategies: all })
+    }
+
+    /// Writes the curves; returns the files.
+    fn write(&self, comparison: &Comparison) -> Result<Vec<PathBuf>, Failure> {
+        let title = format!(
+            "{}: best reward so far, mean of {} searches",
+            self.settings.run.name, self.repeats
         );
-    }
-
-    fn examples(&mut self, _count: usize) {}
-
-    fn stop_requested(&self) -> bool {
-        false
-    }
-
-    fn elapsed(&self) -> f64 {
-        self.started.elapsed().as_secs_f64()
+        let files = [
+            ("curves.csv", comparison.curves_csv()),
+            ("curves.svg", comparison.curves_svg(&title)),
+        ];
+        let mut written = Vec::new();
+        for (name, text) in files {
+            let path = self.folder.join(name);
+            std::fs::write(&path, text).map_err(writing(&path))?;
+            written.push(path);
+        }
+        Ok(written)
     }
 }
 
-fn table(rows: &[Row], unit: MetricUnit) -> String {
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_BORDERS_ONLY);
-    table.set_header([
-        "cell",
-        "hidden",
-        "parameters",
-        "reward",
-        "validation",
-        "time",
-    ]);
-    for row in rows {
-        let or = |text: Option<String>| text.unwrap_or_else(|| "-".into());
-        let metric = row
-            .metric
-            .map(|metric| unit.phrase(metric))
-            .or_else(|| row.error.clone());
-        table.add_row([
-            row.cell.clone(),
-            or(row.hidden.map(|hidden| hidden.to_string())),
-            or(row.parameters.map(|count| count.to_string())),
-            or(row.reward.map(|reward| format!("{reward:.6}"))),
-            or(metric),
-            or(row.seconds.map(duration)),
+fn writing(path: &Path) -> impl Fn(std::io::Error) -> Failure {
+    move |error| Failure::Input(format!("{}: {error}", path.display()))
+}
+
+/// The rewards of a run's sampled trials, by id.
+fn outcomes(run: &Path) -> Result<Vec<Option<f64>>, Failure> {
+    let reader = Reader::open(run).map_err(reading)?;
+    let enqueued = reader.enqueued().map_err(reading)?;
+    let mut outcomes = std::collections::BTreeMap::new();
+    reader
+        .outcomes(|id, reward| {
+            outcomes.insert(id, reward);
+        })
+        .map_err(reading)?;
+    for row in enqueued {
+        outcomes.remove(&row.id);
+    }
+    Ok(outcomes.into_values().collect())
+}
+
+enum Ended {
+    Status(ExitStatus),
+    /// We were asked to end; the search has saved.
+    Signal(u8),
+}
+
+/// Starts a command and waits for its end; a signal to us is passed on to it.
+fn until_it_ends(command: &mut Command) -> std::io::Result<Ended> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        let mut interrupts = signal(SignalKind::interrupt())?;
+        let mut terminations = signal(SignalKind::terminate())?;
+        let mut process = command.spawn()?;
+        let mut asked = None;
+        loop {
+            let number = tokio::select! {
+                _ = interrupts.recv() => Some(2),
+                _ = terminations.recv() => Some(15),
+                () = tokio::time::sleep(POLL) => None,
+            };
+            if let (Some(number), Some(pid)) = (number, Pid::from_raw(process.id() as i32)) {
+                asked = Some(number);
+                // It may have ended by itself.
+                let _ = kill_process(pid, Signal::TERM);
+            }
+            if let Some(status) = process.try_wait()? {
+                return Ok(asked.map_or(Ended::Status(status), Ended::Signal));
+            }
+        }
+    })
+}
+
+fn text(comparison: &Comparison, files: &[PathBuf]) -> String {
+    let mut found = Table::new();
+    found.load_style(presets::NOTHING);
+    found.set_header(["strategy", "best reward", "deviation", "searches"]);
+    for row in comparison.found() {
+        found.add_row([
+            row.strategy,
+            format!("{:.5}", row.mean),
+            format!("{:.5}", row.deviation),
+            row.best.len().to_string(),
         ]);
     }
-    table
-        .column_iter_mut()
-        .skip(1)
-        .take(3)
-        .for_each(|column| column.set_cell_alignment(CellAlignment::Right));
-    format!("{table}\n")
+    let mut differences = Table::new();
+    differences.load_style(presets::NOTHING);
+    differences.set_header(["difference", "mean", "95% interval"]);
+    for row in comparison.differences() {
+        differences.add_row([
+            format!("{} − {}", row.strategy, row.minus),
+            format!("{:+.5}", row.interval.mean),
+            format!("{:+.5} to {:+.5}", row.interval.low, row.interval.high),
+        ]);
+    }
+    let mut control = Table::new();
+    control.load_style(presets::NOTHING);
+    control.set_header(["strategy", "children", "best", "mean of top 5", "mean of top 15"]);
+    for row in comparison.control() {
+        control.add_row([
+            row.strategy,
+            row.children.to_string(),
+            format!("{:.5}", row.best),
+            format!("{:.5}", row.mean_of_top_5),
+            format!("{:.5}", row.mean_of_top_15),
+        ]);
+    }
+    let files: String = files
+        .iter()
+        .map(|path| format!("{}\n", path.display()))
+        .collect();
+    format!("{found}\n\n{differences}\n\n{control}\n\n{files}")
 }

@@ -13,6 +13,7 @@ mod announcement;
 mod assembly;
 mod check;
 mod compare;
+mod compare_architectures;
 mod devices;
 mod enqueue;
 mod init;
@@ -77,6 +78,8 @@ enum Command {
     /// Run a search, or continue it
     Search(search::SearchArgs),
     /// Train cells of the literature by a search's recipe, beside the best cell that it found
+    CompareArchitectures(compare_architectures::CompareArchitecturesArgs),
+    /// Search with several strategies at the same budget, again and again, and say which is better
     Compare(compare::CompareArgs),
     /// Where a run stands
     Status(status::StatusArgs),
@@ -163,6 +166,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::run(args),
         Command::Schema(args) => schema::run(args),
         Command::Search(args) => search::run(args),
+        Command::CompareArchitectures(args) => compare_architectures::run(args),
         Command::Compare(args) => compare::run(args),
         Command::Status(args) => status::run(args),
         Command::Top(args) => top::run(args),

@@ -89,7 +89,8 @@ CREATE TABLE epochs (
 
 -- One row a minibatch; `sequence` is NULL until its last outcome is known; `round` is the first row of a synchronous round.
 -- `oldest` is the smallest of `versions`, the versions pulled from each shard. The strategy proposed it from the log up to
--- `history_sequence` and the trials pending up to `history_trial`; of its networks `repeated` were pending, unseen by it.
+-- `history_sequence` and the trials pending up to `history_trial`; of its networks `repeated` were proposed before: pending,
+-- unseen by it, or because it found no new one.
 CREATE TABLE minibatches (
     number INTEGER PRIMARY KEY,
     controller INTEGER NOT NULL,

@@ -63,6 +63,7 @@ fn decode(format: i64, data: &[u8]) -> Option<Snapshot> {
                     baseline_decay: old.baseline_decay,
                     entropy_weight: old.entropy_weight,
                     accumulate: old.accumulate,
+                    ppo: None,
                 },
                 strategy: Vec::new(),
             })
@@ -197,6 +198,7 @@ mod tests {
                 baseline_decay: 0.9,
                 entropy_weight: 0.0,
                 accumulate: 2,
+                ppo: None,
             },
             strategy: state.to_vec(),
         }

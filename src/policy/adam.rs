@@ -1,4 +1,4 @@
-//! Adam on a range of the flat parameter vector, with gradient accumulation. A shard is one of
+//! Updates of a range of the flat parameter vector, Adam's above all, with accumulation. A shard is one of
 //! these; so is the whole vector in a replay.
 
 use std::ops::Range;
@@ -18,6 +18,8 @@ pub struct UpdateSettings {
 pub enum UpdateRule {
     /// One step of Adam up the mean gradient.
     Adam { learning_rate: f64 },
+    /// The mean of what was pushed is a displacement, and is added.
+    Add,
     /// Nothing: updates are counted and the parameters stay.
     None,
 }
@@ -79,9 +81,10 @@ impl AdamState {
     fn step(&mut self, rule: UpdateRule) {
         self.version += 1;
         let count = f64::from(std::mem::take(&mut self.pending));
-        let UpdateRule::Adam { learning_rate } = rule else {
-            self.accumulator.fill(0.0);
-            return;
+        let learning_rate = match rule {
+            UpdateRule::Adam { learning_rate } => learning_rate,
+            UpdateRule::Add => return self.add(count),
+            UpdateRule::None => return self.accumulator.fill(0.0),
         };
         let power = self.version.min(i32::MAX as u64) as i32;
         let first_correction = 1.0 - FIRST_DECAY.powi(power);
@@ -99,6 +102,13 @@ impl AdamState {
             (*first, *second) = (m as f32, v as f32);
             let step = (m / first_correction) / ((v / second_correction).sqrt() + EPSILON);
             *parameter = (f64::from(*parameter) + learning_rate * step) as f32;
+        }
+    }
+
+    fn add(&mut self, count: f64) {
+        for (parameter, sum) in self.parameters.iter_mut().zip(&mut self.accumulator) {
+            let mean = f64::from(std::mem::take(sum)) / count;
+            *parameter = (f64::from(*parameter) + mean) as f32;
         }
     }
 

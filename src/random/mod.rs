@@ -41,6 +41,10 @@ pub enum Purpose {
     Reference = 11,
     /// Dropout masks of a child.
     Dropout = 12,
+    /// What a strategy draws beside decisions: candidates, and functions from its surrogate.
+    Surrogate = 13,
+    /// Resampled means of a comparison.
+    Bootstrap = 14,
 }
 
 /// The counters that name a stream. Unused counters stay 0.

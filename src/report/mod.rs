@@ -3,6 +3,7 @@
 
 mod cell;
 mod chart;
+mod comparison;
 mod drawing;
 mod facts;
 mod files;
@@ -15,6 +16,7 @@ mod series;
 mod status;
 
 pub use cell::cell_svg;
+pub use comparison::{Comparison, Interval, StrategyRuns};
 pub use drawing::{svg, text};
 pub use files::{ReportError, TrialsFile, write_charts};
 pub use leaderboard::{leaderboard, origin, summary};

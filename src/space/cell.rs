@@ -154,6 +154,11 @@ impl Space for CellSpace {
             .map_or(Next::Done, |(_, kind)| Next::Choose { kind })
     }
 
+    /// Every list has the same tokens.
+    fn part(&self, _layers: usize, decisions: &[Decision]) -> usize {
+        decisions.len()
+    }
+
     fn build(&self, _layers: usize, decisions: &[Decision]) -> Result<Architecture, DecisionError> {
         let choices = self.choices(decisions)?;
         let node = |pair: &[usize]| CellNode {

@@ -370,6 +370,19 @@ impl Space for ConvSpace {
         }
     }
 
+    /// A learning rate belongs to the whole network, whatever its depth.
+    fn part(&self, layers: usize, decisions: &[Decision]) -> usize {
+        let mut cursor = self.cursor(layers);
+        for decision in decisions {
+            let want = cursor.wants();
+            cursor.pass(want, decision);
+        }
+        match cursor.wants() {
+            Want::Rate(_) | Want::Nothing => 0,
+            Want::Type(_) | Want::Size(..) | Want::Anchor => cursor.prediction,
+        }
+    }
+
     fn build(&self, layers: usize, decisions: &[Decision]) -> Result<Architecture, DecisionError> {
         let mut cursor = self.cursor(layers);
         let first = self

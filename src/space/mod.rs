@@ -120,6 +120,16 @@ pub trait Space: Send + Sync {
     /// depth means nothing). `decisions` is a valid prefix.
     fn next(&self, layers: usize, decisions: &[Decision]) -> Next;
 
+    /// Which part of the architecture the decision after `decisions` belongs to: its layer or node,
+    /// from 0. Decisions of the same kind and part mean the same in any two lists, whatever was
+    /// decided before them.
+    fn part(&self, _layers: usize, decisions: &[Decision]) -> usize {
+        let anchors = decisions
+            .iter()
+            .filter(|decision| matches!(decision, Decision::Skips(_)));
+        anchors.count()
+    }
+
     /// The network that a finished list describes.
     ///
     /// # Errors

@@ -2,10 +2,11 @@
 //! own state, and the trials that are pending. A running search, a recovery and `verify` all move
 //! it on by the same calls. Must not know where the log is kept.
 
+use super::networks::network_name;
 use super::{LearningSettings, RewardedMinibatch, Strategy, StrategyName};
-use crate::space::Decision;
+use crate::space::{Decision, Space};
 use serde::{Deserialize, Serialize};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// How much of a run a proposal has seen: stored with the minibatch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,7 +18,7 @@ pub struct HistoryPosition {
 }
 
 /// A minibatch that was proposed and whose place in the log is still to come.
-#[derive(Debug, PartialEq)]
+#[derive(Debug)]
 pub struct PendingMinibatch {
     pub controller: u64,
     /// Counts this controller's minibatches, from 0.
@@ -25,6 +26,36 @@ pub struct PendingMinibatch {
     pub layers: usize,
     /// In slot order.
     pub decisions: Arc<[Vec<Decision>]>,
+    /// See [`Self::networks`].
+    networks: OnceLock<Vec<u64>>,
+}
+
+impl PendingMinibatch {
+    /// `minibatch` counts the controller's, from 0; `decisions` are in slot order.
+    pub fn new(
+        controller: u64,
+        minibatch: u64,
+        layers: usize,
+        decisions: Arc<[Vec<Decision>]>,
+    ) -> Self {
+        Self {
+            controller,
+            minibatch,
+            layers,
+            decisions,
+            networks: OnceLock::new(),
+        }
+    }
+
+    /// The names of its networks, in slot order.
+    pub(super) fn networks(&self, space: &dyn Space) -> &[u64] {
+        self.networks.get_or_init(|| {
+            let names = self.decisions.iter();
+            names
+                .map(|list| network_name(space, self.layers, list))
+                .collect()
+        })
+    }
 }
 
 /// The history as it stands at one ticket. It does not change when the log goes on.
@@ -96,6 +127,7 @@ impl History {
     /// before its round.
     pub fn log(
         &mut self,
+        space: &dyn Space,
         controller: u64,
         round: Option<u64>,
         minibatch: &RewardedMinibatch,
@@ -108,7 +140,7 @@ impl History {
         // A controller has one minibatch at a time.
         self.pending
             .retain(|pending| pending.controller != controller);
-        own(&mut self.strategy).observe(minibatch);
+        own(&mut self.strategy).observe(space, minibatch);
         self.position.sequence = minibatch.sequence;
         before
     }

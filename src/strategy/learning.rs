@@ -1,9 +1,12 @@
 //! The settings that are part of a run's log: what they were decides what every gradient and every
 //! proposal was. Must not know where the log is kept.
 
-use super::StrategyName;
+use super::{PpoSettings, StrategyName};
 use crate::policy::UpdateSettings;
 use serde::{Deserialize, Serialize};
+
+/// The sum of learning rates over a run below which a controller proposes as it began.
+const LEAST_MOVEMENT: f64 = 0.05;
 
 /// What proposals, gradients and updates need from the settings; a change takes a sequence number
 /// of its own. The log holds them as JSON. A field that is absent there stands for the rule that
@@ -17,9 +20,25 @@ pub struct LearningSettings {
     pub entropy_weight: f64,
     /// Gradients per update.
     pub accumulate: usize,
+    /// What `ppo` and `guided` learn by beside these; None: another strategy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ppo: Option<PpoSettings>,
 }
 
 impl LearningSettings {
+    /// How many updates so many trials make in minibatches of so many children, where these are too
+    /// few or too small for the controller to learn: no parameter can move by a twentieth.
+    pub fn too_little_to_learn(&self, trials: u64, children: usize) -> Option<u64> {
+        let steps = match (self.strategy, self.ppo) {
+            (StrategyName::REINFORCE, _) => 1,
+            (StrategyName::PPO, Some(ppo)) => ppo.epochs as u64,
+            _ => return None,
+        };
+        let minibatches = trials.div_ceil(children.max(1) as u64);
+        let updates = steps * minibatches / self.accumulate.max(1) as u64;
+        (updates as f64 * self.learning_rate < LEAST_MOVEMENT).then_some(updates)
+    }
+
     /// What the shards need of them.
     pub fn update(&self) -> UpdateSettings {
         UpdateSettings {
@@ -39,6 +58,8 @@ struct Logged {
     baseline_decay: f64,
     entropy_weight: f64,
     accumulate: usize,
+    #[serde(default)]
+    ppo: Option<PpoSettings>,
 }
 
 impl From<Logged> for LearningSettings {
@@ -53,6 +74,7 @@ impl From<Logged> for LearningSettings {
             baseline_decay: logged.baseline_decay,
             entropy_weight: logged.entropy_weight,
             accumulate: logged.accumulate,
+            ppo: logged.ppo,
         }
     }
 }

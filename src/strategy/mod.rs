@@ -2,19 +2,30 @@
 //! a run's log, which asks a strategy the same questions as a running search. Functions of a seed,
 //! a ticket and the log: no actors, no files, no clocks.
 
+mod automatic;
+mod encoding;
+mod evolution;
+mod guided;
 mod history;
 mod learning;
+mod local_search;
+mod moves;
+mod networks;
+mod ppo;
 mod random;
 mod registry;
 mod reinforce;
 mod replay;
 mod settings;
+mod surrogate;
 #[cfg(test)]
 mod tests;
 mod verification;
 
+pub use automatic::{Resolved, StrategyChoice};
 pub use history::{History, HistoryPosition, HistoryView, PendingMinibatch};
 pub use learning::LearningSettings;
+pub use ppo::PpoSettings;
 pub use registry::StrategyName;
 pub use replay::{
     LogEntry, MinibatchEntry, ProposedMinibatch, PulledParameters, Replay, ReplayError, Snapshot,
@@ -65,7 +76,7 @@ pub trait Strategy: Send + Sync {
 
     /// Takes the next minibatch of the log into the state. Called in the order of the sequence
     /// numbers; must be quick, for a running search does it between two messages.
-    fn observe(&mut self, _minibatch: &RewardedMinibatch) {}
+    fn observe(&mut self, _space: &dyn Space, _minibatch: &RewardedMinibatch) {}
 
     /// The state, for a snapshot. The strategy versions its own format.
     fn save(&self) -> Vec<u8> {
@@ -86,6 +97,16 @@ pub trait Strategy: Send + Sync {
 
     /// A copy that goes its own way.
     fn copy(&self) -> Arc<dyn Strategy>;
+}
+
+/// A strategy's state as bytes.
+fn saved(state: &impl serde::Serialize) -> Vec<u8> {
+    postcard::to_stdvec(state).expect("a state is plain data")
+}
+
+/// A part of a strategy's state that holds decisions: [`Decision`] has no other form.
+fn as_json(state: &impl serde::Serialize) -> String {
+    serde_json::to_string(state).expect("a state is plain data")
 }
 
 /// What a proposal depends on, beside the strategy's state.
@@ -111,6 +132,8 @@ pub struct Proposal {
     /// Sum over the decisions of the entropy of each one's distribution, in nats; None: they were
     /// not drawn from distributions.
     pub entropy: Option<f64>,
+    /// The strategy repeats no network if it can help it, and found no new one.
+    pub repeats: bool,
 }
 
 /// A minibatch all of whose outcomes are known, as the log holds it.

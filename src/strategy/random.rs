@@ -40,6 +40,7 @@ impl From<Sample> for Proposal {
         Self {
             decisions: sample.decisions,
             entropy: Some(sample.entropy),
+            repeats: false,
         }
     }
 }

@@ -2,11 +2,13 @@
 //! a strategy does.
 
 use super::Strategy;
+use super::evolution::Evolution;
+use super::guided::Guided;
+use super::local_search::LocalSearch;
+use super::ppo::Ppo;
 use super::random::Random;
 use super::reinforce::Reinforce;
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use std::borrow::Cow;
 use std::sync::Arc;
 
 /// One strategy.
@@ -22,6 +24,10 @@ pub(super) struct Entry {
 #[rustfmt::skip]
 const STRATEGIES: &[Entry] = &[
     Entry { name: "reinforce", doc: "The paper's policy gradient.", create: || Arc::new(Reinforce) },
+    Entry { name: "ppo", doc: "The controller made for short searches: ranks of rewards, several clipped steps from each minibatch, no repeats.", create: || Arc::new(Ppo::default()) },
+    Entry { name: "guided", doc: "As ppo; a Gaussian process picks among the controller's proposals and neighbours of the best trials.", create: || Arc::new(Guided::default()) },
+    Entry { name: "evolution", doc: "Regularised evolution without repeats: nothing is learned.", create: || Arc::new(Evolution::default()) },
+    Entry { name: "local-search", doc: "First improvement with restarts, without repeats: nothing is learned.", create: || Arc::new(LocalSearch::default()) },
     Entry { name: "random", doc: "Uniform, for comparison: nothing is learned.", create: || Arc::new(Random) },
 ];
 
@@ -32,6 +38,10 @@ pub struct StrategyName(&'static str);
 impl StrategyName {
     /// The paper's.
     pub const REINFORCE: Self = Self("reinforce");
+    /// See `ppo.rs`.
+    pub const PPO: Self = Self("ppo");
+    /// See `guided.rs`.
+    pub const GUIDED: Self = Self("guided");
     /// Uniform.
     pub const RANDOM: Self = Self("random");
 
@@ -94,27 +104,5 @@ impl<'de> Deserialize<'de> for StrategyName {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let name = String::deserialize(deserializer)?;
         Self::find(&name).ok_or_else(|| serde::de::Error::unknown_variant(&name, Self::ALL))
-    }
-}
-
-/// One of the registered words, each with its sentence.
-impl JsonSchema for StrategyName {
-    fn schema_name() -> Cow<'static, str> {
-        "Strategy".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        let word = |entry: &Entry| {
-            serde_json::json!({
-                "type": "string",
-                "const": entry.name,
-                "description": entry.doc,
-            })
-        };
-        let words: Vec<_> = STRATEGIES.iter().map(word).collect();
-        json_schema!({
-            "description": "How the next architectures are chosen.",
-            "oneOf": words,
-        })
     }
 }

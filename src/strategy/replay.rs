@@ -196,7 +196,7 @@ impl<'a> Replay<'a> {
         let minibatch = entry.rewarded();
         let strategy = self
             .history
-            .log(proposed.controller, proposed.round, &minibatch);
+            .log(self.space, proposed.controller, proposed.round, &minibatch);
         let gradient = strategy
             .gradient(&GradientRequest {
                 policy: self.policy,

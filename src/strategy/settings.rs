@@ -1,7 +1,7 @@
 //! The `[controller]` and `[parameter_server]` sections: each key's declaration stands on its
 //! field. Must not know where a value was written.
 
-use super::StrategyName;
+use super::{LearningSettings, PpoSettings, StrategyChoice, StrategyName};
 use crate::policy::{Baseline, NetworkSettings};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -11,6 +11,12 @@ use smart_default::SmartDefault;
 const MAX_COUNT: usize = 100_000;
 const MAX_UNITS: usize = 2_048;
 const MAX_LSTM_LAYERS: usize = 8;
+const MAX_EPOCHS: usize = 1_000;
+/// Zoph & Le's.
+const LEARNING_RATE: f64 = 0.0006;
+/// Of `ppo` and `guided`.
+const PPO_LEARNING_RATE: f64 = 0.005;
+const PPO_ENTROPY_WEIGHT: f64 = 0.1;
 
 /// `[controller]`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema, SmartDefault)]
@@ -49,9 +55,15 @@ pub struct ControllerSettings {
     #[schemars(example = 0.08, extend("exclusiveMinimum" = 0, "x-identity" = true))]
     pub init_scale: f64,
     /// Of Adam, which updates the controller.
-    #[default = 0.0006]
-    #[schemars(example = 0.0006, extend("exclusiveMinimum" = 0, "x-live" = true))]
-    pub learning_rate: f64,
+    #[schemars(
+        example = 0.0006,
+        extend(
+            "exclusiveMinimum" = 0,
+            "x-live" = true,
+            "x-unset" = "0.0006; with ppo and guided 0.005",
+        )
+    )]
+    pub learning_rate: Option<f64>,
     /// How slowly the moving average of rewards forgets, 0 to below 1.
     #[default(Baseline::DEFAULT_DECAY)]
     #[schemars(
@@ -61,13 +73,49 @@ pub struct ControllerSettings {
     )]
     pub baseline_decay: f64,
     /// Weight of a bonus for undecided policies; the paper has none.
-    #[default = 0.0]
-    #[schemars(range(min = 0), extend("x-live" = true))]
-    pub entropy_weight: f64,
-    /// Learn by policy gradient, or sample uniformly for comparison.
-    #[default(StrategyName::REINFORCE)]
+    #[schemars(
+        range(min = 0),
+        example = 0.1,
+        extend("x-live" = true, "x-unset" = "0; with ppo and guided 0.1")
+    )]
+    pub entropy_weight: Option<f64>,
+    /// Rewards after which the entropy weight has halved, again and again.
+    #[schemars(
+        example = 200.0,
+        extend(
+            "exclusiveMinimum" = 0,
+            "x-live" = true,
+            "x-unset" = "the weight stays",
+            "x-applies" = {"controller.strategy": ["auto", "ppo", "guided"]},
+        )
+    )]
+    pub entropy_half_life: Option<f64>,
+    /// Steps that the controller takes from each minibatch.
+    #[default(PpoSettings::DEFAULT.epochs)]
+    #[schemars(
+        range(min = 1, max = MAX_EPOCHS),
+        extend(
+            "x-live" = true,
+            "x-unit" = "steps",
+            "x-applies" = {"controller.strategy": ["auto", "ppo", "guided"]},
+        )
+    )]
+    pub ppo_epochs: usize,
+    /// The share by which a list's probability moves at most in these steps.
+    #[default(PpoSettings::DEFAULT.clip)]
+    #[schemars(
+        example = 0.2,
+        extend(
+            "exclusiveMinimum" = 0,
+            "exclusiveMaximum" = 1,
+            "x-live" = true,
+            "x-applies" = {"controller.strategy": ["auto", "ppo", "guided"]},
+        )
+    )]
+    pub ppo_clip: f64,
+    /// How the next architectures are chosen; auto is resolved when a run starts, and stays.
     #[schemars(extend("x-live" = true))]
-    pub strategy: StrategyName,
+    pub strategy: StrategyChoice,
     /// Replicas wait for each other; the run is then reproducible with any number of them.
     pub synchronous: bool,
 }
@@ -87,6 +135,29 @@ pub struct ParameterServerSettings {
 }
 
 impl ControllerSettings {
+    /// What is logged of them, with what is unset filled in for this strategy; `accumulate`
+    /// gradients make an update.
+    pub fn learning(&self, strategy: StrategyName, accumulate: usize) -> LearningSettings {
+        let by_ppo = [StrategyName::PPO, StrategyName::GUIDED].contains(&strategy);
+        let (learning_rate, entropy_weight) = if by_ppo {
+            (PPO_LEARNING_RATE, PPO_ENTROPY_WEIGHT)
+        } else {
+            (LEARNING_RATE, 0.0)
+        };
+        LearningSettings {
+            strategy,
+            learning_rate: self.learning_rate.unwrap_or(learning_rate),
+            baseline_decay: self.baseline_decay,
+            entropy_weight: self.entropy_weight.unwrap_or(entropy_weight),
+            accumulate,
+            ppo: by_ppo.then_some(PpoSettings {
+                epochs: self.ppo_epochs,
+                clip: self.ppo_clip,
+                entropy_half_life: self.entropy_half_life,
+            }),
+        }
+    }
+
     /// What shapes the controller network.
     pub fn network(&self) -> NetworkSettings {
         NetworkSettings {

@@ -122,12 +122,12 @@ impl<'a> Verification<'a> {
             let last_use = self.last_uses.entry(history.sequence).or_default();
             *last_use = sequence.max(*last_use);
         }
-        let minibatch = PendingMinibatch {
-            controller: proposed.controller,
-            minibatch: proposed.minibatch,
-            layers: proposed.layers,
-            decisions: proposed.decisions.clone().into(),
-        };
+        let minibatch = PendingMinibatch::new(
+            proposed.controller,
+            proposed.minibatch,
+            proposed.layers,
+            proposed.decisions.clone().into(),
+        );
         let pending = Pending {
             minibatch: Arc::new(minibatch),
             sequence,

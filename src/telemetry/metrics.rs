@@ -221,7 +221,7 @@ impl Metrics {
             )?,
             proposals_repeated_total: make.counter(
                 "proposals_repeated_total",
-                "Networks proposed while an equal one was pending that the strategy had not seen.",
+                "Networks proposed again: an equal one was pending that the strategy had not seen, or it found no new one.",
             )?,
             children_running: make.gauge("children_running", "Children under training.")?,
             children_queued: make.gauge("children_queued", "Children that wait for a lane.")?,

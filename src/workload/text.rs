@@ -144,7 +144,7 @@ impl Workload for Text {
             Unit::Char => ("character frequencies alone", perplexity.log2()),
         };
         let remark =
-            "(netwright compare CONFIG trains rnn, lstm, gru and nascell by the same recipe)";
+            "(netwright compare-architectures CONFIG trains rnn, lstm, gru and nascell by the same recipe)";
         Reference {
             model: Some(ReferenceModel {
                 name,

@@ -77,7 +77,7 @@ fn cells_are_trained_and_rewarded_by_their_perplexity_and_the_same_seed_gives_th
 fn compare_trains_reference_cells_beside_the_best_found() {
     let folder = tempfile::tempdir().unwrap();
     write_text(folder.path());
-    let compare = || command("compare", folder.path(), "run", folder.path());
+    let compare = || command("compare-architectures", folder.path(), "run", folder.path());
     let alone = ["--cell", "lstm", "--json", "--set", "child.epochs=1"];
     let rows = succeeds(compare().args(alone));
     let rows: serde_json::Value = serde_json::from_str(&rows).unwrap();

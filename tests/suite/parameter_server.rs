@@ -13,7 +13,7 @@ use netwright::machine::LaneSpec;
 use netwright::policy::Policy;
 use netwright::space::{Decision, ImageShape, Space, SpaceSettings};
 use netwright::strategy::{
-    ControllerSettings, LogEntry, ParameterServerSettings, Replay, initial_snapshot,
+    ControllerSettings, LogEntry, ParameterServerSettings, Replay, StrategyName, initial_snapshot,
 };
 use netwright::telemetry::Metrics;
 use std::path::Path;
@@ -100,7 +100,8 @@ fn settings() -> SearchSettings {
         controller: ControllerSettings {
             replicas: 100,
             children: 8,
-            learning_rate: 0.003,
+            learning_rate: Some(0.003),
+            strategy: StrategyName::REINFORCE.into(),
             ..ControllerSettings::default()
         },
         parameter_server: ParameterServerSettings {

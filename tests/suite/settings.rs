@@ -67,10 +67,10 @@ fn bad_input_is_refused_with_file_line_key_and_what_is_valid() {
             ["s.toml:2: controller.learning_rate = nan", "finite number"],
         ),
         (
-            "[controller]\nstrategy = \"evolution\"",
+            "[controller]\nstrategy = \"evolve\"",
             [
-                "s.toml:2: controller.strategy = \"evolution\"",
-                "\"reinforce\" or \"random\"",
+                "s.toml:2: controller.strategy = \"evolve\"",
+                "\"local-search\" or \"random\"",
             ],
         ),
         (

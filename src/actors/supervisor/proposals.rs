@@ -2,11 +2,11 @@
 //! reads the history gets the tickets of a synchronous round one after the other, so that each sees
 //! what those before it proposed. Must not know how a strategy proposes.
 
-use super::Supervisor;
+use super::{Event, Supervisor};
 use crate::actors::messages::{ProposeMinibatch, Ticket};
 use crate::actors::minibatch::Minibatch;
 use crate::journal::{OpenMinibatch, SampledMinibatch, Sequenced};
-use crate::space::Architecture;
+use crate::space::{Architecture, Space};
 use crate::strategy::{
     History, HistoryView, LearningSettings, PendingMinibatch, RewardedMinibatch, Strategy,
 };
@@ -18,6 +18,8 @@ pub(super) struct Proposals {
     history: History,
     round: Option<Round>,
     coincidences: Coincidences,
+    /// That no new network was found was said.
+    exhaustion_noted: bool,
 }
 
 /// A synchronous round whose replicas propose one after the other.
@@ -43,12 +45,14 @@ impl Proposals {
             history,
             round: None,
             coincidences,
+            exhaustion_noted: false,
         }
     }
 
     /// See [`History::log`].
     pub(super) fn log(
         &mut self,
+        space: &dyn Space,
         sequenced: &Sequenced,
         minibatch: &Minibatch,
     ) -> Arc<dyn Strategy> {
@@ -62,7 +66,7 @@ impl Proposals {
             baseline: sequenced.baseline,
         };
         self.history
-            .log(sequenced.controller, sequenced.round, &rewarded)
+            .log(space, sequenced.controller, sequenced.round, &rewarded)
     }
 
     /// See [`History::change`].
@@ -131,8 +135,9 @@ impl Supervisor {
         minibatch: &Minibatch,
     ) {
         if request.history.strategy.reads_history() {
+            self.note_exhaustion(sampled);
             let networks = sampled.trials.iter().map(|trial| &trial.architecture);
-            sampled.repeated = self
+            sampled.repeated += self
                 .proposals
                 .coincidences
                 .count(networks, &request.history);
@@ -146,25 +151,37 @@ impl Supervisor {
                 .inc_by(sampled.repeated);
         }
         if let Some(round) = &mut self.proposals.round {
-            round.history.add(Arc::new(PendingMinibatch {
-                controller: sampled.controller,
-                minibatch: sampled.minibatch,
-                layers: minibatch.layers,
-                decisions: minibatch.decisions.clone(),
-            }));
+            round.history.add(Arc::new(PendingMinibatch::new(
+                sampled.controller,
+                sampled.minibatch,
+                minibatch.layers,
+                minibatch.decisions.clone(),
+            )));
             self.propose_next();
         }
+    }
+
+    /// Says once that a strategy without repeats has begun to repeat.
+    fn note_exhaustion(&mut self, sampled: &SampledMinibatch) {
+        if sampled.repeated == 0 || self.proposals.exhaustion_noted {
+            return;
+        }
+        self.proposals.exhaustion_noted = true;
+        let text = "no new network in 1,000 draws: from now on networks come again";
+        tracing::warn!("{text}");
+        self.journal.event("repeats", text);
+        self.notify(Event::Note(text.to_owned()));
     }
 
     /// A minibatch is written down: proposals from now on see it pending.
     pub(super) fn written(&mut self, sampled: &SampledMinibatch, first_id: u64) {
         if let Some(minibatch) = self.replicas.awaited(sampled.controller) {
-            let pending = PendingMinibatch {
-                controller: sampled.controller,
-                minibatch: sampled.minibatch,
-                layers: minibatch.layers,
-                decisions: minibatch.decisions.clone(),
-            };
+            let pending = PendingMinibatch::new(
+                sampled.controller,
+                sampled.minibatch,
+                minibatch.layers,
+                minibatch.decisions.clone(),
+            );
             self.proposals.history.insert(first_id, Arc::new(pending));
         }
     }
@@ -239,12 +256,7 @@ mod tests {
         let mut coincidences = Coincidences::default();
         coincidences.add(0, 3, [network(1), network(2)].iter());
         coincidences.add(1, 0, [network(2), network(5)].iter());
-        let seen = PendingMinibatch {
-            controller: 0,
-            minibatch: 3,
-            layers: 0,
-            decisions: Arc::default(),
-        };
+        let seen = PendingMinibatch::new(0, 3, 0, Arc::default());
         let mut history = History::new(StrategyName::REINFORCE, &[], HistoryPosition::default())
             .unwrap()
             .view();

@@ -99,7 +99,9 @@ impl Supervisor {
             self.move_endpoint(endpoint);
         }
         self.change_lanes(new.lanes, new.factory, context);
-        let learning = new.search.learning();
+        let choice = new.search.controller.strategy;
+        let strategy = choice.resume(self.requested_learning.strategy);
+        let learning = new.search.learning(strategy);
         if learning != self.requested_learning {
             self.requested_learning = learning;
             let supervisor = self.mailbox(context);

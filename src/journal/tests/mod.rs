@@ -20,6 +20,7 @@ const LEARNING: LearningSettings = LearningSettings {
     baseline_decay: 0.9,
     entropy_weight: 0.0,
     accumulate: 1,
+    ppo: None,
 };
 
 fn identity() -> serde_json::Value {

@@ -43,6 +43,23 @@ fn assert_close(values: &[f32], expected: &[f64]) {
     }
 }
 
+/// Shards that are given displacements add their mean, and Adam's moments stay as they were.
+#[test]
+fn displacements_are_added() {
+    let add = UpdateSettings {
+        rule: UpdateRule::Add,
+        accumulate: 2,
+    };
+    let mut state = AdamState::new(vec![1.0, -2.0]);
+    state.push(1, &[0.5, 1.0], &add);
+    assert_eq!((state.version, state.parameters.as_slice()), (0, &[1.0, -2.0][..]));
+    state.push(2, &[0.25, -3.0], &add);
+    assert_eq!(state.version, 1);
+    assert_eq!(state.parameters, [1.375, -3.0]);
+    assert_eq!(state.accumulator, [0.0; 2]);
+    assert_eq!(state.first_moment, [0.0; 2]);
+}
+
 #[test]
 fn steps_as_pytorch_does() {
     let mut state = AdamState::new(vec![0.1, -0.2, 0.3, 0.0]);

@@ -3,9 +3,11 @@
 
 mod axis;
 mod curve;
+mod lines;
 mod rewards;
 
 pub use curve::{curve, sparkline};
+pub use lines::lines;
 pub use rewards::{position, rewards};
 
 use super::html::escape;

@@ -197,7 +197,7 @@ fn text_keys_take_the_text_and_others_one_toml_value() {
             .unwrap()
             .controller
             .strategy,
-        StrategyName::RANDOM
+        StrategyName::RANDOM.into()
     );
     assert_eq!(
         set("space.skip_connections=all")
@@ -407,7 +407,7 @@ prop_compose! {
     ) -> Settings {
         let mut settings = Settings::default();
         (settings.run.seed, settings.run.name, settings.run.trials, settings.run.max_seconds) = (seed, name, trials, large);
-        (settings.controller.learning_rate, settings.controller.synchronous) = (numbers[0], flag);
+        (settings.controller.learning_rate, settings.controller.synchronous) = (Some(numbers[0]), flag);
         (settings.child.momentum, settings.child.schedule) = (numbers[2], schedule);
         // Where rates are decided for each network, this one has no effect and is refused.
         settings.child.learning_rate = if flag { settings.child.learning_rate } else { numbers[1] };

@@ -44,6 +44,7 @@ fn learn(seed: u64, sign: f32) -> Learned {
         baseline_decay: 0.95,
         entropy_weight: 0.0,
         accumulate: 1,
+        ppo: None,
     };
     let mut cut = initial_snapshot(&policy, seed, learning);
     let mut means = Vec::new();

@@ -106,6 +106,7 @@ impl Strategy for Evolution {
             Proposal {
                 decisions,
                 entropy: None,
+                repeats: false,
             }
         };
         Ok(request.keys.iter().map(propose).collect())
@@ -115,7 +116,7 @@ impl Strategy for Evolution {
         Ok(Gradient::zero(request.policy.parameter_count()))
     }
 
-    fn observe(&mut self, minibatch: &RewardedMinibatch) {
+    fn observe(&mut self, _: &dyn Space, minibatch: &RewardedMinibatch) {
         for (list, reward) in minibatch.decisions.iter().zip(minibatch.rewards) {
             self.seen.insert(text(list));
             if let Some(reward) = reward {

@@ -3,6 +3,7 @@
 mod bandit;
 mod evolution;
 mod replay;
+mod search;
 mod verification;
 
 use super::registry::Entry;

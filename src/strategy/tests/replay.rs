@@ -19,6 +19,7 @@ const LEARNING: LearningSettings = LearningSettings {
     baseline_decay: 0.8,
     entropy_weight: 0.01,
     accumulate: 3,
+    ppo: None,
 };
 
 /// One shard with all its past.

@@ -33,7 +33,8 @@ pub struct Search {
 }
 
 impl Search {
-    /// Writes config and table; `extra` is added to the config.
+    /// Writes config and table; `extra` is added to the config. Where that names no strategy, it is
+    /// the paper's.
     pub fn new(trials: u64, extra: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut table = "a,b,c,d,reward\n".to_owned();
@@ -66,7 +67,15 @@ impl Search {
             )
             .unwrap();
         }
-        config.push_str(extra);
+        let strategy = "[controller]\nstrategy = \"reinforce\"\n";
+        if extra.contains("strategy = ") {
+            config.push_str(extra);
+        } else if extra.contains("[controller]\n") {
+            config.push_str(&extra.replacen("[controller]\n", strategy, 1));
+        } else {
+            config.push_str(strategy);
+            config.push_str(extra);
+        }
         std::fs::write(folder.path().join("search.toml"), config).unwrap();
         Self { folder }
     }

@@ -1,0 +1,177 @@
+//! Every strategy on problems whose rewards cost nothing: how far the best trial by validation is
+//! from the optimum after 50, 100, 200 and 500 trials. In memory, without actors or a journal; one
+//! trial at a time, and 8 in flight.
+//!
+//! ```text
+//! cargo bench --bench strategies -- --seeds 50 [--problems nk,cell] [--strategies guided,evolution]
+//!                                   [--flight 1] [--trials 200] [--macro nas-bench-macro_cifar10.json]
+//! cargo bench --bench strategies -- --time      # of one proposal at 1,000 trials
+//! ```
+
+mod problems;
+mod statistics;
+mod trial_run;
+
+use problems::Problem;
+use statistics::{interval, mean};
+use std::collections::BTreeMap;
+use trial_run::TrialRun;
+
+const CHECKPOINTS: [usize; 4] = [50, 100, 200, 500];
+const STRATEGIES: [&str; 6] = [
+    "random",
+    "reinforce",
+    "ppo",
+    "evolution",
+    "local-search",
+    "guided",
+];
+
+struct Arguments {
+    seeds: u64,
+    trials: usize,
+    problems: Option<Vec<String>>,
+    strategies: Vec<String>,
+    flights: Vec<usize>,
+    table: Option<String>,
+    time: bool,
+}
+
+impl Arguments {
+    fn parse() -> Self {
+        let mut arguments = Self {
+            seeds: 10,
+            trials: 500,
+            problems: None,
+            strategies: STRATEGIES.map(str::to_owned).to_vec(),
+            flights: vec![1, 8],
+            table: std::env::var("NAS_BENCH_MACRO").ok(),
+            time: false,
+        };
+        let mut words = std::env::args().skip(1);
+        // Plain `cargo bench` looks at the time alone.
+        arguments.time = words.len() < 2;
+        while let Some(word) = words.next() {
+            if word == "--bench" {
+                continue; // cargo's own
+            }
+            if word == "--time" {
+                arguments.time = true;
+                continue;
+            }
+            let value = words.next().unwrap_or_else(|| panic!("{word} needs a value"));
+            let list = || value.split(',').map(str::to_owned).collect::<Vec<_>>();
+            match word.as_str() {
+                "--seeds" => arguments.seeds = value.parse().expect("a number of seeds"),
+                "--trials" => arguments.trials = value.parse().expect("a number of trials"),
+                "--problems" => arguments.problems = Some(list()),
+                "--strategies" => arguments.strategies = list(),
+                "--flight" => {
+                    let numbers = list().into_iter();
+                    arguments.flights = numbers.map(|n| n.parse().expect("a number")).collect();
+                }
+                "--macro" => arguments.table = Some(value),
+                _ => panic!("{word}: there is no such argument"),
+            }
+        }
+        arguments
+    }
+}
+
+/// One trial at a time: strategies that learn from minibatches still take four children for one.
+fn children(strategy: &str, flight: usize) -> usize {
+    match strategy {
+        "reinforce" | "ppo" => flight.max(4),
+        _ => flight,
+    }
+}
+
+/// Regrets of each checkpoint, by seed.
+fn regrets(
+    problem: &str,
+    strategy: &str,
+    flight: usize,
+    arguments: &Arguments,
+) -> Vec<Vec<f64>> {
+    let mut regrets = vec![Vec::new(); CHECKPOINTS.len()];
+    for seed in 1..=arguments.seeds {
+        let problem = Problem::new(problem, seed, arguments.table.as_deref());
+        let run = TrialRun {
+            strategy,
+            seed,
+            children: children(strategy, flight),
+            trials: arguments.trials,
+        };
+        let found = run.best_by_trial(&problem);
+        for (checkpoint, regrets) in CHECKPOINTS.iter().zip(&mut regrets) {
+            if let Some(found) = found.get(checkpoint - 1) {
+                regrets.push(problem.optimum() - found);
+            }
+        }
+    }
+    regrets
+}
+
+fn main() {
+    let arguments = Arguments::parse();
+    let problems = arguments.problems.clone().unwrap_or_else(|| {
+        let table = arguments.table.iter().map(|_| "macro".to_owned());
+        table.chain(problems::NAMES.map(str::to_owned)).collect()
+    });
+    if arguments.time {
+        for problem in &problems {
+            for strategy in &arguments.strategies {
+                let problem_ = Problem::new(problem, 1, arguments.table.as_deref());
+                let seconds = trial_run::proposal_seconds(strategy, &problem_);
+                println!("{problem} {strategy}: {:.2} ms a proposal of 8", 1e3 * seconds);
+            }
+        }
+        return;
+    }
+    for flight in &arguments.flights {
+        for problem in &problems {
+            report(problem, *flight, &arguments);
+        }
+    }
+}
+
+/// Mean regrets (times 1,000) with 95% intervals, and in brackets the paired difference to the last
+/// strategy: above zero, that one is better.
+fn report(problem: &str, flight: usize, arguments: &Arguments) {
+    println!("## {problem}, {flight} in flight, {} seeds", arguments.seeds);
+    println!("| strategy | 50 | 100 | 200 | 500 |\n|---|---|---|---|---|");
+    let all: BTreeMap<&str, Vec<Vec<f64>>> = arguments
+        .strategies
+        .iter()
+        .map(|strategy| {
+            let regrets = regrets(problem, strategy, flight, arguments);
+            (strategy.as_str(), regrets)
+        })
+        .collect();
+    let last = arguments.strategies.last().map(|name| &all[name.as_str()]);
+    for strategy in &arguments.strategies {
+        let mut line = format!("| {strategy} |");
+        for (index, regrets) in all[strategy.as_str()].iter().enumerate() {
+            if regrets.is_empty() {
+                line += " |";
+                continue;
+            }
+            let (low, high) = interval(regrets);
+            line += &format!(
+                " {:.1} ({:.1} to {:.1})",
+                1e3 * mean(regrets),
+                1e3 * low,
+                1e3 * high
+            );
+            if let Some(last) = last {
+                let pairs = regrets.iter().zip(&last[index]);
+                let differences: Vec<f64> = pairs.map(|(own, last)| own - last).collect();
+                let (low, high) = interval(&differences);
+                line += &format!(" [{:+.1} to {:+.1}]", 1e3 * low, 1e3 * high);
+            }
+            line += " |";
+        }
+        println!("{line}");
+    }
+    println!();
+}

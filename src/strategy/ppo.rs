@@ -1,0 +1,318 @@
+//! Proximal policy optimisation for short budgets: the paper's controller, learning by the ranks of
+//! rewards and by several clipped steps from each minibatch (Schulman et al. 2017, "Proximal Policy
+//! Optimization Algorithms"), and proposing no network twice. Must not know how else lists for its
+//! minibatches are chosen: `guided` learns by this too.
+
+use super::networks::{KnownNetworks, MAX_DRAWS, ProposedNetworks, SavedNetworks, network_name};
+use super::{
+    GradientRequest, LearningSettings, Proposal, ProposalRequest, RewardedMinibatch, Strategy,
+};
+use crate::policy::{
+    AdamState, Episode, Gradient, PolicyError, Sample, UpdateRule, UpdateSettings,
+};
+use crate::random::{Key, Purpose};
+use serde::{Deserialize, Serialize};
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// Rewards that a new one is ranked among.
+const RANKED: usize = 1_000;
+/// The latest of them: an advantage is a rank above their mean rank.
+const RECENT: usize = 48;
+/// A list that was bad and has become more probable pushes no harder than this.
+const MAX_RATIO: f64 = 10.0;
+
+/// What `ppo` and `guided` learn by, beside the learning rate and the entropy weight.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PpoSettings {
+    /// Steps from each minibatch.
+    pub epochs: usize,
+    /// ε: a list teaches no more once its probability has moved by this share.
+    pub clip: f64,
+    /// Logged rewards after which the entropy weight has halved; None: it stays.
+    pub entropy_half_life: Option<f64>,
+}
+
+impl PpoSettings {
+    /// Schulman et al. (2017), table 3, but for the epochs: half as many.
+    pub const DEFAULT: Self = Self {
+        epochs: 5,
+        clip: 0.2,
+        entropy_half_life: None,
+    };
+}
+
+/// Clipped policy gradient on ranks.
+#[derive(Clone, Default)]
+pub(super) struct Ppo {
+    /// The latest rewards, the oldest first.
+    rewards: VecDeque<f64>,
+    /// Rewards so far.
+    count: u64,
+    networks: ProposedNetworks,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Saved {
+    rewards: Vec<f64>,
+    count: u64,
+    networks: SavedNetworks,
+}
+
+/// Rewards in ascending order.
+struct Ranks(Vec<f64>);
+
+impl Ranks {
+    fn new(rewards: impl Iterator<Item = f64>) -> Self {
+        let mut sorted: Vec<f64> = rewards.collect();
+        sorted.sort_by(f64::total_cmp);
+        Self(sorted)
+    }
+
+    /// −1 for the lowest, 1 for the highest; equal rewards share their rank.
+    fn of(&self, reward: f64) -> f64 {
+        let below = self.0.partition_point(|other| *other < reward);
+        let up_to = self.0.partition_point(|other| *other <= reward);
+        (below + up_to) as f64 / self.0.len().max(1) as f64 - 1.0
+    }
+}
+
+impl Ppo {
+    /// One new list of each slot, drawn from the controller: for each slot as many draws as it
+    /// takes.
+    pub(super) fn draw_new(
+        &self,
+        request: &ProposalRequest,
+        known: &mut KnownNetworks,
+    ) -> Result<Vec<Proposal>, PolicyError> {
+        let ProposalRequest { space, layers, .. } = *request;
+        let firsts = draw(request, request.keys, 0..1)?;
+        let draws = if known.is_everything(space, layers) {
+            1
+        } else {
+            MAX_DRAWS
+        };
+        let mut proposals = Vec::with_capacity(firsts.len());
+        for (key, first) in request.keys.iter().zip(firsts) {
+            let mut found = None;
+            if known.insert(network_name(space, layers, &first.decisions)) {
+                found = Some(first.clone());
+            }
+            let mut drawn = 1;
+            while found.is_none() && drawn < draws {
+                // A controller that has made up its mind repeats itself often: ever more at once.
+                let end = draws.min(2 * drawn);
+                let more = draw(request, std::slice::from_ref(key), drawn..end)?;
+                drawn = end;
+                found = more
+                    .into_iter()
+                    .find(|sample| known.insert(network_name(space, layers, &sample.decisions)));
+            }
+            proposals.push(Proposal {
+                repeats: found.is_none(),
+                ..found.unwrap_or(first).into()
+            });
+        }
+        Ok(proposals)
+    }
+
+    pub(super) fn networks(&self) -> &ProposedNetworks {
+        &self.networks
+    }
+
+    /// Its ranks above the mean rank of the latest rewards, in slot order.
+    fn advantages(&self, rewards: &[Option<f64>]) -> Vec<Option<f64>> {
+        let all = self.rewards.iter().chain(rewards.iter().flatten());
+        let ranks = Ranks::new(all.copied());
+        let mut recent: Vec<f64> = self.rewards.iter().rev().take(RECENT).copied().collect();
+        if recent.is_empty() {
+            recent.extend(rewards.iter().flatten());
+        }
+        let total: f64 = recent.iter().map(|reward| ranks.of(*reward)).sum();
+        let mean = total / recent.len().max(1) as f64;
+        rewards
+            .iter()
+            .map(|reward| Some(ranks.of((*reward)?) - mean))
+            .collect()
+    }
+
+    fn entropy_weight(&self, learning: &LearningSettings, settings: &PpoSettings) -> f64 {
+        let halvings = settings
+            .entropy_half_life
+            .map_or(0.0, |half_life| self.count as f64 / half_life);
+        learning.entropy_weight * 0.5_f64.powf(halvings)
+    }
+}
+
+/// Draws of these numbers from each key's stream of decisions, key after key.
+pub(super) fn draw(
+    request: &ProposalRequest,
+    keys: &[Key],
+    numbers: std::ops::Range<usize>,
+) -> Result<Vec<Sample>, PolicyError> {
+    let streams = keys
+        .iter()
+        .flat_map(|key| {
+            numbers.clone().map(|number| {
+                let mut stream = key.stream(Purpose::Decisions);
+                stream.set_stream(number as u64);
+                stream
+            })
+        })
+        .collect();
+    request
+        .policy
+        .sample(request.parameters, request.space, request.layers, streams)
+}
+
+/// The advantage, weighted by how much more probable its list has become; 0 once that has gone far
+/// enough (equation 7 of the paper).
+fn clipped(advantage: f64, ratio: f64, clip: f64) -> f64 {
+    let beyond = if advantage > 0.0 {
+        ratio > 1.0 + clip
+    } else {
+        ratio < 1.0 - clip
+    };
+    if beyond { 0.0 } else { advantage * ratio }
+}
+
+impl Strategy for Ppo {
+    fn reads_history(&self) -> bool {
+        true
+    }
+
+    /// The steps are taken beside the shards: what they get is the whole way.
+    fn update_rule(&self, _: &LearningSettings) -> UpdateRule {
+        UpdateRule::Add
+    }
+
+    fn propose(&self, request: &ProposalRequest) -> Result<Vec<Proposal>, PolicyError> {
+        let mut known = self.networks.with_pending(request.space, request.pending);
+        self.draw_new(request, &mut known)
+    }
+
+    fn gradient(&self, request: &GradientRequest) -> Result<Gradient, PolicyError> {
+        let GradientRequest {
+            policy,
+            space,
+            parameters,
+            learning,
+            minibatch,
+        } = request;
+        let settings = learning.ppo.unwrap_or(PpoSettings::DEFAULT);
+        let advantages = self.advantages(minibatch.rewards);
+        let lists: Vec<&[_]> = minibatch.decisions.iter().map(Vec::as_slice).collect();
+        let log_probabilities =
+            |parameters: &[f32]| policy.log_probabilities(parameters, *space, minibatch.layers, &lists);
+        let pulled = log_probabilities(parameters)?;
+        let entropy_weight = self.entropy_weight(learning, &settings);
+        let rule = UpdateRule::Adam {
+            learning_rate: learning.learning_rate,
+        };
+        let update = UpdateSettings {
+            rule,
+            accumulate: 1,
+        };
+        let mut state = AdamState::new(parameters.to_vec());
+        let mut entropy = 0.0;
+        for epoch in 1..=settings.epochs as u64 {
+            let now = log_probabilities(&state.parameters)?;
+            let weighted = advantages.iter().zip(now.iter().zip(&pulled));
+            let episodes: Vec<Episode> = lists
+                .iter()
+                .zip(weighted)
+                .map(|(decisions, (advantage, (now, pulled)))| Episode {
+                    decisions,
+                    advantage: advantage.map(|advantage| {
+                        let ratio = (now - pulled).exp().min(MAX_RATIO);
+                        clipped(advantage, ratio, settings.clip)
+                    }),
+                })
+                .collect();
+            let gradient = policy.gradient(
+                &state.parameters,
+                *space,
+                minibatch.layers,
+                &episodes,
+                entropy_weight,
+            )?;
+            if epoch == 1 {
+                entropy = gradient.entropy;
+            }
+            state.push(epoch, &gradient.values, &update);
+        }
+        let moved = state.parameters.iter().zip(*parameters);
+        let values: Vec<f32> = moved.map(|(after, before)| after - before).collect();
+        let squares = values.iter().map(|value| f64::from(*value).powi(2));
+        Ok(Gradient {
+            norm: squares.sum::<f64>().sqrt(),
+            values,
+            entropy,
+        })
+    }
+
+    fn observe(&mut self, space: &dyn crate::space::Space, minibatch: &RewardedMinibatch) {
+        self.networks.observe(space, minibatch);
+        for reward in minibatch.rewards.iter().flatten() {
+            self.rewards.push_back(*reward);
+            self.count += 1;
+        }
+        while self.rewards.len() > RANKED {
+            self.rewards.pop_front();
+        }
+    }
+
+    fn save(&self) -> Vec<u8> {
+        super::saved(&Saved {
+            rewards: self.rewards.iter().copied().collect(),
+            count: self.count,
+            networks: self.networks.save(),
+        })
+    }
+
+    fn restore(&mut self, state: &[u8]) -> Result<(), String> {
+        let saved: Saved = postcard::from_bytes(state).map_err(|error| error.to_string())?;
+        *self = Self {
+            rewards: saved.rewards.into(),
+            count: saved.count,
+            networks: ProposedNetworks::restore(saved.networks),
+        };
+        Ok(())
+    }
+
+    fn copy(&self) -> Arc<dyn Strategy> {
+        Arc::new(self.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranks_do_not_depend_on_the_scale() {
+        let rewards = [0.3, 0.1, 0.1, 0.9, -5.0];
+        let ranks = |scale: fn(f64) -> f64| -> Vec<f64> {
+            let ranks = Ranks::new(rewards.into_iter().map(scale));
+            rewards.into_iter().map(|r| ranks.of(scale(r))).collect()
+        };
+        let plain = ranks(|reward| reward);
+        assert_eq!(plain, ranks(|reward| 1e9 * reward - 3e7));
+        assert_eq!(plain, ranks(f64::exp));
+        let [middle, low, same, high, lowest] = plain[..] else {
+            panic!("five rewards")
+        };
+        assert_eq!(low, same);
+        assert!(lowest < low && low < middle && middle < high);
+        assert!((plain.iter().sum::<f64>()).abs() < 1e-12);
+    }
+
+    #[test]
+    fn a_list_whose_probability_moved_enough_teaches_no_more() {
+        assert_eq!(clipped(0.5, 1.1, 0.2), 0.55);
+        assert_eq!(clipped(0.5, 1.3, 0.2), 0.0);
+        assert_eq!(clipped(0.5, 0.5, 0.2), 0.25);
+        assert_eq!(clipped(-0.5, 0.7, 0.2), 0.0);
+        assert_eq!(clipped(-0.5, 1.4, 0.2), -0.7);
+    }
+}
