@@ -59,7 +59,9 @@ impl Arguments {
                 arguments.time = true;
                 continue;
             }
-            let value = words.next().unwrap_or_else(|| panic!("{word} needs a value"));
+            let value = words
+                .next()
+                .unwrap_or_else(|| panic!("{word} needs a value"));
             let list = || value.split(',').map(str::to_owned).collect::<Vec<_>>();
             match word.as_str() {
                 "--seeds" => arguments.seeds = value.parse().expect("a number of seeds"),
@@ -87,12 +89,7 @@ fn children(strategy: &str, flight: usize) -> usize {
 }
 
 /// Regrets of each checkpoint, by seed.
-fn regrets(
-    problem: &str,
-    strategy: &str,
-    flight: usize,
-    arguments: &Arguments,
-) -> Vec<Vec<f64>> {
+fn regrets(problem: &str, strategy: &str, flight: usize, arguments: &Arguments) -> Vec<Vec<f64>> {
     let mut regrets = vec![Vec::new(); CHECKPOINTS.len()];
     for seed in 1..=arguments.seeds {
         let problem = Problem::new(problem, seed, arguments.table.as_deref());
@@ -123,7 +120,10 @@ fn main() {
             for strategy in &arguments.strategies {
                 let problem_ = Problem::new(problem, 1, arguments.table.as_deref());
                 let seconds = trial_run::proposal_seconds(strategy, &problem_);
-                println!("{problem} {strategy}: {:.2} ms a proposal of 8", 1e3 * seconds);
+                println!(
+                    "{problem} {strategy}: {:.2} ms a proposal of 8",
+                    1e3 * seconds
+                );
             }
         }
         return;
@@ -138,7 +138,10 @@ fn main() {
 /// Mean regrets (times 1,000) with 95% intervals, and in brackets the paired difference to the last
 /// strategy: above zero, that one is better.
 fn report(problem: &str, flight: usize, arguments: &Arguments) {
-    println!("## {problem}, {flight} in flight, {} seeds", arguments.seeds);
+    println!(
+        "## {problem}, {flight} in flight, {} seeds",
+        arguments.seeds
+    );
     println!("| strategy | 50 | 100 | 200 | 500 |\n|---|---|---|---|---|");
     let all: BTreeMap<&str, Vec<Vec<f64>>> = arguments
         .strategies

@@ -35,7 +35,10 @@ impl Problem {
             "conditional" => conditional(seed),
             "conv" => conv(seed),
             "cell" => cell(seed),
-            _ => panic!("{name}: there is no such problem; there are macro, {}", NAMES.join(", ")),
+            _ => panic!(
+                "{name}: there is no such problem; there are macro, {}",
+                NAMES.join(", ")
+            ),
         }
     }
 
@@ -174,10 +177,15 @@ fn nas_bench_macro(path: &str) -> Problem {
     let text = std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{path}: {error}"));
     let table: HashMap<String, serde_json::Value> =
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("{path}: {error}"));
-    let key = |text: &str| text.bytes().map(|b| usize::from(b - b'0')).collect::<Vec<_>>();
+    let key = |text: &str| {
+        text.bytes()
+            .map(|b| usize::from(b - b'0'))
+            .collect::<Vec<_>>()
+    };
     let numbers = |value: &serde_json::Value| -> Vec<f64> {
         let all = value.as_array().into_iter().flatten();
-        all.filter_map(|value| Some(value.as_f64()? / 100.0)).collect()
+        all.filter_map(|value| Some(value.as_f64()? / 100.0))
+            .collect()
     };
     let repeats: HashMap<_, _> = table
         .iter()
@@ -189,7 +197,11 @@ fn nas_bench_macro(path: &str) -> Problem {
         .collect();
     let optimum = means.values().copied().fold(0.0, f64::max);
     Problem {
-        space: choices((0..8).map(|i| decision(&format!("layer{i}"), words(3))).collect()),
+        space: choices(
+            (0..8)
+                .map(|i| decision(&format!("layer{i}"), words(3)))
+                .collect(),
+        ),
         value: Box::new(move |_, list| means[&options(list)]),
         noise: 0.0,
         repeats,
@@ -208,7 +220,11 @@ fn nk(seed: u64, noise: f64) -> Problem {
     let list = |number: usize| (0..N).map(|i| number >> (2 * i) & 3).collect::<Vec<_>>();
     let optimum = all.map(|number| value(&list(number))).fold(0.0, f64::max);
     Problem {
-        space: choices((0..N).map(|i| decision(&format!("locus {i}"), words(4))).collect()),
+        space: choices(
+            (0..N)
+                .map(|i| decision(&format!("locus {i}"), words(4)))
+                .collect(),
+        ),
         value: Box::new(move |_, decisions| value(&options(decisions))),
         noise,
         repeats: HashMap::new(),
@@ -219,7 +235,11 @@ fn nk(seed: u64, noise: f64) -> Problem {
 /// As hyperparameters behave: integers and floats with a best value each, some that matter little,
 /// a valley between two, and one word.
 fn numbers(seed: u64) -> Problem {
-    let floats = |count: i32| (0..count).map(|i| OptionValue::Float(10_f64.powi(-i))).collect();
+    let floats = |count: i32| {
+        (0..count)
+            .map(|i| OptionValue::Float(10_f64.powi(-i)))
+            .collect()
+    };
     let integers = |count: i64| (0..count).map(|i| OptionValue::Integer(16 << i)).collect();
     let sizes = [8, 7, 6, 6, 5, 4, 3];
     let list = vec![
@@ -235,7 +255,11 @@ fn numbers(seed: u64) -> Problem {
         let at = |i: usize| {
             // Floats fall with the option's number.
             let last = (sizes[i] - 1) as f64;
-            if i < 2 { 1.0 - list[i] as f64 / last } else { list[i] as f64 / last }
+            if i < 2 {
+                1.0 - list[i] as f64 / last
+            } else {
+                list[i] as f64 / last
+            }
         };
         let best = |i: usize| hashed(seed, &[i, 1]);
         let weight = |i: usize| [1.0, 0.5, 0.4, 0.3, 0.2, 0.03][i];
@@ -315,7 +339,10 @@ fn choices_of(space: &dyn Space) -> impl Fn(&[Decision]) -> Vec<(usize, usize)> 
         let mut block = [None; 2];
         let mut taken = options(list).into_iter();
         for (kind, name) in kinds.iter().enumerate() {
-            let mut parts = name.split(' ').skip(1).map(|part| part.parse::<usize>().ok());
+            let mut parts = name
+                .split(' ')
+                .skip(1)
+                .map(|part| part.parse::<usize>().ok());
             let exists = match (parts.next().flatten(), parts.next().flatten()) {
                 (Some(number), Some(owner)) => block[number] == Some(owner),
                 _ => true,

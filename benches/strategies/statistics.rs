@@ -14,7 +14,9 @@ pub fn interval(values: &[f64]) -> (f64, f64) {
     let mut stream = Key::seed(1).stream(Purpose::Reference);
     let mut means: Vec<f64> = (0..RESAMPLES)
         .map(|_| {
-            let drawn = values.iter().map(|_| values[stream.random_range(0..values.len())]);
+            let drawn = values
+                .iter()
+                .map(|_| values[stream.random_range(0..values.len())]);
             drawn.sum::<f64>() / values.len() as f64
         })
         .collect();

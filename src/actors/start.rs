@@ -163,8 +163,7 @@ fn show_pending(history: &mut History, open: &OpenMinibatch) {
     };
     let trials = open.trials.iter();
     let decisions = trials.map(|trial| trial.decisions.clone()).collect();
-    let pending =
-        PendingMinibatch::new(open.controller, open.minibatch, open.layers, decisions);
+    let pending = PendingMinibatch::new(open.controller, open.minibatch, open.layers, decisions);
     history.insert(first.id, Arc::new(pending));
 }
 

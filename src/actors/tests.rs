@@ -131,7 +131,14 @@ impl Observer for Silent {
 /// Starts the search in this directory, or continues it, and ends with it.
 fn search_here(dir: &Path, strategy: &str, kind: Kind, stands_still_at: u64) {
     let (journal, recovered) = Journal::open(dir, &serde_json::json!({}), &[], "").unwrap();
-    let prepared = prepare(&kind.settings(strategy), space(), journal, recovered, Vec::new()).unwrap();
+    let prepared = prepare(
+        &kind.settings(strategy),
+        space(),
+        journal,
+        recovered,
+        Vec::new(),
+    )
+    .unwrap();
     let lane = |index: usize| LaneSpec {
         device: "cpu".into(),
         name: format!("cpu-{index}"),

@@ -265,7 +265,13 @@ fn text(comparison: &Comparison, files: &[PathBuf]) -> String {
     }
     let mut control = Table::new();
     control.load_style(presets::NOTHING);
-    control.set_header(["strategy", "children", "best", "mean of top 5", "mean of top 15"]);
+    control.set_header([
+        "strategy",
+        "children",
+        "best",
+        "mean of top 5",
+        "mean of top 15",
+    ]);
     for row in comparison.control() {
         control.add_row([
             row.strategy,

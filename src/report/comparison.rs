@@ -190,7 +190,10 @@ impl Comparison {
 
     /// The paper's control of every strategy.
     pub fn control(&self) -> Vec<Control> {
-        self.strategies.iter().flat_map(StrategyRuns::control).collect()
+        self.strategies
+            .iter()
+            .flat_map(StrategyRuns::control)
+            .collect()
     }
 
     /// The curves as CSV: one line a trial, one column a strategy.
@@ -231,7 +234,9 @@ mod tests {
             rewards: (0..6)
                 .map(|repeat| {
                     let reward = |trial: u32| f64::from(trial % 7 + repeat) / 100.0 + shift;
-                    (0..450).map(|trial| (trial % 10 > 0).then(|| reward(trial))).collect()
+                    (0..450)
+                        .map(|trial| (trial % 10 > 0).then(|| reward(trial)))
+                        .collect()
                 })
                 .collect(),
         };
@@ -251,9 +256,16 @@ mod tests {
         let [difference] = &comparison.differences()[..] else {
             panic!("one pair")
         };
-        assert_eq!((difference.strategy.as_str(), difference.minus.as_str()), ("one", "other"));
+        assert_eq!(
+            (difference.strategy.as_str(), difference.minus.as_str()),
+            ("one", "other")
+        );
         let Interval { mean, low, high } = difference.interval;
-        assert!([mean, low, high].iter().all(|value| (value - 0.1).abs() < 1e-9));
+        assert!(
+            [mean, low, high]
+                .iter()
+                .all(|value| (value - 0.1).abs() < 1e-9)
+        );
     }
 
     #[test]

@@ -102,9 +102,7 @@ impl JsonSchema for StrategyChoice {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        let word = |name: &str, doc: &str| {
-            serde_json::json!({ "type": "string", "const": name, "description": doc })
-        };
+        let word = |name: &str, doc: &str| serde_json::json!({ "type": "string", "const": name, "description": doc });
         let auto = word(AUTO, "The one that measurements favour for this space.");
         let named = StrategyName::ALL
             .iter()

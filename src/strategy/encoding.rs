@@ -33,8 +33,7 @@ pub(super) fn features(space: &dyn Space, layers: usize, list: &[Decision]) -> F
             (Decision::Skips(bits), _) => {
                 let place = |earlier| (space.kinds().len(), part, earlier);
                 let bits = (0..).zip(bits);
-                features
-                    .extend(bits.map(|(earlier, bit)| (place(earlier), 1 + u16::from(*bit))));
+                features.extend(bits.map(|(earlier, bit)| (place(earlier), 1 + u16::from(*bit))));
             }
             _ => {}
         }
@@ -186,12 +185,11 @@ mod tests {
         };
         let words = |words: &[&str]| {
             let words = words.iter();
-            words.map(|word| OptionValue::Text((*word).into())).collect()
+            words
+                .map(|word| OptionValue::Text((*word).into()))
+                .collect()
         };
-        let mut momentum = decision(
-            "momentum",
-            [0.0, 0.5, 0.9].map(OptionValue::Float).to_vec(),
-        );
+        let mut momentum = decision("momentum", [0.0, 0.5, 0.9].map(OptionValue::Float).to_vec());
         momentum.when = [(
             "optimiser".to_owned(),
             Allowed::One(OptionValue::Text("sgd".into())),
@@ -260,7 +258,14 @@ mod tests {
         let encoding = Encoding::new(&space, &shallow);
         assert_eq!(encoding.groups(), encoding.row(&shallow[0]).len());
         // The third layer is not decided in the first list.
-        assert!(encoding.row(&shallow[0]).iter().filter(|value| **value == 0).count() >= 3);
+        assert!(
+            encoding
+                .row(&shallow[0])
+                .iter()
+                .filter(|value| **value == 0)
+                .count()
+                >= 3
+        );
         let deep: Vec<Features> = (0..4).map(|_| features_of(12)).collect();
         let encoding = Encoding::new(&space, &deep);
         assert_eq!(encoding.groups(), 4, "type, flag, size, connection");

@@ -279,11 +279,7 @@ impl Strategy for Guided {
     fn propose(&self, request: &ProposalRequest) -> Result<Vec<Proposal>, PolicyError> {
         let networks = self.controller.networks();
         let mut known = networks.with_pending(request.space, request.pending);
-        let Some(first) = request
-            .keys
-            .first()
-            .filter(|_| self.trials.len() >= FIRST)
-        else {
+        let Some(first) = request.keys.first().filter(|_| self.trials.len() >= FIRST) else {
             return self.controller.draw_new(request, &mut known);
         };
         let order = self.by_reward();

@@ -103,11 +103,7 @@ impl LocalSearch {
         }
         .stream(Purpose::Surrogate);
         !best.has_neighbour(space, minibatch.layers, list)
-            && best.was_explored(
-                space,
-                &self.networks.with_pending(space, &[]),
-                &mut stream,
-            )
+            && best.was_explored(space, &self.networks.with_pending(space, &[]), &mut stream)
     }
 }
 

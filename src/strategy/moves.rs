@@ -93,13 +93,7 @@ pub(super) fn at_depth(
     if from == to {
         return list.to_vec();
     }
-    completed(
-        space,
-        to,
-        Vec::new(),
-        &places(space, from, list, 0),
-        stream,
-    )
+    completed(space, to, Vec::new(), &places(space, from, list, 0), stream)
 }
 
 /// How many choices and connections that both lists have differ.
@@ -226,7 +220,11 @@ mod tests {
             assert_eq!(differences(&space, 2, &list, &other), 1, "{chosen:?}");
             // The other layer stays.
             let tail = &list[if chosen.position < 3 { 3 } else { 0 }..];
-            let tail = if chosen.position < 3 { tail } else { &list[..3] };
+            let tail = if chosen.position < 3 {
+                tail
+            } else {
+                &list[..3]
+            };
             assert!(
                 other.windows(3).any(|part| part == tail),
                 "{chosen:?}: {other:?}"

@@ -277,9 +277,8 @@ mod tests {
                 });
             }
         };
-        let name = |space: &ConvSpace, filters, skip| {
-            network_name(space, 2, &list(space, filters, skip))
-        };
+        let name =
+            |space: &ConvSpace, filters, skip| network_name(space, 2, &list(space, filters, skip));
         assert_eq!(name(&space, [0, 1], 0), name(&space, [1, 0], 0));
         assert_ne!(name(&space, [0, 1], 1), name(&space, [1, 0], 1));
         assert_eq!(name(&space, [0, 1], 1), name(&other, [0, 1], 1));

@@ -202,8 +202,9 @@ impl Strategy for Ppo {
         let settings = learning.ppo.unwrap_or(PpoSettings::DEFAULT);
         let advantages = self.advantages(minibatch.rewards);
         let lists: Vec<&[_]> = minibatch.decisions.iter().map(Vec::as_slice).collect();
-        let log_probabilities =
-            |parameters: &[f32]| policy.log_probabilities(parameters, *space, minibatch.layers, &lists);
+        let log_probabilities = |parameters: &[f32]| {
+            policy.log_probabilities(parameters, *space, minibatch.layers, &lists)
+        };
         let pulled = log_probabilities(parameters)?;
         let entropy_weight = self.entropy_weight(learning, &settings);
         let rule = UpdateRule::Adam {

@@ -194,9 +194,9 @@ impl<'a> Replay<'a> {
         let parameters = self.pulled(sequence, &proposed.pulled)?;
         let learning = self.learning;
         let minibatch = entry.rewarded();
-        let strategy = self
-            .history
-            .log(self.space, proposed.controller, proposed.round, &minibatch);
+        let strategy =
+            self.history
+                .log(self.space, proposed.controller, proposed.round, &minibatch);
         let gradient = strategy
             .gradient(&GradientRequest {
                 policy: self.policy,

@@ -118,8 +118,7 @@ impl<'a> Surrogate<'a> {
         let weights = self.parameters.weights();
         let mut distances = vec![0.0; self.encoding.groups()];
         DMatrix::from_fn(a.len(), b.len(), |row, column| {
-            self.encoding
-                .distances(&a[row], &b[column], &mut distances);
+            self.encoding.distances(&a[row], &b[column], &mut distances);
             covariance(&weights, &distances)
         })
     }
@@ -152,7 +151,10 @@ impl Parameters {
         let expected = encoding.expected_distances();
         let share = FIRST_EXPONENT / expected.len().max(1) as f64;
         Self {
-            log_weights: expected.iter().map(|expected| (share / expected).ln()).collect(),
+            log_weights: expected
+                .iter()
+                .map(|expected| (share / expected).ln())
+                .collect(),
             log_noise: FIRST_NOISE.ln(),
         }
     }
@@ -199,12 +201,10 @@ impl Pairs {
     /// Index of the row, of the other row, and their distances.
     fn iter(&self) -> impl Iterator<Item = (usize, usize, &[f64])> {
         let pairs = (0..self.rows).flat_map(move |row| (row + 1..self.rows).map(move |o| (row, o)));
-        pairs
-            .enumerate()
-            .map(|(pair, (row, other))| {
-                let distances = &self.distances[pair * self.groups..(pair + 1) * self.groups];
-                (row, other, distances)
-            })
+        pairs.enumerate().map(|(pair, (row, other))| {
+            let distances = &self.distances[pair * self.groups..(pair + 1) * self.groups];
+            (row, other, distances)
+        })
     }
 
     /// With noise, without the variance.
@@ -361,7 +361,9 @@ mod tests {
         let pairs = Pairs::new(&encoding, &rows);
         let first = Parameters::first(&encoding);
         let mut at = first.clone();
-        at.logarithms_mut().enumerate().for_each(|(i, log)| *log += 0.1 * (i as f64).sin());
+        at.logarithms_mut()
+            .enumerate()
+            .for_each(|(i, log)| *log += 0.1 * (i as f64).sin());
         let value = |at: &Parameters| posterior(&pairs, &scores, at, &first).unwrap();
         let (_, gradient) = value(&at);
         for (index, slope) in gradient.iter().enumerate() {
@@ -371,7 +373,10 @@ mod tests {
                 value(&other).0
             };
             let expected = (shifted(1e-5) - shifted(-1e-5)) / 2e-5;
-            assert!((slope - expected).abs() < 1e-5 * (1.0 + expected.abs()), "{index}");
+            assert!(
+                (slope - expected).abs() < 1e-5 * (1.0 + expected.abs()),
+                "{index}"
+            );
         }
     }
 

@@ -143,8 +143,7 @@ impl Workload for Text {
             Unit::Word => ("word frequencies alone", perplexity),
             Unit::Char => ("character frequencies alone", perplexity.log2()),
         };
-        let remark =
-            "(netwright compare-architectures CONFIG trains rnn, lstm, gru and nascell by the same recipe)";
+        let remark = "(netwright compare-architectures CONFIG trains rnn, lstm, gru and nascell by the same recipe)";
         Reference {
             model: Some(ReferenceModel {
                 name,

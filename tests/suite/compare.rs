@@ -10,7 +10,8 @@ use serde_json::Value;
 use std::path::Path;
 use std::process::Command;
 
-const EXTRA: &str = "[controller]\nstrategy = \"guided\"\nchildren = 4\nhidden = 8\nppo_epochs = 2\n";
+const EXTRA: &str =
+    "[controller]\nstrategy = \"guided\"\nchildren = 4\nhidden = 8\nppo_epochs = 2\n";
 
 fn compare(search: &Search, more: &[&str]) -> Command {
     let mut command = netwright();
@@ -40,10 +41,16 @@ fn best(run: &Path) -> f64 {
 fn killed_in_between_it_goes_on_and_reports_what_the_runs_hold() {
     let search = Search::new(20, EXTRA);
     let mut killed = compare(&search, &[]);
-    let output = killed.env("NETWRIGHT_FAULT", "child.kill=7").output().unwrap();
+    let output = killed
+        .env("NETWRIGHT_FAULT", "child.kill=7")
+        .output()
+        .unwrap();
     let message = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{message}");
-    assert!(message.contains("random-1: its search ended with"), "{message}");
+    assert!(
+        message.contains("random-1: its search ended with"),
+        "{message}"
+    );
     let text = succeeds(&mut compare(&search, &["--json"]));
     let json: Value = serde_json::from_str(&text).unwrap();
     for (index, run) in runs(&search).iter().enumerate() {
@@ -67,7 +74,12 @@ fn killed_in_between_it_goes_on_and_reports_what_the_runs_hold() {
     assert!(file("curves.csv").starts_with("trial,random,evolution\n1,"));
     assert!(file("curves.svg").contains(">evolution<"));
     let text = stdout(&compare(&search, &[]).output().unwrap());
-    for part in ["best reward", "random − evolution", "mean of top 15", "curves.svg"] {
+    for part in [
+        "best reward",
+        "random − evolution",
+        "mean of top 15",
+        "curves.svg",
+    ] {
         assert!(text.contains(part), "{part}: {text}");
     }
 }
@@ -80,17 +92,32 @@ fn a_signal_ends_it_saved() {
     wait_until("a trial of the first search", || finished(first) > 0);
     process.signal(Signal::TERM);
     assert_eq!(process.wait().code(), Some(143));
-    assert_eq!(count(first, "SELECT value = 'yes' FROM meta WHERE key = 'closed'"), 1);
+    assert_eq!(
+        count(first, "SELECT value = 'yes' FROM meta WHERE key = 'closed'"),
+        1
+    );
 }
 
 #[test]
 fn what_cannot_be_compared_is_refused() {
     let search = Search::new(4, EXTRA);
-    let message = refused(netwright().arg("compare").arg(search.folder.path().join("search.toml")).args(["--strategies", "guided,telepathy"]));
+    let message = refused(
+        netwright()
+            .arg("compare")
+            .arg(search.folder.path().join("search.toml"))
+            .args(["--strategies", "guided,telepathy"]),
+    );
     assert!(
-        message.contains("--strategies telepathy: there is no such strategy; there are auto, reinforce, ppo"),
+        message.contains(
+            "--strategies telepathy: there is no such strategy; there are auto, reinforce, ppo"
+        ),
         "{message}"
     );
-    let message = refused(netwright().arg("compare").arg(search.folder.path().join("search.toml")).args(["--strategies", "ppo,ppo"]));
+    let message = refused(
+        netwright()
+            .arg("compare")
+            .arg(search.folder.path().join("search.toml"))
+            .args(["--strategies", "ppo,ppo"]),
+    );
     assert!(message.contains("names ppo twice"), "{message}");
 }

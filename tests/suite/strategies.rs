@@ -27,7 +27,8 @@ fn logged(run: &Path) -> Vec<String> {
 }
 
 fn search(strategy: &str, trials: u64, more: &str) -> Search {
-    let extra = format!("[controller]\nstrategy = \"{strategy}\"\nchildren = 4\nhidden = 8\n{more}");
+    let extra =
+        format!("[controller]\nstrategy = \"{strategy}\"\nchildren = 4\nhidden = 8\n{more}");
     Search::new(trials, &extra)
 }
 
@@ -121,7 +122,9 @@ fn check_says_what_auto_is_and_where_nothing_can_be_learned() {
     let check = |strategy: &str, more: &[&str]| {
         let search = search(strategy, 100, "");
         let mut command = netwright();
-        command.arg("check").arg(search.folder.path().join("search.toml"));
+        command
+            .arg("check")
+            .arg(search.folder.path().join("search.toml"));
         let output = command.args(more).output().unwrap();
         assert!(output.status.success(), "{strategy}");
         stdout(&output)
@@ -164,7 +167,9 @@ fn what_ppo_learns_by_is_logged_and_belongs_to_it() {
     assert_eq!(output.status.code(), Some(2));
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(
-        text.contains("controller.ppo_epochs = 2: has no effect with controller.strategy = \"evolution\""),
+        text.contains(
+            "controller.ppo_epochs = 2: has no effect with controller.strategy = \"evolution\""
+        ),
         "{text}"
     );
 }

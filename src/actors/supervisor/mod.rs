@@ -310,7 +310,9 @@ impl Supervisor {
         let Some(minibatch) = self.replicas.awaited(controller).cloned() else {
             return self.fail(format!("no controller {controller} for its rewards"));
         };
-        let strategy = self.proposals.log(self.space.as_ref(), &sequenced, &minibatch);
+        let strategy = self
+            .proposals
+            .log(self.space.as_ref(), &sequenced, &minibatch);
         if !self.replicas.reward(Rewarded {
             sequenced,
             learning: self.learning,

@@ -52,7 +52,10 @@ fn displacements_are_added() {
     };
     let mut state = AdamState::new(vec![1.0, -2.0]);
     state.push(1, &[0.5, 1.0], &add);
-    assert_eq!((state.version, state.parameters.as_slice()), (0, &[1.0, -2.0][..]));
+    assert_eq!(
+        (state.version, state.parameters.as_slice()),
+        (0, &[1.0, -2.0][..])
+    );
     state.push(2, &[0.25, -3.0], &add);
     assert_eq!(state.version, 1);
     assert_eq!(state.parameters, [1.375, -3.0]);

@@ -134,7 +134,11 @@ fn choices(decision: Vec<DecisionSettings>) -> Box<dyn Space> {
 
 /// 4,096 networks.
 fn six_by_four() -> Box<dyn Space> {
-    choices(["a", "b", "c", "d", "e", "f"].map(|name| decision(name, 4)).to_vec())
+    choices(
+        ["a", "b", "c", "d", "e", "f"]
+            .map(|name| decision(name, 4))
+            .to_vec(),
+    )
 }
 
 fn option(decision: &Decision) -> usize {
@@ -179,7 +183,10 @@ fn they_find_more_than_chance() {
     let chance = best("random", 120, 4);
     for strategy in WITHOUT_REPEATS {
         let found = best(strategy, 120, 4);
-        assert!(found > chance + 0.05, "{strategy}: {found}, chance {chance}");
+        assert!(
+            found > chance + 0.05,
+            "{strategy}: {found}, chance {chance}"
+        );
     }
 }
 
@@ -233,9 +240,8 @@ fn lists_are_valid_and_no_network_comes_twice() {
             let mut sampled = 0;
             for _ in 0..14 {
                 let layers = space.layers(sampled);
-                let reward = |list: &[Decision]| {
-                    Some(list.iter().map(option).sum::<usize>() as f64)
-                };
+                let reward =
+                    |list: &[Decision]| Some(list.iter().map(option).sum::<usize>() as f64);
                 for proposal in search.step(layers, 4, reward) {
                     space
                         .build(layers, &proposal.decisions)
@@ -274,7 +280,13 @@ fn failures_do_not_stop_a_strategy() {
             let fails = |list: &[Decision]| step < 4 || option(&list[0]) == 0;
             search.step(0, 3, |list| (!fails(list)).then(|| reward(list)));
         }
-        assert!(search.state.parameters.iter().all(|value| value.is_finite()));
+        assert!(
+            search
+                .state
+                .parameters
+                .iter()
+                .all(|value| value.is_finite())
+        );
     }
 }
 

@@ -7,8 +7,8 @@ use crate::random::{Key, Purpose};
 use crate::space::Decision;
 use crate::strategy::{
     Discrepancy, History, HistoryPosition, HistoryView, LearningSettings, LogEntry, MinibatchEntry,
-    PendingMinibatch, PpoSettings, ProposalRequest, ProposedMinibatch, PulledParameters, Replay, Snapshot,
-    StrategyName, Verification, initial_snapshot,
+    PendingMinibatch, PpoSettings, ProposalRequest, ProposedMinibatch, PulledParameters, Replay,
+    Snapshot, StrategyName, Verification, initial_snapshot,
 };
 use rand::RngExt;
 use std::collections::BTreeSet;
@@ -154,8 +154,12 @@ impl<'a> Live<'a> {
             rewards,
         };
         let proposed = &entry.proposed;
-        self.history
-            .log(self.replay.space, proposed.controller, proposed.round, &entry.rewarded());
+        self.history.log(
+            self.replay.space,
+            proposed.controller,
+            proposed.round,
+            &entry.rewarded(),
+        );
         self.apply(LogEntry::Minibatch(entry));
     }
 
@@ -188,11 +192,7 @@ fn asynchronous(strategy: StrategyName, switch: Option<StrategyName>) -> Run {
 }
 
 /// So many moves.
-fn asynchronous_for(
-    moves: usize,
-    strategy: StrategyName,
-    switch: Option<StrategyName>,
-) -> Run {
+fn asynchronous_for(moves: usize, strategy: StrategyName, switch: Option<StrategyName>) -> Run {
     let policy = policy(&Branching::new(), 6, 0.3);
     let space = Branching::new();
     let mut live = Live::new(&policy, &space, strategy);
@@ -317,7 +317,10 @@ fn runs_without_repeats() -> Vec<(&'static str, Run)> {
         runs.push((name, synchronous_for(9, strategy)));
     }
     let random = StrategyName::RANDOM;
-    runs.push(("guided later", asynchronous_for(120, random, Some(StrategyName::GUIDED))));
+    runs.push((
+        "guided later",
+        asynchronous_for(120, random, Some(StrategyName::GUIDED)),
+    ));
     runs
 }
 
