@@ -67,7 +67,7 @@ impl StrategyChoice {
 fn automatic() -> Resolved {
     Resolved {
         strategy: StrategyName::GUIDED,
-        reason: "it found better networks than the others within 50 to 500 trials, in every kind of space (benches/README.md)",
+        reason: "it found better networks than the others, or as good ones, within 50 to 200 trials in every kind of space that was measured (benches/README.md)",
     }
 }
 
