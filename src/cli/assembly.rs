@@ -5,7 +5,8 @@ use super::Failure;
 use crate::actors::{EvaluatorFactory, SearchSettings};
 use crate::child::Limits;
 use crate::machine::{
-    LaneSpec, ThreadPool, memory_bytes, resolve_lanes, resolve_lanes_for_programs, thread_pool,
+    LaneSpec, ThreadPool, memory_for_children, resolve_lanes, resolve_lanes_for_programs,
+    thread_pool, usable_cores,
 };
 use crate::settings::Settings;
 use crate::workload::{LaneResources, Workload, WorkloadSettings, limited_evaluator};
@@ -64,7 +65,7 @@ pub fn evaluator_factory(
     run_dir: PathBuf,
 ) -> EvaluatorFactory {
     let limits = Limits::new(&settings.space);
-    let memory_bytes = (memory_bytes() / lanes.len().max(1)) as u64;
+    let memory_bytes = (memory_for_children() / lanes.len().max(1)) as u64;
     Arc::new(move |lane| {
         let resources = LaneResources {
             lane: lane.clone(),
@@ -95,8 +96,7 @@ pub fn every_core(name: &str) -> Result<ThreadPool, Failure> {
         device: "cpu".into(),
         name: name.into(),
         cores: Vec::new(),
-        // One for each core.
-        threads: 0,
+        threads: usable_cores(),
     };
     thread_pool(&lane).map_err(Failure::Failed)
 }
