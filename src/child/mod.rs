@@ -21,7 +21,13 @@ mod train;
 mod training;
 
 pub use cell::cell_program;
-pub use command::{CommandEvaluator, CommandLane, program_problem};
+#[cfg(test)]
+pub use checkpoint::at as checkpoint_at;
+pub use checkpoint::{FILE_NAME as CHECKPOINT_FILE, position as checkpoint_position};
+pub use command::{
+    CommandEvaluator, CommandLane, adopt_orphans, end_programs, kill_programs, program_problem,
+    reap_orphans,
+};
 pub use device::is_lost;
 pub use limits::{LimitedEvaluator, Limits};
 pub use linear::linear_accuracy;
