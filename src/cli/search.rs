@@ -7,8 +7,9 @@ use super::progress::{Bars, Nothing, PlainLines, ProgressFormat};
 use super::reload::{ConfigFile, Routes};
 use super::{ConfigArgs, Failure, assembly, enqueue, reading};
 use crate::actors::{CheckpointFiles, Observer, Parts, ReportWriter, prepare, search};
-use crate::journal::{DATA_CONTENT, Enqueued, Journal, Recovered, set_aside};
-use crate::machine::{LaneSpec, cuda_uuids};
+use crate::child::{adopt_orphans, end_programs};
+use crate::journal::{DATA_CONTENT, Enqueued, Journal, Recovered, fatal_signal_file, set_aside};
+use crate::machine::{LaneSpec, cuda_uuids, fatal_signal};
 use crate::settings::Settings;
 use crate::telemetry::{Endpoint, LiveDevices, Metrics, Restored, Sampler};
 use crate::workload::Workload;
@@ -149,7 +150,11 @@ impl Search {
         let endpoint = endpoint.map(&routes);
         let parts = self.parts(metrics, observer, checkpoints, page, routes);
         let report = ReportWriter::start(&self.run_dir).map_err(failed)?;
-        let end = search(prepared, parts, endpoint).map_err(failed)?;
+        adopt_orphans();
+        fatal_signal::mark_in(&fatal_signal_file(&self.absolute_run_dir));
+        let end = search(prepared, parts, endpoint).map_err(failed);
+        end_programs();
+        let end = end?;
         report.finish();
         self.announced().end(end)
     }

@@ -2,7 +2,7 @@
 
 use super::progress::duration;
 use super::{Failure, print, reading};
-use crate::journal::Life;
+use crate::journal::{DEATHS_IN_COMPANY, Life, Suspect};
 use crate::report::Status;
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -51,6 +51,23 @@ fn text(status: &Status) -> String {
     rewards(status, &mut lines);
     speed(status, &mut lines);
     running(status, &mut lines);
+    for Suspect {
+        trial,
+        deaths,
+        unexplained,
+    } in &status.suspects
+    {
+        let all = deaths + unexplained;
+        let how = if *deaths >= DEATHS_IN_COMPANY {
+            "; it runs alone"
+        } else {
+            ", and nothing says why; it runs alone, after all others"
+        };
+        lines.add(
+            "suspect",
+            format!("trial {trial}: {all} processes died while it ran{how}"),
+        );
+    }
     for event in &status.events {
         lines.add(
             "event",

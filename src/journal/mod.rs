@@ -1,6 +1,7 @@
 //! The run on disk: `search.db`. The only room that knows SQL. A reply is given only after the
 //! commit that it speaks of.
 
+mod deaths;
 mod health;
 mod ledger;
 mod lock;
@@ -14,10 +15,11 @@ mod survey;
 mod tests;
 mod writer;
 
+pub use deaths::{DEATHS_IN_COMPANY, fatal_signal_file};
 pub use lock::set_aside;
 pub use open::DATA_CONTENT;
 pub use reader::{EpochRow, Reader, TrialRow};
-pub use survey::{Life, TrialFacts, TrialOrder};
+pub use survey::{Life, Suspect, TrialFacts, TrialOrder};
 
 use crate::child::{Cause, Epoch, Outcome};
 use crate::space::{Architecture, Decision};
@@ -107,8 +109,11 @@ pub struct OpenTrial {
     pub architecture: Architecture,
     pub attempt: u32,
     pub interruptions: u32,
-    /// Processes that died in a row while it ran, before it had an epoch.
+    /// Processes that died in a row while it ran without progress, of a cause that a child can have
+    /// brought about.
     pub deaths: u32,
+    /// Those whose death nothing explains.
+    pub unexplained: u32,
     /// Has its outcome; must not run again.
     pub finished: bool,
 }

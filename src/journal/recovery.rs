@@ -2,7 +2,9 @@
 //! the minibatches that wait. Must not know what the parameters mean.
 
 use super::open::damaged;
-use super::{CompletedNetwork, JournalError, OpenMinibatch, OpenTrial, Recovered, snapshots};
+use super::{
+    CompletedNetwork, JournalError, OpenMinibatch, OpenTrial, Recovered, deaths, snapshots,
+};
 use crate::child::Cause;
 use crate::strategy::{
     HistoryPosition, LearningSettings, LogEntry, MinibatchEntry, ProposedMinibatch,
@@ -18,16 +20,7 @@ const SAMPLED: &str = "id NOT IN (SELECT id FROM trials WHERE enqueued IS NOT NU
 /// Marks what was running as queued again, and reads everything that the run goes on with.
 pub(super) fn recover(connection: &Connection, dir: &Path) -> Result<Recovered, JournalError> {
     let read = || -> rusqlite::Result<Recovered> {
-        connection.execute_batch(
-            "BEGIN IMMEDIATE;
-             DELETE FROM deaths WHERE trial IN (SELECT id FROM trials WHERE status NOT IN ('running', 'queued', 'stopped'))
-                                   OR trial IN (SELECT trial FROM epochs);
-             INSERT INTO deaths SELECT id, 1 FROM trials WHERE status = 'running' AND id NOT IN (SELECT trial FROM epochs)
-                                ON CONFLICT (trial) DO UPDATE SET count = count + 1;
-             UPDATE trials SET status = 'queued', interruptions = interruptions + 1 WHERE status = 'running';
-             UPDATE trials SET status = 'queued' WHERE status = 'stopped';
-             COMMIT;",
-        )?;
+        deaths::take_over(connection, dir)?;
         let (snapshot, log) = snapshot_and_log(connection)?;
         let number = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, u64>(0));
         let sequence = "SELECT max(coalesce((SELECT max(sequence) FROM minibatches), 0), coalesce((SELECT max(sequence) FROM changes), 0))";
@@ -273,7 +266,8 @@ pub(super) fn open_proposals(connection: &Connection) -> rusqlite::Result<Vec<Pr
 
 /// Columns of an `OpenTrial`, as `open_trial` reads them.
 const OPEN_TRIAL: &str = "id, seed, decisions, architecture, attempt, interruptions, status,
-    coalesce((SELECT count FROM deaths WHERE deaths.trial = trials.id), 0)";
+    coalesce((SELECT count FROM deaths WHERE deaths.trial = trials.id), 0),
+    coalesce((SELECT unexplained FROM interrupted WHERE interrupted.trial = trials.id), 0)";
 
 /// The trial whose columns begin at `first`.
 fn open_trial(row: &Row, first: usize) -> rusqlite::Result<OpenTrial> {
@@ -289,6 +283,7 @@ fn open_trial(row: &Row, first: usize) -> rusqlite::Result<OpenTrial> {
             "completed" | "failed"
         ),
         deaths: row.get(first + 7)?,
+        unexplained: row.get(first + 8)?,
     })
 }
 

@@ -9,10 +9,20 @@ pub(super) const VERSION: i64 = 3;
 /// The oldest version that is read, and brought up to date when its run is continued.
 pub(super) const OLDEST: i64 = 1;
 
-/// Added to every version: how many processes in a row died while this trial ran, before it had an
-/// epoch.
-pub(super) const ADDED: &str =
-    "CREATE TABLE IF NOT EXISTS deaths (trial INTEGER PRIMARY KEY, count INTEGER NOT NULL);";
+/// Added to every version: how many processes in a row died while this trial ran without progress,
+/// of a cause that it can have brought about (`deaths`; earlier programs counted every death there)
+/// or of none that is known (`interrupted`), and how far it was when the last one died: epochs that
+/// had ended, steps of the next one, and a program's own files (number, bytes, newest change).
+pub(super) const ADDED: &str = "
+CREATE TABLE IF NOT EXISTS deaths (trial INTEGER PRIMARY KEY, count INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS interrupted (
+    trial INTEGER PRIMARY KEY,
+    unexplained INTEGER NOT NULL,
+    epoch INTEGER NOT NULL,
+    step INTEGER NOT NULL,
+    files TEXT NOT NULL
+);
+";
 
 /// What a run of version 1 looks like to readers, who change nothing: a temporary view hides the
 /// table of its name.

@@ -3,7 +3,7 @@
 //! not know how anything is shown.
 
 use super::reader::{COLUMNS, Reader, TrialRow};
-use super::{JournalError, lock};
+use super::{DEATHS_IN_COMPANY, JournalError, lock};
 use rusqlite::types::ValueRef;
 use rusqlite::{Row, params};
 use serde::Serialize;
@@ -75,6 +75,16 @@ pub enum Life {
     Interrupted,
 }
 
+/// A trial during which process after process died. It runs alone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Suspect {
+    pub trial: u64,
+    /// Processes that died of a cause that the trial can have brought about.
+    pub deaths: u32,
+    /// Processes whose death nothing explains.
+    pub unexplained: u32,
+}
+
 impl Reader {
     /// Changes whenever another connection has committed something.
     ///
@@ -92,6 +102,28 @@ impl Reader {
             Some("yes") => Life::Closed,
             _ if lock::holder_lives(self.dir()) => Life::Running,
             _ => Life::Interrupted,
+        })
+    }
+
+    /// Trials without an outcome that run alone, by id.
+    pub fn suspects(&self) -> Result<Vec<Suspect>, JournalError> {
+        // Runs of earlier programs lack one table or both.
+        let tables = "SELECT count(*) FROM sqlite_schema WHERE name IN ('deaths', 'interrupted')";
+        if self.one(tables, [], |row| row.get(0))? != Some(2) {
+            return Ok(Vec::new());
+        }
+        let sql = "SELECT trial, sum(deaths), sum(unexplained) FROM (
+                       SELECT trial, count AS deaths, 0 AS unexplained FROM deaths
+                       UNION ALL SELECT trial, 0, unexplained FROM interrupted
+                   ) JOIN trials ON id = trial
+                   WHERE status NOT IN ('completed', 'failed') GROUP BY trial
+                   HAVING sum(deaths) + sum(unexplained) >= ?1 ORDER BY trial";
+        self.all(sql, [DEATHS_IN_COMPANY], |row| {
+            Ok(Suspect {
+                trial: row.get(0)?,
+                deaths: row.get(1)?,
+                unexplained: row.get(2)?,
+            })
         })
     }
 

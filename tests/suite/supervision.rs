@@ -3,8 +3,8 @@
 //! `NETWRIGHT_FAULT`.
 
 use super::common::{
-    Search, assert_same_numbers, assert_verifies, database, events_of, netwright, text, trials,
-    wait_until,
+    Search, assert_same_numbers, assert_verifies, database, events_of, netwright, printed, text,
+    trials, wait_until,
 };
 use netwright::actors::{
     CheckpointFiles, End, Event, Observer, Parts, Progress, RestartSettings, SearchSettings,
@@ -247,7 +247,7 @@ fn a_child_that_kills_every_process_is_found_out() {
     let search = Search::new(64, "");
     let mut deaths = 0;
     loop {
-        let output = run(&search, "run", "child.kill=21*1000", &[]);
+        let output = run(&search, "run", "child.abort=21*1000", &[]);
         if output.status.success() {
             break;
         }
@@ -275,6 +275,49 @@ fn a_child_that_kills_every_process_is_found_out() {
         others.iter().filter(|trial| trial.3 == "completed").count(),
         63
     );
+}
+
+#[test]
+fn processes_that_are_killed_from_outside_fail_nobody() {
+    let search = Search::new(64, "");
+    let dir = search.run_dir("run");
+    // Each kill comes while trial 21 is under way. More of them than would fail it if it could have
+    // brought them about.
+    for _ in 0..26 {
+        let output = run(&search, "run", "child.kill=21*1000", &[]);
+        assert_eq!(output.status.code(), None, "{}", text(&output));
+    }
+    let status = printed("status", &dir, &[]);
+    let line = status.lines().find(|line| line.starts_with("suspect"));
+    let line = line.unwrap_or_else(|| panic!("no suspect in\n{status}"));
+    assert!(
+        line.contains("trial 21: 2") && line.ends_with("it runs alone, after all others"),
+        "{line}"
+    );
+    let json: serde_json::Value =
+        serde_json::from_str(&printed("status", &dir, &["--json"])).unwrap();
+    assert_eq!(json["suspects"][0]["trial"], 21);
+    assert_eq!(json["suspects"][0]["deaths"], 0);
+    assert_eq!(json["suspects"].as_array().unwrap().len(), 1);
+    // Its neighbours of the same minibatch went before it.
+    let others: Vec<_> = (17..=24)
+        .filter(|id| *id != 21)
+        .map(|id| trial(&dir, id).0)
+        .collect();
+    assert!(
+        others.iter().all(|status| status == "completed"),
+        "{others:?}"
+    );
+    let quiet = run(&search, "run", "", &[]);
+    assert!(quiet.status.success(), "{}", text(&quiet));
+    let trials = trials(&dir);
+    assert_eq!(trials.len(), 64);
+    assert!(
+        trials.iter().all(|trial| trial.3 == "completed"),
+        "{trials:?}"
+    );
+    assert!(!printed("status", &dir, &[]).contains("suspect"));
+    assert_verifies(&dir);
 }
 
 #[test]

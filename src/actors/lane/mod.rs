@@ -5,7 +5,7 @@
 mod checkpoints;
 mod fault_injection;
 
-use crate::actors::runtime::{BusyTime, panic_message};
+use crate::actors::runtime::{BusyTime, Stopwatch, panic_message};
 use crate::child::{Cause, Checkpoints, Epoch, Evaluator, Outcome, Progress, Task};
 use crate::machine::LaneSpec;
 pub use checkpoints::CheckpointFiles;
@@ -15,7 +15,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
-use std::time::Instant;
 
 /// Creates a lane's evaluator; called on the lane's own thread.
 pub type EvaluatorFactory =
@@ -165,7 +164,7 @@ fn evaluate(
     signals: &LaneSignals,
     report: &dyn Fn(LaneReport),
 ) -> (Outcome, f64) {
-    let started = Instant::now();
+    let started = Stopwatch::start();
     let mut progress = LaneProgress {
         task,
         checkpoint,
@@ -175,7 +174,7 @@ fn evaluate(
     };
     let outcome = catch_unwind(AssertUnwindSafe(|| evaluator.evaluate(task, &mut progress)))
         .unwrap_or_else(|panic| outcome_of_panic(&panic_message(panic.as_ref())));
-    (outcome, started.elapsed().as_secs_f64())
+    (outcome, started.seconds())
 }
 
 fn outcome_of_panic(panic: &str) -> Outcome {
@@ -195,7 +194,7 @@ struct LaneProgress<'a> {
     checkpoint: ChildCheckpoint<'a>,
     signals: &'a LaneSignals,
     report: &'a dyn Fn(LaneReport),
-    started: Instant,
+    started: Stopwatch,
 }
 
 impl Progress for LaneProgress<'_> {
@@ -219,7 +218,7 @@ impl Progress for LaneProgress<'_> {
     }
 
     fn elapsed(&self) -> f64 {
-        self.started.elapsed().as_secs_f64()
+        self.started.seconds()
     }
 
     fn resumed(&mut self, epochs: &[Epoch]) {

@@ -1,6 +1,7 @@
 //! What the journal promises: ids and sequence numbers without gaps, replies after the commit, the
 //! baseline in one order, recovery from any interruption, and nothing lost while the disk refuses.
 
+mod deaths;
 mod versions;
 
 use super::*;
