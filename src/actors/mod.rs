@@ -17,6 +17,7 @@ mod trainer;
 
 pub use lane::{CheckpointFiles, EvaluatorFactory};
 pub use report_writer::ReportWriter;
+pub use runtime::Stopwatch;
 pub use settings::{EnqueueSettings, RunSettings};
 pub use start::{Prepared, SearchSettings, prepare, search};
 pub use supervisor::{

@@ -2,7 +2,9 @@
 //! Supervisor, waits for the end. Must not know SQL or how a child is trained.
 
 use crate::actors::messages::{PollConfig, Shutdown};
+use crate::actors::runtime::Stopwatch;
 use crate::actors::supervisor::{End, Known, Parts, Reuse, Supervisor, TICK, Tickets};
+use crate::child::kill_programs;
 use crate::journal::{
     CompletedNetwork, Enqueued, Journal, OpenMinibatch, OpenTrial, Recovered, SampledTrial,
 };
@@ -210,6 +212,7 @@ fn enqueue(journal: &Journal, new: Vec<Enqueued>) -> Result<Vec<(String, OpenTri
                 attempt: 0,
                 interruptions: 0,
                 deaths: 0,
+                unexplained: 0,
                 finished: false,
             },
         )
@@ -299,22 +302,24 @@ pub fn search(
 }
 
 /// The actors' handlers share one thread. When that stands still for so long nothing in this
-/// process can mend it: the process ends, and what was finished is on disk. Counts its own ticks,
-/// so that a process that was itself stopped is not mistaken for a frozen one.
+/// process can mend it: the process ends, and what was finished is on disk.
 fn start_watchdog(heartbeat: Arc<AtomicU64>, freeze_seconds: f64) -> std::io::Result<()> {
     std::thread::Builder::new().name("watch".into()).spawn(move || {
         let mut last = heartbeat.load(Ordering::Relaxed);
-        let mut silent = 0.0;
-        while silent < freeze_seconds {
+        let mut silence = Stopwatch::start();
+        while silence.seconds() < freeze_seconds {
             std::thread::sleep(TICK);
             let now = heartbeat.load(Ordering::Relaxed);
-            silent = if now == last { silent + TICK.as_secs_f64() } else { 0.0 };
+            if now != last {
+                silence = Stopwatch::start();
+            }
             last = now;
         }
         eprintln!(
             "error: the actors' thread has stood still for {freeze_seconds} seconds (restart.parameter_shard.freeze_seconds); what was \
              finished is saved, the same command continues it"
         );
+        kill_programs();
         std::process::exit(1);
     })?;
     Ok(())
@@ -340,6 +345,7 @@ fn end_on_signals(supervisor: &Addr<Supervisor>) -> std::io::Result<()> {
             signals.recv().await;
             supervisor.do_send(Shutdown::Signal(number));
             signals.recv().await;
+            kill_programs();
             // What was finished is on disk; a second signal means that the user does not want to
             // wait.
             std::process::exit(128 + i32::from(number));

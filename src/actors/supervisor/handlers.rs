@@ -1,5 +1,6 @@
 //! What the Supervisor does with each message. Has no state of its own.
 
+use super::reload::SHORTEST_WAIT;
 use super::{End, Event, GRACE, Ordered, Supervisor};
 use crate::actors::messages::{
     ChildEnded, ChildEpoch, Cut, Fatal, LearningChange, LogRead, MinibatchesStored,
@@ -271,12 +272,16 @@ impl Receive<Replayed> for Supervisor {
 impl Receive<Shutdown> for Supervisor {
     fn receive(&mut self, message: Shutdown, context: &mut Self::Context) {
         match message {
-            // run.max_seconds has been raised since this was scheduled.
+            // run.max_seconds has been raised since this was scheduled, or the process was
+            // suspended.
             Shutdown::TimeIsUp
                 if self
                     .parts
                     .max_seconds
-                    .is_none_or(|limit| self.started.elapsed().as_secs_f64() < limit) => {}
+                    .is_none_or(|limit| self.started.seconds() < limit) =>
+            {
+                self.schedule_end(context);
+            }
             Shutdown::Signal(_) | Shutdown::TimeIsUp if self.ending.is_none() => {
                 let (end, text) = match message {
                     Shutdown::Signal(number) => (
@@ -292,6 +297,11 @@ impl Receive<Shutdown> for Supervisor {
                 self.notify(Event::Note(text));
                 context.notify_later(Shutdown::Deadline, GRACE);
                 self.start_ending(end);
+            }
+            // The process was suspended: its children have had no time to stop.
+            Shutdown::Deadline if self.ending_since.elapsed() < GRACE => {
+                let left = GRACE.saturating_sub(self.ending_since.elapsed());
+                context.notify_later(Shutdown::Deadline, left.max(SHORTEST_WAIT));
             }
             Shutdown::Deadline => {
                 tracing::warn!(

@@ -20,7 +20,7 @@ mod trainers;
 
 use crate::actors::lane::{CheckpointFiles, EvaluatorFactory};
 use crate::actors::messages::{LearningChange, OutcomeCommitted, Rewarded};
-use crate::actors::runtime::{Guarded, Mailbox, counts_mailbox, guard};
+use crate::actors::runtime::{Guarded, Mailbox, Stopwatch, counts_mailbox, guard};
 use crate::actors::start::Prepared;
 use crate::child::Outcome;
 use crate::journal::{Journal, Sequenced};
@@ -44,7 +44,7 @@ use shards::Shards;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 pub use tickets::Tickets;
 use tokio::sync::oneshot;
 use trainers::Trainer;
@@ -129,10 +129,12 @@ pub struct Supervisor {
     pending: VecDeque<Ordered>,
     intensities: BTreeMap<(&'static str, String), Intensity>,
     tally: Tally,
-    started: Instant,
+    started: Stopwatch,
     /// Counts ticks, for the watchdog of the actors' thread.
     heartbeat: Arc<AtomicU64>,
     ending: Option<End>,
+    /// Since when.
+    ending_since: Stopwatch,
     /// Receives how the search ended; None: it has.
     ended: Option<oneshot::Sender<End>>,
 }
@@ -192,9 +194,10 @@ impl Supervisor {
                 prepared.failed,
                 prepared.best_metric,
             ),
-            started: Instant::now(),
+            started: Stopwatch::start(),
             heartbeat,
             ending: None,
+            ending_since: Stopwatch::start(),
             ended: Some(ended),
             prepared: Some(prepared),
             parts,

@@ -15,6 +15,10 @@ use crate::telemetry::Endpoint;
 use actix::{AsyncContext, Context};
 use std::time::Duration;
 
+/// Timers run on while the process is suspended, so one may fire too early and is set again, but
+/// not in a tight loop.
+pub(super) const SHORTEST_WAIT: Duration = Duration::from_millis(10);
+
 /// The settings with which a running search continues.
 pub struct Reconfigured {
     pub search: SearchSettings,
@@ -127,7 +131,7 @@ impl Supervisor {
         if let Some(limit) = self.parts.max_seconds {
             let left =
                 Duration::from_secs_f64(limit.min(1e9)).saturating_sub(self.started.elapsed());
-            context.notify_later(Shutdown::TimeIsUp, left);
+            context.notify_later(Shutdown::TimeIsUp, left.max(SHORTEST_WAIT));
         }
     }
 
