@@ -60,10 +60,7 @@ pub fn root() -> PathBuf {
 pub fn limits(root: &Path) -> Limits {
     let groups = groups(root);
     Limits {
-        cpus: groups
-            .iter()
-            .flat_map(cpus)
-            .min_by(|first, second| first.total_cmp(second)),
+        cpus: groups.iter().flat_map(cpus).min_by(f64::total_cmp),
         cores: groups.iter().find_map(cores),
         memory_bytes: groups.iter().flat_map(memory).min(),
     }
@@ -270,8 +267,8 @@ mod tests {
             .concat()
     }
 
-    fn set(cores: &[usize]) -> Option<BTreeSet<usize>> {
-        Some(cores.iter().copied().collect())
+    fn set(cores: &[usize]) -> BTreeSet<usize> {
+        cores.iter().copied().collect()
     }
 
     #[test]
@@ -296,7 +293,7 @@ mod tests {
         ]);
         let expected = Limits {
             cpus: Some(1.5),
-            cores: set(&[1, 3]),
+            cores: Some(set(&[1, 3])),
             memory_bytes: Some(300 << 20),
         };
         assert_eq!(limits(root.path()), expected);
@@ -313,7 +310,7 @@ mod tests {
         ]);
         let expected = Limits {
             cpus: Some(0.5),
-            cores: set(&[2]),
+            cores: Some(set(&[2])),
             memory_bytes: Some(300 << 20),
         };
         assert_eq!(limits(root.path()), expected);
@@ -341,7 +338,7 @@ mod tests {
         ]);
         let expected = Limits {
             cpus: Some(2.0),
-            cores: set(&[0, 1, 4, 5]),
+            cores: Some(set(&[0, 1, 4, 5])),
             memory_bytes: Some(300 << 20),
         };
         assert_eq!(limits(root.path()), expected);

@@ -102,6 +102,7 @@ fn a_child_that_does_not_fit_into_the_container_fails_alone() {
         "data.train_size=256",
         "data.validation_size=16",
         "devices.use=[\"cpu\"]",
+        "devices.lanes_per_device=1",
     ] {
         command.args(["--set", set]);
     }
@@ -111,7 +112,7 @@ fn a_child_that_does_not_fit_into_the_container_fails_alone() {
     let completed = trials.iter().filter(|trial| trial.3 == "completed").count();
     let refused = count(
         &run,
-        "SELECT count(*) FROM trials WHERE status = 'failed' AND error LIKE '%memory%'",
+        "SELECT count(*) FROM trials WHERE status = 'failed' AND error LIKE '%MiB are there for it%'",
     );
     assert!(completed > 0 && refused > 0, "{trials:?}");
     assert_eq!(completed as u64 + refused, 12, "{trials:?}");

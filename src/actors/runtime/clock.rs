@@ -29,7 +29,7 @@ impl Stopwatch {
 
     /// Never falls.
     pub fn elapsed(self) -> Duration {
-        Clock::of_this_process().now() - self.started
+        Clock::of_this_process().now().saturating_sub(self.started)
     }
 
     pub fn seconds(self) -> f64 {
