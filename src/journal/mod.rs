@@ -7,6 +7,7 @@ mod lock;
 mod open;
 mod reader;
 mod recovery;
+mod rolling_backup;
 mod schema;
 mod snapshots;
 mod survey;
@@ -210,12 +211,10 @@ impl Journal {
         let mut recovered = recovery::recover(&opened.connection, dir)?;
         recovered.recorded = std::mem::take(&mut opened.recorded);
         let health = Arc::new(Health::default());
-        let requests =
-            writer::start(opened, health.clone(), writer::BACK_UP_EVERY).map_err(|source| {
-                JournalError::Io {
-                    path: dir.to_owned(),
-                    source,
-                }
+        let requests = writer::start(opened, health.clone(), rolling_backup::BACK_UP_EVERY)
+            .map_err(|source| JournalError::Io {
+                path: dir.to_owned(),
+                source,
             })?;
         Ok((Self { requests, health }, recovered))
     }
