@@ -8,7 +8,7 @@ use crate::actors::runtime::{ActorId, Recipient};
 use crate::child::{Epoch, Outcome, Task};
 use crate::journal::{SampledMinibatch, Sequenced};
 use crate::policy::AdamState;
-use crate::strategy::{HistoryView, LearningSettings, LogEntry, Snapshot, Strategy};
+use crate::strategy::{HistoryView, LearningSettings, LogEntry, ReplayError, Snapshot, Strategy};
 use actix::Message;
 use std::sync::Arc;
 
@@ -256,7 +256,7 @@ pub struct LogRead {
 /// replay.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub struct Replayed(pub Result<AdamState, String>);
+pub struct Replayed(pub Result<AdamState, ReplayError>);
 
 /// Anyone → Supervisor: the config file may have changed.
 #[derive(Message, Clone, Copy)]

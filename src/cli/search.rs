@@ -140,7 +140,7 @@ impl Search {
             recovered,
             enqueued,
         )
-        .map_err(Failure::Failed)?;
+        .map_err(|error| Failure::Failed(error.to_string()))?;
         metrics.restore(&Restored {
             baseline: prepared.snapshot.baseline.value(),
             ..restored
