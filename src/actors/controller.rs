@@ -14,7 +14,7 @@ use crate::actors::runtime::{
 use crate::journal::{SampledMinibatch, SampledTrial};
 use crate::policy::Policy;
 use crate::random::Key;
-use crate::space::Space;
+use crate::space::{DecisionError, Space};
 use crate::strategy::{
     GradientRequest, Proposal, ProposalRequest, PulledParameters, RewardedMinibatch,
 };
@@ -169,7 +169,8 @@ fn propose(
         .into_iter()
         .zip(keys)
         .map(|(proposal, key)| trial(shared.space.as_ref(), layers, proposal, key))
-        .collect::<Result<_, String>>()?;
+        .collect::<Result<_, DecisionError>>()
+        .map_err(|error| format!("a sampled architecture: {error}"))?;
     Ok(SampledMinibatch {
         controller,
         minibatch,
@@ -199,10 +200,8 @@ fn trial(
     layers: usize,
     proposal: Proposal,
     key: Key,
-) -> Result<SampledTrial, String> {
-    let architecture = space
-        .build(layers, &proposal.decisions)
-        .map_err(|error| format!("a sampled architecture: {error}"))?;
+) -> Result<SampledTrial, DecisionError> {
+    let architecture = space.build(layers, &proposal.decisions)?;
     let (parameters, flops) = architecture.size();
     Ok(SampledTrial {
         decisions: proposal.decisions,

@@ -31,7 +31,7 @@ pub use reward::{RewardScale, reward};
 pub use settings::{
     ChildSettings, CommandSettings, EvaluatorKind, FailedReward, Schedule, TableSettings,
 };
-pub use table::{Table, TableEvaluator};
+pub use table::{Table, TableError, TableEvaluator};
 pub use train::TrainEvaluator;
 
 use crate::space::{Architecture, Decision};

@@ -154,11 +154,11 @@ impl Comparison<'_> {
         let mut evaluator = self
             .workload
             .evaluator(&resources)
-            .map_err(Failure::Failed)?;
+            .map_err(|error| Failure::Failed(error.to_string()))?;
         let architecture = self
             .workload
             .literature_network(name)
-            .map_err(Failure::Input)?;
+            .map_err(|error| Failure::Input(error.to_string()))?;
         let row = Row {
             cell: name.to_owned(),
             hidden: hidden(&architecture),

@@ -3,6 +3,7 @@
 //! what is computed on a device.
 
 mod devices;
+mod error;
 mod lane_device;
 mod lanes;
 mod matching;
@@ -11,6 +12,7 @@ mod settings;
 mod visible;
 
 pub use devices::{Device, cuda_uuids, gpu_index, list_devices, memory_bytes};
+pub use error::{MachineError, ReadingsError};
 pub use lane_device::{candle_device, thread_pool};
 pub use lanes::{LaneSpec, resolve_lanes, resolve_lanes_for_programs};
 pub use matching::{match_by_uuid, match_by_variable};

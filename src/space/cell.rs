@@ -3,8 +3,8 @@
 
 use super::{Activation, Combination, given};
 use super::{
-    Architecture, Cell, CellNetwork, CellNode, Decision, DecisionError, Kind, LanguageModel,
-    Network, Next, OptionValue, Space, SpaceSettings, TreeCell,
+    AdoptError, Architecture, Cell, CellNetwork, CellNode, Decision, DecisionError, Kind,
+    LanguageModel, Network, Next, OptionValue, Space, SpaceSettings, TreeCell,
 };
 
 /// Recurrent cells of one base number.
@@ -167,9 +167,9 @@ impl Space for CellSpace {
             rest[2],
             rest[3],
         )
-        .map_err(|problem| DecisionError {
+        .map_err(|error| DecisionError {
             position: decisions.len(),
-            problem,
+            problem: error.to_string(),
         })?;
         let network = CellNetwork {
             cell: Cell::Tree(tree),
@@ -182,7 +182,7 @@ impl Space for CellSpace {
     }
 
     /// Trees of any base, and the cells of the literature; the model around them is this search's.
-    fn adopt(&self, given: Architecture) -> Result<(Architecture, Vec<Decision>), String> {
+    fn adopt(&self, given: Architecture) -> Result<(Architecture, Vec<Decision>), AdoptError> {
         let Network::Cell(given) = given.network else {
             return Err(given::other_kind(&given.network, "cell"));
         };

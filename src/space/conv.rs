@@ -5,8 +5,8 @@
 use super::blocks::{Prediction, graph};
 use super::given;
 use super::{
-    Architecture, ConvNetwork, Convolution, Decision, DecisionError, ImageShape, Kind, LayerType,
-    Network, Next, Operation, OptionValue, Pool, SkipConnections, Space, SpaceSettings,
+    AdoptError, Architecture, ConvNetwork, Convolution, Decision, DecisionError, ImageShape, Kind,
+    LayerType, Network, Next, Operation, OptionValue, Pool, SkipConnections, Space, SpaceSettings,
 };
 
 /// Convolutional networks for images of one shape.
@@ -444,13 +444,13 @@ impl Space for ConvSpace {
         })
     }
 
-    fn adopt(&self, given: Architecture) -> Result<(Architecture, Vec<Decision>), String> {
+    fn adopt(&self, given: Architecture) -> Result<(Architecture, Vec<Decision>), AdoptError> {
         let Network::Conv(network) = given.network else {
             return Err(given::other_kind(&given.network, "conv"));
         };
         let network = given::conv(network, self.image, self.classes)?;
         if network.learning_rate.is_none() && !self.rates.values.is_empty() {
-            return Err("learning_rate: must be there, for space.learning_rates has one decided for each network".into());
+            return Err(AdoptError::NoLearningRate);
         }
         Ok((
             Architecture {
