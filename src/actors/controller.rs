@@ -186,11 +186,11 @@ fn observe(metrics: &Metrics, layers: usize, proposals: &[Proposal]) {
     if proposals.is_empty() {
         return;
     }
-    metrics.architecture_layers.set(layers as f64);
+    metrics.learning.architecture_layers.set(layers as f64);
     let entropies: Option<Vec<f64>> = proposals.iter().map(|proposal| proposal.entropy).collect();
     if let Some(entropies) = entropies {
         let mean = entropies.iter().sum::<f64>() / entropies.len() as f64;
-        metrics.policy_entropy_nats.set(mean);
+        metrics.learning.policy_entropy_nats.set(mean);
     }
 }
 
@@ -337,7 +337,8 @@ impl Receive<GradientComputed> for Controller {
             pulled,
             gradient,
         } = message;
-        self.shared.metrics.policy_gradient_norm.set(gradient.norm);
+        let metrics = &self.shared.metrics.learning;
+        metrics.policy_gradient_norm.set(gradient.norm);
         let gradient: Arc<[f32]> = gradient.values.into();
         for shard in &self.shards.shards {
             shard.push.do_send(Push {
@@ -346,7 +347,7 @@ impl Receive<GradientComputed> for Controller {
                 gradient: gradient.clone(),
             });
         }
-        self.shared.metrics.controller_updates_total.inc();
+        metrics.controller_updates_total.inc();
         self.shared.tickets.do_send(RequestTicket {
             controller: self.index,
             generation: self.exit.generation,

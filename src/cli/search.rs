@@ -163,7 +163,10 @@ impl Search {
             metrics.lane(&lane.name, &lane.device);
         }
         metrics.children_reused_total.inc_by(recovered.reused);
-        metrics.proposals_repeated_total.inc_by(recovered.repeated);
+        metrics
+            .learning
+            .proposals_repeated_total
+            .inc_by(recovered.repeated);
         Ok(Arc::new(metrics))
     }
 

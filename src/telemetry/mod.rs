@@ -4,6 +4,7 @@
 mod buckets;
 mod endpoint;
 mod gpu;
+mod learning_metrics;
 mod live;
 mod metrics;
 mod readiness;
@@ -13,6 +14,7 @@ mod settings;
 
 pub use endpoint::{Endpoint, Serving};
 pub use gpu::families as gpu_families;
+pub use learning_metrics::LearningMetrics;
 pub use live::{DeviceReadings, GpuReading, LiveDevices};
 pub use metrics::{ActorKind, Metrics, Restored};
 pub use readiness::Readiness;

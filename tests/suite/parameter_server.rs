@@ -232,6 +232,7 @@ fn twenty_shards_and_a_hundred_controllers_learn_and_lose_nothing() {
         "the policy did not learn: {last} against {RANDOM_MEAN}"
     );
     assert!(memory[1] < memory[0] + (50 << 20), "memory grows");
+    let metrics = &metrics.learning;
     assert_eq!(metrics.controller_updates_total.get(), TRIALS / 8);
     assert_eq!(metrics.shard_updates_total.get(), 20 * TRIALS / 8);
     assert_eq!(
