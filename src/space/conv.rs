@@ -344,6 +344,24 @@ impl ConvSpace {
     fn kinds_per_layer(&self) -> bool {
         self.types.kind.is_some() || self.sizes.iter().any(|list| list.kind.is_some())
     }
+
+    /// What a list that ends at the cursor has left undecided.
+    fn lack(&self, cursor: &Cursor) -> Option<String> {
+        let want = cursor.wants();
+        if want == Want::Nothing {
+            return None;
+        }
+        let lacks = want.kind().map_or_else(
+            || "an anchor point".to_owned(),
+            |kind| self.kinds[kind].name.clone(),
+        );
+        let whose = if matches!(want, Want::Rate(_)) {
+            "the network".to_owned()
+        } else {
+            self.label(cursor.prediction)
+        };
+        Some(format!("the list ends here, and {whose} lacks {lacks}"))
+    }
 }
 
 impl Space for ConvSpace {
@@ -409,18 +427,7 @@ impl Space for ConvSpace {
             }
             cursor.pass(want, decision);
         }
-        let want = cursor.wants();
-        if want != Want::Nothing {
-            let lacks = want.kind().map_or_else(
-                || "an anchor point".to_owned(),
-                |kind| self.kinds[kind].name.clone(),
-            );
-            let whose = if matches!(want, Want::Rate(_)) {
-                "the network".to_owned()
-            } else {
-                self.label(cursor.prediction)
-            };
-            let problem = format!("the list ends here, and {whose} lacks {lacks}");
+        if let Some(problem) = self.lack(&cursor) {
             return Err(DecisionError {
                 position: decisions.len() + 1,
                 problem,
