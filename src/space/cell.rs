@@ -20,8 +20,8 @@ pub struct CellSpace {
 /// One token of the list.
 struct Token {
     name: String,
-    /// How many values it may have; a list of one entry is not predicted.
     options: usize,
+    /// None: it has one option, so it is not predicted.
     kind: Option<usize>,
 }
 
@@ -94,6 +94,7 @@ impl CellSpace {
         }
     }
 
+    /// The tokens that are predicted, in order, each with its kind.
     fn predicted(&self) -> impl Iterator<Item = (&Token, usize)> {
         self.tokens
             .iter()

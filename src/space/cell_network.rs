@@ -227,7 +227,7 @@ impl TreeCell {
         Ok(tokens.canonical())
     }
 
-    /// What `new` refuses; for trees that were read from a file.
+    /// Checks what `new` checks, for trees that were read from a file.
     ///
     /// # Errors
     /// As `new`.
@@ -295,6 +295,7 @@ impl TreeCell {
         }
     }
 
+    /// The tree that stands for all that are the same cell: see [`TreeCell`].
     fn canonical(&self) -> Self {
         let root = self.nodes.len() - 1;
         let label = |node: usize| {

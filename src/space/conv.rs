@@ -20,8 +20,11 @@ pub struct ConvSpace {
     skip: SkipConnections,
     block: usize,
     pool_after: Vec<usize>,
+    /// Filters of each convolution beyond those predicted.
     widen: usize,
+    /// Depth of the first architectures.
     layers: usize,
+    /// Layers added each time `every` architectures have been sampled, up to the depth `max`.
     step: usize,
     every: u64,
     max: usize,
@@ -74,8 +77,9 @@ struct Cursor<'a> {
     prediction: usize,
     /// None: still to be decided.
     layer_type: Option<LayerType>,
-    /// Sizes of `SIZES` that are behind.
+    /// How many of `SIZES` are decided or passed over.
     sizes: usize,
+    /// The learning rate is decided.
     rated: bool,
 }
 
@@ -255,7 +259,7 @@ impl ConvSpace {
 }
 
 impl Cursor<'_> {
-    /// Starts a prediction, or passes those that leave nothing to decide.
+    /// Starts a prediction, or passes over those that leave nothing to decide.
     fn begin(&mut self) {
         self.layer_type = if self.space.types.kind.is_some() {
             None
@@ -266,7 +270,7 @@ impl Cursor<'_> {
         self.settle();
     }
 
-    /// Passes what is not predicted.
+    /// Passes over what is not predicted.
     fn settle(&mut self) {
         let Some(layer_type) = self.layer_type else {
             return;
@@ -281,8 +285,8 @@ impl Cursor<'_> {
             && !self.space.has_anchors()
             && self.prediction < self.predictions
         {
-            // Without a type to decide no prediction has anything to decide: all are passed at
-            // once.
+            // Where a prediction has neither a type nor a size to decide, none has: all are passed
+            // over at once.
             self.prediction = if self.space.kinds_per_layer() {
                 self.prediction + 1
             } else {
@@ -294,6 +298,7 @@ impl Cursor<'_> {
         }
     }
 
+    /// What the next decision is about.
     fn wants(&self) -> Want {
         if self.prediction >= self.predictions {
             return self
@@ -316,7 +321,7 @@ impl Cursor<'_> {
         }
     }
 
-    /// Goes past a decision that fits what was wanted.
+    /// Moves past a decision that fits `want`.
     fn pass(&mut self, want: Want, decision: &Decision) {
         match (want, decision) {
             (Want::Type(_), Decision::Choice(option)) => {
