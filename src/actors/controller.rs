@@ -43,10 +43,10 @@ pub struct Controller {
     exit: ExitNotifier,
 }
 
-/// Where the replica stands in its loop.
+/// What the replica is doing.
 enum Stage {
     Idle,
-    /// Slices arrive.
+    /// Slices of the parameters come in; None: not here yet.
     Pulling {
         request: ProposeMinibatch,
         slices: Vec<Option<Pulled>>,
@@ -60,7 +60,7 @@ enum Stage {
 }
 
 impl Controller {
-    /// Replica `index`, idle until it is told what to do.
+    /// Replica `index`, which waits for a ticket or for a minibatch to resume.
     pub fn new(
         index: u64,
         exit: ExitNotifier,
@@ -80,6 +80,7 @@ impl Controller {
         Mailbox::new(context.address(), &self.shared.metrics)
     }
 
+    /// Asks every shard for its slice of the parameters.
     fn pull(&mut self, request: ProposeMinibatch, context: &Context<Self>) {
         for shard in &self.shards.shards {
             shard.pull.do_send(Pull {
@@ -94,7 +95,7 @@ impl Controller {
         };
     }
 
-    /// Runs a job of this replica on the compute thread; its error is the end of this generation.
+    /// Runs a job of this replica on the compute thread; an error ends this generation.
     fn compute(&self, job: impl FnOnce(&ControllerContext) -> Result<(), String> + Send + 'static) {
         let owner = JobOwner {
             actor: ActorId::Controller(self.index),
@@ -182,6 +183,7 @@ fn propose(
     })
 }
 
+/// Shows depth and mean entropy of what was proposed in the metrics.
 fn observe(metrics: &Metrics, layers: usize, proposals: &[Proposal]) {
     if proposals.is_empty() {
         return;
