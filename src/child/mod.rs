@@ -107,7 +107,7 @@ pub enum Cause {
     Error,
 }
 
-/// How an evaluator reports its progress, and hears whether to stop.
+/// How an evaluator reports its progress, and asks whether to stop.
 pub trait Progress {
     /// An epoch has ended.
     fn epoch(&mut self, epoch: Epoch);

@@ -78,7 +78,7 @@ pub struct SampledTrial {
 }
 
 /// An architecture that is not sampled: it is evaluated before sampling starts, and no controller
-/// hears of it.
+/// learns from it.
 #[derive(Clone, Debug)]
 pub struct Enqueued {
     pub name: String,
@@ -308,7 +308,7 @@ impl Journal {
         self.send(Request::Config { config });
     }
 
-    /// `observe` hears how many seconds each commit took, on the writer's thread; only the first
+    /// `observe` receives how many seconds each commit took, on the writer's thread; only the first
     /// observer counts.
     pub fn observe_commits(&self, observe: impl Fn(f64) + Send + Sync + 'static) {
         self.health.observe(Box::new(observe));
