@@ -44,7 +44,7 @@ enum Entry {
 }
 
 impl ParameterShard {
-    /// `state` is this shard's slice of a cut, `range` its place in the parameter vector.
+    /// `state` is this shard's slice of a cut, `range` its range of the parameter vector.
     pub fn new(
         index: usize,
         range: Range<usize>,
