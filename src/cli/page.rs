@@ -4,7 +4,7 @@
 use super::{Failure, print, reading};
 use crate::journal::Reader;
 use crate::report::{Page, routes};
-use crate::telemetry::{Endpoint, TelemetrySettings};
+use crate::telemetry::{BindError, Endpoint, TelemetrySettings};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -27,7 +27,9 @@ pub fn run(args: PageArgs) -> Result<(), Failure> {
         listen: args.listen,
     };
     // The rules are those of the setting; here it has another name.
-    let own_name = |error: String| Failure::Input(error.replace("telemetry.listen =", "--listen"));
+    let own_name = |error: BindError| {
+        Failure::Input(error.to_string().replace("telemetry.listen =", "--listen"))
+    };
     let endpoint = Endpoint::bind(&settings).map_err(own_name)?;
     let Some(endpoint) = endpoint else {
         return Err(Failure::Input(

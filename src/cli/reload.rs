@@ -84,7 +84,8 @@ impl ConfigFile {
                 .any(|key| prefixes.iter().any(|prefix| key.starts_with(prefix)))
         };
         let endpoint = if any(&["telemetry."]) {
-            let endpoint = Endpoint::bind(&new.telemetry).map_err(Failure::Input)?;
+            let endpoint = Endpoint::bind(&new.telemetry)
+                .map_err(|error| Failure::Input(error.to_string()))?;
             Some(endpoint.map(&self.routes))
         } else {
             None

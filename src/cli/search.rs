@@ -48,7 +48,8 @@ pub fn run(args: SearchArgs) -> Result<(), Failure> {
     let bars = MultiProgress::new();
     let log = log::start(args.log_format, bars.clone());
     let (search, enqueued) = Search::load(&args)?;
-    let endpoint = Endpoint::bind(&search.settings.telemetry).map_err(Failure::Input)?;
+    let endpoint = Endpoint::bind(&search.settings.telemetry)
+        .map_err(|error| Failure::Input(error.to_string()))?;
     if args.fresh
         && let Some(aside) = set_aside(&search.run_dir).map_err(reading)?
     {

@@ -12,7 +12,7 @@ mod routes;
 mod sampler;
 mod settings;
 
-pub use endpoint::{Endpoint, Serving};
+pub use endpoint::{BindError, Endpoint, Serving};
 pub use gpu::families as gpu_families;
 pub use learning_metrics::LearningMetrics;
 pub use live::{DeviceReadings, GpuReading, LiveDevices};
