@@ -90,7 +90,8 @@ fn is_damage(error: &rusqlite::Error) -> bool {
             code,
             ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::Unknown
         ),
-        None => true,
+        // What is stored cannot be read as what it is.
+        None => !matches!(error, rusqlite::Error::ToSqlConversionFailure(_)),
     }
 }
 
@@ -121,6 +122,9 @@ fn way_back(dir: &Path) -> String {
             path.display(),
             what_is_left(dir)
         ),
+        Backup::Unreadable(error) => {
+            format!("; its copy {} cannot be read ({error})", path.display())
+        }
         Backup::Absent => format!(
             "; there is no {} to restore it from{}",
             path.display(),
@@ -149,6 +153,8 @@ enum Backup {
         at: String,
     },
     Damaged(String),
+    /// Whether it is whole cannot be told.
+    Unreadable(rusqlite::Error),
 }
 
 /// Reads the whole copy.
@@ -165,30 +171,35 @@ fn examine(dir: &Path) -> Backup {
             || "an unknown time".into(),
             |time| time.strftime("%Y-%m-%d %H:%M UTC").to_string(),
         );
-    match open_unwritten(&path)
-        .map_err(|error| error.to_string())
-        .and_then(|connection| whole(&connection))
-    {
-        Ok(holds) => Backup::Whole { holds, at },
-        Err(error) => Backup::Damaged(error),
+    match whole(open_unwritten(&path)) {
+        Ok(Ok(holds)) => Backup::Whole { holds, at },
+        Ok(Err(damage)) => Backup::Damaged(damage),
+        Err(error) => Backup::Unreadable(error),
     }
 }
 
-/// What a database holds that is whole and of a format that this program knows.
-fn whole(connection: &Connection) -> Result<Holdings, String> {
+/// What a database holds that is whole and of a format that this program knows; or its damage, in
+/// words.
+///
+/// # Errors
+/// When it could not be looked at: the fault need not be the file's.
+fn whole(opened: rusqlite::Result<Connection>) -> rusqlite::Result<Result<Holdings, String>> {
     let read = || -> rusqlite::Result<(i64, String, Holdings)> {
+        let connection = opened?;
         let version = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
         let verdict = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
-        Ok((version, verdict, Holdings::of(connection)?))
+        Ok((version, verdict, Holdings::of(&connection)?))
     };
-    match read().map_err(|error| error.to_string())? {
-        (_, verdict, _) if verdict != "ok" => Err(verdict),
-        (version, ..) if !(schema::OLDEST..=schema::VERSION).contains(&version) => Err(format!(
+    Ok(match read() {
+        Ok((_, verdict, _)) if verdict != "ok" => Err(verdict),
+        Ok((version, ..)) if !(schema::OLDEST..=schema::VERSION).contains(&version) => Err(format!(
             "its format is {version}, this program knows {}",
             schema::VERSION
         )),
-        (.., holds) => Ok(holds),
-    }
+        Ok((.., holds)) => Ok(holds),
+        Err(error) if is_damage(&error) => Err(error.to_string()),
+        Err(error) => return Err(error),
+    })
 }
 
 /// Opens a database that nobody writes to: takes no lock and leaves no file beside it, also where
@@ -305,9 +316,8 @@ pub fn restore(dir: &Path) -> Result<Restoration, JournalError> {
     }
     let _lock = acquire(dir)?;
     let current = if std::fs::metadata(&path).is_ok_and(|metadata| metadata.len() > 0) {
-        Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_ONLY)
-            .map_err(|error| error.to_string())
-            .and_then(|connection| whole(&connection))
+        let opened = Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_ONLY);
+        whole(opened).map_err(damaged(dir))?
     } else {
         Err("it is missing or empty".to_owned())
     };
@@ -329,6 +339,7 @@ pub fn restore(dir: &Path) -> Result<Restoration, JournalError> {
             copied_at: None,
             kept: None,
         }),
+        (Backup::Unreadable(error), Err(_)) => Err(problem(backup(dir))(error.to_string())),
         (Backup::Damaged(copy), Err(own)) => Err(problem(backup(dir))(format!(
             "is damaged ({copy}), as {} is ({own}): nothing can be restored, and nothing was changed{}",
             path.display(),

@@ -252,6 +252,8 @@ impl Reader {
         let best =
             "SELECT id FROM trials WHERE reward > -9e999 AND +status = 'completed' AND (reused_from IS NULL OR +enqueued IS NOT NULL)
                     ORDER BY reward DESC, id LIMIT ?1";
+        // SQLite counts to 2^63.
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         self.rows(
             &format!("WHERE id IN ({best}) ORDER BY +reward DESC, id"),
             [limit],
@@ -283,6 +285,9 @@ impl Reader {
 
     /// One trial, or None if there is none of this id.
     pub fn trial(&self, id: u64) -> Result<Option<TrialRow>, JournalError> {
+        let Ok(id) = i64::try_from(id) else {
+            return Ok(None);
+        };
         Ok(self.rows("WHERE id = ?1", [id])?.pop())
     }
 

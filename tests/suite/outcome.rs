@@ -76,5 +76,12 @@ fn a_leaderboard_of_no_rows_is_no_run_without_results() {
         1
     );
     assert!(printed("top", &run, &["-n", "1"]).contains("rank"));
+    let most = u64::MAX.to_string();
+    assert_eq!(
+        printed("top", &run, &["-n", &most]),
+        printed("top", &run, &["-n", "20"])
+    );
+    let said = refused(netwright().arg("show").arg(&run).arg(&most));
+    assert!(said.contains("its trials are 1 to 12"), "{said}");
     refused(netwright().arg("top").arg(&run).args(["-n", "-1"]));
 }

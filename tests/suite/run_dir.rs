@@ -9,13 +9,19 @@ use std::process::Command;
 
 const TRIALS: u64 = 12;
 
-/// Every file below a folder with what it holds, but for logs and charts.
+/// Every file below a folder with what it holds, but for what a process writes that only looks.
 fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut files = BTreeMap::new();
     let mut folders = vec![folder.to_owned()];
     while let Some(next) = folders.pop() {
         for entry in std::fs::read_dir(&next).unwrap() {
             let path = entry.unwrap().path();
+            if ["run.lock", "search.db-wal", "search.db-shm"]
+                .iter()
+                .any(|name| path.ends_with(name))
+            {
+                continue;
+            }
             if path.is_dir() && !path.is_symlink() {
                 folders.push(path);
             } else {
@@ -179,7 +185,7 @@ fn a_run_begins_in_an_empty_directory_however_it_is_named() {
         assert_ne!(trials(&run), before);
     }
     assert!(folder.join("link").is_symlink() && folder.join("link/search.db").exists());
-    assert!(folder.join("with/lost+found").exists());
+    assert!(folder.join("with.1/lost+found").exists());
 }
 
 #[test]
@@ -198,7 +204,7 @@ fn fresh_moves_files_beside_the_run_with_it_or_refuses_where_the_directory_has_t
         said.contains("files that no run has written") && said.contains("(notes.md)"),
         "{said}"
     );
-    assert_eq!(files(&run), before);
+    assert!(files(&run) == before);
     // An occupied name is passed over, a link that leads nowhere among them.
     symlink("nowhere", search.run_dir("run.1")).unwrap();
     succeeds(search.command("run").arg("--fresh"));
