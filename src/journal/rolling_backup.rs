@@ -37,7 +37,7 @@ impl RollingBackup {
         self.begun = Instant::now();
         let dir = self.dir.clone();
         let copy = move || {
-            if let Err(error) = super::open::back_up_live(&dir) {
+            if let Err(error) = super::backup::back_up_live(&dir) {
                 tracing::error!("no new backup, the last one stays: {error}");
             }
         };
