@@ -30,6 +30,12 @@ impl Announced<'_> {
             self.run_dir.display()
         );
         say!("{}", self.workload.description());
+        for note in self.workload.notes() {
+            say!("{note}");
+        }
+        for warning in self.workload.warnings() {
+            tracing::warn!("{warning}");
+        }
         for fact in &recovered.recorded {
             say!("{fact}: this run did not record it before; from now on another one is refused");
         }

@@ -15,7 +15,7 @@ mod tests;
 mod writer;
 
 pub use lock::set_aside;
-pub use open::DATA_CONTENT;
+pub use open::{DATA_CONTENT, WHITEN_ORDER};
 pub use reader::{EpochRow, Reader, TrialRow};
 pub use survey::{Life, TrialFacts, TrialOrder};
 

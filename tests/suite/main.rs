@@ -27,5 +27,6 @@ mod reuse;
 mod settings;
 mod spaces;
 mod supervision;
+mod text_files;
 mod upgrade;
 mod workload;
