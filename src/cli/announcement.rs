@@ -30,6 +30,12 @@ impl Announced<'_> {
             self.run_dir.display()
         );
         say!("{}", self.workload.description());
+        for note in self.workload.notes() {
+            say!("{note}");
+        }
+        for warning in self.workload.warnings() {
+            tracing::warn!("{warning}");
+        }
         for fact in &recovered.recorded {
             say!("{fact}: this run did not record it before; from now on another one is refused");
         }
@@ -88,7 +94,9 @@ impl Announced<'_> {
         let reader = Reader::open(self.run_dir).map_err(reading)?;
         say!(
             "\n{}",
-            report::leaderboard(&reader, 10).map_err(reading)?.trim_end()
+            report::leaderboard(&reader, 10)
+                .map_err(reading)?
+                .trim_end()
         );
         if end == End::Finished {
             self.reference(&reader)?;

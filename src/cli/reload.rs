@@ -132,7 +132,7 @@ impl Reload for ConfigFile {
             }
         };
         let old = std::mem::replace(&mut self.text, text);
-        let new = match settings::load_text(
+        let mut new = match settings::load_text(
             self.path(),
             &self.text,
             &self.arguments.set,
@@ -141,6 +141,8 @@ impl Reload for ConfigFile {
             Ok(new) => new,
             Err(error) => return vec![Notice::Refused(error.to_string())],
         };
+        // Left out, it is what was decided when the search started.
+        new.data.whiten_order = new.data.whiten_order.or(self.settings.data.whiten_order);
         let changed = difference(&self.settings, &new);
         let keys: Vec<String> = changed.keys().cloned().collect();
         let mut notices = self.masked(&old, &self.text, &keys);

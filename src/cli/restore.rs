@@ -28,7 +28,9 @@ fn text(run: &Path, restoration: &Restoration) -> String {
     let database = database.display();
     let holds = restoration.holds;
     let Some(copied_at) = &restoration.copied_at else {
-        return format!("{database} is whole ({holds}) and no older than its copy: nothing is to be restored\n");
+        return format!(
+            "{database} is whole ({holds}) and no older than its copy: nothing is to be restored\n"
+        );
     };
     let mut text = format!("{database} is the copy of {copied_at} now: {holds}\n");
     if let Some(kept) = &restoration.kept {

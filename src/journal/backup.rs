@@ -78,7 +78,11 @@ pub(super) fn damaged(dir: &Path) -> impl Fn(rusqlite::Error) -> JournalError {
 /// The error of a database that has no run, or `dir` where one has lost its database.
 pub(super) fn lost(dir: &Path) -> JournalError {
     let path = database(dir);
-    let state = if path.exists() { "is empty" } else { "is missing" };
+    let state = if path.exists() {
+        "is empty"
+    } else {
+        "is missing"
+    };
     problem(path)(format!("{state}{}", way_back(dir)))
 }
 
@@ -192,10 +196,12 @@ fn whole(opened: rusqlite::Result<Connection>) -> rusqlite::Result<Result<Holdin
     };
     Ok(match read() {
         Ok((_, verdict, _)) if verdict != "ok" => Err(verdict),
-        Ok((version, ..)) if !(schema::OLDEST..=schema::VERSION).contains(&version) => Err(format!(
-            "its format is {version}, this program knows {}",
-            schema::VERSION
-        )),
+        Ok((version, ..)) if !(schema::OLDEST..=schema::VERSION).contains(&version) => {
+            Err(format!(
+                "its format is {version}, this program knows {}",
+                schema::VERSION
+            ))
+        }
         Ok((.., holds)) => Ok(holds),
         Err(error) if is_damage(&error) => Err(error.to_string()),
         Err(error) => return Err(error),
@@ -205,8 +211,8 @@ fn whole(opened: rusqlite::Result<Connection>) -> rusqlite::Result<Result<Holdin
 /// Opens a database that nobody writes to: takes no lock and leaves no file beside it, also where
 /// nothing can be written.
 pub(super) fn open_unwritten(path: &Path) -> rusqlite::Result<Connection> {
-    let absolute = std::path::absolute(path)
-        .map_err(|_| rusqlite::Error::InvalidPath(path.to_owned()))?;
+    let absolute =
+        std::path::absolute(path).map_err(|_| rusqlite::Error::InvalidPath(path.to_owned()))?;
     let mut uri = "file://".to_owned();
     for byte in absolute.as_os_str().as_bytes() {
         if byte.is_ascii_alphanumeric() || b"/-_.".contains(byte) {
@@ -366,8 +372,11 @@ fn put_back(dir: &Path) -> std::io::Result<Option<PathBuf>> {
         PathBuf::from(name)
     };
     let suffixes = ["-wal", "-shm", "-journal", ""];
-    let is_free =
-        |path: &PathBuf| suffixes.iter().all(|suffix| with(path, suffix).symlink_metadata().is_err());
+    let is_free = |path: &PathBuf| {
+        suffixes
+            .iter()
+            .all(|suffix| with(path, suffix).symlink_metadata().is_err())
+    };
     let kept = (1..)
         .map(|number: u32| dir.join(format!("search.replaced-{number}.db")))
         .find(is_free)

@@ -2,8 +2,8 @@
 //! what the run wrote; what somebody else has put in its place is kept under another name. Must not
 //! know what is in it.
 
-use super::backup::{damaged, replace};
 use super::JournalError;
+use super::backup::{damaged, replace};
 use rusqlite::{Connection, OptionalExtension};
 use sha2::{Digest, Sha256};
 use std::fmt::Write as _;

@@ -81,17 +81,19 @@ pub(super) fn contents(dir: &Path) -> Result<Contents, JournalError> {
     };
     let has = |name: &str| length(&dir.join(name)) > 0;
     let was_a_run = has("search.backup.db") || dir.join("run.lock").exists();
-    Ok(if has("search.db") && (was_a_run || is_database_of_a_run(dir)) {
-        Contents::Run
-    } else if has("search.backup.db") || has("search.db-wal") {
-        Contents::Remains
-    } else if others.is_empty() {
-        Contents::Nothing
-    } else if was_a_run && others.iter().all(|name| is_own(name)) {
-        Contents::Remains
-    } else {
-        Contents::Others(others)
-    })
+    Ok(
+        if has("search.db") && (was_a_run || is_database_of_a_run(dir)) {
+            Contents::Run
+        } else if has("search.backup.db") || has("search.db-wal") {
+            Contents::Remains
+        } else if others.is_empty() {
+            Contents::Nothing
+        } else if was_a_run && others.iter().all(|name| is_own(name)) {
+            Contents::Remains
+        } else {
+            Contents::Others(others)
+        },
+    )
 }
 
 /// Another program's database has no version, or another header. What a process of an earlier version
@@ -142,7 +144,12 @@ fn is_empty_folder(path: &Path) -> bool {
 
 /// Is this a name that runs give?
 fn is_own(name: &str) -> bool {
-    let begins = ["search.db", "search.backup.db", "search.replaced-", "retrain-"];
+    let begins = [
+        "search.db",
+        "search.backup.db",
+        "search.replaced-",
+        "retrain-",
+    ];
     matches!(name, "run.lock" | "config.partial")
         || FOLDERS.contains(&name)
         || begins.iter().any(|begin| name.starts_with(begin))
@@ -235,7 +242,9 @@ fn free_sibling(place: &Path) -> Option<PathBuf> {
         place.with_file_name(name)
     };
     // Asked without following links: one that leads nowhere is not free either.
-    (1..).map(numbered).find(|path| path.symlink_metadata().is_err())
+    (1..)
+        .map(numbered)
+        .find(|path| path.symlink_metadata().is_err())
 }
 
 /// Does this process stand in the folder, or is the user's config file in it? The run's own
@@ -244,7 +253,9 @@ fn is_in_use(place: &Path, config: &Path) -> std::io::Result<bool> {
     let place = place.canonicalize()?;
     let holds = |path: std::io::Result<PathBuf>| path.is_ok_and(|path| path.starts_with(&place));
     let config = config.canonicalize();
-    let own = config.as_ref().is_ok_and(|path| *path == place.join("config.toml"));
+    let own = config
+        .as_ref()
+        .is_ok_and(|path| *path == place.join("config.toml"));
     Ok(holds(std::env::current_dir()) || (!own && holds(config)))
 }
 
@@ -300,7 +311,11 @@ mod tests {
         write("search.db", "");
         write("search.db.partial", "half");
         std::fs::create_dir(dir.join("log")).unwrap();
-        assert_eq!(contents(&dir).unwrap(), Contents::Nothing, "a start that came to nothing");
+        assert_eq!(
+            contents(&dir).unwrap(),
+            Contents::Nothing,
+            "a start that came to nothing"
+        );
         write("log/search.log", "a line");
         assert_eq!(contents(&dir).unwrap(), Contents::Remains);
         write("notes.md", "mine");
@@ -336,7 +351,9 @@ mod tests {
         std::fs::write(place.join("run.lock"), "").unwrap();
         std::fs::write(place.join("search.db"), "a database").unwrap();
         std::fs::write(place.join("my.toml"), "").unwrap();
-        let refusal = set_aside(&place, &place.join("my.toml")).unwrap_err().to_string();
+        let refusal = set_aside(&place, &place.join("my.toml"))
+            .unwrap_err()
+            .to_string();
         assert!(refusal.contains("(my.toml)"), "{refusal}");
         assert!(!folder.path().join("run.1").exists());
         std::fs::remove_file(place.join("my.toml")).unwrap();

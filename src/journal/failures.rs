@@ -91,7 +91,10 @@ mod tests {
     #[test]
     fn errors_that_differ_in_numbers_are_the_same() {
         let same = |one: &str, other: &str| without_numbers(one) == without_numbers(other);
-        assert!(same("process 12 left with exit code 3", "process 9871 left with exit code 3"));
+        assert!(same(
+            "process 12 left with exit code 3",
+            "process 9871 left with exit code 3"
+        ));
         assert!(!same("diverged", "too large"));
     }
 }

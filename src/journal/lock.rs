@@ -109,7 +109,12 @@ pub(super) fn is_held(dir: &Path) -> Result<bool, JournalError> {
     let path = dir.join("run.lock");
     let file = match File::open(&path) {
         Ok(file) => file,
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied) => {
+        Err(error)
+            if matches!(
+                error.kind(),
+                ErrorKind::NotFound | ErrorKind::PermissionDenied
+            ) =>
+        {
             return Ok(false);
         }
         Err(error) => return Err(io(&path)(error)),

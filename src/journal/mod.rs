@@ -23,7 +23,7 @@ mod writer;
 pub use backup::{Holdings, Restoration, restore};
 pub use directory::{check_directory, set_aside};
 pub use failures::Failures;
-pub use open::DATA_CONTENT;
+pub use open::{DATA_CONTENT, WHITEN_ORDER};
 pub use reader::{EpochRow, Reader, TrialRow};
 pub use survey::{Life, TrialFacts, TrialOrder};
 

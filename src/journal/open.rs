@@ -11,8 +11,13 @@ use std::path::{Path, PathBuf};
 /// The fact of a run's identity that says which data its rewards come from.
 pub const DATA_CONTENT: &str = "data content";
 
-/// Facts of an identity that earlier versions did not record for every run.
-const RECORDED_LATER: &[&str] = &[DATA_CONTENT];
+/// The fact of a run's identity that says when its training images are whitened.
+pub const WHITEN_ORDER: &str = "data.whiten_order";
+
+/// Facts of an identity that earlier versions did not record for every run, each with what held in
+/// a run without it; None: nobody knows, and what is given now is recorded.
+const RECORDED_LATER: &[(&str, Option<&str>)] =
+    &[(DATA_CONTENT, None), (WHITEN_ORDER, Some("last"))];
 
 /// A run that this process may write to.
 pub(super) struct Opened {
@@ -265,17 +270,22 @@ fn check(
     }
 }
 
-/// Takes over what an earlier version did not record, and names it.
+/// Takes over what an earlier version did not record, and names it; what is known to have been
+/// otherwise in that run stays a difference.
 fn take_unrecorded(stored: &mut serde_json::Value, given: &serde_json::Value) -> Vec<String> {
     let (Some(stored), Some(given)) = (stored.as_object_mut(), given.as_object()) else {
         return Vec::new();
     };
     let mut taken = Vec::new();
-    for &fact in RECORDED_LATER {
-        if let (None, Some(value)) = (stored.get(fact), given.get(fact)) {
-            stored.insert(fact.to_owned(), value.clone());
+    for &(fact, before) in RECORDED_LATER {
+        let (None, Some(value)) = (stored.get(fact), given.get(fact)) else {
+            continue;
+        };
+        let held = before.map_or_else(|| value.clone(), Into::into);
+        if held == *value {
             taken.push(fact.to_owned());
         }
+        stored.insert(fact.to_owned(), held);
     }
     taken
 }

@@ -100,6 +100,12 @@ impl Reader {
         self.meta("created")
     }
 
+    /// What may not change in the run's life, as it was recorded: a flat object of key → value.
+    pub fn identity(&self) -> Result<serde_json::Value, JournalError> {
+        let text = self.meta("identity")?.unwrap_or_default();
+        Ok(serde_json::from_str(&text).unwrap_or_default())
+    }
+
     fn meta(&self, key: &str) -> Result<Option<String>, JournalError> {
         self.one("SELECT value FROM meta WHERE key = ?1", [key], |row| {
             row.get(0)

@@ -35,7 +35,9 @@ fn open_files(limit: u64) -> u64 {
     match std::fs::read_dir("/proc/self/fd") {
         // One of them is the list itself.
         Ok(entries) => (entries.count() as u64).saturating_sub(1),
-        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::MFILE.raw_os_error()) => limit,
+        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::MFILE.raw_os_error()) => {
+            limit
+        }
         Err(_) => 3,
     }
 }

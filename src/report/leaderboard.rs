@@ -2,7 +2,7 @@
 
 use super::number::grouped;
 use crate::journal::{JournalError, Reader, TrialRow};
-use crate::space::{Architecture, ConvNetwork, Network};
+use crate::space::{Architecture, ConvLayer, ConvNetwork, Network, Operation};
 use comfy_table::{CellAlignment, Table, presets};
 
 /// Length of the longest one-line summary, in characters.
@@ -156,17 +156,31 @@ fn conv_summary(network: &ConvNetwork) -> String {
     let rate = network
         .learning_rate
         .map_or_else(String::new, |rate| format!("lr {rate}, "));
-    format!(
-        "{rate}{} layers: {}",
-        network.layers.len(),
-        layers.join(" | ")
-    )
+    format!("{rate}{}: {}", depth(network), layers.join(" | "))
+}
+
+/// `39 layers, 13 poolings`: what scales images down is not counted among the layers, as in the
+/// names of networks of the literature.
+pub fn depth(network: &ConvNetwork) -> String {
+    let is_pooling = |layer: &&ConvLayer| {
+        matches!(
+            layer.operation,
+            Operation::MaxPool(_) | Operation::AveragePool(_)
+        )
+    };
+    let poolings = network.layers.iter().filter(is_pooling).count();
+    let layers = network.layers.len() - poolings;
+    match poolings {
+        0 => format!("{layers} layers"),
+        1 => format!("{layers} layers, 1 pooling"),
+        _ => format!("{layers} layers, {poolings} poolings"),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::space::{ConvLayer, Convolution, ImageShape, Operation, Pool};
+    use crate::space::{Convolution, ImageShape, Pool};
 
     #[test]
     fn a_summary_names_filters_strides_and_what_is_not_a_chain() {
@@ -217,7 +231,7 @@ mod tests {
         };
         assert_eq!(
             summary(&architecture),
-            "lr 0.05, 3 layers: lcn 9 | avg 3 | bn"
+            "lr 0.05, 2 layers, 1 pooling: lcn 9 | avg 3 | bn"
         );
     }
 }

@@ -105,6 +105,14 @@ impl Workload for Images {
         )
     }
 
+    fn notes(&self) -> Vec<String> {
+        self.dataset.notes.clone()
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        self.split.warnings(&self.dataset)
+    }
+
     fn evaluator(&self, resources: &LaneResources) -> Result<Box<dyn Evaluator>, WorkloadError> {
         let device = candle_device(&resources.lane)?;
         let pool = Arc::new(thread_pool(&resources.lane)?);

@@ -144,6 +144,16 @@ pub trait Workload: Send + Sync {
     /// What is trained on, or where rewards come from: one line.
     fn description(&self) -> String;
 
+    /// What else to know of it before anything is evaluated: one line each.
+    fn notes(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// What makes its rewards say little: one line each.
+    fn warnings(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// # Errors
     /// No child of this workload can be evaluated on such a device (`cpu`, `cuda:N`).
     fn check_device(&self, device: &str) -> Result<(), WorkloadError> {

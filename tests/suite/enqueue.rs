@@ -390,7 +390,7 @@ fn the_shipped_rivals_are_trained_and_a_found_network_goes_into_another_search()
     );
     let output = succeeds(&mut check(folder.path(), &both));
     for part in [
-        "evaluated before sampling starts: vgg-like: 8 layers: 3×3·24",
+        "evaluated before sampling starts: vgg-like: 6 layers, 2 poolings: 3×3·24",
         "all-skip: 6 layers: 3×3·24/2 | 3×3·24 | 3×3·24 ← 1,2",
     ] {
         assert!(output.contains(part), "{part} is not in {output}");

@@ -32,5 +32,6 @@ mod run_dir;
 mod settings;
 mod spaces;
 mod supervision;
+mod text_files;
 mod upgrade;
 mod workload;
