@@ -25,6 +25,8 @@ pub struct SearchSettings {
     pub seed: u64,
     pub trials: u64,
     pub reuse: bool,
+    /// See [`LearningSettings`].
+    pub advantage_bound: Option<f64>,
     pub controller: ControllerSettings,
     pub parameter_server: ParameterServerSettings,
 }
@@ -37,6 +39,7 @@ impl SearchSettings {
             baseline_decay: self.controller.baseline_decay,
             entropy_weight: self.controller.entropy_weight,
             accumulate: self.parameter_server.accumulate,
+            advantage_bound: self.advantage_bound,
         }
     }
 }
@@ -66,6 +69,8 @@ pub struct Prepared {
     pub best_metric: Option<f64>,
     /// Sequence number of the snapshot that is on disk.
     pub stored: u64,
+    /// How many minibatches have their parameters kept beside it.
+    pub held: u64,
     /// The known rewards; None: they are not reused.
     pub(super) reuse: Option<Reuse>,
 }
@@ -107,11 +112,21 @@ pub fn prepare(
         .snapshot
         .unwrap_or_else(|| initial_snapshot(&policy, settings.seed, learning));
     let unreplayable = |error: ReplayError| format!("the journal does not replay: {error}");
-    let mut replay = Replay::new(&policy, space.as_ref(), start).map_err(unreplayable)?;
+    let held = recovered.held.len() as u64;
+    let mut replay = Replay::new(&policy, space.as_ref(), start)
+        .map_err(unreplayable)?
+        .holding(recovered.held);
     replay_log(&mut replay, &recovered.log, &recovered.open).map_err(unreplayable)?;
     let mut open = Vec::with_capacity(recovered.open.len());
     for minibatch in recovered.open {
-        let parameters = replay.pulled(0, &minibatch.pulled).map_err(unreplayable)?;
+        let parameters = replay
+            .parameters_of(
+                0,
+                minibatch.controller,
+                minibatch.minibatch,
+                &minibatch.pulled,
+            )
+            .map_err(unreplayable)?;
         open.push((minibatch, parameters));
     }
     if recovered.learning != Some(learning) {
@@ -132,6 +147,11 @@ pub fn prepare(
             .skip(recovered.enqueued.len())
             .collect(),
     )?);
+    let reuse = if settings.reuse {
+        Some(known(wait_for_reply(|reply| journal.networks(reply))?))
+    } else {
+        None
+    };
     Ok(Prepared {
         boundaries: shard_boundaries(policy.parameter_count(), settings.parameter_server.shards),
         journal,
@@ -152,7 +172,8 @@ pub fn prepare(
         failed: recovered.failed,
         best_metric: recovered.best_metric,
         stored,
-        reuse: settings.reuse.then(|| known(recovered.networks)),
+        held,
+        reuse,
     })
 }
 
@@ -221,12 +242,12 @@ fn known(networks: Vec<CompletedNetwork>) -> Reuse {
     Reuse::new(networks.into_iter().map(
         |CompletedNetwork {
              trial,
-             architecture,
+             network,
              reward,
              metric,
          }| {
             (
-                architecture,
+                network,
                 Known {
                     trial,
                     reward,
@@ -245,10 +266,10 @@ pub(super) fn replay_log(
 ) -> Result<(), ReplayError> {
     let open = open
         .iter()
-        .map(|minibatch| minibatch.pulled.oldest())
+        .map(|open| replay.oldest_wanted(open.controller, open.minibatch, &open.pulled))
         .min()
         .unwrap_or(u64::MAX);
-    for (entry, wanted) in log.iter().zip(Replay::wanted_versions(log)) {
+    for (entry, wanted) in log.iter().zip(replay.versions_to_keep(log)) {
         replay.forget_before(wanted.min(open));
         replay.apply(entry)?;
     }

@@ -19,6 +19,8 @@ pub(super) struct Opened {
     pub lock: RunLock,
     /// Facts of the identity that were not recorded before.
     pub recorded: Vec<String>,
+    /// The database was too large to be copied before the run goes on: the copy is still to come.
+    pub backup_is_due: bool,
 }
 
 impl Opened {
@@ -66,11 +68,17 @@ pub(super) fn open(
     let connection = Connection::open(&path).map_err(damaged(dir))?;
     configure(&connection).map_err(damaged(dir))?;
     let mut recorded = Vec::new();
+    let mut backup_is_due = false;
     if new || is_empty(&connection).map_err(damaged(dir))? {
         create(&connection, identity).map_err(damaged(dir))?;
     } else {
         let checked = check(&connection, dir, identity, enqueued)?;
-        back_up(&connection, dir)?;
+        // A copy takes its time; before an upgrade there is no way around it.
+        backup_is_due =
+            checked.version == schema::VERSION && is_large(&connection).map_err(damaged(dir))?;
+        if !backup_is_due {
+            back_up(&connection, dir)?;
+        }
         if checked.version < schema::VERSION {
             upgrade(&connection, checked.version).map_err(damaged(dir))?;
         }
@@ -91,7 +99,18 @@ pub(super) fn open(
         connection,
         lock,
         recorded,
+        backup_is_due,
     })
+}
+
+/// A database of so many bytes is not read whole before the run goes on, which would take seconds: its
+/// pages are checked on the rolling backup, which is made meanwhile and replaces the last one only if
+/// they are whole.
+const LARGE: u64 = 64 << 20;
+
+fn is_large(connection: &Connection) -> rusqlite::Result<bool> {
+    let number = |name| connection.pragma_query_value(None, name, |row| row.get::<_, u64>(0));
+    Ok(number("page_count")? * number("page_size")? > LARGE)
 }
 
 /// WAL, and a commit that is on the disk when it returns.
@@ -123,7 +142,12 @@ fn create(connection: &Connection, identity: &serde_json::Value) -> rusqlite::Re
     let transaction = connection.unchecked_transaction()?;
     transaction.execute_batch(schema::TRIALS)?;
     transaction.execute_batch(schema::TABLES)?;
+    transaction.execute_batch(schema::ADDED_BY_4)?;
     set_identity(&transaction, identity)?;
+    transaction.execute(
+        "INSERT INTO meta VALUES (?1, ?2)",
+        (schema::BEGUN_BY, schema::VERSION.to_string()),
+    )?;
     transaction.execute(
         "INSERT INTO meta VALUES ('created', ?1)",
         [super::writer::now()],
@@ -146,7 +170,11 @@ fn upgrade(connection: &Connection, version: i64) -> rusqlite::Result<()> {
             transaction.execute_batch(sql)?;
         }
     }
-    transaction.execute_batch(schema::UPGRADE_2)?;
+    if version < 3 {
+        transaction.execute_batch(schema::UPGRADE_2)?;
+    }
+    transaction.execute_batch(schema::UPGRADE_3)?;
+    transaction.execute_batch(schema::ADDED_BY_4)?;
     transaction.pragma_update(None, "user_version", schema::VERSION)?;
     transaction.commit()
 }
@@ -184,9 +212,13 @@ fn check(
         });
         found.optional().map_err(damaged(dir))
     };
-    let verdict: String = connection
-        .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
-        .map_err(damaged(dir))?;
+    let verdict: String = if is_large(connection).map_err(damaged(dir))? {
+        "ok".into()
+    } else {
+        connection
+            .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
+            .map_err(damaged(dir))?
+    };
     if verdict != "ok" {
         let failure = rusqlite::Error::SqliteFailure(
             rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT),

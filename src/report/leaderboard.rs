@@ -1,6 +1,7 @@
 //! The leaderboard as a table, and an architecture in one line. Must not know where they are shown.
 
 use super::number::grouped;
+use crate::child::number_text;
 use crate::journal::{JournalError, Reader, TrialRow};
 use crate::space::{Architecture, ConvNetwork, Network};
 use comfy_table::{CellAlignment, Table, presets};
@@ -66,7 +67,7 @@ pub fn leaderboard(reader: &Reader, limit: usize) -> Result<String, JournalError
 /// The cells of a row of the leaderboard. A trial without a rank is there to compare with.
 fn cells(rank: Option<usize>, row: &TrialRow) -> [String; 8] {
     let number = |value: Option<f64>, digits: usize| {
-        value.map_or_else(|| "-".to_owned(), |value| format!("{value:.digits$}"))
+        value.map_or_else(|| "-".to_owned(), |value| number_text(value, digits))
     };
     [
         rank.map_or_else(|| "-".to_owned(), |rank| rank.to_string()),
