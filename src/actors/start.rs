@@ -117,18 +117,7 @@ pub fn prepare(
         .map_err(unreplayable)?
         .holding(recovered.held);
     replay_log(&mut replay, &recovered.log, &recovered.open).map_err(unreplayable)?;
-    let mut open = Vec::with_capacity(recovered.open.len());
-    for minibatch in recovered.open {
-        let parameters = replay
-            .parameters_of(
-                0,
-                minibatch.controller,
-                minibatch.minibatch,
-                &minibatch.pulled,
-            )
-            .map_err(unreplayable)?;
-        open.push((minibatch, parameters));
-    }
+    let open = with_parameters(&replay, recovered.open).map_err(unreplayable)?;
     if recovered.learning != Some(learning) {
         let sequence = wait_for_reply(|reply| journal.change(learning, reply))?;
         replay
@@ -147,11 +136,7 @@ pub fn prepare(
             .skip(recovered.enqueued.len())
             .collect(),
     )?);
-    let reuse = if settings.reuse {
-        Some(known(wait_for_reply(|reply| journal.networks(reply))?))
-    } else {
-        None
-    };
+    let reuse = settings.reuse.then(|| known(&journal)).transpose()?;
     Ok(Prepared {
         boundaries: shard_boundaries(policy.parameter_count(), settings.parameter_server.shards),
         journal,
@@ -175,6 +160,18 @@ pub fn prepare(
         held,
         reuse,
     })
+}
+
+/// Each minibatch with the parameters that it was sampled from.
+fn with_parameters(
+    replay: &Replay,
+    open: Vec<OpenMinibatch>,
+) -> Result<Vec<(OpenMinibatch, Arc<[f32]>)>, ReplayError> {
+    let with_own = |open: OpenMinibatch| {
+        let parameters = replay.parameters_of(0, open.controller, open.minibatch, &open.pulled)?;
+        Ok((open, parameters))
+    };
+    open.into_iter().map(with_own).collect()
 }
 
 /// Proposals see a minibatch that waits for outcomes.
@@ -238,24 +235,18 @@ fn enqueue(journal: &Journal, new: Vec<Enqueued>) -> Result<Vec<(String, OpenTri
     Ok(trials.collect())
 }
 
-fn known(networks: Vec<CompletedNetwork>) -> Reuse {
-    Reuse::new(networks.into_iter().map(
-        |CompletedNetwork {
-             trial,
-             network,
-             reward,
-             metric,
-         }| {
-            (
-                network,
-                Known {
-                    trial,
-                    reward,
-                    metric,
-                },
-            )
-        },
-    ))
+/// The rewards that may be reused.
+fn known(journal: &Journal) -> Result<Reuse, String> {
+    let networks = wait_for_reply(|reply| journal.networks(reply))?;
+    let known = |completed: CompletedNetwork| {
+        let known = Known {
+            trial: completed.trial,
+            reward: completed.reward,
+            metric: completed.metric,
+        };
+        (completed.network, known)
+    };
+    Ok(Reuse::new(networks.into_iter().map(known)))
 }
 
 /// Applies the log, holding each earlier version only as long as something later was pulled at it.

@@ -564,30 +564,31 @@ fn insert(
                 now,
             )?;
         }
-        let controller = batch.controller;
-        let minibatch = batch.minibatch;
-        if let Some(parameters) = &batch.held {
-            let parameters = parameters.clone();
-            let held = HeldParameters {
-                controller,
-                minibatch,
-                parameters,
-            };
-            super::snapshots::hold(connection, &held)?;
-        }
-        ledger.insert(
-            number,
-            Open {
-                controller,
-                minibatch,
-                first_id,
-                rewards: vec![None; m],
-                round,
-            },
-        );
+        hold_pulled(connection, batch)?;
+        let open = Open {
+            controller: batch.controller,
+            minibatch: batch.minibatch,
+            first_id,
+            rewards: vec![None; m],
+            round,
+        };
+        ledger.insert(number, open);
         first_ids.push(first_id);
     }
     Ok(first_ids)
+}
+
+/// The parameters that a minibatch comes with, because a snapshot is taken meanwhile.
+fn hold_pulled(connection: &Connection, batch: &SampledMinibatch) -> rusqlite::Result<()> {
+    let Some(parameters) = &batch.held else {
+        return Ok(());
+    };
+    let held = HeldParameters {
+        controller: batch.controller,
+        minibatch: batch.minibatch,
+        parameters: parameters.clone(),
+    };
+    super::snapshots::hold(connection, &held)
 }
 
 /// A trial that has its outcome.
