@@ -266,7 +266,8 @@ fn take_unrecorded(stored: &mut serde_json::Value, given: &serde_json::Value) ->
 /// One line for each enqueued architecture of the run that is not what it was; what is new comes
 /// after them.
 fn changed_entries(connection: &Connection, given: &[Enqueued]) -> rusqlite::Result<Vec<String>> {
-    let sql = "SELECT enqueued, architecture FROM trials WHERE enqueued IS NOT NULL ORDER BY id";
+    // `+`: else all trials are searched in the order of their ids.
+    let sql = "SELECT enqueued, architecture FROM trials WHERE enqueued IS NOT NULL ORDER BY +id";
     let stored: Vec<(String, String)> = connection
         .prepare(sql)?
         .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?

@@ -355,8 +355,10 @@ fn open_trial(row: &Row, first: usize) -> rusqlite::Result<OpenTrial> {
 
 /// Architectures that were enqueued, by id, with their names.
 fn enqueued(connection: &Connection) -> rusqlite::Result<Vec<(String, OpenTrial)>> {
-    let sql =
-        format!("SELECT enqueued, {OPEN_TRIAL} FROM trials WHERE enqueued IS NOT NULL ORDER BY id");
+    // `+`: else all trials are searched in the order of their ids.
+    let sql = format!(
+        "SELECT enqueued, {OPEN_TRIAL} FROM trials WHERE enqueued IS NOT NULL ORDER BY +id"
+    );
     connection
         .prepare(&sql)?
         .query_map([], |row| Ok((row.get(0)?, open_trial(row, 1)?)))?

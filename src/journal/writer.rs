@@ -32,6 +32,9 @@ const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
 /// How often the rolling backup of a run that goes on is taken anew.
 pub(super) const BACK_UP_EVERY: Duration = Duration::from_hours(1);
 
+/// When the first one is taken, where the start did not wait for it: once the run is at work again.
+const FIRST_BACKUP_AFTER: Duration = Duration::from_mins(1);
+
 /// What the writer is asked for.
 pub(super) enum Request {
     Insert {
@@ -222,10 +225,15 @@ impl Writer {
 
     /// Has the rolling backup taken anew when its time has come, on a thread of its own.
     fn back_up(&mut self) {
-        let due = std::mem::take(&mut self.opened.backup_is_due);
-        if (!due && self.backed_up.elapsed() < self.back_up_every) || self.copies() {
+        let pause = if self.opened.backup_is_due {
+            self.back_up_every.min(FIRST_BACKUP_AFTER)
+        } else {
+            self.back_up_every
+        };
+        if self.backed_up.elapsed() < pause || self.copies() {
             return;
         }
+        self.opened.backup_is_due = false;
         self.backed_up = Instant::now();
         let dir = self.opened.dir.clone();
         let copy = move || {

@@ -115,7 +115,7 @@ fn a_database_that_is_large_is_copied_while_the_run_goes_on() {
     drop(connection);
     let backup = dir.path().join("search.backup.db");
     let _ = std::fs::remove_file(&backup);
-    let (journal, _) = open(dir.path());
+    let journal = open_with_constant_backups(dir.path());
     assert!(!backup.exists(), "the start waits for no copy");
     change(&journal, LEARNING);
     let started = Instant::now();
