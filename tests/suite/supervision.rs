@@ -200,7 +200,8 @@ fn failures_that_may_pass_are_tried_again_and_others_are_not() {
         );
     }
     assert_verifies(&dir);
-    let skipped = run(&search, "skipped", "child.diverge=5", &[]);
+    let skip = &["child.failed_reward=skip"];
+    let skipped = run(&search, "skipped", "child.diverge=5", skip);
     assert!(skipped.status.success());
     assert_eq!(trial(&search.run_dir("skipped"), 5).2, None);
 }
