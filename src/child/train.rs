@@ -159,7 +159,14 @@ impl<'a> Child<'a> {
         } = evaluator;
         let largest = split.train.len().max(split.validation.len());
         let batch = settings.batch_size.clamp(1, largest.max(1));
-        let engine = convnet::engine(network, batch, device, pool, *memory_limit_bytes)?;
+        let engine = convnet::engine(
+            network,
+            batch,
+            settings.batch_norm_epsilon,
+            device,
+            pool,
+            *memory_limit_bytes,
+        )?;
         let parameters = initial_parameters(engine.parameters(), seed);
         let image = network.image;
         Ok(Self {

@@ -1,7 +1,7 @@
 //! What a resumed run needs from the database: the snapshot to start from, the log after it, and
 //! the minibatches that wait. Must not know what the parameters mean.
 
-use super::open::damaged;
+use super::backup::damaged;
 use super::{
     CompletedNetwork, JournalError, LogTail, OpenMinibatch, OpenTrial, Recovered, snapshots,
 };
@@ -74,6 +74,7 @@ pub(super) fn recover(connection: &Connection, dir: &Path) -> Result<Recovered, 
             repeated: number("SELECT coalesce(sum(repeated), 0) FROM minibatches")?,
             // Known to whoever opened the run.
             recorded: Vec::new(),
+            kept_config: None,
         })
     };
     read().map_err(damaged(dir))

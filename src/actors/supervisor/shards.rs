@@ -3,13 +3,13 @@
 //! is computed that a shard would not receive.
 
 use super::Supervisor;
+use super::prepare::replay_log;
 use crate::actors::messages::{
     Cut, CutAt, LogRead, Replayed, RestartActor, Retire, ShardRecipients, ShardSet, SnapshotStored,
 };
 use crate::actors::minibatch::Minibatch;
 use crate::actors::runtime::{ActorId, ExitNotifier, JobOwner, Mailbox};
 use crate::actors::shard::{ParameterShard, ShardContext};
-use crate::actors::start::replay_log;
 use crate::journal::LogTail;
 use crate::policy::{AdamState, RewardAverages};
 use crate::strategy::{HeldParameters, LearningSettings, Replay, Snapshot, initial_snapshot};
@@ -291,13 +291,11 @@ impl Supervisor {
             generation: self.shards.generations[shard],
         };
         compute.submit(owner, move || {
-            let replayed = Replay::new(&policy, space.as_ref(), start)
-                .and_then(|replay| {
-                    let mut replay = replay.holding(held);
-                    replay_log(&mut replay, &log, &[])?;
-                    Ok(replay.into_parts().0.state)
-                })
-                .map_err(|error| format!("the journal does not replay: {error}"));
+            let replayed = Replay::new(&policy, space.as_ref(), start).and_then(|replay| {
+                let mut replay = replay.holding(held);
+                replay_log(&mut replay, &log, &[])?;
+                Ok(replay.into_parts().0.state)
+            });
             supervisor.do_send(Replayed(replayed));
             Ok(())
         });

@@ -2,6 +2,7 @@
 //! baseline in one order, recovery from any interruption, and nothing lost while the disk refuses.
 
 mod failures;
+mod guards;
 mod tail;
 mod versions;
 
@@ -413,7 +414,7 @@ fn files_that_are_no_run_are_refused_and_left_alone() {
     std::fs::write(&file, "").unwrap();
     assert!(matches!(
         Journal::open(&file, &identity(), &[], ""),
-        Err(JournalError::Io { .. })
+        Err(JournalError::Unfit { .. })
     ));
     assert!(matches!(
         Reader::open(&dir.path().join("absent")),
@@ -518,7 +519,7 @@ fn a_run_that_goes_on_keeps_a_rolling_copy_that_stands_in_for_a_damaged_database
         "{message}"
     );
     assert!(
-        open::back_up_live(dir.path()).is_err(),
+        backup::back_up_live(dir.path()).is_err(),
         "a damaged database is no new copy"
     );
     assert_eq!(trials_in(&backup), Some(kept));
