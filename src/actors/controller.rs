@@ -180,6 +180,7 @@ fn propose(
         history: history.position,
         repeated: 0,
         trials,
+        held: None,
     })
 }
 
@@ -315,6 +316,7 @@ impl Receive<Rewarded> for Controller {
                         decisions: &minibatch.decisions,
                         rewards: &sequenced.rewards,
                         baseline: sequenced.baseline,
+                        scale: sequenced.scale,
                     },
                 })
                 .map_err(|error| error.to_string())?;

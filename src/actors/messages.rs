@@ -6,9 +6,9 @@ use crate::actors::lane::LaneReport;
 use crate::actors::minibatch::Minibatch;
 use crate::actors::runtime::{ActorId, Recipient};
 use crate::child::{Epoch, Outcome, Task};
-use crate::journal::{SampledMinibatch, Sequenced};
+use crate::journal::{LogTail, SampledMinibatch, Sequenced};
 use crate::policy::AdamState;
-use crate::strategy::{HistoryView, LearningSettings, LogEntry, ReplayError, Snapshot, Strategy};
+use crate::strategy::{HistoryView, LearningSettings, ReplayError, Strategy};
 use actix::Message;
 use std::sync::Arc;
 
@@ -252,10 +252,7 @@ pub struct RestartActor(pub ActorId);
 /// Journal → Supervisor: the newest snapshot and the log after it.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub struct LogRead {
-    pub snapshot: Option<Snapshot>,
-    pub log: Vec<LogEntry>,
-}
+pub struct LogRead(pub LogTail);
 
 /// Compute thread → Supervisor: the parameters at the log's last entry, or why the log does not
 /// replay.

@@ -6,6 +6,7 @@ mod checkpoint;
 mod command;
 pub mod convnet;
 mod device;
+mod failure;
 pub mod language_model;
 mod limits;
 mod linear;
@@ -23,9 +24,10 @@ mod training;
 pub use cell::cell_program;
 pub use command::{CommandEvaluator, CommandLane, program_problem};
 pub use device::is_lost;
+pub use failure::{FailureRule, FailureWorth};
 pub use limits::{LimitedEvaluator, Limits};
 pub use linear::linear_accuracy;
-pub use metric::MetricUnit;
+pub use metric::{MetricUnit, number_text};
 pub use optimiser::Sgd;
 pub use reward::{RewardScale, reward};
 pub use settings::{
@@ -89,7 +91,12 @@ pub enum Cause {
     Diverged,
     /// Over `child.max_seconds`.
     Timeout,
+    /// No sign of progress for `restart.child_trainer.freeze_seconds`.
+    Frozen,
+    /// It needs more memory than there is for one child.
     OutOfMemory,
+    /// The device's memory was used up while the child ran, perhaps by others.
+    DeviceFull,
     /// No network can be built or run from this architecture, or it is larger than the space's
     /// limits.
     Unbuildable,

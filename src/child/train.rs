@@ -130,6 +130,7 @@ impl From<EngineError> for EarlyEnd {
         match error {
             EngineError::Unbuildable(text) => Self::Failed(Cause::Unbuildable, text),
             EngineError::Memory(text) => Self::Failed(Cause::OutOfMemory, text),
+            EngineError::DeviceFull(text) => Self::Failed(Cause::DeviceFull, text),
             EngineError::Device(text) => Self::Failed(
                 if super::device::is_lost(&text) {
                     Cause::Device

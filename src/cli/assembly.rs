@@ -3,11 +3,12 @@
 
 use super::Failure;
 use crate::actors::{EvaluatorFactory, SearchSettings};
-use crate::child::Limits;
+use crate::child::{FailureRule, Limits};
 use crate::machine::{
     LaneSpec, ThreadPool, memory_bytes, resolve_lanes, resolve_lanes_for_programs, thread_pool,
 };
 use crate::settings::Settings;
+use crate::strategy::LearningSettings;
 use crate::workload::{LaneResources, Workload, WorkloadSettings, limited_evaluator};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -76,13 +77,26 @@ pub fn evaluator_factory(
 }
 
 /// What the actors need of the settings.
-pub fn search_settings(settings: &Settings) -> SearchSettings {
+///
+/// `rules_of_before`: the run goes on without a bound of advantages.
+pub fn search_settings(settings: &Settings, rules_of_before: bool) -> SearchSettings {
+    let scale = workload_settings(settings).scoring().reward;
+    let bounded = !scale.is_bounded() && !rules_of_before;
     SearchSettings {
+        advantage_bound: bounded.then_some(LearningSettings::ADVANTAGE_BOUND),
         seed: settings.run.seed,
         trials: settings.run.trials,
         reuse: settings.run.reuse,
         controller: settings.controller.clone(),
         parameter_server: settings.parameter_server.clone(),
+    }
+}
+
+/// How a search values its failed children.
+pub fn failure_rule(settings: &Settings) -> FailureRule {
+    FailureRule {
+        reward: settings.child.failed_reward,
+        scale: workload_settings(settings).scoring().reward,
     }
 }
 

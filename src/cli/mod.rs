@@ -38,6 +38,7 @@ mod status;
 mod top;
 mod verify;
 
+use crate::child::FailedReward;
 use crate::journal::JournalError;
 use crate::settings::{self, Settings};
 use clap::{Args, Parser, Subcommand};
@@ -163,6 +164,17 @@ impl ConfigArgs {
     pub fn load(&self) -> Result<Settings, Failure> {
         settings::load(&self.config, &self.set, variables())
             .map_err(|error| Failure::Input(error.to_string()))
+    }
+
+    /// A run that was begun before failures were valued by their cause goes on to leave them out,
+    /// unless the user's own words say otherwise. True: it does.
+    pub fn keep_rules_of_before(&self, settings: &mut Settings) -> bool {
+        let key = "child.failed_reward";
+        let unset = settings::origin(&self.config, &self.set, variables(), key).is_none();
+        if unset {
+            settings.child.failed_reward = FailedReward::Skip;
+        }
+        unset
     }
 }
 

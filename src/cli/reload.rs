@@ -22,19 +22,22 @@ pub struct ConfigFile {
     text: String,
     stamp: Option<Stamp>,
     routes: Routes,
+    rules_of_before: bool,
 }
 
 /// Gives an endpoint the routes of this run.
 pub type Routes = Box<dyn Fn(Endpoint) -> Endpoint + Send>;
 
 impl ConfigFile {
-    /// `settings` were read from it when the search started.
+    /// `settings` were read from it when the search started. `rules_of_before`: the run keeps the
+    /// rules of the version that began it.
     pub fn new(
         arguments: ConfigArgs,
         workload: Arc<dyn Workload>,
         settings: Settings,
         run_dir: PathBuf,
         routes: Routes,
+        rules_of_before: bool,
     ) -> Self {
         let text = std::fs::read_to_string(&arguments.config).unwrap_or_default();
         let stamp = stamp(&arguments.config);
@@ -46,6 +49,7 @@ impl ConfigFile {
             text,
             stamp,
             routes,
+            rules_of_before,
         }
     }
 
@@ -91,7 +95,7 @@ impl ConfigFile {
             None
         };
         Ok(Reconfigured {
-            search: assembly::search_settings(new),
+            search: assembly::search_settings(new, self.rules_of_before),
             factory: any(&["child.", "data.", "devices."]).then(|| {
                 let workload = self
                     .workload
@@ -100,7 +104,7 @@ impl ConfigFile {
             }),
             lanes,
             attempts: new.child.attempts,
-            failed_reward: new.child.failed_reward.reward(),
+            failed_reward: assembly::failure_rule(new),
             max_seconds: new.run.max_seconds,
             restart: new.restart.clone(),
             endpoint,
@@ -141,6 +145,9 @@ impl Reload for ConfigFile {
             Ok(new) => new,
             Err(error) => return vec![Notice::Refused(error.to_string())],
         };
+        if self.rules_of_before {
+            self.arguments.keep_rules_of_before(&mut new);
+        }
         // Left out, it is what was decided when the search started.
         new.data.whiten_order = new.data.whiten_order.or(self.settings.data.whiten_order);
         let changed = difference(&self.settings, &new);

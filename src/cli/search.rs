@@ -52,13 +52,15 @@ struct Search {
     absolute_run_dir: PathBuf,
     workload: Arc<dyn Workload>,
     lanes: Vec<LaneSpec>,
+    /// The run was begun by a version whose rules it keeps.
+    rules_of_before: bool,
 }
 
 pub fn run(args: SearchArgs) -> Result<(), Failure> {
     let bars = MultiProgress::new();
     let log = log::start(args.log_format, bars.clone());
     ensure_open_files(FILES).map_err(Failure::Failed)?;
-    let (search, enqueued) = Search::load(&args)?;
+    let (mut search, enqueued) = Search::load(&args)?;
     let endpoint = Endpoint::bind(&search.settings.telemetry)
         .map_err(|error| Failure::Input(error.to_string()))?;
     if args.fresh
@@ -66,6 +68,7 @@ pub fn run(args: SearchArgs) -> Result<(), Failure> {
     {
         say!("the earlier run is now {}", aside.display());
     }
+    search.keep_rules_of_before();
     let (journal, recovered) = search.open_run(&enqueued)?;
     let log_problem = |error| {
         let folder = search.run_dir.join("log");
@@ -105,8 +108,21 @@ impl Search {
             absolute_run_dir,
             workload,
             lanes,
+            rules_of_before: false,
         };
         Ok((search, enqueued))
+    }
+
+    /// The rules of a run do not change in its life. A run that cannot be read is refused when it is
+    /// opened.
+    fn keep_rules_of_before(&mut self) {
+        let read = Reader::open(&self.run_dir).and_then(|reader| reader.has_rules_of_before());
+        self.rules_of_before = read.unwrap_or(false);
+        if self.rules_of_before && self.config.keep_rules_of_before(&mut self.settings) {
+            say!(
+                "child.failed_reward: this run was begun when failed children taught nothing; it keeps \"skip\" until the key is set"
+            );
+        }
     }
 
     /// Makes the run, or takes it up, if it is one of these settings and this data.
@@ -155,7 +171,7 @@ impl Search {
         let checkpoints = CheckpointFiles::open(&self.run_dir, &unfinished(&recovered));
         let restored = restored(&recovered);
         let prepared = prepare(
-            &assembly::search_settings(&self.settings),
+            &assembly::search_settings(&self.settings, self.rules_of_before),
             self.workload.candidates().space.clone(),
             journal,
             recovered,
@@ -163,7 +179,7 @@ impl Search {
         )
         .map_err(|error| Failure::Failed(error.to_string()))?;
         metrics.restore(&Restored {
-            baseline: prepared.snapshot.baseline.value(),
+            baseline: prepared.snapshot.averages.baseline(),
             ..restored
         });
         let (page, routes) = self.routes(&metrics)?;
@@ -222,6 +238,7 @@ impl Search {
             self.settings.clone(),
             self.absolute_run_dir.clone(),
             routes,
+            self.rules_of_before,
         );
         let settings = &self.settings;
         let factory = assembly::evaluator_factory(
@@ -237,7 +254,7 @@ impl Search {
             metrics,
             observer,
             attempts: settings.child.attempts,
-            failed_reward: settings.child.failed_reward.reward(),
+            failed_reward: assembly::failure_rule(settings),
             max_seconds: settings.run.max_seconds,
             restart: settings.restart.clone(),
             reload: Some(Box::new(config_file)),

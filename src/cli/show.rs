@@ -3,6 +3,7 @@
 
 use super::progress::duration;
 use super::{Failure, print, reading};
+use crate::child::number_text;
 use crate::journal::{EpochRow, Reader, TrialRow};
 use crate::report;
 use crate::space::Network;
@@ -78,8 +79,8 @@ fn text(row: &TrialRow, epochs: &[EpochRow]) -> String {
         row.reused_from
             .map(|from| format!("the reward of trial {from}, which has the same network")),
     );
-    optional("reward", row.reward.map(|value| format!("{value:.4}")));
-    optional("metric", row.metric.map(|value| format!("{value:.4}")));
+    optional("reward", row.reward.map(|value| number_text(value, 4)));
+    optional("metric", row.metric.map(|value| number_text(value, 4)));
     optional("parameters", row.parameters.map(|value| value.to_string()));
     optional("FLOPs", row.flops.map(|value| value.to_string()));
     optional("seconds", row.seconds.map(duration));
@@ -90,7 +91,7 @@ fn text(row: &TrialRow, epochs: &[EpochRow]) -> String {
     }
     for epoch in epochs {
         let number = |value: Option<f64>, digits: usize| {
-            value.map_or_else(|| "-".to_owned(), |value| format!("{value:.digits$}"))
+            value.map_or_else(|| "-".to_owned(), |value| number_text(value, digits))
         };
         let loss = number(epoch.train_loss, 4);
         let metric = number(epoch.metric, 4);

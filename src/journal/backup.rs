@@ -230,7 +230,7 @@ pub(super) fn open_unwritten(path: &Path) -> rusqlite::Result<Connection> {
 }
 
 /// Does the copy hold more than this database? Then neither may take the other's place unasked.
-fn refuse_older(dir: &Path, source: &Connection) -> Result<(), JournalError> {
+pub(super) fn refuse_older(dir: &Path, source: &Connection) -> Result<(), JournalError> {
     let path = backup(dir);
     if std::fs::metadata(&path).map_or(0, |metadata| metadata.len()) == 0 {
         return Ok(());

@@ -1,7 +1,7 @@
 //! Opening a run for writing: its directory, its lock, its database, and whether it is the run that
 //! the settings mean. Whatever is wrong is found before anything is changed.
 
-use super::backup::{back_up, damaged, database, lost, replace};
+use super::backup::{back_up, damaged, database, lost, refuse_older, replace};
 use super::directory::{Contents, contents, others, taken, unwritable};
 use super::lock::{RunLock, acquire};
 use super::{Enqueued, JournalError, config_file, schema};
@@ -26,6 +26,8 @@ pub(super) struct Opened {
     pub lock: RunLock,
     /// Facts of the identity that were not recorded before.
     pub recorded: Vec<String>,
+    /// The database was too large to be copied before the run goes on: the copy is still to come.
+    pub backup_is_due: bool,
     /// Where a `config.toml` is now that was not the run's own.
     pub kept_config: Option<PathBuf>,
 }
@@ -86,11 +88,19 @@ pub(super) fn open(
         new = true;
     }
     let mut recorded = Vec::new();
+    let mut backup_is_due = false;
     if new {
         configure(&connection).map_err(damaged(dir))?;
     } else {
         let checked = check(&connection, dir, identity, enqueued)?;
-        back_up(&connection, dir)?;
+        // A copy takes its time; before an upgrade there is no way around it.
+        backup_is_due =
+            checked.version == schema::VERSION && is_large(&connection).map_err(damaged(dir))?;
+        if backup_is_due {
+            refuse_older(dir, &connection)?;
+        } else {
+            back_up(&connection, dir)?;
+        }
         configure(&connection).map_err(damaged(dir))?;
         if checked.version < schema::VERSION {
             upgrade(&connection, checked.version).map_err(damaged(dir))?;
@@ -112,8 +122,19 @@ pub(super) fn open(
         connection,
         lock,
         recorded,
+        backup_is_due,
         kept_config,
     })
+}
+
+/// A database of so many bytes is not read whole before the run goes on, which would take seconds: its
+/// pages are checked on the rolling backup, which is made meanwhile and replaces the last one only if
+/// they are whole.
+const LARGE: u64 = 64 << 20;
+
+fn is_large(connection: &Connection) -> rusqlite::Result<bool> {
+    let number = |name| connection.pragma_query_value(None, name, |row| row.get::<_, u64>(0));
+    Ok(number("page_count")? * number("page_size")? > LARGE)
 }
 
 /// WAL, and a commit that is on the disk when it returns.
@@ -177,7 +198,12 @@ fn fill(connection: &Connection, identity: &serde_json::Value) -> rusqlite::Resu
     let transaction = connection.unchecked_transaction()?;
     transaction.execute_batch(schema::TRIALS)?;
     transaction.execute_batch(schema::TABLES)?;
+    transaction.execute_batch(schema::ADDED_BY_4)?;
     set_identity(&transaction, identity)?;
+    transaction.execute(
+        "INSERT INTO meta VALUES (?1, ?2)",
+        (schema::BEGUN_BY, schema::VERSION.to_string()),
+    )?;
     transaction.execute(
         "INSERT INTO meta VALUES ('created', ?1)",
         [super::writer::now()],
@@ -200,7 +226,11 @@ fn upgrade(connection: &Connection, version: i64) -> rusqlite::Result<()> {
             transaction.execute_batch(sql)?;
         }
     }
-    transaction.execute_batch(schema::UPGRADE_2)?;
+    if version < 3 {
+        transaction.execute_batch(schema::UPGRADE_2)?;
+    }
+    transaction.execute_batch(schema::UPGRADE_3)?;
+    transaction.execute_batch(schema::ADDED_BY_4)?;
     transaction.pragma_update(None, "user_version", schema::VERSION)?;
     transaction.commit()
 }
@@ -238,9 +268,13 @@ fn check(
         });
         found.optional().map_err(damaged(dir))
     };
-    let verdict: String = connection
-        .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
-        .map_err(damaged(dir))?;
+    let verdict: String = if is_large(connection).map_err(damaged(dir))? {
+        "ok".into()
+    } else {
+        connection
+            .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
+            .map_err(damaged(dir))?
+    };
     if verdict != "ok" {
         let failure = rusqlite::Error::SqliteFailure(
             rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT),
@@ -293,7 +327,8 @@ fn take_unrecorded(stored: &mut serde_json::Value, given: &serde_json::Value) ->
 /// One line for each enqueued architecture of the run that is not what it was; what is new comes
 /// after them.
 fn changed_entries(connection: &Connection, given: &[Enqueued]) -> rusqlite::Result<Vec<String>> {
-    let sql = "SELECT enqueued, architecture FROM trials WHERE enqueued IS NOT NULL ORDER BY id";
+    // `+`: else all trials are searched in the order of their ids.
+    let sql = "SELECT enqueued, architecture FROM trials WHERE enqueued IS NOT NULL ORDER BY +id";
     let stored: Vec<(String, String)> = connection
         .prepare(sql)?
         .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?

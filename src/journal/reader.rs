@@ -5,7 +5,7 @@ use super::backup::{damaged, lost, open_unwritten};
 use super::directory::{Contents, contents};
 use super::{JournalError, recovery, schema, snapshots};
 use crate::space::{Architecture, Decision};
-use crate::strategy::{LogEntry, ProposedMinibatch, Snapshot};
+use crate::strategy::{HeldParameters, LogEntry, ProposedMinibatch, Snapshot};
 use rusqlite::{Connection, ErrorCode, OpenFlags, Params, Row, StatementStatus};
 use serde::Serialize;
 use std::cell::Cell;
@@ -132,8 +132,13 @@ fn prepared(connection: Connection) -> rusqlite::Result<Connection> {
     if version < 2 {
         connection.execute_batch(schema::VIEWS_OF_1)?;
     }
-    if version < 3 {
-        connection.execute_batch(schema::VIEWS_OF_2)?;
+    match version {
+        ..3 => connection.execute_batch(schema::VIEWS_OF_2)?,
+        3 => connection.execute_batch(schema::VIEWS_OF_3)?,
+        _ => {}
+    }
+    if version < 4 {
+        connection.execute_batch(schema::MISSING_BEFORE_4)?;
     }
     Ok(connection)
 }
@@ -368,6 +373,23 @@ impl Reader {
     /// Sequence numbers of the snapshots that are stored, ascending.
     pub fn snapshot_numbers(&self) -> Result<Vec<u64>, JournalError> {
         self.read(snapshots::numbers)
+    }
+
+    /// The parameters kept for minibatches that were pulled before a snapshot, as far as they are
+    /// whole; how many are not.
+    pub fn held(&self) -> Result<(Vec<HeldParameters>, usize), JournalError> {
+        let all = self.read(|connection| snapshots::held_after(connection, 0))?;
+        let damaged = all.iter().filter(|held| held.is_none()).count();
+        Ok((all.into_iter().flatten().collect(), damaged))
+    }
+
+    /// Whether the run was begun by a version without the rules of today for rewards that are out of
+    /// measure and for failed children.
+    pub fn has_rules_of_before(&self) -> Result<bool, JournalError> {
+        let sql = "SELECT count(*) = 0 FROM meta WHERE key = ?1";
+        Ok(self
+            .one(sql, [schema::BEGUN_BY], |row| row.get(0))?
+            .unwrap_or(false))
     }
 
     /// A stored snapshot; None: it is damaged.

@@ -238,14 +238,16 @@ impl Reader {
     }
 
     /// Hands over every column of these trials that have their outcome, as text in the form of JSON
-    /// and CSV (an absent value is empty), and the id, by id; ends with the first error of `take`.
+    /// and CSV (an absent value is empty), and the id, by id; ends with the first error of `take`. A
+    /// failed trial whose reward is still to come is left out.
     pub fn records(
         &self,
         ids: std::ops::RangeInclusive<u64>,
         mut take: impl FnMut(&[String], u64) -> std::io::Result<()>,
     ) -> Result<std::io::Result<()>, JournalError> {
         let sql = format!(
-            "SELECT {COLUMNS} FROM trials WHERE id BETWEEN ?1 AND ?2 AND +status IN ('completed', 'failed') ORDER BY id"
+            "SELECT {COLUMNS} FROM trials WHERE id BETWEEN ?1 AND ?2 AND +status IN ('completed', 'failed')
+             AND id NOT IN (SELECT trial FROM unrewarded) ORDER BY id"
         );
         self.read(|connection| {
             let mut statement = connection.prepare_cached(&sql)?;

@@ -3,12 +3,14 @@
 //! until the cause is gone. Must not know why anything is written.
 
 use super::health::Health;
-use super::ledger::{Ledger, Numbered, Open};
+use super::ledger::{Ledger, Numbered, Open, SlotReward};
 use super::open::Opened;
 use super::rolling_backup::RollingBackup;
-use super::{Enqueued, Reply, SampledMinibatch, SampledTrial, Sequenced};
-use crate::child::{Cause, Epoch, Outcome};
-use crate::strategy::{LearningSettings, LogEntry, Snapshot};
+use super::{
+    CompletedNetwork, Enqueued, LogTail, Reply, SampledMinibatch, SampledTrial, Sequenced,
+};
+use crate::child::{Cause, Epoch, FailureRule, FailureWorth, Outcome};
+use crate::strategy::{HeldParameters, LearningSettings, Snapshot};
 use rusqlite::{Connection, params};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
@@ -51,7 +53,7 @@ pub(super) enum Request {
         trial: u64,
         outcome: Outcome,
         seconds: f64,
-        failed_reward: Option<f64>,
+        failures: FailureRule,
         reply: Reply<Vec<Sequenced>>,
     },
     Reused {
@@ -69,10 +71,14 @@ pub(super) enum Request {
     },
     Snapshot {
         snapshot: Box<Snapshot>,
+        held: Vec<HeldParameters>,
         reply: Reply<()>,
     },
     Log {
-        reply: Reply<(Option<Snapshot>, Vec<LogEntry>)>,
+        reply: Reply<LogTail>,
+    },
+    Networks {
+        reply: Reply<Vec<CompletedNetwork>>,
     },
     Config {
         config: String,
@@ -103,7 +109,8 @@ enum Answer {
     Ids(Vec<u64>),
     Sequenced(Vec<Sequenced>),
     Number(u64),
-    Log(Box<Option<Snapshot>>, Vec<LogEntry>),
+    Log(Box<LogTail>),
+    Networks(Vec<CompletedNetwork>),
     Done,
 }
 
@@ -121,7 +128,7 @@ pub(super) fn start(
     back_up_every: Duration,
 ) -> std::io::Result<mpsc::Sender<Request>> {
     let (requests, queue) = mpsc::channel();
-    let backup = RollingBackup::new(opened.dir.clone(), back_up_every);
+    let backup = RollingBackup::new(opened.dir.clone(), back_up_every, opened.backup_is_due);
     std::thread::Builder::new()
         .name("journal".into())
         .spawn(move || {
@@ -180,7 +187,8 @@ impl Writer {
                         },
                         _,
                     ) => reply(()),
-                    (Request::Log { reply }, Answer::Log(snapshot, log)) => reply((*snapshot, log)),
+                    (Request::Log { reply }, Answer::Log(tail)) => reply(*tail),
+                    (Request::Networks { reply }, Answer::Networks(networks)) => reply(networks),
                     (Request::Config { config }, _) => self.opened.replace_config(&config),
                     (Request::Close { done }, _) => closing.push(done),
                     _ => {}
@@ -319,14 +327,14 @@ fn carry_out(
             trial,
             outcome,
             seconds,
-            failed_reward,
+            failures,
             ..
         } => {
             let ended = Ended {
                 trial: *trial,
                 outcome,
                 seconds: *seconds,
-                failed_reward: *failed_reward,
+                failures: *failures,
             };
             return finish(connection, ledger, &ended, now).map(Answer::Sequenced);
         }
@@ -343,10 +351,14 @@ fn carry_out(
             execute(connection, sql, params![sequence, json(learning)?])?;
             return Ok(Answer::Number(sequence));
         }
-        Request::Snapshot { snapshot, .. } => super::snapshots::store(connection, snapshot)?,
+        Request::Snapshot { snapshot, held, .. } => {
+            super::snapshots::store(connection, snapshot, held)?;
+        }
         Request::Log { .. } => {
-            let (snapshot, log) = super::recovery::snapshot_and_log(connection)?;
-            return Ok(Answer::Log(Box::new(snapshot), log));
+            return super::recovery::log_tail(connection).map(|tail| Answer::Log(Box::new(tail)));
+        }
+        Request::Networks { .. } => {
+            return super::recovery::networks(connection).map(Answer::Networks);
         }
         Request::Event { kind, text } => {
             let sql = "INSERT INTO events (at, kind, text) VALUES (?1, ?2, ?3)";
@@ -508,21 +520,31 @@ fn insert(
                 now,
             )?;
         }
-        let controller = batch.controller;
-        let minibatch = batch.minibatch;
-        ledger.insert(
-            number,
-            Open {
-                controller,
-                minibatch,
-                first_id,
-                rewards: vec![None; m],
-                round,
-            },
-        );
+        hold_pulled(connection, batch)?;
+        let open = Open {
+            controller: batch.controller,
+            minibatch: batch.minibatch,
+            first_id,
+            rewards: vec![None; m],
+            round,
+        };
+        ledger.insert(number, open);
         first_ids.push(first_id);
     }
     Ok(first_ids)
+}
+
+/// The parameters that a minibatch comes with, because a snapshot is taken meanwhile.
+fn hold_pulled(connection: &Connection, batch: &SampledMinibatch) -> rusqlite::Result<()> {
+    let Some(parameters) = &batch.held else {
+        return Ok(());
+    };
+    let held = HeldParameters {
+        controller: batch.controller,
+        minibatch: batch.minibatch,
+        parameters: parameters.clone(),
+    };
+    super::snapshots::hold(connection, &held)
 }
 
 /// A trial that has its outcome.
@@ -530,7 +552,7 @@ struct Ended<'a> {
     trial: u64,
     outcome: &'a Outcome,
     seconds: f64,
-    failed_reward: Option<f64>,
+    failures: FailureRule,
 }
 
 fn finish(
@@ -539,57 +561,64 @@ fn finish(
     ended: &Ended,
     now: &str,
 ) -> rusqlite::Result<Vec<Sequenced>> {
-    let Ended {
-        trial,
-        outcome,
-        seconds,
-        failed_reward,
-    } = *ended;
-    let (status, reward, metric, error, own_seconds) = match outcome {
+    let trial = ended.trial;
+    let (status, completed, error) = match ended.outcome {
         Outcome::Completed {
             reward,
             metric,
             seconds,
         } if reward.is_finite() && metric.is_finite() => {
-            ("completed", Some(*reward), Some(*metric), None, *seconds)
+            ("completed", Some((*reward, *metric, *seconds)), None)
         }
         Outcome::Completed { .. } => (
             "failed",
-            failed_reward,
             None,
-            Some("the evaluator gave a reward that is not finite"),
-            None,
+            Some((
+                Cause::Diverged,
+                "the evaluator gave a reward that is not finite",
+            )),
         ),
-        Outcome::Failed { error, .. } => {
-            ("failed", failed_reward, None, Some(error.as_str()), None)
-        }
-        Outcome::Stopped => ("stopped", None, None, None, None),
+        Outcome::Failed { cause, error } => ("failed", None, Some((*cause, error.as_str()))),
+        Outcome::Stopped => ("stopped", None, None),
+    };
+    let worth = match (completed, error) {
+        (Some((reward, ..)), _) => SlotReward::Known(reward),
+        (None, Some((cause, _))) => match ended.failures.worth(cause) {
+            FailureWorth::Nothing => SlotReward::Nothing,
+            FailureWorth::Reward(reward) => SlotReward::Known(reward),
+            FailureWorth::Lowest if ledger.awaits(trial) => SlotReward::Lowest,
+            FailureWorth::Lowest => SlotReward::Nothing,
+        },
+        (None, None) => SlotReward::Nothing,
+    };
+    let reward = match worth {
+        SlotReward::Known(reward) => Some(reward),
+        SlotReward::Nothing | SlotReward::Lowest => None,
     };
     let sql = "UPDATE trials SET status = ?2, reward = ?3, metric = ?4, error = ?5, seconds = ?6, finished_at = ?7
                WHERE id = ?1 AND status NOT IN ('completed', 'failed')";
-    let finished_at = (status != "stopped").then_some(now);
+    let own_seconds = completed.and_then(|(_, _, seconds)| seconds);
     let values = params![
         trial,
         status,
         reward,
-        metric,
-        error,
-        finite(Some(own_seconds.unwrap_or(seconds))),
-        finished_at
+        completed.map(|(_, metric, _)| metric),
+        error.map(|(_, error)| error),
+        finite(Some(own_seconds.unwrap_or(ended.seconds))),
+        (status != "stopped").then_some(now)
     ];
     let changed = execute(connection, sql, values)?;
     if changed == 0 || status == "stopped" {
         return Ok(Vec::new());
     }
-    if reward.is_none() {
-        let cause = if let Outcome::Failed { cause, .. } = outcome {
-            *cause
-        } else {
-            Cause::Error
-        };
+    if let Some((cause, _)) = error {
         super::recovery::count_failure(connection, cause)?;
     }
-    sequence(connection, ledger, trial, reward)
+    if worth == SlotReward::Lowest {
+        let sql = "INSERT OR IGNORE INTO unrewarded VALUES (?1)";
+        execute(connection, sql, [trial])?;
+    }
+    sequence(connection, ledger, trial, worth)
 }
 
 /// Gives the trial reward and metric of another.
@@ -606,28 +635,46 @@ fn reuse(
     if execute(connection, sql, params![trial, from, now])? == 0 {
         return Ok(Vec::new());
     }
-    let reward =
+    let reward: Option<f64> =
         connection.query_row("SELECT reward FROM trials WHERE id = ?1", [trial], |row| {
             row.get(0)
         })?;
-    sequence(connection, ledger, trial, reward)
+    sequence(connection, ledger, trial, reward.into())
 }
 
-/// Gives a sequence number to each minibatch that this outcome completes.
+/// Gives a sequence number to each minibatch that this outcome completes, and a reward to the failed
+/// trials among them that are worth the lowest one.
 fn sequence(
     connection: &Connection,
     ledger: &mut Ledger,
     trial: u64,
-    reward: Option<f64>,
+    reward: SlotReward,
 ) -> rusqlite::Result<Vec<Sequenced>> {
     let mut sequenced = Vec::new();
     for numbered in ledger.finish(trial, reward) {
         let Numbered {
             number,
             sequenced: minibatch,
+            lowest,
+            rewarded,
         } = numbered;
-        let sql = "UPDATE minibatches SET sequence = ?2, baseline = ?3 WHERE number = ?1";
-        let values = params![number, minibatch.sequence, minibatch.baseline];
+        for (trial, reward) in rewarded {
+            let sql = "UPDATE trials SET reward = ?2 WHERE id = ?1";
+            execute(connection, sql, params![trial, reward])?;
+            execute(
+                connection,
+                "DELETE FROM unrewarded WHERE trial = ?1",
+                [trial],
+            )?;
+        }
+        let sql = "UPDATE minibatches SET sequence = ?2, baseline = ?3, scale = ?4, lowest = ?5 WHERE number = ?1";
+        let values = params![
+            number,
+            minibatch.sequence,
+            minibatch.baseline,
+            minibatch.scale,
+            lowest
+        ];
         execute(connection, sql, values)?;
         sequenced.push(minibatch);
     }

@@ -1,6 +1,7 @@
 //! The leaderboard as a table, and an architecture in one line. Must not know where they are shown.
 
 use super::number::grouped;
+use crate::child::number_text;
 use crate::journal::{JournalError, Reader, TrialRow};
 use crate::space::{Architecture, ConvLayer, ConvNetwork, Network, Operation};
 use comfy_table::{CellAlignment, Table, presets};
@@ -77,7 +78,7 @@ fn nothing_to_list(reader: &Reader) -> Result<String, JournalError> {
 /// The cells of a row of the leaderboard. A trial without a rank is there to compare with.
 fn cells(rank: Option<usize>, row: &TrialRow) -> [String; 8] {
     let number = |value: Option<f64>, digits: usize| {
-        value.map_or_else(|| "-".to_owned(), |value| format!("{value:.digits$}"))
+        value.map_or_else(|| "-".to_owned(), |value| number_text(value, digits))
     };
     [
         rank.map_or_else(|| "-".to_owned(), |rank| rank.to_string()),

@@ -20,7 +20,7 @@ mod survey;
 mod tests;
 
 pub use architecture::{
-    Architecture, ChoiceNetwork, ConvNetwork, ImageShape, Network, OptionValue,
+    Architecture, ChoiceNetwork, ConvNetwork, Fingerprint, ImageShape, Network, OptionValue,
 };
 pub use cell::CellSpace;
 pub use cell_network::{

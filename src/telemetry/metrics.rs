@@ -404,8 +404,8 @@ fn label(outcome: &Outcome) -> &'static str {
 fn cause_label(cause: Cause) -> &'static str {
     match cause {
         Cause::Diverged => "diverged",
-        Cause::Timeout => "timeout",
-        Cause::OutOfMemory => "out_of_memory",
+        Cause::Timeout | Cause::Frozen => "timeout",
+        Cause::OutOfMemory | Cause::DeviceFull => "out_of_memory",
         Cause::Unbuildable
         | Cause::Panicked
         | Cause::Exited

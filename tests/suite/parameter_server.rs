@@ -7,7 +7,9 @@ use netwright::actors::{
     CheckpointFiles, End, Event, Observer, Parts, Progress, RestartSettings, SearchSettings,
     prepare, search,
 };
-use netwright::child::{Evaluator, Outcome, Progress as ChildProgress, RewardScale, Task};
+use netwright::child::{
+    Evaluator, FailureRule, Outcome, Progress as ChildProgress, RewardScale, Task,
+};
 use netwright::journal::Journal;
 use netwright::machine::LaneSpec;
 use netwright::policy::Policy;
@@ -96,6 +98,7 @@ fn settings() -> SearchSettings {
         seed: 7,
         trials: TRIALS,
         reuse: false,
+        advantage_bound: None,
         controller: ControllerSettings {
             replicas: 100,
             children: 8,
@@ -197,7 +200,7 @@ fn twenty_shards_and_a_hundred_controllers_learn_and_lose_nothing() {
         metrics: metrics.clone(),
         observer: Box::new(memory.clone()),
         attempts: 1,
-        failed_reward: None,
+        failed_reward: FailureRule::SKIP,
         max_seconds: Some(600.0),
         restart: RestartSettings::default(),
         reload: None,

@@ -128,7 +128,7 @@ fn what_may_change_is_taken_over_and_the_log_still_says_what_the_parameters_are(
     running.change(
         "evaluator = \"table\"",
         "evaluator = \"table\"\nfailed_reward = 0.5",
-        "config accepted: child.failed_reward \"skip\" → 0.5",
+        "config accepted: child.failed_reward \"by-cause\" → 0.5",
     );
     running.change(
         "replicas = 5",

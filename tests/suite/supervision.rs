@@ -10,7 +10,9 @@ use netwright::actors::{
     CheckpointFiles, End, Event, Observer, Parts, Progress, RestartSettings, SearchSettings,
     prepare, search,
 };
-use netwright::child::{Evaluator, Outcome, Progress as ChildProgress, RewardScale, Task};
+use netwright::child::{
+    Evaluator, FailureRule, Outcome, Progress as ChildProgress, RewardScale, Task,
+};
 use netwright::journal::Journal;
 use netwright::machine::LaneSpec;
 use netwright::space::{ImageShape, SpaceSettings};
@@ -198,7 +200,8 @@ fn failures_that_may_pass_are_tried_again_and_others_are_not() {
         );
     }
     assert_verifies(&dir);
-    let skipped = run(&search, "skipped", "child.diverge=5", &[]);
+    let skip = &["child.failed_reward=skip"];
+    let skipped = run(&search, "skipped", "child.diverge=5", skip);
     assert!(skipped.status.success());
     assert_eq!(trial(&search.run_dir("skipped"), 5).2, None);
 }
@@ -342,6 +345,7 @@ fn a_device_that_falls_too_often_goes_out_of_use_and_the_run_goes_on_with_the_re
         seed: 1,
         trials: 48,
         reuse: false,
+        advantage_bound: None,
         controller: ControllerSettings {
             replicas: 4,
             children: 4,
@@ -389,7 +393,7 @@ fn a_device_that_falls_too_often_goes_out_of_use_and_the_run_goes_on_with_the_re
         metrics: metrics.clone(),
         observer: Box::new(NoObserver),
         attempts: 1,
-        failed_reward: None,
+        failed_reward: FailureRule::SKIP,
         max_seconds: Some(600.0),
         restart,
         reload: None,

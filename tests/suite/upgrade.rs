@@ -173,6 +173,11 @@ fn a_run_of_before_goes_on_with_the_numbers_of_then_and_verifies() {
             changes, 1,
             "{kind}: its learning settings are what they were"
         );
+        let config = std::fs::read_to_string(earlier.folder.path().join("run/config.toml"));
+        assert!(
+            config.unwrap().contains("failed_reward = \"skip\""),
+            "{kind}: failures teach nothing, as before"
+        );
     }
 }
 

@@ -40,6 +40,9 @@ impl Receive<SubmitMinibatch> for Supervisor {
             return;
         };
         self.proposed(&request, &mut sampled, &minibatch);
+        if self.shards.needs_held(sampled.pulled.oldest()) {
+            sampled.held = Some(minibatch.parameters.clone());
+        }
         if let Some(minibatches) = self.tickets.sampled(sampled) {
             let supervisor = self.mailbox(context);
             let inserted = minibatches.clone();
@@ -175,7 +178,13 @@ fn log_outcome(trial: u64, outcome: &Outcome, seconds: f64) {
 fn is_transient(cause: Cause) -> bool {
     matches!(
         cause,
-        Cause::Timeout | Cause::Exited | Cause::Killed | Cause::Error | Cause::Device
+        Cause::Timeout
+            | Cause::Frozen
+            | Cause::DeviceFull
+            | Cause::Exited
+            | Cause::Killed
+            | Cause::Error
+            | Cause::Device
     )
 }
 
@@ -252,8 +261,8 @@ impl Receive<RestartActor> for Supervisor {
 }
 
 impl Receive<LogRead> for Supervisor {
-    fn receive(&mut self, LogRead { snapshot, log }: LogRead, context: &mut Self::Context) {
-        self.replay(snapshot, log, context);
+    fn receive(&mut self, LogRead(tail): LogRead, context: &mut Self::Context) {
+        self.replay(tail, context);
     }
 }
 

@@ -21,6 +21,8 @@ pub struct SearchSettings {
     pub seed: u64,
     pub trials: u64,
     pub reuse: bool,
+    /// See [`LearningSettings`].
+    pub advantage_bound: Option<f64>,
     pub controller: ControllerSettings,
     pub parameter_server: ParameterServerSettings,
 }
@@ -33,6 +35,7 @@ impl SearchSettings {
             baseline_decay: self.controller.baseline_decay,
             entropy_weight: self.controller.entropy_weight,
             accumulate: self.parameter_server.accumulate,
+            advantage_bound: self.advantage_bound,
         }
     }
 }
@@ -62,6 +65,8 @@ pub struct Prepared {
     pub best_metric: Option<f64>,
     /// Sequence number of the snapshot that is on disk.
     pub stored: u64,
+    /// How many minibatches have their parameters kept beside it.
+    pub held: u64,
     /// The known rewards; None: they are not reused.
     pub(super) reuse: Option<Reuse>,
 }
@@ -111,13 +116,10 @@ pub fn prepare(
     let start = recovered
         .snapshot
         .unwrap_or_else(|| initial_snapshot(&policy, settings.seed, learning));
-    let mut replay = Replay::new(&policy, space.as_ref(), start)?;
+    let held = recovered.held.len() as u64;
+    let mut replay = Replay::new(&policy, space.as_ref(), start)?.holding(recovered.held);
     replay_log(&mut replay, &recovered.log, &recovered.open)?;
-    let mut open = Vec::with_capacity(recovered.open.len());
-    for minibatch in recovered.open {
-        let parameters = replay.pulled(0, &minibatch.pulled)?;
-        open.push((minibatch, parameters));
-    }
+    let open = with_parameters(&replay, recovered.open)?;
     if recovered.learning != Some(learning) {
         let sequence = wait_for_reply(|reply| journal.change(learning, reply))?;
         replay.apply(&LogEntry::Change { sequence, learning })?;
@@ -134,6 +136,7 @@ pub fn prepare(
             .skip(recovered.enqueued.len())
             .collect(),
     )?);
+    let reuse = settings.reuse.then(|| known(&journal)).transpose()?;
     Ok(Prepared {
         boundaries: shard_boundaries(policy.parameter_count(), settings.parameter_server.shards),
         journal,
@@ -154,8 +157,21 @@ pub fn prepare(
         failed: recovered.failed,
         best_metric: recovered.best_metric,
         stored,
-        reuse: settings.reuse.then(|| known(recovered.networks)),
+        held,
+        reuse,
     })
+}
+
+/// Each minibatch with the parameters that it was sampled from.
+fn with_parameters(
+    replay: &Replay,
+    open: Vec<OpenMinibatch>,
+) -> Result<Vec<(OpenMinibatch, Arc<[f32]>)>, ReplayError> {
+    let with_own = |open: OpenMinibatch| {
+        let parameters = replay.parameters_of(0, open.controller, open.minibatch, &open.pulled)?;
+        Ok((open, parameters))
+    };
+    open.into_iter().map(with_own).collect()
 }
 
 /// Proposals see a minibatch that waits for outcomes.
@@ -220,24 +236,18 @@ fn enqueue(
     Ok(trials.collect())
 }
 
-fn known(networks: Vec<CompletedNetwork>) -> Reuse {
-    Reuse::new(networks.into_iter().map(
-        |CompletedNetwork {
-             trial,
-             architecture,
-             reward,
-             metric,
-         }| {
-            (
-                architecture,
-                Known {
-                    trial,
-                    reward,
-                    metric,
-                },
-            )
-        },
-    ))
+/// The rewards that may be reused.
+fn known(journal: &Journal) -> Result<Reuse, PrepareError> {
+    let networks = wait_for_reply(|reply| journal.networks(reply))?;
+    let known = |completed: CompletedNetwork| {
+        let known = Known {
+            trial: completed.trial,
+            reward: completed.reward,
+            metric: completed.metric,
+        };
+        (completed.network, known)
+    };
+    Ok(Reuse::new(networks.into_iter().map(known)))
 }
 
 /// Applies the log, holding each earlier version only as long as something later was pulled at it.
@@ -248,10 +258,10 @@ pub(super) fn replay_log(
 ) -> Result<(), ReplayError> {
     let open = open
         .iter()
-        .map(|minibatch| minibatch.pulled.oldest())
+        .map(|open| replay.oldest_wanted(open.controller, open.minibatch, &open.pulled))
         .min()
         .unwrap_or(u64::MAX);
-    for (entry, wanted) in log.iter().zip(Replay::wanted_versions(log)) {
+    for (entry, wanted) in log.iter().zip(replay.versions_to_keep(log)) {
         replay.forget_before(wanted.min(open));
         replay.apply(entry)?;
     }

@@ -60,6 +60,7 @@ impl Proposals {
             decisions: &minibatch.decisions,
             rewards: &sequenced.rewards,
             baseline: sequenced.baseline,
+            scale: sequenced.scale,
         };
         self.history
             .log(sequenced.controller, sequenced.round, &rewarded)

@@ -153,6 +153,16 @@ impl Replicas {
         }
     }
 
+    /// The minibatches that wait for outcomes, each with its controller and its number there.
+    pub(super) fn open(&self) -> impl Iterator<Item = ((u64, u64), Arc<Minibatch>)> + '_ {
+        self.all
+            .iter()
+            .filter_map(|(&index, replica)| match &replica.work {
+                Work::Await(minibatch) => Some(((index, minibatch.number), minibatch.clone())),
+                _ => None,
+            })
+    }
+
     /// Passes rewards on to their replica; false: no replica waits for them.
     pub(super) fn reward(&mut self, rewarded: Rewarded) -> bool {
         let Some(replica) = self.all.get_mut(&rewarded.sequenced.controller) else {

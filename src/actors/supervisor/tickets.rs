@@ -159,6 +159,7 @@ mod tests {
             history: HistoryPosition::default(),
             repeated: 0,
             trials: vec![],
+            held: None,
         }
     }
 

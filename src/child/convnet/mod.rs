@@ -29,6 +29,9 @@ pub enum EngineError {
     Unbuildable(String),
     #[error("{0}")]
     Memory(String),
+    /// The device's memory is used up, by this network or by others.
+    #[error("{0}")]
+    DeviceFull(String),
     #[error("{0}")]
     Device(String),
 }

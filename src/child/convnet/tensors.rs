@@ -222,7 +222,7 @@ impl From<candle_core::Error> for EngineError {
         let lower = text.to_lowercase();
         // the driver's words: CUDA_ERROR_OUT_OF_MEMORY, "out of memory"
         if lower.contains("out of memory") || lower.contains("out_of_memory") {
-            Self::Memory(text)
+            Self::DeviceFull(text)
         } else {
             Self::Device(text)
         }
