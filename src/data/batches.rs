@@ -2,7 +2,7 @@
 //! flip (paper §4.1). Each image's draw depends on (seed, epoch, index) alone, so batches may be
 //! prepared in any order and in parallel.
 
-use super::{DataSettings, Dataset, Split, Whitening};
+use super::{DataSettings, Dataset, ImageInput, Normalisation, Split, Whitening};
 use crate::random::{Key, Purpose};
 use rand::RngExt;
 use rand::seq::SliceRandom;
@@ -20,16 +20,17 @@ pub struct Batches {
     /// share of the one on its right.
     rows: Vec<(usize, f32)>,
     columns: Vec<(usize, f32)>,
-    /// Mean and 1/deviation of each channel over the training set; None: each image by its own.
-    channels: Option<Vec<(f32, f32)>>,
+    normalisation: Normalisation,
 }
 
 impl Batches {
     /// Statistics are taken from the training images alone.
     pub fn new(dataset: &Dataset, split: &Split, settings: &DataSettings) -> Self {
-        let channels = match settings.whiten {
-            Whitening::Image => None,
-            Whitening::Channel => Some(channel_statistics(dataset, &split.train)),
+        let normalisation = match settings.whiten {
+            Whitening::Image => Normalisation::Image {
+                min_variance: MIN_VARIANCE,
+            },
+            Whitening::Channel => channel_statistics(dataset, &split.train),
         };
         let shape = dataset.shape;
         Self {
@@ -37,7 +38,17 @@ impl Batches {
             augment: settings.augment,
             rows: positions(shape.height, settings.upsample.max(shape.height)),
             columns: positions(shape.width, settings.upsample.max(shape.width)),
-            channels,
+            normalisation,
+        }
+    }
+
+    /// How an image is prepared for evaluation, as plain data.
+    pub fn input(&self, dataset: &Dataset, settings: &DataSettings) -> ImageInput {
+        ImageInput {
+            shape: dataset.shape,
+            class_names: dataset.class_names.clone(),
+            normalisation: self.normalisation.clone(),
+            source: settings.kind,
         }
     }
 
@@ -111,17 +122,7 @@ impl Batches {
             .zip(indices)
             .for_each(|(image, index)| {
                 prepare(*index, image);
-                match &self.channels {
-                    None => whiten(image),
-                    Some(statistics) => {
-                        for (values, (mean, scale)) in image.chunks_exact_mut(plane).zip(statistics)
-                        {
-                            values
-                                .iter_mut()
-                                .for_each(|value| *value = (*value - mean) * scale);
-                        }
-                    }
-                }
+                self.normalisation.apply(image, plane);
             });
     }
 
@@ -185,13 +186,13 @@ fn copy(source: &[u8], image: &mut [f32]) {
     }
 }
 
-/// To zero mean and unit variance; a constant image becomes zeros. The variance is taken around the
-/// mean, so that a bright image of little contrast keeps its digits.
-fn whiten(image: &mut [f32]) {
+/// To zero mean and unit variance; an image of less than this variance becomes zeros. The variance
+/// is taken around the mean, so that a bright image of little contrast keeps its digits.
+pub(super) fn whiten(image: &mut [f32], min_variance: f64) {
     let count = image.len() as f64;
     let mean = (sum(image, |value| value) / count) as f32;
     let variance = sum(image, |value| (value - mean) * (value - mean)) / count;
-    let scale = if variance < MIN_VARIANCE {
+    let scale = if variance < min_variance {
         0.0
     } else {
         (1.0 / variance.sqrt()) as f32
@@ -222,7 +223,8 @@ fn sum(values: &[f32], term: impl Fn(f32) -> f32) -> f64 {
     total
 }
 
-fn channel_statistics(dataset: &Dataset, train: &[u32]) -> Vec<(f32, f32)> {
+/// By mean and 1/deviation of each channel over these images.
+fn channel_statistics(dataset: &Dataset, train: &[u32]) -> Normalisation {
     let plane = dataset.shape.height * dataset.shape.width;
     let channel = |channel: usize| {
         let mut sum = 0_u64;
@@ -245,7 +247,8 @@ fn channel_statistics(dataset: &Dataset, train: &[u32]) -> Vec<(f32, f32)> {
             },
         )
     };
-    (0..dataset.shape.channels).map(channel).collect()
+    let (mean, scale) = (0..dataset.shape.channels).map(channel).unzip();
+    Normalisation::Channel { mean, scale }
 }
 
 #[cfg(test)]
