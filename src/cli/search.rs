@@ -6,8 +6,10 @@ use super::log::{self, LogFormat};
 use super::progress::{Bars, Nothing, PlainLines, ProgressFormat};
 use super::reload::{ConfigFile, Routes};
 use super::{ConfigArgs, Failure, assembly, enqueue, reading};
-use crate::actors::{CheckpointFiles, Observer, Parts, ReportWriter, prepare, search};
-use crate::journal::{DATA_CONTENT, Enqueued, Journal, Recovered, set_aside};
+use crate::actors::{
+    CheckpointFiles, ChildFiles, Observer, Parts, ReportWriter, WeightFiles, prepare, search,
+};
+use crate::journal::{DATA_CONTENT, Enqueued, Journal, Reader, Recovered, set_aside};
 use crate::machine::{LaneSpec, cuda_uuids};
 use crate::settings::Settings;
 use crate::telemetry::{Endpoint, LiveDevices, Metrics, Restored, Sampler};
@@ -131,7 +133,7 @@ impl Search {
         note_start(&journal, &recovered, self.settings.run.trials);
         let commits = metrics.clone();
         journal.observe_commits(move |seconds| commits.journal_commit_seconds.observe(seconds));
-        let checkpoints = CheckpointFiles::open(&self.run_dir, &unfinished(&recovered));
+        let files = self.child_files(&unfinished(&recovered))?;
         let restored = restored(&recovered);
         let prepared = prepare(
             &assembly::search_settings(&self.settings),
@@ -147,11 +149,23 @@ impl Search {
         });
         let (page, routes) = self.routes(&metrics)?;
         let endpoint = endpoint.map(&routes);
-        let parts = self.parts(metrics, observer, checkpoints, page, routes);
+        let parts = self.parts(metrics, observer, files, page, routes);
         let report = ReportWriter::start(&self.run_dir).map_err(failed)?;
         let end = search(prepared, parts, endpoint).map_err(failed)?;
         report.finish();
         self.announced().end(end)
+    }
+
+    /// The files of children that an earlier process left, brought in line with the journal.
+    fn child_files(&self, unfinished: &BTreeSet<u64>) -> Result<ChildFiles, Failure> {
+        let kept = self.settings.run.keep_weights;
+        let best = Reader::open(&self.run_dir)
+            .and_then(|reader| reader.best_trained(kept))
+            .map_err(reading)?;
+        Ok(ChildFiles {
+            checkpoints: Arc::new(CheckpointFiles::open(&self.run_dir, unfinished)),
+            weights: Arc::new(WeightFiles::open(&self.run_dir, kept, best, unfinished)),
+        })
     }
 
     /// The registry of this run. Its lanes are known to the first scrape, which may come before
@@ -188,7 +202,7 @@ impl Search {
         &self,
         metrics: Arc<Metrics>,
         observer: Box<dyn Observer>,
-        checkpoints: CheckpointFiles,
+        files: ChildFiles,
         page: Arc<report::Page>,
         routes: Routes,
     ) -> Parts {
@@ -208,7 +222,7 @@ impl Search {
         );
         Parts {
             factory,
-            checkpoints: Arc::new(checkpoints),
+            files,
             lanes: self.lanes.clone(),
             metrics,
             observer,
