@@ -6,9 +6,7 @@ use super::log::{self, LogFormat};
 use super::progress::{Bars, Nothing, PlainLines, ProgressFormat};
 use super::reload::{ConfigFile, Routes};
 use super::{ConfigArgs, Failure, assembly, enqueue, reading};
-use crate::actors::{
-    CheckpointFiles, ChildFiles, Observer, Parts, ReportWriter, WeightFiles, prepare, search,
-};
+use crate::actors::{ChildFiles, Observer, Parts, ReportWriter, prepare, search};
 use crate::journal::{DATA_CONTENT, Enqueued, Journal, Reader, Recovered, set_aside};
 use crate::machine::{LaneSpec, cuda_uuids};
 use crate::settings::Settings;
@@ -162,10 +160,7 @@ impl Search {
         let best = Reader::open(&self.run_dir)
             .and_then(|reader| reader.best_trained(kept))
             .map_err(reading)?;
-        Ok(ChildFiles {
-            checkpoints: Arc::new(CheckpointFiles::open(&self.run_dir, unfinished)),
-            weights: Arc::new(WeightFiles::open(&self.run_dir, kept, best, unfinished)),
-        })
+        Ok(ChildFiles::open(&self.run_dir, kept, best, unfinished))
     }
 
     /// The registry of this run. Its lanes are known to the first scrape, which may come before

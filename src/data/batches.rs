@@ -347,7 +347,7 @@ mod tests {
             &settings,
         );
         let alone = batches(&dataset(3), &settings);
-        assert_eq!(part.channels, alone.channels);
+        assert_eq!(part.normalisation, alone.normalisation);
     }
 
     #[test]

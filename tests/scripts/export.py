@@ -164,13 +164,13 @@ activations = ["identity", "tanh", "sigmoid", "relu", "sin"]
 [controller]
 children = 1
 [child]
-epochs = 2
+epochs = 1
 batch_size = 1
 steps = 35
 hidden = 16
 layers = 2
 shared_embeddings = {str(shared).lower()}
-learning_rate = 0.2
+learning_rate = 0.05
 init_scale = 0.2
 [data]
 kind = "text"

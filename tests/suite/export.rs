@@ -294,7 +294,7 @@ fn a_list_of_choices_has_no_weights_but_an_architecture() {
 fn a_reused_trial_has_the_weights_of_the_trial_that_was_trained() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();
-    let config = "[run]\nname = \"t\"\ntrials = 2\nreuse = true\n[space]\nlayers = 1\nfilters = [2]\nfilter_height = [1]\n\
+    let config = "[run]\nname = \"t\"\ntrials = 3\nreuse = true\n[space]\nlayers = 1\nfilters = [2, 4]\nfilter_height = [1]\n\
                   filter_width = [1]\nstride_height = [4]\nstride_width = [4]\n[controller]\nchildren = 1\n[child]\nepochs = 1\n\
                   [data]\nkind = \"builtin\"\ntrain_size = 32\nvalidation_size = 32\naugment = false\n[telemetry]\nlisten = \"off\"\n";
     std::fs::write(path.join("search.toml"), config).unwrap();
@@ -302,12 +302,20 @@ fn a_reused_trial_has_the_weights_of_the_trial_that_was_trained() {
         path,
         &["search", "search.toml", "--run-dir", "run"],
     ));
-    let printed = succeeds(&mut export(path, 2, "onnx", "m.onnx"));
-    assert!(
-        printed
-            .contains("weights: those kept of trial 1, which has the same network, after epoch 1:"),
-        "{printed}"
+    // Three trials of two networks.
+    let sql = "SELECT id, reused_from FROM trials WHERE reused_from IS NOT NULL LIMIT 1";
+    let (trial, source): (u64, u64) = database(&path.join("run"))
+        .unwrap()
+        .query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)))
+        .unwrap();
+    let printed = succeeds(&mut export(path, trial, "onnx", "m.onnx"));
+    let expected = format!(
+        "weights: those kept of trial {source}, which has the same network, after epoch 1:"
     );
+    assert!(printed.contains(&expected), "{printed}");
+    let shown = succeeds(&mut at(path, &["show", "run", &trial.to_string()]));
+    let file = format!("run/weights/trial-{source}.safetensors");
+    assert!(shown.contains(&file), "{shown}");
 }
 
 #[test]

@@ -9,16 +9,16 @@ mod weights;
 use crate::actors::runtime::{BusyTime, panic_message};
 use crate::child::{Cause, Checkpoints, Epoch, Evaluator, Outcome, Progress, Task, Weights};
 use crate::machine::LaneSpec;
-pub use checkpoints::CheckpointFiles;
-use checkpoints::ChildCheckpoint;
+use checkpoints::{CheckpointFiles, ChildCheckpoint};
 use fault_injection::with_faults;
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::time::Instant;
-use weights::ChildWeights;
-pub use weights::WeightFiles;
+use weights::{ChildWeights, WeightFiles};
 
 /// Creates a lane's evaluator; called on the lane's own thread.
 pub type EvaluatorFactory =
@@ -32,6 +32,23 @@ const STACK: usize = 64 << 20;
 pub struct ChildFiles {
     pub checkpoints: Arc<CheckpointFiles>,
     pub weights: Arc<WeightFiles>,
+}
+
+impl ChildFiles {
+    /// Those of the run in `dir`, brought in line with the journal: of trials that are not
+    /// `unfinished` there are no checkpoints, and weights only of the `limit` best of `best`, reward
+    /// and id of trained trials.
+    pub fn open(
+        dir: &Path,
+        limit: usize,
+        best: impl IntoIterator<Item = (f64, u64)>,
+        unfinished: &BTreeSet<u64>,
+    ) -> Self {
+        Self {
+            checkpoints: Arc::new(CheckpointFiles::open(dir, unfinished)),
+            weights: Arc::new(WeightFiles::open(dir, limit, best, unfinished)),
+        }
+    }
 }
 
 /// What a lane reports to its owner.
@@ -287,10 +304,7 @@ mod tests {
         };
         let report = move |report| sender.send(report).unwrap_or_default();
         let folder = tempfile::tempdir().unwrap();
-        let files = ChildFiles {
-            checkpoints: Arc::new(CheckpointFiles::open(folder.path(), &Default::default())),
-            weights: Arc::new(WeightFiles::open(folder.path(), 0, [], &Default::default())),
-        };
+        let files = ChildFiles::open(folder.path(), 0, [], &Default::default());
         let lane = Lane::start(spec, Arc::new(|_| Ok(Box::new(Deep))), files, report).unwrap();
         let network = Network::Choices(ChoiceNetwork {
             values: Default::default(),

@@ -109,7 +109,7 @@ pub fn run(model: &[u8], inputs: &[(&str, Value)]) -> HashMap<String, Value> {
     let model = ModelProto::decode(model).unwrap();
     let graph = model.graph.unwrap();
     let mut values: HashMap<String, Value> = HashMap::new();
-    let mut define = |values: &mut HashMap<String, Value>, name: &str, value: Value| {
+    let define = |values: &mut HashMap<String, Value>, name: &str, value: Value| {
         assert!(
             values.insert(name.to_owned(), value).is_none(),
             "{name} twice"
