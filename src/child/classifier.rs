@@ -33,7 +33,10 @@ impl Classifier {
         if network.image != input.shape || network.classes != input.class_names.len() {
             return Err("its network and its images are not of one size".into());
         }
-        let engine = convnet::engine(network, BATCH, &Device::Cpu, pool, None)
+        let epsilon = record
+            .batch_norm_epsilon
+            .ok_or("batch_norm_epsilon is not there")?;
+        let engine = convnet::engine(network, BATCH, epsilon, &Device::Cpu, pool, None)
             .map_err(|error| error.to_string())?;
         let [parameters, running] = trained.packed([engine.parameters(), engine.running()])?;
         Ok(Self {

@@ -167,6 +167,13 @@ pub struct ChildSettings {
         extend("x-default-cell" = 0.0, "x-applies" = trained()),
     )]
     pub weight_decay: f64,
+    /// What batch normalisation adds to a variance before its root.
+    #[default = 1e-5]
+    #[schemars(
+        example = 0.001,
+        extend("minimum" = 1e-12, "maximum" = 1, "x-applies" = convolutional_networks()),
+    )]
+    pub batch_norm_epsilon: f64,
     /// How the learning rate falls over the epochs.
     #[default(Schedule::Constant)]
     #[schemars(extend("x-default-cell" = "decay", "x-applies" = trained()))]
@@ -363,6 +370,11 @@ pub struct CommandSettings {
 /// Keys of children that are trained here.
 fn trained() -> Value {
     json!({ "child.evaluator": ["train"] })
+}
+
+/// Keys of convolutional networks that are trained here.
+fn convolutional_networks() -> Value {
+    json!({ "child.evaluator": ["train"], "space.kind": ["conv"] })
 }
 
 /// Keys of language models that are trained here.

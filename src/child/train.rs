@@ -9,7 +9,6 @@ use super::{
     Cause, ChildSettings, Epoch, Evaluator, MetricUnit, Outcome, Progress, Sgd, Task, reward,
 };
 use crate::data::{Batches, DataSettings, Dataset, ImageInput, Input, Split};
-use crate::kernels::BATCH_NORM_EPSILON;
 use crate::space::{ConvNetwork, ImageShape, Network};
 use candle_core::Device;
 use rayon::ThreadPool;
@@ -23,6 +22,7 @@ const RECIPE: &[&str] = &[
     "learning_rate",
     "momentum",
     "weight_decay",
+    "batch_norm_epsilon",
     "schedule",
 ];
 
@@ -178,7 +178,14 @@ impl<'a> Child<'a> {
         } = evaluator;
         let largest = split.train.len().max(split.validation.len());
         let batch = settings.batch_size.clamp(1, largest.max(1));
-        let engine = convnet::engine(network, batch, device, pool, *memory_limit_bytes)?;
+        let engine = convnet::engine(
+            network,
+            batch,
+            settings.batch_norm_epsilon,
+            device,
+            pool,
+            *memory_limit_bytes,
+        )?;
         let parameters = initial_parameters(engine.parameters(), seed);
         let image = network.image;
         Ok(Self {
@@ -218,7 +225,7 @@ impl<'a> Child<'a> {
             task,
             network: task.architecture.network.clone(),
             input: Input::Images(evaluator.input.clone()),
-            batch_norm_epsilon: Some(BATCH_NORM_EPSILON),
+            batch_norm_epsilon: Some(evaluator.settings.batch_norm_epsilon),
             last_epoch,
             metric,
             reward,

@@ -1,7 +1,7 @@
 //! The config file of a running search: read again when it changes and on SIGHUP, checked as at the
 //! start, and compared with the settings in force. Must not know how a change is applied.
 
-use super::{ConfigArgs, assembly};
+use super::{ConfigArgs, Failure, assembly};
 use crate::actors::{Notice, Reconfigured, Reload};
 use crate::settings::{self, Settings};
 use crate::telemetry::Endpoint;
@@ -76,15 +76,17 @@ impl ConfigFile {
         &self,
         new: &Settings,
         changed: &Map<String, Value>,
-    ) -> Result<Reconfigured, String> {
-        let lanes = assembly::lanes(new).map_err(|failure| failure.to_string())?;
+    ) -> Result<Reconfigured, Failure> {
+        let lanes = assembly::lanes(new)?;
         let any = |prefixes: &[&str]| {
             changed
                 .keys()
                 .any(|key| prefixes.iter().any(|prefix| key.starts_with(prefix)))
         };
         let endpoint = if any(&["telemetry."]) {
-            Some(Endpoint::bind(&new.telemetry)?.map(&self.routes))
+            let endpoint = Endpoint::bind(&new.telemetry)
+                .map_err(|error| Failure::Input(error.to_string()))?;
+            Some(endpoint.map(&self.routes))
         } else {
             None
         };
@@ -130,7 +132,7 @@ impl Reload for ConfigFile {
             }
         };
         let old = std::mem::replace(&mut self.text, text);
-        let new = match settings::load_text(
+        let mut new = match settings::load_text(
             self.path(),
             &self.text,
             &self.arguments.set,
@@ -139,6 +141,8 @@ impl Reload for ConfigFile {
             Ok(new) => new,
             Err(error) => return vec![Notice::Refused(error.to_string())],
         };
+        // Left out, it is what was decided when the search started.
+        new.data.whiten_order = new.data.whiten_order.or(self.settings.data.whiten_order);
         let changed = difference(&self.settings, &new);
         let keys: Vec<String> = changed.keys().cloned().collect();
         let mut notices = self.masked(&old, &self.text, &keys);
@@ -155,7 +159,7 @@ impl Reload for ConfigFile {
                     self.settings = new;
                     Notice::Accepted(Box::new(reconfigured))
                 }
-                Err(reason) => Notice::Refused(reason),
+                Err(failure) => Notice::Refused(failure.to_string()),
             }
         } else {
             Notice::Refused(format!("{}: {}", self.path().display(), refused.join("; ")))

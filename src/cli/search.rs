@@ -7,8 +7,11 @@ use super::progress::{Bars, Nothing, PlainLines, ProgressFormat};
 use super::reload::{ConfigFile, Routes};
 use super::{ConfigArgs, Failure, assembly, enqueue, reading};
 use crate::actors::{ChildFiles, Observer, Parts, ReportWriter, prepare, search};
-use crate::journal::{DATA_CONTENT, Enqueued, Journal, Reader, Recovered, set_aside};
-use crate::machine::{LaneSpec, cuda_uuids};
+use crate::data::WhiteningOrder;
+use crate::journal::{
+    DATA_CONTENT, Enqueued, Journal, Reader, Recovered, WHITEN_ORDER, check_directory, set_aside,
+};
+use crate::machine::{LaneSpec, cuda_uuids, ensure_open_files};
 use crate::settings::Settings;
 use crate::telemetry::{Endpoint, LiveDevices, Metrics, Restored, Sampler};
 use crate::workload::Workload;
@@ -16,7 +19,7 @@ use crate::{report, telemetry};
 use indicatif::MultiProgress;
 use std::collections::BTreeSet;
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 #[derive(clap::Args)]
@@ -34,6 +37,13 @@ pub struct SearchArgs {
     pub fresh: bool,
 }
 
+/// Files that a search has open: journal and its copy, log, report, page, metrics, the actors'
+/// runtime and its signals, a few browsers. Without them actix would panic.
+const FILES: u64 = 64;
+
+/// Of each lane: a checkpoint, or the pipes of a program.
+const FILES_OF_LANE: u64 = 8;
+
 /// A search whose input is read and checked; nothing of its run is touched yet.
 struct Search {
     config: ConfigArgs,
@@ -47,10 +57,12 @@ struct Search {
 pub fn run(args: SearchArgs) -> Result<(), Failure> {
     let bars = MultiProgress::new();
     let log = log::start(args.log_format, bars.clone());
+    ensure_open_files(FILES).map_err(Failure::Failed)?;
     let (search, enqueued) = Search::load(&args)?;
-    let endpoint = Endpoint::bind(&search.settings.telemetry).map_err(Failure::Input)?;
+    let endpoint = Endpoint::bind(&search.settings.telemetry)
+        .map_err(|error| Failure::Input(error.to_string()))?;
     if args.fresh
-        && let Some(aside) = set_aside(&search.run_dir).map_err(reading)?
+        && let Some(aside) = set_aside(&search.run_dir, &search.config.config).map_err(reading)?
     {
         say!("the earlier run is now {}", aside.display());
     }
@@ -69,14 +81,23 @@ impl Search {
     /// # Errors
     /// The config, the data or the devices that it names cannot be used.
     fn load(args: &SearchArgs) -> Result<(Self, Vec<Enqueued>), Failure> {
-        let settings = args.config.load()?;
+        let mut settings = args.config.load()?;
         let run_dir = settings.run_dir(args.run_dir.as_deref());
+        // Before the data is read, which may take long.
+        check_directory(&run_dir, args.fresh).map_err(reading)?;
+        let begun = if args.fresh {
+            None
+        } else {
+            recorded_identity(&run_dir)
+        };
+        decide_whitening_order(&mut settings, begun.as_ref());
         let absolute_run_dir = std::path::absolute(&run_dir)
             .map_err(|error| Failure::Input(format!("{}: {error}", run_dir.display())))?;
         let workload = assembly::load_workload(&settings)?;
         let enqueued = enqueue::entries(&args.config, &settings, workload.candidates())?;
         let lanes = assembly::lanes(&settings)?;
         assembly::check_devices(workload.as_ref(), &lanes)?;
+        ensure_open_files(FILES + FILES_OF_LANE * lanes.len() as u64).map_err(Failure::Failed)?;
         let search = Self {
             config: args.config.clone(),
             settings,
@@ -140,7 +161,7 @@ impl Search {
             recovered,
             enqueued,
         )
-        .map_err(Failure::Failed)?;
+        .map_err(|error| Failure::Failed(error.to_string()))?;
         metrics.restore(&Restored {
             baseline: prepared.snapshot.baseline.value(),
             ..restored
@@ -172,7 +193,10 @@ impl Search {
             metrics.lane(&lane.name, &lane.device);
         }
         metrics.children_reused_total.inc_by(recovered.reused);
-        metrics.proposals_repeated_total.inc_by(recovered.repeated);
+        metrics
+            .learning
+            .proposals_repeated_total
+            .inc_by(recovered.repeated);
         Ok(Arc::new(metrics))
     }
 
@@ -230,6 +254,25 @@ impl Search {
             page: Some(page),
         }
     }
+}
+
+/// What the run at this place was begun with; None: there is no run that can be read. What is wrong
+/// with one is said when it is opened.
+fn recorded_identity(run_dir: &Path) -> Option<serde_json::Value> {
+    Reader::open(run_dir).ok()?.identity().ok()
+}
+
+/// Where the settings leave it open: as the run was begun, and whitening first in a new one. A run
+/// of before there was a choice whitens last.
+fn decide_whitening_order(settings: &mut Settings, begun: Option<&serde_json::Value>) {
+    let recorded = |identity: &serde_json::Value| {
+        let order = identity.get(WHITEN_ORDER).cloned();
+        order.and_then(|order| serde_json::from_value(order).ok())
+    };
+    let order = begun.map_or(WhiteningOrder::First, |identity| {
+        recorded(identity).unwrap_or(WhiteningOrder::Last)
+    });
+    settings.data.whiten_order.get_or_insert(order);
 }
 
 fn failed(error: impl std::fmt::Display) -> Failure {

@@ -2,7 +2,7 @@
 //! network's weights, so that they can be used without the set that it was trained on. Must not
 //! know networks.
 
-use super::batches::whiten;
+use super::batches::{shift_and_scale, statistics};
 use super::{DataKind, Unit};
 use crate::space::ImageShape;
 use serde::{Deserialize, Serialize};
@@ -50,13 +50,14 @@ impl Normalisation {
     /// Normalises one image, `[channels, height, width]`, in place; `plane` is height · width.
     pub fn apply(&self, image: &mut [f32], plane: usize) {
         match self {
-            Self::Image { min_variance } => whiten(image, *min_variance),
+            Self::Image { min_variance } => {
+                let (mean, scale) = statistics(image, *min_variance);
+                shift_and_scale(image, mean, scale);
+            }
             Self::Channel { mean, scale } => {
                 let statistics = mean.iter().zip(scale);
                 for (values, (mean, scale)) in image.chunks_exact_mut(plane).zip(statistics) {
-                    values
-                        .iter_mut()
-                        .for_each(|value| *value = (*value - mean) * scale);
+                    shift_and_scale(values, *mean, *scale);
                 }
             }
         }

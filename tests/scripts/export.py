@@ -70,7 +70,9 @@ def images(folder, rng):
             picture = picture if mode == "RGBA" else picture.convert("L" if mode == "LA" else "RGB").convert(mode)
             if number % 13 == 12:
                 picture = Image.fromarray(rng.integers(0, 65536, (height, width)).astype(numpy.uint16))
-            picture.save(folder / "images" / name / f"{number}.png")
+            exif = Image.Exif()
+            exif[0x0112] = 1 + number % 8  # how it is turned
+            picture.save(folder / "images" / name / f"{number}.png", exif=exif)
 
 
 def check_images(whiten):

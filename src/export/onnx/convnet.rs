@@ -20,7 +20,10 @@ pub fn graph(
     let mut builder = Builder {
         graph: Graph::new("netwright"),
         trained,
-        epsilon: trained.record.batch_norm_epsilon.unwrap_or_default() as f32,
+        epsilon: trained
+            .record
+            .batch_norm_epsilon
+            .ok_or("batch_norm_epsilon is not there")? as f32,
         values: Vec::new(),
     };
     let image = builder.image(input);

@@ -115,7 +115,7 @@ fn of_images(input: &ImageInput) -> Vec<(&'static str, Value)> {
         "resize": { "width": input.shape.width, "height": input.shape.height,
                     "filter": "triangle (bilinear), antialiased", "rounding": "to the nearest, halves up" },
         "alpha": "over black: value * alpha / 255, rounded down",
-        "orientation": "as stored",
+        "orientation": "turned as the file's EXIF data say",
         "layout": "uint8 [batch, channels, height, width], RGB",
         "whitening": "inside the graph",
     });

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy
 import torch
 import torch.nn.functional as F
-from PIL import Image
+from PIL import Image, ImageOps
 from safetensors.torch import load_file
 from torch import nn
 
@@ -163,8 +163,8 @@ def taps(side, size):
 
 
 def read_image(path, size):
-    """An image file as it was read for training: transparency over black, the largest square in the middle, scaled."""
-    picture = Image.open(path)
+    """An image file as it was read for training: turned as EXIF says, transparency over black, the middle square, scaled."""
+    picture = ImageOps.exif_transpose(Image.open(path))
     if picture.mode.startswith("I"):
         grey = numpy.asarray(picture).astype(numpy.int64) >> 8
         pixels = numpy.repeat(grey[:, :, None], 3, 2).astype(numpy.float32)

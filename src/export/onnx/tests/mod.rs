@@ -11,7 +11,7 @@ use crate::child::{
     cell_program,
 };
 use crate::data::{DataKind, ImageInput, Input, Normalisation, TextInput, Unit};
-use crate::kernels::{BATCH_NORM_EPSILON, ParameterSlot};
+use crate::kernels::ParameterSlot;
 use crate::machine::{LaneSpec, ThreadPool, thread_pool};
 use crate::random::{Key, Purpose, Stream};
 use crate::space::{
@@ -65,7 +65,7 @@ fn trained(network: Network, input: Input, slots: &[ParameterSlot], scale: f32) 
             network,
         },
         input,
-        batch_norm_epsilon: Some(BATCH_NORM_EPSILON),
+        batch_norm_epsilon: Some(EPSILON),
         training: TrainingSummary {
             epochs: 2,
             score: 0.5,
@@ -80,6 +80,9 @@ fn trained(network: Network, input: Input, slots: &[ParameterSlot], scale: f32) 
     };
     TrainedNetwork { record, tensors }
 }
+
+/// Of batch normalisation: another than usual.
+const EPSILON: f64 = 1e-2;
 
 const IMAGE: ImageShape = ImageShape {
     channels: 3,
@@ -128,7 +131,7 @@ fn images(normalisation: Normalisation) -> Input {
 
 fn trained_convnet(normalisation: Normalisation) -> TrainedNetwork {
     let network = convnet();
-    let engine = engine(&network, 8, &Device::Cpu, &pool(), None).unwrap();
+    let engine = engine(&network, 8, EPSILON, &Device::Cpu, &pool(), None).unwrap();
     let slots = [engine.parameters(), engine.running()].concat();
     trained(Network::Conv(network), images(normalisation), &slots, 0.7)
 }
