@@ -9,7 +9,7 @@
 # make soak   1,000,000 trials with 100 controllers, killed 20 times: memory, speed, seconds to be at work again (SOAK_TRIALS, SOAK_KILLS)
 # make test-scripts   the shipped PyTorch scripts (PYTHON=… with torch, DATA=… CIFAR-10's binary files); not part of `make test`
 # make bench-peers     training steps, evaluation and memory beside PyTorch's (PYTHON=one that has torch)
-# make test-peers      the same numbers as PyTorch after five steps, on networks drawn anew
+# make test-peers      the same numbers as PyTorch after five steps, on networks drawn anew; exported networks in ONNX Runtime and PyTorch
 # make test-sanitizer  the kernels' tests under the address sanitizer; test-miri: under Miri, where there is a nightly
 # make kernels         the GPU kernels, compiled by a pinned nvcc from PyPI and compared with src/kernels/cuda/census.txt
 # make test-planted    bugs planted in the GPU kernels, each of which their tests must find
@@ -248,7 +248,11 @@ bench-cells: tools torch
 	cargo bench --locked --profile release --bench cells --bench language --no-run
 	$(PYTHON) benches/peers/cells.py $(ARGUMENTS)
 
-test-peers: tools torch
+EXPORT_TOOLS := onnx onnxruntime safetensors numpy pillow
+test-peers: build torch
+	@$(PYTHON) -c "import onnx, onnxruntime, safetensors, numpy, PIL" 2>/dev/null || \
+	    { echo "make: exported networks are read by packages that $(PYTHON) has not: $(PYTHON) -m pip install $(EXPORT_TOOLS)" >&2; exit 1; }
+	$(PYTHON) tests/scripts/export.py $(NETWRIGHT) $(DATA)
 	@mkdir -p target
 	$(PYTHON) benches/peers/agree.py --random 40 --seed $$RANDOM > target/agreement.json
 	NETWRIGHT_AGREEMENT=$$PWD/target/agreement.json cargo test --release --locked --lib torch::

@@ -134,7 +134,13 @@ fn write(journal: &Journal) {
         journal.started(trial, &format!("cuda:{}", trial % 8), None);
         if trial <= TRIALS - RUNNING {
             epochs(journal, trial, 3);
-            journal.finished(trial, outcome(trial), 4.5, FailureRule::SKIP, Box::new(drop));
+            journal.finished(
+                trial,
+                outcome(trial),
+                4.5,
+                FailureRule::SKIP,
+                Box::new(drop),
+            );
         } else {
             epochs(journal, trial, 40);
         }

@@ -14,6 +14,8 @@ pub mod child;
 pub mod cli;
 /// Images: CIFAR-10's binary format, the built-in set; splits, whitening, augmentation, batches.
 pub mod data;
+/// A trained network as a file for others: ONNX, a folder for PyTorch.
+pub mod export;
 /// The run on disk: every trial, every snapshot. The only room that knows SQL.
 pub mod journal;
 /// Fast tensor operations that candle lacks.

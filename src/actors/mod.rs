@@ -15,7 +15,7 @@ mod supervisor;
 mod tests;
 mod trainer;
 
-pub use lane::{CheckpointFiles, EvaluatorFactory};
+pub use lane::{ChildFiles, EvaluatorFactory};
 pub use report_writer::ReportWriter;
 pub use settings::{EnqueueSettings, RunSettings};
 pub use start::search;

@@ -141,7 +141,7 @@ fn search_here(dir: &Path, kind: Kind, stands_still_at: u64) {
     let parts = Parts {
         lanes: (0..lanes).map(lane).collect(),
         factory: Arc::new(move |_| Ok(Box::new(Sum { stands_still_at }))),
-        checkpoints: Arc::new(CheckpointFiles::open(dir, &Default::default())),
+        files: ChildFiles::open(dir, 0, [], &Default::default()),
         metrics: Arc::new(Metrics::new("t", RewardScale::Any).unwrap()),
         observer: Box::new(Silent),
         attempts: 1,

@@ -1,7 +1,10 @@
 //! What the metric of a child measures and how it reads. Must not know where it is shown.
 
+use serde::{Deserialize, Serialize};
+
 /// What the number that a reward is computed from measures.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum MetricUnit {
     /// A share of 1, shown in percent.
     Accuracy,

@@ -3,6 +3,7 @@
 
 mod cell;
 mod checkpoint;
+mod classifier;
 mod command;
 pub mod convnet;
 mod device;
@@ -20,8 +21,10 @@ mod table;
 mod tests;
 mod train;
 mod training;
+mod weights;
 
 pub use cell::cell_program;
+pub use classifier::{Classifier, softmax};
 pub use command::{CommandEvaluator, CommandLane, program_problem};
 pub use device::is_lost;
 pub use failure::{FailureRule, FailureWorth};
@@ -35,6 +38,10 @@ pub use settings::{
 };
 pub use table::{Table, TableError, TableEvaluator};
 pub use train::TrainEvaluator;
+pub use weights::{
+    NamedTensor, TrainedNetwork, TrainingRecord, TrainingSummary, safetensors_file,
+    safetensors_tensors,
+};
 
 use crate::space::{Architecture, Decision};
 use serde::{Deserialize, Serialize};
@@ -133,6 +140,19 @@ pub trait Progress {
     fn checkpoints(&mut self) -> Option<&mut dyn Checkpoints> {
         None
     }
+    /// Where the child's weights are kept once it is trained; None: nowhere.
+    fn weights(&mut self) -> Option<&mut dyn Weights> {
+        None
+    }
+}
+
+/// Keeps the weights of a child, if it is among the best.
+pub trait Weights {
+    /// Whether those of a child with this reward are kept.
+    fn are_wanted(&self, reward: f64) -> bool;
+    /// Keeps them: a file in the format safetensors. A failure is reported by the implementation;
+    /// the child's outcome counts all the same.
+    fn keep(&mut self, file: &[u8]);
 }
 
 /// Stores one child's checkpoint, so that the child goes on from there after an interruption.

@@ -20,9 +20,11 @@ macro_rules! note {
 mod announcement;
 mod assembly;
 mod check;
+mod classify;
 mod compare;
 mod devices;
 mod enqueue;
+mod export;
 mod init;
 mod log;
 mod page;
@@ -94,6 +96,10 @@ enum Command {
     Top(top::TopArgs),
     /// One trial: its network, outcome and learning curve
     Show(show::ShowArgs),
+    /// Write a trial's network for other programs: ONNX, a folder for PyTorch, or its architecture
+    Export(export::ExportArgs),
+    /// Classify image files by an exported network
+    Classify(classify::ClassifyArgs),
     /// The page of a run, served until Ctrl-C; a running search serves its own
     Page(page::PageArgs),
     /// Write the files of RUN/report: trials.csv and the charts; a search keeps them itself
@@ -190,6 +196,8 @@ pub fn main() -> ExitCode {
         Command::Status(args) => status::run(args),
         Command::Top(args) => top::run(args),
         Command::Show(args) => show::run(args),
+        Command::Export(args) => export::run(args),
+        Command::Classify(args) => classify::run(args),
         Command::Page(args) => page::run(args),
         Command::Report(args) => report::run(args),
         Command::Restore(args) => restore::run(args),

@@ -6,7 +6,7 @@ use super::log::{self, LogFormat};
 use super::progress::{Bars, Nothing, PlainLines, ProgressFormat};
 use super::reload::{ConfigFile, Routes};
 use super::{ConfigArgs, Failure, assembly, enqueue, reading};
-use crate::actors::{CheckpointFiles, Observer, Parts, ReportWriter, prepare, search};
+use crate::actors::{ChildFiles, Observer, Parts, ReportWriter, prepare, search};
 use crate::data::WhiteningOrder;
 use crate::journal::{
     DATA_CONTENT, Enqueued, Journal, Reader, Recovered, WHITEN_ORDER, check_directory, set_aside,
@@ -168,7 +168,7 @@ impl Search {
         note_start(&journal, &recovered, self.settings.run.trials);
         let commits = metrics.clone();
         journal.observe_commits(move |seconds| commits.journal_commit_seconds.observe(seconds));
-        let checkpoints = CheckpointFiles::open(&self.run_dir, &unfinished(&recovered));
+        let files = self.child_files(&unfinished(&recovered))?;
         let restored = restored(&recovered);
         let prepared = prepare(
             &assembly::search_settings(&self.settings, self.rules_of_before),
@@ -184,11 +184,20 @@ impl Search {
         });
         let (page, routes) = self.routes(&metrics)?;
         let endpoint = endpoint.map(&routes);
-        let parts = self.parts(metrics, observer, checkpoints, page, routes);
+        let parts = self.parts(metrics, observer, files, page, routes);
         let report = ReportWriter::start(&self.run_dir).map_err(failed)?;
         let end = search(prepared, parts, endpoint).map_err(failed)?;
         report.finish();
         self.announced().end(end)
+    }
+
+    /// The files of children that an earlier process left, brought in line with the journal.
+    fn child_files(&self, unfinished: &BTreeSet<u64>) -> Result<ChildFiles, Failure> {
+        let kept = self.settings.run.keep_weights;
+        let best = Reader::open(&self.run_dir)
+            .and_then(|reader| reader.best_trained(kept))
+            .map_err(reading)?;
+        Ok(ChildFiles::open(&self.run_dir, kept, best, unfinished))
     }
 
     /// The registry of this run. Its lanes are known to the first scrape, which may come before
@@ -228,7 +237,7 @@ impl Search {
         &self,
         metrics: Arc<Metrics>,
         observer: Box<dyn Observer>,
-        checkpoints: CheckpointFiles,
+        files: ChildFiles,
         page: Arc<report::Page>,
         routes: Routes,
     ) -> Parts {
@@ -249,7 +258,7 @@ impl Search {
         );
         Parts {
             factory,
-            checkpoints: Arc::new(checkpoints),
+            files,
             lanes: self.lanes.clone(),
             metrics,
             observer,

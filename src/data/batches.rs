@@ -2,7 +2,7 @@
 //! horizontal flip (paper §4.1, in this order). Each image's draw depends on (seed, epoch, index) alone, so batches may be
 //! prepared in any order and in parallel.
 
-use super::{DataSettings, Dataset, Split, Whitening, WhiteningOrder};
+use super::{DataSettings, Dataset, ImageInput, Normalisation, Split, Whitening, WhiteningOrder};
 use crate::random::{Key, Purpose};
 use rand::RngExt;
 use rand::seq::SliceRandom;
@@ -40,6 +40,25 @@ impl Batches {
             columns: positions(shape.width, settings.upsample.max(shape.width)),
             channels,
             order: settings.whiten_order.unwrap_or_default(),
+        }
+    }
+
+    /// How an image is prepared for evaluation, as plain data.
+    pub fn input(&self, dataset: &Dataset, settings: &DataSettings) -> ImageInput {
+        let normalisation = match &self.channels {
+            None => Normalisation::Image {
+                min_variance: MIN_VARIANCE,
+            },
+            Some(channels) => {
+                let (mean, scale) = channels.iter().copied().unzip();
+                Normalisation::Channel { mean, scale }
+            }
+        };
+        ImageInput {
+            shape: dataset.shape,
+            class_names: dataset.class_names.clone(),
+            normalisation,
+            source: settings.kind,
         }
     }
 
@@ -123,8 +142,8 @@ impl Batches {
     fn whiten(&self, source: &[u8], plane: usize, image: &mut [f32]) {
         let Some(channels) = &self.channels else {
             let (mean, scale) = match self.order {
-                WhiteningOrder::First => statistics(source),
-                WhiteningOrder::Last => statistics(image),
+                WhiteningOrder::First => statistics(source, MIN_VARIANCE),
+                WhiteningOrder::Last => statistics(image, MIN_VARIANCE),
             };
             shift_and_scale(image, mean, scale);
             return;
@@ -194,23 +213,23 @@ fn copy(source: &[u8], image: &mut [f32]) {
     }
 }
 
-fn shift_and_scale(values: &mut [f32], mean: f32, scale: f32) {
+pub(super) fn shift_and_scale(values: &mut [f32], mean: f32, scale: f32) {
     values
         .iter_mut()
         .for_each(|value| *value = (*value - mean) * scale);
 }
 
 /// Mean and 1/deviation of an image, so that it becomes one of zero mean and unit variance; 0 in
-/// place of the latter for a constant image, which becomes zeros. The variance is taken around the
-/// mean, so that a bright image of little contrast keeps its digits.
-fn statistics<T: Copy>(image: &[T]) -> (f32, f32)
+/// place of the latter for an image of less than this variance, which becomes zeros. The variance is
+/// taken around the mean, so that a bright image of little contrast keeps its digits.
+pub(super) fn statistics<T: Copy>(image: &[T], min_variance: f64) -> (f32, f32)
 where
     f32: From<T>,
 {
     let count = image.len() as f64;
     let mean = (sum(image, |value| value) / count) as f32;
     let variance = sum(image, |value| (value - mean) * (value - mean)) / count;
-    if variance < MIN_VARIANCE {
+    if variance < min_variance {
         (mean, 0.0)
     } else {
         (mean, (1.0 / variance.sqrt()) as f32)

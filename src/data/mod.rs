@@ -5,6 +5,7 @@ mod batches;
 mod builtin;
 mod cifar10;
 mod folder;
+mod input;
 mod settings;
 mod shapes;
 mod split;
@@ -12,6 +13,8 @@ pub mod text;
 
 pub use batches::Batches;
 pub use cifar10::load_test;
+pub use folder::read_image;
+pub use input::{ImageInput, Input, Normalisation, TextInput};
 pub use settings::{DataKind, DataSettings, Whitening, WhiteningOrder};
 pub use split::Split;
 pub use text::{Corpus, Unit};

@@ -265,6 +265,15 @@ impl Reader {
         )
     }
 
+    /// Reward and id of the completed trials that were trained themselves, the best first, the first
+    /// of equals before later ones.
+    pub fn best_trained(&self, limit: usize) -> Result<Vec<(f64, u64)>, JournalError> {
+        // As in `top`.
+        let sql = "SELECT reward, id FROM trials WHERE reward > -9e999 AND +status = 'completed' AND reused_from IS NULL
+                   ORDER BY reward DESC, id LIMIT ?1";
+        self.all(sql, [limit], |row| Ok((row.get(0)?, row.get(1)?)))
+    }
+
     /// The completed trial with the highest reward, of those sampled.
     pub fn best(&self) -> Result<Option<TrialRow>, JournalError> {
         // As in `top`.

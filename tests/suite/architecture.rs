@@ -24,6 +24,10 @@ const ROOMS: &[(&str, Allowed)] = &[
         "child",
         Allowed::Only(&["space", "data", "kernels", "random"]),
     ),
+    (
+        "export",
+        Allowed::Only(&["child", "data", "space", "kernels", "random", "machine"]),
+    ),
     ("strategy", Allowed::Only(&["policy", "space", "random"])),
     (
         "workload",
@@ -435,6 +439,8 @@ fn planted_imports_are_found() {
         ("kernels/mod.rs", "use crate::space::Space;", "space"),
         ("machine/devices.rs", "use crate::random::Key;", "random"),
         ("workload/images.rs", "use crate::actors::Parts;", "actors"),
+        ("export/mod.rs", "use crate::journal::Reader;", "journal"),
+        ("export/torch/mod.rs", "use crate::report;", "report"),
         ("strategy/mod.rs", "use crate::journal::Journal;", "journal"),
         ("random/mod.rs", "use crate::space::Space;", "space"),
         (

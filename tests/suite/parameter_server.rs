@@ -4,8 +4,8 @@
 
 use super::common::is_alone;
 use netwright::actors::{
-    CheckpointFiles, End, Event, Observer, Parts, Progress, RestartSettings, SearchSettings,
-    prepare, search,
+    ChildFiles, End, Event, Observer, Parts, Progress, RestartSettings, SearchSettings, prepare,
+    search,
 };
 use netwright::child::{
     Evaluator, FailureRule, Outcome, Progress as ChildProgress, RewardScale, Task,
@@ -196,7 +196,7 @@ fn twenty_shards_and_a_hundred_controllers_learn_and_lose_nothing() {
     let parts = Parts {
         lanes: (0..2).map(lane).collect(),
         factory: Arc::new(|_| Ok(Box::new(ClosedForm))),
-        checkpoints: Arc::new(CheckpointFiles::open(dir.path(), &Default::default())),
+        files: ChildFiles::open(dir.path(), 0, [], &Default::default()),
         metrics: metrics.clone(),
         observer: Box::new(memory.clone()),
         attempts: 1,

@@ -7,8 +7,8 @@ use super::common::{
     wait_until,
 };
 use netwright::actors::{
-    CheckpointFiles, End, Event, Observer, Parts, Progress, RestartSettings, SearchSettings,
-    prepare, search,
+    ChildFiles, End, Event, Observer, Parts, Progress, RestartSettings, SearchSettings, prepare,
+    search,
 };
 use netwright::child::{
     Evaluator, FailureRule, Outcome, Progress as ChildProgress, RewardScale, Task,
@@ -389,7 +389,7 @@ fn a_device_that_falls_too_often_goes_out_of_use_and_the_run_goes_on_with_the_re
                 Ok(Box::new(AfterTheIsolation { run: run.clone() }))
             }
         }),
-        checkpoints: Arc::new(CheckpointFiles::open(dir.path(), &Default::default())),
+        files: ChildFiles::open(dir.path(), 0, [], &Default::default()),
         metrics: metrics.clone(),
         observer: Box::new(NoObserver),
         attempts: 1,

@@ -19,7 +19,7 @@ mod shards;
 mod tickets;
 mod trainers;
 
-use crate::actors::lane::{CheckpointFiles, EvaluatorFactory};
+use crate::actors::lane::{ChildFiles, EvaluatorFactory};
 use crate::actors::messages::{LearningChange, OutcomeCommitted, Rewarded};
 use crate::actors::runtime::{Guarded, Mailbox, counts_mailbox, guard};
 use crate::child::{FailureRule, Outcome, number_text};
@@ -78,7 +78,7 @@ pub enum End {
 pub struct Parts {
     pub lanes: Vec<LaneSpec>,
     pub factory: EvaluatorFactory,
-    pub checkpoints: Arc<CheckpointFiles>,
+    pub files: ChildFiles,
     pub metrics: Arc<Metrics>,
     pub observer: Box<dyn Observer>,
     /// How often a child is tried whose failure may be transient.
@@ -250,12 +250,13 @@ impl Supervisor {
     fn commit(&mut self, trial: u64, outcome: Outcome, seconds: f64, context: &Context<Self>) {
         self.committing += 1;
         let supervisor = self.mailbox(context);
-        let checkpoints = self.parts.checkpoints.clone();
+        let files = self.parts.files.clone();
         let committed = outcome.clone();
         let reply = move |sequenced| {
             if committed != Outcome::Stopped {
-                checkpoints.remove(trial);
+                files.checkpoints.remove(trial);
             }
+            files.weights.committed(trial, &committed);
             supervisor.do_send(OutcomeCommitted {
                 trial,
                 outcome: committed,

@@ -143,6 +143,25 @@ fn square(entry: &Entry, size: usize) -> Result<Vec<u8>, String> {
     Ok(resize::square(&decode::decode(&read(entry)?)?, size))
 }
 
+/// One image file as a square of `size` pixels, `[3, size, size]`, by the rules of folders of
+/// images.
+///
+/// # Errors
+/// Names the file, and why it cannot be read.
+pub fn read_image(path: &Path, size: usize) -> Result<Vec<u8>, DataError> {
+    let read = || {
+        let bytes = std::fs::read(path).map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => "no such file".to_owned(),
+            _ => format!("cannot be read: {error}"),
+        })?;
+        Ok(resize::square(&decode::decode(&bytes)?, size))
+    };
+    read().map_err(|problem| DataError::File {
+        path: path.to_owned(),
+        problem,
+    })
+}
+
 /// Changes with every image that is added, removed, renamed or changed.
 fn key(listing: &Listing, hashes: &[Hash], size: usize) -> Hash {
     let mut hash = Sha256::new();
