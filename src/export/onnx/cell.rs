@@ -13,7 +13,7 @@ use crate::space::{CellNetwork, LanguageModel};
 /// # Errors
 /// One sentence: a tensor that the model needs is not there, or has another shape.
 pub fn graph(trained: &TrainedNetwork, cell: &CellNetwork) -> Result<Graph, String> {
-    let program = cell_program(&cell.cell)?;
+    let program = cell_program(&cell.cell).map_err(|error| error.to_string())?;
     let model = cell
         .model
         .ok_or("the sizes of the model around the cell are not known")?;
