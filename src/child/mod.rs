@@ -31,7 +31,7 @@ pub use reward::{RewardScale, reward};
 pub use settings::{
     ChildSettings, CommandSettings, EvaluatorKind, FailedReward, Schedule, TableSettings,
 };
-pub use table::{Table, TableEvaluator};
+pub use table::{Table, TableError, TableEvaluator};
 pub use train::TrainEvaluator;
 
 use crate::space::{Architecture, Decision};
@@ -107,7 +107,7 @@ pub enum Cause {
     Error,
 }
 
-/// How an evaluator reports its progress, and hears whether to stop.
+/// How an evaluator reports its progress, and asks whether to stop.
 pub trait Progress {
     /// An epoch has ended.
     fn epoch(&mut self, epoch: Epoch);

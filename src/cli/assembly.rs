@@ -30,7 +30,7 @@ pub fn workload_settings(settings: &Settings) -> WorkloadSettings {
 pub fn load_workload(settings: &Settings) -> Result<Arc<dyn Workload>, Failure> {
     workload_settings(settings)
         .load(&every_core("data")?)
-        .map_err(Failure::Input)
+        .map_err(|error| Failure::Input(error.to_string()))
 }
 
 /// The lanes that children train on.
@@ -43,7 +43,7 @@ pub fn lanes(settings: &Settings) -> Result<Vec<LaneSpec>, Failure> {
     } else {
         resolve_lanes
     };
-    resolve(&settings.devices).map_err(Failure::Input)
+    resolve(&settings.devices).map_err(|error| Failure::Input(error.to_string()))
 }
 
 /// # Errors
@@ -52,7 +52,7 @@ pub fn check_devices(workload: &dyn Workload, lanes: &[LaneSpec]) -> Result<(), 
     lanes
         .iter()
         .try_for_each(|lane| workload.check_device(&lane.device))
-        .map_err(Failure::Input)
+        .map_err(|error| Failure::Input(error.to_string()))
 }
 
 /// Makes each lane's evaluator, on the lane's own thread; the lanes share the machine's memory.
@@ -71,7 +71,7 @@ pub fn evaluator_factory(
             memory_bytes,
             run_dir: run_dir.clone(),
         };
-        limited_evaluator(workload.as_ref(), limits, &resources)
+        limited_evaluator(workload.as_ref(), limits, &resources).map_err(|error| error.to_string())
     })
 }
 
@@ -98,5 +98,5 @@ pub fn every_core(name: &str) -> Result<ThreadPool, Failure> {
         // One for each core.
         threads: 0,
     };
-    thread_pool(&lane).map_err(Failure::Failed)
+    thread_pool(&lane).map_err(|error| Failure::Failed(error.to_string()))
 }

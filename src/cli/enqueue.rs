@@ -70,7 +70,11 @@ impl EntryReader<'_> {
     fn entry(&self, number: usize, entry: &EnqueueSettings) -> Result<Enqueued, String> {
         let (architecture, decisions) = match (&entry.architecture, &entry.decisions) {
             (Some(file), _) => read(Path::new(file))
-                .and_then(|given| self.candidates.adopt(given))
+                .and_then(|given| {
+                    self.candidates
+                        .adopt(given)
+                        .map_err(|error| error.to_string())
+                })
                 .map_err(|problem| format!("{file}: {problem}"))?,
             (None, Some(decisions)) => (self.decided(decisions)?, decisions.clone()),
             (None, None) => return Err("needs architecture or decisions".into()),

@@ -1,7 +1,7 @@
 //! The config file of a running search: read again when it changes and on SIGHUP, checked as at the
 //! start, and compared with the settings in force. Must not know how a change is applied.
 
-use super::{ConfigArgs, assembly};
+use super::{ConfigArgs, Failure, assembly};
 use crate::actors::{Notice, Reconfigured, Reload};
 use crate::settings::{self, Settings};
 use crate::telemetry::Endpoint;
@@ -76,15 +76,17 @@ impl ConfigFile {
         &self,
         new: &Settings,
         changed: &Map<String, Value>,
-    ) -> Result<Reconfigured, String> {
-        let lanes = assembly::lanes(new).map_err(|failure| failure.to_string())?;
+    ) -> Result<Reconfigured, Failure> {
+        let lanes = assembly::lanes(new)?;
         let any = |prefixes: &[&str]| {
             changed
                 .keys()
                 .any(|key| prefixes.iter().any(|prefix| key.starts_with(prefix)))
         };
         let endpoint = if any(&["telemetry."]) {
-            Some(Endpoint::bind(&new.telemetry)?.map(&self.routes))
+            let endpoint = Endpoint::bind(&new.telemetry)
+                .map_err(|error| Failure::Input(error.to_string()))?;
+            Some(endpoint.map(&self.routes))
         } else {
             None
         };
@@ -157,7 +159,7 @@ impl Reload for ConfigFile {
                     self.settings = new;
                     Notice::Accepted(Box::new(reconfigured))
                 }
-                Err(reason) => Notice::Refused(reason),
+                Err(failure) => Notice::Refused(failure.to_string()),
             }
         } else {
             Notice::Refused(format!("{}: {}", self.path().display(), refused.join("; ")))

@@ -17,15 +17,15 @@ pub struct Split {
     pub validation: Vec<u32>,
 }
 
-/// Where a split by content has no sizes, about this share of the images is held out.
+/// A split by content holds out about this share of the images where the settings name no sizes.
 const VALIDATION_SHARE: f64 = 0.1;
 
 /// Accuracies on fewer images differ by 10 points and more by chance alone.
 const FEW: usize = 100;
 
 impl Split {
-    /// The split of a set: drawn, or by its images' contents, where an image stays on its side when
-    /// others are added.
+    /// The split of a set: drawn, or by its images' contents, so that an image stays on its side
+    /// when others are added.
     ///
     /// # Errors
     /// As `new`.
@@ -38,10 +38,10 @@ impl Split {
         }
     }
 
-    /// The images in the order of their hashes (with the seed): with `data.validation_size` the
-    /// first ones are held out, without it those whose hash lies in the first tenth of all hashes;
-    /// of the rest, `data.train_size` or all. A set that says itself which images are for
-    /// validation keeps that split.
+    /// Goes through the images in the order of their hashes (with the seed). With
+    /// `data.validation_size` the first ones are held out, without it those whose hash lies in the
+    /// first tenth of all hashes; of the rest, `data.train_size` or all are trained on. A set that
+    /// says itself which images are for validation keeps that split.
     fn by_content(
         settings: &DataSettings,
         hashes: &[[u8; 32]],
@@ -145,7 +145,7 @@ impl Split {
     /// set is drawn first, so that it does not depend on the training size.
     ///
     /// # Errors
-    /// Sizes that do not fit the number of examples, in numbers.
+    /// The sizes do not fit the number of examples.
     pub fn new(settings: &DataSettings, examples: usize, seed: u64) -> Result<Self, DataError> {
         let (train, validation) = sizes(settings, examples)?;
         let mut order: Vec<u32> = (0..u32::try_from(examples).unwrap_or(u32::MAX)).collect();

@@ -5,13 +5,13 @@
 use super::health::Health;
 use super::ledger::{Ledger, Numbered, Open};
 use super::open::Opened;
+use super::rolling_backup::RollingBackup;
 use super::{Enqueued, Reply, SampledMinibatch, SampledTrial, Sequenced};
 use crate::child::{Cause, Epoch, Outcome};
 use crate::strategy::{LearningSettings, LogEntry, Snapshot};
 use rusqlite::{Connection, params};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// How long requests that nobody waits for may wait for company.
@@ -26,9 +26,6 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// How long `close` waits for a disk that refuses writes, and for a backup under way.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
-
-/// How often the rolling backup of a run that goes on is taken anew.
-pub(super) const BACK_UP_EVERY: Duration = Duration::from_hours(1);
 
 /// What the writer is asked for.
 pub(super) enum Request {
@@ -117,13 +114,14 @@ pub(super) fn now() -> String {
         .to_string()
 }
 
-/// Starts the thread; a backup is taken anew each time `back_up_every` is over.
+/// Starts the thread; the rolling backup is taken anew each time `back_up_every` is over.
 pub(super) fn start(
     opened: Opened,
     health: Arc<Health>,
     back_up_every: Duration,
 ) -> std::io::Result<mpsc::Sender<Request>> {
     let (requests, queue) = mpsc::channel();
+    let backup = RollingBackup::new(opened.dir.clone(), back_up_every);
     std::thread::Builder::new()
         .name("journal".into())
         .spawn(move || {
@@ -132,9 +130,7 @@ pub(super) fn start(
                 health,
                 ledger: None,
                 waiting: Vec::new(),
-                back_up_every,
-                backed_up: Instant::now(),
-                copying: None,
+                backup,
             }
             .run(&queue);
         })?;
@@ -148,10 +144,7 @@ struct Writer {
     ledger: Option<Ledger>,
     /// What came while the disk refused.
     waiting: Vec<Request>,
-    back_up_every: Duration,
-    /// When the last backup was begun, and the thread that copies.
-    backed_up: Instant,
-    copying: Option<JoinHandle<()>>,
+    backup: RollingBackup,
 }
 
 impl Writer {
@@ -194,7 +187,7 @@ impl Writer {
                 }
             }
             if !closing.is_empty() {
-                self.await_copy();
+                self.backup.finish(CLOSE_PATIENCE);
                 // Whoever copies search.db alone has the whole run, even if a reader still has it
                 // open.
                 let _ =
@@ -208,43 +201,7 @@ impl Writer {
                 });
                 return;
             }
-            self.back_up();
-        }
-    }
-
-    /// Has the rolling backup taken anew when its time has come, on a thread of its own.
-    fn back_up(&mut self) {
-        if self.backed_up.elapsed() < self.back_up_every || self.copies() {
-            return;
-        }
-        self.backed_up = Instant::now();
-        let dir = self.opened.dir.clone();
-        let copy = move || {
-            if let Err(error) = super::open::back_up_live(&dir) {
-                tracing::error!("no new backup, the last one stays: {error}");
-            }
-        };
-        match std::thread::Builder::new()
-            .name("journal-backup".into())
-            .spawn(copy)
-        {
-            Ok(thread) => self.copying = Some(thread),
-            Err(error) => tracing::error!("no new backup, the last one stays: {error}"),
-        }
-    }
-
-    /// A copy is under way.
-    fn copies(&self) -> bool {
-        self.copying
-            .as_ref()
-            .is_some_and(|thread| !thread.is_finished())
-    }
-
-    /// Lets a copy that is under way come to its end, if it does soon.
-    fn await_copy(&self) {
-        let begun = Instant::now();
-        while self.copies() && begun.elapsed() < CLOSE_PATIENCE {
-            std::thread::sleep(Duration::from_millis(5));
+            self.backup.take_when_due();
         }
     }
 

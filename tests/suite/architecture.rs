@@ -72,7 +72,7 @@ const SQL: &[&str] = &[
 const MAX_FILE_LINES: usize = 750;
 
 /// Lines between the braces of a function; tests, whose tables of cases are long, are left out.
-const MAX_FUNCTION_LINES: usize = 135;
+const MAX_FUNCTION_LINES: usize = 80;
 
 /// What was found in one file, each with its line.
 #[derive(Default)]

@@ -28,8 +28,7 @@ const RANDOM_MEAN: f64 = 0.5 * 0.25 + 0.5 * 0.5;
 /// By how much the last 1,000 trials must be better than that.
 const MARGIN: f64 = 0.15;
 
-/// Half of the reward: the share of choices that take their kind's third option; the other half:
-/// the share of skips that are 0.
+/// The mean of two shares: of choices that take their kind's third option, and of skips that are 0.
 fn reward(decisions: &[Decision]) -> f64 {
     let mut right = 0_usize;
     let mut choices = 0_usize;
@@ -123,8 +122,8 @@ fn space() -> Arc<dyn Space> {
         .into()
 }
 
-/// The log says what the parameters must be; that they are so on every shard means that each
-/// gradient came exactly once.
+/// Replays the log, which says what the parameters must be. Each shard has exactly these, so each
+/// gradient was applied exactly once.
 fn replay_everything(dir: &Path) -> (u64, u64) {
     let settings = settings();
     let space = space();
@@ -232,6 +231,7 @@ fn twenty_shards_and_a_hundred_controllers_learn_and_lose_nothing() {
         "the policy did not learn: {last} against {RANDOM_MEAN}"
     );
     assert!(memory[1] < memory[0] + (50 << 20), "memory grows");
+    let metrics = &metrics.learning;
     assert_eq!(metrics.controller_updates_total.get(), TRIALS / 8);
     assert_eq!(metrics.shard_updates_total.get(), 20 * TRIALS / 8);
     assert_eq!(

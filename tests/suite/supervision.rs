@@ -20,8 +20,8 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::sync::Arc;
 
-/// Short pauses before anything is rebuilt, and a freeze that is found out soon: but far longer
-/// than any step takes on a busy machine.
+/// Short pauses before restarts, and a short `freeze_seconds`: still far longer than any step takes
+/// on a busy machine.
 const QUICK: [&str; 6] = [
     "restart.child_trainer.backoff_first_seconds=0.02",
     "restart.controller.backoff_first_seconds=0.02",
@@ -31,7 +31,7 @@ const QUICK: [&str; 6] = [
     "child.attempts=3",
 ];
 
-/// Runs to its end with this fault and these settings.
+/// Runs a search to its end with this fault and these settings.
 fn run(search: &Search, run: &str, fault: &str, set: &[&str]) -> Output {
     let mut command = search.command(run);
     command.args(
@@ -308,8 +308,8 @@ fn a_device_fault_that_sticks_is_left_behind_with_the_process() {
     );
 }
 
-/// Ends its first child once a device of this run is out of use: before that, the lane that works
-/// must not have trained everything.
+/// Its first child ends only once a device of this run is out of use, so that the lane that works
+/// cannot have trained everything before that.
 struct AfterTheIsolation {
     run: PathBuf,
 }

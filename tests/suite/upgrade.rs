@@ -108,8 +108,8 @@ impl Earlier {
         rows.unwrap().map(Result::unwrap).collect()
     }
 
-    /// The same rows as the uninterrupted search of then. What is trained here may differ in the
-    /// last digits: those are the machine's.
+    /// Compares the rows with those of the same search, uninterrupted, by the program of then.
+    /// Trained children may differ in the last digits, which depend on the machine.
     fn assert_ends_as_then(&self) {
         let then: Vec<Value> =
             serde_json::from_str(&fixture(&format!("{}.json", self.kind))).unwrap();
@@ -189,8 +189,8 @@ fn a_run_of_before_refuses_another_order_of_whitening() {
     );
 }
 
-/// Were the log replayed from the seed, other decisions before the snapshot would give other
-/// parameters after it.
+/// Decisions before the snapshot are altered: a log that was replayed from the seed would give other
+/// parameters.
 #[test]
 fn a_run_of_before_goes_on_from_its_snapshot() {
     let earlier = Earlier::new("choices", OTHER_DECISIONS);

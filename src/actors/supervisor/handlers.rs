@@ -1,6 +1,6 @@
 //! What the Supervisor does with each message. Has no state of its own.
 
-use super::{End, Event, GRACE, Ordered, Supervisor};
+use super::{End, Event, GRACE, Ordered, PrepareError, Supervisor};
 use crate::actors::messages::{
     ChildEnded, ChildEpoch, Cut, Fatal, LearningChange, LogRead, MinibatchesStored,
     OutcomeCommitted, Replayed, RequestTicket, RestartActor, Shutdown, SnapshotStored,
@@ -261,7 +261,7 @@ impl Receive<Replayed> for Supervisor {
     fn receive(&mut self, Replayed(replayed): Replayed, context: &mut Self::Context) {
         match replayed {
             Ok(state) => self.restart_shards(&state, context),
-            Err(reason) => self.fail(reason),
+            Err(error) => self.fail(PrepareError::from(error).to_string()),
         }
         self.deliver_pending();
         self.end_if_done();

@@ -142,6 +142,7 @@ impl Supervisor {
                 .add(sampled.controller, sampled.minibatch, networks);
             self.parts
                 .metrics
+                .learning
                 .proposals_repeated_total
                 .inc_by(sampled.repeated);
         }

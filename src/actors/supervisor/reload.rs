@@ -4,11 +4,10 @@
 
 use super::restart::RestartSettings;
 use super::scheduler::AfterDrain;
-use super::{Event, Supervisor};
+use super::{Event, SearchSettings, Supervisor};
 use crate::actors::lane::EvaluatorFactory;
 use crate::actors::messages::{LearningChange, PollConfig, Shutdown};
 use crate::actors::runtime::{Receive, receives};
-use crate::actors::start::SearchSettings;
 use crate::machine::LaneSpec;
 use crate::policy::shard_boundaries;
 use crate::telemetry::Endpoint;

@@ -1,13 +1,12 @@
 //! The Controller replicas: started, given tickets and rewards, retired, and restarted with the
 //! work of the generation before. Must not know why a replica failed.
 
-use super::Supervisor;
 use super::tickets::Answer;
+use super::{Prepared, Supervisor};
 use crate::actors::controller::{Controller, ControllerContext};
 use crate::actors::messages::{ProposeMinibatch, Resume, Retire, Rewarded, ShardSet};
 use crate::actors::minibatch::Minibatch;
 use crate::actors::runtime::{ActorExited, ActorId, Compute, ExitNotifier, Mailbox, Recipient};
-use crate::actors::start::Prepared;
 use crate::journal::SampledMinibatch;
 use actix::{Actor, Context};
 use std::collections::BTreeMap;

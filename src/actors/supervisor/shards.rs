@@ -3,12 +3,12 @@
 //! is computed that a shard would not receive.
 
 use super::Supervisor;
+use super::prepare::replay_log;
 use crate::actors::messages::{
     Cut, CutAt, LogRead, Replayed, RestartActor, Retire, ShardRecipients, ShardSet, SnapshotStored,
 };
 use crate::actors::runtime::{ActorId, ExitNotifier, JobOwner, Mailbox};
 use crate::actors::shard::{ParameterShard, ShardContext};
-use crate::actors::start::replay_log;
 use crate::policy::{AdamState, Baseline};
 use crate::strategy::{LearningSettings, LogEntry, Replay, Snapshot, initial_snapshot};
 use actix::{Actor, Context};
@@ -239,12 +239,10 @@ impl Supervisor {
             generation: self.shards.generations[shard],
         };
         compute.submit(owner, move || {
-            let replayed = Replay::new(&policy, space.as_ref(), start)
-                .and_then(|mut replay| {
-                    replay_log(&mut replay, &log, &[])?;
-                    Ok(replay.into_parts().0.state)
-                })
-                .map_err(|error| format!("the journal does not replay: {error}"));
+            let replayed = Replay::new(&policy, space.as_ref(), start).and_then(|mut replay| {
+                replay_log(&mut replay, &log, &[])?;
+                Ok(replay.into_parts().0.state)
+            });
             supervisor.do_send(Replayed(replayed));
             Ok(())
         });

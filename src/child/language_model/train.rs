@@ -153,11 +153,11 @@ impl<'a> Child<'a> {
         } = evaluator;
         let unbuildable = |error: String| EarlyEnd::Failed(Cause::Unbuildable, error);
         let words = corpus.vocabulary.len();
-        let program = cell_program(&cell.cell).map_err(unbuildable)?;
+        let program = cell_program(&cell.cell).map_err(|error| unbuildable(error.to_string()))?;
         let model = cell
             .model
             .map_or_else(|| model(settings, &cell.cell, words), Ok)
-            .map_err(unbuildable)?;
+            .map_err(|error| unbuildable(error.to_string()))?;
         if model.vocabulary != words {
             return Err(unbuildable(format!(
                 "the network is for {} tokens, the text has {words}",

@@ -18,12 +18,20 @@ use rand::RngExt;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{Chain, Cursor, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Spaces of more architectures than this are not checked row by row, so they are refused.
 const LARGEST_SPACE: f64 = 1e7;
 
+/// A table that cannot serve the space: says which line, column or missing row is to blame, and
+/// what would be right.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {problem}", path.display())]
+pub struct TableError {
+    path: PathBuf,
+    problem: String,
+}
 /// Bytes of a file by which its separator is seen: more than any first line has.
 const HEAD: u64 = 1 << 20;
 
@@ -59,15 +67,17 @@ impl Table {
     /// Reads and checks the file. The space has architectures of one depth, `layers`.
     ///
     /// # Errors
-    /// One sentence that names the file and the line, column or missing row, and what would be
-    /// right.
+    /// The file cannot be read, or does not have one good row for each architecture.
     pub fn load(
         settings: &TableSettings,
         space: &dyn Space,
         layers: usize,
-    ) -> Result<Self, String> {
+    ) -> Result<Self, TableError> {
         let path = Path::new(&settings.path);
-        let fail = |text: String| format!("{}: {text}", path.display());
+        let fail = |problem: String| TableError {
+            path: path.to_owned(),
+            problem,
+        };
         let size = space.log10_size(layers);
         if size > LARGEST_SPACE.log10() {
             let limit = "a table is checked row by row and can serve at most 10^7";

@@ -40,7 +40,7 @@ fn load_for(
         report: vec!["test".into()],
     };
     change(&mut settings);
-    Table::load(&settings, space, layers).map_err(|error| error.replace(&path, "FILE"))
+    Table::load(&settings, space, layers).map_err(|error| error.to_string().replace(&path, "FILE"))
 }
 
 fn load(rows: &str) -> Result<Table, String> {

@@ -3,7 +3,7 @@
 use super::{DataError, END, Unit};
 use std::path::Path;
 
-/// A text, and how it falls into tokens.
+/// A text, and how it is divided into tokens.
 pub struct Lines {
     text: String,
     unit: Unit,
