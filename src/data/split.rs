@@ -105,18 +105,18 @@ impl Split {
     pub fn warnings(&self, dataset: &Dataset) -> Vec<String> {
         let images = self.validation.len();
         let mut warnings = Vec::new();
-        if images < FEW {
-            let (noun, step) = if images == 1 {
-                ("image", "it is 0% or 100%".to_owned())
-            } else {
-                let step = 100.0 / images as f64;
-                ("images", format!("it moves in steps of {step:.1} points"))
-            };
-            // Two standard deviations where half of the answers are right.
-            let chance = 100.0 / (images.max(1) as f64).sqrt();
+        if images == 1 {
             warnings.push(format!(
-                "the validation set has {images} {noun}: accuracy means little there, for {step} and differs by up to {chance:.0} points \
-                 by chance alone; {FEW} images and more tell networks apart (data.validation_size, or more images)"
+                "the validation set has 1 image: accuracy is 0% or 100% there and says nothing about a network; {FEW} images and more tell \
+                 networks apart (data.validation_size, or more images)"
+            ));
+        } else if images < FEW {
+            let step = 100.0 / images as f64;
+            // Two standard deviations where half of the answers are right.
+            let chance = 100.0 / (images as f64).sqrt();
+            warnings.push(format!(
+                "the validation set has {images} images: accuracy moves in steps of {step:.1} points there, and differs by up to {chance:.0} \
+                 points by chance alone; {FEW} images and more tell networks apart (data.validation_size, or more images)"
             ));
         }
         for (part, name) in [(&self.train, "training"), (&self.validation, "validation")] {
@@ -327,12 +327,15 @@ mod tests {
         assert_eq!(
             warnings(0..1),
             [
-                "the validation set has 1 image: accuracy means little there, for it is 0% or 100% and differs by up to 100 points by \
-                 chance alone; 100 images and more tell networks apart (data.validation_size, or more images)",
+                "the validation set has 1 image: accuracy is 0% or 100% there and says nothing about a network; 100 images and more tell \
+                 networks apart (data.validation_size, or more images)",
                 "no validation image shows a class of these: \"b\""
             ]
         );
-        assert!(warnings(1..26)[0].contains("steps of 4.0 points and differs by up to 20 points"));
+        assert!(
+            warnings(1..26)[0]
+                .contains("steps of 4.0 points there, and differs by up to 20 points by chance")
+        );
         assert_eq!(warnings(1..101), Vec::<String>::new());
         assert_eq!(
             warnings(0..120),

@@ -14,6 +14,8 @@ fn rewrite(search: &Search, file: &str, change: impl Fn(&str) -> Vec<u8>) {
     std::fs::write(path, change(&text)).unwrap();
 }
 
+type Change = fn(&str) -> Vec<u8>;
+
 fn utf_16(text: &str) -> Vec<u8> {
     format!("{MARK}{text}")
         .encode_utf16()
@@ -26,7 +28,6 @@ fn a_table_with_semicolons_or_tabs_gives_the_search_of_one_with_commas() {
     let plain = Search::new(40, "");
     succeeds(&mut plain.command("run"));
     let expected = trials(&plain.run_dir("run"));
-    type Change = fn(&str) -> Vec<u8>;
     let changes: [Change; 3] = [
         |text| text.replace(',', "\t").into_bytes(),
         |text| format!("{MARK}{}", text.replace(',', ";").replace('\n', "\r\n")).into_bytes(),
@@ -69,7 +70,7 @@ fn a_config_and_an_architecture_may_begin_with_a_byte_order_mark() {
         message.contains("search.toml:3: run.seed = 1.5"),
         "{message}"
     );
-    rewrite(&search, "search.toml", |text| utf_16(text));
+    rewrite(&search, "search.toml", utf_16);
     let message = refused(&mut search.command("other"));
     assert!(
         message.ends_with("search.toml: is UTF-16 text; save it as UTF-8\n"),

@@ -318,7 +318,7 @@ fn with_png_exif(png: &[u8], exif: &[u8]) -> Vec<u8> {
 fn crc(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(u32::MAX, |crc, byte| {
         (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
-            crc >> 1 ^ 0xEDB8_8320 * (crc & 1)
+            (crc >> 1) ^ (0xEDB8_8320 * (crc & 1))
         })
     })
 }
