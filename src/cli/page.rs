@@ -22,7 +22,7 @@ pub struct PageArgs {
 }
 
 /// Files that it has open: journal, runtime, a few browsers.
-const FILES: u64 = 48;
+const FILES: u64 = 32;
 
 pub fn run(args: PageArgs) -> Result<(), Failure> {
     let failed = |error: std::io::Error| Failure::Failed(format!("the page: {error}"));

@@ -39,10 +39,10 @@ pub struct SearchArgs {
 
 /// Files that a search has open: journal and its copy, log, report, page, metrics, the actors'
 /// runtime and its signals, a few browsers. Without them actix would panic.
-const FILES: u64 = 64;
+const FILES: u64 = 44;
 
 /// Of each lane: a checkpoint, or the pipes of a program.
-const FILES_OF_LANE: u64 = 8;
+const FILES_OF_LANE: u64 = 6;
 
 /// A search whose input is read and checked; nothing of its run is touched yet.
 struct Search {

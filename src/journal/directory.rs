@@ -46,7 +46,9 @@ pub(super) fn unwritable(path: &Path) -> impl FnOnce(std::io::Error) -> JournalE
     let path = path.to_owned();
     move |error| {
         let source = match error.kind() {
-            ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
+            ErrorKind::PermissionDenied
+            | ErrorKind::ReadOnlyFilesystem
+            | ErrorKind::NotFound => {
                 let text = format!(
                     "cannot be written: {error}; a search needs a directory that it may write (--run-dir, run.dir)"
                 );
@@ -76,6 +78,9 @@ pub(super) fn contents(dir: &Path) -> Result<Contents, JournalError> {
                 )),
                 Err(_) => Ok(Contents::Nothing),
             };
+        }
+        Err(error) if error.kind() == ErrorKind::NotADirectory => {
+            return Err(unfit(dir, "its path leads through a file".into()));
         }
         Err(error) => return Err(io(dir)(error)),
     };
@@ -158,10 +163,15 @@ fn is_own(name: &str) -> bool {
 
 /// The refusal of a folder in which other files lie.
 pub(super) fn taken(dir: &Path, others: &[String]) -> JournalError {
+    let inside = dir.join("run");
+    let such_as = if inside.exists() {
+        String::new()
+    } else {
+        format!(", such as --run-dir {}", inside.display())
+    };
     let problem = format!(
-        "a run needs a directory of its own, and this one holds other files ({}): take an empty one, or one that is not there yet, such as --run-dir {}",
-        list(others),
-        dir.join("run").display()
+        "a run needs a directory of its own, and this one holds other files ({}): take an empty one, or one that is not there yet{such_as}",
+        list(others)
     );
     unfit(dir, problem)
 }

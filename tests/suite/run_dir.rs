@@ -223,6 +223,7 @@ fn what_is_no_directory_or_cannot_be_written_is_named() {
     symlink("nowhere", folder.join("dangling")).unwrap();
     for (dir, expected) in [
         ("file", "file: is a file, and a run is a directory"),
+        ("file/run", "file/run: its path leads through a file"),
         (
             "dangling",
             "dangling: is a link to nowhere, which is not there",
