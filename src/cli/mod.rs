@@ -1,11 +1,19 @@
 //! The command line: one file a subcommand. Turns every error into one message and an exit code.
 //! Must not hold logic of its own.
 
-/// `println!` of a search: a closed pipe (`| head`) must not end a run.
+/// `println!` of a search: a closed pipe (`| head`) or a full disk must not end a run.
 macro_rules! say {
     ($($text:tt)*) => {{
         use std::io::Write as _;
         let _ = writeln!(std::io::stdout(), $($text)*);
+    }};
+}
+
+/// `eprintln!` for what is no result: where it cannot be written, the command goes on.
+macro_rules! note {
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stderr(), $($text)*);
     }};
 }
 
@@ -22,6 +30,7 @@ mod process_restart;
 mod progress;
 mod reload;
 mod report;
+mod restore;
 mod schema;
 mod search;
 mod show;
@@ -88,6 +97,8 @@ enum Command {
     Page(page::PageArgs),
     /// Write the files of RUN/report: trials.csv and the charts; a search keeps them itself
     Report(report::ReportArgs),
+    /// Make a run's backup its database again, if that is damaged, gone or older
+    Restore(restore::RestoreArgs),
     /// Derive the controller's parameters again from the seed and the journal, and compare with
     /// every snapshot
     Verify(verify::VerifyArgs),
@@ -116,7 +127,7 @@ fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
 /// A run that cannot be read: the user named a wrong one, or its file is damaged.
 fn reading(error: JournalError) -> Failure {
     match error {
-        JournalError::NoRun { .. } | JournalError::Changed { .. } => {
+        JournalError::NoRun { .. } | JournalError::Unfit { .. } | JournalError::Changed { .. } => {
             Failure::Input(error.to_string())
         }
         _ => Failure::Failed(error.to_string()),
@@ -169,17 +180,18 @@ pub fn main() -> ExitCode {
         Command::Show(args) => show::run(args),
         Command::Page(args) => page::run(args),
         Command::Report(args) => report::run(args),
+        Command::Restore(args) => restore::run(args),
         Command::Verify(args) => verify::run(args),
         Command::Devices(args) => devices::run(args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Input(message)) => {
-            eprintln!("error: {message}");
+            note!("error: {message}");
             ExitCode::from(2)
         }
         Err(Failure::Failed(message)) => {
-            eprintln!("error: {message}");
+            note!("error: {message}");
             ExitCode::FAILURE
         }
         Err(Failure::Signal(code)) => ExitCode::from(128 + code),

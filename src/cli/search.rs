@@ -7,8 +7,8 @@ use super::progress::{Bars, Nothing, PlainLines, ProgressFormat};
 use super::reload::{ConfigFile, Routes};
 use super::{ConfigArgs, Failure, assembly, enqueue, reading};
 use crate::actors::{CheckpointFiles, Observer, Parts, ReportWriter, prepare, search};
-use crate::journal::{DATA_CONTENT, Enqueued, Journal, Recovered, set_aside};
-use crate::machine::{LaneSpec, cuda_uuids};
+use crate::journal::{DATA_CONTENT, Enqueued, Journal, Recovered, check_directory, set_aside};
+use crate::machine::{LaneSpec, cuda_uuids, ensure_open_files};
 use crate::settings::Settings;
 use crate::telemetry::{Endpoint, LiveDevices, Metrics, Restored, Sampler};
 use crate::workload::Workload;
@@ -34,6 +34,13 @@ pub struct SearchArgs {
     pub fresh: bool,
 }
 
+/// Files that a search has open: journal and its copy, log, report, page, metrics, the actors'
+/// runtime and its signals, a few browsers. Without them actix would panic.
+const FILES: u64 = 44;
+
+/// Of each lane: a checkpoint, or the pipes of a program.
+const FILES_OF_LANE: u64 = 6;
+
 /// A search whose input is read and checked; nothing of its run is touched yet.
 struct Search {
     config: ConfigArgs,
@@ -47,10 +54,12 @@ struct Search {
 pub fn run(args: SearchArgs) -> Result<(), Failure> {
     let bars = MultiProgress::new();
     let log = log::start(args.log_format, bars.clone());
+    ensure_open_files(FILES).map_err(Failure::Failed)?;
     let (search, enqueued) = Search::load(&args)?;
     let endpoint = Endpoint::bind(&search.settings.telemetry).map_err(Failure::Input)?;
     if args.fresh
-        && let Some(aside) = set_aside(&search.run_dir).map_err(reading)?
+        && let Some(aside) =
+            set_aside(&search.run_dir, &search.config.config).map_err(reading)?
     {
         say!("the earlier run is now {}", aside.display());
     }
@@ -71,12 +80,15 @@ impl Search {
     fn load(args: &SearchArgs) -> Result<(Self, Vec<Enqueued>), Failure> {
         let settings = args.config.load()?;
         let run_dir = settings.run_dir(args.run_dir.as_deref());
+        // Before the data is read, which may take long.
+        check_directory(&run_dir, args.fresh).map_err(reading)?;
         let absolute_run_dir = std::path::absolute(&run_dir)
             .map_err(|error| Failure::Input(format!("{}: {error}", run_dir.display())))?;
         let workload = assembly::load_workload(&settings)?;
         let enqueued = enqueue::entries(&args.config, &settings, workload.candidates())?;
         let lanes = assembly::lanes(&settings)?;
         assembly::check_devices(workload.as_ref(), &lanes)?;
+        ensure_open_files(FILES + FILES_OF_LANE * lanes.len() as u64).map_err(Failure::Failed)?;
         let search = Self {
             config: args.config.clone(),
             settings,

@@ -1,6 +1,11 @@
 //! The run on disk: `search.db`. The only room that knows SQL. A reply is given only after the
 //! commit that it speaks of.
 
+mod backup;
+mod config_file;
+mod directory;
+mod failures;
+mod file_system;
 mod health;
 mod ledger;
 mod lock;
@@ -14,7 +19,9 @@ mod survey;
 mod tests;
 mod writer;
 
-pub use lock::set_aside;
+pub use backup::{Holdings, Restoration, restore};
+pub use directory::{check_directory, set_aside};
+pub use failures::Failures;
 pub use open::DATA_CONTENT;
 pub use reader::{EpochRow, Reader, TrialRow};
 pub use survey::{Life, TrialFacts, TrialOrder};
@@ -31,12 +38,18 @@ use writer::Request;
 /// What goes wrong with a run directory.
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
-    #[error("{}: another netwright runs here: host {host}, process {pid}", path.display())]
-    Locked {
+    #[error("{}: another netwright runs here: {holder}", path.display())]
+    Locked { path: PathBuf, holder: String },
+    #[error("{}: the file system{kind} has no file locks ({source}), by which only one process at a time writes to a run. Have the run on a local disk (--run-dir, run.dir), or the locks turned on: NFS needs its lock service and no mount option `nolock`, Lustre the mount option `flock`", path.display())]
+    NoLocks {
         path: PathBuf,
-        host: String,
-        pid: u32,
+        /// ` (nfs4, mounted at …)`, or nothing.
+        kind: String,
+        source: std::io::Error,
     },
+    /// What the user named cannot be the directory of a run.
+    #[error("{}: {problem}", path.display())]
+    Unfit { path: PathBuf, problem: String },
     #[error("{}: this run was started with other settings:\n{difference}\nuse the run's own settings (its config.toml), another --run-dir, or --fresh (moves this run aside)", path.display())]
     Changed { path: PathBuf, difference: String },
     #[error("{}: {problem}", path.display())]
@@ -46,7 +59,7 @@ pub enum JournalError {
         path: PathBuf,
         source: std::io::Error,
     },
-    #[error("{}: no run here (no search.db)", path.display())]
+    #[error("{}: there is no run here; a run is the directory that a search was given (--run-dir, run.dir, else runs/<run.name>)", path.display())]
     NoRun { path: PathBuf },
 }
 
@@ -178,6 +191,8 @@ pub struct Recovered {
     /// Facts of the run's identity that it lacked, because an earlier version began it, and that
     /// are recorded now.
     pub recorded: Vec<String>,
+    /// Where a `config.toml` is now that lay in the run and was not the run's own.
+    pub kept_config: Option<PathBuf>,
 }
 
 /// The writer's handle: cheap to clone; requests are carried out in the order they are made, on the
@@ -198,8 +213,8 @@ impl Journal {
     /// `config` is the resolved config file, written to `config.toml`.
     ///
     /// # Errors
-    /// When the run is in use, was started with another identity, or cannot be read or written;
-    /// nothing is harmed then.
+    /// When the folder holds other files, the run is in use, was started with another identity, has
+    /// lost its database, or cannot be read or written; nothing is harmed then.
     pub fn open(
         dir: &Path,
         identity: &serde_json::Value,
@@ -209,6 +224,7 @@ impl Journal {
         let mut opened = open::open(dir, identity, enqueued, config)?;
         let mut recovered = recovery::recover(&opened.connection, dir)?;
         recovered.recorded = std::mem::take(&mut opened.recorded);
+        recovered.kept_config = opened.kept_config.take();
         let health = Arc::new(Health::default());
         let requests =
             writer::start(opened, health.clone(), writer::BACK_UP_EVERY).map_err(|source| {

@@ -1,9 +1,11 @@
 //! Opening a run for writing: its directory, its lock, its database, and whether it is the run that
 //! the settings mean. Whatever is wrong is found before anything is changed.
 
+use super::backup::{back_up, damaged, database, lost, replace};
+use super::directory::{Contents, contents, others, taken, unwritable};
 use super::lock::{RunLock, acquire};
-use super::{Enqueued, JournalError, schema};
-use rusqlite::{Connection, OptionalExtension};
+use super::{Enqueued, JournalError, config_file, schema};
+use rusqlite::{Connection, OpenFlags, OptionalExtension};
 use std::path::{Path, PathBuf};
 
 /// The fact of a run's identity that says which data its rewards come from.
@@ -19,29 +21,22 @@ pub(super) struct Opened {
     pub lock: RunLock,
     /// Facts of the identity that were not recorded before.
     pub recorded: Vec<String>,
+    /// Where a `config.toml` is now that was not the run's own.
+    pub kept_config: Option<PathBuf>,
 }
 
 impl Opened {
     /// Writes `config.toml` anew.
     pub(super) fn replace_config(&self, config: &str) {
-        if let Err(error) = replace_file(&self.dir.join("config.toml"), config) {
-            tracing::error!("{error}; the file still holds the settings before the change");
-        }
-    }
-}
-
-pub(super) fn damaged(dir: &Path) -> impl Fn(rusqlite::Error) -> JournalError {
-    let dir = dir.to_owned();
-    move |error| {
-        let backup = dir.join("search.backup.db");
-        let copy = if backup.exists() {
-            format!("; the last good copy is {}", backup.display())
-        } else {
-            String::new()
-        };
-        JournalError::Damaged {
-            path: dir.join("search.db"),
-            problem: format!("{error}{copy}"),
+        match config_file::write(&self.connection, &self.dir, config) {
+            Ok(None) => {}
+            Ok(Some(kept)) => tracing::warn!(
+                "the run's config.toml was changed by hand; that file is now {}",
+                kept.display()
+            ),
+            Err(error) => {
+                tracing::error!("{error}; the file still holds the settings before the change");
+            }
         }
     }
 }
@@ -57,20 +52,41 @@ pub(super) fn open(
     enqueued: &[Enqueued],
     config: &str,
 ) -> Result<Opened, JournalError> {
+    let found = contents(dir)?;
+    if let Contents::Remains = found {
+        return Err(lost(dir));
+    }
+    if let Contents::Others(others) = found {
+        return Err(taken(dir, &others));
+    }
     for folder in [dir.to_owned(), dir.join("log"), dir.join("report")] {
-        std::fs::create_dir_all(&folder).map_err(io(&folder))?;
+        std::fs::create_dir_all(&folder).map_err(unwritable(&folder))?;
     }
     let lock = acquire(dir)?;
-    let path = dir.join("search.db");
-    let new = !path.exists();
-    let connection = Connection::open(&path).map_err(damaged(dir))?;
-    configure(&connection).map_err(damaged(dir))?;
+    // Another process may have made the run since.
+    let mut new = contents(dir)? != Contents::Run;
+    if new {
+        create(dir, identity)?;
+    }
+    let connection = Connection::open_with_flags(
+        database(dir),
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )
+    .map_err(damaged(dir))?;
+    connection
+        .busy_timeout(std::time::Duration::from_secs(5))
+        .map_err(damaged(dir))?;
+    if is_empty(&connection).map_err(damaged(dir))? {
+        fill_in_place(&connection, dir, identity)?;
+        new = true;
+    }
     let mut recorded = Vec::new();
-    if new || is_empty(&connection).map_err(damaged(dir))? {
-        create(&connection, identity).map_err(damaged(dir))?;
+    if new {
+        configure(&connection).map_err(damaged(dir))?;
     } else {
         let checked = check(&connection, dir, identity, enqueued)?;
         back_up(&connection, dir)?;
+        configure(&connection).map_err(damaged(dir))?;
         if checked.version < schema::VERSION {
             upgrade(&connection, checked.version).map_err(damaged(dir))?;
         }
@@ -85,18 +101,18 @@ pub(super) fn open(
     connection
         .execute("INSERT OR REPLACE INTO meta VALUES ('closed', 'no')", [])
         .map_err(damaged(dir))?;
-    replace_file(&dir.join("config.toml"), config)?;
+    let kept_config = config_file::write(&connection, dir, config)?;
     Ok(Opened {
         dir: dir.to_owned(),
         connection,
         lock,
         recorded,
+        kept_config,
     })
 }
 
 /// WAL, and a commit that is on the disk when it returns.
 fn configure(connection: &Connection) -> rusqlite::Result<()> {
-    connection.busy_timeout(std::time::Duration::from_secs(5))?;
     connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.set_prepared_statement_cache_capacity(64);
@@ -112,14 +128,47 @@ fn configure(connection: &Connection) -> rusqlite::Result<()> {
     ))
 }
 
-/// A process may have died between making the file and the tables.
+/// A process of an earlier version may have died between making the file and the tables.
 fn is_empty(connection: &Connection) -> rusqlite::Result<bool> {
     connection.query_row("SELECT count(*) = 0 FROM sqlite_schema", [], |row| {
         row.get(0)
     })
 }
 
-fn create(connection: &Connection, identity: &serde_json::Value) -> rusqlite::Result<()> {
+/// Makes the tables of a database that has none, unless it is what is left of a run that had.
+fn fill_in_place(
+    connection: &Connection,
+    dir: &Path,
+    identity: &serde_json::Value,
+) -> Result<(), JournalError> {
+    let others = others(dir).map_err(io(dir))?;
+    if others.iter().any(|name| name != "search.db") {
+        return Err(lost(dir));
+    }
+    fill(connection, identity).map_err(damaged(dir))
+}
+
+/// Makes the database of a new run. It has its name only once it has its tables: one that is empty
+/// is never a run's beginning.
+fn create(dir: &Path, identity: &serde_json::Value) -> Result<(), JournalError> {
+    let path = database(dir);
+    let partial = dir.join("search.db.partial");
+    // What a process left that died here.
+    for suffix in ["", "-journal"] {
+        let _ = std::fs::remove_file(dir.join(format!("search.db.partial{suffix}")));
+    }
+    let make = || -> rusqlite::Result<()> {
+        let connection = Connection::open(&partial)?;
+        connection.pragma_update(None, "synchronous", "FULL")?;
+        fill(&connection, identity)
+    };
+    make().map_err(damaged(dir))?;
+    replace(&partial, &path)
+        .and_then(|()| std::fs::File::open(dir)?.sync_all())
+        .map_err(io(&path))
+}
+
+fn fill(connection: &Connection, identity: &serde_json::Value) -> rusqlite::Result<()> {
     let transaction = connection.unchecked_transaction()?;
     transaction.execute_batch(schema::TRIALS)?;
     transaction.execute_batch(schema::TABLES)?;
@@ -278,54 +327,4 @@ fn difference(stored: &serde_json::Value, given: &serde_json::Value) -> Vec<Stri
             )
         })
         .collect()
-}
-
-/// One rolling copy of a database that was found whole.
-fn back_up(connection: &Connection, dir: &Path) -> Result<(), JournalError> {
-    let path = dir.join("search.backup.db");
-    let partial = dir.join("search.backup.db.partial");
-    let _ = std::fs::remove_file(&partial);
-    connection
-        .backup("main", &partial, None::<fn(rusqlite::backup::Progress)>)
-        .map_err(damaged(dir))?;
-    replace(&partial, &path).map_err(io(&path))
-}
-
-/// The rolling copy of a run that is being written, through a connection of its own, so that the
-/// writer goes on. The last copy is replaced only by one that was found whole.
-pub(super) fn back_up_live(dir: &Path) -> Result<(), JournalError> {
-    let path = dir.join("search.backup.db");
-    let partial = dir.join("search.backup.db.partial");
-    let copy = || -> rusqlite::Result<String> {
-        let _ = std::fs::remove_file(&partial);
-        let source = Connection::open_with_flags(
-            dir.join("search.db"),
-            rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY,
-        )?;
-        source.backup("main", &partial, None::<fn(rusqlite::backup::Progress)>)?;
-        Connection::open(&partial)?.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
-    };
-    match copy().map_err(damaged(dir))?.as_str() {
-        "ok" => replace(&partial, &path).map_err(io(&path)),
-        verdict => Err(JournalError::Damaged {
-            path: dir.join("search.db"),
-            problem: verdict.to_owned(),
-        }),
-    }
-}
-
-/// Renames a file to the one that it replaces, once it is on the disk.
-fn replace(partial: &Path, path: &Path) -> std::io::Result<()> {
-    std::fs::File::open(partial)?.sync_all()?;
-    std::fs::rename(partial, path)
-}
-
-/// Writes a file so that a crash leaves the old one or the new one.
-fn replace_file(path: &Path, text: &str) -> Result<(), JournalError> {
-    let partial = path.with_extension("partial");
-    let write = || {
-        std::fs::write(&partial, text)?;
-        replace(&partial, path)
-    };
-    write().map_err(io(path))
 }

@@ -1,7 +1,7 @@
 //! What a resumed run needs from the database: the snapshot to start from, the log after it, and
 //! the minibatches that wait. Must not know what the parameters mean.
 
-use super::open::damaged;
+use super::backup::damaged;
 use super::{CompletedNetwork, JournalError, OpenMinibatch, OpenTrial, Recovered, snapshots};
 use crate::child::Cause;
 use crate::strategy::{
@@ -64,8 +64,9 @@ pub(super) fn recover(connection: &Connection, dir: &Path) -> Result<Recovered, 
             networks: networks(connection)?,
             reused: number("SELECT count(*) FROM trials WHERE reused_from IS NOT NULL")?,
             repeated: number("SELECT coalesce(sum(repeated), 0) FROM minibatches")?,
-            // Known to whoever compared the run's identity.
+            // Known to whoever opened the run.
             recorded: Vec::new(),
+            kept_config: None,
         })
     };
     read().map_err(damaged(dir))

@@ -86,11 +86,11 @@ impl Reader {
         })
     }
 
-    /// Whether somebody works on the run. A process on another machine is believed to live.
+    /// Whether somebody works on the run: whether its lock is held, whoever the file names.
     pub fn life(&self) -> Result<Life, JournalError> {
         Ok(match self.meta("closed")?.as_deref() {
             Some("yes") => Life::Closed,
-            _ if lock::holder_lives(self.dir()) => Life::Running,
+            _ if lock::is_held(self.dir())? => Life::Running,
             _ => Life::Interrupted,
         })
     }
@@ -166,6 +166,12 @@ impl Reader {
         self.rows("WHERE status = 'running' ORDER BY id LIMIT ?1", [limit])
     }
 
+    /// How many trials have this status.
+    pub fn count(&self, status: &str) -> Result<u64, JournalError> {
+        let sql = "SELECT count(*) FROM trials WHERE status = ?1";
+        Ok(self.one(sql, [status], |row| row.get(0))?.unwrap_or(0))
+    }
+
     /// How many trials there are, of this status or of any, and `limit` of them from `offset` on,
     /// each as JSON: the table's columns, network and decisions as they are stored.
     pub fn page(
@@ -177,13 +183,7 @@ impl Reader {
     ) -> Result<(u64, Vec<String>), JournalError> {
         let last = self.last_trial()?;
         let total = match status {
-            Some(status) => self
-                .one(
-                    "SELECT count(*) FROM trials WHERE status = ?1",
-                    [status],
-                    |row| row.get(0),
-                )?
-                .unwrap_or(0),
+            Some(status) => self.count(status)?,
             None => last,
         };
         let sql = format!("SELECT {COLUMNS} FROM trials WHERE id = ?1");

@@ -220,7 +220,7 @@ impl Writer {
         self.backed_up = Instant::now();
         let dir = self.opened.dir.clone();
         let copy = move || {
-            if let Err(error) = super::open::back_up_live(&dir) {
+            if let Err(error) = super::backup::back_up_live(&dir) {
                 tracing::error!("no new backup, the last one stays: {error}");
             }
         };

@@ -7,6 +7,7 @@ mod lane_device;
 mod lanes;
 mod matching;
 mod nvml;
+mod open_files;
 mod settings;
 mod visible;
 
@@ -15,6 +16,7 @@ pub use lane_device::{candle_device, thread_pool};
 pub use lanes::{LaneSpec, resolve_lanes, resolve_lanes_for_programs};
 pub use matching::{match_by_uuid, match_by_variable};
 pub use nvml::{Identity, Raw, Readings, open as open_nvml};
+pub use open_files::ensure_open_files;
 pub use rayon::ThreadPool;
 pub use settings::{DeviceUse, DevicesSettings};
 pub use visible::{inherited as inherited_gpus, visible as visible_gpus};

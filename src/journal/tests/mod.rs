@@ -1,6 +1,7 @@
 //! What the journal promises: ids and sequence numbers without gaps, replies after the commit, the
 //! baseline in one order, recovery from any interruption, and nothing lost while the disk refuses.
 
+mod guards;
 mod versions;
 
 use super::*;
@@ -396,7 +397,7 @@ fn files_that_are_no_run_are_refused_and_left_alone() {
     std::fs::write(&file, "").unwrap();
     assert!(matches!(
         Journal::open(&file, &identity(), &[], ""),
-        Err(JournalError::Io { .. })
+        Err(JournalError::Unfit { .. })
     ));
     assert!(matches!(
         Reader::open(&dir.path().join("absent")),
@@ -501,7 +502,7 @@ fn a_run_that_goes_on_keeps_a_rolling_copy_that_stands_in_for_a_damaged_database
         "{message}"
     );
     assert!(
-        open::back_up_live(dir.path()).is_err(),
+        backup::back_up_live(dir.path()).is_err(),
         "a damaged database is no new copy"
     );
     assert_eq!(trials_in(&backup), Some(kept));
