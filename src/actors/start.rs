@@ -14,6 +14,7 @@ use crate::strategy::{
 };
 use crate::telemetry::Endpoint;
 use actix::{Actor, Addr, System};
+use std::io::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 use tokio::signal::unix::{SignalKind, signal};
@@ -311,7 +312,9 @@ fn start_watchdog(heartbeat: Arc<AtomicU64>, freeze_seconds: f64) -> std::io::Re
             silent = if now == last { silent + TICK.as_secs_f64() } else { 0.0 };
             last = now;
         }
-        eprintln!(
+        // A full or closed standard error must not keep the process alive.
+        let _ = writeln!(
+            std::io::stderr(),
             "error: the actors' thread has stood still for {freeze_seconds} seconds (restart.parameter_shard.freeze_seconds); what was \
              finished is saved, the same command continues it"
         );

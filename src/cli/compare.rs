@@ -56,9 +56,9 @@ pub fn run(args: CompareArgs) -> Result<(), Failure> {
     let run_dir = settings.run_dir(args.run_dir.as_deref());
     let mut rows = best(&run_dir)?;
     if rows.is_empty() {
-        eprintln!("no search of this config has a result yet: the reference cells stand alone");
+        note!("no search of this config has a result yet: the reference cells stand alone");
     }
-    eprintln!("{}", workload.description());
+    note!("{}", workload.description());
     let scoring = workload_settings.scoring();
     let comparison = Comparison {
         settings: &settings,
@@ -212,7 +212,7 @@ impl Progress for Lines<'_> {
         let loss = epoch
             .train_loss
             .map_or_else(String::new, |loss| format!(" loss {loss:.4}"));
-        eprintln!(
+        note!(
             "{} epoch {}/{}{loss} {} ({})",
             self.name,
             epoch.epoch,

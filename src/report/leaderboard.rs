@@ -39,7 +39,7 @@ pub fn leaderboard(reader: &Reader, limit: usize) -> Result<String, JournalError
     });
     rows.extend(below);
     if rows.is_empty() && failed.is_empty() {
-        return Ok("no trial is completed yet\n".into());
+        return nothing_to_list(reader);
     }
     let mut table = Table::new();
     table.load_style(presets::UTF8_BORDERS_ONLY);
@@ -61,6 +61,17 @@ pub fn leaderboard(reader: &Reader, limit: usize) -> Result<String, JournalError
         .take(7)
         .for_each(|column| column.set_cell_alignment(CellAlignment::Right));
     Ok(format!("{table}\n{failed}"))
+}
+
+/// Why there is no row: no trial is completed, or none was asked for.
+fn nothing_to_list(reader: &Reader) -> Result<String, JournalError> {
+    let completed = reader.count("completed")?;
+    let failed = reader.count("failed")?;
+    Ok(match (completed, failed) {
+        (0, 0) => "no trial is completed yet\n".into(),
+        (0, failed) => format!("no trial is completed yet; {failed} have failed\n"),
+        (completed, _) => format!("{completed} trials are completed; -n 0 lists none of them\n"),
+    })
 }
 
 /// The cells of a row of the leaderboard. A trial without a rank is there to compare with.
