@@ -4,11 +4,13 @@
 
 pub mod cgroup;
 mod devices;
+mod error;
 pub mod fatal_signal;
 mod lane_device;
 mod lanes;
 mod matching;
 mod nvml;
+mod open_files;
 mod settings;
 mod visible;
 
@@ -16,10 +18,12 @@ pub use devices::{
     Device, WholeMachine, cuda_uuids, gpu_index, list_devices, memory_bytes, memory_for_children,
     usable_cores,
 };
+pub use error::{MachineError, ReadingsError};
 pub use lane_device::{candle_device, thread_pool};
 pub use lanes::{LaneSpec, resolve_lanes, resolve_lanes_for_programs};
 pub use matching::{match_by_uuid, match_by_variable};
 pub use nvml::{Identity, Raw, Readings, open as open_nvml};
+pub use open_files::ensure_open_files;
 pub use rayon::ThreadPool;
 pub use settings::{DeviceUse, DevicesSettings};
 pub use visible::{inherited as inherited_gpus, visible as visible_gpus};

@@ -8,7 +8,7 @@
 //! end the process.
 
 use crate::actors::runtime::fault;
-use crate::child::{Cause, Checkpoints, Epoch, Evaluator, Outcome, Progress, Task};
+use crate::child::{Cause, Checkpoints, Epoch, Evaluator, Outcome, Progress, Task, Weights};
 use std::time::Duration;
 
 /// How often a child that is held checks whether it may go on.
@@ -139,5 +139,9 @@ impl Progress for FaultyProgress<'_> {
 
     fn checkpoints(&mut self) -> Option<&mut dyn Checkpoints> {
         self.progress.checkpoints()
+    }
+
+    fn weights(&mut self) -> Option<&mut dyn Weights> {
+        self.progress.weights()
     }
 }
