@@ -1,7 +1,7 @@
 //! A search in memory: proposals, rewards, the log's history and the controller's parameters.
 
 use crate::problems::Problem;
-use netwright::policy::{AdamState, Baseline, Policy};
+use netwright::policy::{AdamState, Policy, RewardAverages};
 use netwright::random::{Key, Purpose};
 use netwright::strategy::{
     ControllerSettings, GradientRequest, History, HistoryPosition, LearningSettings,
@@ -23,7 +23,7 @@ struct Search<'a> {
     learning: LearningSettings,
     history: History,
     state: AdamState,
-    baseline: Baseline,
+    averages: RewardAverages,
     seed: u64,
     minibatch: u64,
     trials: usize,
@@ -46,7 +46,7 @@ impl<'a> Search<'a> {
             learning,
             history,
             state: start.state,
-            baseline: start.baseline,
+            averages: start.averages,
             seed,
             minibatch: 0,
             trials: 0,
@@ -87,7 +87,8 @@ impl<'a> Search<'a> {
             layers,
             decisions: &decisions,
             rewards: &rewards,
-            baseline: self.baseline.value(),
+            baseline: self.averages.baseline(),
+            scale: None,
         };
         let strategy = self.history.log(space, 0, None, &minibatch);
         let gradient = strategy.gradient(&GradientRequest {
@@ -101,9 +102,8 @@ impl<'a> Search<'a> {
         self.minibatch += 1;
         self.state
             .push(self.minibatch, &gradient, &self.learning.update());
-        for (reward, _) in &scored {
-            self.baseline.push(*reward, self.learning.baseline_decay);
-        }
+        let compared = minibatch.compared(&self.learning);
+        self.learning.average(&mut self.averages, &compared);
         self.trials += children;
         scored
     }

@@ -2,13 +2,13 @@
 //! reports, and fails when the lane's heartbeat stands still. It never blocks. Must not know how a
 //! child is trained, nor what its reward is for.
 
-use crate::actors::lane::{CheckpointFiles, EvaluatorFactory, Lane, LaneReport};
+use crate::actors::lane::{ChildFiles, EvaluatorFactory, Lane, LaneReport};
 use crate::actors::messages::{
     ChildEnded, ChildEpoch, FromLane, Retire, StartRecorded, StopTraining, TrainChild,
 };
 use crate::actors::runtime::{
-    BusyRatio, ExitNotifier, ExitReason, Guarded, Mailbox, Receive, Recipient, counts_mailbox,
-    fault, guard, receives,
+    BusyRatio, ExitNotifier, ExitReason, Guarded, Mailbox, Receive, Recipient, Stopwatch,
+    counts_mailbox, fault, guard, receives,
 };
 use crate::child::Task;
 use crate::journal::Journal;
@@ -27,7 +27,7 @@ const TICK: Duration = Duration::from_millis(500);
 pub struct TrainerContext {
     pub spec: LaneSpec,
     pub factory: EvaluatorFactory,
-    pub checkpoints: Arc<CheckpointFiles>,
+    pub files: ChildFiles,
     /// A child that makes no step for this long has frozen.
     pub freeze_seconds: f64,
     pub journal: Journal,
@@ -45,9 +45,8 @@ pub struct ChildTrainer {
     busy: bool,
     /// The heartbeat at the last tick.
     heartbeats: u64,
-    /// For how many ticks the heartbeat has stood still. Counted in ticks and not by a clock,
-    /// because a process that was itself stopped for a while has no frozen child.
-    silent_ticks: u32,
+    /// Runs while the heartbeat stands still.
+    silence: Stopwatch,
     ratio: BusyRatio,
     /// Examples already counted in the metrics.
     counted: u64,
@@ -63,7 +62,7 @@ impl ChildTrainer {
             lane: None,
             busy: false,
             heartbeats: 0,
-            silent_ticks: 0,
+            silence: Stopwatch::start(),
             ratio: BusyRatio::new(Instant::now()),
             counted: 0,
             exit,
@@ -91,8 +90,10 @@ impl ChildTrainer {
             .as_ref()
             .map_or(0, |lane| lane.signals.heartbeats.load(Ordering::Relaxed));
         let still = self.busy && heartbeats == std::mem::replace(&mut self.heartbeats, heartbeats);
-        self.silent_ticks = if still { self.silent_ticks + 1 } else { 0 };
-        if f64::from(self.silent_ticks) * TICK.as_secs_f64() >= self.resources.freeze_seconds {
+        if !still {
+            self.silence = Stopwatch::start();
+        }
+        if self.silence.seconds() >= self.resources.freeze_seconds {
             self.fail(ExitReason::Froze(self.resources.freeze_seconds), context);
         }
     }
@@ -117,10 +118,10 @@ impl Actor for ChildTrainer {
         let TrainerContext {
             spec,
             factory,
-            checkpoints,
+            files,
             ..
         } = self.resources.clone();
-        match Lane::start(spec, factory, checkpoints, move |report| {
+        match Lane::start(spec, factory, files, move |report| {
             address.do_send(FromLane(report));
         }) {
             Ok(lane) => self.lane = Some(lane),
@@ -173,6 +174,7 @@ impl Receive<StartRecorded> for ChildTrainer {
 impl ChildTrainer {
     fn begin(&mut self, task: Task, context: &mut Context<Self>) {
         self.busy = true;
+        self.silence = Stopwatch::start();
         if !self.lane.as_ref().is_some_and(|lane| lane.train(task)) {
             self.fail(ExitReason::Failed("its thread is gone".into()), context);
         }
@@ -194,7 +196,7 @@ impl Receive<FromLane> for ChildTrainer {
                 let LaneSpec { name, device, .. } = &self.resources.spec;
                 tracing::info!("lane {name} on {device} is ready");
                 self.resources.metrics.readiness.actors_started();
-                self.silent_ticks = 0;
+                self.silence = Stopwatch::start();
             }
             LaneReport::Unusable(reason) => self.fail(ExitReason::Failed(reason), context),
             LaneReport::Epoch { trial, epoch } => {

@@ -10,6 +10,9 @@ use sha2::{Digest, Sha256};
 const MAGIC: &[u8; 8] = b"netwchk1";
 const DIGEST: usize = 32;
 
+/// The file of a child's checkpoint, in the trial's checkpoint directory.
+pub const FILE_NAME: &str = "child.checkpoint";
+
 /// SHA-256 of everything that a training's numbers depend on.
 pub type Fingerprint = [u8; DIGEST];
 
@@ -122,6 +125,32 @@ pub fn decode(
     Ok(state)
 }
 
+/// How far the training is whose checkpoint begins with these bytes: epochs that have ended, steps
+/// of the next one. None: it is no checkpoint of this program.
+pub fn position(head: &[u8]) -> Option<(u64, u64)> {
+    let state = head.strip_prefix(MAGIC)?.get(2 * DIGEST..)?;
+    let (state, _): (TrainingState, _) = postcard::take_from_bytes(state).ok()?;
+    Some((state.epochs.len() as u64, state.step as u64))
+}
+
+/// A checkpoint after this many epochs and steps.
+#[cfg(test)]
+pub fn at(epochs: usize, step: usize) -> Vec<u8> {
+    let epoch = Epoch {
+        epoch: 1,
+        train_loss: None,
+        metric: 0.5,
+        seconds: 1.0,
+    };
+    let state = TrainingState {
+        epochs: vec![epoch; epochs],
+        scores: vec![0.5; epochs],
+        step,
+        ..TrainingState::default()
+    };
+    encode(&[7; DIGEST], &state, &[&mut [1.0; 100]])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -144,6 +173,14 @@ mod tests {
             seconds: 4.0,
             epoch_seconds: 1.5,
         }
+    }
+
+    #[test]
+    fn the_position_is_read_from_the_beginning_alone() {
+        let bytes = at(3, 17);
+        assert_eq!(position(&bytes[..bytes.len() - 400]), Some((3, 17)));
+        assert_eq!(position(&bytes[..20]), None);
+        assert_eq!(position(b"none of ours"), None);
     }
 
     #[test]

@@ -3,9 +3,10 @@
 
 use super::progress::duration;
 use super::{ConfigArgs, Failure, assembly, print, print_json, reading};
+use crate::actors::Stopwatch;
 use crate::child::{Epoch, MetricUnit, Outcome, Progress, Task};
 use crate::journal::Reader;
-use crate::machine::{LaneSpec, memory_bytes};
+use crate::machine::{LaneSpec, memory_for_children};
 use crate::random::Key;
 use crate::settings::Settings;
 use crate::space::{Architecture, Network};
@@ -14,7 +15,6 @@ use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
 
 #[derive(clap::Args)]
 pub struct CompareArchitecturesArgs {
@@ -56,9 +56,9 @@ pub fn run(args: CompareArchitecturesArgs) -> Result<(), Failure> {
     let run_dir = settings.run_dir(args.run_dir.as_deref());
     let mut rows = best(&run_dir)?;
     if rows.is_empty() {
-        eprintln!("no search of this config has a result yet: the reference cells stand alone");
+        note!("no search of this config has a result yet: the reference cells stand alone");
     }
-    eprintln!("{}", workload.description());
+    note!("{}", workload.description());
     let scoring = workload_settings.scoring();
     let comparison = Comparison {
         settings: &settings,
@@ -148,17 +148,17 @@ impl Comparison<'_> {
     fn train(&self, name: &str) -> Result<Row, Failure> {
         let resources = LaneResources {
             lane: self.lane.clone(),
-            memory_bytes: memory_bytes() as u64,
+            memory_bytes: memory_for_children() as u64,
             run_dir: self.run_dir.clone(),
         };
         let mut evaluator = self
             .workload
             .evaluator(&resources)
-            .map_err(Failure::Failed)?;
+            .map_err(|error| Failure::Failed(error.to_string()))?;
         let architecture = self
             .workload
             .literature_network(name)
-            .map_err(Failure::Input)?;
+            .map_err(|error| Failure::Input(error.to_string()))?;
         let row = Row {
             cell: name.to_owned(),
             hidden: hidden(&architecture),
@@ -179,7 +179,7 @@ impl Comparison<'_> {
         let mut progress = Lines {
             name,
             scoring: self.scoring,
-            started: Instant::now(),
+            started: Stopwatch::start(),
         };
         let outcome = evaluator.evaluate(&task, &mut progress);
         let seconds = Some(progress.elapsed());
@@ -204,7 +204,7 @@ impl Comparison<'_> {
 struct Lines<'a> {
     name: &'a str,
     scoring: Scoring,
-    started: Instant,
+    started: Stopwatch,
 }
 
 impl Progress for Lines<'_> {
@@ -212,7 +212,7 @@ impl Progress for Lines<'_> {
         let loss = epoch
             .train_loss
             .map_or_else(String::new, |loss| format!(" loss {loss:.4}"));
-        eprintln!(
+        note!(
             "{} epoch {}/{}{loss} {} ({})",
             self.name,
             epoch.epoch,
@@ -229,7 +229,7 @@ impl Progress for Lines<'_> {
     }
 
     fn elapsed(&self) -> f64 {
-        self.started.elapsed().as_secs_f64()
+        self.started.seconds()
     }
 }
 

@@ -34,16 +34,31 @@ pub fn run(args: DevicesArgs) -> Result<(), Failure> {
 
 /// Model, cores, memory and vector instructions in one line.
 pub fn describe(device: &Device) -> String {
-    let gibibytes = device.memory_bytes as f64 / f64::from(1 << 30);
     let mut facts = vec![device.model.clone()];
-    match device.cores {
-        0 => {}
-        1 => facts.push("1 core".into()),
-        cores => facts.push(format!("{cores} cores")),
-    }
-    facts.push(format!("{gibibytes:.1} GiB"));
+    facts.extend(cores(device.cores));
+    facts.push(memory(device.memory_bytes));
     if !device.instructions.is_empty() {
         facts.push(device.instructions.join(" "));
     }
-    facts.join(", ")
+    let facts = facts.join(", ");
+    let Some(whole) = &device.machine else {
+        return facts;
+    };
+    format!(
+        "{facts} (of the machine's {} and {}, this process may use no more)",
+        cores(whole.cores).unwrap_or_default(),
+        memory(whole.memory_bytes)
+    )
+}
+
+fn cores(number: usize) -> Option<String> {
+    match number {
+        0 => None,
+        1 => Some("1 core".into()),
+        _ => Some(format!("{number} cores")),
+    }
+}
+
+fn memory(bytes: u64) -> String {
+    format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30))
 }

@@ -2,7 +2,8 @@
 
 use super::progress::duration;
 use super::{Failure, print, reading};
-use crate::journal::Life;
+use crate::child::number_text;
+use crate::journal::{DEATHS_IN_COMPANY, Life, Suspect};
 use crate::report::Status;
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -51,6 +52,23 @@ fn text(status: &Status) -> String {
     rewards(status, &mut lines);
     speed(status, &mut lines);
     running(status, &mut lines);
+    for Suspect {
+        trial,
+        deaths,
+        unexplained,
+    } in &status.suspects
+    {
+        let all = deaths + unexplained;
+        let how = if *deaths >= DEATHS_IN_COMPANY {
+            "; it runs alone"
+        } else {
+            ", and nothing says why; it runs alone, after all others"
+        };
+        lines.add(
+            "suspect",
+            format!("trial {trial}: {all} processes died while it ran{how}"),
+        );
+    }
     for event in &status.events {
         lines.add(
             "event",
@@ -61,7 +79,7 @@ fn text(status: &Status) -> String {
 }
 
 fn number(value: Option<f64>) -> String {
-    value.map_or_else(|| "-".to_owned(), |value| format!("{value:.4}"))
+    value.map_or_else(|| "-".to_owned(), |value| number_text(value, 4))
 }
 
 fn counts(status: &Status, lines: &mut Lines) {
@@ -94,7 +112,11 @@ fn rewards(status: &Status, lines: &mut Lines) {
     );
     for baseline in &status.baselines {
         let outcome = match (baseline.reward, &baseline.error) {
-            (Some(reward), _) => format!("reward {reward:.4}, metric {}", number(baseline.metric)),
+            (Some(reward), _) => format!(
+                "reward {}, metric {}",
+                number_text(reward, 4),
+                number(baseline.metric)
+            ),
             (None, Some(error)) => format!("{}: {error}", baseline.status),
             (None, None) => baseline.status.clone(),
         };

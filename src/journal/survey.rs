@@ -3,7 +3,7 @@
 //! not know how anything is shown.
 
 use super::reader::{COLUMNS, Reader, TrialRow};
-use super::{JournalError, lock};
+use super::{DEATHS_IN_COMPANY, JournalError, lock};
 use rusqlite::types::ValueRef;
 use rusqlite::{Row, params};
 use serde::Serialize;
@@ -75,6 +75,16 @@ pub enum Life {
     Interrupted,
 }
 
+/// A trial during which process after process died. It runs alone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Suspect {
+    pub trial: u64,
+    /// Processes that died of a cause that the trial can have brought about.
+    pub deaths: u32,
+    /// Processes whose death nothing explains.
+    pub unexplained: u32,
+}
+
 impl Reader {
     /// Changes whenever another connection has committed something.
     ///
@@ -86,18 +96,46 @@ impl Reader {
         })
     }
 
-    /// Whether somebody works on the run. A process on another machine is believed to live.
+    /// Whether somebody works on the run: whether its lock is held, whoever the file names.
     pub fn life(&self) -> Result<Life, JournalError> {
         Ok(match self.meta("closed")?.as_deref() {
             Some("yes") => Life::Closed,
-            _ if lock::holder_lives(self.dir()) => Life::Running,
+            _ if lock::is_held(self.dir())? => Life::Running,
             _ => Life::Interrupted,
+        })
+    }
+
+    /// Trials without an outcome that run alone, by id.
+    pub fn suspects(&self) -> Result<Vec<Suspect>, JournalError> {
+        // Runs of earlier programs lack one table or both.
+        let tables = "SELECT count(*) FROM sqlite_schema WHERE name IN ('deaths', 'interrupted')";
+        if self.one(tables, [], |row| row.get(0))? != Some(2) {
+            return Ok(Vec::new());
+        }
+        let sql = "SELECT trial, sum(deaths), sum(unexplained) FROM (
+                       SELECT trial, count AS deaths, 0 AS unexplained FROM deaths
+                       UNION ALL SELECT trial, 0, unexplained FROM interrupted
+                   ) JOIN trials ON id = trial
+                   WHERE status NOT IN ('completed', 'failed') GROUP BY trial
+                   HAVING sum(deaths) + sum(unexplained) >= ?1 ORDER BY trial";
+        self.all(sql, [DEATHS_IN_COMPANY], |row| {
+            Ok(Suspect {
+                trial: row.get(0)?,
+                deaths: row.get(1)?,
+                unexplained: row.get(2)?,
+            })
         })
     }
 
     /// When the run was made.
     pub fn created(&self) -> Result<Option<String>, JournalError> {
         self.meta("created")
+    }
+
+    /// What may not change in the run's life, as it was recorded: a flat object of key → value.
+    pub fn identity(&self) -> Result<serde_json::Value, JournalError> {
+        let text = self.meta("identity")?.unwrap_or_default();
+        Ok(serde_json::from_str(&text).unwrap_or_default())
     }
 
     fn meta(&self, key: &str) -> Result<Option<String>, JournalError> {
@@ -166,6 +204,12 @@ impl Reader {
         self.rows("WHERE status = 'running' ORDER BY id LIMIT ?1", [limit])
     }
 
+    /// How many trials have this status.
+    pub fn count(&self, status: &str) -> Result<u64, JournalError> {
+        let sql = "SELECT count(*) FROM trials WHERE status = ?1";
+        Ok(self.one(sql, [status], |row| row.get(0))?.unwrap_or(0))
+    }
+
     /// How many trials there are, of this status or of any, and `limit` of them from `offset` on,
     /// each as JSON: the table's columns, network and decisions as they are stored.
     pub fn page(
@@ -177,13 +221,7 @@ impl Reader {
     ) -> Result<(u64, Vec<String>), JournalError> {
         let last = self.last_trial()?;
         let total = match status {
-            Some(status) => self
-                .one(
-                    "SELECT count(*) FROM trials WHERE status = ?1",
-                    [status],
-                    |row| row.get(0),
-                )?
-                .unwrap_or(0),
+            Some(status) => self.count(status)?,
             None => last,
         };
         let sql = format!("SELECT {COLUMNS} FROM trials WHERE id = ?1");
@@ -232,14 +270,16 @@ impl Reader {
     }
 
     /// Hands over every column of these trials that have their outcome, as text in the form of JSON
-    /// and CSV (an absent value is empty), and the id, by id; ends with the first error of `take`.
+    /// and CSV (an absent value is empty), and the id, by id; ends with the first error of `take`. A
+    /// failed trial whose reward is still to come is left out.
     pub fn records(
         &self,
         ids: std::ops::RangeInclusive<u64>,
         mut take: impl FnMut(&[String], u64) -> std::io::Result<()>,
     ) -> Result<std::io::Result<()>, JournalError> {
         let sql = format!(
-            "SELECT {COLUMNS} FROM trials WHERE id BETWEEN ?1 AND ?2 AND +status IN ('completed', 'failed') ORDER BY id"
+            "SELECT {COLUMNS} FROM trials WHERE id BETWEEN ?1 AND ?2 AND +status IN ('completed', 'failed')
+             AND id NOT IN (SELECT trial FROM unrewarded) ORDER BY id"
         );
         self.read(|connection| {
             let mut statement = connection.prepare_cached(&sql)?;

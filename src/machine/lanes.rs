@@ -1,8 +1,8 @@
 //! How the settings divide the machine's devices into lanes. Must not know what is computed on
 //! them.
 
-use super::devices::{available_cores, gpu_index, list_devices};
-use super::{DeviceUse, DevicesSettings, visible};
+use super::devices::{Cores, available_cores, gpu_index, list_devices};
+use super::{DeviceUse, DevicesSettings, MachineError, visible};
 use serde::Serialize;
 
 /// One thread of execution that trains one child at a time.
@@ -21,7 +21,7 @@ pub struct LaneSpec {
 ///
 /// # Errors
 /// Names the device that this build or this machine does not have, and what would be right.
-pub fn resolve_lanes(settings: &DevicesSettings) -> Result<Vec<LaneSpec>, String> {
+pub fn resolve_lanes(settings: &DevicesSettings) -> Result<Vec<LaneSpec>, MachineError> {
     let gpus: Vec<_> = list_devices()
         .into_iter()
         .filter(|device| gpu_index(&device.device).is_some())
@@ -35,7 +35,9 @@ pub fn resolve_lanes(settings: &DevicesSettings) -> Result<Vec<LaneSpec>, String
 ///
 /// # Errors
 /// As `resolve_lanes`.
-pub fn resolve_lanes_for_programs(settings: &DevicesSettings) -> Result<Vec<LaneSpec>, String> {
+pub fn resolve_lanes_for_programs(
+    settings: &DevicesSettings,
+) -> Result<Vec<LaneSpec>, MachineError> {
     let inherited = visible::inherited();
     let mut gpus = visible::gpus(inherited.as_deref());
     if let DeviceUse::Listed(names) = &settings.use_ {
@@ -51,12 +53,11 @@ pub fn resolve_lanes_for_programs(settings: &DevicesSettings) -> Result<Vec<Lane
 fn divide(
     settings: &DevicesSettings,
     gpus: &[String],
-    cores: &[usize],
+    cores: &Cores,
     cuda_build: bool,
-) -> Result<Vec<LaneSpec>, String> {
-    let problems = settings.problems();
-    if let Some((key, reason)) = problems.first() {
-        return Err(format!("devices.{key}: {reason}"));
+) -> Result<Vec<LaneSpec>, MachineError> {
+    if let Some((key, problem)) = settings.problems().into_iter().next() {
+        return Err(MachineError::Settings { key, problem });
     }
     let used = match &settings.use_ {
         DeviceUse::Auto if gpus.is_empty() => vec!["cpu".to_owned()],
@@ -70,36 +71,36 @@ fn divide(
         } else if gpus.contains(&device) {
             lanes.extend(gpu_lanes(settings, &device));
         } else {
-            return Err(absent(&device, gpus, cuda_build));
+            return Err(absent(device, gpus, cuda_build));
         }
     }
     Ok(lanes)
 }
 
-fn absent(device: &str, gpus: &[String], cuda_build: bool) -> String {
-    if !cuda_build {
-        return format!(
-            "devices.use: this build of netwright is CPU-only and cannot use {device}; build with `make run CUDA=1` \
-             (cargo build --release --features cuda), or set devices.use = [\"cpu\"]"
-        );
-    }
-    let there = if gpus.is_empty() {
-        "no GPU that CUDA sees".to_owned()
+fn absent(device: String, gpus: &[String], cuda_build: bool) -> MachineError {
+    if cuda_build {
+        MachineError::Absent {
+            device,
+            gpus: gpus.to_vec(),
+        }
     } else {
-        gpus.join(", ")
-    };
-    format!(
-        "devices.use: there is no {device} here; this machine has cpu and {there} (`netwright devices` lists them)"
-    )
+        MachineError::CpuBuild(device)
+    }
 }
 
 /// As many lanes as the cores allow, or as asked; cores are shared in turn where there are more
-/// threads than cores.
-fn cpu_lanes(settings: &DevicesSettings, cores: &[usize]) -> Vec<LaneSpec> {
+/// threads than cores. A CPU quota names no cores: there the kernel chooses, because every process
+/// of the machine that has one would be pinned to the first ones.
+fn cpu_lanes(settings: &DevicesSettings, cores: &Cores) -> Vec<LaneSpec> {
     let threads = settings.threads_per_lane;
     let lanes = settings
         .lanes_per_device
-        .unwrap_or((cores.len() / threads).max(1));
+        .unwrap_or((cores.usable / threads).max(1));
+    let cores = if cores.usable < cores.ids.len() {
+        &[][..]
+    } else {
+        &cores.ids
+    };
     let lane = |index: usize| {
         let mut own: Vec<_> = cores
             .iter()
@@ -147,6 +148,13 @@ mod tests {
         }
     }
 
+    fn pinned(ids: &[usize]) -> Cores {
+        Cores {
+            ids: ids.to_vec(),
+            usable: ids.len(),
+        }
+    }
+
     fn listed(names: &[&str]) -> DeviceUse {
         DeviceUse::Listed(names.iter().map(|name| (*name).to_owned()).collect())
     }
@@ -156,7 +164,7 @@ mod tests {
         let lanes = divide(
             &settings(DeviceUse::Auto, None, 2),
             &[],
-            &[0, 1, 4, 5, 6],
+            &pinned(&[0, 1, 4, 5, 6]),
             false,
         )
         .unwrap();
@@ -168,20 +176,39 @@ mod tests {
         let lanes = divide(
             &settings(listed(&["cpu"]), Some(3), 2),
             &[],
-            &[0, 1, 2],
+            &pinned(&[0, 1, 2]),
             false,
         )
         .unwrap();
         let cores: Vec<_> = lanes.iter().map(|lane| lane.cores.clone()).collect();
         assert_eq!(cores, [vec![0, 1], vec![0, 2], vec![1, 2]]);
-        let lanes = divide(&settings(DeviceUse::Auto, None, 8), &[], &[3], false).unwrap();
+        let lanes = divide(
+            &settings(DeviceUse::Auto, None, 8),
+            &[],
+            &pinned(&[3]),
+            false,
+        )
+        .unwrap();
         assert_eq!(
             (lanes.len(), lanes[0].cores.as_slice(), lanes[0].threads),
             (1, [3].as_slice(), 8)
         );
+        // A quota of two cores' worth of time names none of the eight.
+        let quota = Cores {
+            ids: (0..8).collect(),
+            usable: 2,
+        };
+        let lanes = divide(&settings(DeviceUse::Auto, None, 1), &[], &quota, false).unwrap();
+        assert!(lanes.len() == 2 && lanes.iter().all(|lane| lane.cores.is_empty()));
         // A system that does not tell its cores: nothing is pinned.
         assert!(
-            divide(&settings(DeviceUse::Auto, None, 1), &[], &[], false).unwrap()[0]
+            divide(
+                &settings(DeviceUse::Auto, None, 1),
+                &[],
+                &pinned(&[]),
+                false
+            )
+            .unwrap()[0]
                 .cores
                 .is_empty()
         );
@@ -191,7 +218,7 @@ mod tests {
     fn gpus_come_first_where_the_build_has_them() {
         let gpus = ["cuda:0".to_owned(), "cuda:1".to_owned()];
         let names = |use_| -> Vec<String> {
-            divide(&settings(use_, None, 1), &gpus, &[0, 1], true)
+            divide(&settings(use_, None, 1), &gpus, &pinned(&[0, 1]), true)
                 .unwrap()
                 .into_iter()
                 .map(|lane| lane.name)
@@ -207,7 +234,9 @@ mod tests {
     #[test]
     fn what_is_not_there_is_refused() {
         let error = |names: &[&str], cuda| {
-            divide(&settings(listed(names), None, 1), &[], &[0], cuda).unwrap_err()
+            divide(&settings(listed(names), None, 1), &[], &pinned(&[0]), cuda)
+                .unwrap_err()
+                .to_string()
         };
         assert!(error(&["cuda:0"], false).contains("make run CUDA=1"));
         assert!(error(&["cuda:3"], true).contains("no cuda:3 here"));

@@ -3,7 +3,7 @@
 
 use super::leaderboard::summary;
 use super::monitor::RunMonitor;
-use crate::journal::{JournalError, Life, Reader, TrialRow};
+use crate::journal::{JournalError, Life, Reader, Suspect, TrialRow};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
@@ -28,6 +28,8 @@ pub struct Status {
     /// The lanes of the process that works on the run, or of the last one.
     pub lanes: Vec<Lane>,
     pub running_trials: Vec<RunningTrial>,
+    /// Trials that run alone, because processes died while they ran.
+    pub suspects: Vec<Suspect>,
     pub events: Vec<Event>,
 }
 
@@ -110,6 +112,10 @@ impl Status {
                 .collect::<Result<_, _>>()?,
             None => Vec::new(),
         };
+        let suspects = match monitor.reader() {
+            Some(reader) => reader.suspects()?,
+            None => Vec::new(),
+        };
         let series = &state.series;
         let best = state.best.as_ref();
         let left = state
@@ -155,6 +161,7 @@ impl Status {
                 .map(|(name, device)| Lane { name, device })
                 .collect(),
             running_trials,
+            suspects,
             events: events
                 .map(|(at, kind, text)| Event { at, kind, text })
                 .collect(),

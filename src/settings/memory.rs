@@ -41,8 +41,8 @@ pub fn problems(settings: &Settings, memory: Option<f64>) -> Vec<(String, String
         Some(memory) => {
             let gibibytes = |bytes: f64| bytes / f64::from(1 << 30);
             let reason = format!(
-                "even the smallest network of {depth} layers needs {:.1} GiB to train with child.batch_size = {}, and this machine \
-                 has {:.1} GiB; fewer layers, a smaller batch or fewer filters would fit",
+                "even the smallest network of {depth} layers needs {:.1} GiB to train with child.batch_size = {}, and this process \
+                 may use {:.1} GiB here; fewer layers, a smaller batch or fewer filters would fit",
                 gibibytes(needed),
                 settings.child.batch_size,
                 gibibytes(memory)

@@ -375,6 +375,7 @@ mod tests {
                 // The first ones are the best, and the last ones the worst.
                 rewards: &[Some(-(number as f64))],
                 baseline: None,
+                scale: None,
             };
             guided.observe(&space, &minibatch);
         }

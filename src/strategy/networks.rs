@@ -326,6 +326,7 @@ mod tests {
                     decisions: std::slice::from_ref(&list),
                     rewards: &[reward],
                     baseline: None,
+                    scale: None,
                 },
             );
         };

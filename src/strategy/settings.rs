@@ -155,6 +155,7 @@ impl ControllerSettings {
                 clip: self.ppo_clip,
                 entropy_half_life: self.entropy_half_life,
             }),
+            advantage_bound: None,
         }
     }
 

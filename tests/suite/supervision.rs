@@ -3,14 +3,16 @@
 //! `NETWRIGHT_FAULT`.
 
 use super::common::{
-    Search, assert_same_numbers, assert_verifies, database, events_of, netwright, text, trials,
-    wait_until,
+    Search, assert_same_numbers, assert_verifies, database, events_of, netwright, printed, text,
+    trials, wait_until,
 };
 use netwright::actors::{
-    CheckpointFiles, End, Event, Observer, Parts, Progress, RestartSettings, SearchSettings,
-    prepare, search,
+    ChildFiles, End, Event, Observer, Parts, Progress, RestartSettings, SearchSettings, prepare,
+    search,
 };
-use netwright::child::{Evaluator, Outcome, Progress as ChildProgress, RewardScale, Task};
+use netwright::child::{
+    Evaluator, FailureRule, Outcome, Progress as ChildProgress, RewardScale, Task,
+};
 use netwright::journal::Journal;
 use netwright::machine::LaneSpec;
 use netwright::space::{ImageShape, SpaceSettings};
@@ -20,8 +22,8 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::sync::Arc;
 
-/// Short pauses before anything is rebuilt, and a freeze that is found out soon: but far longer
-/// than any step takes on a busy machine.
+/// Short pauses before restarts, and a short `freeze_seconds`: still far longer than any step takes
+/// on a busy machine.
 const QUICK: [&str; 6] = [
     "restart.child_trainer.backoff_first_seconds=0.02",
     "restart.controller.backoff_first_seconds=0.02",
@@ -31,7 +33,7 @@ const QUICK: [&str; 6] = [
     "child.attempts=3",
 ];
 
-/// Runs to its end with this fault and these settings.
+/// Runs a search to its end with this fault and these settings.
 fn run(search: &Search, run: &str, fault: &str, set: &[&str]) -> Output {
     let mut command = search.command(run);
     command.args(
@@ -198,7 +200,8 @@ fn failures_that_may_pass_are_tried_again_and_others_are_not() {
         );
     }
     assert_verifies(&dir);
-    let skipped = run(&search, "skipped", "child.diverge=5", &[]);
+    let skip = &["child.failed_reward=skip"];
+    let skipped = run(&search, "skipped", "child.diverge=5", skip);
     assert!(skipped.status.success());
     assert_eq!(trial(&search.run_dir("skipped"), 5).2, None);
 }
@@ -247,7 +250,7 @@ fn a_child_that_kills_every_process_is_found_out() {
     let search = Search::new(64, "");
     let mut deaths = 0;
     loop {
-        let output = run(&search, "run", "child.kill=21*1000", &[]);
+        let output = run(&search, "run", "child.abort=21*1000", &[]);
         if output.status.success() {
             break;
         }
@@ -275,6 +278,49 @@ fn a_child_that_kills_every_process_is_found_out() {
         others.iter().filter(|trial| trial.3 == "completed").count(),
         63
     );
+}
+
+#[test]
+fn processes_that_are_killed_from_outside_fail_nobody() {
+    let search = Search::new(64, "");
+    let dir = search.run_dir("run");
+    // Each kill comes while trial 21 is under way. More of them than would fail it if it could have
+    // brought them about.
+    for _ in 0..26 {
+        let output = run(&search, "run", "child.kill=21*1000", &[]);
+        assert_eq!(output.status.code(), None, "{}", text(&output));
+    }
+    let status = printed("status", &dir, &[]);
+    let line = status.lines().find(|line| line.starts_with("suspect"));
+    let line = line.unwrap_or_else(|| panic!("no suspect in\n{status}"));
+    assert!(
+        line.contains("trial 21: 2") && line.ends_with("it runs alone, after all others"),
+        "{line}"
+    );
+    let json: serde_json::Value =
+        serde_json::from_str(&printed("status", &dir, &["--json"])).unwrap();
+    assert_eq!(json["suspects"][0]["trial"], 21);
+    assert_eq!(json["suspects"][0]["deaths"], 0);
+    assert_eq!(json["suspects"].as_array().unwrap().len(), 1);
+    // Its neighbours of the same minibatch went before it.
+    let others: Vec<_> = (17..=24)
+        .filter(|id| *id != 21)
+        .map(|id| trial(&dir, id).0)
+        .collect();
+    assert!(
+        others.iter().all(|status| status == "completed"),
+        "{others:?}"
+    );
+    let quiet = run(&search, "run", "", &[]);
+    assert!(quiet.status.success(), "{}", text(&quiet));
+    let trials = trials(&dir);
+    assert_eq!(trials.len(), 64);
+    assert!(
+        trials.iter().all(|trial| trial.3 == "completed"),
+        "{trials:?}"
+    );
+    assert!(!printed("status", &dir, &[]).contains("suspect"));
+    assert_verifies(&dir);
 }
 
 #[test]
@@ -308,8 +354,8 @@ fn a_device_fault_that_sticks_is_left_behind_with_the_process() {
     );
 }
 
-/// Ends its first child once a device of this run is out of use: before that, the lane that works
-/// must not have trained everything.
+/// Its first child ends only once a device of this run is out of use, so that the lane that works
+/// cannot have trained everything before that.
 struct AfterTheIsolation {
     run: PathBuf,
 }
@@ -342,6 +388,7 @@ fn a_device_that_falls_too_often_goes_out_of_use_and_the_run_goes_on_with_the_re
         seed: 1,
         trials: 48,
         reuse: false,
+        advantage_bound: None,
         controller: ControllerSettings {
             replicas: 4,
             children: 4,
@@ -385,11 +432,11 @@ fn a_device_that_falls_too_often_goes_out_of_use_and_the_run_goes_on_with_the_re
                 Ok(Box::new(AfterTheIsolation { run: run.clone() }))
             }
         }),
-        checkpoints: Arc::new(CheckpointFiles::open(dir.path(), &Default::default())),
+        files: ChildFiles::open(dir.path(), 0, [], &Default::default()),
         metrics: metrics.clone(),
         observer: Box::new(NoObserver),
         attempts: 1,
-        failed_reward: None,
+        failed_reward: FailureRule::SKIP,
         max_seconds: Some(600.0),
         restart,
         reload: None,

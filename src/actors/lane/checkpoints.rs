@@ -3,15 +3,13 @@
 //! files of its own. An error of the disk fails no child. Must not know what is in a checkpoint.
 
 use crate::actors::lane::LaneSignals;
-use crate::child::Checkpoints;
+use crate::child::{CHECKPOINT_FILE as NAME, Checkpoints};
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-
-const NAME: &str = "child.checkpoint";
 
 /// All checkpoints of a run.
 pub struct CheckpointFiles {

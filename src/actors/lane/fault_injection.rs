@@ -3,11 +3,12 @@
 //!
 //! Points, each for one trial (see `runtime/fault.rs`): `start`, before the evaluation; `step`, in
 //! the first epoch; `later`, after it; `epochN`, at the end of epoch N. The words after them are
-//! `panic`, `freeze` and `hold`. `child.kill`, `child.error`, `child.diverge` and `child.device`
-//! end the child before it starts.
+//! `panic`, `freeze` and `hold`, and after `start` also `pause`. `child.kill`, `child.abort`,
+//! `child.error`, `child.diverge` and `child.device` end the child before it starts; the first two
+//! end the process.
 
 use crate::actors::runtime::fault;
-use crate::child::{Cause, Checkpoints, Epoch, Evaluator, Outcome, Progress, Task};
+use crate::child::{Cause, Checkpoints, Epoch, Evaluator, Outcome, Progress, Task, Weights};
 use std::time::Duration;
 
 /// How often a child that is held checks whether it may go on.
@@ -26,6 +27,7 @@ struct FaultyEvaluator(Box<dyn Evaluator>);
 
 impl Evaluator for FaultyEvaluator {
     fn evaluate(&mut self, task: &Task, progress: &mut dyn Progress) -> Outcome {
+        pause(task, "start");
         hold(task, "start", progress);
         inject(task, "start");
         if let Some(outcome) = injected_outcome(task) {
@@ -44,6 +46,9 @@ fn injected_outcome(task: &Task) -> Option<Outcome> {
     let wanted = |point: &str| fault::wanted_attempt(point, task.trial, task.attempt);
     if wanted("child.kill") {
         kill_process();
+    }
+    if wanted("child.abort") {
+        std::process::abort();
     }
     let causes = [
         ("child.error", Cause::Error),
@@ -82,6 +87,14 @@ fn hold(task: &Task, point: &str, progress: &mut dyn Progress) {
     let point = format!("{point}.hold");
     while fault::holds(&point, task.trial) && !progress.stop_requested() {
         progress.examples(0);
+        std::thread::sleep(HOLD_INTERVAL);
+    }
+}
+
+/// As `hold`, without a sign of life.
+fn pause(task: &Task, point: &str) {
+    let point = format!("{point}.pause");
+    while fault::holds(&point, task.trial) {
         std::thread::sleep(HOLD_INTERVAL);
     }
 }
@@ -126,5 +139,9 @@ impl Progress for FaultyProgress<'_> {
 
     fn checkpoints(&mut self) -> Option<&mut dyn Checkpoints> {
         self.progress.checkpoints()
+    }
+
+    fn weights(&mut self) -> Option<&mut dyn Weights> {
+        self.progress.weights()
     }
 }

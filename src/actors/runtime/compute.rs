@@ -2,11 +2,13 @@
 //! other. A job that does not end is abandoned with its thread, and a new thread runs the jobs that
 //! wait. Must not know what the jobs are.
 
+use super::clock::Stopwatch;
 use super::exit::{ActorExited, ActorId, ExitReason, panic_message};
 use super::mailbox::Recipient;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// Its error is the end of the actor that submitted it.
 type Job = Box<dyn FnOnce() -> Result<(), String> + Send>;
@@ -21,8 +23,8 @@ pub struct JobOwner {
 #[derive(Default)]
 struct State {
     jobs: VecDeque<(JobOwner, Job)>,
-    /// The owner of the running job, and how many ticks the job has run.
-    running: Option<(JobOwner, u32)>,
+    /// The owner of the running job, and for how long the job has run.
+    running: Option<(JobOwner, Stopwatch)>,
     /// The number of the thread that may take jobs: an abandoned thread has an earlier one.
     thread: u64,
     closed: bool,
@@ -47,7 +49,7 @@ impl Shared {
                 return None;
             }
             if let Some((owner, job)) = state.jobs.pop_front() {
-                state.running = Some((owner, 0));
+                state.running = Some((owner, Stopwatch::start()));
                 return Some((owner, job));
             }
             state = self
@@ -139,21 +141,18 @@ impl Compute {
         self.handle.shared.changed.notify_one();
     }
 
-    /// To be called at regular ticks. A job that is still running after more than `max_ticks` of
-    /// them is abandoned with its thread; returns its owner.
+    /// A job that has run for longer than `limit` is abandoned with its thread; returns its owner.
     ///
     /// # Errors
     /// When the system refuses another thread.
-    pub fn tick(&self, max_ticks: u32) -> std::io::Result<Option<JobOwner>> {
+    pub fn abandon_after(&self, limit: Duration) -> std::io::Result<Option<JobOwner>> {
         let mut state = self.handle.shared.lock();
-        let Some((owner, ticks)) = &mut state.running else {
+        let Some((owner, _)) = state
+            .running
+            .filter(|(_, running)| running.elapsed() > limit)
+        else {
             return Ok(None);
         };
-        *ticks += 1;
-        if *ticks <= max_ticks {
-            return Ok(None);
-        }
-        let owner = *owner;
         state.running = None;
         state.thread += 1;
         let thread = state.thread;
@@ -220,8 +219,12 @@ mod tests {
             Ok(())
         });
         running.recv().unwrap();
-        assert_eq!(compute.tick(1).unwrap(), None);
-        assert_eq!(compute.tick(1).unwrap(), Some(controller(1, 0)));
+        assert_eq!(compute.abandon_after(Duration::MAX).unwrap(), None);
+        let mut abandoned = None;
+        while abandoned.is_none() {
+            abandoned = compute.abandon_after(Duration::ZERO).unwrap();
+        }
+        assert_eq!(abandoned, Some(controller(1, 0)));
         assert_eq!(answer.recv().unwrap(), 7);
         drop(release);
     }

@@ -3,6 +3,7 @@
 
 use super::{End, Supervisor};
 use crate::actors::messages::StopTraining;
+use crate::actors::runtime::Stopwatch;
 
 impl Supervisor {
     /// No more tickets are issued and no more children trained; the first reason counts.
@@ -11,6 +12,7 @@ impl Supervisor {
             self.parts.metrics.readiness.leaving("the search is ending");
             tracing::info!("the search is ending: {end:?}");
             self.ending = Some(end);
+            self.ending_since = Stopwatch::start();
             self.scheduler.clear_queue();
             for trainer in &self.trainers {
                 trainer.address.do_send(StopTraining);

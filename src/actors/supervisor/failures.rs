@@ -3,24 +3,26 @@
 //! the Supervisor learns that an actor has ended.
 
 use super::restart::{ActorRestart, Beyond};
-use super::{End, GRACE, Supervisor, TICK};
+use super::{End, GRACE, Supervisor};
 use crate::actors::messages::{PollConfig, RestartActor, Retire, Shutdown};
 use crate::actors::runtime::{ActorExited, ActorId, ExitReason};
 use crate::child::{Cause, Outcome};
 use crate::random::Key;
 use actix::{AsyncContext, Context};
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 impl Supervisor {
     /// Checks what cannot report by itself: a computation that does not end, and the config file.
     pub(super) fn tick(&mut self, context: &mut Context<Self>) {
         self.heartbeat.fetch_add(1, Ordering::Relaxed);
+        crate::child::reap_orphans();
         context.address().do_send(PollConfig { forced: false });
         let seconds = self.parts.restart.controller.freeze_seconds;
         let Some(compute) = self.replicas.compute() else {
             return;
         };
-        match compute.tick((seconds / TICK.as_secs_f64()) as u32) {
+        match compute.abandon_after(Duration::from_secs_f64(seconds)) {
             Ok(None) => {}
             Ok(Some(owner)) => context.address().do_send(ActorExited {
                 actor: owner.actor,
@@ -73,7 +75,7 @@ impl Supervisor {
                 self.attempt_ended(
                     task,
                     Outcome::Failed {
-                        cause: Cause::Timeout,
+                        cause: Cause::Frozen,
                         error,
                     },
                     *seconds,
@@ -110,8 +112,7 @@ impl Supervisor {
             controller: number,
             ..Key::seed(self.seed)
         };
-        let Some(pause) = intensity.restart(self.started.elapsed().as_secs_f64(), &settings, key)
-        else {
+        let Some(pause) = intensity.restart(self.started.seconds(), &settings, key) else {
             return self.escalate(actor, &device, format!("{name} {reason}"), &settings);
         };
         self.parts.metrics.restarted(actor.kind());

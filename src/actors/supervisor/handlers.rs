@@ -1,6 +1,7 @@
 //! What the Supervisor does with each message. Has no state of its own.
 
-use super::{End, Event, GRACE, Ordered, Supervisor};
+use super::reload::SHORTEST_WAIT;
+use super::{End, Event, GRACE, Ordered, PrepareError, Supervisor};
 use crate::actors::messages::{
     ChildEnded, ChildEpoch, Cut, Fatal, LearningChange, LogRead, MinibatchesStored,
     OutcomeCommitted, Replayed, RequestTicket, RestartActor, Shutdown, SnapshotStored,
@@ -40,6 +41,9 @@ impl Receive<SubmitMinibatch> for Supervisor {
             return;
         };
         self.proposed(&request, &mut sampled, &minibatch);
+        if self.shards.needs_held(sampled.pulled.oldest()) {
+            sampled.held = Some(minibatch.parameters.clone());
+        }
         if let Some(minibatches) = self.tickets.sampled(sampled) {
             let supervisor = self.mailbox(context);
             let inserted = minibatches.clone();
@@ -175,7 +179,13 @@ fn log_outcome(trial: u64, outcome: &Outcome, seconds: f64) {
 fn is_transient(cause: Cause) -> bool {
     matches!(
         cause,
-        Cause::Timeout | Cause::Exited | Cause::Killed | Cause::Error | Cause::Device
+        Cause::Timeout
+            | Cause::Frozen
+            | Cause::DeviceFull
+            | Cause::Exited
+            | Cause::Killed
+            | Cause::Error
+            | Cause::Device
     )
 }
 
@@ -252,8 +262,8 @@ impl Receive<RestartActor> for Supervisor {
 }
 
 impl Receive<LogRead> for Supervisor {
-    fn receive(&mut self, LogRead { snapshot, log }: LogRead, context: &mut Self::Context) {
-        self.replay(snapshot, log, context);
+    fn receive(&mut self, LogRead(tail): LogRead, context: &mut Self::Context) {
+        self.replay(tail, context);
     }
 }
 
@@ -261,7 +271,7 @@ impl Receive<Replayed> for Supervisor {
     fn receive(&mut self, Replayed(replayed): Replayed, context: &mut Self::Context) {
         match replayed {
             Ok(state) => self.restart_shards(&state, context),
-            Err(reason) => self.fail(reason),
+            Err(error) => self.fail(PrepareError::from(error).to_string()),
         }
         self.deliver_pending();
         self.end_if_done();
@@ -271,12 +281,16 @@ impl Receive<Replayed> for Supervisor {
 impl Receive<Shutdown> for Supervisor {
     fn receive(&mut self, message: Shutdown, context: &mut Self::Context) {
         match message {
-            // run.max_seconds has been raised since this was scheduled.
+            // run.max_seconds has been raised since this was scheduled, or the process was
+            // suspended.
             Shutdown::TimeIsUp
                 if self
                     .parts
                     .max_seconds
-                    .is_none_or(|limit| self.started.elapsed().as_secs_f64() < limit) => {}
+                    .is_none_or(|limit| self.started.seconds() < limit) =>
+            {
+                self.schedule_end(context);
+            }
             Shutdown::Signal(_) | Shutdown::TimeIsUp if self.ending.is_none() => {
                 let (end, text) = match message {
                     Shutdown::Signal(number) => (
@@ -292,6 +306,11 @@ impl Receive<Shutdown> for Supervisor {
                 self.notify(Event::Note(text));
                 context.notify_later(Shutdown::Deadline, GRACE);
                 self.start_ending(end);
+            }
+            // The process was suspended: its children have had no time to stop.
+            Shutdown::Deadline if self.ending_since.elapsed() < GRACE => {
+                let left = GRACE.saturating_sub(self.ending_since.elapsed());
+                context.notify_later(Shutdown::Deadline, left.max(SHORTEST_WAIT));
             }
             Shutdown::Deadline => {
                 tracing::warn!(

@@ -4,16 +4,20 @@
 
 use super::restart::RestartSettings;
 use super::scheduler::AfterDrain;
-use super::{Event, Supervisor};
+use super::{Event, SearchSettings, Supervisor};
 use crate::actors::lane::EvaluatorFactory;
 use crate::actors::messages::{LearningChange, PollConfig, Shutdown};
 use crate::actors::runtime::{Receive, receives};
-use crate::actors::start::SearchSettings;
+use crate::child::FailureRule;
 use crate::machine::LaneSpec;
 use crate::policy::shard_boundaries;
 use crate::telemetry::Endpoint;
 use actix::{AsyncContext, Context};
 use std::time::Duration;
+
+/// Timers run on while the process is suspended, so one may fire too early and is set again, but
+/// not in a tight loop.
+pub(super) const SHORTEST_WAIT: Duration = Duration::from_millis(10);
 
 /// The settings with which a running search continues.
 pub struct Reconfigured {
@@ -22,7 +26,7 @@ pub struct Reconfigured {
     /// Some: children are trained in another way from now on.
     pub factory: Option<EvaluatorFactory>,
     pub attempts: u32,
-    pub failed_reward: Option<f64>,
+    pub failed_reward: FailureRule,
     pub max_seconds: Option<f64>,
     pub restart: RestartSettings,
     /// Some: the endpoint moves, or is off (None).
@@ -129,7 +133,7 @@ impl Supervisor {
         if let Some(limit) = self.parts.max_seconds {
             let left =
                 Duration::from_secs_f64(limit.min(1e9)).saturating_sub(self.started.elapsed());
-            context.notify_later(Shutdown::TimeIsUp, left);
+            context.notify_later(Shutdown::TimeIsUp, left.max(SHORTEST_WAIT));
         }
     }
 

@@ -39,8 +39,11 @@ struct Lane {
 pub struct Scheduler {
     queue: VecDeque<Task>,
     lanes: Vec<Lane>,
-    /// Trials that may have killed a process: each runs while no other does.
+    /// Trials that may have killed a process: each runs while no other does, before all others.
     suspects: BTreeSet<u64>,
+    /// Trials that were under way when processes died and nothing says why: each runs while no
+    /// other does, after all others.
+    last: BTreeSet<u64>,
 }
 
 impl Scheduler {
@@ -65,9 +68,14 @@ impl Scheduler {
         self.queue.push_front(task);
     }
 
-    /// From now on this trial runs alone.
+    /// From now on this trial runs alone, and first.
     pub fn suspect(&mut self, trial: u64) {
         self.suspects.insert(trial);
+    }
+
+    /// From now on this trial runs alone, when no other waits.
+    pub fn suspect_last(&mut self, trial: u64) {
+        self.last.insert(trial);
     }
 
     /// No further child is to start.
@@ -98,7 +106,9 @@ impl Scheduler {
     /// Starts a child on a free lane, if there are both, unless a suspect is running or waits for
     /// the others to end.
     pub fn start_next(&mut self) -> Option<(usize, Task)> {
-        let alone = |task: &Task| self.suspects.contains(&task.trial);
+        let first = |task: &Task| self.suspects.contains(&task.trial);
+        let last = |task: &Task| self.last.contains(&task.trial);
+        let alone = |task: &Task| first(task) || last(task);
         if self
             .lanes
             .iter()
@@ -107,14 +117,17 @@ impl Scheduler {
         {
             return None;
         }
-        let suspect = self.queue.iter().position(alone);
-        if suspect.is_some() && self.running() > 0 {
+        let queued = |wanted: &dyn Fn(&Task) -> bool| self.queue.iter().position(wanted);
+        let next = queued(&first)
+            .or_else(|| queued(&|task: &Task| !last(task)))
+            .or_else(|| queued(&last))?;
+        if alone(&self.queue[next]) && self.running() > 0 {
             return None;
         }
         let free =
             |lane: &Lane| lane.state == State::Up && lane.task.is_none() && lane.draining.is_none();
         let lane = self.lanes.iter().position(free)?;
-        let task = self.queue.remove(suspect.unwrap_or(0))?;
+        let task = self.queue.remove(next)?;
         self.lanes[lane].task = Some(task.clone());
         Some((lane, task))
     }
@@ -374,6 +387,31 @@ mod tests {
             scheduler.start_next().is_none(),
             "it waits until nothing runs"
         );
+    }
+
+    #[test]
+    fn a_trial_whose_deaths_nothing_explains_runs_alone_after_all_others() {
+        let mut scheduler = Scheduler::default();
+        scheduler.add_lane();
+        scheduler.add_lane();
+        scheduler.suspect_last(1);
+        scheduler.suspect(4);
+        scheduler.enqueue([task(1), task(2), task(3), task(4)]);
+        let mut order = Vec::new();
+        while let Some((lane, started)) = scheduler.start_next() {
+            order.push(started.trial);
+            let more = scheduler.start_next();
+            order.extend(more.iter().map(|(_, task)| task.trial));
+            assert!(!matches!(started.trial, 1 | 4) || more.is_none());
+            for (lane, task) in more.into_iter().chain([(lane, started)]) {
+                scheduler.ended(lane, 0, task.trial, 0).unwrap();
+            }
+        }
+        assert_eq!(order, [4, 2, 3, 1]);
+        scheduler.requeue(task(1));
+        scheduler.enqueue([task(5)]);
+        assert_eq!(scheduler.start_next().unwrap().1.trial, 5);
+        assert!(scheduler.start_next().is_none());
     }
 
     #[test]

@@ -7,15 +7,12 @@ use crate::actors::messages::{Retire, TrainChild};
 use crate::actors::runtime::{ActorId, ExitNotifier, Mailbox};
 use crate::actors::trainer::{ChildTrainer, TrainerContext};
 use crate::child::{Cause, Outcome, Task};
-use crate::journal::OpenTrial;
+use crate::journal::{DEATHS_IN_COMPANY, OpenTrial};
 use crate::machine::LaneSpec;
 use actix::{Actor, Context};
 
-/// A trial runs alone once this many processes in a row have died while it was under way without an
-/// epoch.
-const DEATHS_IN_COMPANY: u32 = 3;
-
-/// It has failed once this many more have died while it ran alone.
+/// A trial that runs alone has failed once this many more processes have died of a cause that it can
+/// have brought about.
 const DEATHS_ALONE: u32 = 20;
 
 /// A ChildTrainer and its lane.
@@ -46,7 +43,7 @@ impl Supervisor {
         let resources = TrainerContext {
             spec,
             factory: self.parts.factory.clone(),
-            checkpoints: self.parts.checkpoints.clone(),
+            files: self.parts.files.clone(),
             freeze_seconds: self.parts.restart.child_trainer.freeze_seconds,
             journal: self.journal.clone(),
             epochs: supervisor.recipient(),
@@ -122,7 +119,8 @@ impl Supervisor {
     }
 
     /// Takes over the children that an earlier process left and returns those to be evaluated. A
-    /// child during which process after process died has failed.
+    /// child during which process after process died runs alone. It has failed where it can have
+    /// brought these deaths about; deaths that nothing explains fail nobody.
     pub(super) fn recover(
         &mut self,
         trials: &[OpenTrial],
@@ -131,14 +129,24 @@ impl Supervisor {
     ) -> Vec<Task> {
         for trial in trials
             .iter()
-            .filter(|trial| !trial.finished && trial.deaths >= DEATHS_IN_COMPANY)
+            .filter(|trial| !trial.finished && !is_poison(trial))
         {
-            self.scheduler.suspect(trial.id);
-            tracing::warn!(
-                "trial {}: {} processes died while it ran; it runs alone",
-                trial.id,
-                trial.deaths
-            );
+            let OpenTrial {
+                id,
+                deaths,
+                unexplained,
+                ..
+            } = trial;
+            let all = deaths + unexplained;
+            if *deaths >= DEATHS_IN_COMPANY {
+                self.scheduler.suspect(*id);
+                tracing::warn!("trial {id}: {all} processes died while it ran; it runs alone");
+            } else if all >= DEATHS_IN_COMPANY {
+                self.scheduler.suspect_last(*id);
+                tracing::warn!(
+                    "trial {id}: {all} processes died while it ran, and nothing says why; it runs alone, after all others"
+                );
+            }
         }
         for trial in trials
             .iter()

@@ -1,17 +1,22 @@
 //! The `command` evaluator: a program of the user's trains the child, in any language. It is given
 //! the architecture and prints its epochs and its reward; it is ended with everything that it
-//! started. Must not know what the program does, nor other lanes.
+//! started, also what has left its process group. Must not know what the program does, nor other
+//! lanes.
 
-mod orphans;
+mod descendants;
 mod program;
 mod protocol;
 #[cfg(test)]
 mod tests;
 mod trial_files;
 
+pub use descendants::{
+    adopt_orphans, end_all as end_programs, kill_all as kill_programs, reap_orphans,
+};
 pub use program::program_problem;
 
 use super::{Cause, ChildSettings, Epoch, Evaluator, Outcome, Progress, Task};
+use descendants::Descendants;
 use program::{End as ProgramEnd, Program};
 use protocol::{EpochLine, Protocol};
 use std::path::PathBuf;
@@ -23,6 +28,9 @@ use trial_files::TrialFiles;
 /// each time it has not.
 const MIN_PAUSE: Duration = Duration::from_millis(1);
 const MAX_PAUSE: Duration = Duration::from_millis(50);
+
+/// How often the processes below a program are looked at.
+const READS_BETWEEN_LOOKS: u64 = 16;
 
 /// What a lane lends to the programs that it runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,14 +79,15 @@ impl CommandEvaluator {
                 format!("{}: cannot be started: {error}", self.argv[0]),
             )
         };
-        let mut program =
-            Program::start(self.command(task, files).map_err(cannot)?).map_err(cannot)?;
+        let descendants = Descendants::of(files.checkpoints());
+        let command = self.command(task, files).map_err(cannot)?;
+        let mut program = Program::start(command, descendants).map_err(cannot)?;
         let mut protocol = Protocol::default();
         if let Err(end) = self.watch(&mut program, &mut protocol, progress) {
             program.end(progress);
             return Err(end);
         }
-        match program.finish() {
+        match program.finish(progress) {
             ProgramEnd::Code(0) => protocol
                 .outcome()
                 .map_err(|(cause, error)| End::Failed(cause, error)),
@@ -102,7 +111,12 @@ impl CommandEvaluator {
     ) -> Result<(), End> {
         let mut epoch_started_at = progress.elapsed();
         let mut pause = MIN_PAUSE;
+        let mut reads = 0_u64;
         loop {
+            if reads.is_multiple_of(READS_BETWEEN_LOOKS) {
+                program.look_at_descendants();
+            }
+            reads += 1;
             self.check_limits(progress)?;
             // A program that has not ended is at work, however long it prints nothing:
             // `child.max_seconds` is its limit.

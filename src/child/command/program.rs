@@ -2,6 +2,7 @@
 //! started ends with it. Must not know what it prints.
 
 use super::super::Progress;
+use super::descendants::{self, Descendants};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 use std::io::{ErrorKind, Read, Result};
 use std::os::unix::fs::PermissionsExt;
@@ -34,6 +35,8 @@ pub enum End {
 pub struct Program {
     child: Child,
     group: Pid,
+    /// What it has started, also outside of its group.
+    descendants: Descendants,
     stdout: ChildStdout,
     /// The beginning of a line.
     pending: Vec<u8>,
@@ -48,10 +51,10 @@ impl Program {
     ///
     /// # Errors
     /// The system cannot start it.
-    pub fn start(mut command: Command) -> Result<Self> {
+    pub fn start(mut command: Command, descendants: Descendants) -> Result<Self> {
         command.stdout(Stdio::piped()).process_group(0);
         end_with_parent(&mut command);
-        let mut child = command.spawn()?;
+        let mut child = descendants::spawn(&mut command)?;
         let (Some(stdout), Some(group)) =
             (child.stdout.take(), Pid::from_raw(child.id().cast_signed()))
         else {
@@ -60,6 +63,7 @@ impl Program {
         let program = Self {
             child,
             group,
+            descendants,
             stdout,
             pending: Vec::new(),
             closed: false,
@@ -113,30 +117,59 @@ impl Program {
         lines
     }
 
-    /// Ends it and its group: SIGTERM, and SIGKILL when the program is still there after
-    /// `GRACE_SECONDS`.
-    /// What it still prints is dropped.
+    /// Notes which processes run below it: see `Descendants`.
+    pub fn look_at_descendants(&mut self) {
+        self.descendants.look(self.group);
+    }
+
+    /// Ends it with all that it has started: SIGTERM, and SIGKILL when something is still there
+    /// after `GRACE_SECONDS`. What it still prints is dropped.
     pub fn end(mut self, progress: &mut dyn Progress) {
+        self.look_at_descendants();
         self.signal(Signal::TERM);
-        let signalled_at = progress.elapsed();
-        while !self.has_ended() && progress.elapsed() - signalled_at < GRACE_SECONDS {
+        self.end_descendants(progress);
+        // Dropped: killed and reaped.
+    }
+
+    /// After `has_ended`: how it ended. What it left running in its group is killed, what left its
+    /// group may end in order.
+    pub fn finish(mut self, progress: &mut dyn Progress) -> End {
+        self.signal(Signal::KILL);
+        self.end_descendants(progress);
+        let status = self.reap().unwrap_or_default();
+        match (status.code(), status.signal()) {
+            (Some(code), _) => End::Code(code),
+            (None, signal) => End::Signal(signal_name(signal.unwrap_or_default())),
+        }
+    }
+
+    /// Waits until the program and its descendants have ended, for `GRACE_SECONDS` at most; then
+    /// the descendants are killed.
+    fn end_descendants(&mut self, progress: &mut dyn Progress) {
+        let began_at = progress.elapsed();
+        loop {
+            let none_left = self.descendants.ask_to_end(self.group);
+            if none_left && self.has_ended() {
+                return descendants::reap_orphans();
+            }
+            if progress.elapsed() - began_at >= GRACE_SECONDS {
+                break;
+            }
             progress.examples(0);
             if self.read(true).is_err() {
                 break;
             }
             std::thread::sleep(Duration::from_millis(10));
         }
-        // Dropped: killed and reaped.
-    }
-
-    /// After `has_ended`: how it ended. What it left running is killed.
-    pub fn finish(mut self) -> End {
-        self.signal(Signal::KILL);
-        let status = self.reap().unwrap_or_default();
-        match (status.code(), status.signal()) {
-            (Some(code), _) => End::Code(code),
-            (None, signal) => End::Signal(signal_name(signal.unwrap_or_default())),
+        // Not for ever: one that hangs in a driver cannot even be killed.
+        for _ in 0..100 {
+            if self.descendants.kill() {
+                return descendants::reap_orphans();
+            }
+            progress.examples(0);
+            std::thread::sleep(Duration::from_millis(10));
         }
+        tracing::warn!("processes that a program has started cannot be killed; the search goes on");
     }
 
     fn signal(&self, signal: Signal) {
@@ -152,6 +185,7 @@ impl Program {
         for _ in 0..200 {
             if let Ok(Some(status)) = self.child.try_wait() {
                 self.reaped = true;
+                descendants::reaped(self.group);
                 return Some(status);
             }
             std::thread::sleep(Duration::from_millis(10));
@@ -165,6 +199,7 @@ impl Drop for Program {
         if !self.reaped {
             self.signal(Signal::KILL);
             self.reap();
+            descendants::reaped(self.group);
         }
     }
 }

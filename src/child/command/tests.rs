@@ -281,6 +281,55 @@ fn a_grandchild_that_holds_stdout_open_delays_nothing_and_dies() {
 }
 
 #[test]
+fn what_left_the_process_group_may_end_in_order_and_dies_if_it_does_not() {
+    let folder = tempfile::tempdir().unwrap();
+    // Forked twice, in a session of its own. It notes the SIGTERM and goes on; from then on the
+    // clock runs.
+    let daemon = "trap \"touch asked\" TERM; echo $$ > pid; while :; do sleep 0.02; done";
+    let script = format!(
+        "cd \"$NETWRIGHT_CHECKPOINT_DIR\"; (setsid sh -c '{daemon}' > /dev/null 2>&1 &); \
+         while [ ! -s pid ]; do sleep 0.01; done; {REWARD}"
+    );
+    let directory = folder.path().join("checkpoints/trial-1");
+    let log = Log::new(None, vec![directory.join("asked")]);
+    let (outcome, _) = run_with(folder.path(), &script, &task(), log);
+    assert!(matches!(outcome, Outcome::Completed { .. }), "{outcome:?}");
+    let pid = std::fs::read_to_string(directory.join("pid")).unwrap();
+    assert!(is_dead(&pid), "it is gone before the trial has its outcome");
+    assert!(directory.join("asked").exists());
+}
+
+#[test]
+fn a_descendant_without_an_environment_is_known_by_its_parents_and_no_other_trial_ends_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let directory = |trial: u64| folder.path().join(format!("checkpoints/trial-{trial}"));
+    let script = format!(
+        "cd '{}'; env -i setsid sleep 1000 & echo $! > pid; wait",
+        folder.path().display()
+    );
+    let mut program = Command::new("sh").args(["-c", &script]).spawn().unwrap();
+    let id = rustix::process::Pid::from_raw(program.id().cast_signed()).unwrap();
+    let mut own = Descendants::of(&directory(1));
+    let started = Instant::now();
+    // Until the sleep has taken the place of `env` and `setsid`.
+    let pid = loop {
+        assert!(started.elapsed() < LIMIT);
+        let pid = std::fs::read_to_string(folder.path().join("pid")).unwrap_or_default();
+        let name = std::fs::read_to_string(format!("/proc/{}/comm", pid.trim()));
+        if name.is_ok_and(|name| name.trim() == "sleep") {
+            break pid;
+        }
+    };
+    own.look(id);
+    program.kill().unwrap();
+    program.wait().unwrap();
+    assert!(Descendants::of(&directory(2)).kill() && !is_dead(&pid));
+    assert!(!own.ask_to_end(id));
+    wait_for_death(&folder.path().join("pid"));
+    assert!(own.kill(), "none is left");
+}
+
+#[test]
 fn a_program_and_a_grandchild_that_ignore_sigterm_die_when_the_time_is_over() {
     let folder = tempfile::tempdir().unwrap();
     let script = "cd \"$NETWRIGHT_CHECKPOINT_DIR\"; trap '' TERM; sleep 1000 & echo $! > pid; echo $$ > own; touch ready; \

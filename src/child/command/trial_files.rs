@@ -2,7 +2,7 @@
 //! log of what it prints on stderr. Must not know how the program is run.
 
 use super::super::Task;
-use super::orphans;
+use super::descendants;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::Write;
@@ -44,7 +44,7 @@ impl TrialFiles {
             checkpoints,
         };
         if files.checkpoints.is_dir() {
-            orphans::kill(&files.checkpoints);
+            descendants::kill_left(&files.checkpoints);
         }
         files.make().map_err(|error| {
             format!(

@@ -2,7 +2,7 @@
 //! comes twice, the controls and the learners find more than chance, and where nothing new is left
 //! they say so.
 
-use crate::policy::{AdamState, Baseline, Policy};
+use crate::policy::{AdamState, Policy, RewardAverages};
 use crate::random::Key;
 use crate::space::{
     Allowed, Decision, DecisionSettings, ImageShape, OptionValue, SkipConnections, Space,
@@ -24,7 +24,7 @@ struct Search<'a> {
     learning: LearningSettings,
     history: History,
     state: AdamState,
-    baseline: Baseline,
+    averages: RewardAverages,
     minibatch: u64,
 }
 
@@ -45,7 +45,7 @@ impl<'a> Search<'a> {
             learning,
             history: History::new(name, &[], HistoryPosition::default()).unwrap(),
             state: start.state,
-            baseline: start.baseline,
+            averages: start.averages,
             minibatch: 0,
         }
     }
@@ -70,7 +70,8 @@ impl<'a> Search<'a> {
             layers,
             decisions: lists,
             rewards,
-            baseline: self.baseline.value(),
+            baseline: self.averages.baseline(),
+            scale: None,
         };
         let strategy = self.history.log(self.space, 0, None, &minibatch);
         let request = GradientRequest {
@@ -84,9 +85,8 @@ impl<'a> Search<'a> {
         self.minibatch += 1;
         self.state
             .push(self.minibatch, &gradient, &self.learning.update());
-        for reward in rewards.iter().flatten() {
-            self.baseline.push(*reward, self.learning.baseline_decay);
-        }
+        let compared = minibatch.compared(&self.learning);
+        self.learning.average(&mut self.averages, &compared);
     }
 
     /// One minibatch whose rewards are a function of the lists.
