@@ -2,10 +2,10 @@
 //! plain slices. Knows nothing of schedules, optimisers or data sets.
 
 use super::arena::{Arena, LayerState};
-use super::convolution::{ForwardTarget, GroupInput, Output, Source};
+use super::convolution::{ForwardTarget, Output, PassInput, Source};
 use super::head::{self, Classifier};
 use super::norm::{self, Piece};
-use super::pack::{GradientMoments, Moments, PooledSums, UpstreamGradient};
+use super::pack::{GradientMoments, IntoLanes, Moments, PooledSums, UpstreamGradient, mask};
 use super::planes::{LayerOutput, Task};
 use super::spec::{LayerPlan, NetworkSpec, Part, Plan};
 use crate::kernels::memory::LANES;
@@ -197,6 +197,7 @@ impl ConvNet {
     /// Sorts [n][numbers] into [groups][numbers][LANES]; lanes without an image are zeros.
     fn load_images(&mut self, images: &[f32], n: usize) {
         let numbers = self.image_len();
+        let isa = self.isa;
         let groups = self
             .arena
             .images
@@ -209,11 +210,11 @@ impl ConvNet {
                 if images.len() < group.len() {
                     group.fill(0.0);
                 }
-                for (lane, image) in images.chunks(numbers).enumerate() {
-                    for (to, from) in group[lane..].iter_mut().step_by(LANES).zip(image) {
-                        *to = *from;
-                    }
-                }
+                isa.run(IntoLanes {
+                    images,
+                    numbers,
+                    to: group,
+                });
             });
     }
 
@@ -284,7 +285,6 @@ impl ConvNet {
         let layer = &self.plan.layers[index];
         let (before, rest) = self.arena.layers.split_at_mut(index);
         let state = &mut rest[0];
-        let filters = layer.geometry.filters;
         let Some(conv) = &state.conv else {
             return Vec::new();
         };
@@ -301,27 +301,27 @@ impl ConvNet {
         };
         let isa = self.isa;
         let scratch = &self.arena.scratch;
-        let blocks = conv.forward_blocks();
-        (0..n.div_ceil(LANES) * blocks)
+        (0..conv.forward_tasks(n))
             .into_par_iter()
             .with_max_len(1)
             .for_each(|task| {
                 let (sources, y, moments) = shared.get();
                 let mut scratch = thread_scratch(scratch);
-                let group = task / blocks;
                 // SAFETY: the arena's tensors have room for every group.
                 unsafe {
-                    let moments = batch.then(|| moments.add(task * filters * 2 * LANES));
-                    let input = GroupInput {
+                    let input = PassInput {
                         isa,
-                        group,
+                        images: n,
                         sources,
-                        mask: &mask(n, group),
                     };
-                    let target = ForwardTarget { y: *y, moments };
-                    conv.forward(input, task % blocks, packed, &mut scratch, target);
+                    let target = ForwardTarget {
+                        y: *y,
+                        moments: batch.then_some(*moments),
+                    };
+                    conv.forward(input, task, packed, &mut scratch, target);
                 }
             });
+        let blocks = conv.forward_blocks();
         (0..blocks).map(|block| conv.block_pixels(block)).collect()
     }
 
@@ -580,10 +580,9 @@ impl ConvNet {
                 },
             ))
         };
-        let chunks = conv.backward_chunks();
         let len = conv.weight_len();
-        let private =
-            &mut self.arena.weight_gradients.as_mut_slice()[..n.div_ceil(LANES) * chunks * len];
+        let tasks = conv.backward_tasks(n);
+        let private = &mut self.arena.weight_gradients.as_mut_slice()[..tasks * len];
         private
             .par_chunks_mut(len)
             .with_max_len(1)
@@ -591,17 +590,15 @@ impl ConvNet {
             .for_each(|(task, dw)| {
                 let mut scratch = thread_scratch(scratch);
                 let (sources, output) = shared.get();
-                let group = task / chunks;
                 dw.fill(0.0);
                 // SAFETY: the arena's tensors have room for every group.
                 unsafe {
-                    let input = GroupInput {
+                    let input = PassInput {
                         isa,
-                        group,
+                        images: n,
                         sources,
-                        mask: &mask(n, group),
                     };
-                    conv.backward(input, task % chunks, output, packed, &mut scratch, dw);
+                    conv.backward(input, task, output, packed, &mut scratch, dw);
                 }
             });
         reduce(private, &mut gradient[layer.weight..][..len]);
@@ -695,11 +692,6 @@ fn weights<'a>(layer: &LayerPlan, parameters: &'a [f32]) -> &'a [f32] {
 /// Lanes of a group that hold an image.
 fn lanes(n: usize, group: usize) -> usize {
     (n - group * LANES).min(LANES)
-}
-
-/// 1 for lanes that hold an image, else 0.
-fn mask(n: usize, group: usize) -> [f32; LANES] {
-    std::array::from_fn(|lane| if lane < lanes(n, group) { 1.0 } else { 0.0 })
 }
 
 /// This thread's scratch memory; never waited for, but by threads outside the pool.
