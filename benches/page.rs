@@ -3,7 +3,7 @@
 //! writing in the same process, as in a search.
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use netwright::child::{Cause, Epoch, Outcome};
+use netwright::child::{Cause, Epoch, FailureRule, Outcome};
 use netwright::journal::{Journal, SampledMinibatch, SampledTrial};
 use netwright::policy::Policy;
 use netwright::random::{Key, Purpose};
@@ -125,6 +125,7 @@ fn write(journal: &Journal) {
             pulled: pulled.clone(),
             history: HistoryPosition::default(),
             repeated: 0,
+            held: None,
             trials: trials.to_vec(),
         };
         journal.insert(vec![minibatch], false, Box::new(drop));
@@ -133,7 +134,13 @@ fn write(journal: &Journal) {
         journal.started(trial, &format!("cuda:{}", trial % 8), None);
         if trial <= TRIALS - RUNNING {
             epochs(journal, trial, 3);
-            journal.finished(trial, outcome(trial), 4.5, None, Box::new(drop));
+            journal.finished(
+                trial,
+                outcome(trial),
+                4.5,
+                FailureRule::SKIP,
+                Box::new(drop),
+            );
         } else {
             epochs(journal, trial, 40);
         }
@@ -236,7 +243,7 @@ fn page(criterion: &mut Criterion) {
                     next,
                     outcome(next),
                     4.5,
-                    None,
+                    FailureRule::SKIP,
                     Box::new(move |_| {
                         let _ = reply.send(());
                     }),

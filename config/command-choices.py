@@ -1,5 +1,5 @@
 """A child of a netwright search over decisions of its own: a perceptron in PyTorch on CIFAR-10's binary files. netwright runs it once
-for each trial: it hears the decisions on stdin and answers with JSON lines on stdout."""
+for each trial: it reads the decisions from stdin and answers with JSON lines on stdout."""
 import json, os, sys
 from pathlib import Path
 import torch

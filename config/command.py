@@ -1,5 +1,5 @@
 """A child of a netwright search in PyTorch: builds the convolutional network that it is handed and trains it on CIFAR-10's binary
-files. netwright runs it once for each trial: it hears the architecture on stdin and answers with JSON lines on stdout."""
+files. netwright runs it once for each trial: it reads the architecture from stdin and answers with JSON lines on stdout."""
 import json, os, pathlib, sys
 import torch, torch.nn as nn, torch.nn.functional as F
 

@@ -2,6 +2,10 @@
 //! Reinforcement Learning*, ICLR 2017). One line a room; what each room may know is in
 //! ARCHITECTURE.md, and `tests/suite/architecture.rs` keeps it so.
 
+// Their macros panic where standard output or error cannot be written: a full disk must not end a
+// search.
+#![cfg_attr(not(test), warn(clippy::print_stdout, clippy::print_stderr))]
+
 /// The Supervisor, the ParameterShards, the Controllers and the ChildTrainers with their lanes.
 pub mod actors;
 /// An Architecture becomes a network and is trained; the reward.
@@ -10,6 +14,8 @@ pub mod child;
 pub mod cli;
 /// Images: CIFAR-10's binary format, the built-in set; splits, whitening, augmentation, batches.
 pub mod data;
+/// A trained network as a file for others: ONNX, a folder for PyTorch.
+pub mod export;
 /// The run on disk: every trial, every snapshot. The only room that knows SQL.
 pub mod journal;
 /// Fast tensor operations that candle lacks.

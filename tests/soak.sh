@@ -1,25 +1,74 @@
 #!/usr/bin/env bash
-# A long search at the paper's size (S = 20 shards, K = 100 controllers, m = 8) on a table: resident memory over time, and at the end
-# an empty queue and parameters that verify. Usage: tests/soak.sh NETWRIGHT RUN_DIR [TRIALS]
+# A long search at the paper's size (S = 20 shards, K = 100 controllers, m = 8) on a table, killed again and again: resident memory
+# and speed over time, the seconds from each start to its first new trial, and at the end an empty queue and parameters that verify.
+# Usage: tests/soak.sh NETWRIGHT RUN_DIR
+# SOAK_TRIALS=1000000 trials, SOAK_KILLS=20 kills spread over them, SOAK_VERIFY=no leaves the replay of the whole log out.
 set -euo pipefail
-netwright=$1 run=$2 trials=${3:-200000}
-"$netwright" search config/choices.toml --fresh --run-dir "$run" --set "run.trials=$trials" --set controller.replicas=100 \
-    --set controller.children=8 --set parameter_server.shards=20 --set telemetry.listen=off > "$run.log" 2>&1 &
-pid=$!
-trap 'kill "$pid" 2>/dev/null || true' EXIT
-echo "seconds  finished  resident_MB  threads"
-started=$SECONDS
-while kill -0 "$pid" 2>/dev/null; do
+netwright=$1 run=$2
+trials=${SOAK_TRIALS:-1000000} kills=${SOAK_KILLS:-20}
+log=$run.log samples=$run.samples
+mkdir -p "$(dirname "$run")"
+: > "$log"
+: > "$samples"
+pid=
+trap '[ -z "$pid" ] || kill -9 "$pid" 2>/dev/null || true' EXIT
+
+start() {
+    begun=$(date +%s%N)
+    offset=$(stat -c %s "$log")
+    "$netwright" search config/choices.toml "$@" --run-dir "$run" --set "run.trials=$trials" --set controller.replicas=100 \
+        --set controller.children=8 --set parameter_server.shards=20 --set telemetry.listen=off >> "$log" 2>&1 &
+    pid=$!
+}
+# What this process has said of single trials: `2026-01-01T00:00:00Z trial 17 0.9 reward 0.9 in 3 s`.
+spoken() { tail -c "+$((offset + 1))" "$log" | grep -aoE 'Z trial [0-9]+ ' || true; }
+# Seconds from the start to the first new trial.
+first_trial() {
+    while ! spoken | grep -q .; do
+        kill -0 "$pid" 2>/dev/null || { echo "the search has ended: see $log" >&2; exit 1; }
+        sleep 0.02
+    done
+    awk -v begun="$begun" -v now="$(date +%s%N)" 'BEGIN {printf "%.2f", (now - begun) / 1e9}'
+}
+newest() { tail -c 4096 "$log" | grep -aoE 'Z trial [0-9]+ ' | tail -n 1 | grep -oE '[0-9]+' || echo 0; }
+# One line: seconds, trials, trials a second since the line before, memory, threads.
+sample() {
+    local now rss threads reached
+    now=$(date +%s%N) reached=$(newest)
     rss=$(awk '/^VmRSS/ {print int($2 / 1024)}' "/proc/$pid/status" 2>/dev/null || true)
     threads=$(awk '/^Threads/ {print $2}' "/proc/$pid/status" 2>/dev/null || true)
-    finished=$("$netwright" status "$run" --json 2>/dev/null | awk -F'[:,]' '/"completed"/ {print $2 + 0}' || true)
-    echo "$((SECONDS - started)) ${finished:-0} ${rss:--} ${threads:--}"
-    sleep 10
+    awk -v now="$now" -v zero="$zero" -v last="$last_at" -v reached="$reached" -v before="$last_trial" -v rss="${rss:--}" \
+        -v threads="${threads:--}" 'BEGIN {printf "%d %d %.0f %s %s\n", (now - zero) / 1e9, reached, (reached - before) / ((now - last) / 1e9), rss, threads}' |
+        tee -a "$samples"
+    last_at=$now last_trial=$reached
+}
+
+zero=$(date +%s%N)
+start --fresh
+echo "first trial after $(first_trial) s"
+echo "seconds  trial  trials/s  resident_MB  threads"
+slowest=0
+for ((kill = 1; kill <= kills + 1; kill++)); do
+    goal=$((trials * kill / (kills + 1)))
+    last_at=$(date +%s%N) last_trial=$(newest)
+    while kill -0 "$pid" 2>/dev/null && { [ "$kill" -gt "$kills" ] || [ "$(newest)" -lt "$goal" ]; }; do
+        sleep 2
+        sample
+    done
+    [ "$kill" -le "$kills" ] || break
+    kill -9 "$pid" 2>/dev/null && wait "$pid" 2>/dev/null || true
+    start
+    waited=$(first_trial)
+    echo "kill $kill at trial $(newest): at work again after $waited s"
+    slowest=$(awk -v a="$slowest" -v b="$waited" 'BEGIN {print (b > a) ? b : a}')
 done
-trap - EXIT
 wait "$pid"
+pid=
+speed() { awk -v low="$1" -v high="$2" '$2 >= low && $2 <= high && $3 > 0 {sum += $3; n++} END {printf "%s", n ? int(sum / n) : "-"}' "$samples"; }
+echo "trials/s at 100,000: $(speed 80000 120000); in the last tenth: $(speed $((trials * 9 / 10)) "$trials")"
+echo "resident MB: $(awk '$4 ~ /^[0-9]+$/ && $4 > most {most = $4} END {print most + 0}' "$samples") at most; slowest start: $slowest s"
 "$netwright" status "$run"
 "$netwright" status "$run" --json | awk -v trials="$trials" -F'[:,]' '
     /"completed"|"failed"/ {ended += $2} /"queued"|"running"|"stopped"/ && !/\[/ {left += $2}
     END {if (ended != trials || left != 0) {print "NOT DRAINED: " ended " of " trials " ended, " left " left"; exit 1} print "drained: " ended " trials ended, none is left"}'
-"$netwright" verify "$run"
+[ "${SOAK_VERIFY:-yes}" = no ] || "$netwright" verify "$run"

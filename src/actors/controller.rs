@@ -14,7 +14,7 @@ use crate::actors::runtime::{
 use crate::journal::{SampledMinibatch, SampledTrial};
 use crate::policy::Policy;
 use crate::random::Key;
-use crate::space::Space;
+use crate::space::{DecisionError, Space};
 use crate::strategy::{
     GradientRequest, Proposal, ProposalRequest, PulledParameters, RewardedMinibatch,
 };
@@ -43,10 +43,10 @@ pub struct Controller {
     exit: ExitNotifier,
 }
 
-/// Where the replica stands in its loop.
+/// What the replica is doing.
 enum Stage {
     Idle,
-    /// Slices arrive.
+    /// Slices of the parameters come in; None: not here yet.
     Pulling {
         request: ProposeMinibatch,
         slices: Vec<Option<Pulled>>,
@@ -60,7 +60,7 @@ enum Stage {
 }
 
 impl Controller {
-    /// Replica `index`, idle until it is told what to do.
+    /// Replica `index`, which waits for a ticket or for a minibatch to resume.
     pub fn new(
         index: u64,
         exit: ExitNotifier,
@@ -80,6 +80,7 @@ impl Controller {
         Mailbox::new(context.address(), &self.shared.metrics)
     }
 
+    /// Asks every shard for its slice of the parameters.
     fn pull(&mut self, request: ProposeMinibatch, context: &Context<Self>) {
         for shard in &self.shards.shards {
             shard.pull.do_send(Pull {
@@ -94,7 +95,7 @@ impl Controller {
         };
     }
 
-    /// Runs a job of this replica on the compute thread; its error is the end of this generation.
+    /// Runs a job of this replica on the compute thread; an error ends this generation.
     fn compute(&self, job: impl FnOnce(&ControllerContext) -> Result<(), String> + Send + 'static) {
         let owner = JobOwner {
             actor: ActorId::Controller(self.index),
@@ -169,7 +170,8 @@ fn propose(
         .into_iter()
         .zip(keys)
         .map(|(proposal, key)| trial(shared.space.as_ref(), layers, proposal, key))
-        .collect::<Result<_, String>>()?;
+        .collect::<Result<_, DecisionError>>()
+        .map_err(|error| format!("a sampled architecture: {error}"))?;
     Ok(SampledMinibatch {
         controller,
         minibatch,
@@ -178,18 +180,20 @@ fn propose(
         history: history.position,
         repeated: 0,
         trials,
+        held: None,
     })
 }
 
+/// Shows depth and mean entropy of what was proposed in the metrics.
 fn observe(metrics: &Metrics, layers: usize, proposals: &[Proposal]) {
     if proposals.is_empty() {
         return;
     }
-    metrics.architecture_layers.set(layers as f64);
+    metrics.learning.architecture_layers.set(layers as f64);
     let entropies: Option<Vec<f64>> = proposals.iter().map(|proposal| proposal.entropy).collect();
     if let Some(entropies) = entropies {
         let mean = entropies.iter().sum::<f64>() / entropies.len() as f64;
-        metrics.policy_entropy_nats.set(mean);
+        metrics.learning.policy_entropy_nats.set(mean);
     }
 }
 
@@ -199,10 +203,8 @@ fn trial(
     layers: usize,
     proposal: Proposal,
     key: Key,
-) -> Result<SampledTrial, String> {
-    let architecture = space
-        .build(layers, &proposal.decisions)
-        .map_err(|error| format!("a sampled architecture: {error}"))?;
+) -> Result<SampledTrial, DecisionError> {
+    let architecture = space.build(layers, &proposal.decisions)?;
     let (parameters, flops) = architecture.size();
     Ok(SampledTrial {
         decisions: proposal.decisions,
@@ -314,6 +316,7 @@ impl Receive<Rewarded> for Controller {
                         decisions: &minibatch.decisions,
                         rewards: &sequenced.rewards,
                         baseline: sequenced.baseline,
+                        scale: sequenced.scale,
                     },
                 })
                 .map_err(|error| error.to_string())?;
@@ -338,7 +341,8 @@ impl Receive<GradientComputed> for Controller {
             pulled,
             gradient,
         } = message;
-        self.shared.metrics.policy_gradient_norm.set(gradient.norm);
+        let metrics = &self.shared.metrics.learning;
+        metrics.policy_gradient_norm.set(gradient.norm);
         let gradient: Arc<[f32]> = gradient.values.into();
         for shard in &self.shards.shards {
             shard.push.do_send(Push {
@@ -347,7 +351,7 @@ impl Receive<GradientComputed> for Controller {
                 gradient: gradient.clone(),
             });
         }
-        self.shared.metrics.controller_updates_total.inc();
+        metrics.controller_updates_total.inc();
         self.shared.tickets.do_send(RequestTicket {
             controller: self.index,
             generation: self.exit.generation,

@@ -6,13 +6,14 @@ use crate::actors::lane::LaneReport;
 use crate::actors::minibatch::Minibatch;
 use crate::actors::runtime::{ActorId, Recipient};
 use crate::child::{Epoch, Outcome, Task};
-use crate::journal::{SampledMinibatch, Sequenced};
+use crate::journal::{LogTail, SampledMinibatch, Sequenced};
 use crate::policy::AdamState;
-use crate::strategy::{HistoryView, LearningSettings, LogEntry, Snapshot, Strategy};
+use crate::strategy::{HistoryView, LearningSettings, ReplayError, Strategy};
 use actix::Message;
 use std::sync::Arc;
 
-/// Controller → Supervisor: ready for another minibatch.
+/// Controller → Supervisor: ready for another minibatch. Like every message that names a generation,
+/// it is ignored if it comes from an earlier one than that at work.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct RequestTicket {
@@ -23,6 +24,7 @@ pub struct RequestTicket {
 /// What a Controller may propose.
 #[derive(Clone, Debug)]
 pub struct Ticket {
+    /// Counts this replica's minibatches, from 0.
     pub minibatch: u64,
     /// m: how many children.
     pub children: usize,
@@ -80,7 +82,7 @@ pub struct Pull {
     pub reply: Recipient<Pulled>,
 }
 
-/// ParameterShard → Controller.
+/// ParameterShard → Controller: the shard's range of the parameters, at this version.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct Pulled {
@@ -95,10 +97,11 @@ pub struct Pulled {
 #[rtype(result = "()")]
 pub struct MinibatchProposed {
     pub sampled: SampledMinibatch,
+    /// All parameters as they were pulled: the gradient is computed at them.
     pub parameters: Arc<[f32]>,
 }
 
-/// Controller → Supervisor: to be written down and evaluated.
+/// Controller → Supervisor: a minibatch to be stored and evaluated.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct SubmitMinibatch {
@@ -107,7 +110,8 @@ pub struct SubmitMinibatch {
     pub minibatch: Arc<Minibatch>,
 }
 
-/// Journal → Supervisor: the minibatches are on disk, their trials numbered from `first_ids`.
+/// Journal → Supervisor: the minibatches are on disk; the ids of each one's trials begin with its
+/// entry of `first_ids`.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct MinibatchesStored {
@@ -115,7 +119,7 @@ pub struct MinibatchesStored {
     pub first_ids: Vec<u64>,
 }
 
-/// Supervisor → ChildTrainer.
+/// Supervisor → ChildTrainer: train this child.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct TrainChild {
@@ -181,7 +185,7 @@ pub struct OutcomeCommitted {
 pub struct Rewarded {
     pub sequenced: Sequenced,
     pub learning: LearningSettings,
-    /// In the state before the minibatch, or before its synchronous round.
+    /// As it was before the minibatch, or before its synchronous round.
     pub strategy: Arc<dyn Strategy>,
 }
 
@@ -223,7 +227,8 @@ pub struct CutAt {
     pub sequence: u64,
 }
 
-/// ParameterShard → Supervisor.
+/// ParameterShard → Supervisor: the shard's state right after the sequence number of a [`CutAt`],
+/// which is `state.sequence`.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct Cut {
@@ -247,16 +252,13 @@ pub struct RestartActor(pub ActorId);
 /// Journal → Supervisor: the newest snapshot and the log after it.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub struct LogRead {
-    pub snapshot: Option<Snapshot>,
-    pub log: Vec<LogEntry>,
-}
+pub struct LogRead(pub LogTail);
 
 /// Compute thread → Supervisor: the parameters at the log's last entry, or why the log does not
 /// replay.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub struct Replayed(pub Result<AdamState, String>);
+pub struct Replayed(pub Result<AdamState, ReplayError>);
 
 /// Anyone → Supervisor: the config file may have changed.
 #[derive(Message, Clone, Copy)]

@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 /// What the gradient of a minibatch is computed from, so that any generation of its replica can.
 pub struct Minibatch {
+    /// Counts its controller's minibatches, from 0.
+    pub number: u64,
     pub layers: usize,
     pub pulled: PulledParameters,
     /// In slot order.
@@ -24,6 +26,7 @@ impl Minibatch {
             .map(|trial| trial.decisions.clone())
             .collect();
         Self {
+            number: sampled.minibatch,
             layers: sampled.layers,
             pulled: sampled.pulled.clone(),
             decisions,
@@ -39,6 +42,7 @@ impl Minibatch {
             .map(|trial| trial.decisions.clone())
             .collect();
         Self {
+            number: open.minibatch,
             layers: open.layers,
             pulled: open.pulled.clone(),
             decisions,

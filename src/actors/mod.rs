@@ -15,11 +15,11 @@ mod supervisor;
 mod tests;
 mod trainer;
 
-pub use lane::{CheckpointFiles, EvaluatorFactory};
+pub use lane::{ChildFiles, EvaluatorFactory};
 pub use report_writer::ReportWriter;
 pub use settings::{EnqueueSettings, RunSettings};
-pub use start::{Prepared, SearchSettings, prepare, search};
+pub use start::search;
 pub use supervisor::{
-    ActorRestart, Beyond, End, Event, Notice, Observer, Parts, Progress, Reconfigured, Reload,
-    RestartSettings,
+    ActorRestart, Beyond, End, Event, Notice, Observer, Parts, PrepareError, Prepared, Progress,
+    Reconfigured, Reload, RestartSettings, SearchSettings, prepare,
 };

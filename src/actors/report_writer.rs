@@ -2,6 +2,7 @@
 //! when it ends. A report that cannot be written is logged and never stops the search. Must not
 //! know what is in the files.
 
+use crate::journal::Reader;
 use crate::report::{ReportError, TrialsFile, write_charts};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
@@ -11,7 +12,11 @@ use std::time::Duration;
 /// How often trials that have ended are added.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// Pause after a failure: a full disk stays full for a while.
+/// So many trials take a second or more to copy.
+const LONG_RUN: u64 = 50_000;
+
+/// Pause after a failure, for a full disk stays full for a while; and before the first copy of a long
+/// run.
 const RETRY_INTERVAL: Duration = Duration::from_secs(30);
 
 /// The thread's handle.
@@ -36,7 +41,7 @@ impl ReportWriter {
                     file: None,
                     failure_reported: false,
                 };
-                let mut pause = INTERVAL;
+                let mut pause = report.first_pause();
                 while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(pause) {
                     pause = if report.write() {
                         INTERVAL
@@ -71,6 +76,16 @@ struct OpenReport {
 }
 
 impl OpenReport {
+    /// A long run is at work again before all its trials are copied.
+    fn first_pause(&self) -> Duration {
+        let trials = Reader::open(&self.dir).and_then(|reader| reader.last_trial());
+        if trials.is_ok_and(|trials| trials > LONG_RUN) {
+            RETRY_INTERVAL
+        } else {
+            INTERVAL
+        }
+    }
+
     /// Returns true if the file is up to date.
     fn write(&mut self) -> bool {
         let written = self.update();

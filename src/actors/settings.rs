@@ -9,6 +9,7 @@ use std::path::Path;
 
 /// Far more than any search has had.
 const MAX_TRIALS: u64 = 1_000_000_000;
+const MAX_KEPT_WEIGHTS: usize = 1_000_000;
 /// Longest name of an enqueued architecture: it stands in one line with the rest.
 const MAX_NAME_LENGTH: usize = 40;
 
@@ -47,6 +48,13 @@ pub struct RunSettings {
     pub max_seconds: Option<f64>,
     /// A network sampled again takes the reward that is known, instead of being trained again.
     pub reuse: bool,
+    /// The trained weights of this many of the best children so far are kept, to be exported.
+    #[default = 5]
+    #[schemars(
+        range(max = MAX_KEPT_WEIGHTS),
+        extend("x-applies" = {"child.evaluator": ["train"]}, "x-unit" = "children")
+    )]
+    pub keep_weights: usize,
 }
 
 /// `[[enqueue]]`: an architecture that is evaluated before sampling starts.

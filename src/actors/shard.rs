@@ -44,7 +44,7 @@ enum Entry {
 }
 
 impl ParameterShard {
-    /// `state` is this shard's slice of a cut, `range` its place in the parameter vector.
+    /// `state` is this shard's slice of a cut, `range` its range of the parameter vector.
     pub fn new(
         index: usize,
         range: Range<usize>,
@@ -102,6 +102,7 @@ impl ParameterShard {
         if self.index == 0 {
             self.context
                 .metrics
+                .learning
                 .gradient_staleness_updates
                 .observe(version.saturating_sub(push.pulled) as f64);
         }
@@ -112,7 +113,7 @@ impl ParameterShard {
         );
         if self.state.version != version {
             self.published = self.state.parameters.as_slice().into();
-            self.context.metrics.shard_updates_total.inc();
+            self.context.metrics.learning.shard_updates_total.inc();
         }
     }
 

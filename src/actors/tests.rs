@@ -3,7 +3,7 @@
 //! derived again from the log.
 
 use super::*;
-use crate::child::{Evaluator, Outcome, Progress as ChildProgress, RewardScale, Task};
+use crate::child::{Evaluator, FailureRule, Outcome, Progress as ChildProgress, RewardScale, Task};
 use crate::journal::{Journal, Reader, TrialRow};
 use crate::machine::LaneSpec;
 use crate::policy::Policy;
@@ -53,6 +53,7 @@ impl Kind {
             seed: 9,
             trials: TRIALS,
             reuse: false,
+            advantage_bound: None,
             controller: ControllerSettings {
                 replicas,
                 children,
@@ -140,11 +141,11 @@ fn search_here(dir: &Path, kind: Kind, stands_still_at: u64) {
     let parts = Parts {
         lanes: (0..lanes).map(lane).collect(),
         factory: Arc::new(move |_| Ok(Box::new(Sum { stands_still_at }))),
-        checkpoints: Arc::new(CheckpointFiles::open(dir, &Default::default())),
+        files: ChildFiles::open(dir, 0, [], &Default::default()),
         metrics: Arc::new(Metrics::new("t", RewardScale::Any).unwrap()),
         observer: Box::new(Silent),
         attempts: 1,
-        failed_reward: None,
+        failed_reward: FailureRule::SKIP,
         max_seconds: None,
         restart: RestartSettings::default(),
         reload: None,

@@ -2,7 +2,7 @@
 //! reports, and fails when the lane's heartbeat stands still. It never blocks. Must not know how a
 //! child is trained, nor what its reward is for.
 
-use crate::actors::lane::{CheckpointFiles, EvaluatorFactory, Lane, LaneReport};
+use crate::actors::lane::{ChildFiles, EvaluatorFactory, Lane, LaneReport};
 use crate::actors::messages::{
     ChildEnded, ChildEpoch, FromLane, Retire, StartRecorded, StopTraining, TrainChild,
 };
@@ -27,7 +27,7 @@ const TICK: Duration = Duration::from_millis(500);
 pub struct TrainerContext {
     pub spec: LaneSpec,
     pub factory: EvaluatorFactory,
-    pub checkpoints: Arc<CheckpointFiles>,
+    pub files: ChildFiles,
     /// A child that makes no step for this long has frozen.
     pub freeze_seconds: f64,
     pub journal: Journal,
@@ -117,10 +117,10 @@ impl Actor for ChildTrainer {
         let TrainerContext {
             spec,
             factory,
-            checkpoints,
+            files,
             ..
         } = self.resources.clone();
-        match Lane::start(spec, factory, checkpoints, move |report| {
+        match Lane::start(spec, factory, files, move |report| {
             address.do_send(FromLane(report));
         }) {
             Ok(lane) => self.lane = Some(lane),

@@ -1,14 +1,13 @@
 //! Turns a cell of the space into the program that the kernels run. Must not know how they do it.
 
 use crate::kernels::{self, CellProgram};
-use crate::space::{Activation, Cell, CellNode, Combination, ReferenceCell};
+use crate::space::{Activation, Cell, CellNode, Combination, ReferenceCell, TreeError};
 
 /// The program of this cell.
 ///
 /// # Errors
-/// One sentence: why it is no cell. A space's own never fail here; one that was written by hand
-/// may.
-pub fn cell_program(cell: &Cell) -> Result<CellProgram, String> {
+/// Why it is no cell. A space's own never fail here; one that was written by hand may.
+pub fn cell_program(cell: &Cell) -> Result<CellProgram, TreeError> {
     match cell {
         Cell::Reference {
             reference: ReferenceCell::Rnn,

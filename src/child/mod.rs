@@ -3,9 +3,11 @@
 
 mod cell;
 mod checkpoint;
+mod classifier;
 mod command;
 pub mod convnet;
 mod device;
+mod failure;
 pub mod language_model;
 mod limits;
 mod linear;
@@ -19,20 +21,27 @@ mod table;
 mod tests;
 mod train;
 mod training;
+mod weights;
 
 pub use cell::cell_program;
+pub use classifier::{Classifier, softmax};
 pub use command::{CommandEvaluator, CommandLane, program_problem};
 pub use device::is_lost;
+pub use failure::{FailureRule, FailureWorth};
 pub use limits::{LimitedEvaluator, Limits};
 pub use linear::linear_accuracy;
-pub use metric::MetricUnit;
+pub use metric::{MetricUnit, number_text};
 pub use optimiser::Sgd;
 pub use reward::{RewardScale, reward};
 pub use settings::{
     ChildSettings, CommandSettings, EvaluatorKind, FailedReward, Schedule, TableSettings,
 };
-pub use table::{Table, TableEvaluator};
+pub use table::{Table, TableError, TableEvaluator};
 pub use train::TrainEvaluator;
+pub use weights::{
+    NamedTensor, TrainedNetwork, TrainingRecord, TrainingSummary, safetensors_file,
+    safetensors_tensors,
+};
 
 use crate::space::{Architecture, Decision};
 use serde::{Deserialize, Serialize};
@@ -89,7 +98,12 @@ pub enum Cause {
     Diverged,
     /// Over `child.max_seconds`.
     Timeout,
+    /// No sign of progress for `restart.child_trainer.freeze_seconds`.
+    Frozen,
+    /// It needs more memory than there is for one child.
     OutOfMemory,
+    /// The device's memory was used up while the child ran, perhaps by others.
+    DeviceFull,
     /// No network can be built or run from this architecture, or it is larger than the space's
     /// limits.
     Unbuildable,
@@ -107,7 +121,7 @@ pub enum Cause {
     Error,
 }
 
-/// How an evaluator reports its progress, and hears whether to stop.
+/// How an evaluator reports its progress, and asks whether to stop.
 pub trait Progress {
     /// An epoch has ended.
     fn epoch(&mut self, epoch: Epoch);
@@ -126,6 +140,19 @@ pub trait Progress {
     fn checkpoints(&mut self) -> Option<&mut dyn Checkpoints> {
         None
     }
+    /// Where the child's weights are kept once it is trained; None: nowhere.
+    fn weights(&mut self) -> Option<&mut dyn Weights> {
+        None
+    }
+}
+
+/// Keeps the weights of a child, if it is among the best.
+pub trait Weights {
+    /// Whether those of a child with this reward are kept.
+    fn are_wanted(&self, reward: f64) -> bool;
+    /// Keeps them: a file in the format safetensors. A failure is reported by the implementation;
+    /// the child's outcome counts all the same.
+    fn keep(&mut self, file: &[u8]);
 }
 
 /// Stores one child's checkpoint, so that the child goes on from there after an interruption.

@@ -12,6 +12,21 @@ pub enum RewardScale {
     Any,
 }
 
+impl RewardScale {
+    /// The lowest reward that there can be; None: there is no lowest.
+    pub fn worst(self) -> Option<f64> {
+        match self {
+            Self::Accuracy { .. } | Self::Perplexity { .. } => Some(0.0),
+            Self::Any => None,
+        }
+    }
+
+    /// Whether the formula itself keeps rewards within bounds.
+    pub fn is_bounded(self) -> bool {
+        self.worst().is_some()
+    }
+}
+
 /// The best accuracy of the last `window` epochs (the metric), and that to the power `exponent`
 /// (the reward). `accuracies` holds one value in 0..=1 for each epoch; of none, both are 0.
 pub fn reward(accuracies: &[f64], window: usize, exponent: f64) -> (f64, f64) {

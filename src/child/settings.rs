@@ -35,26 +35,19 @@ pub enum Schedule {
 /// What a failed child teaches the controller.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub enum FailedReward {
-    /// Nothing: it is left out of the gradient.
+    /// What the child itself brought about is worth the worst reward; the rest teaches nothing.
     #[default]
+    ByCause,
+    /// Nothing: it is left out of the gradient.
     Skip,
-    /// That it is worth this.
+    /// That it is worth this, whatever the cause.
     Reward(f64),
-}
-
-impl FailedReward {
-    /// The reward, if it has one.
-    pub fn reward(self) -> Option<f64> {
-        match self {
-            Self::Skip => None,
-            Self::Reward(reward) => Some(reward),
-        }
-    }
 }
 
 impl Serialize for FailedReward {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
+            Self::ByCause => serializer.serialize_str("by-cause"),
             Self::Skip => serializer.serialize_str("skip"),
             Self::Reward(reward) => serializer.serialize_f64(*reward),
         }
@@ -67,13 +60,13 @@ impl<'de> Deserialize<'de> for FailedReward {
         impl serde::de::Visitor<'_> for Visitor {
             type Value = FailedReward;
             fn expecting(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
-                f.write_str("\"skip\" or a number")
+                f.write_str("\"by-cause\", \"skip\" or a number")
             }
             fn visit_str<E: serde::de::Error>(self, value: &str) -> Result<FailedReward, E> {
-                if value == "skip" {
-                    Ok(FailedReward::Skip)
-                } else {
-                    Err(E::invalid_value(serde::de::Unexpected::Str(value), &self))
+                match value {
+                    "by-cause" => Ok(FailedReward::ByCause),
+                    "skip" => Ok(FailedReward::Skip),
+                    _ => Err(E::invalid_value(serde::de::Unexpected::Str(value), &self)),
                 }
             }
             fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<FailedReward, E> {
@@ -97,8 +90,8 @@ impl JsonSchema for FailedReward {
 
     fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
         json_schema!({
-            "anyOf": [{ "const": "skip" }, { "type": "number" }],
-            "x-type": "\"skip\" or a finite number, for example 0",
+            "anyOf": [{ "const": "by-cause" }, { "const": "skip" }, { "type": "number" }],
+            "x-type": "\"by-cause\", \"skip\" or a finite number, for example 0",
         })
     }
 }
@@ -167,6 +160,13 @@ pub struct ChildSettings {
         extend("x-default-cell" = 0.0, "x-applies" = trained()),
     )]
     pub weight_decay: f64,
+    /// What batch normalisation adds to a variance before its root.
+    #[default = 1e-5]
+    #[schemars(
+        example = 0.001,
+        extend("minimum" = 1e-12, "maximum" = 1, "x-applies" = convolutional_networks()),
+    )]
+    pub batch_norm_epsilon: f64,
     /// How the learning rate falls over the epochs.
     #[default(Schedule::Constant)]
     #[schemars(extend("x-default-cell" = "decay", "x-applies" = trained()))]
@@ -242,8 +242,10 @@ pub struct ChildSettings {
     #[default = 3]
     #[schemars(range(min = 1, max = MAX_ATTEMPTS))]
     pub attempts: u32,
-    /// Reward of a child that failed; "skip": it is left out of the gradient.
-    #[default(FailedReward::Skip)]
+    /// Reward of a child that failed. "by-cause": the worst reward where the network itself is the
+    /// cause (it diverged, cannot be built, is too large or too slow, its program failed); else, and
+    /// with "skip", it is left out of the gradient.
+    #[default(FailedReward::ByCause)]
     pub failed_reward: FailedReward,
     /// Layers of a language model.
     #[default = 2]
@@ -363,6 +365,11 @@ pub struct CommandSettings {
 /// Keys of children that are trained here.
 fn trained() -> Value {
     json!({ "child.evaluator": ["train"] })
+}
+
+/// Keys of convolutional networks that are trained here.
+fn convolutional_networks() -> Value {
+    json!({ "child.evaluator": ["train"], "space.kind": ["conv"] })
 }
 
 /// Keys of language models that are trained here.

@@ -4,13 +4,27 @@
 
 use super::convnet::{self, Engine, EngineError, initial_parameters, initial_running};
 use super::training::{EarlyEnd, Training};
-use super::{Cause, ChildSettings, Evaluator, Outcome, Progress, Sgd, Task, reward};
-use crate::data::{Batches, DataSettings, Dataset, Split};
+use super::weights::{Trained, recipe};
+use super::{
+    Cause, ChildSettings, Epoch, Evaluator, MetricUnit, Outcome, Progress, Sgd, Task, reward,
+};
+use crate::data::{Batches, DataSettings, Dataset, ImageInput, Input, Split};
 use crate::space::{ConvNetwork, ImageShape, Network};
 use candle_core::Device;
 use rayon::ThreadPool;
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
+
+/// Keys of `[child]` that a convolutional child is trained by.
+const RECIPE: &[&str] = &[
+    "epochs",
+    "batch_size",
+    "learning_rate",
+    "momentum",
+    "weight_decay",
+    "batch_norm_epsilon",
+    "schedule",
+];
 
 /// The evaluator `child.evaluator = "train"` of one lane.
 pub struct TrainEvaluator {
@@ -18,6 +32,9 @@ pub struct TrainEvaluator {
     dataset: Arc<Dataset>,
     split: Arc<Split>,
     batches: Batches,
+    /// How images are prepared for evaluation.
+    input: ImageInput,
+    augment: bool,
     device: Device,
     pool: Arc<ThreadPool>,
     memory_limit_bytes: Option<u64>,
@@ -61,6 +78,8 @@ impl TrainEvaluator {
         let facts = facts(&dataset, &split, data, &device);
         Self {
             settings,
+            input: batches.input(&dataset, data),
+            augment: data.augment,
             dataset,
             split,
             batches,
@@ -95,6 +114,7 @@ impl TrainEvaluator {
             self.settings.reward_window,
             self.settings.reward_exponent,
         );
+        training.keep_weights(reward, |last| child.file(task, last, metric, reward));
         Ok(Outcome::Completed {
             reward,
             metric,
@@ -130,6 +150,7 @@ impl From<EngineError> for EarlyEnd {
         match error {
             EngineError::Unbuildable(text) => Self::Failed(Cause::Unbuildable, text),
             EngineError::Memory(text) => Self::Failed(Cause::OutOfMemory, text),
+            EngineError::DeviceFull(text) => Self::Failed(Cause::DeviceFull, text),
             EngineError::Device(text) => Self::Failed(
                 if super::device::is_lost(&text) {
                     Cause::Device
@@ -158,7 +179,14 @@ impl<'a> Child<'a> {
         } = evaluator;
         let largest = split.train.len().max(split.validation.len());
         let batch = settings.batch_size.clamp(1, largest.max(1));
-        let engine = convnet::engine(network, batch, device, pool, *memory_limit_bytes)?;
+        let engine = convnet::engine(
+            network,
+            batch,
+            settings.batch_norm_epsilon,
+            device,
+            pool,
+            *memory_limit_bytes,
+        )?;
         let parameters = initial_parameters(engine.parameters(), seed);
         let image = network.image;
         Ok(Self {
@@ -179,6 +207,40 @@ impl<'a> Child<'a> {
     /// Everything that a step changes: what a checkpoint holds.
     fn tensors(&mut self) -> [&mut [f32]; 3] {
         [&mut self.parameters, self.sgd.velocity(), &mut self.running]
+    }
+
+    /// The trained network as a file.
+    fn file(
+        &self,
+        task: &Task,
+        last_epoch: &Epoch,
+        metric: f64,
+        reward: f64,
+    ) -> Result<Vec<u8>, String> {
+        let evaluator = self.evaluator;
+        let mut recipe = recipe(&evaluator.settings, RECIPE);
+        // A network may bring its own.
+        recipe.insert("learning_rate".into(), self.learning_rate.into());
+        recipe.insert("augment".into(), evaluator.augment.into());
+        let trained = Trained {
+            task,
+            network: task.architecture.network.clone(),
+            input: Input::Images(evaluator.input.clone()),
+            batch_norm_epsilon: Some(evaluator.settings.batch_norm_epsilon),
+            last_epoch,
+            metric,
+            reward,
+            unit: MetricUnit::Accuracy,
+            training_examples: evaluator.split.train.len(),
+            validation_examples: evaluator.split.validation.len(),
+            content: &evaluator.dataset.content,
+            recipe,
+            tensors: &[
+                (self.engine.parameters(), self.parameters.as_slice()),
+                (self.engine.running(), self.running.as_slice()),
+            ],
+        };
+        trained.file()
     }
 
     /// Trains the steps of an epoch (counted from 0) that are not done yet. Returns the mean loss

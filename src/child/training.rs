@@ -206,6 +206,28 @@ impl<'a> Training<'a> {
         }
     }
 
+    /// The child is trained: its weights are kept, if the caller wants those of a child with this
+    /// reward. `file` makes the file that holds them, after the epoch that it is given.
+    pub fn keep_weights(
+        &mut self,
+        reward: f64,
+        file: impl FnOnce(&Epoch) -> Result<Vec<u8>, String>,
+    ) {
+        let (Some(last), Some(weights)) = (self.state.epochs.last(), self.progress.weights())
+        else {
+            return;
+        };
+        if !weights.are_wanted(reward) {
+            return;
+        }
+        match file(last) {
+            Ok(file) => weights.keep(&file),
+            Err(problem) => tracing::warn!("weights cannot be kept: {problem}"),
+        }
+        // A child that waits for a slow disk is not frozen.
+        self.heartbeat();
+    }
+
     fn checkpoint_is_due(&self) -> bool {
         self.progress.elapsed() - self.last_checkpoint_at >= self.settings.checkpoint_seconds
     }

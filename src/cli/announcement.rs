@@ -4,7 +4,7 @@
 use super::progress::duration;
 use super::{Failure, assembly, process_restart, reading};
 use crate::actors::End;
-use crate::journal::{Reader, Recovered, TrialRow};
+use crate::journal::{Failures, Reader, Recovered, TrialRow};
 use crate::machine::LaneSpec;
 use crate::report;
 use crate::settings::Settings;
@@ -30,8 +30,20 @@ impl Announced<'_> {
             self.run_dir.display()
         );
         say!("{}", self.workload.description());
+        for note in self.workload.notes() {
+            say!("{note}");
+        }
+        for warning in self.workload.warnings() {
+            tracing::warn!("{warning}");
+        }
         for fact in &recovered.recorded {
             say!("{fact}: this run did not record it before; from now on another one is refused");
+        }
+        if let Some(kept) = &recovered.kept_config {
+            say!(
+                "the config.toml that lay in the run was not what the run had written: it is kept as {}",
+                kept.display()
+            );
         }
         let devices: BTreeSet<&str> = self.lanes.iter().map(|lane| lane.device.as_str()).collect();
         let devices: Vec<&str> = devices.into_iter().collect();
@@ -80,8 +92,12 @@ impl Announced<'_> {
     /// What was found, where it lies, and the exit code.
     pub fn end(&self, end: End) -> Result<(), Failure> {
         let reader = Reader::open(self.run_dir).map_err(reading)?;
-        let leaderboard = report::leaderboard(&reader, 10).map_err(reading)?;
-        super::print(&format!("\n{leaderboard}"))?;
+        say!(
+            "\n{}",
+            report::leaderboard(&reader, 10)
+                .map_err(reading)?
+                .trim_end()
+        );
         if end == End::Finished {
             self.reference(&reader)?;
         }
@@ -91,10 +107,10 @@ impl Announced<'_> {
         );
         let again = "the same command continues it";
         match end {
-            End::Finished => Ok(()),
+            End::Finished => self.success(&reader),
             End::TimeIsUp => {
                 say!("stopped after run.max_seconds; {again}");
-                Ok(())
+                self.success(&reader)
             }
             End::Signal(number) => {
                 say!("stopped by a signal, saved; {again}");
@@ -109,6 +125,31 @@ impl Announced<'_> {
                 "{reason}; what was finished is saved, {again}"
             ))),
         }
+    }
+
+    /// A search that came to its end is a success if one of its trials is.
+    fn success(&self, reader: &Reader) -> Result<(), Failure> {
+        let Some(failures) = reader.only_failures().map_err(reading)? else {
+            return Ok(());
+        };
+        let Failures {
+            failed,
+            error,
+            times,
+            first,
+        } = failures;
+        let all = match failed {
+            1 => "the only trial has failed".to_owned(),
+            _ => format!("all {failed} trials have failed"),
+        };
+        let how_often = match (failed, times) {
+            (1, _) => String::new(),
+            (_, times) if times == failed => ", all with the same error".into(),
+            (_, times) => format!(", {times} of them with the same error"),
+        };
+        Err(Failure::Failed(format!(
+            "{all}{how_often} (trial {first}): {error}\nonce its cause is mended, --fresh starts anew, and a larger run.trials goes on"
+        )))
     }
 
     /// Compares the best child with what needs no search.

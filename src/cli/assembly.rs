@@ -3,11 +3,12 @@
 
 use super::Failure;
 use crate::actors::{EvaluatorFactory, SearchSettings};
-use crate::child::Limits;
+use crate::child::{FailureRule, Limits};
 use crate::machine::{
     LaneSpec, ThreadPool, memory_bytes, resolve_lanes, resolve_lanes_for_programs, thread_pool,
 };
 use crate::settings::Settings;
+use crate::strategy::LearningSettings;
 use crate::workload::{LaneResources, Workload, WorkloadSettings, limited_evaluator};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -30,7 +31,7 @@ pub fn workload_settings(settings: &Settings) -> WorkloadSettings {
 pub fn load_workload(settings: &Settings) -> Result<Arc<dyn Workload>, Failure> {
     workload_settings(settings)
         .load(&every_core("data")?)
-        .map_err(Failure::Input)
+        .map_err(|error| Failure::Input(error.to_string()))
 }
 
 /// The lanes that children train on.
@@ -43,7 +44,7 @@ pub fn lanes(settings: &Settings) -> Result<Vec<LaneSpec>, Failure> {
     } else {
         resolve_lanes
     };
-    resolve(&settings.devices).map_err(Failure::Input)
+    resolve(&settings.devices).map_err(|error| Failure::Input(error.to_string()))
 }
 
 /// # Errors
@@ -52,7 +53,7 @@ pub fn check_devices(workload: &dyn Workload, lanes: &[LaneSpec]) -> Result<(), 
     lanes
         .iter()
         .try_for_each(|lane| workload.check_device(&lane.device))
-        .map_err(Failure::Input)
+        .map_err(|error| Failure::Input(error.to_string()))
 }
 
 /// Makes each lane's evaluator, on the lane's own thread; the lanes share the machine's memory.
@@ -71,18 +72,31 @@ pub fn evaluator_factory(
             memory_bytes,
             run_dir: run_dir.clone(),
         };
-        limited_evaluator(workload.as_ref(), limits, &resources)
+        limited_evaluator(workload.as_ref(), limits, &resources).map_err(|error| error.to_string())
     })
 }
 
 /// What the actors need of the settings.
-pub fn search_settings(settings: &Settings) -> SearchSettings {
+///
+/// `rules_of_before`: the run goes on without a bound of advantages.
+pub fn search_settings(settings: &Settings, rules_of_before: bool) -> SearchSettings {
+    let scale = workload_settings(settings).scoring().reward;
+    let bounded = !scale.is_bounded() && !rules_of_before;
     SearchSettings {
+        advantage_bound: bounded.then_some(LearningSettings::ADVANTAGE_BOUND),
         seed: settings.run.seed,
         trials: settings.run.trials,
         reuse: settings.run.reuse,
         controller: settings.controller.clone(),
         parameter_server: settings.parameter_server.clone(),
+    }
+}
+
+/// How a search values its failed children.
+pub fn failure_rule(settings: &Settings) -> FailureRule {
+    FailureRule {
+        reward: settings.child.failed_reward,
+        scale: workload_settings(settings).scoring().reward,
     }
 }
 
@@ -98,5 +112,5 @@ pub fn every_core(name: &str) -> Result<ThreadPool, Failure> {
         // One for each core.
         threads: 0,
     };
-    thread_pool(&lane).map_err(Failure::Failed)
+    thread_pool(&lane).map_err(|error| Failure::Failed(error.to_string()))
 }

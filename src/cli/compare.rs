@@ -56,9 +56,9 @@ pub fn run(args: CompareArgs) -> Result<(), Failure> {
     let run_dir = settings.run_dir(args.run_dir.as_deref());
     let mut rows = best(&run_dir)?;
     if rows.is_empty() {
-        eprintln!("no search of this config has a result yet: the reference cells stand alone");
+        note!("no search of this config has a result yet: the reference cells stand alone");
     }
-    eprintln!("{}", workload.description());
+    note!("{}", workload.description());
     let scoring = workload_settings.scoring();
     let comparison = Comparison {
         settings: &settings,
@@ -154,11 +154,11 @@ impl Comparison<'_> {
         let mut evaluator = self
             .workload
             .evaluator(&resources)
-            .map_err(Failure::Failed)?;
+            .map_err(|error| Failure::Failed(error.to_string()))?;
         let architecture = self
             .workload
             .literature_network(name)
-            .map_err(Failure::Input)?;
+            .map_err(|error| Failure::Input(error.to_string()))?;
         let row = Row {
             cell: name.to_owned(),
             hidden: hidden(&architecture),
@@ -212,7 +212,7 @@ impl Progress for Lines<'_> {
         let loss = epoch
             .train_loss
             .map_or_else(String::new, |loss| format!(" loss {loss:.4}"));
-        eprintln!(
+        note!(
             "{} epoch {}/{}{loss} {} ({})",
             self.name,
             epoch.epoch,

@@ -70,7 +70,11 @@ impl EntryReader<'_> {
     fn entry(&self, number: usize, entry: &EnqueueSettings) -> Result<Enqueued, String> {
         let (architecture, decisions) = match (&entry.architecture, &entry.decisions) {
             (Some(file), _) => read(Path::new(file))
-                .and_then(|given| self.candidates.adopt(given))
+                .and_then(|given| {
+                    self.candidates
+                        .adopt(given)
+                        .map_err(|error| error.to_string())
+                })
                 .map_err(|problem| format!("{file}: {problem}"))?,
             (None, Some(decisions)) => (self.decided(decisions)?, decisions.clone()),
             (None, None) => return Err("needs architecture or decisions".into()),
@@ -110,14 +114,26 @@ impl EntryReader<'_> {
 
 /// An architecture's JSON, by itself or inside what `netwright show RUN TRIAL --json` prints.
 fn read(file: &Path) -> Result<Architecture, String> {
-    let text = std::fs::read_to_string(file).map_err(|error| match error.kind() {
+    let unreadable = |error: std::io::Error| match error.kind() {
         std::io::ErrorKind::NotFound => {
             "there is no such file (paths are relative to the working directory)".to_owned()
         }
         _ => format!("cannot be read: {error}"),
-    })?;
+    };
+    let metadata = std::fs::metadata(file).map_err(unreadable)?;
+    if !metadata.is_file() {
+        return Err("is no regular file".into());
+    }
+    let bytes = std::fs::read(file).map_err(unreadable)?;
+    if bytes.starts_with(&[0xFF, 0xFE]) || bytes.starts_with(&[0xFE, 0xFF]) {
+        return Err("is UTF-16 text; save it as UTF-8".into());
+    }
+    // Editors on Windows write a byte order mark, which is no part of the JSON.
+    let text = bytes
+        .strip_prefix("\u{feff}".as_bytes())
+        .unwrap_or(bytes.as_slice());
     let mut value: Value =
-        serde_json::from_str(&text).map_err(|error| format!("is not JSON: {error}"))?;
+        serde_json::from_slice(text).map_err(|error| format!("is not JSON: {error}"))?;
     if let Some(inner) = value.get_mut("architecture") {
         value = inner.take();
     }

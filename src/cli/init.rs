@@ -126,13 +126,13 @@ pub fn run(args: InitArgs) -> Result<(), Failure> {
         write(&path, companion.text)?;
         let config = config_for(template.config, companion, &path);
         write(&args.file, &for_editors(&config))?;
-        eprintln!("wrote {here} and {}", path.display());
+        note!("wrote {here} and {}", path.display());
     } else {
         write(&args.file, &for_editors(template.config))?;
-        eprintln!("wrote {here}");
+        note!("wrote {here}");
     }
     write_schema(&schema)?;
-    eprintln!("next: netwright check {here}; netwright search {here}");
+    note!("next: netwright check {here}; netwright search {here}");
     Ok(())
 }
 
@@ -141,10 +141,10 @@ fn write_schema(path: &Path) -> Result<(), Failure> {
     let text = format!("{:#}\n", settings::schema());
     if !path.exists() {
         write(path, &text)?;
-        eprintln!("wrote {}, by which editors complete it", path.display());
+        note!("wrote {}, by which editors complete it", path.display());
     } else if std::fs::read_to_string(path).is_ok_and(|old| old != text) {
         let path = path.display();
-        eprintln!("{path} is not this version's: netwright schema > {path} renews it");
+        note!("{path} is not this version's: netwright schema > {path} renews it");
     }
     Ok(())
 }

@@ -36,17 +36,20 @@ pub fn start(format: LogFormat, bars: MultiProgress) -> LogFile {
     let file = LogFile(Arc::new(Mutex::new(Target::Waiting(Vec::new()))));
     let to_file = file.clone();
     let to_terminal = AroundBars(bars);
-    // A second start in one process (tests) keeps the first subscriber.
+    // A line that cannot be written is left out, for the layers would panic over a full standard
+    // error. A second start in one process (tests) keeps the first subscriber.
     let _ = match format {
         LogFormat::Human => {
             let to_file = fmt::layer()
                 .with_ansi(false)
                 .with_target(false)
+                .log_internal_errors(false)
                 .with_writer(move || to_file.clone());
             let to_terminal = fmt::layer()
                 .with_ansi(false)
                 .without_time()
                 .with_target(false)
+                .log_internal_errors(false)
                 .with_writer(to_terminal);
             tracing_subscriber::registry()
                 .with(to_file.with_filter(ours()))
@@ -58,11 +61,13 @@ pub fn start(format: LogFormat, bars: MultiProgress) -> LogFile {
                 .json()
                 .flatten_event(true)
                 .with_target(false)
+                .log_internal_errors(false)
                 .with_writer(move || to_file.clone());
             let to_terminal = fmt::layer()
                 .json()
                 .flatten_event(true)
                 .with_target(false)
+                .log_internal_errors(false)
                 .with_writer(to_terminal);
             tracing_subscriber::registry()
                 .with(to_file)

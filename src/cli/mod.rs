@@ -1,7 +1,7 @@
 //! The command line: one file a subcommand. Turns every error into one message and an exit code.
 //! Must not hold logic of its own.
 
-/// `println!` of a search: a closed pipe (`| head`) must not end a run.
+/// `println!` of a search: a closed pipe (`| head`) or a full disk must not end a run.
 macro_rules! say {
     ($($text:tt)*) => {{
         use std::io::Write as _;
@@ -9,12 +9,22 @@ macro_rules! say {
     }};
 }
 
+/// `eprintln!` for what is no result: where it cannot be written, the command goes on.
+macro_rules! note {
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stderr(), $($text)*);
+    }};
+}
+
 mod announcement;
 mod assembly;
 mod check;
+mod classify;
 mod compare;
 mod devices;
 mod enqueue;
+mod export;
 mod init;
 mod log;
 mod page;
@@ -22,6 +32,7 @@ mod process_restart;
 mod progress;
 mod reload;
 mod report;
+mod restore;
 mod schema;
 mod search;
 mod show;
@@ -29,6 +40,7 @@ mod status;
 mod top;
 mod verify;
 
+use crate::child::FailedReward;
 use crate::journal::JournalError;
 use crate::settings::{self, Settings};
 use clap::{Args, Parser, Subcommand};
@@ -84,10 +96,16 @@ enum Command {
     Top(top::TopArgs),
     /// One trial: its network, outcome and learning curve
     Show(show::ShowArgs),
+    /// Write a trial's network for other programs: ONNX, a folder for PyTorch, or its architecture
+    Export(export::ExportArgs),
+    /// Classify image files by an exported network
+    Classify(classify::ClassifyArgs),
     /// The page of a run, served until Ctrl-C; a running search serves its own
     Page(page::PageArgs),
     /// Write the files of RUN/report: trials.csv and the charts; a search keeps them itself
     Report(report::ReportArgs),
+    /// Make a run's backup its database again, if that is damaged, gone or older
+    Restore(restore::RestoreArgs),
     /// Derive the controller's parameters again from the seed and the journal, and compare with
     /// every snapshot
     Verify(verify::VerifyArgs),
@@ -116,7 +134,7 @@ fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
 /// A run that cannot be read: the user named a wrong one, or its file is damaged.
 fn reading(error: JournalError) -> Failure {
     match error {
-        JournalError::NoRun { .. } | JournalError::Changed { .. } => {
+        JournalError::NoRun { .. } | JournalError::Unfit { .. } | JournalError::Changed { .. } => {
             Failure::Input(error.to_string())
         }
         _ => Failure::Failed(error.to_string()),
@@ -153,6 +171,17 @@ impl ConfigArgs {
         settings::load(&self.config, &self.set, variables())
             .map_err(|error| Failure::Input(error.to_string()))
     }
+
+    /// A run that was begun before failures were valued by their cause goes on to leave them out,
+    /// unless the user's own words say otherwise. True: it does.
+    pub fn keep_rules_of_before(&self, settings: &mut Settings) -> bool {
+        let key = "child.failed_reward";
+        let unset = settings::origin(&self.config, &self.set, variables(), key).is_none();
+        if unset {
+            settings.child.failed_reward = FailedReward::Skip;
+        }
+        unset
+    }
 }
 
 /// Parses the command line, runs the command, prints a failure, and gives the exit code.
@@ -167,19 +196,22 @@ pub fn main() -> ExitCode {
         Command::Status(args) => status::run(args),
         Command::Top(args) => top::run(args),
         Command::Show(args) => show::run(args),
+        Command::Export(args) => export::run(args),
+        Command::Classify(args) => classify::run(args),
         Command::Page(args) => page::run(args),
         Command::Report(args) => report::run(args),
+        Command::Restore(args) => restore::run(args),
         Command::Verify(args) => verify::run(args),
         Command::Devices(args) => devices::run(args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Input(message)) => {
-            eprintln!("error: {message}");
+            note!("error: {message}");
             ExitCode::from(2)
         }
         Err(Failure::Failed(message)) => {
-            eprintln!("error: {message}");
+            note!("error: {message}");
             ExitCode::FAILURE
         }
         Err(Failure::Signal(code)) => ExitCode::from(128 + code),

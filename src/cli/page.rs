@@ -3,8 +3,9 @@
 
 use super::{Failure, print, reading};
 use crate::journal::Reader;
+use crate::machine::ensure_open_files;
 use crate::report::{Page, routes};
-use crate::telemetry::{Endpoint, TelemetrySettings};
+use crate::telemetry::{BindError, Endpoint, TelemetrySettings};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -20,14 +21,20 @@ pub struct PageArgs {
     pub json: bool,
 }
 
+/// Files that it has open: journal, runtime, a few browsers.
+const FILES: u64 = 32;
+
 pub fn run(args: PageArgs) -> Result<(), Failure> {
     let failed = |error: std::io::Error| Failure::Failed(format!("the page: {error}"));
     Reader::open(&args.run).map_err(reading)?;
+    ensure_open_files(FILES).map_err(Failure::Failed)?;
     let settings = TelemetrySettings {
         listen: args.listen,
     };
     // The rules are those of the setting; here it has another name.
-    let own_name = |error: String| Failure::Input(error.replace("telemetry.listen =", "--listen"));
+    let own_name = |error: BindError| {
+        Failure::Input(error.to_string().replace("telemetry.listen =", "--listen"))
+    };
     let endpoint = Endpoint::bind(&settings).map_err(own_name)?;
     let Some(endpoint) = endpoint else {
         return Err(Failure::Input(
@@ -44,7 +51,7 @@ pub fn run(args: PageArgs) -> Result<(), Failure> {
         format!("page: {url}   (Ctrl-C ends it)\n")
     })?;
     if let Some(warning) = endpoint.warning() {
-        eprintln!("warning: {warning}");
+        note!("warning: {warning}");
     }
     let endpoint = endpoint.with(routes(Arc::new(Page::new(&args.run))));
     let signal = actix::System::new().block_on(async move {

@@ -2,7 +2,7 @@
 //! not decide anything.
 
 use crate::actors::{Event, Observer, Progress};
-use crate::child::{MetricUnit, Outcome};
+use crate::child::{MetricUnit, Outcome, number_text};
 pub use crate::report::duration;
 use crate::workload::Scoring;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
@@ -28,7 +28,7 @@ impl ProgressFormat {
 
     fn overall(self, progress: &Progress) -> String {
         let number =
-            |value: Option<f64>| value.map_or_else(|| "-".into(), |value| format!("{value:.4}"));
+            |value: Option<f64>| value.map_or_else(|| "-".into(), |value| number_text(value, 4));
         let mut parts = vec![format!(
             "{}/{} trials",
             progress.completed + progress.failed,
@@ -67,14 +67,16 @@ impl ProgressFormat {
         match outcome {
             Outcome::Completed { reward, metric, .. } if let Some(from) = reused_from => {
                 format!(
-                    "{} reward {reward:.4}: the network of trial {from}",
-                    self.metric.phrase(*metric)
+                    "{} reward {}: the network of trial {from}",
+                    self.metric.phrase(*metric),
+                    number_text(*reward, 4)
                 )
             }
             Outcome::Completed { reward, metric, .. } => {
                 format!(
-                    "{} reward {reward:.4} in {}",
+                    "{} reward {} in {}",
                     self.metric.phrase(*metric),
+                    number_text(*reward, 4),
                     duration(seconds)
                 )
             }
@@ -179,9 +181,9 @@ impl Observer for PlainLines {
             }
             Event::ChildEpoch { trial, epoch } => {
                 if progress.per_hour.is_none_or(|rate| rate < 3600.0) {
-                    let loss = epoch
-                        .train_loss
-                        .map_or_else(String::new, |loss| format!(" loss {loss:.3}"));
+                    let loss = epoch.train_loss.map_or_else(String::new, |loss| {
+                        format!(" loss {}", number_text(loss, 3))
+                    });
                     let number = self.format.epoch(epoch.epoch);
                     let metric = self.format.metric.phrase(epoch.metric);
                     Self::line(&format!(

@@ -1,7 +1,7 @@
 //! The config file of a running search: read again when it changes and on SIGHUP, checked as at the
 //! start, and compared with the settings in force. Must not know how a change is applied.
 
-use super::{ConfigArgs, assembly};
+use super::{ConfigArgs, Failure, assembly};
 use crate::actors::{Notice, Reconfigured, Reload};
 use crate::settings::{self, Settings};
 use crate::telemetry::Endpoint;
@@ -22,19 +22,22 @@ pub struct ConfigFile {
     text: String,
     stamp: Option<Stamp>,
     routes: Routes,
+    rules_of_before: bool,
 }
 
 /// Gives an endpoint the routes of this run.
 pub type Routes = Box<dyn Fn(Endpoint) -> Endpoint + Send>;
 
 impl ConfigFile {
-    /// `settings` were read from it when the search started.
+    /// `settings` were read from it when the search started. `rules_of_before`: the run keeps the
+    /// rules of the version that began it.
     pub fn new(
         arguments: ConfigArgs,
         workload: Arc<dyn Workload>,
         settings: Settings,
         run_dir: PathBuf,
         routes: Routes,
+        rules_of_before: bool,
     ) -> Self {
         let text = std::fs::read_to_string(&arguments.config).unwrap_or_default();
         let stamp = stamp(&arguments.config);
@@ -46,6 +49,7 @@ impl ConfigFile {
             text,
             stamp,
             routes,
+            rules_of_before,
         }
     }
 
@@ -76,20 +80,22 @@ impl ConfigFile {
         &self,
         new: &Settings,
         changed: &Map<String, Value>,
-    ) -> Result<Reconfigured, String> {
-        let lanes = assembly::lanes(new).map_err(|failure| failure.to_string())?;
+    ) -> Result<Reconfigured, Failure> {
+        let lanes = assembly::lanes(new)?;
         let any = |prefixes: &[&str]| {
             changed
                 .keys()
                 .any(|key| prefixes.iter().any(|prefix| key.starts_with(prefix)))
         };
         let endpoint = if any(&["telemetry."]) {
-            Some(Endpoint::bind(&new.telemetry)?.map(&self.routes))
+            let endpoint = Endpoint::bind(&new.telemetry)
+                .map_err(|error| Failure::Input(error.to_string()))?;
+            Some(endpoint.map(&self.routes))
         } else {
             None
         };
         Ok(Reconfigured {
-            search: assembly::search_settings(new),
+            search: assembly::search_settings(new, self.rules_of_before),
             factory: any(&["child.", "data.", "devices."]).then(|| {
                 let workload = self
                     .workload
@@ -98,7 +104,7 @@ impl ConfigFile {
             }),
             lanes,
             attempts: new.child.attempts,
-            failed_reward: new.child.failed_reward.reward(),
+            failed_reward: assembly::failure_rule(new),
             max_seconds: new.run.max_seconds,
             restart: new.restart.clone(),
             endpoint,
@@ -130,7 +136,7 @@ impl Reload for ConfigFile {
             }
         };
         let old = std::mem::replace(&mut self.text, text);
-        let new = match settings::load_text(
+        let mut new = match settings::load_text(
             self.path(),
             &self.text,
             &self.arguments.set,
@@ -139,6 +145,11 @@ impl Reload for ConfigFile {
             Ok(new) => new,
             Err(error) => return vec![Notice::Refused(error.to_string())],
         };
+        if self.rules_of_before {
+            self.arguments.keep_rules_of_before(&mut new);
+        }
+        // Left out, it is what was decided when the search started.
+        new.data.whiten_order = new.data.whiten_order.or(self.settings.data.whiten_order);
         let changed = difference(&self.settings, &new);
         let keys: Vec<String> = changed.keys().cloned().collect();
         let mut notices = self.masked(&old, &self.text, &keys);
@@ -155,7 +166,7 @@ impl Reload for ConfigFile {
                     self.settings = new;
                     Notice::Accepted(Box::new(reconfigured))
                 }
-                Err(reason) => Notice::Refused(reason),
+                Err(failure) => Notice::Refused(failure.to_string()),
             }
         } else {
             Notice::Refused(format!("{}: {}", self.path().display(), refused.join("; ")))

@@ -6,9 +6,12 @@ use super::log::{self, LogFormat};
 use super::progress::{Bars, Nothing, PlainLines, ProgressFormat};
 use super::reload::{ConfigFile, Routes};
 use super::{ConfigArgs, Failure, assembly, enqueue, reading};
-use crate::actors::{CheckpointFiles, Observer, Parts, ReportWriter, prepare, search};
-use crate::journal::{DATA_CONTENT, Enqueued, Journal, Recovered, set_aside};
-use crate::machine::{LaneSpec, cuda_uuids};
+use crate::actors::{ChildFiles, Observer, Parts, ReportWriter, prepare, search};
+use crate::data::WhiteningOrder;
+use crate::journal::{
+    DATA_CONTENT, Enqueued, Journal, Reader, Recovered, WHITEN_ORDER, check_directory, set_aside,
+};
+use crate::machine::{LaneSpec, cuda_uuids, ensure_open_files};
 use crate::settings::Settings;
 use crate::telemetry::{Endpoint, LiveDevices, Metrics, Restored, Sampler};
 use crate::workload::Workload;
@@ -16,7 +19,7 @@ use crate::{report, telemetry};
 use indicatif::MultiProgress;
 use std::collections::BTreeSet;
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 #[derive(clap::Args)]
@@ -34,6 +37,13 @@ pub struct SearchArgs {
     pub fresh: bool,
 }
 
+/// Files that a search has open: journal and its copy, log, report, page, metrics, the actors'
+/// runtime and its signals, a few browsers. Without them actix would panic.
+const FILES: u64 = 44;
+
+/// Of each lane: a checkpoint, or the pipes of a program.
+const FILES_OF_LANE: u64 = 6;
+
 /// A search whose input is read and checked; nothing of its run is touched yet.
 struct Search {
     config: ConfigArgs,
@@ -42,18 +52,23 @@ struct Search {
     absolute_run_dir: PathBuf,
     workload: Arc<dyn Workload>,
     lanes: Vec<LaneSpec>,
+    /// The run was begun by a version whose rules it keeps.
+    rules_of_before: bool,
 }
 
 pub fn run(args: SearchArgs) -> Result<(), Failure> {
     let bars = MultiProgress::new();
     let log = log::start(args.log_format, bars.clone());
-    let (search, enqueued) = Search::load(&args)?;
-    let endpoint = Endpoint::bind(&search.settings.telemetry).map_err(Failure::Input)?;
+    ensure_open_files(FILES).map_err(Failure::Failed)?;
+    let (mut search, enqueued) = Search::load(&args)?;
+    let endpoint = Endpoint::bind(&search.settings.telemetry)
+        .map_err(|error| Failure::Input(error.to_string()))?;
     if args.fresh
-        && let Some(aside) = set_aside(&search.run_dir).map_err(reading)?
+        && let Some(aside) = set_aside(&search.run_dir, &search.config.config).map_err(reading)?
     {
         say!("the earlier run is now {}", aside.display());
     }
+    search.keep_rules_of_before();
     let (journal, recovered) = search.open_run(&enqueued)?;
     let log_problem = |error| {
         let folder = search.run_dir.join("log");
@@ -69,14 +84,23 @@ impl Search {
     /// # Errors
     /// The config, the data or the devices that it names cannot be used.
     fn load(args: &SearchArgs) -> Result<(Self, Vec<Enqueued>), Failure> {
-        let settings = args.config.load()?;
+        let mut settings = args.config.load()?;
         let run_dir = settings.run_dir(args.run_dir.as_deref());
+        // Before the data is read, which may take long.
+        check_directory(&run_dir, args.fresh).map_err(reading)?;
+        let begun = if args.fresh {
+            None
+        } else {
+            recorded_identity(&run_dir)
+        };
+        decide_whitening_order(&mut settings, begun.as_ref());
         let absolute_run_dir = std::path::absolute(&run_dir)
             .map_err(|error| Failure::Input(format!("{}: {error}", run_dir.display())))?;
         let workload = assembly::load_workload(&settings)?;
         let enqueued = enqueue::entries(&args.config, &settings, workload.candidates())?;
         let lanes = assembly::lanes(&settings)?;
         assembly::check_devices(workload.as_ref(), &lanes)?;
+        ensure_open_files(FILES + FILES_OF_LANE * lanes.len() as u64).map_err(Failure::Failed)?;
         let search = Self {
             config: args.config.clone(),
             settings,
@@ -84,8 +108,21 @@ impl Search {
             absolute_run_dir,
             workload,
             lanes,
+            rules_of_before: false,
         };
         Ok((search, enqueued))
+    }
+
+    /// The rules of a run do not change in its life. A run that cannot be read is refused when it is
+    /// opened.
+    fn keep_rules_of_before(&mut self) {
+        let read = Reader::open(&self.run_dir).and_then(|reader| reader.has_rules_of_before());
+        self.rules_of_before = read.unwrap_or(false);
+        if self.rules_of_before && self.config.keep_rules_of_before(&mut self.settings) {
+            say!(
+                "child.failed_reward: this run was begun when failed children taught nothing; it keeps \"skip\" until the key is set"
+            );
+        }
     }
 
     /// Makes the run, or takes it up, if it is one of these settings and this data.
@@ -131,27 +168,36 @@ impl Search {
         note_start(&journal, &recovered, self.settings.run.trials);
         let commits = metrics.clone();
         journal.observe_commits(move |seconds| commits.journal_commit_seconds.observe(seconds));
-        let checkpoints = CheckpointFiles::open(&self.run_dir, &unfinished(&recovered));
+        let files = self.child_files(&unfinished(&recovered))?;
         let restored = restored(&recovered);
         let prepared = prepare(
-            &assembly::search_settings(&self.settings),
+            &assembly::search_settings(&self.settings, self.rules_of_before),
             self.workload.candidates().space.clone(),
             journal,
             recovered,
             enqueued,
         )
-        .map_err(Failure::Failed)?;
+        .map_err(|error| Failure::Failed(error.to_string()))?;
         metrics.restore(&Restored {
-            baseline: prepared.snapshot.baseline.value(),
+            baseline: prepared.snapshot.averages.baseline(),
             ..restored
         });
         let (page, routes) = self.routes(&metrics)?;
         let endpoint = endpoint.map(&routes);
-        let parts = self.parts(metrics, observer, checkpoints, page, routes);
+        let parts = self.parts(metrics, observer, files, page, routes);
         let report = ReportWriter::start(&self.run_dir).map_err(failed)?;
         let end = search(prepared, parts, endpoint).map_err(failed)?;
         report.finish();
         self.announced().end(end)
+    }
+
+    /// The files of children that an earlier process left, brought in line with the journal.
+    fn child_files(&self, unfinished: &BTreeSet<u64>) -> Result<ChildFiles, Failure> {
+        let kept = self.settings.run.keep_weights;
+        let best = Reader::open(&self.run_dir)
+            .and_then(|reader| reader.best_trained(kept))
+            .map_err(reading)?;
+        Ok(ChildFiles::open(&self.run_dir, kept, best, unfinished))
     }
 
     /// The registry of this run. Its lanes are known to the first scrape, which may come before
@@ -163,7 +209,10 @@ impl Search {
             metrics.lane(&lane.name, &lane.device);
         }
         metrics.children_reused_total.inc_by(recovered.reused);
-        metrics.proposals_repeated_total.inc_by(recovered.repeated);
+        metrics
+            .learning
+            .proposals_repeated_total
+            .inc_by(recovered.repeated);
         Ok(Arc::new(metrics))
     }
 
@@ -188,7 +237,7 @@ impl Search {
         &self,
         metrics: Arc<Metrics>,
         observer: Box<dyn Observer>,
-        checkpoints: CheckpointFiles,
+        files: ChildFiles,
         page: Arc<report::Page>,
         routes: Routes,
     ) -> Parts {
@@ -198,6 +247,7 @@ impl Search {
             self.settings.clone(),
             self.absolute_run_dir.clone(),
             routes,
+            self.rules_of_before,
         );
         let settings = &self.settings;
         let factory = assembly::evaluator_factory(
@@ -208,12 +258,12 @@ impl Search {
         );
         Parts {
             factory,
-            checkpoints: Arc::new(checkpoints),
+            files,
             lanes: self.lanes.clone(),
             metrics,
             observer,
             attempts: settings.child.attempts,
-            failed_reward: settings.child.failed_reward.reward(),
+            failed_reward: assembly::failure_rule(settings),
             max_seconds: settings.run.max_seconds,
             restart: settings.restart.clone(),
             reload: Some(Box::new(config_file)),
@@ -221,6 +271,25 @@ impl Search {
             page: Some(page),
         }
     }
+}
+
+/// What the run at this place was begun with; None: there is no run that can be read. What is wrong
+/// with one is said when it is opened.
+fn recorded_identity(run_dir: &Path) -> Option<serde_json::Value> {
+    Reader::open(run_dir).ok()?.identity().ok()
+}
+
+/// Where the settings leave it open: as the run was begun, and whitening first in a new one. A run
+/// of before there was a choice whitens last.
+fn decide_whitening_order(settings: &mut Settings, begun: Option<&serde_json::Value>) {
+    let recorded = |identity: &serde_json::Value| {
+        let order = identity.get(WHITEN_ORDER).cloned();
+        order.and_then(|order| serde_json::from_value(order).ok())
+    };
+    let order = begun.map_or(WhiteningOrder::First, |identity| {
+        recorded(identity).unwrap_or(WhiteningOrder::Last)
+    });
+    settings.data.whiten_order.get_or_insert(order);
 }
 
 fn failed(error: impl std::fmt::Display) -> Failure {

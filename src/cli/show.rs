@@ -2,12 +2,13 @@
 //! anything.
 
 use super::progress::duration;
-use super::{Failure, print, reading};
+use super::{Failure, export, print, reading};
+use crate::child::number_text;
 use crate::journal::{EpochRow, Reader, TrialRow};
 use crate::report;
 use crate::space::Network;
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 #[derive(clap::Args)]
 pub struct ShowArgs {
@@ -32,25 +33,17 @@ pub enum Format {
 
 pub fn run(args: ShowArgs) -> Result<(), Failure> {
     let reader = Reader::open(&args.run).map_err(reading)?;
-    let Some(row) = reader.trial(args.trial).map_err(reading)? else {
-        let last = reader.last_trial().map_err(reading)?;
-        let there = if last == 0 {
-            "it has none yet".into()
-        } else {
-            format!("its trials are 1 to {last}")
-        };
-        return Err(Failure::Input(format!(
-            "{}: no trial {}; {there}",
-            args.run.display(),
-            args.trial
-        )));
-    };
+    let row = trial(&reader, &args.run, args.trial)?;
     match if args.json { Format::Json } else { args.format } {
-        Format::Text => print(&text(&row, &reader.epochs(row.id).map_err(reading)?)),
+        Format::Text => {
+            let epochs = reader.epochs(row.id).map_err(reading)?;
+            print(&text(&row, &epochs, export::kept_weights(&args.run, &row)))
+        }
         Format::Json => {
             let mut value =
                 serde_json::to_value(&row).map_err(|error| Failure::Failed(error.to_string()))?;
             value["epochs"] = serde_json::json!(reader.epochs(row.id).map_err(reading)?);
+            value["weights"] = serde_json::json!(export::kept_weights(&args.run, &row));
             super::print_json(&value)
         }
         Format::Svg => match &row.architecture.network {
@@ -63,7 +56,28 @@ pub fn run(args: ShowArgs) -> Result<(), Failure> {
     }
 }
 
-fn text(row: &TrialRow, epochs: &[EpochRow]) -> String {
+/// One trial of the run in `dir`.
+///
+/// # Errors
+/// There is none of this id: says which there are.
+pub(super) fn trial(reader: &Reader, dir: &Path, id: u64) -> Result<TrialRow, Failure> {
+    if let Some(row) = reader.trial(id).map_err(reading)? {
+        return Ok(row);
+    }
+    let last = reader.last_trial().map_err(reading)?;
+    let there = if last == 0 {
+        "it has none yet".into()
+    } else {
+        format!("its trials are 1 to {last}")
+    };
+    Err(Failure::Input(format!(
+        "{}: no trial {id}; {there}",
+        dir.display()
+    )))
+}
+
+/// `weights`: the file that holds them.
+fn text(row: &TrialRow, epochs: &[EpochRow], weights: Option<PathBuf>) -> String {
     let mut text = String::new();
     let mut line = |label: &str, value: String| {
         let _ = writeln!(text, "{label:<12}{value}");
@@ -78,19 +92,20 @@ fn text(row: &TrialRow, epochs: &[EpochRow]) -> String {
         row.reused_from
             .map(|from| format!("the reward of trial {from}, which has the same network")),
     );
-    optional("reward", row.reward.map(|value| format!("{value:.4}")));
-    optional("metric", row.metric.map(|value| format!("{value:.4}")));
+    optional("reward", row.reward.map(|value| number_text(value, 4)));
+    optional("metric", row.metric.map(|value| number_text(value, 4)));
     optional("parameters", row.parameters.map(|value| value.to_string()));
     optional("FLOPs", row.flops.map(|value| value.to_string()));
     optional("seconds", row.seconds.map(duration));
     optional("device", row.device.clone());
     optional("seed", Some(row.seed.to_string()));
+    optional("weights", weights.map(|path| path.display().to_string()));
     if !epochs.is_empty() {
         let _ = writeln!(text, "\nepoch  train loss  metric  seconds");
     }
     for epoch in epochs {
         let number = |value: Option<f64>, digits: usize| {
-            value.map_or_else(|| "-".to_owned(), |value| format!("{value:.digits$}"))
+            value.map_or_else(|| "-".to_owned(), |value| number_text(value, digits))
         };
         let loss = number(epoch.train_loss, 4);
         let metric = number(epoch.metric, 4);

@@ -2,6 +2,7 @@
 
 use super::progress::duration;
 use super::{Failure, print, reading};
+use crate::child::number_text;
 use crate::journal::Life;
 use crate::report::Status;
 use std::fmt::Write as _;
@@ -61,7 +62,7 @@ fn text(status: &Status) -> String {
 }
 
 fn number(value: Option<f64>) -> String {
-    value.map_or_else(|| "-".to_owned(), |value| format!("{value:.4}"))
+    value.map_or_else(|| "-".to_owned(), |value| number_text(value, 4))
 }
 
 fn counts(status: &Status, lines: &mut Lines) {
@@ -94,7 +95,11 @@ fn rewards(status: &Status, lines: &mut Lines) {
     );
     for baseline in &status.baselines {
         let outcome = match (baseline.reward, &baseline.error) {
-            (Some(reward), _) => format!("reward {reward:.4}, metric {}", number(baseline.metric)),
+            (Some(reward), _) => format!(
+                "reward {}, metric {}",
+                number_text(reward, 4),
+                number(baseline.metric)
+            ),
             (None, Some(error)) => format!("{}: {error}", baseline.status),
             (None, None) => baseline.status.clone(),
         };

@@ -54,15 +54,22 @@ pub fn run(args: VerifyArgs) -> Result<(), Failure> {
         .for_each_entry(|entry| log.push(entry))
         .map_err(reading)?;
     let open = reader.open_minibatches().map_err(reading)?;
+    let (held, damaged) = reader.held().map_err(reading)?;
     let mut verdict = Verdict {
         matches: true,
         ..Verdict::default()
     };
     if !log.is_empty() {
         match Verification::new(&policy, space.as_ref(), settings.run.seed, &log, &open) {
-            Ok(verification) => compare(verification, &reader, &mut verdict)?,
+            Ok(verification) => compare(verification.holding(&held), &reader, &mut verdict)?,
             Err(discrepancy) => verdict.refuse(None, &discrepancy),
         }
+    }
+    if verdict.matches && damaged > 0 {
+        verdict.matches = false;
+        verdict.problem = Some(format!(
+            "the parameters kept for {damaged} minibatches are damaged; a search goes on without them, from the seed"
+        ));
     }
     if args.json {
         super::print_json(&verdict)?;

@@ -1,8 +1,8 @@
-//! Preparing batches: whitening, and for training upsampling, a random crop and a random horizontal
-//! flip (paper §4.1). Each image's draw depends on (seed, epoch, index) alone, so batches may be
+//! Preparing batches: whitening, then for training upsampling, a random crop and a random
+//! horizontal flip (paper §4.1, in this order). Each image's draw depends on (seed, epoch, index) alone, so batches may be
 //! prepared in any order and in parallel.
 
-use super::{DataSettings, Dataset, Split, Whitening};
+use super::{DataSettings, Dataset, ImageInput, Normalisation, Split, Whitening, WhiteningOrder};
 use crate::random::{Key, Purpose};
 use rand::RngExt;
 use rand::seq::SliceRandom;
@@ -22,6 +22,7 @@ pub struct Batches {
     columns: Vec<(usize, f32)>,
     /// Mean and 1/deviation of each channel over the training set; None: each image by its own.
     channels: Option<Vec<(f32, f32)>>,
+    order: WhiteningOrder,
 }
 
 impl Batches {
@@ -38,6 +39,26 @@ impl Batches {
             rows: positions(shape.height, settings.upsample.max(shape.height)),
             columns: positions(shape.width, settings.upsample.max(shape.width)),
             channels,
+            order: settings.whiten_order.unwrap_or_default(),
+        }
+    }
+
+    /// How an image is prepared for evaluation, as plain data.
+    pub fn input(&self, dataset: &Dataset, settings: &DataSettings) -> ImageInput {
+        let normalisation = match &self.channels {
+            None => Normalisation::Image {
+                min_variance: MIN_VARIANCE,
+            },
+            Some(channels) => {
+                let (mean, scale) = channels.iter().copied().unzip();
+                Normalisation::Channel { mean, scale }
+            }
+        };
+        ImageInput {
+            shape: dataset.shape,
+            class_names: dataset.class_names.clone(),
+            normalisation,
+            source: settings.kind,
         }
     }
 
@@ -111,18 +132,25 @@ impl Batches {
             .zip(indices)
             .for_each(|(image, index)| {
                 prepare(*index, image);
-                match &self.channels {
-                    None => whiten(image),
-                    Some(statistics) => {
-                        for (values, (mean, scale)) in image.chunks_exact_mut(plane).zip(statistics)
-                        {
-                            values
-                                .iter_mut()
-                                .for_each(|value| *value = (*value - mean) * scale);
-                        }
-                    }
-                }
+                self.whiten(dataset.image(*index), plane, image);
             });
+    }
+
+    /// Whitens what was prepared from an image. Upsampling, cropping and flipping take means of
+    /// pixels whose weights sum to 1, so shifting and scaling their result by the source's own
+    /// numbers is the same as whitening the source first.
+    fn whiten(&self, source: &[u8], plane: usize, image: &mut [f32]) {
+        let Some(channels) = &self.channels else {
+            let (mean, scale) = match self.order {
+                WhiteningOrder::First => statistics(source, MIN_VARIANCE),
+                WhiteningOrder::Last => statistics(image, MIN_VARIANCE),
+            };
+            shift_and_scale(image, mean, scale);
+            return;
+        };
+        for (values, (mean, scale)) in image.chunks_exact_mut(plane).zip(channels) {
+            shift_and_scale(values, *mean, *scale);
+        }
     }
 
     /// Upsamples (bilinear), crops back to the image's size at a random position, and flips with
@@ -185,36 +213,46 @@ fn copy(source: &[u8], image: &mut [f32]) {
     }
 }
 
-/// To zero mean and unit variance; a constant image becomes zeros. The variance is taken around the
-/// mean, so that a bright image of little contrast keeps its digits.
-fn whiten(image: &mut [f32]) {
-    let count = image.len() as f64;
-    let mean = (sum(image, |value| value) / count) as f32;
-    let variance = sum(image, |value| (value - mean) * (value - mean)) / count;
-    let scale = if variance < MIN_VARIANCE {
-        0.0
-    } else {
-        (1.0 / variance.sqrt()) as f32
-    };
-    image
+pub(super) fn shift_and_scale(values: &mut [f32], mean: f32, scale: f32) {
+    values
         .iter_mut()
         .for_each(|value| *value = (*value - mean) * scale);
 }
 
+/// Mean and 1/deviation of an image, so that it becomes one of zero mean and unit variance; 0 in
+/// place of the latter for an image of less than this variance, which becomes zeros. The variance is
+/// taken around the mean, so that a bright image of little contrast keeps its digits.
+pub(super) fn statistics<T: Copy>(image: &[T], min_variance: f64) -> (f32, f32)
+where
+    f32: From<T>,
+{
+    let count = image.len() as f64;
+    let mean = (sum(image, |value| value) / count) as f32;
+    let variance = sum(image, |value| (value - mean) * (value - mean)) / count;
+    if variance < min_variance {
+        (mean, 0.0)
+    } else {
+        (mean, (1.0 / variance.sqrt()) as f32)
+    }
+}
+
 /// Sixteen sums side by side, so that the compiler may use vector instructions; the order of
 /// additions is fixed.
-fn sum(values: &[f32], term: impl Fn(f32) -> f32) -> f64 {
+fn sum<T: Copy>(values: &[T], term: impl Fn(f32) -> f32) -> f64
+where
+    f32: From<T>,
+{
     let (blocks, rest) = values.as_chunks::<16>();
     let mut total = rest
         .iter()
-        .map(|value| f64::from(term(*value)))
+        .map(|value| f64::from(term(f32::from(*value))))
         .sum::<f64>();
     // In single precision over 16 blocks at most: bytes add up exactly.
     for blocks in blocks.chunks(16) {
         let mut sums = [0.0_f32; 16];
         for block in blocks {
             for (sum, value) in sums.iter_mut().zip(block) {
-                *sum += term(*value);
+                *sum += term(f32::from(*value));
             }
         }
         total += sums.iter().map(|sum| f64::from(*sum)).sum::<f64>();
@@ -316,6 +354,7 @@ mod tests {
             &set,
             &DataSettings {
                 upsample: 11,
+                whiten_order: Some(WhiteningOrder::Last),
                 ..DataSettings::default()
             },
         )
@@ -437,6 +476,72 @@ mod tests {
             );
         }
         assert_eq!(seen.len(), 18, "every crop, flipped and not");
+    }
+
+    /// One image whose left half is dark and whose right half is bright: a crop of it has another
+    /// mean than the whole.
+    fn halves() -> Dataset {
+        let mut set = dataset(1);
+        for (place, byte) in set.images.iter_mut().enumerate() {
+            *byte = if place % 8 < 4 { 10 } else { 200 } + (place * 7 % 23) as u8;
+        }
+        set
+    }
+
+    fn prepared(set: &Dataset, order: Option<WhiteningOrder>, whiten: Whitening) -> Vec<Vec<f32>> {
+        let settings = DataSettings {
+            upsample: 14,
+            whiten,
+            whiten_order: order,
+            ..DataSettings::default()
+        };
+        let preparer = batches(set, &settings);
+        (1..40)
+            .map(|epoch| {
+                let mut image = vec![0.0; 192];
+                preparer.training(set, &[0], 5, epoch, &mut image, &mut [0]);
+                image
+            })
+            .collect()
+    }
+
+    #[test]
+    fn an_image_is_whitened_before_it_is_upsampled_cropped_and_flipped() {
+        let set = halves();
+        // The definition: the whole image, whitened in f64, and only then upsampled.
+        let bytes: Vec<f32> = set.images.iter().map(|byte| f32::from(*byte)).collect();
+        let (mean, variance) = moments(&bytes);
+        let expected = |place: usize, (top, left, flip): (usize, usize, bool)| {
+            let plane = &set.images[place / 64 * 64..][..64];
+            let x = if flip { 7 - place % 8 } else { place % 8 };
+            (upsampled(plane, 8, 14, top + place % 64 / 8, left + x) - mean) / variance.sqrt()
+        };
+        let crops: Vec<(usize, usize, bool)> = (0..7)
+            .flat_map(|top| (0..7).flat_map(move |left| [(top, left, false), (top, left, true)]))
+            .collect();
+        for image in prepared(&set, None, Whitening::Image) {
+            let is_this = |crop: (usize, usize, bool)| {
+                (0..192).all(|place| (f64::from(image[place]) - expected(place, crop)).abs() < 1e-4)
+            };
+            assert!(crops.iter().any(|crop| is_this(*crop)), "{image:?}");
+        }
+    }
+
+    #[test]
+    fn a_run_of_before_whitens_the_crop() {
+        let set = halves();
+        let last = prepared(&set, Some(WhiteningOrder::Last), Whitening::Image);
+        for image in &last {
+            let (mean, variance) = moments(image);
+            assert!(mean.abs() < 1e-5 && (variance - 1.0).abs() < 1e-4);
+        }
+        let first = prepared(&set, Some(WhiteningOrder::First), Whitening::Image);
+        assert_eq!(first, prepared(&set, None, Whitening::Image));
+        assert!(first.iter().any(|image| moments(image).0.abs() > 0.1));
+        // By the training set's statistics, both orders are the same.
+        let [one, other] = [WhiteningOrder::First, WhiteningOrder::Last]
+            .map(|order| prepared(&set, Some(order), Whitening::Channel));
+        assert_eq!(one, other);
     }
 
     #[test]

@@ -14,8 +14,9 @@ const CLASSES: [&str; 10] = [
     "disc", "ring", "square", "triangle", "cross", "rows", "columns", "checks", "dots", "zigzag",
 ];
 
-/// Images drawn where the settings name no sizes, and the largest number that is drawn at all.
+/// How many images are drawn where the settings name no sizes.
 const IMAGES: usize = 12_000;
+/// How many images are drawn at most.
 const MAX_IMAGES: usize = 1_000_000;
 
 /// A figure is brighter than its background by at least this, as the mean of the channels in 0..=1.
@@ -27,7 +28,11 @@ const GROUND: f32 = 0.6;
 /// columns.
 const TURN: f32 = 0.35;
 
-/// Draws as many images as the settings ask for. Image i depends on the seed and i alone.
+/// Draws as many images as the settings ask for, `[count, 3, 32, 32]`. Image i depends on the seed
+/// and i alone.
+///
+/// # Errors
+/// The settings ask for more images than are drawn at most.
 pub fn draw(settings: &DataSettings, seed: u64) -> Result<Dataset, DataError> {
     let images = match (settings.train_size, settings.validation_size) {
         (Some(train), Some(validation)) => train.saturating_add(validation),
@@ -135,7 +140,7 @@ fn background(stream: &mut Stream) -> (Vec<Colour>, Colour) {
     (canvas, from)
 }
 
-/// A few specks and strokes that mean nothing.
+/// Distractors: a few specks and strokes, whatever the class.
 fn distract(canvas: &mut [Colour], stream: &mut Stream) {
     for _ in 0..stream.random_range(1..5) {
         let colour = colour(1.0, stream);

@@ -88,14 +88,49 @@ fn batches(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
         .filter_map(|path| Some((number(&path)?, path)))
         .collect();
     found.sort();
+    if let Some(pair) = found.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+        let text = format!(
+            "has the number of {} too: their images would count twice, so one of the two must go",
+            name(&pair[0].1)
+        );
+        return Err(problem(&pair[1].1, text));
+    }
     Ok(found.into_iter().map(|(_, path)| path).collect())
+}
+
+fn name(path: &Path) -> String {
+    path.file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned()
 }
 
 fn read_all(folder: &Path, files: &[PathBuf]) -> Result<Dataset, DataError> {
     let mut images = Vec::new();
     let mut labels = Vec::new();
-    for file in files {
+    // Records of each file.
+    let mut parts: Vec<std::ops::Range<usize>> = Vec::new();
+    for (number, file) in files.iter().enumerate() {
+        let first = labels.len();
         read(file, &mut images, &mut labels)?;
+        let part = first..labels.len();
+        let is_twin = |other: &std::ops::Range<usize>| {
+            let of = |part: &std::ops::Range<usize>| {
+                (
+                    &labels[part.clone()],
+                    &images[part.start * PIXELS..part.end * PIXELS],
+                )
+            };
+            of(other) == of(&part)
+        };
+        if let Some(twin) = parts[..number].iter().position(is_twin) {
+            let text = format!(
+                "holds the same images as {}: they would count twice, so one of the two must go",
+                name(&files[twin])
+            );
+            return Err(problem(file, text));
+        }
+        parts.push(part);
     }
     Ok(Dataset::new(
         SHAPE,
@@ -114,6 +149,7 @@ fn class_names(folder: &Path) -> Result<Vec<String>, DataError> {
     }
     let text = std::fs::read_to_string(&path).map_err(|error| problem(&path, error.to_string()))?;
     let names: Vec<String> = text
+        .trim_start_matches('\u{feff}')
         .lines()
         .map(str::trim)
         .filter(|line| !line.is_empty())
@@ -133,6 +169,14 @@ fn class_names(folder: &Path) -> Result<Vec<String>, DataError> {
 }
 
 fn read(path: &Path, images: &mut Vec<u8>, labels: &mut Vec<u8>) -> Result<(), DataError> {
+    let is_file = std::fs::metadata(path).is_ok_and(|metadata| metadata.is_file());
+    if !is_file {
+        // A pipe would never end.
+        return Err(problem(
+            path,
+            "is no regular file, or a link that leads nowhere",
+        ));
+    }
     let bytes = std::fs::read(path).map_err(|error| problem(path, error.to_string()))?;
     if bytes.is_empty() {
         return Err(problem(path, "byte 0: the file is empty"));
@@ -233,6 +277,42 @@ mod tests {
         // Files that lie directly in the folder come first.
         std::fs::write(folder.path().join("data_batch_4.bin"), record(8, 0)).unwrap();
         assert_eq!(load(folder.path()).unwrap().labels, [8]);
+    }
+
+    #[test]
+    fn no_image_counts_twice() {
+        let folder = tempfile::tempdir().unwrap();
+        let put = |name: &str, label: u8| {
+            std::fs::write(folder.path().join(name), record(label, 0)).unwrap();
+        };
+        let message = || {
+            let text = load(folder.path()).unwrap_err().to_string();
+            text.replace(folder.path().to_str().unwrap(), "DIR")
+        };
+        put("data_batch_1.bin", 1);
+        put("data_batch_01.bin", 2);
+        assert_eq!(
+            message(),
+            "DIR/data_batch_1.bin: has the number of data_batch_01.bin too: their images would count twice, so one of the two must go"
+        );
+        std::fs::remove_file(folder.path().join("data_batch_01.bin")).unwrap();
+        put("data_batch_2.bin", 2);
+        put("data_batch_3.bin", 1);
+        assert_eq!(
+            message(),
+            "DIR/data_batch_3.bin: holds the same images as data_batch_1.bin: they would count twice, so one of the two must go"
+        );
+        put("data_batch_3.bin", 3);
+        assert_eq!(load(folder.path()).unwrap().labels, [1, 2, 3]);
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_no_part_of_a_class_name() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("data_batch_1.bin"), record(1, 0)).unwrap();
+        let names = "\u{feff}a\nb\nc\nd\ne\nf\ng\nh\ni\nj\n";
+        std::fs::write(folder.path().join("batches.meta.txt"), names).unwrap();
+        assert_eq!(load(folder.path()).unwrap().class_names[0], "a");
     }
 
     #[test]

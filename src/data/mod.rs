@@ -5,6 +5,7 @@ mod batches;
 mod builtin;
 mod cifar10;
 mod folder;
+mod input;
 mod settings;
 mod shapes;
 mod split;
@@ -12,7 +13,9 @@ pub mod text;
 
 pub use batches::Batches;
 pub use cifar10::load_test;
-pub use settings::{DataKind, DataSettings, Whitening};
+pub use folder::read_image;
+pub use input::{ImageInput, Input, Normalisation, TextInput};
+pub use settings::{DataKind, DataSettings, Whitening, WhiteningOrder};
 pub use split::Split;
 pub use text::{Corpus, Unit};
 
@@ -33,6 +36,8 @@ pub struct Dataset {
     pub synthetic: bool,
     /// What decides which images are held out for validation.
     pub held_out: HeldOut,
+    /// What whoever starts a search on it should know of how it was read: one line each.
+    pub notes: Vec<String>,
 }
 
 /// How it is decided which images of a set are held out for validation.
@@ -57,6 +62,9 @@ pub enum DataError {
     File { path: PathBuf, problem: String },
     #[error("{key}: {problem}")]
     Setting { key: &'static str, problem: String },
+    /// Of the data as a whole, without a key that the user has set.
+    #[error("data: {0}")]
+    Data(String),
 }
 
 impl Dataset {
@@ -87,6 +95,7 @@ impl Dataset {
             content,
             synthetic,
             held_out: HeldOut::Drawn,
+            notes: Vec::new(),
         }
     }
 

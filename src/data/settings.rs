@@ -32,6 +32,18 @@ pub enum Whitening {
     Channel,
 }
 
+/// When a training image is whitened: it matters where each image is whitened by itself and is
+/// cropped from a larger one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum WhiteningOrder {
+    /// Before it is upsampled, cropped and flipped (paper §4.1).
+    #[default]
+    First,
+    /// After that: the crop has zero mean and unit variance. Earlier versions did so.
+    Last,
+}
+
 /// Side of the built-in images and CIFAR-10's.
 const SIDE: usize = 32;
 const MIN_SIDE: usize = 8;
@@ -92,6 +104,16 @@ pub struct DataSettings {
     #[default(Whitening::Image)]
     #[schemars(extend("x-applies" = images(), "x-live" = true))]
     pub whiten: Whitening,
+    /// Whiten each training image first, before it is upsampled, cropped and flipped (paper §4.1),
+    /// or last.
+    #[schemars(
+        extend(
+            "x-applies" = images(),
+            "x-identity" = true,
+            "x-unset" = "\"first\"; \"last\" in a run that began before this key existed",
+        ),
+    )]
+    pub whiten_order: Option<WhiteningOrder>,
     /// The training text.
     #[schemars(
         length(min = 1),

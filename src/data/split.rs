@@ -17,12 +17,15 @@ pub struct Split {
     pub validation: Vec<u32>,
 }
 
-/// Where a split by content has no sizes, about this share of the images is held out.
+/// A split by content holds out about this share of the images where the settings name no sizes.
 const VALIDATION_SHARE: f64 = 0.1;
 
+/// Accuracies on fewer images differ by 10 points and more by chance alone.
+const FEW: usize = 100;
+
 impl Split {
-    /// The split of a set: drawn, or by its images' contents, where an image stays on its side when
-    /// others are added.
+    /// The split of a set: drawn, or by its images' contents, so that an image stays on its side
+    /// when others are added.
     ///
     /// # Errors
     /// As `new`.
@@ -35,10 +38,10 @@ impl Split {
         }
     }
 
-    /// The images in the order of their hashes (with the seed): with `data.validation_size` the
-    /// first ones are held out, without it those whose hash lies in the first tenth of all hashes;
-    /// of the rest, `data.train_size` or all. A set that says itself which images are for
-    /// validation keeps that split.
+    /// Goes through the images in the order of their hashes (with the seed). With
+    /// `data.validation_size` the first ones are held out, without it those whose hash lies in the
+    /// first tenth of all hashes; of the rest, `data.train_size` or all are trained on. A set that
+    /// says itself which images are for validation keeps that split.
     fn by_content(
         settings: &DataSettings,
         hashes: &[[u8; 32]],
@@ -66,22 +69,31 @@ impl Split {
             }
         }
         let sides = [
-            ("data.train_size", &mut train, settings.train_size),
             (
+                "training",
+                "data.train_size",
+                &mut train,
+                settings.train_size,
+            ),
+            (
+                "validation",
                 "data.validation_size",
                 &mut validation,
                 settings.validation_size,
             ),
         ];
-        for (key, part, size) in sides {
-            if part.is_empty() || size.is_some_and(|size| size > part.len()) {
-                let problem = format!(
-                    "{} images cannot be had: of the {} images, {} are there for this part",
-                    size.unwrap_or(1),
-                    hashes.len(),
-                    part.len()
-                );
-                return Err(DataError::Setting { key, problem });
+        for (side, key, part, size) in sides {
+            match size {
+                Some(size) if size > part.len() => {
+                    let problem = format!(
+                        "{size} images cannot be had: of the {} images, {} are there for this part",
+                        hashes.len(),
+                        part.len()
+                    );
+                    return Err(DataError::Setting { key, problem });
+                }
+                None if part.is_empty() => return Err(nothing_left(settings, hashes.len(), side)),
+                _ => {}
             }
             part.truncate(size.unwrap_or(part.len()));
             part.sort_unstable();
@@ -89,12 +101,51 @@ impl Split {
         Ok(Self { train, validation })
     }
 
+    /// What makes accuracies on this split say little: one line each.
+    pub fn warnings(&self, dataset: &Dataset) -> Vec<String> {
+        let images = self.validation.len();
+        let mut warnings = Vec::new();
+        if images == 1 {
+            warnings.push(format!(
+                "the validation set has 1 image: accuracy is 0% or 100% there and says nothing about a network; {FEW} images and more tell \
+                 networks apart (data.validation_size, or more images)"
+            ));
+        } else if images < FEW {
+            let step = 100.0 / images as f64;
+            // Two standard deviations where half of the answers are right.
+            let chance = 100.0 / (images as f64).sqrt();
+            warnings.push(format!(
+                "the validation set has {images} images: accuracy moves in steps of {step:.1} points there, and differs by up to {chance:.0} \
+                 points by chance alone; {FEW} images and more tell networks apart (data.validation_size, or more images)"
+            ));
+        }
+        for (part, name) in [(&self.train, "training"), (&self.validation, "validation")] {
+            let mut there = vec![false; dataset.class_names.len()];
+            for &index in part {
+                there[usize::from(dataset.labels[index as usize])] = true;
+            }
+            let missing: Vec<String> = there
+                .iter()
+                .zip(&dataset.class_names)
+                .filter(|(there, _)| !**there)
+                .map(|(_, name)| format!("\"{name}\""))
+                .collect();
+            if !missing.is_empty() {
+                warnings.push(format!(
+                    "no {name} image shows a class of these: {}",
+                    missing.join(", ")
+                ));
+            }
+        }
+        warnings
+    }
+
     /// Draws the split from the run's seed. Unset sizes: 45,000/5,000, or 90% / 10% where the set
     /// is smaller; where one is set, the other takes its default or what is left. The validation
     /// set is drawn first, so that it does not depend on the training size.
     ///
     /// # Errors
-    /// Sizes that do not fit the number of examples, in numbers.
+    /// The sizes do not fit the number of examples.
     pub fn new(settings: &DataSettings, examples: usize, seed: u64) -> Result<Self, DataError> {
         let (train, validation) = sizes(settings, examples)?;
         let mut order: Vec<u32> = (0..u32::try_from(examples).unwrap_or(u32::MAX)).collect();
@@ -122,6 +173,21 @@ fn rank_key(hash: &[u8; 32], seed: u64) -> u64 {
         .fold(0, |key, byte| key << 8 | u64::from(*byte))
 }
 
+/// The error of a split that leaves a side without examples, where no key is set for that side:
+/// nobody must be told that a key is wrong which he has never seen.
+fn nothing_left(settings: &DataSettings, examples: usize, side: &'static str) -> DataError {
+    match settings.validation_size {
+        Some(size) if side == "training" => DataError::Setting {
+            key: "data.validation_size",
+            problem: format!("{size} of {examples} examples leave none for training"),
+        },
+        _ => DataError::Data(format!(
+            "of {examples} examples, the automatic split (a tenth for validation) leaves none for {side}: \
+             data.train_size and data.validation_size set another one, or use more examples"
+        )),
+    }
+}
+
 fn sizes(settings: &DataSettings, examples: usize) -> Result<(usize, usize), DataError> {
     let (default_train, default_validation) = if examples >= TRAIN + VALIDATION {
         (TRAIN, VALIDATION)
@@ -136,6 +202,9 @@ fn sizes(settings: &DataSettings, examples: usize) -> Result<(usize, usize), Dat
         (Some(train), Some(validation)) => (train, validation),
     };
     let sum = train.saturating_add(validation);
+    if settings.train_size.is_none() && settings.validation_size.is_none() && validation == 0 {
+        return Err(nothing_left(settings, examples, "validation"));
+    }
     if sum > examples || train == 0 || validation == 0 {
         let key = if settings
             .validation_size
@@ -201,7 +270,77 @@ mod tests {
                 .to_string()
                 .starts_with("data.validation_size")
         );
-        assert!(Split::new(&settings(None, None), 5, 1).is_err());
+    }
+
+    #[test]
+    fn an_automatic_split_that_leaves_a_side_empty_names_no_key_that_nobody_set() {
+        let automatic = "data: of 5 examples, the automatic split (a tenth for validation) leaves none for validation: \
+                         data.train_size and data.validation_size set another one, or use more examples";
+        let drawn = Split::new(&settings(None, None), 5, 1).unwrap_err();
+        assert_eq!(drawn.to_string(), automatic);
+        // None of these hashes lies in the first tenth, whatever the seed.
+        let hashes: Vec<[u8; 32]> = (0..5).map(|index| [index; 32]).collect();
+        let seed = (0..)
+            .find(|&seed| {
+                hashes
+                    .iter()
+                    .all(|hash| rank_key(hash, seed) as f64 > 0.1 * u64::MAX as f64)
+            })
+            .unwrap();
+        let by_content = |settings| {
+            Split::by_content(&settings, &hashes, None, seed)
+                .unwrap_err()
+                .to_string()
+        };
+        assert_eq!(by_content(settings(None, None)), automatic);
+        assert_eq!(
+            by_content(settings(None, Some(5))),
+            "data.validation_size: 5 of 5 examples leave none for training"
+        );
+        assert_eq!(by_content(settings(Some(2), None)), automatic);
+    }
+
+    #[test]
+    fn a_validation_set_that_says_nothing_is_said() {
+        let shape = crate::space::ImageShape {
+            channels: 1,
+            height: 1,
+            width: 1,
+        };
+        let labels: Vec<u8> = (0..200).map(|index| u8::from(index >= 2)).collect();
+        let set = Dataset::new(
+            shape,
+            vec!["a".into(), "b".into()],
+            vec![0; 200],
+            labels,
+            false,
+        );
+        let warnings = |validation: std::ops::Range<u32>| {
+            let split = Split {
+                train: (0..200)
+                    .filter(|index| !validation.contains(index))
+                    .collect(),
+                validation: validation.collect(),
+            };
+            split.warnings(&set)
+        };
+        assert_eq!(
+            warnings(0..1),
+            [
+                "the validation set has 1 image: accuracy is 0% or 100% there and says nothing about a network; 100 images and more tell \
+                 networks apart (data.validation_size, or more images)",
+                "no validation image shows a class of these: \"b\""
+            ]
+        );
+        assert!(
+            warnings(1..26)[0]
+                .contains("steps of 4.0 points there, and differs by up to 20 points by chance")
+        );
+        assert_eq!(warnings(1..101), Vec::<String>::new());
+        assert_eq!(
+            warnings(0..120),
+            ["no training image shows a class of these: \"a\""]
+        );
     }
 
     proptest! {

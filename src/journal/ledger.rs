@@ -1,9 +1,9 @@
-//! What the writer knows of the run without asking SQLite: the next ids, the order, the baseline,
-//! and which outcomes are missing. Rebuilt from the database at start and after every failed write,
-//! so it never runs ahead of what is committed.
+//! What the writer knows of the run without asking SQLite: the next ids, the order, the averages that
+//! rewards are compared with, and which outcomes are missing. Rebuilt from the database at start and
+//! after every failed write, from the newest snapshot on, so it never runs ahead of what is committed.
 
-use super::Sequenced;
-use crate::policy::Baseline;
+use super::{CutReward, Sequenced, snapshots};
+use crate::policy::{Baseline, ComparedRewards, RewardAverages};
 use crate::strategy::LearningSettings;
 use rusqlite::Connection;
 use std::collections::{BTreeMap, HashMap};
@@ -13,14 +13,49 @@ pub(super) struct Open {
     pub controller: u64,
     pub minibatch: u64,
     pub first_id: u64,
-    /// In slot order: unknown; known and failed; known with a reward.
-    pub rewards: Vec<Option<Option<f64>>>,
+    /// In slot order; None: unknown.
+    pub rewards: Vec<Option<SlotReward>>,
     pub round: Option<u64>,
+}
+
+/// What the outcome of a trial is worth to the controller.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum SlotReward {
+    /// Nothing: it failed and is left out.
+    Nothing,
+    Known(f64),
+    /// It failed and is worth the lowest reward of earlier sequence numbers and of its own minibatch.
+    Lowest,
+}
+
+impl From<Option<f64>> for SlotReward {
+    fn from(reward: Option<f64>) -> Self {
+        reward.map_or(Self::Nothing, Self::Known)
+    }
 }
 
 impl Open {
     fn is_complete(&self) -> bool {
         self.rewards.iter().all(Option::is_some)
+    }
+
+    /// In slot order; of those that are worth the lowest reward, this one.
+    fn filled(&self, lowest: Option<f64>) -> Vec<Option<f64>> {
+        let reward = |slot: &Option<SlotReward>| match slot {
+            Some(SlotReward::Known(reward)) => Some(*reward),
+            Some(SlotReward::Lowest) => lowest,
+            Some(SlotReward::Nothing) | None => None,
+        };
+        self.rewards.iter().map(reward).collect()
+    }
+
+    /// The trials that are worth the lowest reward.
+    fn unrewarded(&self) -> Vec<u64> {
+        (self.first_id..)
+            .zip(&self.rewards)
+            .filter(|(_, reward)| **reward == Some(SlotReward::Lowest))
+            .map(|(trial, _)| trial)
+            .collect()
     }
 }
 
@@ -29,7 +64,9 @@ pub(super) struct Ledger {
     pub next_trial: u64,
     pub next_number: u64,
     pub sequence: u64,
-    baseline: Baseline,
+    averages: RewardAverages,
+    /// The lowest reward that has entered them.
+    lowest: Option<f64>,
     pub learning: Option<LearningSettings>,
     /// By row number: insertion order.
     open: BTreeMap<u64, Open>,
@@ -41,62 +78,108 @@ pub(super) struct Ledger {
 pub(super) struct Numbered {
     pub number: u64,
     pub sequenced: Sequenced,
+    /// The lowest reward that has entered the averages, up to this minibatch.
+    pub lowest: Option<f64>,
+    /// Trials that failed and have their reward only now: the one here.
+    pub rewarded: Vec<(u64, Option<f64>)>,
 }
 
 impl Ledger {
-    /// Reads the committed state and folds every reward into the baseline in the order of the
-    /// sequence numbers.
+    /// Reads the committed state: the averages of the newest snapshot, and the minibatches after it
+    /// in the order of the sequence numbers.
     pub(super) fn load(connection: &Connection) -> rusqlite::Result<Self> {
         let next = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, u64>(0));
         let mut ledger = Self {
             next_trial: next("SELECT coalesce(max(id), 0) + 1 FROM trials")?,
             next_number: next("SELECT coalesce(max(number), 0) + 1 FROM minibatches")?,
             sequence: 0,
-            baseline: Baseline::default(),
+            averages: RewardAverages::default(),
+            lowest: None,
             learning: None,
             open: BTreeMap::new(),
             trials: HashMap::new(),
         };
+        if let Some(snapshot) = snapshots::newest(connection)? {
+            ledger.sequence = snapshot.state.sequence;
+            ledger.averages = snapshot.averages;
+            ledger.learning = Some(snapshot.learning);
+            ledger.lowest = lowest_until(connection, ledger.sequence)?;
+        }
         ledger.fold_log(connection)?;
         ledger.load_open(connection)?;
         Ok(ledger)
     }
 
     fn fold_log(&mut self, connection: &Connection) -> rusqlite::Result<()> {
-        let mut changes = super::recovery::changes(connection, 0)?
+        let after = self.sequence;
+        let mut changes = super::recovery::changes(connection, after)?
             .into_iter()
             .peekable();
         let mut statement = connection.prepare(
-            "SELECT sequence, reward FROM minibatches JOIN trials USING (controller, minibatch)
-             WHERE sequence IS NOT NULL ORDER BY sequence, slot",
+            "SELECT sequence, reward, baseline, scale FROM minibatches JOIN trials USING (controller, minibatch)
+             WHERE sequence > ?1 ORDER BY sequence, slot",
         )?;
-        let mut rows = statement.query([])?;
+        let mut rows = statement.query([after])?;
+        let mut current: Option<LoggedRewards> = None;
         while let Some(row) = rows.next()? {
             let sequence: u64 = row.get(0)?;
-            while let Some((number, learning)) = changes.next_if(|(number, _)| *number < sequence) {
-                (self.sequence, self.learning) = (number, Some(learning));
+            if current.as_ref().is_none_or(|one| one.sequence != sequence) {
+                self.fold(current.take());
+                while let Some((number, learning)) =
+                    changes.next_if(|(number, _)| *number < sequence)
+                {
+                    (self.sequence, self.learning) = (number, Some(learning));
+                }
+                current = Some(LoggedRewards {
+                    sequence,
+                    baseline: row.get(2)?,
+                    scale: row.get(3)?,
+                    rewards: Vec::new(),
+                });
             }
-            self.sequence = sequence;
-            if let Some(reward) = row.get(1)? {
-                self.fold(reward);
+            if let Some(current) = &mut current {
+                current.rewards.push(row.get(1)?);
             }
         }
+        self.fold(current);
         for (number, learning) in changes {
             (self.sequence, self.learning) = (number, Some(learning));
         }
         Ok(())
     }
 
-    fn fold(&mut self, reward: f64) {
-        let decay = self
-            .learning
-            .map_or(Baseline::DEFAULT_DECAY, |learning| learning.baseline_decay);
-        self.baseline.push(reward, decay);
+    fn fold(&mut self, logged: Option<LoggedRewards>) {
+        if let Some(logged) = logged {
+            self.sequence = logged.sequence;
+            let compared = self.compare(logged.baseline, logged.scale, &logged.rewards);
+            self.average(&compared);
+        }
+    }
+
+    fn compare(
+        &self,
+        baseline: Option<f64>,
+        scale: Option<f64>,
+        rewards: &[Option<f64>],
+    ) -> ComparedRewards {
+        match &self.learning {
+            Some(learning) => learning.compare(baseline, scale, rewards),
+            None => ComparedRewards::new(baseline, None, rewards),
+        }
+    }
+
+    fn average(&mut self, compared: &ComparedRewards) {
+        match &self.learning {
+            Some(learning) => learning.average(&mut self.averages, compared),
+            None => self.averages.push(compared, Baseline::DEFAULT_DECAY, false),
+        }
+        self.lowest = lowest(self.lowest, &compared.rewards);
     }
 
     fn load_open(&mut self, connection: &Connection) -> rusqlite::Result<()> {
         let mut statement = connection.prepare(
-            "SELECT number, controller, minibatch, first_id, round, id, status, reward FROM minibatches
+            "SELECT number, controller, minibatch, first_id, round, id, status, reward,
+             EXISTS (SELECT 1 FROM unrewarded WHERE unrewarded.trial = trials.id) FROM minibatches
              JOIN trials USING (controller, minibatch) WHERE sequence IS NULL ORDER BY number, slot",
         )?;
         let mut rows = statement.query([])?;
@@ -110,11 +193,16 @@ impl Ledger {
                 round: row.get(4)?,
             };
             let known = matches!(row.get::<_, String>(6)?.as_str(), "completed" | "failed");
+            let reward = if row.get(8)? {
+                SlotReward::Lowest
+            } else {
+                row.get::<_, Option<f64>>(7)?.into()
+            };
             self.open
                 .entry(number)
                 .or_insert(fresh)
                 .rewards
-                .push(if known { Some(row.get(7)?) } else { None });
+                .push(known.then_some(reward));
             self.trials.insert(row.get(5)?, number);
         }
         Ok(())
@@ -132,9 +220,13 @@ impl Ledger {
         self.open.insert(number, open);
     }
 
-    /// A trial's outcome is known (None: it failed): the minibatches that now take their sequence
-    /// numbers, in order.
-    pub(super) fn finish(&mut self, trial: u64, reward: Option<f64>) -> Vec<Numbered> {
+    /// Whether a minibatch that has no sequence number yet waits for this trial.
+    pub(super) fn awaits(&self, trial: u64) -> bool {
+        self.trials.contains_key(&trial)
+    }
+
+    /// A trial's outcome is known: the minibatches that now take their sequence numbers, in order.
+    pub(super) fn finish(&mut self, trial: u64, reward: SlotReward) -> Vec<Numbered> {
         let Some(&number) = self.trials.get(&trial) else {
             return Vec::new();
         };
@@ -162,34 +254,51 @@ impl Ledger {
         }
     }
 
-    /// Gives the next sequence numbers; all of a round are compared with the baseline before the
+    /// Gives the next sequence numbers; all of a round are compared with the averages before the
     /// round.
     fn give(&mut self, numbers: &[u64]) -> Vec<Numbered> {
-        let baseline = self.baseline.value();
+        let baseline = self.averages.baseline();
+        let learning = self.learning;
+        let scale = learning.and_then(|learning| learning.scale(&self.averages));
         let mut numbered = Vec::with_capacity(numbers.len());
         for &number in numbers {
             let Some(open) = self.open.remove(&number) else {
                 continue;
             };
-            let rewards: Vec<Option<f64>> =
-                open.rewards.iter().copied().map(Option::flatten).collect();
-            rewards
-                .iter()
-                .flatten()
-                .for_each(|reward| self.fold(*reward));
+            let unrewarded = open.unrewarded();
+            let mut rewards = open.filled(None);
+            let mut compared = self.compare(baseline, scale, &rewards);
+            let worst = lowest(self.lowest, &compared.rewards);
+            if !unrewarded.is_empty() {
+                rewards = open.filled(worst);
+                compared = self.compare(baseline, scale, &rewards);
+            }
+            self.average(&compared);
             for trial in (open.first_id..).take(rewards.len()) {
                 self.trials.remove(&trial);
             }
             self.sequence += 1;
+            let known = |slot: &usize| matches!(open.rewards[*slot], Some(SlotReward::Known(_)));
+            let cut = compared.cut(&rewards).filter(known);
+            let cut = cut.map(|slot| CutReward {
+                trial: open.first_id + slot as u64,
+                reward: rewards[slot].unwrap_or_default(),
+                counts_as: compared.rewards[slot].unwrap_or_default(),
+            });
+            let cut = cut.collect();
             numbered.push(Numbered {
                 number,
+                lowest: self.lowest,
+                rewarded: unrewarded.into_iter().map(|trial| (trial, worst)).collect(),
                 sequenced: Sequenced {
                     controller: open.controller,
                     minibatch: open.minibatch,
                     sequence: self.sequence,
                     round: open.round,
                     baseline,
+                    scale,
                     rewards,
+                    cut,
                 },
             });
         }
@@ -201,5 +310,38 @@ impl Ledger {
         self.sequence += 1;
         self.learning = Some(learning);
         self.sequence
+    }
+}
+
+/// The rewards of a minibatch as the log has them.
+struct LoggedRewards {
+    sequence: u64,
+    baseline: Option<f64>,
+    scale: Option<f64>,
+    /// In slot order.
+    rewards: Vec<Option<f64>>,
+}
+
+/// The lowest of these, and of one before.
+fn lowest(before: Option<f64>, rewards: &[Option<f64>]) -> Option<f64> {
+    let all = rewards.iter().flatten().copied();
+    all.chain(before).reduce(f64::min)
+}
+
+/// The lowest reward that entered the averages up to this sequence number. A program that did not
+/// write it down had no bound: there the lowest one counts as it is.
+fn lowest_until(connection: &Connection, sequence: u64) -> rusqlite::Result<Option<f64>> {
+    let last = "SELECT lowest FROM minibatches WHERE sequence <= ?1 ORDER BY sequence DESC LIMIT 1";
+    let rows = connection
+        .prepare(last)?
+        .query_map([sequence], |row| row.get(0))?
+        .collect::<rusqlite::Result<Vec<Option<f64>>>>()?;
+    match rows.first() {
+        Some(None) => connection.query_row(
+            "SELECT min(reward) FROM minibatches JOIN trials USING (controller, minibatch) WHERE sequence <= ?1",
+            [sequence],
+            |row| row.get(0),
+        ),
+        found => Ok(found.copied().flatten()),
     }
 }

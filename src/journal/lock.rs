@@ -1,14 +1,23 @@
 //! Who may write to a run: one process at a time, by `flock` on `run.lock`, which the system
-//! releases when the process dies. Moving a run aside belongs here, because it needs the lock. Must
-//! not know what is in the run.
+//! releases when the process dies. Whether a process holds a run is asked of the lock itself: what
+//! the file says of host and process is for messages, and may be another time's. Must not know what
+//! is in the run.
 
-use super::JournalError;
+use super::directory::unwritable;
+use super::{JournalError, file_system};
 use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 use std::fs::File;
-use std::io::{Read, Write};
-use std::path::{Path, PathBuf};
+use std::io::{ErrorKind, Read, Write};
+use std::path::Path;
+use std::time::Duration;
+
+/// Who asks whether the run is held has the lock for an instant; a search waits for that.
+const TRIES: u32 = 10;
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// The lock of a run, as long as it lives.
+#[derive(Debug)]
 pub(super) struct RunLock {
     _file: File,
 }
@@ -20,6 +29,16 @@ fn io(path: &Path) -> impl FnOnce(std::io::Error) -> JournalError {
 
 /// Takes the lock and writes host and process id into it.
 pub(super) fn acquire(dir: &Path) -> Result<RunLock, JournalError> {
+    acquire_by(dir, |file| {
+        flock(file, FlockOperation::NonBlockingLockExclusive)
+    })
+}
+
+/// As `acquire`; `try_lock` asks the system.
+pub(super) fn acquire_by(
+    dir: &Path,
+    try_lock: impl Fn(&File) -> rustix::io::Result<()>,
+) -> Result<RunLock, JournalError> {
     let path = dir.join("run.lock");
     let mut file = File::options()
         .create(true)
@@ -27,19 +46,33 @@ pub(super) fn acquire(dir: &Path) -> Result<RunLock, JournalError> {
         .write(true)
         .truncate(false)
         .open(&path)
-        .map_err(io(&path))?;
-    if let Err(error) = flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        if error != rustix::io::Errno::WOULDBLOCK {
-            return Err(io(&path)(error.into()));
+        .map_err(unwritable(&path))?;
+    let mut tries = 1;
+    while let Err(error) = try_lock(&file) {
+        match error {
+            Errno::INTR => {}
+            Errno::WOULDBLOCK if tries < TRIES => {
+                tries += 1;
+                std::thread::sleep(PAUSE);
+            }
+            Errno::WOULDBLOCK => {
+                let mut text = String::new();
+                file.read_to_string(&mut text).map_err(io(&path))?;
+                return Err(JournalError::Locked {
+                    path: dir.to_owned(),
+                    holder: holder(&text),
+                });
+            }
+            error if has_no_locks(error) => {
+                return Err(JournalError::NoLocks {
+                    path: dir.to_owned(),
+                    kind: file_system::describe(dir)
+                        .map_or_else(String::new, |kind| format!(" ({kind})")),
+                    source: error.into(),
+                });
+            }
+            error => return Err(io(&path)(error.into())),
         }
-        let mut text = String::new();
-        file.read_to_string(&mut text).map_err(io(&path))?;
-        let (host, pid) = text.trim().rsplit_once(' ').unwrap_or(("unknown", "0"));
-        return Err(JournalError::Locked {
-            path: dir.to_owned(),
-            host: host.to_owned(),
-            pid: pid.parse().unwrap_or(0),
-        });
     }
     let host = rustix::system::uname()
         .nodename()
@@ -50,48 +83,50 @@ pub(super) fn acquire(dir: &Path) -> Result<RunLock, JournalError> {
     Ok(RunLock { _file: file })
 }
 
-/// Is the process that the lock names alive? One on another machine is believed to be; asking takes
-/// no lock.
-pub(super) fn holder_lives(dir: &Path) -> bool {
-    let Ok(text) = std::fs::read_to_string(dir.join("run.lock")) else {
-        return false;
-    };
-    let Some((host, pid)) = text.trim().rsplit_once(' ') else {
-        return false;
-    };
-    if rustix::system::uname().nodename().to_string_lossy() != host {
-        return true;
-    }
-    let pid = pid.parse().ok().and_then(rustix::process::Pid::from_raw);
-    // Not permitted: it is somebody else's, and alive.
-    pid.is_some_and(|pid| {
-        !matches!(
-            rustix::process::test_kill_process(pid),
-            Err(rustix::io::Errno::SRCH)
-        )
-    })
+/// The errors by which a file system says that it knows no such locks.
+fn has_no_locks(error: Errno) -> bool {
+    [Errno::NOLCK, Errno::NOSYS, Errno::OPNOTSUPP, Errno::NOTSUP].contains(&error)
 }
 
-/// Renames an existing run to the first free `<dir>.1`, `<dir>.2`, …; never deletes. None: there
-/// was no run.
+/// In words, from what the lock file holds.
+fn holder(text: &str) -> String {
+    let holder = text
+        .trim()
+        .rsplit_once(' ')
+        .filter(|(_, pid)| pid.parse::<u32>().is_ok());
+    match holder {
+        Some((host, pid)) => format!("host {host}, process {pid}"),
+        None => "its run.lock does not say which process that is".into(),
+    }
+}
+
+/// Does a process hold the run? Where files cannot be locked, or this file cannot be read, none is
+/// known to.
 ///
 /// # Errors
-/// When the run is in use, or cannot be renamed.
-pub fn set_aside(dir: &Path) -> Result<Option<PathBuf>, JournalError> {
-    if !dir.join("search.db").exists() {
-        return Ok(None);
-    }
-    let _lock = acquire(dir)?;
-    let mut name = dir.as_os_str().to_owned();
-    let mut number = 1;
-    loop {
-        name.push(format!(".{number}"));
-        let aside = PathBuf::from(&name);
-        if !aside.exists() {
-            std::fs::rename(dir, &aside).map_err(io(dir))?;
-            return Ok(Some(aside));
+/// When the system refuses the question.
+pub(super) fn is_held(dir: &Path) -> Result<bool, JournalError> {
+    let path = dir.join("run.lock");
+    let file = match File::open(&path) {
+        Ok(file) => file,
+        Err(error)
+            if matches!(
+                error.kind(),
+                ErrorKind::NotFound | ErrorKind::PermissionDenied
+            ) =>
+        {
+            return Ok(false);
         }
-        name = dir.as_os_str().to_owned();
-        number += 1;
+        Err(error) => return Err(io(&path)(error)),
+    };
+    loop {
+        // Shared: two who ask at once do not take each other for a search. It ends with the file.
+        return match flock(&file, FlockOperation::NonBlockingLockShared) {
+            Ok(()) => Ok(false),
+            Err(Errno::WOULDBLOCK) => Ok(true),
+            Err(Errno::INTR) => continue,
+            Err(error) if has_no_locks(error) => Ok(false),
+            Err(error) => Err(io(&path)(error.into())),
+        };
     }
 }

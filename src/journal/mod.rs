@@ -1,12 +1,18 @@
 //! The run on disk: `search.db`. The only room that knows SQL. A reply is given only after the
 //! commit that it speaks of.
 
+mod backup;
+mod config_file;
+mod directory;
+mod failures;
+mod file_system;
 mod health;
 mod ledger;
 mod lock;
 mod open;
 mod reader;
 mod recovery;
+mod rolling_backup;
 mod schema;
 mod snapshots;
 mod survey;
@@ -14,14 +20,18 @@ mod survey;
 mod tests;
 mod writer;
 
-pub use lock::set_aside;
-pub use open::DATA_CONTENT;
+pub use backup::{Holdings, Restoration, restore};
+pub use directory::{check_directory, set_aside};
+pub use failures::Failures;
+pub use open::{DATA_CONTENT, WHITEN_ORDER};
 pub use reader::{EpochRow, Reader, TrialRow};
 pub use survey::{Life, TrialFacts, TrialOrder};
 
-use crate::child::{Cause, Epoch, Outcome};
-use crate::space::{Architecture, Decision};
-use crate::strategy::{HistoryPosition, LearningSettings, LogEntry, PulledParameters, Snapshot};
+use crate::child::{Cause, Epoch, FailureRule, Outcome};
+use crate::space::{Architecture, Decision, Fingerprint};
+use crate::strategy::{
+    HeldParameters, HistoryPosition, LearningSettings, LogEntry, PulledParameters, Snapshot,
+};
 use health::Health;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -31,12 +41,18 @@ use writer::Request;
 /// What goes wrong with a run directory.
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
-    #[error("{}: another netwright runs here: host {host}, process {pid}", path.display())]
-    Locked {
+    #[error("{}: another netwright runs here: {holder}", path.display())]
+    Locked { path: PathBuf, holder: String },
+    #[error("{}: the file system{kind} has no file locks ({source}), by which only one process at a time writes to a run. Have the run on a local disk (--run-dir, run.dir), or the locks turned on: NFS needs its lock service and no mount option `nolock`, Lustre the mount option `flock`", path.display())]
+    NoLocks {
         path: PathBuf,
-        host: String,
-        pid: u32,
+        /// ` (nfs4, mounted at …)`, or nothing.
+        kind: String,
+        source: std::io::Error,
     },
+    /// What the user named cannot be the directory of a run.
+    #[error("{}: {problem}", path.display())]
+    Unfit { path: PathBuf, problem: String },
     #[error("{}: this run was started with other settings:\n{difference}\nuse the run's own settings (its config.toml), another --run-dir, or --fresh (moves this run aside)", path.display())]
     Changed { path: PathBuf, difference: String },
     #[error("{}: {problem}", path.display())]
@@ -46,7 +62,7 @@ pub enum JournalError {
         path: PathBuf,
         source: std::io::Error,
     },
-    #[error("{}: no run here (no search.db)", path.display())]
+    #[error("{}: there is no run here; a run is the directory that a search was given (--run-dir, run.dir, else runs/<run.name>)", path.display())]
     NoRun { path: PathBuf },
 }
 
@@ -63,6 +79,8 @@ pub struct SampledMinibatch {
     /// How many of its networks were pending without the strategy having seen them.
     pub repeated: u64,
     pub trials: Vec<SampledTrial>,
+    /// The parameters that were pulled, where a recovery from the newest snapshot will need them.
+    pub held: Option<Arc<[f32]>>,
 }
 
 /// A trial as it was sampled.
@@ -77,7 +95,7 @@ pub struct SampledTrial {
 }
 
 /// An architecture that is not sampled: it is evaluated before sampling starts, and no controller
-/// hears of it.
+/// learns from it.
 #[derive(Clone, Debug)]
 pub struct Enqueued {
     pub name: String,
@@ -94,8 +112,32 @@ pub struct Sequenced {
     pub round: Option<u64>,
     /// Read before this minibatch's rewards entered it (synchronous: before the round's).
     pub baseline: Option<f64>,
+    /// Read with it; None: advantages have no bound.
+    pub scale: Option<f64>,
     /// In slot order; None: failed.
     pub rewards: Vec<Option<f64>>,
+    /// Rewards that do not count in full.
+    pub cut: Vec<CutReward>,
+}
+
+/// A reward that is too far from the others to count in full.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CutReward {
+    pub trial: u64,
+    pub reward: f64,
+    /// What it counts as.
+    pub counts_as: f64,
+}
+
+/// Where a replay starts, and what it replays.
+#[derive(Debug, Default)]
+pub struct LogTail {
+    /// The newest snapshot that holds; None: the seed.
+    pub snapshot: Option<Snapshot>,
+    /// Parameters that were pulled before it.
+    pub held: Vec<HeldParameters>,
+    /// The entries after it, in order.
+    pub log: Vec<LogEntry>,
 }
 
 /// A trial that waits for its outcome, or whose minibatch does.
@@ -127,8 +169,7 @@ pub struct OpenMinibatch {
 #[derive(Clone, Debug, PartialEq)]
 pub struct CompletedNetwork {
     pub trial: u64,
-    /// Its JSON, as stored.
-    pub architecture: String,
+    pub network: Fingerprint,
     pub reward: f64,
     pub metric: f64,
 }
@@ -139,6 +180,8 @@ pub struct Recovered {
     /// The newest snapshot from which every later entry and every open minibatch can be replayed;
     /// None: start at the seed.
     pub snapshot: Option<Snapshot>,
+    /// Parameters that minibatches were proposed from before it.
+    pub held: Vec<HeldParameters>,
     /// Entries after it, in order.
     pub log: Vec<LogEntry>,
     pub open: Vec<OpenMinibatch>,
@@ -154,7 +197,7 @@ pub struct Recovered {
     pub sequence: u64,
     /// The learning settings in force at the end of the log; None: none recorded yet.
     pub learning: Option<LearningSettings>,
-    /// Finished trials so far of those sampled, by outcome, and their rewards.
+    /// Finished trials so far of those sampled, by outcome, and their rewards in any order.
     pub completed: u64,
     pub failed: u64,
     pub rewards: Vec<f64>,
@@ -169,8 +212,6 @@ pub struct Recovered {
     pub snapshot_at: Option<f64>,
     /// Metric of the sampled trial with the highest reward.
     pub best_metric: Option<f64>,
-    /// Every network that was trained to its end.
-    pub networks: Vec<CompletedNetwork>,
     /// Trials that took the reward of one of them.
     pub reused: u64,
     /// Networks that were proposed while an equal one was pending, unseen by the strategy.
@@ -178,6 +219,8 @@ pub struct Recovered {
     /// Facts of the run's identity that it lacked, because an earlier version began it, and that
     /// are recorded now.
     pub recorded: Vec<String>,
+    /// Where a `config.toml` is now that lay in the run and was not the run's own.
+    pub kept_config: Option<PathBuf>,
 }
 
 /// The writer's handle: cheap to clone; requests are carried out in the order they are made, on the
@@ -198,8 +241,8 @@ impl Journal {
     /// `config` is the resolved config file, written to `config.toml`.
     ///
     /// # Errors
-    /// When the run is in use, was started with another identity, or cannot be read or written;
-    /// nothing is harmed then.
+    /// When the folder holds other files, the run is in use, was started with another identity, has
+    /// lost its database, or cannot be read or written; nothing is harmed then.
     pub fn open(
         dir: &Path,
         identity: &serde_json::Value,
@@ -209,13 +252,12 @@ impl Journal {
         let mut opened = open::open(dir, identity, enqueued, config)?;
         let mut recovered = recovery::recover(&opened.connection, dir)?;
         recovered.recorded = std::mem::take(&mut opened.recorded);
+        recovered.kept_config = opened.kept_config.take();
         let health = Arc::new(Health::default());
-        let requests =
-            writer::start(opened, health.clone(), writer::BACK_UP_EVERY).map_err(|source| {
-                JournalError::Io {
-                    path: dir.to_owned(),
-                    source,
-                }
+        let requests = writer::start(opened, health.clone(), rolling_backup::BACK_UP_EVERY)
+            .map_err(|source| JournalError::Io {
+                path: dir.to_owned(),
+                source,
             })?;
         Ok((Self { requests, health }, recovered))
     }
@@ -253,21 +295,21 @@ impl Journal {
 
     /// The outcome, once for all, after `seconds` on its lane; the transaction that holds a
     /// minibatch's last outcome gives it its sequence number. `Outcome::Stopped` sets the trial
-    /// aside to be run again and sequences nothing. A failed child has the reward `failed_reward`;
-    /// None: it is left out of the gradient. Replies after the commit.
+    /// aside to be run again and sequences nothing. `failures` says what a failed child is worth; the
+    /// lowest reward it has when its minibatch takes its sequence number. Replies after the commit.
     pub fn finished(
         &self,
         trial: u64,
         outcome: Outcome,
         seconds: f64,
-        failed_reward: Option<f64>,
+        failures: FailureRule,
         reply: Reply<Vec<Sequenced>>,
     ) {
         self.send(Request::Finished {
             trial,
             outcome,
             seconds,
-            failed_reward,
+            failures,
             reply,
         });
     }
@@ -290,18 +332,25 @@ impl Journal {
         self.send(Request::Change { learning, reply });
     }
 
-    /// Stores a snapshot, and drops those that no recovery can need.
-    pub fn snapshot(&self, snapshot: Snapshot, reply: Reply<()>) {
+    /// Stores a snapshot, with the parameters that minibatches open at its number were proposed from
+    /// before it, and drops what no recovery can need.
+    pub fn snapshot(&self, snapshot: Snapshot, held: Vec<HeldParameters>, reply: Reply<()>) {
         self.send(Request::Snapshot {
             snapshot: Box::new(snapshot),
+            held,
             reply,
         });
     }
 
     /// Replies with the newest snapshot that holds, and the log after it: what `recovered` gave at
     /// the start, as it is now.
-    pub fn log(&self, reply: Reply<(Option<Snapshot>, Vec<LogEntry>)>) {
+    pub fn log(&self, reply: Reply<LogTail>) {
         self.send(Request::Log { reply });
+    }
+
+    /// Replies with every network that was trained to its end. Reads the whole run.
+    pub fn networks(&self, reply: Reply<Vec<CompletedNetwork>>) {
+        self.send(Request::Networks { reply });
     }
 
     /// The resolved config file as it is now, for `config.toml`.
@@ -309,7 +358,7 @@ impl Journal {
         self.send(Request::Config { config });
     }
 
-    /// `observe` hears how many seconds each commit took, on the writer's thread; only the first
+    /// `observe` receives how many seconds each commit took, on the writer's thread; only the first
     /// observer counts.
     pub fn observe_commits(&self, observe: impl Fn(f64) + Send + Sync + 'static) {
         self.health.observe(Box::new(observe));

@@ -1,16 +1,23 @@
 //! Opening a run for writing: its directory, its lock, its database, and whether it is the run that
 //! the settings mean. Whatever is wrong is found before anything is changed.
 
+use super::backup::{back_up, damaged, database, lost, refuse_older, replace};
+use super::directory::{Contents, contents, others, taken, unwritable};
 use super::lock::{RunLock, acquire};
-use super::{Enqueued, JournalError, schema};
-use rusqlite::{Connection, OptionalExtension};
+use super::{Enqueued, JournalError, config_file, schema};
+use rusqlite::{Connection, OpenFlags, OptionalExtension};
 use std::path::{Path, PathBuf};
 
 /// The fact of a run's identity that says which data its rewards come from.
 pub const DATA_CONTENT: &str = "data content";
 
-/// Facts of an identity that earlier versions did not record for every run.
-const RECORDED_LATER: &[&str] = &[DATA_CONTENT];
+/// The fact of a run's identity that says when its training images are whitened.
+pub const WHITEN_ORDER: &str = "data.whiten_order";
+
+/// Facts of an identity that earlier versions did not record for every run, each with what held in
+/// a run without it; None: nobody knows, and what is given now is recorded.
+const RECORDED_LATER: &[(&str, Option<&str>)] =
+    &[(DATA_CONTENT, None), (WHITEN_ORDER, Some("last"))];
 
 /// A run that this process may write to.
 pub(super) struct Opened {
@@ -19,29 +26,24 @@ pub(super) struct Opened {
     pub lock: RunLock,
     /// Facts of the identity that were not recorded before.
     pub recorded: Vec<String>,
+    /// The database was too large to be copied before the run goes on: the copy is still to come.
+    pub backup_is_due: bool,
+    /// Where a `config.toml` is now that was not the run's own.
+    pub kept_config: Option<PathBuf>,
 }
 
 impl Opened {
     /// Writes `config.toml` anew.
     pub(super) fn replace_config(&self, config: &str) {
-        if let Err(error) = replace_file(&self.dir.join("config.toml"), config) {
-            tracing::error!("{error}; the file still holds the settings before the change");
-        }
-    }
-}
-
-pub(super) fn damaged(dir: &Path) -> impl Fn(rusqlite::Error) -> JournalError {
-    let dir = dir.to_owned();
-    move |error| {
-        let backup = dir.join("search.backup.db");
-        let copy = if backup.exists() {
-            format!("; the last good copy is {}", backup.display())
-        } else {
-            String::new()
-        };
-        JournalError::Damaged {
-            path: dir.join("search.db"),
-            problem: format!("{error}{copy}"),
+        match config_file::write(&self.connection, &self.dir, config) {
+            Ok(None) => {}
+            Ok(Some(kept)) => tracing::warn!(
+                "the run's config.toml was changed by hand; that file is now {}",
+                kept.display()
+            ),
+            Err(error) => {
+                tracing::error!("{error}; the file still holds the settings before the change");
+            }
         }
     }
 }
@@ -57,20 +59,49 @@ pub(super) fn open(
     enqueued: &[Enqueued],
     config: &str,
 ) -> Result<Opened, JournalError> {
+    let found = contents(dir)?;
+    if let Contents::Remains = found {
+        return Err(lost(dir));
+    }
+    if let Contents::Others(others) = found {
+        return Err(taken(dir, &others));
+    }
     for folder in [dir.to_owned(), dir.join("log"), dir.join("report")] {
-        std::fs::create_dir_all(&folder).map_err(io(&folder))?;
+        std::fs::create_dir_all(&folder).map_err(unwritable(&folder))?;
     }
     let lock = acquire(dir)?;
-    let path = dir.join("search.db");
-    let new = !path.exists();
-    let connection = Connection::open(&path).map_err(damaged(dir))?;
-    configure(&connection).map_err(damaged(dir))?;
+    // Another process may have made the run since.
+    let mut new = contents(dir)? != Contents::Run;
+    if new {
+        create(dir, identity)?;
+    }
+    let connection = Connection::open_with_flags(
+        database(dir),
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )
+    .map_err(damaged(dir))?;
+    connection
+        .busy_timeout(std::time::Duration::from_secs(5))
+        .map_err(damaged(dir))?;
+    if is_empty(&connection).map_err(damaged(dir))? {
+        fill_in_place(&connection, dir, identity)?;
+        new = true;
+    }
     let mut recorded = Vec::new();
-    if new || is_empty(&connection).map_err(damaged(dir))? {
-        create(&connection, identity).map_err(damaged(dir))?;
+    let mut backup_is_due = false;
+    if new {
+        configure(&connection).map_err(damaged(dir))?;
     } else {
         let checked = check(&connection, dir, identity, enqueued)?;
-        back_up(&connection, dir)?;
+        // A copy takes its time; before an upgrade there is no way around it.
+        backup_is_due =
+            checked.version == schema::VERSION && is_large(&connection).map_err(damaged(dir))?;
+        if backup_is_due {
+            refuse_older(dir, &connection)?;
+        } else {
+            back_up(&connection, dir)?;
+        }
+        configure(&connection).map_err(damaged(dir))?;
         if checked.version < schema::VERSION {
             upgrade(&connection, checked.version).map_err(damaged(dir))?;
         }
@@ -85,18 +116,29 @@ pub(super) fn open(
     connection
         .execute("INSERT OR REPLACE INTO meta VALUES ('closed', 'no')", [])
         .map_err(damaged(dir))?;
-    replace_file(&dir.join("config.toml"), config)?;
+    let kept_config = config_file::write(&connection, dir, config)?;
     Ok(Opened {
         dir: dir.to_owned(),
         connection,
         lock,
         recorded,
+        backup_is_due,
+        kept_config,
     })
+}
+
+/// A database of so many bytes is not read whole before the run goes on, which would take seconds: its
+/// pages are checked on the rolling backup, which is made meanwhile and replaces the last one only if
+/// they are whole.
+const LARGE: u64 = 64 << 20;
+
+fn is_large(connection: &Connection) -> rusqlite::Result<bool> {
+    let number = |name| connection.pragma_query_value(None, name, |row| row.get::<_, u64>(0));
+    Ok(number("page_count")? * number("page_size")? > LARGE)
 }
 
 /// WAL, and a commit that is on the disk when it returns.
 fn configure(connection: &Connection) -> rusqlite::Result<()> {
-    connection.busy_timeout(std::time::Duration::from_secs(5))?;
     connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.set_prepared_statement_cache_capacity(64);
@@ -112,18 +154,56 @@ fn configure(connection: &Connection) -> rusqlite::Result<()> {
     ))
 }
 
-/// A process may have died between making the file and the tables.
+/// A process of an earlier version may have died between making the file and the tables.
 fn is_empty(connection: &Connection) -> rusqlite::Result<bool> {
     connection.query_row("SELECT count(*) = 0 FROM sqlite_schema", [], |row| {
         row.get(0)
     })
 }
 
-fn create(connection: &Connection, identity: &serde_json::Value) -> rusqlite::Result<()> {
+/// Makes the tables of a database that has none, unless it is what is left of a run that had.
+fn fill_in_place(
+    connection: &Connection,
+    dir: &Path,
+    identity: &serde_json::Value,
+) -> Result<(), JournalError> {
+    let others = others(dir).map_err(io(dir))?;
+    if others.iter().any(|name| name != "search.db") {
+        return Err(lost(dir));
+    }
+    fill(connection, identity).map_err(damaged(dir))
+}
+
+/// Makes the database of a new run. It has its name only once it has its tables: one that is empty
+/// is never a run's beginning.
+fn create(dir: &Path, identity: &serde_json::Value) -> Result<(), JournalError> {
+    let path = database(dir);
+    let partial = dir.join("search.db.partial");
+    // What a process left that died here.
+    for suffix in ["", "-journal"] {
+        let _ = std::fs::remove_file(dir.join(format!("search.db.partial{suffix}")));
+    }
+    let make = || -> rusqlite::Result<()> {
+        let connection = Connection::open(&partial)?;
+        connection.pragma_update(None, "synchronous", "FULL")?;
+        fill(&connection, identity)
+    };
+    make().map_err(damaged(dir))?;
+    replace(&partial, &path)
+        .and_then(|()| std::fs::File::open(dir)?.sync_all())
+        .map_err(io(&path))
+}
+
+fn fill(connection: &Connection, identity: &serde_json::Value) -> rusqlite::Result<()> {
     let transaction = connection.unchecked_transaction()?;
     transaction.execute_batch(schema::TRIALS)?;
     transaction.execute_batch(schema::TABLES)?;
+    transaction.execute_batch(schema::ADDED_BY_4)?;
     set_identity(&transaction, identity)?;
+    transaction.execute(
+        "INSERT INTO meta VALUES (?1, ?2)",
+        (schema::BEGUN_BY, schema::VERSION.to_string()),
+    )?;
     transaction.execute(
         "INSERT INTO meta VALUES ('created', ?1)",
         [super::writer::now()],
@@ -146,7 +226,11 @@ fn upgrade(connection: &Connection, version: i64) -> rusqlite::Result<()> {
             transaction.execute_batch(sql)?;
         }
     }
-    transaction.execute_batch(schema::UPGRADE_2)?;
+    if version < 3 {
+        transaction.execute_batch(schema::UPGRADE_2)?;
+    }
+    transaction.execute_batch(schema::UPGRADE_3)?;
+    transaction.execute_batch(schema::ADDED_BY_4)?;
     transaction.pragma_update(None, "user_version", schema::VERSION)?;
     transaction.commit()
 }
@@ -184,9 +268,13 @@ fn check(
         });
         found.optional().map_err(damaged(dir))
     };
-    let verdict: String = connection
-        .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
-        .map_err(damaged(dir))?;
+    let verdict: String = if is_large(connection).map_err(damaged(dir))? {
+        "ok".into()
+    } else {
+        connection
+            .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
+            .map_err(damaged(dir))?
+    };
     if verdict != "ok" {
         let failure = rusqlite::Error::SqliteFailure(
             rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT),
@@ -216,17 +304,22 @@ fn check(
     }
 }
 
-/// Takes over what an earlier version did not record, and names it.
+/// Takes over what an earlier version did not record, and names it; what is known to have been
+/// otherwise in that run stays a difference.
 fn take_unrecorded(stored: &mut serde_json::Value, given: &serde_json::Value) -> Vec<String> {
     let (Some(stored), Some(given)) = (stored.as_object_mut(), given.as_object()) else {
         return Vec::new();
     };
     let mut taken = Vec::new();
-    for &fact in RECORDED_LATER {
-        if let (None, Some(value)) = (stored.get(fact), given.get(fact)) {
-            stored.insert(fact.to_owned(), value.clone());
+    for &(fact, before) in RECORDED_LATER {
+        let (None, Some(value)) = (stored.get(fact), given.get(fact)) else {
+            continue;
+        };
+        let held = before.map_or_else(|| value.clone(), Into::into);
+        if held == *value {
             taken.push(fact.to_owned());
         }
+        stored.insert(fact.to_owned(), held);
     }
     taken
 }
@@ -234,7 +327,8 @@ fn take_unrecorded(stored: &mut serde_json::Value, given: &serde_json::Value) ->
 /// One line for each enqueued architecture of the run that is not what it was; what is new comes
 /// after them.
 fn changed_entries(connection: &Connection, given: &[Enqueued]) -> rusqlite::Result<Vec<String>> {
-    let sql = "SELECT enqueued, architecture FROM trials WHERE enqueued IS NOT NULL ORDER BY id";
+    // `+`: else all trials are searched in the order of their ids.
+    let sql = "SELECT enqueued, architecture FROM trials WHERE enqueued IS NOT NULL ORDER BY +id";
     let stored: Vec<(String, String)> = connection
         .prepare(sql)?
         .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
@@ -278,54 +372,4 @@ fn difference(stored: &serde_json::Value, given: &serde_json::Value) -> Vec<Stri
             )
         })
         .collect()
-}
-
-/// One rolling copy of a database that was found whole.
-fn back_up(connection: &Connection, dir: &Path) -> Result<(), JournalError> {
-    let path = dir.join("search.backup.db");
-    let partial = dir.join("search.backup.db.partial");
-    let _ = std::fs::remove_file(&partial);
-    connection
-        .backup("main", &partial, None::<fn(rusqlite::backup::Progress)>)
-        .map_err(damaged(dir))?;
-    replace(&partial, &path).map_err(io(&path))
-}
-
-/// The rolling copy of a run that is being written, through a connection of its own, so that the
-/// writer goes on. The last copy is replaced only by one that was found whole.
-pub(super) fn back_up_live(dir: &Path) -> Result<(), JournalError> {
-    let path = dir.join("search.backup.db");
-    let partial = dir.join("search.backup.db.partial");
-    let copy = || -> rusqlite::Result<String> {
-        let _ = std::fs::remove_file(&partial);
-        let source = Connection::open_with_flags(
-            dir.join("search.db"),
-            rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY,
-        )?;
-        source.backup("main", &partial, None::<fn(rusqlite::backup::Progress)>)?;
-        Connection::open(&partial)?.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
-    };
-    match copy().map_err(damaged(dir))?.as_str() {
-        "ok" => replace(&partial, &path).map_err(io(&path)),
-        verdict => Err(JournalError::Damaged {
-            path: dir.join("search.db"),
-            problem: verdict.to_owned(),
-        }),
-    }
-}
-
-/// Renames a file to the one that it replaces, once it is on the disk.
-fn replace(partial: &Path, path: &Path) -> std::io::Result<()> {
-    std::fs::File::open(partial)?.sync_all()?;
-    std::fs::rename(partial, path)
-}
-
-/// Writes a file so that a crash leaves the old one or the new one.
-fn replace_file(path: &Path, text: &str) -> Result<(), JournalError> {
-    let partial = path.with_extension("partial");
-    let write = || {
-        std::fs::write(&partial, text)?;
-        replace(&partial, path)
-    };
-    write().map_err(io(path))
 }

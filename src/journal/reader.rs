@@ -1,11 +1,12 @@
 //! Reading a run from outside, also while it is live: read-only, never takes the lock. Must not
 //! know how rows are shown.
 
-use super::open::damaged;
+use super::backup::{damaged, lost, open_unwritten};
+use super::directory::{Contents, contents};
 use super::{JournalError, recovery, schema, snapshots};
 use crate::space::{Architecture, Decision};
-use crate::strategy::{LogEntry, ProposedMinibatch, Snapshot};
-use rusqlite::{Connection, OpenFlags, Params, Row, StatementStatus};
+use crate::strategy::{HeldParameters, LogEntry, ProposedMinibatch, Snapshot};
+use rusqlite::{Connection, ErrorCode, OpenFlags, Params, Row, StatementStatus};
 use serde::Serialize;
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
@@ -105,37 +106,62 @@ impl EpochRow {
     }
 }
 
+/// Opens a run's database for reading.
+fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    match Connection::open_with_flags(path, flags).and_then(prepared) {
+        // Where nothing can be written SQLite has no place for what readers share. Nobody writes
+        // there, and with the log empty the file is the whole run.
+        Err(error)
+            if error.sqlite_error_code() == Some(ErrorCode::CannotOpen)
+                && std::fs::metadata(path.with_file_name("search.db-wal"))
+                    .map_or(true, |log| log.len() == 0) =>
+        {
+            open_unwritten(path).and_then(prepared).map_err(|_| error)
+        }
+        other => other,
+    }
+}
+
+/// A connection to a database that has the tables of a run, of whichever version.
+fn prepared(connection: Connection) -> rusqlite::Result<Connection> {
+    connection.busy_timeout(std::time::Duration::from_secs(5))?;
+    connection.set_prepared_statement_cache_capacity(32);
+    connection.query_row("SELECT count(*) FROM trials WHERE id = 1", [], |_| Ok(()))?;
+    let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    if version < 2 {
+        connection.execute_batch(schema::VIEWS_OF_1)?;
+    }
+    match version {
+        ..3 => connection.execute_batch(schema::VIEWS_OF_2)?,
+        3 => connection.execute_batch(schema::VIEWS_OF_3)?,
+        _ => {}
+    }
+    if version < 4 {
+        connection.execute_batch(schema::MISSING_BEFORE_4)?;
+    }
+    Ok(connection)
+}
+
 impl Reader {
     /// Opens a run directory.
     ///
     /// # Errors
-    /// When there is no run, or its database cannot be read.
+    /// When there is no run, or its database is gone or cannot be read.
     pub fn open(dir: &Path) -> Result<Self, JournalError> {
-        let path = dir.join("search.db");
-        if !path.is_file() {
-            return Err(JournalError::NoRun {
-                path: dir.to_owned(),
-            });
+        match contents(dir)? {
+            Contents::Run => {}
+            // Opened all the same, SQLite would delete the log that it lacks the database of.
+            Contents::Remains => return Err(lost(dir)),
+            Contents::Nothing | Contents::Others(_) => {
+                return Err(JournalError::NoRun {
+                    path: dir.to_owned(),
+                });
+            }
         }
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connect = || -> rusqlite::Result<Connection> {
-            let connection = Connection::open_with_flags(&path, flags)?;
-            connection.busy_timeout(std::time::Duration::from_secs(5))?;
-            connection.set_prepared_statement_cache_capacity(32);
-            connection.query_row("SELECT count(*) FROM trials WHERE id = 1", [], |_| Ok(()))?;
-            let version: i64 =
-                connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-            if version < 2 {
-                connection.execute_batch(schema::VIEWS_OF_1)?;
-            }
-            if version < 3 {
-                connection.execute_batch(schema::VIEWS_OF_2)?;
-            }
-            Ok(connection)
-        };
         Ok(Self {
             dir: dir.to_owned(),
-            connection: connect().map_err(damaged(dir))?,
+            connection: connect(&dir.join("search.db")).map_err(damaged(dir))?,
             steps: Cell::new(0),
         })
     }
@@ -231,10 +257,21 @@ impl Reader {
         let best =
             "SELECT id FROM trials WHERE reward > -9e999 AND +status = 'completed' AND (reused_from IS NULL OR +enqueued IS NOT NULL)
                     ORDER BY reward DESC, id LIMIT ?1";
+        // SQLite counts to 2^63.
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         self.rows(
             &format!("WHERE id IN ({best}) ORDER BY +reward DESC, id"),
             [limit],
         )
+    }
+
+    /// Reward and id of the completed trials that were trained themselves, the best first, the first
+    /// of equals before later ones.
+    pub fn best_trained(&self, limit: usize) -> Result<Vec<(f64, u64)>, JournalError> {
+        // As in `top`.
+        let sql = "SELECT reward, id FROM trials WHERE reward > -9e999 AND +status = 'completed' AND reused_from IS NULL
+                   ORDER BY reward DESC, id LIMIT ?1";
+        self.all(sql, [limit], |row| Ok((row.get(0)?, row.get(1)?)))
     }
 
     /// The completed trial with the highest reward, of those sampled.
@@ -262,6 +299,9 @@ impl Reader {
 
     /// One trial, or None if there is none of this id.
     pub fn trial(&self, id: u64) -> Result<Option<TrialRow>, JournalError> {
+        let Ok(id) = i64::try_from(id) else {
+            return Ok(None);
+        };
         Ok(self.rows("WHERE id = ?1", [id])?.pop())
     }
 
@@ -342,6 +382,23 @@ impl Reader {
     /// Sequence numbers of the snapshots that are stored, ascending.
     pub fn snapshot_numbers(&self) -> Result<Vec<u64>, JournalError> {
         self.read(snapshots::numbers)
+    }
+
+    /// The parameters kept for minibatches that were pulled before a snapshot, as far as they are
+    /// whole; how many are not.
+    pub fn held(&self) -> Result<(Vec<HeldParameters>, usize), JournalError> {
+        let all = self.read(|connection| snapshots::held_after(connection, 0))?;
+        let damaged = all.iter().filter(|held| held.is_none()).count();
+        Ok((all.into_iter().flatten().collect(), damaged))
+    }
+
+    /// Whether the run was begun by a version without the rules of today for rewards that are out of
+    /// measure and for failed children.
+    pub fn has_rules_of_before(&self) -> Result<bool, JournalError> {
+        let sql = "SELECT count(*) = 0 FROM meta WHERE key = ?1";
+        Ok(self
+            .one(sql, [schema::BEGUN_BY], |row| row.get(0))?
+            .unwrap_or(false))
     }
 
     /// A stored snapshot; None: it is damaged.

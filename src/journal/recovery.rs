@@ -1,103 +1,164 @@
 //! What a resumed run needs from the database: the snapshot to start from, the log after it, and
 //! the minibatches that wait. Must not know what the parameters mean.
 
-use super::open::damaged;
-use super::{CompletedNetwork, JournalError, OpenMinibatch, OpenTrial, Recovered, snapshots};
+use super::backup::damaged;
+use super::{
+    CompletedNetwork, JournalError, LogTail, OpenMinibatch, OpenTrial, Recovered, snapshots,
+};
 use crate::child::Cause;
+use crate::space::Fingerprint;
 use crate::strategy::{
     HistoryPosition, LearningSettings, LogEntry, MinibatchEntry, ProposedMinibatch,
     PulledParameters, Snapshot,
 };
 use rusqlite::{Connection, OptionalExtension, Row};
 use serde::de::DeserializeOwned;
+use std::collections::HashSet;
 use std::path::Path;
 
-/// Trials that a controller sampled.
-const SAMPLED: &str = "id NOT IN (SELECT id FROM trials WHERE enqueued IS NOT NULL)";
-
-/// Marks what was running as queued again, and reads everything that the run goes on with.
+/// Marks what was running as queued again, and reads everything that the run goes on with. Nothing
+/// here looks at every trial, but for the index of those that are finished.
 pub(super) fn recover(connection: &Connection, dir: &Path) -> Result<Recovered, JournalError> {
     let read = || -> rusqlite::Result<Recovered> {
         connection.execute_batch(
             "BEGIN IMMEDIATE;
-             DELETE FROM deaths WHERE trial IN (SELECT id FROM trials WHERE status NOT IN ('running', 'queued', 'stopped'))
-                                   OR trial IN (SELECT trial FROM epochs);
-             INSERT INTO deaths SELECT id, 1 FROM trials WHERE status = 'running' AND id NOT IN (SELECT trial FROM epochs)
+             DELETE FROM deaths WHERE trial NOT IN (SELECT id FROM trials WHERE status IN ('running', 'queued', 'stopped'))
+                                   OR EXISTS (SELECT 1 FROM epochs WHERE epochs.trial = deaths.trial);
+             INSERT INTO deaths SELECT id, 1 FROM trials
+                                WHERE status = 'running' AND NOT EXISTS (SELECT 1 FROM epochs WHERE epochs.trial = trials.id)
                                 ON CONFLICT (trial) DO UPDATE SET count = count + 1;
              UPDATE trials SET status = 'queued', interruptions = interruptions + 1 WHERE status = 'running';
              UPDATE trials SET status = 'queued' WHERE status = 'stopped';
              COMMIT;",
         )?;
-        let (snapshot, log) = snapshot_and_log(connection)?;
+        let LogTail {
+            snapshot,
+            held,
+            log,
+        } = log_tail(connection)?;
         let number = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, u64>(0));
         let sequence = "SELECT max(coalesce((SELECT max(sequence) FROM minibatches), 0), coalesce((SELECT max(sequence) FROM changes), 0))";
+        let finished = finished(connection)?;
         Ok(Recovered {
             snapshot,
+            held,
             log,
             open: open_minibatches(connection)?,
             enqueued: enqueued(connection)?,
-            sampled: number("SELECT (SELECT count(*) FROM trials) - (SELECT count(*) FROM trials WHERE enqueued IS NOT NULL)")?,
+            // Ids have no gaps.
+            sampled: number("SELECT (SELECT coalesce(max(id), 0) FROM trials) - (SELECT count(*) FROM trials WHERE enqueued IS NOT NULL)")?,
             last_trial: number("SELECT coalesce(max(id), 0) FROM trials")?,
             next_minibatch: pairs(connection, "SELECT controller, max(minibatch) + 1 FROM minibatches GROUP BY controller")?,
             sequence: number(sequence)?,
             learning: changes(connection, 0)?.pop().map(|(_, learning)| learning),
-            completed: number(&format!("SELECT count(*) FROM trials WHERE status = 'completed' AND {SAMPLED}"))?,
-            failed: number(&format!("SELECT count(*) FROM trials WHERE status = 'failed' AND {SAMPLED}"))?,
-            children_completed: number("SELECT count(*) FROM trials WHERE status = 'completed'")?,
-            rewards: rewards(connection)?,
+            completed: finished.rewards.len() as u64,
+            failed: finished.failed,
+            children_completed: finished.children_completed,
+            rewards: finished.rewards,
             causes: causes(connection)?,
-            seconds: connection
-                .prepare("SELECT seconds FROM trials WHERE status IN ('completed', 'failed') AND reused_from IS NULL AND seconds IS NOT NULL ORDER BY id")?
-                .query_map([], |row| row.get(0))?
-                .collect::<rusqlite::Result<_>>()?,
+            seconds: finished.seconds,
             sequenced: number("SELECT count(*) FROM minibatches WHERE sequence IS NOT NULL")?,
             snapshot_at: connection
                 .query_row("SELECT CAST(value AS REAL) FROM meta WHERE key = 'snapshot_at'", [], |row| row.get(0))
                 .optional()?,
             best_metric: connection
+                // By the index of rewards; few rows have to be asked.
                 .query_row(
-                    "SELECT metric FROM trials WHERE status = 'completed' AND enqueued IS NULL ORDER BY reward DESC, id LIMIT 1",
+                    "SELECT metric FROM trials WHERE reward > -9e999 AND +status = 'completed' AND +enqueued IS NULL
+                     ORDER BY reward DESC, id LIMIT 1",
                     [],
                     |row| row.get(0),
                 )
                 .optional()?,
-            networks: networks(connection)?,
-            reused: number("SELECT count(*) FROM trials WHERE reused_from IS NOT NULL")?,
+            reused: finished.reused,
             repeated: number("SELECT coalesce(sum(repeated), 0) FROM minibatches")?,
-            // Known to whoever compared the run's identity.
+            // Known to whoever opened the run.
             recorded: Vec::new(),
+            kept_config: None,
         })
     };
     read().map_err(damaged(dir))
 }
 
-/// Where a replay starts, and what it replays.
-pub(super) fn snapshot_and_log(
-    connection: &Connection,
-) -> rusqlite::Result<(Option<Snapshot>, Vec<LogEntry>)> {
-    let snapshot = snapshots::newest_usable(connection)?;
-    let after = snapshot
-        .as_ref()
-        .map_or(0, |snapshot| snapshot.state.sequence);
-    let mut log = Vec::new();
-    for_each_entry(connection, after, |entry| log.push(entry))?;
-    Ok((snapshot, log))
+/// Sums and lists over the trials that have their outcome.
+#[derive(Default)]
+struct Finished {
+    failed: u64,
+    children_completed: u64,
+    reused: u64,
+    rewards: Vec<f64>,
+    seconds: Vec<f64>,
 }
 
-/// The first completed trial of each network (SQLite takes the other columns from the row of the
-/// minimum).
-fn networks(connection: &Connection) -> rusqlite::Result<Vec<CompletedNetwork>> {
-    let sql = "SELECT min(id), architecture, reward, metric FROM trials WHERE status = 'completed' AND reused_from IS NULL
-               GROUP BY architecture";
-    let read = |row: &Row| {
-        Ok(CompletedNetwork {
-            trial: row.get(0)?,
-            architecture: row.get(1)?,
-            reward: row.get(2)?,
-            metric: row.get(3)?,
-        })
+/// From the index of finished trials alone: rows may be wide, and there may be a million.
+fn finished(connection: &Connection) -> rusqlite::Result<Finished> {
+    let sql = "SELECT status = 'completed', status = 'failed', enqueued IS NULL, reused_from IS NULL, reward, seconds FROM trials
+               INDEXED BY trials_finished WHERE finished_at IS NOT NULL";
+    let mut statement = connection.prepare(sql)?;
+    let mut rows = statement.query([])?;
+    let mut finished = Finished::default();
+    while let Some(row) = rows.next()? {
+        let [completed, failed]: [bool; 2] = [row.get(0)?, row.get(1)?];
+        let [sampled, own]: [bool; 2] = [row.get(2)?, row.get(3)?];
+        finished.children_completed += u64::from(completed);
+        finished.failed += u64::from(failed && sampled);
+        finished.reused += u64::from(!own);
+        if completed && sampled {
+            finished.rewards.push(row.get(4)?);
+        }
+        if own && (completed || failed) {
+            finished.seconds.extend(row.get::<_, Option<f64>>(5)?);
+        }
+    }
+    Ok(finished)
+}
+
+/// Where a replay starts, and what it replays.
+pub(super) fn log_tail(connection: &Connection) -> rusqlite::Result<LogTail> {
+    let mut snapshot = snapshots::newest_usable(connection)?;
+    let after = |snapshot: &Option<Snapshot>| {
+        snapshot
+            .as_ref()
+            .map_or(0, |snapshot| snapshot.state.sequence)
     };
-    connection.prepare(sql)?.query_map([], read)?.collect()
+    let mut held = Vec::new();
+    if snapshot.is_some() {
+        held = snapshots::held_after(connection, after(&snapshot))?;
+        if held.iter().any(Option::is_none) {
+            tracing::warn!(
+                "parameters that a snapshot needs are damaged; the log is replayed whole"
+            );
+            (snapshot, held) = (None, Vec::new());
+        }
+    }
+    let mut log = Vec::new();
+    for_each_entry(connection, after(&snapshot), |entry| log.push(entry))?;
+    Ok(LogTail {
+        snapshot,
+        held: held.into_iter().flatten().collect(),
+        log,
+    })
+}
+
+/// The first completed trial of each network.
+pub(super) fn networks(connection: &Connection) -> rusqlite::Result<Vec<CompletedNetwork>> {
+    let sql = "SELECT id, architecture, reward, metric FROM trials WHERE status = 'completed' AND reused_from IS NULL ORDER BY id";
+    let mut statement = connection.prepare(sql)?;
+    let mut rows = statement.query([])?;
+    let mut seen = HashSet::new();
+    let mut networks = Vec::new();
+    while let Some(row) = rows.next()? {
+        let network = Fingerprint::of_json(row.get_ref(1)?.as_bytes()?);
+        if seen.insert(network) {
+            networks.push(CompletedNetwork {
+                trial: row.get(0)?,
+                network,
+                reward: row.get(2)?,
+                metric: row.get(3)?,
+            });
+        }
+    }
+    Ok(networks)
 }
 
 /// Why trials failed is counted in `meta`, beside their errors in words.
@@ -208,7 +269,7 @@ pub(super) fn for_each_entry(
 ) -> rusqlite::Result<()> {
     let mut changes = changes(connection, after)?.into_iter().peekable();
     let sql = format!(
-        "SELECT sequence, baseline, decisions, reward, {PROPOSED} FROM minibatches
+        "SELECT sequence, baseline, decisions, reward, scale, {PROPOSED} FROM minibatches
          JOIN trials USING (controller, minibatch) WHERE sequence > ?1 ORDER BY sequence, slot"
     );
     let mut statement = connection.prepare(&sql)?;
@@ -229,8 +290,9 @@ pub(super) fn for_each_entry(
             }
             current = Some(MinibatchEntry {
                 sequence,
-                proposed: proposed(row, 4)?,
+                proposed: proposed(row, 5)?,
                 baseline: row.get(1)?,
+                scale: row.get(4)?,
                 rewards: Vec::new(),
             });
         }
@@ -294,8 +356,10 @@ fn open_trial(row: &Row, first: usize) -> rusqlite::Result<OpenTrial> {
 
 /// Architectures that were enqueued, by id, with their names.
 fn enqueued(connection: &Connection) -> rusqlite::Result<Vec<(String, OpenTrial)>> {
-    let sql =
-        format!("SELECT enqueued, {OPEN_TRIAL} FROM trials WHERE enqueued IS NOT NULL ORDER BY id");
+    // `+`: else all trials are searched in the order of their ids.
+    let sql = format!(
+        "SELECT enqueued, {OPEN_TRIAL} FROM trials WHERE enqueued IS NOT NULL ORDER BY +id"
+    );
     connection
         .prepare(&sql)?
         .query_map([], |row| Ok((row.get(0)?, open_trial(row, 1)?)))?

@@ -3,8 +3,13 @@
 
 /// `PRAGMA user_version` of what this program writes. Version 1 had no column `enqueued`, and no
 /// trial without a controller. Version 2 did not store what a proposal had seen
-/// (`history_sequence`, `history_trial`), nor the format of a snapshot.
-pub(super) const VERSION: i64 = 3;
+/// (`history_sequence`, `history_trial`), nor the format of a snapshot. Version 3 had no scale beside the
+/// baseline, and kept no parameters for open minibatches.
+pub(super) const VERSION: i64 = 4;
+
+/// The key of `meta` that holds the version by which a run was begun; no run of a version before 4
+/// has it.
+pub(super) const BEGUN_BY: &str = "begun_by_version";
 
 /// The oldest version that is read, and brought up to date when its run is continued.
 pub(super) const OLDEST: i64 = 1;
@@ -22,8 +27,20 @@ pub(super) const VIEWS_OF_1: &str =
 /// The same for versions 1 and 2.
 pub(super) const VIEWS_OF_2: &str = "
 CREATE TEMP VIEW minibatches AS
-    SELECT *, NULL AS history_sequence, NULL AS history_trial, 0 AS repeated FROM main.minibatches;
+    SELECT *, NULL AS history_sequence, NULL AS history_trial, 0 AS repeated, NULL AS scale, NULL AS lowest
+    FROM main.minibatches;
 CREATE TEMP VIEW snapshots AS SELECT *, 1 AS format FROM main.snapshots;
+";
+
+/// For version 3 alone: the earlier ones have a view of this name.
+pub(super) const VIEWS_OF_3: &str = "
+CREATE TEMP VIEW minibatches AS SELECT *, NULL AS scale, NULL AS lowest FROM main.minibatches;
+";
+
+/// For versions 1 to 3: tables that they do not have.
+pub(super) const MISSING_BEFORE_4: &str = "
+CREATE TEMP VIEW held AS SELECT 0 AS controller, 0 AS minibatch, x'' AS parameters, '' AS checksum WHERE 0;
+CREATE TEMP VIEW unrewarded AS SELECT 0 AS trial WHERE 0;
 ";
 
 /// From version 1 to 2, around `TRIALS`: SQLite cannot take NOT NULL from a column.
@@ -38,6 +55,29 @@ ALTER TABLE minibatches ADD COLUMN history_sequence INTEGER;
 ALTER TABLE minibatches ADD COLUMN history_trial INTEGER;
 ALTER TABLE minibatches ADD COLUMN repeated INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE snapshots ADD COLUMN format INTEGER NOT NULL DEFAULT 1;
+";
+
+/// From version 3 to 4, with `ADDED_BY_4`.
+pub(super) const UPGRADE_3: &str = "
+ALTER TABLE minibatches ADD COLUMN scale REAL;
+ALTER TABLE minibatches ADD COLUMN lowest REAL;
+";
+
+/// What version 4 added beside columns. `held` has the parameters that a minibatch was proposed from,
+/// as f32 in little-endian order, where a snapshot was taken between its pull and its place in the
+/// log: a recovery from that snapshot needs them. `unrewarded` has the failed trials whose reward is
+/// given when their minibatch takes its sequence number. The index answers, without a look at a
+/// trial, what counters and histograms go on from; it grows at its end alone.
+pub(super) const ADDED_BY_4: &str = "
+CREATE TABLE held (
+    controller INTEGER NOT NULL,
+    minibatch INTEGER NOT NULL,
+    parameters BLOB NOT NULL,
+    checksum TEXT NOT NULL,
+    PRIMARY KEY (controller, minibatch)
+);
+CREATE TABLE unrewarded (trial INTEGER PRIMARY KEY);
+CREATE INDEX trials_finished ON trials (finished_at, status, reward, seconds, reused_from, enqueued) WHERE finished_at IS NOT NULL;
 ";
 
 /// A trial was sampled by a controller, into a slot of one of its minibatches, or it is an enqueued
@@ -88,6 +128,8 @@ CREATE TABLE epochs (
 ) WITHOUT ROWID;
 
 -- One row a minibatch; `sequence` is NULL until its last outcome is known; `round` is the first row of a synchronous round.
+-- `baseline` and `scale` are what its rewards were compared with (`scale` NULL: advantages without a bound), `lowest` is the lowest
+-- reward that entered the averages up to here.
 -- `oldest` is the smallest of `versions`, the versions pulled from each shard. The strategy proposed it from the log up to
 -- `history_sequence` and the trials pending up to `history_trial`; of its networks `repeated` were pending, unseen by it.
 CREATE TABLE minibatches (
@@ -106,6 +148,8 @@ CREATE TABLE minibatches (
     history_sequence INTEGER,
     history_trial INTEGER,
     repeated INTEGER NOT NULL DEFAULT 0,
+    scale REAL,
+    lowest REAL,
     UNIQUE (controller, minibatch)
 );
 

@@ -86,11 +86,11 @@ impl Reader {
         })
     }
 
-    /// Whether somebody works on the run. A process on another machine is believed to live.
+    /// Whether somebody works on the run: whether its lock is held, whoever the file names.
     pub fn life(&self) -> Result<Life, JournalError> {
         Ok(match self.meta("closed")?.as_deref() {
             Some("yes") => Life::Closed,
-            _ if lock::holder_lives(self.dir()) => Life::Running,
+            _ if lock::is_held(self.dir())? => Life::Running,
             _ => Life::Interrupted,
         })
     }
@@ -98,6 +98,12 @@ impl Reader {
     /// When the run was made.
     pub fn created(&self) -> Result<Option<String>, JournalError> {
         self.meta("created")
+    }
+
+    /// What may not change in the run's life, as it was recorded: a flat object of key → value.
+    pub fn identity(&self) -> Result<serde_json::Value, JournalError> {
+        let text = self.meta("identity")?.unwrap_or_default();
+        Ok(serde_json::from_str(&text).unwrap_or_default())
     }
 
     fn meta(&self, key: &str) -> Result<Option<String>, JournalError> {
@@ -166,6 +172,12 @@ impl Reader {
         self.rows("WHERE status = 'running' ORDER BY id LIMIT ?1", [limit])
     }
 
+    /// How many trials have this status.
+    pub fn count(&self, status: &str) -> Result<u64, JournalError> {
+        let sql = "SELECT count(*) FROM trials WHERE status = ?1";
+        Ok(self.one(sql, [status], |row| row.get(0))?.unwrap_or(0))
+    }
+
     /// How many trials there are, of this status or of any, and `limit` of them from `offset` on,
     /// each as JSON: the table's columns, network and decisions as they are stored.
     pub fn page(
@@ -177,13 +189,7 @@ impl Reader {
     ) -> Result<(u64, Vec<String>), JournalError> {
         let last = self.last_trial()?;
         let total = match status {
-            Some(status) => self
-                .one(
-                    "SELECT count(*) FROM trials WHERE status = ?1",
-                    [status],
-                    |row| row.get(0),
-                )?
-                .unwrap_or(0),
+            Some(status) => self.count(status)?,
             None => last,
         };
         let sql = format!("SELECT {COLUMNS} FROM trials WHERE id = ?1");
@@ -232,14 +238,16 @@ impl Reader {
     }
 
     /// Hands over every column of these trials that have their outcome, as text in the form of JSON
-    /// and CSV (an absent value is empty), and the id, by id; ends with the first error of `take`.
+    /// and CSV (an absent value is empty), and the id, by id; ends with the first error of `take`. A
+    /// failed trial whose reward is still to come is left out.
     pub fn records(
         &self,
         ids: std::ops::RangeInclusive<u64>,
         mut take: impl FnMut(&[String], u64) -> std::io::Result<()>,
     ) -> Result<std::io::Result<()>, JournalError> {
         let sql = format!(
-            "SELECT {COLUMNS} FROM trials WHERE id BETWEEN ?1 AND ?2 AND +status IN ('completed', 'failed') ORDER BY id"
+            "SELECT {COLUMNS} FROM trials WHERE id BETWEEN ?1 AND ?2 AND +status IN ('completed', 'failed')
+             AND id NOT IN (SELECT trial FROM unrewarded) ORDER BY id"
         );
         self.read(|connection| {
             let mut statement = connection.prepare_cached(&sql)?;

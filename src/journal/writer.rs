@@ -3,15 +3,17 @@
 //! until the cause is gone. Must not know why anything is written.
 
 use super::health::Health;
-use super::ledger::{Ledger, Numbered, Open};
+use super::ledger::{Ledger, Numbered, Open, SlotReward};
 use super::open::Opened;
-use super::{Enqueued, Reply, SampledMinibatch, SampledTrial, Sequenced};
-use crate::child::{Cause, Epoch, Outcome};
-use crate::strategy::{LearningSettings, LogEntry, Snapshot};
+use super::rolling_backup::RollingBackup;
+use super::{
+    CompletedNetwork, Enqueued, LogTail, Reply, SampledMinibatch, SampledTrial, Sequenced,
+};
+use crate::child::{Cause, Epoch, FailureRule, FailureWorth, Outcome};
+use crate::strategy::{HeldParameters, LearningSettings, Snapshot};
 use rusqlite::{Connection, params};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// How long requests that nobody waits for may wait for company.
@@ -26,9 +28,6 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// How long `close` waits for a disk that refuses writes, and for a backup under way.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
-
-/// How often the rolling backup of a run that goes on is taken anew.
-pub(super) const BACK_UP_EVERY: Duration = Duration::from_hours(1);
 
 /// What the writer is asked for.
 pub(super) enum Request {
@@ -54,7 +53,7 @@ pub(super) enum Request {
         trial: u64,
         outcome: Outcome,
         seconds: f64,
-        failed_reward: Option<f64>,
+        failures: FailureRule,
         reply: Reply<Vec<Sequenced>>,
     },
     Reused {
@@ -72,10 +71,14 @@ pub(super) enum Request {
     },
     Snapshot {
         snapshot: Box<Snapshot>,
+        held: Vec<HeldParameters>,
         reply: Reply<()>,
     },
     Log {
-        reply: Reply<(Option<Snapshot>, Vec<LogEntry>)>,
+        reply: Reply<LogTail>,
+    },
+    Networks {
+        reply: Reply<Vec<CompletedNetwork>>,
     },
     Config {
         config: String,
@@ -106,7 +109,8 @@ enum Answer {
     Ids(Vec<u64>),
     Sequenced(Vec<Sequenced>),
     Number(u64),
-    Log(Box<Option<Snapshot>>, Vec<LogEntry>),
+    Log(Box<LogTail>),
+    Networks(Vec<CompletedNetwork>),
     Done,
 }
 
@@ -117,13 +121,14 @@ pub(super) fn now() -> String {
         .to_string()
 }
 
-/// Starts the thread; a backup is taken anew each time `back_up_every` is over.
+/// Starts the thread; the rolling backup is taken anew each time `back_up_every` is over.
 pub(super) fn start(
     opened: Opened,
     health: Arc<Health>,
     back_up_every: Duration,
 ) -> std::io::Result<mpsc::Sender<Request>> {
     let (requests, queue) = mpsc::channel();
+    let backup = RollingBackup::new(opened.dir.clone(), back_up_every, opened.backup_is_due);
     std::thread::Builder::new()
         .name("journal".into())
         .spawn(move || {
@@ -132,9 +137,7 @@ pub(super) fn start(
                 health,
                 ledger: None,
                 waiting: Vec::new(),
-                back_up_every,
-                backed_up: Instant::now(),
-                copying: None,
+                backup,
             }
             .run(&queue);
         })?;
@@ -148,10 +151,7 @@ struct Writer {
     ledger: Option<Ledger>,
     /// What came while the disk refused.
     waiting: Vec<Request>,
-    back_up_every: Duration,
-    /// When the last backup was begun, and the thread that copies.
-    backed_up: Instant,
-    copying: Option<JoinHandle<()>>,
+    backup: RollingBackup,
 }
 
 impl Writer {
@@ -187,14 +187,15 @@ impl Writer {
                         },
                         _,
                     ) => reply(()),
-                    (Request::Log { reply }, Answer::Log(snapshot, log)) => reply((*snapshot, log)),
+                    (Request::Log { reply }, Answer::Log(tail)) => reply(*tail),
+                    (Request::Networks { reply }, Answer::Networks(networks)) => reply(networks),
                     (Request::Config { config }, _) => self.opened.replace_config(&config),
                     (Request::Close { done }, _) => closing.push(done),
                     _ => {}
                 }
             }
             if !closing.is_empty() {
-                self.await_copy();
+                self.backup.finish(CLOSE_PATIENCE);
                 // Whoever copies search.db alone has the whole run, even if a reader still has it
                 // open.
                 let _ =
@@ -208,43 +209,7 @@ impl Writer {
                 });
                 return;
             }
-            self.back_up();
-        }
-    }
-
-    /// Has the rolling backup taken anew when its time has come, on a thread of its own.
-    fn back_up(&mut self) {
-        if self.backed_up.elapsed() < self.back_up_every || self.copies() {
-            return;
-        }
-        self.backed_up = Instant::now();
-        let dir = self.opened.dir.clone();
-        let copy = move || {
-            if let Err(error) = super::open::back_up_live(&dir) {
-                tracing::error!("no new backup, the last one stays: {error}");
-            }
-        };
-        match std::thread::Builder::new()
-            .name("journal-backup".into())
-            .spawn(copy)
-        {
-            Ok(thread) => self.copying = Some(thread),
-            Err(error) => tracing::error!("no new backup, the last one stays: {error}"),
-        }
-    }
-
-    /// A copy is under way.
-    fn copies(&self) -> bool {
-        self.copying
-            .as_ref()
-            .is_some_and(|thread| !thread.is_finished())
-    }
-
-    /// Lets a copy that is under way come to its end, if it does soon.
-    fn await_copy(&self) {
-        let begun = Instant::now();
-        while self.copies() && begun.elapsed() < CLOSE_PATIENCE {
-            std::thread::sleep(Duration::from_millis(5));
+            self.backup.take_when_due();
         }
     }
 
@@ -362,14 +327,14 @@ fn carry_out(
             trial,
             outcome,
             seconds,
-            failed_reward,
+            failures,
             ..
         } => {
             let ended = Ended {
                 trial: *trial,
                 outcome,
                 seconds: *seconds,
-                failed_reward: *failed_reward,
+                failures: *failures,
             };
             return finish(connection, ledger, &ended, now).map(Answer::Sequenced);
         }
@@ -386,10 +351,14 @@ fn carry_out(
             execute(connection, sql, params![sequence, json(learning)?])?;
             return Ok(Answer::Number(sequence));
         }
-        Request::Snapshot { snapshot, .. } => super::snapshots::store(connection, snapshot)?,
+        Request::Snapshot { snapshot, held, .. } => {
+            super::snapshots::store(connection, snapshot, held)?;
+        }
         Request::Log { .. } => {
-            let (snapshot, log) = super::recovery::snapshot_and_log(connection)?;
-            return Ok(Answer::Log(Box::new(snapshot), log));
+            return super::recovery::log_tail(connection).map(|tail| Answer::Log(Box::new(tail)));
+        }
+        Request::Networks { .. } => {
+            return super::recovery::networks(connection).map(Answer::Networks);
         }
         Request::Event { kind, text } => {
             let sql = "INSERT INTO events (at, kind, text) VALUES (?1, ?2, ?3)";
@@ -551,21 +520,31 @@ fn insert(
                 now,
             )?;
         }
-        let controller = batch.controller;
-        let minibatch = batch.minibatch;
-        ledger.insert(
-            number,
-            Open {
-                controller,
-                minibatch,
-                first_id,
-                rewards: vec![None; m],
-                round,
-            },
-        );
+        hold_pulled(connection, batch)?;
+        let open = Open {
+            controller: batch.controller,
+            minibatch: batch.minibatch,
+            first_id,
+            rewards: vec![None; m],
+            round,
+        };
+        ledger.insert(number, open);
         first_ids.push(first_id);
     }
     Ok(first_ids)
+}
+
+/// The parameters that a minibatch comes with, because a snapshot is taken meanwhile.
+fn hold_pulled(connection: &Connection, batch: &SampledMinibatch) -> rusqlite::Result<()> {
+    let Some(parameters) = &batch.held else {
+        return Ok(());
+    };
+    let held = HeldParameters {
+        controller: batch.controller,
+        minibatch: batch.minibatch,
+        parameters: parameters.clone(),
+    };
+    super::snapshots::hold(connection, &held)
 }
 
 /// A trial that has its outcome.
@@ -573,7 +552,7 @@ struct Ended<'a> {
     trial: u64,
     outcome: &'a Outcome,
     seconds: f64,
-    failed_reward: Option<f64>,
+    failures: FailureRule,
 }
 
 fn finish(
@@ -582,57 +561,64 @@ fn finish(
     ended: &Ended,
     now: &str,
 ) -> rusqlite::Result<Vec<Sequenced>> {
-    let Ended {
-        trial,
-        outcome,
-        seconds,
-        failed_reward,
-    } = *ended;
-    let (status, reward, metric, error, own_seconds) = match outcome {
+    let trial = ended.trial;
+    let (status, completed, error) = match ended.outcome {
         Outcome::Completed {
             reward,
             metric,
             seconds,
         } if reward.is_finite() && metric.is_finite() => {
-            ("completed", Some(*reward), Some(*metric), None, *seconds)
+            ("completed", Some((*reward, *metric, *seconds)), None)
         }
         Outcome::Completed { .. } => (
             "failed",
-            failed_reward,
             None,
-            Some("the evaluator gave a reward that is not finite"),
-            None,
+            Some((
+                Cause::Diverged,
+                "the evaluator gave a reward that is not finite",
+            )),
         ),
-        Outcome::Failed { error, .. } => {
-            ("failed", failed_reward, None, Some(error.as_str()), None)
-        }
-        Outcome::Stopped => ("stopped", None, None, None, None),
+        Outcome::Failed { cause, error } => ("failed", None, Some((*cause, error.as_str()))),
+        Outcome::Stopped => ("stopped", None, None),
+    };
+    let worth = match (completed, error) {
+        (Some((reward, ..)), _) => SlotReward::Known(reward),
+        (None, Some((cause, _))) => match ended.failures.worth(cause) {
+            FailureWorth::Nothing => SlotReward::Nothing,
+            FailureWorth::Reward(reward) => SlotReward::Known(reward),
+            FailureWorth::Lowest if ledger.awaits(trial) => SlotReward::Lowest,
+            FailureWorth::Lowest => SlotReward::Nothing,
+        },
+        (None, None) => SlotReward::Nothing,
+    };
+    let reward = match worth {
+        SlotReward::Known(reward) => Some(reward),
+        SlotReward::Nothing | SlotReward::Lowest => None,
     };
     let sql = "UPDATE trials SET status = ?2, reward = ?3, metric = ?4, error = ?5, seconds = ?6, finished_at = ?7
                WHERE id = ?1 AND status NOT IN ('completed', 'failed')";
-    let finished_at = (status != "stopped").then_some(now);
+    let own_seconds = completed.and_then(|(_, _, seconds)| seconds);
     let values = params![
         trial,
         status,
         reward,
-        metric,
-        error,
-        finite(Some(own_seconds.unwrap_or(seconds))),
-        finished_at
+        completed.map(|(_, metric, _)| metric),
+        error.map(|(_, error)| error),
+        finite(Some(own_seconds.unwrap_or(ended.seconds))),
+        (status != "stopped").then_some(now)
     ];
     let changed = execute(connection, sql, values)?;
     if changed == 0 || status == "stopped" {
         return Ok(Vec::new());
     }
-    if reward.is_none() {
-        let cause = if let Outcome::Failed { cause, .. } = outcome {
-            *cause
-        } else {
-            Cause::Error
-        };
+    if let Some((cause, _)) = error {
         super::recovery::count_failure(connection, cause)?;
     }
-    sequence(connection, ledger, trial, reward)
+    if worth == SlotReward::Lowest {
+        let sql = "INSERT OR IGNORE INTO unrewarded VALUES (?1)";
+        execute(connection, sql, [trial])?;
+    }
+    sequence(connection, ledger, trial, worth)
 }
 
 /// Gives the trial reward and metric of another.
@@ -649,28 +635,46 @@ fn reuse(
     if execute(connection, sql, params![trial, from, now])? == 0 {
         return Ok(Vec::new());
     }
-    let reward =
+    let reward: Option<f64> =
         connection.query_row("SELECT reward FROM trials WHERE id = ?1", [trial], |row| {
             row.get(0)
         })?;
-    sequence(connection, ledger, trial, reward)
+    sequence(connection, ledger, trial, reward.into())
 }
 
-/// Gives a sequence number to each minibatch that this outcome completes.
+/// Gives a sequence number to each minibatch that this outcome completes, and a reward to the failed
+/// trials among them that are worth the lowest one.
 fn sequence(
     connection: &Connection,
     ledger: &mut Ledger,
     trial: u64,
-    reward: Option<f64>,
+    reward: SlotReward,
 ) -> rusqlite::Result<Vec<Sequenced>> {
     let mut sequenced = Vec::new();
     for numbered in ledger.finish(trial, reward) {
         let Numbered {
             number,
             sequenced: minibatch,
+            lowest,
+            rewarded,
         } = numbered;
-        let sql = "UPDATE minibatches SET sequence = ?2, baseline = ?3 WHERE number = ?1";
-        let values = params![number, minibatch.sequence, minibatch.baseline];
+        for (trial, reward) in rewarded {
+            let sql = "UPDATE trials SET reward = ?2 WHERE id = ?1";
+            execute(connection, sql, params![trial, reward])?;
+            execute(
+                connection,
+                "DELETE FROM unrewarded WHERE trial = ?1",
+                [trial],
+            )?;
+        }
+        let sql = "UPDATE minibatches SET sequence = ?2, baseline = ?3, scale = ?4, lowest = ?5 WHERE number = ?1";
+        let values = params![
+            number,
+            minibatch.sequence,
+            minibatch.baseline,
+            minibatch.scale,
+            lowest
+        ];
         execute(connection, sql, values)?;
         sequenced.push(minibatch);
     }

@@ -14,8 +14,8 @@ mod simd;
 mod testing;
 
 pub use convnet::{
-    ConvNet, Geometry, LayerSpec, NetworkSpec, OperationSpec, Pooling, cross_entropy,
-    local_contrast_weights, ops,
+    BATCH_NORM_EPSILON, ConvNet, Geometry, LOCAL_CONTRAST_EPSILON, LayerSpec, NetworkSpec,
+    OperationSpec, Pooling, cross_entropy, local_contrast_weights, ops,
 };
 pub use error::KernelError;
 pub use parameters::ParameterSlot;

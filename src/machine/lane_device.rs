@@ -1,20 +1,22 @@
 //! What a lane computes with: its candle device and its own pool of pinned threads. Must not know
 //! what is computed on them.
 
-use super::{LaneSpec, ThreadPool};
+use super::{LaneSpec, MachineError, ThreadPool};
 use candle_core::Device;
 
 /// The candle device of a lane.
 ///
 /// # Errors
-/// When the GPU cannot be had, in one sentence.
-pub fn candle_device(lane: &LaneSpec) -> Result<Device, String> {
-    match lane.device.strip_prefix("cuda:").map(str::parse) {
+/// The GPU cannot be had.
+pub fn candle_device(lane: &LaneSpec) -> Result<Device, MachineError> {
+    let device = lane.device.clone();
+    match device.strip_prefix("cuda:").map(str::parse) {
         None => Ok(Device::Cpu),
-        Some(Ok(index)) => {
-            Device::new_cuda(index).map_err(|error| format!("{}: {error}", lane.device))
-        }
-        Some(Err(_)) => Err(format!("{} is no device", lane.device)),
+        Some(Ok(index)) => Device::new_cuda(index).map_err(|source| MachineError::Cuda {
+            device,
+            source: source.into(),
+        }),
+        Some(Err(_)) => Err(MachineError::NoDevice(device)),
     }
 }
 
@@ -22,8 +24,8 @@ pub fn candle_device(lane: &LaneSpec) -> Result<Device, String> {
 /// none waits for another.
 ///
 /// # Errors
-/// When the system refuses the threads.
-pub fn thread_pool(lane: &LaneSpec) -> Result<ThreadPool, String> {
+/// The system refuses the threads.
+pub fn thread_pool(lane: &LaneSpec) -> Result<ThreadPool, MachineError> {
     let name = lane.name.clone();
     let cores = lane.cores.clone();
     rayon::ThreadPoolBuilder::new()
@@ -37,7 +39,10 @@ pub fn thread_pool(lane: &LaneSpec) -> Result<ThreadPool, String> {
             }
         })
         .build()
-        .map_err(|error| format!("no threads for lane {}: {error}", lane.name))
+        .map_err(|source| MachineError::Threads {
+            lane: lane.name.clone(),
+            source,
+        })
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //! them.
 
 use super::devices::{available_cores, gpu_index, list_devices};
-use super::{DeviceUse, DevicesSettings, visible};
+use super::{DeviceUse, DevicesSettings, MachineError, visible};
 use serde::Serialize;
 
 /// One thread of execution that trains one child at a time.
@@ -21,7 +21,7 @@ pub struct LaneSpec {
 ///
 /// # Errors
 /// Names the device that this build or this machine does not have, and what would be right.
-pub fn resolve_lanes(settings: &DevicesSettings) -> Result<Vec<LaneSpec>, String> {
+pub fn resolve_lanes(settings: &DevicesSettings) -> Result<Vec<LaneSpec>, MachineError> {
     let gpus: Vec<_> = list_devices()
         .into_iter()
         .filter(|device| gpu_index(&device.device).is_some())
@@ -35,7 +35,9 @@ pub fn resolve_lanes(settings: &DevicesSettings) -> Result<Vec<LaneSpec>, String
 ///
 /// # Errors
 /// As `resolve_lanes`.
-pub fn resolve_lanes_for_programs(settings: &DevicesSettings) -> Result<Vec<LaneSpec>, String> {
+pub fn resolve_lanes_for_programs(
+    settings: &DevicesSettings,
+) -> Result<Vec<LaneSpec>, MachineError> {
     let inherited = visible::inherited();
     let mut gpus = visible::gpus(inherited.as_deref());
     if let DeviceUse::Listed(names) = &settings.use_ {
@@ -53,10 +55,9 @@ fn divide(
     gpus: &[String],
     cores: &[usize],
     cuda_build: bool,
-) -> Result<Vec<LaneSpec>, String> {
-    let problems = settings.problems();
-    if let Some((key, reason)) = problems.first() {
-        return Err(format!("devices.{key}: {reason}"));
+) -> Result<Vec<LaneSpec>, MachineError> {
+    if let Some((key, problem)) = settings.problems().into_iter().next() {
+        return Err(MachineError::Settings { key, problem });
     }
     let used = match &settings.use_ {
         DeviceUse::Auto if gpus.is_empty() => vec!["cpu".to_owned()],
@@ -70,27 +71,21 @@ fn divide(
         } else if gpus.contains(&device) {
             lanes.extend(gpu_lanes(settings, &device));
         } else {
-            return Err(absent(&device, gpus, cuda_build));
+            return Err(absent(device, gpus, cuda_build));
         }
     }
     Ok(lanes)
 }
 
-fn absent(device: &str, gpus: &[String], cuda_build: bool) -> String {
-    if !cuda_build {
-        return format!(
-            "devices.use: this build of netwright is CPU-only and cannot use {device}; build with `make run CUDA=1` \
-             (cargo build --release --features cuda), or set devices.use = [\"cpu\"]"
-        );
-    }
-    let there = if gpus.is_empty() {
-        "no GPU that CUDA sees".to_owned()
+fn absent(device: String, gpus: &[String], cuda_build: bool) -> MachineError {
+    if cuda_build {
+        MachineError::Absent {
+            device,
+            gpus: gpus.to_vec(),
+        }
     } else {
-        gpus.join(", ")
-    };
-    format!(
-        "devices.use: there is no {device} here; this machine has cpu and {there} (`netwright devices` lists them)"
-    )
+        MachineError::CpuBuild(device)
+    }
 }
 
 /// As many lanes as the cores allow, or as asked; cores are shared in turn where there are more
@@ -207,7 +202,9 @@ mod tests {
     #[test]
     fn what_is_not_there_is_refused() {
         let error = |names: &[&str], cuda| {
-            divide(&settings(listed(names), None, 1), &[], &[0], cuda).unwrap_err()
+            divide(&settings(listed(names), None, 1), &[], &[0], cuda)
+                .unwrap_err()
+                .to_string()
         };
         assert!(error(&["cuda:0"], false).contains("make run CUDA=1"));
         assert!(error(&["cuda:3"], true).contains("no cuda:3 here"));

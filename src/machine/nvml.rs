@@ -5,6 +5,7 @@
 //! objects with the fields of `Identity` and of `Raw` (what is left out, the GPU does not support),
 //! read anew at every sample.
 
+use super::ReadingsError;
 use nvml_wrapper::Nvml;
 use nvml_wrapper::enum_wrappers::device::{Clock, TemperatureSensor};
 use nvml_wrapper::error::NvmlError;
@@ -44,8 +45,8 @@ pub trait Readings: Send {
     /// Every GPU, in NVML's order (by PCI bus id).
     ///
     /// # Errors
-    /// What the driver says, in one sentence.
-    fn gpus(&self) -> Result<Vec<Identity>, String>;
+    /// What the driver says.
+    fn gpus(&self) -> Result<Vec<Identity>, ReadingsError>;
 
     /// The GPU at this place of `gpus`; of a GPU that is lost, nothing.
     fn read(&self, index: usize) -> Raw;
@@ -54,8 +55,8 @@ pub trait Readings: Send {
 /// The driver, or what stands in for it.
 ///
 /// # Errors
-/// Why there are no readings, in one sentence.
-pub fn open() -> Result<Box<dyn Readings>, String> {
+/// Why there are no readings.
+pub fn open() -> Result<Box<dyn Readings>, ReadingsError> {
     if let Some(path) = std::env::var_os(INSTEAD) {
         return Ok(Box::new(FromFile(path.into())));
     }
@@ -68,17 +69,15 @@ pub fn open() -> Result<Box<dyn Readings>, String> {
         .or_else(|_| Nvml::init())
         .map(|nvml| Box::new(nvml) as Box<dyn Readings>)
         .map_err(|error| match error {
-            NvmlError::LibloadingError(_) => {
-                "there is no NVIDIA driver (libnvidia-ml.so.1 was not found)".to_owned()
-            }
-            other => format!("NVML: {other}"),
+            NvmlError::LibloadingError(_) => ReadingsError::NoDriver,
+            other => ReadingsError::Open(other),
         })
 }
 
 impl Readings for Nvml {
-    fn gpus(&self) -> Result<Vec<Identity>, String> {
-        let count = self.device_count().map_err(|error| error.to_string())?;
-        let one = |index| {
+    fn gpus(&self) -> Result<Vec<Identity>, ReadingsError> {
+        let count = self.device_count()?;
+        let one = |index| -> Result<_, ReadingsError> {
             let device = self.device_by_index(index)?;
             Ok(Identity {
                 uuid: device.uuid()?,
@@ -86,10 +85,7 @@ impl Readings for Nvml {
                 model: device.name()?,
             })
         };
-        (0..count)
-            .map(one)
-            .collect::<Result<_, NvmlError>>()
-            .map_err(|error| error.to_string())
+        (0..count).map(one).collect()
     }
 
     fn read(&self, index: usize) -> Raw {
@@ -124,15 +120,19 @@ struct Entry {
 }
 
 impl FromFile {
-    fn entries(&self) -> Result<Vec<Entry>, String> {
-        let text = std::fs::read_to_string(&self.0)
-            .map_err(|error| format!("{}: {error}", self.0.display()))?;
-        serde_json::from_str(&text).map_err(|error| format!("{}: {error}", self.0.display()))
+    fn entries(&self) -> Result<Vec<Entry>, ReadingsError> {
+        let unreadable = |problem: String| ReadingsError::File {
+            path: self.0.clone(),
+            problem,
+        };
+        let text =
+            std::fs::read_to_string(&self.0).map_err(|error| unreadable(error.to_string()))?;
+        serde_json::from_str(&text).map_err(|error| unreadable(error.to_string()))
     }
 }
 
 impl Readings for FromFile {
-    fn gpus(&self) -> Result<Vec<Identity>, String> {
+    fn gpus(&self) -> Result<Vec<Identity>, ReadingsError> {
         Ok(self
             .entries()?
             .into_iter()

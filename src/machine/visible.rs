@@ -1,9 +1,10 @@
 //! Which GPUs a user's program may see: `CUDA_VISIBLE_DEVICES` for each lane. The program brings
 //! its own CUDA, so none of ours is needed. Must not know the program.
 
+use super::MachineError;
 use std::ffi::OsStr;
 
-const VARIABLE: &str = "CUDA_VISIBLE_DEVICES";
+pub(super) const VARIABLE: &str = "CUDA_VISIBLE_DEVICES";
 
 /// The user's own restriction, which ours must stay within; None: none.
 pub fn inherited() -> Option<String> {
@@ -45,7 +46,7 @@ fn entries(list: &str) -> Vec<&str> {
 ///
 /// # Errors
 /// When the user's restriction has no such GPU.
-pub fn visible(device: &str, inherited: Option<&str>) -> Result<String, String> {
+pub fn visible(device: &str, inherited: Option<&str>) -> Result<String, MachineError> {
     let Some(index) = super::devices::gpu_index(device) else {
         return Ok(String::new());
     };
@@ -56,7 +57,11 @@ pub fn visible(device: &str, inherited: Option<&str>) -> Result<String, String> 
     shown
         .get(index)
         .map(|entry| (*entry).to_owned())
-        .ok_or_else(|| format!("devices.use: there is no {device}: {VARIABLE}={list} shows {} GPUs, counted from cuda:0", shown.len()))
+        .ok_or_else(|| MachineError::Hidden {
+            device: device.to_owned(),
+            list: list.to_owned(),
+            shown: shown.len(),
+        })
 }
 
 #[cfg(test)]
@@ -78,7 +83,7 @@ mod tests {
     #[test]
     fn a_gpu_that_the_user_has_hidden_is_refused() {
         for (list, shown) in [("2,5", 2), ("", 0), ("-1", 0), ("0,-1,1", 1)] {
-            let error = visible("cuda:2", Some(list)).unwrap_err();
+            let error = visible("cuda:2", Some(list)).unwrap_err().to_string();
             assert!(
                 error.contains(&format!("CUDA_VISIBLE_DEVICES={list} shows {shown} GPUs")),
                 "{error}"

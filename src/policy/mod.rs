@@ -13,7 +13,7 @@ mod network;
 pub(crate) mod tests;
 
 pub use adam::{AdamState, UpdateRule, UpdateSettings};
-pub use baseline::Baseline;
+pub use baseline::{Baseline, ComparedRewards, RewardAverages};
 pub use network::{Episode, Gradient, NetworkSettings, Policy, Sample};
 
 /// A problem inside the controller network's arithmetic (a bug of ours, or parameters that are not

@@ -22,7 +22,7 @@ pub fn svg(network: &ConvNetwork) -> String {
     let _ = writeln!(
         svg,
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" height=\"{height}\" role=\"img\" \
-         aria-label=\"network of {layers} layers\">\n<style>\n\
+         aria-label=\"network of {}\">\n<style>\n\
          text {{ font: 13px system-ui, sans-serif; fill: #1b1f24; text-anchor: middle }}\n\
          text.small {{ font-size: 11px; fill: #59636e }}\n\
          rect {{ fill: #eef3fb; stroke: #4c78b8 }} rect.end {{ fill: #f3f3f3; stroke: #8a8a8a }}\n\
@@ -30,7 +30,8 @@ pub fn svg(network: &ConvNetwork) -> String {
          @media (prefers-color-scheme: dark) {{ text {{ fill: #e6edf3 }} text.small {{ fill: #9198a1 }} rect {{ fill: #1c2a3f }} \
          rect.end {{ fill: #2a2a2a }} }}\n</style>\n\
          <defs><marker id=\"tip\" viewBox=\"0 0 8 8\" refX=\"7\" refY=\"4\" markerWidth=\"7\" markerHeight=\"7\" orient=\"auto\">\
-         <path d=\"M0 0 L8 4 L0 8 z\"/></marker></defs>"
+         <path d=\"M0 0 L8 4 L0 8 z\"/></marker></defs>",
+        super::leaderboard::depth(network)
     );
     for (index, layer) in network.layers.iter().enumerate() {
         layer

@@ -6,7 +6,7 @@ use super::chart::{self, Canvas};
 use super::facts::RunFacts;
 use super::page;
 use super::series::Series;
-use crate::child::MetricUnit;
+use crate::child::{MetricUnit, number_text};
 use crate::journal::{EpochRow, JournalError, Reader, TrialRow};
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -211,8 +211,10 @@ fn curve(facts: &RunFacts, row: &TrialRow, epochs: &[EpochRow]) -> Option<String
         width: Some(560),
     };
     let text = |value: f64, digits: usize| match facts.unit {
-        MetricUnit::Accuracy => format!("{:.1$}%", 100.0 * value, digits.saturating_sub(2)),
-        _ => format!("{value:.digits$}"),
+        MetricUnit::Accuracy => {
+            format!("{}%", number_text(100.0 * value, digits.saturating_sub(2)))
+        }
+        _ => number_text(value, digits),
     };
     let title = format!(
         "trial {}: validation {} by epoch",

@@ -1,8 +1,9 @@
 //! The leaderboard as a table, and an architecture in one line. Must not know where they are shown.
 
 use super::number::grouped;
+use crate::child::number_text;
 use crate::journal::{JournalError, Reader, TrialRow};
-use crate::space::{Architecture, ConvNetwork, Network};
+use crate::space::{Architecture, ConvLayer, ConvNetwork, Network, Operation};
 use comfy_table::{CellAlignment, Table, presets};
 
 /// Length of the longest one-line summary, in characters.
@@ -39,7 +40,7 @@ pub fn leaderboard(reader: &Reader, limit: usize) -> Result<String, JournalError
     });
     rows.extend(below);
     if rows.is_empty() && failed.is_empty() {
-        return Ok("no trial is completed yet\n".into());
+        return nothing_to_list(reader);
     }
     let mut table = Table::new();
     table.load_style(presets::UTF8_BORDERS_ONLY);
@@ -63,10 +64,21 @@ pub fn leaderboard(reader: &Reader, limit: usize) -> Result<String, JournalError
     Ok(format!("{table}\n{failed}"))
 }
 
+/// Why there is no row: no trial is completed, or none was asked for.
+fn nothing_to_list(reader: &Reader) -> Result<String, JournalError> {
+    let completed = reader.count("completed")?;
+    let failed = reader.count("failed")?;
+    Ok(match (completed, failed) {
+        (0, 0) => "no trial is completed yet\n".into(),
+        (0, failed) => format!("no trial is completed yet; {failed} have failed\n"),
+        (completed, _) => format!("{completed} trials are completed; -n 0 lists none of them\n"),
+    })
+}
+
 /// The cells of a row of the leaderboard. A trial without a rank is there to compare with.
 fn cells(rank: Option<usize>, row: &TrialRow) -> [String; 8] {
     let number = |value: Option<f64>, digits: usize| {
-        value.map_or_else(|| "-".to_owned(), |value| format!("{value:.digits$}"))
+        value.map_or_else(|| "-".to_owned(), |value| number_text(value, digits))
     };
     [
         rank.map_or_else(|| "-".to_owned(), |rank| rank.to_string()),
@@ -145,17 +157,31 @@ fn conv_summary(network: &ConvNetwork) -> String {
     let rate = network
         .learning_rate
         .map_or_else(String::new, |rate| format!("lr {rate}, "));
-    format!(
-        "{rate}{} layers: {}",
-        network.layers.len(),
-        layers.join(" | ")
-    )
+    format!("{rate}{}: {}", depth(network), layers.join(" | "))
+}
+
+/// `39 layers, 13 poolings`: what scales images down is not counted among the layers, as in the
+/// names of networks of the literature.
+pub fn depth(network: &ConvNetwork) -> String {
+    let is_pooling = |layer: &&ConvLayer| {
+        matches!(
+            layer.operation,
+            Operation::MaxPool(_) | Operation::AveragePool(_)
+        )
+    };
+    let poolings = network.layers.iter().filter(is_pooling).count();
+    let layers = network.layers.len() - poolings;
+    match poolings {
+        0 => format!("{layers} layers"),
+        1 => format!("{layers} layers, 1 pooling"),
+        _ => format!("{layers} layers, {poolings} poolings"),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::space::{ConvLayer, Convolution, ImageShape, Operation, Pool};
+    use crate::space::{Convolution, ImageShape, Pool};
 
     #[test]
     fn a_summary_names_filters_strides_and_what_is_not_a_chain() {
@@ -206,7 +232,7 @@ mod tests {
         };
         assert_eq!(
             summary(&architecture),
-            "lr 0.05, 3 layers: lcn 9 | avg 3 | bn"
+            "lr 0.05, 2 layers, 1 pooling: lcn 9 | avg 3 | bn"
         );
     }
 }

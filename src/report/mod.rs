@@ -21,3 +21,8 @@ pub use leaderboard::{leaderboard, origin, summary};
 pub use number::{duration, grouped};
 pub use page::{Page, routes};
 pub use status::Status;
+
+/// The name of the run in `dir`.
+pub fn run_name(dir: &std::path::Path) -> String {
+    facts::RunFacts::read(dir).name
+}

@@ -216,7 +216,7 @@ impl RunMonitor {
 mod tests {
     use super::super::status::Status;
     use super::*;
-    use crate::child::{Cause, Outcome};
+    use crate::child::{Cause, FailureRule, Outcome};
     use crate::journal::{Journal, SampledMinibatch, SampledTrial, TrialOrder};
     use crate::space::{Architecture, ChoiceNetwork, Decision, Network};
     use crate::strategy::{HistoryPosition, PulledParameters};
@@ -257,6 +257,7 @@ mod tests {
                     history: HistoryPosition::default(),
                     repeated: 0,
                     trials,
+                    held: None,
                 }],
                 false,
                 Box::new(drop),
@@ -268,7 +269,13 @@ mod tests {
                 finish(&journal, id, id as f64 / 1e5);
             }
         }
-        journal.finished(trials - 4, Outcome::Stopped, 1.0, None, Box::new(drop));
+        journal.finished(
+            trials - 4,
+            Outcome::Stopped,
+            1.0,
+            FailureRule::SKIP,
+            Box::new(drop),
+        );
         settle(&journal);
         (dir, journal)
     }
@@ -286,7 +293,7 @@ mod tests {
                 seconds: None,
             },
         };
-        journal.finished(id, outcome, 1.0, None, Box::new(drop));
+        journal.finished(id, outcome, 1.0, FailureRule::SKIP, Box::new(drop));
     }
 
     /// Waits until all that was asked for is on disk.

@@ -1,6 +1,6 @@
 //! Numbers formatted for people. Pure; must not know where they are shown.
 
-use crate::child::MetricUnit;
+use crate::child::{MetricUnit, number_text};
 
 /// Groups thousands: 1234567 becomes `1,234,567`.
 pub fn grouped(number: u64) -> String {
@@ -29,7 +29,7 @@ pub fn duration(seconds: f64) -> String {
 
 /// Four digits after the point, or a dash if the value is not known.
 pub fn decimal(value: Option<f64>) -> String {
-    value.map_or_else(|| "–".to_owned(), |value| format!("{value:.4}"))
+    value.map_or_else(|| "–".to_owned(), |value| number_text(value, 4))
 }
 
 /// A count of parameters or operations in three digits: `950`, `12.3 k`, `4.56 M`, `7.80 G`.

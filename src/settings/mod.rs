@@ -192,6 +192,9 @@ fn read(file: &Path) -> Result<String, SettingsError> {
         ),
         _ => fail(None, format!("cannot be read as a config file: {error}")),
     })?;
+    if bytes.starts_with(&[0xFF, 0xFE]) || bytes.starts_with(&[0xFE, 0xFF]) {
+        return Err(fail(None, "is UTF-16 text; save it as UTF-8".into()));
+    }
     String::from_utf8(bytes).map_err(|error| {
         let valid = error.utf8_error().valid_up_to();
         let line = error.as_bytes()[..valid]

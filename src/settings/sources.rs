@@ -187,16 +187,27 @@ impl Source {
                 written: shorten(text),
                 origin,
             }),
-            Err(reason) => {
-                let text = format!("{key} = {}: {reason}", shorten(text));
+            Err(error) => {
+                let text = format!("{key} = {}: {error}", shorten(text));
                 self.problems.push(Problem { origin, text });
             }
         }
     }
 }
 
+/// A text is no value of its key.
+#[derive(Debug, thiserror::Error)]
+enum ValueError {
+    #[error("must be {0}")]
+    Other(String),
+    #[error("whole numbers must be below 2^63")]
+    Large,
+    #[error("not a number")]
+    NotANumber,
+}
+
 /// Environment and `--set`: a text key takes the text as it is, any other exactly one TOML value.
-fn parse(kind: &Kind, text: &str) -> Result<Value, String> {
+fn parse(kind: &Kind, text: &str) -> Result<Value, ValueError> {
     if kind.is_plain_text() {
         return Ok(Value::String(unquoted(text).to_owned()));
     }
@@ -206,7 +217,7 @@ fn parse(kind: &Kind, text: &str) -> Result<Value, String> {
     }
     match DeValue::parse(text) {
         Ok(value) => convert(value.get_ref()),
-        Err(_) => Err(format!("must be {}", kind.valid())),
+        Err(_) => Err(ValueError::Other(kind.valid())),
     }
 }
 
@@ -219,18 +230,17 @@ fn unquoted(text: &str) -> &str {
 }
 
 /// A TOML value; refuses whole numbers that 64 bits do not hold.
-fn convert(value: &DeValue) -> Result<Value, String> {
+fn convert(value: &DeValue) -> Result<Value, ValueError> {
     Ok(match value {
         DeValue::String(text) => Value::String(text.to_string()),
         DeValue::Integer(digits) => Value::Integer(
-            i64::from_str_radix(digits.as_str(), digits.radix())
-                .map_err(|_| "whole numbers must be below 2^63".to_owned())?,
+            i64::from_str_radix(digits.as_str(), digits.radix()).map_err(|_| ValueError::Large)?,
         ),
         DeValue::Float(digits) => Value::Float(
             digits
                 .as_str()
                 .parse()
-                .map_err(|_| "not a number".to_owned())?,
+                .map_err(|_| ValueError::NotANumber)?,
         ),
         DeValue::Boolean(value) => Value::Boolean(*value),
         DeValue::Datetime(value) => Value::Datetime(*value),
@@ -244,7 +254,7 @@ fn convert(value: &DeValue) -> Result<Value, String> {
             let pairs = table
                 .iter()
                 .map(|(name, item)| Ok((name.get_ref().to_string(), convert(item.get_ref())?)));
-            Value::Table(pairs.collect::<Result<_, String>>()?)
+            Value::Table(pairs.collect::<Result<_, ValueError>>()?)
         }
     })
 }

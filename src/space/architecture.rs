@@ -4,6 +4,7 @@
 use super::{CellNetwork, ConvLayer};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 
 /// The description of one child network. Two are equal if and only if they are the same network.
@@ -15,7 +16,7 @@ pub struct Architecture {
     pub network: Network,
 }
 
-/// What is described.
+/// The network, by the kind of its space.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub enum Network {
@@ -37,12 +38,12 @@ pub struct ImageShape {
 pub struct ConvNetwork {
     pub image: ImageShape,
     pub classes: usize,
-    /// What it is trained with, where the space decides it; None: as the settings say.
+    /// What it is trained with, where the space decides it; None: `child.learning_rate`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub learning_rate: Option<f64>,
     pub layers: Vec<ConvLayer>,
-    /// Layers (from 1, ascending) whose outputs nobody consumed: concatenated before the classifier
-    /// (paper §3.3, rule 2).
+    /// Layers (from 1, ascending) whose outputs no other layer takes: they are concatenated before
+    /// the classifier (paper §3.3, rule 2).
     pub output: Vec<usize>,
 }
 
@@ -85,8 +86,8 @@ impl Network {
 }
 
 impl Architecture {
-    /// Parameters and FLOPs (see [`ConvNetwork::flops`], [`CellNetwork::size`]), where this is a
-    /// network of ours.
+    /// Parameters and FLOPs (see [`ConvNetwork::flops`], [`CellNetwork::size`]); None of named
+    /// decisions, which only the user can read, and of a cell without a language model.
     pub fn size(&self) -> (Option<u64>, Option<u64>) {
         match &self.network {
             Network::Conv(network) => (Some(network.parameters()), Some(network.flops())),
@@ -94,12 +95,31 @@ impl Architecture {
             Network::Choices(_) => (None, None),
         }
     }
+
+    /// Of its JSON.
+    pub fn fingerprint(&self) -> Fingerprint {
+        Fingerprint::of_json(&serde_json::to_vec(self).unwrap_or_default())
+    }
+}
+
+/// Stands for a network where a million of them are told apart: half a SHA-256 of its JSON, which is
+/// canonical.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Fingerprint([u8; 16]);
+
+impl Fingerprint {
+    /// Of an architecture's JSON, as it is stored.
+    pub fn of_json(json: &[u8]) -> Self {
+        let mut half = [0; 16];
+        half.copy_from_slice(&Sha256::digest(json)[..16]);
+        Self(half)
+    }
 }
 
 impl ConvNetwork {
     /// The network of these layers, brought into canonical order; `inputs` may come in any order. A
-    /// layer without input takes the image (paper §3.3, rule 1), and what nobody consumed goes to
-    /// the classifier (rule 2).
+    /// layer without input takes the image (paper §3.3, rule 1), and the classifier takes every
+    /// layer that no other takes (rule 2).
     pub fn new(image: ImageShape, classes: usize, mut layers: Vec<ConvLayer>) -> Self {
         let mut consumed = vec![false; layers.len() + 1];
         for layer in &mut layers {
@@ -196,8 +216,8 @@ impl ConvNetwork {
         layers.sum::<u64>() + 2 * (self.output_shape().channels * self.classes) as u64
     }
 
-    /// Activations of one image that a training step holds, in numbers: each layer's convolution
-    /// and its output.
+    /// How many activations of one image a training step keeps in memory: of each layer, what it
+    /// computes and what it passes on.
     pub fn activation_values(&self) -> u64 {
         self.shapes()
             .iter()

@@ -2,17 +2,17 @@
 //! know decisions.
 //!
 //! Inside a block the layers are fully connected: each takes what the block takes and every earlier
-//! layer of its block. Who takes a block takes its last layer. With blocks of one layer these are
-//! the paper's rules, unchanged.
+//! layer of its block. Whatever takes a block takes its last layer. With blocks of one layer these
+//! are the paper's rules, unchanged.
 //!
-//! What crosses a pooling position is pooled there: an output (or the image) from before it that a
-//! layer behind it takes, or the classifier, is read through 2×2 max pooling of stride 2, once for
-//! each position in between. So the picture shrinks for all that follows, and skip connections
-//! bring no larger picture back (which the padding of rule 3 would otherwise restore).
+//! Whatever crosses a pooling position is pooled there. A layer behind the position, and the
+//! classifier, read an output (or the image) from before it through 2×2 max pooling of stride 2,
+//! once for each position in between. So images shrink for all layers that follow, and no skip
+//! connection brings a larger one back (which the padding of rule 3 would otherwise do).
 
 use super::{ConvLayer, Operation, Pool};
 
-/// A predicted operation, and the predictions (from 1, ascending) that feed it; none: the image
+/// A predicted operation, and the predictions (from 1, ascending) that feed it; empty: the image
 /// does.
 pub(super) type Prediction = (Operation, Vec<usize>);
 
@@ -20,7 +20,7 @@ pub(super) type Prediction = (Operation, Vec<usize>);
 const POOLING: Operation = Operation::MaxPool(Pool { size: 2, stride: 2 });
 
 /// The layers of a network. `pool_after` ascends and counts predicted layers, from 1; positions at
-/// its end or beyond are none.
+/// the end of the network or beyond are ignored.
 pub(super) fn graph(
     predictions: &[Prediction],
     block: usize,
@@ -84,7 +84,7 @@ fn pooled(layers: Vec<ConvLayer>, positions: &[usize]) -> Vec<ConvLayer> {
         let inputs = layer
             .inputs
             .iter()
-            .map(|&input| whole.seen_by(input, reader))
+            .map(|&input| whole.version_for(input, reader))
             .collect();
         whole.layers.push(ConvLayer {
             operation: layer.operation,
@@ -92,18 +92,19 @@ fn pooled(layers: Vec<ConvLayer>, positions: &[usize]) -> Vec<ConvLayer> {
         });
         whole.versions.push(vec![whole.layers.len()]);
     }
-    // Loose ends reach the classifier through every position behind them (rule 2 finds them: nobody
-    // takes the last version).
+    // Loose ends reach the classifier through every position behind them (rule 2 finds them: no
+    // layer takes the last version).
     let classifier = whole.versions.len();
     for loose in (1..classifier).filter(|layer| !taken[*layer]) {
-        whole.seen_by(loose, classifier);
+        whole.version_for(loose, classifier);
     }
     whole.layers
 }
 
 impl Pooled<'_> {
-    /// The number of what `reader` takes where the prediction says `source`.
-    fn seen_by(&mut self, source: usize, reader: usize) -> usize {
+    /// The layer that `reader` takes in place of `source`: pooled once for each position between
+    /// the two. Adds the poolings that are not there yet.
+    fn version_for(&mut self, source: usize, reader: usize) -> usize {
         let crossed = self
             .positions
             .iter()

@@ -11,9 +11,9 @@
 use super::ConvLayer;
 use std::collections::BTreeMap;
 
-/// Complete orders tried at most. Reached only by large graphs of layers that are all alike and
-/// tangled beyond what their symmetries explain; two renumberings of such a graph may then be told
-/// apart although they are the same network.
+/// At most this many complete orders are tried. Only large graphs of equal layers reach the limit,
+/// where symmetries do not explain the ties; two numberings of such a graph may then count as
+/// different networks although they are one.
 const TRIES: usize = 1_000;
 
 /// What the layers become: their order, with inputs renumbered and ascending, and the output list.
@@ -50,6 +50,8 @@ impl<'a> Graph<'a> {
         }
     }
 
+    /// Colours before any refinement: a layer's depth, its operation, and whether it takes the image
+    /// or goes to the classifier.
     fn first_colours(&self) -> Vec<usize> {
         let mut depth = vec![0; self.layers.len()];
         for (index, layer) in self.layers.iter().enumerate() {
@@ -72,6 +74,7 @@ impl<'a> Graph<'a> {
         rank((0..self.layers.len()).map(key))
     }
 
+    /// Splits colours by those of each layer's inputs and consumers until none splits any more.
     fn refine(&self, mut colours: Vec<usize>) -> Vec<usize> {
         loop {
             let classes = count(&colours);

@@ -3,8 +3,8 @@
 
 use super::{Activation, Combination, given};
 use super::{
-    Architecture, Cell, CellNetwork, CellNode, Decision, DecisionError, Kind, LanguageModel,
-    Network, Next, OptionValue, Space, SpaceSettings, TreeCell,
+    AdoptError, Architecture, Cell, CellNetwork, CellNode, Decision, DecisionError, Kind,
+    LanguageModel, Network, Next, OptionValue, Space, SpaceSettings, TreeCell,
 };
 
 /// Recurrent cells of one base number.
@@ -20,8 +20,8 @@ pub struct CellSpace {
 /// One token of the list.
 struct Token {
     name: String,
-    /// How many values it may have; a list of one entry is not predicted.
     options: usize,
+    /// None: it has one option, so it is not predicted.
     kind: Option<usize>,
 }
 
@@ -94,6 +94,7 @@ impl CellSpace {
         }
     }
 
+    /// The tokens that are predicted, in order, each with its kind.
     fn predicted(&self) -> impl Iterator<Item = (&Token, usize)> {
         self.tokens
             .iter()
@@ -167,9 +168,9 @@ impl Space for CellSpace {
             rest[2],
             rest[3],
         )
-        .map_err(|problem| DecisionError {
+        .map_err(|error| DecisionError {
             position: decisions.len(),
-            problem,
+            problem: error.to_string(),
         })?;
         let network = CellNetwork {
             cell: Cell::Tree(tree),
@@ -182,7 +183,7 @@ impl Space for CellSpace {
     }
 
     /// Trees of any base, and the cells of the literature; the model around them is this search's.
-    fn adopt(&self, given: Architecture) -> Result<(Architecture, Vec<Decision>), String> {
+    fn adopt(&self, given: Architecture) -> Result<(Architecture, Vec<Decision>), AdoptError> {
         let Network::Cell(given) = given.network else {
             return Err(given::other_kind(&given.network, "cell"));
         };

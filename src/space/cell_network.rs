@@ -1,6 +1,7 @@
 //! A recurrent cell as plain data: the paper's tree (§4) in canonical order, or a reference cell by
 //! name. Must not know how cells are sampled, computed or trained.
 
+use super::TreeError;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -209,14 +210,13 @@ impl TreeCell {
     /// The cell of these tokens, in canonical order.
     ///
     /// # Errors
-    /// One sentence: the number of nodes is none of a full binary tree, or an index is none of a
-    /// node.
+    /// The number of nodes is none of a full binary tree, or an index is none of a node.
     pub fn new(
         nodes: Vec<CellNode>,
         inject: CellNode,
         cell_index: usize,
         inject_index: usize,
-    ) -> Result<Self, String> {
+    ) -> Result<Self, TreeError> {
         let tokens = Self {
             nodes,
             inject,
@@ -227,23 +227,22 @@ impl TreeCell {
         Ok(tokens.canonical())
     }
 
-    /// What `new` refuses; for trees that were read from a file.
+    /// Checks what `new` checks, for trees that were read from a file.
     ///
     /// # Errors
     /// As `new`.
-    pub fn check(&self) -> Result<(), String> {
+    pub fn check(&self) -> Result<(), TreeError> {
         let nodes = self.nodes.len();
         if nodes < 3 || nodes.is_multiple_of(2) {
-            return Err(format!(
-                "{nodes} nodes are no full binary tree of 2 leaves or more: 2·base − 1 are, for example 15"
-            ));
+            return Err(TreeError::Nodes(nodes));
         }
         for (name, index) in [("cell", self.cell_index), ("inject", self.inject_index)] {
             if index >= nodes {
-                return Err(format!(
-                    "the {name} index is {index}; the nodes are 0 to {}",
-                    nodes - 1
-                ));
+                return Err(TreeError::Index {
+                    name,
+                    index,
+                    last: nodes - 1,
+                });
             }
         }
         Ok(())
@@ -296,6 +295,7 @@ impl TreeCell {
         }
     }
 
+    /// The tree that stands for all that are the same cell: see [`TreeCell`].
     fn canonical(&self) -> Self {
         let root = self.nodes.len() - 1;
         let label = |node: usize| {

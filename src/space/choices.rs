@@ -4,8 +4,8 @@
 use super::conditions::{Rule, log10_count, rules};
 use super::given;
 use super::{
-    Architecture, ChoiceNetwork, Decision, DecisionError, Kind, Network, Next, OptionValue, Space,
-    SpaceSettings,
+    AdoptError, Architecture, ChoiceNetwork, Decision, DecisionError, Kind, Network, Next,
+    OptionValue, Space, SpaceSettings,
 };
 
 /// Named decisions in the order of the config file, each after those that its condition names.
@@ -65,7 +65,7 @@ impl ChoiceSpace {
     }
 
     /// The decisions that give these values.
-    fn decisions(&self, given: &ChoiceNetwork) -> Result<Vec<Decision>, String> {
+    fn decisions(&self, given: &ChoiceNetwork) -> Result<Vec<Decision>, AdoptError> {
         let listed = |texts: Vec<String>| texts.join(", ");
         if let Some(name) = given
             .values
@@ -73,34 +73,32 @@ impl ChoiceSpace {
             .find(|name| !self.items.iter().any(|item| item.name == **name))
         {
             let names = self.items.iter().map(|item| item.name.clone()).collect();
-            return Err(format!(
-                "values.{name}: there is no such decision; there are {}",
-                listed(names)
-            ));
+            return Err(AdoptError::UnknownValue {
+                name: name.clone(),
+                known: listed(names),
+            });
         }
         let mut decisions = Vec::new();
         let mut taken = Vec::with_capacity(self.items.len());
         for (item, rule) in self.items.iter().zip(&self.rules) {
-            let name = &item.name;
+            let name = item.name.clone();
             let value = given.values.get(&item.name);
             let options = || listed(item.options.iter().map(ToString::to_string).collect());
             let option = match (rule.holds(&taken), value) {
                 (false, None) => None,
-                (false, Some(_)) => {
-                    return Err(format!(
-                        "values.{name}: must not be there, for its condition (when) does not hold"
-                    ));
-                }
+                (false, Some(_)) => return Err(AdoptError::SuperfluousValue { name }),
                 (true, None) => {
-                    return Err(format!(
-                        "values.{name}: must be there, one of {}",
-                        options()
-                    ));
+                    return Err(AdoptError::MissingValue {
+                        name,
+                        options: options(),
+                    });
                 }
                 (true, Some(value)) => {
                     let position = item.options.iter().position(|option| option == value);
-                    Some(position.ok_or_else(|| {
-                        format!("values.{name} = {value}: must be one of {}", options())
+                    Some(position.ok_or_else(|| AdoptError::OtherValue {
+                        name,
+                        value: value.to_string(),
+                        options: options(),
                     })?)
                 }
             };
@@ -190,16 +188,12 @@ impl Space for ChoiceSpace {
         })
     }
 
-    fn adopt(&self, given: Architecture) -> Result<(Architecture, Vec<Decision>), String> {
+    fn adopt(&self, given: Architecture) -> Result<(Architecture, Vec<Decision>), AdoptError> {
         let Network::Choices(given) = given.network else {
             return Err(given::other_kind(&given.network, "choices"));
         };
         let decisions = self.decisions(&given)?;
-        Ok((
-            self.build(0, &decisions)
-                .map_err(|error| error.to_string())?,
-            decisions,
-        ))
+        Ok((self.build(0, &decisions)?, decisions))
     }
 
     fn layers(&self, _sampled: u64) -> usize {

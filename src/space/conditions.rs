@@ -8,7 +8,7 @@
 use super::{DecisionSettings, OptionValue};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// States that counting keeps at once, at most.
+/// Counting keeps at most this many states at once.
 const STATES: usize = 1 << 16;
 
 /// One decision under its condition; numbers of decisions count from 0, in the order in which they
@@ -196,9 +196,12 @@ fn circle(
     (format!("decision[{}].when", first + 1), problem)
 }
 
-/// What must hold for decision `rule` to be decided: of each decision before it, the options that
-/// are left. `narrowed`: one of them may have this option alone. Err: the decision that no option
-/// is left for.
+/// Whether decision `rule` can ever be decided: narrows the options of each decision that its
+/// conditions name, directly or through others, to those that all of them allow. `narrowed`: this
+/// decision is taken as this option.
+///
+/// # Errors
+/// The decision of which no option is left.
 fn needed(rules: &[Rule], rule: usize, narrowed: Option<(usize, usize)>) -> Result<(), usize> {
     let mut left: BTreeMap<usize, BTreeSet<usize>> = narrowed
         .into_iter()
@@ -326,7 +329,8 @@ fn log10_of_part(rules: &[Rule], part: &[usize]) -> Option<f64> {
     Some(states.into_values().sum::<f64>() / std::f64::consts::LN_10)
 }
 
-/// Options that no condition tells apart: one of each group, and how many there are in it.
+/// Groups of options that every condition treats alike: one option of each, and how many there are
+/// in it.
 fn alike(rules: &[Rule], number: usize) -> Vec<(Option<usize>, usize)> {
     let asked: Vec<&BTreeSet<usize>> = rules
         .iter()

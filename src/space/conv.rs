@@ -5,8 +5,8 @@
 use super::blocks::{Prediction, graph};
 use super::given;
 use super::{
-    Architecture, ConvNetwork, Convolution, Decision, DecisionError, ImageShape, Kind, LayerType,
-    Network, Next, Operation, OptionValue, Pool, SkipConnections, Space, SpaceSettings,
+    AdoptError, Architecture, ConvNetwork, Convolution, Decision, DecisionError, ImageShape, Kind,
+    LayerType, Network, Next, Operation, OptionValue, Pool, SkipConnections, Space, SpaceSettings,
 };
 
 /// Convolutional networks for images of one shape.
@@ -20,8 +20,11 @@ pub struct ConvSpace {
     skip: SkipConnections,
     block: usize,
     pool_after: Vec<usize>,
+    /// Filters of each convolution beyond those predicted.
     widen: usize,
+    /// Depth of the first architectures.
     layers: usize,
+    /// Layers added each time `every` architectures have been sampled, up to the depth `max`.
     step: usize,
     every: u64,
     max: usize,
@@ -74,8 +77,9 @@ struct Cursor<'a> {
     prediction: usize,
     /// None: still to be decided.
     layer_type: Option<LayerType>,
-    /// Sizes of `SIZES` that are behind.
+    /// How many of `SIZES` are decided or passed over.
     sizes: usize,
+    /// The learning rate is decided.
     rated: bool,
 }
 
@@ -255,7 +259,7 @@ impl ConvSpace {
 }
 
 impl Cursor<'_> {
-    /// Starts a prediction, or passes those that leave nothing to decide.
+    /// Starts a prediction, or passes over those that leave nothing to decide.
     fn begin(&mut self) {
         self.layer_type = if self.space.types.kind.is_some() {
             None
@@ -266,7 +270,7 @@ impl Cursor<'_> {
         self.settle();
     }
 
-    /// Passes what is not predicted.
+    /// Passes over what is not predicted.
     fn settle(&mut self) {
         let Some(layer_type) = self.layer_type else {
             return;
@@ -281,8 +285,8 @@ impl Cursor<'_> {
             && !self.space.has_anchors()
             && self.prediction < self.predictions
         {
-            // Without a type to decide no prediction has anything to decide: all are passed at
-            // once.
+            // Where a prediction has neither a type nor a size to decide, none has: all are passed
+            // over at once.
             self.prediction = if self.space.kinds_per_layer() {
                 self.prediction + 1
             } else {
@@ -294,6 +298,7 @@ impl Cursor<'_> {
         }
     }
 
+    /// What the next decision is about.
     fn wants(&self) -> Want {
         if self.prediction >= self.predictions {
             return self
@@ -316,7 +321,7 @@ impl Cursor<'_> {
         }
     }
 
-    /// Goes past a decision that fits what was wanted.
+    /// Moves past a decision that fits `want`.
     fn pass(&mut self, want: Want, decision: &Decision) {
         match (want, decision) {
             (Want::Type(_), Decision::Choice(option)) => {
@@ -343,6 +348,24 @@ impl ConvSpace {
     /// Whether predictions have decisions other than anchor points.
     fn kinds_per_layer(&self) -> bool {
         self.types.kind.is_some() || self.sizes.iter().any(|list| list.kind.is_some())
+    }
+
+    /// What a list that ends at the cursor has left undecided.
+    fn lack(&self, cursor: &Cursor) -> Option<String> {
+        let want = cursor.wants();
+        if want == Want::Nothing {
+            return None;
+        }
+        let lacks = want.kind().map_or_else(
+            || "an anchor point".to_owned(),
+            |kind| self.kinds[kind].name.clone(),
+        );
+        let whose = if matches!(want, Want::Rate(_)) {
+            "the network".to_owned()
+        } else {
+            self.label(cursor.prediction)
+        };
+        Some(format!("the list ends here, and {whose} lacks {lacks}"))
     }
 }
 
@@ -409,18 +432,7 @@ impl Space for ConvSpace {
             }
             cursor.pass(want, decision);
         }
-        let want = cursor.wants();
-        if want != Want::Nothing {
-            let lacks = want.kind().map_or_else(
-                || "an anchor point".to_owned(),
-                |kind| self.kinds[kind].name.clone(),
-            );
-            let whose = if matches!(want, Want::Rate(_)) {
-                "the network".to_owned()
-            } else {
-                self.label(cursor.prediction)
-            };
-            let problem = format!("the list ends here, and {whose} lacks {lacks}");
+        if let Some(problem) = self.lack(&cursor) {
             return Err(DecisionError {
                 position: decisions.len() + 1,
                 problem,
@@ -444,13 +456,13 @@ impl Space for ConvSpace {
         })
     }
 
-    fn adopt(&self, given: Architecture) -> Result<(Architecture, Vec<Decision>), String> {
+    fn adopt(&self, given: Architecture) -> Result<(Architecture, Vec<Decision>), AdoptError> {
         let Network::Conv(network) = given.network else {
             return Err(given::other_kind(&given.network, "conv"));
         };
         let network = given::conv(network, self.image, self.classes)?;
         if network.learning_rate.is_none() && !self.rates.values.is_empty() {
-            return Err("learning_rate: must be there, for space.learning_rates has one decided for each network".into());
+            return Err(AdoptError::NoLearningRate);
         }
         Ok((
             Architecture {

@@ -2,49 +2,48 @@
 //! all, and one for these images. Must not know where it was written.
 
 use super::settings::{MAX_FILTER_SIZE, MAX_FILTERS, MAX_LAYERS, MAX_STRIDE};
-use super::{ConvLayer, ConvNetwork, Convolution, ImageShape, Network, Operation, Pool};
+use super::{
+    AdoptError, ConvLayer, ConvNetwork, Convolution, ImageShape, LayerError, Network, Operation,
+    Pool,
+};
 
-/// Why a network of another kind than this is refused.
-pub(super) fn other_kind(given: &Network, searched: &str) -> String {
-    format!(
-        "it is of kind \"{}\", and space.kind is \"{searched}\"",
-        given.kind()
-    )
+/// The refusal of a network of another kind than this.
+pub(super) fn other_kind(given: &Network, searched: &'static str) -> AdoptError {
+    AdoptError::Kind {
+        given: given.kind(),
+        searched,
+    }
 }
 
 /// The network in canonical order. Any layers that can be trained will do, whether or not the space
 /// could describe them.
 ///
 /// # Errors
-/// One sentence: what is wrong, and what would be right.
+/// What is wrong, and what would be right.
 pub(super) fn conv(
     given: ConvNetwork,
     image: ImageShape,
     classes: usize,
-) -> Result<ConvNetwork, String> {
-    let text =
-        |shape: ImageShape| format!("{} × {} × {}", shape.channels, shape.height, shape.width);
+) -> Result<ConvNetwork, AdoptError> {
     if given.image != image {
-        let own = text(given.image);
-        let wanted = text(image);
-        return Err(format!(
-            "image: it is for images of {own} (channels × height × width), and those of this search have {wanted}"
-        ));
+        return Err(AdoptError::Image {
+            given: given.image,
+            searched: image,
+        });
     }
     if given.classes != classes {
-        return Err(format!(
-            "classes: it tells {} classes apart, and this search has {classes}",
-            given.classes
-        ));
+        return Err(AdoptError::Classes {
+            given: given.classes,
+            searched: classes,
+        });
     }
     if !(1..=MAX_LAYERS).contains(&given.layers.len()) {
-        return Err(format!(
-            "layers: it has {}; a network has 1 to {MAX_LAYERS}",
-            given.layers.len()
-        ));
+        return Err(AdoptError::Depth {
+            given: given.layers.len(),
+        });
     }
     for (number, layer) in (1..).zip(&given.layers) {
-        check(number, layer).map_err(|problem| format!("layer {number}: {problem}"))?;
+        check(number, layer).map_err(|problem| AdoptError::Layer { number, problem })?;
     }
     let taken = |layer: &usize| {
         given
@@ -58,15 +57,16 @@ pub(super) fn conv(
     let mut output = given.output;
     output.sort_unstable();
     if output != loose {
-        return Err(format!(
-            "output = {output:?}: must be {loose:?}, the layers that no other takes: all of them go to the classifier"
-        ));
+        return Err(AdoptError::Output {
+            given: output,
+            loose,
+        });
     }
     if given
         .learning_rate
         .is_some_and(|rate| !rate.is_finite() || rate <= 0.0)
     {
-        return Err("learning_rate: must be above 0, for example 0.1".into());
+        return Err(AdoptError::LearningRate);
     }
     Ok(ConvNetwork {
         learning_rate: given.learning_rate,
@@ -75,33 +75,33 @@ pub(super) fn conv(
 }
 
 /// Layer `number`, from 1, by itself.
-fn check(number: usize, layer: &ConvLayer) -> Result<(), String> {
+fn check(number: usize, layer: &ConvLayer) -> Result<(), LayerError> {
     let earlier = layer.inputs.iter().all(|&input| input < number);
     let different = layer
         .inputs
         .iter()
         .enumerate()
-        .all(|(place, input)| !layer.inputs[..place].contains(input));
+        .all(|(index, input)| !layer.inputs[..index].contains(input));
     if !earlier || !different {
-        return Err(format!(
-            "inputs = {:?}: must be different earlier layers, 0 for the image",
-            layer.inputs
-        ));
+        return Err(LayerError::Inputs(layer.inputs.clone()));
     }
-    let odd = |name: &str, size: usize, least: usize| {
-        if (least..=MAX_FILTER_SIZE).contains(&size) && size % 2 == 1 {
+    let odd = |name: &'static str, size: usize, min: usize| {
+        if (min..=MAX_FILTER_SIZE).contains(&size) && size % 2 == 1 {
             Ok(())
         } else {
-            Err(format!(
-                "{name} = {size}: must be odd, {least} to {MAX_FILTER_SIZE}"
-            ))
+            Err(LayerError::Window { name, size, min })
         }
     };
-    let within = |name: &str, size: usize, least: usize, most: usize| {
-        if (least..=most).contains(&size) {
+    let within = |name: &'static str, size: usize, min: usize, max: usize| {
+        if (min..=max).contains(&size) {
             Ok(())
         } else {
-            Err(format!("{name} = {size}: must be {least} to {most}"))
+            Err(LayerError::Range {
+                name,
+                size,
+                min,
+                max,
+            })
         }
     };
     match layer.operation {

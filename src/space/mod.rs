@@ -10,6 +10,7 @@ mod cell_network;
 mod choices;
 mod conditions;
 mod conv;
+mod error;
 mod given;
 mod layer;
 mod layer_settings;
@@ -19,7 +20,7 @@ mod survey;
 mod tests;
 
 pub use architecture::{
-    Architecture, ChoiceNetwork, ConvNetwork, ImageShape, Network, OptionValue,
+    Architecture, ChoiceNetwork, ConvNetwork, Fingerprint, ImageShape, Network, OptionValue,
 };
 pub use cell::CellSpace;
 pub use cell_network::{
@@ -27,6 +28,7 @@ pub use cell_network::{
 };
 pub use choices::ChoiceSpace;
 pub use conv::ConvSpace;
+pub use error::{AdoptError, LayerError, TreeError};
 pub use layer::{ConvLayer, Convolution, LayerType, Operation, Pool};
 pub use settings::{Allowed, DecisionSettings, SkipConnections, SpaceKind, SpaceSettings};
 pub use survey::{Survey, survey};
@@ -131,8 +133,8 @@ pub trait Space: Send + Sync {
     /// be ones that the space can describe; named decisions must be.
     ///
     /// # Errors
-    /// One sentence: what does not fit, and what would.
-    fn adopt(&self, given: Architecture) -> Result<(Architecture, Vec<Decision>), String>;
+    /// What does not fit, and what would.
+    fn adopt(&self, given: Architecture) -> Result<(Architecture, Vec<Decision>), AdoptError>;
 
     /// Depth of the architectures sampled when `sampled` have been sampled before (paper §3.2, the
     /// depth schedule); 0 where depth means nothing.

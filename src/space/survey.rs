@@ -5,26 +5,27 @@ use super::{Decision, Next, OptionValue, Space};
 use crate::random::{Key, Purpose, Stream};
 use rand::RngExt;
 
-/// Random networks that are looked at.
+/// How many random networks are drawn.
 const RANDOM: usize = 200;
 
 /// (parameters, FLOPs) of networks of one depth.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Survey {
-    /// The smallest_of of each, among the random networks and those that choose the smallest or the
-    /// largest everywhere.
+    /// The smallest number of each, among the random networks and those that take the smallest or
+    /// the largest option everywhere.
     pub smallest: (u64, u64),
     pub largest: (u64, u64),
-    /// Of networks drawn uniformly, each number by itself.
+    /// Among the random networks, each number by itself.
     pub median: (u64, u64),
-    /// Of the networks drawn.
+    /// The random networks, drawn uniformly.
     pub drawn: Vec<(u64, u64)>,
 }
 
-/// Which option an extreme network takes.
+/// Which options an extreme network takes.
 #[derive(Clone, Copy)]
 struct Extreme {
-    /// Of texts (the type of a layer): the option, where there are so many.
+    /// The index of the option where options are texts (the type of a layer); the last one where
+    /// there are fewer.
     text: usize,
     largest: bool,
     /// Of strides: they make networks smaller.
@@ -32,7 +33,8 @@ struct Extreme {
     skips: u8,
 }
 
-/// The sizes of networks of this depth; None: networks of this space have no size of their own.
+/// The sizes of networks of this depth; None: networks of this space have no size that this program
+/// knows.
 pub fn survey(space: &dyn Space, layers: usize) -> Option<Survey> {
     let size = |list: &[Decision]| {
         let (parameters, flops) = space.build(layers, list).ok()?.size();
@@ -61,6 +63,8 @@ pub fn survey(space: &dyn Space, layers: usize) -> Option<Survey> {
     })
 }
 
+/// Networks with the smallest or the largest options, long or short strides, all skip connections or
+/// none, and each type of layer.
 fn extremes(space: &dyn Space) -> impl Iterator<Item = Extreme> {
     let texts = space.kinds().iter().map(|kind| {
         kind.options
@@ -77,6 +81,7 @@ fn extremes(space: &dyn Space) -> impl Iterator<Item = Extreme> {
     })
 }
 
+/// A list of decisions drawn uniformly.
 fn random(space: &dyn Space, layers: usize, stream: &mut Stream) -> Vec<Decision> {
     finished(space, layers, &mut |next| match next {
         Next::Choose { kind } => {
@@ -91,6 +96,7 @@ fn random(space: &dyn Space, layers: usize, stream: &mut Stream) -> Vec<Decision
     })
 }
 
+/// The list of decisions of an extreme network.
 fn list(space: &dyn Space, layers: usize, extreme: Extreme) -> Vec<Decision> {
     finished(space, layers, &mut |next| match next {
         Next::Choose { kind } => {
@@ -123,6 +129,7 @@ fn list(space: &dyn Space, layers: usize, extreme: Extreme) -> Vec<Decision> {
     })
 }
 
+/// A whole list, each decision of which `decide` takes.
 fn finished(
     space: &dyn Space,
     layers: usize,

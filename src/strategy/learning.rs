@@ -2,7 +2,7 @@
 //! proposal was. Must not know where the log is kept.
 
 use super::StrategyName;
-use crate::policy::UpdateSettings;
+use crate::policy::{ComparedRewards, RewardAverages, UpdateSettings};
 use serde::{Deserialize, Serialize};
 
 /// What proposals, gradients and updates need from the settings; a change takes a sequence number
@@ -17,9 +17,42 @@ pub struct LearningSettings {
     pub entropy_weight: f64,
     /// Gradients per update.
     pub accumulate: usize,
+    /// No advantage counts for more than this many times the running scale; None: advantages have no
+    /// bound.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub advantage_bound: Option<f64>,
 }
 
 impl LearningSettings {
+    /// The bound of runs whose rewards may be any number.
+    pub const ADVANTAGE_BOUND: f64 = 10.0;
+
+    /// The scale that a minibatch is compared by, to be logged beside its baseline; None: its
+    /// advantages have no bound.
+    pub fn scale(&self, averages: &RewardAverages) -> Option<f64> {
+        self.advantage_bound.map(|_| averages.scale())
+    }
+
+    /// A minibatch's rewards, compared with the baseline and the scale that were read before it.
+    pub fn compare(
+        &self,
+        baseline: Option<f64>,
+        scale: Option<f64>,
+        rewards: &[Option<f64>],
+    ) -> ComparedRewards {
+        let limit = self.advantage_bound.zip(scale);
+        ComparedRewards::new(baseline, limit.map(|(bound, scale)| bound * scale), rewards)
+    }
+
+    /// A compared minibatch enters the averages.
+    pub fn average(&self, averages: &mut RewardAverages, compared: &ComparedRewards) {
+        averages.push(
+            compared,
+            self.baseline_decay,
+            self.advantage_bound.is_some(),
+        );
+    }
+
     /// What the shards need of them.
     pub fn update(&self) -> UpdateSettings {
         UpdateSettings {
@@ -39,6 +72,7 @@ struct Logged {
     baseline_decay: f64,
     entropy_weight: f64,
     accumulate: usize,
+    advantage_bound: Option<f64>,
 }
 
 impl From<Logged> for LearningSettings {
@@ -53,6 +87,7 @@ impl From<Logged> for LearningSettings {
             baseline_decay: logged.baseline_decay,
             entropy_weight: logged.entropy_weight,
             accumulate: logged.accumulate,
+            advantage_bound: logged.advantage_bound,
         }
     }
 }
@@ -81,6 +116,22 @@ mod tests {
                 learning
             );
         }
+    }
+
+    #[test]
+    fn a_log_of_before_has_no_bound_and_one_of_today_keeps_its_own() {
+        let bare: LearningSettings = serde_json::from_str(&format!("{LOGGED}}}")).unwrap();
+        assert_eq!(bare.advantage_bound, None);
+        assert!(!serde_json::to_string(&bare).unwrap().contains("advantage"));
+        let bounded = LearningSettings {
+            advantage_bound: Some(LearningSettings::ADVANTAGE_BOUND),
+            ..bare
+        };
+        let text = serde_json::to_string(&bounded).unwrap();
+        assert_eq!(
+            serde_json::from_str::<LearningSettings>(&text).unwrap(),
+            bounded
+        );
     }
 
     #[test]

@@ -17,13 +17,13 @@ pub use history::{History, HistoryPosition, HistoryView, PendingMinibatch};
 pub use learning::LearningSettings;
 pub use registry::StrategyName;
 pub use replay::{
-    LogEntry, MinibatchEntry, ProposedMinibatch, PulledParameters, Replay, ReplayError, Snapshot,
-    initial_snapshot,
+    HeldParameters, LogEntry, MinibatchEntry, ProposedMinibatch, PulledParameters, Replay,
+    ReplayError, Snapshot, initial_snapshot,
 };
 pub use settings::{ControllerSettings, ParameterServerSettings};
 pub use verification::{Discrepancy, Verification};
 
-use crate::policy::{Gradient, Policy, PolicyError, UpdateRule};
+use crate::policy::{ComparedRewards, Gradient, Policy, PolicyError, UpdateRule};
 use crate::random::Key;
 use crate::space::{Decision, Space};
 use std::sync::Arc;
@@ -125,6 +125,15 @@ pub struct RewardedMinibatch<'a> {
     /// The moving average read before these rewards entered it (synchronous: before the round's);
     /// None: there was no reward yet.
     pub baseline: Option<f64>,
+    /// Read with it; see [`LearningSettings::scale`].
+    pub scale: Option<f64>,
+}
+
+impl RewardedMinibatch<'_> {
+    /// Its advantages, and the rewards that enter the averages.
+    pub fn compared(&self, learning: &LearningSettings) -> ComparedRewards {
+        learning.compare(self.baseline, self.scale, self.rewards)
+    }
 }
 
 /// What a gradient depends on, beside the strategy's state.

@@ -2,7 +2,7 @@
 //! above their moving average moves it (paper §3.2). It needs no state beside the parameters.
 
 use super::{GradientRequest, LearningSettings, Proposal, ProposalRequest, Strategy};
-use crate::policy::{Baseline, Episode, Gradient, PolicyError, UpdateRule};
+use crate::policy::{Episode, Gradient, PolicyError, UpdateRule};
 use crate::random::Purpose;
 use std::sync::Arc;
 
@@ -31,7 +31,7 @@ impl Strategy for Reinforce {
 
     fn gradient(&self, request: &GradientRequest) -> Result<Gradient, PolicyError> {
         let minibatch = &request.minibatch;
-        let advantages = Baseline::advantages(minibatch.baseline, minibatch.rewards);
+        let advantages = minibatch.compared(request.learning).advantages;
         let episodes: Vec<Episode> = minibatch
             .decisions
             .iter()

@@ -2,10 +2,10 @@
 //! are. Must not know where the log is kept.
 
 use super::{GradientRequest, History, HistoryPosition, LearningSettings, RewardedMinibatch};
-use crate::policy::{AdamState, Baseline, Policy, PolicyError};
+use crate::policy::{AdamState, Policy, PolicyError, RewardAverages};
 use crate::space::{Decision, Space};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 /// A cut of everything that is shared at one sequence number (`state.sequence`). Not taken between
@@ -13,7 +13,7 @@ use std::sync::Arc;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Snapshot {
     pub state: AdamState,
-    pub baseline: Baseline,
+    pub averages: RewardAverages,
     pub learning: LearningSettings,
     /// See [`super::Strategy::save`].
     pub strategy: Vec<u8>,
@@ -66,6 +66,8 @@ pub struct MinibatchEntry {
     pub proposed: ProposedMinibatch,
     /// The baseline read for its advantages; None before the first reward.
     pub baseline: Option<f64>,
+    /// Read with it; see [`LearningSettings::scale`].
+    pub scale: Option<f64>,
     /// In slot order; None: failed and left out.
     pub rewards: Vec<Option<f64>>,
 }
@@ -79,8 +81,18 @@ impl MinibatchEntry {
             decisions: &self.proposed.decisions,
             rewards: &self.rewards,
             baseline: self.baseline,
+            scale: self.scale,
         }
     }
+}
+
+/// The parameters that a minibatch was proposed from, as they were pulled, for a replay that starts
+/// later.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HeldParameters {
+    pub controller: u64,
+    pub minibatch: u64,
+    pub parameters: Arc<[f32]>,
 }
 
 /// Which parameters a minibatch was sampled from: shard i's range is `boundaries[i]..boundaries[i +
@@ -119,7 +131,7 @@ pub enum ReplayError {
 pub fn initial_snapshot(policy: &Policy, seed: u64, learning: LearningSettings) -> Snapshot {
     Snapshot {
         state: AdamState::new(policy.initial_parameters(seed)),
-        baseline: Baseline::default(),
+        averages: RewardAverages::default(),
         learning,
         strategy: Vec::new(),
     }
@@ -130,10 +142,12 @@ pub struct Replay<'a> {
     pub(super) policy: &'a Policy,
     pub(super) space: &'a dyn Space,
     state: AdamState,
-    baseline: Baseline,
+    averages: RewardAverages,
     learning: LearningSettings,
     history: History,
     versions: BTreeMap<u64, Arc<[f32]>>,
+    /// By controller and minibatch: what was pulled before the snapshot.
+    held: HashMap<(u64, u64), Arc<[f32]>>,
 }
 
 impl<'a> Replay<'a> {
@@ -148,7 +162,7 @@ impl<'a> Replay<'a> {
     ) -> Result<Self, ReplayError> {
         let Snapshot {
             state,
-            baseline,
+            averages,
             learning,
             strategy,
         } = snapshot;
@@ -161,10 +175,19 @@ impl<'a> Replay<'a> {
             space,
             versions: BTreeMap::from([(state.version, state.parameters.as_slice().into())]),
             state,
-            baseline,
+            averages,
             learning,
             history,
+            held: HashMap::new(),
         })
+    }
+
+    /// Minibatches that were pulled before the snapshot, with their parameters.
+    #[must_use]
+    pub fn holding(mut self, held: impl IntoIterator<Item = HeldParameters>) -> Self {
+        let entry = |held: HeldParameters| ((held.controller, held.minibatch), held.parameters);
+        self.held.extend(held.into_iter().map(entry));
+        self
     }
 
     /// Applies the next entry.
@@ -191,9 +214,16 @@ impl<'a> Replay<'a> {
     fn apply_minibatch(&mut self, entry: &MinibatchEntry) -> Result<(), ReplayError> {
         let sequence = entry.sequence;
         let proposed = &entry.proposed;
-        let parameters = self.pulled(sequence, &proposed.pulled)?;
+        let parameters = self.parameters_of(
+            sequence,
+            proposed.controller,
+            proposed.minibatch,
+            &proposed.pulled,
+        )?;
+        self.held.remove(&(proposed.controller, proposed.minibatch));
         let learning = self.learning;
         let minibatch = entry.rewarded();
+        let compared = minibatch.compared(&learning);
         let strategy = self
             .history
             .log(proposed.controller, proposed.round, &minibatch);
@@ -213,10 +243,30 @@ impl<'a> Replay<'a> {
             self.versions
                 .insert(self.state.version, self.state.parameters.as_slice().into());
         }
-        for reward in entry.rewards.iter().flatten() {
-            self.baseline.push(*reward, learning.baseline_decay);
-        }
+        learning.average(&mut self.averages, &compared);
         Ok(())
+    }
+
+    /// The parameters that a minibatch was proposed from: those held for it, or put together from
+    /// the versions at hand. `sequence` is named in errors.
+    ///
+    /// # Errors
+    /// As [`Replay::pulled`].
+    pub fn parameters_of(
+        &self,
+        sequence: u64,
+        controller: u64,
+        minibatch: u64,
+        pulled: &PulledParameters,
+    ) -> Result<Arc<[f32]>, ReplayError> {
+        match self.held.get(&(controller, minibatch)) {
+            Some(held) if held.len() == self.policy.parameter_count() => Ok(held.clone()),
+            Some(_) => Err(ReplayError::Boundaries {
+                sequence,
+                parameters: self.policy.parameter_count(),
+            }),
+            None => self.pulled(sequence, pulled),
+        }
     }
 
     /// The parameters of a pull, put together from the versions at hand. `sequence` is named in
@@ -276,19 +326,23 @@ impl<'a> Replay<'a> {
     /// For each entry of a log: the oldest version that it or a later one was pulled at, for
     /// [`Replay::forget_before`].
     pub fn wanted_versions(log: &[LogEntry]) -> Vec<u64> {
-        let mut wanted = u64::MAX;
-        let mut versions: Vec<u64> = log
-            .iter()
-            .rev()
-            .map(|entry| {
-                if let LogEntry::Minibatch(minibatch) = entry {
-                    wanted = wanted.min(minibatch.proposed.pulled.oldest());
-                }
-                wanted
-            })
-            .collect();
-        versions.reverse();
-        versions
+        wanted_versions(log, |proposed| proposed.pulled.oldest())
+    }
+
+    /// The same, leaving out the minibatches whose parameters are held.
+    pub fn versions_to_keep(&self, log: &[LogEntry]) -> Vec<u64> {
+        wanted_versions(log, |proposed| {
+            self.oldest_wanted(proposed.controller, proposed.minibatch, &proposed.pulled)
+        })
+    }
+
+    /// The oldest version that a minibatch needs of this replay.
+    pub fn oldest_wanted(&self, controller: u64, minibatch: u64, pulled: &PulledParameters) -> u64 {
+        if self.held.contains_key(&(controller, minibatch)) {
+            u64::MAX
+        } else {
+            pulled.oldest()
+        }
     }
 
     /// Sequence number of the last entry applied.
@@ -301,8 +355,8 @@ impl<'a> Replay<'a> {
         self.state.version
     }
 
-    pub fn baseline(&self) -> Baseline {
-        self.baseline
+    pub fn averages(&self) -> RewardAverages {
+        self.averages
     }
 
     /// The learning settings that hold after the last entry.
@@ -318,7 +372,7 @@ impl<'a> Replay<'a> {
     pub fn snapshot(&self) -> Snapshot {
         Snapshot {
             state: self.state.clone(),
-            baseline: self.baseline,
+            averages: self.averages,
             learning: self.learning,
             strategy: self.history.save(),
         }
@@ -328,10 +382,27 @@ impl<'a> Replay<'a> {
     pub fn into_parts(self) -> (Snapshot, History) {
         let snapshot = Snapshot {
             state: self.state,
-            baseline: self.baseline,
+            averages: self.averages,
             learning: self.learning,
             strategy: self.history.save(),
         };
         (snapshot, self.history)
     }
+}
+
+/// For each entry: the smallest of what it and the later ones want.
+fn wanted_versions(log: &[LogEntry], wants: impl Fn(&ProposedMinibatch) -> u64) -> Vec<u64> {
+    let mut wanted = u64::MAX;
+    let mut versions: Vec<u64> = log
+        .iter()
+        .rev()
+        .map(|entry| {
+            if let LogEntry::Minibatch(minibatch) = entry {
+                wanted = wanted.min(wants(&minibatch.proposed));
+            }
+            wanted
+        })
+        .collect();
+    versions.reverse();
+    versions
 }

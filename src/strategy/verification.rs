@@ -2,8 +2,9 @@
 //! parameter. Must not know where the log is kept or how a difference is shown.
 
 use super::{
-    HistoryPosition, HistoryView, LearningSettings, LogEntry, MinibatchEntry, PendingMinibatch,
-    ProposalRequest, ProposedMinibatch, Replay, ReplayError, Snapshot, Strategy, initial_snapshot,
+    HeldParameters, HistoryPosition, HistoryView, LearningSettings, LogEntry, MinibatchEntry,
+    PendingMinibatch, ProposalRequest, ProposedMinibatch, Replay, ReplayError, Snapshot, Strategy,
+    initial_snapshot,
 };
 use crate::policy::{Policy, PolicyError};
 use crate::random::Key;
@@ -24,9 +25,20 @@ pub enum Discrepancy {
         derived: Option<f64>,
     },
     #[error(
+        "its advantages were bounded by the scale {stored:?}, but the rewards before it give {derived:?}: one of them was changed"
+    )]
+    Scale {
+        stored: Option<f64>,
+        derived: Option<f64>,
+    },
+    #[error(
         "trial {trial}: its decisions are not those that the strategy {strategy} proposes: they were changed, or what it had seen was"
     )]
     Decisions { trial: u64, strategy: &'static str },
+    #[error(
+        "trial {trial}: the parameters that are kept for its minibatch are not those that it was proposed from"
+    )]
+    Held { trial: u64 },
     #[error("trial {trial}: it cannot have seen the log up to sequence number {sequence}")]
     History { trial: u64, sequence: u64 },
     #[error("trial {trial}: {source}")]
@@ -59,12 +71,14 @@ pub struct Verification<'a> {
     log: &'a [LogEntry],
     /// Proposed and without a place in the log.
     open: &'a [ProposedMinibatch],
+    /// What is stored for minibatches that were pulled before a snapshot.
+    held: &'a [HeldParameters],
     /// For each entry, the oldest version that it or what comes later was pulled at.
     wanted_versions: Vec<u64>,
     /// Entries that are done.
     done: usize,
-    /// The baseline that the entry before was compared with.
-    last_baseline: Option<Option<f64>>,
+    /// The baseline and the scale that the entry before was compared with.
+    last_comparison: Option<(Option<f64>, Option<f64>)>,
     /// By sequence number.
     past: BTreeMap<u64, Past>,
     /// Sequence number of a history → that of the last minibatch which has seen it.
@@ -98,9 +112,10 @@ impl<'a> Verification<'a> {
             seed,
             log,
             open,
+            held: &[],
             wanted_versions: wanted_versions(log, open),
             done: 0,
-            last_baseline: None,
+            last_comparison: None,
             past: BTreeMap::new(),
             last_uses: BTreeMap::new(),
             pending: BTreeMap::new(),
@@ -115,6 +130,13 @@ impl<'a> Verification<'a> {
             verification.expect(sequence, proposed);
         }
         Ok(verification)
+    }
+
+    /// The parameters that are kept for minibatches are compared too.
+    #[must_use]
+    pub fn holding(mut self, held: &'a [HeldParameters]) -> Self {
+        self.held = held;
+        self
     }
 
     fn expect(&mut self, sequence: u64, proposed: &ProposedMinibatch) {
@@ -154,7 +176,7 @@ impl<'a> Verification<'a> {
         if entry.sequence() == self.replay.sequence() + 1
             && let LogEntry::Minibatch(minibatch) = entry
         {
-            self.check_baseline(minibatch)?;
+            self.check_comparison(minibatch)?;
             self.check_proposal(minibatch.sequence, &minibatch.proposed)?;
         }
         self.replay.apply(entry)?;
@@ -179,16 +201,26 @@ impl<'a> Verification<'a> {
         self.replay.snapshot()
     }
 
-    fn check_baseline(&mut self, entry: &MinibatchEntry) -> Result<(), Discrepancy> {
-        let derived = self.replay.baseline().value();
-        // A synchronous round shares the baseline before it.
-        if entry.baseline != derived && Some(entry.baseline) != self.last_baseline {
-            return Err(Discrepancy::Baseline {
-                stored: entry.baseline,
-                derived,
-            });
+    fn check_comparison(&mut self, entry: &MinibatchEntry) -> Result<(), Discrepancy> {
+        let averages = self.replay.averages();
+        let stored = (entry.baseline, entry.scale);
+        let derived = (averages.baseline(), self.replay.learning().scale(&averages));
+        // A synchronous round shares the averages before it.
+        if Some(stored) != self.last_comparison {
+            if stored.0 != derived.0 {
+                return Err(Discrepancy::Baseline {
+                    stored: stored.0,
+                    derived: derived.0,
+                });
+            }
+            if stored.1 != derived.1 {
+                return Err(Discrepancy::Scale {
+                    stored: stored.1,
+                    derived: derived.1,
+                });
+            }
         }
-        self.last_baseline = Some(entry.baseline);
+        self.last_comparison = Some(stored);
         Ok(())
     }
 
@@ -228,6 +260,14 @@ impl<'a> Verification<'a> {
         proposed: &ProposedMinibatch,
     ) -> Result<(), Discrepancy> {
         let parameters = self.replay.pulled(sequence, &proposed.pulled)?;
+        let name = (proposed.controller, proposed.minibatch);
+        let mut held = self.held.iter();
+        if held
+            .any(|held| (held.controller, held.minibatch) == name && held.parameters != parameters)
+        {
+            let trial = proposed.first_id;
+            return Err(Discrepancy::Held { trial });
+        }
         let Some(position) = proposed.history else {
             return self.check_without_history(&parameters, proposed);
         };

@@ -13,6 +13,29 @@ const PORTS: u16 = 100;
 
 pub use actix_web::dev::ServerHandle as Serving;
 
+/// No address can be bound: says what would be right.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    #[error(
+        "telemetry.listen = \"{0}\" is no address; valid is an address like \"127.0.0.1:9464\", or \"off\""
+    )]
+    NoAddress(String),
+    #[error(
+        "telemetry.listen = \"{address}\" cannot be had: {source}; take another, port 0 for any free one, or \"off\""
+    )]
+    Refused {
+        address: String,
+        source: std::io::Error,
+    },
+    /// With the error of the last port that was tried.
+    #[error(
+        "no free port between {} and {} on 127.0.0.1 ({last}); set telemetry.listen",
+        DEFAULT_PORT,
+        DEFAULT_PORT + PORTS - 1
+    )]
+    NoPort { last: String },
+}
+
 type Routes = Arc<dyn Fn(&mut web::ServiceConfig) + Send + Sync>;
 
 /// A bound address, and what is served there.
@@ -25,8 +48,8 @@ impl Endpoint {
     /// Binds the address of the settings; returns None if that is `off`.
     ///
     /// # Errors
-    /// One sentence: why the address that the user set cannot be bound.
-    pub fn bind(settings: &TelemetrySettings) -> Result<Option<Self>, String> {
+    /// The address that the user set, or every default port, cannot be bound.
+    pub fn bind(settings: &TelemetrySettings) -> Result<Option<Self>, BindError> {
         let listener = match &settings.listen {
             None => bind_default()?,
             Some(address) if address == "off" => return Ok(None),
@@ -86,17 +109,17 @@ impl Endpoint {
     }
 }
 
-fn bind(address: &str) -> Result<TcpListener, String> {
-    let valid = "an address like \"127.0.0.1:9464\", or \"off\"";
+fn bind(address: &str) -> Result<TcpListener, BindError> {
     let parsed: SocketAddr = address
         .parse()
-        .map_err(|_| format!("telemetry.listen = \"{address}\" is no address; valid is {valid}"))?;
-    TcpListener::bind(parsed).map_err(|error| {
-        format!("telemetry.listen = \"{address}\" cannot be had: {error}; take another, port 0 for any free one, or \"off\"")
+        .map_err(|_| BindError::NoAddress(address.to_owned()))?;
+    TcpListener::bind(parsed).map_err(|source| BindError::Refused {
+        address: address.to_owned(),
+        source,
     })
 }
 
-fn bind_default() -> Result<TcpListener, String> {
+fn bind_default() -> Result<TcpListener, BindError> {
     let mut last = None;
     for port in DEFAULT_PORT..DEFAULT_PORT + PORTS {
         match TcpListener::bind(("127.0.0.1", port)) {
@@ -105,17 +128,14 @@ fn bind_default() -> Result<TcpListener, String> {
         }
     }
     let last = last.map_or_else(String::new, |error| error.to_string());
-    Err(format!(
-        "no free port between {DEFAULT_PORT} and {} on 127.0.0.1 ({last}); set telemetry.listen",
-        DEFAULT_PORT + PORTS - 1
-    ))
+    Err(BindError::NoPort { last })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn bound(listen: Option<&str>) -> Result<Option<Endpoint>, String> {
+    fn bound(listen: Option<&str>) -> Result<Option<Endpoint>, BindError> {
         Endpoint::bind(&TelemetrySettings {
             listen: listen.map(str::to_owned),
         })
@@ -131,6 +151,7 @@ mod tests {
             bound(Some(&taken))
                 .err()
                 .unwrap()
+                .to_string()
                 .contains("telemetry.listen")
         );
         assert!(bound(Some("off")).unwrap().is_none());

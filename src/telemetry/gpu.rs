@@ -3,7 +3,8 @@
 //! is no GPU. Must not know lanes.
 
 use crate::machine::{
-    Identity, Raw, Readings, inherited_gpus, match_by_uuid, match_by_variable, open_nvml,
+    Identity, Raw, Readings, ReadingsError, inherited_gpus, match_by_uuid, match_by_variable,
+    open_nvml,
 };
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
@@ -77,8 +78,8 @@ impl Gpus {
     /// cannot be asked.
     ///
     /// # Errors
-    /// Why there are no readings, in one sentence.
-    pub fn open(cuda: &[(String, String)]) -> Result<Self, String> {
+    /// Why there are no readings.
+    pub fn open(cuda: &[(String, String)]) -> Result<Self, ReadingsError> {
         Self::from_source(open_nvml()?, cuda, inherited_gpus().as_deref())
     }
 
@@ -86,7 +87,7 @@ impl Gpus {
         source: Box<dyn Readings>,
         cuda: &[(String, String)],
         visible: Option<&str>,
-    ) -> Result<Self, String> {
+    ) -> Result<Self, ReadingsError> {
         let identities = source.gpus()?;
         let matched = if cuda.is_empty() {
             match_by_variable(visible, &identities)
@@ -94,10 +95,7 @@ impl Gpus {
             match_by_uuid(cuda, &identities)
         };
         if matched.is_empty() {
-            return Err(format!(
-                "none of {} GPUs is visible to this process",
-                identities.len()
-            ));
+            return Err(ReadingsError::NoneVisible(identities.len()));
         }
         Ok(Self {
             source,
@@ -192,7 +190,7 @@ mod tests {
     struct Two;
 
     impl Readings for Two {
-        fn gpus(&self) -> Result<Vec<Identity>, String> {
+        fn gpus(&self) -> Result<Vec<Identity>, ReadingsError> {
             let gpu = |uuid: &str, bus: &str| Identity {
                 uuid: uuid.into(),
                 pci_bus_id: bus.into(),

@@ -2,6 +2,7 @@
 //! bounded cardinality. Must not know who counts.
 
 use super::buckets;
+use super::learning_metrics::LearningMetrics;
 use super::readiness::Readiness;
 use crate::child::RewardScale;
 use crate::child::{Cause, Outcome};
@@ -60,25 +61,18 @@ pub struct Metrics {
     pub reward: Histogram,
     pub best_reward: Gauge,
     pub baseline: Gauge,
-    pub policy_entropy_nats: Gauge,
-    pub policy_gradient_norm: Gauge,
+    pub learning: LearningMetrics,
     pub children_total: IntCounterVec,
     pub children_reused_total: IntCounter,
-    pub proposals_repeated_total: IntCounter,
     pub children_running: Gauge,
     pub children_queued: Gauge,
     pub child_duration_seconds: Histogram,
     pub examples_total: IntCounter,
-    pub controller_updates_total: IntCounter,
-    pub shard_updates_total: IntCounter,
-    pub gradient_staleness_updates: Histogram,
     pub actor_restarts_total: IntCounterVec,
     mailbox_depth: IntGaugeVec,
     pub journal_commit_seconds: Histogram,
     pub last_snapshot_timestamp_seconds: Gauge,
-    pub architecture_layers: Gauge,
-    lane_busy_ratio: GaugeVec,
-    lane_info: GaugeVec,
+    lanes: LaneMetrics,
     pub run_dir_free_bytes: Gauge,
 }
 
@@ -101,7 +95,7 @@ pub struct Restored {
 }
 
 /// Creates metrics and registers them.
-struct Families<'a>(&'a Registry);
+pub(super) struct Families<'a>(&'a Registry);
 
 impl Families<'_> {
     fn register<T: Collector + Clone + 'static>(
@@ -113,7 +107,28 @@ impl Families<'_> {
         Ok(metric)
     }
 
-    fn gauge(&self, name: &str, help: &str) -> prometheus::Result<Gauge> {
+    /// What the run and the program are, as labels of gauges that are 1.
+    fn infos(&self, run: &str) -> prometheus::Result<()> {
+        self.gauges("run_info", "1, with the run's name.", &["run"])?
+            .with_label_values(&[run])
+            .set(1.0);
+        let cuda = if cfg!(feature = "cuda") {
+            "true"
+        } else {
+            "false"
+        };
+        let build = self.gauges(
+            "build_info",
+            "1, with the program's version and whether it is built for CUDA.",
+            &["version", "cuda"],
+        )?;
+        build
+            .with_label_values(&[env!("CARGO_PKG_VERSION"), cuda])
+            .set(1.0);
+        Ok(())
+    }
+
+    pub(super) fn gauge(&self, name: &str, help: &str) -> prometheus::Result<Gauge> {
         self.register(Gauge::new(name, help))
     }
 
@@ -121,7 +136,7 @@ impl Families<'_> {
         self.register(GaugeVec::new(Opts::new(name, help), labels))
     }
 
-    fn counter(&self, name: &str, help: &str) -> prometheus::Result<IntCounter> {
+    pub(super) fn counter(&self, name: &str, help: &str) -> prometheus::Result<IntCounter> {
         self.register(IntCounter::new(name, help))
     }
 
@@ -139,7 +154,21 @@ impl Families<'_> {
         Ok(family)
     }
 
-    fn histogram(
+    fn whole_gauges(
+        &self,
+        name: &str,
+        help: &str,
+        label: &str,
+        values: &[&str],
+    ) -> prometheus::Result<IntGaugeVec> {
+        let family = self.register(IntGaugeVec::new(Opts::new(name, help), &[label]))?;
+        for value in values {
+            family.with_label_values(&[value]);
+        }
+        Ok(family)
+    }
+
+    pub(super) fn histogram(
         &self,
         name: &str,
         help: &str,
@@ -148,6 +177,29 @@ impl Families<'_> {
         self.register(Histogram::with_opts(
             HistogramOpts::new(name, help).buckets(buckets),
         ))
+    }
+}
+
+/// One value for each lane.
+struct LaneMetrics {
+    busy_ratio: GaugeVec,
+    info: GaugeVec,
+}
+
+impl LaneMetrics {
+    fn new(make: &Families<'_>) -> prometheus::Result<Self> {
+        Ok(Self {
+            busy_ratio: make.gauges(
+                "lane_busy_ratio",
+                "Share of the last 15 seconds in which the lane had a child.",
+                &["lane"],
+            )?,
+            info: make.gauges(
+                "lane_info",
+                "1 for each lane: the device that it is on (the label gpu of gpu_*, or cpu).",
+                &["lane", "device"],
+            )?,
+        })
     }
 }
 
@@ -162,32 +214,7 @@ impl Metrics {
         process.register(Box::new(ProcessCollector::for_self()))?;
         let make = Families(&registry);
         let actors = ActorKind::ALL.map(ActorKind::label);
-        make.gauges("run_info", "1, with the run's name.", &["run"])?
-            .with_label_values(&[run])
-            .set(1.0);
-        let cuda = if cfg!(feature = "cuda") {
-            "true"
-        } else {
-            "false"
-        };
-        let build = make.gauges(
-            "build_info",
-            "1, with the program's version and whether it is built for CUDA.",
-            &["version", "cuda"],
-        )?;
-        build
-            .with_label_values(&[env!("CARGO_PKG_VERSION"), cuda])
-            .set(1.0);
-        let mailbox_depth = make.register(IntGaugeVec::new(
-            Opts::new(
-                "mailbox_depth",
-                "Messages that wait for actors of this kind.",
-            ),
-            &["actor"],
-        ))?;
-        for actor in actors {
-            mailbox_depth.with_label_values(&[actor]);
-        }
+        make.infos(run)?;
         Ok(Self {
             process,
             readiness: Readiness::default(),
@@ -201,14 +228,7 @@ impl Metrics {
                 "The highest reward of a sampled child so far.",
             )?,
             baseline: make.gauge("baseline", "Moving-average baseline of REINFORCE.")?,
-            policy_entropy_nats: make.gauge(
-                "policy_entropy_nats",
-                "Entropy of the policy: mean over the last minibatch sampled, in nats.",
-            )?,
-            policy_gradient_norm: make.gauge(
-                "policy_gradient_norm",
-                "Euclidean norm of the last policy gradient.",
-            )?,
+            learning: LearningMetrics::new(&make)?,
             children_total: make.counters(
                 "children_total",
                 "Children that ended, by outcome.",
@@ -218,10 +238,6 @@ impl Metrics {
             children_reused_total: make.counter(
                 "children_reused_total",
                 "Children that took the reward of an equal network, untrained.",
-            )?,
-            proposals_repeated_total: make.counter(
-                "proposals_repeated_total",
-                "Networks proposed while an equal one was pending that the strategy had not seen.",
             )?,
             children_running: make.gauge("children_running", "Children under training.")?,
             children_queued: make.gauge("children_queued", "Children that wait for a lane.")?,
@@ -234,26 +250,18 @@ impl Metrics {
                 "examples_total",
                 "Training examples that children have used, in this process.",
             )?,
-            controller_updates_total: make.counter(
-                "controller_updates_total",
-                "Gradients that controllers have pushed.",
-            )?,
-            shard_updates_total: make.counter(
-                "shard_updates_total",
-                "Updates that parameter shards have applied, in this process.",
-            )?,
-            gradient_staleness_updates: make.histogram(
-                "gradient_staleness_updates",
-                "Updates between a gradient's pull and its push, in this process.",
-                buckets::staleness(),
-            )?,
             actor_restarts_total: make.counters(
                 "actor_restarts_total",
                 "Actors that were started again after a failure, in this process.",
                 "actor",
                 &actors,
             )?,
-            mailbox_depth,
+            mailbox_depth: make.whole_gauges(
+                "mailbox_depth",
+                "Messages that wait for actors of this kind.",
+                "actor",
+                &actors,
+            )?,
             journal_commit_seconds: make.histogram(
                 "journal_commit_seconds",
                 "Time of a transaction of the journal, with fsync.",
@@ -263,20 +271,7 @@ impl Metrics {
                 "last_snapshot_timestamp_seconds",
                 "Unix time of the last snapshot on disk; 0: none yet.",
             )?,
-            architecture_layers: make.gauge(
-                "architecture_layers",
-                "Depth of the architectures sampled last.",
-            )?,
-            lane_busy_ratio: make.gauges(
-                "lane_busy_ratio",
-                "Share of the last 15 seconds in which the lane had a child.",
-                &["lane"],
-            )?,
-            lane_info: make.gauges(
-                "lane_info",
-                "1 for each lane: the device that it is on (the label gpu of gpu_*, or cpu).",
-                &["lane", "device"],
-            )?,
+            lanes: LaneMetrics::new(&make)?,
             run_dir_free_bytes: make
                 .gauge("run_dir_free_bytes", "Free space where the run is stored.")?,
             registry,
@@ -290,8 +285,8 @@ impl Metrics {
 
     /// Records the lane's device; returns the lane's busy ratio, a gauge of 0..=1.
     pub fn lane(&self, lane: &str, device: &str) -> Gauge {
-        self.lane_info.with_label_values(&[lane, device]).set(1.0);
-        self.lane_busy_ratio.with_label_values(&[lane])
+        self.lanes.info.with_label_values(&[lane, device]).set(1.0);
+        self.lanes.busy_ratio.with_label_values(&[lane])
     }
 
     /// The gauge of messages that wait for actors of this kind.
@@ -355,7 +350,9 @@ impl Metrics {
                 .inc_by(*count);
         }
         self.baseline.set(earlier.baseline.unwrap_or_default());
-        self.controller_updates_total.inc_by(earlier.updates);
+        self.learning
+            .controller_updates_total
+            .inc_by(earlier.updates);
         self.last_snapshot_timestamp_seconds
             .set(earlier.snapshot_at.unwrap_or_default());
     }
@@ -407,8 +404,8 @@ fn label(outcome: &Outcome) -> &'static str {
 fn cause_label(cause: Cause) -> &'static str {
     match cause {
         Cause::Diverged => "diverged",
-        Cause::Timeout => "timeout",
-        Cause::OutOfMemory => "out_of_memory",
+        Cause::Timeout | Cause::Frozen => "timeout",
+        Cause::OutOfMemory | Cause::DeviceFull => "out_of_memory",
         Cause::Unbuildable
         | Cause::Panicked
         | Cause::Exited

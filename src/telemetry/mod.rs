@@ -4,6 +4,7 @@
 mod buckets;
 mod endpoint;
 mod gpu;
+mod learning_metrics;
 mod live;
 mod metrics;
 mod readiness;
@@ -11,8 +12,9 @@ mod routes;
 mod sampler;
 mod settings;
 
-pub use endpoint::{Endpoint, Serving};
+pub use endpoint::{BindError, Endpoint, Serving};
 pub use gpu::families as gpu_families;
+pub use learning_metrics::LearningMetrics;
 pub use live::{DeviceReadings, GpuReading, LiveDevices};
 pub use metrics::{ActorKind, Metrics, Restored};
 pub use readiness::Readiness;

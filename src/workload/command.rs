@@ -1,6 +1,9 @@
 //! Architectures that a program of the user's trains. Must not know what it does.
 
-use super::{BestChild, Candidates, LaneResources, Reference, Scoring, Workload, WorkloadSettings};
+use super::{
+    BestChild, Candidates, LaneResources, Reference, Scoring, Workload, WorkloadError,
+    WorkloadSettings,
+};
 use crate::child::{
     CommandEvaluator, CommandLane, Evaluator, EvaluatorKind, MetricUnit, RewardScale,
     program_problem,
@@ -38,9 +41,9 @@ impl Workload for UserCommand {
         true
     }
 
-    fn load(settings: &WorkloadSettings, _: &ThreadPool) -> Result<Self, String> {
+    fn load(settings: &WorkloadSettings, _: &ThreadPool) -> Result<Self, WorkloadError> {
         if let Some(problem) = program_problem(&settings.child.command.argv) {
-            return Err(format!("child.command.argv: {problem}"));
+            return Err(WorkloadError::Program(problem));
         }
         Ok(Self {
             settings: settings.clone(),
@@ -68,7 +71,7 @@ impl Workload for UserCommand {
         format!("children: {}", self.settings.child.command.argv.join(" "))
     }
 
-    fn evaluator(&self, resources: &LaneResources) -> Result<Box<dyn Evaluator>, String> {
+    fn evaluator(&self, resources: &LaneResources) -> Result<Box<dyn Evaluator>, WorkloadError> {
         let LaneResources { lane, run_dir, .. } = resources;
         let lane = CommandLane {
             visible_gpus: visible_gpus(&lane.device, inherited_gpus().as_deref())?,

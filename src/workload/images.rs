@@ -2,7 +2,7 @@
 
 use super::{
     BestChild, Candidates, LaneResources, Reference, ReferenceModel, Scoring, Workload,
-    WorkloadSettings,
+    WorkloadError, WorkloadSettings,
 };
 use crate::child::{
     Evaluator, EvaluatorKind, MetricUnit, RewardScale, TrainEvaluator, linear_accuracy,
@@ -56,16 +56,13 @@ impl Workload for Images {
             if let Network::Conv(network) = &mut given.network {
                 network.classes = USUAL_CLASSES;
             }
-            space.adopt(given)
+            Ok(space.adopt(given)?)
         })
     }
 
-    fn load(settings: &WorkloadSettings, pool: &ThreadPool) -> Result<Self, String> {
-        let dataset = pool
-            .install(|| data::load(&settings.data, settings.seed))
-            .map_err(|error| error.to_string())?;
-        let split = Split::of(&settings.data, &dataset, settings.seed)
-            .map_err(|error| error.to_string())?;
+    fn load(settings: &WorkloadSettings, pool: &ThreadPool) -> Result<Self, WorkloadError> {
+        let dataset = pool.install(|| data::load(&settings.data, settings.seed))?;
+        let split = Split::of(&settings.data, &dataset, settings.seed)?;
         let space = settings
             .space
             .build(dataset.shape, dataset.class_names.len());
@@ -108,7 +105,15 @@ impl Workload for Images {
         )
     }
 
-    fn evaluator(&self, resources: &LaneResources) -> Result<Box<dyn Evaluator>, String> {
+    fn notes(&self) -> Vec<String> {
+        self.dataset.notes.clone()
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        self.split.warnings(&self.dataset)
+    }
+
+    fn evaluator(&self, resources: &LaneResources) -> Result<Box<dyn Evaluator>, WorkloadError> {
         let device = candle_device(&resources.lane)?;
         let pool = Arc::new(thread_pool(&resources.lane)?);
         Ok(Box::new(TrainEvaluator::new(

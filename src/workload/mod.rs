@@ -3,11 +3,14 @@
 //! one. Must not know actors, the journal, telemetry, reports or the command line.
 
 mod command;
+mod error;
 mod images;
 mod table;
 #[cfg(test)]
 mod tests;
 mod text;
+
+pub use error::WorkloadError;
 
 use crate::child::{ChildSettings, Evaluator, LimitedEvaluator, Limits, MetricUnit, RewardScale};
 use crate::data::DataSettings;
@@ -125,7 +128,7 @@ pub trait Workload: Send + Sync {
     ///
     /// # Errors
     /// The user's input is wrong: names the key or file and what would be right.
-    fn load(settings: &WorkloadSettings, pool: &ThreadPool) -> Result<Self, String>
+    fn load(settings: &WorkloadSettings, pool: &ThreadPool) -> Result<Self, WorkloadError>
     where
         Self: Sized;
 
@@ -141,9 +144,19 @@ pub trait Workload: Send + Sync {
     /// What is trained on, or where rewards come from: one line.
     fn description(&self) -> String;
 
+    /// What else to know of it before anything is evaluated: one line each.
+    fn notes(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// What makes its rewards say little: one line each.
+    fn warnings(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// # Errors
     /// No child of this workload can be evaluated on such a device (`cpu`, `cuda:N`).
-    fn check_device(&self, device: &str) -> Result<(), String> {
+    fn check_device(&self, device: &str) -> Result<(), WorkloadError> {
         let _ = device;
         Ok(())
     }
@@ -152,23 +165,26 @@ pub trait Workload: Send + Sync {
     ///
     /// # Errors
     /// The device or its threads cannot be had.
-    fn evaluator(&self, resources: &LaneResources) -> Result<Box<dyn Evaluator>, String>;
+    fn evaluator(&self, resources: &LaneResources) -> Result<Box<dyn Evaluator>, WorkloadError>;
 
     /// One of the networks named by [`Workload::literature`].
     ///
     /// # Errors
     /// There is no such network, or it cannot have the size that the settings ask for.
-    fn literature_network(&self, name: &str) -> Result<Architecture, String> {
-        Err(format!("there is no network \"{name}\""))
+    fn literature_network(&self, name: &str) -> Result<Architecture, WorkloadError> {
+        Err(WorkloadError::NoNetwork(name.to_owned()))
     }
 
     /// What to compare the best child with; heavy work runs in `pool`.
     fn reference(&self, best: &BestChild, pool: &ThreadPool) -> Reference;
 }
 
+/// An architecture as a workload evaluates it, and the decisions that describe it: empty where they
+/// are not looked for ([`Space::adopt`]).
+type Adopted = (Architecture, Vec<Decision>);
+
 /// Fits an architecture that was written down elsewhere to a space.
-type Adopt =
-    dyn Fn(&dyn Space, Architecture) -> Result<(Architecture, Vec<Decision>), String> + Send + Sync;
+type Adopt = dyn Fn(&dyn Space, Architecture) -> Result<Adopted, WorkloadError> + Send + Sync;
 
 /// The architectures that a workload evaluates.
 #[derive(Clone)]
@@ -181,13 +197,13 @@ pub struct Candidates {
 impl Candidates {
     /// Those of a space, and whatever else the space adopts.
     fn of(space: impl Into<Arc<dyn Space>>) -> Self {
-        Self::adopting(space, |space, given| space.adopt(given))
+        Self::adopting(space, |space, given| Ok(space.adopt(given)?))
     }
 
     /// Those of a space, and what `adopt` makes of others.
     fn adopting(
         space: impl Into<Arc<dyn Space>>,
-        adopt: impl Fn(&dyn Space, Architecture) -> Result<(Architecture, Vec<Decision>), String>
+        adopt: impl Fn(&dyn Space, Architecture) -> Result<Adopted, WorkloadError>
         + Send
         + Sync
         + 'static,
@@ -202,8 +218,11 @@ impl Candidates {
     /// decisions that describe it: empty where they are not looked for ([`Space::adopt`]).
     ///
     /// # Errors
-    /// One sentence: what does not fit, and what would.
-    pub fn adopt(&self, given: Architecture) -> Result<(Architecture, Vec<Decision>), String> {
+    /// What does not fit, and what would.
+    pub fn adopt(
+        &self,
+        given: Architecture,
+    ) -> Result<(Architecture, Vec<Decision>), WorkloadError> {
         (self.adopt)(self.space.as_ref(), given)
     }
 }
@@ -240,7 +259,7 @@ impl WorkloadSettings {
     ///
     /// # Errors
     /// As [`Workload::load`].
-    pub fn load(&self, pool: &ThreadPool) -> Result<Arc<dyn Workload>, String> {
+    pub fn load(&self, pool: &ThreadPool) -> Result<Arc<dyn Workload>, WorkloadError> {
         (self.entry().load)(self, pool)
     }
 }
@@ -253,7 +272,7 @@ pub fn limited_evaluator(
     workload: &dyn Workload,
     limits: Limits,
     resources: &LaneResources,
-) -> Result<Box<dyn Evaluator>, String> {
+) -> Result<Box<dyn Evaluator>, WorkloadError> {
     let evaluator = workload.evaluator(resources)?;
     Ok(Box::new(LimitedEvaluator::new(limits, evaluator)))
 }
@@ -269,7 +288,7 @@ struct Entry {
 }
 
 /// See [`Workload::load`].
-type Load = fn(&WorkloadSettings, &ThreadPool) -> Result<Arc<dyn Workload>, String>;
+type Load = fn(&WorkloadSettings, &ThreadPool) -> Result<Arc<dyn Workload>, WorkloadError>;
 
 const fn entry<W: Workload + 'static>() -> Entry {
     Entry {
@@ -285,6 +304,6 @@ const fn entry<W: Workload + 'static>() -> Entry {
 fn load<W: Workload + 'static>(
     settings: &WorkloadSettings,
     pool: &ThreadPool,
-) -> Result<Arc<dyn Workload>, String> {
+) -> Result<Arc<dyn Workload>, WorkloadError> {
     Ok(Arc::new(W::load(settings, pool)?))
 }

@@ -1,6 +1,9 @@
 //! Architectures whose rewards stand in a table. Must not know what the numbers mean.
 
-use super::{BestChild, Candidates, LaneResources, Reference, Scoring, Workload, WorkloadSettings};
+use super::{
+    BestChild, Candidates, LaneResources, Reference, Scoring, Workload, WorkloadError,
+    WorkloadSettings,
+};
 use crate::child::{Evaluator, EvaluatorKind, MetricUnit, RewardScale, Table, TableEvaluator};
 use crate::space::{ImageShape, SpaceKind};
 use rayon::ThreadPool;
@@ -41,15 +44,15 @@ impl Workload for RewardTable {
         }
         Candidates::adopting(space, |space, given| {
             space.adopt(given)?;
-            Err("a table finds networks by their decisions: give decisions = [...] in place of a file".into())
+            Err(WorkloadError::FileForTable)
         })
     }
 
-    fn load(settings: &WorkloadSettings, _: &ThreadPool) -> Result<Self, String> {
+    fn load(settings: &WorkloadSettings, _: &ThreadPool) -> Result<Self, WorkloadError> {
         let candidates = Self::expected_candidates(settings);
         let space = candidates.space.as_ref();
         if space.layers(settings.trials.saturating_sub(1)) != space.layers(0) {
-            return Err("space.layers_step: a table serves architectures of one depth; leave the schedule out".into());
+            return Err(WorkloadError::Schedule);
         }
         let table = Table::load(&settings.child.table, space, space.layers(0))?;
         Ok(Self {
@@ -79,7 +82,7 @@ impl Workload for RewardTable {
         format!("rewards: {}", self.settings.child.table.path)
     }
 
-    fn evaluator(&self, _: &LaneResources) -> Result<Box<dyn Evaluator>, String> {
+    fn evaluator(&self, _: &LaneResources) -> Result<Box<dyn Evaluator>, WorkloadError> {
         let space = self.candidates.space.clone();
         Ok(Box::new(TableEvaluator::new(self.table.clone(), space)))
     }

@@ -126,7 +126,11 @@ fn a_table_refuses_networks_that_only_decisions_could_find() {
         version: 1,
         network: Network::Cell(crate::space::CellNetwork { cell, model: None }),
     };
-    let error = settings.expected_candidates().adopt(given).unwrap_err();
+    let error = settings
+        .expected_candidates()
+        .adopt(given)
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("give decisions = [...]"), "{error}");
 }
 

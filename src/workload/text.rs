@@ -3,7 +3,7 @@
 
 use super::{
     BestChild, Candidates, LaneResources, Reference, ReferenceModel, Scoring, Workload,
-    WorkloadSettings,
+    WorkloadError, WorkloadSettings,
 };
 use crate::child::language_model::{LanguageEvaluator, model, searched_model, unigram_perplexity};
 use crate::child::{Evaluator, EvaluatorKind, MetricUnit, RewardScale};
@@ -55,15 +55,14 @@ impl Workload for Text {
         &Cell::NAMES
     }
 
-    fn load(settings: &WorkloadSettings, _: &ThreadPool) -> Result<Self, String> {
+    fn load(settings: &WorkloadSettings, _: &ThreadPool) -> Result<Self, WorkloadError> {
         let child = &settings.child;
-        let corpus = Corpus::load(&settings.data).map_err(|error| error.to_string())?;
+        let corpus = Corpus::load(&settings.data)?;
         if corpus.train.len() < child.batch_size {
-            return Err(format!(
-                "child.batch_size: {} sequences side by side need as many tokens; the training text has {}",
-                child.batch_size,
-                corpus.train.len()
-            ));
+            return Err(WorkloadError::BatchSize {
+                batch_size: child.batch_size,
+                tokens: corpus.train.len(),
+            });
         }
         let vocabulary = corpus.vocabulary.len();
         let cells = settings.space.build(NO_IMAGE, NO_CLASSES);
@@ -105,16 +104,14 @@ impl Workload for Text {
         )
     }
 
-    fn check_device(&self, device: &str) -> Result<(), String> {
+    fn check_device(&self, device: &str) -> Result<(), WorkloadError> {
         if device == "cpu" {
             return Ok(());
         }
-        Err(format!(
-            "devices.use: recurrent cells are trained on the CPU alone, not on {device}: set use = [\"cpu\"]"
-        ))
+        Err(WorkloadError::CpuOnly(device.to_owned()))
     }
 
-    fn evaluator(&self, resources: &LaneResources) -> Result<Box<dyn Evaluator>, String> {
+    fn evaluator(&self, resources: &LaneResources) -> Result<Box<dyn Evaluator>, WorkloadError> {
         let pool = Arc::new(thread_pool(&resources.lane)?);
         Ok(Box::new(LanguageEvaluator::new(
             self.settings.child.clone(),
@@ -125,8 +122,8 @@ impl Workload for Text {
     }
 
     /// A cell of the literature as a language model of the size that the settings ask for.
-    fn literature_network(&self, name: &str) -> Result<Architecture, String> {
-        let cell = Cell::named(name).ok_or_else(|| format!("there is no cell \"{name}\""))?;
+    fn literature_network(&self, name: &str) -> Result<Architecture, WorkloadError> {
+        let cell = Cell::named(name).ok_or_else(|| WorkloadError::NoCell(name.to_owned()))?;
         let model = model(&self.settings.child, &cell, self.corpus.vocabulary.len())?;
         Ok(Architecture {
             version: 1,

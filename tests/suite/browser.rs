@@ -5,7 +5,7 @@ use super::common::driver::{Driver, ENTER, ESCAPE, LEFT};
 use super::common::{ENDLESS, Search, Server, needs, netwright, trials};
 use std::path::{Path, PathBuf};
 
-/// A search that trains for as long as anyone looks.
+/// A search that trains for as long as the test needs.
 const CONFIG: &str = "[run]\nname = \"in a <browser>\"\ntrials = 1000000\n[space]\nkind = \"conv\"\nlayers = 2\nfilters = [4, 6]\nfilter_height = [1, 3]\n\
     filter_width = [1, 3]\nstride_height = [2]\nstride_width = [2]\n[controller]\nchildren = 4\n[child]\nepochs = 3\nbatch_size = 50\n\
     [data]\nkind = \"builtin\"\ntrain_size = 800\nvalidation_size = 50\n[devices]\nuse = [\"cpu\"]\nlanes_per_device = 2\n[telemetry]\nlisten = \"127.0.0.1:0\"\n";
@@ -13,15 +13,15 @@ const CONFIG: &str = "[run]\nname = \"in a <browser>\"\ntrials = 1000000\n[space
 /// The number of finished trials that the page shows.
 const FINISHED: &str = "document.querySelector('#progress strong').textContent.replaceAll(',', '')";
 
-/// A search that stands still three times, so that the page is read in states that stay.
-struct Held {
+/// A search that pauses three times, so that the test reads the page while nothing changes.
+struct PausingSearch {
     served: Server,
     folder: tempfile::TempDir,
 }
 
-impl Held {
-    /// Trial 1 is held after two epochs, the first of the third and of the fifth minibatch before
-    /// they start, the latter for good.
+impl PausingSearch {
+    /// Trial 1 pauses after two epochs. So does the first trial of the third minibatch before it
+    /// starts, and that of the fifth, for good.
     fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let config = folder.path().join("search.toml");
@@ -45,7 +45,7 @@ impl Held {
         }
     }
 
-    /// Lets the trial go on that this gate holds.
+    /// Lets the trial continue that waits at this gate.
     fn open(&self, name: &str) {
         std::fs::write(gate(self.folder.path(), name), "").unwrap();
     }
@@ -64,7 +64,7 @@ fn the_page_follows_a_search_and_opens_its_trials() {
     ) {
         return;
     }
-    let mut search = Held::start();
+    let mut search = PausingSearch::start();
     let browser = Driver::start();
     let url = format!("http://{}/", search.served.address);
     browser.go(&url);
@@ -140,9 +140,9 @@ fn hears_of_the_end(browser: &Driver) {
     );
 }
 
-/// The page shows what the search does, to the state in which it stays: of the last minibatch,
-/// three trials are finished and one is held.
-fn follows(browser: &Driver, search: &Held) {
+/// The page shows what the search does, up to the state in which it pauses for good: of the last
+/// minibatch, three trials are finished and one waits at its gate.
+fn follows(browser: &Driver, search: &PausingSearch) {
     browser.until(
         "a child's learning curve",
         "document.querySelector('#running .spark path.curve')",

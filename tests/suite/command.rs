@@ -9,7 +9,7 @@ use super::common::{
 use std::path::Path;
 use std::process::Command;
 
-/// The fenced block of README.md that begins with these words, as it stands.
+/// The fenced block of README.md that begins with these words, unchanged.
 fn readme_block(beginning: &str) -> String {
     let readme = include_str!("../../README.md");
     let block = readme.split("```").find(|block| {

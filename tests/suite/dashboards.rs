@@ -35,7 +35,7 @@ const PANELS: &[&str] = &[
     "geomap",
 ];
 
-/// Units of Grafana 11 (@grafana/data, valueFormats/categories.ts) that such a dashboard may need.
+/// Units of Grafana 11 (@grafana/data, valueFormats/categories.ts) that the dashboard may use.
 const UNITS: &[&str] = &[
     "none",
     "short",
@@ -115,8 +115,8 @@ pub fn recorded() -> Vec<String> {
         .collect()
 }
 
-/// Every series name that Prometheus can have of a search: the registry's, with the suffixes of
-/// histograms, and the recorded ones.
+/// Every series name that Prometheus can store for a search: the registry's, with the suffixes of
+/// histograms, and those of recording rules.
 fn known() -> BTreeSet<String> {
     let metrics = Metrics::new("t", RewardScale::Any).unwrap();
     metrics.lane("cpu-0", "cpu");
@@ -490,7 +490,7 @@ fn the_series_of_an_expression_are_found_among_functions_labels_and_numbers() {
     assert_eq!(series(expression), ["a_bucket", "d:e", "f"]);
 }
 
-/// The rules' own syntax is promtool's to check; that their metrics exist is ours.
+/// Every metric that a rule names exists. (promtool checks the rules' syntax, in `monitoring.rs`.)
 #[test]
 fn rules_name_metrics_that_exist() {
     let known = known();

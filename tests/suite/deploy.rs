@@ -21,7 +21,7 @@ fn api() -> Value {
     serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
 }
 
-/// What the API refuses in a value of this type, each with its place; unknown fields too, as with
+/// What the API refuses in a value of this type, each with its path; unknown fields too, as with
 /// `kubectl apply --validate=strict`.
 fn refused(api: &Value, schema: &Value, value: &Value, place: &str) -> Vec<String> {
     if let Some(name) = schema["$ref"].as_str() {

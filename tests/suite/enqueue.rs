@@ -12,7 +12,7 @@ use std::process::Command;
 
 const BEST: &str = "[[enqueue]]\nname = \"best\"\ndecisions = [3, 3, 3, 3]\n";
 
-/// Name, status, reward and whose reward it took, of every enqueued trial, with its id.
+/// Id, name, status, reward and the trial whose reward it took, of every enqueued trial.
 type Entry = (u64, String, String, Option<f64>, Option<u64>);
 
 fn entries(run: &Path) -> Vec<Entry> {
@@ -31,7 +31,7 @@ fn entries(run: &Path) -> Vec<Entry> {
     rows.unwrap().map(Result::unwrap).collect()
 }
 
-/// What was sampled, with ids that count from 1.
+/// The sampled trials, numbered from 1 as if nothing had been enqueued.
 fn sampled_trials(run: &Path) -> Vec<Facts> {
     let enqueued = entries(run);
     let others = trials(run)
@@ -103,8 +103,8 @@ fn baselines_come_first_and_the_search_is_the_same_without_them() {
     shown_as_baselines(&search.run_dir("with"), &without);
 }
 
-/// What `top`, `status`, `show`, the page and the CSV file say of the two entries, beside what they
-/// say of a run without.
+/// What `top`, `status`, `show`, the page and the CSV file say of the two entries, compared with
+/// what they say of a run without entries.
 fn shown_as_baselines(run: &Path, without: &Path) {
     let top = printed("top", run, &["-n", "3"]);
     assert!(
@@ -175,8 +175,8 @@ fn shown_as_baselines(run: &Path, without: &Path) {
     assert_eq!(file.lines().count(), 403);
 }
 
-/// A search whose script adds the trial to the file `calls`, and waits in the trial that the file
-/// `hold` names until that file is gone.
+/// A search whose script appends the trial's number to the file `calls`. In the trial that the file
+/// `hold` names it waits until that file is gone.
 fn scripted(folder: &Path, extra: &str) -> Command {
     let script = "echo $NETWRIGHT_TRIAL >> calls\nwhile [ -f hold ] && [ \"$(cat hold)\" = $NETWRIGHT_TRIAL ]; do sleep 0.01; done\n\
                   if grep -q '\"a\":9' ; then echo 'no such network' >&2; exit 4; fi\necho '{\"reward\": 0.5}'\n";
@@ -367,8 +367,8 @@ fn a_sampled_network_takes_the_reward_of_an_enqueued_one_and_is_learned_from() {
     );
 }
 
-/// `check` on a search of small convolutional networks with this behind it; the files of `folder`
-/// are there.
+/// `check`, in `folder`, on a search of small convolutional networks whose config ends with this
+/// text.
 fn check(folder: &Path, more: &str) -> Command {
     let config = "[telemetry]\nlisten = \"off\"\n[run]\nname = \"t\"\ntrials = 2\n[space]\nlayers = 2\nfilters = [4, 8]\n[controller]\nchildren = 2\n[child]\nepochs = 1\n\
                   [data]\nkind = \"builtin\"\ntrain_size = 64\nvalidation_size = 32\naugment = false\n";
@@ -390,7 +390,7 @@ fn the_shipped_rivals_are_trained_and_a_found_network_goes_into_another_search()
     );
     let output = succeeds(&mut check(folder.path(), &both));
     for part in [
-        "evaluated before sampling starts: vgg-like: 8 layers: 3×3·24",
+        "evaluated before sampling starts: vgg-like: 6 layers, 2 poolings: 3×3·24",
         "all-skip: 6 layers: 3×3·24/2 | 3×3·24 | 3×3·24 ← 1,2",
     ] {
         assert!(output.contains(part), "{part} is not in {output}");

@@ -1,7 +1,7 @@
 //! A search on the user's own images, as a user runs it: files of our own making in one folder for
 //! each class.
 
-use super::common::{netwright, refused, succeeds, trials};
+use super::common::{count, netwright, refused, succeeds, text, trials};
 use std::path::Path;
 use std::process::Command;
 
@@ -72,6 +72,45 @@ fn a_search_on_a_folder_learns_gives_the_same_numbers_again_and_notices_changed_
 }
 
 #[test]
+fn splits_are_no_classes_and_a_small_validation_set_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    write_images(&folder.path().join("images/Train"), 0..40);
+    write_images(&folder.path().join("images/Test"), 40..50);
+    // Whoever opened the test split would find a file that cannot be read.
+    std::fs::write(folder.path().join("images/Test/left/torn.png"), "torn").unwrap();
+    std::fs::write(folder.path().join("images/Train/left/.DS_Store"), "x").unwrap();
+    let output = command(folder.path(), "run").output().unwrap();
+    let all = text(&output);
+    assert!(output.status.success(), "{all}");
+    for words in [
+        "2 classes",
+        "images: \"Train\" is trained on and the validation set is held out from it; \"Test\" is never opened",
+        "images: passed over .DS_Store (1); what is read are",
+        "WARN the validation set has",
+    ] {
+        assert!(all.contains(words), "{words}: {all}");
+    }
+    // The run says of itself what it did.
+    let run = folder.path().join("run");
+    assert_eq!(count(&run, "SELECT count(*) FROM trials"), 2);
+    let config = std::fs::read_to_string(run.join("config.toml")).unwrap();
+    assert!(config.contains("whiten_order = \"first\""), "{config}");
+    // A changed epsilon is taken over by a run, another order of whitening is not.
+    let changed = [
+        "--set",
+        "run.trials=4",
+        "--set",
+        "child.batch_norm_epsilon=0.001",
+    ];
+    succeeds(command(folder.path(), "run").args(changed));
+    let message = refused(command(folder.path(), "run").args(["--set", "data.whiten_order=last"]));
+    assert!(
+        message.contains("data.whiten_order: \"first\" in the run, \"last\" now"),
+        "{message}"
+    );
+}
+
+#[test]
 fn a_folder_that_cannot_be_used_is_refused_before_anything_starts() {
     let folder = tempfile::tempdir().unwrap();
     let is_refused = |words: &str| {
@@ -85,6 +124,28 @@ fn a_folder_that_cannot_be_used_is_refused_before_anything_starts() {
     write_images(&folder.path().join("images"), 0..20);
     std::fs::write(folder.path().join("images/left/7.png"), "no image").unwrap();
     is_refused("error: images/left/7.png: is no PNG, JPEG or WebP file");
+    std::fs::remove_file(folder.path().join("images/left/7.png")).unwrap();
+    for (from, to) in [("left", "train"), ("right", "test")] {
+        let path = |name: &str| folder.path().join("images").join(name);
+        std::fs::rename(path(from), path(to)).unwrap();
+    }
+    is_refused("error: images/train: holds images, and no class folders");
+    for (from, to) in [("train", "left"), ("test", "right")] {
+        let path = |name: &str| folder.path().join("images").join(name);
+        std::fs::rename(path(from), path(to)).unwrap();
+    }
+    let few = ["left", "right"].map(|class| folder.path().join("images").join(class));
+    for class in &few {
+        for number in 2..20 {
+            let _ = std::fs::remove_file(class.join(format!("{number}.png")));
+        }
+    }
+    let message = refused(command(folder.path(), "run").args(["--set", "run.seed=1"]));
+    assert!(
+        message
+            .contains("error: data: of 4 examples, the automatic split (a tenth for validation)"),
+        "{message}"
+    );
     std::fs::remove_dir_all(folder.path().join("images/left")).unwrap();
     is_refused("error: images: one class folder alone (\"right\")");
     assert!(!folder.path().join("run").exists());

@@ -140,7 +140,7 @@ fn children_wait_in_the_queue_and_the_depth_follows_its_schedule() {
     });
 }
 
-/// Failures of each kind, in the same run: counted by cause, and counted on by the next process.
+/// Failures of each kind in one run are counted by cause, and the next process continues the counts.
 #[test]
 fn failures_count_by_cause_and_the_next_process_goes_on() {
     let folder = tempfile::tempdir().unwrap();
@@ -286,7 +286,7 @@ fn a_journal_that_cannot_be_written_makes_the_process_not_ready_until_it_can() {
     live.get_when_status("/readyz", 200);
 }
 
-/// NVML's raw readings, as `src/telemetry/gpu/readings.rs` describes them: the first GPU supports
+/// NVML's raw readings, as `src/machine/nvml.rs` describes them: the first GPU supports
 /// nothing but its memory.
 fn readings(utilization: u32) -> String {
     format!(

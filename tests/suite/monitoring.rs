@@ -29,7 +29,7 @@ fn installed(program: &str) -> bool {
     found
 }
 
-/// Runs `promtool` in the folder of the dashboards; what it printed.
+/// Runs `promtool` in the folder of the dashboards; returns what it printed.
 fn promtool(arguments: &[&str], input: Option<&str>) -> (bool, String) {
     let mut process = Command::new("promtool")
         .args(arguments)
@@ -204,8 +204,8 @@ fn search(folder: &Path, sets: &[&str]) -> Server {
     Server::start(&mut command)
 }
 
-/// Where the system gives no network of its own: the lock of the default ports, so that two suites
-/// on one machine use them in turn. None: somebody else has a port.
+/// The lock of the default ports, for systems that give a test no network of its own: two suites on
+/// one machine then use the ports in turn. None: another program has one of them.
 fn default_ports() -> Option<std::fs::File> {
     let lock = std::env::temp_dir().join("netwright-tests-default-ports.lock");
     let lock = std::fs::File::create(lock).unwrap();

@@ -169,8 +169,8 @@ fn a_running_search_serves_its_page_and_tells_of_each_change() {
     shows("bad\">interrupted");
 }
 
-/// A search of four trials on the CPU and on a GPU that a file stands in for; its children end once
-/// there is a file `go`.
+/// A search of four trials on the CPU and on a GPU whose readings come from a file. Its children end
+/// once there is a file `go`.
 fn waiting(folder: &Path) -> Server {
     let config = "[run]\nname = \"w\"\ntrials = 4\n[telemetry]\nlisten = \"127.0.0.1:0\"\n[space]\nkind = \"choices\"\n\
          decision = [{ name = \"a\", options = [1, 2, 3] }]\n[controller]\nchildren = 4\n[devices]\nuse = [\"cpu\", \"cuda:0\"]\n\
@@ -337,8 +337,7 @@ fn an_address_that_cannot_be_had_and_a_folder_without_a_run_are_input_errors() {
     }
 }
 
-/// Makes the run's trials `many`, with some failures and, at the end, some that run and some that
-/// wait.
+/// Fills the run up to `many` trials: some failed, and at the end some that run and some that wait.
 fn multiply(run: &Path, many: u64) {
     let connection = Connection::open(run.join("search.db")).unwrap();
     let sql = format!(

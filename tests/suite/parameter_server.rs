@@ -4,10 +4,12 @@
 
 use super::common::is_alone;
 use netwright::actors::{
-    CheckpointFiles, End, Event, Observer, Parts, Progress, RestartSettings, SearchSettings,
-    prepare, search,
+    ChildFiles, End, Event, Observer, Parts, Progress, RestartSettings, SearchSettings, prepare,
+    search,
 };
-use netwright::child::{Evaluator, Outcome, Progress as ChildProgress, RewardScale, Task};
+use netwright::child::{
+    Evaluator, FailureRule, Outcome, Progress as ChildProgress, RewardScale, Task,
+};
 use netwright::journal::Journal;
 use netwright::machine::LaneSpec;
 use netwright::policy::Policy;
@@ -28,8 +30,7 @@ const RANDOM_MEAN: f64 = 0.5 * 0.25 + 0.5 * 0.5;
 /// By how much the last 1,000 trials must be better than that.
 const MARGIN: f64 = 0.15;
 
-/// Half of the reward: the share of choices that take their kind's third option; the other half:
-/// the share of skips that are 0.
+/// The mean of two shares: of choices that take their kind's third option, and of skips that are 0.
 fn reward(decisions: &[Decision]) -> f64 {
     let mut right = 0_usize;
     let mut choices = 0_usize;
@@ -97,6 +98,7 @@ fn settings() -> SearchSettings {
         seed: 7,
         trials: TRIALS,
         reuse: false,
+        advantage_bound: None,
         controller: ControllerSettings {
             replicas: 100,
             children: 8,
@@ -123,8 +125,8 @@ fn space() -> Arc<dyn Space> {
         .into()
 }
 
-/// The log says what the parameters must be; that they are so on every shard means that each
-/// gradient came exactly once.
+/// Replays the log, which says what the parameters must be. Each shard has exactly these, so each
+/// gradient was applied exactly once.
 fn replay_everything(dir: &Path) -> (u64, u64) {
     let settings = settings();
     let space = space();
@@ -194,11 +196,11 @@ fn twenty_shards_and_a_hundred_controllers_learn_and_lose_nothing() {
     let parts = Parts {
         lanes: (0..2).map(lane).collect(),
         factory: Arc::new(|_| Ok(Box::new(ClosedForm))),
-        checkpoints: Arc::new(CheckpointFiles::open(dir.path(), &Default::default())),
+        files: ChildFiles::open(dir.path(), 0, [], &Default::default()),
         metrics: metrics.clone(),
         observer: Box::new(memory.clone()),
         attempts: 1,
-        failed_reward: None,
+        failed_reward: FailureRule::SKIP,
         max_seconds: Some(600.0),
         restart: RestartSettings::default(),
         reload: None,
@@ -232,6 +234,7 @@ fn twenty_shards_and_a_hundred_controllers_learn_and_lose_nothing() {
         "the policy did not learn: {last} against {RANDOM_MEAN}"
     );
     assert!(memory[1] < memory[0] + (50 << 20), "memory grows");
+    let metrics = &metrics.learning;
     assert_eq!(metrics.controller_updates_total.get(), TRIALS / 8);
     assert_eq!(metrics.shard_updates_total.get(), 20 * TRIALS / 8);
     assert_eq!(

@@ -33,7 +33,7 @@ impl Changed {
         self.search.run_dir("run")
     }
 
-    /// Waits until something holds of the run's directory.
+    /// Waits until something is true of the run's directory.
     fn wait(&mut self, what: &str, holds: impl Fn(&Path) -> bool) {
         let run = self.dir();
         wait_until(what, || {
@@ -42,8 +42,8 @@ impl Changed {
         });
     }
 
-    /// Changes the file and waits for the event that says what became of it; then for more
-    /// outcomes.
+    /// Changes the file; waits for the event that says whether the change was taken over, and then
+    /// for more outcomes.
     fn change(&mut self, from: &str, to: &str, expected: &str) {
         self.search.edit(from, to);
         self.wait(expected, |run| {
@@ -128,7 +128,7 @@ fn what_may_change_is_taken_over_and_the_log_still_says_what_the_parameters_are(
     running.change(
         "evaluator = \"table\"",
         "evaluator = \"table\"\nfailed_reward = 0.5",
-        "config accepted: child.failed_reward \"skip\" → 0.5",
+        "config accepted: child.failed_reward \"by-cause\" → 0.5",
     );
     running.change(
         "replicas = 5",

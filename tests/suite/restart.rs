@@ -9,7 +9,7 @@ use rustix::process::Signal;
 
 const TRIALS: u64 = 2_000;
 
-/// Runs to the end, and is killed five times on the way.
+/// Runs a search to its end; the process is killed five times on the way.
 fn run_killed(search: &Search, run: &str) {
     for trial in [40, 333, 700, 1_111, 1_900] {
         killed_at(search.command(run), trial);
@@ -17,7 +17,7 @@ fn run_killed(search: &Search, run: &str) {
     succeeds(&mut search.command(run));
 }
 
-/// A search at work that has this many outcomes at least.
+/// Starts a search and waits until it has at least this many outcomes.
 fn start(search: &Search, outcomes: u64) -> Running {
     let mut process = Running::start_silent(&mut search.command("run"));
     wait_until("the outcomes", || {

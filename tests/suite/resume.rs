@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 
-/// So small that a checkpoint is due after every step.
+/// `child.checkpoint_seconds`: so small that a checkpoint is due after every step.
 const EVERY_STEP: f64 = 1e-9;
 
 /// Two children, one after the other.
@@ -47,7 +47,7 @@ fn language(epochs: usize, checkpoint_seconds: f64) -> Search {
     search
 }
 
-/// Epoch → loss, metric, seconds, each as the bits that the journal holds.
+/// Of each epoch: loss, metric and seconds, as the bits that the journal stores.
 type Curve = BTreeMap<u64, (u64, u64, u64)>;
 
 fn curve(run: &Path, trial: u64) -> Curve {
@@ -66,7 +66,7 @@ fn curve(run: &Path, trial: u64) -> Curve {
     rows.unwrap().map(Result::unwrap).collect()
 }
 
-/// Loss and metric of both trials' epochs: what must not depend on interruptions.
+/// Loss and metric of both trials' epochs, which must not depend on interruptions.
 fn numbers(run: &Path) -> Vec<Vec<(u64, u64, u64)>> {
     [1, 2]
         .map(|trial| {
@@ -82,8 +82,8 @@ fn log(run: &Path) -> String {
     std::fs::read_to_string(run.join("log/search.log")).unwrap_or_default()
 }
 
-/// Starts the search, in which the child of this trial is held at the end of this epoch, and kills
-/// (or stops) it there. The checkpoint that is left is of the middle of that epoch.
+/// Starts the search with a gate at the end of this epoch of this trial, and kills (or stops) the
+/// process there. The checkpoint that is left is from the middle of that epoch.
 fn interrupt(search: &Search, trial: u64, epoch: usize, signal: Signal) {
     let run = search.run_dir("interrupted");
     let checkpoint = run.join(format!("checkpoints/trial-{trial}/child.checkpoint"));

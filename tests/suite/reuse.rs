@@ -7,7 +7,7 @@ use super::common::{
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-/// Of every trial, by id: architecture, reward, and whose reward it took.
+/// Of every trial, by id: its architecture, its reward, and the trial whose reward it took.
 fn taken(run: &Path) -> Vec<(String, f64, Option<u64>)> {
     let connection = database(run).unwrap();
     let mut statement = connection
@@ -20,8 +20,8 @@ fn taken(run: &Path) -> Vec<(String, f64, Option<u64>)> {
         .collect()
 }
 
-/// Each network is trained in its first trial alone, and the others say so; returns how many there
-/// are.
+/// Each network is trained only in its first trial, and its later trials name that one; returns how
+/// many later ones there are.
 fn assert_trained_once(run: &Path) -> usize {
     let mut first = BTreeMap::new();
     for (id, (architecture, reward, from)) in (1_u64..).zip(taken(run)) {

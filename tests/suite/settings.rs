@@ -5,7 +5,7 @@ use assert_cmd::Command;
 use predicates::prelude::*;
 use std::path::Path;
 
-/// The binary in this folder, without the settings of whoever runs the tests.
+/// The binary, run in this folder without the `NETWRIGHT` variables of whoever runs the tests.
 fn netwright(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_netwright"));
     for (key, _) in
@@ -17,7 +17,7 @@ fn netwright(folder: &Path) -> Command {
     command
 }
 
-/// `check` on this text; with it, what it may add to the command.
+/// `check` on this text as config file; `change` may alter the command.
 fn check(text: &str, change: impl FnOnce(&mut Command)) -> std::process::Output {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("s.toml"), text).unwrap();

@@ -4,7 +4,7 @@
 use super::common::{assert_verifies, count, database, netwright, printed, succeeds};
 use std::path::Path;
 
-/// Runs a search in this folder; it must end well.
+/// Runs a search in this folder, which must succeed.
 fn search(folder: &Path, config: &str) {
     std::fs::write(
         folder.join("s.toml"),

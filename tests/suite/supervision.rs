@@ -7,10 +7,12 @@ use super::common::{
     wait_until,
 };
 use netwright::actors::{
-    CheckpointFiles, End, Event, Observer, Parts, Progress, RestartSettings, SearchSettings,
-    prepare, search,
+    ChildFiles, End, Event, Observer, Parts, Progress, RestartSettings, SearchSettings, prepare,
+    search,
 };
-use netwright::child::{Evaluator, Outcome, Progress as ChildProgress, RewardScale, Task};
+use netwright::child::{
+    Evaluator, FailureRule, Outcome, Progress as ChildProgress, RewardScale, Task,
+};
 use netwright::journal::Journal;
 use netwright::machine::LaneSpec;
 use netwright::space::{ImageShape, SpaceSettings};
@@ -20,8 +22,8 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::sync::Arc;
 
-/// Short pauses before anything is rebuilt, and a freeze that is found out soon: but far longer
-/// than any step takes on a busy machine.
+/// Short pauses before restarts, and a short `freeze_seconds`: still far longer than any step takes
+/// on a busy machine.
 const QUICK: [&str; 6] = [
     "restart.child_trainer.backoff_first_seconds=0.02",
     "restart.controller.backoff_first_seconds=0.02",
@@ -31,7 +33,7 @@ const QUICK: [&str; 6] = [
     "child.attempts=3",
 ];
 
-/// Runs to its end with this fault and these settings.
+/// Runs a search to its end with this fault and these settings.
 fn run(search: &Search, run: &str, fault: &str, set: &[&str]) -> Output {
     let mut command = search.command(run);
     command.args(
@@ -198,7 +200,8 @@ fn failures_that_may_pass_are_tried_again_and_others_are_not() {
         );
     }
     assert_verifies(&dir);
-    let skipped = run(&search, "skipped", "child.diverge=5", &[]);
+    let skip = &["child.failed_reward=skip"];
+    let skipped = run(&search, "skipped", "child.diverge=5", skip);
     assert!(skipped.status.success());
     assert_eq!(trial(&search.run_dir("skipped"), 5).2, None);
 }
@@ -308,8 +311,8 @@ fn a_device_fault_that_sticks_is_left_behind_with_the_process() {
     );
 }
 
-/// Ends its first child once a device of this run is out of use: before that, the lane that works
-/// must not have trained everything.
+/// Its first child ends only once a device of this run is out of use, so that the lane that works
+/// cannot have trained everything before that.
 struct AfterTheIsolation {
     run: PathBuf,
 }
@@ -342,6 +345,7 @@ fn a_device_that_falls_too_often_goes_out_of_use_and_the_run_goes_on_with_the_re
         seed: 1,
         trials: 48,
         reuse: false,
+        advantage_bound: None,
         controller: ControllerSettings {
             replicas: 4,
             children: 4,
@@ -385,11 +389,11 @@ fn a_device_that_falls_too_often_goes_out_of_use_and_the_run_goes_on_with_the_re
                 Ok(Box::new(AfterTheIsolation { run: run.clone() }))
             }
         }),
-        checkpoints: Arc::new(CheckpointFiles::open(dir.path(), &Default::default())),
+        files: ChildFiles::open(dir.path(), 0, [], &Default::default()),
         metrics: metrics.clone(),
         observer: Box::new(NoObserver),
         attempts: 1,
-        failed_reward: None,
+        failed_reward: FailureRule::SKIP,
         max_seconds: Some(600.0),
         restart,
         reload: None,

@@ -108,8 +108,8 @@ impl Earlier {
         rows.unwrap().map(Result::unwrap).collect()
     }
 
-    /// The same rows as the uninterrupted search of then. What is trained here may differ in the
-    /// last digits: those are the machine's.
+    /// Compares the rows with those of the same search, uninterrupted, by the program of then.
+    /// Trained children may differ in the last digits, which depend on the machine.
     fn assert_ends_as_then(&self) {
         let then: Vec<Value> =
             serde_json::from_str(&fixture(&format!("{}.json", self.kind))).unwrap();
@@ -151,8 +151,19 @@ fn a_run_of_before_is_verified_as_it_is() {
 fn a_run_of_before_goes_on_with_the_numbers_of_then_and_verifies() {
     for kind in ["conv", "cell", "choices", "random"] {
         let earlier = Earlier::new(kind, "");
-        earlier.succeed(SEARCH);
+        let printed = earlier.succeed(SEARCH);
         earlier.assert_ends_as_then();
+        // Crops were whitened last then; of other children nothing is whitened.
+        assert_eq!(
+            printed.contains("data.whiten_order: this run did not record it before"),
+            kind == "conv",
+            "{printed}"
+        );
+        let config = std::fs::read_to_string(earlier.folder.path().join("run/config.toml"));
+        assert_eq!(
+            config.unwrap().contains("whiten_order = \"last\""),
+            kind == "conv"
+        );
         earlier.succeed(&["verify", "run"]);
         let changes: i64 = earlier
             .database()
@@ -162,11 +173,29 @@ fn a_run_of_before_goes_on_with_the_numbers_of_then_and_verifies() {
             changes, 1,
             "{kind}: its learning settings are what they were"
         );
+        let config = std::fs::read_to_string(earlier.folder.path().join("run/config.toml"));
+        assert!(
+            config.unwrap().contains("failed_reward = \"skip\""),
+            "{kind}: failures teach nothing, as before"
+        );
     }
 }
 
-/// Were the log replayed from the seed, other decisions before the snapshot would give other
-/// parameters after it.
+#[test]
+fn a_run_of_before_refuses_another_order_of_whitening() {
+    let earlier = Earlier::new("conv", "");
+    let first = [SEARCH, &["--set", "data.whiten_order=first"]].concat();
+    let output = earlier.run(&first);
+    assert_eq!(output.status.code(), Some(2));
+    let message = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        message.contains("data.whiten_order: \"last\" in the run, \"first\" now"),
+        "{message}"
+    );
+}
+
+/// Decisions before the snapshot are altered: a log that was replayed from the seed would give other
+/// parameters.
 #[test]
 fn a_run_of_before_goes_on_from_its_snapshot() {
     let earlier = Earlier::new("choices", OTHER_DECISIONS);

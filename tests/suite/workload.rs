@@ -25,7 +25,7 @@ fn change_table(search: &Search) {
     std::fs::write(path, changed).unwrap();
 }
 
-/// Takes out of the run what an earlier version did not record.
+/// Removes from the run what an earlier version did not record.
 fn forget_content(run: &Path) {
     let connection = Connection::open(run.join("search.db")).unwrap();
     let identity: String = connection

@@ -7,7 +7,7 @@
 //! end the child before it starts.
 
 use crate::actors::runtime::fault;
-use crate::child::{Cause, Checkpoints, Epoch, Evaluator, Outcome, Progress, Task};
+use crate::child::{Cause, Checkpoints, Epoch, Evaluator, Outcome, Progress, Task, Weights};
 use std::time::Duration;
 
 /// How often a child that is held checks whether it may go on.
@@ -126,5 +126,9 @@ impl Progress for FaultyProgress<'_> {
 
     fn checkpoints(&mut self) -> Option<&mut dyn Checkpoints> {
         self.progress.checkpoints()
+    }
+
+    fn weights(&mut self) -> Option<&mut dyn Weights> {
+        self.progress.weights()
     }
 }

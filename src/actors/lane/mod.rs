@@ -4,18 +4,21 @@
 
 mod checkpoints;
 mod fault_injection;
+mod weights;
 
 use crate::actors::runtime::{BusyTime, panic_message};
-use crate::child::{Cause, Checkpoints, Epoch, Evaluator, Outcome, Progress, Task};
+use crate::child::{Cause, Checkpoints, Epoch, Evaluator, Outcome, Progress, Task, Weights};
 use crate::machine::LaneSpec;
-pub use checkpoints::CheckpointFiles;
-use checkpoints::ChildCheckpoint;
+use checkpoints::{CheckpointFiles, ChildCheckpoint};
 use fault_injection::with_faults;
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::time::Instant;
+use weights::{ChildWeights, WeightFiles};
 
 /// Creates a lane's evaluator; called on the lane's own thread.
 pub type EvaluatorFactory =
@@ -23,6 +26,30 @@ pub type EvaluatorFactory =
 
 /// Stack of a lane's thread, bytes: candle's backward pass is recursive.
 const STACK: usize = 64 << 20;
+
+/// What a run keeps of its children on disk, beside the journal.
+#[derive(Clone)]
+pub struct ChildFiles {
+    pub checkpoints: Arc<CheckpointFiles>,
+    pub weights: Arc<WeightFiles>,
+}
+
+impl ChildFiles {
+    /// Those of the run in `dir`, brought in line with the journal: of trials that are not
+    /// `unfinished` there are no checkpoints, and weights only of the `limit` best of `best`, reward
+    /// and id of trained trials.
+    pub fn open(
+        dir: &Path,
+        limit: usize,
+        best: impl IntoIterator<Item = (f64, u64)>,
+        unfinished: &BTreeSet<u64>,
+    ) -> Self {
+        Self {
+            checkpoints: Arc::new(CheckpointFiles::open(dir, unfinished)),
+            weights: Arc::new(WeightFiles::open(dir, limit, best, unfinished)),
+        }
+    }
+}
 
 /// What a lane reports to its owner.
 #[derive(Clone, Debug)]
@@ -83,7 +110,7 @@ impl Lane {
     pub fn start(
         spec: LaneSpec,
         factory: EvaluatorFactory,
-        checkpoints: Arc<CheckpointFiles>,
+        files: ChildFiles,
         report: impl Fn(LaneReport) + Send + 'static,
     ) -> std::io::Result<Self> {
         let (tasks, queue) = mpsc::channel::<Task>();
@@ -96,8 +123,7 @@ impl Lane {
                 if let [core] = spec.cores[..] {
                     core_affinity::set_for_current(core_affinity::CoreId { id: core });
                 }
-                if let Err(reason) = run(&queue, &|| factory(&spec), &checkpoints, &shared, &report)
-                {
+                if let Err(reason) = run(&queue, &|| factory(&spec), &files, &shared, &report) {
                     report(LaneReport::Unusable(reason));
                 }
             })?;
@@ -119,7 +145,7 @@ fn has_failed_by(outcome: &Outcome, expected: Cause) -> bool {
 fn run(
     queue: &mpsc::Receiver<Task>,
     factory: &dyn Fn() -> Result<Box<dyn Evaluator>, String>,
-    checkpoints: &CheckpointFiles,
+    files: &ChildFiles,
     signals: &LaneSignals,
     report: &dyn Fn(LaneReport),
 ) -> Result<(), String> {
@@ -133,16 +159,10 @@ fn run(
     report(LaneReport::Ready);
     for task in queue {
         signals.busy.begin();
-        let (outcome, seconds) = evaluate(
-            evaluator.as_mut(),
-            &task,
-            checkpoints.of(task.trial, signals),
-            signals,
-            report,
-        );
+        let (outcome, seconds) = evaluate(evaluator.as_mut(), &task, files, signals, report);
         if has_failed_by(&outcome, Cause::Timeout) {
             // From its checkpoint it would be over its time at once.
-            checkpoints.remove(task.trial);
+            files.checkpoints.remove(task.trial);
         }
         signals.busy.end();
         let panicked = has_failed_by(&outcome, Cause::Panicked);
@@ -161,14 +181,15 @@ fn run(
 fn evaluate(
     evaluator: &mut dyn Evaluator,
     task: &Task,
-    checkpoint: ChildCheckpoint,
+    files: &ChildFiles,
     signals: &LaneSignals,
     report: &dyn Fn(LaneReport),
 ) -> (Outcome, f64) {
     let started = Instant::now();
     let mut progress = LaneProgress {
         task,
-        checkpoint,
+        checkpoint: files.checkpoints.of(task.trial, signals),
+        weights: files.weights.of(task.trial, signals),
         signals,
         report,
         started,
@@ -193,6 +214,7 @@ fn outcome_of_panic(panic: &str) -> Outcome {
 struct LaneProgress<'a> {
     task: &'a Task,
     checkpoint: ChildCheckpoint<'a>,
+    weights: ChildWeights<'a>,
     signals: &'a LaneSignals,
     report: &'a dyn Fn(LaneReport),
     started: Instant,
@@ -231,6 +253,10 @@ impl Progress for LaneProgress<'_> {
 
     fn checkpoints(&mut self) -> Option<&mut dyn Checkpoints> {
         Some(&mut self.checkpoint)
+    }
+
+    fn weights(&mut self) -> Option<&mut dyn Weights> {
+        Some(&mut self.weights)
     }
 }
 
@@ -278,9 +304,8 @@ mod tests {
         };
         let report = move |report| sender.send(report).unwrap_or_default();
         let folder = tempfile::tempdir().unwrap();
-        let checkpoints = Arc::new(CheckpointFiles::open(folder.path(), &Default::default()));
-        let lane =
-            Lane::start(spec, Arc::new(|_| Ok(Box::new(Deep))), checkpoints, report).unwrap();
+        let files = ChildFiles::open(folder.path(), 0, [], &Default::default());
+        let lane = Lane::start(spec, Arc::new(|_| Ok(Box::new(Deep))), files, report).unwrap();
         let network = Network::Choices(ChoiceNetwork {
             values: Default::default(),
         });

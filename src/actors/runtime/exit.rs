@@ -41,7 +41,7 @@ pub enum ExitReason {
     Panicked(String),
     /// It reported an error that it cannot go on with.
     Failed(String),
-    /// It stopped, and nobody had asked it to.
+    /// It stopped without being asked to.
     Stopped,
     /// It made no progress for this many seconds.
     Froze(f64),

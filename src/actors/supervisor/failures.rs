@@ -73,7 +73,7 @@ impl Supervisor {
                 self.attempt_ended(
                     task,
                     Outcome::Failed {
-                        cause: Cause::Timeout,
+                        cause: Cause::Frozen,
                         error,
                     },
                     *seconds,

@@ -1,6 +1,6 @@
 //! What the Supervisor does with each message. Has no state of its own.
 
-use super::{End, Event, GRACE, Ordered, Supervisor};
+use super::{End, Event, GRACE, Ordered, PrepareError, Supervisor};
 use crate::actors::messages::{
     ChildEnded, ChildEpoch, Cut, Fatal, LearningChange, LogRead, MinibatchesStored,
     OutcomeCommitted, Replayed, RequestTicket, RestartActor, Shutdown, SnapshotStored,
@@ -40,6 +40,9 @@ impl Receive<SubmitMinibatch> for Supervisor {
             return;
         };
         self.proposed(&request, &mut sampled, &minibatch);
+        if self.shards.needs_held(sampled.pulled.oldest()) {
+            sampled.held = Some(minibatch.parameters.clone());
+        }
         if let Some(minibatches) = self.tickets.sampled(sampled) {
             let supervisor = self.mailbox(context);
             let inserted = minibatches.clone();
@@ -175,7 +178,13 @@ fn log_outcome(trial: u64, outcome: &Outcome, seconds: f64) {
 fn is_transient(cause: Cause) -> bool {
     matches!(
         cause,
-        Cause::Timeout | Cause::Exited | Cause::Killed | Cause::Error | Cause::Device
+        Cause::Timeout
+            | Cause::Frozen
+            | Cause::DeviceFull
+            | Cause::Exited
+            | Cause::Killed
+            | Cause::Error
+            | Cause::Device
     )
 }
 
@@ -252,8 +261,8 @@ impl Receive<RestartActor> for Supervisor {
 }
 
 impl Receive<LogRead> for Supervisor {
-    fn receive(&mut self, LogRead { snapshot, log }: LogRead, context: &mut Self::Context) {
-        self.replay(snapshot, log, context);
+    fn receive(&mut self, LogRead(tail): LogRead, context: &mut Self::Context) {
+        self.replay(tail, context);
     }
 }
 
@@ -261,7 +270,7 @@ impl Receive<Replayed> for Supervisor {
     fn receive(&mut self, Replayed(replayed): Replayed, context: &mut Self::Context) {
         match replayed {
             Ok(state) => self.restart_shards(&state, context),
-            Err(reason) => self.fail(reason),
+            Err(error) => self.fail(PrepareError::from(error).to_string()),
         }
         self.deliver_pending();
         self.end_if_done();

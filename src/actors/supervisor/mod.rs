@@ -8,6 +8,7 @@ mod enqueued;
 mod failures;
 mod handlers;
 mod observer;
+mod prepare;
 mod proposals;
 mod reload;
 mod replicas;
@@ -18,14 +19,13 @@ mod shards;
 mod tickets;
 mod trainers;
 
-use crate::actors::lane::{CheckpointFiles, EvaluatorFactory};
+use crate::actors::lane::{ChildFiles, EvaluatorFactory};
 use crate::actors::messages::{LearningChange, OutcomeCommitted, Rewarded};
 use crate::actors::runtime::{Guarded, Mailbox, counts_mailbox, guard};
-use crate::actors::start::Prepared;
-use crate::child::Outcome;
-use crate::journal::{Journal, Sequenced};
+use crate::child::{FailureRule, Outcome, number_text};
+use crate::journal::{CutReward, Journal, Sequenced};
 use crate::machine::LaneSpec;
-use crate::policy::{Baseline, Policy};
+use crate::policy::{Policy, RewardAverages};
 use crate::space::Space;
 use crate::strategy::LearningSettings;
 use crate::telemetry::Metrics;
@@ -33,25 +33,25 @@ use actix::{Actor, AsyncContext, Context};
 use enqueued::Enqueued;
 use observer::Tally;
 pub use observer::{Event, Observer, Progress};
+pub use prepare::{PrepareError, Prepared, SearchSettings, prepare};
 use proposals::Proposals;
 pub use reload::{Notice, Reconfigured, Reload};
 use replicas::Replicas;
 use restart::Intensity;
 pub use restart::{ActorRestart, Beyond, RestartSettings};
-pub use reuse::{Known, Reuse};
+use reuse::Reuse;
 use scheduler::Scheduler;
 use shards::Shards;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
-pub use tickets::Tickets;
+use tickets::Tickets;
 use tokio::sync::oneshot;
 use trainers::Trainer;
 
-/// A snapshot is taken when this many entries have been delivered since the last one: recovery
-/// replays about that many gradients, however short-lived the processes are.
-const SNAPSHOT_EVERY: u64 = 64;
+/// So many rewards that do not count in full are reported by one process.
+const REPORTED_CUTS: usize = 20;
 
 /// An orderly end takes at most this long.
 const GRACE: Duration = Duration::from_secs(7);
@@ -78,13 +78,13 @@ pub enum End {
 pub struct Parts {
     pub lanes: Vec<LaneSpec>,
     pub factory: EvaluatorFactory,
-    pub checkpoints: Arc<CheckpointFiles>,
+    pub files: ChildFiles,
     pub metrics: Arc<Metrics>,
     pub observer: Box<dyn Observer>,
     /// How often a child is tried whose failure may be transient.
     pub attempts: u32,
-    /// None: a failed child is left out of the gradient.
-    pub failed_reward: Option<f64>,
+    /// What a failed child is worth.
+    pub failed_reward: FailureRule,
     pub max_seconds: Option<f64>,
     pub restart: RestartSettings,
     /// The config file, polled while the search runs.
@@ -124,7 +124,9 @@ pub struct Supervisor {
     proposals: Proposals,
     /// The newest learning settings for which a sequence number was requested.
     requested_learning: LearningSettings,
-    baseline: Baseline,
+    averages: RewardAverages,
+    /// How many rewards of this process did not count in full.
+    cut_rewards: usize,
     /// Entries with a sequence number that wait until every shard can receive them.
     pending: VecDeque<Ordered>,
     intensities: BTreeMap<(&'static str, String), Intensity>,
@@ -161,13 +163,15 @@ impl Supervisor {
         ended: oneshot::Sender<End>,
         heartbeat: Arc<AtomicU64>,
     ) -> Self {
+        let mut shards = Shards::new(prepared.stored);
+        shards.resume(prepared.snapshot.state.version, prepared.held);
         Self {
             space: prepared.space.clone(),
             policy: prepared.policy.clone(),
             seed: prepared.seed,
             journal: prepared.journal.clone(),
             tickets: prepared.tickets(),
-            shards: Shards::new(prepared.stored),
+            shards,
             replicas: Replicas::default(),
             trainers: Vec::new(),
             logged_lanes: String::new(),
@@ -183,7 +187,8 @@ impl Supervisor {
                 prepared.open.iter().map(|(open, _)| open),
             ),
             requested_learning: prepared.snapshot.learning,
-            baseline: prepared.snapshot.baseline,
+            averages: prepared.snapshot.averages,
+            cut_rewards: 0,
             pending: VecDeque::new(),
             intensities: BTreeMap::new(),
             tally: Tally::new(
@@ -232,7 +237,7 @@ impl Supervisor {
         self.tally.progress(
             self.scheduler.running(),
             self.scheduler.queued(),
-            self.baseline.value(),
+            self.averages.baseline(),
         )
     }
 
@@ -245,12 +250,13 @@ impl Supervisor {
     fn commit(&mut self, trial: u64, outcome: Outcome, seconds: f64, context: &Context<Self>) {
         self.committing += 1;
         let supervisor = self.mailbox(context);
-        let checkpoints = self.parts.checkpoints.clone();
+        let files = self.parts.files.clone();
         let committed = outcome.clone();
         let reply = move |sequenced| {
             if committed != Outcome::Stopped {
-                checkpoints.remove(trial);
+                files.checkpoints.remove(trial);
             }
+            files.weights.committed(trial, &committed);
             supervisor.do_send(OutcomeCommitted {
                 trial,
                 outcome: committed,
@@ -260,12 +266,12 @@ impl Supervisor {
             });
         };
         // An enqueued trial is in no gradient, whether it failed or not.
-        let failed_reward = self
-            .parts
-            .failed_reward
-            .filter(|_| self.enqueued.name(trial).is_none());
+        let failures = match self.enqueued.name(trial) {
+            Some(_) => FailureRule::SKIP,
+            None => self.parts.failed_reward,
+        };
         self.journal
-            .finished(trial, outcome, seconds, failed_reward, Box::new(reply));
+            .finished(trial, outcome, seconds, failures, Box::new(reply));
     }
 
     /// Delivers entries of the log. While a shard is missing they wait, and so do all later ones.
@@ -292,7 +298,7 @@ impl Supervisor {
     }
 
     fn cut_if_due(&mut self) {
-        if self.sequence >= self.shards.requested + SNAPSHOT_EVERY {
+        if self.shards.is_due(self.sequence) {
             self.cut();
         }
     }
@@ -300,10 +306,11 @@ impl Supervisor {
     /// A minibatch has all its rewards: its controller computes the gradient.
     fn sequenced(&mut self, sequenced: Sequenced) {
         self.sequence = sequenced.sequence;
-        for reward in sequenced.rewards.iter().flatten() {
-            self.baseline.push(*reward, self.learning.baseline_decay);
-        }
-        if let Some(value) = self.baseline.value() {
+        let (baseline, scale) = (sequenced.baseline, sequenced.scale);
+        let compared = self.learning.compare(baseline, scale, &sequenced.rewards);
+        self.learning.average(&mut self.averages, &compared);
+        self.report_cut(&sequenced);
+        if let Some(value) = self.averages.baseline() {
             self.parts.metrics.baseline.set(value);
         }
         let controller = sequenced.controller;
@@ -317,6 +324,31 @@ impl Supervisor {
             strategy,
         }) {
             self.fail(format!("no controller {controller} for its rewards"));
+        }
+    }
+
+    /// Names the trials whose rewards are too far from the others to count in full.
+    fn report_cut(&mut self, sequenced: &Sequenced) {
+        for cut in &sequenced.cut {
+            self.cut_rewards += 1;
+            if self.cut_rewards > REPORTED_CUTS {
+                return;
+            }
+            let CutReward {
+                trial,
+                reward,
+                counts_as,
+            } = cut;
+            let mut text = format!(
+                "trial {trial}: its reward {} is far from the others; the controller learns from it as {}",
+                number_text(*reward, 4),
+                number_text(*counts_as, 4)
+            );
+            if self.cut_rewards == REPORTED_CUTS {
+                text += "; further ones are not reported until the next start";
+            }
+            tracing::warn!("{text}");
+            self.journal.event("outlier", &text);
         }
     }
 

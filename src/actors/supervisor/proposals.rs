@@ -60,6 +60,7 @@ impl Proposals {
             decisions: &minibatch.decisions,
             rewards: &sequenced.rewards,
             baseline: sequenced.baseline,
+            scale: sequenced.scale,
         };
         self.history
             .log(sequenced.controller, sequenced.round, &rewarded)
@@ -142,6 +143,7 @@ impl Supervisor {
                 .add(sampled.controller, sampled.minibatch, networks);
             self.parts
                 .metrics
+                .learning
                 .proposals_repeated_total
                 .inc_by(sampled.repeated);
         }

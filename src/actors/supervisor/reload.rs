@@ -4,11 +4,11 @@
 
 use super::restart::RestartSettings;
 use super::scheduler::AfterDrain;
-use super::{Event, Supervisor};
+use super::{Event, SearchSettings, Supervisor};
 use crate::actors::lane::EvaluatorFactory;
 use crate::actors::messages::{LearningChange, PollConfig, Shutdown};
 use crate::actors::runtime::{Receive, receives};
-use crate::actors::start::SearchSettings;
+use crate::child::FailureRule;
 use crate::machine::LaneSpec;
 use crate::policy::shard_boundaries;
 use crate::telemetry::Endpoint;
@@ -22,7 +22,7 @@ pub struct Reconfigured {
     /// Some: children are trained in another way from now on.
     pub factory: Option<EvaluatorFactory>,
     pub attempts: u32,
-    pub failed_reward: Option<f64>,
+    pub failed_reward: FailureRule,
     pub max_seconds: Option<f64>,
     pub restart: RestartSettings,
     /// Some: the endpoint moves, or is off (None).

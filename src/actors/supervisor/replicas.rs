@@ -1,13 +1,12 @@
 //! The Controller replicas: started, given tickets and rewards, retired, and restarted with the
 //! work of the generation before. Must not know why a replica failed.
 
-use super::Supervisor;
 use super::tickets::Answer;
+use super::{Prepared, Supervisor};
 use crate::actors::controller::{Controller, ControllerContext};
 use crate::actors::messages::{ProposeMinibatch, Resume, Retire, Rewarded, ShardSet};
 use crate::actors::minibatch::Minibatch;
 use crate::actors::runtime::{ActorExited, ActorId, Compute, ExitNotifier, Mailbox, Recipient};
-use crate::actors::start::Prepared;
 use crate::journal::SampledMinibatch;
 use actix::{Actor, Context};
 use std::collections::BTreeMap;
@@ -152,6 +151,16 @@ impl Replicas {
             Work::Await(minibatch) => Some(minibatch),
             _ => None,
         }
+    }
+
+    /// The minibatches that wait for outcomes, each with its controller and its number there.
+    pub(super) fn open(&self) -> impl Iterator<Item = ((u64, u64), Arc<Minibatch>)> + '_ {
+        self.all
+            .iter()
+            .filter_map(|(&index, replica)| match &replica.work {
+                Work::Await(minibatch) => Some(((index, minibatch.number), minibatch.clone())),
+                _ => None,
+            })
     }
 
     /// Passes rewards on to their replica; false: no replica waits for them.

@@ -10,7 +10,7 @@ use smart_default::SmartDefault;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// What happens when an actor falls more often than it may.
+/// What happens when an actor fails more often than it may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Beyond {
@@ -111,14 +111,15 @@ impl RestartSettings {
 /// The restarts of one actor, or of all that share a device.
 #[derive(Debug, Default)]
 pub struct Intensity {
-    /// When, in seconds of the caller's clock, the oldest first.
+    /// When each restart within the window was, in seconds of the caller's clock, the oldest first.
     recent: VecDeque<f64>,
+    /// Restarts ever: each has jitter of its own.
     total: u64,
 }
 
 impl Intensity {
-    /// Counts a restart at `now`: how long to wait before it, or None: that was one too many. `key`
-    /// names the jitter's random stream.
+    /// Counts a restart at `now`, in seconds. Returns how long to wait before it; None: it would be
+    /// one too many. `key` names the jitter's random stream.
     pub fn restart(&mut self, now: f64, settings: &ActorRestart, key: Key) -> Option<Duration> {
         while self
             .recent

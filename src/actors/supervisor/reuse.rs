@@ -6,6 +6,7 @@
 //! with this network is trained instead.
 
 use crate::child::{Outcome, Task};
+use crate::space::Fingerprint;
 use std::collections::HashMap;
 
 /// What happens to a trial that is to be evaluated.
@@ -40,15 +41,15 @@ enum State {
 
 /// The first trial of each network.
 pub struct Reuse {
-    /// By the network's JSON, which is canonical.
-    networks: HashMap<String, State>,
+    /// By fingerprint: a run may have a million networks.
+    networks: HashMap<Fingerprint, State>,
     /// The network of each trial that is being evaluated.
-    pending: HashMap<u64, String>,
+    pending: HashMap<u64, Fingerprint>,
 }
 
 impl Reuse {
-    /// Continues from the first completed trial of each network, each with the network's JSON.
-    pub fn new(completed: impl IntoIterator<Item = (String, Known)>) -> Self {
+    /// Continues from the first completed trial of each network.
+    pub fn new(completed: impl IntoIterator<Item = (Fingerprint, Known)>) -> Self {
         let networks = completed
             .into_iter()
             .map(|(network, known)| (network, State::Known(known)))
@@ -61,7 +62,7 @@ impl Reuse {
 
     /// A trial is to be evaluated; to be called by ascending id.
     pub fn admit(&mut self, task: Task) -> Admission {
-        let network = serde_json::to_string(&task.architecture).unwrap_or_default();
+        let network = task.architecture.fingerprint();
         match self.networks.get_mut(&network) {
             Some(State::Known(known)) if known.trial < task.trial => Admission::Reuse {
                 task,
@@ -76,7 +77,7 @@ impl Reuse {
                 Admission::Wait
             }
             None => {
-                self.pending.insert(task.trial, network.clone());
+                self.pending.insert(task.trial, network);
                 self.networks.insert(network, State::Pending(Vec::new()));
                 Admission::Train(task)
             }
@@ -145,9 +146,9 @@ mod tests {
         }
     }
 
-    fn known(trial: u64, network: i64) -> (String, Known) {
+    fn known(trial: u64, network: i64) -> (Fingerprint, Known) {
         (
-            serde_json::to_string(&task(trial, network).architecture).unwrap(),
+            task(trial, network).architecture.fingerprint(),
             Known {
                 trial,
                 reward: 0.5,

@@ -3,16 +3,26 @@
 //! is computed that a shard would not receive.
 
 use super::Supervisor;
+use super::prepare::replay_log;
 use crate::actors::messages::{
     Cut, CutAt, LogRead, Replayed, RestartActor, Retire, ShardRecipients, ShardSet, SnapshotStored,
 };
+use crate::actors::minibatch::Minibatch;
 use crate::actors::runtime::{ActorId, ExitNotifier, JobOwner, Mailbox};
 use crate::actors::shard::{ParameterShard, ShardContext};
-use crate::actors::start::replay_log;
-use crate::policy::{AdamState, Baseline};
-use crate::strategy::{LearningSettings, LogEntry, Replay, Snapshot, initial_snapshot};
+use crate::journal::LogTail;
+use crate::policy::{AdamState, RewardAverages};
+use crate::strategy::{HeldParameters, LearningSettings, Replay, Snapshot, initial_snapshot};
 use actix::{Actor, Context};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// A snapshot is taken when this many entries have been delivered since the last one, and more where
+/// it holds the parameters of open minibatches: what is written for an entry stays about the same.
+const SNAPSHOT_EVERY: u64 = 64;
+
+/// Vectors of the parameters' length in a snapshot alone: parameters, two moments, accumulator.
+const OWN_VECTORS: u64 = 4;
 
 /// The shards, and the cuts that they are asked for.
 pub(super) struct Shards {
@@ -28,13 +38,19 @@ pub(super) struct Shards {
     pub(super) requested: u64,
     /// Sequence number of the newest snapshot on disk.
     pub(super) stored: u64,
+    /// Version of the newest snapshot that is complete.
+    version: u64,
+    /// Parameters of open minibatches that it came with.
+    held: u64,
 }
 
 struct PendingCut {
-    baseline: Baseline,
+    averages: RewardAverages,
     learning: LearningSettings,
     strategy: Vec<u8>,
     shards: Vec<Option<AdamState>>,
+    /// The minibatches that are open at its number.
+    open: Vec<((u64, u64), Arc<Minibatch>)>,
 }
 
 impl Shards {
@@ -54,7 +70,26 @@ impl Shards {
             cuts: BTreeMap::new(),
             requested: stored,
             stored,
+            version: 0,
+            held: 0,
         }
+    }
+
+    /// The run goes on from a snapshot of this version, with the parameters of so many minibatches.
+    pub(super) fn resume(&mut self, version: u64, held: u64) {
+        (self.version, self.held) = (version, held);
+    }
+
+    /// Must the parameters of a minibatch that is written down now be kept? They were pulled at this
+    /// version (the oldest one), and the newest snapshot, or one under way, may come after it.
+    pub(super) fn needs_held(&self, pulled: u64) -> bool {
+        !self.cuts.is_empty() || pulled < self.version
+    }
+
+    /// Is it time for a snapshot at this number?
+    pub(super) fn is_due(&self, sequence: u64) -> bool {
+        let every = SNAPSHOT_EVERY * (OWN_VECTORS + self.held) / OWN_VECTORS;
+        sequence >= self.requested + every
     }
 
     /// Must entries of the log wait? True while a shard is missing or the parameters move.
@@ -95,8 +130,9 @@ impl Shards {
             .collect();
     }
 
-    /// Takes a shard's part of a cut; returns the whole once it is complete.
-    fn cut(&mut self, cut: Cut) -> Option<Snapshot> {
+    /// Takes a shard's part of a cut; returns the whole once it is complete, and the parameters that
+    /// minibatches open at its number were proposed from before it.
+    fn cut(&mut self, cut: Cut) -> Option<(Snapshot, Vec<HeldParameters>)> {
         let sequence = cut.state.sequence;
         if self.generations.get(cut.shard) != Some(&cut.generation) {
             return None;
@@ -108,12 +144,26 @@ impl Shards {
         }
         let pending = self.cuts.remove(&sequence)?;
         let shards: Vec<AdamState> = pending.shards.into_iter().flatten().collect();
-        Some(Snapshot {
-            state: AdamState::concat(&shards),
-            baseline: pending.baseline,
+        let state = AdamState::concat(&shards);
+        let earlier = pending
+            .open
+            .into_iter()
+            .filter(|(_, open)| open.pulled.oldest() < state.version);
+        let held: Vec<HeldParameters> = earlier
+            .map(|((controller, minibatch), open)| HeldParameters {
+                controller,
+                minibatch,
+                parameters: open.parameters.clone(),
+            })
+            .collect();
+        self.resume(state.version, held.len() as u64);
+        let snapshot = Snapshot {
+            state,
+            averages: pending.averages,
             learning: pending.learning,
             strategy: pending.strategy,
-        })
+        };
+        Some((snapshot, held))
     }
 }
 
@@ -180,10 +230,11 @@ impl Supervisor {
         self.shards.cuts.insert(
             self.sequence,
             PendingCut {
-                baseline: self.baseline,
+                averages: self.averages,
                 learning: self.learning,
                 strategy: self.proposals.save(),
                 shards,
+                open: self.replicas.open().collect(),
             },
         );
         self.shards.requested = self.sequence;
@@ -195,7 +246,7 @@ impl Supervisor {
     }
 
     pub(super) fn receive_cut(&mut self, cut: Cut, context: &Context<Self>) {
-        let Some(snapshot) = self.shards.cut(cut) else {
+        let Some((snapshot, held)) = self.shards.cut(cut) else {
             return;
         };
         if snapshot.state.sequence == self.sequence
@@ -212,22 +263,23 @@ impl Supervisor {
         let sequence = snapshot.state.sequence;
         self.journal.snapshot(
             snapshot,
+            held,
             Box::new(move |()| supervisor.do_send(SnapshotStored { sequence })),
         );
     }
 
     /// Replays the log on the compute thread: the result is the state of the shards to be
     /// restarted.
-    pub(super) fn replay(
-        &mut self,
-        snapshot: Option<Snapshot>,
-        mut log: Vec<LogEntry>,
-        context: &Context<Self>,
-    ) {
+    pub(super) fn replay(&mut self, tail: LogTail, context: &Context<Self>) {
         let (Some(compute), Some(&shard)) = (self.replicas.compute(), self.shards.down.first())
         else {
             return;
         };
+        let LogTail {
+            snapshot,
+            held,
+            mut log,
+        } = tail;
         log.retain(|entry| entry.sequence() <= self.sequence);
         let start =
             snapshot.unwrap_or_else(|| initial_snapshot(&self.policy, self.seed, self.learning));
@@ -239,12 +291,11 @@ impl Supervisor {
             generation: self.shards.generations[shard],
         };
         compute.submit(owner, move || {
-            let replayed = Replay::new(&policy, space.as_ref(), start)
-                .and_then(|mut replay| {
-                    replay_log(&mut replay, &log, &[])?;
-                    Ok(replay.into_parts().0.state)
-                })
-                .map_err(|error| format!("the journal does not replay: {error}"));
+            let replayed = Replay::new(&policy, space.as_ref(), start).and_then(|replay| {
+                let mut replay = replay.holding(held);
+                replay_log(&mut replay, &log, &[])?;
+                Ok(replay.into_parts().0.state)
+            });
             supervisor.do_send(Replayed(replayed));
             Ok(())
         });
@@ -284,9 +335,7 @@ impl Supervisor {
     /// Requests the log from the journal, to restart the missing shards.
     pub(super) fn read_log(&self, context: &Context<Self>) {
         let supervisor = self.mailbox(context);
-        let reply = move |(snapshot, log)| {
-            supervisor.do_send(LogRead { snapshot, log });
-        };
+        let reply = move |tail| supervisor.do_send(LogRead(tail));
         self.journal.log(Box::new(reply));
     }
 }

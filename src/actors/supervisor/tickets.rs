@@ -1,27 +1,32 @@
-//! Who may sample how many architectures of which depth, and in which order minibatches are written
-//! down: the Supervisor's ledger of tickets. Pure; must not know actors or the journal.
+//! Tickets: how many architectures of which depth each Controller may sample, and in which order
+//! minibatches are stored. Pure; must not know actors or the journal.
 
 use crate::actors::messages::Ticket;
 use crate::journal::SampledMinibatch;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What a Controller that is ready hears.
+/// The answer to a Controller that is ready: which one, and its ticket.
 #[derive(Clone, Debug)]
 pub enum Answer {
     Propose(u64, Ticket),
     Retire(u64),
 }
 
-/// Counts what has been given out. Asynchronous: whoever is ready gets a ticket. Synchronous: once
-/// all are ready, a round of tickets at one version of the parameters, written down together in the
-/// order of the replicas.
+/// Issues tickets. Asynchronous: a Controller that is ready gets one at once. Synchronous: once all
+/// are ready, each gets one of a round, at one version of the parameters; the round's minibatches
+/// are stored together, in the order of the replicas.
 pub struct Tickets {
+    /// Architectures of the whole search.
     trials: u64,
+    /// Architectures of a ticket.
     children: usize,
     replicas: u64,
     synchronous: bool,
+    /// Architectures of all tickets so far.
     issued: u64,
+    /// Each replica's next minibatch.
     next: BTreeMap<u64, u64>,
+    /// The replicas that wait for a round.
     ready: BTreeSet<u64>,
     /// The replicas of the current round, and what they have sampled so far.
     round: Vec<u64>,
@@ -29,7 +34,7 @@ pub struct Tickets {
 }
 
 impl Tickets {
-    /// Goes on after `issued` architectures; `next` holds each replica's next minibatch.
+    /// Continues after `issued` architectures; `next` holds each replica's next minibatch.
     pub fn new(
         trials: u64,
         children: usize,
@@ -51,8 +56,8 @@ impl Tickets {
         }
     }
 
-    /// Other numbers hold from the next ticket on: architectures in all, children of a minibatch,
-    /// replicas.
+    /// Sets the numbers that hold from the next ticket on: architectures of the whole search and of
+    /// a ticket, and replicas.
     pub fn set(&mut self, trials: u64, children: usize, replicas: usize) {
         (self.trials, self.children, self.replicas) = (trials, children, replicas as u64);
     }
@@ -111,8 +116,8 @@ impl Tickets {
         Answer::Propose(controller, ticket)
     }
 
-    /// A ticket's minibatch is sampled: what is now to be written down in one transaction, if
-    /// anything.
+    /// A ticket's minibatch is sampled. Returns the minibatches that are to be stored now, in one
+    /// transaction; None: others of the round are missing.
     pub fn sampled(&mut self, sampled: SampledMinibatch) -> Option<Vec<SampledMinibatch>> {
         if !self.synchronous {
             return Some(vec![sampled]);
@@ -154,6 +159,7 @@ mod tests {
             history: HistoryPosition::default(),
             repeated: 0,
             trials: vec![],
+            held: None,
         }
     }
 

@@ -46,7 +46,7 @@ impl Supervisor {
         let resources = TrainerContext {
             spec,
             factory: self.parts.factory.clone(),
-            checkpoints: self.parts.checkpoints.clone(),
+            files: self.parts.files.clone(),
             freeze_seconds: self.parts.restart.child_trainer.freeze_seconds,
             journal: self.journal.clone(),
             epochs: supervisor.recipient(),

@@ -165,7 +165,7 @@ pub fn check(needed_bytes: u64, limit_bytes: Option<u64>, batch: usize) -> Resul
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernels::LayerSpec;
+    use crate::kernels::{BATCH_NORM_EPSILON, LayerSpec};
 
     fn spec(filters: usize) -> NetworkSpec {
         let operation = OperationSpec::Convolution {
@@ -184,6 +184,7 @@ mod tests {
             height: 32,
             width: 32,
             classes: 10,
+            batch_norm_epsilon: BATCH_NORM_EPSILON,
             layers: vec![layer],
             output: vec![1],
         }

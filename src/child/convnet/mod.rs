@@ -16,7 +16,7 @@ pub use kernels::KernelEngine;
 pub use spec::network_spec;
 pub use tensors::TensorEngine;
 
-use crate::kernels::ParameterSlot;
+use crate::kernels::{NetworkSpec, ParameterSlot};
 use crate::space::ConvNetwork;
 use candle_core::Device;
 use rayon::ThreadPool;
@@ -29,6 +29,9 @@ pub enum EngineError {
     Unbuildable(String),
     #[error("{0}")]
     Memory(String),
+    /// The device's memory is used up, by this network or by others.
+    #[error("{0}")]
+    DeviceFull(String),
     #[error("{0}")]
     Device(String),
 }
@@ -71,7 +74,8 @@ pub trait Engine {
 }
 
 /// The engine for a network and a device: on the CPU the kernels in `pool`, elsewhere candle's
-/// tensors. `batch`: the largest number of images in a step.
+/// tensors. `batch`: the largest number of images in a step; `batch_norm_epsilon`: what every batch
+/// normalisation adds to a variance before its root.
 ///
 /// # Errors
 /// No network can be built from the architecture, or it would need more than `memory_limit_bytes`
@@ -79,11 +83,15 @@ pub trait Engine {
 pub fn engine(
     network: &ConvNetwork,
     batch: usize,
+    batch_norm_epsilon: f64,
     device: &Device,
     pool: &Arc<ThreadPool>,
     memory_limit_bytes: Option<u64>,
 ) -> Result<Box<dyn Engine>, EngineError> {
-    let spec = network_spec(network).map_err(EngineError::Unbuildable)?;
+    let spec = NetworkSpec {
+        batch_norm_epsilon,
+        ..network_spec(network).map_err(EngineError::Unbuildable)?
+    };
     let bytes = if device.is_cpu() {
         memory::kernel_bytes(&spec, batch)
     } else {

@@ -1,10 +1,11 @@
 //! Turns an Architecture into the specification that the engines build. Must not know how they
 //! compute.
 
-use crate::kernels::{LayerSpec, NetworkSpec, OperationSpec};
+use crate::kernels::{BATCH_NORM_EPSILON, LayerSpec, NetworkSpec, OperationSpec};
 use crate::space::{ConvNetwork, Operation};
 
-/// The network to build.
+/// The network to build, with the usual epsilon of batch normalisation: a training recipe may have
+/// another one.
 ///
 /// # Errors
 /// One sentence: why no network can be built from it. A space's own architectures never fail here;
@@ -54,6 +55,7 @@ pub fn network_spec(network: &ConvNetwork) -> Result<NetworkSpec, String> {
         height: image.height,
         width: image.width,
         classes: network.classes,
+        batch_norm_epsilon: BATCH_NORM_EPSILON,
         layers: layers.collect(),
         output: network.output.clone(),
     })

@@ -6,8 +6,7 @@ use super::{Engine, EngineError};
 use crate::kernels::{LayerSpec, NetworkSpec, OperationSpec, ParameterSlot};
 use candle_core::{Device, Result, Tensor, Var};
 
-/// Batch normalisation, as in PyTorch.
-const EPSILON: f64 = 1e-5;
+/// Weight of a batch in the running statistics, as in PyTorch.
 const MOMENTUM: f32 = 0.1;
 
 /// The candle implementation of [`Engine`].
@@ -79,7 +78,14 @@ impl TensorEngine {
         let mut parameters = parameters.iter();
         for layer in &self.spec.layers {
             let input = concatenate(layer.inputs.iter().map(|&input| &outputs[input]))?;
-            outputs.push(apply(layer, &input, &mut parameters, &mut statistics)?);
+            let epsilon = self.spec.batch_norm_epsilon;
+            outputs.push(apply(
+                layer,
+                &input,
+                epsilon,
+                &mut parameters,
+                &mut statistics,
+            )?);
         }
         let features =
             concatenate(self.spec.output.iter().map(|&output| &outputs[output]))?.mean((2, 3))?;
@@ -216,7 +222,7 @@ impl From<candle_core::Error> for EngineError {
         let lower = text.to_lowercase();
         // the driver's words: CUDA_ERROR_OUT_OF_MEMORY, "out of memory"
         if lower.contains("out of memory") || lower.contains("out_of_memory") {
-            Self::Memory(text)
+            Self::DeviceFull(text)
         } else {
             Self::Device(text)
         }
@@ -245,10 +251,11 @@ fn concatenate<'a>(tensors: impl Iterator<Item = &'a Tensor> + Clone) -> Result<
 }
 
 /// The output of one layer; takes its parameters, and where they are known its statistics, off the
-/// iterators.
+/// iterators. `epsilon` is batch normalisation's.
 fn apply<'a>(
     layer: &LayerSpec,
     input: &Tensor,
+    epsilon: f64,
     parameters: &mut impl Iterator<Item = &'a Tensor>,
     statistics: &mut Statistics,
 ) -> Result<Tensor> {
@@ -266,12 +273,12 @@ fn apply<'a>(
                 (filter_height, filter_width),
                 (stride_height, stride_width),
             )?;
-            relu(&normalise(&convolved, parameters, statistics)?)
+            relu(&normalise(&convolved, epsilon, parameters, statistics)?)
         }
         OperationSpec::MaxPooling { size, stride } => max_pool(input, size, stride),
         OperationSpec::AveragePooling { size, stride } => average_pool(input, size, stride),
         OperationSpec::LocalContrast { window } => local_contrast(input, window),
-        OperationSpec::BatchNorm => normalise(input, parameters, statistics),
+        OperationSpec::BatchNorm => normalise(input, epsilon, parameters, statistics),
     }
 }
 
@@ -290,6 +297,7 @@ fn per_channel(tensor: &Tensor) -> Result<Tensor> {
 /// of a batch detached from the gradient's graph.
 fn normalise<'a>(
     input: &Tensor,
+    epsilon: f64,
     parameters: &mut impl Iterator<Item = &'a Tensor>,
     statistics: &mut Statistics,
 ) -> Result<Tensor> {
@@ -303,11 +311,11 @@ fn normalise<'a>(
                 variance: variance.flatten_all()?.detach(),
                 count: input.elem_count() / mean.elem_count(),
             });
-            centred.broadcast_div(&(variance + EPSILON)?.sqrt()?)?
+            centred.broadcast_div(&(variance + epsilon)?.sqrt()?)?
         }
         Statistics::Running(known) => {
             let mean = per_channel(next(known)?)?;
-            let deviation = (per_channel(next(known)?)? + EPSILON)?.sqrt()?;
+            let deviation = (per_channel(next(known)?)? + epsilon)?.sqrt()?;
             input.broadcast_sub(&mean)?.broadcast_div(&deviation)?
         }
     };

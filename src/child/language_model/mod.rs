@@ -15,6 +15,6 @@ mod unigram;
 
 pub use masks::DropoutMasks;
 pub use network::{Network, Sizes};
-pub use size::{model, searched_model};
+pub use size::{SizeError, model, searched_model};
 pub use train::LanguageEvaluator;
 pub use unigram::unigram_perplexity;

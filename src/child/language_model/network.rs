@@ -50,6 +50,52 @@ struct Places {
     softmax: Range<usize>,
 }
 
+/// Lays the tensors one behind the other: the embedding (if it has a matrix of its own), the layers,
+/// the softmax.
+fn pack(model: &LanguageModel, layers: &[CellLayer]) -> (Vec<ParameterSlot>, Places) {
+    let LanguageModel {
+        vocabulary: words,
+        hidden,
+        shared_embeddings,
+        ..
+    } = *model;
+    let mut slots = Vec::new();
+    let mut end = 0;
+    let mut add = |name: String, shape: Vec<usize>| {
+        let slot = ParameterSlot {
+            name,
+            shape,
+            offset: end,
+        };
+        let place = end..end + slot.len();
+        end = place.end;
+        slots.push(slot);
+        place
+    };
+    let own = (!shared_embeddings).then(|| add("embedding".into(), vec![words, hidden]));
+    let mut layer_places = Vec::with_capacity(layers.len());
+    for (layer, number) in layers.iter().zip(1..) {
+        let places: Vec<_> = layer
+            .parameters()
+            .iter()
+            .map(|slot| add(format!("layer{number}.{}", slot.name), slot.shape.clone()))
+            .collect();
+        layer_places.push(
+            places.first().map_or(0, |place| place.start)
+                ..places.last().map_or(0, |place| place.end),
+        );
+    }
+    let weight = add("softmax.weight".into(), vec![hidden, words]);
+    let bias = add("softmax.bias".into(), vec![words]);
+    let softmax = weight.start..bias.end;
+    let places = Places {
+        embedding: own.unwrap_or(weight),
+        layers: layer_places,
+        softmax,
+    };
+    (slots, places)
+}
+
 impl Network {
     /// A network that computes in `pool` alone.
     ///
@@ -76,34 +122,7 @@ impl Network {
             .map(|_| CellLayer::new(program, shape, Arc::clone(pool)))
             .collect::<Result<_, _>>()?;
         let softmax = Softmax::new(hidden, words)?;
-        let mut slots = Vec::new();
-        let mut end = 0;
-        let mut add = |name: String, shape: Vec<usize>| {
-            let slot = ParameterSlot {
-                name,
-                shape,
-                offset: end,
-            };
-            let place = end..end + slot.len();
-            end = place.end;
-            slots.push(slot);
-            place
-        };
-        let own = (!shared_embeddings).then(|| add("embedding".into(), vec![words, hidden]));
-        let mut layer_places = Vec::with_capacity(layers.len());
-        for (layer, number) in layers.iter().zip(1..) {
-            let places: Vec<_> = layer
-                .parameters()
-                .iter()
-                .map(|slot| add(format!("layer{number}.{}", slot.name), slot.shape.clone()))
-                .collect();
-            layer_places.push(
-                places.first().map_or(0, |place| place.start)
-                    ..places.last().map_or(0, |place| place.end),
-            );
-        }
-        let weight = add("softmax.weight".into(), vec![hidden, words]);
-        let bias = add("softmax.bias".into(), vec![words]);
+        let (slots, places) = pack(&sizes.model, &layers);
         let layout = if shared_embeddings {
             Layout::Columns
         } else {
@@ -113,12 +132,6 @@ impl Network {
             words,
             hidden,
             layout,
-        };
-        let softmax_place = weight.start..bias.end;
-        let places = Places {
-            embedding: own.unwrap_or(weight),
-            layers: layer_places,
-            softmax: softmax_place,
         };
         let window = vec![0.0; sizes.steps * sizes.batch * hidden];
         Ok(Self {

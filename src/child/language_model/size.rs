@@ -2,10 +2,31 @@
 //! settings, cell and vocabulary.
 
 use super::super::ChildSettings;
-use crate::space::{Cell, CellNetwork, Decision, LanguageModel, Network, Next, Space};
+use crate::space::{
+    Cell, CellNetwork, Decision, DecisionError, LanguageModel, Network, Next, Space,
+};
 
 /// A solved size may miss `child.parameters` by this share.
 const TOLERANCE: f64 = 0.01;
+
+/// There is no language model as the settings ask for it.
+#[derive(Debug, thiserror::Error)]
+pub enum SizeError {
+    #[error(
+        "child.parameters = {parameters}: no hidden size comes within 1% of it with {vocabulary} tokens and {layers} layers ({nearest})"
+    )]
+    Parameters {
+        parameters: usize,
+        vocabulary: usize,
+        layers: usize,
+        /// The hidden sizes that come nearest, with their parameters.
+        nearest: String,
+    },
+    #[error("space.kind must be \"cell\": only recurrent cells are trained on a text")]
+    NoCells,
+    #[error(transparent)]
+    Decision(#[from] DecisionError),
+}
 
 /// The language model that a cell is trained in.
 ///
@@ -15,7 +36,7 @@ pub fn model(
     settings: &ChildSettings,
     cell: &Cell,
     vocabulary: usize,
-) -> Result<LanguageModel, String> {
+) -> Result<LanguageModel, SizeError> {
     let sized = |hidden| LanguageModel {
         vocabulary,
         hidden,
@@ -59,10 +80,12 @@ pub fn model(
     } else {
         format!("the smallest, {}", near(above))
     };
-    Err(format!(
-        "child.parameters = {}: no hidden size comes within 1% of it with {vocabulary} tokens and {} layers ({nearest})",
-        settings.parameters, settings.layers
-    ))
+    Err(SizeError::Parameters {
+        parameters: settings.parameters,
+        vocabulary,
+        layers: settings.layers,
+        nearest,
+    })
 }
 
 /// The language model of all cells of a space: they have one number of parameters.
@@ -73,7 +96,7 @@ pub fn searched_model(
     settings: &ChildSettings,
     space: &dyn Space,
     vocabulary: usize,
-) -> Result<LanguageModel, String> {
+) -> Result<LanguageModel, SizeError> {
     let mut decisions = Vec::new();
     loop {
         match space.next(0, &decisions) {
@@ -82,12 +105,8 @@ pub fn searched_model(
             Next::Done => break,
         }
     }
-    match space
-        .build(0, &decisions)
-        .map_err(|error| error.to_string())?
-        .network
-    {
+    match space.build(0, &decisions)?.network {
         Network::Cell(network) => model(settings, &network.cell, vocabulary),
-        _ => Err("space.kind must be \"cell\": only recurrent cells are trained on a text".into()),
+        _ => Err(SizeError::NoCells),
     }
 }

@@ -4,13 +4,16 @@
 
 use super::super::reward::perplexity_reward;
 use super::super::training::{EarlyEnd, Training};
-use super::super::{Cause, ChildSettings, Evaluator, Outcome, Progress, Task, cell_program};
+use super::super::weights::{Trained, recipe};
+use super::super::{
+    Cause, ChildSettings, Epoch, Evaluator, MetricUnit, Outcome, Progress, Task, cell_program,
+};
 use super::descent::Descent;
 use super::masks::DropoutMasks;
 use super::network::{Network, Sizes};
 use super::streams::{Streams, Window};
 use super::{memory, model};
-use crate::data::{Corpus, Unit};
+use crate::data::{Corpus, Input, TextInput, Unit};
 use crate::kernels::KernelError;
 use crate::random::{Key, Purpose};
 use crate::space::{self, CellNetwork};
@@ -20,6 +23,23 @@ use std::sync::Arc;
 
 /// From this epoch on a child must do better than a uniform guess.
 const EPOCHS_TO_BEAT_CHANCE: usize = 2;
+
+/// Keys of `[child]` that a language model is trained by.
+const RECIPE: &[&str] = &[
+    "epochs",
+    "batch_size",
+    "learning_rate",
+    "momentum",
+    "weight_decay",
+    "schedule",
+    "steps",
+    "clip_norm",
+    "init_scale",
+    "embedding_dropout",
+    "input_dropout",
+    "recurrent_dropout",
+    "output_dropout",
+];
 
 /// The evaluator `child.evaluator = "train"` of recurrent cells, of one lane of the CPU.
 pub struct LanguageEvaluator {
@@ -33,6 +53,8 @@ pub struct LanguageEvaluator {
 struct Child<'a> {
     evaluator: &'a LanguageEvaluator,
     seed: u64,
+    /// With its sizes.
+    cell: CellNetwork,
     network: Network,
     descent: Descent,
     hidden: usize,
@@ -94,11 +116,20 @@ impl LanguageEvaluator {
             reward_constant,
             reward_exponent,
         );
+        let metric = self.metric(perplexity);
+        training.keep_weights(reward, |last| child.file(task, last, metric, reward));
         Ok(Outcome::Completed {
             reward,
-            metric: self.metric(perplexity),
+            metric,
             seconds: training.seconds_if_resumed(),
         })
+    }
+
+    fn unit(&self) -> MetricUnit {
+        match self.corpus.unit {
+            Unit::Word => MetricUnit::Perplexity,
+            Unit::Char => MetricUnit::BitsPerCharacter,
+        }
     }
 
     /// Perplexity of words; of characters the bits of each.
@@ -153,11 +184,11 @@ impl<'a> Child<'a> {
         } = evaluator;
         let unbuildable = |error: String| EarlyEnd::Failed(Cause::Unbuildable, error);
         let words = corpus.vocabulary.len();
-        let program = cell_program(&cell.cell).map_err(unbuildable)?;
+        let program = cell_program(&cell.cell).map_err(|error| unbuildable(error.to_string()))?;
         let model = cell
             .model
             .map_or_else(|| model(settings, &cell.cell, words), Ok)
-            .map_err(unbuildable)?;
+            .map_err(|error| unbuildable(error.to_string()))?;
         if model.vocabulary != words {
             return Err(unbuildable(format!(
                 "the network is for {} tokens, the text has {words}",
@@ -177,11 +208,11 @@ impl<'a> Child<'a> {
                     .div_ceil(batch),
             ),
         };
-        let network = CellNetwork {
+        let cell = CellNetwork {
             cell: cell.cell.clone(),
             model: Some(model),
         };
-        let count = network.size().map_or(0, |(parameters, _)| parameters);
+        let count = cell.size().map_or(0, |(parameters, _)| parameters);
         check_memory(
             memory::bytes(
                 &program,
@@ -196,6 +227,7 @@ impl<'a> Child<'a> {
         Ok(Self {
             evaluator,
             seed,
+            cell,
             descent: Descent::new(settings, parameters.len()),
             hidden: model.hidden,
             gradient: vec![0.0; parameters.len()],
@@ -204,6 +236,40 @@ impl<'a> Child<'a> {
             parameters,
             network,
         })
+    }
+
+    /// The trained network as a file.
+    fn file(
+        &self,
+        task: &Task,
+        last_epoch: &Epoch,
+        metric: f64,
+        reward: f64,
+    ) -> Result<Vec<u8>, String> {
+        let LanguageEvaluator {
+            settings, corpus, ..
+        } = self.evaluator;
+        let input = TextInput {
+            unit: corpus.unit,
+            end: corpus.end,
+            vocabulary: corpus.vocabulary.clone(),
+        };
+        let trained = Trained {
+            task,
+            network: space::Network::Cell(self.cell.clone()),
+            input: Input::Text(input),
+            batch_norm_epsilon: None,
+            last_epoch,
+            metric,
+            reward,
+            unit: self.evaluator.unit(),
+            training_examples: corpus.train.len(),
+            validation_examples: corpus.validation.len(),
+            content: &corpus.content,
+            recipe: recipe(settings, RECIPE),
+            tensors: &[(self.network.parameters(), self.parameters.as_slice())],
+        };
+        trained.file()
     }
 
     /// All that a step changes and the next one needs.

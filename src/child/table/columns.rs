@@ -1,6 +1,7 @@
 //! Which columns of a table are used, and what a row holds in them. Must not know of architectures.
 
 use super::TableSettings;
+use super::dialect::Dialect;
 
 /// Positions of the columns that are used.
 pub struct Columns {
@@ -8,6 +9,7 @@ pub struct Columns {
     rewards: Vec<usize>,
     seconds: Option<usize>,
     report: Vec<usize>,
+    dialect: Dialect,
 }
 
 /// What a row holds for its architecture, beside the decisions.
@@ -27,18 +29,19 @@ impl Columns {
         header: &[String],
         decisions: &[String],
         settings: &TableSettings,
+        dialect: Dialect,
     ) -> Result<Self, String> {
         let all = |names: &[String]| {
             names
                 .iter()
-                .map(|name| position(header, name))
+                .map(|name| position(header, name, dialect))
                 .collect::<Result<Vec<usize>, String>>()
         };
         let seconds = |name: &String| {
             if name.is_empty() {
                 Ok(None)
             } else {
-                position(header, name).map(Some)
+                position(header, name, dialect).map(Some)
             }
         };
         let found = Self {
@@ -46,6 +49,7 @@ impl Columns {
             rewards: all(&settings.reward)?,
             seconds: seconds(&settings.seconds)?,
             report: all(&settings.report)?,
+            dialect,
         };
         let mut used: Vec<usize> = found
             .decisions
@@ -71,7 +75,7 @@ impl Columns {
     pub fn row(&self, record: &csv::StringRecord, header: &[String]) -> Result<RowValues, String> {
         let number = |column: usize, needed: &str, valid: fn(f64) -> bool| {
             let text = &record[column];
-            let value = text.parse::<f64>().ok().filter(|value| valid(*value));
+            let value = self.dialect.number(text).filter(|value| valid(*value));
             value.ok_or_else(|| {
                 format!(
                     "column \"{}\" holds \"{text}\"; {needed} is needed",
@@ -97,7 +101,7 @@ impl Columns {
     }
 }
 
-fn position(header: &[String], name: &str) -> Result<usize, String> {
+fn position(header: &[String], name: &str, dialect: Dialect) -> Result<usize, String> {
     let matching = |same: &dyn Fn(&str) -> bool| -> Vec<usize> {
         (0..header.len())
             .filter(|&column| same(&header[column]))
@@ -117,8 +121,12 @@ fn position(header: &[String], name: &str) -> Result<usize, String> {
                 .max_by(|a, b| strsim::jaro(a, name).total_cmp(&strsim::jaro(b, name)));
             let nearest =
                 nearest.map_or_else(String::new, |column| format!(" (nearest: \"{column}\")"));
+            let separated = match dialect.name() {
+                "commas" => String::new(),
+                other => format!(" (separated by {other})"),
+            };
             Err(format!(
-                "line 1: no column \"{name}\"{nearest}; the columns are {}",
+                "line 1: no column \"{name}\"{nearest}; the columns{separated} are {}",
                 header.join(", ")
             ))
         }

@@ -2,6 +2,7 @@
 //! know what the numbers mean.
 
 mod columns;
+mod dialect;
 mod enumeration;
 mod hashing;
 #[cfg(test)]
@@ -11,15 +12,31 @@ use super::{Evaluator, Outcome, Progress, TableSettings, Task};
 use crate::random::{Key, Purpose};
 use crate::space::{Decision, Space};
 use columns::{Columns, RowValues};
+use dialect::Dialect;
 use hashing::HashingReader;
 use rand::RngExt;
 use std::collections::HashMap;
 use std::fs::File;
-use std::path::Path;
+use std::io::{Chain, Cursor, Read};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Spaces of more architectures than this are not checked row by row, so they are refused.
 const LARGEST_SPACE: f64 = 1e7;
+
+/// A table that cannot serve the space: says which line, column or missing row is to blame, and
+/// what would be right.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {problem}", path.display())]
+pub struct TableError {
+    path: PathBuf,
+    problem: String,
+}
+/// Bytes of a file by which its separator is seen: more than any first line has.
+const HEAD: u64 = 1 << 20;
+
+/// The file, its beginning already read.
+type Source = HashingReader<Chain<Cursor<Vec<u8>>, File>>;
 
 /// A loaded table: every architecture of the space has its row.
 ///
@@ -28,6 +45,8 @@ const LARGEST_SPACE: f64 = 1e7;
 pub struct Table {
     /// For each decision of `Space::describe`, in order: a number for each of its texts.
     texts: Vec<HashMap<String, u32>>,
+    /// How the file writes numbers.
+    dialect: Dialect,
     /// Index of a row, by the numbers of its texts.
     rows: HashMap<Box<[u32]>, usize>,
     /// Reward columns.
@@ -48,15 +67,17 @@ impl Table {
     /// Reads and checks the file. The space has architectures of one depth, `layers`.
     ///
     /// # Errors
-    /// One sentence that names the file and the line, column or missing row, and what would be
-    /// right.
+    /// The file cannot be read, or does not have one good row for each architecture.
     pub fn load(
         settings: &TableSettings,
         space: &dyn Space,
         layers: usize,
-    ) -> Result<Self, String> {
+    ) -> Result<Self, TableError> {
         let path = Path::new(&settings.path);
-        let fail = |text: String| format!("{}: {text}", path.display());
+        let fail = |problem: String| TableError {
+            path: path.to_owned(),
+            problem,
+        };
         let size = space.log10_size(layers);
         if size > LARGEST_SPACE.log10() {
             let limit = "a table is checked row by row and can serve at most 10^7";
@@ -64,10 +85,16 @@ impl Table {
                 "the space has 10^{size:.1} architectures; {limit}"
             )));
         }
-        let file = File::open(path).map_err(|error| fail(csv_problem(&error.into())))?;
+        let names: Vec<String> = space
+            .describe(layers, &enumeration::first(space, layers))
+            .into_iter()
+            .map(|(name, _)| name)
+            .collect();
+        let (source, dialect) = open(path, &names, settings).map_err(&fail)?;
         let mut reader = csv::ReaderBuilder::new()
+            .delimiter(dialect.separator)
             .trim(csv::Trim::All)
-            .from_reader(HashingReader::new(file));
+            .from_reader(source);
         let header: Vec<String> = reader
             .headers()
             .map_err(|error| fail(csv_problem(&error)))?
@@ -79,13 +106,8 @@ impl Table {
                 "is empty; its first line must name the columns".into(),
             ));
         }
-        let names: Vec<String> = space
-            .describe(layers, &enumeration::first(space, layers))
-            .into_iter()
-            .map(|(name, _)| name)
-            .collect();
-        let columns = Columns::find(&header, &names, settings).map_err(&fail)?;
-        let mut table = Self::empty(settings, names.len());
+        let columns = Columns::find(&header, &names, settings, dialect).map_err(&fail)?;
+        let mut table = Self::empty(settings, names.len(), dialect);
         table
             .read_rows(&mut reader, &columns, &header)
             .map_err(&fail)?;
@@ -98,7 +120,7 @@ impl Table {
     /// Names the line, and what is wrong there.
     fn read_rows(
         &mut self,
-        reader: &mut csv::Reader<HashingReader<File>>,
+        reader: &mut csv::Reader<Source>,
         columns: &Columns,
         header: &[String],
     ) -> Result<(), String> {
@@ -122,8 +144,9 @@ impl Table {
         Ok(())
     }
 
-    fn empty(settings: &TableSettings, decisions: usize) -> Self {
+    fn empty(settings: &TableSettings, decisions: usize, dialect: Dialect) -> Self {
         Self {
+            dialect,
             texts: vec![HashMap::new(); decisions],
             rows: HashMap::new(),
             repeats: settings.reward.len(),
@@ -141,9 +164,10 @@ impl Table {
         decisions: impl Iterator<Item = &'a str>,
         values: RowValues,
     ) -> Result<(), usize> {
+        let dialect = self.dialect;
         let number = |(text, numbers): (&str, &mut HashMap<String, u32>)| {
             let next = numbers.len() as u32;
-            *numbers.entry(canonical_text(text)).or_insert(next)
+            *numbers.entry(canonical_text(text, dialect)).or_insert(next)
         };
         let key: Box<[u32]> = decisions.zip(&mut self.texts).map(number).collect();
         let row = self.rows.len();
@@ -202,7 +226,7 @@ impl Table {
             return None;
         }
         let number = |((_, value), numbers): (&(String, String), &HashMap<String, u32>)| {
-            numbers.get(&canonical_text(value)).copied()
+            numbers.get(&canonical_text(value, self.dialect)).copied()
         };
         let key: Vec<u32> = described
             .iter()
@@ -234,6 +258,43 @@ impl Table {
     }
 }
 
+/// Opens the file and sees how it is written.
+///
+/// # Errors
+/// It is not there, is no file, or no text that is read.
+fn open(
+    path: &Path,
+    decisions: &[String],
+    settings: &TableSettings,
+) -> Result<(Source, Dialect), String> {
+    let problem = |error: std::io::Error| csv_problem(&error.into());
+    // A pipe would be read once and then be empty: the search could not be continued.
+    let is_file = std::fs::metadata(path).map_err(problem)?.is_file();
+    if !is_file {
+        return Err("is no regular file; child.table.path must name a CSV file".to_owned());
+    }
+    let mut file = File::open(path).map_err(problem)?;
+    let mut head = Vec::new();
+    file.by_ref()
+        .take(HEAD)
+        .read_to_end(&mut head)
+        .map_err(problem)?;
+    if head.starts_with(&[0xFF, 0xFE]) || head.starts_with(&[0xFE, 0xFF]) {
+        return Err("is UTF-16 text; save it as UTF-8".to_owned());
+    }
+    let columns = [&settings.reward[..], &settings.report[..]].concat();
+    let needed: Vec<&str> = decisions
+        .iter()
+        .chain(&columns)
+        .chain([&settings.seconds])
+        .map(String::as_str)
+        .filter(|name| !name.is_empty())
+        .collect();
+    let dialect = Dialect::of(&head, &needed);
+    let source = HashingReader::new(Cursor::new(head).chain(file));
+    Ok((source, dialect))
+}
+
 fn csv_problem(error: &csv::Error) -> String {
     match error.kind() {
         csv::ErrorKind::Io(error) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -246,13 +307,13 @@ fn csv_problem(error: &csv::Error) -> String {
 }
 
 /// Values are compared by meaning: `3` and `3.0` are one number, `True` and `true` one boolean.
-fn canonical_text(text: &str) -> String {
-    match text.parse::<f64>() {
-        Ok(number) => number.to_string(),
-        Err(_) if text.eq_ignore_ascii_case("true") || text.eq_ignore_ascii_case("false") => {
+fn canonical_text(text: &str, dialect: Dialect) -> String {
+    match dialect.number(text) {
+        Some(number) => number.to_string(),
+        None if text.eq_ignore_ascii_case("true") || text.eq_ignore_ascii_case("false") => {
             text.to_ascii_lowercase()
         }
-        Err(_) => text.to_owned(),
+        None => text.to_owned(),
     }
 }
 

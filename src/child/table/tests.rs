@@ -40,7 +40,7 @@ fn load_for(
         report: vec!["test".into()],
     };
     change(&mut settings);
-    Table::load(&settings, space, layers).map_err(|error| error.replace(&path, "FILE"))
+    Table::load(&settings, space, layers).map_err(|error| error.to_string().replace(&path, "FILE"))
 }
 
 fn load(rows: &str) -> Result<Table, String> {
@@ -257,6 +257,68 @@ fn numbers_that_are_none_are_named_with_their_line() {
         absent.err().unwrap(),
         "no/such.csv: there is no such file (child.table.path is relative to the working directory)"
     );
+}
+
+#[test]
+fn files_of_spreadsheet_programs_are_read() {
+    let space = space(SPACE);
+    let rewards = |rows: &str| {
+        let table = load(rows).unwrap_or_else(|error| panic!("{error}: {rows}"));
+        let mut evaluator = TableEvaluator::new(Arc::new(table), space.clone());
+        [[0, 0], [0, 1], [1, 0], [1, 1]].map(|decisions| {
+            let decisions = decisions.map(Decision::Choice);
+            evaluate(&mut evaluator, space.as_ref(), 5, &decisions)
+        })
+    };
+    let expected = rewards(ROWS);
+    let semicolons = ROWS.replace(',', ";");
+    for rows in [
+        semicolons.clone(),
+        // Where a comma is the decimal point, of options too.
+        semicolons.replace("0.", "0,").replace("3.0", "3,0"),
+        ROWS.replace(',', "\t"),
+        ROWS.replace(',', "|"),
+        format!("\u{feff}{ROWS}"),
+        format!("\u{feff}{}", semicolons.replace('\n', "\r\n")),
+        semicolons.replace("note;drop_out", "\"note\";\"drop_out\""),
+    ] {
+        assert_eq!(rewards(&rows), expected, "{rows}");
+    }
+    assert_eq!(
+        error(&ROWS.replace(',', "\t").replace("0.4", "0,4")),
+        "FILE: line 3: column \"second\" holds \"0,4\"; a finite number is needed"
+    );
+    assert_eq!(
+        error(&semicolons.replace("op;first", "opp;first")),
+        "FILE: line 1: no column \"op\" (nearest: \"opp\"); the columns (separated by semicolons) are note, drop_out, fixed, opp, \
+         first, second, time, test"
+    );
+}
+
+#[test]
+fn what_is_no_file_or_no_utf_8_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("table.csv");
+    let message = || {
+        let set = |settings: &mut TableSettings| settings.path = path.to_str().unwrap().into();
+        let error = load_for(space(SPACE).as_ref(), 0, ROWS, set).err().unwrap();
+        error.replace(path.to_str().unwrap(), "FILE")
+    };
+    let utf_16: Vec<u8> = "\u{feff}op,first"
+        .encode_utf16()
+        .flat_map(u16::to_le_bytes)
+        .collect();
+    std::fs::write(&path, utf_16).unwrap();
+    assert_eq!(message(), "FILE: is UTF-16 text; save it as UTF-8");
+    std::fs::remove_file(&path).unwrap();
+    std::fs::create_dir(&path).unwrap();
+    let not_a_file = "FILE: is no regular file; child.table.path must name a CSV file";
+    assert_eq!(message(), not_a_file);
+    std::fs::remove_dir(&path).unwrap();
+    // Nobody writes into this pipe: to open it would wait for ever.
+    let made = std::process::Command::new("mkfifo").arg(&path).status();
+    assert!(made.unwrap().success());
+    assert_eq!(message(), not_a_file);
 }
 
 #[test]

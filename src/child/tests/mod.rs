@@ -30,6 +30,7 @@ pub fn textures(count: usize, seed: u64) -> Dataset {
         content: String::new(),
         synthetic: true,
         held_out: crate::data::HeldOut::Drawn,
+        notes: Vec::new(),
     };
     for index in 0..count {
         let label = index % 4;

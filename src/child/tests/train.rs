@@ -74,6 +74,23 @@ fn a_child_learns_and_is_rewarded_for_the_best_of_its_last_epochs() {
 }
 
 #[test]
+fn batch_normalisation_has_the_epsilon_of_the_settings() {
+    let losses = |epsilon: f64| {
+        let settings = ChildSettings {
+            epochs: 1,
+            batch_norm_epsilon: epsilon,
+            ..settings()
+        };
+        let mut log = Log::default();
+        evaluator(settings, None).evaluate(&task(Network::Conv(network()), 7), &mut log);
+        log.epochs[0].train_loss.unwrap()
+    };
+    let usual = losses(ChildSettings::default().batch_norm_epsilon);
+    assert_eq!(losses(1e-5), usual, "the default is the number of before");
+    assert_ne!(losses(1e-3), usual);
+}
+
+#[test]
 fn the_same_task_gives_the_same_bits_whatever_ran_before() {
     let run = |evaluator: &mut TrainEvaluator, seed| {
         let mut log = Log::default();

@@ -7,7 +7,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// What the file begins with; another number for another way to decode or to store.
-const FORMAT: &[u8; 16] = b"netwright img 1\n";
+const FORMAT: &[u8; 16] = b"netwright img 2\n";
 const HASH: usize = 32;
 
 /// `$XDG_CACHE_HOME/netwright`, or `~/.cache/netwright`; None: the user has neither.

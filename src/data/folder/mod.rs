@@ -1,10 +1,16 @@
-//! `data.kind = "image-folder"`: the user's own images, one folder for each class. Every file is
-//! hashed, so that the split follows the images and not their places, and decoded once. Must not
+//! `data.kind = "image-folder"`: the user's own images, one folder for each class, perhaps below a
+//! training and a validation split. Every file is hashed, so that the split follows the images and not their places, and decoded once. Must not
 //! know how images are used.
 
 mod cache;
 mod decode;
+mod entries;
+mod exif;
+mod jpeg;
+mod layout;
 mod listing;
+mod parts;
+mod passed_over;
 mod resize;
 #[cfg(test)]
 mod tests;
@@ -14,9 +20,13 @@ use crate::space::ImageShape;
 use listing::{Entry, Listing};
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
+use std::collections::HashSet;
 use std::path::Path;
 
 type Hash = [u8; 32];
+
+/// Files that a message lists at most.
+const LISTED: usize = 10;
 
 /// The images of a folder as squares of `size` pixels, in the order of their names. Works in the
 /// caller's rayon pool; depends on nothing but the files.
@@ -53,37 +63,65 @@ fn load_with(path: &Path, size: usize, cache: Option<&Path>) -> Result<Dataset, 
     };
     let labels = listing.entries.iter().map(|entry| entry.label).collect();
     let mut dataset = Dataset::new(shape, listing.class_names, images, labels, false);
-    let validation = listing.is_split.then(|| {
+    let validation: Option<Vec<bool>> = listing.is_split.then(|| {
         listing
             .entries
             .iter()
             .map(|entry| entry.validation)
             .collect()
     });
+    dataset.notes = listing.notes;
+    dataset
+        .notes
+        .extend(twins(&hashes, validation.as_deref(), path));
     dataset.held_out = HeldOut::ByContent { hashes, validation };
     Ok(dataset)
 }
 
-/// Something of every file, or how many files refuse it.
+/// Says how many validation images are training images too: what is measured on them is memory.
+fn twins(hashes: &[Hash], validation: Option<&[bool]>, path: &Path) -> Option<String> {
+    let validation = validation?;
+    let side = |side: bool| {
+        let sides = hashes.iter().zip(validation);
+        sides.filter_map(move |(hash, held_out)| (*held_out == side).then_some(hash))
+    };
+    let trained: HashSet<&Hash> = side(false).collect();
+    let twins = side(true).filter(|hash| trained.contains(hash)).count();
+    (twins > 0).then(|| {
+        format!(
+            "{}: {twins} of the {} validation images are training images too, byte for byte: accuracies will be too high",
+            path.display(),
+            side(true).count()
+        )
+    })
+}
+
+/// Something of every file, or which files refuse it.
 fn all<T: Send>(
     path: &Path,
     entries: &[Entry],
     of: impl Fn(&Entry) -> Result<T, String> + Sync + Send,
 ) -> Result<Vec<T>, DataError> {
     let results: Vec<Result<T, String>> = entries.par_iter().map(of).collect();
-    let mut refused = entries
+    let refused: Vec<(&Entry, &String)> = entries
         .iter()
         .zip(&results)
-        .filter_map(|(entry, result)| Some((entry, result.as_ref().err()?)));
-    if let Some((entry, reason)) = refused.next() {
-        let problem = match refused.count() {
-            0 => reason.clone(),
-            others => format!(
-                "{reason}; {} of the {} images in {} cannot be read",
-                others + 1,
+        .filter_map(|(entry, result)| Some((entry, result.as_ref().err()?)))
+        .collect();
+    if let Some((entry, reason)) = refused.first() {
+        let problem = if refused.len() == 1 {
+            (*reason).clone()
+        } else {
+            let names = refused.iter().take(LISTED);
+            let names: Vec<&str> = names.map(|(entry, _)| entry.name.as_str()).collect();
+            let more = if refused.len() > LISTED { ", …" } else { "" };
+            format!(
+                "{reason}; {} of the {} images in {} cannot be read: {}{more}",
+                refused.len(),
                 entries.len(),
-                path.display()
-            ),
+                path.display(),
+                names.join(", ")
+            )
         };
         return Err(DataError::File {
             path: entry.path.clone(),
@@ -94,7 +132,7 @@ fn all<T: Send>(
 }
 
 fn read(entry: &Entry) -> Result<Vec<u8>, String> {
-    std::fs::read(&entry.path).map_err(|error| error.to_string())
+    std::fs::read(&entry.path).map_err(|error| format!("cannot be read: {error}"))
 }
 
 fn hash(entry: &Entry) -> Result<Hash, String> {
@@ -103,6 +141,25 @@ fn hash(entry: &Entry) -> Result<Hash, String> {
 
 fn square(entry: &Entry, size: usize) -> Result<Vec<u8>, String> {
     Ok(resize::square(&decode::decode(&read(entry)?)?, size))
+}
+
+/// One image file as a square of `size` pixels, `[3, size, size]`, by the rules of folders of
+/// images.
+///
+/// # Errors
+/// Names the file, and why it cannot be read.
+pub fn read_image(path: &Path, size: usize) -> Result<Vec<u8>, DataError> {
+    let read = || {
+        let bytes = std::fs::read(path).map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => "no such file".to_owned(),
+            _ => format!("cannot be read: {error}"),
+        })?;
+        Ok(resize::square(&decode::decode(&bytes)?, size))
+    };
+    read().map_err(|problem| DataError::File {
+        path: path.to_owned(),
+        problem,
+    })
 }
 
 /// Changes with every image that is added, removed, renamed or changed.

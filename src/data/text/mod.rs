@@ -36,10 +36,11 @@ pub enum Unit {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Corpus {
     pub unit: Unit,
-    /// Each token's text. `train` and `validation` hold positions in it.
+    /// The text of each token; a token's number is its position here.
     pub vocabulary: Vec<String>,
-    /// Position of `<eos>`.
+    /// The number of `<eos>`.
     pub end: u32,
+    /// Tokens, by number, in the order of the text.
     pub train: Vec<u32>,
     pub validation: Vec<u32>,
     /// SHA-256 (hex) of unit, vocabulary and both texts: a resumed run refuses other data.
@@ -119,7 +120,7 @@ fn numbers(vocabulary: &Vocabulary, lines: &Lines, file: &Path) -> Result<Vec<u3
     missing.check(lines.tokens(), file).map(|()| numbers)
 }
 
-/// Tokens that no number stands for.
+/// The tokens of a text that the vocabulary does not hold.
 #[derive(Default)]
 struct Missing<'a> {
     count: usize,

@@ -3,7 +3,7 @@
 use super::{DataError, END, Unit};
 use std::path::Path;
 
-/// A text, and how it falls into tokens.
+/// A text, and how it is divided into tokens.
 pub struct Lines {
     text: String,
     unit: Unit,
@@ -19,13 +19,22 @@ pub fn read(file: &Path, unit: Unit) -> Result<Lines, DataError> {
         path: file.into(),
         problem,
     };
-    let bytes = std::fs::read(file).map_err(|error| match error.kind() {
+    let unreadable = |error: std::io::Error| match error.kind() {
         std::io::ErrorKind::NotFound => fail(
             "no such file; data.path, data.train_file and data.validation_file say where a text is"
                 .into(),
         ),
         _ => fail(format!("cannot be read as a text: {error}")),
-    })?;
+    };
+    let metadata = std::fs::metadata(file).map_err(unreadable)?;
+    if !metadata.is_file() && !metadata.is_dir() {
+        // A pipe that nobody writes to would never end.
+        return Err(fail("is a pipe, a socket or a device, and no file".into()));
+    }
+    let bytes = std::fs::read(file).map_err(unreadable)?;
+    if bytes.starts_with(&[0xFF, 0xFE]) || bytes.starts_with(&[0xFE, 0xFF]) {
+        return Err(fail("is UTF-16 text; save it as UTF-8".into()));
+    }
     let text = String::from_utf8(bytes).map_err(|error| {
         let valid = error.utf8_error().valid_up_to();
         let line = error.as_bytes()[..valid]

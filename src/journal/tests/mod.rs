@@ -1,10 +1,13 @@
 //! What the journal promises: ids and sequence numbers without gaps, replies after the commit, the
 //! baseline in one order, recovery from any interruption, and nothing lost while the disk refuses.
 
+mod failures;
+mod guards;
+mod tail;
 mod versions;
 
 use super::*;
-use crate::policy::{AdamState, Baseline};
+use crate::policy::{AdamState, Baseline, RewardAverages};
 use crate::space::{ChoiceNetwork, Network};
 use crate::strategy::StrategyName;
 use proptest::prelude::*;
@@ -20,6 +23,7 @@ const LEARNING: LearningSettings = LearningSettings {
     baseline_decay: 0.9,
     entropy_weight: 0.0,
     accumulate: 1,
+    advantage_bound: None,
 };
 
 fn identity() -> serde_json::Value {
@@ -57,6 +61,7 @@ fn sampled(controller: u64, minibatch: u64, m: usize, version: u64) -> SampledMi
         },
         repeated: 1,
         trials: (0..m).map(trial).collect(),
+        held: None,
     }
 }
 
@@ -71,12 +76,21 @@ fn insert(journal: &Journal, minibatches: Vec<SampledMinibatch>, round: bool) ->
 }
 
 fn finish(journal: &Journal, trial: u64, outcome: Outcome) -> Vec<Sequenced> {
+    finish_by(journal, FailureRule::SKIP, trial, outcome)
+}
+
+fn finish_by(
+    journal: &Journal,
+    failures: FailureRule,
+    trial: u64,
+    outcome: Outcome,
+) -> Vec<Sequenced> {
     let (reply, answer) = channel();
     journal.finished(
         trial,
         outcome,
         1.0,
-        None,
+        failures,
         Box::new(move |sequenced| reply.send(sequenced).unwrap()),
     );
     answer.recv().unwrap()
@@ -107,6 +121,10 @@ fn change(journal: &Journal, learning: LearningSettings) -> u64 {
 }
 
 fn store(journal: &Journal, sequence: u64, version: u64) {
+    store_with(journal, sequence, version, Vec::new());
+}
+
+fn store_with(journal: &Journal, sequence: u64, version: u64, held: Vec<HeldParameters>) {
     let state = AdamState {
         version,
         sequence,
@@ -115,11 +133,11 @@ fn store(journal: &Journal, sequence: u64, version: u64) {
     let (reply, answer) = channel();
     let snapshot = Snapshot {
         state,
-        baseline: Baseline::default(),
+        averages: RewardAverages::default(),
         learning: LEARNING,
         strategy: vec![sequence as u8],
     };
-    journal.snapshot(snapshot, Box::new(move |()| reply.send(()).unwrap()));
+    journal.snapshot(snapshot, held, Box::new(move |()| reply.send(()).unwrap()));
     answer.recv().unwrap();
 }
 
@@ -396,7 +414,7 @@ fn files_that_are_no_run_are_refused_and_left_alone() {
     std::fs::write(&file, "").unwrap();
     assert!(matches!(
         Journal::open(&file, &identity(), &[], ""),
-        Err(JournalError::Io { .. })
+        Err(JournalError::Unfit { .. })
     ));
     assert!(matches!(
         Reader::open(&dir.path().join("absent")),
@@ -501,7 +519,7 @@ fn a_run_that_goes_on_keeps_a_rolling_copy_that_stands_in_for_a_damaged_database
         "{message}"
     );
     assert!(
-        open::back_up_live(dir.path()).is_err(),
+        backup::back_up_live(dir.path()).is_err(),
         "a damaged database is no new copy"
     );
     assert_eq!(trials_in(&backup), Some(kept));
@@ -527,7 +545,7 @@ fn while_the_disk_refuses_replies_wait_and_nothing_is_lost() {
             trial,
             completed(0.25 * trial as f64),
             1.0,
-            None,
+            FailureRule::SKIP,
             Box::new(move |sequenced| reply.send(sequenced).unwrap()),
         );
         // The second one finds the writer refused already.
@@ -632,7 +650,9 @@ fn enqueued_trials_take_ids_but_no_place_in_the_order() {
             sequence: 2,
             round: None,
             baseline: None,
-            rewards: vec![Some(0.5), Some(0.7)]
+            scale: None,
+            rewards: vec![Some(0.5), Some(0.7)],
+            cut: Vec::new(),
         }
     );
     assert_eq!(enqueue(&journal, &["c"]), 5);

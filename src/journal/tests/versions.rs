@@ -3,6 +3,11 @@
 
 use super::*;
 
+/// Takes away what version 4 added.
+const TO_VERSION_3: &str = "
+    DROP TABLE held; DROP TABLE unrewarded; DROP INDEX trials_finished; DELETE FROM meta WHERE key = 'begun_by_version';
+    ALTER TABLE minibatches DROP COLUMN scale; ALTER TABLE minibatches DROP COLUMN lowest; PRAGMA user_version = 3;";
+
 /// Takes away what version 3 added.
 const TO_VERSION_2: &str = "
     ALTER TABLE minibatches DROP COLUMN history_sequence; ALTER TABLE minibatches DROP COLUMN history_trial;
@@ -43,10 +48,17 @@ fn what_a_proposal_had_seen_is_stored_and_a_run_of_version_2_says_nothing_of_it(
         ]
     );
     assert_eq!(found[1].decisions.len(), 2);
-    rusqlite::Connection::open(dir.path().join("search.db"))
-        .unwrap()
-        .execute_batch(TO_VERSION_2)
-        .unwrap();
+    let connection = rusqlite::Connection::open(dir.path().join("search.db")).unwrap();
+    connection.execute_batch(TO_VERSION_3).unwrap();
+    assert!(
+        Reader::open(dir.path())
+            .unwrap()
+            .has_rules_of_before()
+            .unwrap()
+    );
+    assert_eq!(proposals(), found, "version 3 is read as it is");
+    connection.execute_batch(TO_VERSION_2).unwrap();
+    drop(connection);
     assert!(
         proposals()
             .iter()
@@ -106,7 +118,7 @@ fn a_run_of_version_1_is_read_as_it_is_and_brought_up_to_date_when_it_is_continu
         });
     let columns = super::reader::COLUMNS.strip_suffix(", enqueued").unwrap();
     let down = format!(
-        "DROP INDEX trials_by_status; DROP INDEX trials_by_reward; DROP INDEX trials_enqueued; ALTER TABLE trials RENAME TO new;
+        "{TO_VERSION_3} DROP INDEX trials_by_status; DROP INDEX trials_by_reward; DROP INDEX trials_enqueued; ALTER TABLE trials RENAME TO new;
          {old} INSERT INTO trials SELECT {columns} FROM new; DROP TABLE new; {TO_VERSION_2} PRAGMA user_version = 1;"
     );
     connection.execute_batch(&down).unwrap();

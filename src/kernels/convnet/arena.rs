@@ -222,7 +222,10 @@ impl Sizes {
 impl Sizes {
     /// A layer's normalisation: convolutions have a ReLU behind it.
     fn norm(&self, plan: &Plan, index: usize) -> Norm {
-        let norm = Norm::new(plan.layers[index].geometry.filters);
+        let norm = Norm {
+            epsilon: plan.batch_norm_epsilon,
+            ..Norm::new(plan.layers[index].geometry.filters)
+        };
         if self.convs[index].is_some() {
             norm
         } else {

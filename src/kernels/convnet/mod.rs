@@ -18,7 +18,8 @@ mod winograd;
 mod tests;
 
 pub use head::cross_entropy;
-pub use local_contrast::weights as local_contrast_weights;
+pub use local_contrast::{EPSILON as LOCAL_CONTRAST_EPSILON, weights as local_contrast_weights};
 pub use network::ConvNet;
+pub use norm::EPSILON as BATCH_NORM_EPSILON;
 pub use pooling::Pooling;
 pub use spec::{Geometry, LayerSpec, NetworkSpec, OperationSpec};

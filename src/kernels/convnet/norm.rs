@@ -4,7 +4,7 @@
 use super::pack::Norm;
 use crate::kernels::memory::LANES;
 
-/// Added to a variance before its root.
+/// Added to a variance before its root, where a network does not say otherwise: as in PyTorch.
 pub const EPSILON: f64 = 1e-5;
 /// Weight of a batch in the running statistics.
 pub const MOMENTUM: f64 = 0.1;
@@ -80,7 +80,7 @@ pub fn from_running(mean: &[f32], variance: &[f32], scale: &[f32], shift: &[f32]
 
 fn set(norm: &mut Norm, channel: usize, mean: f64, variance: f64, scale: f32, shift: f32) {
     norm.mean[channel] = mean as f32;
-    norm.inverse[channel] = 1.0 / (variance + EPSILON).sqrt();
+    norm.inverse[channel] = 1.0 / (variance + norm.epsilon).sqrt();
     norm.slope[channel] = (f64::from(scale) * norm.inverse[channel]) as f32;
     norm.shift[channel] = shift;
 }

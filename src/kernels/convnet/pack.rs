@@ -2,6 +2,7 @@
 //! normalisation with ReLU (forward) or their gradient (backward) are applied on the way, so that
 //! neither is ever stored. Knows nothing of filters.
 
+use super::norm::EPSILON;
 use crate::kernels::memory::LANES;
 use crate::kernels::simd::{Kernel, PointerKernel, Vector};
 
@@ -109,6 +110,8 @@ pub struct Norm {
     pub gradient_mean: Vec<f32>,
     /// Mean of gradient · (y - mean), over variance + eps.
     pub gradient_slope: Vec<f32>,
+    /// Added to a variance before its root.
+    pub epsilon: f64,
 }
 
 impl Norm {
@@ -123,6 +126,7 @@ impl Norm {
             floor: 0.0,
             gradient_mean: zeros(),
             gradient_slope: zeros(),
+            epsilon: EPSILON,
         }
     }
 }

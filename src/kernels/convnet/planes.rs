@@ -181,91 +181,102 @@ impl Planes {
     /// As `forward`; and no other thread touches the sources' gradients of these channels.
     pub unsafe fn backward(&self, task: &mut Task<'_>, own: &LayerOutput<'_>) {
         let area = self.area();
-        let out_area = self.out_area();
-        let channels = self.geometry.channels;
         // SAFETY: the caller vouches for the layer's output and its gradient, what it saved, and
         // the sources; scratch has as many planes as `scratch` says.
         unsafe {
-            let upstream = own.upstream.skip(task.group * channels, out_area * LANES);
-            let y = own.y.add(task.group * channels * out_area * LANES);
-            let first = task.scratch.as_mut_ptr();
-            let second = first.add(area * LANES);
+            let own = self.of_group(own, task.group);
             if let PlaneOperation::LocalContrast(window) = &self.operation {
-                let planes = lanes_mut(first, local_contrast::PLANES * area);
-                let saved = lanes(
-                    own.saved.add(task.group * self.saved_len()),
-                    window.saved_len(),
-                );
+                let planes = lanes_mut(task.scratch.as_mut_ptr(), local_contrast::PLANES * area);
                 task.isa.run_pointers(local_contrast::Backward {
                     window,
-                    y: lanes(y, channels * area),
-                    saved,
-                    upstream,
+                    y: lanes(own.y, self.geometry.channels * area),
+                    saved: lanes(own.saved, window.saved_len()),
+                    upstream: own.upstream,
                     planes,
                 });
             }
             for channel in task.channels.clone() {
-                let values = y.add(channel * out_area * LANES);
-                let gradient = match &self.operation {
-                    PlaneOperation::Maximum(pooling) | PlaneOperation::Average(pooling) => {
-                        self.read(task, channel, first);
-                        let from = lanes(first, area);
-                        let to = lanes_mut(second, area);
-                        let maximum = matches!(self.operation, PlaneOperation::Maximum(_));
-                        task.isa.run_pointers(PoolGradient {
-                            pooling,
-                            maximum,
-                            from,
-                            channel,
-                            upstream,
-                            to,
-                        });
-                        second
-                    }
-                    PlaneOperation::BatchNorm => {
-                        let window = whole(
-                            self.geometry.height,
-                            self.geometry.width,
-                            self.geometry.height,
-                            self.geometry.width,
-                        );
-                        let upstream = upstream.skip(channel, area * LANES);
-                        let norm = own.norm;
-                        let mask = task.mask;
-                        task.isa.run_pointers(PackGradient {
-                            y: values,
-                            upstream,
-                            channels: 1,
-                            window,
-                            norm,
-                            norm_first: channel,
-                            mask,
-                            to: first,
-                        });
-                        first
-                    }
-                    PlaneOperation::LocalContrast(window) => {
-                        let planes = lanes(first, 5 * area);
-                        let saved = lanes(
-                            own.saved.add(task.group * self.saved_len()),
-                            window.saved_len(),
-                        );
-                        let to = first.add(5 * area * LANES);
-                        let values = lanes(values, area);
-                        let plane = lanes_mut(to, area);
-                        task.isa.run_pointers(ChannelGradient {
-                            channel,
-                            channels,
-                            y: values,
-                            saved,
-                            upstream,
-                            planes,
-                            to: plane,
-                        });
-                        to
-                    }
-                };
+                let gradient = self.channel_gradient(task, &own, channel);
                 self.send(task, channel, lanes(gradient, area));
+            }
+        }
+    }
+
+    /// The layer's output from this group on.
+    ///
+    /// # Safety
+    /// The output has this group.
+    unsafe fn of_group<'a>(&self, own: &LayerOutput<'a>, group: usize) -> LayerOutput<'a> {
+        let first = group * self.geometry.channels;
+        let numbers = self.out_area() * LANES;
+        // SAFETY: the caller's.
+        unsafe {
+            LayerOutput {
+                y: own.y.add(first * numbers),
+                upstream: own.upstream.skip(first, numbers),
+                norm: own.norm,
+                saved: own.saved.add(group * self.saved_len()),
+            }
+        }
+    }
+
+    /// Writes the gradient of one channel of the concatenated input to a plane of the scratch
+    /// memory; returns that plane. `own` is that of the task's group.
+    ///
+    /// # Safety
+    /// As `backward`; local contrast normalisation has left its planes in the scratch memory.
+    unsafe fn channel_gradient(
+        &self,
+        task: &mut Task<'_>,
+        own: &LayerOutput<'_>,
+        channel: usize,
+    ) -> *const f32 {
+        let area = self.area();
+        let first = task.scratch.as_mut_ptr();
+        // SAFETY: the caller's; scratch has as many planes as `scratch` says.
+        unsafe {
+            let values = own.y.add(channel * self.out_area() * LANES);
+            match &self.operation {
+                PlaneOperation::Maximum(pooling) | PlaneOperation::Average(pooling) => {
+                    let second = first.add(area * LANES);
+                    self.read(task, channel, first);
+                    task.isa.run_pointers(PoolGradient {
+                        pooling,
+                        maximum: matches!(self.operation, PlaneOperation::Maximum(_)),
+                        from: lanes(first, area),
+                        channel,
+                        upstream: own.upstream,
+                        to: lanes_mut(second, area),
+                    });
+                    second
+                }
+                PlaneOperation::BatchNorm => {
+                    let Geometry { height, width, .. } = self.geometry;
+                    task.isa.run_pointers(PackGradient {
+                        y: values,
+                        upstream: own.upstream.skip(channel, area * LANES),
+                        channels: 1,
+                        window: whole(height, width, height, width),
+                        norm: own.norm,
+                        norm_first: channel,
+                        mask: task.mask,
+                        to: first,
+                    });
+                    first
+                }
+                PlaneOperation::LocalContrast(window) => {
+                    let to = first.add(5 * area * LANES);
+                    task.isa.run_pointers(ChannelGradient {
+                        channel,
+                        channels: self.geometry.channels,
+                        y: lanes(values, area),
+                        saved: lanes(own.saved, window.saved_len()),
+                        upstream: own.upstream,
+                        planes: lanes(first, 5 * area),
+                        to: lanes_mut(to, area),
+                    });
+                    to
+                }
             }
         }
     }

@@ -1,6 +1,7 @@
 //! What a convolutional network looks like, and the plan derived from it: every size, offset and
 //! padding, checked once. Knows nothing of how the arithmetic is done.
 
+use super::norm::EPSILON;
 use crate::kernels::memory::LANES;
 use crate::kernels::{KernelError, ParameterSlot};
 
@@ -85,7 +86,7 @@ impl OperationSpec {
 
 /// A convolutional network: layers, then global average pooling of the concatenated outputs and a
 /// linear classifier.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct NetworkSpec {
     /// Of the image.
     pub channels: usize,
@@ -93,6 +94,8 @@ pub struct NetworkSpec {
     pub width: usize,
     /// At most 256: labels are bytes.
     pub classes: usize,
+    /// Added to a variance before its root, in every batch normalisation.
+    pub batch_norm_epsilon: f64,
     pub layers: Vec<LayerSpec>,
     /// Which outputs the classifier reads, ascending; numbered as `LayerSpec::inputs`.
     pub output: Vec<usize>,
@@ -162,6 +165,7 @@ impl Geometry {
             height,
             width,
             classes: 1,
+            batch_norm_epsilon: EPSILON,
             layers: vec![layer],
             output: vec![1],
         };
@@ -201,6 +205,8 @@ pub struct Plan {
     pub height: usize,
     pub width: usize,
     pub classes: usize,
+    /// As in the specification.
+    pub batch_norm_epsilon: f64,
     pub layers: Vec<LayerPlan>,
     /// The classifier's concatenated input.
     pub head: Vec<Part>,
@@ -269,6 +275,7 @@ impl Plan {
             height: spec.height,
             width: spec.width,
             classes: spec.classes,
+            batch_norm_epsilon: spec.batch_norm_epsilon,
             layers,
             head,
             head_height,

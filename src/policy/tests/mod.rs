@@ -7,7 +7,9 @@ mod sampling;
 
 use super::{NetworkSettings, Policy};
 use crate::random::{Key, Purpose, Stream};
-use crate::space::{Architecture, Decision, DecisionError, Kind, Next, OptionValue, Space};
+use crate::space::{
+    AdoptError, Architecture, Decision, DecisionError, Kind, Next, OptionValue, Space,
+};
 
 /// A small space in which lists of one minibatch differ in length and ask for different kinds at
 /// the same step: each layer takes one of three types; type 0 has a flag, type 1 one of four sizes,
@@ -84,8 +86,11 @@ impl Space for Branching {
         })
     }
 
-    fn adopt(&self, _: Architecture) -> Result<(Architecture, Vec<Decision>), String> {
-        Err("this space describes no networks".into())
+    fn adopt(&self, given: Architecture) -> Result<(Architecture, Vec<Decision>), AdoptError> {
+        Err(AdoptError::Kind {
+            given: given.network.kind(),
+            searched: "none",
+        })
     }
 
     fn layers(&self, _: u64) -> usize {

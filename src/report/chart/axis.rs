@@ -1,8 +1,13 @@
 //! Round numbers for the ticks of an axis. Must not know what is measured.
 
+/// No axis goes further.
+const LARGEST: f64 = 1e300;
+
 /// About `wanted + 1` round values that enclose `low..=high`: the first is at or below `low`, the
 /// last at or above `high`.
 pub(super) fn enclosing(low: f64, high: f64, wanted: usize) -> Vec<f64> {
+    // Distances between numbers of this size are finite.
+    let (low, high) = (low.max(-LARGEST), high.min(LARGEST));
     // If all values are equal, the axis is centred on them.
     let equal = high - low <= 1e-9 * low.abs();
     let margin = if equal {

@@ -3,6 +3,7 @@
 use super::super::number::grouped;
 use super::super::series::RewardChartData;
 use super::{Canvas, Plot, axis};
+use crate::child::number_text;
 use std::fmt::Write as _;
 
 /// The range of the x axis and the ticks of the y axis.
@@ -37,7 +38,7 @@ pub fn rewards(chart_data: &RewardChartData, canvas: Canvas) -> String {
     let (x, ticks) = scales(chart_data);
     let mut plot = Plot::new(canvas, x, (ticks[0], ticks[ticks.len() - 1]));
     let digits = axis::digits(&ticks);
-    plot.y_axis(&ticks, |value| format!("{value:.digits$}"));
+    plot.y_axis(&ticks, |value| number_text(value, digits));
     let whole = axis::within(1.0, chart_data.trials.max(1) as f64, 6)
         .into_iter()
         .filter(|tick| tick.fract() == 0.0 && *tick >= 1.0);
@@ -92,13 +93,17 @@ fn draw_best(plot: &mut Plot, chart_data: &RewardChartData) {
 fn label(chart_data: &RewardChartData) -> String {
     let best = chart_data.best.last().map_or_else(
         || "no reward yet".into(),
-        |(trial, reward)| format!("best {reward:.4}, of trial {trial:.0}"),
+        |(trial, reward)| {
+            let reward = number_text(*reward, 4);
+            format!("best {reward}, of trial {trial:.0}")
+        },
     );
     let mean = chart_data
         .mean
         .last()
         .map_or_else(String::new, |(_, mean)| {
-            format!("; mean of the last {}: {mean:.4}", chart_data.window)
+            let mean = number_text(*mean, 4);
+            format!("; mean of the last {}: {mean}", chart_data.window)
         });
     format!(
         "reward over {} trials: {best}{mean}",

@@ -398,7 +398,8 @@ fn latest(state: &RunState) -> String {
         let outcome = match facts.reward.filter(|_| facts.status == "completed") {
             Some(reward) => {
                 format!(
-                    "<span class=\"strong\">{reward:.4}</span> <span class=\"muted\">{}</span>",
+                    "<span class=\"strong\">{}</span> <span class=\"muted\">{}</span>",
+                    decimal(Some(reward)),
                     metric_text(state.facts.unit, facts.metric)
                 )
             }

@@ -9,7 +9,7 @@ use super::super::html::escape;
 use super::super::leaderboard::origin;
 use super::super::number::{compact, decimal, duration, grouped, metric_text};
 use super::sections::metrics;
-use crate::child::MetricUnit;
+use crate::child::{MetricUnit, number_text};
 use crate::journal::{EpochRow, TrialRow};
 use crate::space::{Architecture, Network};
 use std::fmt::Write as _;
@@ -123,8 +123,10 @@ fn curves(facts: &RunFacts, epochs: &[EpochRow]) -> String {
         width: None,
     };
     let metric = |value: f64, digits: usize| match unit {
-        MetricUnit::Accuracy => format!("{:.1$}%", 100.0 * value, digits.saturating_sub(2)),
-        _ => format!("{value:.digits$}"),
+        MetricUnit::Accuracy => {
+            format!("{}%", number_text(100.0 * value, digits.saturating_sub(2)))
+        }
+        _ => number_text(value, digits),
     };
     let mut charts = figure(
         &format!("validation {} by epoch", unit.name()),

@@ -96,6 +96,7 @@ fn a_runs_identity_stays() {
     let trained = json!({
         "child.evaluator": "train", "child.reward_exponent": 3.0, "child.reward_window": 5,
         "data.kind": "builtin", "data.train_size": null, "data.validation_size": null,
+        "data.whiten_order": null,
     });
     with(&Settings::default(), trained);
     let conv = json!({
@@ -104,7 +105,7 @@ fn a_runs_identity_stays() {
         "data.validation_size": null, "space.layers_max": 12,
         "space.layer_types": ["conv", "max_pool", "lcn"], "space.pool_size": [2],
         "space.pool_stride": [1], "space.lcn_window": [5], "space.learning_rates": [0.1],
-        "space.block": 2, "space.pool_after": [2], "space.widen": 40, "space.max_parameters": 1,
+        "data.whiten_order": "last", "space.block": 2, "space.pool_after": [2], "space.widen": 40, "space.max_parameters": 1,
         "space.max_flops": 2,
     });
     with(&complete_conv(), conv);

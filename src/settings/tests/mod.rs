@@ -5,7 +5,7 @@ mod declarations;
 
 use super::*;
 use crate::child::{EvaluatorKind, Schedule};
-use crate::data::{DataKind, Whitening};
+use crate::data::{DataKind, Whitening, WhiteningOrder};
 use crate::machine::DeviceUse;
 use crate::space::{Allowed, DecisionSettings, LayerType, OptionValue, SkipConnections, SpaceKind};
 use crate::strategy::StrategyName;
@@ -123,6 +123,7 @@ fn complete_conv() -> Settings {
     settings.data.path = Some("images".into());
     settings.data.size = Some(64);
     settings.data.upsample = 72;
+    settings.data.whiten_order = Some(WhiteningOrder::Last);
     settings
 }
 

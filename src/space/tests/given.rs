@@ -22,7 +22,8 @@ fn choices() -> Box<dyn Space> {
 }
 
 fn adopt(space: &dyn Space, json: &Value) -> Result<(Architecture, Vec<Decision>), String> {
-    space.adopt(serde_json::from_value(json.clone()).map_err(|error| error.to_string())?)
+    let given = serde_json::from_value(json.clone()).map_err(|error| error.to_string())?;
+    space.adopt(given).map_err(|error| error.to_string())
 }
 
 /// The list that takes the last option, and every earlier layer, everywhere.

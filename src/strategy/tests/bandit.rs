@@ -36,6 +36,16 @@ struct Learned {
 
 /// Trains with the advantage times `sign`; −1 is the mistake that these tests must notice.
 fn learn(seed: u64, sign: f32) -> Learned {
+    learn_from(seed, sign, None, |_, _, reward| reward)
+}
+
+/// The rewards are what `seen` makes of minibatch, slot and true reward.
+fn learn_from(
+    seed: u64,
+    sign: f32,
+    advantage_bound: Option<f64>,
+    seen: impl Fn(u64, usize, f64) -> f64,
+) -> Learned {
     let space = Branching::new();
     let policy = policy(&space, 16, 0.08);
     let learning = LearningSettings {
@@ -44,6 +54,7 @@ fn learn(seed: u64, sign: f32) -> Learned {
         baseline_decay: 0.95,
         entropy_weight: 0.0,
         accumulate: 1,
+        advantage_bound,
     };
     let mut cut = initial_snapshot(&policy, seed, learning);
     let mut means = Vec::new();
@@ -57,28 +68,32 @@ fn learn(seed: u64, sign: f32) -> Learned {
             )
             .unwrap();
         let decisions: Vec<_> = samples.into_iter().map(|sample| sample.decisions).collect();
-        let rewards: Vec<_> = decisions.iter().map(|list| Some(reward(list))).collect();
-        means.push(rewards.iter().flatten().sum::<f64>() / 8.0);
+        let own: Vec<f64> = decisions.iter().map(|list| reward(list)).collect();
+        means.push(own.iter().sum::<f64>() / 8.0);
+        let slots = own.iter().enumerate();
+        let rewards: Vec<_> = slots
+            .map(|(slot, own)| Some(seen(minibatch, slot, *own)))
+            .collect();
+        let minibatch = RewardedMinibatch {
+            sequence: minibatch + 1,
+            layers: LAYERS,
+            decisions: &decisions,
+            rewards: &rewards,
+            baseline: cut.averages.baseline(),
+            scale: learning.scale(&cut.averages),
+        };
         let request = GradientRequest {
             policy: &policy,
             space: &space,
             parameters: &cut.state.parameters,
             learning: &learning,
-            minibatch: RewardedMinibatch {
-                sequence: minibatch + 1,
-                layers: LAYERS,
-                decisions: &decisions,
-                rewards: &rewards,
-                baseline: cut.baseline.value(),
-            },
+            minibatch,
         };
         let gradient = learning.strategy.create().gradient(&request).unwrap();
         let gradient: Vec<f32> = gradient.values.iter().map(|value| sign * value).collect();
-        cut.state.push(minibatch + 1, &gradient, &learning.update());
-        rewards
-            .iter()
-            .flatten()
-            .for_each(|reward| cut.baseline.push(*reward, learning.baseline_decay));
+        cut.state
+            .push(minibatch.sequence, &gradient, &learning.update());
+        learning.average(&mut cut.averages, &minibatch.compared(&learning));
     }
     let mean = |means: &[f64]| means.iter().sum::<f64>() / means.len() as f64;
     let first_mean = mean(&means[..20]);
@@ -137,5 +152,33 @@ fn with_the_gradients_sign_flipped_it_does_not() {
             learned.last_mean
         );
         assert!(reward(&learned.most_probable) < 1.0);
+    }
+}
+
+/// A script prints one number out of measure: in the first minibatch, later, and twice at once.
+#[test]
+fn an_outlier_does_not_end_learning() {
+    for outlier in [-1e6, 1e300, -1e39, f64::MAX] {
+        for bad in [
+            &[(0, 0)][..],
+            &[(20, 3)],
+            &[(0, 1), (0, 5)],
+            &[(0, 2), (30, 0)],
+        ] {
+            let seen = |minibatch: u64, slot: usize, reward: f64| {
+                if bad.contains(&(minibatch, slot)) {
+                    outlier
+                } else {
+                    reward
+                }
+            };
+            let bound = Some(LearningSettings::ADVANTAGE_BOUND);
+            let learned = learn_from(1, 1.0, bound, seen);
+            assert!(
+                learned.last_mean > 0.9,
+                "{outlier:e} at {bad:?}: ends at {}",
+                learned.last_mean
+            );
+        }
     }
 }

@@ -2,11 +2,11 @@
 //! pulls that differ by shard.
 
 use crate::policy::tests::{Branching, policy, streams};
-use crate::policy::{AdamState, Baseline, Policy, PolicyError, shard_boundaries};
+use crate::policy::{AdamState, Policy, PolicyError, RewardAverages, shard_boundaries};
 use crate::random::{Key, Purpose};
 use crate::space::Decision;
 use crate::strategy::{
-    GradientRequest, LearningSettings, LogEntry, MinibatchEntry, ProposedMinibatch,
+    GradientRequest, HeldParameters, LearningSettings, LogEntry, MinibatchEntry, ProposedMinibatch,
     PulledParameters, Replay, ReplayError, RewardedMinibatch, Snapshot, StrategyName,
     initial_snapshot,
 };
@@ -19,6 +19,7 @@ const LEARNING: LearningSettings = LearningSettings {
     baseline_decay: 0.8,
     entropy_weight: 0.01,
     accumulate: 3,
+    advantage_bound: None,
 };
 
 /// One shard with all its past.
@@ -31,7 +32,7 @@ struct Shard {
 struct Live {
     policy: Policy,
     shards: Vec<Shard>,
-    baseline: Baseline,
+    averages: RewardAverages,
     learning: LearningSettings,
     log: Vec<LogEntry>,
     cuts: Vec<Snapshot>,
@@ -45,7 +46,7 @@ impl Live {
         Self {
             policy,
             shards,
-            baseline: start.baseline,
+            averages: start.averages,
             learning: LEARNING,
             log: Vec::new(),
             cuts: vec![start],
@@ -64,7 +65,7 @@ impl Live {
             .collect();
         Snapshot {
             state: AdamState::concat(&states),
-            baseline: self.baseline,
+            averages: self.averages,
             learning: self.learning,
             strategy: Vec::new(),
         }
@@ -104,19 +105,22 @@ impl Live {
         };
         let decisions: Vec<_> = samples.into_iter().map(|sample| sample.decisions).collect();
         let rewards: Vec<_> = decisions.iter().map(|_| reward(&mut chance)).collect();
-        let baseline = self.baseline.value();
+        let baseline = self.averages.baseline();
+        let scale = self.learning.scale(&self.averages);
+        let minibatch = RewardedMinibatch {
+            sequence,
+            layers,
+            decisions: &decisions,
+            rewards: &rewards,
+            baseline,
+            scale,
+        };
         let request = GradientRequest {
             policy: &self.policy,
             space: &Branching::new(),
             parameters: &parameters,
             learning: &self.learning,
-            minibatch: RewardedMinibatch {
-                sequence,
-                layers,
-                decisions: &decisions,
-                rewards: &rewards,
-                baseline,
-            },
+            minibatch,
         };
         let gradient = self.learning.strategy.create().gradient(&request).unwrap();
         for (shard, range) in self
@@ -134,9 +138,8 @@ impl Live {
                 shard.versions.push(shard.state.parameters.clone());
             }
         }
-        for reward in rewards.iter().flatten() {
-            self.baseline.push(*reward, self.learning.baseline_decay);
-        }
+        let compared = minibatch.compared(&self.learning);
+        self.learning.average(&mut self.averages, &compared);
         let pulled = PulledParameters {
             boundaries: self.boundaries(),
             versions,
@@ -145,6 +148,7 @@ impl Live {
             sequence,
             proposed: proposed(sequence, layers, pulled, decisions),
             baseline,
+            scale,
             rewards,
         }));
         self.cuts.push(self.cut());
@@ -213,6 +217,31 @@ fn run() -> Live {
     live
 }
 
+/// A bound that cuts: rewards of this run differ by less than 1.
+fn bounded_run() -> Live {
+    let mut live = Live::new(4);
+    live.change(LearningSettings {
+        advantage_bound: Some(0.1),
+        ..LEARNING
+    });
+    (0..30).for_each(|_| live.minibatch());
+    live
+}
+
+#[test]
+fn ends_where_the_run_ended_bit_for_bit_where_advantages_are_bounded() {
+    let (live, space) = (bounded_run(), Branching::new());
+    let cut = live.log.iter().any(|entry| {
+        matches!(entry, LogEntry::Minibatch(entry) if entry.rewarded().compared(&live.learning).cut(&entry.rewards).count() > 0)
+    });
+    assert!(cut, "no advantage was cut");
+    let mut replay = Replay::new(&live.policy, &space, live.cuts[0].clone()).unwrap();
+    for (entry, cut) in live.log.iter().zip(&live.cuts[1..]) {
+        replay.apply(entry).unwrap();
+        assert_eq!(&replay.snapshot(), cut);
+    }
+}
+
 #[test]
 fn ends_where_the_run_ended_bit_for_bit() {
     let live = run();
@@ -273,6 +302,42 @@ fn goes_on_from_any_cut_that_holds_what_was_pulled_later() {
     }
     // Resharding starts from one version: the cut before it can be continued.
     assert!(continued >= 3, "only {continued} cuts could be continued");
+}
+
+#[test]
+fn goes_on_from_every_cut_with_what_was_pulled_before_it_at_hand() {
+    let live = run();
+    let space = Branching::new();
+    let mut whole = Replay::new(&live.policy, &space, live.cuts[0].clone()).unwrap();
+    let mut all = Vec::new();
+    for entry in &live.log {
+        if let LogEntry::Minibatch(MinibatchEntry { proposed, .. }) = entry {
+            all.push(HeldParameters {
+                controller: proposed.controller,
+                minibatch: proposed.minibatch,
+                parameters: whole.pulled(0, &proposed.pulled).unwrap(),
+            });
+        }
+        whole.apply(entry).unwrap();
+    }
+    for start in &live.cuts {
+        let after = &live.log[start.state.sequence as usize..];
+        let pulled_before = |held: &&HeldParameters| {
+            after.iter().any(|entry| {
+                matches!(entry, LogEntry::Minibatch(entry) if entry.proposed.controller == held.controller
+                    && entry.proposed.pulled.oldest() < start.state.version)
+            })
+        };
+        let held: Vec<_> = all.iter().filter(pulled_before).cloned().collect();
+        let mut replay = Replay::new(&live.policy, &space, start.clone())
+            .unwrap()
+            .holding(held);
+        for (entry, wanted) in after.iter().zip(replay.versions_to_keep(after)) {
+            replay.forget_before(wanted);
+            replay.apply(entry).unwrap();
+        }
+        assert_eq!(Some(&replay.snapshot()), live.cuts.last());
+    }
 }
 
 #[test]
@@ -401,6 +466,7 @@ fn random_search_counts_but_does_not_learn() {
             sequence: 1,
             proposed: proposed(1, 2, pulled, decisions),
             baseline: None,
+            scale: None,
             rewards: vec![Some(0.5)],
         }))
         .unwrap();
@@ -409,5 +475,5 @@ fn random_search_counts_but_does_not_learn() {
         (end.state.parameters, end.state.version),
         (start.state.parameters, 1)
     );
-    assert_eq!(end.baseline.value(), Some(0.5));
+    assert_eq!(end.averages.baseline(), Some(0.5));
 }

@@ -6,9 +6,9 @@ use crate::policy::{Policy, shard_boundaries};
 use crate::random::{Key, Purpose};
 use crate::space::Decision;
 use crate::strategy::{
-    Discrepancy, History, HistoryPosition, HistoryView, LearningSettings, LogEntry, MinibatchEntry,
-    PendingMinibatch, ProposalRequest, ProposedMinibatch, PulledParameters, Replay, Snapshot,
-    StrategyName, Verification, initial_snapshot,
+    Discrepancy, HeldParameters, History, HistoryPosition, HistoryView, LearningSettings, LogEntry,
+    MinibatchEntry, PendingMinibatch, ProposalRequest, ProposedMinibatch, PulledParameters, Replay,
+    Snapshot, StrategyName, Verification, initial_snapshot,
 };
 use rand::RngExt;
 use std::collections::BTreeSet;
@@ -30,6 +30,7 @@ fn learning(strategy: StrategyName) -> LearningSettings {
         baseline_decay: 0.8,
         entropy_weight: 0.0,
         accumulate: 1,
+        advantage_bound: Some(LearningSettings::ADVANTAGE_BOUND),
     }
 }
 
@@ -48,6 +49,9 @@ struct Run {
     /// After every entry.
     cuts: Vec<Snapshot>,
 }
+
+/// Baseline and scale.
+type Comparison = (Option<f64>, Option<f64>);
 
 /// The parts of a search that proposals go through.
 struct Live<'a> {
@@ -136,7 +140,7 @@ impl<'a> Live<'a> {
         self.history.insert(proposed.first_id, pending(proposed));
     }
 
-    fn reward(&mut self, proposed: ProposedMinibatch, baseline: Option<f64>) {
+    fn reward(&mut self, proposed: ProposedMinibatch, (baseline, scale): Comparison) {
         let rewards = proposed
             .decisions
             .iter()
@@ -146,6 +150,7 @@ impl<'a> Live<'a> {
             sequence: self.replay.sequence() + 1,
             proposed,
             baseline,
+            scale,
             rewards,
         };
         let proposed = &entry.proposed;
@@ -154,8 +159,10 @@ impl<'a> Live<'a> {
         self.apply(LogEntry::Minibatch(entry));
     }
 
-    fn baseline(&self) -> Option<f64> {
-        self.replay.baseline().value()
+    /// What a minibatch is compared with now.
+    fn comparison(&self) -> Comparison {
+        let averages = self.replay.averages();
+        (averages.baseline(), self.learning.scale(&averages))
     }
 }
 
@@ -202,8 +209,8 @@ fn asynchronous(strategy: StrategyName, switch: Option<StrategyName>) -> Run {
                 Stage::Written(proposed)
             }
             Stage::Written(proposed) => {
-                let baseline = live.baseline();
-                live.reward(proposed, baseline);
+                let comparison = live.comparison();
+                live.reward(proposed, comparison);
                 Stage::Idle
             }
         };
@@ -249,9 +256,9 @@ fn synchronous(strategy: StrategyName) -> Run {
             open = proposals;
             break;
         }
-        let baseline = live.baseline();
+        let comparison = live.comparison();
         for proposed in proposals {
-            live.reward(proposed, baseline);
+            live.reward(proposed, comparison);
         }
     }
     let Live { log, cuts, .. } = live;
@@ -369,6 +376,47 @@ fn one_changed_decision_reward_or_history_is_found() {
             }
         }
     }
+}
+
+#[test]
+fn another_scale_or_other_parameters_kept_for_a_minibatch_are_found() {
+    let run = asynchronous(StrategyName::REINFORCE, None);
+    let scale = |entry: &mut MinibatchEntry| {
+        entry.scale = Some(2.0);
+        true
+    };
+    let log = changed(&run, 40, scale).unwrap();
+    assert!(matches!(
+        verify(&run, &log),
+        Err((Some(41), Discrepancy::Scale { .. }))
+    ));
+    let space = Branching::new();
+    let proposed = &run.open[0];
+    let held = |parameters: Vec<f32>| {
+        [HeldParameters {
+            controller: proposed.controller,
+            minibatch: proposed.minibatch,
+            parameters: parameters.into(),
+        }]
+    };
+    let outcome = |held: &[HeldParameters]| {
+        let mut verification = Verification::new(&run.policy, &space, SEED, &run.log, &run.open)
+            .unwrap()
+            .holding(held);
+        while verification.step().unwrap().is_some() {}
+        verification.finish()
+    };
+    let mut replay = Replay::new(&run.policy, &space, run.cuts[0].clone()).unwrap();
+    run.log
+        .iter()
+        .for_each(|entry| replay.apply(entry).unwrap());
+    let mut parameters = replay.pulled(0, &proposed.pulled).unwrap().to_vec();
+    outcome(&held(parameters.clone())).unwrap();
+    parameters[3] += 1e-6;
+    assert!(matches!(
+        outcome(&held(parameters)),
+        Err(Discrepancy::Held { trial }) if trial == proposed.first_id
+    ));
 }
 
 #[test]

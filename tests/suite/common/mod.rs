@@ -23,8 +23,8 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::Command;
 
-/// More trials than any machine finishes while a test looks: how fast this one is must not decide
-/// whether the search is still at work.
+/// More trials than any machine finishes during a test, so that the search is still at work however
+/// fast the machine is.
 pub const ENDLESS: u64 = 10_000_000;
 
 /// A folder with a `choices` search over a table of 256 rows.

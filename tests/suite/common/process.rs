@@ -26,9 +26,9 @@ pub fn arguments_of(test: &str) -> [&str; 3] {
     ["--exact", test, "--nocapture"]
 }
 
-/// Runs this test in a process of its own: plain `cargo test` runs all of them in one, and what is
-/// measured of a process would be theirs too. True: this is that process; false: the test has
-/// passed in it.
+/// Runs this test in a process of its own. Plain `cargo test` runs all tests in one process, so that
+/// its memory or threads would be those of other tests too. True: this is the process of its own;
+/// false: the test has passed in it.
 pub fn is_alone(test: &str) -> bool {
     const INSIDE: &str = "NETWRIGHT_TEST_ALONE";
     if std::env::var_os(INSIDE).is_some() {
@@ -65,7 +65,7 @@ pub fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// Runs the command to its end, which must be a success; what it printed on standard output.
+/// Runs the command to its end, which must be a success; returns what it printed on standard output.
 #[track_caller]
 pub fn succeeds(command: &mut Command) -> String {
     let output = command.output().unwrap();

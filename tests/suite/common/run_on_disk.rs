@@ -97,7 +97,7 @@ pub fn assert_same_numbers(one: &Path, other: &Path) {
     );
 }
 
-/// `netwright verify` finds that the parameters are what seed and log say.
+/// `netwright verify` derives the same parameters from the seed and the log.
 #[track_caller]
 pub fn assert_verifies(run: &Path) {
     let output = netwright().arg("verify").arg(run).output().unwrap();

@@ -72,7 +72,7 @@ fn lines_of(stream: impl Read + Send + 'static) -> Receiver<String> {
 }
 
 impl Server {
-    /// Starts the command; ready once it has printed the address of its page.
+    /// Starts the command; returns once it has printed the address of its page.
     pub fn start(command: &mut Command) -> Self {
         let mut process = Running::start(command.stdout(Stdio::piped()).stderr(Stdio::piped()));
         let printed = lines_of(process.take_stdout());
@@ -117,7 +117,7 @@ impl Server {
         (answer.status, value)
     }
 
-    /// Asks until the body is as wanted; that body.
+    /// Asks until the body is as wanted; returns that body.
     pub fn get_when(&self, what: &str, path: &str, wanted: impl Fn(&str) -> bool) -> String {
         let mut body = String::new();
         wait_until(what, || {
@@ -127,7 +127,7 @@ impl Server {
         body
     }
 
-    /// Asks until the status is this one; the body that came with it.
+    /// Asks until the status is this one; returns the body that came with it.
     pub fn get_when_status(&self, path: &str, status: u16) -> String {
         let mut answer = self.get(path);
         wait_until(format!("{path} answers {status}"), || {
@@ -143,12 +143,12 @@ impl Server {
         body
     }
 
-    /// Scrapes until the text is as wanted; that text.
+    /// Scrapes until the text is as wanted; returns that text.
     pub fn metrics_when(&self, what: &str, wanted: impl Fn(&str) -> bool) -> String {
         self.get_when(what, "/metrics", wanted)
     }
 
-    /// The events that a browser hears that shows nothing yet, until `enough` of them are there.
+    /// The first events that a browser without any section receives, until `enough` accepts them.
     pub fn events(&self, enough: impl Fn(&[String]) -> bool) -> Vec<String> {
         let mut lines = self.event_lines();
         let mut events = Vec::new();
@@ -164,7 +164,7 @@ impl Server {
         events
     }
 
-    /// The lines of the events of a browser that shows nothing yet, to the end.
+    /// The lines of all events that a browser without any section receives, to the end.
     pub fn event_lines(&self) -> impl Iterator<Item = String> + use<> {
         BufReader::new(ask(&self.address, "/events").unwrap())
             .lines()

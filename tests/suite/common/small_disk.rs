@@ -14,7 +14,7 @@ pub struct SmallDisk(PathBuf);
 
 impl SmallDisk {
     /// The disk that this test runs on. None: the whole test was run again on one, and has passed
-    /// there; or, said aloud, this system has none.
+    /// there; or this system has none, which is printed.
     pub fn of(test: &str, megabytes: u32) -> Option<Self> {
         if let Some(folder) = std::env::var_os(INSIDE) {
             return Some(Self(folder.into()));

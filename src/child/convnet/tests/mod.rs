@@ -72,6 +72,8 @@ fn random_network_of(
         height: stream.random_range(5..=11),
         width: stream.random_range(5..=11),
         classes: stream.random_range(2..=5),
+        // The usual one, and such as the paper's grid has (§4.1).
+        batch_norm_epsilon: [1e-5, 1e-3, 0.1][count % 3],
         layers,
         output: (1..=count).filter(|&layer| !consumed[layer]).collect(),
     }

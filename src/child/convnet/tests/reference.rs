@@ -80,6 +80,7 @@ pub fn loss(spec: &NetworkSpec, parameters: &[f64], images: &[f32], labels: &[u8
                     .collect();
                 normalise(
                     &mut batch,
+                    spec.batch_norm_epsilon,
                     parameters.take(filters),
                     parameters.take(filters),
                 );
@@ -93,6 +94,7 @@ pub fn loss(spec: &NetworkSpec, parameters: &[f64], images: &[f32], labels: &[u8
                 let mut batch = inputs;
                 normalise(
                     &mut batch,
+                    spec.batch_norm_epsilon,
                     parameters.take(channels),
                     parameters.take(channels),
                 );
@@ -189,7 +191,7 @@ fn convolve(input: &Map, weight: &[f64], layer: &Sizes) -> Map {
 }
 
 /// Batch normalisation.
-fn normalise(batch: &mut [Map], scale: &[f64], shift: &[f64]) {
+fn normalise(batch: &mut [Map], epsilon: f64, scale: &[f64], shift: &[f64]) {
     let area = batch[0].height * batch[0].width;
     for (channel, (scale, shift)) in scale.iter().zip(shift).enumerate() {
         let range = channel * area..(channel + 1) * area;
@@ -199,7 +201,7 @@ fn normalise(batch: &mut [Map], scale: &[f64], shift: &[f64]) {
         let variance = values().map(|value| (value - mean).powi(2)).sum::<f64>() / count;
         for map in &mut *batch {
             for value in &mut map.values[range.clone()] {
-                *value = (*value - mean) / (variance + 1e-5).sqrt() * scale + shift;
+                *value = (*value - mean) / (variance + epsilon).sqrt() * scale + shift;
             }
         }
     }

@@ -1,6 +1,7 @@
 //! The reference itself, by finite differences away from kinks.
 
 use super::reference;
+use crate::kernels::convnet::BATCH_NORM_EPSILON;
 use crate::kernels::convnet::spec::{Geometry, LayerSpec, NetworkSpec, OperationSpec, Plan};
 use crate::kernels::testing::{Rounding, numbers, wide};
 
@@ -129,6 +130,7 @@ fn gradients_are_those_of_finite_differences() {
         height: 5,
         width: 6,
         classes: 3,
+        batch_norm_epsilon: BATCH_NORM_EPSILON,
         layers,
         output: vec![1, 4],
     };

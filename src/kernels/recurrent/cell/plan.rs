@@ -2,7 +2,7 @@
 //! column, an activation is merged into the operation before it, values that nothing reads are left
 //! out, and the order in which gradients are added up is fixed. Knows nothing of vectors.
 
-use super::program::{CellProgram, Combination, Op, Value};
+use super::program::{Activation, CellProgram, Combination, Op, Value};
 
 /// Where a value lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,23 +15,12 @@ pub enum Location {
     Scratch(usize),
 }
 
-/// What is applied to a combination: an activation, or 1 − z.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Function {
-    Identity,
-    OneMinus,
-    Tanh,
-    Sigmoid,
-    Relu,
-    Sin,
-}
-
-/// out = function(combination(a, b)); out is scratch of this number.
+/// out = activation(combination(a, b)); out is scratch of this number.
 #[derive(Clone, Copy, Debug)]
 pub struct Step {
     /// None: the first operand alone.
     pub combination: Option<Combination>,
-    pub function: Function,
+    pub activation: Activation,
     pub a: Location,
     /// The same as `a` where there is one operand.
     pub b: Location,
@@ -99,11 +88,11 @@ impl Plan {
                 Op::Add(a, b) => builder.combine(Combination::Add, a, b),
                 Op::Mul(a, b) => builder.combine(Combination::Mul, a, b),
                 Op::Max(a, b) => builder.combine(Combination::Max, a, b),
-                Op::OneMinus(a) => builder.apply(Function::OneMinus, a),
-                Op::Tanh(a) => builder.apply(Function::Tanh, a),
-                Op::Sigmoid(a) => builder.apply(Function::Sigmoid, a),
-                Op::Relu(a) => builder.apply(Function::Relu, a),
-                Op::Sin(a) => builder.apply(Function::Sin, a),
+                Op::OneMinus(a) => builder.apply(Activation::OneMinus, a),
+                Op::Tanh(a) => builder.apply(Activation::Tanh, a),
+                Op::Sigmoid(a) => builder.apply(Activation::Sigmoid, a),
+                Op::Relu(a) => builder.apply(Activation::Relu, a),
+                Op::Sin(a) => builder.apply(Activation::Sin, a),
             };
             builder.locations.push(location);
         }
@@ -165,38 +154,38 @@ impl Builder<'_> {
     fn combine(&mut self, combination: Combination, a: Value, b: Value) -> Location {
         self.step(
             Some(combination),
-            Function::Identity,
+            Activation::Identity,
             self.locations[a],
             self.locations[b],
         )
     }
 
-    /// Merges the function into the step that made the operand, where nothing else reads its
+    /// Merges the activation into the step that made the operand, where nothing else reads its
     /// result.
-    fn apply(&mut self, function: Function, a: Value) -> Location {
+    fn apply(&mut self, activation: Activation, a: Value) -> Location {
         let location = self.locations[a];
         if let Location::Scratch(out) = location
             && self.uses[a] == 1
-            && self.steps[out].function == Function::Identity
+            && self.steps[out].activation == Activation::Identity
         {
-            self.steps[out].function = function;
+            self.steps[out].activation = activation;
             return location;
         }
-        self.step(None, function, location, location)
+        self.step(None, activation, location, location)
     }
 
     /// Until `needed` has run, a step's scratch has the step's index in the list.
     fn step(
         &mut self,
         combination: Option<Combination>,
-        function: Function,
+        activation: Activation,
         a: Location,
         b: Location,
     ) -> Location {
         let out = self.steps.len();
         self.steps.push(Step {
             combination,
-            function,
+            activation,
             a,
             b,
             out,

@@ -4,8 +4,8 @@
 //! A row is worked on in pieces that stay in the first cache. Backwards the values are computed
 //! again from the products: that is cheaper than to keep them.
 
-use super::plan::{Function, Location, Plan, Step};
-use super::program::Combination;
+use super::plan::{Location, Plan, Step};
+use super::program::{Activation, Combination};
 use crate::kernels::simd::functions;
 use crate::kernels::simd::{PointerKernel, Vector};
 use std::ops::Range;
@@ -310,10 +310,10 @@ unsafe fn visit<V: Vector, T: Visitor>(step: &Step, visitor: T) {
     // SAFETY: the caller vouches for what the visitor follows.
     unsafe {
         match step.combination {
-            None => visit_function::<V, First, T>(step.function, visitor),
-            Some(Combination::Add) => visit_function::<V, Add, T>(step.function, visitor),
-            Some(Combination::Mul) => visit_function::<V, Mul, T>(step.function, visitor),
-            Some(Combination::Max) => visit_function::<V, Max, T>(step.function, visitor),
+            None => visit_activation::<V, First, T>(step.activation, visitor),
+            Some(Combination::Add) => visit_activation::<V, Add, T>(step.activation, visitor),
+            Some(Combination::Mul) => visit_activation::<V, Mul, T>(step.activation, visitor),
+            Some(Combination::Max) => visit_activation::<V, Max, T>(step.activation, visitor),
         }
     }
 }
@@ -321,16 +321,16 @@ unsafe fn visit<V: Vector, T: Visitor>(step: &Step, visitor: T) {
 /// # Safety
 /// As `visit`.
 #[inline(always)]
-unsafe fn visit_function<V: Vector, C: Combine, T: Visitor>(function: Function, visitor: T) {
+unsafe fn visit_activation<V: Vector, C: Combine, T: Visitor>(activation: Activation, visitor: T) {
     // SAFETY: the caller vouches for what the visitor follows.
     unsafe {
-        match function {
-            Function::Identity => visitor.visit::<V, C, Identity>(),
-            Function::OneMinus => visitor.visit::<V, C, OneMinus>(),
-            Function::Tanh => visitor.visit::<V, C, Tanh>(),
-            Function::Sigmoid => visitor.visit::<V, C, Sigmoid>(),
-            Function::Relu => visitor.visit::<V, C, Relu>(),
-            Function::Sin => visitor.visit::<V, C, Sin>(),
+        match activation {
+            Activation::Identity => visitor.visit::<V, C, Identity>(),
+            Activation::OneMinus => visitor.visit::<V, C, OneMinus>(),
+            Activation::Tanh => visitor.visit::<V, C, Tanh>(),
+            Activation::Sigmoid => visitor.visit::<V, C, Sigmoid>(),
+            Activation::Relu => visitor.visit::<V, C, Relu>(),
+            Activation::Sin => visitor.visit::<V, C, Sin>(),
         }
     }
 }

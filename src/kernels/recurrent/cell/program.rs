@@ -64,10 +64,12 @@ pub enum Combination {
     Max,
 }
 
-/// What a node of a tree applies to the result.
+/// What is applied to a combination, element by element.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Activation {
     Identity,
+    /// 1 − z, as the gates of a GRU take it.
+    OneMinus,
     Tanh,
     Sigmoid,
     Relu,
@@ -262,6 +264,7 @@ impl Builder {
     fn activate(&mut self, activation: Activation, a: Value) -> Value {
         match activation {
             Activation::Identity => a,
+            Activation::OneMinus => self.push(Op::OneMinus(a)),
             Activation::Tanh => self.push(Op::Tanh(a)),
             Activation::Sigmoid => self.push(Op::Sigmoid(a)),
             Activation::Relu => self.push(Op::Relu(a)),

@@ -63,6 +63,7 @@ impl<'a> Tape<'a> {
         let sigmoid = 1.0 / (1.0 + (-x).exp());
         let (value, slope) = match activation {
             Activation::Identity => (x, 1.0),
+            Activation::OneMinus => (1.0 - x, -1.0),
             Activation::Tanh => (x.tanh(), 1.0 - x.tanh().powi(2)),
             Activation::Sigmoid => (sigmoid, sigmoid * (1.0 - sigmoid)),
             Activation::Relu => (x.max(0.0), if x > 0.0 { 1.0 } else { 0.0 }),
@@ -70,6 +71,7 @@ impl<'a> Tape<'a> {
         };
         let size = match activation {
             Activation::Identity => 0.0,
+            Activation::OneMinus => 1.0 + x.abs(),
             Activation::Relu => {
                 self.kinks.push(x);
                 0.0
@@ -79,7 +81,7 @@ impl<'a> Tape<'a> {
         };
         // Slopes are computed from rounded values: 1 − tanh² is rounded at the size of 1.
         let slope = match activation {
-            Activation::Identity | Activation::Relu => slope,
+            Activation::Identity | Activation::OneMinus | Activation::Relu => slope,
             _ => self.rounding.of(slope, FUNCTION_ROUNDOFFS),
         };
         self.push(value, size, [(a, slope), (0, 0.0)])

@@ -1,6 +1,10 @@
 //! Folders of images as a user has them: what is read, what is refused and how, and what stays when
 //! files are added.
 
+mod decoding;
+mod links;
+mod splits;
+
 use super::*;
 use crate::data::{DataSettings, Split};
 use std::collections::BTreeSet;
@@ -268,7 +272,7 @@ fn what_is_wrong_is_named_with_the_folder_or_the_file() {
             put(path, "birds/list.txt", b"");
             put(path, "apes/.x.png", b"");
         }),
-        "DIR: no PNG, JPEG or WebP file in 2 of its class folders: \"apes\", \"birds\""
+        "DIR: no PNG, JPEG or WebP file in 2 of its class folders: \"apes\", \"birds\" (passed over: .txt (1), hidden files and folders (1))"
     );
     assert_eq!(
         at(&|path| put(path, "Cats/1.png", &png(8, [0; 3], 0))),
@@ -283,7 +287,7 @@ fn what_is_wrong_is_named_with_the_folder_or_the_file() {
             put(path, "cats/000.png", b"GIF89a");
             put(path, "dogs/001.png", &png(8, [0; 3], 0)[..50]);
         }),
-        "DIR/cats/000.png: is no PNG, JPEG or WebP file; 2 of the 4 images in DIR cannot be read"
+        "DIR/cats/000.png: is no PNG, JPEG or WebP file; 2 of the 4 images in DIR cannot be read: cats/000.png, dogs/001.png"
     );
     let torn = at(&|path| put(path, "dogs/001.png", &png(64, [0; 3], 0)[..60]));
     assert!(

@@ -1,0 +1,269 @@
+//! From a run on disk (or none) to what the Supervisor starts with: the parameters at the end of
+//! the log, the minibatches that wait for outcomes, what the strategy knows of both. Must not know
+//! SQL, and starts no actor.
+
+use super::reuse::{Known, Reuse};
+use super::tickets::Tickets;
+use crate::journal::{
+    CompletedNetwork, Enqueued, Journal, OpenMinibatch, OpenTrial, Recovered, SampledTrial,
+};
+use crate::policy::{Policy, shard_boundaries};
+use crate::space::Space;
+use crate::strategy::{
+    ControllerSettings, History, LearningSettings, LogEntry, ParameterServerSettings,
+    PendingMinibatch, Replay, ReplayError, Snapshot, initial_snapshot,
+};
+use std::sync::{Arc, mpsc};
+
+/// What a search needs from the settings.
+#[derive(Clone, Debug)]
+pub struct SearchSettings {
+    pub seed: u64,
+    pub trials: u64,
+    pub reuse: bool,
+    /// See [`LearningSettings`].
+    pub advantage_bound: Option<f64>,
+    pub controller: ControllerSettings,
+    pub parameter_server: ParameterServerSettings,
+}
+
+impl SearchSettings {
+    pub(super) fn learning(&self) -> LearningSettings {
+        LearningSettings {
+            strategy: self.controller.strategy,
+            learning_rate: self.controller.learning_rate,
+            baseline_decay: self.controller.baseline_decay,
+            entropy_weight: self.controller.entropy_weight,
+            accumulate: self.parameter_server.accumulate,
+            advantage_bound: self.advantage_bound,
+        }
+    }
+}
+
+/// A run whose controller parameters are those at the end of its journal's log.
+pub struct Prepared {
+    pub journal: Journal,
+    pub space: Arc<dyn Space>,
+    pub policy: Arc<Policy>,
+    pub seed: u64,
+    pub trials: u64,
+    pub replicas: usize,
+    pub children: usize,
+    pub synchronous: bool,
+    pub boundaries: Vec<usize>,
+    pub snapshot: Snapshot,
+    /// What the strategy knows of the log and of the open minibatches.
+    pub history: History,
+    /// Minibatches that wait for outcomes, each with the parameters that it was sampled from.
+    pub open: Vec<(OpenMinibatch, Arc<[f32]>)>,
+    pub sampled: u64,
+    pub next_minibatch: Vec<(u64, u64)>,
+    /// Architectures that are evaluated before sampling starts, finished ones among them.
+    pub enqueued: Vec<(String, OpenTrial)>,
+    pub rewards: Vec<f64>,
+    pub failed: u64,
+    pub best_metric: Option<f64>,
+    /// Sequence number of the snapshot that is on disk.
+    pub stored: u64,
+    /// How many minibatches have their parameters kept beside it.
+    pub held: u64,
+    /// The known rewards; None: they are not reused.
+    pub(super) reuse: Option<Reuse>,
+}
+
+impl Prepared {
+    pub(super) fn tickets(&self) -> Tickets {
+        Tickets::new(
+            self.trials,
+            self.children,
+            self.replicas,
+            self.synchronous,
+            self.sampled,
+            &self.next_minibatch,
+        )
+    }
+}
+
+/// A run cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum PrepareError {
+    #[error("the journal does not replay: {0}")]
+    Replay(#[from] ReplayError),
+    #[error("the journal's writer is gone")]
+    WriterGone,
+}
+
+/// Brings the shared parameters to the end of the journal's log, and records the learning settings
+/// if they changed. Of `enqueued`, all entries of the config file, those that the run does not have
+/// yet become its next trials.
+///
+/// # Errors
+/// The log does not replay, because the journal and the space do not belong together or a file is
+/// damaged; or nothing can be written to the journal.
+pub fn prepare(
+    settings: &SearchSettings,
+    space: Arc<dyn Space>,
+    journal: Journal,
+    mut recovered: Recovered,
+    enqueued: Vec<Enqueued>,
+) -> Result<Prepared, PrepareError> {
+    let policy = Policy::new(space.as_ref(), &settings.controller.network());
+    let learning = settings.learning();
+    let stored = recovered
+        .snapshot
+        .as_ref()
+        .map_or(0, |snapshot| snapshot.state.sequence);
+    let start = recovered
+        .snapshot
+        .unwrap_or_else(|| initial_snapshot(&policy, settings.seed, learning));
+    let held = recovered.held.len() as u64;
+    let mut replay = Replay::new(&policy, space.as_ref(), start)?.holding(recovered.held);
+    replay_log(&mut replay, &recovered.log, &recovered.open)?;
+    let open = with_parameters(&replay, recovered.open)?;
+    if recovered.learning != Some(learning) {
+        let sequence = wait_for_reply(|reply| journal.change(learning, reply))?;
+        replay.apply(&LogEntry::Change { sequence, learning })?;
+    }
+    let (snapshot, mut history) = replay.into_parts();
+    for (minibatch, _) in &open {
+        show_pending(&mut history, minibatch);
+    }
+    history.reach(recovered.last_trial);
+    recovered.enqueued.extend(enqueue(
+        &journal,
+        enqueued
+            .into_iter()
+            .skip(recovered.enqueued.len())
+            .collect(),
+    )?);
+    let reuse = settings.reuse.then(|| known(&journal)).transpose()?;
+    Ok(Prepared {
+        boundaries: shard_boundaries(policy.parameter_count(), settings.parameter_server.shards),
+        journal,
+        space,
+        policy: Arc::new(policy),
+        seed: settings.seed,
+        trials: settings.trials,
+        replicas: settings.controller.replicas,
+        children: settings.controller.children,
+        synchronous: settings.controller.synchronous,
+        snapshot,
+        history,
+        open,
+        sampled: recovered.sampled,
+        next_minibatch: recovered.next_minibatch,
+        enqueued: recovered.enqueued,
+        rewards: recovered.rewards,
+        failed: recovered.failed,
+        best_metric: recovered.best_metric,
+        stored,
+        held,
+        reuse,
+    })
+}
+
+/// Each minibatch with the parameters that it was sampled from.
+fn with_parameters(
+    replay: &Replay,
+    open: Vec<OpenMinibatch>,
+) -> Result<Vec<(OpenMinibatch, Arc<[f32]>)>, ReplayError> {
+    let with_own = |open: OpenMinibatch| {
+        let parameters = replay.parameters_of(0, open.controller, open.minibatch, &open.pulled)?;
+        Ok((open, parameters))
+    };
+    open.into_iter().map(with_own).collect()
+}
+
+/// Proposals see a minibatch that waits for outcomes.
+fn show_pending(history: &mut History, open: &OpenMinibatch) {
+    let Some(first) = open.trials.first() else {
+        return;
+    };
+    let pending = PendingMinibatch {
+        controller: open.controller,
+        minibatch: open.minibatch,
+        layers: open.layers,
+        decisions: open
+            .trials
+            .iter()
+            .map(|trial| trial.decisions.clone())
+            .collect(),
+    };
+    history.insert(first.id, Arc::new(pending));
+}
+
+/// Blocks until the journal replies: no actor runs yet.
+fn wait_for_reply<T: Send + 'static>(
+    request: impl FnOnce(Box<dyn FnOnce(T) + Send>),
+) -> Result<T, PrepareError> {
+    let (reply, answer) = mpsc::channel();
+    request(Box::new(move |value| {
+        let _ = reply.send(value);
+    }));
+    answer.recv().map_err(|_| PrepareError::WriterGone)
+}
+
+/// Has new entries written down as trials.
+fn enqueue(
+    journal: &Journal,
+    new: Vec<Enqueued>,
+) -> Result<Vec<(String, OpenTrial)>, PrepareError> {
+    if new.is_empty() {
+        return Ok(Vec::new());
+    }
+    let first = wait_for_reply(|reply| journal.enqueue(new.clone(), reply))?;
+    let trials = (first..).zip(new).map(|(id, Enqueued { name, trial })| {
+        let SampledTrial {
+            decisions,
+            architecture,
+            seed,
+            ..
+        } = trial;
+        (
+            name,
+            OpenTrial {
+                id,
+                seed,
+                decisions,
+                architecture,
+                attempt: 0,
+                interruptions: 0,
+                deaths: 0,
+                finished: false,
+            },
+        )
+    });
+    Ok(trials.collect())
+}
+
+/// The rewards that may be reused.
+fn known(journal: &Journal) -> Result<Reuse, PrepareError> {
+    let networks = wait_for_reply(|reply| journal.networks(reply))?;
+    let known = |completed: CompletedNetwork| {
+        let known = Known {
+            trial: completed.trial,
+            reward: completed.reward,
+            metric: completed.metric,
+        };
+        (completed.network, known)
+    };
+    Ok(Reuse::new(networks.into_iter().map(known)))
+}
+
+/// Applies the log, holding each earlier version only as long as something later was pulled at it.
+pub(super) fn replay_log(
+    replay: &mut Replay,
+    log: &[LogEntry],
+    open: &[OpenMinibatch],
+) -> Result<(), ReplayError> {
+    let open = open
+        .iter()
+        .map(|open| replay.oldest_wanted(open.controller, open.minibatch, &open.pulled))
+        .min()
+        .unwrap_or(u64::MAX);
+    for (entry, wanted) in log.iter().zip(replay.versions_to_keep(log)) {
+        replay.forget_before(wanted.min(open));
+        replay.apply(entry)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,100 @@
+//! A trained convolutional network at work: raw images in, logits out. Must not know files, nor what
+//! the images are for.
+
+use super::TrainedNetwork;
+use super::convnet::{self, Engine};
+use crate::data::{ImageInput, Input};
+use crate::space::Network;
+use candle_core::Device;
+use rayon::ThreadPool;
+use std::sync::Arc;
+
+/// Images of one call of the engine.
+const BATCH: usize = 64;
+
+/// A trained network on the CPU, in f32.
+pub struct Classifier {
+    input: ImageInput,
+    engine: Box<dyn Engine>,
+    parameters: Vec<f32>,
+    running: Vec<f32>,
+}
+
+impl Classifier {
+    /// # Errors
+    /// One sentence: it is no network that classifies images, or its tensors do not fit it.
+    pub fn new(trained: &TrainedNetwork, pool: &Arc<ThreadPool>) -> Result<Self, String> {
+        let record = &trained.record;
+        let (Network::Conv(network), Input::Images(input)) =
+            (&record.architecture.network, &record.input)
+        else {
+            return Err("it is no network that classifies images".into());
+        };
+        if network.image != input.shape || network.classes != input.class_names.len() {
+            return Err("its network and its images are not of one size".into());
+        }
+        let epsilon = record
+            .batch_norm_epsilon
+            .ok_or("batch_norm_epsilon is not there")?;
+        let engine = convnet::engine(network, BATCH, epsilon, &Device::Cpu, pool, None)
+            .map_err(|error| error.to_string())?;
+        let [parameters, running] = trained.packed([engine.parameters(), engine.running()])?;
+        Ok(Self {
+            input: input.clone(),
+            engine,
+            parameters,
+            running,
+        })
+    }
+
+    /// What the network reads.
+    pub fn input(&self) -> &ImageInput {
+        &self.input
+    }
+
+    /// Logits `[n, classes]` of raw images `[n, channels, height, width]`.
+    ///
+    /// # Errors
+    /// What the engine reports.
+    pub fn logits(&mut self, images: &[u8]) -> Result<Vec<f32>, String> {
+        let size = self.input.image_len();
+        let classes = self.input.class_names.len();
+        let mut logits = vec![0.0; images.len() / size * classes];
+        let mut prepared = vec![0.0; BATCH * size];
+        for (images, logits) in images
+            .chunks(BATCH * size)
+            .zip(logits.chunks_mut(BATCH * classes))
+        {
+            let prepared = &mut prepared[..images.len()];
+            self.input.prepare(images, prepared);
+            self.engine
+                .logits(&self.parameters, &self.running, prepared, logits)
+                .map_err(|error| error.to_string())?;
+        }
+        Ok(logits)
+    }
+}
+
+/// Probabilities of one image's logits.
+pub fn softmax(logits: &[f32]) -> Vec<f64> {
+    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let powers: Vec<f64> = logits
+        .iter()
+        .map(|logit| f64::from(logit - largest).exp())
+        .collect();
+    let sum: f64 = powers.iter().sum();
+    powers.into_iter().map(|power| power / sum).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::softmax;
+
+    #[test]
+    fn probabilities_are_shares_of_one_for_any_logits() {
+        let shares = softmax(&[1000.0, 1000.0, -1000.0]);
+        assert_eq!(shares, [0.5, 0.5, 0.0]);
+        let shares = softmax(&[0.0, std::f32::consts::LN_2]);
+        assert!((shares[1] - 2.0 / 3.0).abs() < 1e-7, "{shares:?}");
+    }
+}

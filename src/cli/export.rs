@@ -1,0 +1,267 @@
+//! `netwright export`: a trial's network as a file or folder for other programs. Reads the run, and
+//! never overwrites anything.
+
+use super::{Failure, reading, show};
+use crate::child::TrainedNetwork;
+use crate::export::{onnx, torch};
+use crate::journal::{Reader, TrialRow};
+use crate::report;
+use crate::space::{Architecture, Network};
+use std::fs::File;
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+#[derive(clap::Args)]
+pub struct ExportArgs {
+    /// The run directory
+    pub run: PathBuf,
+    /// The trial's id
+    pub trial: u64,
+    #[arg(long, value_enum)]
+    pub format: Format,
+    /// The file or folder to write; it must not be there yet
+    pub out: PathBuf,
+}
+
+/// What is written.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// One file for ONNX Runtime and others; raw images in, logits out
+    Onnx,
+    /// A folder for PyTorch and the Hugging Face Hub
+    Torch,
+    /// The architecture alone, as `[[enqueue]]` reads it
+    Json,
+}
+
+pub fn run(args: ExportArgs) -> Result<(), Failure> {
+    let reader = Reader::open(&args.run).map_err(reading)?;
+    let row = show::trial(&reader, &args.run, args.trial)?;
+    is_free(&args.out)?;
+    match args.format {
+        Format::Json => {
+            let text = serde_json::to_string_pretty(&row.architecture)
+                .map_err(|error| Failure::Failed(error.to_string()))?;
+            write(&args.out, format!("{text}\n").as_bytes())?;
+            say!(
+                "{}: the architecture of trial {}",
+                args.out.display(),
+                row.id
+            );
+            Ok(())
+        }
+        Format::Onnx => {
+            let trained = weights(&args.run, &row)?;
+            to_onnx(&trained, &args.out)
+        }
+        Format::Torch => {
+            let trained = weights(&args.run, &row)?;
+            let title = report::run_name(&args.run);
+            let drawing = drawing(&trained.record.architecture);
+            let files = torch::folder(&trained, &title, drawing).map_err(unusable)?;
+            write_folder(&args.out, &files)?;
+            let names: Vec<&str> = files.iter().map(|(name, _)| *name).collect();
+            say!("{}: {}", args.out.display(), names.join(", "));
+            Ok(())
+        }
+    }
+}
+
+/// A file of weights that is not what it should be.
+fn unusable(problem: String) -> Failure {
+    Failure::Failed(format!("the kept weights cannot be used: {problem}"))
+}
+
+fn drawing(architecture: &Architecture) -> String {
+    match &architecture.network {
+        Network::Conv(network) => report::svg(network),
+        Network::Cell(network) => report::cell_svg(network),
+        Network::Choices(_) => String::new(),
+    }
+}
+
+fn to_onnx(trained: &TrainedNetwork, out: &Path) -> Result<(), Failure> {
+    let model = onnx::model(trained).map_err(unusable)?;
+    let beside = model.vocabulary.map(|text| (vocabulary_file(out), text));
+    if let Some((path, _)) = &beside {
+        is_free(path)?;
+    }
+    write(out, &model.bytes)?;
+    say!(
+        "{}: ONNX, opset {}: {}",
+        out.display(),
+        onnx::OPSET,
+        model.signature
+    );
+    if let Some((path, text)) = &beside {
+        write(path, text.as_bytes())?;
+        say!("{}: the tokens, in the order of the logits", path.display());
+    }
+    Ok(())
+}
+
+/// `model.onnx` has its vocabulary in `model.vocabulary.json`.
+fn vocabulary_file(out: &Path) -> PathBuf {
+    out.with_extension("vocabulary.json")
+}
+
+/// Where the weights of a trial lie: those of the trial that was trained, if this one took its
+/// reward.
+fn weights_file(run: &Path, row: &TrialRow) -> PathBuf {
+    let trial = row.reused_from.unwrap_or(row.id);
+    run.join("weights")
+        .join(format!("trial-{trial}.safetensors"))
+}
+
+/// The file of a trial's weights, if they are kept.
+pub(super) fn kept_weights(run: &Path, row: &TrialRow) -> Option<PathBuf> {
+    let is_final = row.status == "completed";
+    Some(weights_file(run, row)).filter(|path| is_final && path.is_file())
+}
+
+/// The trained network of a trial, or of the trial whose reward it took; says which weights they
+/// are.
+fn weights(run: &Path, row: &TrialRow) -> Result<TrainedNetwork, Failure> {
+    let trial = row.reused_from.unwrap_or(row.id);
+    let path = weights_file(run, row);
+    // Of a trial that was interrupted there may be weights without an outcome.
+    if row.status != "completed" {
+        return Err(Failure::Input(not_kept(run, row, trial)));
+    }
+    let bytes = std::fs::read(&path).map_err(|error| match error.kind() {
+        ErrorKind::NotFound => Failure::Input(not_kept(run, row, trial)),
+        _ => Failure::Failed(format!("{}: {error}", path.display())),
+    })?;
+    let trained = TrainedNetwork::from_file(&bytes)
+        .map_err(|problem| Failure::Failed(format!("{}: {problem}", path.display())))?;
+    let training = &trained.record.training;
+    let unit = training.unit;
+    let source = if trial == row.id {
+        String::new()
+    } else {
+        format!(" of trial {trial}, which has the same network,")
+    };
+    say!(
+        "weights: those kept{source} after epoch {}: validation {} {} (the search was rewarded for {})",
+        training.epochs,
+        unit.name(),
+        unit.number(training.score),
+        unit.number(training.metric)
+    );
+    Ok(trained)
+}
+
+/// Why there are no weights, and of which trials there are.
+fn not_kept(run: &Path, row: &TrialRow, trial: u64) -> String {
+    let kept = kept(run);
+    let reason = match row.status.as_str() {
+        _ if matches!(row.architecture.network, Network::Choices(_)) => {
+            return format!(
+                "{}: trial {} is a list of choices, no network of this program's: it has no weights here; --format json writes its architecture",
+                run.display(),
+                row.id
+            );
+        }
+        "completed" if trial != row.id => format!(
+            "trial {} has the reward of trial {trial}, whose weights are not kept",
+            row.id
+        ),
+        "completed" => format!("the weights of trial {trial} are not kept"),
+        status => format!("trial {trial} has no weights: its status is {status}"),
+    };
+    let there = if kept.is_empty() {
+        "none are kept (run.keep_weights says of how many of the best trials they are)".to_owned()
+    } else {
+        let kept: Vec<String> = kept.iter().map(u64::to_string).collect();
+        format!(
+            "they are kept of trials {} (run.keep_weights: of how many of the best)",
+            kept.join(", ")
+        )
+    };
+    format!(
+        "{}: {reason}; {there}. --format json needs none",
+        run.display()
+    )
+}
+
+/// Trials whose weights are there.
+fn kept(run: &Path) -> Vec<u64> {
+    let entries = std::fs::read_dir(run.join("weights")).into_iter().flatten();
+    let mut kept: Vec<u64> = entries
+        .flatten()
+        .filter_map(|entry| {
+            let name = entry.file_name();
+            let trial = name.to_str()?.strip_prefix("trial-")?;
+            trial.strip_suffix(".safetensors")?.parse().ok()
+        })
+        .collect();
+    kept.sort_unstable();
+    kept
+}
+
+/// # Errors
+/// Something has this name, and is not overwritten.
+fn is_free(path: &Path) -> Result<(), Failure> {
+    match path.symlink_metadata() {
+        Ok(_) => Err(Failure::Input(format!(
+            "{}: is there already, and is not overwritten; name another, or remove it first",
+            path.display()
+        ))),
+        Err(_) => Ok(()),
+    }
+}
+
+fn failed(path: &Path, error: &std::io::Error) -> Failure {
+    match error.kind() {
+        ErrorKind::NotFound | ErrorKind::NotADirectory => Failure::Input(format!(
+            "{}: the folder that it is to be in is not there",
+            path.display()
+        )),
+        ErrorKind::AlreadyExists => Failure::Input(format!(
+            "{}: is there already, and is not overwritten",
+            path.display()
+        )),
+        _ => Failure::Failed(format!("{}: {error}", path.display())),
+    }
+}
+
+/// The same name with `.partial` behind it: what is half written never has the name itself.
+fn partial(path: &Path) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".partial-{}", std::process::id()));
+    path.with_file_name(name)
+}
+
+/// Writes a new file, wholly or not at all.
+fn write(path: &Path, content: &[u8]) -> Result<(), Failure> {
+    let partial = partial(path);
+    let written = new_file(&partial, content).and_then(|()| std::fs::rename(&partial, path));
+    written.map_err(|error| {
+        let _ = std::fs::remove_file(&partial);
+        failed(path, &error)
+    })
+}
+
+fn new_file(path: &Path, content: &[u8]) -> std::io::Result<()> {
+    let mut file = File::create_new(path)?;
+    file.write_all(content)?;
+    file.sync_all()
+}
+
+/// Writes a new folder, wholly or not at all.
+fn write_folder(path: &Path, files: &[torch::File]) -> Result<(), Failure> {
+    let partial = partial(path);
+    let fill = || {
+        std::fs::create_dir(&partial)?;
+        for (name, content) in files {
+            new_file(&partial.join(name), content)?;
+        }
+        std::fs::rename(&partial, path)
+    };
+    fill().map_err(|error| {
+        if error.kind() != ErrorKind::AlreadyExists {
+            let _ = std::fs::remove_dir_all(&partial);
+        }
+        failed(path, &error)
+    })
+}
