@@ -8,7 +8,7 @@
 # make fuzz   the property tests with many fresh cases; a find becomes a test with fixed numbers
 # make soak   1,000,000 trials with 100 controllers, killed 20 times: memory, speed, seconds to be at work again (SOAK_TRIALS, SOAK_KILLS)
 # make test-scripts   the shipped PyTorch scripts (PYTHON=… with torch, DATA=… CIFAR-10's binary files); not part of `make test`
-# make bench-peers     training steps, evaluation and memory beside PyTorch's (PYTHON=one that has torch)
+# make bench-peers     training steps, evaluation and memory beside PyTorch's (PYTHON=one that has torch; ARGUMENTS=--quick: ten networks)
 # make test-peers      the same numbers as PyTorch after five steps, on networks drawn anew; exported networks in ONNX Runtime and PyTorch
 # make test-sanitizer  the kernels' tests under the address sanitizer; test-miri: under Miri, where there is a nightly
 # make kernels         the GPU kernels, compiled by a pinned nvcc from PyPI and compared with src/kernels/cuda/census.txt
@@ -235,7 +235,7 @@ soak: build
 
 # ------------------------------------------------------------------------------------------------------- beside PyTorch
 
-LIST ?= benches/peers/architectures.json
+LIST ?=
 
 torch:
 	@if ! $(PYTHON) -c "import torch" 2>/dev/null; then \
@@ -243,9 +243,10 @@ torch:
 	    echo "    $(PYTHON) -m pip install torch --index-url https://download.pytorch.org/whl/cpu" >&2; exit 1; \
 	fi
 
-# Both sides in turn: LIST=FILE for other architectures, ARGUMENTS="--help" for the rest.
+# Both sides in turn: LIST=FILE for other architectures than those of benches/peers, ARGUMENTS=--quick for ten of these in a few
+# minutes, ARGUMENTS="--help" for the rest.
 bench-peers: tools torch
-	$(PYTHON) benches/peers/compare.py --list $(LIST) $(ARGUMENTS)
+	$(PYTHON) benches/peers/compare.py $(if $(LIST),--list $(LIST)) $(ARGUMENTS)
 
 # One thread; `--compile` among the arguments: torch.compile too.
 bench-cells: tools torch

@@ -15,6 +15,8 @@ import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).parent
+# What is measured where no list is named: networks of the paper's space, and those that searches of the shipped configs begin with.
+LISTS = [HERE / f"{name}.json" for name in ("architectures", "quickstart", "cifar10", "cifar10-v1", "cifar10-v2", "cifar10-v3")]
 VARIANTS = ["nchw", "channels_last", "compile", "compile_channels_last"]
 
 
@@ -58,10 +60,10 @@ class Side:
         self.process.wait()
 
 
-def start(arguments, name, threads, described):
+def start(arguments, path, name, threads, described):
     """Our process and one for each variant; they warm up (and compile) side by side."""
     common = ["--name", name, "--threads", str(threads), "--seconds", str(arguments.seconds)]
-    ours = [arguments.ours, "--serve", "--list", str(arguments.list), *common]
+    ours = [arguments.ours, "--serve", "--list", str(path), *common]
     theirs = [sys.executable, str(HERE / "convnet.py"), "--described", described, *common]
     return {side: Side(ours if side == "ours" else [*theirs, "--variant", side]) for side in ["ours", *arguments.variants]}
 
@@ -102,9 +104,9 @@ def best(times):
     return min((t, side) for side, t in times.items() if side != "ours")
 
 
-def table(arguments, threads, results):
+def table(arguments, title, threads, results):
     sides = ["ours", *arguments.variants]
-    print(f"\n### {threads} thread{'s' if threads > 1 else ''}\n")
+    print(f"\n### {title}, {threads} thread{'s' if threads > 1 else ''}\n")
     head = ["architecture", *(f"step {s}, ms" for s in sides), "ratio", *(f"eval. {s}" for s in sides), "ratio", "MiB ours", "MiB PyTorch", "ratio", "GFLOP/s", "batch"]
     print("| " + " | ".join(head) + " |\n|" + "---|" * len(head))
     ratios = {"step": [], "evaluation": [], "MiB": []}
@@ -124,12 +126,12 @@ def table(arguments, threads, results):
           f"Working memory: median {statistics.median(ratios['MiB']):.2f} of PyTorch's least, most {max(ratios['MiB']):.2f}.", flush=True)
 
 
-def lanes(arguments, names):
+def lanes(arguments, path, names):
     """Two lanes of one thread beside one such lane and one of two threads; batches are prepared as in a search."""
     print("\n### Lanes (images a second, batches prepared as in a search)\n")
     print("| architecture | one lane, 1 thread | two lanes, 1 thread each | ratio, median of the rounds | one lane, 2 threads |\n|---|---|---|---|---|")
     for name in names:
-        side = Side([arguments.ours, "--serve", "--list", str(arguments.list), "--name", name, "--seconds", str(max(2.0, arguments.seconds))])
+        side = Side([arguments.ours, "--serve", "--list", str(path), "--name", name, "--seconds", str(max(2.0, arguments.seconds))])
         side.line()
         seen = {what: [] for what in ("lane", "lanes", "wide")}
         for _ in range(arguments.pairs):
@@ -153,9 +155,10 @@ def machine():
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--list", type=Path, default=HERE / "architectures.json", help="architectures: decisions, or their JSON")
+    parser.add_argument("--list", type=Path, action="append", help="architectures: decisions, or their JSON (default: all lists beside this file)")
+    parser.add_argument("--quick", action="store_true", help="two networks of each config's list, ten in all, on one thread")
     parser.add_argument("--pairs", type=int, default=5)
-    parser.add_argument("--threads", default="1,2")
+    parser.add_argument("--threads", help="numbers of threads (default: 1,2; with --quick 1)")
     parser.add_argument("--seconds", type=float, default=0.2, help="of each measurement, at least")
     parser.add_argument("--name", action="append", help="only these architectures")
     parser.add_argument("--variants", default="nchw,channels_last,compile")
@@ -168,25 +171,44 @@ def main():
     build = ["cargo", "bench", "--locked", "--profile", "release", "--bench", "conv", "--no-run", "--message-format", "json"]
     built = subprocess.run(build, check=True, capture_output=True, text=True, cwd=HERE).stdout
     arguments.ours = next(m["executable"] for m in map(json.loads, built.splitlines()) if m.get("executable") and m["target"]["name"] == "conv")
-    names = [argument for name in arguments.name or [] for argument in ("--name", name)]
-    described = subprocess.run([arguments.ours, "--describe", "--list", str(arguments.list), *names], check=True, capture_output=True, text=True).stdout
+    arguments.threads = arguments.threads or ("1" if arguments.quick else "1,2")
+    lists = arguments.list or (LISTS[1:] if arguments.quick else LISTS)
     print(f"{machine()}. Medians of {arguments.pairs} interleaved pairs, batch 64, {arguments.time} time.", flush=True)
+    measured = [name for path in lists for name in measure(arguments, path)]
+    if not measured:
+        sys.exit("no architecture of the lists has one of these names")
+    if not (arguments.no_lanes or arguments.quick):
+        lanes(arguments, lists[0], [e["name"] for e in described(arguments, lists[0])][:3])
+
+
+def described(arguments, path):
+    """The architectures of a list that were asked for, in full."""
+    names = [e["name"] for e in json.loads(path.read_text()) if not arguments.name or e["name"] in arguments.name]
+    names = names[:2] if arguments.quick else names
+    words = [word for name in names for word in ("--name", name)]
+    text = subprocess.run([arguments.ours, "--describe", "--list", str(path), *words], check=True, capture_output=True, text=True).stdout
+    return json.loads(text) if names else []
+
+
+def measure(arguments, path):
+    """One list, and its tables; the names of what was measured."""
+    entries = described(arguments, path)
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
-        file.write(described)
+        json.dump(entries, file)
         file.flush()
-        names = [entry["name"] for entry in json.loads(described)]
+        names = [entry["name"] for entry in entries]
         results = {threads: {} for threads in map(int, arguments.threads.split(","))}
         for name in names:
-            started = {threads: start(arguments, name, threads, file.name) for threads in results}
+            started = {threads: start(arguments, path, name, threads, file.name) for threads in results}
             ready = {threads: working(name, processes) for threads, processes in started.items()}
             for threads, processes in ready.items():
                 r = results[threads][name] = compare(arguments, processes)
                 step, evaluation = (best(r[what])[0] / r[what]["ours"] for what in ("step", "evaluation"))
                 print(f"{name}, {threads} thread(s): step {step:.2f}x, evaluation {evaluation:.2f}x", file=sys.stderr, flush=True)
-        for threads, measured in results.items():
-            table(arguments, threads, measured)
-    if not arguments.no_lanes:
-        lanes(arguments, names[:3])
+        for threads, seen in results.items():
+            if seen:
+                table(arguments, path.stem, threads, seen)
+    return names
 
 
 if __name__ == "__main__":

@@ -194,7 +194,7 @@ impl Sizes {
                 .map(|l| groups * LANES * l.geometry.filters)
                 .collect(),
             packed: largest(&|c| c.packed_len().max(c.flipped_len())),
-            weight_gradients: largest(&|c| groups * c.backward_chunks() * c.weight_len()),
+            weight_gradients: largest(&|c| c.backward_tasks(batch) * c.weight_len()),
             moments: largest(&|c| groups * c.forward_blocks() * c.geometry.filters * 2 * LANES)
                 .max(groups * channels * 2 * LANES),
             scratch_planes: planes

@@ -13,17 +13,18 @@ impl Classifier<'_> {
     pub fn logits(&self, features: &[f32], out: &mut [f32]) {
         let classes = self.bias.len();
         let channels = self.weight.len() / self.bias.len();
+        // A sum for each class at a time: additions do not wait for each other.
+        let by_channel: Vec<f64> = (0..channels)
+            .flat_map(|channel| self.weight.iter().skip(channel).step_by(channels))
+            .map(|&w| f64::from(w))
+            .collect();
+        let mut sums = vec![0.0; classes];
         for (row, features) in out.chunks_mut(classes).zip(features.chunks(channels)) {
-            for ((logit, weights), &bias) in row
-                .iter_mut()
-                .zip(self.weight.chunks(channels))
-                .zip(self.bias)
-            {
-                let sum: f64 = weights
-                    .iter()
-                    .zip(features)
-                    .map(|(&w, &f)| f64::from(w) * f64::from(f))
-                    .sum();
+            sums.fill(0.0);
+            for (&feature, weights) in features.iter().zip(by_channel.chunks_exact(classes)) {
+                add(&mut sums, f64::from(feature), weights.iter().copied());
+            }
+            for ((logit, sum), &bias) in row.iter_mut().zip(&sums).zip(self.bias) {
                 *logit = (sum + f64::from(bias)) as f32;
             }
         }
@@ -40,33 +41,46 @@ impl Classifier<'_> {
     ) {
         let classes = self.bias.len();
         let channels = self.weight.len() / self.bias.len();
-        for (class, (dweight, dbias)) in dweight.chunks_mut(channels).zip(dbias).enumerate() {
-            let column = || {
-                dlogits
-                    .iter()
-                    .skip(class)
-                    .step_by(classes)
-                    .map(|&d| f64::from(d))
-            };
-            *dbias = column().sum::<f64>() as f32;
-            for (channel, dweight) in dweight.iter_mut().enumerate() {
-                let feature = features.iter().skip(channel).step_by(channels);
-                *dweight = column()
-                    .zip(feature)
-                    .map(|(d, &f)| d * f64::from(f))
-                    .sum::<f64>() as f32;
+        let wide = |values: &[f32]| -> Vec<f64> { values.iter().map(|&v| f64::from(v)).collect() };
+        let all_features = wide(features);
+        let weights = wide(self.weight);
+        let mut sums = vec![0.0; self.weight.len()];
+        let mut biases = vec![0.0; classes];
+        let mut dfeature = vec![0.0; channels];
+        let images = dlogits
+            .chunks_exact(classes)
+            .zip(all_features.chunks_exact(channels));
+        for ((dlogits, features), to) in images.zip(dfeatures.chunks_exact_mut(channels)) {
+            dfeature.fill(0.0);
+            let rows = sums.chunks_exact_mut(channels);
+            for (((&d, sums), weights), bias) in dlogits
+                .iter()
+                .zip(rows)
+                .zip(weights.chunks_exact(channels))
+                .zip(&mut biases)
+            {
+                let d = f64::from(d);
+                *bias += d;
+                add(sums, d, features.iter().copied());
+                add(&mut dfeature, d, weights.iter().copied());
             }
+            narrow(&dfeature, to);
         }
-        for (dfeatures, dlogits) in dfeatures.chunks_mut(channels).zip(dlogits.chunks(classes)) {
-            for (channel, dfeature) in dfeatures.iter_mut().enumerate() {
-                let weights = self.weight.iter().skip(channel).step_by(channels);
-                *dfeature = dlogits
-                    .iter()
-                    .zip(weights)
-                    .map(|(&d, &w)| f64::from(d) * f64::from(w))
-                    .sum::<f64>() as f32;
-            }
-        }
+        narrow(&sums, dweight);
+        narrow(&biases, dbias);
+    }
+}
+
+/// sums += factor · values.
+fn add(sums: &mut [f64], factor: f64, values: impl Iterator<Item = f64>) {
+    for (sum, value) in sums.iter_mut().zip(values) {
+        *sum += factor * value;
+    }
+}
+
+fn narrow(from: &[f64], to: &mut [f32]) {
+    for (to, &from) in to.iter_mut().zip(from) {
+        *to = from as f32;
     }
 }
 

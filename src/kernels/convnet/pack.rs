@@ -4,7 +4,95 @@
 
 use super::norm::EPSILON;
 use crate::kernels::memory::LANES;
-use crate::kernels::simd::{PointerKernel, Vector};
+use crate::kernels::simd::{Kernel, PointerKernel, Vector};
+
+/// 1 for each lane of a group that holds one of `images`, else 0.
+pub fn mask(images: usize, group: usize) -> [f32; LANES] {
+    std::array::from_fn(|lane| {
+        if group * LANES + lane < images {
+            1.0
+        } else {
+            0.0
+        }
+    })
+}
+
+/// Sorts up to `LANES` images, [images][`numbers`], to [`numbers`][LANES].
+pub struct IntoLanes<'a> {
+    pub images: &'a [f32],
+    pub numbers: usize,
+    pub to: &'a mut [f32],
+}
+
+impl Kernel for IntoLanes<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Vector>(self) {
+        let Self {
+            images,
+            numbers,
+            to,
+        } = self;
+        let count = images.len() / numbers;
+        assert!(count <= LANES && to.len() >= numbers * LANES, "one group");
+        let blocks = if count == LANES {
+            numbers / V::WIDTH
+        } else {
+            0
+        };
+        for first in (0..blocks * V::WIDTH).step_by(V::WIDTH) {
+            for image in (0..LANES).step_by(V::WIDTH) {
+                let from = &images[image * numbers + first..];
+                let to = &mut to[first * LANES + image..];
+                // SAFETY: all LANES images have numbers first..first + WIDTH, and so has the group
+                // (asserted).
+                unsafe { V::turn(from.as_ptr(), numbers, to.as_mut_ptr(), LANES) }
+            }
+        }
+        for (lane, image) in images.chunks_exact(numbers).enumerate() {
+            for (number, &value) in image.iter().enumerate().skip(blocks * V::WIDTH) {
+                to[number * LANES + lane] = value;
+            }
+        }
+    }
+}
+
+/// `LANES` channels of packed rows, turned: [rows][columns][images], in rows of channels.
+///
+/// Valid: `source` holds as many rows and columns of LANES channels, LANES numbers each; `to` has
+/// room.
+pub struct Turn {
+    pub source: *const f32,
+    pub source_channel: usize,
+    pub source_row: usize,
+    pub rows: usize,
+    pub columns: usize,
+    pub to: *mut f32,
+    /// From one image to the next.
+    pub to_row: usize,
+}
+
+impl PointerKernel for Turn {
+    #[inline(always)]
+    unsafe fn run<V: Vector>(self) {
+        for pixel in 0..self.rows * self.columns {
+            let (y, x) = (pixel / self.columns, pixel % self.columns);
+            for channel in (0..LANES).step_by(V::WIDTH) {
+                for image in (0..LANES).step_by(V::WIDTH) {
+                    // SAFETY: the maker vouches for LANES numbers of LANES channels at each pixel.
+                    unsafe {
+                        let from = self.source.add(
+                            channel * self.source_channel + y * self.source_row + x * LANES + image,
+                        );
+                        let to = self.to.add((pixel * LANES + image) * self.to_row + channel);
+                        V::turn(from, self.source_channel, to, self.to_row);
+                    }
+                }
+            }
+        }
+    }
+}
 
 /// What batch normalisation does to one layer's channels. `activation = max(floor, (y - mean) ·
 /// slope + shift)`.

@@ -10,6 +10,8 @@ use primitives::Primitives;
 #[cfg(target_arch = "x86_64")]
 mod avx2_tile;
 #[cfg(target_arch = "x86_64")]
+mod turn;
+#[cfg(target_arch = "x86_64")]
 mod x86;
 #[cfg(target_arch = "x86_64")]
 use x86::{Avx2, Avx512};
@@ -63,6 +65,13 @@ pub trait Vector: Primitives {
     fn where_positive(self, test: Self) -> Self;
     /// The sums of all lanes, of four vectors.
     fn sums(four: [Self; 4]) -> [f32; 4];
+
+    /// Turns a block of `WIDTH` rows of `WIDTH` numbers into columns; rows stand `from_step` and
+    /// `to_step` numbers apart.
+    ///
+    /// # Safety
+    /// `from` points to so many readable numbers, `to` to as many writable ones elsewhere.
+    unsafe fn turn(from: *const f32, from_step: usize, to: *mut f32, to_step: usize);
 
     /// Asks for the cache line of a number that will be needed soon; any address will do.
     fn fetch(from: *const f32);

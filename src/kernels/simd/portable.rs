@@ -75,4 +75,14 @@ impl Vector for Portable {
     fn sums(four: [Self; 4]) -> [f32; 4] {
         four.map(|v| (v.0[0] + v.0[1]) + (v.0[2] + v.0[3]))
     }
+
+    #[inline(always)]
+    unsafe fn turn(from: *const f32, from_step: usize, to: *mut f32, to_step: usize) {
+        for row in 0..Self::WIDTH {
+            for column in 0..Self::WIDTH {
+                // SAFETY: the caller vouches for both blocks.
+                unsafe { *to.add(column * to_step + row) = *from.add(row * from_step + column) }
+            }
+        }
+    }
 }

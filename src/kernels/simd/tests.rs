@@ -134,3 +134,37 @@ fn far_numbers_and_no_numbers() {
         }
     }
 }
+
+/// A block turned, in place of which others stand beside it.
+struct Turned<'a>(&'a [f32], usize, &'a mut [f32], usize);
+
+impl Kernel for Turned<'_> {
+    type Output = usize;
+
+    #[inline(always)]
+    fn run<V: Vector>(self) -> usize {
+        assert!(self.0.len() >= V::WIDTH * self.1 && self.2.len() >= V::WIDTH * self.3);
+        // SAFETY: both have so many rows (asserted).
+        unsafe { V::turn(self.0.as_ptr(), self.1, self.2.as_mut_ptr(), self.3) }
+        V::WIDTH
+    }
+}
+
+#[test]
+fn a_turned_block_has_columns_for_rows() {
+    let from: Vec<f32> = (0..20 * 16).map(|i| i as f32).collect();
+    for isa in Isa::available() {
+        let mut to = vec![-1.0; 19 * 16];
+        let width = isa.run(Turned(&from, 20, &mut to, 19));
+        for (i, &number) in to.iter().enumerate() {
+            let (row, column) = (i / 19, i % 19);
+            let inside = row < width && column < width;
+            let expected = if inside {
+                (column * 20 + row) as f32
+            } else {
+                -1.0
+            };
+            assert_eq!(number, expected, "{} {row}, {column}", isa.name());
+        }
+    }
+}

@@ -1,6 +1,6 @@
 //! Vectors of x86-64: AVX2 with FMA, and AVX-512. Knows nothing of what is computed with them.
 
-use super::{Steps, TILE_FILTERS, Vector, avx2_tile};
+use super::{Steps, TILE_FILTERS, Vector, avx2_tile, turn};
 use std::arch::x86_64::*;
 
 /// Calls intrinsics whose arguments are registers and numbers. Their one precondition is the CPU
@@ -79,6 +79,12 @@ impl Vector for Avx2 {
             self.0,
             _mm256_cmp_ps::<_CMP_GT_OQ>(test.0, _mm256_setzero_ps()),
         )))
+    }
+
+    #[inline(always)]
+    unsafe fn turn(from: *const f32, from_step: usize, to: *mut f32, to_step: usize) {
+        // SAFETY: the caller vouches for both blocks, and the CPU has AVX2 (see `on_registers`).
+        unsafe { turn::eight(from, from_step, to, to_step) }
     }
 
     #[inline(always)]
@@ -251,6 +257,12 @@ impl Vector for Avx512 {
             _mm512_cmp_ps_mask::<_CMP_GT_OQ>(test.0, _mm512_setzero_ps()),
             self.0,
         )))
+    }
+
+    #[inline(always)]
+    unsafe fn turn(from: *const f32, from_step: usize, to: *mut f32, to_step: usize) {
+        // SAFETY: the caller vouches for both blocks, and the CPU has AVX-512F (see `on_registers`).
+        unsafe { turn::sixteen(from, from_step, to, to_step) }
     }
 
     #[inline(always)]

@@ -1,7 +1,7 @@
 //! The backward pass of one chunk of one group: packed gradients to inputs, and with packed inputs
 //! to weights. Knows of blocks alone, not of other threads' work.
 
-use super::{Convolution, GroupInput, Output, Scratch, nth, positions, ranges};
+use super::{Convolution, GroupInput, Output, PassInput, Scratch, mask, nth, positions, ranges};
 use crate::kernels::convnet::convolution::direct::{Sweep, WeightSweep};
 use crate::kernels::convnet::pack::{PackGradient, Window};
 use crate::kernels::convnet::winograd::weight_tiles::{TileProducts, ToTaps};
@@ -30,15 +30,46 @@ struct PackedBlock<'a> {
 }
 
 impl Convolution {
-    /// One chunk of one group: adds to the weights' gradient `dw` [filters, channels, filter
-    /// height, filter width], and writes (or adds) the sources' gradients. `flipped` are the
-    /// weights of `flip_weights`.
+    /// One of the `backward_tasks`: adds to the weights' gradient `dw` [filters, channels, filter
+    /// height, filter width], and writes (or adds) its part of the sources' gradients. `flipped`
+    /// are the weights of `flip_weights`.
     ///
     /// # Safety
-    /// The input's sources, their gradients and `output` are whole tensors that have this group; no
-    /// other thread touches what this chunk writes of the sources' gradients: input rows below its
-    /// output rows times the stride.
+    /// The input's sources, their gradients and `output` are whole tensors with a group for each of
+    /// the images; no other thread works on the same task meanwhile.
     pub unsafe fn backward(
+        &self,
+        input: PassInput<'_>,
+        task: usize,
+        output: &Output<'_>,
+        flipped: &[f32],
+        scratch: &mut Scratch,
+        dw: &mut [f32],
+    ) {
+        let chunks = self.backward_chunks();
+        assert_eq!(dw.len(), self.weight_len(), "one number for each weight");
+        // SAFETY: the caller vouches for the tensors and for this task's part of them.
+        unsafe {
+            if let Some(small) = &self.small {
+                self.backward_pixels(small, (input, task), output, flipped, scratch, dw);
+                return;
+            }
+            let input = GroupInput {
+                isa: input.isa,
+                group: task / chunks,
+                sources: input.sources,
+                mask: &mask(input.images, task / chunks),
+            };
+            self.backward_chunk(input, task % chunks, output, flipped, scratch, dw);
+        }
+    }
+
+    /// One chunk of one group. It writes the gradients of the input rows below its output rows
+    /// times the stride.
+    ///
+    /// # Safety
+    /// As `backward`.
+    unsafe fn backward_chunk(
         &self,
         input: GroupInput<'_>,
         chunk: usize,

@@ -1,7 +1,9 @@
 //! The forward pass of one block of one group: pack, sweep, moments. Knows of blocks alone, not of
 //! other threads' work.
 
-use super::{BlockShape, Convolution, ForwardTarget, GroupInput, Scratch, nth, ranges};
+use super::{
+    BlockShape, Convolution, ForwardTarget, GroupInput, PassInput, Scratch, mask, nth, ranges,
+};
 use crate::kernels::convnet::convolution::direct::Sweep;
 use crate::kernels::convnet::pack::{Moments, PackInput, Window};
 use crate::kernels::convnet::winograd::TileSweep;
@@ -11,13 +13,42 @@ use crate::kernels::simd::Isa;
 use std::ops::Range;
 
 impl Convolution {
-    /// One block of output rows of one group: y, and its moments per lane. `weights` are those of
-    /// `pack_weights`.
+    /// One of the `forward_tasks`: its part of y, and of the moments per lane. `weights` are those
+    /// of `pack_weights`.
     ///
     /// # Safety
-    /// The input's sources and `target.y` are whole tensors with at least `group` + 1 groups; no
-    /// other thread touches this block of y, nor this task's moments, meanwhile.
+    /// The input's sources and `target`'s are whole tensors with a group for each of the images; no
+    /// other thread works on the same task meanwhile.
     pub unsafe fn forward(
+        &self,
+        input: PassInput<'_>,
+        task: usize,
+        weights: &[f32],
+        scratch: &mut Scratch,
+        target: ForwardTarget,
+    ) {
+        let blocks = self.forward_blocks();
+        // SAFETY: the caller vouches for the tensors and for this task's part of them.
+        unsafe {
+            if let Some(small) = &self.small {
+                self.forward_pixels(small, input, task, weights, scratch, target);
+                return;
+            }
+            let input = GroupInput {
+                isa: input.isa,
+                group: task / blocks,
+                sources: input.sources,
+                mask: &mask(input.images, task / blocks),
+            };
+            self.forward_block(input, task % blocks, weights, scratch, target);
+        }
+    }
+
+    /// One block of output rows of one group.
+    ///
+    /// # Safety
+    /// As `forward`.
+    unsafe fn forward_block(
         &self,
         input: GroupInput<'_>,
         block: usize,
@@ -61,12 +92,13 @@ impl Convolution {
                 self.sweep(input.isa, sweep, &mut scratch.tiles);
             }
             if let Some(out) = target.moments {
+                let task = input.group * self.forward_blocks() + block;
                 input.isa.run_pointers(Moments {
                     y,
                     y_channel: plane,
                     channels: g.filters,
                     pixels: rows.len() * g.out_width(),
-                    out,
+                    out: out.add(task * g.filters * 2 * LANES),
                 });
             }
         }
@@ -105,6 +137,23 @@ impl Convolution {
         to: &mut [f32],
     ) {
         let g = &self.geometry;
+        let first = (row * g.stride_height).cast_signed() - g.pad_height().cast_signed();
+        // SAFETY: the caller vouches for the sources.
+        unsafe { self.pack_window(input, channels, (first, g.pad_width()), shape, to) }
+    }
+
+    /// Packs `channels` of the concatenation from row `first` on, behind `pad` columns of zeros.
+    ///
+    /// # Safety
+    /// As `pack_input`.
+    pub(super) unsafe fn pack_window(
+        &self,
+        input: GroupInput<'_>,
+        channels: Range<usize>,
+        (first, pad): (isize, usize),
+        shape: BlockShape,
+        to: &mut [f32],
+    ) {
         assert!(
             channels.len() * shape.channel <= to.len(),
             "scratch memory is as large as the largest block"
@@ -126,10 +175,9 @@ impl Convolution {
                         .add((input.group * part.channels + skip) * plane),
                     channels: end - start,
                     window: Window {
-                        first_row: (row * g.stride_height).cast_signed()
-                            - g.pad_height().cast_signed(),
+                        first_row: first,
                         rows: shape.rows,
-                        pad: g.pad_width(),
+                        pad,
                         columns: shape.columns,
                         height: part.height,
                         width: part.width,

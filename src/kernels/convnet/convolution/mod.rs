@@ -6,14 +6,17 @@
 mod backward;
 pub mod direct;
 mod forward;
+mod pixels;
+mod small;
 mod weights;
 
-use crate::kernels::convnet::pack::{Norm, UpstreamGradient};
+use crate::kernels::convnet::pack::{Norm, UpstreamGradient, mask};
 use crate::kernels::convnet::spec::{Geometry, Part};
 use crate::kernels::convnet::winograd::{self, Axis};
 use crate::kernels::memory::Buffer;
 use crate::kernels::memory::LANES;
 use crate::kernels::simd::{Isa, TILE_FILTERS};
+use small::Small;
 use std::ops::Range;
 
 /// Bytes of packed rows that one sweep works on: what stays in a second-level cache beside weights
@@ -35,6 +38,8 @@ pub struct Convolution {
     pub parts: Vec<Part>,
     forward: Blocks,
     backward: Blocks,
+    /// Set where the pictures are so small that pixels are taken one by one.
+    small: Option<Small>,
     /// Set where tiles take fewer products than filters.
     axes: Option<(Axis, Axis)>,
     /// Where in a packed input block each weight's first factor lies; with tiles, where each
@@ -81,6 +86,8 @@ pub struct Scratch {
     pub inputs: Buffer,
     pub gradients: Buffer,
     pub tiles: Buffer,
+    /// Packed channels turned, for the gradient of the weights of small pictures.
+    pub turned: Buffer,
     /// Gradients of weights at the points.
     pub sums: Buffer,
 }
@@ -88,29 +95,32 @@ pub struct Scratch {
 impl Scratch {
     /// Enough for each of `convolutions`.
     pub fn new(convolutions: &[Convolution]) -> Self {
-        let [inputs, gradients, tiles, sums] = Self::sizes(convolutions).map(Buffer::new);
+        let [inputs, gradients, tiles, turned, sums] = Self::sizes(convolutions).map(Buffer::new);
         Self {
             inputs,
             gradients,
             tiles,
+            turned,
             sums,
         }
     }
 
     /// Numbers of each buffer.
-    pub fn sizes(convolutions: &[Convolution]) -> [usize; 4] {
+    pub fn sizes(convolutions: &[Convolution]) -> [usize; 5] {
         let largest =
             |f: &dyn Fn(&Convolution) -> usize| convolutions.iter().map(f).max().unwrap_or(0);
         [
             largest(&Convolution::input_scratch),
             largest(&Convolution::gradient_scratch),
             largest(&Convolution::tile_scratch),
+            largest(&Convolution::turned_scratch),
             largest(&Convolution::sums_len),
         ]
     }
 
     pub fn bytes(&self) -> usize {
-        self.inputs.bytes() + self.gradients.bytes() + self.tiles.bytes() + self.sums.bytes()
+        let buffers = [&self.inputs, &self.gradients, &self.tiles, &self.turned];
+        buffers.into_iter().map(Buffer::bytes).sum::<usize>() + self.sums.bytes()
     }
 }
 
@@ -123,15 +133,25 @@ pub struct Source<'a> {
     pub gradient: Option<(*mut f32, bool)>,
 }
 
-/// What a pass reads of one group of images.
+/// What a pass reads.
 #[derive(Clone, Copy)]
-pub struct GroupInput<'a> {
+pub struct PassInput<'a> {
     pub isa: Isa,
-    pub group: usize,
+    /// How many there are.
+    pub images: usize,
     /// One for each part.
     pub sources: &'a [Source<'a>],
+}
+
+/// What a pass reads of one group of images.
+#[derive(Clone, Copy)]
+struct GroupInput<'a> {
+    isa: Isa,
+    group: usize,
+    /// One for each part.
+    sources: &'a [Source<'a>],
     /// 1 for each lane that holds an image, else 0.
-    pub mask: &'a [f32; LANES],
+    mask: &'a [f32; LANES],
 }
 
 /// Where the forward pass writes.
@@ -139,7 +159,7 @@ pub struct GroupInput<'a> {
 pub struct ForwardTarget {
     /// The whole output tensor.
     pub y: *mut f32,
-    /// The task's own moments, [filters][2][LANES]; None: they are not wanted.
+    /// Moments of all blocks, [groups][blocks][filters][2][LANES]; None: they are not wanted.
     pub moments: Option<*mut f32>,
 }
 
@@ -159,7 +179,8 @@ impl Convolution {
             phases(g.filter_width, g.stride_width, g.pad_width()),
         ];
         let halo = [halo(&phases[0]), halo(&phases[1])];
-        let axes = tiles(&g);
+        let small = Small::new(&g, groups);
+        let axes = small.is_none().then(|| tiles(&g)).flatten();
         let step = axes.map_or(1, |(vertical, _)| vertical.outputs());
         let max_rows = g
             .out_height()
@@ -171,6 +192,7 @@ impl Convolution {
             parts,
             forward: Blocks::default(),
             backward: Blocks::default(),
+            small,
             axes,
             taps: Vec::new(),
             phases,
@@ -179,6 +201,9 @@ impl Convolution {
             flipped_len: 0,
             chunk: 1,
         };
+        if this.small.is_some() {
+            return this.of_whole_pictures();
+        }
         let choose = |bytes: &dyn Fn(&Blocks) -> usize| {
             Blocks::choose(&g, (min_rows, max_rows, step), |b| {
                 bytes(b) * size_of::<f32>()
@@ -200,20 +225,73 @@ impl Convolution {
         this
     }
 
+    /// Cut up into spans of groups alone.
+    fn of_whole_pictures(mut self) -> Self {
+        let g = self.geometry;
+        let blocks = Blocks {
+            channels: g.channels,
+            filters: g.filters,
+            rows: g.out_height(),
+        };
+        self.forward = blocks;
+        self.backward = blocks;
+        for part in &self.parts {
+            self.flipped.push(self.flipped_len);
+            let values = g.filters * g.filter_height * g.filter_width;
+            self.flipped_len += part.channels.next_multiple_of(TILE_FILTERS) * values;
+        }
+        self
+    }
+
+    /// Groups that a task takes.
+    fn span(&self) -> usize {
+        self.small.as_ref().map_or(1, |small| small.span)
+    }
+
+    /// Tasks of a forward pass over so many images.
+    pub fn forward_tasks(&self, images: usize) -> usize {
+        images.div_ceil(LANES).div_ceil(self.span()) * self.forward_blocks()
+    }
+
+    /// Tasks of a backward pass over so many images.
+    pub fn backward_tasks(&self, images: usize) -> usize {
+        images.div_ceil(LANES).div_ceil(self.span()) * self.backward_chunks()
+    }
+
     pub fn weight_len(&self) -> usize {
         self.geometry.filters * self.geometry.taps()
     }
 
     fn input_scratch(&self) -> usize {
+        let g = &self.geometry;
+        if let Some(small) = &self.small {
+            let plane = g.height * g.width * LANES;
+            return plane * (g.channels * small.span).max(LANES);
+        }
         (self.forward.channels * self.input_channel(self.forward.rows))
             .max(self.backward.channels * self.input_channel(self.backward.rows))
     }
 
     fn gradient_scratch(&self) -> usize {
+        let g = &self.geometry;
+        if let Some(small) = &self.small {
+            let plane = g.out_height() * g.out_width() * LANES;
+            return plane * g.filters.next_multiple_of(LANES) * small.span;
+        }
         self.backward.filters * self.gradient_channel(self.backward.rows)
     }
 
+    fn turned_scratch(&self) -> usize {
+        self.small.as_ref().map_or(0, |small| {
+            self.geometry.height * self.geometry.width * LANES * LANES * small.span
+        })
+    }
+
     fn tile_scratch(&self) -> usize {
+        if self.small.is_some() {
+            // The gradients, turned.
+            return self.gradient_scratch();
+        }
         let Some(axes) = self.axes else { return 0 };
         let parts = self
             .parts
@@ -257,7 +335,7 @@ impl Convolution {
     }
 
     /// Parts that the backward pass of one group is cut into.
-    pub fn backward_chunks(&self) -> usize {
+    fn backward_chunks(&self) -> usize {
         self.geometry
             .out_height()
             .div_ceil(self.backward.rows)

@@ -38,8 +38,15 @@ impl Convolution {
 
     /// Flipped weights in the order in which the backward sweeps read them: [filter
     /// block][part][row phase][column phase][channels / 4][filter][ky][kx][4], or with tiles
-    /// [filter block][part][point][channels / 4][filter][4].
+    /// [filter block][part][point][channels / 4][filter][4]. Not flipped, of small pictures:
+    /// [part][channels / 4][filter][ky][kx][4].
     pub fn flip_weights(&self, weights: &[f32], to: &mut [f32]) {
+        if self.small.is_some() {
+            for (part, &at) in self.parts.iter().zip(&self.flipped) {
+                self.turn_weights(weights, part, &mut to[at..]);
+            }
+            return;
+        }
         let mut at = 0;
         for filters in ranges(self.geometry.filters, self.backward.filters) {
             for part in &self.parts {
@@ -72,6 +79,26 @@ impl Convolution {
                             part,
                             (rows, columns),
                         );
+                    }
+                }
+            }
+        }
+    }
+
+    /// One part's weights with filters and channels exchanged: [channels /
+    /// 4][filter][ky][kx][4].
+    fn turn_weights(&self, weights: &[f32], part: &Part, to: &mut [f32]) {
+        let g = &self.geometry;
+        let area = g.filter_height * g.filter_width;
+        let blocks = to.chunks_mut(g.filters * area * TILE_FILTERS);
+        let firsts = (0..part.channels).step_by(TILE_FILTERS);
+        for (first, block) in firsts.zip(blocks) {
+            let count = TILE_FILTERS.min(part.channels - first);
+            for (f, to) in block.chunks_exact_mut(area * TILE_FILTERS).enumerate() {
+                let from = &weights[f * g.taps() + (part.first + first) * area..][..count * area];
+                for (tap, four) in to.chunks_exact_mut(TILE_FILTERS).enumerate() {
+                    for (c, value) in four.iter_mut().enumerate() {
+                        *value = if c < count { from[c * area + tap] } else { 0.0 };
                     }
                 }
             }

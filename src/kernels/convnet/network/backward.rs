@@ -1,11 +1,11 @@
 //! The backward pass of a network, from the last layer to the first: gradients of the layers'
 //! parameters, and what reaches their inputs. Knows nothing of the classifier's own gradients.
 
-use super::{ConvNet, lanes, mask, sources, thread_scratch, weights};
+use super::{ConvNet, lanes, sources, thread_scratch, weights};
 use crate::kernels::convnet::arena::LayerState;
-use crate::kernels::convnet::convolution::{GroupInput, Output};
+use crate::kernels::convnet::convolution::{Output, PassInput};
 use crate::kernels::convnet::norm::{self, Piece};
-use crate::kernels::convnet::pack::{GradientMoments, UpstreamGradient};
+use crate::kernels::convnet::pack::{GradientMoments, UpstreamGradient, mask};
 use crate::kernels::convnet::planes::{LayerOutput, Task};
 use crate::kernels::memory::{Buffer, LANES, Shared};
 use rayon::prelude::*;
@@ -131,10 +131,9 @@ impl ConvNet {
                 },
             ))
         };
-        let chunks = conv.backward_chunks();
         let len = conv.weight_len();
-        let private =
-            &mut self.arena.weight_gradients.as_mut_slice()[..n.div_ceil(LANES) * chunks * len];
+        let tasks = conv.backward_tasks(n);
+        let private = &mut self.arena.weight_gradients.as_mut_slice()[..tasks * len];
         private
             .par_chunks_mut(len)
             .with_max_len(1)
@@ -142,17 +141,15 @@ impl ConvNet {
             .for_each(|(task, dw)| {
                 let mut scratch = thread_scratch(scratch);
                 let (sources, output) = shared.get();
-                let group = task / chunks;
                 dw.fill(0.0);
                 // SAFETY: the arena's tensors have room for every group.
                 unsafe {
-                    let input = GroupInput {
+                    let input = PassInput {
                         isa,
-                        group,
+                        images: n,
                         sources,
-                        mask: &mask(n, group),
                     };
-                    conv.backward(input, task % chunks, output, packed, &mut scratch, dw);
+                    conv.backward(input, task, output, packed, &mut scratch, dw);
                 }
             });
         reduce(private, &mut gradient[layer.weight..][..len]);

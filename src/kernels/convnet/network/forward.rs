@@ -1,10 +1,10 @@
 //! The forward pass of a network, layer after layer: what each task computes, and how its layer is
 //! normalised. Knows nothing of the classifier or of gradients.
 
-use super::{ConvNet, Statistics, lanes, mask, sources, thread_scratch, weights};
-use crate::kernels::convnet::convolution::{ForwardTarget, GroupInput};
+use super::{ConvNet, Statistics, lanes, sources, thread_scratch, weights};
+use crate::kernels::convnet::convolution::{ForwardTarget, PassInput};
 use crate::kernels::convnet::norm::{self, Piece};
-use crate::kernels::convnet::pack::Moments;
+use crate::kernels::convnet::pack::{Moments, mask};
 use crate::kernels::convnet::planes::Task;
 use crate::kernels::memory::{LANES, Shared};
 use rayon::prelude::*;
@@ -91,7 +91,6 @@ impl ConvNet {
         let layer = &self.plan.layers[index];
         let (before, rest) = self.arena.layers.split_at_mut(index);
         let state = &mut rest[0];
-        let filters = layer.geometry.filters;
         let Some(conv) = &state.conv else {
             return Vec::new();
         };
@@ -108,27 +107,27 @@ impl ConvNet {
         };
         let isa = self.isa;
         let scratch = &self.arena.scratch;
-        let blocks = conv.forward_blocks();
-        (0..n.div_ceil(LANES) * blocks)
+        (0..conv.forward_tasks(n))
             .into_par_iter()
             .with_max_len(1)
             .for_each(|task| {
                 let (sources, y, moments) = shared.get();
                 let mut scratch = thread_scratch(scratch);
-                let group = task / blocks;
                 // SAFETY: the arena's tensors have room for every group.
                 unsafe {
-                    let moments = batch.then(|| moments.add(task * filters * 2 * LANES));
-                    let input = GroupInput {
+                    let input = PassInput {
                         isa,
-                        group,
+                        images: n,
                         sources,
-                        mask: &mask(n, group),
                     };
-                    let target = ForwardTarget { y: *y, moments };
-                    conv.forward(input, task % blocks, packed, &mut scratch, target);
+                    let target = ForwardTarget {
+                        y: *y,
+                        moments: batch.then_some(*moments),
+                    };
+                    conv.forward(input, task, packed, &mut scratch, target);
                 }
             });
+        let blocks = conv.forward_blocks();
         (0..blocks).map(|block| conv.block_pixels(block)).collect()
     }
 

@@ -8,7 +8,7 @@ mod forward;
 use super::arena::{Arena, LayerState};
 use super::convolution::Source;
 use super::head::{self, Classifier};
-use super::pack::PooledSums;
+use super::pack::{IntoLanes, PooledSums};
 use super::spec::{LayerPlan, NetworkSpec, Part, Plan};
 use crate::kernels::memory::{Buffer, LANES};
 use crate::kernels::simd::Isa;
@@ -185,6 +185,7 @@ impl ConvNet {
     /// Sorts [n][numbers] into [groups][numbers][LANES]; lanes without an image are zeros.
     fn load_images(&mut self, images: &[f32], n: usize) {
         let numbers = self.image_len();
+        let isa = self.isa;
         let groups = self
             .arena
             .images
@@ -197,11 +198,11 @@ impl ConvNet {
                 if images.len() < group.len() {
                     group.fill(0.0);
                 }
-                for (lane, image) in images.chunks(numbers).enumerate() {
-                    for (to, from) in group[lane..].iter_mut().step_by(LANES).zip(image) {
-                        *to = *from;
-                    }
-                }
+                isa.run(IntoLanes {
+                    images,
+                    numbers,
+                    to: group,
+                });
             });
     }
 
@@ -311,11 +312,6 @@ fn weights<'a>(layer: &LayerPlan, parameters: &'a [f32]) -> &'a [f32] {
 /// Lanes of a group that hold an image.
 fn lanes(n: usize, group: usize) -> usize {
     (n - group * LANES).min(LANES)
-}
-
-/// 1 for lanes that hold an image, else 0.
-fn mask(n: usize, group: usize) -> [f32; LANES] {
-    std::array::from_fn(|lane| if lane < lanes(n, group) { 1.0 } else { 0.0 })
 }
 
 /// This thread's scratch memory; never waited for, but by threads outside the pool.

@@ -17,7 +17,7 @@ pub use pools::{
 
 use crate::kernels::KernelError;
 use crate::kernels::convnet::convolution::{
-    Convolution, ForwardTarget, GroupInput, Output, Scratch, Source,
+    Convolution, ForwardTarget, Output, PassInput, Scratch, Source,
 };
 use crate::kernels::convnet::pack::{Norm, UpstreamGradient};
 use crate::kernels::convnet::spec::{Geometry, Part};
@@ -46,10 +46,6 @@ fn ungroup(groups: &Buffer, n: usize, numbers: usize) -> Vec<f32> {
             .take(numbers)
     };
     (0..n).flat_map(from).copied().collect()
-}
-
-fn mask(n: usize, group: usize) -> [f32; LANES] {
-    std::array::from_fn(|lane| if group * LANES + lane < n { 1.0 } else { 0.0 })
 }
 
 fn expect(what: &str, len: usize, expected: usize) -> Result<(), KernelError> {
@@ -96,23 +92,20 @@ pub fn convolution(
         norm: None,
         gradient: None,
     }];
-    for group in 0..n.div_ceil(LANES) {
-        for block in 0..conv.forward_blocks() {
-            let packed = packed.as_slice();
-            // SAFETY: x and y have room for every group, and this is the only thread.
-            unsafe {
-                let input = GroupInput {
-                    isa,
-                    group,
-                    sources: &sources,
-                    mask: &mask(n, group),
-                };
-                let target = ForwardTarget {
-                    y: y.as_mut_ptr(),
-                    moments: None,
-                };
-                conv.forward(input, block, packed, &mut scratch, target);
-            }
+    for task in 0..conv.forward_tasks(n) {
+        let packed = packed.as_slice();
+        // SAFETY: x and y have room for every group, and this is the only thread.
+        unsafe {
+            let input = PassInput {
+                isa,
+                images: n,
+                sources: &sources,
+            };
+            let target = ForwardTarget {
+                y: y.as_mut_ptr(),
+                moments: None,
+            };
+            conv.forward(input, task, packed, &mut scratch, target);
         }
     }
     Ok(ungroup(&y, n, numbers))
@@ -160,19 +153,16 @@ pub fn convolution_gradients(
     }];
     let mut scratch = Scratch::new(std::slice::from_ref(&conv));
     let mut dw = vec![0.0; conv.weight_len()];
-    for group in 0..n.div_ceil(LANES) {
-        for chunk in 0..conv.backward_chunks() {
-            let flipped = flipped.as_slice();
-            // SAFETY: all tensors have room for every group, and this is the only thread.
-            unsafe {
-                let input = GroupInput {
-                    isa,
-                    group,
-                    sources: &sources,
-                    mask: &mask(n, group),
-                };
-                conv.backward(input, chunk, &output, flipped, &mut scratch, &mut dw);
-            }
+    for task in 0..conv.backward_tasks(n) {
+        let flipped = flipped.as_slice();
+        // SAFETY: all tensors have room for every group, and this is the only thread.
+        unsafe {
+            let input = PassInput {
+                isa,
+                images: n,
+                sources: &sources,
+            };
+            conv.backward(input, task, &output, flipped, &mut scratch, &mut dw);
         }
     }
     Ok((ungroup(&dx, n, numbers), dw))

@@ -1,11 +1,11 @@
 //! Batch normalisation with ReLU, alone. Knows nothing of the convolutions that it is fused with in
 //! a network.
 
-use super::{expect, group, mask, ungroup};
+use super::{expect, group, ungroup};
 use crate::kernels::KernelError;
 use crate::kernels::convnet::norm::{self, Piece};
 use crate::kernels::convnet::pack::{
-    GradientMoments, Moments, Norm, PackGradient, PackInput, UpstreamGradient, Window,
+    GradientMoments, Moments, Norm, PackGradient, PackInput, UpstreamGradient, Window, mask,
 };
 use crate::kernels::memory::Buffer;
 use crate::kernels::memory::LANES;

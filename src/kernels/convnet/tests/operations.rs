@@ -89,6 +89,7 @@ fn convolutions_in_many_blocks() {
     compare(&geometry((70, 20, 33), 37, (5, 5), (1, 1)), 2, 7);
     compare(&geometry((130, 9, 40), 9, (7, 7), (2, 1)), 1, 8);
     compare(&geometry((24, 32, 32), 24, (3, 3), (1, 1)), 3, 9);
+    compare(&geometry((40, 30, 17), 70, (7, 7), (2, 2)), 2, 10);
 }
 
 proptest! {
@@ -118,6 +119,20 @@ proptest! {
     ) {
         let filter = (2 * filter.0 + 1, 2 * filter.1 + 1);
         compare(&geometry((channels, size.0, size.1), filters, filter, (1, 1)), n, seed);
+    }
+
+    /// Pictures of which a task takes several groups, with channels for more than one vector.
+    #[test]
+    fn convolutions_of_small_pictures_match_the_reference(
+        channels in 1usize..40,
+        size in (1usize..9, 1usize..9),
+        filters in 1usize..40,
+        filter in (1usize..8, 1usize..8),
+        stride in (1usize..4, 1usize..4),
+        n in prop_oneof![Just(1usize), Just(17), Just(70)],
+        seed in 0u64..1000,
+    ) {
+        compare(&geometry((channels, size.0, size.1), filters, filter, stride), n, seed);
     }
 
     #[test]
