@@ -122,7 +122,7 @@ impl Searches {
         let config = configs.join(format!("{name}.toml"));
         std::fs::create_dir_all(&configs).map_err(writing(&configs))?;
         std::fs::write(&config, self.config(strategy, repeat)).map_err(writing(&config))?;
-        eprintln!("{name} of {}", self.repeats);
+        note!("{name} of {}", self.repeats);
         let program = std::env::current_exe()
             .map_err(|error| Failure::Failed(format!("this program cannot be found: {error}")))?;
         let mut command = Command::new(program);

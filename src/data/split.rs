@@ -280,7 +280,7 @@ mod tests {
         assert_eq!(drawn.to_string(), automatic);
         // None of these hashes lies in the first tenth, whatever the seed.
         let hashes: Vec<[u8; 32]> = (0..5).map(|index| [index; 32]).collect();
-        let seed = (0..)
+        let seed = (0..u64::MAX)
             .find(|&seed| {
                 hashes
                     .iter()

@@ -377,8 +377,8 @@ fn put_back(dir: &Path) -> std::io::Result<Option<PathBuf>> {
             .iter()
             .all(|suffix| with(path, suffix).symlink_metadata().is_err())
     };
-    let kept = (1..)
-        .map(|number: u32| dir.join(format!("search.replaced-{number}.db")))
+    let kept = (1..=u32::MAX)
+        .map(|number| dir.join(format!("search.replaced-{number}.db")))
         .find(is_free)
         .ok_or(std::io::ErrorKind::AlreadyExists)?;
     let mut moved = false;

@@ -79,8 +79,8 @@ fn is_own(connection: &Connection, found: &[u8]) -> rusqlite::Result<bool> {
 
 /// Renames it to the first free `config.1.toml`, `config.2.toml`, …
 fn keep(dir: &Path, path: &Path) -> std::io::Result<PathBuf> {
-    let kept = (1..)
-        .map(|number: u32| dir.join(format!("config.{number}.toml")))
+    let kept = (1..=u32::MAX)
+        .map(|number| dir.join(format!("config.{number}.toml")))
         .find(|kept| kept.symlink_metadata().is_err())
         .ok_or(ErrorKind::AlreadyExists)?;
     std::fs::rename(path, &kept)?;

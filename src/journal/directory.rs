@@ -250,7 +250,7 @@ fn free_sibling(place: &Path) -> Option<PathBuf> {
         place.with_file_name(name)
     };
     // Asked without following links: one that leads nowhere is not free either.
-    (1..)
+    (1..=u32::MAX)
         .map(numbered)
         .find(|path| path.symlink_metadata().is_err())
 }

@@ -584,10 +584,9 @@ fn finish(
     let worth = match (completed, error) {
         (Some((reward, ..)), _) => SlotReward::Known(reward),
         (None, Some((cause, _))) => match ended.failures.worth(cause) {
-            FailureWorth::Nothing => SlotReward::Nothing,
             FailureWorth::Reward(reward) => SlotReward::Known(reward),
             FailureWorth::Lowest if ledger.awaits(trial) => SlotReward::Lowest,
-            FailureWorth::Lowest => SlotReward::Nothing,
+            FailureWorth::Lowest | FailureWorth::Nothing => SlotReward::Nothing,
         },
         (None, None) => SlotReward::Nothing,
     };

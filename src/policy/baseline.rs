@@ -125,21 +125,18 @@ impl ComparedRewards {
         if free.is_within(limit) {
             return free;
         }
-        match baseline {
-            Some(baseline) => free.cut_around(baseline, limit),
-            None => {
-                // What is far from the others must not move what they are compared with.
-                let centre = middle(free.rewards.iter().flatten().copied().collect());
-                let near = |reward: Option<f64>| {
-                    reward.map(|reward| reward.clamp(centre - limit, centre + limit))
-                };
-                let mut near = compared(free.rewards.into_iter().map(near).collect());
-                for advantage in near.advantages.iter_mut().flatten() {
-                    *advantage = advantage.clamp(-limit, limit);
-                }
-                near
-            }
+        if let Some(baseline) = baseline {
+            return free.cut_around(baseline, limit);
         }
+        // What is far from the others must not move what they are compared with.
+        let centre = middle(free.rewards.iter().flatten().copied().collect());
+        let near =
+            |reward: Option<f64>| reward.map(|reward| reward.clamp(centre - limit, centre + limit));
+        let mut near = compared(free.rewards.into_iter().map(near).collect());
+        for advantage in near.advantages.iter_mut().flatten() {
+            *advantage = advantage.clamp(-limit, limit);
+        }
+        near
     }
 
     fn is_within(&self, limit: f64) -> bool {

@@ -29,21 +29,21 @@ type Damage = fn(&Path);
 
 const DAMAGES: &[(&str, Damage)] = &[
     ("missing", |database| {
-        std::fs::remove_file(database).unwrap()
+        std::fs::remove_file(database).unwrap();
     }),
     ("empty", |database| std::fs::write(database, "").unwrap()),
     ("a few bytes", |database| {
-        std::fs::write(database, "SQLite for").unwrap()
+        std::fs::write(database, "SQLite for").unwrap();
     }),
     ("truncated", |database| {
         let whole = std::fs::read(database).unwrap();
         std::fs::write(database, &whole[..whole.len() / 3]).unwrap();
     }),
     ("garbage", |database| {
-        std::fs::write(database, [0xA5; 9_000]).unwrap()
+        std::fs::write(database, [0xA5; 9_000]).unwrap();
     }),
     ("zeros", |database| {
-        std::fs::write(database, [0; 9_000]).unwrap()
+        std::fs::write(database, [0; 9_000]).unwrap();
     }),
     ("without tables", |database| {
         std::fs::remove_file(database).unwrap();

@@ -165,11 +165,13 @@ pub fn prepare(
     })
 }
 
-/// Each minibatch with the parameters that it was sampled from.
+/// A minibatch that waits for outcomes, with the parameters that it was sampled from.
+type SampledFrom = (OpenMinibatch, Arc<[f32]>);
+
 fn with_parameters(
     replay: &Replay,
     open: Vec<OpenMinibatch>,
-) -> Result<Vec<(OpenMinibatch, Arc<[f32]>)>, ReplayError> {
+) -> Result<Vec<SampledFrom>, ReplayError> {
     let with_own = |open: OpenMinibatch| {
         let parameters = replay.parameters_of(0, open.controller, open.minibatch, &open.pulled)?;
         Ok((open, parameters))

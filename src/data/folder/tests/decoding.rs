@@ -340,12 +340,9 @@ fn a_photograph_is_turned_as_its_camera_was_held() {
         let (first, last) = ((0, 0), (last_row, last_column));
         let (right, left) = ((0, last_column), (last_row, 0));
         let corners = match orientation {
-            2 => (right, left),
-            3 => (last, first),
-            4 => (left, right),
-            6 => (right, left),
-            7 => (last, first),
-            8 => (left, right),
+            2 | 6 => (right, left),
+            3 | 7 => (last, first),
+            4 | 8 => (left, right),
             // 0 and 9 say nothing; 5 keeps these two.
             _ => (first, last),
         };

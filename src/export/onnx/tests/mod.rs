@@ -205,7 +205,7 @@ fn a_model_says_what_it_reads_and_what_its_numbers_mean() {
         nodes
             .iter()
             .flat_map(|node| &node.attribute)
-            .map(|it| it.name())
+            .map(super::proto::AttributeProto::name)
     };
     assert!(names().any(|name| name == "pads") && !names().any(|name| name == "auto_pad"));
 }
