@@ -35,7 +35,9 @@ fn subcommands(search: &Search) -> Vec<(Vec<String>, bool)> {
         (&["search", "--help"], false),
         (&["nonsense"], false),
         (&["status", "/nowhere"], false),
-        (&["compare", &config], false),
+        (&["compare-architectures", &config], false),
+        (&["compare", &config, "--strategies", "chance"], false),
+        (&["classify", "/nowhere", "/nowhere"], false),
         (&["page", &run, "--listen", "256.0.0.1:1"], false),
         (&["search", &config, "--run-dir", &fresh, "--fresh"], false),
         (
@@ -144,7 +146,9 @@ fn too_few_files_end_no_subcommand_with_a_panic() {
     let others = [
         "error: unrecognized",
         "there is no run",
-        "compare trains",
+        "compare-architectures trains",
+        "no such strategy",
+        "no config.json here",
         "256.0.0.1",
     ];
     for (arguments, _) in subcommands(&search) {
