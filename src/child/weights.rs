@@ -212,7 +212,7 @@ impl TrainingRecord {
 }
 
 impl TrainedNetwork {
-    /// Reads what [`Trained::file`] wrote.
+    /// Reads what `Trained::file` wrote.
     ///
     /// # Errors
     /// Why it cannot be used, to follow the file's name.
