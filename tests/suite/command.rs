@@ -74,7 +74,7 @@ fn the_readmes_script_searches_as_it_is_written() {
     );
     let run = folder.path().join("runs/script");
     let trials = trials(&run);
-    assert_eq!(trials.len(), 24);
+    assert_eq!(trials.len(), 16);
     assert!(
         trials.iter().all(|trial| trial.3 == "completed"),
         "{trials:?}"
@@ -86,7 +86,7 @@ fn the_readmes_script_searches_as_it_is_written() {
             .contains("{\"depth\":3,\"width\":64}");
         assert_eq!(best, trial.4 == Some(0.9), "{architecture:?} {trial:?}");
     }
-    assert_eq!(count(&run, "SELECT count(*) FROM epochs"), 3 * 24);
+    assert_eq!(count(&run, "SELECT count(*) FROM epochs"), 3 * 16);
 }
 
 #[test]
