@@ -10,11 +10,15 @@ use rustix::io::Errno;
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-/// Who asks whether the run is held has the lock for an instant; a search waits for that.
-const TRIES: u32 = 10;
-const PAUSE: Duration = Duration::from_millis(20);
+/// A process that ends may hold the lock for a last instant.
+const TRIES: u32 = 40;
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// Who asks whether the run is held shares the lock for an instant, or longer where the processor is
+/// busy; a search waits for that as long.
+const MAX_ASKING: Duration = Duration::from_secs(30);
 
 /// The lock of a run, as long as it lives.
 #[derive(Debug)]
@@ -47,11 +51,14 @@ pub(super) fn acquire_by(
         .truncate(false)
         .open(&path)
         .map_err(unwritable(&path))?;
+    let begun = Instant::now();
     let mut tries = 1;
     while let Err(error) = try_lock(&file) {
         match error {
             Errno::INTR => {}
-            Errno::WOULDBLOCK if tries < TRIES => {
+            Errno::WOULDBLOCK
+                if tries < TRIES || begun.elapsed() < MAX_ASKING && is_only_asked(&file) =>
+            {
                 tries += 1;
                 std::thread::sleep(PAUSE);
             }
@@ -81,6 +88,12 @@ pub(super) fn acquire_by(
     file.set_len(0).map_err(io(&path))?;
     writeln!(file, "{host} {}", std::process::id()).map_err(io(&path))?;
     Ok(RunLock { _file: file })
+}
+
+/// Is the lock shared by processes that ask, and held by none for itself?
+fn is_only_asked(file: &File) -> bool {
+    let shared = flock(file, FlockOperation::NonBlockingLockShared).is_ok();
+    shared && flock(file, FlockOperation::Unlock).is_ok()
 }
 
 /// The errors by which a file system says that it knows no such locks.

@@ -43,6 +43,26 @@ fn an_interrupted_call_and_a_lock_held_for_an_instant_are_tried_again() {
 }
 
 #[test]
+fn a_search_waits_for_those_who_ask_and_not_for_one_who_holds_the_run() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(acquire(dir.path()).unwrap());
+    let asking = std::fs::File::open(dir.path().join("run.lock")).unwrap();
+    rustix::fs::flock(&asking, rustix::fs::FlockOperation::LockShared).unwrap();
+    let calls = Cell::new(0);
+    let lock = acquire_by(dir.path(), |file| {
+        calls.set(calls.get() + 1);
+        // Longer than one who ends is waited for.
+        if calls.get() == 100 {
+            rustix::fs::flock(&asking, rustix::fs::FlockOperation::Unlock).unwrap();
+        }
+        rustix::fs::flock(file, rustix::fs::FlockOperation::NonBlockingLockExclusive)
+    });
+    assert!(lock.is_ok() && calls.get() == 100);
+    let refused = acquire(dir.path()).unwrap_err();
+    assert!(matches!(refused, JournalError::Locked { .. }), "{refused}");
+}
+
+#[test]
 fn a_lock_is_held_until_it_is_dropped_and_asking_leaves_it_free() {
     let dir = tempfile::tempdir().unwrap();
     assert!(!is_held(dir.path()).unwrap(), "there is none");
