@@ -9,11 +9,10 @@
 //! ```
 
 mod problems;
-mod statistics;
 mod trial_run;
 
+use netwright::report::Interval;
 use problems::Problem;
-use statistics::{interval, mean};
 use std::collections::BTreeMap;
 use trial_run::TrialRun;
 
@@ -159,17 +158,12 @@ fn report(problem: &str, flight: usize, arguments: &Arguments) {
                 line += " |";
                 continue;
             }
-            let (low, high) = interval(regrets);
-            line += &format!(
-                " {:.1} ({:.1} to {:.1})",
-                1e3 * mean(regrets),
-                1e3 * low,
-                1e3 * high
-            );
+            let Interval { mean, low, high } = Interval::of(regrets);
+            line += &format!(" {:.1} ({:.1} to {:.1})", 1e3 * mean, 1e3 * low, 1e3 * high);
             if let Some(last) = last {
                 let pairs = regrets.iter().zip(&last[index]);
                 let differences: Vec<f64> = pairs.map(|(own, last)| own - last).collect();
-                let (low, high) = interval(&differences);
+                let Interval { low, high, .. } = Interval::of(&differences);
                 line += &format!(" [{:+.1} to {:+.1}]", 1e3 * low, 1e3 * high);
             }
             line += " |";
