@@ -27,7 +27,7 @@ pub use directory::{check_directory, set_aside};
 pub use failures::Failures;
 pub use open::{DATA_CONTENT, WHITEN_ORDER};
 pub use reader::{EpochRow, Reader, TrialRow};
-pub use survey::{Life, Suspect, TrialFacts, TrialOrder};
+pub use survey::{DecidedTrial, Life, Suspect, TrialFacts, TrialOrder};
 
 use crate::child::{Cause, Epoch, FailureRule, Outcome};
 use crate::space::{Architecture, Decision, Fingerprint};

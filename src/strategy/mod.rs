@@ -3,10 +3,12 @@
 //! a ticket and the log: no actors, no files, no clocks.
 
 mod automatic;
+mod decision_columns;
 mod encoding;
 mod evolution;
 mod guided;
 mod history;
+mod importance;
 mod learning;
 mod local_search;
 mod moves;
@@ -23,7 +25,9 @@ mod tests;
 mod verification;
 
 pub use automatic::{Resolved, StrategyChoice};
+pub use decision_columns::{DecisionColumn, DecisionColumns, NOT_DECIDED};
 pub use history::{History, HistoryPosition, HistoryView, PendingMinibatch};
+pub use importance::{FactorColumn, Importance, importance};
 pub use learning::LearningSettings;
 pub use ppo::PpoSettings;
 pub use registry::StrategyName;
