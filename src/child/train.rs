@@ -255,7 +255,8 @@ impl<'a> Child<'a> {
         // A network may bring its own.
         recipe.insert("learning_rate".into(), self.learning_rate.into());
         recipe.insert("augment".into(), evaluator.augment.into());
-        let (parameters, running) = evaluated(&self.average, &self.parameters, &self.running);
+        let (parameters, running) =
+            evaluated(self.average.as_ref(), &self.parameters, &self.running);
         let trained = Trained {
             task,
             network: task.architecture.network.clone(),
@@ -358,7 +359,8 @@ impl<'a> Child<'a> {
                     .batches
                     .evaluation(&evaluator.dataset, indices, images, labels);
             });
-            let (parameters, running) = evaluated(&self.average, &self.parameters, &self.running);
+            let (parameters, running) =
+                evaluated(self.average.as_ref(), &self.parameters, &self.running);
             self.engine.logits(parameters, running, images, logits)?;
             if logits.iter().any(|logit| !logit.is_finite()) {
                 let error = format!(
@@ -381,7 +383,7 @@ impl<'a> Child<'a> {
 
 /// The weights that a child is judged by: the average of its weights if there is one.
 fn evaluated<'a>(
-    average: &'a Option<WeightAverage>,
+    average: Option<&'a WeightAverage>,
     parameters: &'a [f32],
     running: &'a [f32],
 ) -> (&'a [f32], &'a [f32]) {

@@ -158,7 +158,7 @@ impl Learned {
             .map_or(1, |(_, row)| row.len());
         let most = (NUMBERS / columns.max(1)).clamp(60, ROWS);
         let chosen: Vec<(u64, f64)> = evenly(&trials, most).collect();
-        let mut rows = self.rows(space, reader, chosen.iter().map(|(id, _)| *id))?;
+        let rows = self.rows(space, reader, chosen.iter().map(|(id, _)| *id))?;
         let rewards: HashMap<u64, f64> = chosen.into_iter().collect();
         let rewards: Vec<f64> = rows.iter().map(|(id, _)| rewards[id]).collect();
 
@@ -169,10 +169,7 @@ impl Learned {
         let best = self.rows(space, reader, best.into_iter())?;
         // The columns are all known now.
         let shown = self.columns.shown(space);
-        let rows: Vec<Vec<u16>> = rows
-            .iter_mut()
-            .map(|(_, row)| ranked(&shown, row))
-            .collect();
+        let rows: Vec<Vec<u16>> = rows.iter().map(|(_, row)| ranked(&shown, row)).collect();
         let factors: Vec<FactorColumn> = shown.iter().map(factor).collect();
         Ok(Analysis {
             completed,

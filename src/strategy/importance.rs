@@ -6,7 +6,7 @@
 use crate::random::{Key, Purpose, Stream};
 use rand::RngExt;
 
-const TREES: u64 = 32;
+const TREES: u32 = 32;
 /// Rows of a leaf at least.
 const LEAF: usize = 3;
 /// Share of the columns that a split may take, as in the authors' program.
@@ -62,7 +62,7 @@ pub fn importance(
     let mut trees = 0.0;
     for number in 0..TREES {
         let key = Key {
-            slot: number as u32,
+            slot: number,
             ..Key::seed(1)
         };
         let mut tree = Tree {
