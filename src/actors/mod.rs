@@ -21,6 +21,6 @@ pub use runtime::Stopwatch;
 pub use settings::{EnqueueSettings, RunSettings};
 pub use start::search;
 pub use supervisor::{
-    ActorRestart, Beyond, End, Event, Notice, Observer, Parts, PrepareError, Prepared, Progress,
+    ActorRestart, Additions, Beyond, End, Event, Notice, Observer, Parts, PrepareError, Prepared, Progress,
     Reconfigured, Reload, RestartSettings, SearchSettings, prepare,
 };

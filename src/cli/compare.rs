@@ -194,15 +194,15 @@ fn writing(path: &Path) -> impl Fn(std::io::Error) -> Failure {
 /// The rewards of a run's sampled trials, by id.
 fn outcomes(run: &Path) -> Result<Vec<Option<f64>>, Failure> {
     let reader = Reader::open(run).map_err(reading)?;
-    let enqueued = reader.enqueued().map_err(reading)?;
+    let others = reader.not_sampled().map_err(reading)?;
     let mut outcomes = std::collections::BTreeMap::new();
     reader
         .outcomes(|id, reward| {
             outcomes.insert(id, reward);
         })
         .map_err(reading)?;
-    for row in enqueued {
-        outcomes.remove(&row.id);
+    for id in others {
+        outcomes.remove(&id);
     }
     Ok(outcomes.into_values().collect())
 }

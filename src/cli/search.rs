@@ -6,7 +6,9 @@ use super::log::{self, LogFormat};
 use super::progress::{Bars, Nothing, PlainLines, ProgressFormat};
 use super::reload::{ConfigFile, Routes};
 use super::{ConfigArgs, Failure, assembly, enqueue, reading};
-use crate::actors::{ChildFiles, Observer, Parts, ReportWriter, prepare, search};
+use crate::actors::{
+    Additions, ChildFiles, End, Observer, Parts, ReportWriter, prepare, search,
+};
 use crate::child::{adopt_orphans, end_programs};
 use crate::data::WhiteningOrder;
 use crate::journal::{
@@ -15,6 +17,7 @@ use crate::journal::{
 };
 use crate::machine::{LaneSpec, cuda_uuids, ensure_open_files, fatal_signal};
 use crate::settings::Settings;
+use crate::strategy::confirmed_networks;
 use crate::telemetry::{Endpoint, LiveDevices, Metrics, Restored, Sampler};
 use crate::workload::Workload;
 use crate::{report, telemetry};
@@ -79,7 +82,11 @@ pub fn run(args: SearchArgs) -> Result<(), Failure> {
     log.open(&search.run_dir).map_err(log_problem)?;
     search.announced().start(endpoint.as_ref(), &recovered);
     let observer = search.observer(args.log_format, bars);
-    search.run(journal, recovered, enqueued, endpoint, observer)
+    let additions = Additions {
+        enqueued,
+        retries: Vec::new(),
+    };
+    search.run(journal, recovered, additions, endpoint, observer)
 }
 
 impl Search {
@@ -162,7 +169,7 @@ impl Search {
         self,
         journal: Journal,
         recovered: Recovered,
-        enqueued: Vec<Enqueued>,
+        additions: Additions,
         endpoint: Option<Endpoint>,
         observer: Box<dyn Observer>,
     ) -> Result<(), Failure> {
@@ -177,7 +184,7 @@ impl Search {
             self.workload.candidates().space.clone(),
             journal,
             recovered,
-            enqueued,
+            additions,
         )
         .map_err(|error| Failure::Failed(error.to_string()))?;
         metrics.restore(&Restored {
@@ -194,16 +201,43 @@ impl Search {
         end_programs();
         let end = end?;
         report.finish();
+        if end == End::Finished && self.settings.run.confirm > 0 {
+            self.tidy_weights()?;
+        }
         self.announced().end(end)
     }
 
     /// The files of children that an earlier process left, brought in line with the journal.
     fn child_files(&self, unfinished: &BTreeSet<u64>) -> Result<ChildFiles, Failure> {
+        let run = &self.settings.run;
+        let kept = run.keep_weights;
+        let reader = Reader::open(&self.run_dir).map_err(reading)?;
+        // Confirmed networks may rank first whatever comes. Those that are to be confirmed may
+        // be more than are kept in the end.
+        let confirmed = reader.confirmed().map_err(reading)?.into_iter();
+        let confirmed = confirmed.filter(|network| network.reward.is_some());
+        let confirmed: Vec<u64> = confirmed.map(|network| network.trial).take(kept).collect();
+        let candidates = if kept == 0 {
+            0
+        } else {
+            kept.max(confirmed_networks(run.confirm))
+        };
+        let limit = candidates + confirmed.len();
+        let others = reader.best_trained(limit).map_err(reading)?.into_iter();
+        let others = others.filter(|(_, trial)| !confirmed.contains(trial));
+        let best = confirmed.iter().map(|trial| (f64::INFINITY, *trial));
+        let best = best.chain(others);
+        Ok(ChildFiles::open(&self.run_dir, limit, best, unfinished))
+    }
+
+    /// Of a search that has come to its end the weights stay that `run.keep_weights` asks for.
+    fn tidy_weights(&self) -> Result<(), Failure> {
         let kept = self.settings.run.keep_weights;
-        let best = Reader::open(&self.run_dir)
-            .and_then(|reader| reader.best_trained(kept))
-            .map_err(reading)?;
-        Ok(ChildFiles::open(&self.run_dir, kept, best, unfinished))
+        let reader = Reader::open(&self.run_dir).map_err(reading)?;
+        let best = reader.ranked_trained(kept).map_err(reading)?;
+        let best = best.into_iter().map(|trial| (f64::INFINITY, trial));
+        drop(ChildFiles::open(&self.run_dir, kept, best, &BTreeSet::new()));
+        Ok(())
     }
 
     /// The registry of this run. Its lanes are known to the first scrape, which may come before
@@ -304,7 +338,7 @@ fn failed(error: impl std::fmt::Display) -> Failure {
 
 /// An event that the page reads: since when this process runs.
 fn note_start(journal: &Journal, recovered: &Recovered, trials: u64) {
-    let finished = recovered.completed + recovered.failed;
+    let finished = recovered.completed + recovered.failed + recovered.confirmations.finished;
     let process = std::process::id();
     journal.event(
         "start",
@@ -319,6 +353,7 @@ fn unfinished(recovered: &Recovered) -> BTreeSet<u64> {
         .iter()
         .flat_map(|minibatch| &minibatch.trials)
         .chain(recovered.enqueued.iter().map(|(_, trial)| trial))
+        .chain(recovered.reevaluations.iter().map(|one| &one.trial))
         .filter(|trial| !trial.finished)
         .map(|trial| trial.id)
         .collect()

@@ -85,10 +85,22 @@ fn sections(settings: &Settings) -> Vec<(String, String)> {
     };
     let mut found: Vec<_> = all.into_iter().flat_map(named).collect();
     found.extend(EnqueueSettings::problems(&settings.enqueue));
+    found.extend(confirmed_in_vain(settings));
     if settings.child.evaluator == EvaluatorKind::Train {
         found.extend(trained_on(settings));
     }
     found
+}
+
+/// A table with one reward column gives a network the same reward each time.
+fn confirmed_in_vain(settings: &Settings) -> Option<(String, String)> {
+    let child = &settings.child;
+    let in_vain = settings.run.confirm > 0
+        && child.evaluator == EvaluatorKind::Table
+        && child.table.reward.len() == 1;
+    let reason = "has no effect with one column in child.table.reward, which gives a network the same reward each time: name the columns of \
+                  several runs there, or leave this key out";
+    in_vain.then(|| ("run.confirm".to_owned(), reason.to_owned()))
 }
 
 /// Cells are trained on a text, and what is trained on images is no language model.
