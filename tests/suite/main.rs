@@ -7,6 +7,7 @@ mod cifar10;
 mod command;
 mod common;
 mod compare;
+mod confirm;
 mod control_group;
 mod crash;
 mod dashboards;
