@@ -2,6 +2,7 @@
 //! in rooms that have no actors.
 
 mod controller;
+mod event_program;
 mod lane;
 mod messages;
 mod minibatch;
@@ -15,6 +16,7 @@ mod supervisor;
 mod tests;
 mod trainer;
 
+pub use event_program::{EventProgram, RunEvent};
 pub use lane::{ChildFiles, EvaluatorFactory};
 pub use report_writer::ReportWriter;
 pub use runtime::Stopwatch;

@@ -51,6 +51,13 @@ pub struct RunSettings {
         extend("x-live" = true, "x-unit" = "trials")
     )]
     pub confirm: u64,
+    /// A program and its arguments, called at a new best trial, at the end and at a failure of the
+    /// run, with what happened as JSON behind the arguments.
+    #[schemars(
+        inner(length(min = 1)),
+        extend("x-valid" = "must be a program and its arguments, for example [\"sh\", \"notify.sh\"]")
+    )]
+    pub on_event: Vec<String>,
     /// The search stops after this long, saved.
     #[schemars(extend("exclusiveMinimum" = 0, "x-live" = true, "x-unset" = "no limit"))]
     pub max_seconds: Option<f64>,

@@ -38,8 +38,9 @@ pub struct CompareArgs {
 }
 
 pub fn run(args: CompareArgs) -> Result<(), Failure> {
-    let settings = args.config.load()?;
     let strategies = named(&args.strategies)?;
+    let words: Vec<&str> = strategies.iter().map(|one| one.as_str()).collect();
+    let settings = args.config.load_for_strategies(&words)?;
     let folder = args.run_dir.clone().unwrap_or_else(|| {
         let mut folder = settings.run_dir(None).into_os_string();
         folder.push("-strategies");

@@ -175,6 +175,15 @@ impl ConfigArgs {
             .map_err(|error| Failure::Input(error.to_string()))
     }
 
+    /// The same for searches with each of these strategies: keys of any of them are taken.
+    ///
+    /// # Errors
+    /// As `load`.
+    pub fn load_for_strategies(&self, strategies: &[&str]) -> Result<Settings, Failure> {
+        settings::load_for_strategies(&self.config, &self.set, variables(), strategies)
+            .map_err(|error| Failure::Input(error.to_string()))
+    }
+
     /// A run that was begun before failures were valued by their cause goes on to leave them out,
     /// unless the user's own words say otherwise. True: it does.
     pub fn keep_rules_of_before(&self, settings: &mut Settings) -> bool {

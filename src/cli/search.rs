@@ -7,9 +7,10 @@ use super::progress::{Bars, Nothing, PlainLines, ProgressFormat};
 use super::reload::{ConfigFile, Routes};
 use super::{ConfigArgs, Failure, assembly, enqueue, reading};
 use crate::actors::{
-    Additions, ChildFiles, End, Observer, Parts, ReportWriter, prepare, search,
+    Additions, ChildFiles, End, EventProgram, Observer, Parts, ReportWriter, RunEvent, prepare,
+    search,
 };
-use crate::child::{adopt_orphans, end_programs};
+use crate::child::{adopt_orphans, end_programs, program_problem};
 use crate::data::WhiteningOrder;
 use crate::journal::{
     DATA_CONTENT, Enqueued, Journal, Reader, Recovered, WHITEN_ORDER, check_directory,
@@ -107,6 +108,9 @@ impl Search {
             .map_err(|error| Failure::Input(format!("{}: {error}", run_dir.display())))?;
         let workload = assembly::load_workload(&settings)?;
         let enqueued = enqueue::entries(&args.config, &settings, workload.candidates())?;
+        if let Some(problem) = program_problem(&settings.run.on_event) {
+            return Err(Failure::Input(format!("run.on_event: {problem}")));
+        }
         let lanes = assembly::lanes(&settings)?;
         assembly::check_devices(workload.as_ref(), &lanes)?;
         ensure_open_files(FILES + FILES_OF_LANE * lanes.len() as u64).map_err(Failure::Failed)?;
@@ -179,6 +183,7 @@ impl Search {
         journal.observe_commits(move |seconds| commits.journal_commit_seconds.observe(seconds));
         let files = self.child_files(&unfinished(&recovered))?;
         let restored = restored(&recovered);
+        let best = recovered.rewards.iter().copied().reduce(f64::max);
         let prepared = prepare(
             &assembly::search_settings(&self.settings, self.rules_of_before),
             self.workload.candidates().space.clone(),
@@ -193,18 +198,75 @@ impl Search {
         });
         let (page, routes) = self.routes(&metrics)?;
         let endpoint = endpoint.map(&routes);
+        let event_program = self.event_program()?;
+        let observer = match &event_program {
+            None => observer,
+            Some(program) => program.observer(observer, best),
+        };
         let parts = self.parts(metrics, observer, files, page, routes);
         let report = ReportWriter::start(&self.run_dir).map_err(failed)?;
         adopt_orphans();
         fatal_signal::mark_in(&fatal_signal_file(&self.absolute_run_dir));
         let end = search(prepared, parts, endpoint).map_err(failed);
         end_programs();
-        let end = end?;
-        report.finish();
+        let result = end.and_then(|end| {
+            report.finish();
+            self.ended(end, event_program.as_ref())
+        });
+        if let Some(program) = event_program {
+            program.finish(self.last_event(&result));
+        }
+        result
+    }
+
+    /// What is done and said once the search has ended.
+    fn ended(&self, end: End, event_program: Option<&EventProgram>) -> Result<(), Failure> {
         if end == End::Finished && self.settings.run.confirm > 0 {
             self.tidy_weights()?;
         }
+        if let (End::Restart(_), Some(program)) = (&end, event_program) {
+            program.stop();
+        }
         self.announced().end(end)
+    }
+
+    fn event_program(&self) -> Result<Option<EventProgram>, Failure> {
+        let run = &self.settings.run;
+        if run.on_event.is_empty() {
+            return Ok(None);
+        }
+        let program =
+            EventProgram::start(run.on_event.clone(), &run.name, &self.absolute_run_dir);
+        program.map(Some).map_err(failed)
+    }
+
+    /// What the user's program is told of the end; None: a signal ended the search, which the user
+    /// knows.
+    fn last_event(&self, result: &Result<(), Failure>) -> Option<(RunEvent, serde_json::Value)> {
+        match result {
+            Ok(()) => Some((RunEvent::End, self.found().unwrap_or_default())),
+            Err(Failure::Signal(_)) => None,
+            Err(failure) => {
+                let facts = serde_json::json!({ "message": failure.to_string() });
+                Some((RunEvent::Failure, facts))
+            }
+        }
+    }
+
+    /// The first trial by rank, and how many there are.
+    fn found(&self) -> Option<serde_json::Value> {
+        let reader = Reader::open(&self.run_dir).ok()?;
+        let status = report::Status::read(&self.run_dir).ok()?;
+        let best = reader.best().ok()??;
+        let confirmed = reader.confirmed_trial(best.id).ok()?;
+        Some(serde_json::json!({
+            "trial": best.id,
+            "reward": best.reward,
+            "metric": best.metric,
+            "confirmed": confirmed.and_then(|network| network.reward),
+            "finished": status.finished(),
+            "trials": self.settings.run.trials,
+        }))
     }
 
     /// The files of children that an earlier process left, brought in line with the journal.

@@ -87,7 +87,7 @@ fn number(value: Option<f64>) -> String {
 
 fn counts(status: &Status, lines: &mut Lines) {
     let totals = &status.totals;
-    let finished = totals.completed + totals.failed + totals.confirmations_finished;
+    let finished = status.finished();
     let of = status
         .trials
         .map_or_else(String::new, |trials| format!(" of {trials}"));

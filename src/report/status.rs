@@ -99,6 +99,12 @@ pub struct Event {
 }
 
 impl Status {
+    /// Trials that have an outcome, of those that the run is to have.
+    pub fn finished(&self) -> u64 {
+        let totals = &self.totals;
+        totals.completed + totals.failed + totals.confirmations_finished
+    }
+
     /// Reads the status of the run in `dir`.
     ///
     /// # Errors

@@ -15,22 +15,38 @@ use crate::machine::{DeviceUse, memory_bytes};
 use crate::space::SpaceKind;
 use serde_json::Value;
 
+/// What becomes of keys without an effect.
+#[derive(Clone, Copy, Debug)]
+pub enum Unused<'a> {
+    Refused,
+    /// In the `config.toml` of a run: earlier versions wrote them.
+    PassedOver,
+    /// Refused if they have none with any of these strategies.
+    RefusedByAll(&'a [&'a str]),
+}
+
 /// Everything that cannot work, in the order of the keys. `whole` stands for values that nobody
-/// wrote. `is_resolved`: the file is the `config.toml` of a run, where keys without an effect are
-/// passed over: earlier versions wrote them.
+/// wrote.
 pub fn problems(
     settings: &Settings,
     sources: &[Source],
     whole: &Origin,
-    is_resolved: bool,
+    unused: Unused,
 ) -> Vec<Problem> {
     let resolved = settings.flat();
     let written = |key: &str| sources.iter().rev().find_map(|source| written(source, key));
+    let strategies = match unused {
+        Unused::RefusedByAll(strategies) => strategies,
+        _ => &[],
+    };
+    let is_refused = !matches!(unused, Unused::PassedOver);
     let mut found = Vec::new();
     for key in keys::all() {
         let value = resolved.get(&key.name);
-        let reason = match (key.without_effect(&resolved), value) {
-            (Some(reason), _) => (!is_resolved && written(&key.name).is_some()).then_some(reason),
+        let without_effect =
+            key.without_effect_among(&resolved, "controller.strategy", strategies);
+        let reason = match (without_effect, value) {
+            (Some(reason), _) => (is_refused && written(&key.name).is_some()).then_some(reason),
             (None, Some(value)) if !limits::hold(key.schema, value) => limits::valid(key.schema),
             (None, _) => None,
         };

@@ -24,6 +24,7 @@ mod lock;
 mod logs;
 mod metrics;
 mod monitoring;
+mod on_event;
 mod outcome;
 mod outliers;
 mod page;
