@@ -62,11 +62,16 @@ struct Search {
     rules_of_before: bool,
 }
 
-pub fn run(args: SearchArgs) -> Result<(), Failure> {
+pub fn run(args: &SearchArgs) -> Result<(), Failure> {
+    run_with(args, Vec::new())
+}
+
+/// Runs the search, or continues it, after these trials of it were added again.
+pub fn run_with(args: &SearchArgs, retries: Vec<u64>) -> Result<(), Failure> {
     let bars = MultiProgress::new();
     let log = log::start(args.log_format, bars.clone());
     ensure_open_files(FILES).map_err(Failure::Failed)?;
-    let (mut search, enqueued) = Search::load(&args)?;
+    let (mut search, enqueued) = Search::load(args)?;
     let endpoint = Endpoint::bind(&search.settings.telemetry)
         .map_err(|error| Failure::Input(error.to_string()))?;
     if args.fresh
@@ -85,7 +90,7 @@ pub fn run(args: SearchArgs) -> Result<(), Failure> {
     let observer = search.observer(args.log_format, bars);
     let additions = Additions {
         enqueued,
-        retries: Vec::new(),
+        retries,
     };
     search.run(journal, recovered, additions, endpoint, observer)
 }

@@ -36,6 +36,7 @@ mod report;
 mod restart;
 mod restore;
 mod resume;
+mod retry;
 mod reuse;
 mod run_dir;
 mod settings;

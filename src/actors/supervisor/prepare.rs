@@ -277,6 +277,11 @@ fn retry(
     };
     let new: Vec<NewReevaluation> = found.iter().map(anew).collect();
     let first = wait_for_reply(|reply| journal.reevaluate(new.clone(), reply))?;
+    let numbers: Vec<String> = found.iter().map(|one| one.trial.to_string()).collect();
+    journal.event(
+        "retry",
+        &format!("trials that are tried again: {}", numbers.join(", ")),
+    );
     let reevaluation = |(id, new): (u64, NewReevaluation)| Reevaluation {
         again: new.again,
         layers: new.layers,
