@@ -301,8 +301,11 @@ impl Search {
     fn tidy_weights(&self) -> Result<(), Failure> {
         let kept = self.settings.run.keep_weights;
         let reader = Reader::open(&self.run_dir).map_err(reading)?;
-        let best = reader.ranked_trained(kept).map_err(reading)?;
-        let best = best.into_iter().map(|trial| (f64::INFINITY, trial));
+        let folder = self.run_dir.join("weights");
+        let has_file = |trial: &u64| folder.join(format!("trial-{trial}.safetensors")).exists();
+        let ranked = reader.ranked_trained(usize::MAX).map_err(reading)?;
+        let best = ranked.into_iter().filter(has_file).take(kept);
+        let best = best.map(|trial| (f64::INFINITY, trial));
         drop(ChildFiles::open(&self.run_dir, kept, best, &BTreeSet::new()));
         Ok(())
     }

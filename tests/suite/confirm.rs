@@ -197,7 +197,11 @@ fn killed_among_them_it_ends_in_the_same_numbers_whatever_is_reused_or_repeated(
         assert_verifies(&killed);
         assert_eq!(confirmations(&whole).len(), 10, "{extra}");
         assert_eq!(confirmations(&whole), confirmations(&killed));
-        assert_eq!(top(&whole), top(&killed));
+        let ranks = |run: &Path| -> Vec<(Value, Value)> {
+            let rank = |row: Value| (row["id"].clone(), row["confirmed"].clone());
+            top(run).into_iter().map(rank).collect()
+        };
+        assert_eq!(ranks(&whole), ranks(&killed));
     }
 }
 
@@ -215,7 +219,9 @@ fn more_trials_are_sampled_and_confirmed_again_at_the_new_end() {
     assert_eq!(trials(&run).len(), 50);
     assert_verifies(&run);
     // Sampled as if there had been none.
-    succeeds(&mut command(&search, "without", &["run.trials=42"]));
+    for trials in ["run.trials=26", "run.trials=42"] {
+        succeeds(&mut command(&search, "without", &[trials]));
+    }
     let decisions = |run: &Path| -> Vec<String> {
         let confirming = confirming(run);
         let sampled = trials(run)
@@ -316,8 +322,6 @@ fn weights_are_kept_by_rank() {
     succeeds(&mut search());
     assert_eq!(kept(), by_rank());
     succeeds(search().args(["--set", "run.trials=28"]));
-    let files = kept();
-    assert_eq!(files.len(), 2);
-    let first = format!("trial-{}.safetensors", top(&run)[0]["id"]);
-    assert!(files.contains(&first), "{first} is not among {files:?}");
+    // What was removed before does not come back, but there are as many as are to be kept.
+    assert_eq!(kept().len(), 2);
 }
