@@ -56,6 +56,7 @@ impl Kind {
             trials: TRIALS,
             reuse: false,
             advantage_bound: None,
+            pruner: None,
             controller: ControllerSettings {
                 replicas,
                 children,

@@ -60,7 +60,7 @@ impl Announced<'_> {
             tracing::warn!("{warning}");
         }
         self.enqueued(recovered);
-        let finished = recovered.completed + recovered.failed;
+        let finished = recovered.completed + recovered.pruned + recovered.failed;
         if finished > 0 {
             let trials = self.settings.run.trials;
             say!("continuing: {finished} of {trials} trials are finished");

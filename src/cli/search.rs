@@ -304,7 +304,7 @@ fn failed(error: impl std::fmt::Display) -> Failure {
 
 /// An event that the page reads: since when this process runs.
 fn note_start(journal: &Journal, recovered: &Recovered, trials: u64) {
-    let finished = recovered.completed + recovered.failed;
+    let finished = recovered.completed + recovered.pruned + recovered.failed;
     let process = std::process::id();
     journal.event(
         "start",
@@ -329,6 +329,7 @@ fn restored(recovered: &Recovered) -> Restored {
     Restored {
         rewards: recovered.rewards.clone(),
         completed: recovered.children_completed,
+        pruned: recovered.children_pruned,
         seconds: recovered.seconds.clone(),
         failed: recovered.causes.clone(),
         baseline: None,

@@ -84,13 +84,18 @@ fn number(value: Option<f64>) -> String {
 
 fn counts(status: &Status, lines: &mut Lines) {
     let totals = &status.totals;
-    let finished = totals.completed + totals.failed;
+    let finished = totals.completed + totals.pruned + totals.failed;
+    let pruned = if totals.pruned > 0 {
+        format!("{} pruned, ", totals.pruned)
+    } else {
+        String::new()
+    };
     let of = status
         .trials
         .map_or_else(String::new, |trials| format!(" of {trials}"));
     lines.add(
         "finished",
-        format!("{finished}{of} ({} failed)", totals.failed),
+        format!("{finished}{of} ({pruned}{} failed)", totals.failed),
     );
     lines.add(
         "waiting",

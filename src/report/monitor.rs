@@ -150,7 +150,7 @@ impl RunMonitor {
         let series = &mut self.state.series;
         series.extend_to(last);
         enqueued.iter().for_each(|row| series.exclude(row.id));
-        reader.outcomes(|id, reward| series.record(id, reward))?;
+        reader.outcomes(|id, outcome| series.record(id, outcome))?;
         self.unfinished = series.unfinished().collect();
         let unfinished_enqueued = enqueued.iter().filter(|row| row.finished_at.is_none());
         self.unfinished
@@ -183,10 +183,9 @@ impl RunMonitor {
             if fact.enqueued.is_some() {
                 state.series.exclude(fact.id);
             }
-            if fact.is_final() {
+            if let Some(outcome) = fact.final_state() {
                 self.unfinished.remove(&fact.id);
-                let reward = fact.reward.filter(|_| fact.status == "completed");
-                state.series.record(fact.id, reward);
+                state.series.record(fact.id, outcome);
                 ended.push(fact);
             } else {
                 self.unfinished.insert(fact.id);
@@ -256,6 +255,7 @@ mod tests {
                     pulled: pulled.clone(),
                     history: HistoryPosition::default(),
                     repeated: 0,
+                    pruning: None,
                     trials,
                     held: None,
                 }],

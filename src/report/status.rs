@@ -40,10 +40,13 @@ pub struct RunTotals {
     pub queued: u64,
     pub running: u64,
     pub completed: u64,
+    /// Trials that early stopping has ended.
+    pub pruned: u64,
     pub failed: u64,
     pub stopped: u64,
     /// Trials that were enqueued rather than sampled. They are also counted as queued, running or
-    /// stopped, but never as sampled, completed or failed.
+    /// stopped, but never as sampled, completed, pruned
+    /// or failed.
     pub enqueued: u64,
     pub best_reward: Option<f64>,
     pub mean_reward: Option<f64>,
@@ -121,7 +124,7 @@ impl Status {
         let left = state
             .facts
             .trials
-            .map(|trials| trials.saturating_sub(series.completed + series.failed) as f64);
+            .map(|trials| trials.saturating_sub(series.finished()) as f64);
         let events = state.events.iter().take(EVENTS).rev().cloned();
         let baselines = state.enqueued.iter().map(|row| Baseline {
             name: row.enqueued.clone().unwrap_or_default(),
@@ -140,6 +143,7 @@ impl Status {
                 queued: state.queued,
                 running: state.running.len() as u64,
                 completed: series.completed,
+                pruned: series.pruned,
                 failed: series.failed,
                 stopped: state.stopped,
                 enqueued: state.enqueued.len() as u64,

@@ -186,6 +186,8 @@ impl Supervisor {
             learning: prepared.snapshot.learning,
             proposals: Proposals::new(
                 prepared.history.clone(),
+                std::mem::take(&mut prepared.curves),
+                prepared.pruner,
                 prepared.open.iter().map(|(open, _)| open),
             ),
             requested_learning: prepared.snapshot.learning,
@@ -196,6 +198,7 @@ impl Supervisor {
             tally: Tally::new(
                 prepared.trials,
                 &prepared.rewards,
+                prepared.pruned,
                 prepared.failed,
                 prepared.best_metric,
             ),

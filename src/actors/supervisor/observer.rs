@@ -36,6 +36,7 @@ pub enum Event<'a> {
 pub struct Progress {
     pub trials: u64,
     pub completed: u64,
+    pub pruned: u64,
     pub failed: u64,
     pub running: usize,
     pub queued: usize,
@@ -48,6 +49,13 @@ pub struct Progress {
     pub seconds_left: Option<f64>,
 }
 
+impl Progress {
+    /// Trials that have their outcome.
+    pub fn finished(&self) -> u64 {
+        self.completed + self.pruned + self.failed
+    }
+}
+
 /// Receives events on the actors' thread; must return quickly.
 pub trait Observer: Send {
     fn event(&mut self, event: Event, progress: &Progress);
@@ -57,6 +65,7 @@ pub trait Observer: Send {
 pub(super) struct Tally {
     trials: u64,
     completed: u64,
+    pruned: u64,
     failed: u64,
     rewards: f64,
     best_reward: Option<f64>,
@@ -67,11 +76,19 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    /// Continues from what earlier processes finished: their rewards, and how many failed.
-    pub(super) fn new(trials: u64, rewards: &[f64], failed: u64, best_metric: Option<f64>) -> Self {
+    /// Continues from what earlier processes finished: their rewards, and how many were pruned or
+    /// failed.
+    pub(super) fn new(
+        trials: u64,
+        rewards: &[f64],
+        pruned: u64,
+        failed: u64,
+        best_metric: Option<f64>,
+    ) -> Self {
         Self {
             trials,
             completed: rewards.len() as u64,
+            pruned,
             failed,
             rewards: rewards.iter().sum(),
             best_reward: rewards.iter().copied().reduce(f64::max),
@@ -96,6 +113,7 @@ impl Tally {
                     self.best_metric = Some(*metric);
                 }
             }
+            Outcome::Pruned { .. } => self.pruned += 1,
             Outcome::Failed { .. } => self.failed += 1,
             Outcome::Stopped => return,
         }
@@ -104,7 +122,7 @@ impl Tally {
 
     /// Trials that have their outcome.
     pub(super) fn finished(&self) -> u64 {
-        self.completed + self.failed
+        self.completed + self.pruned + self.failed
     }
 
     pub(super) fn progress(
@@ -116,10 +134,11 @@ impl Tally {
         let seconds = self.started.elapsed().as_secs_f64();
         let per_second =
             (self.finished_here > 0 && seconds > 0.0).then(|| self.finished_here as f64 / seconds);
-        let left = self.trials.saturating_sub(self.completed + self.failed) as f64;
+        let left = self.trials.saturating_sub(self.finished()) as f64;
         Progress {
             trials: self.trials,
             completed: self.completed,
+            pruned: self.pruned,
             failed: self.failed,
             running,
             queued,

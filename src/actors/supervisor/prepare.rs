@@ -4,6 +4,7 @@
 
 use super::reuse::{Known, Reuse};
 use super::tickets::Tickets;
+use crate::child::{LearningCurves, Pruner};
 use crate::journal::{
     CompletedNetwork, Enqueued, Journal, OpenMinibatch, OpenTrial, Recovered, SampledTrial,
 };
@@ -23,6 +24,8 @@ pub struct SearchSettings {
     pub reuse: bool,
     /// See [`LearningSettings`].
     pub advantage_bound: Option<f64>,
+    /// What ends children early; None: nothing.
+    pub pruner: Option<Pruner>,
     pub controller: ControllerSettings,
     pub parameter_server: ParameterServerSettings,
 }
@@ -52,6 +55,9 @@ pub struct Prepared {
     pub snapshot: Snapshot,
     /// What the strategy knows of the log and of the open minibatches.
     pub history: History,
+    /// Of the latest children in the log, where they were to be pruned.
+    pub curves: LearningCurves,
+    pub pruner: Option<Pruner>,
     /// Minibatches that wait for outcomes, each with the parameters that it was sampled from.
     pub open: Vec<(OpenMinibatch, Arc<[f32]>)>,
     pub sampled: u64,
@@ -59,6 +65,7 @@ pub struct Prepared {
     /// Architectures that are evaluated before sampling starts, finished ones among them.
     pub enqueued: Vec<(String, OpenTrial)>,
     pub rewards: Vec<f64>,
+    pub pruned: u64,
     pub failed: u64,
     pub best_metric: Option<f64>,
     /// Sequence number of the snapshot that is on disk.
@@ -152,11 +159,14 @@ pub fn prepare(
         synchronous: settings.controller.synchronous,
         snapshot,
         history,
+        curves: recovered.curves,
+        pruner: settings.pruner,
         open,
         sampled: recovered.sampled,
         next_minibatch: recovered.next_minibatch,
         enqueued: recovered.enqueued,
         rewards: recovered.rewards,
+        pruned: recovered.pruned,
         failed: recovered.failed,
         best_metric: recovered.best_metric,
         stored,

@@ -3,8 +3,9 @@
 
 use super::*;
 
-/// Takes away what version 4 added.
+/// Takes away what versions 5 and 4 added.
 const TO_VERSION_3: &str = "
+    DROP INDEX minibatches_pruning; ALTER TABLE minibatches DROP COLUMN pruning;
     DROP TABLE held; DROP TABLE unrewarded; DROP INDEX trials_finished; DELETE FROM meta WHERE key = 'begun_by_version';
     ALTER TABLE minibatches DROP COLUMN scale; ALTER TABLE minibatches DROP COLUMN lowest; PRAGMA user_version = 3;";
 
@@ -105,7 +106,7 @@ fn a_run_of_version_1_is_read_as_it_is_and_brought_up_to_date_when_it_is_continu
     let old = old
         .replace("    enqueued TEXT,\n", "")
         .lines()
-        .filter(|line| !line.contains("trials_enqueued"))
+        .filter(|line| !line.contains("trials_enqueued") && !line.contains("trials_finished"))
         .collect::<Vec<_>>()
         .join("\n");
     let old = ["controller", "minibatch", "slot"]
@@ -151,4 +152,45 @@ fn a_run_of_version_1_is_read_as_it_is_and_brought_up_to_date_when_it_is_continu
     );
     journal.close();
     open_with(dir.path(), &["late"]).0.close();
+}
+
+#[test]
+fn a_run_of_version_4_is_read_and_continued_and_its_children_may_be_pruned() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = open(dir.path());
+    change(&journal, LEARNING);
+    insert(&journal, vec![sampled(0, 0, 2, 0)], false);
+    finish(&journal, 1, completed(0.5));
+    journal.close();
+    let connection = rusqlite::Connection::open(dir.path().join("search.db")).unwrap();
+    let own = schema::TRIALS;
+    let old = own.replace("'completed', 'pruned', 'failed'", "'completed', 'failed'");
+    assert_ne!(own, old);
+    let down = format!(
+        "DROP INDEX minibatches_pruning; ALTER TABLE minibatches DROP COLUMN pruning; {} {old}
+         INSERT INTO trials SELECT * FROM old; DROP TABLE old; PRAGMA user_version = 4;",
+        schema::BEFORE_TRIALS
+    );
+    connection.execute_batch(&down).unwrap();
+    drop(connection);
+    let rows = || Reader::open(dir.path()).unwrap().facts_after(0, 9).unwrap();
+    let before = rows();
+    let reader = Reader::open(dir.path()).unwrap();
+    assert!(reader.pruned_minibatches().unwrap().is_empty());
+    assert_eq!(reader.open_minibatches().unwrap().len(), 1);
+    drop(reader);
+    let (journal, recovered) = open(dir.path());
+    assert_eq!((rows(), recovered.completed), (before, 1));
+    assert_eq!(recovered.open[0].pruning, None);
+    let outcome = Outcome::Pruned {
+        epoch: 1,
+        reward: Some(0.25),
+        metric: None,
+        seconds: None,
+    };
+    assert_eq!(
+        finish(&journal, 2, outcome)[0].rewards,
+        [Some(0.5), Some(0.25)]
+    );
+    journal.close();
 }

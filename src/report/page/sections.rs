@@ -37,7 +37,7 @@ pub(super) fn all(
 
 /// Number of sampled trials that have an outcome.
 fn finished(state: &RunState) -> u64 {
-    state.series.completed + state.series.failed
+    state.series.finished()
 }
 
 fn is_done(state: &RunState) -> bool {
@@ -82,6 +82,9 @@ fn progress(state: &RunState) -> String {
         html.push_str(" trials");
     }
     let mut notes = Vec::new();
+    if state.series.pruned > 0 {
+        notes.push(format!("{} pruned", grouped(state.series.pruned)));
+    }
     if state.series.failed > 0 {
         notes.push(format!("{} failed", grouped(state.series.failed)));
     }
@@ -403,6 +406,10 @@ fn latest(state: &RunState) -> String {
                     metric_text(state.facts.unit, facts.metric)
                 )
             }
+            None if facts.status == "pruned" => format!(
+                "pruned <span class=\"muted\">{}</span>",
+                metric_text(state.facts.unit, facts.metric)
+            ),
             None => format!(
                 "<span class=\"bad\">failed</span> <span class=\"muted\">{}</span>",
                 escape(&shortened(facts.error.as_deref().unwrap_or(""), 90))
