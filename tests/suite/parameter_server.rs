@@ -99,6 +99,7 @@ fn settings() -> SearchSettings {
         trials: TRIALS,
         reuse: false,
         advantage_bound: None,
+        pruner: None,
         controller: ControllerSettings {
             replicas: 100,
             children: 8,
