@@ -57,6 +57,7 @@ impl Kind {
             confirm: 0,
             reuse: false,
             advantage_bound: None,
+            pruner: None,
             controller: ControllerSettings {
                 replicas,
                 children,

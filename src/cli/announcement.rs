@@ -62,7 +62,7 @@ impl Announced<'_> {
         }
         self.enqueued(recovered);
         self.confirmations();
-        let finished = recovered.completed + recovered.failed + recovered.confirmations.finished;
+        let finished = recovered.finished();
         if finished > 0 {
             let trials = self.settings.run.trials;
             say!("continuing: {finished} of {trials} trials are finished");

@@ -409,7 +409,7 @@ fn failed(error: impl std::fmt::Display) -> Failure {
 
 /// An event that the page reads: since when this process runs.
 fn note_start(journal: &Journal, recovered: &Recovered, trials: u64) {
-    let finished = recovered.completed + recovered.failed + recovered.confirmations.finished;
+    let finished = recovered.finished();
     let process = std::process::id();
     journal.event(
         "start",
@@ -435,6 +435,7 @@ fn restored(recovered: &Recovered) -> Restored {
     Restored {
         rewards: recovered.rewards.clone(),
         completed: recovered.children_completed,
+        pruned: recovered.children_pruned,
         seconds: recovered.seconds.clone(),
         failed: recovered.causes.clone(),
         baseline: None,

@@ -1,15 +1,17 @@
 //! `netwright verify`: derives every proposal and the controller's parameters again, from the seed
-//! and the journal alone, and compares them with what is stored: the trials' decisions and every
-//! snapshot. Must not train or write anything.
+//! and the journal alone, and compares them with what is stored: the trials' decisions, every
+//! snapshot, and after which epoch children were pruned. Must not train or write anything.
 
 use super::{Failure, print, reading};
+use crate::child::verify_pruning;
 use crate::journal::{Reader, TrialRow};
 use crate::policy::Policy;
 use crate::settings;
 use crate::space::ImageShape;
-use crate::strategy::{Again, Discrepancy, LogEntry, Verification};
+use crate::strategy::{Again, LogEntry, Verification};
 use serde::Serialize;
 use std::collections::HashMap;
+use std::fmt::Display;
 use std::path::PathBuf;
 
 #[derive(clap::Args)]
@@ -66,6 +68,12 @@ pub fn run(args: VerifyArgs) -> Result<(), Failure> {
             Err(discrepancy) => verdict.refuse(None, &discrepancy),
         }
     }
+    if verdict.matches {
+        let pruned = reader.pruned_minibatches().map_err(reading)?;
+        if let Err(discrepancy) = verify_pruning(&pruned) {
+            verdict.refuse(None, &discrepancy);
+        }
+    }
     if verdict.matches && damaged > 0 {
         verdict.matches = false;
         verdict.problem = Some(format!(
@@ -94,7 +102,7 @@ pub fn run(args: VerifyArgs) -> Result<(), Failure> {
 }
 
 impl Verdict {
-    fn refuse(&mut self, sequence: Option<u64>, discrepancy: &Discrepancy) {
+    fn refuse(&mut self, sequence: Option<u64>, discrepancy: &impl Display) {
         self.matches = false;
         self.first_difference = sequence;
         self.problem = Some(discrepancy.to_string());

@@ -3,6 +3,7 @@
 
 mod backup;
 mod config_file;
+mod curves;
 mod deaths;
 mod directory;
 mod failures;
@@ -29,9 +30,9 @@ pub use failures::Failures;
 pub use open::{DATA_CONTENT, WHITEN_ORDER};
 pub use reader::{EpochRow, Reader, TrialRow};
 pub use reevaluations::{Confirmations, Confirmed, Evaluated, NewReevaluation, Reevaluation};
-pub use survey::{Life, Suspect, TrialFacts, TrialOrder};
+pub use survey::{FinalState, Life, Suspect, TrialFacts, TrialOrder};
 
-use crate::child::{Cause, Epoch, FailureRule, Outcome};
+use crate::child::{Cause, Curve, Epoch, FailureRule, LearningCurves, Outcome, Pruning};
 use crate::space::{Architecture, Decision, Fingerprint};
 use crate::strategy::{
     HeldParameters, HistoryPosition, LearningSettings, LogEntry, PulledParameters, Snapshot,
@@ -82,6 +83,8 @@ pub struct SampledMinibatch {
     pub history: HistoryPosition,
     /// How many of its networks were pending without the strategy having seen them.
     pub repeated: u64,
+    /// What its children are pruned by; None: nothing prunes them.
+    pub pruning: Option<Pruning>,
     pub trials: Vec<SampledTrial>,
     /// The parameters that were pulled, where a recovery from the newest snapshot will need them.
     pub held: Option<Arc<[f32]>>,
@@ -122,6 +125,9 @@ pub struct Sequenced {
     pub rewards: Vec<Option<f64>>,
     /// Rewards that do not count in full.
     pub cut: Vec<CutReward>,
+    /// Of its children that were trained, and are completed or pruned, in slot order; empty where
+    /// nothing was to prune them.
+    pub curves: Vec<Curve>,
 }
 
 /// A reward that is too far from the others to count in full.
@@ -169,6 +175,7 @@ pub struct OpenMinibatch {
     pub minibatch: u64,
     pub layers: usize,
     pub pulled: PulledParameters,
+    pub pruning: Option<Pruning>,
     pub trials: Vec<OpenTrial>,
 }
 
@@ -209,13 +216,18 @@ pub struct Recovered {
     pub learning: Option<LearningSettings>,
     /// Finished trials so far of those sampled, by outcome, and their rewards in any order.
     pub completed: u64,
+    pub pruned: u64,
     pub failed: u64,
     pub rewards: Vec<f64>,
-    /// Of all trials, enqueued ones among them: how many are completed, the failed ones by cause,
-    /// and the seconds of every finished one on its lane. Counters and histograms go on from here.
+    /// Of all trials, enqueued ones among them: how many are completed, how many were pruned, the
+    /// failed ones by cause, and the seconds of every finished one on its lane. Counters and
+    /// histograms go on from here.
     pub children_completed: u64,
+    pub children_pruned: u64,
     pub causes: Vec<(Cause, u64)>,
     pub seconds: Vec<f64>,
+    /// The latest learning curves of the log, where children were to be pruned.
+    pub curves: LearningCurves,
     /// Minibatches that have their sequence number.
     pub sequenced: u64,
     /// Unix time of the newest snapshot.
@@ -233,6 +245,14 @@ pub struct Recovered {
     pub kept_config: Option<PathBuf>,
 }
 
+impl Recovered {
+    /// Trials that have their outcome, of those that the run is to have: sampled ones and
+    /// confirmations.
+    pub fn finished(&self) -> u64 {
+        self.completed + self.pruned + self.failed + self.confirmations.finished
+    }
+}
+
 /// The writer's handle: cheap to clone; requests are carried out in the order they are made, on the
 /// journal's own thread. When the disk is full or SQLite reports an error, the writer keeps its
 /// batch, says so, retries, and withholds the replies.
@@ -243,6 +263,11 @@ pub struct Journal {
 }
 
 type Reply<T> = Box<dyn FnOnce(T) + Send>;
+
+/// Whether a trial of this status has its outcome, which will not change.
+fn is_final(status: &str) -> bool {
+    matches!(status, "completed" | "pruned" | "failed")
+}
 
 impl Journal {
     /// Opens or creates the run, holding its lock. `identity` is what may not change in a run's

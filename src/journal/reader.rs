@@ -4,7 +4,8 @@
 use super::backup::{damaged, lost, open_unwritten};
 use super::directory::{Contents, contents};
 use super::reevaluations::{Confirmations, Confirmed};
-use super::{JournalError, recovery, schema, snapshots};
+use super::{JournalError, curves, recovery, schema, snapshots};
+use crate::child::LoggedMinibatch;
 use crate::space::{Architecture, Decision};
 use crate::strategy::{HeldParameters, LogEntry, ProposedMinibatch, Snapshot};
 use rusqlite::{Connection, ErrorCode, OpenFlags, Params, Row, StatementStatus};
@@ -145,6 +146,7 @@ fn prepared(connection: Connection) -> rusqlite::Result<Connection> {
     match version {
         ..3 => connection.execute_batch(schema::VIEWS_OF_2)?,
         3 => connection.execute_batch(schema::VIEWS_OF_3)?,
+        4 => connection.execute_batch(schema::VIEWS_OF_4)?,
         _ => {}
     }
     if version < 4 {
@@ -453,6 +455,12 @@ impl Reader {
     /// Minibatches that wait for outcomes, by their first trial.
     pub fn open_minibatches(&self) -> Result<Vec<ProposedMinibatch>, JournalError> {
         self.read(recovery::open_proposals)
+    }
+
+    /// Every minibatch whose children were to be pruned, with the curves of those that are completed
+    /// or pruned.
+    pub fn pruned_minibatches(&self) -> Result<Vec<LoggedMinibatch>, JournalError> {
+        self.read(curves::minibatches)
     }
 
     /// Sequence numbers of the snapshots that are stored, ascending.

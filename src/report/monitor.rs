@@ -55,7 +55,7 @@ pub(super) struct RunState {
 impl RunState {
     /// Number of trials that have an outcome, of those that the run is to have.
     pub fn finished(&self) -> u64 {
-        self.series.completed + self.series.failed + self.confirmations.finished
+        self.series.finished() + self.confirmations.finished
     }
 }
 
@@ -164,7 +164,7 @@ impl RunMonitor {
         let series = &mut self.state.series;
         series.extend_to(last);
         others.iter().for_each(|id| series.exclude(*id));
-        reader.outcomes(|id, reward| series.record(id, reward))?;
+        reader.outcomes(|id, outcome| series.record(id, outcome))?;
         self.unfinished = series.unfinished().collect();
         let others = reader.facts(others)?.into_iter();
         let unfinished = others.filter(|facts| !facts.is_final());
@@ -197,10 +197,9 @@ impl RunMonitor {
             if !fact.is_sampled() {
                 state.series.exclude(fact.id);
             }
-            if fact.is_final() {
+            if let Some(outcome) = fact.final_state() {
                 self.unfinished.remove(&fact.id);
-                let reward = fact.reward.filter(|_| fact.status == "completed");
-                state.series.record(fact.id, reward);
+                state.series.record(fact.id, outcome);
                 ended.push(fact);
             } else {
                 self.unfinished.insert(fact.id);
@@ -271,6 +270,7 @@ mod tests {
                     pulled: pulled.clone(),
                     history: HistoryPosition::default(),
                     repeated: 0,
+                    pruning: None,
                     trials,
                     held: None,
                 }],

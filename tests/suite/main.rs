@@ -14,6 +14,7 @@ mod dashboards;
 mod deploy;
 mod disk;
 mod docs;
+mod early_stopping;
 mod enqueue;
 mod export;
 mod failures;

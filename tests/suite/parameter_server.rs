@@ -100,6 +100,7 @@ fn settings() -> SearchSettings {
         confirm: 0,
         reuse: false,
         advantage_bound: None,
+        pruner: None,
         controller: ControllerSettings {
             replicas: 100,
             children: 8,

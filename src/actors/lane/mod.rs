@@ -318,7 +318,8 @@ mod tests {
             seed: 0,
             layers: 0,
             decisions: Vec::new(),
-            architecture
+            architecture,
+            pruning: None,
         }));
         assert!(matches!(reports.recv(), Ok(LaneReport::Ready)));
         let Ok(LaneReport::Ended {

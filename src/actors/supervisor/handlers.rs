@@ -68,6 +68,7 @@ impl Receive<MinibatchesStored> for Supervisor {
         for (minibatch, first) in message.minibatches.into_iter().zip(message.first_ids) {
             self.written(&minibatch, first);
             let layers = minibatch.layers;
+            let pruning = minibatch.pruning;
             let tasks = minibatch
                 .trials
                 .into_iter()
@@ -79,6 +80,7 @@ impl Receive<MinibatchesStored> for Supervisor {
                     layers,
                     decisions: trial.decisions,
                     architecture: trial.architecture,
+                    pruning: pruning.clone(),
                 });
             self.admit_all(tasks, context);
         }
@@ -165,6 +167,12 @@ fn log_outcome(trial: u64, outcome: &Outcome, seconds: f64) {
         Outcome::Completed { reward, metric, .. } => {
             tracing::info!(trial, reward, metric, seconds, "trial completed");
         }
+        Outcome::Pruned {
+            epoch,
+            reward,
+            metric,
+            ..
+        } => tracing::info!(trial, epoch, reward, metric, seconds, "trial pruned"),
         Outcome::Failed { cause, error } => {
             tracing::info!(trial, ?cause, error, seconds, "trial failed");
         }

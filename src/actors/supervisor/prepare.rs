@@ -5,6 +5,7 @@
 use super::reevaluations::again;
 use super::reuse::{Known, Reuse};
 use super::tickets::Tickets;
+use crate::child::{LearningCurves, Pruner};
 use crate::journal::{
     CompletedNetwork, Enqueued, Evaluated, Journal, NewReevaluation, OpenMinibatch, OpenTrial,
     Recovered, Reevaluation, SampledTrial,
@@ -27,6 +28,8 @@ pub struct SearchSettings {
     pub reuse: bool,
     /// See [`LearningSettings`].
     pub advantage_bound: Option<f64>,
+    /// What ends children early; None: nothing.
+    pub pruner: Option<Pruner>,
     pub controller: ControllerSettings,
     pub parameter_server: ParameterServerSettings,
 }
@@ -55,6 +58,9 @@ pub struct Prepared {
     pub snapshot: Snapshot,
     /// What the strategy knows of the log and of the open minibatches.
     pub history: History,
+    /// Of the latest children in the log, where they were to be pruned.
+    pub curves: LearningCurves,
+    pub pruner: Option<Pruner>,
     /// Minibatches that wait for outcomes, each with the parameters that it was sampled from.
     pub open: Vec<(OpenMinibatch, Arc<[f32]>)>,
     pub sampled: u64,
@@ -69,6 +75,7 @@ pub struct Prepared {
     /// Confirmations that have their outcome.
     pub confirmed: u64,
     pub rewards: Vec<f64>,
+    pub pruned: u64,
     pub failed: u64,
     pub best_metric: Option<f64>,
     /// Sequence number of the snapshot that is on disk.
@@ -178,6 +185,8 @@ pub fn prepare(
         synchronous: settings.controller.synchronous,
         snapshot,
         history,
+        curves: recovered.curves,
+        pruner: settings.pruner,
         open,
         sampled: recovered.sampled,
         to_sample,
@@ -187,6 +196,7 @@ pub fn prepare(
         reevaluations: recovered.reevaluations,
         confirmed: recovered.confirmations.finished,
         rewards: recovered.rewards,
+        pruned: recovered.pruned,
         failed: recovered.failed,
         best_metric: recovered.best_metric,
         stored,

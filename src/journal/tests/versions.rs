@@ -8,6 +8,7 @@ fn trials_of_4() -> String {
     let old = schema::TRIALS
         .replace("    confirms INTEGER,\n    retry_of INTEGER,\n", "")
         .replace("coalesce(enqueued, confirms, retry_of)", "enqueued")
+        .replace("'pruned', ", "")
         .replace(
             ", controller) WHERE finished_at",
             ", enqueued) WHERE finished_at",
@@ -33,7 +34,8 @@ fn to_version_4(connection: &rusqlite::Connection) {
     ];
     let indexes = indexes.map(|name| format!("DROP INDEX trials_{name};"));
     let down = format!(
-        "{} ALTER TABLE trials RENAME TO new; {} INSERT INTO trials SELECT {columns} FROM new; DROP TABLE new; PRAGMA user_version = 4;",
+        "DROP INDEX minibatches_pruning; ALTER TABLE minibatches DROP COLUMN pruning; \
+         {} ALTER TABLE trials RENAME TO new; {} INSERT INTO trials SELECT {columns} FROM new; DROP TABLE new; PRAGMA user_version = 4;",
         indexes.concat(),
         trials_of_4()
     );
@@ -193,4 +195,45 @@ fn a_run_of_version_1_is_read_as_it_is_and_brought_up_to_date_when_it_is_continu
     );
     journal.close();
     open_with(dir.path(), &["late"]).0.close();
+}
+
+#[test]
+fn a_run_of_version_4_is_read_and_continued_and_its_children_may_be_pruned() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = open(dir.path());
+    change(&journal, LEARNING);
+    insert(&journal, vec![sampled(0, 0, 2, 0)], false);
+    finish(&journal, 1, completed(0.5));
+    journal.close();
+    let connection = rusqlite::Connection::open(dir.path().join("search.db")).unwrap();
+    let own = schema::TRIALS;
+    let old = own.replace("'completed', 'pruned', 'failed'", "'completed', 'failed'");
+    assert_ne!(own, old);
+    let down = format!(
+        "DROP INDEX minibatches_pruning; ALTER TABLE minibatches DROP COLUMN pruning; {} {old}
+         INSERT INTO trials SELECT * FROM old; DROP TABLE old; PRAGMA user_version = 4;",
+        schema::BEFORE_TRIALS
+    );
+    connection.execute_batch(&down).unwrap();
+    drop(connection);
+    let rows = || Reader::open(dir.path()).unwrap().facts_after(0, 9).unwrap();
+    let before = rows();
+    let reader = Reader::open(dir.path()).unwrap();
+    assert!(reader.pruned_minibatches().unwrap().is_empty());
+    assert_eq!(reader.open_minibatches().unwrap().len(), 1);
+    drop(reader);
+    let (journal, recovered) = open(dir.path());
+    assert_eq!((rows(), recovered.completed), (before, 1));
+    assert_eq!(recovered.open[0].pruning, None);
+    let outcome = Outcome::Pruned {
+        epoch: 1,
+        reward: Some(0.25),
+        metric: None,
+        seconds: None,
+    };
+    assert_eq!(
+        finish(&journal, 2, outcome)[0].rewards,
+        [Some(0.5), Some(0.25)]
+    );
+    journal.close();
 }

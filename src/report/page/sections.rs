@@ -77,6 +77,9 @@ fn progress(state: &RunState) -> String {
         html.push_str(" trials");
     }
     let mut notes = Vec::new();
+    if state.series.pruned > 0 {
+        notes.push(format!("{} pruned", grouped(state.series.pruned)));
+    }
     if state.series.failed > 0 {
         notes.push(format!("{} failed", grouped(state.series.failed)));
     }
@@ -433,6 +436,10 @@ fn latest(state: &RunState) -> String {
                     metric_text(state.facts.unit, facts.metric)
                 )
             }
+            None if facts.status == "pruned" => format!(
+                "pruned <span class=\"muted\">{}</span>",
+                metric_text(state.facts.unit, facts.metric)
+            ),
             None => format!(
                 "<span class=\"bad\">failed</span> <span class=\"muted\">{}</span>",
                 escape(&shortened(facts.error.as_deref().unwrap_or(""), 90))

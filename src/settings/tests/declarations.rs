@@ -62,7 +62,13 @@ fn what_a_running_search_takes_over_is_declared() {
          controller.strategy data.augment data.upsample data.whiten telemetry.listen",
     );
     let is_expected = |key: &str| {
-        let of_section = ["parameter_server.", "child.", "devices.", "restart."];
+        let of_section = [
+            "parameter_server.",
+            "child.",
+            "early_stopping.",
+            "devices.",
+            "restart.",
+        ];
         let at_start = ["child.table.", "child.command."];
         live.contains(key)
             || of_section.iter().any(|section| key.starts_with(section))

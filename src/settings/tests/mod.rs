@@ -4,7 +4,7 @@
 mod declarations;
 
 use super::*;
-use crate::child::{EvaluatorKind, Schedule};
+use crate::child::{EvaluatorKind, Goal, Schedule, StoppingRule};
 use crate::data::{DataKind, Whitening, WhiteningOrder};
 use crate::machine::DeviceUse;
 use crate::space::{Allowed, DecisionSettings, LayerType, OptionValue, SkipConnections, SpaceKind};
@@ -119,6 +119,8 @@ fn complete_conv() -> Settings {
     settings.space.widen = 40;
     settings.space.max_parameters = Some(1);
     settings.space.max_flops = Some(2);
+    settings.early_stopping.rule = StoppingRule::Median;
+    settings.early_stopping.warmup_epochs = 3;
     settings.data.kind = DataKind::ImageFolder;
     settings.data.path = Some("images".into());
     settings.data.size = Some(64);
@@ -134,6 +136,9 @@ fn complete_command() -> Settings {
     settings.child.command.argv = vec!["sh".into(), "train.sh".into()];
     settings.child.command.classes = 3;
     settings.child.max_seconds = Some(3.5);
+    settings.early_stopping.rule = StoppingRule::Asha;
+    settings.early_stopping.goal = Goal::Min;
+    settings.early_stopping.reduction_factor = 3;
     settings
 }
 
