@@ -194,10 +194,9 @@ pub fn write_charts(dir: &Path) -> Result<Vec<PathBuf>, ReportError> {
 fn sampled(reader: &Reader) -> Result<Series, JournalError> {
     let mut series = Series::default();
     series.extend_to(reader.last_trial()?);
-    reader
-        .enqueued()?
-        .iter()
-        .for_each(|row| series.exclude(row.id));
+    for id in reader.not_sampled()? {
+        series.exclude(id);
+    }
     reader.outcomes(|id, reward| series.record(id, reward))?;
     Ok(series)
 }

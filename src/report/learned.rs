@@ -409,7 +409,7 @@ fn evenly<T: Copy>(all: &[T], most: usize) -> impl Iterator<Item = T> + '_ {
 mod tests {
     use super::*;
     use crate::child::{FailureRule, Outcome};
-    use crate::journal::{Journal, SampledMinibatch, SampledTrial};
+    use crate::journal::{FinalState, Journal, SampledMinibatch, SampledTrial};
     use crate::space::{Architecture, ChoiceNetwork, Decision, Network};
     use crate::strategy::{HistoryPosition, PulledParameters};
     use std::sync::mpsc::channel;
@@ -475,6 +475,7 @@ mod tests {
                     },
                     history: HistoryPosition::default(),
                     repeated: 0,
+                    pruning: None,
                     trials: vec![trial],
                     held: None,
                 };
@@ -497,7 +498,9 @@ mod tests {
 
         fn series(&self) -> Series {
             let mut series = Series::default();
-            (1..=self.trials).for_each(|id| series.record(id, Some(reward(id))));
+            for id in 1..=self.trials {
+                series.record(id, FinalState::Completed(reward(id)));
+            }
             series
         }
 

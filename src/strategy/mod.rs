@@ -3,6 +3,7 @@
 //! a ticket and the log: no actors, no files, no clocks.
 
 mod automatic;
+mod confirmation;
 mod decision_columns;
 mod encoding;
 mod evolution;
@@ -25,6 +26,7 @@ mod tests;
 mod verification;
 
 pub use automatic::{Resolved, StrategyChoice};
+pub use confirmation::{Again, TrialBudget, confirmed_networks, share};
 pub use decision_columns::{DecisionColumn, DecisionColumns, NOT_DECIDED};
 pub use history::{History, HistoryPosition, HistoryView, PendingMinibatch};
 pub use importance::{FactorColumn, Importance, importance};
