@@ -22,6 +22,7 @@ mod table;
 mod tests;
 mod train;
 mod training;
+mod weight_average;
 mod weights;
 
 pub use cell::cell_program;
@@ -45,7 +46,7 @@ pub use metric::{MetricUnit, number_text};
 pub use optimiser::Sgd;
 pub use reward::{RewardScale, reward};
 pub use settings::{
-    ChildSettings, CommandSettings, EvaluatorKind, FailedReward, Schedule, TableSettings,
+    ChildSettings, CommandSettings, EvaluatorKind, FailedReward, Recipe, Schedule, TableSettings,
 };
 pub use table::{Table, TableError, TableEvaluator};
 pub use train::TrainEvaluator;

@@ -30,7 +30,7 @@ pub use failures::Failures;
 pub use open::{DATA_CONTENT, WHITEN_ORDER};
 pub use reader::{EpochRow, Reader, TrialRow};
 pub use reevaluations::{Confirmations, Confirmed, Evaluated, NewReevaluation, Reevaluation};
-pub use survey::{FinalState, Life, Suspect, TrialFacts, TrialOrder};
+pub use survey::{DecidedTrial, FinalState, Life, Suspect, TrialFacts, TrialOrder};
 
 use crate::child::{Cause, Curve, Epoch, FailureRule, LearningCurves, Outcome, Pruning};
 use crate::space::{Architecture, Decision, Fingerprint};

@@ -2,6 +2,7 @@
 //! of an older version stays readable.
 
 use crate::child::MetricUnit;
+use crate::space::SpaceSettings;
 use crate::workload::{Scoring, WorkloadSettings};
 use serde::de::DeserializeOwned;
 use std::path::Path;
@@ -47,11 +48,18 @@ impl RunFacts {
     }
 }
 
+/// What the run in `dir` searches; None: its config does not say so, or cannot be read.
+pub fn space(dir: &Path) -> Option<SpaceSettings> {
+    let text = std::fs::read_to_string(dir.join("config.toml")).ok()?;
+    section(&text.parse().ok()?, "space")
+}
+
+fn section<T: DeserializeOwned>(table: &toml::Table, name: &str) -> Option<T> {
+    table.get(name)?.clone().try_into().ok()
+}
+
 /// How children are scored; None: the sections that say so are not there or cannot be read.
 fn scoring(table: &toml::Table) -> Option<Scoring> {
-    fn section<T: DeserializeOwned>(table: &toml::Table, name: &str) -> Option<T> {
-        table.get(name)?.clone().try_into().ok()
-    }
     let settings = WorkloadSettings {
         child: section(table, "child")?,
         data: section(table, "data")?,

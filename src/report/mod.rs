@@ -9,6 +9,7 @@ mod facts;
 mod files;
 mod html;
 mod leaderboard;
+mod learned;
 mod monitor;
 mod number;
 mod page;

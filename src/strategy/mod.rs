@@ -4,10 +4,12 @@
 
 mod automatic;
 mod confirmation;
+mod decision_columns;
 mod encoding;
 mod evolution;
 mod guided;
 mod history;
+mod importance;
 mod learning;
 mod local_search;
 mod moves;
@@ -25,7 +27,9 @@ mod verification;
 
 pub use automatic::{Resolved, StrategyChoice};
 pub use confirmation::{Again, TrialBudget, confirmed_networks, share};
+pub use decision_columns::{DecisionColumn, DecisionColumns, NOT_DECIDED};
 pub use history::{History, HistoryPosition, HistoryView, PendingMinibatch};
+pub use importance::{FactorColumn, Importance, importance};
 pub use learning::LearningSettings;
 pub use ppo::PpoSettings;
 pub use registry::StrategyName;

@@ -15,6 +15,7 @@ pub struct TensorEngine {
     device: Device,
     parameters: Vec<ParameterSlot>,
     running: Vec<ParameterSlot>,
+    label_smoothing: f64,
 }
 
 /// Where batch normalisation takes its statistics from.
@@ -43,6 +44,7 @@ impl TensorEngine {
             device: device.clone(),
             parameters,
             running,
+            label_smoothing: 0.0,
         }
     }
 
@@ -120,7 +122,7 @@ impl TensorEngine {
         )?;
         let labels: Vec<u32> = labels.iter().map(|&label| u32::from(label)).collect();
         let labels = Tensor::from_vec(labels, logits.dim(0)?, &self.device)?;
-        let loss = candle_nn::loss::cross_entropy(&logits, &labels)?;
+        let loss = self.loss(&logits, &labels)?;
 
         let mut gradients = loss.backward()?;
         let parts = tensors.iter().map(|tensor| match gradients.remove(tensor) {
@@ -132,6 +134,17 @@ impl TensorEngine {
         );
         self.move_running(running, &statistics)?;
         loss.to_scalar()
+    }
+
+    /// Mean cross-entropy of logits `[batch, classes]` against labels `[batch]`, smoothed.
+    fn loss(&self, logits: &Tensor, labels: &Tensor) -> Result<Tensor> {
+        let share = self.label_smoothing;
+        if share == 0.0 {
+            return candle_nn::loss::cross_entropy(logits, labels);
+        }
+        let logarithms = candle_nn::ops::log_softmax(logits, 1)?;
+        let own = (candle_nn::loss::nll(&logarithms, labels)? * (1.0 - share))?;
+        own - (logarithms.mean_all()? * share)?
     }
 
     /// Moves the running statistics towards those of a batch (the unbiased variance; of one value
@@ -190,6 +203,10 @@ impl Engine for TensorEngine {
 
     fn running(&self) -> &[ParameterSlot] {
         &self.running
+    }
+
+    fn set_label_smoothing(&mut self, share: f64) {
+        self.label_smoothing = share;
     }
 
     fn train_step(

@@ -3,10 +3,12 @@
 
 mod axis;
 mod curve;
+mod decisions;
 mod lines;
 mod rewards;
 
 pub use curve::{curve, sparkline};
+pub use decisions::{Axis, Choices, Picture, choices, importance, parallel};
 pub use lines::lines;
 pub use rewards::{position, rewards};
 

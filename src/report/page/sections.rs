@@ -4,6 +4,7 @@
 use super::super::chart::{self, Canvas};
 use super::super::html::escape;
 use super::super::leaderboard::{again, mean_of, summary};
+use super::super::learned::{LEARNED, LEARNED_FROM, LearnedPicture};
 use super::super::monitor::RunState;
 use super::super::number::{compact, decimal, duration, grouped, metric_text};
 use super::super::series::RewardChartData;
@@ -33,6 +34,30 @@ pub(super) fn all(
         ("devices", devices::html(state, readings)),
         ("events", events(state)),
     ]
+}
+
+/// What was learned of the decisions, a section each.
+pub(super) fn learned(pictures: &[LearnedPicture]) -> Vec<(&'static str, String)> {
+    let section = |name| {
+        let found = pictures.iter().find(|picture| picture.name == name);
+        (name, found.map_or_else(String::new, learned_figure))
+    };
+    let mut sections = LEARNED.map(section);
+    if pictures.is_empty() {
+        sections[0].1 = format!(
+            "<p class=\"empty\">Pictures appear once {LEARNED_FROM} trials are completed.</p>"
+        );
+    }
+    sections.into()
+}
+
+fn learned_figure(learned: &LearnedPicture) -> String {
+    format!(
+        "<figure><figcaption><h3>{}</h3><p class=\"muted\">{}</p></figcaption><div class=\"scroll\" tabindex=\"0\" role=\"group\" aria-label=\"{0}\">{}</div></figure>",
+        escape(learned.heading),
+        escape(&learned.text),
+        learned.picture.svg
+    )
 }
 
 fn is_done(state: &RunState) -> bool {

@@ -135,6 +135,7 @@ fn finite_differences(
     parameters: &[f32],
     images: &[f32],
     labels: &[u8],
+    smoothing: f64,
 ) -> Vec<f32> {
     let mut parameters: Vec<f64> = parameters
         .iter()
@@ -145,9 +146,9 @@ fn finite_differences(
         .map(|index| {
             let centre = parameters[index];
             parameters[index] = centre + step;
-            let above = reference::loss(spec, &parameters, images, labels);
+            let above = reference::loss(spec, &parameters, images, labels, smoothing);
             parameters[index] = centre - step;
-            let below = reference::loss(spec, &parameters, images, labels);
+            let below = reference::loss(spec, &parameters, images, labels, smoothing);
             parameters[index] = centre;
             ((above - below) / (2.0 * step)) as f32
         })
@@ -155,6 +156,24 @@ fn finite_differences(
 }
 
 fn assert_gradient_is_right(engine: &mut dyn Engine, spec: &NetworkSpec, stream: &mut Stream) {
+    assert_gradient_of(engine, spec, 0.0, stream);
+}
+
+fn assert_smoothed_gradient_is_right(
+    engine: &mut dyn Engine,
+    spec: &NetworkSpec,
+    stream: &mut Stream,
+) {
+    assert_gradient_of(engine, spec, 0.2, stream);
+}
+
+fn assert_gradient_of(
+    engine: &mut dyn Engine,
+    spec: &NetworkSpec,
+    smoothing: f64,
+    stream: &mut Stream,
+) {
+    engine.set_label_smoothing(smoothing);
     let (images, labels) = random_batch(spec, 3, stream);
     let parameters = random_parameters(engine, stream);
     let mut gradient = vec![f32::NAN; parameters.len()];
@@ -166,12 +185,12 @@ fn assert_gradient_is_right(engine: &mut dyn Engine, spec: &NetworkSpec, stream:
         .iter()
         .map(|&parameter| f64::from(parameter))
         .collect();
-    let expected = reference::loss(spec, &exact, &images, &labels);
+    let expected = reference::loss(spec, &exact, &images, &labels, smoothing);
     assert!(
         (f64::from(loss) - expected).abs() < 1e-4,
         "loss {loss}, expected {expected}: {spec:?}"
     );
-    let expected = finite_differences(spec, &parameters, &images, &labels);
+    let expected = finite_differences(spec, &parameters, &images, &labels, smoothing);
     assert_tensors_close(
         engine.parameters(),
         &gradient,
@@ -337,6 +356,11 @@ fn gradients_equal_finite_differences() {
 #[test]
 fn gradients_of_every_type_of_layer_equal_finite_differences() {
     check_both((0..24, mixed_network), assert_gradient_is_right);
+}
+
+#[test]
+fn gradients_with_smoothed_labels_equal_finite_differences() {
+    check_both((0..8, random_network), assert_smoothed_gradient_is_right);
 }
 
 #[test]

@@ -45,9 +45,15 @@ impl<'a> Unpacking<'a> {
     }
 }
 
-/// Mean cross-entropy of a batch in training mode. Layout: each layer's weight, scale, shift;
-/// classifier's weight, bias.
-pub fn loss(spec: &NetworkSpec, parameters: &[f64], images: &[f32], labels: &[u8]) -> f64 {
+/// Mean cross-entropy of a batch in training mode; of its targets the share `smoothing` is spread
+/// over all classes. Layout: each layer's weight, scale, shift; classifier's weight, bias.
+pub fn loss(
+    spec: &NetworkSpec,
+    parameters: &[f64],
+    images: &[f32],
+    labels: &[u8],
+    smoothing: f64,
+) -> f64 {
     let mut parameters = Unpacking(parameters);
     let pixels = spec.channels * spec.height * spec.width;
     let image = |values: &[f32]| Map {
@@ -132,7 +138,7 @@ pub fn loss(spec: &NetworkSpec, parameters: &[f64], images: &[f32], labels: &[u8
     let losses = features
         .iter()
         .zip(labels)
-        .map(|(map, &label)| cross_entropy(map, weight, bias, usize::from(label)));
+        .map(|(map, &label)| cross_entropy(map, weight, bias, usize::from(label), smoothing));
     losses.sum::<f64>() / labels.len() as f64
 }
 
@@ -285,7 +291,13 @@ fn local_contrast(input: &Map, window: usize) -> Map {
     Map { values, ..*input }
 }
 
-fn cross_entropy(features: &Map, weight: &[f64], bias: &[f64], label: usize) -> f64 {
+fn cross_entropy(
+    features: &Map,
+    weight: &[f64],
+    bias: &[f64],
+    label: usize,
+    smoothing: f64,
+) -> f64 {
     let area = features.height * features.width;
     let pooled: Vec<f64> = features
         .values
@@ -297,5 +309,7 @@ fn cross_entropy(features: &Map, weight: &[f64], bias: &[f64], label: usize) -> 
         .zip(bias)
         .map(|(row, bias)| bias + row.iter().zip(&pooled).map(|(w, x)| w * x).sum::<f64>())
         .collect();
-    logits.iter().map(|logit| logit.exp()).sum::<f64>().ln() - logits[label]
+    let normaliser = logits.iter().map(|logit| logit.exp()).sum::<f64>().ln();
+    let mean = logits.iter().sum::<f64>() / logits.len() as f64;
+    (1.0 - smoothing) * (normaliser - logits[label]) + smoothing * (normaliser - mean)
 }

@@ -186,11 +186,13 @@ fn each_pixel(n: usize, channels: usize, area: usize, mut f: impl FnMut(usize, u
     }
 }
 
-/// Mean cross-entropy of `logits` [n, classes] and its gradient.
+/// Mean cross-entropy of `logits` [n, classes] and its gradient: by the definition, the sum of each
+/// target times the logarithm of what is predicted.
 pub fn cross_entropy(
     classes: usize,
     logits: &[f64],
     labels: &[u8],
+    smoothing: f64,
     rounding: &mut Rounding,
 ) -> (f64, Vec<f64>) {
     let n = labels.len() as f64;
@@ -201,13 +203,16 @@ pub fn cross_entropy(
         let largest = row.iter().fold(f64::NEG_INFINITY, |a, &b| a.max(b));
         let sum: f64 = row.iter().map(|l| (l - largest).exp()).sum();
         let normaliser = sum.ln() + largest;
-        let logit = row[usize::from(label)];
-        loss += (normaliser - logit) / n;
-        size += (normaliser.abs() + logit.abs()) / n;
         for (class, logit) in row.iter().enumerate() {
             let power = (logit - largest).exp() / sum;
-            let target = class == usize::from(label);
-            let target = if target { 1.0 } else { 0.0 };
+            let is_label = if class == usize::from(label) {
+                1.0
+            } else {
+                0.0
+            };
+            let target = (1.0 - smoothing) * is_label + smoothing / classes as f64;
+            loss += target * (normaliser - logit) / n;
+            size += target * (normaliser.abs() + logit.abs()) / n;
             gradient.push(rounding.of((power - target) / n, (power + target) / n));
         }
     }
@@ -296,7 +301,7 @@ impl Step<'_> {
             saved.push((x, normed));
         }
         let (logits, pooled) = self.classify(&outputs, rounding);
-        let (loss, dlogits) = cross_entropy(plan.classes, &logits, self.labels, rounding);
+        let (loss, dlogits) = cross_entropy(plan.classes, &logits, self.labels, 0.0, rounding);
         let mut gradient = vec![0.0; plan.parameter_count];
         let mut doutputs =
             self.classify_gradient(&pooled, &dlogits, &outputs, &mut gradient, rounding);
