@@ -23,6 +23,7 @@ mod lock;
 mod logs;
 mod metrics;
 mod monitoring;
+mod network_files;
 mod outcome;
 mod outliers;
 mod page;
