@@ -3,7 +3,7 @@
 use super::number::grouped;
 use crate::child::number_text;
 use crate::journal::{Confirmed, JournalError, Reader, TrialRow};
-use crate::space::{Architecture, ConvLayer, ConvNetwork, Network, Operation};
+use crate::space::{Architecture, ConvNetwork, Network, Operation};
 use crate::strategy::Again;
 use comfy_table::{CellAlignment, Table, presets};
 
@@ -201,17 +201,25 @@ fn conv_summary(network: &ConvNetwork) -> String {
     format!("{rate}{}: {}", depth(network), layers.join(" | "))
 }
 
-/// `39 layers, 13 poolings`: what scales images down is not counted among the layers, as in the
-/// names of networks of the literature.
+/// `39 layers, 13 poolings`: what scales images down is not counted among the layers, nor are sums
+/// and ReLUs, nor batch normalisations where convolutions come without one; as in the names of
+/// networks of the literature.
 pub fn depth(network: &ConvNetwork) -> String {
-    let is_pooling = |layer: &&ConvLayer| {
-        matches!(
-            layer.operation,
-            Operation::MaxPool(_) | Operation::AveragePool(_)
-        )
+    let count = |is: &dyn Fn(&Operation) -> bool| {
+        network.layers.iter().filter(|l| is(&l.operation)).count()
     };
-    let poolings = network.layers.iter().filter(is_pooling).count();
-    let layers = network.layers.len() - poolings;
+    let is_pooling = |operation: &Operation| {
+        matches!(operation, Operation::MaxPool(_) | Operation::AveragePool(_))
+    };
+    let is_plain = |operation: &Operation| matches!(operation, Operation::PlainConvolution(_));
+    let in_steps = count(&is_plain) > 0;
+    let is_step = |operation: &Operation| match operation {
+        Operation::Relu | Operation::Add => true,
+        Operation::BatchNorm => in_steps,
+        _ => false,
+    };
+    let poolings = count(&is_pooling);
+    let layers = network.layers.len() - poolings - count(&is_step);
     match poolings {
         0 => format!("{layers} layers"),
         1 => format!("{layers} layers, 1 pooling"),
@@ -222,7 +230,7 @@ pub fn depth(network: &ConvNetwork) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::space::{Convolution, ImageShape, Pool};
+    use crate::space::{ConvLayer, Convolution, ImageShape, Pool};
 
     #[test]
     fn a_summary_names_filters_strides_and_what_is_not_a_chain() {

@@ -4,6 +4,7 @@
 mod cell;
 mod chart;
 mod comparison;
+mod configuration;
 mod drawing;
 mod facts;
 mod files;
@@ -17,6 +18,7 @@ mod series;
 mod status;
 
 pub use cell::cell_svg;
+pub use configuration::configuration_string;
 pub use comparison::{Comparison, Interval, StrategyRuns};
 pub use drawing::{svg, text};
 pub use files::{ReportError, TrialsFile, write_charts};

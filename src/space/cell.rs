@@ -192,20 +192,11 @@ impl Space for CellSpace {
         let Network::Cell(given) = given.network else {
             return Err(given::other_kind(&given.network, "cell"));
         };
-        let cell = match given.cell {
-            Cell::Tree(TreeCell {
-                nodes,
-                inject,
-                cell_index,
-                inject_index,
-            }) => Cell::Tree(TreeCell::new(nodes, inject, cell_index, inject_index)?),
-            reference @ Cell::Reference { .. } => reference,
-        };
         Ok((
             Architecture {
                 version: 1,
                 network: Network::Cell(CellNetwork {
-                    cell,
+                    cell: given::cell(given.cell)?,
                     model: self.model,
                 }),
             },

@@ -36,13 +36,15 @@ struct List<T> {
     kind: Option<usize>,
 }
 
+const CONVOLUTIONS: &[LayerType] = &[LayerType::Conv, LayerType::PlainConv];
+
 /// The sizes of layers, in the order of the paper (figure 2), and the types that have them.
 const SIZES: [(&str, &[LayerType]); 8] = [
-    ("filter_height", &[LayerType::Conv]),
-    ("filter_width", &[LayerType::Conv]),
-    ("stride_height", &[LayerType::Conv]),
-    ("stride_width", &[LayerType::Conv]),
-    ("filters", &[LayerType::Conv]),
+    ("filter_height", CONVOLUTIONS),
+    ("filter_width", CONVOLUTIONS),
+    ("stride_height", CONVOLUTIONS),
+    ("stride_width", CONVOLUTIONS),
+    ("filters", CONVOLUTIONS),
     ("pool_size", &[LayerType::MaxPool, LayerType::AvgPool]),
     ("pool_stride", &[LayerType::MaxPool, LayerType::AvgPool]),
     ("lcn_window", &[LayerType::Lcn]),
@@ -241,18 +243,22 @@ impl ConvSpace {
             stride,
             window,
         ] = sizes;
+        let convolution = Convolution {
+            filter_height,
+            filter_width,
+            filters,
+            stride_height,
+            stride_width,
+        };
         let operation = match layer_type {
-            LayerType::Conv => Operation::Convolution(Convolution {
-                filter_height,
-                filter_width,
-                filters,
-                stride_height,
-                stride_width,
-            }),
+            LayerType::Conv => Operation::Convolution(convolution),
+            LayerType::PlainConv => Operation::PlainConvolution(convolution),
             LayerType::MaxPool => Operation::MaxPool(Pool { size, stride }),
             LayerType::AvgPool => Operation::AveragePool(Pool { size, stride }),
             LayerType::Lcn => Operation::LocalContrast { window },
             LayerType::BatchNorm => Operation::BatchNorm,
+            LayerType::Relu => Operation::Relu,
+            LayerType::Add => Operation::Add,
         };
         operation.widened(self.widen)
     }
@@ -484,6 +490,10 @@ impl Space for ConvSpace {
             },
             Vec::new(),
         ))
+    }
+
+    fn images(&self) -> Option<(ImageShape, usize)> {
+        Some((self.image, self.classes))
     }
 
     fn layers(&self, sampled: u64) -> usize {

@@ -25,6 +25,7 @@ mod lock;
 mod logs;
 mod metrics;
 mod monitoring;
+mod network_files;
 mod on_event;
 mod outcome;
 mod outliers;
