@@ -2,6 +2,7 @@
 //! logic of its own.
 
 use super::announcement::Announced;
+use super::export::weights_of;
 use super::log::{self, LogFormat};
 use super::progress::{Bars, Nothing, PlainLines, ProgressFormat};
 use super::reload::{ConfigFile, Routes};
@@ -301,8 +302,7 @@ impl Search {
     fn tidy_weights(&self) -> Result<(), Failure> {
         let kept = self.settings.run.keep_weights;
         let reader = Reader::open(&self.run_dir).map_err(reading)?;
-        let folder = self.run_dir.join("weights");
-        let has_file = |trial: &u64| folder.join(format!("trial-{trial}.safetensors")).exists();
+        let has_file = |trial: &u64| weights_of(&self.run_dir, *trial).is_file();
         let ranked = reader.ranked_trained(usize::MAX).map_err(reading)?;
         let best = ranked.into_iter().filter(has_file).take(kept);
         let best = best.map(|trial| (f64::INFINITY, trial));

@@ -6,7 +6,7 @@ use super::reevaluations::again;
 use super::reuse::{Known, Reuse};
 use super::tickets::Tickets;
 use crate::journal::{
-    CompletedNetwork, Enqueued, Evaluated, Journal, NewReevaluation, OpenMinibatch, OpenTrial,
+    CompletedNetwork, Copied, Enqueued, Evaluated, Journal, NewReevaluation, OpenMinibatch, OpenTrial,
     Recovered, Reevaluation, SampledTrial,
 };
 use crate::policy::{Policy, shard_boundaries};
@@ -108,6 +108,10 @@ pub struct Additions {
     pub enqueued: Vec<Enqueued>,
     /// Trials whose network is to be evaluated again, because the user asked for it.
     pub retries: Vec<u64>,
+    /// What the run takes from elsewhere: it is stored first.
+    pub copies: Vec<Copied>,
+    /// Parameters that the controller begins with; None: those that the seed gives.
+    pub parameters: Option<Arc<[f32]>>,
 }
 
 /// Brings the shared parameters to the end of the journal's log, and records the learning settings
@@ -123,7 +127,13 @@ pub fn prepare(
     mut recovered: Recovered,
     additions: Additions,
 ) -> Result<Prepared, PrepareError> {
-    let policy = Policy::new(space.as_ref(), &settings.controller.network());
+    if !additions.copies.is_empty() {
+        wait_for_reply(|reply| {
+            journal.copy(additions.copies, Box::new(move |()| reply(())));
+        })?;
+    }
+    let policy = Policy::new(space.as_ref(), &settings.controller.network())
+        .starting_from(additions.parameters);
     let choice = settings.controller.strategy;
     let strategy = match &recovered.learning {
         Some(logged) => choice.resume(logged.strategy),
