@@ -3,11 +3,11 @@
 use crate::problems::Problem;
 use netwright::policy::{AdamState, Policy, RewardAverages};
 use netwright::random::{Key, Purpose};
+use netwright::space::Decision;
 use netwright::strategy::{
     Again, ControllerSettings, GradientRequest, History, HistoryPosition, LearningSettings,
     ProposalRequest, RewardedMinibatch, StrategyName, initial_snapshot, share,
 };
-use netwright::space::Decision;
 use std::time::Instant;
 
 pub struct TrialRun<'a> {

@@ -23,6 +23,6 @@ pub use runtime::Stopwatch;
 pub use settings::{EnqueueSettings, RunSettings};
 pub use start::search;
 pub use supervisor::{
-    ActorRestart, Additions, Beyond, End, Event, Notice, Observer, Parts, PrepareError, Prepared, Progress,
-    Reconfigured, Reload, RestartSettings, SearchSettings, prepare,
+    ActorRestart, Additions, Beyond, End, Event, Notice, Observer, Parts, PrepareError, Prepared,
+    Progress, Reconfigured, Reload, RestartSettings, SearchSettings, prepare,
 };

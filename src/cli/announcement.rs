@@ -99,7 +99,9 @@ impl Announced<'_> {
                 1 => "network".to_owned(),
                 many => format!("{many} networks"),
             };
-            say!("last, after sampling: {confirm} evaluations of the best {networks} again (run.confirm)");
+            say!(
+                "last, after sampling: {confirm} evaluations of the best {networks} again (run.confirm)"
+            );
         }
     }
 

@@ -96,8 +96,7 @@ impl Facts {
     fn depths(&self) -> (usize, usize) {
         (
             self.space.layers(0),
-            self.space
-                .layers(self.sampled().saturating_sub(1)),
+            self.space.layers(self.sampled().saturating_sub(1)),
         )
     }
 

@@ -89,10 +89,7 @@ pub fn run_with(args: &SearchArgs, retries: Vec<u64>) -> Result<(), Failure> {
     log.open(&search.run_dir).map_err(log_problem)?;
     search.announced().start(endpoint.as_ref(), &recovered);
     let observer = search.observer(args.log_format, bars);
-    let additions = Additions {
-        enqueued,
-        retries,
-    };
+    let additions = Additions { enqueued, retries };
     search.run(journal, recovered, additions, endpoint, observer)
 }
 
@@ -241,8 +238,7 @@ impl Search {
         if run.on_event.is_empty() {
             return Ok(None);
         }
-        let program =
-            EventProgram::start(run.on_event.clone(), &run.name, &self.absolute_run_dir);
+        let program = EventProgram::start(run.on_event.clone(), &run.name, &self.absolute_run_dir);
         program.map(Some).map_err(failed)
     }
 
@@ -306,7 +302,12 @@ impl Search {
         let ranked = reader.ranked_trained(usize::MAX).map_err(reading)?;
         let best = ranked.into_iter().filter(has_file).take(kept);
         let best = best.map(|trial| (f64::INFINITY, trial));
-        drop(ChildFiles::open(&self.run_dir, kept, best, &BTreeSet::new()));
+        drop(ChildFiles::open(
+            &self.run_dir,
+            kept,
+            best,
+            &BTreeSet::new(),
+        ));
         Ok(())
     }
 

@@ -24,7 +24,10 @@ impl Reader {
     /// # Errors
     /// When the database cannot be read.
     pub fn only_failures(&self) -> Result<Option<Failures>, JournalError> {
-        for of in ["(enqueued IS NULL AND confirms IS NULL)", "enqueued IS NOT NULL"] {
+        for of in [
+            "(enqueued IS NULL AND confirms IS NULL)",
+            "enqueued IS NOT NULL",
+        ] {
             let any = |sql: &str| {
                 let sql = format!("SELECT 1 FROM trials WHERE +{of} {sql} LIMIT 1");
                 self.one(&sql, [], |_| Ok(())).map(|row| row.is_some())

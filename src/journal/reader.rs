@@ -342,7 +342,10 @@ impl Reader {
     /// Trials that evaluate the network of an earlier one again, by id.
     pub fn reevaluations(&self) -> Result<Vec<TrialRow>, JournalError> {
         let mut rows = self.rows("WHERE confirms IS NOT NULL ORDER BY +id", [])?;
-        rows.extend(self.rows("WHERE retry_of IS NOT NULL AND confirms IS NULL ORDER BY +id", [])?);
+        rows.extend(self.rows(
+            "WHERE retry_of IS NOT NULL AND confirms IS NULL ORDER BY +id",
+            [],
+        )?);
         rows.sort_by_key(|row| row.id);
         Ok(rows)
     }

@@ -195,8 +195,7 @@ fn causes(connection: &Connection) -> rusqlite::Result<Vec<(Cause, u64)>> {
 
 /// Rewards of the completed trials that were sampled, by id.
 pub(super) fn rewards(connection: &Connection) -> rusqlite::Result<Vec<f64>> {
-    let sql =
-        "SELECT reward FROM trials WHERE status = 'completed' AND controller IS NOT NULL ORDER BY id";
+    let sql = "SELECT reward FROM trials WHERE status = 'completed' AND controller IS NOT NULL ORDER BY id";
     connection
         .prepare(sql)?
         .query_map([], |row| row.get(0))?
@@ -328,7 +327,8 @@ pub(super) fn open_proposals(connection: &Connection) -> rusqlite::Result<Vec<Pr
 }
 
 /// Columns of an `OpenTrial`, as `open_trial` reads them.
-pub(super) const OPEN_TRIAL: &str = "id, seed, decisions, architecture, attempt, interruptions, status,
+pub(super) const OPEN_TRIAL: &str =
+    "id, seed, decisions, architecture, attempt, interruptions, status,
     coalesce((SELECT count FROM deaths WHERE deaths.trial = trials.id), 0),
     coalesce((SELECT unexplained FROM interrupted WHERE interrupted.trial = trials.id), 0)";
 

@@ -135,10 +135,7 @@ pub(super) fn unfinished(connection: &Connection) -> Result<Vec<Reevaluation>> {
         let mut statement = connection.prepare(&sql)?;
         let rows = statement.query_map([], |row| {
             let (confirms, retry_of): (Option<u64>, Option<u64>) = (row.get(0)?, row.get(1)?);
-            let again = Again {
-                confirms,
-                retry_of,
-            };
+            let again = Again { confirms, retry_of };
             Ok(Reevaluation {
                 layers: layers(connection, again.of())?,
                 again,

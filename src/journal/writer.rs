@@ -8,7 +8,8 @@ use super::open::Opened;
 use super::reevaluations;
 use super::rolling_backup::RollingBackup;
 use super::{
-    CompletedNetwork, Copied, Enqueued, Evaluated, LogTail, NewReevaluation, Reply, SampledMinibatch, SampledTrial, Sequenced,
+    CompletedNetwork, Copied, Enqueued, Evaluated, LogTail, NewReevaluation, Reply,
+    SampledMinibatch, SampledTrial, Sequenced,
 };
 use crate::child::{Cause, Epoch, FailureRule, FailureWorth, Outcome};
 use crate::strategy::{HeldParameters, LearningSettings, Snapshot};

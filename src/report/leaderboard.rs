@@ -3,8 +3,8 @@
 use super::number::grouped;
 use crate::child::number_text;
 use crate::journal::{Confirmed, JournalError, Reader, TrialRow};
-use crate::strategy::Again;
 use crate::space::{Architecture, ConvLayer, ConvNetwork, Network, Operation};
+use crate::strategy::Again;
 use comfy_table::{CellAlignment, Table, presets};
 
 /// Length of the longest one-line summary, in characters.
@@ -138,10 +138,7 @@ fn baseline_label(row: &TrialRow) -> String {
 
 /// Which trial's network a trial evaluates again, in words.
 pub fn again(confirms: Option<u64>, retry_of: Option<u64>) -> Option<String> {
-    let again = Again {
-        confirms,
-        retry_of,
-    };
+    let again = Again { confirms, retry_of };
     (again.of() > 0).then(|| again.describe())
 }
 

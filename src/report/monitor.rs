@@ -222,8 +222,8 @@ impl RunMonitor {
             .and_then(|row| row.reward);
         facts.confirms.is_some()
             || facts.status == "completed"
-            && (facts.reused_from.is_none() || facts.enqueued.is_some())
-            && lowest_reward.is_none_or(|lowest| facts.reward >= Some(lowest))
+                && (facts.reused_from.is_none() || facts.enqueued.is_some())
+                && lowest_reward.is_none_or(|lowest| facts.reward >= Some(lowest))
     }
 }
 

@@ -43,8 +43,7 @@ pub fn problems(
     let mut found = Vec::new();
     for key in keys::all() {
         let value = resolved.get(&key.name);
-        let without_effect =
-            key.without_effect_among(&resolved, "controller.strategy", strategies);
+        let without_effect = key.without_effect_among(&resolved, "controller.strategy", strategies);
         let reason = match (without_effect, value) {
             (Some(reason), _) => (is_refused && written(&key.name).is_some()).then_some(reason),
             (None, Some(value)) if !limits::hold(key.schema, value) => limits::valid(key.schema),

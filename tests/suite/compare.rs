@@ -117,8 +117,9 @@ fn keys_of_the_other_strategies_are_passed_over() {
     let (search, _) = of("random");
     let message = refused(&mut search.command("run"));
     assert!(
-        message.contains("controller.ppo_epochs = 2: has no effect with controller.strategy = \"random\"")
-            && message.contains("controller.learning_rate = 0.01: has no effect"),
+        message.contains(
+            "controller.ppo_epochs = 2: has no effect with controller.strategy = \"random\""
+        ) && message.contains("controller.learning_rate = 0.01: has no effect"),
         "{message}"
     );
 }

@@ -210,7 +210,8 @@ fn more_trials_are_sampled_and_confirmed_again_at_the_new_end() {
     let search = noisy(30, "[controller]\nchildren = 4\nlearning_rate = 0.01\n");
     let run = search.run_dir("run");
     succeeds(&mut command(&search, "run", &["run.confirm=4"]));
-    let confirming = |run: &Path| -> Vec<u64> { confirmations(run).iter().map(|one| one.0).collect() };
+    let confirming =
+        |run: &Path| -> Vec<u64> { confirmations(run).iter().map(|one| one.0).collect() };
     assert_eq!(confirming(&run), [27, 28, 29, 30]);
     let more = ["run.confirm=4", "run.trials=50"];
     killed_at(command(&search, "run", &more), 40);
@@ -231,7 +232,11 @@ fn more_trials_are_sampled_and_confirmed_again_at_the_new_end() {
     };
     assert_eq!(decisions(&run), decisions(&search.run_dir("without")));
     // What is no more than the confirmations goes to them.
-    succeeds(&mut command(&search, "run", &["run.confirm=4", "run.trials=52"]));
+    succeeds(&mut command(
+        &search,
+        "run",
+        &["run.confirm=4", "run.trials=52"],
+    ));
     assert_eq!(confirming(&run)[8..], [51, 52]);
     assert_verifies(&run);
 }
@@ -255,8 +260,7 @@ fn a_confirmation_of_another_network_is_found_out() {
         let column = change.split(' ').next().unwrap();
         let writer = rusqlite::Connection::open(run.join("search.db")).unwrap();
         let read = format!("SELECT {column} FROM trials WHERE id = {id}");
-        let before: rusqlite::types::Value =
-            writer.query_row(&read, [], |row| row.get(0)).unwrap();
+        let before: rusqlite::types::Value = writer.query_row(&read, [], |row| row.get(0)).unwrap();
         let write = format!("UPDATE trials SET {change} WHERE id = {id}");
         writer.execute(&write, []).unwrap();
         let output = netwright().arg("verify").arg(&run).output().unwrap();
@@ -283,7 +287,10 @@ fn what_confirms_nothing_is_refused() {
         message.contains("run.confirm = 4: has no effect with one column in child.table.reward"),
         "{message}"
     );
-    assert_eq!(count(&search.run_dir("run"), "SELECT count(*) FROM trials"), 0);
+    assert_eq!(
+        count(&search.run_dir("run"), "SELECT count(*) FROM trials"),
+        0
+    );
 }
 
 /// The kept weights follow the ranks: the network that was confirmed to be the best has its file.

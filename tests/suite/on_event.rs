@@ -44,7 +44,10 @@ fn it_is_told_of_new_bests_and_of_the_end() {
     let dir = search.run_dir("run").to_string_lossy().into_owned();
     let mut last = f64::MIN;
     for (event, run_dir, json) in &calls {
-        assert_eq!((&json["event"], &json["run"]), (&Value::from(event.as_str()), &Value::from("t")));
+        assert_eq!(
+            (&json["event"], &json["run"]),
+            (&Value::from(event.as_str()), &Value::from("t"))
+        );
         assert_eq!((run_dir, &json["dir"]), (&dir, &Value::from(dir.as_str())));
         let reward = json["reward"].as_f64().unwrap();
         if event == "best" {
@@ -53,15 +56,24 @@ fn it_is_told_of_new_bests_and_of_the_end() {
         }
     }
     let (event, _, json) = calls.last().unwrap();
-    assert_eq!((event.as_str(), &json["finished"], &json["trials"]), ("end", &40.into(), &40.into()));
-    assert!(json["trial"].is_u64() && json["confirmed"].is_null(), "{json}");
+    assert_eq!(
+        (event.as_str(), &json["finished"], &json["trials"]),
+        ("end", &40.into(), &40.into())
+    );
+    assert!(
+        json["trial"].is_u64() && json["confirmed"].is_null(),
+        "{json}"
+    );
     assert_eq!(calls.iter().filter(|call| call.0 == "end").count(), 1);
     // A run that goes on knows its best.
     std::fs::remove_file(folder.join("told")).unwrap();
     let mut more = command(&search, TELL);
     succeeds(more.args(["--set", "run.trials=44"]));
     for (event, _, json) in told(folder) {
-        assert!(event == "end" || json["reward"].as_f64().unwrap() > last, "{json}");
+        assert!(
+            event == "end" || json["reward"].as_f64().unwrap() > last,
+            "{json}"
+        );
     }
 }
 
@@ -90,7 +102,11 @@ fn a_failure_is_told_and_its_own_failure_harms_nothing() {
         stderr(&output)
     );
     let log = search.run_dir("run").join("log/on-event.log");
-    assert!(std::fs::read_to_string(log).unwrap().contains("it says this"));
+    assert!(
+        std::fs::read_to_string(log)
+            .unwrap()
+            .contains("it says this")
+    );
 }
 
 #[test]
@@ -111,13 +127,20 @@ fn it_holds_nothing_up_and_a_signal_ends_it_with_the_search() {
         wait_until(format!("{file} is gone"), || is_dead(&pid));
     }
     // At the end it is waited for, until somebody does not want to.
-    let mut last = command(&search, "[ $NETWRIGHT_EVENT = best ] || { echo $$ > last; sleep 3600; }\n");
+    let mut last = command(
+        &search,
+        "[ $NETWRIGHT_EVENT = best ] || { echo $$ > last; sleep 3600; }\n",
+    );
     let trials = format!("run.trials={}", finished(&run) + 8);
     let mut process = Running::start_silent(last.args(["--set", &trials]));
     wait_until("it is told of the end", || folder.join("last").exists());
     assert!(!process.has_ended());
     process.signal(Signal::INT);
-    assert_eq!(process.wait().code(), Some(0), "the search has come to its end");
+    assert_eq!(
+        process.wait().code(),
+        Some(0),
+        "the search has come to its end"
+    );
     let pid = std::fs::read_to_string(folder.join("last")).unwrap();
     wait_until("it is gone", || is_dead(&pid));
 }
@@ -126,13 +149,28 @@ fn it_holds_nothing_up_and_a_signal_ends_it_with_the_search() {
 fn a_program_that_is_not_there_is_refused() {
     let search = Search::new(4, "");
     for (program, part) in [
-        ("['no-such-program']", "there is no program no-such-program on the PATH"),
+        (
+            "['no-such-program']",
+            "there is no program no-such-program on the PATH",
+        ),
         ("['']", "must be a program and its arguments"),
     ] {
         let mut command = search.command("run");
         command.args(["--set", &format!("run.on_event={program}")]);
         let message = refused(&mut command);
-        assert!(message.contains("run.on_event") && message.contains(part), "{message}");
+        assert!(
+            message.contains("run.on_event") && message.contains(part),
+            "{message}"
+        );
     }
-    assert!(netwright().arg("status").arg(search.run_dir("run")).output().unwrap().status.code() == Some(2));
+    assert!(
+        netwright()
+            .arg("status")
+            .arg(search.run_dir("run"))
+            .output()
+            .unwrap()
+            .status
+            .code()
+            == Some(2)
+    );
 }

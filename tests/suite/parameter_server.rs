@@ -186,7 +186,14 @@ fn twenty_shards_and_a_hundred_controllers_learn_and_lose_nothing() {
     }
     let dir = tempfile::tempdir().unwrap();
     let (journal, recovered) = Journal::open(dir.path(), &serde_json::json!({}), &[], "").unwrap();
-    let prepared = prepare(&settings(), space(), journal, recovered, Additions::default()).unwrap();
+    let prepared = prepare(
+        &settings(),
+        space(),
+        journal,
+        recovered,
+        Additions::default(),
+    )
+    .unwrap();
     let memory = Memory::default();
     let lane = |index: usize| LaneSpec {
         device: "cpu".into(),

@@ -204,7 +204,11 @@ impl Receive<OutcomeCommitted> for Supervisor {
         if label.is_none() {
             self.tally.add(&outcome);
             self.parts.metrics.rewarded(&outcome);
-        } else if self.reevaluations.get(trial).is_some_and(Again::is_confirmation) {
+        } else if self
+            .reevaluations
+            .get(trial)
+            .is_some_and(Again::is_confirmation)
+        {
             self.tally.add_confirmation(&outcome);
         }
         match reused_from {

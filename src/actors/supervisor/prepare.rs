@@ -6,8 +6,8 @@ use super::reevaluations::again;
 use super::reuse::{Known, Reuse};
 use super::tickets::Tickets;
 use crate::journal::{
-    CompletedNetwork, Copied, Enqueued, Evaluated, Journal, NewReevaluation, OpenMinibatch, OpenTrial,
-    Recovered, Reevaluation, SampledTrial,
+    CompletedNetwork, Copied, Enqueued, Evaluated, Journal, NewReevaluation, OpenMinibatch,
+    OpenTrial, Recovered, Reevaluation, SampledTrial,
 };
 use crate::policy::{Policy, shard_boundaries};
 use crate::space::Space;

@@ -8,9 +8,13 @@ fn trials_of_4() -> String {
     let old = schema::TRIALS
         .replace("    confirms INTEGER,\n    retry_of INTEGER,\n", "")
         .replace("coalesce(enqueued, confirms, retry_of)", "enqueued")
-        .replace(", controller) WHERE finished_at", ", enqueued) WHERE finished_at");
+        .replace(
+            ", controller) WHERE finished_at",
+            ", enqueued) WHERE finished_at",
+        );
     let lines = old.lines();
-    let kept = lines.filter(|line| !line.contains("trials_confirms") && !line.contains("trials_retry_of"));
+    let kept =
+        lines.filter(|line| !line.contains("trials_confirms") && !line.contains("trials_retry_of"));
     kept.collect::<Vec<_>>().join("\n")
 }
 

@@ -147,8 +147,16 @@ fn a_key_that_does_not_apply_is_refused_with_its_default_too() {
             "child.command.classes=10",
             "child.evaluator = \"command\" alone",
         ),
-        ("", "child.schedule_after=6", "child.schedule = \"decay\" alone"),
-        ("", "child.schedule_steps=[0.5]", "child.schedule = \"steps\" alone"),
+        (
+            "",
+            "child.schedule_after=6",
+            "child.schedule = \"decay\" alone",
+        ),
+        (
+            "",
+            "child.schedule_steps=[0.5]",
+            "child.schedule = \"steps\" alone",
+        ),
         (
             "",
             "child.schedule_factor=0.1",
@@ -190,7 +198,11 @@ fn a_key_that_does_not_apply_is_refused_with_its_default_too() {
             "child.learning_rate=0.1",
             "beside space.learning_rates",
         ),
-        (choices, "child.reward_exponent=2", "child.evaluator = \"train\" alone"),
+        (
+            choices,
+            "child.reward_exponent=2",
+            "child.evaluator = \"train\" alone",
+        ),
         (cells, "space.layers=6", "space.kind = \"conv\" alone"),
         (
             cells,
