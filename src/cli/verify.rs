@@ -2,7 +2,7 @@
 //! and the journal alone, and compares them with what is stored: the trials' decisions and every
 //! snapshot. Must not train or write anything.
 
-use super::{Failure, print, reading};
+use super::{Failure, print, reading, warm_start};
 use crate::journal::{Reader, TrialRow};
 use crate::policy::Policy;
 use crate::settings;
@@ -48,7 +48,9 @@ pub fn run(args: VerifyArgs) -> Result<(), Failure> {
         },
         10,
     );
-    let policy = Policy::new(space.as_ref(), &settings.controller.network());
+    let copies = reader.copies().map_err(reading)?;
+    let policy = Policy::new(space.as_ref(), &settings.controller.network())
+        .starting_from(warm_start::copied_parameters(&copies));
 
     let mut log: Vec<LogEntry> = Vec::new();
     reader

@@ -13,6 +13,7 @@ use super::linear::Real;
 use crate::random::{Key, Purpose, Stream};
 use crate::space::{Decision, Next, Space};
 use rand::RngExt;
+use std::sync::Arc;
 
 /// What shapes the controller network and its first parameters.
 #[derive(Clone, Copy, Debug, PartialEq)]
