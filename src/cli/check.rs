@@ -34,6 +34,7 @@ pub fn run(args: CheckArgs) -> Result<(), Failure> {
     let mut copies = warm_start::copies(&run_dir)?;
     let enqueued = enqueue::entries(&args.config, &settings, &candidates, &mut copies)?;
     warm_start::parameters(&settings, &mut copies)?;
+    warm_start::known_trials(&settings, &candidates, &mut copies)?;
     let facts = Facts {
         settings,
         space: candidates.space,

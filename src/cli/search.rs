@@ -120,6 +120,7 @@ impl Search {
         let candidates = workload.candidates();
         let enqueued = enqueue::entries(&args.config, &settings, candidates, &mut copies)?;
         let parameters = warm_start::parameters(&settings, &mut copies)?;
+        let known = warm_start::known_trials(&settings, candidates, &mut copies)?;
         if let Some(problem) = program_problem(&settings.run.on_event) {
             return Err(Failure::Input(format!("run.on_event: {problem}")));
         }
@@ -140,6 +141,7 @@ impl Search {
             retries: Vec::new(),
             copies,
             parameters,
+            known,
         };
         Ok((search, additions))
     }

@@ -1,17 +1,25 @@
-//! What a run takes from another one at its first start: the best networks (`[[enqueue]] run`) and
-//! the controller's parameters (`controller.from_run`). Both are copied into the run, and from then on
+//! What a run takes from another one at its first start: the best networks (`[[enqueue]] run`), the
+//! controller's parameters (`controller.from_run`), and trials that the surrogate knows
+//! (`controller.surrogate_from`). All is copied into the run, and from then on
 //! the copies are what counts. Must not evaluate anything.
 
 use super::{Failure, reading};
-use crate::journal::{Copied, Reader};
+use crate::journal::{Copied, JournalError, Reader};
 use crate::settings::Settings;
 use crate::space::{Architecture, Decision};
+use crate::strategy::{KnownTrial, LogEntry};
+use crate::workload::Candidates;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
-/// The key of the parameters.
+/// The keys of the parameters, and of the trials that the surrogate knows.
 const FROM_RUN: &str = "controller.from_run";
+const SURROGATE_FROM: &str = "controller.surrogate_from";
+
+/// So many trials are copied for a surrogate.
+const MOST_KNOWN: usize = 1_024;
 
 /// A network of another run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -100,7 +108,7 @@ pub fn parameters(
             differences.join("\n")
         )));
     }
-    let newest = || -> Result<_, crate::journal::JournalError> {
+    let newest = || -> Result<_, JournalError> {
         match reader.snapshot_numbers()?.last() {
             Some(sequence) => reader.snapshot(*sequence),
             None => Ok(None),
@@ -129,6 +137,146 @@ pub fn copied_parameters(copies: &[Copied]) -> Option<Arc<[f32]>> {
     Some(values.map(value).collect())
 }
 
+/// The trials that the surrogate knows from the beginning: copied before, or read from
+/// `controller.surrogate_from`, a run or a CSV file. What is copied is added to `copies`.
+///
+/// # Errors
+/// It cannot be read, or none of its trials is of this space.
+pub fn known_trials(
+    settings: &Settings,
+    candidates: &Candidates,
+    copies: &mut Vec<Copied>,
+) -> Result<Vec<KnownTrial>, Failure> {
+    let Some(from) = &settings.controller.surrogate_from else {
+        return Ok(Vec::new());
+    };
+    if let Some(known) = copied_trials(copies)? {
+        return Ok(known);
+    }
+    let refused =
+        |problem: String| Failure::Input(format!("{SURROGATE_FROM} = \"{from}\": {problem}"));
+    let path = Path::new(from);
+    let lists = if path.is_dir() {
+        completed(path).map_err(|error| refused(error.to_string()))?
+    } else {
+        listed(path).map_err(refused)?
+    };
+    let all = lists.len();
+    let space = candidates.space.as_ref();
+    let last = space.layers(settings.run.trials.saturating_sub(1));
+    let known = lists.into_iter().filter_map(|(decisions, reward)| {
+        let mut depths = space.layers(0)..=last;
+        Some(KnownTrial {
+            layers: depths.find(|layers| space.build(*layers, &decisions).is_ok())?,
+            decisions,
+            reward,
+        })
+    });
+    let known: Vec<KnownTrial> = known.collect();
+    if known.is_empty() {
+        return Err(refused(format!(
+            "of its {all} trials with a reward none is of this space"
+        )));
+    }
+    let known = fewer(known);
+    copies.push(Copied {
+        key: SURROGATE_FROM.to_owned(),
+        origin: format!("{} of the {all} trials of {from}", known.len()),
+        data: serde_json::to_vec(&known).map_err(|error| refused(error.to_string()))?,
+    });
+    Ok(known)
+}
+
+/// The trials among what was copied.
+///
+/// # Errors
+/// They cannot be read.
+pub fn copied_trials(copies: &[Copied]) -> Result<Option<Vec<KnownTrial>>, Failure> {
+    let mut copies = copies.iter();
+    let Some(copied) = copies.find(|copied| copied.key == SURROGATE_FROM) else {
+        return Ok(None);
+    };
+    serde_json::from_slice(&copied.data)
+        .map(Some)
+        .map_err(|error| {
+            Failure::Failed(format!(
+                "what was copied for {SURROGATE_FROM} cannot be read: {error}"
+            ))
+        })
+}
+
+/// As many as a surrogate remembers: the best, and the latest of the others, in their order.
+fn fewer(known: Vec<KnownTrial>) -> Vec<KnownTrial> {
+    let mut order: Vec<usize> = (0..known.len()).collect();
+    order.sort_by(|a, b| known[*b].reward.total_cmp(&known[*a].reward));
+    let best: BTreeSet<usize> = order.into_iter().take(MOST_KNOWN / 4).collect();
+    let latest = known.len().saturating_sub(MOST_KNOWN - best.len());
+    let kept = known.into_iter().enumerate();
+    kept.filter(|(index, _)| *index >= latest || best.contains(index))
+        .map(|(_, trial)| trial)
+        .collect()
+}
+
+/// A decision list and its reward.
+type Rewarded = (Vec<Decision>, f64);
+
+/// The sampled trials of a run that are completed, by id.
+fn completed(dir: &Path) -> Result<Vec<Rewarded>, JournalError> {
+    let mut all = Vec::new();
+    Reader::open(dir)?.for_each_entry(|entry| {
+        if let LogEntry::Minibatch(entry) = entry {
+            let rewards = entry.rewards.into_iter();
+            let lists = entry.proposed.decisions.into_iter();
+            all.extend(
+                lists
+                    .zip(rewards)
+                    .filter_map(|(list, reward)| Some((list, reward?))),
+            );
+        }
+    })?;
+    Ok(all)
+}
+
+/// The trials of a CSV file, in its order.
+fn listed(path: &Path) -> Result<Vec<Rewarded>, String> {
+    let mut reader = csv::Reader::from_path(path).map_err(|error| match error.kind() {
+        csv::ErrorKind::Io(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            "there is no run and no file of this name (paths are relative to the working directory)"
+                .to_owned()
+        }
+        _ => error.to_string(),
+    })?;
+    let header = reader.headers().map_err(|error| error.to_string())?.clone();
+    let column = |name: &str| {
+        { header.iter() }.position(|column| column.trim() == name).ok_or_else(|| {
+            format!("the file has no column {name}; it needs the columns decisions (as in a run's report/trials.csv) and reward")
+        })
+    };
+    let (decisions, reward) = (column("decisions")?, column("reward")?);
+    let mut all = Vec::new();
+    for (line, record) in (2_u64..).zip(reader.records()) {
+        let record = record.map_err(|error| error.to_string())?;
+        let field = |column: usize| record.get(column).unwrap_or_default().trim();
+        if field(reward).is_empty() {
+            continue; // It failed.
+        }
+        let number = field(reward)
+            .parse::<f64>()
+            .ok()
+            .filter(|number| number.is_finite());
+        let list = serde_json::from_str(field(decisions)).ok();
+        let (Some(number), Some(list)) = (number, list) else {
+            return Err(format!(
+                "record {line}: needs a list of decisions such as [1, 0, 2] and a reward, and has {} and {}",
+                field(decisions),
+                field(reward)
+            ));
+        };
+        all.push((list, number));
+    }
+    Ok(all)
+}
+
 /// One line for each setting that shapes the controller and is another one there.
 fn other_controller(settings: &Settings, theirs: &serde_json::Value) -> Vec<String> {
     let ours = settings.identity();
@@ -136,7 +284,7 @@ fn other_controller(settings: &Settings, theirs: &serde_json::Value) -> Vec<Stri
         key.starts_with("space.") || key == "controller.hidden" || key == "controller.layers"
     };
     let keys = [&ours, theirs].map(|all| all.as_object().into_iter().flatten());
-    let keys: std::collections::BTreeSet<&String> = keys
+    let keys: BTreeSet<&String> = keys
         .into_iter()
         .flatten()
         .map(|(key, _)| key)

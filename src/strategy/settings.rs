@@ -74,6 +74,14 @@ pub struct ControllerSettings {
         "x-applies" = learning(),
     ))]
     pub from_run: Option<String>,
+    /// Another run of the same space, or a CSV file with columns `decisions` and `reward` (a run's
+    /// `report/trials.csv`): the surrogate of guided knows these trials from the beginning.
+    #[schemars(extend(
+        "x-identity" = "unless default",
+        "x-unset" = "it knows none",
+        "x-applies" = {"controller.strategy": ["auto", "guided"]},
+    ))]
+    pub surrogate_from: Option<String>,
     /// How slowly the moving average of rewards forgets, 0 to below 1.
     #[default(Baseline::DEFAULT_DECAY)]
     #[schemars(
