@@ -119,6 +119,44 @@ fn a_controller_begins_as_that_of_another_run() {
 }
 
 #[test]
+fn a_surrogate_knows_the_trials_of_another_run_or_of_a_file() {
+    let search = Search::new(
+        100,
+        "[controller]\nchildren = 4\nhidden = 8\nstrategy = \"random\"\n",
+    );
+    succeeds(&mut command(&search, "earlier", &[]));
+    let short = ["controller.strategy=guided", "run.trials=12", "run.seed=4"];
+    let start = |run: &str, from: &str| {
+        let key = format!("controller.surrogate_from={from}");
+        command(&search, run, &[short[0], short[1], short[2], &key])
+    };
+    succeeds(&mut command(&search, "without", &short));
+    succeeds(&mut start("whole", "earlier"));
+    succeeds(&mut start("file", "earlier/report/trials.csv"));
+    killed_at(start("killed", "earlier"), 7);
+    std::fs::rename(search.run_dir("earlier"), search.run_dir("elsewhere")).unwrap();
+    succeeds(&mut start("killed", "earlier"));
+    let [without, whole, file, killed] =
+        ["without", "whole", "file", "killed"].map(|run| search.run_dir(run));
+    assert_eq!(trials(&whole), trials(&killed));
+    let mean = |run: &Path| {
+        let rewards: Vec<f64> = trials(run).iter().filter_map(|trial| trial.4).collect();
+        rewards.iter().sum::<f64>() / rewards.len() as f64
+    };
+    for run in [&whole, &file] {
+        let (with, without) = (mean(run), mean(&without));
+        assert!(with > without + 0.1, "{with} is no better than {without}");
+    }
+    for run in [&whole, &file, &killed] {
+        assert_verifies(run);
+    }
+    let writer = rusqlite::Connection::open(whole.join("search.db")).unwrap();
+    writer.execute("DELETE FROM copies", []).unwrap();
+    let output = netwright().arg("verify").arg(&whole).output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output));
+}
+
+#[test]
 fn what_cannot_be_taken_is_refused() {
     let search = Search::new(16, CONTROLLER);
     succeeds(&mut command(&search, "earlier", &[]));
@@ -126,6 +164,20 @@ fn what_cannot_be_taken_is_refused() {
         (
             &["controller.from_run=earlier", "controller.hidden=8"][..],
             "controller.from_run = \"earlier\": its controller is for another space or of another size:\n  controller.hidden: 35 there, 8 here",
+        ),
+        (
+            &[
+                "controller.surrogate_from=nowhere",
+                "controller.strategy=guided",
+            ],
+            "controller.surrogate_from = \"nowhere\": there is no run and no file of this name",
+        ),
+        (
+            &[
+                "controller.surrogate_from=table.csv",
+                "controller.strategy=guided",
+            ],
+            "the file has no column decisions",
         ),
         (
             &["controller.from_run=nowhere"],
