@@ -199,6 +199,7 @@ fn fill(connection: &Connection, identity: &serde_json::Value) -> rusqlite::Resu
     transaction.execute_batch(schema::TRIALS)?;
     transaction.execute_batch(schema::TABLES)?;
     transaction.execute_batch(schema::ADDED_BY_4)?;
+    transaction.execute_batch(schema::ADDED_BY_5)?;
     set_identity(&transaction, identity)?;
     transaction.execute(
         "INSERT INTO meta VALUES (?1, ?2)",
@@ -232,7 +233,12 @@ fn upgrade(connection: &Connection, version: i64) -> rusqlite::Result<()> {
     } else {
         schema::TRIALS_BACK
     };
-    for sql in [schema::TRIALS_ASIDE, schema::TRIALS, back] {
+    for sql in [
+        schema::TRIALS_ASIDE,
+        schema::TRIALS,
+        back,
+        schema::ADDED_BY_5,
+    ] {
         transaction.execute_batch(sql)?;
     }
     transaction.pragma_update(None, "user_version", schema::VERSION)?;

@@ -102,6 +102,12 @@ CREATE TABLE held (
 CREATE TABLE unrewarded (trial INTEGER PRIMARY KEY);
 ";
 
+/// What version 5 added beside columns: what a run took from elsewhere at its first start, with its
+/// SHA-256.
+pub(super) const ADDED_BY_5: &str = "
+CREATE TABLE copies (key TEXT PRIMARY KEY, origin TEXT NOT NULL, hash TEXT NOT NULL, data BLOB NOT NULL);
+";
+
 /// A trial was sampled by a controller, into a slot of one of its minibatches, or it is an enqueued
 /// architecture and `enqueued` is its name, or it evaluates the network of an earlier trial again, to
 /// confirm it (`confirms`) or because the user asked for it (`retry_of`; both, where a confirmation

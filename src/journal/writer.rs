@@ -8,8 +8,8 @@ use super::open::Opened;
 use super::reevaluations;
 use super::rolling_backup::RollingBackup;
 use super::{
-    CompletedNetwork, Enqueued, Evaluated, LogTail, NewReevaluation, Reply, SampledMinibatch,
-    SampledTrial, Sequenced,
+    CompletedNetwork, Copied, Enqueued, Evaluated, LogTail, NewReevaluation, Reply,
+    SampledMinibatch, SampledTrial, Sequenced,
 };
 use crate::child::{Cause, Epoch, FailureRule, FailureWorth, Outcome};
 use crate::strategy::{HeldParameters, LearningSettings, Snapshot};
@@ -37,6 +37,10 @@ pub(super) enum Request {
         minibatches: Vec<SampledMinibatch>,
         round: bool,
         reply: Reply<Vec<u64>>,
+    },
+    Copy {
+        copies: Vec<Copied>,
+        reply: Reply<()>,
     },
     Enqueue {
         trials: Vec<Enqueued>,
@@ -199,6 +203,7 @@ impl Writer {
                     ) => reply(number),
                     (
                         Request::Snapshot { reply, .. }
+                        | Request::Copy { reply, .. }
                         | Request::Started {
                             reply: Some(reply), ..
                         },
@@ -342,6 +347,7 @@ fn carry_out(
         Request::Enqueue { trials, .. } => {
             return enqueue(connection, ledger, trials, now).map(Answer::Number);
         }
+        Request::Copy { copies, .. } => super::copies::store(connection, copies)?,
         Request::Reevaluate { trials, .. } => {
             return reevaluate(connection, ledger, trials, now).map(Answer::Number);
         }

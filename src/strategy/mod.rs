@@ -25,6 +25,7 @@ mod verification;
 
 pub use automatic::{Resolved, StrategyChoice};
 pub use confirmation::{Again, TrialBudget, confirmed_networks, share};
+pub use guided::{KnownTrial, surrogate_state};
 pub use history::{History, HistoryPosition, HistoryView, PendingMinibatch};
 pub use learning::LearningSettings;
 pub use ppo::PpoSettings;

@@ -46,5 +46,6 @@ mod supervision;
 mod suspension;
 mod text_files;
 mod upgrade;
+mod warm_start;
 mod weights;
 mod workload;
