@@ -349,7 +349,8 @@ fn carry_out(
         }
         Request::Copy { copies, .. } => super::copies::store(connection, copies)?,
         Request::Reevaluate { trials, .. } => {
-            return reevaluate(connection, ledger, trials, now).map(Answer::Number);
+            let next = &mut ledger.next_trial;
+            return reevaluations::insert(connection, next, trials, now).map(Answer::Number);
         }
         Request::BestNetworks { limit, .. } => {
             return reevaluations::best_networks(connection, *limit).map(Answer::Evaluated);
@@ -420,21 +421,6 @@ fn enqueue(
     for enqueued in trials {
         let origin = Origin::Enqueued(&enqueued.name);
         insert_trial(connection, ledger.next_trial, &origin, &enqueued.trial, now)?;
-        ledger.next_trial += 1;
-    }
-    Ok(first)
-}
-
-/// Inserts trials that evaluate others again; returns the id of the first.
-fn reevaluate(
-    connection: &Connection,
-    ledger: &mut Ledger,
-    trials: &[NewReevaluation],
-    now: &str,
-) -> rusqlite::Result<u64> {
-    let first = ledger.next_trial;
-    for trial in trials {
-        reevaluations::insert(connection, ledger.next_trial, trial, now)?;
         ledger.next_trial += 1;
     }
     Ok(first)

@@ -6,8 +6,8 @@ use super::reevaluations::again;
 use super::reuse::{Known, Reuse};
 use super::tickets::Tickets;
 use crate::journal::{
-    CompletedNetwork, Copied, Enqueued, Evaluated, Journal, NewReevaluation, OpenMinibatch,
-    OpenTrial, Recovered, Reevaluation, SampledTrial,
+    CompletedNetwork, Confirmations, Copied, Enqueued, Evaluated, Journal, NewReevaluation,
+    OpenMinibatch, OpenTrial, Recovered, Reevaluation, SampledTrial,
 };
 use crate::policy::{Policy, shard_boundaries};
 use crate::space::Space;
@@ -170,16 +170,7 @@ pub fn prepare(
     recovered.enqueued.extend(new_entries);
     let retried = retry(&journal, settings.seed, additions.retries)?;
     recovered.reevaluations.extend(retried);
-    let mut budget = TrialBudget {
-        trials: settings.trials,
-        confirm: settings.confirm,
-        before: recovered.confirmations.before,
-        current: recovered.confirmations.current,
-    };
-    let to_sample = budget.to_sample(recovered.sampled);
-    if to_sample > recovered.sampled {
-        budget.sampling_goes_on();
-    }
+    let (budget, to_sample) = budget(settings, recovered.confirmations, recovered.sampled);
     let reuse = settings.reuse.then(|| known(&journal)).transpose()?;
     Ok(Prepared {
         boundaries: shard_boundaries(policy.parameter_count(), settings.parameter_server.shards),
@@ -207,6 +198,25 @@ pub fn prepare(
         held,
         reuse,
     })
+}
+
+/// The trials that confirm, and how many are to be sampled in all.
+fn budget(
+    settings: &SearchSettings,
+    confirmations: Confirmations,
+    sampled: u64,
+) -> (TrialBudget, u64) {
+    let mut budget = TrialBudget {
+        trials: settings.trials,
+        confirm: settings.confirm,
+        before: confirmations.before,
+        current: confirmations.current,
+    };
+    let to_sample = budget.to_sample(sampled);
+    if to_sample > sampled {
+        budget.sampling_goes_on();
+    }
+    (budget, to_sample)
 }
 
 /// Before the first entry of the log, `guided` knows trials of elsewhere.
