@@ -2,7 +2,7 @@
 //! file: facts that are no settings stand in comments.
 
 use super::devices::describe;
-use super::{Failure, assembly, enqueue, print};
+use super::{Failure, assembly, enqueue, print, warm_start};
 use crate::journal::Enqueued;
 use crate::machine::{Device, LaneSpec, list_devices};
 use crate::report::{grouped, summary};
@@ -30,7 +30,11 @@ pub fn run(args: CheckArgs) -> Result<(), Failure> {
         .collect();
     // Without a look at the data, which may be large or not there yet.
     let candidates = assembly::workload_settings(&settings).expected_candidates();
-    let enqueued = enqueue::entries(&args.config, &settings, &candidates)?;
+    let run_dir = settings.run_dir(None);
+    let mut copies = warm_start::copies(&run_dir)?;
+    let enqueued = enqueue::entries(&args.config, &settings, &candidates, &mut copies)?;
+    warm_start::parameters(&settings, &mut copies)?;
+    warm_start::known_trials(&settings, &candidates, &mut copies)?;
     let facts = Facts {
         settings,
         space: candidates.space,

@@ -272,12 +272,8 @@ impl Comparison<'_> {
                 error: Some(error),
                 ..row
             },
-<<<<<<< HEAD
             // Nothing stops or prunes it.
-            Outcome::Stopped | Outcome::Pruned { .. } => Row { seconds, ..row },
-=======
-            Outcome::Stopped => row,
->>>>>>> arch
+            Outcome::Stopped | Outcome::Pruned { .. } => row,
         })
     }
 }

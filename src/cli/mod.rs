@@ -42,6 +42,7 @@ mod show;
 mod status;
 mod top;
 mod verify;
+mod warm_start;
 
 use crate::child::FailedReward;
 use crate::journal::JournalError;

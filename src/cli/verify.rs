@@ -2,13 +2,13 @@
 //! and the journal alone, and compares them with what is stored: the trials' decisions, every
 //! snapshot, and after which epoch children were pruned. Must not train or write anything.
 
-use super::{Failure, print, reading};
+use super::{Failure, print, reading, warm_start};
 use crate::child::verify_pruning;
 use crate::journal::{Reader, TrialRow};
 use crate::policy::Policy;
 use crate::settings;
 use crate::space::ImageShape;
-use crate::strategy::{Again, LogEntry, Verification};
+use crate::strategy::{Again, LogEntry, StrategyName, Verification, surrogate_state};
 use serde::Serialize;
 use std::collections::HashMap;
 use std::fmt::Display;
@@ -50,7 +50,9 @@ pub fn run(args: VerifyArgs) -> Result<(), Failure> {
         },
         10,
     );
-    let policy = Policy::new(space.as_ref(), &settings.controller.network());
+    let copies = reader.copies().map_err(reading)?;
+    let policy = Policy::new(space.as_ref(), &settings.controller.network())
+        .starting_from(warm_start::copied_parameters(&copies));
 
     let mut log: Vec<LogEntry> = Vec::new();
     reader
@@ -64,7 +66,14 @@ pub fn run(args: VerifyArgs) -> Result<(), Failure> {
     };
     if !log.is_empty() {
         match Verification::new(&policy, space.as_ref(), settings.run.seed, &log, &open) {
-            Ok(verification) => compare(verification.holding(&held), &reader, &mut verdict)?,
+            Ok(verification) => {
+                let known = warm_start::copied_trials(&copies)?;
+                let known = known.filter(|_| begins_guided(&log)).map(surrogate_state);
+                match verification.beginning_with(&known.unwrap_or_default()) {
+                    Ok(begun) => compare(begun.holding(&held), &reader, &mut verdict)?,
+                    Err(discrepancy) => verdict.refuse(None, &discrepancy),
+                }
+            }
             Err(discrepancy) => verdict.refuse(None, &discrepancy),
         }
     }
@@ -141,6 +150,11 @@ fn compare(
         verdict.refuse(None, &discrepancy);
     }
     Ok(())
+}
+
+/// The run's first strategy has a surrogate.
+fn begins_guided(log: &[LogEntry]) -> bool {
+    matches!(log.first(), Some(LogEntry::Change { learning, .. }) if learning.strategy == StrategyName::GUIDED)
 }
 
 /// A trial that should evaluate an earlier one's network again, and has another network or another

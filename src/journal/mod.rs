@@ -3,6 +3,7 @@
 
 mod backup;
 mod config_file;
+mod copies;
 mod curves;
 mod deaths;
 mod directory;
@@ -24,6 +25,7 @@ mod tests;
 mod writer;
 
 pub use backup::{Holdings, Restoration, restore};
+pub use copies::Copied;
 pub use deaths::{DEATHS_IN_COMPANY, fatal_signal_file};
 pub use directory::{check_directory, set_aside};
 pub use failures::Failures;
@@ -306,6 +308,11 @@ impl Journal {
             round,
             reply,
         });
+    }
+
+    /// Stores what the run takes from elsewhere, as far as it does not have it yet.
+    pub fn copy(&self, copies: Vec<Copied>, reply: Reply<()>) {
+        self.send(Request::Copy { copies, reply });
     }
 
     /// Inserts trials that no controller sampled, in one transaction, with the next ids; replies

@@ -95,10 +95,6 @@ ALTER TABLE minibatches ADD COLUMN lowest REAL;
 /// From version 4 to 5, beside `trials`.
 pub(super) const UPGRADE_4: &str = "ALTER TABLE minibatches ADD COLUMN pruning TEXT;";
 
-/// Finds the minibatches whose children were to be pruned, without a look at any other.
-pub(super) const ADDED_BY_5: &str =
-    "CREATE INDEX minibatches_pruning ON minibatches (sequence) WHERE pruning IS NOT NULL;";
-
 /// What version 4 added beside columns. `held` has the parameters that a minibatch was proposed from,
 /// as f32 in little-endian order, where a snapshot was taken between its pull and its place in the
 /// log: a recovery from that snapshot needs them. `unrewarded` has the failed trials whose reward is
@@ -112,6 +108,14 @@ CREATE TABLE held (
     PRIMARY KEY (controller, minibatch)
 );
 CREATE TABLE unrewarded (trial INTEGER PRIMARY KEY);
+";
+
+/// What version 5 added beside columns: what a run took from elsewhere at its first start, with its
+/// SHA-256; and what finds the minibatches whose children were to be pruned without a look at any
+/// other.
+pub(super) const ADDED_BY_5: &str = "
+CREATE INDEX minibatches_pruning ON minibatches (sequence) WHERE pruning IS NOT NULL;
+CREATE TABLE copies (key TEXT PRIMARY KEY, origin TEXT NOT NULL, hash TEXT NOT NULL, data BLOB NOT NULL);
 ";
 
 /// A trial was sampled by a controller, into a slot of one of its minibatches, or it is an enqueued

@@ -8,8 +8,8 @@ use super::open::Opened;
 use super::reevaluations;
 use super::rolling_backup::RollingBackup;
 use super::{
-    CompletedNetwork, Enqueued, Evaluated, LogTail, NewReevaluation, Reply, SampledMinibatch,
-    SampledTrial, Sequenced,
+    CompletedNetwork, Copied, Enqueued, Evaluated, LogTail, NewReevaluation, Reply,
+    SampledMinibatch, SampledTrial, Sequenced,
 };
 use crate::child::{Cause, Epoch, FailureRule, FailureWorth, Outcome};
 use crate::strategy::{HeldParameters, LearningSettings, Snapshot};
@@ -37,6 +37,10 @@ pub(super) enum Request {
         minibatches: Vec<SampledMinibatch>,
         round: bool,
         reply: Reply<Vec<u64>>,
+    },
+    Copy {
+        copies: Vec<Copied>,
+        reply: Reply<()>,
     },
     Enqueue {
         trials: Vec<Enqueued>,
@@ -199,6 +203,7 @@ impl Writer {
                     ) => reply(number),
                     (
                         Request::Snapshot { reply, .. }
+                        | Request::Copy { reply, .. }
                         | Request::Started {
                             reply: Some(reply), ..
                         },
@@ -342,8 +347,10 @@ fn carry_out(
         Request::Enqueue { trials, .. } => {
             return enqueue(connection, ledger, trials, now).map(Answer::Number);
         }
+        Request::Copy { copies, .. } => super::copies::store(connection, copies)?,
         Request::Reevaluate { trials, .. } => {
-            return reevaluate(connection, ledger, trials, now).map(Answer::Number);
+            let next = &mut ledger.next_trial;
+            return reevaluations::insert(connection, next, trials, now).map(Answer::Number);
         }
         Request::BestNetworks { limit, .. } => {
             return reevaluations::best_networks(connection, *limit).map(Answer::Evaluated);
@@ -414,21 +421,6 @@ fn enqueue(
     for enqueued in trials {
         let origin = Origin::Enqueued(&enqueued.name);
         insert_trial(connection, ledger.next_trial, &origin, &enqueued.trial, now)?;
-        ledger.next_trial += 1;
-    }
-    Ok(first)
-}
-
-/// Inserts trials that evaluate others again; returns the id of the first.
-fn reevaluate(
-    connection: &Connection,
-    ledger: &mut Ledger,
-    trials: &[NewReevaluation],
-    now: &str,
-) -> rusqlite::Result<u64> {
-    let first = ledger.next_trial;
-    for trial in trials {
-        reevaluations::insert(connection, ledger.next_trial, trial, now)?;
         ledger.next_trial += 1;
     }
     Ok(first)

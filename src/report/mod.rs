@@ -18,8 +18,8 @@ mod series;
 mod status;
 
 pub use cell::cell_svg;
-pub use configuration::configuration_string;
 pub use comparison::{Comparison, Interval, StrategyRuns};
+pub use configuration::configuration_string;
 pub use drawing::{svg, text};
 pub use files::{ReportError, TrialsFile, write_charts};
 pub use leaderboard::{leaderboard, mean_of, origin, summary};

@@ -89,9 +89,8 @@ fn smallest(space: &SpaceSettings, depth: usize, side: usize) -> f64 {
     let right = conv(&space.stride_width).max(pooling);
     let fewest = space.filters.iter().copied().min().unwrap_or(1) + space.widen;
     // A layer without filters has the channels of its input: at least one.
-    let is_convolution = |layer_type: &LayerType| {
-        matches!(layer_type, LayerType::Conv | LayerType::PlainConv)
-    };
+    let is_convolution =
+        |layer_type: &LayerType| matches!(layer_type, LayerType::Conv | LayerType::PlainConv);
     let filters = if space.layer_types.iter().all(is_convolution) {
         fewest
     } else {

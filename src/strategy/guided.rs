@@ -51,12 +51,41 @@ pub(super) struct Guided {
     trials: Vec<Arc<Trial>>,
 }
 
+/// A trial of elsewhere, from which the surrogate knows something when a run begins.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct KnownTrial {
+    /// Depth at which its decisions were made.
+    pub layers: usize,
+    pub decisions: Vec<Decision>,
+    pub reward: f64,
+}
+
+/// The state of a `guided` that has seen nothing but these trials. They are no trials of the run: no
+/// gradient sees them, and their networks may be proposed.
+pub fn surrogate_state(known: impl IntoIterator<Item = KnownTrial>) -> Vec<u8> {
+    let mut guided = Guided::default();
+    for trial in known {
+        guided.trials.push(Arc::new(Trial {
+            layers: trial.layers,
+            decisions: trial.decisions,
+            reward: trial.reward,
+            given: true,
+            features: OnceLock::new(),
+        }));
+    }
+    guided.forget();
+    guided.save()
+}
+
 /// A trial with a reward.
 #[derive(Serialize, Deserialize)]
 struct Trial {
     layers: usize,
     decisions: Vec<Decision>,
     reward: f64,
+    /// It is of elsewhere.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    given: bool,
     #[serde(skip)]
     features: OnceLock<Features>,
 }
@@ -147,6 +176,11 @@ impl Guided {
             .map(|index| &self.trials[*index])
             .map(|trial| at_depth(space, trial.layers, &trial.decisions, layers, stream))
             .collect();
+        for (index, parent) in order.iter().zip(&parents) {
+            if self.trials[*index].given {
+                pool.offer(parent.clone());
+            }
+        }
         let length = parents.iter().map(Vec::len).max().unwrap_or(1);
         let bounded = |count: usize| (count * SHORT / length.max(SHORT)).max(slots);
         let draws = bounded(DRAWN).div_ceil(slots.max(1));
@@ -318,6 +352,7 @@ impl Strategy for Guided {
                     layers: minibatch.layers,
                     decisions: decisions.clone(),
                     reward,
+                    given: false,
                     features: OnceLock::new(),
                 }));
             }

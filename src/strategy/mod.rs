@@ -28,6 +28,7 @@ mod verification;
 pub use automatic::{Resolved, StrategyChoice};
 pub use confirmation::{Again, TrialBudget, confirmed_networks, share};
 pub use decision_columns::{DecisionColumn, DecisionColumns, NOT_DECIDED};
+pub use guided::{KnownTrial, surrogate_state};
 pub use history::{History, HistoryPosition, HistoryView, PendingMinibatch};
 pub use importance::{FactorColumn, Importance, importance};
 pub use learning::LearningSettings;

@@ -48,5 +48,6 @@ mod supervision;
 mod suspension;
 mod text_files;
 mod upgrade;
+mod warm_start;
 mod weights;
 mod workload;
