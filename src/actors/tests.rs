@@ -57,6 +57,7 @@ impl Kind {
             reuse: false,
             advantage_bound: None,
             pruner: None,
+            redraws: false,
             controller: ControllerSettings {
                 replicas,
                 children,

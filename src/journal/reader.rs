@@ -46,10 +46,12 @@ pub struct TrialRow {
     pub reused_from: Option<u64>,
     /// The name of an architecture that was enqueued rather than sampled.
     pub enqueued: Option<String>,
+    /// What its network costs, in the unit of `child.cost`: a part of its reward.
+    pub cost: Option<f64>,
 }
 
 pub(super) const COLUMNS: &str = "id, controller, minibatch, slot, decisions, architecture, status, reward, metric, parameters, flops, seed, device, \
-                       attempt, interruptions, sampled_at, started_at, finished_at, seconds, error, reused_from, enqueued";
+                       attempt, interruptions, sampled_at, started_at, finished_at, seconds, error, reused_from, enqueued, cost";
 
 impl TrialRow {
     /// The table's columns, in its order.
@@ -81,8 +83,18 @@ impl TrialRow {
             error: row.get(19)?,
             reused_from: row.get(20)?,
             enqueued: row.get(21)?,
+            cost: row.get(22)?,
         })
     }
+}
+
+/// What a completed trial costs and is worth.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CostRow {
+    pub trial: u64,
+    pub cost: f64,
+    pub metric: f64,
+    pub reward: f64,
 }
 
 /// One row of `epochs`.
@@ -132,6 +144,9 @@ fn prepared(connection: Connection) -> rusqlite::Result<Connection> {
     let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
     if version < 2 {
         connection.execute_batch(schema::VIEWS_OF_1)?;
+    }
+    if (2..5).contains(&version) {
+        connection.execute_batch(schema::TRIALS_BEFORE_5)?;
     }
     match version {
         ..3 => connection.execute_batch(schema::VIEWS_OF_2)?,
@@ -267,6 +282,34 @@ impl Reader {
         )
     }
 
+    /// What the completed trials that were trained themselves cost and are worth, by id: of all, or of
+    /// those after a trial. Without a cost in their reward, their parameters. Reads every row.
+    pub fn costs(&self, after: u64) -> Result<Vec<CostRow>, JournalError> {
+        let sql = "SELECT id, coalesce(cost, parameters), metric, reward FROM trials
+                   WHERE id > ?1 AND status = 'completed' AND reused_from IS NULL AND coalesce(cost, parameters) IS NOT NULL ORDER BY id";
+        let row = |row: &Row| {
+            Ok(CostRow {
+                trial: row.get(0)?,
+                cost: row.get(1)?,
+                metric: row.get(2)?,
+                reward: row.get(3)?,
+            })
+        };
+        self.all(sql, [after], row)
+    }
+
+    /// These trials, as far as they are there, in this order.
+    pub fn trials(
+        &self,
+        ids: impl IntoIterator<Item = u64>,
+    ) -> Result<Vec<TrialRow>, JournalError> {
+        let mut rows = Vec::new();
+        for id in ids {
+            rows.extend(self.trial(id)?);
+        }
+        Ok(rows)
+    }
+
     /// Reward and id of the completed trials that were trained themselves, the best first, the first
     /// of equals before later ones.
     pub fn best_trained(&self, limit: usize) -> Result<Vec<(f64, u64)>, JournalError> {
@@ -305,6 +348,12 @@ impl Reader {
             return Ok(None);
         };
         Ok(self.rows("WHERE id = ?1", [id])?.pop())
+    }
+
+    /// The first trial that a controller sampled.
+    pub fn first_sampled(&self) -> Result<Option<TrialRow>, JournalError> {
+        let first = "WHERE controller IS NOT NULL ORDER BY id LIMIT 1";
+        Ok(self.rows(first, [])?.pop())
     }
 
     /// Trials under training, by id.

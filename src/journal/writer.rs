@@ -49,6 +49,10 @@ pub(super) enum Request {
         trial: u64,
         epoch: Epoch,
     },
+    Cost {
+        trial: u64,
+        cost: f64,
+    },
     Finished {
         trial: u64,
         outcome: Outcome,
@@ -98,6 +102,7 @@ impl Request {
             self,
             Self::Started { reply: None, .. }
                 | Self::Epoch { .. }
+                | Self::Cost { .. }
                 | Self::Config { .. }
                 | Self::Event { .. }
         )
@@ -323,6 +328,10 @@ fn carry_out(
         }
         Request::Started { trial, device, .. } => start_trial(connection, *trial, device, now)?,
         Request::Epoch { trial, epoch } => insert_epoch(connection, *trial, epoch)?,
+        Request::Cost { trial, cost } => {
+            let sql = "UPDATE trials SET cost = ?2 WHERE id = ?1 AND status = 'running'";
+            execute(connection, sql, params![trial, finite(Some(*cost))])?;
+        }
         Request::Finished {
             trial,
             outcome,
@@ -397,7 +406,7 @@ fn start_trial(
     now: &str,
 ) -> rusqlite::Result<()> {
     execute(connection, "DELETE FROM epochs WHERE trial = ?1", [trial])?;
-    let sql = "UPDATE trials SET status = 'running', started_at = ?2, device = ?3, error = NULL WHERE id = ?1
+    let sql = "UPDATE trials SET status = 'running', started_at = ?2, device = ?3, error = NULL, cost = NULL WHERE id = ?1
                AND status NOT IN ('completed', 'pruned', 'failed')";
     execute(connection, sql, params![trial, now, device]).map(drop)
 }
@@ -492,8 +501,8 @@ fn insert(
         let boundaries = json(&batch.pulled.boundaries)?;
         let versions = json(&batch.pulled.versions)?;
         let sql = "INSERT INTO minibatches (number, controller, minibatch, first_id, m, layers, boundaries, versions, oldest, round,
-                                            history_sequence, history_trial, repeated, pruning)
-                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)";
+                                            history_sequence, history_trial, repeated, pruning, redrawn)
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)";
         let pruning = batch.pruning.as_ref().map(json).transpose()?;
         let oldest = batch.pulled.versions.iter().min().copied().unwrap_or(0);
         let values = params![
@@ -510,7 +519,8 @@ fn insert(
             batch.history.sequence,
             batch.history.trial,
             batch.repeated,
-            pruning
+            pruning,
+            batch.redrawn
         ];
         execute(connection, sql, values)?;
         for (slot, trial) in batch.trials.iter().enumerate() {
@@ -667,8 +677,8 @@ fn reuse(
     from: u64,
     now: &str,
 ) -> rusqlite::Result<Vec<Sequenced>> {
-    let sql = "UPDATE trials SET status = 'completed', reward = known.reward, metric = known.metric, reused_from = known.id, seconds = 0,
-               error = NULL, finished_at = ?3 FROM (SELECT id, reward, metric FROM trials WHERE id = ?2) AS known
+    let sql = "UPDATE trials SET status = 'completed', reward = known.reward, metric = known.metric, cost = known.cost, reused_from = known.id, seconds = 0,
+               error = NULL, finished_at = ?3 FROM (SELECT id, reward, metric, cost FROM trials WHERE id = ?2) AS known
                WHERE trials.id = ?1 AND status NOT IN ('completed', 'pruned', 'failed')";
     if execute(connection, sql, params![trial, from, now])? == 0 {
         return Ok(Vec::new());

@@ -8,6 +8,7 @@ mod command;
 mod common;
 mod compare;
 mod control_group;
+mod cost;
 mod crash;
 mod dashboards;
 mod deploy;

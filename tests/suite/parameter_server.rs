@@ -99,6 +99,8 @@ fn settings() -> SearchSettings {
         trials: TRIALS,
         reuse: false,
         advantage_bound: None,
+        pruner: None,
+        redraws: false,
         controller: ControllerSettings {
             replicas: 100,
             children: 8,

@@ -24,6 +24,8 @@ pub struct SearchSettings {
     pub reuse: bool,
     /// See [`LearningSettings`].
     pub advantage_bound: Option<f64>,
+    /// Networks larger than the space's limits are drawn again.
+    pub redraws: bool,
     /// What ends children early; None: nothing.
     pub pruner: Option<Pruner>,
     pub controller: ControllerSettings,
@@ -34,6 +36,7 @@ impl SearchSettings {
     pub(super) fn learning(&self, strategy: StrategyName) -> LearningSettings {
         LearningSettings {
             advantage_bound: self.advantage_bound,
+            redraws: self.redraws,
             ..self
                 .controller
                 .learning(strategy, self.parameter_server.accumulate)

@@ -180,7 +180,7 @@ fn a_log_verifies_and_one_changed_epoch_or_status_is_found() {
         }
     );
     assert_eq!(
-        found(&|log| drop(log[2].trials[0].curve.epochs.pop())),
+        found(&|log| log[2].trials[0].curve.epochs.truncate(1)),
         PruningDiscrepancy::NotPruned {
             trial: 5,
             stored: 1

@@ -5,7 +5,8 @@ use super::*;
 
 /// Takes away what versions 5 and 4 added.
 const TO_VERSION_3: &str = "
-    DROP INDEX minibatches_pruning; ALTER TABLE minibatches DROP COLUMN pruning;
+    ALTER TABLE trials DROP COLUMN cost;
+    DROP INDEX minibatches_pruning; ALTER TABLE minibatches DROP COLUMN pruning; ALTER TABLE minibatches DROP COLUMN redrawn;
     DROP TABLE held; DROP TABLE unrewarded; DROP INDEX trials_finished; DELETE FROM meta WHERE key = 'begun_by_version';
     ALTER TABLE minibatches DROP COLUMN scale; ALTER TABLE minibatches DROP COLUMN lowest; PRAGMA user_version = 3;";
 
@@ -82,7 +83,7 @@ fn what_a_proposal_had_seen_is_stored_and_a_run_of_version_2_says_nothing_of_it(
     );
     journal.close();
     let (journal, recovered) = open(dir.path());
-    assert_eq!(recovered.repeated, 1);
+    assert_eq!((recovered.repeated, recovered.redrawn), (1, 2));
     journal.close();
 }
 
@@ -104,7 +105,7 @@ fn a_run_of_version_1_is_read_as_it_is_and_brought_up_to_date_when_it_is_continu
     )
     .replace("slot),\n)", "slot))");
     let old = old
-        .replace("    enqueued TEXT,\n", "")
+        .replace("    enqueued TEXT,\n    cost REAL,\n", "")
         .lines()
         .filter(|line| !line.contains("trials_enqueued") && !line.contains("trials_finished"))
         .collect::<Vec<_>>()
@@ -117,7 +118,7 @@ fn a_run_of_version_1_is_read_as_it_is_and_brought_up_to_date_when_it_is_continu
                 &format!("    {name} INTEGER NOT NULL,"),
             )
         });
-    let columns = super::reader::COLUMNS.strip_suffix(", enqueued").unwrap();
+    let columns = schema::COLUMNS_OF_1;
     let down = format!(
         "{TO_VERSION_3} DROP INDEX trials_by_status; DROP INDEX trials_by_reward; DROP INDEX trials_enqueued; ALTER TABLE trials RENAME TO new;
          {old} INSERT INTO trials SELECT {columns} FROM new; DROP TABLE new; {TO_VERSION_2} PRAGMA user_version = 1;"
@@ -164,11 +165,14 @@ fn a_run_of_version_4_is_read_and_continued_and_its_children_may_be_pruned() {
     journal.close();
     let connection = rusqlite::Connection::open(dir.path().join("search.db")).unwrap();
     let own = schema::TRIALS;
-    let old = own.replace("'completed', 'pruned', 'failed'", "'completed', 'failed'");
+    let old = own
+        .replace("'completed', 'pruned', 'failed'", "'completed', 'failed'")
+        .replace("    cost REAL,\n", "");
     assert_ne!(own, old);
+    let columns = schema::COLUMNS_OF_1;
     let down = format!(
-        "DROP INDEX minibatches_pruning; ALTER TABLE minibatches DROP COLUMN pruning; {} {old}
-         INSERT INTO trials SELECT * FROM old; DROP TABLE old; PRAGMA user_version = 4;",
+        "DROP INDEX minibatches_pruning; ALTER TABLE minibatches DROP COLUMN pruning; ALTER TABLE minibatches DROP COLUMN redrawn; {} {old}
+         INSERT INTO trials SELECT {columns}, enqueued FROM old; DROP TABLE old; PRAGMA user_version = 4;",
         schema::BEFORE_TRIALS
     );
     connection.execute_batch(&down).unwrap();
