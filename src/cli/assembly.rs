@@ -112,6 +112,7 @@ pub fn search_settings(settings: &Settings, rules_of_before: bool) -> SearchSett
         advantage_bound: bounded.then_some(LearningSettings::ADVANTAGE_BOUND),
         seed: settings.run.seed,
         trials: settings.run.trials,
+        confirm: settings.run.confirm,
         reuse: settings.run.reuse,
         pruner: pruner(settings),
         redraws: SizeLimits::new(&settings.space).is_some(),

@@ -4,8 +4,8 @@
 /// `PRAGMA user_version` of what this program writes. Version 1 had no column `enqueued`, and no
 /// trial without a controller. Version 2 did not store what a proposal had seen
 /// (`history_sequence`, `history_trial`), nor the format of a snapshot. Version 3 had no scale beside the
-/// baseline, and kept no parameters for open minibatches. Version 4 knew no status `pruned` and no
-/// `cost`.
+/// baseline, and kept no parameters for open minibatches. Version 4 evaluated no network again
+/// (`confirms`, `retry_of`), and knew no status `pruned` and no `cost`.
 pub(super) const VERSION: i64 = 5;
 
 /// The key of `meta` that holds the version by which a run was begun; no run of a version before 4
@@ -32,14 +32,17 @@ CREATE TABLE IF NOT EXISTS interrupted (
 
 /// What a run of version 1 looks like to readers, who change nothing: a temporary view hides the
 /// table of its name.
-pub(super) const VIEWS_OF_1: &str =
-    "CREATE TEMP VIEW trials AS SELECT *, NULL AS enqueued, NULL AS cost FROM main.trials;";
+pub(super) const TRIALS_OF_1: &str = "
+CREATE TEMP VIEW trials AS
+    SELECT *, NULL AS enqueued, NULL AS confirms, NULL AS retry_of, NULL AS cost FROM main.trials;
+";
 
 /// The same for versions 2 to 4.
-pub(super) const TRIALS_BEFORE_5: &str =
-    "CREATE TEMP VIEW trials AS SELECT *, NULL AS cost FROM main.trials;";
+pub(super) const TRIALS_OF_2: &str = "
+CREATE TEMP VIEW trials AS SELECT *, NULL AS confirms, NULL AS retry_of, NULL AS cost FROM main.trials;
+";
 
-/// The same for versions 1 and 2.
+/// For versions 1 and 2.
 pub(super) const VIEWS_OF_2: &str = "
 CREATE TEMP VIEW minibatches AS
     SELECT *, NULL AS history_sequence, NULL AS history_trial, 0 AS repeated, NULL AS scale, NULL AS lowest, NULL AS pruning, 0 AS redrawn
@@ -61,14 +64,11 @@ CREATE TEMP VIEW held AS SELECT 0 AS controller, 0 AS minibatch, x'' AS paramete
 CREATE TEMP VIEW unrewarded AS SELECT 0 AS trial WHERE 0;
 ";
 
-/// From a version before 5, around `TRIALS` and a copy of the rows: SQLite can change no check of a
-/// table, and take NOT NULL from no column.
-pub(super) const BEFORE_TRIALS: &str = "
+/// To version 5, before and after `TRIALS`: SQLite can change neither NOT NULL nor CHECK of a table.
+pub(super) const TRIALS_ASIDE: &str = "
 ALTER TABLE trials RENAME TO old;
-DROP INDEX trials_by_status;
-DROP INDEX trials_by_reward;
-DROP INDEX IF EXISTS trials_enqueued;
-DROP INDEX IF EXISTS trials_finished;
+DROP INDEX trials_by_status; DROP INDEX trials_by_reward;
+DROP INDEX IF EXISTS trials_enqueued; DROP INDEX IF EXISTS trials_finished;
 ";
 
 /// The columns of `trials` in version 1; version 2 added `enqueued`.
@@ -115,9 +115,10 @@ CREATE TABLE unrewarded (trial INTEGER PRIMARY KEY);
 ";
 
 /// A trial was sampled by a controller, into a slot of one of its minibatches, or it is an enqueued
-/// architecture and `enqueued` is its name. Times are ISO 8601 in UTC, with milliseconds. The index
-/// `trials_finished` answers, without a look at a trial, what counters and histograms go on from; it
-/// grows at its end alone.
+/// architecture and `enqueued` is its name, or it evaluates the network of an earlier trial again, to
+/// confirm it (`confirms`) or because the user asked for it (`retry_of`; both, where a confirmation
+/// is tried again). Times are ISO 8601 in UTC, with milliseconds. The index of finished trials answers,
+/// without a look at a trial, what counters and histograms go on from; it grows at its end alone.
 pub(super) const TRIALS: &str = "
 CREATE TABLE trials (
     id INTEGER PRIMARY KEY,
@@ -142,14 +143,18 @@ CREATE TABLE trials (
     error TEXT,
     reused_from INTEGER,
     enqueued TEXT,
+    confirms INTEGER,
+    retry_of INTEGER,
     cost REAL,
     UNIQUE (controller, minibatch, slot),
-    CHECK ((controller IS NULL) = (enqueued IS NOT NULL) AND (controller IS NULL) = (minibatch IS NULL) AND (controller IS NULL) = (slot IS NULL))
+    CHECK ((controller IS NULL) = (coalesce(enqueued, confirms, retry_of) IS NOT NULL) AND (controller IS NULL) = (minibatch IS NULL) AND (controller IS NULL) = (slot IS NULL))
 );
 CREATE INDEX trials_by_status ON trials (status);
 CREATE INDEX trials_by_reward ON trials (reward);
 CREATE INDEX trials_enqueued ON trials (enqueued) WHERE enqueued IS NOT NULL;
-CREATE INDEX trials_finished ON trials (finished_at, status, reward, seconds, reused_from, enqueued) WHERE finished_at IS NOT NULL;
+CREATE INDEX trials_confirms ON trials (confirms) WHERE confirms IS NOT NULL;
+CREATE INDEX trials_retry_of ON trials (retry_of) WHERE retry_of IS NOT NULL;
+CREATE INDEX trials_finished ON trials (finished_at, status, reward, seconds, reused_from, controller) WHERE finished_at IS NOT NULL;
 ";
 
 /// The other tables.

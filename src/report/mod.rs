@@ -20,7 +20,7 @@ pub use cell::cell_svg;
 pub use comparison::{Comparison, Interval, StrategyRuns};
 pub use drawing::{svg, text};
 pub use files::{ReportError, TrialsFile, write_charts};
-pub use leaderboard::{leaderboard, origin, pareto_board, summary};
+pub use leaderboard::{leaderboard, mean_of, origin, pareto_board, summary};
 pub use number::{duration, grouped};
 pub use page::{Page, routes};
 pub use pareto::pareto_front;
