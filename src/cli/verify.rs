@@ -4,12 +4,13 @@
 
 use super::{Failure, print, reading};
 use crate::child::verify_pruning;
-use crate::journal::Reader;
+use crate::journal::{Reader, TrialRow};
 use crate::policy::Policy;
 use crate::settings;
-use crate::space::ImageShape;
-use crate::strategy::{LogEntry, Verification};
+use crate::space::{CellSpace, ImageShape, Network, Space, SpaceSettings};
+use crate::strategy::{Again, LogEntry, Verification};
 use serde::Serialize;
+use std::collections::HashMap;
 use std::fmt::Display;
 use std::path::PathBuf;
 
@@ -40,15 +41,7 @@ pub fn run(args: VerifyArgs) -> Result<(), Failure> {
     // verified.
     let settings = settings::load(&config, &[], std::iter::empty())
         .map_err(|error| Failure::Input(error.to_string()))?;
-    // Image and classes shape the networks, not the decisions that are replayed.
-    let space = settings.space.build(
-        ImageShape {
-            channels: 3,
-            height: 32,
-            width: 32,
-        },
-        10,
-    );
+    let space = space(&settings.space, reader.first_sampled().map_err(reading)?);
     let policy = Policy::new(space.as_ref(), &settings.controller.network());
 
     let mut log: Vec<LogEntry> = Vec::new();
@@ -79,6 +72,12 @@ pub fn run(args: VerifyArgs) -> Result<(), Failure> {
             "the parameters kept for {damaged} minibatches are damaged; a search goes on without them, from the seed"
         ));
     }
+    if verdict.matches
+        && let Some(problem) = changed_reevaluation(&reader, settings.run.seed)?
+    {
+        verdict.matches = false;
+        verdict.problem = Some(problem);
+    }
     if args.json {
         super::print_json(&verdict)?;
     } else {
@@ -91,6 +90,21 @@ pub fn run(args: VerifyArgs) -> Result<(), Failure> {
             "{}: the run does not verify",
             args.run.display()
         )))
+    }
+}
+
+/// The space of a run whose first sampled trial is this one. What surrounds its networks (the image, the classes, the
+/// language model) is known from that alone: the data need not be there.
+fn space(settings: &SpaceSettings, first: Option<TrialRow>) -> Box<dyn Space> {
+    const USUAL: ImageShape = ImageShape {
+        channels: 3,
+        height: 32,
+        width: 32,
+    };
+    match first.map(|row| row.architecture.network) {
+        Some(Network::Conv(network)) => settings.build(network.image, network.classes),
+        Some(Network::Cell(network)) => Box::new(CellSpace::new(settings, network.model)),
+        Some(Network::Choices(_)) | None => settings.build(USUAL, 10),
     }
 }
 
@@ -134,6 +148,40 @@ fn compare(
         verdict.refuse(None, &discrepancy);
     }
     Ok(())
+}
+
+/// A trial that should evaluate an earlier one's network again, and has another network or another
+/// seed.
+fn changed_reevaluation(reader: &Reader, seed: u64) -> Result<Option<String>, Failure> {
+    let mut before: HashMap<(bool, u64), u64> = HashMap::new();
+    for row in reader.reevaluations().map_err(reading)? {
+        let again = Again {
+            confirms: row.confirms,
+            retry_of: row.retry_of,
+        };
+        let count = before
+            .entry((again.is_confirmation(), again.of()))
+            .or_default();
+        let of = reader.trial(again.of()).map_err(reading)?;
+        let is_same = |of: TrialRow| {
+            of.id < row.id && of.decisions == row.decisions && of.architecture == row.architecture
+        };
+        if !of.is_some_and(is_same) {
+            return Ok(Some(format!(
+                "trial {}: its network is not that of trial {}, which it evaluates again",
+                row.id,
+                again.of()
+            )));
+        }
+        if row.seed != again.seed(seed, *count) {
+            return Ok(Some(format!(
+                "trial {}: its seed is not the one that it was given",
+                row.id
+            )));
+        }
+        *count += 1;
+    }
+    Ok(None)
 }
 
 fn text(verdict: &Verdict) -> String {

@@ -14,6 +14,7 @@ mod lock;
 mod open;
 mod reader;
 mod recovery;
+mod reevaluations;
 mod rolling_backup;
 mod schema;
 mod snapshots;
@@ -27,7 +28,8 @@ pub use deaths::{DEATHS_IN_COMPANY, fatal_signal_file};
 pub use directory::{check_directory, set_aside};
 pub use failures::Failures;
 pub use open::{DATA_CONTENT, WHITEN_ORDER};
-pub use reader::{EpochRow, Reader, TrialRow};
+pub use reader::{CostRow, EpochRow, Reader, TrialRow};
+pub use reevaluations::{Confirmations, Confirmed, Evaluated, NewReevaluation, Reevaluation};
 pub use survey::{FinalState, Life, Suspect, TrialFacts, TrialOrder};
 
 use crate::child::{Cause, Curve, Epoch, FailureRule, LearningCurves, Outcome, Pruning};
@@ -81,6 +83,8 @@ pub struct SampledMinibatch {
     pub history: HistoryPosition,
     /// How many of its networks were pending without the strategy having seen them.
     pub repeated: u64,
+    /// How many lists were drawn again, because they are larger than the space's limits.
+    pub redrawn: u64,
     /// What its children are pruned by; None: nothing prunes them.
     pub pruning: Option<Pruning>,
     pub trials: Vec<SampledTrial>,
@@ -199,6 +203,9 @@ pub struct Recovered {
     pub open: Vec<OpenMinibatch>,
     /// Architectures that were enqueued rather than sampled, by id: their names, and the trials.
     pub enqueued: Vec<(String, OpenTrial)>,
+    /// Trials without an outcome that evaluate an earlier one's network again, by id.
+    pub reevaluations: Vec<Reevaluation>,
+    pub confirmations: Confirmations,
     /// Trials sampled so far.
     pub sampled: u64,
     /// The highest id; 0: no trial yet.
@@ -233,11 +240,20 @@ pub struct Recovered {
     pub reused: u64,
     /// Networks that were proposed while an equal one was pending, unseen by the strategy.
     pub repeated: u64,
+    /// Lists that were drawn again, because they were too large.
+    pub redrawn: u64,
     /// Facts of the run's identity that it lacked, because an earlier version began it, and that
     /// are recorded now.
     pub recorded: Vec<String>,
     /// Where a `config.toml` is now that lay in the run and was not the run's own.
     pub kept_config: Option<PathBuf>,
+}
+
+impl Recovered {
+    /// Trials that have their outcome, of those that the run is to have.
+    pub fn finished(&self) -> u64 {
+        self.completed + self.pruned + self.failed + self.confirmations.finished
+    }
 }
 
 /// The writer's handle: cheap to clone; requests are carried out in the order they are made, on the
@@ -301,6 +317,23 @@ impl Journal {
         self.send(Request::Enqueue { trials, reply });
     }
 
+    /// Replies with the best networks, of which there may be fewer, the best first: by the mean reward
+    /// of their confirmations where they have one, else by their reward.
+    pub fn best_networks(&self, limit: usize, reply: Reply<Vec<Evaluated>>) {
+        self.send(Request::BestNetworks { limit, reply });
+    }
+
+    /// Replies with these trials, as far as they are there.
+    pub fn evaluated(&self, trials: Vec<u64>, reply: Reply<Vec<Evaluated>>) {
+        self.send(Request::Evaluated { trials, reply });
+    }
+
+    /// Inserts trials that evaluate others again, in one transaction, with the next ids; replies with
+    /// the first.
+    pub fn reevaluate(&self, trials: Vec<NewReevaluation>, reply: Reply<u64>) {
+        self.send(Request::Reevaluate { trials, reply });
+    }
+
     /// The trial runs (again): earlier epochs of it are deleted. `reply` is called after the
     /// commit.
     pub fn started(&self, trial: u64, device: &str, reply: Option<Reply<()>>) {
@@ -313,6 +346,11 @@ impl Journal {
 
     pub fn epoch(&self, trial: u64, epoch: Epoch) {
         self.send(Request::Epoch { trial, epoch });
+    }
+
+    /// What the trial's network costs, in the unit of `child.cost`.
+    pub fn cost(&self, trial: u64, cost: f64) {
+        self.send(Request::Cost { trial, cost });
     }
 
     /// The outcome, once for all, after `seconds` on its lane; the transaction that holds a

@@ -221,21 +221,20 @@ fn set_identity(connection: &Connection, identity: &serde_json::Value) -> rusqli
 /// Brings the tables up to date, in one transaction.
 fn upgrade(connection: &Connection, version: i64) -> rusqlite::Result<()> {
     let transaction = connection.unchecked_transaction()?;
-    let columns = match version {
-        1 => schema::COLUMNS_OF_1.to_owned(),
-        _ => format!("{}, enqueued", schema::COLUMNS_OF_1),
-    };
-    transaction.execute_batch(schema::BEFORE_TRIALS)?;
-    transaction.execute_batch(schema::TRIALS)?;
-    transaction.execute_batch(&format!(
-        "INSERT INTO trials ({columns}) SELECT {columns} FROM old; DROP TABLE old;"
-    ))?;
     if version < 3 {
         transaction.execute_batch(schema::UPGRADE_2)?;
     }
     if version < 4 {
         transaction.execute_batch(schema::UPGRADE_3)?;
         transaction.execute_batch(schema::ADDED_BY_4)?;
+    }
+    let columns = match version {
+        1 => schema::COLUMNS_OF_1.to_owned(),
+        _ => format!("{}, enqueued", schema::COLUMNS_OF_1),
+    };
+    let back = format!("INSERT INTO trials ({columns}) SELECT {columns} FROM old; DROP TABLE old;");
+    for sql in [schema::TRIALS_ASIDE, schema::TRIALS, &back] {
+        transaction.execute_batch(sql)?;
     }
     transaction.execute_batch(schema::UPGRADE_4)?;
     transaction.execute_batch(schema::ADDED_BY_5)?;

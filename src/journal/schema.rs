@@ -4,7 +4,8 @@
 /// `PRAGMA user_version` of what this program writes. Version 1 had no column `enqueued`, and no
 /// trial without a controller. Version 2 did not store what a proposal had seen
 /// (`history_sequence`, `history_trial`), nor the format of a snapshot. Version 3 had no scale beside the
-/// baseline, and kept no parameters for open minibatches. Version 4 knew no status `pruned`.
+/// baseline, and kept no parameters for open minibatches. Version 4 evaluated no network again
+/// (`confirms`, `retry_of`), and knew no status `pruned` and no `cost`.
 pub(super) const VERSION: i64 = 5;
 
 /// The key of `meta` that holds the version by which a run was begun; no run of a version before 4
@@ -31,25 +32,31 @@ CREATE TABLE IF NOT EXISTS interrupted (
 
 /// What a run of version 1 looks like to readers, who change nothing: a temporary view hides the
 /// table of its name.
-pub(super) const VIEWS_OF_1: &str =
-    "CREATE TEMP VIEW trials AS SELECT *, NULL AS enqueued FROM main.trials;";
+pub(super) const TRIALS_OF_1: &str = "
+CREATE TEMP VIEW trials AS
+    SELECT *, NULL AS enqueued, NULL AS confirms, NULL AS retry_of, NULL AS cost FROM main.trials;
+";
 
-/// The same for versions 1 and 2.
+/// The same for versions 2 to 4.
+pub(super) const TRIALS_OF_2: &str = "
+CREATE TEMP VIEW trials AS SELECT *, NULL AS confirms, NULL AS retry_of, NULL AS cost FROM main.trials;
+";
+
+/// For versions 1 and 2.
 pub(super) const VIEWS_OF_2: &str = "
 CREATE TEMP VIEW minibatches AS
-    SELECT *, NULL AS history_sequence, NULL AS history_trial, 0 AS repeated, NULL AS scale, NULL AS lowest, NULL AS pruning
+    SELECT *, NULL AS history_sequence, NULL AS history_trial, 0 AS repeated, NULL AS scale, NULL AS lowest, NULL AS pruning, 0 AS redrawn
     FROM main.minibatches;
 CREATE TEMP VIEW snapshots AS SELECT *, 1 AS format FROM main.snapshots;
 ";
 
 /// For version 3 alone: the earlier ones have a view of this name.
 pub(super) const VIEWS_OF_3: &str = "
-CREATE TEMP VIEW minibatches AS SELECT *, NULL AS scale, NULL AS lowest, NULL AS pruning FROM main.minibatches;
+CREATE TEMP VIEW minibatches AS SELECT *, NULL AS scale, NULL AS lowest, NULL AS pruning, 0 AS redrawn FROM main.minibatches;
 ";
 
 /// The same for version 4.
-pub(super) const VIEWS_OF_4: &str =
-    "CREATE TEMP VIEW minibatches AS SELECT *, NULL AS pruning FROM main.minibatches;";
+pub(super) const VIEWS_OF_4: &str = "CREATE TEMP VIEW minibatches AS SELECT *, NULL AS pruning, 0 AS redrawn FROM main.minibatches;";
 
 /// For versions 1 to 3: tables that they do not have.
 pub(super) const MISSING_BEFORE_4: &str = "
@@ -57,14 +64,11 @@ CREATE TEMP VIEW held AS SELECT 0 AS controller, 0 AS minibatch, x'' AS paramete
 CREATE TEMP VIEW unrewarded AS SELECT 0 AS trial WHERE 0;
 ";
 
-/// From a version before 5, around `TRIALS` and a copy of the rows: SQLite can change no check of a
-/// table, and take NOT NULL from no column.
-pub(super) const BEFORE_TRIALS: &str = "
+/// To version 5, before and after `TRIALS`: SQLite can change neither NOT NULL nor CHECK of a table.
+pub(super) const TRIALS_ASIDE: &str = "
 ALTER TABLE trials RENAME TO old;
-DROP INDEX trials_by_status;
-DROP INDEX trials_by_reward;
-DROP INDEX IF EXISTS trials_enqueued;
-DROP INDEX IF EXISTS trials_finished;
+DROP INDEX trials_by_status; DROP INDEX trials_by_reward;
+DROP INDEX IF EXISTS trials_enqueued; DROP INDEX IF EXISTS trials_finished;
 ";
 
 /// The columns of `trials` in version 1; version 2 added `enqueued`.
@@ -86,7 +90,10 @@ ALTER TABLE minibatches ADD COLUMN lowest REAL;
 ";
 
 /// From version 4 to 5, beside `trials`.
-pub(super) const UPGRADE_4: &str = "ALTER TABLE minibatches ADD COLUMN pruning TEXT;";
+pub(super) const UPGRADE_4: &str = "
+ALTER TABLE minibatches ADD COLUMN pruning TEXT;
+ALTER TABLE minibatches ADD COLUMN redrawn INTEGER NOT NULL DEFAULT 0;
+";
 
 /// Finds the minibatches whose children were to be pruned, without a look at any other.
 pub(super) const ADDED_BY_5: &str =
@@ -108,9 +115,10 @@ CREATE TABLE unrewarded (trial INTEGER PRIMARY KEY);
 ";
 
 /// A trial was sampled by a controller, into a slot of one of its minibatches, or it is an enqueued
-/// architecture and `enqueued` is its name. Times are ISO 8601 in UTC, with milliseconds. The index
-/// `trials_finished` answers, without a look at a trial, what counters and histograms go on from; it
-/// grows at its end alone.
+/// architecture and `enqueued` is its name, or it evaluates the network of an earlier trial again, to
+/// confirm it (`confirms`) or because the user asked for it (`retry_of`; both, where a confirmation
+/// is tried again). Times are ISO 8601 in UTC, with milliseconds. The index of finished trials answers,
+/// without a look at a trial, what counters and histograms go on from; it grows at its end alone.
 pub(super) const TRIALS: &str = "
 CREATE TABLE trials (
     id INTEGER PRIMARY KEY,
@@ -135,13 +143,18 @@ CREATE TABLE trials (
     error TEXT,
     reused_from INTEGER,
     enqueued TEXT,
+    confirms INTEGER,
+    retry_of INTEGER,
+    cost REAL,
     UNIQUE (controller, minibatch, slot),
-    CHECK ((controller IS NULL) = (enqueued IS NOT NULL) AND (controller IS NULL) = (minibatch IS NULL) AND (controller IS NULL) = (slot IS NULL))
+    CHECK ((controller IS NULL) = (coalesce(enqueued, confirms, retry_of) IS NOT NULL) AND (controller IS NULL) = (minibatch IS NULL) AND (controller IS NULL) = (slot IS NULL))
 );
 CREATE INDEX trials_by_status ON trials (status);
 CREATE INDEX trials_by_reward ON trials (reward);
 CREATE INDEX trials_enqueued ON trials (enqueued) WHERE enqueued IS NOT NULL;
-CREATE INDEX trials_finished ON trials (finished_at, status, reward, seconds, reused_from, enqueued) WHERE finished_at IS NOT NULL;
+CREATE INDEX trials_confirms ON trials (confirms) WHERE confirms IS NOT NULL;
+CREATE INDEX trials_retry_of ON trials (retry_of) WHERE retry_of IS NOT NULL;
+CREATE INDEX trials_finished ON trials (finished_at, status, reward, seconds, reused_from, controller) WHERE finished_at IS NOT NULL;
 ";
 
 /// The other tables.
@@ -163,7 +176,8 @@ CREATE TABLE epochs (
 -- `oldest` is the smallest of `versions`, the versions pulled from each shard. The strategy proposed it from the log up to
 -- `history_sequence` and the trials pending up to `history_trial`; of its networks `repeated` were proposed before: pending,
 -- unseen by it, or because it found no new one. `pruning` is what its children are pruned by: the rule, and the thresholds that it
--- gave with the learning curves of the log up to `history_sequence`; NULL: nothing prunes them.
+-- gave with the learning curves of the log up to `history_sequence`; NULL: nothing prunes them. `redrawn` lists
+-- were drawn before its own and are larger than the space's limits.
 CREATE TABLE minibatches (
     number INTEGER PRIMARY KEY,
     controller INTEGER NOT NULL,
@@ -183,6 +197,7 @@ CREATE TABLE minibatches (
     scale REAL,
     lowest REAL,
     pruning TEXT,
+    redrawn INTEGER NOT NULL DEFAULT 0,
     UNIQUE (controller, minibatch)
 );
 

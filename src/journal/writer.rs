@@ -5,9 +5,11 @@
 use super::health::Health;
 use super::ledger::{Ledger, Numbered, Open, SlotReward};
 use super::open::Opened;
+use super::reevaluations;
 use super::rolling_backup::RollingBackup;
 use super::{
-    CompletedNetwork, Enqueued, LogTail, Reply, SampledMinibatch, SampledTrial, Sequenced,
+    CompletedNetwork, Enqueued, Evaluated, LogTail, NewReevaluation, Reply, SampledMinibatch,
+    SampledTrial, Sequenced,
 };
 use crate::child::{Cause, Epoch, FailureRule, FailureWorth, Outcome};
 use crate::strategy::{HeldParameters, LearningSettings, Snapshot};
@@ -40,6 +42,18 @@ pub(super) enum Request {
         trials: Vec<Enqueued>,
         reply: Reply<u64>,
     },
+    BestNetworks {
+        limit: usize,
+        reply: Reply<Vec<Evaluated>>,
+    },
+    Evaluated {
+        trials: Vec<u64>,
+        reply: Reply<Vec<Evaluated>>,
+    },
+    Reevaluate {
+        trials: Vec<NewReevaluation>,
+        reply: Reply<u64>,
+    },
     Started {
         trial: u64,
         device: String,
@@ -48,6 +62,10 @@ pub(super) enum Request {
     Epoch {
         trial: u64,
         epoch: Epoch,
+    },
+    Cost {
+        trial: u64,
+        cost: f64,
     },
     Finished {
         trial: u64,
@@ -98,6 +116,7 @@ impl Request {
             self,
             Self::Started { reply: None, .. }
                 | Self::Epoch { .. }
+                | Self::Cost { .. }
                 | Self::Config { .. }
                 | Self::Event { .. }
         )
@@ -111,6 +130,7 @@ enum Answer {
     Number(u64),
     Log(Box<LogTail>),
     Networks(Vec<CompletedNetwork>),
+    Evaluated(Vec<Evaluated>),
     Done,
 }
 
@@ -177,7 +197,9 @@ impl Writer {
                         Answer::Sequenced(sequenced),
                     ) => reply(sequenced),
                     (
-                        Request::Change { reply, .. } | Request::Enqueue { reply, .. },
+                        Request::Change { reply, .. }
+                        | Request::Enqueue { reply, .. }
+                        | Request::Reevaluate { reply, .. },
                         Answer::Number(number),
                     ) => reply(number),
                     (
@@ -189,6 +211,10 @@ impl Writer {
                     ) => reply(()),
                     (Request::Log { reply }, Answer::Log(tail)) => reply(*tail),
                     (Request::Networks { reply }, Answer::Networks(networks)) => reply(networks),
+                    (
+                        Request::BestNetworks { reply, .. } | Request::Evaluated { reply, .. },
+                        Answer::Evaluated(trials),
+                    ) => reply(trials),
                     (Request::Config { config }, _) => self.opened.replace_config(&config),
                     (Request::Close { done }, _) => closing.push(done),
                     _ => {}
@@ -321,8 +347,21 @@ fn carry_out(
         Request::Enqueue { trials, .. } => {
             return enqueue(connection, ledger, trials, now).map(Answer::Number);
         }
+        Request::Reevaluate { trials, .. } => {
+            return reevaluate(connection, ledger, trials, now).map(Answer::Number);
+        }
+        Request::BestNetworks { limit, .. } => {
+            return reevaluations::best_networks(connection, *limit).map(Answer::Evaluated);
+        }
+        Request::Evaluated { trials, .. } => {
+            return reevaluations::trials(connection, trials).map(Answer::Evaluated);
+        }
         Request::Started { trial, device, .. } => start_trial(connection, *trial, device, now)?,
         Request::Epoch { trial, epoch } => insert_epoch(connection, *trial, epoch)?,
+        Request::Cost { trial, cost } => {
+            let sql = "UPDATE trials SET cost = ?2 WHERE id = ?1 AND status = 'running'";
+            execute(connection, sql, params![trial, finite(Some(*cost))])?;
+        }
         Request::Finished {
             trial,
             outcome,
@@ -389,6 +428,21 @@ fn enqueue(
     Ok(first)
 }
 
+/// Inserts trials that evaluate others again; returns the id of the first.
+fn reevaluate(
+    connection: &Connection,
+    ledger: &mut Ledger,
+    trials: &[NewReevaluation],
+    now: &str,
+) -> rusqlite::Result<u64> {
+    let first = ledger.next_trial;
+    for trial in trials {
+        reevaluations::insert(connection, ledger.next_trial, trial, now)?;
+        ledger.next_trial += 1;
+    }
+    Ok(first)
+}
+
 /// The trial runs from now on, and has no epochs.
 fn start_trial(
     connection: &Connection,
@@ -397,7 +451,7 @@ fn start_trial(
     now: &str,
 ) -> rusqlite::Result<()> {
     execute(connection, "DELETE FROM epochs WHERE trial = ?1", [trial])?;
-    let sql = "UPDATE trials SET status = 'running', started_at = ?2, device = ?3, error = NULL WHERE id = ?1
+    let sql = "UPDATE trials SET status = 'running', started_at = ?2, device = ?3, error = NULL, cost = NULL WHERE id = ?1
                AND status NOT IN ('completed', 'pruned', 'failed')";
     execute(connection, sql, params![trial, now, device]).map(drop)
 }
@@ -492,8 +546,8 @@ fn insert(
         let boundaries = json(&batch.pulled.boundaries)?;
         let versions = json(&batch.pulled.versions)?;
         let sql = "INSERT INTO minibatches (number, controller, minibatch, first_id, m, layers, boundaries, versions, oldest, round,
-                                            history_sequence, history_trial, repeated, pruning)
-                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)";
+                                            history_sequence, history_trial, repeated, pruning, redrawn)
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)";
         let pruning = batch.pruning.as_ref().map(json).transpose()?;
         let oldest = batch.pulled.versions.iter().min().copied().unwrap_or(0);
         let values = params![
@@ -510,7 +564,8 @@ fn insert(
             batch.history.sequence,
             batch.history.trial,
             batch.repeated,
-            pruning
+            pruning,
+            batch.redrawn
         ];
         execute(connection, sql, values)?;
         for (slot, trial) in batch.trials.iter().enumerate() {
@@ -667,8 +722,8 @@ fn reuse(
     from: u64,
     now: &str,
 ) -> rusqlite::Result<Vec<Sequenced>> {
-    let sql = "UPDATE trials SET status = 'completed', reward = known.reward, metric = known.metric, reused_from = known.id, seconds = 0,
-               error = NULL, finished_at = ?3 FROM (SELECT id, reward, metric FROM trials WHERE id = ?2) AS known
+    let sql = "UPDATE trials SET status = 'completed', reward = known.reward, metric = known.metric, cost = known.cost, reused_from = known.id, seconds = 0,
+               error = NULL, finished_at = ?3 FROM (SELECT id, reward, metric, cost FROM trials WHERE id = ?2) AS known
                WHERE trials.id = ?1 AND status NOT IN ('completed', 'pruned', 'failed')";
     if execute(connection, sql, params![trial, from, now])? == 0 {
         return Ok(Vec::new());

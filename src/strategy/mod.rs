@@ -3,6 +3,7 @@
 //! a ticket and the log: no actors, no files, no clocks.
 
 mod automatic;
+mod confirmation;
 mod encoding;
 mod evolution;
 mod guided;
@@ -11,6 +12,7 @@ mod learning;
 mod local_search;
 mod moves;
 mod networks;
+mod oversized;
 mod ppo;
 mod random;
 mod registry;
@@ -23,6 +25,7 @@ mod tests;
 mod verification;
 
 pub use automatic::{Resolved, StrategyChoice};
+pub use confirmation::{Again, TrialBudget, confirmed_networks, share};
 pub use history::{History, HistoryPosition, HistoryView, PendingMinibatch};
 pub use learning::LearningSettings;
 pub use ppo::PpoSettings;
@@ -134,6 +137,8 @@ pub struct Proposal {
     pub entropy: Option<f64>,
     /// The strategy repeats no network if it can help it, and found no new one.
     pub repeats: bool,
+    /// Lists that were drawn before it and are larger than the space's limits.
+    pub redrawn: usize,
 }
 
 /// A minibatch all of whose outcomes are known, as the log holds it.

@@ -20,7 +20,8 @@ pub enum Event<'a> {
     /// A child's outcome is on disk.
     ChildEnded {
         trial: u64,
-        /// The name of an enqueued architecture; None: it was sampled.
+        /// What it is, where it was not sampled: the name of an enqueued architecture, or the trial
+        /// that it evaluates again.
         name: Option<&'a str>,
         outcome: &'a Outcome,
         seconds: f64,
@@ -31,13 +32,17 @@ pub enum Event<'a> {
     Note(String),
 }
 
-/// The state of the search. Enqueued architectures count among the running and queued ones only.
+/// The state of the search. Enqueued architectures and trials that are tried again count among the
+/// running and queued ones only.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Progress {
     pub trials: u64,
+    /// Of those sampled; so for the rewards.
     pub completed: u64,
     pub pruned: u64,
     pub failed: u64,
+    /// Confirmations that have ended.
+    pub confirmed: u64,
     pub running: usize,
     pub queued: usize,
     pub best_reward: Option<f64>,
@@ -50,9 +55,9 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Trials that have their outcome.
+    /// Trials that have their outcome, of `trials`.
     pub fn finished(&self) -> u64 {
-        self.completed + self.pruned + self.failed
+        self.completed + self.pruned + self.failed + self.confirmed
     }
 }
 
@@ -67,6 +72,7 @@ pub(super) struct Tally {
     completed: u64,
     pruned: u64,
     failed: u64,
+    confirmed: u64,
     rewards: f64,
     best_reward: Option<f64>,
     best_metric: Option<f64>,
@@ -76,17 +82,19 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    /// Continues from what earlier processes finished: their rewards, and how many were pruned or
-    /// failed.
+    /// Continues from what earlier processes finished: rewards of those sampled, how many of them
+    /// were pruned or failed, and confirmations.
     pub(super) fn new(
         trials: u64,
         rewards: &[f64],
         pruned: u64,
         failed: u64,
+        confirmed: u64,
         best_metric: Option<f64>,
     ) -> Self {
         Self {
             trials,
+            confirmed,
             completed: rewards.len() as u64,
             pruned,
             failed,
@@ -120,9 +128,17 @@ impl Tally {
         self.finished_here += 1;
     }
 
+    /// A confirmation has ended.
+    pub(super) fn add_confirmation(&mut self, outcome: &Outcome) {
+        if *outcome != Outcome::Stopped {
+            self.confirmed += 1;
+            self.finished_here += 1;
+        }
+    }
+
     /// Trials that have their outcome.
     pub(super) fn finished(&self) -> u64 {
-        self.completed + self.pruned + self.failed
+        self.completed + self.pruned + self.failed + self.confirmed
     }
 
     pub(super) fn progress(
@@ -140,6 +156,7 @@ impl Tally {
             completed: self.completed,
             pruned: self.pruned,
             failed: self.failed,
+            confirmed: self.confirmed,
             running,
             queued,
             best_reward: self.best_reward,

@@ -3,9 +3,48 @@
 
 use super::*;
 
-/// Takes away what versions 5 and 4 added.
+/// The table of trials as it was in version 4, with its indexes.
+fn trials_of_4() -> String {
+    let old = schema::TRIALS
+        .replace(
+            "    confirms INTEGER,\n    retry_of INTEGER,\n    cost REAL,\n",
+            "",
+        )
+        .replace("'completed', 'pruned', 'failed'", "'completed', 'failed'")
+        .replace("coalesce(enqueued, confirms, retry_of)", "enqueued")
+        .replace(
+            ", controller) WHERE finished_at",
+            ", enqueued) WHERE finished_at",
+        );
+    let lines = old.lines();
+    let kept =
+        lines.filter(|line| !line.contains("trials_confirms") && !line.contains("trials_retry_of"));
+    kept.collect::<Vec<_>>().join("\n")
+}
+
+/// Takes away what version 5 added.
+fn to_version_4(connection: &rusqlite::Connection) {
+    let columns = format!("{}, enqueued", schema::COLUMNS_OF_1);
+    let indexes = [
+        "by_status",
+        "by_reward",
+        "enqueued",
+        "confirms",
+        "retry_of",
+        "finished",
+    ];
+    let indexes = indexes.map(|name| format!("DROP INDEX trials_{name};"));
+    let down = format!(
+        "{} ALTER TABLE trials RENAME TO new; {} INSERT INTO trials SELECT {columns} FROM new; DROP TABLE new; DROP INDEX minibatches_pruning;
+         ALTER TABLE minibatches DROP COLUMN pruning; ALTER TABLE minibatches DROP COLUMN redrawn; PRAGMA user_version = 4;",
+        indexes.concat(),
+        trials_of_4()
+    );
+    connection.execute_batch(&down).unwrap();
+}
+
+/// Takes away what version 4 added.
 const TO_VERSION_3: &str = "
-    DROP INDEX minibatches_pruning; ALTER TABLE minibatches DROP COLUMN pruning;
     DROP TABLE held; DROP TABLE unrewarded; DROP INDEX trials_finished; DELETE FROM meta WHERE key = 'begun_by_version';
     ALTER TABLE minibatches DROP COLUMN scale; ALTER TABLE minibatches DROP COLUMN lowest; PRAGMA user_version = 3;";
 
@@ -50,6 +89,8 @@ fn what_a_proposal_had_seen_is_stored_and_a_run_of_version_2_says_nothing_of_it(
     );
     assert_eq!(found[1].decisions.len(), 2);
     let connection = rusqlite::Connection::open(dir.path().join("search.db")).unwrap();
+    to_version_4(&connection);
+    assert_eq!(proposals(), found, "version 4 is read as it is");
     connection.execute_batch(TO_VERSION_3).unwrap();
     assert!(
         Reader::open(dir.path())
@@ -82,7 +123,7 @@ fn what_a_proposal_had_seen_is_stored_and_a_run_of_version_2_says_nothing_of_it(
     );
     journal.close();
     let (journal, recovered) = open(dir.path());
-    assert_eq!(recovered.repeated, 1);
+    assert_eq!((recovered.repeated, recovered.redrawn), (1, 2));
     journal.close();
 }
 
@@ -95,8 +136,9 @@ fn a_run_of_version_1_is_read_as_it_is_and_brought_up_to_date_when_it_is_continu
     finish(&journal, 1, completed(0.5));
     journal.close();
     let connection = rusqlite::Connection::open(dir.path().join("search.db")).unwrap();
-    let own = schema::TRIALS;
-    let check = schema::TRIALS.find("    CHECK ((controller").unwrap();
+    to_version_4(&connection);
+    let own = trials_of_4();
+    let check = own.find("    CHECK ((controller").unwrap();
     let old = format!(
         "{}{}",
         &own[..check],
@@ -104,7 +146,7 @@ fn a_run_of_version_1_is_read_as_it_is_and_brought_up_to_date_when_it_is_continu
     )
     .replace("slot),\n)", "slot))");
     let old = old
-        .replace("    enqueued TEXT,\n", "")
+        .replace("    enqueued TEXT,\n    cost REAL,\n", "")
         .lines()
         .filter(|line| !line.contains("trials_enqueued") && !line.contains("trials_finished"))
         .collect::<Vec<_>>()
@@ -117,7 +159,7 @@ fn a_run_of_version_1_is_read_as_it_is_and_brought_up_to_date_when_it_is_continu
                 &format!("    {name} INTEGER NOT NULL,"),
             )
         });
-    let columns = super::reader::COLUMNS.strip_suffix(", enqueued").unwrap();
+    let columns = schema::COLUMNS_OF_1;
     let down = format!(
         "{TO_VERSION_3} DROP INDEX trials_by_status; DROP INDEX trials_by_reward; DROP INDEX trials_enqueued; ALTER TABLE trials RENAME TO new;
          {old} INSERT INTO trials SELECT {columns} FROM new; DROP TABLE new; {TO_VERSION_2} PRAGMA user_version = 1;"
@@ -163,15 +205,7 @@ fn a_run_of_version_4_is_read_and_continued_and_its_children_may_be_pruned() {
     finish(&journal, 1, completed(0.5));
     journal.close();
     let connection = rusqlite::Connection::open(dir.path().join("search.db")).unwrap();
-    let own = schema::TRIALS;
-    let old = own.replace("'completed', 'pruned', 'failed'", "'completed', 'failed'");
-    assert_ne!(own, old);
-    let down = format!(
-        "DROP INDEX minibatches_pruning; ALTER TABLE minibatches DROP COLUMN pruning; {} {old}
-         INSERT INTO trials SELECT * FROM old; DROP TABLE old; PRAGMA user_version = 4;",
-        schema::BEFORE_TRIALS
-    );
-    connection.execute_batch(&down).unwrap();
+    to_version_4(&connection);
     drop(connection);
     let rows = || Reader::open(dir.path()).unwrap().facts_after(0, 9).unwrap();
     let before = rows();

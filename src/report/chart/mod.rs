@@ -4,10 +4,12 @@
 mod axis;
 mod curve;
 mod lines;
+mod pareto;
 mod rewards;
 
 pub use curve::{curve, sparkline};
 pub use lines::lines;
+pub use pareto::pareto;
 pub use rewards::{position, rewards};
 
 use super::html::escape;
