@@ -12,6 +12,7 @@ mod health;
 mod ledger;
 mod lock;
 mod open;
+mod outcome;
 mod reader;
 mod recovery;
 mod reevaluations;

@@ -5,13 +5,14 @@
 use super::health::Health;
 use super::ledger::{Ledger, Numbered, Open, SlotReward};
 use super::open::Opened;
+use super::outcome::TrialResult;
 use super::reevaluations;
 use super::rolling_backup::RollingBackup;
 use super::{
     CompletedNetwork, Enqueued, Evaluated, LogTail, NewReevaluation, Reply, SampledMinibatch,
     SampledTrial, Sequenced,
 };
-use crate::child::{Cause, Epoch, FailureRule, FailureWorth, Outcome};
+use crate::child::{Epoch, FailureRule, FailureWorth, Outcome};
 use crate::strategy::{HeldParameters, LearningSettings, Snapshot};
 use rusqlite::{Connection, params};
 use std::sync::Arc;
@@ -469,7 +470,7 @@ fn insert_epoch(connection: &Connection, trial: u64, epoch: &Epoch) -> rusqlite:
 }
 
 /// SQLite would store NaN as NULL without a word: what is not finite is left out knowingly.
-fn finite(value: Option<f64>) -> Option<f64> {
+pub(super) fn finite(value: Option<f64>) -> Option<f64> {
     value.filter(|value| value.is_finite())
 }
 
@@ -603,61 +604,6 @@ fn hold_pulled(connection: &Connection, batch: &SampledMinibatch) -> rusqlite::R
         parameters: parameters.clone(),
     };
     super::snapshots::hold(connection, &held)
-}
-
-/// An outcome as the columns of its trial.
-#[derive(Default)]
-struct TrialResult<'a> {
-    status: &'static str,
-    reward: Option<f64>,
-    metric: Option<f64>,
-    /// By the evaluator's own count.
-    seconds: Option<f64>,
-    error: Option<(Cause, &'a str)>,
-}
-
-impl<'a> TrialResult<'a> {
-    fn of(outcome: &'a Outcome) -> Self {
-        let failed = |error| Self {
-            status: "failed",
-            error: Some(error),
-            ..Self::default()
-        };
-        match outcome {
-            Outcome::Completed {
-                reward,
-                metric,
-                seconds,
-            } if reward.is_finite() && metric.is_finite() => Self {
-                status: "completed",
-                reward: Some(*reward),
-                metric: Some(*metric),
-                seconds: *seconds,
-                error: None,
-            },
-            Outcome::Completed { .. } => failed((
-                Cause::Diverged,
-                "the evaluator gave a reward that is not finite",
-            )),
-            Outcome::Pruned {
-                reward,
-                metric,
-                seconds,
-                ..
-            } => Self {
-                status: "pruned",
-                reward: finite(*reward),
-                metric: finite(*metric),
-                seconds: *seconds,
-                error: None,
-            },
-            Outcome::Failed { cause, error } => failed((*cause, error.as_str())),
-            Outcome::Stopped => Self {
-                status: "stopped",
-                ..Self::default()
-            },
-        }
-    }
 }
 
 /// A trial that has its outcome.

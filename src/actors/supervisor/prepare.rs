@@ -37,6 +37,19 @@ pub struct SearchSettings {
 }
 
 impl SearchSettings {
+    /// Those that hold after a log whose last ones are these; None: at the start of a run.
+    fn learning_after(
+        &self,
+        logged: Option<&LearningSettings>,
+        space: &dyn Space,
+    ) -> LearningSettings {
+        let choice = self.controller.strategy;
+        self.learning(match logged {
+            Some(logged) => choice.resume(logged.strategy),
+            None => choice.resolve(space),
+        })
+    }
+
     pub(super) fn learning(&self, strategy: StrategyName) -> LearningSettings {
         LearningSettings {
             advantage_bound: self.advantage_bound,
@@ -134,12 +147,7 @@ pub fn prepare(
     additions: Additions,
 ) -> Result<Prepared, PrepareError> {
     let policy = Policy::new(space.as_ref(), &settings.controller.network());
-    let choice = settings.controller.strategy;
-    let strategy = match &recovered.learning {
-        Some(logged) => choice.resume(logged.strategy),
-        None => choice.resolve(space.as_ref()),
-    };
-    let learning = settings.learning(strategy);
+    let learning = settings.learning_after(recovered.learning.as_ref(), space.as_ref());
     let stored = recovered
         .snapshot
         .as_ref()
