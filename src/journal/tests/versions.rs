@@ -146,7 +146,7 @@ fn a_run_of_version_1_is_read_as_it_is_and_brought_up_to_date_when_it_is_continu
     )
     .replace("slot),\n)", "slot))");
     let old = old
-        .replace("    enqueued TEXT,\n    cost REAL,\n", "")
+        .replace("    enqueued TEXT,\n", "")
         .lines()
         .filter(|line| !line.contains("trials_enqueued") && !line.contains("trials_finished"))
         .collect::<Vec<_>>()
