@@ -53,11 +53,6 @@ impl TrialFacts {
         })
     }
 
-    /// A controller sampled it.
-    pub fn is_sampled(&self) -> bool {
-        self.enqueued.is_none() && self.confirms.is_none() && self.retry_of.is_none()
-    }
-
     /// Its outcome, which will not change; None: it has none yet.
     pub fn final_state(&self) -> Option<FinalState> {
         Some(match self.status.as_str() {
@@ -68,10 +63,24 @@ impl TrialFacts {
         })
     }
 
+    /// A controller sampled it.
+    pub fn is_sampled(&self) -> bool {
+        self.enqueued.is_none() && self.confirms.is_none() && self.retry_of.is_none()
+    }
+
     /// Has its outcome, which will not change.
     pub fn is_final(&self) -> bool {
         super::is_final(&self.status)
     }
+}
+
+/// The outcome of a trial, without what is known of it besides.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum FinalState {
+    /// With this reward.
+    Completed(f64),
+    Pruned,
+    Failed,
 }
 
 /// What was decided in a sampled trial.
@@ -95,15 +104,6 @@ impl DecidedTrial {
             decisions: recovery::parse(row, 2)?,
         })
     }
-}
-
-/// The outcome of a trial, without what is known of it besides.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum FinalState {
-    /// With this reward.
-    Completed(f64),
-    Pruned,
-    Failed,
 }
 
 /// In which order trials are listed.

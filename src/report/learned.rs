@@ -475,9 +475,10 @@ mod tests {
                     },
                     history: HistoryPosition::default(),
                     repeated: 0,
-                    pruning: None,
                     trials: vec![trial],
                     held: None,
+                    pruning: None,
+                    redrawn: 0,
                 };
                 self.journal.insert(vec![minibatch], false, Box::new(drop));
             }
@@ -498,9 +499,7 @@ mod tests {
 
         fn series(&self) -> Series {
             let mut series = Series::default();
-            for id in 1..=self.trials {
-                series.record(id, FinalState::Completed(reward(id)));
-            }
+            (1..=self.trials).for_each(|id| series.record(id, FinalState::Completed(reward(id))));
             series
         }
 

@@ -79,7 +79,12 @@ impl TensorEngine {
         let mut outputs = vec![images];
         let mut parameters = parameters.iter();
         for layer in &self.spec.layers {
-            let input = concatenate(layer.inputs.iter().map(|&input| &outputs[input]))?;
+            let inputs = layer.inputs.iter().map(|&input| &outputs[input]);
+            let input = if layer.operation == OperationSpec::Add {
+                sum(inputs)?
+            } else {
+                concatenate(inputs)?
+            };
             let epsilon = self.spec.batch_norm_epsilon;
             outputs.push(apply(
                 layer,
@@ -254,17 +259,34 @@ fn values<'a>(slot: &ParameterSlot, packed: &'a [f32]) -> &'a [f32] {
 /// Concatenation along depth; smaller tensors are first padded with zeros at the bottom and the
 /// right (paper §3.3, rule 3).
 fn concatenate<'a>(tensors: impl Iterator<Item = &'a Tensor> + Clone) -> Result<Tensor> {
-    let mut height = 0;
-    let mut width = 0;
-    for tensor in tensors.clone() {
-        (height, width) = (height.max(tensor.dim(2)?), width.max(tensor.dim(3)?));
+    Tensor::cat(&padded(tensors, &[2, 3])?, 1)
+}
+
+/// The sum; smaller tensors are first padded with zeros, also along depth.
+fn sum<'a>(tensors: impl Iterator<Item = &'a Tensor> + Clone) -> Result<Tensor> {
+    let tensors = padded(tensors, &[1, 2, 3])?;
+    let mut tensors = tensors.into_iter();
+    let first = tensors
+        .next()
+        .ok_or_else(|| candle_core::Error::Msg("a sum of nothing".into()))?;
+    tensors.try_fold(first, |sum, next| sum + next)
+}
+
+/// Each tensor with zeros behind it along these dimensions, up to the largest of them.
+fn padded<'a>(
+    tensors: impl Iterator<Item = &'a Tensor> + Clone,
+    dims: &[usize],
+) -> Result<Vec<Tensor>> {
+    let mut padded: Vec<Tensor> = tensors.cloned().collect();
+    for &dim in dims {
+        let sizes = padded.iter().map(|tensor| tensor.dim(dim));
+        let largest = sizes.collect::<Result<Vec<_>>>()?.into_iter().max();
+        for tensor in &mut padded {
+            let missing = largest.unwrap_or(0) - tensor.dim(dim)?;
+            *tensor = tensor.pad_with_zeros(dim, 0, missing)?;
+        }
     }
-    let padded = tensors.map(|tensor| {
-        tensor
-            .pad_with_zeros(2, 0, height - tensor.dim(2)?)?
-            .pad_with_zeros(3, 0, width - tensor.dim(3)?)
-    });
-    Tensor::cat(&padded.collect::<Result<Vec<_>>>()?, 1)
+    Ok(padded)
 }
 
 /// The output of one layer; takes its parameters, and where they are known its statistics, off the
@@ -283,6 +305,13 @@ fn apply<'a>(
             stride_height,
             stride_width,
             ..
+        }
+        | OperationSpec::PlainConvolution {
+            filter_height,
+            filter_width,
+            stride_height,
+            stride_width,
+            ..
         } => {
             let convolved = convolve(
                 input,
@@ -290,12 +319,17 @@ fn apply<'a>(
                 (filter_height, filter_width),
                 (stride_height, stride_width),
             )?;
-            relu(&normalise(&convolved, epsilon, parameters, statistics)?)
+            if layer.operation.normalises() {
+                relu(&normalise(&convolved, epsilon, parameters, statistics)?)
+            } else {
+                Ok(convolved)
+            }
         }
         OperationSpec::MaxPooling { size, stride } => max_pool(input, size, stride),
         OperationSpec::AveragePooling { size, stride } => average_pool(input, size, stride),
         OperationSpec::LocalContrast { window } => local_contrast(input, window),
         OperationSpec::BatchNorm => normalise(input, epsilon, parameters, statistics),
+        OperationSpec::Relu | OperationSpec::Add => relu(input),
     }
 }
 
@@ -346,14 +380,18 @@ fn slots(spec: &NetworkSpec) -> (Vec<ParameterSlot>, Vec<ParameterSlot>) {
     let mut parameters = Vec::new();
     let mut running = Vec::new();
     let mut depths = vec![spec.channels];
-    let depth = |depths: &[usize], inputs: &[usize]| -> usize {
-        inputs.iter().map(|&input| depths[input]).sum()
-    };
     for (index, layer) in spec.layers.iter().enumerate() {
-        let inputs = depth(&depths, &layer.inputs);
+        let inputs = layer.inputs.iter().map(|&input| depths[input]);
+        let inputs = layer.operation.input_channels(inputs);
         let mut channels = inputs;
         let name = format!("layer{}", index + 1);
         if let OperationSpec::Convolution {
+            filter_height,
+            filter_width,
+            filters,
+            ..
+        }
+        | OperationSpec::PlainConvolution {
             filter_height,
             filter_width,
             filters,
@@ -379,7 +417,7 @@ fn slots(spec: &NetworkSpec) -> (Vec<ParameterSlot>, Vec<ParameterSlot>) {
         }
         depths.push(channels);
     }
-    let features = depth(&depths, &spec.output);
+    let features = spec.output.iter().map(|&output| depths[output]).sum();
     push(
         &mut parameters,
         "classifier.weight".into(),

@@ -23,18 +23,42 @@ fn random_convolution(stream: &mut Stream) -> OperationSpec {
     }
 }
 
-/// A random layer of any type; half of them are convolutions.
+/// A random layer of any type; half of them have filters.
 fn random_operation(stream: &mut Stream) -> OperationSpec {
     let size = stream.random_range(1..=4);
     let stride = stream.random_range(1..=3);
-    match stream.random_range(0..8) {
+    match stream.random_range(0..12) {
         0 => OperationSpec::MaxPooling { size, stride },
         1 => OperationSpec::AveragePooling { size, stride },
         2 => OperationSpec::LocalContrast {
             window: 2 * size + 1,
         },
         3 => OperationSpec::BatchNorm,
+        4 => OperationSpec::Relu,
+        5 => OperationSpec::Add,
+        6 | 7 => plain(random_convolution(stream)),
         _ => random_convolution(stream),
+    }
+}
+
+/// The same convolution with nothing behind it.
+fn plain(operation: OperationSpec) -> OperationSpec {
+    let OperationSpec::Convolution {
+        filter_height,
+        filter_width,
+        filters,
+        stride_height,
+        stride_width,
+    } = operation
+    else {
+        panic!("{operation:?} has no filters")
+    };
+    OperationSpec::PlainConvolution {
+        filter_height,
+        filter_width,
+        filters,
+        stride_height,
+        stride_width,
     }
 }
 
@@ -224,10 +248,18 @@ fn positions(spec: &NetworkSpec, batch: usize) -> Vec<usize> {
                 stride_height,
                 stride_width,
                 ..
+            }
+            | OperationSpec::PlainConvolution {
+                stride_height,
+                stride_width,
+                ..
             } => (stride_height, stride_width),
             OperationSpec::MaxPooling { stride, .. }
             | OperationSpec::AveragePooling { stride, .. } => (stride, stride),
-            OperationSpec::LocalContrast { .. } | OperationSpec::BatchNorm => (1, 1),
+            OperationSpec::LocalContrast { .. }
+            | OperationSpec::BatchNorm
+            | OperationSpec::Relu
+            | OperationSpec::Add => (1, 1),
         };
         let size = (height.div_ceil(down), width.div_ceil(right));
         if layer.operation.normalises() {
@@ -434,20 +466,35 @@ fn described(spec: &NetworkSpec) -> ConvNetwork {
             filters,
             stride_height,
             stride_width,
-        } => Convolution {
+        }
+        | OperationSpec::PlainConvolution {
             filter_height,
             filter_width,
             filters,
             stride_height,
             stride_width,
+        } => {
+            let sizes = Convolution {
+                filter_height,
+                filter_width,
+                filters,
+                stride_height,
+                stride_width,
+            };
+            if operation.normalises() {
+                sizes.into()
+            } else {
+                Operation::PlainConvolution(sizes)
+            }
         }
-        .into(),
         OperationSpec::MaxPooling { size, stride } => Operation::MaxPool(Pool { size, stride }),
         OperationSpec::AveragePooling { size, stride } => {
             Operation::AveragePool(Pool { size, stride })
         }
         OperationSpec::LocalContrast { window } => Operation::LocalContrast { window },
         OperationSpec::BatchNorm => Operation::BatchNorm,
+        OperationSpec::Relu => Operation::Relu,
+        OperationSpec::Add => Operation::Add,
     };
     let layer = |layer: &LayerSpec| ConvLayer::new(operation(layer.operation), &layer.inputs);
     let image = ImageShape {
