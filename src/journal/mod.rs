@@ -13,6 +13,7 @@ mod lock;
 mod open;
 mod reader;
 mod recovery;
+mod retraining;
 mod rolling_backup;
 mod schema;
 mod snapshots;
@@ -27,6 +28,7 @@ pub use directory::{check_directory, set_aside};
 pub use failures::Failures;
 pub use open::{DATA_CONTENT, WHITEN_ORDER};
 pub use reader::{EpochRow, Reader, TrialRow};
+pub use retraining::{FinalEvaluation, FinalWeights};
 pub use survey::{Life, Suspect, TrialFacts, TrialOrder};
 
 use crate::child::{Cause, Epoch, FailureRule, Outcome};
