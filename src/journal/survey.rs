@@ -191,7 +191,7 @@ impl Reader {
         Ok(serde_json::from_str(&text).unwrap_or_default())
     }
 
-    fn meta(&self, key: &str) -> Result<Option<String>, JournalError> {
+    pub(super) fn meta(&self, key: &str) -> Result<Option<String>, JournalError> {
         self.one("SELECT value FROM meta WHERE key = ?1", [key], |row| {
             row.get(0)
         })
