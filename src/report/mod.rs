@@ -17,6 +17,7 @@ mod page;
 mod pareto;
 mod series;
 mod status;
+mod svg;
 
 pub use cell::cell_svg;
 pub use comparison::{Comparison, Interval, StrategyRuns};
