@@ -206,6 +206,12 @@ impl Reader {
         )
     }
 
+    /// Time and text of every event of this kind, the oldest first.
+    pub fn events_of(&self, kind: &str) -> Result<Vec<(String, String)>, JournalError> {
+        let sql = "SELECT at, text FROM events WHERE kind = ?1 ORDER BY id";
+        self.all(sql, [kind], |row| Ok((row.get(0)?, row.get(1)?)))
+    }
+
     /// Calls `take` with every trial that has its outcome, in any order. A pruned or failed one that
     /// has a reward comes twice, first as what it is. Reads indexes alone.
     pub fn outcomes(&self, mut take: impl FnMut(u64, FinalState)) -> Result<(), JournalError> {
