@@ -109,7 +109,8 @@ enum Command {
     Classify(classify::ClassifyArgs),
     /// The page of a run, served until Ctrl-C; a running search serves its own
     Page(page::PageArgs),
-    /// Write the files of RUN/report: trials.csv and the charts; a search keeps them itself
+    /// Write the files of RUN/report again: index.html, trials.csv, charts and drawings; a search
+    /// writes them itself
     Report(report::ReportArgs),
     /// Evaluate networks of a run again, as trials of their own with new seeds; then the run goes on
     Retry(retry::RetryArgs),
