@@ -1,6 +1,7 @@
 //! The `[child]` section: each key's declaration stands on its field. Must not know where a value
 //! was written.
 
+use super::Cost;
 use schemars::{JsonSchema, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -118,6 +119,8 @@ const MAX_PARAMETERS: usize = 100_000_000_000;
 const MAX_STEPS: usize = 100_000;
 const MAX_ATTEMPTS: u32 = 1_000;
 const MAX_PIXELS: usize = 1 << 16;
+const MAX_COST_BATCH: usize = 100_000;
+const MAX_COST_THREADS: usize = 1_024;
 
 /// The mean of all steps alike.
 const MAX_AGE: f64 = 0.5;
@@ -285,6 +288,48 @@ pub struct ChildSettings {
         ),
     )]
     pub reward_exponent: f64,
+    /// What networks cost: reward = accuracy ^ reward_exponent × (cost / cost_target) ^ cost_weight
+    /// (Tan et al. 2019). The milliseconds of one image are measured on the lane.
+    #[default(Cost::None)]
+    #[schemars(extend("x-applies" = convolutional_networks(), "x-identity" = "unless default"))]
+    pub cost: Cost,
+    /// The cost at which the reward is that of the accuracy alone.
+    #[schemars(
+        example = 1_000_000,
+        extend(
+            "exclusiveMinimum" = 0,
+            "x-applies" = costing(&["parameters", "flops", "milliseconds"]),
+            "x-identity" = "unless default",
+            "x-unset" = "rewards without a cost",
+        ),
+    )]
+    pub cost_target: Option<f64>,
+    /// The power of the cost in the reward.
+    #[default(-0.07)]
+    #[schemars(
+        example = -0.07,
+        extend(
+            "minimum" = -10,
+            "maximum" = 0,
+            "x-applies" = costing(&["parameters", "flops", "milliseconds"]),
+            "x-identity" = "unless default",
+        ),
+    )]
+    pub cost_weight: f64,
+    /// Images at once while milliseconds are measured.
+    #[default = 1]
+    #[schemars(
+        range(min = 1, max = MAX_COST_BATCH),
+        extend("x-applies" = costing(&["milliseconds"]), "x-unit" = "images", "x-identity" = "unless default"),
+    )]
+    pub cost_batch: usize,
+    /// Threads that they are measured with, on the CPU.
+    #[default = 1]
+    #[schemars(
+        range(min = 1, max = MAX_COST_THREADS),
+        extend("x-applies" = costing(&["milliseconds"]), "x-unit" = "threads", "x-identity" = "unless default"),
+    )]
+    pub cost_threads: usize,
     /// Last epochs whose best accuracy (lowest perplexity) counts.
     #[default = 5]
     #[schemars(
@@ -453,6 +498,11 @@ fn convolutional_networks() -> Value {
     json!({ "child.evaluator": ["train"], "space.kind": ["conv"] })
 }
 
+/// Keys of rewards with a cost of one of these kinds.
+fn costing(kinds: &[&str]) -> Value {
+    json!({ "child.evaluator": ["train"], "space.kind": ["conv"], "child.cost": kinds })
+}
+
 /// Keys of language models that are trained here.
 fn language_models() -> Value {
     json!({ "child.evaluator": ["train"], "space.kind": ["cell"] })
@@ -487,11 +537,18 @@ impl ChildSettings {
     /// What cannot work together among this section's keys: (key, what would be valid). Each value
     /// alone is as its declaration says.
     pub fn problems(&self) -> Vec<(String, String)> {
-        let rules = [(
-            "schedule_steps",
-            self.schedule_steps.is_sorted_by(|a, b| a < b),
-            ASCENDING_FRACTIONS,
-        )];
+        let rules = [
+            (
+                "schedule_steps",
+                self.schedule_steps.is_sorted_by(|a, b| a < b),
+                ASCENDING_FRACTIONS,
+            ),
+            (
+                "cost_target",
+                self.cost == Cost::None || self.cost_target.is_some(),
+                "child.cost needs it: the cost at which a reward is that of the accuracy alone, for example 1000000 (parameters), 5e7 (FLOPs) or 2 (milliseconds)",
+            ),
+        ];
         let of_evaluator = match self.evaluator {
             EvaluatorKind::Train => Vec::new(),
             EvaluatorKind::Table => self.table.rules(),

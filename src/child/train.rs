@@ -8,7 +8,8 @@ use super::training::{EarlyEnd, Training};
 use super::weight_average::WeightAverage;
 use super::weights::{Trained, recipe};
 use super::{
-    Cause, ChildSettings, Epoch, Evaluator, MetricUnit, Outcome, Progress, Sgd, Task, reward,
+    Cause, ChildSettings, Cost, CostFactor, Epoch, Evaluator, MetricUnit, Outcome, Progress, Sgd,
+    Task, latency, reward,
 };
 use crate::data::{Batches, DataSettings, Dataset, Flip, ImageInput, Input, Split};
 use crate::space::{ConvNetwork, ImageShape, Network};
@@ -50,6 +51,8 @@ pub struct TrainEvaluator {
     flip: Option<Flip>,
     device: Device,
     pool: Arc<ThreadPool>,
+    /// What milliseconds are measured with.
+    cost_pool: Arc<ThreadPool>,
     memory_limit_bytes: Option<u64>,
     /// What a child's numbers depend on beside task and settings: part of a checkpoint's
     /// fingerprint.
@@ -100,10 +103,17 @@ impl TrainEvaluator {
             split,
             batches,
             device,
+            cost_pool: pool.clone(),
             pool,
             memory_limit_bytes,
             facts,
         }
+    }
+
+    /// With a pool of its own to measure milliseconds with.
+    #[must_use]
+    pub fn measuring_with(self, cost_pool: Arc<ThreadPool>) -> Self {
+        Self { cost_pool, ..self }
     }
 
     fn train(&self, task: &Task, progress: &mut dyn Progress) -> Result<Outcome, EarlyEnd> {
@@ -130,9 +140,70 @@ impl TrainEvaluator {
             self.settings.reward_window,
             self.settings.reward_exponent,
         );
+        let reward = reward * self.cost_factor(network, &child, &mut training)?;
         Ok(training.outcome(metric, reward, |last| {
             child.file(task, last, metric, reward)
         }))
+    }
+
+    /// What the network's cost makes of its reward.
+    fn cost_factor(
+        &self,
+        network: &ConvNetwork,
+        child: &Child,
+        training: &mut Training,
+    ) -> Result<f64, EarlyEnd> {
+        let Some(factor) = CostFactor::new(&self.settings) else {
+            return Ok(1.0);
+        };
+        let cost = match factor.cost {
+            Cost::None => return Ok(1.0),
+            Cost::Parameters => network.parameters() as f64,
+            Cost::Flops => network.flops() as f64,
+            Cost::Milliseconds => self.milliseconds(network, child, training)?,
+        };
+        training.cost(cost);
+        Ok(factor.of(cost))
+    }
+
+    /// Measured on the first validation images.
+    fn milliseconds(
+        &self,
+        network: &ConvNetwork,
+        child: &Child,
+        training: &mut Training,
+    ) -> Result<f64, EarlyEnd> {
+        let size = self.settings.cost_batch;
+        let mut engine = convnet::engine(
+            network,
+            size,
+            self.settings.batch_norm_epsilon,
+            &self.device,
+            &self.cost_pool,
+            self.memory_limit_bytes,
+        )?;
+        let image = network.image;
+        let mut images = vec![0.0; size * image.channels * image.height * image.width];
+        let mut labels = vec![0; size];
+        let mut logits = vec![0.0; size * network.classes];
+        let validation = self.split.validation.iter().copied();
+        let indices: Vec<u32> = validation.cycle().take(size).collect();
+        self.pool.install(|| {
+            self.batches
+                .evaluation(&self.dataset, &indices, &mut images, &mut labels);
+        });
+        let mut batch = latency::Batch {
+            images: &images,
+            logits: &mut logits,
+            size,
+        };
+        latency::milliseconds(
+            engine.as_mut(),
+            &child.parameters,
+            &child.running,
+            &mut batch,
+            training,
+        )
     }
 
     /// A network for other images or classes than the data's cannot be trained on them.

@@ -126,6 +126,7 @@ impl Search {
         }
         let lanes = assembly::lanes(&settings)?;
         assembly::check_devices(workload.as_ref(), &lanes)?;
+        assembly::check_cost(&settings, &lanes)?;
         ensure_open_files(FILES + FILES_OF_LANE * lanes.len() as u64).map_err(Failure::Failed)?;
         let search = Self {
             config: args.config.clone(),
@@ -341,6 +342,8 @@ impl Search {
             .learning
             .proposals_repeated_total
             .inc_by(recovered.repeated);
+        let redrawn = &metrics.learning.proposals_redrawn_total;
+        redrawn.inc_by(recovered.redrawn);
         Ok(Arc::new(metrics))
     }
 

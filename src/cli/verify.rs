@@ -7,7 +7,7 @@ use crate::child::verify_pruning;
 use crate::journal::{Reader, TrialRow};
 use crate::policy::Policy;
 use crate::settings;
-use crate::space::ImageShape;
+use crate::space::{CellSpace, ImageShape, Network, Space, SpaceSettings};
 use crate::strategy::{Again, LogEntry, StrategyName, Verification, surrogate_state};
 use serde::Serialize;
 use std::collections::HashMap;
@@ -41,15 +41,7 @@ pub fn run(args: VerifyArgs) -> Result<(), Failure> {
     // verified.
     let settings = settings::load(&config, &[], std::iter::empty())
         .map_err(|error| Failure::Input(error.to_string()))?;
-    // Image and classes shape the networks, not the decisions that are replayed.
-    let space = settings.space.build(
-        ImageShape {
-            channels: 3,
-            height: 32,
-            width: 32,
-        },
-        10,
-    );
+    let space = space(&settings.space, reader.first_sampled().map_err(reading)?);
     let copies = reader.copies().map_err(reading)?;
     let policy = Policy::new(space.as_ref(), &settings.controller.network())
         .starting_from(warm_start::copied_parameters(&copies));
@@ -107,6 +99,21 @@ pub fn run(args: VerifyArgs) -> Result<(), Failure> {
             "{}: the run does not verify",
             args.run.display()
         )))
+    }
+}
+
+/// The space of a run whose first sampled trial is this one. What surrounds its networks (the image, the classes, the
+/// language model) is known from that alone: the data need not be there.
+fn space(settings: &SpaceSettings, first: Option<TrialRow>) -> Box<dyn Space> {
+    const USUAL: ImageShape = ImageShape {
+        channels: 3,
+        height: 32,
+        width: 32,
+    };
+    match first.map(|row| row.architecture.network) {
+        Some(Network::Conv(network)) => settings.build(network.image, network.classes),
+        Some(Network::Cell(network)) => Box::new(CellSpace::new(settings, network.model)),
+        Some(Network::Choices(_)) | None => settings.build(USUAL, 10),
     }
 }
 

@@ -13,6 +13,7 @@ mod health;
 mod ledger;
 mod lock;
 mod open;
+mod outcome;
 mod reader;
 mod recovery;
 mod reevaluations;
@@ -30,7 +31,7 @@ pub use deaths::{DEATHS_IN_COMPANY, fatal_signal_file};
 pub use directory::{check_directory, set_aside};
 pub use failures::Failures;
 pub use open::{DATA_CONTENT, WHITEN_ORDER};
-pub use reader::{EpochRow, Reader, TrialRow};
+pub use reader::{CostRow, EpochRow, Reader, TrialRow};
 pub use reevaluations::{Confirmations, Confirmed, Evaluated, NewReevaluation, Reevaluation};
 pub use survey::{DecidedTrial, FinalState, Life, Suspect, TrialFacts, TrialOrder};
 
@@ -85,6 +86,8 @@ pub struct SampledMinibatch {
     pub history: HistoryPosition,
     /// How many of its networks were pending without the strategy having seen them.
     pub repeated: u64,
+    /// How many lists were drawn again, because they are larger than the space's limits.
+    pub redrawn: u64,
     /// What its children are pruned by; None: nothing prunes them.
     pub pruning: Option<Pruning>,
     pub trials: Vec<SampledTrial>,
@@ -240,6 +243,8 @@ pub struct Recovered {
     pub reused: u64,
     /// Networks that were proposed while an equal one was pending, unseen by the strategy.
     pub repeated: u64,
+    /// Lists that were drawn again, because they were too large.
+    pub redrawn: u64,
     /// Facts of the run's identity that it lacked, because an earlier version began it, and that
     /// are recorded now.
     pub recorded: Vec<String>,
@@ -350,6 +355,11 @@ impl Journal {
 
     pub fn epoch(&self, trial: u64, epoch: Epoch) {
         self.send(Request::Epoch { trial, epoch });
+    }
+
+    /// What the trial's network costs, in the unit of `child.cost`.
+    pub fn cost(&self, trial: u64, cost: f64) {
+        self.send(Request::Cost { trial, cost });
     }
 
     /// The outcome, once for all, after `seconds` on its lane; the transaction that holds a

@@ -53,11 +53,6 @@ impl TrialFacts {
         })
     }
 
-    /// A controller sampled it.
-    pub fn is_sampled(&self) -> bool {
-        self.enqueued.is_none() && self.confirms.is_none() && self.retry_of.is_none()
-    }
-
     /// Its outcome, which will not change; None: it has none yet.
     pub fn final_state(&self) -> Option<FinalState> {
         Some(match self.status.as_str() {
@@ -66,6 +61,11 @@ impl TrialFacts {
             "failed" => FinalState::Failed,
             _ => return None,
         })
+    }
+
+    /// A controller sampled it.
+    pub fn is_sampled(&self) -> bool {
+        self.enqueued.is_none() && self.confirms.is_none() && self.retry_of.is_none()
     }
 
     /// Has its outcome, which will not change.

@@ -5,13 +5,14 @@
 use super::health::Health;
 use super::ledger::{Ledger, Numbered, Open, SlotReward};
 use super::open::Opened;
+use super::outcome::TrialResult;
 use super::reevaluations;
 use super::rolling_backup::RollingBackup;
 use super::{
     CompletedNetwork, Copied, Enqueued, Evaluated, LogTail, NewReevaluation, Reply,
     SampledMinibatch, SampledTrial, Sequenced,
 };
-use crate::child::{Cause, Epoch, FailureRule, FailureWorth, Outcome};
+use crate::child::{Epoch, FailureRule, FailureWorth, Outcome};
 use crate::strategy::{HeldParameters, LearningSettings, Snapshot};
 use rusqlite::{Connection, params};
 use std::sync::Arc;
@@ -67,6 +68,10 @@ pub(super) enum Request {
         trial: u64,
         epoch: Epoch,
     },
+    Cost {
+        trial: u64,
+        cost: f64,
+    },
     Finished {
         trial: u64,
         outcome: Outcome,
@@ -116,6 +121,7 @@ impl Request {
             self,
             Self::Started { reply: None, .. }
                 | Self::Epoch { .. }
+                | Self::Cost { .. }
                 | Self::Config { .. }
                 | Self::Event { .. }
         )
@@ -360,6 +366,10 @@ fn carry_out(
         }
         Request::Started { trial, device, .. } => start_trial(connection, *trial, device, now)?,
         Request::Epoch { trial, epoch } => insert_epoch(connection, *trial, epoch)?,
+        Request::Cost { trial, cost } => {
+            let sql = "UPDATE trials SET cost = ?2 WHERE id = ?1 AND status = 'running'";
+            execute(connection, sql, params![trial, finite(Some(*cost))])?;
+        }
         Request::Finished {
             trial,
             outcome,
@@ -434,7 +444,7 @@ fn start_trial(
     now: &str,
 ) -> rusqlite::Result<()> {
     execute(connection, "DELETE FROM epochs WHERE trial = ?1", [trial])?;
-    let sql = "UPDATE trials SET status = 'running', started_at = ?2, device = ?3, error = NULL WHERE id = ?1
+    let sql = "UPDATE trials SET status = 'running', started_at = ?2, device = ?3, error = NULL, cost = NULL WHERE id = ?1
                AND status NOT IN ('completed', 'pruned', 'failed')";
     execute(connection, sql, params![trial, now, device]).map(drop)
 }
@@ -452,7 +462,7 @@ fn insert_epoch(connection: &Connection, trial: u64, epoch: &Epoch) -> rusqlite:
 }
 
 /// SQLite would store NaN as NULL without a word: what is not finite is left out knowingly.
-fn finite(value: Option<f64>) -> Option<f64> {
+pub(super) fn finite(value: Option<f64>) -> Option<f64> {
     value.filter(|value| value.is_finite())
 }
 
@@ -529,8 +539,8 @@ fn insert(
         let boundaries = json(&batch.pulled.boundaries)?;
         let versions = json(&batch.pulled.versions)?;
         let sql = "INSERT INTO minibatches (number, controller, minibatch, first_id, m, layers, boundaries, versions, oldest, round,
-                                            history_sequence, history_trial, repeated, pruning)
-                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)";
+                                            history_sequence, history_trial, repeated, pruning, redrawn)
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)";
         let pruning = batch.pruning.as_ref().map(json).transpose()?;
         let oldest = batch.pulled.versions.iter().min().copied().unwrap_or(0);
         let values = params![
@@ -547,7 +557,8 @@ fn insert(
             batch.history.sequence,
             batch.history.trial,
             batch.repeated,
-            pruning
+            pruning,
+            batch.redrawn
         ];
         execute(connection, sql, values)?;
         for (slot, trial) in batch.trials.iter().enumerate() {
@@ -585,61 +596,6 @@ fn hold_pulled(connection: &Connection, batch: &SampledMinibatch) -> rusqlite::R
         parameters: parameters.clone(),
     };
     super::snapshots::hold(connection, &held)
-}
-
-/// An outcome as the columns of its trial.
-#[derive(Default)]
-struct TrialResult<'a> {
-    status: &'static str,
-    reward: Option<f64>,
-    metric: Option<f64>,
-    /// By the evaluator's own count.
-    seconds: Option<f64>,
-    error: Option<(Cause, &'a str)>,
-}
-
-impl<'a> TrialResult<'a> {
-    fn of(outcome: &'a Outcome) -> Self {
-        let failed = |error| Self {
-            status: "failed",
-            error: Some(error),
-            ..Self::default()
-        };
-        match outcome {
-            Outcome::Completed {
-                reward,
-                metric,
-                seconds,
-            } if reward.is_finite() && metric.is_finite() => Self {
-                status: "completed",
-                reward: Some(*reward),
-                metric: Some(*metric),
-                seconds: *seconds,
-                error: None,
-            },
-            Outcome::Completed { .. } => failed((
-                Cause::Diverged,
-                "the evaluator gave a reward that is not finite",
-            )),
-            Outcome::Pruned {
-                reward,
-                metric,
-                seconds,
-                ..
-            } => Self {
-                status: "pruned",
-                reward: finite(*reward),
-                metric: finite(*metric),
-                seconds: *seconds,
-                error: None,
-            },
-            Outcome::Failed { cause, error } => failed((*cause, error.as_str())),
-            Outcome::Stopped => Self {
-                status: "stopped",
-                ..Self::default()
-            },
-        }
-    }
 }
 
 /// A trial that has its outcome.
@@ -704,8 +660,8 @@ fn reuse(
     from: u64,
     now: &str,
 ) -> rusqlite::Result<Vec<Sequenced>> {
-    let sql = "UPDATE trials SET status = 'completed', reward = known.reward, metric = known.metric, reused_from = known.id, seconds = 0,
-               error = NULL, finished_at = ?3 FROM (SELECT id, reward, metric FROM trials WHERE id = ?2) AS known
+    let sql = "UPDATE trials SET status = 'completed', reward = known.reward, metric = known.metric, cost = known.cost, reused_from = known.id, seconds = 0,
+               error = NULL, finished_at = ?3 FROM (SELECT id, reward, metric, cost FROM trials WHERE id = ?2) AS known
                WHERE trials.id = ?1 AND status NOT IN ('completed', 'pruned', 'failed')";
     if execute(connection, sql, params![trial, from, now])? == 0 {
         return Ok(Vec::new());

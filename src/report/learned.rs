@@ -478,6 +478,7 @@ mod tests {
                     trials: vec![trial],
                     held: None,
                     pruning: None,
+                    redrawn: 0,
                 };
                 self.journal.insert(vec![minibatch], false, Box::new(drop));
             }

@@ -4,7 +4,7 @@
 use super::{Activation, Combination, given};
 use super::{
     AdoptError, Architecture, Cell, CellNetwork, CellNode, Decision, DecisionError, Kind,
-    LanguageModel, Network, Next, OptionValue, Space, SpaceSettings, TreeCell,
+    LanguageModel, Network, Next, OptionValue, SizeLimits, Space, SpaceSettings, TreeCell,
 };
 
 /// Recurrent cells of one base number.
@@ -15,6 +15,7 @@ pub struct CellSpace {
     model: Option<LanguageModel>,
     kinds: Vec<Kind>,
     tokens: Vec<Token>,
+    limits: SizeLimits,
 }
 
 /// One token of the list.
@@ -91,6 +92,7 @@ impl CellSpace {
             model,
             kinds,
             tokens,
+            limits: SizeLimits::new(settings),
         }
     }
 
@@ -202,6 +204,10 @@ impl Space for CellSpace {
             },
             Vec::new(),
         ))
+    }
+
+    fn limits(&self) -> SizeLimits {
+        self.limits
     }
 
     fn layers(&self, _sampled: u64) -> usize {

@@ -6,7 +6,8 @@ use super::blocks::{Prediction, graph};
 use super::given;
 use super::{
     AdoptError, Architecture, ConvNetwork, Convolution, Decision, DecisionError, ImageShape, Kind,
-    LayerType, Network, Next, Operation, OptionValue, Pool, SkipConnections, Space, SpaceSettings,
+    LayerType, Network, Next, Operation, OptionValue, Pool, SizeLimits, SkipConnections, Space,
+    SpaceSettings,
 };
 
 /// Convolutional networks for images of one shape.
@@ -28,6 +29,7 @@ pub struct ConvSpace {
     step: usize,
     every: u64,
     max: usize,
+    limits: SizeLimits,
 }
 
 /// What can be chosen, and the kind that predicts it; a list of one entry is not predicted.
@@ -152,6 +154,7 @@ impl ConvSpace {
             step: settings.layers_step,
             every: settings.layers_every.max(1),
             max: settings.layers_max.unwrap_or(usize::MAX),
+            limits: SizeLimits::new(settings),
         }
     }
 
@@ -494,6 +497,10 @@ impl Space for ConvSpace {
 
     fn images(&self) -> Option<(ImageShape, usize)> {
         Some((self.image, self.classes))
+    }
+
+    fn limits(&self) -> SizeLimits {
+        self.limits
     }
 
     fn layers(&self, sampled: u64) -> usize {

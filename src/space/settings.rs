@@ -227,7 +227,8 @@ pub struct SpaceSettings {
         )
     )]
     pub widen: usize,
-    /// A network with more parameters ends as failed, untrained.
+    /// A network with more parameters is drawn again before anything is trained; after 100 draws the
+    /// trial ends as failed.
     #[schemars(
         range(min = 1),
         extend(

@@ -112,8 +112,9 @@ impl Trial {
 
 /// Candidates of one request, none twice and none known.
 struct Pool<'a> {
-    space: &'a dyn Space,
-    layers: usize,
+    request: &'a ProposalRequest<'a>,
+    /// Lists that are too large to be candidates.
+    redrawn: usize,
     known: &'a KnownNetworks<'a>,
     names: HashSet<u64>,
     candidates: Vec<Candidate>,
@@ -121,11 +122,16 @@ struct Pool<'a> {
 
 impl Pool<'_> {
     fn offer(&mut self, decisions: Vec<Decision>) -> bool {
-        let name = network_name(self.space, self.layers, &decisions);
+        if self.request.leaves_out(&decisions) {
+            self.redrawn += 1;
+            return false;
+        }
+        let ProposalRequest { space, layers, .. } = *self.request;
+        let name = network_name(space, layers, &decisions);
         let is_new = !self.known.contains(name) && self.names.insert(name);
         if is_new {
             self.candidates.push(Candidate {
-                features: features(self.space, self.layers, &decisions),
+                features: features(space, layers, &decisions),
                 decisions,
                 name,
             });
@@ -153,19 +159,20 @@ impl Guided {
         order
     }
 
-    /// `request.keys.len()` candidates at least, unless there are not so many.
+    /// `request.keys.len()` candidates at least, unless there are not so many; and how many lists
+    /// were too large to be one.
     fn pool<'a>(
         &self,
-        request: &ProposalRequest<'a>,
+        request: &'a ProposalRequest<'a>,
         known: &'a KnownNetworks,
         order: &[usize],
         stream: &mut Stream,
-    ) -> Result<Vec<Candidate>, PolicyError> {
+    ) -> Result<(Vec<Candidate>, usize), PolicyError> {
         let ProposalRequest { space, layers, .. } = *request;
         let slots = request.keys.len();
         let mut pool = Pool {
-            space,
-            layers,
+            request,
+            redrawn: 0,
             known,
             names: HashSet::new(),
             candidates: Vec::new(),
@@ -208,7 +215,7 @@ impl Guided {
         pool.fill(bounded(SECOND_NEIGHBOURS), second);
         let uniform = std::iter::repeat_with(|| uniform_list(space, layers, stream));
         pool.fill(bounded(UNIFORM), uniform);
-        Ok(pool.candidates)
+        Ok((pool.candidates, pool.redrawn))
     }
 
     /// The best candidate of each slot's function; empty: nothing could be fitted.
@@ -320,7 +327,7 @@ impl Strategy for Guided {
         let mut stream = first.stream(Purpose::Surrogate);
         // The slots' functions are drawn from other streams.
         stream.set_stream(1);
-        let candidates = self.pool(request, &known, &order, &mut stream)?;
+        let (candidates, mut redrawn) = self.pool(request, &known, &order, &mut stream)?;
         let picked = self.picked(request, &order, &candidates);
         let mut proposals = Vec::with_capacity(request.keys.len());
         for index in picked {
@@ -330,6 +337,7 @@ impl Strategy for Guided {
                 decisions: candidate.decisions.clone(),
                 entropy: None,
                 repeats: false,
+                redrawn: std::mem::take(&mut redrawn),
             });
         }
         let rest = ProposalRequest {

@@ -14,6 +14,7 @@ mod learning;
 mod local_search;
 mod moves;
 mod networks;
+mod oversized;
 mod ppo;
 mod random;
 mod registry;
@@ -141,6 +142,8 @@ pub struct Proposal {
     pub entropy: Option<f64>,
     /// The strategy repeats no network if it can help it, and found no new one.
     pub repeats: bool,
+    /// Lists that were drawn before it and are larger than the space's limits.
+    pub redrawn: usize,
 }
 
 /// A minibatch all of whose outcomes are known, as the log holds it.

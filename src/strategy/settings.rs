@@ -186,6 +186,7 @@ impl ControllerSettings {
                 entropy_half_life: self.entropy_half_life,
             }),
             advantage_bound: None,
+            redraws: false,
         }
     }
 

@@ -9,6 +9,7 @@ mod common;
 mod compare;
 mod confirm;
 mod control_group;
+mod cost;
 mod crash;
 mod dashboards;
 mod deploy;

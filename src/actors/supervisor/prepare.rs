@@ -29,6 +29,8 @@ pub struct SearchSettings {
     pub reuse: bool,
     /// See [`LearningSettings`].
     pub advantage_bound: Option<f64>,
+    /// Networks larger than the space's limits are drawn again.
+    pub redraws: bool,
     /// What ends children early; None: nothing.
     pub pruner: Option<Pruner>,
     pub controller: ControllerSettings,
@@ -36,9 +38,23 @@ pub struct SearchSettings {
 }
 
 impl SearchSettings {
+    /// Those that hold after a log whose last ones are these; None: at the start of a run.
+    fn learning_after(
+        &self,
+        logged: Option<&LearningSettings>,
+        space: &dyn Space,
+    ) -> LearningSettings {
+        let choice = self.controller.strategy;
+        self.learning(match logged {
+            Some(logged) => choice.resume(logged.strategy),
+            None => choice.resolve(space),
+        })
+    }
+
     pub(super) fn learning(&self, strategy: StrategyName) -> LearningSettings {
         LearningSettings {
             advantage_bound: self.advantage_bound,
+            redraws: self.redraws,
             ..self
                 .controller
                 .learning(strategy, self.parameter_server.accumulate)
@@ -144,12 +160,7 @@ pub fn prepare(
     }
     let policy = Policy::new(space.as_ref(), &settings.controller.network())
         .starting_from(additions.parameters);
-    let choice = settings.controller.strategy;
-    let strategy = match &recovered.learning {
-        Some(logged) => choice.resume(logged.strategy),
-        None => choice.resolve(space.as_ref()),
-    };
-    let learning = settings.learning(strategy);
+    let learning = settings.learning_after(recovered.learning.as_ref(), space.as_ref());
     let stored = recovered
         .snapshot
         .as_ref()
