@@ -182,7 +182,8 @@ impl ConfigArgs {
             .map_err(|error| Failure::Input(error.to_string()))
     }
 
-    /// The same for searches with each of these strategies: keys of any of them are taken.
+    /// The same for searches with each of these strategies: keys of any of them are taken, beside
+    /// those of the strategy that the settings name.
     ///
     /// # Errors
     /// As `load`.
