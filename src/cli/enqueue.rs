@@ -1,14 +1,13 @@
 //! The `[[enqueue]]` entries of a config file as trials: their files are read and fitted to the
 //! space before anything starts. Must not evaluate anything.
 
-use super::{ConfigArgs, Failure};
+use super::{ConfigArgs, Failure, architecture_file};
 use crate::actors::EnqueueSettings;
 use crate::journal::{Enqueued, SampledTrial};
 use crate::random::Key;
 use crate::settings::{self, Settings};
 use crate::space::{Architecture, Decision};
 use crate::workload::Candidates;
-use serde_json::Value;
 use std::path::Path;
 
 /// No controller has this number, so no sampled trial has the seed of an enqueued one.
@@ -69,13 +68,7 @@ impl EntryReader<'_> {
 
     fn entry(&self, number: usize, entry: &EnqueueSettings) -> Result<Enqueued, String> {
         let (architecture, decisions) = match (&entry.architecture, &entry.decisions) {
-            (Some(file), _) => read(Path::new(file))
-                .and_then(|given| {
-                    self.candidates
-                        .adopt(given)
-                        .map_err(|error| error.to_string())
-                })
-                .map_err(|problem| format!("{file}: {problem}"))?,
+            (Some(file), _) => architecture_file::adopted(Path::new(file), self.candidates)?,
             (None, Some(decisions)) => (self.decided(decisions)?, decisions.clone()),
             (None, None) => return Err("needs architecture or decisions".into()),
         };
@@ -110,55 +103,4 @@ impl EntryReader<'_> {
             .build(layers, decisions)
             .map_err(|error| format!("{error}{of}"))
     }
-}
-
-/// An architecture's JSON, by itself or inside what `netwright show RUN TRIAL --json` prints.
-fn read(file: &Path) -> Result<Architecture, String> {
-    let unreadable = |error: std::io::Error| match error.kind() {
-        std::io::ErrorKind::NotFound => {
-            "there is no such file (paths are relative to the working directory)".to_owned()
-        }
-        _ => format!("cannot be read: {error}"),
-    };
-    let metadata = std::fs::metadata(file).map_err(unreadable)?;
-    if !metadata.is_file() {
-        return Err("is no regular file".into());
-    }
-    let bytes = std::fs::read(file).map_err(unreadable)?;
-    if bytes.starts_with(&[0xFF, 0xFE]) || bytes.starts_with(&[0xFE, 0xFF]) {
-        return Err("is UTF-16 text; save it as UTF-8".into());
-    }
-    // Editors on Windows write a byte order mark, which is no part of the JSON.
-    let text = bytes
-        .strip_prefix("\u{feff}".as_bytes())
-        .unwrap_or(bytes.as_slice());
-    let mut value: Value =
-        serde_json::from_slice(text).map_err(|error| format!("is not JSON: {error}"))?;
-    if let Some(inner) = value.get_mut("architecture") {
-        value = inner.take();
-    }
-    let example = "`netwright show RUN TRIAL --json` prints one";
-    match value.get("version").and_then(Value::as_u64) {
-        Some(1) => {}
-        Some(other) => {
-            return Err(format!(
-                "its version is {other}, and this program knows version 1"
-            ));
-        }
-        None => {
-            return Err(format!(
-                "is no architecture, for \"version\": 1 is not there; {example}"
-            ));
-        }
-    }
-    serde_json::from_value(value).map_err(|error| {
-        let reason = match error.to_string() {
-            // For a choice without tags serde's message names types of this program.
-            text if text.contains("Cell") => {
-                "a cell has nodes, inject, cell_index and inject_index, or reference = rnn, lstm or gru".into()
-            }
-            text => text,
-        };
-        format!("is no architecture: {reason}; {example}")
-    })
 }

@@ -18,6 +18,7 @@ macro_rules! note {
 }
 
 mod announcement;
+mod architecture_file;
 mod assembly;
 mod check;
 mod classify;

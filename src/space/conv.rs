@@ -486,6 +486,10 @@ impl Space for ConvSpace {
         ))
     }
 
+    fn images(&self) -> Option<(ImageShape, usize)> {
+        Some((self.image, self.classes))
+    }
+
     fn layers(&self, sampled: u64) -> usize {
         let steps = usize::try_from(sampled / self.every).unwrap_or(usize::MAX);
         self.layers

@@ -146,6 +146,11 @@ pub trait Space: Send + Sync {
     /// What does not fit, and what would.
     fn adopt(&self, given: Architecture) -> Result<(Architecture, Vec<Decision>), AdoptError>;
 
+    /// Shape and classes of the images that the networks are for; None: for none.
+    fn images(&self) -> Option<(ImageShape, usize)> {
+        None
+    }
+
     /// Depth of the architectures sampled when `sampled` have been sampled before (paper §3.2, the
     /// depth schedule); 0 where depth means nothing.
     fn layers(&self, sampled: u64) -> usize;
