@@ -17,7 +17,7 @@ mod trainer;
 
 pub use lane::{ChildFiles, EvaluatorFactory};
 pub use report_writer::ReportWriter;
-pub use runtime::Stopwatch;
+pub use runtime::{Stopwatch, fault};
 pub use settings::{EnqueueSettings, RunSettings};
 pub use start::search;
 pub use supervisor::{

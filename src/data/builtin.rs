@@ -18,6 +18,8 @@ const CLASSES: [&str; 10] = [
 const IMAGES: usize = 12_000;
 /// How many images are drawn at most.
 const MAX_IMAGES: usize = 1_000_000;
+/// How many images the test set has.
+pub const TEST_IMAGES: usize = 2_000;
 
 /// A figure is brighter than its background by at least this, as the mean of the channels in 0..=1.
 /// Hues are drawn freely: they say nothing about the class.
@@ -50,24 +52,34 @@ pub fn draw(settings: &DataSettings, seed: u64) -> Result<Dataset, DataError> {
         };
         return Err(DataError::Setting { key, problem });
     }
+    Ok(draw_from(seed, 0, images))
+}
+
+/// The test set: images that no settings draw for training or validation.
+pub fn draw_test(seed: u64) -> Dataset {
+    draw_from(seed, MAX_IMAGES, TEST_IMAGES)
+}
+
+/// Images `first` to `first + count`.
+fn draw_from(seed: u64, first: usize, count: usize) -> Dataset {
     let shape = ImageShape {
         channels: 3,
         height: SIZE,
         width: SIZE,
     };
-    let mut bytes = vec![0; images * 3 * SIZE * SIZE];
+    let mut bytes = vec![0; count * 3 * SIZE * SIZE];
     let labels = bytes
         .par_chunks_exact_mut(3 * SIZE * SIZE)
         .enumerate()
-        .map(|(index, image)| draw_image(seed, index as u64, image))
+        .map(|(index, image)| draw_image(seed, (first + index) as u64, image))
         .collect();
-    Ok(Dataset::new(
+    Dataset::new(
         shape,
         CLASSES.map(str::to_owned).to_vec(),
         bytes,
         labels,
         true,
-    ))
+    )
 }
 
 type Colour = [f32; 3];

@@ -101,6 +101,17 @@ impl Split {
         Ok(Self { train, validation })
     }
 
+    /// Everything is trained on, and nothing is held out.
+    #[must_use]
+    pub fn joined(&self) -> Self {
+        let mut train = [self.train.as_slice(), &self.validation].concat();
+        train.sort_unstable();
+        Self {
+            train,
+            validation: Vec::new(),
+        }
+    }
+
     /// What makes accuracies on this split say little: one line each.
     pub fn warnings(&self, dataset: &Dataset) -> Vec<String> {
         let images = self.validation.len();

@@ -1,7 +1,7 @@
 //! An Architecture says exactly what network it is, as plain data with a stable, versioned JSON.
 //! Must not know which decisions led to it.
 
-use super::{CellNetwork, ConvLayer};
+use super::{CellNetwork, ConvLayer, Operation};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -142,6 +142,26 @@ impl ConvNetwork {
             learning_rate: None,
             layers,
             output,
+        }
+    }
+
+    /// The same network with so many more filters in every convolution (paper §4.1), in canonical
+    /// order.
+    #[must_use]
+    pub fn widened(&self, filters: usize) -> Self {
+        let mut layers = self.layers.clone();
+        for layer in &mut layers {
+            match &mut layer.operation {
+                Operation::Convolution(convolution) => convolution.filters += filters,
+                Operation::MaxPool(_)
+                | Operation::AveragePool(_)
+                | Operation::LocalContrast { .. }
+                | Operation::BatchNorm => {}
+            }
+        }
+        Self {
+            learning_rate: self.learning_rate,
+            ..Self::new(self.image, self.classes, layers)
         }
     }
 

@@ -5,6 +5,7 @@
 mod automatic;
 mod encoding;
 mod evolution;
+mod grid;
 mod guided;
 mod history;
 mod learning;

@@ -33,6 +33,7 @@ mod reload;
 mod report;
 mod restart;
 mod restore;
+mod retrain;
 mod resume;
 mod reuse;
 mod run_dir;
