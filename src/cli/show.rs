@@ -37,7 +37,10 @@ pub fn run(args: ShowArgs) -> Result<(), Failure> {
     match if args.json { Format::Json } else { args.format } {
         Format::Text => {
             let epochs = reader.epochs(row.id).map_err(reading)?;
-            print(&text(&row, &epochs, export::kept_weights(&args.run, &row)))
+            let recipes = reader.retraining().map_err(reading)?;
+            let recipe = recipes.and_then(|recipes| report::chosen(&recipes, &row));
+            let weights = export::kept_weights(&args.run, &row);
+            print(&text(&row, &epochs, recipe, weights))
         }
         Format::Json => {
             let mut value =
@@ -76,8 +79,13 @@ pub(super) fn trial(reader: &Reader, dir: &Path, id: u64) -> Result<TrialRow, Fa
     )))
 }
 
-/// `weights`: the file that holds them.
-fn text(row: &TrialRow, epochs: &[EpochRow], weights: Option<PathBuf>) -> String {
+/// `recipe`: of a retraining's trial; `weights`: the file that holds them.
+fn text(
+    row: &TrialRow,
+    epochs: &[EpochRow],
+    recipe: Option<String>,
+    weights: Option<PathBuf>,
+) -> String {
     let mut text = String::new();
     let mut line = |label: &str, value: String| {
         let _ = writeln!(text, "{label:<12}{value}");
@@ -86,6 +94,7 @@ fn text(row: &TrialRow, epochs: &[EpochRow], weights: Option<PathBuf>) -> String
     line("status", row.status.clone());
     let mut optional =
         |label: &str, value: Option<String>| value.into_iter().for_each(|value| line(label, value));
+    optional("recipe", recipe);
     optional("error", row.error.clone());
     optional(
         "reused",

@@ -6,7 +6,7 @@ use super::{Failure, print, reading};
 use crate::journal::Reader;
 use crate::policy::Policy;
 use crate::settings;
-use crate::space::ImageShape;
+use crate::space::{ImageShape, Space};
 use crate::strategy::{Discrepancy, LogEntry, Verification};
 use serde::Serialize;
 use std::path::PathBuf;
@@ -39,14 +39,15 @@ pub fn run(args: VerifyArgs) -> Result<(), Failure> {
     let settings = settings::load(&config, &[], std::iter::empty())
         .map_err(|error| Failure::Input(error.to_string()))?;
     // Image and classes shape the networks, not the decisions that are replayed.
-    let space = settings.space.build(
-        ImageShape {
-            channels: 3,
-            height: 32,
-            width: 32,
-        },
-        10,
-    );
+    let image = ImageShape {
+        channels: 3,
+        height: 32,
+        width: 32,
+    };
+    let space: Box<dyn Space> = match reader.retraining().map_err(reading)? {
+        Some(recipes) => Box::new(recipes.space()),
+        None => settings.space.build(image, 10),
+    };
     let policy = Policy::new(space.as_ref(), &settings.controller.network());
 
     let mut log: Vec<LogEntry> = Vec::new();

@@ -205,6 +205,17 @@ mod tests {
     }
 
     #[test]
+    fn test_images_are_none_that_is_trained_on() {
+        let test = draw_test(4);
+        assert_eq!(test.labels.len(), TEST_IMAGES);
+        let trained = draw(&settings(3_000, 10), 4).unwrap();
+        let count = trained.labels.len() as u32;
+        let seen: std::collections::HashSet<&[u8]> = (0..count).map(|index| trained.image(index)).collect();
+        assert!((0..TEST_IMAGES as u32).all(|index| !seen.contains(test.image(index))));
+        assert_ne!(test.images, draw_test(5).images);
+    }
+
+    #[test]
     fn classes_are_even_and_figures_are_seen() {
         let set = draw(&settings(2_000, 500), 1).unwrap();
         for class in 0..10 {

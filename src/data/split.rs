@@ -284,6 +284,17 @@ mod tests {
     }
 
     #[test]
+    fn a_joined_split_trains_on_what_was_held_out_and_on_nothing_that_was_left_out() {
+        let split = Split::new(&settings(Some(30), Some(9)), 50, 4).unwrap();
+        let joined = split.joined();
+        assert_eq!((joined.train.len(), joined.validation.len()), (39, 0));
+        assert!(joined.train.is_sorted());
+        let both = split.train.iter().chain(&split.validation);
+        assert!(both.into_iter().all(|index| joined.train.contains(index)));
+        assert_eq!(joined.joined(), joined);
+    }
+
+    #[test]
     fn an_automatic_split_that_leaves_a_side_empty_names_no_key_that_nobody_set() {
         let automatic = "data: of 5 examples, the automatic split (a tenth for validation) leaves none for validation: \
                          data.train_size and data.validation_size set another one, or use more examples";

@@ -2,8 +2,9 @@
 
 use super::number::grouped;
 use crate::child::number_text;
-use crate::journal::{JournalError, Reader, TrialRow};
+use crate::journal::{FINAL_TRAINING, JournalError, Reader, TrialRow};
 use crate::space::{Architecture, ConvLayer, ConvNetwork, Network, Operation};
+use crate::workload::Recipes;
 use comfy_table::{CellAlignment, Table, presets};
 
 /// Length of the longest one-line summary, in characters.
@@ -15,6 +16,7 @@ const MAX_SUMMARY: usize = 72;
 /// # Errors
 /// When the run cannot be read.
 pub fn leaderboard(reader: &Reader, limit: usize) -> Result<String, JournalError> {
+    let recipes = reader.retraining()?;
     let mut rows = reader.top(limit)?;
     let leaders = rows.len();
     let mut below = Vec::new();
@@ -55,7 +57,7 @@ pub fn leaderboard(reader: &Reader, limit: usize) -> Result<String, JournalError
         "architecture",
     ]);
     for (rank, row) in (1..).zip(&rows) {
-        table.add_row(cells((rank <= leaders).then_some(rank), row));
+        table.add_row(cells((rank <= leaders).then_some(rank), row, recipes.as_ref()));
     }
     table
         .column_iter_mut()
@@ -76,7 +78,7 @@ fn nothing_to_list(reader: &Reader) -> Result<String, JournalError> {
 }
 
 /// The cells of a row of the leaderboard. A trial without a rank is there to compare with.
-fn cells(rank: Option<usize>, row: &TrialRow) -> [String; 8] {
+fn cells(rank: Option<usize>, row: &TrialRow, recipes: Option<&Recipes>) -> [String; 8] {
     let number = |value: Option<f64>, digits: usize| {
         value.map_or_else(|| "-".to_owned(), |value| number_text(value, digits))
     };
@@ -88,7 +90,7 @@ fn cells(rank: Option<usize>, row: &TrialRow) -> [String; 8] {
         row.parameters.map_or_else(|| "-".to_owned(), grouped),
         number(row.flops.map(|flops| flops as f64 / 1e6), 1),
         number(row.seconds, 1),
-        format!("{}{}", baseline_label(row), summary(&row.architecture)),
+        format!("{}{}", label(row, recipes), summary(&row.architecture)),
     ]
 }
 
@@ -97,16 +99,34 @@ fn name(row: &TrialRow) -> &str {
     row.enqueued.as_deref().unwrap_or_default()
 }
 
-/// A label before the architecture of a trial that was enqueued; empty for other trials.
-fn baseline_label(row: &TrialRow) -> String {
-    row.enqueued
-        .as_ref()
-        .map_or_else(String::new, |name| format!("[baseline {name}] "))
+/// A label before the architecture of a trial that was enqueued, or is one of a retraining; empty
+/// for other trials.
+fn label(row: &TrialRow, recipes: Option<&Recipes>) -> String {
+    match (&row.enqueued, recipes) {
+        (Some(name), Some(_)) => format!("[{name}] "),
+        (Some(name), None) => format!("[baseline {name}] "),
+        (None, Some(recipes)) => {
+            let chosen = chosen(recipes, row);
+            chosen.map_or_else(String::new, |chosen| format!("[{chosen}] "))
+        }
+        (None, None) => String::new(),
+    }
+}
+
+/// Network and recipe of a retraining's trial: `network trial 3, learning_rate 0.05`. None: there
+/// was nothing to choose.
+pub fn chosen(recipes: &Recipes, row: &TrialRow) -> Option<String> {
+    let chosen = recipes.described(&row.decisions).into_iter();
+    let chosen: Vec<String> = chosen.map(|(name, value)| format!("{name} {value}")).collect();
+    (!chosen.is_empty()).then(|| chosen.join(", "))
 }
 
 /// What proposed a trial, in words.
 pub fn origin(row: &TrialRow) -> String {
     match (&row.enqueued, row.controller, row.minibatch, row.slot) {
+        (Some(name), ..) if name == FINAL_TRAINING => {
+            "final training, on training and validation data; its reward is that of the trial that was chosen".into()
+        }
         (Some(name), ..) => format!("{name}: a baseline from [[enqueue]], not sampled"),
         (None, Some(controller), Some(minibatch), Some(slot)) => {
             format!("controller {controller}, minibatch {minibatch}, slot {slot}")

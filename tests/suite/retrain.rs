@@ -89,7 +89,9 @@ struct Opens {
 impl Opens {
     fn of(file: &Path) -> Self {
         let watch = inotify::init(inotify::CreateFlags::NONBLOCK).unwrap();
-        inotify::add_watch(&watch, file, inotify::WatchFlags::OPEN).unwrap();
+        // With the closings between them, two openings are never told as one.
+        let events = inotify::WatchFlags::OPEN | inotify::WatchFlags::CLOSE_NOWRITE;
+        inotify::add_watch(&watch, file, events).unwrap();
         Self { watch, opened: 0 }
     }
 
@@ -98,7 +100,10 @@ impl Opens {
         let mut events = inotify::Reader::new(&self.watch, &mut buffer);
         loop {
             match events.next() {
-                Ok(_) => self.opened += 1,
+                Ok(event) => {
+                    let is_opening = event.events().contains(inotify::ReadFlags::OPEN);
+                    self.opened += usize::from(is_opening);
+                }
                 Err(Errno::WOULDBLOCK) => return self.opened,
                 Err(error) => panic!("{error}"),
             }

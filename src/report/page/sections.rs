@@ -8,7 +8,7 @@ use super::super::monitor::RunState;
 use super::super::number::{compact, decimal, duration, grouped, metric_text};
 use super::super::series::RewardChartData;
 use super::devices;
-use crate::journal::{EpochRow, Life, TrialFacts, TrialRow};
+use crate::journal::{EpochRow, FINAL_TRAINING, Life, TrialFacts, TrialRow};
 use crate::telemetry::DeviceReadings;
 use std::fmt::Write as _;
 
@@ -255,6 +255,9 @@ fn rewards(state: &RunState, chart_data: &RewardChartData) -> String {
 /// A label before a trial that was enqueued; empty for other trials.
 fn baseline_label(enqueued: Option<&str>) -> String {
     enqueued.map_or_else(String::new, |name| {
+        if name == FINAL_TRAINING {
+            return format!("<span class=\"badge still\">{FINAL_TRAINING}</span> ");
+        }
         format!(
             "<span class=\"badge still\">baseline</span> {} ",
             escape(name)
