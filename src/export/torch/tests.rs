@@ -1,7 +1,10 @@
 //! A folder that is written and read again.
 
 use super::{folder, read};
-use crate::child::{MetricUnit, NamedTensor, TrainedNetwork, TrainingRecord, TrainingSummary};
+use crate::child::{
+    ImageResult, MetricUnit, NamedTensor, TestResult, TrainedNetwork, TrainingRecord,
+    TrainingSummary, ValidationScores,
+};
 use crate::data::{DataKind, ImageInput, Input, Normalisation};
 use crate::space::{Architecture, ConvLayer, ConvNetwork, Convolution, ImageShape, Network};
 use std::path::Path;
@@ -46,15 +49,18 @@ fn trained() -> TrainedNetwork {
         batch_norm_epsilon: Some(1e-5),
         training: TrainingSummary {
             epochs: 50,
-            score: 0.8125,
-            metric: 0.825,
-            reward: 0.56,
+            validation: Some(ValidationScores {
+                score: 0.8125,
+                metric: 0.825,
+                reward: 0.56,
+            }),
             unit: MetricUnit::Accuracy,
             training_examples: 90,
             validation_examples: 10,
             content: "abc".into(),
             recipe: serde_json::from_str("{\"epochs\": 50, \"schedule\": \"cosine\"}").unwrap(),
         },
+        test: None,
     };
     TrainedNetwork {
         record,
