@@ -3,8 +3,8 @@
 //! trains the children or how a gradient is computed.
 
 use crate::actors::messages::{
-    GradientComputed, MinibatchProposed, ProposeMinibatch, Pull, Pulled, Push, RequestTicket,
-    Resume, Retire, Rewarded, ShardSet, SubmitMinibatch, Ticket,
+    GradientComputed, MinibatchProposed, ProposeMinibatch, PruningRequest, Pull, Pulled, Push,
+    RequestTicket, Resume, Retire, Rewarded, ShardSet, SubmitMinibatch, Ticket,
 };
 use crate::actors::minibatch::Minibatch;
 use crate::actors::runtime::{
@@ -147,6 +147,7 @@ fn propose(
         ticket,
         learning,
         history,
+        pruning,
     } = request;
     let Ticket {
         minibatch, layers, ..
@@ -180,6 +181,7 @@ fn propose(
         pulled,
         history: history.position,
         repeated,
+        pruning: pruning.as_ref().map(PruningRequest::pruning),
         trials,
         held: None,
     })

@@ -7,6 +7,7 @@ mod classifier;
 mod command;
 pub mod convnet;
 mod device;
+mod early_stopping;
 mod failure;
 pub mod language_model;
 mod limits;
@@ -30,10 +31,14 @@ pub use checkpoint::at as checkpoint_at;
 pub use checkpoint::{FILE_NAME as CHECKPOINT_FILE, position as checkpoint_position};
 pub use classifier::{Classifier, softmax};
 pub use command::{
-    CommandEvaluator, CommandLane, adopt_orphans, end_programs, kill_programs, program_problem,
-    reap_orphans,
+    CommandEvaluator, CommandLane, EventProcess, adopt_orphans, end_programs, kill_programs,
+    program_problem, reap_orphans,
 };
 pub use device::is_lost;
+pub use early_stopping::{
+    Curve, EarlyStoppingSettings, Goal, LearningCurves, LoggedMinibatch, LoggedTrial, Pruner,
+    Pruning, PruningDiscrepancy, PruningRule, StoppingRule, Threshold, verify_pruning,
+};
 pub use failure::{FailureRule, FailureWorth};
 pub use limits::{LimitedEvaluator, Limits};
 pub use linear::linear_accuracy;
@@ -65,6 +70,9 @@ pub struct Task {
     pub layers: usize,
     pub decisions: Vec<Decision>,
     pub architecture: Architecture,
+    /// What ends it before its last epoch; None: nothing does.
+    #[serde(default)]
+    pub pruning: Option<Pruning>,
 }
 
 /// What one epoch of a child gave.
@@ -89,6 +97,18 @@ pub enum Outcome {
         metric: f64,
         /// Seconds of the evaluation; None: as the lane's clock has measured (a table may record
         /// its own).
+        seconds: Option<f64>,
+    },
+    /// Ended early by its thresholds: what is known of it is no measure beside a whole training.
+    Pruned {
+        /// After which it ended, from 1.
+        epoch: usize,
+        /// By the usual formula, over the epochs that it had; None: its program gave none, and the
+        /// controller learns nothing from it.
+        reward: Option<f64>,
+        /// As of a completed child; None: no epoch had one that is finite.
+        metric: Option<f64>,
+        /// As of a completed child.
         seconds: Option<f64>,
     },
     Failed {

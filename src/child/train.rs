@@ -114,12 +114,9 @@ impl TrainEvaluator {
             self.settings.reward_window,
             self.settings.reward_exponent,
         );
-        training.keep_weights(reward, |last| child.file(task, last, metric, reward));
-        Ok(Outcome::Completed {
-            reward,
-            metric,
-            seconds: training.seconds_if_resumed(),
-        })
+        Ok(training.outcome(metric, reward, |last| {
+            child.file(task, last, metric, reward)
+        }))
     }
 
     /// A network for other images or classes than the data's cannot be trained on them.

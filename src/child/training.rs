@@ -2,7 +2,7 @@
 //! it ends early. Must not know what is trained, nor any clock or file but its caller's.
 
 use super::checkpoint::{Fingerprint, TrainingState, decode, encode, fingerprint};
-use super::{Cause, ChildSettings, Epoch, Outcome, Progress, Task};
+use super::{Cause, ChildSettings, Epoch, Outcome, Progress, Pruning, Task};
 
 /// A training that ends before its last epoch.
 pub enum EarlyEnd {
@@ -24,6 +24,9 @@ impl From<EarlyEnd> for Outcome {
 pub struct Training<'a> {
     settings: &'a ChildSettings,
     progress: &'a mut dyn Progress,
+    pruning: Option<Pruning>,
+    /// The epoch after which the child is pruned.
+    pruned_after: Option<usize>,
     fingerprint: Fingerprint,
     state: TrainingState,
     /// Checkpoints are stored somewhere.
@@ -86,6 +89,8 @@ impl<'a> Training<'a> {
         Self {
             settings,
             progress,
+            pruning: task.pruning.clone(),
+            pruned_after: None,
             fingerprint,
             state,
             stores_checkpoints,
@@ -97,10 +102,10 @@ impl<'a> Training<'a> {
         }
     }
 
-    /// The epoch to be trained, counted from 0; None: all have ended.
+    /// The epoch to be trained, counted from 0; None: all have ended, or the child is pruned.
     pub fn next_epoch(&mut self) -> Option<usize> {
         let epoch = self.epoch();
-        if epoch >= self.settings.epochs {
+        if epoch >= self.settings.epochs || self.pruned_after.is_some() {
             return None;
         }
         if self.state.step == 0 {
@@ -130,7 +135,7 @@ impl<'a> Training<'a> {
     }
 
     /// Seconds of the whole training, where the caller's clock knows only a part of it.
-    pub fn seconds_if_resumed(&self) -> Option<f64> {
+    fn seconds_if_resumed(&self) -> Option<f64> {
         self.resumed.then(|| self.seconds())
     }
 
@@ -200,7 +205,13 @@ impl<'a> Training<'a> {
         self.state.loss = 0.0;
         self.changed_since_checkpoint = true;
         self.progress.epoch(epoch);
-        let more = self.epoch() < self.settings.epochs;
+        let epochs = self.state.epochs.iter();
+        let epochs = epochs.map(|epoch| (epoch.epoch, epoch.metric));
+        self.pruned_after = self
+            .pruning
+            .as_ref()
+            .and_then(|pruning| pruning.pruned_after(epochs));
+        let more = self.epoch() < self.settings.epochs && self.pruned_after.is_none();
         if self.stores_checkpoints && more && self.checkpoint_is_due() {
             self.store_checkpoint(tensors);
         }
@@ -208,11 +219,7 @@ impl<'a> Training<'a> {
 
     /// The child is trained: its weights are kept, if the caller wants those of a child with this
     /// reward. `file` makes the file that holds them, after the epoch that it is given.
-    pub fn keep_weights(
-        &mut self,
-        reward: f64,
-        file: impl FnOnce(&Epoch) -> Result<Vec<u8>, String>,
-    ) {
+    fn keep_weights(&mut self, reward: f64, file: impl FnOnce(&Epoch) -> Result<Vec<u8>, String>) {
         let (Some(last), Some(weights)) = (self.state.epochs.last(), self.progress.weights())
         else {
             return;
@@ -226,6 +233,29 @@ impl<'a> Training<'a> {
         }
         // A child that waits for a slow disk is not frozen.
         self.heartbeat();
+    }
+
+    /// The outcome after the last epoch, whose weights are kept if the child was trained to its end.
+    pub fn outcome(
+        mut self,
+        metric: f64,
+        reward: f64,
+        file: impl FnOnce(&Epoch) -> Result<Vec<u8>, String>,
+    ) -> Outcome {
+        if let Some(epoch) = self.pruned_after {
+            return Outcome::Pruned {
+                epoch,
+                reward: Some(reward),
+                metric: Some(metric),
+                seconds: self.seconds_if_resumed(),
+            };
+        }
+        self.keep_weights(reward, file);
+        Outcome::Completed {
+            reward,
+            metric,
+            seconds: self.seconds_if_resumed(),
+        }
     }
 
     fn checkpoint_is_due(&self) -> bool {

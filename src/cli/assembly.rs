@@ -3,7 +3,7 @@
 
 use super::Failure;
 use crate::actors::{EvaluatorFactory, SearchSettings};
-use crate::child::{FailureRule, Limits};
+use crate::child::{FailureRule, Goal, Limits, MetricUnit, Pruner};
 use crate::machine::{
     LaneSpec, ThreadPool, memory_for_children, resolve_lanes, resolve_lanes_for_programs,
     thread_pool, usable_cores,
@@ -89,10 +89,23 @@ pub fn search_settings(settings: &Settings, rules_of_before: bool) -> SearchSett
         advantage_bound: bounded.then_some(LearningSettings::ADVANTAGE_BOUND),
         seed: settings.run.seed,
         trials: settings.run.trials,
+        confirm: settings.run.confirm,
         reuse: settings.run.reuse,
+        pruner: pruner(settings),
         controller: settings.controller.clone(),
         parameter_server: settings.parameter_server.clone(),
     }
+}
+
+/// What ends children early; None: nothing.
+fn pruner(settings: &Settings) -> Option<Pruner> {
+    let scoring = workload_settings(settings).scoring();
+    let goal = match scoring.metric {
+        MetricUnit::Accuracy => Goal::Max,
+        MetricUnit::Perplexity | MetricUnit::BitsPerCharacter => Goal::Min,
+        MetricUnit::Plain => settings.early_stopping.goal,
+    };
+    settings.early_stopping.pruner(goal, scoring.epochs)
 }
 
 /// How a search values its failed children.

@@ -175,6 +175,7 @@ impl Comparison<'_> {
             layers: 0,
             decisions: Vec::new(),
             architecture,
+            pruning: None,
         };
         let mut progress = Lines {
             name,
@@ -195,7 +196,8 @@ impl Comparison<'_> {
                 seconds,
                 ..row
             },
-            Outcome::Stopped => Row { seconds, ..row },
+            // Nothing stops or prunes it.
+            Outcome::Stopped | Outcome::Pruned { .. } => Row { seconds, ..row },
         })
     }
 }

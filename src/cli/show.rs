@@ -4,7 +4,7 @@
 use super::progress::duration;
 use super::{Failure, export, print, reading};
 use crate::child::number_text;
-use crate::journal::{EpochRow, Reader, TrialRow};
+use crate::journal::{Confirmed, EpochRow, Reader, TrialRow};
 use crate::report;
 use crate::space::Network;
 use std::fmt::Write as _;
@@ -37,15 +37,18 @@ pub fn run(args: ShowArgs) -> Result<(), Failure> {
     match if args.json { Format::Json } else { args.format } {
         Format::Text => {
             let epochs = reader.epochs(row.id).map_err(reading)?;
+            let confirmed = reader.confirmed_trial(row.id).map_err(reading)?;
             let recipes = reader.retraining().map_err(reading)?;
             let recipe = recipes.and_then(|recipes| report::chosen(&recipes, &row));
             let weights = export::kept_weights(&args.run, &row);
-            print(&text(&row, &epochs, recipe, weights))
+            print(&text(&row, &epochs, confirmed.as_ref(), recipe, weights))
         }
         Format::Json => {
             let mut value =
                 serde_json::to_value(&row).map_err(|error| Failure::Failed(error.to_string()))?;
             value["epochs"] = serde_json::json!(reader.epochs(row.id).map_err(reading)?);
+            value["confirmed"] =
+                serde_json::json!(reader.confirmed_trial(row.id).map_err(reading)?);
             value["weights"] = serde_json::json!(export::kept_weights(&args.run, &row));
             super::print_json(&value)
         }
@@ -83,6 +86,7 @@ pub(super) fn trial(reader: &Reader, dir: &Path, id: u64) -> Result<TrialRow, Fa
 fn text(
     row: &TrialRow,
     epochs: &[EpochRow],
+    confirmed: Option<&Confirmed>,
     recipe: Option<String>,
     weights: Option<PathBuf>,
 ) -> String {
@@ -102,6 +106,10 @@ fn text(
             .map(|from| format!("the reward of trial {from}, which has the same network")),
     );
     optional("reward", row.reward.map(|value| number_text(value, 4)));
+    optional(
+        "confirmed",
+        confirmed.map(|network| format!("mean reward {}", report::mean_of(network))),
+    );
     optional("metric", row.metric.map(|value| number_text(value, 4)));
     optional("parameters", row.parameters.map(|value| value.to_string()));
     optional("FLOPs", row.flops.map(|value| value.to_string()));

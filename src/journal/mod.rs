@@ -3,6 +3,7 @@
 
 mod backup;
 mod config_file;
+mod curves;
 mod deaths;
 mod directory;
 mod failures;
@@ -13,6 +14,7 @@ mod lock;
 mod open;
 mod reader;
 mod recovery;
+mod reevaluations;
 mod retraining;
 mod rolling_backup;
 mod schema;
@@ -28,10 +30,11 @@ pub use directory::{check_directory, set_aside};
 pub use failures::Failures;
 pub use open::{DATA_CONTENT, WHITEN_ORDER};
 pub use reader::{EpochRow, Reader, TrialRow};
+pub use reevaluations::{Confirmations, Confirmed, Evaluated, NewReevaluation, Reevaluation};
 pub use retraining::{FINAL_TRAINING, FinalEvaluation, FinalWeights, RETRAINING, Stage};
-pub use survey::{Life, Suspect, TrialFacts, TrialOrder};
+pub use survey::{FinalState, Life, Suspect, TrialFacts, TrialOrder};
 
-use crate::child::{Cause, Epoch, FailureRule, Outcome};
+use crate::child::{Cause, Curve, Epoch, FailureRule, LearningCurves, Outcome, Pruning};
 use crate::space::{Architecture, Decision, Fingerprint};
 use crate::strategy::{
     HeldParameters, HistoryPosition, LearningSettings, LogEntry, PulledParameters, Snapshot,
@@ -82,6 +85,8 @@ pub struct SampledMinibatch {
     pub history: HistoryPosition,
     /// How many of its networks were pending without the strategy having seen them.
     pub repeated: u64,
+    /// What its children are pruned by; None: nothing prunes them.
+    pub pruning: Option<Pruning>,
     pub trials: Vec<SampledTrial>,
     /// The parameters that were pulled, where a recovery from the newest snapshot will need them.
     pub held: Option<Arc<[f32]>>,
@@ -122,6 +127,9 @@ pub struct Sequenced {
     pub rewards: Vec<Option<f64>>,
     /// Rewards that do not count in full.
     pub cut: Vec<CutReward>,
+    /// Of its children that were trained, and are completed or pruned, in slot order; empty where
+    /// nothing was to prune them.
+    pub curves: Vec<Curve>,
 }
 
 /// A reward that is too far from the others to count in full.
@@ -169,6 +177,7 @@ pub struct OpenMinibatch {
     pub minibatch: u64,
     pub layers: usize,
     pub pulled: PulledParameters,
+    pub pruning: Option<Pruning>,
     pub trials: Vec<OpenTrial>,
 }
 
@@ -194,6 +203,9 @@ pub struct Recovered {
     pub open: Vec<OpenMinibatch>,
     /// Architectures that were enqueued rather than sampled, by id: their names, and the trials.
     pub enqueued: Vec<(String, OpenTrial)>,
+    /// Trials without an outcome that evaluate an earlier one's network again, by id.
+    pub reevaluations: Vec<Reevaluation>,
+    pub confirmations: Confirmations,
     /// Trials sampled so far.
     pub sampled: u64,
     /// The highest id; 0: no trial yet.
@@ -206,13 +218,18 @@ pub struct Recovered {
     pub learning: Option<LearningSettings>,
     /// Finished trials so far of those sampled, by outcome, and their rewards in any order.
     pub completed: u64,
+    pub pruned: u64,
     pub failed: u64,
     pub rewards: Vec<f64>,
-    /// Of all trials, enqueued ones among them: how many are completed, the failed ones by cause,
-    /// and the seconds of every finished one on its lane. Counters and histograms go on from here.
+    /// Of all trials, enqueued ones among them: how many are completed, how many were pruned, the
+    /// failed ones by cause, and the seconds of every finished one on its lane. Counters and
+    /// histograms go on from here.
     pub children_completed: u64,
+    pub children_pruned: u64,
     pub causes: Vec<(Cause, u64)>,
     pub seconds: Vec<f64>,
+    /// The latest learning curves of the log, where children were to be pruned.
+    pub curves: LearningCurves,
     /// Minibatches that have their sequence number.
     pub sequenced: u64,
     /// Unix time of the newest snapshot.
@@ -230,6 +247,14 @@ pub struct Recovered {
     pub kept_config: Option<PathBuf>,
 }
 
+impl Recovered {
+    /// Trials that have their outcome, of those that the run is to have: sampled ones and
+    /// confirmations.
+    pub fn finished(&self) -> u64 {
+        self.completed + self.pruned + self.failed + self.confirmations.finished
+    }
+}
+
 /// The writer's handle: cheap to clone; requests are carried out in the order they are made, on the
 /// journal's own thread. When the disk is full or SQLite reports an error, the writer keeps its
 /// batch, says so, retries, and withholds the replies.
@@ -240,6 +265,11 @@ pub struct Journal {
 }
 
 type Reply<T> = Box<dyn FnOnce(T) + Send>;
+
+/// Whether a trial of this status has its outcome, which will not change.
+fn is_final(status: &str) -> bool {
+    matches!(status, "completed" | "pruned" | "failed")
+}
 
 impl Journal {
     /// Opens or creates the run, holding its lock. `identity` is what may not change in a run's
@@ -284,6 +314,23 @@ impl Journal {
     /// with the first.
     pub fn enqueue(&self, trials: Vec<Enqueued>, reply: Reply<u64>) {
         self.send(Request::Enqueue { trials, reply });
+    }
+
+    /// Replies with the best networks, of which there may be fewer, the best first: by the mean reward
+    /// of their confirmations where they have one, else by their reward.
+    pub fn best_networks(&self, limit: usize, reply: Reply<Vec<Evaluated>>) {
+        self.send(Request::BestNetworks { limit, reply });
+    }
+
+    /// Replies with these trials, as far as they are there.
+    pub fn evaluated(&self, trials: Vec<u64>, reply: Reply<Vec<Evaluated>>) {
+        self.send(Request::Evaluated { trials, reply });
+    }
+
+    /// Inserts trials that evaluate others again, in one transaction, with the next ids; replies with
+    /// the first.
+    pub fn reevaluate(&self, trials: Vec<NewReevaluation>, reply: Reply<u64>) {
+        self.send(Request::Reevaluate { trials, reply });
     }
 
     /// The trial runs (again): earlier epochs of it are deleted. `reply` is called after the

@@ -5,9 +5,11 @@
 use super::health::Health;
 use super::ledger::{Ledger, Numbered, Open, SlotReward};
 use super::open::Opened;
+use super::reevaluations;
 use super::rolling_backup::RollingBackup;
 use super::{
-    CompletedNetwork, Enqueued, LogTail, Reply, SampledMinibatch, SampledTrial, Sequenced,
+    CompletedNetwork, Enqueued, Evaluated, LogTail, NewReevaluation, Reply, SampledMinibatch,
+    SampledTrial, Sequenced,
 };
 use crate::child::{Cause, Epoch, FailureRule, FailureWorth, Outcome};
 use crate::strategy::{HeldParameters, LearningSettings, Snapshot};
@@ -38,6 +40,18 @@ pub(super) enum Request {
     },
     Enqueue {
         trials: Vec<Enqueued>,
+        reply: Reply<u64>,
+    },
+    BestNetworks {
+        limit: usize,
+        reply: Reply<Vec<Evaluated>>,
+    },
+    Evaluated {
+        trials: Vec<u64>,
+        reply: Reply<Vec<Evaluated>>,
+    },
+    Reevaluate {
+        trials: Vec<NewReevaluation>,
         reply: Reply<u64>,
     },
     Started {
@@ -117,6 +131,7 @@ enum Answer {
     Number(u64),
     Log(Box<LogTail>),
     Networks(Vec<CompletedNetwork>),
+    Evaluated(Vec<Evaluated>),
     Done,
 }
 
@@ -183,7 +198,9 @@ impl Writer {
                         Answer::Sequenced(sequenced),
                     ) => reply(sequenced),
                     (
-                        Request::Change { reply, .. } | Request::Enqueue { reply, .. },
+                        Request::Change { reply, .. }
+                        | Request::Enqueue { reply, .. }
+                        | Request::Reevaluate { reply, .. },
                         Answer::Number(number),
                     ) => reply(number),
                     (
@@ -196,6 +213,10 @@ impl Writer {
                     ) => reply(()),
                     (Request::Log { reply }, Answer::Log(tail)) => reply(*tail),
                     (Request::Networks { reply }, Answer::Networks(networks)) => reply(networks),
+                    (
+                        Request::BestNetworks { reply, .. } | Request::Evaluated { reply, .. },
+                        Answer::Evaluated(trials),
+                    ) => reply(trials),
                     (Request::Config { config }, _) => self.opened.replace_config(&config),
                     (Request::Close { done }, _) => closing.push(done),
                     _ => {}
@@ -328,6 +349,15 @@ fn carry_out(
         Request::Enqueue { trials, .. } => {
             return enqueue(connection, ledger, trials, now).map(Answer::Number);
         }
+        Request::Reevaluate { trials, .. } => {
+            return reevaluate(connection, ledger, trials, now).map(Answer::Number);
+        }
+        Request::BestNetworks { limit, .. } => {
+            return reevaluations::best_networks(connection, *limit).map(Answer::Evaluated);
+        }
+        Request::Evaluated { trials, .. } => {
+            return reevaluations::trials(connection, trials).map(Answer::Evaluated);
+        }
         Request::Started { trial, device, .. } => start_trial(connection, *trial, device, now)?,
         Request::Epoch { trial, epoch } => insert_epoch(connection, *trial, epoch)?,
         Request::Finished {
@@ -400,6 +430,21 @@ fn enqueue(
     Ok(first)
 }
 
+/// Inserts trials that evaluate others again; returns the id of the first.
+fn reevaluate(
+    connection: &Connection,
+    ledger: &mut Ledger,
+    trials: &[NewReevaluation],
+    now: &str,
+) -> rusqlite::Result<u64> {
+    let first = ledger.next_trial;
+    for trial in trials {
+        reevaluations::insert(connection, ledger.next_trial, trial, now)?;
+        ledger.next_trial += 1;
+    }
+    Ok(first)
+}
+
 /// The trial runs from now on, and has no epochs.
 fn start_trial(
     connection: &Connection,
@@ -409,7 +454,7 @@ fn start_trial(
 ) -> rusqlite::Result<()> {
     execute(connection, "DELETE FROM epochs WHERE trial = ?1", [trial])?;
     let sql = "UPDATE trials SET status = 'running', started_at = ?2, device = ?3, error = NULL WHERE id = ?1
-               AND status NOT IN ('completed', 'failed')";
+               AND status NOT IN ('completed', 'pruned', 'failed')";
     execute(connection, sql, params![trial, now, device]).map(drop)
 }
 
@@ -503,8 +548,9 @@ fn insert(
         let boundaries = json(&batch.pulled.boundaries)?;
         let versions = json(&batch.pulled.versions)?;
         let sql = "INSERT INTO minibatches (number, controller, minibatch, first_id, m, layers, boundaries, versions, oldest, round,
-                                            history_sequence, history_trial, repeated)
-                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)";
+                                            history_sequence, history_trial, repeated, pruning)
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)";
+        let pruning = batch.pruning.as_ref().map(json).transpose()?;
         let oldest = batch.pulled.versions.iter().min().copied().unwrap_or(0);
         let values = params![
             number,
@@ -519,7 +565,8 @@ fn insert(
             round,
             batch.history.sequence,
             batch.history.trial,
-            batch.repeated
+            batch.repeated,
+            pruning
         ];
         execute(connection, sql, values)?;
         for (slot, trial) in batch.trials.iter().enumerate() {
@@ -538,6 +585,7 @@ fn insert(
             first_id,
             rewards: vec![None; m],
             round,
+            has_pruning: pruning.is_some(),
         };
         ledger.insert(number, open);
         first_ids.push(first_id);
@@ -558,6 +606,61 @@ fn hold_pulled(connection: &Connection, batch: &SampledMinibatch) -> rusqlite::R
     super::snapshots::hold(connection, &held)
 }
 
+/// An outcome as the columns of its trial.
+#[derive(Default)]
+struct TrialResult<'a> {
+    status: &'static str,
+    reward: Option<f64>,
+    metric: Option<f64>,
+    /// By the evaluator's own count.
+    seconds: Option<f64>,
+    error: Option<(Cause, &'a str)>,
+}
+
+impl<'a> TrialResult<'a> {
+    fn of(outcome: &'a Outcome) -> Self {
+        let failed = |error| Self {
+            status: "failed",
+            error: Some(error),
+            ..Self::default()
+        };
+        match outcome {
+            Outcome::Completed {
+                reward,
+                metric,
+                seconds,
+            } if reward.is_finite() && metric.is_finite() => Self {
+                status: "completed",
+                reward: Some(*reward),
+                metric: Some(*metric),
+                seconds: *seconds,
+                error: None,
+            },
+            Outcome::Completed { .. } => failed((
+                Cause::Diverged,
+                "the evaluator gave a reward that is not finite",
+            )),
+            Outcome::Pruned {
+                reward,
+                metric,
+                seconds,
+                ..
+            } => Self {
+                status: "pruned",
+                reward: finite(*reward),
+                metric: finite(*metric),
+                seconds: *seconds,
+                error: None,
+            },
+            Outcome::Failed { cause, error } => failed((*cause, error.as_str())),
+            Outcome::Stopped => Self {
+                status: "stopped",
+                ..Self::default()
+            },
+        }
+    }
+}
+
 /// A trial that has its outcome.
 struct Ended<'a> {
     trial: u64,
@@ -573,48 +676,29 @@ fn finish(
     now: &str,
 ) -> rusqlite::Result<Vec<Sequenced>> {
     let trial = ended.trial;
-    let (status, completed, error) = match ended.outcome {
-        Outcome::Completed {
-            reward,
-            metric,
-            seconds,
-        } if reward.is_finite() && metric.is_finite() => {
-            ("completed", Some((*reward, *metric, *seconds)), None)
-        }
-        Outcome::Completed { .. } => (
-            "failed",
-            None,
-            Some((
-                Cause::Diverged,
-                "the evaluator gave a reward that is not finite",
-            )),
-        ),
-        Outcome::Failed { cause, error } => ("failed", None, Some((*cause, error.as_str()))),
-        Outcome::Stopped => ("stopped", None, None),
-    };
-    let worth = match (completed, error) {
-        (Some((reward, ..)), _) => SlotReward::Known(reward),
-        (None, Some((cause, _))) => match ended.failures.worth(cause) {
+    let result = TrialResult::of(ended.outcome);
+    let worth = match result.error {
+        None => result.reward.into(),
+        Some((cause, _)) => match ended.failures.worth(cause) {
             FailureWorth::Reward(reward) => SlotReward::Known(reward),
             FailureWorth::Lowest if ledger.awaits(trial) => SlotReward::Lowest,
             FailureWorth::Lowest | FailureWorth::Nothing => SlotReward::Nothing,
         },
-        (None, None) => SlotReward::Nothing,
     };
     let reward = match worth {
         SlotReward::Known(reward) => Some(reward),
         SlotReward::Nothing | SlotReward::Lowest => None,
     };
+    let TrialResult { status, error, .. } = result;
     let sql = "UPDATE trials SET status = ?2, reward = ?3, metric = ?4, error = ?5, seconds = ?6, finished_at = ?7
-               WHERE id = ?1 AND status NOT IN ('completed', 'failed')";
-    let own_seconds = completed.and_then(|(_, _, seconds)| seconds);
+               WHERE id = ?1 AND status NOT IN ('completed', 'pruned', 'failed')";
     let values = params![
         trial,
         status,
         reward,
-        completed.map(|(_, metric, _)| metric),
+        result.metric,
         error.map(|(_, error)| error),
-        finite(Some(own_seconds.unwrap_or(ended.seconds))),
+        finite(Some(result.seconds.unwrap_or(ended.seconds))),
         (status != "stopped").then_some(now)
     ];
     let changed = execute(connection, sql, values)?;
@@ -641,7 +725,7 @@ fn reuse(
 ) -> rusqlite::Result<Vec<Sequenced>> {
     let sql = "UPDATE trials SET status = 'completed', reward = known.reward, metric = known.metric, reused_from = known.id, seconds = 0,
                error = NULL, finished_at = ?3 FROM (SELECT id, reward, metric FROM trials WHERE id = ?2) AS known
-               WHERE trials.id = ?1 AND status NOT IN ('completed', 'failed')";
+               WHERE trials.id = ?1 AND status NOT IN ('completed', 'pruned', 'failed')";
     if execute(connection, sql, params![trial, from, now])? == 0 {
         return Ok(Vec::new());
     }
@@ -664,9 +748,10 @@ fn sequence(
     for numbered in ledger.finish(trial, reward) {
         let Numbered {
             number,
-            sequenced: minibatch,
+            sequenced: mut minibatch,
             lowest,
             rewarded,
+            pruned,
         } = numbered;
         for (trial, reward) in rewarded {
             let sql = "UPDATE trials SET reward = ?2 WHERE id = ?1";
@@ -686,6 +771,10 @@ fn sequence(
             lowest
         ];
         execute(connection, sql, values)?;
+        if let Some((first, last)) = pruned {
+            let trials = super::curves::trained(connection, first, last)?;
+            minibatch.curves = trials.into_iter().map(|trial| trial.curve).collect();
+        }
         sequenced.push(minibatch);
     }
     Ok(sequenced)

@@ -2,8 +2,9 @@
 
 use super::number::grouped;
 use crate::child::number_text;
-use crate::journal::{FINAL_TRAINING, JournalError, Reader, TrialRow};
+use crate::journal::{Confirmed, FINAL_TRAINING, JournalError, Reader, TrialRow};
 use crate::space::{Architecture, ConvLayer, ConvNetwork, Network, Operation};
+use crate::strategy::Again;
 use crate::workload::Recipes;
 use comfy_table::{CellAlignment, Table, presets};
 
@@ -44,9 +45,8 @@ pub fn leaderboard(reader: &Reader, limit: usize) -> Result<String, JournalError
     if rows.is_empty() && failed.is_empty() {
         return nothing_to_list(reader);
     }
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_BORDERS_ONLY);
-    table.set_header([
+    let confirmed = reader.confirmed()?;
+    let mut header = vec![
         "rank",
         "trial",
         "reward",
@@ -55,15 +55,46 @@ pub fn leaderboard(reader: &Reader, limit: usize) -> Result<String, JournalError
         "MFLOPs",
         "seconds",
         "architecture",
-    ]);
+    ];
+    if !confirmed.is_empty() {
+        header.insert(2, "confirmed");
+    }
+    let numbers = header.len() - 1;
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_BORDERS_ONLY);
+    table.set_header(header);
     for (rank, row) in (1..).zip(&rows) {
-        table.add_row(cells((rank <= leaders).then_some(rank), row, recipes.as_ref()));
+        let rank = (rank <= leaders).then_some(rank);
+        let mut cells = cells(rank, row, recipes.as_ref()).to_vec();
+        if !confirmed.is_empty() {
+            let own = confirmed.iter().find(|network| network.trial == row.id);
+            cells.insert(2, own.map_or_else(|| "-".to_owned(), mean_of));
+        }
+        table.add_row(cells);
     }
     table
         .column_iter_mut()
-        .take(7)
+        .take(numbers)
         .for_each(|column| column.set_cell_alignment(CellAlignment::Right));
     Ok(format!("{table}\n{failed}"))
+}
+
+/// The mean reward of a network's confirmations, and of how many it is: `0.9312 (4)`, or
+/// `0.9312 (3 of 4)` where some have failed or not ended.
+pub fn mean_of(confirmed: &Confirmed) -> String {
+    let Confirmed {
+        completed,
+        confirmations,
+        ..
+    } = confirmed;
+    let mean = confirmed
+        .reward
+        .map_or_else(|| "-".to_owned(), |reward| number_text(reward, 4));
+    if completed == confirmations {
+        format!("{mean} ({completed})")
+    } else {
+        format!("{mean} ({completed} of {confirmations})")
+    }
 }
 
 /// Why there is no row: no trial is completed, or none was asked for.
@@ -99,18 +130,16 @@ fn name(row: &TrialRow) -> &str {
     row.enqueued.as_deref().unwrap_or_default()
 }
 
-/// A label before the architecture of a trial that was enqueued, or is one of a retraining; empty
+/// A label before the architecture of a trial that was not sampled, or is one of a retraining; empty
 /// for other trials.
 fn label(row: &TrialRow, recipes: Option<&Recipes>) -> String {
-    match (&row.enqueued, recipes) {
-        (Some(name), Some(_)) => format!("[{name}] "),
-        (Some(name), None) => format!("[baseline {name}] "),
-        (None, Some(recipes)) => {
-            let chosen = chosen(recipes, row);
-            chosen.map_or_else(String::new, |chosen| format!("[{chosen}] "))
-        }
-        (None, None) => String::new(),
-    }
+    let text = match (&row.enqueued, recipes) {
+        (Some(name), Some(_)) => Some(name.clone()),
+        (Some(name), None) => Some(format!("baseline {name}")),
+        (None, Some(recipes)) => chosen(recipes, row),
+        (None, None) => again(row.confirms, row.retry_of),
+    };
+    text.map_or_else(String::new, |text| format!("[{text}] "))
 }
 
 /// Network and recipe of a retraining's trial: `network trial 3, learning_rate 0.05`. None: there
@@ -119,6 +148,12 @@ pub fn chosen(recipes: &Recipes, row: &TrialRow) -> Option<String> {
     let chosen = recipes.described(&row.decisions).into_iter();
     let chosen: Vec<String> = chosen.map(|(name, value)| format!("{name} {value}")).collect();
     (!chosen.is_empty()).then(|| chosen.join(", "))
+}
+
+/// Which trial's network a trial evaluates again, in words.
+pub fn again(confirms: Option<u64>, retry_of: Option<u64>) -> Option<String> {
+    let again = Again { confirms, retry_of };
+    (again.of() > 0).then(|| again.describe())
 }
 
 /// What proposed a trial, in words.
@@ -131,7 +166,10 @@ pub fn origin(row: &TrialRow) -> String {
         (None, Some(controller), Some(minibatch), Some(slot)) => {
             format!("controller {controller}, minibatch {minibatch}, slot {slot}")
         }
-        _ => "nobody".into(),
+        _ => match again(row.confirms, row.retry_of) {
+            Some(text) => format!("{text}; not sampled"),
+            None => "nobody".into(),
+        },
     }
 }
 

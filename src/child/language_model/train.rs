@@ -119,12 +119,9 @@ impl LanguageEvaluator {
             reward_exponent,
         );
         let metric = self.metric(perplexity);
-        training.keep_weights(reward, |last| child.file(task, last, metric, reward));
-        Ok(Outcome::Completed {
-            reward,
-            metric,
-            seconds: training.seconds_if_resumed(),
-        })
+        Ok(training.outcome(metric, reward, |last| {
+            child.file(task, last, metric, reward)
+        }))
     }
 
     fn unit(&self) -> MetricUnit {

@@ -112,6 +112,7 @@ pub fn task(network: Network, seed: u64) -> Task {
         layers: 3,
         decisions: Vec::new(),
         architecture,
+        pruning: None,
     }
 }
 

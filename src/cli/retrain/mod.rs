@@ -11,7 +11,7 @@ use super::progress::Nothing;
 use super::retrained::{read_weights, sha256, trained};
 use super::search::{FILES, FILES_OF_LANE, Search};
 use super::{Failure, RESULT_ALONE, assembly, print, print_json, reading};
-use crate::actors::{End, Observer, fault};
+use crate::actors::{Additions, End, Observer, fault};
 use crate::journal::{
     Enqueued, FINAL_TRAINING, FinalEvaluation, FinalWeights, Journal, Reader, SampledTrial, Stage,
     TrialRow, set_aside,
@@ -296,14 +296,19 @@ impl Retraining {
             LogFormat::Json => Box::new(Nothing),
             LogFormat::Human => search.observer(self.log_format, self.bars.clone()),
         };
-        match search.run(journal, recovered, enqueued, endpoint, observer)? {
+        let additions = Additions {
+            enqueued,
+            retries: Vec::new(),
+        };
+        let ended = |end| match end {
             End::Finished => Ok(()),
             other => {
                 announced(search).end(other)?;
                 let text = "stopped before its end; the same command continues it";
                 Err(Failure::Failed(text.into()))
             }
-        }
+        };
+        search.run(journal, recovered, additions, endpoint, observer, &ended)
     }
 
     fn open_log(&self) -> Result<(), Failure> {

@@ -3,7 +3,7 @@
 //! and changes nothing.
 
 use super::RetrainArgs;
-use crate::child::EvaluatorKind;
+use crate::child::{EarlyStoppingSettings, EvaluatorKind};
 use crate::cli::search::{decide_whitening_order, recorded_identity};
 use crate::cli::{ConfigArgs, Failure, architecture_file, assembly, export, reading, show};
 use crate::journal::{
@@ -431,6 +431,9 @@ fn of_retraining(
     settings.run.trials = trainings as u64;
     settings.run.max_seconds = None;
     settings.run.reuse = false;
+    settings.run.confirm = 0;
+    settings.run.on_event = Vec::new();
+    settings.early_stopping = EarlyStoppingSettings::default();
     settings.enqueue = Vec::new();
     settings.space.max_parameters = None;
     settings.space.max_flops = None;

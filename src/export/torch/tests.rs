@@ -108,6 +108,28 @@ fn a_folder_has_what_the_hub_expects_and_comes_back_as_it_was() {
 }
 
 #[test]
+fn the_card_of_a_retrained_network_has_its_test_scores_and_no_validation() {
+    let to = tempfile::tempdir().unwrap();
+    let mut network = trained();
+    network.record.training.validation = None;
+    let names = ["cats", "dogs"].map(str::to_owned);
+    let result = ImageResult::of(&names, vec![vec![3, 1], vec![0, 4]]);
+    network.record.test = Some(TestResult::Images(result));
+    for (name, content) in folder(&network, "photos", "<svg/>".into()).unwrap() {
+        std::fs::write(to.path().join(name), content).unwrap();
+    }
+    assert_eq!(read(to.path()).unwrap(), network);
+    let card = std::fs::read_to_string(to.path().join("README.md")).unwrap();
+    for part in [
+        "nothing was held out.\n\n| test data (8 images) | |\n|---|---|\n| error | 12.50% |\n| accuracy of class cats | 75.00% |",
+        "The test data were read once",
+    ] {
+        assert!(card.contains(part), "{part} is not in\n{card}");
+    }
+    assert!(!card.contains("| validation"), "{card}");
+}
+
+#[test]
 fn a_folder_that_cannot_be_used_is_named() {
     let to = tempfile::tempdir().unwrap();
     let problem = || {

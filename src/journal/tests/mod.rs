@@ -4,6 +4,7 @@
 mod deaths;
 mod failures;
 mod guards;
+mod pruning;
 mod tail;
 mod versions;
 
@@ -62,6 +63,7 @@ fn sampled(controller: u64, minibatch: u64, m: usize, version: u64) -> SampledMi
             trial: 9,
         },
         repeated: 1,
+        pruning: None,
         trials: (0..m).map(trial).collect(),
         held: None,
     }
@@ -655,6 +657,7 @@ fn enqueued_trials_take_ids_but_no_place_in_the_order() {
             scale: None,
             rewards: vec![Some(0.5), Some(0.7)],
             cut: Vec::new(),
+            curves: Vec::new(),
         }
     );
     assert_eq!(enqueue(&journal, &["c"]), 5);

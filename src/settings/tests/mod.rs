@@ -4,7 +4,7 @@
 mod declarations;
 
 use super::*;
-use crate::child::{EvaluatorKind, Schedule};
+use crate::child::{EvaluatorKind, Goal, Schedule, StoppingRule};
 use crate::data::{DataKind, Whitening, WhiteningOrder};
 use crate::machine::DeviceUse;
 use crate::space::{Allowed, DecisionSettings, LayerType, OptionValue, SkipConnections, SpaceKind};
@@ -119,6 +119,8 @@ fn complete_conv() -> Settings {
     settings.space.widen = 40;
     settings.space.max_parameters = Some(1);
     settings.space.max_flops = Some(2);
+    settings.early_stopping.rule = StoppingRule::Median;
+    settings.early_stopping.warmup_epochs = 3;
     settings.data.kind = DataKind::ImageFolder;
     settings.data.path = Some("images".into());
     settings.data.size = Some(64);
@@ -134,6 +136,9 @@ fn complete_command() -> Settings {
     settings.child.command.argv = vec!["sh".into(), "train.sh".into()];
     settings.child.command.classes = 3;
     settings.child.max_seconds = Some(3.5);
+    settings.early_stopping.rule = StoppingRule::Asha;
+    settings.early_stopping.goal = Goal::Min;
+    settings.early_stopping.reduction_factor = 3;
     settings
 }
 
@@ -360,7 +365,7 @@ fn a_syntax_error_has_its_place() {
 
 #[test]
 fn impossible_values_are_all_found_and_placed() {
-    let file = "[controller]\nreplicas = 0\nchildren = 8\n[child]\nmomentum = 1.0\nschedule_steps = [0.5, 0.5]";
+    let file = "[controller]\nreplicas = 0\nchildren = 8\n[child]\nmomentum = 1.0\nschedule_steps = [0.5, 0.5]\nschedule = \"steps\"";
     let error = read_with(
         file,
         &["parameter_server.shards=0"],
@@ -412,7 +417,9 @@ prop_compose! {
         (settings.child.momentum, settings.child.schedule) = (numbers[2], schedule);
         // Where rates are decided for each network, this one has no effect and is refused.
         settings.child.learning_rate = if flag { settings.child.learning_rate } else { numbers[1] };
-        settings.child.schedule_steps = vec![numbers[3]];
+        if schedule == Schedule::Steps {
+            settings.child.schedule_steps = vec![numbers[3]];
+        }
         settings.space.skip_connections = skips;
         settings.space.learning_rates = if flag { vec![numbers[0], 2.0] } else { vec![] };
         (settings.space.layers, settings.space.block, settings.space.widen) = (if flag { 12 } else { 6 }, if flag { 3 } else { 1 }, trials as usize % 50);
