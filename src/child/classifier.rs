@@ -82,7 +82,9 @@ impl Classifier {
     pub fn confusion(&mut self, images: &Dataset) -> Result<Vec<Vec<u64>>, String> {
         let classes = self.input.class_names.len();
         if images.shape != self.input.shape || images.class_names != self.input.class_names {
-            return Err("its images or classes are not those that the network was trained on".into());
+            return Err(
+                "its images or classes are not those that the network was trained on".into(),
+            );
         }
         let mut counts = vec![vec![0; classes]; classes];
         let size = self.input.image_len();

@@ -175,11 +175,7 @@ impl Search {
         }
     }
 
-    pub(super) fn observer(
-        &self,
-        log_format: LogFormat,
-        bars: MultiProgress,
-    ) -> Box<dyn Observer> {
+    pub(super) fn observer(&self, log_format: LogFormat, bars: MultiProgress) -> Box<dyn Observer> {
         let format = ProgressFormat::of(&self.scoring);
         match log_format {
             LogFormat::Json => Box::new(Nothing),
@@ -336,8 +332,7 @@ impl Search {
     /// The registry of this run. Its lanes are known to the first scrape, which may come before
     /// their actors have started.
     fn metrics(&self, recovered: &Recovered) -> Result<Arc<Metrics>, Failure> {
-        let metrics =
-            Metrics::new(&self.settings.run.name, self.scoring.reward).map_err(failed)?;
+        let metrics = Metrics::new(&self.settings.run.name, self.scoring.reward).map_err(failed)?;
         for lane in &self.lanes {
             metrics.lane(&lane.name, &lane.device);
         }

@@ -59,7 +59,10 @@ fn text(status: &Status) -> String {
         let test = test.map_or_else(|| "no test set".to_owned(), score);
         lines.add(
             "retrained",
-            format!("{}, final weights of trial {}: {test}", evaluation.network, evaluation.trial),
+            format!(
+                "{}, final weights of trial {}: {test}",
+                evaluation.network, evaluation.trial
+            ),
         );
     }
     speed(status, &mut lines);

@@ -210,7 +210,8 @@ mod tests {
         assert_eq!(test.labels.len(), TEST_IMAGES);
         let trained = draw(&settings(3_000, 10), 4).unwrap();
         let count = trained.labels.len() as u32;
-        let seen: std::collections::HashSet<&[u8]> = (0..count).map(|index| trained.image(index)).collect();
+        let seen: std::collections::HashSet<&[u8]> =
+            (0..count).map(|index| trained.image(index)).collect();
         assert!((0..TEST_IMAGES as u32).all(|index| !seen.contains(test.image(index))));
         assert_ne!(test.images, draw_test(5).images);
     }

@@ -245,7 +245,12 @@ mod tests {
             [1, 2, 3]
         );
         assert_eq!(set.class_names[9], "truck");
-        assert_eq!(load_test(&test_file(folder.path()).unwrap().unwrap()).unwrap().labels, [5]);
+        assert_eq!(
+            load_test(&test_file(folder.path()).unwrap().unwrap())
+                .unwrap()
+                .labels,
+            [5]
+        );
     }
 
     #[test]

@@ -133,7 +133,10 @@ mod tests {
         std::fs::create_dir(root.join("eval")).unwrap();
         let error = test_set(&settings(DataKind::ImageFolder, Some(root))).unwrap_err();
         let error = error.to_string();
-        assert!(error.contains("\"eval\", \"test\" are all test splits"), "{error}");
+        assert!(
+            error.contains("\"eval\", \"test\" are all test splits"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -146,7 +146,9 @@ fn label(row: &TrialRow, recipes: Option<&Recipes>) -> String {
 /// was nothing to choose.
 pub fn chosen(recipes: &Recipes, row: &TrialRow) -> Option<String> {
     let chosen = recipes.described(&row.decisions).into_iter();
-    let chosen: Vec<String> = chosen.map(|(name, value)| format!("{name} {value}")).collect();
+    let chosen: Vec<String> = chosen
+        .map(|(name, value)| format!("{name} {value}"))
+        .collect();
     (!chosen.is_empty()).then(|| chosen.join(", "))
 }
 

@@ -3,9 +3,7 @@
 
 use super::leaderboard::{again, summary};
 use super::monitor::RunMonitor;
-use crate::journal::{
-    Confirmed, FinalEvaluation, JournalError, Life, Reader, Suspect, TrialRow,
-};
+use crate::journal::{Confirmed, FinalEvaluation, JournalError, Life, Reader, Suspect, TrialRow};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 

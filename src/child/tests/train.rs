@@ -280,7 +280,12 @@ fn images_are_classified_as_in_validation_and_where_all_are_trained_on_nothing_i
         class_names: vec!["other".into(); 4],
         ..held_out.clone()
     };
-    assert!(classifier.confusion(&foreign).unwrap_err().contains("classes"));
+    assert!(
+        classifier
+            .confusion(&foreign)
+            .unwrap_err()
+            .contains("classes")
+    );
 
     let split = Arc::new(split(TRAIN as u32, 79).joined());
     let set = Arc::new(set);
@@ -289,5 +294,8 @@ fn images_are_classified_as_in_validation_and_where_all_are_trained_on_nothing_i
     let (log, network) = trained(&mut all, &architecture);
     assert!(log.epochs.iter().all(|epoch| epoch.metric.is_nan()));
     let training = &network.record.training;
-    assert_eq!((training.validation, training.training_examples), (None, 320));
+    assert_eq!(
+        (training.validation, training.training_examples),
+        (None, 320)
+    );
 }

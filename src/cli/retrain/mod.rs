@@ -241,7 +241,10 @@ impl Retraining {
             reward: chosen.reward.unwrap_or_default(),
             metric: chosen.metric.unwrap_or_default(),
         })?;
-        say!("{}", outcome::choice(chosen, &self.plan.recipes, &search.scoring));
+        say!(
+            "{}",
+            outcome::choice(chosen, &self.plan.recipes, &search.scoring)
+        );
         say!(
             "final training: {} epochs; {}",
             search.scoring.epochs.unwrap_or_default(),
@@ -313,8 +316,7 @@ impl Retraining {
 
     fn open_log(&self) -> Result<(), Failure> {
         let dir = &self.plan.run_dir;
-        let problem =
-            |error| Failure::Failed(format!("{}: {error}", dir.join("log").display()));
+        let problem = |error| Failure::Failed(format!("{}: {error}", dir.join("log").display()));
         self.log.open(dir).map_err(problem)
     }
 

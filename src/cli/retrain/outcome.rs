@@ -68,7 +68,12 @@ pub fn text(evaluation: &FinalEvaluation, run_dir: &Path) -> String {
         let _ = writeln!(text, "no test set: {test_set}; nothing was tested");
         return text;
     };
-    let _ = writeln!(text, "test set: {test_set}\n{}{}", score(test), counts(test));
+    let _ = writeln!(
+        text,
+        "test set: {test_set}\n{}{}",
+        score(test),
+        counts(test)
+    );
     if let TestResult::Images(result) = test {
         let _ = write!(text, "\n{}", by_class(result));
         if result.classes.len() <= SHOWN_CLASSES {

@@ -100,16 +100,15 @@ impl Plan {
             config.config = run_dir.join("config.toml");
             settings = config.load()?;
         }
-        let begun_as = if begun.is_some() {
-            recorded_identity(&run_dir)
-        } else {
-            search.and_then(recorded_identity)
+        let begun_as = match &begun {
+            Some(_) => recorded_identity(&run_dir),
+            None => search.and_then(recorded_identity),
         };
         decide_whitening_order(&mut settings, begun_as.as_ref());
         let workload = assembly::load_workload(&settings)?;
         let recipes = if let Some(recipes) = begun {
             source.agrees_with(&recipes, &settings.retrain, workload.candidates(), &run_dir)?;
-            same_recipes(&recipes, &settings, &run_dir)?;
+            same_settings(begun_as, &recipes, &settings, &run_dir)?;
             recipes
         } else {
             if let Some(search) = search {
@@ -151,9 +150,7 @@ fn refuse_retraining(run: &Path) -> Result<(), Failure> {
 fn trains_networks(settings: &Settings) -> Result<(), Failure> {
     let why = match settings.child.evaluator {
         EvaluatorKind::Train => return Ok(()),
-        EvaluatorKind::Table => {
-            "a table looks rewards up, and there is no network to train again"
-        }
+        EvaluatorKind::Table => "a table looks rewards up, and there is no network to train again",
         EvaluatorKind::Command => {
             "a program of your own trains these networks, and it alone can train one again (netwright export RUN TRIAL --format json writes a network for it)"
         }
@@ -202,15 +199,38 @@ fn same_data(search: &Path, workload: &dyn Workload) -> Result<(), Failure> {
 }
 
 /// # Errors
-/// The arguments ask for other recipes than the retraining was begun with.
-fn same_recipes(recipes: &Recipes, settings: &Settings, run_dir: &Path) -> Result<(), Failure> {
-    if recipes.lists == settings.retrain {
+/// The arguments ask for other recipes or settings than the retraining was begun with: it may have
+/// come to its end, where nothing else would tell.
+fn same_settings(
+    begun_as: Option<Value>,
+    recipes: &Recipes,
+    settings: &Settings,
+    run_dir: &Path,
+) -> Result<(), Failure> {
+    let refused = |other: &str| {
+        Failure::Input(format!(
+            "{}: this retraining was begun with other {other}; use those, another --run-dir, or --fresh (moves it aside)",
+            run_dir.display()
+        ))
+    };
+    if recipes.lists != settings.retrain {
+        return Err(refused("recipes ([retrain] in its config.toml)"));
+    }
+    let begun = begun_as.unwrap_or_default();
+    let now = facts(settings, recipes);
+    let text = |value: Option<&Value>| value.map_or_else(|| "not set".to_owned(), Value::to_string);
+    let changed: Vec<String> = now
+        .iter()
+        .filter(|(key, value)| begun.get(key.as_str()) != Some(*value))
+        .map(|(key, value)| {
+            let before = text(begun.get(key.as_str()));
+            format!("  {key}: {before} in the run, {} now", text(Some(value)))
+        })
+        .collect();
+    if changed.is_empty() {
         return Ok(());
     }
-    Err(Failure::Input(format!(
-        "{}: this retraining was begun with other recipes ([retrain] in its config.toml); use those, another --run-dir, or --fresh (moves it aside)",
-        run_dir.display()
-    )))
+    Err(refused(&format!("settings:\n{}\n", changed.join("\n"))))
 }
 
 fn warn_of_live_search(search: &Path) {
@@ -253,7 +273,10 @@ impl Source {
             Some(network) => recipes.networks == [network],
         };
         let agrees = match self {
-            Self::Top(_) => recipes.networks.iter().all(|network| network.trial.is_some()),
+            Self::Top(_) => recipes
+                .networks
+                .iter()
+                .all(|network| network.trial.is_some()),
             Self::Trial(trial) => {
                 let trials: Vec<_> = recipes.networks.iter().map(|it| it.trial).collect();
                 trials == [Some(*trial)]
@@ -320,7 +343,11 @@ fn refuse_without_effect(settings: &Settings) -> Result<(), Failure> {
     let cells = settings.space.kind == SpaceKind::Cell;
     let keys = [
         ("weight_decay", !cells, lists.weight_decay.is_empty()),
-        ("batch_norm_epsilon", !cells, lists.batch_norm_epsilon.is_empty()),
+        (
+            "batch_norm_epsilon",
+            !cells,
+            lists.batch_norm_epsilon.is_empty(),
+        ),
         ("widen", !cells, lists.widen == 0),
         ("init_scale", cells, lists.init_scale.is_empty()),
         ("dropouts", cells, lists.dropouts.is_empty()),
@@ -376,8 +403,9 @@ fn from_trial(
     lists: &RetrainSettings,
     candidates: &Candidates,
 ) -> Result<RetrainedNetwork, Failure> {
-    let architecture = adopted(row.architecture, lists, candidates)
-        .map_err(|problem| Failure::Input(format!("{}: trial {}: {problem}", run.display(), row.id)))?;
+    let architecture = adopted(row.architecture, lists, candidates).map_err(|problem| {
+        Failure::Input(format!("{}: trial {}: {problem}", run.display(), row.id))
+    })?;
     Ok(RetrainedNetwork {
         name: format!("trial {}", row.id),
         trial: Some(row.id),
@@ -419,11 +447,7 @@ fn adopted(
 /// The settings of the retraining's run: those of the search, with a grid in place of its strategy.
 /// Limits of a search (of its time, of its networks' size, of a child's time) are none of a
 /// retraining's.
-fn of_retraining(
-    mut settings: Settings,
-    recipes: &Recipes,
-    run_dir: &Path,
-) -> Settings {
+fn of_retraining(mut settings: Settings, recipes: &Recipes, run_dir: &Path) -> Settings {
     let trainings = recipes.count();
     let name = run_dir.file_name().unwrap_or_default().to_string_lossy();
     settings.run.name = format!("{} {name}", settings.run.name);

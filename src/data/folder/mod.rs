@@ -32,7 +32,10 @@ type Hash = [u8; 32];
 pub fn test_folder(path: &Path) -> Result<Option<PathBuf>, DataError> {
     let mut tests = layout::layout(path)?.tests;
     if tests.len() > 1 {
-        let names: Vec<String> = tests.iter().map(|test| format!("\"{}\"", test.name)).collect();
+        let names: Vec<String> = tests
+            .iter()
+            .map(|test| format!("\"{}\"", test.name))
+            .collect();
         let text = format!(
             "{} are all test splits by their names, and one is needed",
             names.join(", ")
@@ -59,7 +62,11 @@ pub fn load_test(path: &Path, size: usize, class_names: &[String]) -> Result<Dat
             entries::problem(path, text)
         })
     };
-    let labels: Vec<u8> = test.class_names.iter().map(label).collect::<Result<_, _>>()?;
+    let labels: Vec<u8> = test
+        .class_names
+        .iter()
+        .map(label)
+        .collect::<Result<_, _>>()?;
     let own = test.labels.iter().map(|own| labels[usize::from(*own)]);
     Ok(Dataset::new(
         test.shape,

@@ -46,7 +46,9 @@ pub fn test_file(settings: &DataSettings) -> Result<Option<PathBuf>, DataError> 
     }
     let holds_one = |folder: &Path| {
         let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-        entries.into_iter().any(|entry| is_part(&entry.path(), TEST))
+        entries
+            .into_iter()
+            .any(|entry| is_part(&entry.path(), TEST))
     };
     match folder.filter(|folder| holds_one(folder)) {
         None => Ok(None),

@@ -147,7 +147,9 @@ fn test_scores(text: &mut String, result: &TestResult) {
             }
         }
     }
-    text.push_str("\nThe test data were read once, for these weights alone: nothing was chosen by them.\n");
+    text.push_str(
+        "\nThe test data were read once, for these weights alone: nothing was chosen by them.\n",
+    );
 }
 
 fn validation_scores(text: &mut String, record: &TrainingRecord, scores: ValidationScores) {

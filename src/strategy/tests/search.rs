@@ -341,7 +341,10 @@ fn a_grid_visits_every_list_once_in_order() {
             .iter()
             .map(|proposal| proposal.decisions.iter().map(option).collect())
             .collect();
-        assert_eq!(lists, expected, "{size} at a time; a failure does not come again");
+        assert_eq!(
+            lists, expected,
+            "{size} at a time; a failure does not come again"
+        );
         assert!(found.iter().all(|proposal| !proposal.repeats));
         let again = search.propose(0, 1);
         assert!(again[0].repeats, "all were visited");

@@ -65,7 +65,10 @@ pub struct Retraining {
 
 impl Retraining {
     /// `inner` has its data; `settings` are those of a retraining.
-    fn around(inner: Arc<dyn Workload>, settings: &WorkloadSettings) -> Result<Self, WorkloadError> {
+    fn around(
+        inner: Arc<dyn Workload>,
+        settings: &WorkloadSettings,
+    ) -> Result<Self, WorkloadError> {
         let Some(RetrainingSettings { recipes, stage }) = settings.retraining.clone() else {
             return Err(WorkloadError::NoRetraining);
         };
@@ -87,9 +90,8 @@ fn candidates(recipes: Recipes) -> Candidates {
 /// The settings of the workload that trains the networks.
 fn inner_settings(settings: &WorkloadSettings) -> WorkloadSettings {
     let retraining = settings.retraining.as_ref();
-    let is_final = |retraining: &RetrainingSettings| {
-        matches!(retraining.stage, RetrainingStage::Final { .. })
-    };
+    let is_final =
+        |retraining: &RetrainingSettings| matches!(retraining.stage, RetrainingStage::Final { .. });
     WorkloadSettings {
         trains_on_all: retraining.is_some_and(is_final),
         retraining: None,

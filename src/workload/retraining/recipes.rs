@@ -216,8 +216,7 @@ impl Space for RecipeSpace {
         self.choices.build(layers, decisions)?;
         let (network, recipe) = self.recipes.chosen(decisions)?;
         let mut architecture = network.architecture.clone();
-        if let (Network::Conv(network), Some(_)) =
-            (&mut architecture.network, recipe.learning_rate)
+        if let (Network::Conv(network), Some(_)) = (&mut architecture.network, recipe.learning_rate)
         {
             // The recipe's takes its place.
             network.learning_rate = None;

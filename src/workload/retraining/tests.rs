@@ -1,7 +1,10 @@
 //! Recipes: which trainings the lists make, what each is trained by, and what a list of decisions
 //! builds.
 
-use super::{Recipe, Recipes, RetrainSettings, RetrainedNetwork, RetrainingSettings, RetrainingStage, widened};
+use super::{
+    Recipe, Recipes, RetrainSettings, RetrainedNetwork, RetrainingSettings, RetrainingStage,
+    widened,
+};
 use crate::child::{ChildSettings, Schedule};
 use crate::space::{
     Architecture, ConvLayer, ConvNetwork, Convolution, Decision, ImageShape, Network, Operation,
@@ -162,7 +165,11 @@ fn the_learning_rate_falls_at_the_same_share_of_a_longer_training() {
         long.output_dropout,
     ];
     assert_eq!(shares, [0.1, 0.2, 0.3, 0.4]);
-    assert_eq!(Recipe::default().applied(&child, child.epochs, 6), child, "as the search trained");
+    assert_eq!(
+        Recipe::default().applied(&child, child.epochs, 6),
+        child,
+        "as the search trained"
+    );
 }
 
 #[test]
@@ -182,5 +189,8 @@ fn a_retraining_crosses_to_another_process_as_it_is() {
         },
     };
     let text = serde_json::to_string(&settings).unwrap();
-    assert_eq!(serde_json::from_str::<RetrainingSettings>(&text).unwrap(), settings);
+    assert_eq!(
+        serde_json::from_str::<RetrainingSettings>(&text).unwrap(),
+        settings
+    );
 }

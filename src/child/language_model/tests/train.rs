@@ -1,8 +1,8 @@
 //! The evaluator of language models as a lane sees it.
 
 use super::*;
-use crate::child::tests::resume::{Shelf, assert_resumes, numbers, with};
 use crate::child::language_model::test_perplexity;
+use crate::child::tests::resume::{Shelf, assert_resumes, numbers, with};
 use crate::child::tests::{Log, task, trained};
 use crate::child::{Cause, Evaluator, Outcome, Schedule};
 use crate::data::{Corpus, Unit};
@@ -382,6 +382,9 @@ fn a_text_is_scored_as_in_validation_and_where_all_is_trained_on_nothing_is_held
     let (log, network) = trained(&mut joined, &task(cell("gru"), 7));
     assert!(log.epochs.iter().all(|epoch| epoch.metric.is_nan()));
     let training = &network.record.training;
-    assert_eq!((training.validation, training.training_examples), (None, 1_414));
+    assert_eq!(
+        (training.validation, training.training_examples),
+        (None, 1_414)
+    );
     assert!(test_perplexity(&network, &text.validation, &pool(1)).unwrap() < 1.5);
 }

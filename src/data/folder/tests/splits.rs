@@ -346,7 +346,10 @@ fn a_test_split_has_the_labels_of_the_training_classes_whatever_classes_it_lacks
     assert_eq!(test, folder.path().join("test"));
     let names = load_with(folder.path(), 8, None).unwrap().class_names;
     let set = load_test(&test, 8, &names).unwrap();
-    assert_eq!((set.labels, set.class_names), (vec![1, 1, 1, 2, 2, 2], names.clone()));
+    assert_eq!(
+        (set.labels, set.class_names),
+        (vec![1, 1, 1, 2, 2, 2], names.clone())
+    );
     fill(folder.path(), "test/eel", 1);
     let error = load_test(&test, 8, &names).unwrap_err().to_string();
     assert!(
