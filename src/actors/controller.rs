@@ -168,6 +168,10 @@ fn propose(
         .map_err(|error| error.to_string())?;
     observe(&shared.metrics, layers, &proposals);
     let repeated = proposals.iter().filter(|proposal| proposal.repeats).count() as u64;
+    let redrawn = proposals
+        .iter()
+        .map(|proposal| proposal.redrawn as u64)
+        .sum();
     let trials = proposals
         .into_iter()
         .zip(keys)
@@ -181,6 +185,7 @@ fn propose(
         pulled,
         history: history.position,
         repeated,
+        redrawn,
         pruning: pruning.as_ref().map(PruningRequest::pruning),
         trials,
         held: None,

@@ -58,6 +58,7 @@ impl Kind {
             reuse: false,
             advantage_bound: None,
             pruner: None,
+            redraws: false,
             controller: ControllerSettings {
                 replicas,
                 children,

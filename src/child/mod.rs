@@ -6,11 +6,13 @@ mod checkpoint;
 mod classifier;
 mod command;
 pub mod convnet;
+mod cost;
 mod device;
 mod early_stopping;
 mod failure;
 pub mod language_model;
-mod limits;
+mod latency;
+mod limited;
 mod linear;
 mod metric;
 mod optimiser;
@@ -23,6 +25,7 @@ mod test_result;
 mod tests;
 mod train;
 mod training;
+mod weight_average;
 mod weights;
 
 pub use cell::cell_program;
@@ -34,19 +37,20 @@ pub use command::{
     CommandEvaluator, CommandLane, EventProcess, adopt_orphans, end_programs, kill_programs,
     program_problem, reap_orphans,
 };
+pub use cost::{Cost, CostFactor};
 pub use device::is_lost;
 pub use early_stopping::{
     Curve, EarlyStoppingSettings, Goal, LearningCurves, LoggedMinibatch, LoggedTrial, Pruner,
     Pruning, PruningDiscrepancy, PruningRule, StoppingRule, Threshold, verify_pruning,
 };
 pub use failure::{FailureRule, FailureWorth};
-pub use limits::{LimitedEvaluator, Limits};
+pub use limited::LimitedEvaluator;
 pub use linear::linear_accuracy;
 pub use metric::{MetricUnit, number_text};
 pub use optimiser::Sgd;
 pub use reward::{RewardScale, reward};
 pub use settings::{
-    ChildSettings, CommandSettings, EvaluatorKind, FailedReward, Schedule, TableSettings,
+    ChildSettings, CommandSettings, EvaluatorKind, FailedReward, Recipe, Schedule, TableSettings,
 };
 pub use table::{Table, TableError, TableEvaluator};
 pub use test_result::{ClassResult, ImageResult, TestResult, TextResult};
@@ -165,6 +169,8 @@ pub trait Progress {
     fn resumed(&mut self, epochs: &[Epoch]) {
         epochs.iter().for_each(|epoch| self.epoch(epoch.clone()));
     }
+    /// What the network costs, in the unit of `child.cost`: a part of its reward.
+    fn cost(&mut self, _cost: f64) {}
     /// Where the child's checkpoints are stored; None: nowhere.
     fn checkpoints(&mut self) -> Option<&mut dyn Checkpoints> {
         None

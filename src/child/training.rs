@@ -89,8 +89,8 @@ impl<'a> Training<'a> {
         Self {
             settings,
             progress,
+            pruned_after: pruned_after(task.pruning.as_ref(), &state.epochs),
             pruning: task.pruning.clone(),
-            pruned_after: None,
             fingerprint,
             state,
             stores_checkpoints,
@@ -180,6 +180,16 @@ impl<'a> Training<'a> {
         self.progress.examples(examples);
     }
 
+    /// The network costs this; see [`Progress::cost`].
+    pub fn cost(&mut self, cost: f64) {
+        self.progress.cost(cost);
+    }
+
+    /// Seconds by the caller's clock, from any moment on.
+    pub fn clock(&self) -> f64 {
+        self.progress.elapsed()
+    }
+
     /// Shows that the child is at work, without training examples.
     pub fn heartbeat(&mut self) {
         self.progress.examples(0);
@@ -205,12 +215,7 @@ impl<'a> Training<'a> {
         self.state.loss = 0.0;
         self.changed_since_checkpoint = true;
         self.progress.epoch(epoch);
-        let epochs = self.state.epochs.iter();
-        let epochs = epochs.map(|epoch| (epoch.epoch, epoch.metric));
-        self.pruned_after = self
-            .pruning
-            .as_ref()
-            .and_then(|pruning| pruning.pruned_after(epochs));
+        self.pruned_after = pruned_after(self.pruning.as_ref(), &self.state.epochs);
         let more = self.epoch() < self.settings.epochs && self.pruned_after.is_none();
         if self.stores_checkpoints && more && self.checkpoint_is_due() {
             self.store_checkpoint(tensors);
@@ -279,4 +284,10 @@ impl<'a> Training<'a> {
         self.last_checkpoint_at = self.progress.elapsed();
         self.changed_since_checkpoint = false;
     }
+}
+
+/// The epoch after which a child with these epochs is pruned.
+fn pruned_after(pruning: Option<&Pruning>, epochs: &[Epoch]) -> Option<usize> {
+    let epochs = epochs.iter();
+    pruning?.pruned_after(epochs.map(|epoch| (epoch.epoch, epoch.metric)))
 }

@@ -41,6 +41,17 @@ fn refusal(error: &WorkloadError) -> String {
     format!("{error}{way_out}")
 }
 
+/// The architecture in `file` by itself, in canonical order.
+///
+/// # Errors
+/// As [`adopted`].
+pub fn alone(file: &Path) -> Result<Architecture, String> {
+    value(file)
+        .and_then(architecture)
+        .and_then(|given| given.checked().map_err(|error| error.to_string()))
+        .map_err(|problem| format!("{}: {problem}", file.display()))
+}
+
 /// The architecture's own value: the whole file, or what it has under `architecture`.
 fn value(file: &Path) -> Result<Value, String> {
     let unreadable = |error: std::io::Error| match error.kind() {

@@ -1,9 +1,10 @@
 //! The `[[enqueue]]` entries of a config file as trials: their files are read and fitted to the
 //! space before anything starts. Must not evaluate anything.
 
+use super::warm_start::{self, TakenNetwork};
 use super::{ConfigArgs, Failure, architecture_file};
 use crate::actors::EnqueueSettings;
-use crate::journal::{Enqueued, SampledTrial};
+use crate::journal::{Copied, Enqueued, SampledTrial};
 use crate::random::Key;
 use crate::settings::{self, Settings};
 use crate::space::{Architecture, Decision};
@@ -13,7 +14,8 @@ use std::path::Path;
 /// No controller has this number, so no sampled trial has the seed of an enqueued one.
 const NO_CONTROLLER: u64 = u64::MAX;
 
-/// All entries, in order, as this workload evaluates them.
+/// All entries, in order, as this workload evaluates them. `copies` is what the run has copied from
+/// others before, and gets what is read now.
 ///
 /// # Errors
 /// Names the entry, its file or decision, and what would be right.
@@ -21,20 +23,32 @@ pub fn entries(
     config: &ConfigArgs,
     settings: &Settings,
     candidates: &Candidates,
+    copies: &mut Vec<Copied>,
 ) -> Result<Vec<Enqueued>, Failure> {
     let reader = EntryReader {
         config,
         candidates,
         seed: settings.run.seed,
     };
-    (1..)
-        .zip(&settings.enqueue)
-        .map(|(number, entry)| {
-            reader
-                .entry(number, entry)
-                .map_err(|problem| reader.refused(number, entry, &problem))
-        })
-        .collect()
+    let mut all: Vec<Enqueued> = Vec::new();
+    for (number, entry) in (1..).zip(&settings.enqueue) {
+        let read = match &entry.run {
+            Some(dir) => reader.of_run(number, entry, dir, copies),
+            None => reader.entry(number, entry).map(|one| vec![one]),
+        };
+        let refused = |problem: String| reader.refused(number, entry, &problem);
+        for one in read.map_err(refused)? {
+            if all.iter().any(|other| other.name == one.name) {
+                let problem = format!(
+                    "another entry is called \"{}\" too: give this one a name",
+                    one.name
+                );
+                return Err(refused(problem));
+            }
+            all.push(one);
+        }
+    }
+    Ok(all)
 }
 
 /// Makes trials of entries, which are counted from 1.
@@ -47,10 +61,10 @@ struct EntryReader<'a> {
 
 impl EntryReader<'_> {
     fn refused(&self, number: usize, entry: &EnqueueSettings, problem: &str) -> Failure {
-        let key = if entry.decisions.is_some() {
-            "decisions"
-        } else {
-            "architecture"
+        let key = match (&entry.decisions, &entry.run) {
+            (Some(_), _) => "decisions",
+            (None, Some(_)) => "run",
+            (None, None) => "architecture",
         };
         let part = format!("enqueue[{number}].{key}");
         let origin = settings::origin(
@@ -70,17 +84,56 @@ impl EntryReader<'_> {
         let (architecture, decisions) = match (&entry.architecture, &entry.decisions) {
             (Some(file), _) => architecture_file::adopted(Path::new(file), self.candidates)?,
             (None, Some(decisions)) => (self.decided(decisions)?, decisions.clone()),
-            (None, None) => return Err("needs architecture or decisions".into()),
+            (None, None) => return Err("needs architecture, decisions or run".into()),
         };
+        Ok(self.trial(entry.name(number), (number, 0), architecture, decisions))
+    }
+
+    /// The best networks of another run, as this workload evaluates them: their decisions where they
+    /// mean the same here.
+    fn of_run(
+        &self,
+        number: usize,
+        entry: &EnqueueSettings,
+        dir: &str,
+        copies: &mut Vec<Copied>,
+    ) -> Result<Vec<Enqueued>, String> {
+        let key = format!("enqueue[{number}]");
+        let space = &self.candidates.space;
+        let taken = warm_start::networks(&key, dir, entry.taken(), copies)?;
+        let adopted = |(rank, one): (u32, TakenNetwork)| {
+            let own = space.build(space.layers(0), &one.decisions);
+            let (architecture, decisions) = match own {
+                Ok(own) if own == one.architecture => (own, one.decisions),
+                _ => self
+                    .candidates
+                    .adopt(one.architecture)
+                    .map_err(|error| format!("trial {} there: {error}", one.trial))?,
+            };
+            let name = format!("{} {rank}", entry.name(number));
+            Ok(self.trial(name, (number, rank), architecture, decisions))
+        };
+        (1..).zip(taken).map(adopted).collect()
+    }
+
+    /// `position`: of its entry, from 1, and its rank there; 0: the entry is one network.
+    fn trial(
+        &self,
+        name: String,
+        position: (usize, u32),
+        architecture: Architecture,
+        decisions: Vec<Decision>,
+    ) -> Enqueued {
         let (parameters, flops) = architecture.size();
         let seed = Key {
             controller: NO_CONTROLLER,
-            minibatch: number as u64,
+            minibatch: position.0 as u64,
+            slot: position.1,
             ..Key::seed(self.seed)
         }
         .child_seed();
-        Ok(Enqueued {
-            name: entry.name(number),
+        Enqueued {
+            name,
             trial: SampledTrial {
                 decisions,
                 architecture,
@@ -88,7 +141,7 @@ impl EntryReader<'_> {
                 parameters,
                 flops,
             },
-        })
+        }
     }
 
     fn decided(&self, decisions: &[Decision]) -> Result<Architecture, String> {

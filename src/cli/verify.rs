@@ -2,13 +2,13 @@
 //! and the journal alone, and compares them with what is stored: the trials' decisions, every
 //! snapshot, and after which epoch children were pruned. Must not train or write anything.
 
-use super::{Failure, print, reading};
+use super::{Failure, print, reading, warm_start};
 use crate::child::verify_pruning;
 use crate::journal::{Reader, TrialRow};
 use crate::policy::Policy;
 use crate::settings;
-use crate::space::{ImageShape, Space};
-use crate::strategy::{Again, LogEntry, Verification};
+use crate::space::{CellSpace, ImageShape, Network, Space, SpaceSettings};
+use crate::strategy::{Again, LogEntry, StrategyName, Verification, surrogate_state};
 use serde::Serialize;
 use std::collections::HashMap;
 use std::fmt::Display;
@@ -41,17 +41,13 @@ pub fn run(args: VerifyArgs) -> Result<(), Failure> {
     // verified.
     let settings = settings::load(&config, &[], std::iter::empty())
         .map_err(|error| Failure::Input(error.to_string()))?;
-    // Image and classes shape the networks, not the decisions that are replayed.
-    let image = ImageShape {
-        channels: 3,
-        height: 32,
-        width: 32,
-    };
-    let space: Box<dyn Space> = match reader.retraining().map_err(reading)? {
+    let space = match reader.retraining().map_err(reading)? {
         Some(recipes) => Box::new(recipes.space()),
-        None => settings.space.build(image, 10),
+        None => space(&settings.space, reader.first_sampled().map_err(reading)?),
     };
-    let policy = Policy::new(space.as_ref(), &settings.controller.network());
+    let copies = reader.copies().map_err(reading)?;
+    let policy = Policy::new(space.as_ref(), &settings.controller.network())
+        .starting_from(warm_start::copied_parameters(&copies));
 
     let mut log: Vec<LogEntry> = Vec::new();
     reader
@@ -65,7 +61,14 @@ pub fn run(args: VerifyArgs) -> Result<(), Failure> {
     };
     if !log.is_empty() {
         match Verification::new(&policy, space.as_ref(), settings.run.seed, &log, &open) {
-            Ok(verification) => compare(verification.holding(&held), &reader, &mut verdict)?,
+            Ok(verification) => {
+                let known = warm_start::copied_trials(&copies)?;
+                let known = known.filter(|_| begins_guided(&log)).map(surrogate_state);
+                match verification.beginning_with(&known.unwrap_or_default()) {
+                    Ok(begun) => compare(begun.holding(&held), &reader, &mut verdict)?,
+                    Err(discrepancy) => verdict.refuse(None, &discrepancy),
+                }
+            }
             Err(discrepancy) => verdict.refuse(None, &discrepancy),
         }
     }
@@ -99,6 +102,21 @@ pub fn run(args: VerifyArgs) -> Result<(), Failure> {
             "{}: the run does not verify",
             args.run.display()
         )))
+    }
+}
+
+/// The space of a run whose first sampled trial is this one. What surrounds its networks (the image, the classes, the
+/// language model) is known from that alone: the data need not be there.
+fn space(settings: &SpaceSettings, first: Option<TrialRow>) -> Box<dyn Space> {
+    const USUAL: ImageShape = ImageShape {
+        channels: 3,
+        height: 32,
+        width: 32,
+    };
+    match first.map(|row| row.architecture.network) {
+        Some(Network::Conv(network)) => settings.build(network.image, network.classes),
+        Some(Network::Cell(network)) => Box::new(CellSpace::new(settings, network.model)),
+        Some(Network::Choices(_)) | None => settings.build(USUAL, 10),
     }
 }
 
@@ -142,6 +160,11 @@ fn compare(
         verdict.refuse(None, &discrepancy);
     }
     Ok(())
+}
+
+/// The run's first strategy has a surrogate.
+fn begins_guided(log: &[LogEntry]) -> bool {
+    matches!(log.first(), Some(LogEntry::Change { learning, .. }) if learning.strategy == StrategyName::GUIDED)
 }
 
 /// A trial that should evaluate an earlier one's network again, and has another network or another

@@ -3,6 +3,7 @@
 
 mod backup;
 mod config_file;
+mod copies;
 mod curves;
 mod deaths;
 mod directory;
@@ -12,6 +13,7 @@ mod health;
 mod ledger;
 mod lock;
 mod open;
+mod outcome;
 mod reader;
 mod recovery;
 mod reevaluations;
@@ -25,14 +27,15 @@ mod tests;
 mod writer;
 
 pub use backup::{Holdings, Restoration, restore};
+pub use copies::Copied;
 pub use deaths::{DEATHS_IN_COMPANY, fatal_signal_file};
 pub use directory::{check_directory, set_aside};
 pub use failures::Failures;
 pub use open::{DATA_CONTENT, WHITEN_ORDER};
-pub use reader::{EpochRow, Reader, TrialRow};
+pub use reader::{CostRow, EpochRow, Reader, TrialRow};
 pub use reevaluations::{Confirmations, Confirmed, Evaluated, NewReevaluation, Reevaluation};
 pub use retraining::{FINAL_TRAINING, FinalEvaluation, FinalWeights, RETRAINING, Stage};
-pub use survey::{FinalState, Life, Suspect, TrialFacts, TrialOrder};
+pub use survey::{DecidedTrial, FinalState, Life, Suspect, TrialFacts, TrialOrder};
 
 use crate::child::{Cause, Curve, Epoch, FailureRule, LearningCurves, Outcome, Pruning};
 use crate::space::{Architecture, Decision, Fingerprint};
@@ -85,6 +88,8 @@ pub struct SampledMinibatch {
     pub history: HistoryPosition,
     /// How many of its networks were pending without the strategy having seen them.
     pub repeated: u64,
+    /// How many lists were drawn again, because they are larger than the space's limits.
+    pub redrawn: u64,
     /// What its children are pruned by; None: nothing prunes them.
     pub pruning: Option<Pruning>,
     pub trials: Vec<SampledTrial>,
@@ -240,6 +245,8 @@ pub struct Recovered {
     pub reused: u64,
     /// Networks that were proposed while an equal one was pending, unseen by the strategy.
     pub repeated: u64,
+    /// Lists that were drawn again, because they were too large.
+    pub redrawn: u64,
     /// Facts of the run's identity that it lacked, because an earlier version began it, and that
     /// are recorded now.
     pub recorded: Vec<String>,
@@ -310,6 +317,11 @@ impl Journal {
         });
     }
 
+    /// Stores what the run takes from elsewhere, as far as it does not have it yet.
+    pub fn copy(&self, copies: Vec<Copied>, reply: Reply<()>) {
+        self.send(Request::Copy { copies, reply });
+    }
+
     /// Inserts trials that no controller sampled, in one transaction, with the next ids; replies
     /// with the first.
     pub fn enqueue(&self, trials: Vec<Enqueued>, reply: Reply<u64>) {
@@ -345,6 +357,11 @@ impl Journal {
 
     pub fn epoch(&self, trial: u64, epoch: Epoch) {
         self.send(Request::Epoch { trial, epoch });
+    }
+
+    /// What the trial's network costs, in the unit of `child.cost`.
+    pub fn cost(&self, trial: u64, cost: f64) {
+        self.send(Request::Cost { trial, cost });
     }
 
     /// The outcome, once for all, after `seconds` on its lane; the transaction that holds a

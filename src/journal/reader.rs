@@ -51,11 +51,13 @@ pub struct TrialRow {
     pub confirms: Option<u64>,
     /// The trial whose network this one evaluates again because the user asked for it.
     pub retry_of: Option<u64>,
+    /// What its network costs, in the unit of `child.cost`: a part of its reward.
+    pub cost: Option<f64>,
 }
 
 pub(super) const COLUMNS: &str = "id, controller, minibatch, slot, decisions, architecture, status, reward, metric, parameters, flops, seed, device, \
                        attempt, interruptions, sampled_at, started_at, finished_at, seconds, error, reused_from, enqueued, \
-                       confirms, retry_of";
+                       confirms, retry_of, cost";
 
 impl TrialRow {
     /// The table's columns, in its order.
@@ -89,8 +91,18 @@ impl TrialRow {
             enqueued: row.get(21)?,
             confirms: row.get(22)?,
             retry_of: row.get(23)?,
+            cost: row.get(24)?,
         })
     }
+}
+
+/// What a completed trial costs and is worth.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CostRow {
+    pub trial: u64,
+    pub cost: f64,
+    pub metric: f64,
+    pub reward: f64,
 }
 
 /// One row of `epochs`.
@@ -271,6 +283,36 @@ impl Reader {
             .collect()
     }
 
+    /// What the completed trials that were trained themselves cost and are worth, by id, of those
+    /// after a trial; confirmations are left out. Without a cost in their reward, their parameters.
+    /// Reads every row.
+    pub fn costs(&self, after: u64) -> Result<Vec<CostRow>, JournalError> {
+        let sql = "SELECT id, coalesce(cost, parameters), metric, reward FROM trials
+                   WHERE id > ?1 AND status = 'completed' AND reused_from IS NULL AND confirms IS NULL
+                   AND coalesce(cost, parameters) IS NOT NULL ORDER BY id";
+        let row = |row: &Row| {
+            Ok(CostRow {
+                trial: row.get(0)?,
+                cost: row.get(1)?,
+                metric: row.get(2)?,
+                reward: row.get(3)?,
+            })
+        };
+        self.all(sql, [after], row)
+    }
+
+    /// These trials, as far as they are there, in this order.
+    pub fn trials(
+        &self,
+        ids: impl IntoIterator<Item = u64>,
+    ) -> Result<Vec<TrialRow>, JournalError> {
+        let mut rows = Vec::new();
+        for id in ids {
+            rows.extend(self.trial(id)?);
+        }
+        Ok(rows)
+    }
+
     /// Reward and id of the completed trials that were trained themselves, the best reward first,
     /// the first of equals before later ones; without confirmations.
     pub fn best_trained(&self, limit: usize) -> Result<Vec<(f64, u64)>, JournalError> {
@@ -381,6 +423,12 @@ impl Reader {
             return Ok(None);
         };
         Ok(self.rows("WHERE id = ?1", [id])?.pop())
+    }
+
+    /// The first trial that a controller sampled.
+    pub fn first_sampled(&self) -> Result<Option<TrialRow>, JournalError> {
+        let first = "WHERE controller IS NOT NULL ORDER BY id LIMIT 1";
+        Ok(self.rows(first, [])?.pop())
     }
 
     /// Trials under training, by id.

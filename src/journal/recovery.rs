@@ -68,6 +68,7 @@ pub(super) fn recover(connection: &Connection, dir: &Path) -> Result<Recovered, 
                 .optional()?,
             reused: finished.reused,
             repeated: number("SELECT coalesce(sum(repeated), 0) FROM minibatches")?,
+            redrawn: number("SELECT coalesce(sum(redrawn), 0) FROM minibatches")?,
             // Known to whoever opened the run.
             recorded: Vec::new(),
             kept_config: None,

@@ -4,8 +4,8 @@
 /// `PRAGMA user_version` of what this program writes. Version 1 had no column `enqueued`, and no
 /// trial without a controller. Version 2 did not store what a proposal had seen
 /// (`history_sequence`, `history_trial`), nor the format of a snapshot. Version 3 had no scale beside the
-/// baseline, and kept no parameters for open minibatches. Version 4 knew no status `pruned`, and
-/// evaluated no network again (`confirms`, `retry_of`).
+/// baseline, and kept no parameters for open minibatches. Version 4 evaluated no network again
+/// (`confirms`, `retry_of`), and knew no status `pruned` and no `cost`.
 pub(super) const VERSION: i64 = 5;
 
 /// The key of `meta` that holds the version by which a run was begun; no run of a version before 4
@@ -33,30 +33,30 @@ CREATE TABLE IF NOT EXISTS interrupted (
 /// What a run of version 1 looks like to readers, who change nothing: a temporary view hides the
 /// table of its name.
 pub(super) const TRIALS_OF_1: &str = "
-CREATE TEMP VIEW trials AS SELECT *, NULL AS enqueued, NULL AS confirms, NULL AS retry_of FROM main.trials;
+CREATE TEMP VIEW trials AS
+    SELECT *, NULL AS enqueued, NULL AS confirms, NULL AS retry_of, NULL AS cost FROM main.trials;
 ";
 
 /// The same for versions 2 to 4.
 pub(super) const TRIALS_OF_2: &str = "
-CREATE TEMP VIEW trials AS SELECT *, NULL AS confirms, NULL AS retry_of FROM main.trials;
+CREATE TEMP VIEW trials AS SELECT *, NULL AS confirms, NULL AS retry_of, NULL AS cost FROM main.trials;
 ";
 
 /// For versions 1 and 2.
 pub(super) const VIEWS_OF_2: &str = "
 CREATE TEMP VIEW minibatches AS
-    SELECT *, NULL AS history_sequence, NULL AS history_trial, 0 AS repeated, NULL AS scale, NULL AS lowest, NULL AS pruning
+    SELECT *, NULL AS history_sequence, NULL AS history_trial, 0 AS repeated, NULL AS scale, NULL AS lowest, NULL AS pruning, 0 AS redrawn
     FROM main.minibatches;
 CREATE TEMP VIEW snapshots AS SELECT *, 1 AS format FROM main.snapshots;
 ";
 
 /// For version 3 alone: the earlier ones have a view of this name.
 pub(super) const VIEWS_OF_3: &str = "
-CREATE TEMP VIEW minibatches AS SELECT *, NULL AS scale, NULL AS lowest, NULL AS pruning FROM main.minibatches;
+CREATE TEMP VIEW minibatches AS SELECT *, NULL AS scale, NULL AS lowest, NULL AS pruning, 0 AS redrawn FROM main.minibatches;
 ";
 
 /// The same for version 4.
-pub(super) const VIEWS_OF_4: &str =
-    "CREATE TEMP VIEW minibatches AS SELECT *, NULL AS pruning FROM main.minibatches;";
+pub(super) const VIEWS_OF_4: &str = "CREATE TEMP VIEW minibatches AS SELECT *, NULL AS pruning, 0 AS redrawn FROM main.minibatches;";
 
 /// For versions 1 to 3: tables that they do not have.
 pub(super) const MISSING_BEFORE_4: &str = "
@@ -93,11 +93,10 @@ ALTER TABLE minibatches ADD COLUMN lowest REAL;
 ";
 
 /// From version 4 to 5, beside `trials`.
-pub(super) const UPGRADE_4: &str = "ALTER TABLE minibatches ADD COLUMN pruning TEXT;";
-
-/// Finds the minibatches whose children were to be pruned, without a look at any other.
-pub(super) const ADDED_BY_5: &str =
-    "CREATE INDEX minibatches_pruning ON minibatches (sequence) WHERE pruning IS NOT NULL;";
+pub(super) const UPGRADE_4: &str = "
+ALTER TABLE minibatches ADD COLUMN pruning TEXT;
+ALTER TABLE minibatches ADD COLUMN redrawn INTEGER NOT NULL DEFAULT 0;
+";
 
 /// What version 4 added beside columns. `held` has the parameters that a minibatch was proposed from,
 /// as f32 in little-endian order, where a snapshot was taken between its pull and its place in the
@@ -112,6 +111,14 @@ CREATE TABLE held (
     PRIMARY KEY (controller, minibatch)
 );
 CREATE TABLE unrewarded (trial INTEGER PRIMARY KEY);
+";
+
+/// What version 5 added beside columns: what a run took from elsewhere at its first start, with its
+/// SHA-256; and what finds the minibatches whose children were to be pruned without a look at any
+/// other.
+pub(super) const ADDED_BY_5: &str = "
+CREATE INDEX minibatches_pruning ON minibatches (sequence) WHERE pruning IS NOT NULL;
+CREATE TABLE copies (key TEXT PRIMARY KEY, origin TEXT NOT NULL, hash TEXT NOT NULL, data BLOB NOT NULL);
 ";
 
 /// A trial was sampled by a controller, into a slot of one of its minibatches, or it is an enqueued
@@ -145,6 +152,7 @@ CREATE TABLE trials (
     enqueued TEXT,
     confirms INTEGER,
     retry_of INTEGER,
+    cost REAL,
     UNIQUE (controller, minibatch, slot),
     CHECK ((controller IS NULL) = (coalesce(enqueued, confirms, retry_of) IS NOT NULL) AND (controller IS NULL) = (minibatch IS NULL) AND (controller IS NULL) = (slot IS NULL))
 );
@@ -175,7 +183,8 @@ CREATE TABLE epochs (
 -- `oldest` is the smallest of `versions`, the versions pulled from each shard. The strategy proposed it from the log up to
 -- `history_sequence` and the trials pending up to `history_trial`; of its networks `repeated` were proposed before: pending,
 -- unseen by it, or because it found no new one. `pruning` is what its children are pruned by: the rule, and the thresholds that it
--- gave with the learning curves of the log up to `history_sequence`; NULL: nothing prunes them.
+-- gave with the learning curves of the log up to `history_sequence`; NULL: nothing prunes them. `redrawn` lists
+-- were drawn before its own and are larger than the space's limits.
 CREATE TABLE minibatches (
     number INTEGER PRIMARY KEY,
     controller INTEGER NOT NULL,
@@ -195,6 +204,7 @@ CREATE TABLE minibatches (
     scale REAL,
     lowest REAL,
     pruning TEXT,
+    redrawn INTEGER NOT NULL DEFAULT 0,
     UNIQUE (controller, minibatch)
 );
 

@@ -3,11 +3,13 @@
 //! not know how anything is shown.
 
 use super::reader::{COLUMNS, Reader, TrialRow};
-use super::{DEATHS_IN_COMPANY, JournalError, lock};
+use super::{DEATHS_IN_COMPANY, JournalError, lock, recovery};
+use crate::space::Decision;
 use rusqlite::types::ValueRef;
 use rusqlite::{Row, params};
 use serde::Serialize;
 use std::fmt::Write as _;
+use std::ops::RangeInclusive;
 
 /// Completed trials, found by the indexes alone; a pruned or failed one may have a reward too.
 const COMPLETED: &str =
@@ -51,11 +53,6 @@ impl TrialFacts {
         })
     }
 
-    /// A controller sampled it.
-    pub fn is_sampled(&self) -> bool {
-        self.enqueued.is_none() && self.confirms.is_none() && self.retry_of.is_none()
-    }
-
     /// Its outcome, which will not change; None: it has none yet.
     pub fn final_state(&self) -> Option<FinalState> {
         Some(match self.status.as_str() {
@@ -64,6 +61,11 @@ impl TrialFacts {
             "failed" => FinalState::Failed,
             _ => return None,
         })
+    }
+
+    /// A controller sampled it.
+    pub fn is_sampled(&self) -> bool {
+        self.enqueued.is_none() && self.confirms.is_none() && self.retry_of.is_none()
     }
 
     /// Has its outcome, which will not change.
@@ -79,6 +81,29 @@ pub enum FinalState {
     Completed(f64),
     Pruned,
     Failed,
+}
+
+/// What was decided in a sampled trial.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DecidedTrial {
+    pub id: u64,
+    /// Depth that its network was proposed at; see `Space::layers`.
+    pub layers: usize,
+    pub decisions: Vec<Decision>,
+}
+
+/// A trial that no controller proposed has no minibatch.
+const DECIDED: &str = "SELECT trials.id, minibatches.layers, trials.decisions FROM trials
+     JOIN minibatches ON minibatches.controller = trials.controller AND minibatches.minibatch = trials.minibatch";
+
+impl DecidedTrial {
+    fn from_row(row: &Row) -> rusqlite::Result<Self> {
+        Ok(Self {
+            id: row.get(0)?,
+            layers: row.get(1)?,
+            decisions: recovery::parse(row, 2)?,
+        })
+    }
 }
 
 /// In which order trials are listed.
@@ -221,6 +246,15 @@ impl Reader {
             facts.extend(self.one(&sql, [id], TrialFacts::from_row)?);
         }
         Ok(facts)
+    }
+
+    /// The sampled trials among these, by id: what was decided in them.
+    pub fn decided(&self, ids: RangeInclusive<u64>) -> Result<Vec<DecidedTrial>, JournalError> {
+        self.all(
+            &format!("{DECIDED} WHERE trials.id BETWEEN ?1 AND ?2 ORDER BY trials.id"),
+            params![ids.start(), ids.end()],
+            DecidedTrial::from_row,
+        )
     }
 
     /// The highest id; 0: no trial yet.

@@ -5,13 +5,14 @@
 use super::health::Health;
 use super::ledger::{Ledger, Numbered, Open, SlotReward};
 use super::open::Opened;
+use super::outcome::TrialResult;
 use super::reevaluations;
 use super::rolling_backup::RollingBackup;
 use super::{
-    CompletedNetwork, Enqueued, Evaluated, LogTail, NewReevaluation, Reply, SampledMinibatch,
-    SampledTrial, Sequenced,
+    CompletedNetwork, Copied, Enqueued, Evaluated, LogTail, NewReevaluation, Reply,
+    SampledMinibatch, SampledTrial, Sequenced,
 };
-use crate::child::{Cause, Epoch, FailureRule, FailureWorth, Outcome};
+use crate::child::{Epoch, FailureRule, FailureWorth, Outcome};
 use crate::strategy::{HeldParameters, LearningSettings, Snapshot};
 use rusqlite::{Connection, params};
 use std::sync::Arc;
@@ -38,6 +39,10 @@ pub(super) enum Request {
         round: bool,
         reply: Reply<Vec<u64>>,
     },
+    Copy {
+        copies: Vec<Copied>,
+        reply: Reply<()>,
+    },
     Enqueue {
         trials: Vec<Enqueued>,
         reply: Reply<u64>,
@@ -62,6 +67,10 @@ pub(super) enum Request {
     Epoch {
         trial: u64,
         epoch: Epoch,
+    },
+    Cost {
+        trial: u64,
+        cost: f64,
     },
     Finished {
         trial: u64,
@@ -118,6 +127,7 @@ impl Request {
             self,
             Self::Started { reply: None, .. }
                 | Self::Epoch { .. }
+                | Self::Cost { .. }
                 | Self::Config { .. }
                 | Self::Event { .. }
         )
@@ -206,6 +216,7 @@ impl Writer {
                     (
                         Request::Snapshot { reply, .. }
                         | Request::Record { reply, .. }
+                        | Request::Copy { reply, .. }
                         | Request::Started {
                             reply: Some(reply), ..
                         },
@@ -349,8 +360,10 @@ fn carry_out(
         Request::Enqueue { trials, .. } => {
             return enqueue(connection, ledger, trials, now).map(Answer::Number);
         }
+        Request::Copy { copies, .. } => super::copies::store(connection, copies)?,
         Request::Reevaluate { trials, .. } => {
-            return reevaluate(connection, ledger, trials, now).map(Answer::Number);
+            let next = &mut ledger.next_trial;
+            return reevaluations::insert(connection, next, trials, now).map(Answer::Number);
         }
         Request::BestNetworks { limit, .. } => {
             return reevaluations::best_networks(connection, *limit).map(Answer::Evaluated);
@@ -360,6 +373,10 @@ fn carry_out(
         }
         Request::Started { trial, device, .. } => start_trial(connection, *trial, device, now)?,
         Request::Epoch { trial, epoch } => insert_epoch(connection, *trial, epoch)?,
+        Request::Cost { trial, cost } => {
+            let sql = "UPDATE trials SET cost = ?2 WHERE id = ?1 AND status = 'running'";
+            execute(connection, sql, params![trial, finite(Some(*cost))])?;
+        }
         Request::Finished {
             trial,
             outcome,
@@ -430,21 +447,6 @@ fn enqueue(
     Ok(first)
 }
 
-/// Inserts trials that evaluate others again; returns the id of the first.
-fn reevaluate(
-    connection: &Connection,
-    ledger: &mut Ledger,
-    trials: &[NewReevaluation],
-    now: &str,
-) -> rusqlite::Result<u64> {
-    let first = ledger.next_trial;
-    for trial in trials {
-        reevaluations::insert(connection, ledger.next_trial, trial, now)?;
-        ledger.next_trial += 1;
-    }
-    Ok(first)
-}
-
 /// The trial runs from now on, and has no epochs.
 fn start_trial(
     connection: &Connection,
@@ -453,7 +455,7 @@ fn start_trial(
     now: &str,
 ) -> rusqlite::Result<()> {
     execute(connection, "DELETE FROM epochs WHERE trial = ?1", [trial])?;
-    let sql = "UPDATE trials SET status = 'running', started_at = ?2, device = ?3, error = NULL WHERE id = ?1
+    let sql = "UPDATE trials SET status = 'running', started_at = ?2, device = ?3, error = NULL, cost = NULL WHERE id = ?1
                AND status NOT IN ('completed', 'pruned', 'failed')";
     execute(connection, sql, params![trial, now, device]).map(drop)
 }
@@ -471,7 +473,7 @@ fn insert_epoch(connection: &Connection, trial: u64, epoch: &Epoch) -> rusqlite:
 }
 
 /// SQLite would store NaN as NULL without a word: what is not finite is left out knowingly.
-fn finite(value: Option<f64>) -> Option<f64> {
+pub(super) fn finite(value: Option<f64>) -> Option<f64> {
     value.filter(|value| value.is_finite())
 }
 
@@ -548,8 +550,8 @@ fn insert(
         let boundaries = json(&batch.pulled.boundaries)?;
         let versions = json(&batch.pulled.versions)?;
         let sql = "INSERT INTO minibatches (number, controller, minibatch, first_id, m, layers, boundaries, versions, oldest, round,
-                                            history_sequence, history_trial, repeated, pruning)
-                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)";
+                                            history_sequence, history_trial, repeated, pruning, redrawn)
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)";
         let pruning = batch.pruning.as_ref().map(json).transpose()?;
         let oldest = batch.pulled.versions.iter().min().copied().unwrap_or(0);
         let values = params![
@@ -566,7 +568,8 @@ fn insert(
             batch.history.sequence,
             batch.history.trial,
             batch.repeated,
-            pruning
+            pruning,
+            batch.redrawn
         ];
         execute(connection, sql, values)?;
         for (slot, trial) in batch.trials.iter().enumerate() {
@@ -604,61 +607,6 @@ fn hold_pulled(connection: &Connection, batch: &SampledMinibatch) -> rusqlite::R
         parameters: parameters.clone(),
     };
     super::snapshots::hold(connection, &held)
-}
-
-/// An outcome as the columns of its trial.
-#[derive(Default)]
-struct TrialResult<'a> {
-    status: &'static str,
-    reward: Option<f64>,
-    metric: Option<f64>,
-    /// By the evaluator's own count.
-    seconds: Option<f64>,
-    error: Option<(Cause, &'a str)>,
-}
-
-impl<'a> TrialResult<'a> {
-    fn of(outcome: &'a Outcome) -> Self {
-        let failed = |error| Self {
-            status: "failed",
-            error: Some(error),
-            ..Self::default()
-        };
-        match outcome {
-            Outcome::Completed {
-                reward,
-                metric,
-                seconds,
-            } if reward.is_finite() && metric.is_finite() => Self {
-                status: "completed",
-                reward: Some(*reward),
-                metric: Some(*metric),
-                seconds: *seconds,
-                error: None,
-            },
-            Outcome::Completed { .. } => failed((
-                Cause::Diverged,
-                "the evaluator gave a reward that is not finite",
-            )),
-            Outcome::Pruned {
-                reward,
-                metric,
-                seconds,
-                ..
-            } => Self {
-                status: "pruned",
-                reward: finite(*reward),
-                metric: finite(*metric),
-                seconds: *seconds,
-                error: None,
-            },
-            Outcome::Failed { cause, error } => failed((*cause, error.as_str())),
-            Outcome::Stopped => Self {
-                status: "stopped",
-                ..Self::default()
-            },
-        }
-    }
 }
 
 /// A trial that has its outcome.
@@ -723,8 +671,8 @@ fn reuse(
     from: u64,
     now: &str,
 ) -> rusqlite::Result<Vec<Sequenced>> {
-    let sql = "UPDATE trials SET status = 'completed', reward = known.reward, metric = known.metric, reused_from = known.id, seconds = 0,
-               error = NULL, finished_at = ?3 FROM (SELECT id, reward, metric FROM trials WHERE id = ?2) AS known
+    let sql = "UPDATE trials SET status = 'completed', reward = known.reward, metric = known.metric, cost = known.cost, reused_from = known.id, seconds = 0,
+               error = NULL, finished_at = ?3 FROM (SELECT id, reward, metric, cost FROM trials WHERE id = ?2) AS known
                WHERE trials.id = ?1 AND status NOT IN ('completed', 'pruned', 'failed')";
     if execute(connection, sql, params![trial, from, now])? == 0 {
         return Ok(Vec::new());

@@ -110,7 +110,8 @@ impl Series {
             .map(|(id, _)| id)
     }
 
-    fn rewards(&self) -> impl DoubleEndedIterator<Item = (u64, f64)> {
+    /// Completed trials with their rewards, by id.
+    pub fn rewards(&self) -> impl DoubleEndedIterator<Item = (u64, f64)> {
         self.states
             .iter()
             .enumerate()

@@ -15,6 +15,7 @@ mod error;
 mod given;
 mod layer;
 mod layer_settings;
+mod limits;
 mod settings;
 mod survey;
 #[cfg(test)]
@@ -32,6 +33,7 @@ pub use conv::ConvSpace;
 pub use enumeration::{first_list, next_list};
 pub use error::{AdoptError, LayerError, TreeError};
 pub use layer::{ConvLayer, Convolution, LayerType, Operation, Pool};
+pub use limits::{SizeLimits, is_too_large};
 pub use settings::{Allowed, DecisionSettings, SkipConnections, SpaceKind, SpaceSettings};
 pub use survey::{Survey, survey};
 
@@ -159,6 +161,11 @@ pub trait Space: Send + Sync {
 
     /// log10 of the number of decision lists of this depth.
     fn log10_size(&self, layers: usize) -> f64;
+
+    /// How large its networks may be.
+    fn limits(&self) -> SizeLimits {
+        SizeLimits::default()
+    }
 
     /// A name for each decision and a text for each value, flattened: `[("layer 1 filter height",
     /// "3"), …]`; an anchor point gives one entry for each earlier layer (`layer 3 skip 1`: `0` or

@@ -2,6 +2,7 @@
 //! the last list it begins again. A list that failed is not proposed again. The controller's
 //! parameters stay.
 
+use super::oversized::Redrawn;
 use super::{
     GradientRequest, LearningSettings, Proposal, ProposalRequest, RewardedMinibatch, Strategy,
 };
@@ -41,6 +42,24 @@ impl Grid {
     }
 }
 
+/// The list after this one; after the last one, and after none, the first. `repeats` becomes true
+/// where the grid begins again.
+fn after(
+    request: &ProposalRequest,
+    list: Option<Vec<Decision>>,
+    repeats: &mut bool,
+) -> Vec<Decision> {
+    let ProposalRequest { space, layers, .. } = *request;
+    let Some(mut list) = list else {
+        return first_list(space, layers);
+    };
+    if next_list(space, layers, &mut list) {
+        return list;
+    }
+    *repeats = true;
+    first_list(space, layers)
+}
+
 impl Strategy for Grid {
     fn reads_history(&self) -> bool {
         true
@@ -51,7 +70,7 @@ impl Strategy for Grid {
     }
 
     fn propose(&self, request: &ProposalRequest) -> Result<Vec<Proposal>, PolicyError> {
-        let ProposalRequest { space, layers, .. } = *request;
+        let layers = request.layers;
         let mut known = self.clone();
         for pending in request.pending {
             for list in pending.decisions.iter() {
@@ -63,25 +82,22 @@ impl Strategy for Grid {
             .filter(|(depth, _)| *depth == layers)
             .map(|(_, list)| list);
         let mut repeats = false;
-        let next = |_| {
-            let list = match last.take() {
-                None => first_list(space, layers),
-                Some(mut list) => {
-                    if !next_list(space, layers, &mut list) {
-                        repeats = true;
-                        list = first_list(space, layers);
-                    }
-                    list
-                }
-            };
+        let mut proposals = Vec::with_capacity(request.keys.len());
+        for _ in request.keys {
+            let mut redrawn = Redrawn::default();
+            let mut list = after(request, last.take(), &mut repeats);
+            while redrawn.refuses(request, &list) {
+                list = after(request, Some(list), &mut repeats);
+            }
             last = Some(list.clone());
-            Proposal {
+            proposals.push(Proposal {
                 decisions: list,
                 entropy: None,
                 repeats,
-            }
-        };
-        Ok(request.keys.iter().map(next).collect())
+                redrawn: redrawn.count,
+            });
+        }
+        Ok(proposals)
     }
 
     fn gradient(&self, request: &GradientRequest) -> Result<Gradient, PolicyError> {

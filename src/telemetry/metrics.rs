@@ -428,7 +428,14 @@ mod tests {
     use super::*;
 
     fn metrics() -> Metrics {
-        Metrics::new("t", RewardScale::Accuracy { exponent: 3.0 }).unwrap()
+        Metrics::new(
+            "t",
+            RewardScale::Accuracy {
+                exponent: 3.0,
+                has_cost: false,
+            },
+        )
+        .unwrap()
     }
 
     fn assert_lines(text: &str, lines: &[&str]) {

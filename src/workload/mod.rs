@@ -18,12 +18,12 @@ pub use retraining::{
 };
 
 use crate::child::{
-    ChildSettings, Evaluator, LimitedEvaluator, Limits, MetricUnit, RewardScale, TestResult,
+    ChildSettings, Evaluator, LimitedEvaluator, MetricUnit, RewardScale, TestResult,
     TrainedNetwork,
 };
 use crate::data::DataSettings;
 use crate::machine::LaneSpec;
-use crate::space::{Architecture, Decision, Space, SpaceSettings};
+use crate::space::{Architecture, Decision, SizeLimits, Space, SpaceSettings};
 use rayon::ThreadPool;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -317,7 +317,7 @@ impl WorkloadSettings {
 /// As [`Workload::evaluator`].
 pub fn limited_evaluator(
     workload: &dyn Workload,
-    limits: Limits,
+    limits: SizeLimits,
     resources: &LaneResources,
 ) -> Result<Box<dyn Evaluator>, WorkloadError> {
     let evaluator = workload.evaluator(resources)?;

@@ -192,7 +192,7 @@ fn a_key_without_an_effect_and_epochs_out_of_order_are_refused() {
         ),
         (
             "early_stopping.rule=hyperband",
-            "early_stopping.rule = \"hyperband\"",
+            "must be \"off\" or \"median\" or \"asha\"",
         ),
     ] {
         let output = command(folder.path(), "run")

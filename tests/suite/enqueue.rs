@@ -538,7 +538,7 @@ fn what_cannot_be_enqueued_is_refused_with_the_entry_and_what_would_be_right() {
         ),
         (
             "decisions = [1]\narchitecture = \"x.json\"",
-            "s.toml:18: enqueue[1]: has both architecture and decisions: leave one of them out",
+            "s.toml:18: enqueue[1]: has more than one of architecture, decisions and run: leave one of them",
         ),
         (
             "decision = [1]",

@@ -101,6 +101,7 @@ fn settings() -> SearchSettings {
         reuse: false,
         advantage_bound: None,
         pruner: None,
+        redraws: false,
         controller: ControllerSettings {
             replicas: 100,
             children: 8,

@@ -66,6 +66,11 @@ pub enum LaneReport {
         trial: u64,
         epochs: Vec<Epoch>,
     },
+    /// What the network costs.
+    Cost {
+        trial: u64,
+        cost: f64,
+    },
     Ended {
         task: Task,
         outcome: Outcome,
@@ -248,6 +253,11 @@ impl Progress for LaneProgress<'_> {
             trial: self.task.trial,
             epochs: epochs.to_vec(),
         });
+    }
+
+    fn cost(&mut self, cost: f64) {
+        let trial = self.task.trial;
+        (self.report)(LaneReport::Cost { trial, cost });
     }
 
     fn checkpoints(&mut self) -> Option<&mut dyn Checkpoints> {

@@ -42,6 +42,8 @@ impl Receive<SubmitMinibatch> for Supervisor {
             return;
         };
         self.proposed(&request, &mut sampled, &minibatch);
+        let redrawn = &self.parts.metrics.learning.proposals_redrawn_total;
+        redrawn.inc_by(sampled.redrawn);
         if self.shards.needs_held(sampled.pulled.oldest()) {
             sampled.held = Some(minibatch.parameters.clone());
         }

@@ -7,14 +7,15 @@ use super::reuse::{Known, Reuse};
 use super::tickets::Tickets;
 use crate::child::{LearningCurves, Pruner};
 use crate::journal::{
-    CompletedNetwork, Enqueued, Evaluated, Journal, NewReevaluation, OpenMinibatch, OpenTrial,
-    Recovered, Reevaluation, SampledTrial,
+    CompletedNetwork, Confirmations, Copied, Enqueued, Evaluated, Journal, NewReevaluation,
+    OpenMinibatch, OpenTrial, Recovered, Reevaluation, SampledTrial,
 };
 use crate::policy::{Policy, shard_boundaries};
 use crate::space::Space;
 use crate::strategy::{
-    Again, ControllerSettings, History, LearningSettings, LogEntry, ParameterServerSettings,
-    PendingMinibatch, Replay, ReplayError, Snapshot, StrategyName, TrialBudget, initial_snapshot,
+    Again, ControllerSettings, History, KnownTrial, LearningSettings, LogEntry,
+    ParameterServerSettings, PendingMinibatch, Replay, ReplayError, Snapshot, StrategyName,
+    TrialBudget, initial_snapshot, surrogate_state,
 };
 use std::sync::{Arc, mpsc};
 
@@ -28,6 +29,8 @@ pub struct SearchSettings {
     pub reuse: bool,
     /// See [`LearningSettings`].
     pub advantage_bound: Option<f64>,
+    /// Networks larger than the space's limits are drawn again.
+    pub redraws: bool,
     /// What ends children early; None: nothing.
     pub pruner: Option<Pruner>,
     pub controller: ControllerSettings,
@@ -35,9 +38,23 @@ pub struct SearchSettings {
 }
 
 impl SearchSettings {
+    /// Those that hold after a log whose last ones are these; None: at the start of a run.
+    fn learning_after(
+        &self,
+        logged: Option<&LearningSettings>,
+        space: &dyn Space,
+    ) -> LearningSettings {
+        let choice = self.controller.strategy;
+        self.learning(match logged {
+            Some(logged) => choice.resume(logged.strategy),
+            None => choice.resolve(space),
+        })
+    }
+
     pub(super) fn learning(&self, strategy: StrategyName) -> LearningSettings {
         LearningSettings {
             advantage_bound: self.advantage_bound,
+            redraws: self.redraws,
             ..self
                 .controller
                 .learning(strategy, self.parameter_server.accumulate)
@@ -115,6 +132,12 @@ pub struct Additions {
     pub enqueued: Vec<Enqueued>,
     /// Trials whose network is to be evaluated again, because the user asked for it.
     pub retries: Vec<u64>,
+    /// What the run takes from elsewhere: it is stored first.
+    pub copies: Vec<Copied>,
+    /// Parameters that the controller begins with; None: those that the seed gives.
+    pub parameters: Option<Arc<[f32]>>,
+    /// Trials of elsewhere that the surrogate of `guided` knows from the beginning.
+    pub known: Vec<KnownTrial>,
 }
 
 /// Brings the shared parameters to the end of the journal's log, and records the learning settings
@@ -130,13 +153,14 @@ pub fn prepare(
     mut recovered: Recovered,
     additions: Additions,
 ) -> Result<Prepared, PrepareError> {
-    let policy = Policy::new(space.as_ref(), &settings.controller.network());
-    let choice = settings.controller.strategy;
-    let strategy = match &recovered.learning {
-        Some(logged) => choice.resume(logged.strategy),
-        None => choice.resolve(space.as_ref()),
-    };
-    let learning = settings.learning(strategy);
+    if !additions.copies.is_empty() {
+        wait_for_reply(|reply| {
+            journal.copy(additions.copies, Box::new(move |()| reply(())));
+        })?;
+    }
+    let policy = Policy::new(space.as_ref(), &settings.controller.network())
+        .starting_from(additions.parameters);
+    let learning = settings.learning_after(recovered.learning.as_ref(), space.as_ref());
     let stored = recovered
         .snapshot
         .as_ref()
@@ -144,6 +168,7 @@ pub fn prepare(
     let start = recovered
         .snapshot
         .unwrap_or_else(|| initial_snapshot(&policy, settings.seed, learning));
+    let start = with_known(start, additions.known);
     let held = recovered.held.len() as u64;
     let mut replay = Replay::new(&policy, space.as_ref(), start)?.holding(recovered.held);
     replay_log(&mut replay, &recovered.log, &recovered.open)?;
@@ -163,16 +188,7 @@ pub fn prepare(
     recovered.enqueued.extend(new_entries);
     let retried = retry(&journal, settings.seed, additions.retries)?;
     recovered.reevaluations.extend(retried);
-    let mut budget = TrialBudget {
-        trials: settings.trials,
-        confirm: settings.confirm,
-        before: recovered.confirmations.before,
-        current: recovered.confirmations.current,
-    };
-    let to_sample = budget.to_sample(recovered.sampled);
-    if to_sample > recovered.sampled {
-        budget.sampling_goes_on();
-    }
+    let (budget, to_sample) = budget(settings, recovered.confirmations, recovered.sampled);
     let reuse = settings.reuse.then(|| known(&journal)).transpose()?;
     Ok(Prepared {
         boundaries: shard_boundaries(policy.parameter_count(), settings.parameter_server.shards),
@@ -203,6 +219,34 @@ pub fn prepare(
         held,
         reuse,
     })
+}
+
+/// The trials that confirm, and how many are to be sampled in all.
+fn budget(
+    settings: &SearchSettings,
+    confirmations: Confirmations,
+    sampled: u64,
+) -> (TrialBudget, u64) {
+    let mut budget = TrialBudget {
+        trials: settings.trials,
+        confirm: settings.confirm,
+        before: confirmations.before,
+        current: confirmations.current,
+    };
+    let to_sample = budget.to_sample(sampled);
+    if to_sample > sampled {
+        budget.sampling_goes_on();
+    }
+    (budget, to_sample)
+}
+
+/// Before the first entry of the log, `guided` knows trials of elsewhere.
+fn with_known(mut start: Snapshot, known: Vec<KnownTrial>) -> Snapshot {
+    let begins = start.state.sequence == 0 && start.strategy.is_empty();
+    if begins && !known.is_empty() && start.learning.strategy == StrategyName::GUIDED {
+        start.strategy = surrogate_state(known);
+    }
+    start
 }
 
 /// A minibatch that waits for outcomes, with the parameters that it was sampled from.

@@ -292,7 +292,7 @@ impl Retraining {
         let endpoint = self.endpoint.as_ref().map(Endpoint::again).transpose();
         let endpoint = endpoint.map_err(failed)?;
         if announces {
-            announced(search).start(endpoint.as_ref(), &recovered);
+            announced(search).start(endpoint.as_ref(), &recovered, &enqueued);
             self.announce();
         }
         let observer: Box<dyn Observer> = match self.log_format {
@@ -301,7 +301,7 @@ impl Retraining {
         };
         let additions = Additions {
             enqueued,
-            retries: Vec::new(),
+            ..Additions::default()
         };
         let ended = |end| match end {
             End::Finished => Ok(()),

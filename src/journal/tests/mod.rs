@@ -27,6 +27,7 @@ const LEARNING: LearningSettings = LearningSettings {
     accumulate: 1,
     ppo: None,
     advantage_bound: None,
+    redraws: false,
 };
 
 fn identity() -> serde_json::Value {
@@ -63,6 +64,7 @@ fn sampled(controller: u64, minibatch: u64, m: usize, version: u64) -> SampledMi
             trial: 9,
         },
         repeated: 1,
+        redrawn: 2,
         pruning: None,
         trials: (0..m).map(trial).collect(),
         held: None,

@@ -6,9 +6,12 @@ use super::*;
 /// The table of trials as it was in version 4, with its indexes.
 fn trials_of_4() -> String {
     let old = schema::TRIALS
-        .replace("    confirms INTEGER,\n    retry_of INTEGER,\n", "")
+        .replace(
+            "    confirms INTEGER,\n    retry_of INTEGER,\n    cost REAL,\n",
+            "",
+        )
+        .replace("'completed', 'pruned', 'failed'", "'completed', 'failed'")
         .replace("coalesce(enqueued, confirms, retry_of)", "enqueued")
-        .replace("'pruned', ", "")
         .replace(
             ", controller) WHERE finished_at",
             ", enqueued) WHERE finished_at",
@@ -21,9 +24,7 @@ fn trials_of_4() -> String {
 
 /// Takes away what version 5 added.
 fn to_version_4(connection: &rusqlite::Connection) {
-    let columns = super::reader::COLUMNS
-        .strip_suffix(", confirms, retry_of")
-        .unwrap();
+    let columns = format!("{}, enqueued", schema::COLUMNS_OF_1);
     let indexes = [
         "by_status",
         "by_reward",
@@ -34,8 +35,8 @@ fn to_version_4(connection: &rusqlite::Connection) {
     ];
     let indexes = indexes.map(|name| format!("DROP INDEX trials_{name};"));
     let down = format!(
-        "DROP INDEX minibatches_pruning; ALTER TABLE minibatches DROP COLUMN pruning; \
-         {} ALTER TABLE trials RENAME TO new; {} INSERT INTO trials SELECT {columns} FROM new; DROP TABLE new; PRAGMA user_version = 4;",
+        "DROP TABLE copies; {} ALTER TABLE trials RENAME TO new; {} INSERT INTO trials SELECT {columns} FROM new; DROP TABLE new; DROP INDEX minibatches_pruning;
+         ALTER TABLE minibatches DROP COLUMN pruning; ALTER TABLE minibatches DROP COLUMN redrawn; PRAGMA user_version = 4;",
         indexes.concat(),
         trials_of_4()
     );
@@ -122,7 +123,7 @@ fn what_a_proposal_had_seen_is_stored_and_a_run_of_version_2_says_nothing_of_it(
     );
     journal.close();
     let (journal, recovered) = open(dir.path());
-    assert_eq!(recovered.repeated, 1);
+    assert_eq!((recovered.repeated, recovered.redrawn), (1, 2));
     journal.close();
 }
 
@@ -158,9 +159,7 @@ fn a_run_of_version_1_is_read_as_it_is_and_brought_up_to_date_when_it_is_continu
                 &format!("    {name} INTEGER NOT NULL,"),
             )
         });
-    let columns = super::reader::COLUMNS
-        .strip_suffix(", enqueued, confirms, retry_of")
-        .unwrap();
+    let columns = schema::COLUMNS_OF_1;
     let down = format!(
         "{TO_VERSION_3} DROP INDEX trials_by_status; DROP INDEX trials_by_reward; DROP INDEX trials_enqueued; ALTER TABLE trials RENAME TO new;
          {old} INSERT INTO trials SELECT {columns} FROM new; DROP TABLE new; {TO_VERSION_2} PRAGMA user_version = 1;"
@@ -206,15 +205,7 @@ fn a_run_of_version_4_is_read_and_continued_and_its_children_may_be_pruned() {
     finish(&journal, 1, completed(0.5));
     journal.close();
     let connection = rusqlite::Connection::open(dir.path().join("search.db")).unwrap();
-    let own = schema::TRIALS;
-    let old = own.replace("'completed', 'pruned', 'failed'", "'completed', 'failed'");
-    assert_ne!(own, old);
-    let down = format!(
-        "DROP INDEX minibatches_pruning; ALTER TABLE minibatches DROP COLUMN pruning; {} {old}
-         INSERT INTO trials SELECT * FROM old; DROP TABLE old; PRAGMA user_version = 4;",
-        schema::BEFORE_TRIALS
-    );
-    connection.execute_batch(&down).unwrap();
+    to_version_4(&connection);
     drop(connection);
     let rows = || Reader::open(dir.path()).unwrap().facts_after(0, 9).unwrap();
     let before = rows();

@@ -126,6 +126,11 @@ fn complete_conv() -> Settings {
     settings.data.size = Some(64);
     settings.data.upsample = 72;
     settings.data.whiten_order = Some(WhiteningOrder::Last);
+    settings.child = crate::child::ChildSettings {
+        failed_reward: settings.child.failed_reward,
+        ..crate::child::ChildSettings::fast()
+    };
+    settings.data.flip = crate::data::Flip::Alternating;
     settings
 }
 
@@ -190,6 +195,26 @@ fn later_sources_win() {
         ),
         ("b.csv", ["r".to_owned()].as_slice())
     );
+}
+
+#[test]
+fn a_recipe_sets_defaults_that_single_keys_override() {
+    let fast = set("child.recipe=fast").unwrap();
+    assert_eq!(fast.child, crate::child::ChildSettings::fast());
+    assert_eq!(fast.child.schedule, Schedule::Triangular);
+    assert_eq!(fast.data.flip, crate::data::Flip::Alternating);
+    let text = "[child]\nschedule = \"cosine\"\nlabel_smoothing = 0.0\n[data]\nflip = \"random\"\n";
+    let own = read_with(text, &["child.recipe=fast"], &[]).unwrap();
+    let expected = crate::child::ChildSettings {
+        schedule: Schedule::Cosine,
+        label_smoothing: 0.0,
+        ..crate::child::ChildSettings::fast()
+    };
+    assert_eq!(own.child, expected);
+    assert_eq!(own.data.flip, crate::data::Flip::Random);
+    assert_eq!(read_text(&own.to_toml()).unwrap(), own);
+    // What stands in a file of before means what it meant.
+    assert_eq!(set("child.recipe=paper").unwrap(), Settings::default());
 }
 
 #[test]
