@@ -467,6 +467,7 @@ fn of_retraining(mut settings: Settings, recipes: &Recipes, run_dir: &Path) -> S
         replicas: 1,
         children: trainings,
         synchronous: false,
+        from_run: None,
         ..settings.controller
     };
     settings.child.max_seconds = None;
