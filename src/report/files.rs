@@ -194,9 +194,9 @@ pub fn write_charts(dir: &Path) -> Result<Vec<PathBuf>, ReportError> {
 fn sampled(reader: &Reader) -> Result<Series, JournalError> {
     let mut series = Series::default();
     series.extend_to(reader.last_trial()?);
-    { reader.not_sampled()? }
-        .into_iter()
-        .for_each(|id| series.exclude(id));
+    for id in reader.not_sampled()? {
+        series.exclude(id);
+    }
     reader.outcomes(|id, reward| series.record(id, reward))?;
     Ok(series)
 }

@@ -313,10 +313,10 @@ mod tests {
     #[test]
     fn values_in_no_order_are_grouped_by_what_they_are_worth() {
         // High, low, high, low, and a column that tells nothing.
-        let sizes = [4, 8];
+        let sizes = [4, 8, 8];
         let (rows, rewards) = factorial(&sizes, |row| f64::from(row[0] % 2));
         let found = importance(&columns(&sizes, false), &rows, &rewards).unwrap();
-        assert_near(&found.alone, &[1.0, 0.0], 0.02);
+        assert_near(&found.alone, &[1.0, 0.0, 0.0], 0.02);
     }
 
     #[test]

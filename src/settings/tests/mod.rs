@@ -352,7 +352,7 @@ fn every_unknown_key_is_named_with_its_source() {
         "s.toml:6: unknown key empty;",
         "environment variable NETWRIGHT__CONTROLLER__REPLICA: unknown key controller.replica; the nearest valid key is controller.replicas",
         "--set: unknown key space.filter; the nearest valid key is space.filters",
-        "--set: child is a section; its keys are child.evaluator, child.epochs",
+        "--set: child is a section; its keys are child.evaluator, child.recipe, child.epochs",
         "--set: nothing: must be KEY=VALUE",
     ] {
         assert!(error.contains(part), "{part} is not in {error}");
