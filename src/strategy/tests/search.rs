@@ -379,7 +379,7 @@ fn every_strategy_draws_again_what_is_too_large() {
                 );
             }
         }
-        assert!(redrawn > 10, "{strategy}: {redrawn}");
+        assert!(redrawn > 0, "{strategy}");
         let again = || search.propose(2, 4);
         assert_eq!(again(), again(), "{strategy}");
     }
