@@ -23,6 +23,7 @@ mod check;
 mod classify;
 mod compare;
 mod compare_architectures;
+mod data;
 mod devices;
 mod enqueue;
 mod export;
@@ -112,6 +113,8 @@ enum Command {
     /// Derive the controller's parameters again from the seed and the journal, and compare with
     /// every snapshot
     Verify(verify::VerifyArgs),
+    /// Data sets that can be downloaded
+    Data(data::DataArgs),
     /// The devices that children can train on
     Devices(devices::DevicesArgs),
 }
@@ -206,6 +209,7 @@ pub fn main() -> ExitCode {
         Command::Report(args) => report::run(args),
         Command::Restore(args) => restore::run(args),
         Command::Verify(args) => verify::run(args),
+        Command::Data(args) => data::run(args),
         Command::Devices(args) => devices::run(args),
     };
     match result {

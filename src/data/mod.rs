@@ -3,7 +3,8 @@
 
 mod batches;
 mod builtin;
-mod cifar10;
+mod cifar;
+pub mod fetch;
 mod folder;
 mod input;
 mod settings;
@@ -12,7 +13,6 @@ mod split;
 pub mod text;
 
 pub use batches::Batches;
-pub use cifar10::load_test;
 pub use folder::read_image;
 pub use input::{ImageInput, Input, Normalisation, TextInput};
 pub use settings::{DataKind, DataSettings, Whitening, WhiteningOrder};
@@ -21,7 +21,7 @@ pub use text::{Corpus, Unit};
 
 use crate::space::ImageShape;
 use sha2::{Digest, Sha256};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Images of one set, as bytes, `[count, channels, height, width]`, and their labels.
 #[derive(Clone, Debug, PartialEq)]
@@ -123,7 +123,8 @@ pub fn load(settings: &DataSettings, seed: u64) -> Result<Dataset, DataError> {
             problem: "\"text\" holds no images: it trains recurrent cells".into(),
         }),
         (DataKind::Builtin, _) => builtin::draw(settings, seed),
-        (DataKind::Cifar10, Some(path)) => cifar10::load(path.as_ref()),
+        (DataKind::Cifar10, Some(path)) => cifar::CIFAR10.load(path.as_ref()),
+        (DataKind::Cifar100, Some(path)) => cifar::CIFAR100.load(path.as_ref()),
         (DataKind::ImageFolder, Some(path)) => folder::load(path.as_ref(), settings.side()),
         (DataKind::ImageFolder, None) => Err(DataError::Setting {
             key: "data.path",
@@ -133,6 +134,24 @@ pub fn load(settings: &DataSettings, seed: u64) -> Result<Dataset, DataError> {
             key: "data.path",
             problem: "must name the folder of CIFAR-10's data_batch_*.bin files".into(),
         }),
+        (DataKind::Cifar100, None) => Err(DataError::Setting {
+            key: "data.path",
+            problem: "must name the folder of CIFAR-100's train.bin".into(),
+        }),
+    }
+}
+
+/// The test set of this kind in a folder: for the report on a finished network, never for a search.
+///
+/// # Errors
+/// As [`load`]; also where data of this kind have no test set.
+pub fn load_test(kind: DataKind, path: &Path) -> Result<Dataset, DataError> {
+    match kind {
+        DataKind::Cifar10 => cifar::CIFAR10.load_test(path),
+        DataKind::Cifar100 => cifar::CIFAR100.load_test(path),
+        DataKind::Builtin | DataKind::Text | DataKind::ImageFolder => {
+            Err(DataError::Data("have no test set".into()))
+        }
     }
 }
 

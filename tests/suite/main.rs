@@ -16,6 +16,7 @@ mod docs;
 mod enqueue;
 mod export;
 mod failures;
+mod fetch;
 mod folder;
 mod language;
 mod limits;
