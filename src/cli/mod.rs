@@ -27,6 +27,7 @@ mod data;
 mod devices;
 mod enqueue;
 mod export;
+mod export_run;
 mod init;
 mod log;
 mod page;
@@ -100,7 +101,8 @@ enum Command {
     Top(top::TopArgs),
     /// One trial: its network, outcome and learning curve
     Show(show::ShowArgs),
-    /// Write a trial's network for other programs: ONNX, a folder for PyTorch, or its architecture
+    /// Write a trial's network for other programs (ONNX, a folder for PyTorch, its architecture), or
+    /// the whole run (TensorBoard, Optuna)
     Export(export::ExportArgs),
     /// Classify image files by an exported network
     Classify(classify::ClassifyArgs),

@@ -14,6 +14,7 @@ mod error;
 mod given;
 mod layer;
 mod layer_settings;
+mod named;
 mod settings;
 mod survey;
 #[cfg(test)]
@@ -30,6 +31,7 @@ pub use choices::ChoiceSpace;
 pub use conv::ConvSpace;
 pub use error::{AdoptError, LayerError, TreeError};
 pub use layer::{ConvLayer, Convolution, LayerType, Operation, Pool};
+pub use named::{NamedDecision, named_decisions};
 pub use settings::{Allowed, DecisionSettings, SkipConnections, SpaceKind, SpaceSettings};
 pub use survey::{Survey, survey};
 
@@ -130,6 +132,16 @@ pub trait Space: Send + Sync {
             .iter()
             .filter(|decision| matches!(decision, Decision::Skips(_)));
         anchors.count()
+    }
+
+    /// What the decision after `decisions` is called, as in [`Space::describe`]; an anchor point as
+    /// its layer's `skip`.
+    fn name(&self, layers: usize, decisions: &[Decision]) -> String {
+        match self.next(layers, decisions) {
+            Next::Choose { kind } => self.kinds()[kind].name.clone(),
+            Next::Anchor { .. } => "skip".into(),
+            Next::Done => String::new(),
+        }
     }
 
     /// The network that a finished list describes.

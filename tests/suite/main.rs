@@ -43,6 +43,7 @@ mod strategies;
 mod supervision;
 mod suspension;
 mod text_files;
+mod trackers;
 mod upgrade;
 mod weights;
 mod workload;
