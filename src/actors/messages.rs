@@ -6,7 +6,7 @@ use crate::actors::lane::LaneReport;
 use crate::actors::minibatch::Minibatch;
 use crate::actors::runtime::{ActorId, Recipient};
 use crate::child::{Epoch, Outcome, Task};
-use crate::journal::{LogTail, SampledMinibatch, Sequenced};
+use crate::journal::{Evaluated, LogTail, NewReevaluation, SampledMinibatch, Sequenced};
 use crate::policy::AdamState;
 use crate::strategy::{HistoryView, LearningSettings, ReplayError, Strategy};
 use actix::Message;
@@ -117,6 +117,20 @@ pub struct SubmitMinibatch {
 pub struct MinibatchesStored {
     pub minibatches: Vec<SampledMinibatch>,
     pub first_ids: Vec<u64>,
+}
+
+/// Journal → Supervisor: the best networks, which are to be confirmed.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct NetworksToConfirm(pub Vec<Evaluated>);
+
+/// Journal → Supervisor: trials that evaluate others again are on disk; their ids begin with
+/// `first`.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct ReevaluationsStored {
+    pub trials: Vec<NewReevaluation>,
+    pub first: u64,
 }
 
 /// Supervisor → ChildTrainer: train this child.

@@ -36,13 +36,28 @@ pub struct RunSettings {
         extend("x-identity" = true, "x-valid" = "must be below 2^63"),
     )]
     pub seed: u64,
-    /// How many architectures are sampled and evaluated, exactly.
+    /// How many architectures are sampled and evaluated, exactly; `run.confirm` of them again.
     #[default = 100]
     #[schemars(
         range(min = 1, max = MAX_TRIALS),
         extend("x-live" = true, "x-unit" = "architectures")
     )]
     pub trials: u64,
+    /// So many of the last trials evaluate the best networks again, with new seeds: where rewards are
+    /// noisy, the highest of many is more luck than the others. Confirmed networks rank first, by the
+    /// mean reward of their confirmations.
+    #[schemars(
+        range(max = MAX_TRIALS),
+        extend("x-live" = true, "x-unit" = "trials")
+    )]
+    pub confirm: u64,
+    /// A program and its arguments, called at a new best trial, at the end and at a failure of the
+    /// run, with what happened as JSON behind the arguments.
+    #[schemars(
+        inner(length(min = 1)),
+        extend("x-valid" = "must be a program and its arguments, for example [\"sh\", \"notify.sh\"]")
+    )]
+    pub on_event: Vec<String>,
     /// The search stops after this long, saved.
     #[schemars(extend("exclusiveMinimum" = 0, "x-live" = true, "x-unset" = "no limit"))]
     pub max_seconds: Option<f64>,
@@ -132,12 +147,20 @@ impl EnqueueSettings {
 impl RunSettings {
     /// What cannot work together among this section's keys: (key, what would be valid).
     pub fn problems(&self) -> Vec<(String, String)> {
-        if self.dir.is_some() || is_folder_name(&self.name) {
-            return Vec::new();
+        let mut problems = Vec::new();
+        if self.dir.is_none() && !is_folder_name(&self.name) {
+            let valid =
+                "must be the name of a folder under runs/: not empty, without / and not . or ..";
+            problems.push(("name".into(), valid.into()));
         }
-        let valid =
-            "must be the name of a folder under runs/: not empty, without / and not . or ..";
-        vec![("name".into(), valid.into())]
+        if self.confirm >= self.trials {
+            let valid = format!(
+                "must be below run.trials = {}, for confirmations are among the trials",
+                self.trials
+            );
+            problems.push(("confirm".into(), valid));
+        }
+        problems
     }
 }
 

@@ -54,6 +54,7 @@ impl Kind {
         SearchSettings {
             seed: 9,
             trials: TRIALS,
+            confirm: 0,
             reuse: false,
             advantage_bound: None,
             controller: ControllerSettings {
@@ -137,7 +138,7 @@ fn search_here(dir: &Path, strategy: &str, kind: Kind, stands_still_at: u64) {
         space(),
         journal,
         recovered,
-        Vec::new(),
+        Additions::default(),
     )
     .unwrap();
     let lane = |index: usize| LaneSpec {

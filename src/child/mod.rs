@@ -29,8 +29,8 @@ pub use checkpoint::at as checkpoint_at;
 pub use checkpoint::{FILE_NAME as CHECKPOINT_FILE, position as checkpoint_position};
 pub use classifier::{Classifier, softmax};
 pub use command::{
-    CommandEvaluator, CommandLane, adopt_orphans, end_programs, kill_programs, program_problem,
-    reap_orphans,
+    CommandEvaluator, CommandLane, EventProcess, adopt_orphans, end_programs, kill_programs,
+    program_problem, reap_orphans,
 };
 pub use device::is_lost;
 pub use failure::{FailureRule, FailureWorth};

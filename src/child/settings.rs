@@ -176,7 +176,7 @@ pub struct ChildSettings {
     #[schemars(
         extend(
             "items" = {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1},
-            "x-applies" = trained(),
+            "x-applies" = scheduled(&["steps"]),
             "x-valid" = ASCENDING_FRACTIONS,
         )
     )]
@@ -185,12 +185,19 @@ pub struct ChildSettings {
     #[default = 0.1]
     #[schemars(
         example = 0.1,
-        extend("exclusiveMinimum" = 0, "x-default-cell" = 0.8, "x-applies" = trained()),
+        extend(
+            "exclusiveMinimum" = 0,
+            "x-default-cell" = 0.8,
+            "x-applies" = scheduled(&["steps", "decay"]),
+        ),
     )]
     pub schedule_factor: f64,
     /// For "decay": epochs before it falls at each further one.
     #[default = 6]
-    #[schemars(range(max = MAX_EPOCHS), extend("x-applies" = trained(), "x-unit" = "epochs"))]
+    #[schemars(
+        range(max = MAX_EPOCHS),
+        extend("x-applies" = scheduled(&["decay"]), "x-unit" = "epochs")
+    )]
     pub schedule_after: usize,
     /// Of language models: reward = this / (lowest validation perplexity) ^ reward_exponent.
     #[default = 80.0]
@@ -266,7 +273,9 @@ pub struct ChildSettings {
     #[schemars(
         range(min = 1, max = MAX_PARAMETERS),
         example = 20_000_000,
-        extend("x-applies" = language_models()),
+        extend(
+            "x-applies" = {"child.evaluator": ["train"], "space.kind": ["cell"], "child.hidden": []},
+        ),
     )]
     pub parameters: usize,
     /// Its softmax uses the embedding's matrix.
@@ -365,6 +374,11 @@ pub struct CommandSettings {
 /// Keys of children that are trained here.
 fn trained() -> Value {
     json!({ "child.evaluator": ["train"] })
+}
+
+/// Keys of these schedules.
+fn scheduled(schedules: &[&str]) -> Value {
+    json!({ "child.evaluator": ["train"], "child.schedule": schedules })
 }
 
 /// Keys of convolutional networks that are trained here.

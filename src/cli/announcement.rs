@@ -8,6 +8,7 @@ use crate::journal::{Failures, Reader, Recovered, TrialRow};
 use crate::machine::LaneSpec;
 use crate::report;
 use crate::settings::Settings;
+use crate::strategy::confirmed_networks;
 use crate::telemetry::Endpoint;
 use crate::workload::{BestChild, Reference, Workload};
 use std::collections::BTreeSet;
@@ -60,7 +61,8 @@ impl Announced<'_> {
             tracing::warn!("{warning}");
         }
         self.enqueued(recovered);
-        let finished = recovered.completed + recovered.failed;
+        self.confirmations();
+        let finished = recovered.completed + recovered.failed + recovered.confirmations.finished;
         if finished > 0 {
             let trials = self.settings.run.trials;
             say!("continuing: {finished} of {trials} trials are finished");
@@ -87,6 +89,20 @@ impl Announced<'_> {
             names.join(", "),
             entries.len()
         );
+    }
+
+    /// That the last trials confirm the best networks.
+    fn confirmations(&self) {
+        let confirm = self.settings.run.confirm;
+        if confirm > 0 {
+            let networks = match confirmed_networks(confirm) {
+                1 => "network".to_owned(),
+                many => format!("{many} networks"),
+            };
+            say!(
+                "last, after sampling: {confirm} evaluations of the best {networks} again (run.confirm)"
+            );
+        }
     }
 
     /// What was found, where it lies, and the exit code.

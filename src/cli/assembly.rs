@@ -87,6 +87,7 @@ pub fn search_settings(settings: &Settings, rules_of_before: bool) -> SearchSett
         advantage_bound: bounded.then_some(LearningSettings::ADVANTAGE_BOUND),
         seed: settings.run.seed,
         trials: settings.run.trials,
+        confirm: settings.run.confirm,
         reuse: settings.run.reuse,
         controller: settings.controller.clone(),
         parameter_server: settings.parameter_server.clone(),

@@ -8,7 +8,7 @@ use crate::machine::{Device, LaneSpec, list_devices};
 use crate::report::{grouped, summary};
 use crate::settings::Settings;
 use crate::space::{Space, Survey, survey};
-use crate::strategy::Resolved;
+use crate::strategy::{Resolved, confirmed_networks};
 use serde_json::json;
 use std::sync::Arc;
 
@@ -70,12 +70,33 @@ impl Facts {
             .saturating_mul(self.settings.controller.children)
     }
 
+    /// Trials that are sampled.
+    fn sampled(&self) -> u64 {
+        let run = &self.settings.run;
+        run.trials.saturating_sub(run.confirm)
+    }
+
+    /// Which networks the last trials confirm.
+    fn confirmations(&self) -> String {
+        let confirm = self.settings.run.confirm;
+        let networks = match confirmed_networks(confirm) {
+            1 => "network".to_owned(),
+            many => format!("{many} networks"),
+        };
+        match confirm {
+            0 => String::new(),
+            _ => format!(
+                "# {} trials are sampled, and the last {confirm} evaluate the best {networks} again (run.confirm)\n",
+                self.sampled()
+            ),
+        }
+    }
+
     /// Depth of the first and the last architectures.
     fn depths(&self) -> (usize, usize) {
         (
             self.space.layers(0),
-            self.space
-                .layers(self.settings.run.trials.saturating_sub(1)),
+            self.space.layers(self.sampled().saturating_sub(1)),
         )
     }
 
@@ -133,6 +154,7 @@ impl Facts {
             text += &self.beyond(&survey);
         }
         text += &self.strategy();
+        text += &self.confirmations();
         for Enqueued { name, trial } in &self.enqueued {
             let size = trial.parameters.map_or_else(String::new, |count| {
                 format!(" ({} parameters)", grouped(count))
@@ -176,7 +198,7 @@ impl Facts {
         let accumulate = self.settings.parameter_server.accumulate;
         let strategy = controller.strategy.resolve(self.space.as_ref());
         let learning = controller.learning(strategy, accumulate);
-        let trials = self.settings.run.trials;
+        let trials = self.sampled();
         if let Some(updates) = learning.too_little_to_learn(trials, controller.children) {
             text += &format!(
                 "# warning: {} will learn next to nothing: {trials} trials are {updates} updates of controller.learning_rate = {}; run more \

@@ -36,6 +36,7 @@ mod progress;
 mod reload;
 mod report;
 mod restore;
+mod retry;
 mod schema;
 mod search;
 mod show;
@@ -110,6 +111,8 @@ enum Command {
     Page(page::PageArgs),
     /// Write the files of RUN/report: trials.csv and the charts; a search keeps them itself
     Report(report::ReportArgs),
+    /// Evaluate networks of a run again, as trials of their own with new seeds; then the run goes on
+    Retry(retry::RetryArgs),
     /// Make a run's backup its database again, if that is damaged, gone or older
     Restore(restore::RestoreArgs),
     /// Derive the controller's parameters again from the seed and the journal, and compare with
@@ -180,6 +183,15 @@ impl ConfigArgs {
             .map_err(|error| Failure::Input(error.to_string()))
     }
 
+    /// The same for searches with each of these strategies: keys of any of them are taken.
+    ///
+    /// # Errors
+    /// As `load`.
+    pub fn load_for_strategies(&self, strategies: &[&str]) -> Result<Settings, Failure> {
+        settings::load_for_strategies(&self.config, &self.set, variables(), strategies)
+            .map_err(|error| Failure::Input(error.to_string()))
+    }
+
     /// A run that was begun before failures were valued by their cause goes on to leave them out,
     /// unless the user's own words say otherwise. True: it does.
     pub fn keep_rules_of_before(&self, settings: &mut Settings) -> bool {
@@ -199,7 +211,7 @@ pub fn main() -> ExitCode {
         Command::Init(args) => init::run(args),
         Command::Check(args) => check::run(args),
         Command::Schema(args) => schema::run(args),
-        Command::Search(args) => search::run(args),
+        Command::Search(args) => search::run(&args),
         Command::CompareArchitectures(args) => compare_architectures::run(args),
         Command::Compare(args) => compare::run(args),
         Command::Status(args) => status::run(args),
@@ -209,6 +221,7 @@ pub fn main() -> ExitCode {
         Command::Classify(args) => classify::run(args),
         Command::Page(args) => page::run(args),
         Command::Report(args) => report::run(args),
+        Command::Retry(args) => retry::run(args),
         Command::Restore(args) => restore::run(args),
         Command::Verify(args) => verify::run(args),
         Command::Data(args) => data::run(args),

@@ -31,7 +31,7 @@ impl ProgressFormat {
             |value: Option<f64>| value.map_or_else(|| "-".into(), |value| number_text(value, 4));
         let mut parts = vec![format!(
             "{}/{} trials",
-            progress.completed + progress.failed,
+            progress.finished(),
             progress.trials
         )];
         if progress.failed > 0 {
@@ -159,7 +159,7 @@ impl Observer for PlainLines {
                 } else {
                     self.unshown += 1;
                 }
-                let last = progress.completed + progress.failed == progress.trials;
+                let last = progress.finished() == progress.trials;
                 if last || Self::due(&mut self.last_overall, OVERALL_EVERY) {
                     let hidden = std::mem::take(&mut self.unshown);
                     let hidden = if hidden > 0 {
@@ -276,8 +276,7 @@ impl Observer for Bars {
             }
         }
         self.overall.set_length(progress.trials);
-        self.overall
-            .set_position(progress.completed + progress.failed);
+        self.overall.set_position(progress.finished());
         self.overall.set_message(self.format.overall(progress));
     }
 }

@@ -4,7 +4,7 @@
 use super::progress::duration;
 use super::{Failure, export, print, reading};
 use crate::child::number_text;
-use crate::journal::{EpochRow, Reader, TrialRow};
+use crate::journal::{Confirmed, EpochRow, Reader, TrialRow};
 use crate::report;
 use crate::space::Network;
 use std::fmt::Write as _;
@@ -37,12 +37,16 @@ pub fn run(args: ShowArgs) -> Result<(), Failure> {
     match if args.json { Format::Json } else { args.format } {
         Format::Text => {
             let epochs = reader.epochs(row.id).map_err(reading)?;
-            print(&text(&row, &epochs, export::kept_weights(&args.run, &row)))
+            let confirmed = reader.confirmed_trial(row.id).map_err(reading)?;
+            let weights = export::kept_weights(&args.run, &row);
+            print(&text(&row, &epochs, confirmed.as_ref(), weights))
         }
         Format::Json => {
             let mut value =
                 serde_json::to_value(&row).map_err(|error| Failure::Failed(error.to_string()))?;
             value["epochs"] = serde_json::json!(reader.epochs(row.id).map_err(reading)?);
+            value["confirmed"] =
+                serde_json::json!(reader.confirmed_trial(row.id).map_err(reading)?);
             value["weights"] = serde_json::json!(export::kept_weights(&args.run, &row));
             super::print_json(&value)
         }
@@ -77,7 +81,12 @@ pub(super) fn trial(reader: &Reader, dir: &Path, id: u64) -> Result<TrialRow, Fa
 }
 
 /// `weights`: the file that holds them.
-fn text(row: &TrialRow, epochs: &[EpochRow], weights: Option<PathBuf>) -> String {
+fn text(
+    row: &TrialRow,
+    epochs: &[EpochRow],
+    confirmed: Option<&Confirmed>,
+    weights: Option<PathBuf>,
+) -> String {
     let mut text = String::new();
     let mut line = |label: &str, value: String| {
         let _ = writeln!(text, "{label:<12}{value}");
@@ -93,6 +102,10 @@ fn text(row: &TrialRow, epochs: &[EpochRow], weights: Option<PathBuf>) -> String
             .map(|from| format!("the reward of trial {from}, which has the same network")),
     );
     optional("reward", row.reward.map(|value| number_text(value, 4)));
+    optional(
+        "confirmed",
+        confirmed.map(|network| format!("mean reward {}", report::mean_of(network))),
+    );
     optional("metric", row.metric.map(|value| number_text(value, 4)));
     optional("parameters", row.parameters.map(|value| value.to_string()));
     optional("FLOPs", row.flops.map(|value| value.to_string()));

@@ -16,7 +16,8 @@ pub struct TopArgs {
     /// Print CSV, with the columns of the table `trials`
     #[arg(long, conflicts_with = "json")]
     pub csv: bool,
-    /// Print JSON: an array of rows of the table `trials`
+    /// Print JSON: an array of rows of the table `trials`, with `confirmed` where the network was
+    /// confirmed
     #[arg(long)]
     pub json: bool,
 }
@@ -28,9 +29,23 @@ pub fn run(args: TopArgs) -> Result<(), Failure> {
     }
     let rows = reader.top(args.count).map_err(reading)?;
     if args.json {
-        return super::print_json(&rows);
+        return super::print_json(&with_means(&reader, &rows)?);
     }
     print(&csv(&rows)?)
+}
+
+/// The rows; where a trial's network was confirmed, with how.
+fn with_means(reader: &Reader, rows: &[TrialRow]) -> Result<Vec<serde_json::Value>, Failure> {
+    let confirmed = reader.confirmed().map_err(reading)?;
+    let with_mean = |row: &TrialRow| {
+        let mut value = serde_json::json!(row);
+        let mut networks = confirmed.iter();
+        if let Some(network) = networks.find(|network| network.trial == row.id) {
+            value["confirmed"] = serde_json::json!(network);
+        }
+        value
+    };
+    Ok(rows.iter().map(with_mean).collect())
 }
 
 /// One line a trial; lists and objects as JSON inside their field.

@@ -3,12 +3,13 @@
 //! snapshot. Must not train or write anything.
 
 use super::{Failure, print, reading};
-use crate::journal::Reader;
+use crate::journal::{Reader, TrialRow};
 use crate::policy::Policy;
 use crate::settings;
 use crate::space::ImageShape;
-use crate::strategy::{Discrepancy, LogEntry, Verification};
+use crate::strategy::{Again, Discrepancy, LogEntry, Verification};
 use serde::Serialize;
+use std::collections::HashMap;
 use std::path::PathBuf;
 
 #[derive(clap::Args)]
@@ -71,6 +72,12 @@ pub fn run(args: VerifyArgs) -> Result<(), Failure> {
             "the parameters kept for {damaged} minibatches are damaged; a search goes on without them, from the seed"
         ));
     }
+    if verdict.matches
+        && let Some(problem) = changed_reevaluation(&reader, settings.run.seed)?
+    {
+        verdict.matches = false;
+        verdict.problem = Some(problem);
+    }
     if args.json {
         super::print_json(&verdict)?;
     } else {
@@ -126,6 +133,40 @@ fn compare(
         verdict.refuse(None, &discrepancy);
     }
     Ok(())
+}
+
+/// A trial that should evaluate an earlier one's network again, and has another network or another
+/// seed.
+fn changed_reevaluation(reader: &Reader, seed: u64) -> Result<Option<String>, Failure> {
+    let mut before: HashMap<(bool, u64), u64> = HashMap::new();
+    for row in reader.reevaluations().map_err(reading)? {
+        let again = Again {
+            confirms: row.confirms,
+            retry_of: row.retry_of,
+        };
+        let count = before
+            .entry((again.is_confirmation(), again.of()))
+            .or_default();
+        let of = reader.trial(again.of()).map_err(reading)?;
+        let is_same = |of: TrialRow| {
+            of.id < row.id && of.decisions == row.decisions && of.architecture == row.architecture
+        };
+        if !of.is_some_and(is_same) {
+            return Ok(Some(format!(
+                "trial {}: its network is not that of trial {}, which it evaluates again",
+                row.id,
+                again.of()
+            )));
+        }
+        if row.seed != again.seed(seed, *count) {
+            return Ok(Some(format!(
+                "trial {}: its seed is not the one that it was given",
+                row.id
+            )));
+        }
+        *count += 1;
+    }
+    Ok(None)
 }
 
 fn text(verdict: &Verdict) -> String {

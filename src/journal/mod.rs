@@ -14,6 +14,7 @@ mod lock;
 mod open;
 mod reader;
 mod recovery;
+mod reevaluations;
 mod rolling_backup;
 mod schema;
 mod snapshots;
@@ -29,6 +30,7 @@ pub use failures::Failures;
 pub use history::TrialHistory;
 pub use open::{DATA_CONTENT, WHITEN_ORDER};
 pub use reader::{EpochRow, Reader, TrialRow};
+pub use reevaluations::{Confirmations, Confirmed, Evaluated, NewReevaluation, Reevaluation};
 pub use survey::{Life, Suspect, TrialFacts, TrialOrder};
 
 use crate::child::{Cause, Epoch, FailureRule, Outcome};
@@ -194,6 +196,9 @@ pub struct Recovered {
     pub open: Vec<OpenMinibatch>,
     /// Architectures that were enqueued rather than sampled, by id: their names, and the trials.
     pub enqueued: Vec<(String, OpenTrial)>,
+    /// Trials without an outcome that evaluate an earlier one's network again, by id.
+    pub reevaluations: Vec<Reevaluation>,
+    pub confirmations: Confirmations,
     /// Trials sampled so far.
     pub sampled: u64,
     /// The highest id; 0: no trial yet.
@@ -284,6 +289,23 @@ impl Journal {
     /// with the first.
     pub fn enqueue(&self, trials: Vec<Enqueued>, reply: Reply<u64>) {
         self.send(Request::Enqueue { trials, reply });
+    }
+
+    /// Replies with the best networks, of which there may be fewer, the best first: by the mean reward
+    /// of their confirmations where they have one, else by their reward.
+    pub fn best_networks(&self, limit: usize, reply: Reply<Vec<Evaluated>>) {
+        self.send(Request::BestNetworks { limit, reply });
+    }
+
+    /// Replies with these trials, as far as they are there.
+    pub fn evaluated(&self, trials: Vec<u64>, reply: Reply<Vec<Evaluated>>) {
+        self.send(Request::Evaluated { trials, reply });
+    }
+
+    /// Inserts trials that evaluate others again, in one transaction, with the next ids; replies with
+    /// the first.
+    pub fn reevaluate(&self, trials: Vec<NewReevaluation>, reply: Reply<u64>) {
+        self.send(Request::Reevaluate { trials, reply });
     }
 
     /// The trial runs (again): earlier epochs of it are deleted. `reply` is called after the

@@ -220,17 +220,21 @@ fn set_identity(connection: &Connection, identity: &serde_json::Value) -> rusqli
 /// Brings the tables up to date, in one transaction.
 fn upgrade(connection: &Connection, version: i64) -> rusqlite::Result<()> {
     let transaction = connection.unchecked_transaction()?;
-    if version < 2 {
-        let [before, after] = schema::UPGRADE_1;
-        for sql in [before, schema::TRIALS, after] {
-            transaction.execute_batch(sql)?;
-        }
-    }
     if version < 3 {
         transaction.execute_batch(schema::UPGRADE_2)?;
     }
-    transaction.execute_batch(schema::UPGRADE_3)?;
-    transaction.execute_batch(schema::ADDED_BY_4)?;
+    if version < 4 {
+        transaction.execute_batch(schema::UPGRADE_3)?;
+        transaction.execute_batch(schema::ADDED_BY_4)?;
+    }
+    let back = if version < 2 {
+        schema::TRIALS_BACK_FROM_1
+    } else {
+        schema::TRIALS_BACK
+    };
+    for sql in [schema::TRIALS_ASIDE, schema::TRIALS, back] {
+        transaction.execute_batch(sql)?;
+    }
     transaction.pragma_update(None, "user_version", schema::VERSION)?;
     transaction.commit()
 }

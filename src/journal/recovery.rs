@@ -3,7 +3,8 @@
 
 use super::backup::damaged;
 use super::{
-    CompletedNetwork, JournalError, LogTail, OpenMinibatch, OpenTrial, Recovered, deaths, snapshots,
+    CompletedNetwork, JournalError, LogTail, OpenMinibatch, OpenTrial, Recovered, deaths,
+    reevaluations, snapshots,
 };
 use crate::child::Cause;
 use crate::space::Fingerprint;
@@ -35,8 +36,10 @@ pub(super) fn recover(connection: &Connection, dir: &Path) -> Result<Recovered, 
             log,
             open: open_minibatches(connection)?,
             enqueued: enqueued(connection)?,
+            reevaluations: reevaluations::unfinished(connection)?,
+            confirmations: reevaluations::count(connection)?,
             // Ids have no gaps.
-            sampled: number("SELECT (SELECT coalesce(max(id), 0) FROM trials) - (SELECT count(*) FROM trials WHERE enqueued IS NOT NULL)")?,
+            sampled: number("SELECT (SELECT coalesce(max(id), 0) FROM trials) - (SELECT count(*) FROM trials WHERE controller IS NULL)")?,
             last_trial: number("SELECT coalesce(max(id), 0) FROM trials")?,
             next_minibatch: pairs(connection, "SELECT controller, max(minibatch) + 1 FROM minibatches GROUP BY controller")?,
             sequence: number(sequence)?,
@@ -54,7 +57,7 @@ pub(super) fn recover(connection: &Connection, dir: &Path) -> Result<Recovered, 
             best_metric: connection
                 // By the index of rewards; few rows have to be asked.
                 .query_row(
-                    "SELECT metric FROM trials WHERE reward > -9e999 AND +status = 'completed' AND +enqueued IS NULL
+                    "SELECT metric FROM trials WHERE reward > -9e999 AND +status = 'completed' AND +controller IS NOT NULL
                      ORDER BY reward DESC, id LIMIT 1",
                     [],
                     |row| row.get(0),
@@ -82,7 +85,7 @@ struct Finished {
 
 /// From the index of finished trials alone: rows may be wide, and there may be a million.
 fn finished(connection: &Connection) -> rusqlite::Result<Finished> {
-    let sql = "SELECT status = 'completed', status = 'failed', enqueued IS NULL, reused_from IS NULL, reward, seconds FROM trials
+    let sql = "SELECT status = 'completed', status = 'failed', controller IS NOT NULL, reused_from IS NULL, reward, seconds FROM trials
                INDEXED BY trials_finished WHERE finished_at IS NOT NULL";
     let mut statement = connection.prepare(sql)?;
     let mut rows = statement.query([])?;
@@ -132,7 +135,8 @@ pub(super) fn log_tail(connection: &Connection) -> rusqlite::Result<LogTail> {
 
 /// The first completed trial of each network.
 pub(super) fn networks(connection: &Connection) -> rusqlite::Result<Vec<CompletedNetwork>> {
-    let sql = "SELECT id, architecture, reward, metric FROM trials WHERE status = 'completed' AND reused_from IS NULL ORDER BY id";
+    let sql = "SELECT id, architecture, reward, metric FROM trials WHERE status = 'completed' AND reused_from IS NULL
+               AND confirms IS NULL AND retry_of IS NULL ORDER BY id";
     let mut statement = connection.prepare(sql)?;
     let mut rows = statement.query([])?;
     let mut seen = HashSet::new();
@@ -191,8 +195,7 @@ fn causes(connection: &Connection) -> rusqlite::Result<Vec<(Cause, u64)>> {
 
 /// Rewards of the completed trials that were sampled, by id.
 pub(super) fn rewards(connection: &Connection) -> rusqlite::Result<Vec<f64>> {
-    let sql =
-        "SELECT reward FROM trials WHERE status = 'completed' AND enqueued IS NULL ORDER BY id";
+    let sql = "SELECT reward FROM trials WHERE status = 'completed' AND controller IS NOT NULL ORDER BY id";
     connection
         .prepare(sql)?
         .query_map([], |row| row.get(0))?
@@ -324,12 +327,13 @@ pub(super) fn open_proposals(connection: &Connection) -> rusqlite::Result<Vec<Pr
 }
 
 /// Columns of an `OpenTrial`, as `open_trial` reads them.
-const OPEN_TRIAL: &str = "id, seed, decisions, architecture, attempt, interruptions, status,
+pub(super) const OPEN_TRIAL: &str =
+    "id, seed, decisions, architecture, attempt, interruptions, status,
     coalesce((SELECT count FROM deaths WHERE deaths.trial = trials.id), 0),
     coalesce((SELECT unexplained FROM interrupted WHERE interrupted.trial = trials.id), 0)";
 
 /// The trial whose columns begin at `first`.
-fn open_trial(row: &Row, first: usize) -> rusqlite::Result<OpenTrial> {
+pub(super) fn open_trial(row: &Row, first: usize) -> rusqlite::Result<OpenTrial> {
     Ok(OpenTrial {
         id: row.get(first)?,
         seed: row.get(first + 1)?,

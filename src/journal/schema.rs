@@ -4,8 +4,9 @@
 /// `PRAGMA user_version` of what this program writes. Version 1 had no column `enqueued`, and no
 /// trial without a controller. Version 2 did not store what a proposal had seen
 /// (`history_sequence`, `history_trial`), nor the format of a snapshot. Version 3 had no scale beside the
-/// baseline, and kept no parameters for open minibatches.
-pub(super) const VERSION: i64 = 4;
+/// baseline, and kept no parameters for open minibatches. Version 4 evaluated no network again
+/// (`confirms`, `retry_of`).
+pub(super) const VERSION: i64 = 5;
 
 /// The key of `meta` that holds the version by which a run was begun; no run of a version before 4
 /// has it.
@@ -31,10 +32,16 @@ CREATE TABLE IF NOT EXISTS interrupted (
 
 /// What a run of version 1 looks like to readers, who change nothing: a temporary view hides the
 /// table of its name.
-pub(super) const VIEWS_OF_1: &str =
-    "CREATE TEMP VIEW trials AS SELECT *, NULL AS enqueued FROM main.trials;";
+pub(super) const TRIALS_OF_1: &str = "
+CREATE TEMP VIEW trials AS SELECT *, NULL AS enqueued, NULL AS confirms, NULL AS retry_of FROM main.trials;
+";
 
-/// The same for versions 1 and 2.
+/// The same for versions 2 to 4.
+pub(super) const TRIALS_OF_2: &str = "
+CREATE TEMP VIEW trials AS SELECT *, NULL AS confirms, NULL AS retry_of FROM main.trials;
+";
+
+/// For versions 1 and 2.
 pub(super) const VIEWS_OF_2: &str = "
 CREATE TEMP VIEW minibatches AS
     SELECT *, NULL AS history_sequence, NULL AS history_trial, 0 AS repeated, NULL AS scale, NULL AS lowest
@@ -53,11 +60,18 @@ CREATE TEMP VIEW held AS SELECT 0 AS controller, 0 AS minibatch, x'' AS paramete
 CREATE TEMP VIEW unrewarded AS SELECT 0 AS trial WHERE 0;
 ";
 
-/// From version 1 to 2, around `TRIALS`: SQLite cannot take NOT NULL from a column.
-pub(super) const UPGRADE_1: [&str; 2] = [
-    "ALTER TABLE trials RENAME TO old; DROP INDEX trials_by_status; DROP INDEX trials_by_reward;",
-    "INSERT INTO trials SELECT *, NULL FROM old; DROP TABLE old;",
-];
+/// To version 5, before and after `TRIALS`: SQLite can change neither NOT NULL nor CHECK of a table.
+pub(super) const TRIALS_ASIDE: &str = "
+ALTER TABLE trials RENAME TO old;
+DROP INDEX trials_by_status; DROP INDEX trials_by_reward;
+DROP INDEX IF EXISTS trials_enqueued; DROP INDEX IF EXISTS trials_finished;
+";
+/// From version 1, which had no column `enqueued`.
+pub(super) const TRIALS_BACK_FROM_1: &str =
+    "INSERT INTO trials SELECT *, NULL, NULL, NULL FROM old; DROP TABLE old;";
+/// From versions 2 to 4.
+pub(super) const TRIALS_BACK: &str =
+    "INSERT INTO trials SELECT *, NULL, NULL FROM old; DROP TABLE old;";
 
 /// From version 2 to 3.
 pub(super) const UPGRADE_2: &str = "
@@ -76,8 +90,7 @@ ALTER TABLE minibatches ADD COLUMN lowest REAL;
 /// What version 4 added beside columns. `held` has the parameters that a minibatch was proposed from,
 /// as f32 in little-endian order, where a snapshot was taken between its pull and its place in the
 /// log: a recovery from that snapshot needs them. `unrewarded` has the failed trials whose reward is
-/// given when their minibatch takes its sequence number. The index answers, without a look at a
-/// trial, what counters and histograms go on from; it grows at its end alone.
+/// given when their minibatch takes its sequence number.
 pub(super) const ADDED_BY_4: &str = "
 CREATE TABLE held (
     controller INTEGER NOT NULL,
@@ -87,11 +100,13 @@ CREATE TABLE held (
     PRIMARY KEY (controller, minibatch)
 );
 CREATE TABLE unrewarded (trial INTEGER PRIMARY KEY);
-CREATE INDEX trials_finished ON trials (finished_at, status, reward, seconds, reused_from, enqueued) WHERE finished_at IS NOT NULL;
 ";
 
 /// A trial was sampled by a controller, into a slot of one of its minibatches, or it is an enqueued
-/// architecture and `enqueued` is its name. Times are ISO 8601 in UTC, with milliseconds.
+/// architecture and `enqueued` is its name, or it evaluates the network of an earlier trial again, to
+/// confirm it (`confirms`) or because the user asked for it (`retry_of`; both, where a confirmation
+/// is tried again). Times are ISO 8601 in UTC, with milliseconds. The index of finished trials answers,
+/// without a look at a trial, what counters and histograms go on from; it grows at its end alone.
 pub(super) const TRIALS: &str = "
 CREATE TABLE trials (
     id INTEGER PRIMARY KEY,
@@ -116,12 +131,17 @@ CREATE TABLE trials (
     error TEXT,
     reused_from INTEGER,
     enqueued TEXT,
+    confirms INTEGER,
+    retry_of INTEGER,
     UNIQUE (controller, minibatch, slot),
-    CHECK ((controller IS NULL) = (enqueued IS NOT NULL) AND (controller IS NULL) = (minibatch IS NULL) AND (controller IS NULL) = (slot IS NULL))
+    CHECK ((controller IS NULL) = (coalesce(enqueued, confirms, retry_of) IS NOT NULL) AND (controller IS NULL) = (minibatch IS NULL) AND (controller IS NULL) = (slot IS NULL))
 );
 CREATE INDEX trials_by_status ON trials (status);
 CREATE INDEX trials_by_reward ON trials (reward);
 CREATE INDEX trials_enqueued ON trials (enqueued) WHERE enqueued IS NOT NULL;
+CREATE INDEX trials_confirms ON trials (confirms) WHERE confirms IS NOT NULL;
+CREATE INDEX trials_retry_of ON trials (retry_of) WHERE retry_of IS NOT NULL;
+CREATE INDEX trials_finished ON trials (finished_at, status, reward, seconds, reused_from, controller) WHERE finished_at IS NOT NULL;
 ";
 
 /// The other tables.

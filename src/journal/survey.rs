@@ -25,11 +25,13 @@ pub struct TrialFacts {
     pub finished_at: Option<String>,
     pub error: Option<String>,
     pub reused_from: Option<u64>,
-    /// As in `TrialRow`.
+    /// As in `TrialRow`; so for the next two.
     pub enqueued: Option<String>,
+    pub confirms: Option<u64>,
+    pub retry_of: Option<u64>,
 }
 
-const FACTS: &str = "SELECT id, status, reward, metric, seconds, device, finished_at, error, reused_from, enqueued FROM trials";
+const FACTS: &str = "SELECT id, status, reward, metric, seconds, device, finished_at, error, reused_from, enqueued, confirms, retry_of FROM trials";
 
 impl TrialFacts {
     fn from_row(row: &Row) -> rusqlite::Result<Self> {
@@ -44,7 +46,14 @@ impl TrialFacts {
             error: row.get(7)?,
             reused_from: row.get(8)?,
             enqueued: row.get(9)?,
+            confirms: row.get(10)?,
+            retry_of: row.get(11)?,
         })
+    }
+
+    /// A controller sampled it.
+    pub fn is_sampled(&self) -> bool {
+        self.enqueued.is_none() && self.confirms.is_none() && self.retry_of.is_none()
     }
 
     /// Has its outcome, which will not change.

@@ -5,9 +5,11 @@
 use super::health::Health;
 use super::ledger::{Ledger, Numbered, Open, SlotReward};
 use super::open::Opened;
+use super::reevaluations;
 use super::rolling_backup::RollingBackup;
 use super::{
-    CompletedNetwork, Enqueued, LogTail, Reply, SampledMinibatch, SampledTrial, Sequenced,
+    CompletedNetwork, Enqueued, Evaluated, LogTail, NewReevaluation, Reply, SampledMinibatch,
+    SampledTrial, Sequenced,
 };
 use crate::child::{Cause, Epoch, FailureRule, FailureWorth, Outcome};
 use crate::strategy::{HeldParameters, LearningSettings, Snapshot};
@@ -38,6 +40,18 @@ pub(super) enum Request {
     },
     Enqueue {
         trials: Vec<Enqueued>,
+        reply: Reply<u64>,
+    },
+    BestNetworks {
+        limit: usize,
+        reply: Reply<Vec<Evaluated>>,
+    },
+    Evaluated {
+        trials: Vec<u64>,
+        reply: Reply<Vec<Evaluated>>,
+    },
+    Reevaluate {
+        trials: Vec<NewReevaluation>,
         reply: Reply<u64>,
     },
     Started {
@@ -111,6 +125,7 @@ enum Answer {
     Number(u64),
     Log(Box<LogTail>),
     Networks(Vec<CompletedNetwork>),
+    Evaluated(Vec<Evaluated>),
     Done,
 }
 
@@ -177,7 +192,9 @@ impl Writer {
                         Answer::Sequenced(sequenced),
                     ) => reply(sequenced),
                     (
-                        Request::Change { reply, .. } | Request::Enqueue { reply, .. },
+                        Request::Change { reply, .. }
+                        | Request::Enqueue { reply, .. }
+                        | Request::Reevaluate { reply, .. },
                         Answer::Number(number),
                     ) => reply(number),
                     (
@@ -189,6 +206,10 @@ impl Writer {
                     ) => reply(()),
                     (Request::Log { reply }, Answer::Log(tail)) => reply(*tail),
                     (Request::Networks { reply }, Answer::Networks(networks)) => reply(networks),
+                    (
+                        Request::BestNetworks { reply, .. } | Request::Evaluated { reply, .. },
+                        Answer::Evaluated(trials),
+                    ) => reply(trials),
                     (Request::Config { config }, _) => self.opened.replace_config(&config),
                     (Request::Close { done }, _) => closing.push(done),
                     _ => {}
@@ -321,6 +342,15 @@ fn carry_out(
         Request::Enqueue { trials, .. } => {
             return enqueue(connection, ledger, trials, now).map(Answer::Number);
         }
+        Request::Reevaluate { trials, .. } => {
+            return reevaluate(connection, ledger, trials, now).map(Answer::Number);
+        }
+        Request::BestNetworks { limit, .. } => {
+            return reevaluations::best_networks(connection, *limit).map(Answer::Evaluated);
+        }
+        Request::Evaluated { trials, .. } => {
+            return reevaluations::trials(connection, trials).map(Answer::Evaluated);
+        }
         Request::Started { trial, device, .. } => start_trial(connection, *trial, device, now)?,
         Request::Epoch { trial, epoch } => insert_epoch(connection, *trial, epoch)?,
         Request::Finished {
@@ -384,6 +414,21 @@ fn enqueue(
     for enqueued in trials {
         let origin = Origin::Enqueued(&enqueued.name);
         insert_trial(connection, ledger.next_trial, &origin, &enqueued.trial, now)?;
+        ledger.next_trial += 1;
+    }
+    Ok(first)
+}
+
+/// Inserts trials that evaluate others again; returns the id of the first.
+fn reevaluate(
+    connection: &Connection,
+    ledger: &mut Ledger,
+    trials: &[NewReevaluation],
+    now: &str,
+) -> rusqlite::Result<u64> {
+    let first = ledger.next_trial;
+    for trial in trials {
+        reevaluations::insert(connection, ledger.next_trial, trial, now)?;
         ledger.next_trial += 1;
     }
     Ok(first)

@@ -186,10 +186,9 @@ pub fn write_charts(dir: &Path) -> Result<Vec<PathBuf>, ReportError> {
 fn reward_chart(reader: &Reader, facts: &RunFacts) -> Result<String, JournalError> {
     let mut series = Series::default();
     series.extend_to(reader.last_trial()?);
-    reader
-        .enqueued()?
-        .iter()
-        .for_each(|row| series.exclude(row.id));
+    { reader.not_sampled()? }
+        .into_iter()
+        .for_each(|id| series.exclude(id));
     reader.outcomes(|id, reward| series.record(id, reward))?;
     let canvas = Canvas {
         height: 300,

@@ -2,8 +2,9 @@
 
 use super::number::grouped;
 use crate::child::number_text;
-use crate::journal::{JournalError, Reader, TrialRow};
+use crate::journal::{Confirmed, JournalError, Reader, TrialRow};
 use crate::space::{Architecture, ConvLayer, ConvNetwork, Network, Operation};
+use crate::strategy::Again;
 use comfy_table::{CellAlignment, Table, presets};
 
 /// Length of the longest one-line summary, in characters.
@@ -42,9 +43,8 @@ pub fn leaderboard(reader: &Reader, limit: usize) -> Result<String, JournalError
     if rows.is_empty() && failed.is_empty() {
         return nothing_to_list(reader);
     }
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_BORDERS_ONLY);
-    table.set_header([
+    let confirmed = reader.confirmed()?;
+    let mut header = vec![
         "rank",
         "trial",
         "reward",
@@ -53,15 +53,45 @@ pub fn leaderboard(reader: &Reader, limit: usize) -> Result<String, JournalError
         "MFLOPs",
         "seconds",
         "architecture",
-    ]);
+    ];
+    if !confirmed.is_empty() {
+        header.insert(2, "confirmed");
+    }
+    let numbers = header.len() - 1;
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_BORDERS_ONLY);
+    table.set_header(header);
     for (rank, row) in (1..).zip(&rows) {
-        table.add_row(cells((rank <= leaders).then_some(rank), row));
+        let mut cells = cells((rank <= leaders).then_some(rank), row).to_vec();
+        if !confirmed.is_empty() {
+            let own = confirmed.iter().find(|network| network.trial == row.id);
+            cells.insert(2, own.map_or_else(|| "-".to_owned(), mean_of));
+        }
+        table.add_row(cells);
     }
     table
         .column_iter_mut()
-        .take(7)
+        .take(numbers)
         .for_each(|column| column.set_cell_alignment(CellAlignment::Right));
     Ok(format!("{table}\n{failed}"))
+}
+
+/// The mean reward of a network's confirmations, and of how many it is: `0.9312 (4)`, or
+/// `0.9312 (3 of 4)` where some have failed or not ended.
+pub fn mean_of(confirmed: &Confirmed) -> String {
+    let Confirmed {
+        completed,
+        confirmations,
+        ..
+    } = confirmed;
+    let mean = confirmed
+        .reward
+        .map_or_else(|| "-".to_owned(), |reward| number_text(reward, 4));
+    if completed == confirmations {
+        format!("{mean} ({completed})")
+    } else {
+        format!("{mean} ({completed} of {confirmations})")
+    }
 }
 
 /// Why there is no row: no trial is completed, or none was asked for.
@@ -97,11 +127,19 @@ fn name(row: &TrialRow) -> &str {
     row.enqueued.as_deref().unwrap_or_default()
 }
 
-/// A label before the architecture of a trial that was enqueued; empty for other trials.
+/// A label before the architecture of a trial that was not sampled; empty for other trials.
 fn baseline_label(row: &TrialRow) -> String {
-    row.enqueued
-        .as_ref()
-        .map_or_else(String::new, |name| format!("[baseline {name}] "))
+    match (&row.enqueued, again(row.confirms, row.retry_of)) {
+        (Some(name), _) => format!("[baseline {name}] "),
+        (None, Some(text)) => format!("[{text}] "),
+        (None, None) => String::new(),
+    }
+}
+
+/// Which trial's network a trial evaluates again, in words.
+pub fn again(confirms: Option<u64>, retry_of: Option<u64>) -> Option<String> {
+    let again = Again { confirms, retry_of };
+    (again.of() > 0).then(|| again.describe())
 }
 
 /// What proposed a trial, in words.
@@ -111,7 +149,10 @@ pub fn origin(row: &TrialRow) -> String {
         (None, Some(controller), Some(minibatch), Some(slot)) => {
             format!("controller {controller}, minibatch {minibatch}, slot {slot}")
         }
-        _ => "nobody".into(),
+        _ => match again(row.confirms, row.retry_of) {
+            Some(text) => format!("{text}; not sampled"),
+            None => "nobody".into(),
+        },
     }
 }
 

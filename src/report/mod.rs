@@ -19,7 +19,7 @@ pub use cell::cell_svg;
 pub use comparison::{Comparison, Interval, StrategyRuns};
 pub use drawing::{svg, text};
 pub use files::{ReportError, TrialsFile, write_charts};
-pub use leaderboard::{leaderboard, origin, summary};
+pub use leaderboard::{leaderboard, mean_of, origin, summary};
 pub use number::{duration, grouped};
 pub use page::{Page, routes};
 pub use status::Status;

@@ -3,7 +3,9 @@
 
 use super::facts::{RunFacts, lanes};
 use super::series::Series;
-use crate::journal::{EpochRow, JournalError, Life, Reader, TrialFacts, TrialRow};
+use crate::journal::{
+    Confirmations, Confirmed, EpochRow, JournalError, Life, Reader, TrialFacts, TrialRow,
+};
 use std::collections::{BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 
@@ -30,10 +32,13 @@ pub(super) struct RunState {
     /// Number of trials without an outcome that neither run nor wait for a lane.
     pub stopped: u64,
     pub leaders: Vec<TrialRow>,
-    /// The best of the sampled trials.
+    /// The first by rank, of those that were not enqueued.
     pub best: Option<TrialRow>,
     /// Trials that were enqueued rather than sampled.
     pub enqueued: Vec<TrialRow>,
+    /// Trials whose network was evaluated again to confirm it, the best mean first.
+    pub confirmed: Vec<Confirmed>,
+    pub confirmations: Confirmations,
     /// The first trials in training, with their epochs.
     pub in_training: Vec<(TrialRow, Vec<EpochRow>)>,
     /// Trials that ended last, the newest first.
@@ -45,6 +50,13 @@ pub(super) struct RunState {
     pub baseline: Option<f64>,
     /// Children that ended per hour.
     pub per_hour: Option<f64>,
+}
+
+impl RunState {
+    /// Number of trials that have an outcome, of those that the run is to have.
+    pub fn finished(&self) -> u64 {
+        self.series.completed + self.series.failed + self.confirmations.finished
+    }
 }
 
 /// A reader of the journal and the state that it has read.
@@ -106,6 +118,8 @@ impl RunMonitor {
         }
         state.best = reader.best()?;
         state.enqueued = reader.enqueued()?;
+        state.confirmed = reader.confirmed()?;
+        state.confirmations = reader.confirmations()?;
         state.in_training.clear();
         for row in reader.running_at_most(IN_TRAINING)? {
             let epochs = reader.epochs(row.id)?;
@@ -146,15 +160,15 @@ impl RunMonitor {
     /// trials.
     fn read_outcomes(&mut self, reader: &Reader) -> Result<Vec<TrialFacts>, JournalError> {
         let last = reader.last_trial()?;
-        let enqueued = reader.enqueued()?;
+        let others = reader.not_sampled()?;
         let series = &mut self.state.series;
         series.extend_to(last);
-        enqueued.iter().for_each(|row| series.exclude(row.id));
+        others.iter().for_each(|id| series.exclude(*id));
         reader.outcomes(|id, reward| series.record(id, reward))?;
         self.unfinished = series.unfinished().collect();
-        let unfinished_enqueued = enqueued.iter().filter(|row| row.finished_at.is_none());
-        self.unfinished
-            .extend(unfinished_enqueued.map(|row| row.id));
+        let others = reader.facts(others)?.into_iter();
+        let unfinished = others.filter(|facts| !facts.is_final());
+        self.unfinished.extend(unfinished.map(|facts| facts.id));
         // Trials end roughly in the order of their ids, so the latest outcomes are among these.
         reader.facts_after(last.saturating_sub(40 * LATEST as u64), BATCH)
     }
@@ -180,7 +194,7 @@ impl RunMonitor {
         state.stopped = 0;
         let mut ended = Vec::new();
         for fact in facts {
-            if fact.enqueued.is_some() {
+            if !fact.is_sampled() {
                 state.series.exclude(fact.id);
             }
             if fact.is_final() {
@@ -206,9 +220,10 @@ impl RunMonitor {
         let lowest_reward = last
             .filter(|_| self.state.leaders.len() == LEADERS)
             .and_then(|row| row.reward);
-        facts.status == "completed"
-            && (facts.reused_from.is_none() || facts.enqueued.is_some())
-            && lowest_reward.is_none_or(|lowest| facts.reward >= Some(lowest))
+        facts.confirms.is_some()
+            || facts.status == "completed"
+                && (facts.reused_from.is_none() || facts.enqueued.is_some())
+                && lowest_reward.is_none_or(|lowest| facts.reward >= Some(lowest))
     }
 }
 

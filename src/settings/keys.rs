@@ -32,7 +32,7 @@ pub enum Identity {
 }
 
 /// A key has an effect only where another one has one of these values: as its value, or among the
-/// entries of its list. No values: where its list is empty.
+/// entries of its list. No values: where its list is empty, or it is unset.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Condition {
     pub key: String,
@@ -125,7 +125,11 @@ impl Condition {
     fn refusal(&self, settings: &Map<String, Value>) -> String {
         let Self { key, values } = self;
         let meant = quoted(values, " or ");
+        let is_list = find(key).is_some_and(|key| matches!(key.kind, Kind::List(_)));
         match (settings.get(key), values.as_slice()) {
+            (_, []) if !is_list => {
+                format!("has no effect beside {key}: leave one of them out")
+            }
             (_, []) => format!(
                 "has no effect beside {key}, which has it decided for each network: leave one of them out"
             ),
@@ -145,6 +149,9 @@ impl Condition {
     /// In a few words, for the reference.
     pub fn short(&self) -> String {
         match self.values.as_slice() {
+            [] if find(&self.key).is_some_and(|key| !matches!(key.kind, Kind::List(_))) => {
+                format!("no `{}`", self.key)
+            }
             [] => format!("`{}` is empty", self.key),
             values if find(&self.key).is_some_and(|key| matches!(key.kind, Kind::List(_))) => {
                 format!("{} in `{}`", quoted(values, " or "), self.key)
@@ -170,6 +177,29 @@ impl Key {
             }
             _ => text,
         }
+    }
+
+    /// Why it has no effect, whichever of these words another key has; None: it has one with one of
+    /// them, or with the settings as they are where there are no words.
+    pub fn without_effect_among(
+        &self,
+        settings: &Map<String, Value>,
+        key: &str,
+        words: &[&str],
+    ) -> Option<String> {
+        let with = |word: &&str| {
+            let mut settings = settings.clone();
+            settings.insert(key.to_owned(), (*word).into());
+            self.without_effect(&settings)
+        };
+        let mut reasons: Vec<Option<String>> = words.iter().map(with).collect();
+        if reasons.is_empty() {
+            return self.without_effect(settings);
+        }
+        if reasons.iter().any(Option::is_none) {
+            return None;
+        }
+        reasons.pop().flatten()
     }
 
     /// Why it has no effect with these settings (key → value); None: it has one.

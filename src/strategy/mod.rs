@@ -3,6 +3,7 @@
 //! a ticket and the log: no actors, no files, no clocks.
 
 mod automatic;
+mod confirmation;
 mod encoding;
 mod evolution;
 mod guided;
@@ -23,6 +24,7 @@ mod tests;
 mod verification;
 
 pub use automatic::{Resolved, StrategyChoice};
+pub use confirmation::{Again, TrialBudget, confirmed_networks, share};
 pub use history::{History, HistoryPosition, HistoryView, PendingMinibatch};
 pub use learning::LearningSettings;
 pub use ppo::PpoSettings;

@@ -5,6 +5,7 @@ use super::{LearningSettings, PpoSettings, StrategyChoice, StrategyName};
 use crate::policy::{Baseline, NetworkSettings};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use smart_default::SmartDefault;
 
 /// More actors or children than this only exhaust memory.
@@ -61,6 +62,7 @@ pub struct ControllerSettings {
             "exclusiveMinimum" = 0,
             "x-live" = true,
             "x-unset" = "0.0006; with ppo and guided 0.005",
+            "x-applies" = learning(),
         )
     )]
     pub learning_rate: Option<f64>,
@@ -76,7 +78,11 @@ pub struct ControllerSettings {
     #[schemars(
         range(min = 0),
         example = 0.1,
-        extend("x-live" = true, "x-unset" = "0; with ppo and guided 0.1")
+        extend(
+            "x-live" = true,
+            "x-unset" = "0; with ppo and guided 0.1",
+            "x-applies" = learning(),
+        )
     )]
     pub entropy_weight: Option<f64>,
     /// Rewards after which the entropy weight has halved, again and again.
@@ -130,8 +136,16 @@ pub struct ParameterServerSettings {
     pub shards: usize,
     /// Gradients that are averaged into one update.
     #[default = 1]
-    #[schemars(range(min = 1, max = MAX_COUNT), extend("x-unit" = "gradients"))]
+    #[schemars(
+        range(min = 1, max = MAX_COUNT),
+        extend("x-unit" = "gradients", "x-applies" = learning())
+    )]
     pub accumulate: usize,
+}
+
+/// Keys of strategies that learn.
+fn learning() -> Value {
+    json!({ "controller.strategy": ["auto", "reinforce", "ppo", "guided"] })
 }
 
 impl ControllerSettings {

@@ -36,7 +36,7 @@ pub struct ChildFiles {
 impl ChildFiles {
     /// Those of the run in `dir`, brought in line with the journal: of trials that are not
     /// `unfinished` there are no checkpoints, and weights only of the `limit` best of `best`, reward
-    /// and id of trained trials.
+    /// and id of trained trials; an infinite reward keeps a trial whatever comes.
     pub fn open(
         dir: &Path,
         limit: usize,

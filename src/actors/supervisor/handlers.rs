@@ -9,6 +9,7 @@ use crate::actors::messages::{
 };
 use crate::actors::runtime::{ActorExited, Receive, receives};
 use crate::child::{Cause, Outcome, Task};
+use crate::strategy::Again;
 use actix::{AsyncContext, Context};
 
 receives!(
@@ -199,10 +200,16 @@ impl Receive<OutcomeCommitted> for Supervisor {
             sequenced,
         } = message;
         self.committing -= 1;
-        let name = self.enqueued.name(trial).map(str::to_owned);
-        if name.is_none() {
+        let label = self.label(trial);
+        if label.is_none() {
             self.tally.add(&outcome);
             self.parts.metrics.rewarded(&outcome);
+        } else if self
+            .reevaluations
+            .get(trial)
+            .is_some_and(Again::is_confirmation)
+        {
+            self.tally.add_confirmation(&outcome);
         }
         match reused_from {
             None => self.parts.metrics.child_ended(&outcome, seconds),
@@ -213,7 +220,7 @@ impl Receive<OutcomeCommitted> for Supervisor {
         log_outcome(trial, &outcome, seconds);
         self.notify(Event::ChildEnded {
             trial,
-            name: name.as_deref(),
+            name: label.as_deref(),
             outcome: &outcome,
             seconds,
             reused_from,

@@ -119,8 +119,9 @@ impl Supervisor {
             self.reshard(shard_boundaries(self.policy.parameter_count(), shards));
         }
         self.tally.set_trials(new.search.trials);
+        let to_sample = self.reevaluations.set(&new.search, self.tickets.issued());
         self.tickets.set(
-            new.search.trials,
+            to_sample,
             new.search.controller.children,
             new.search.controller.replicas,
         );

@@ -228,6 +228,7 @@ impl Supervisor {
             self.tally.finished(),
             prepared.open.len()
         );
+        self.take_reevaluations(&prepared.reevaluations, context);
         let enqueued: Vec<_> = prepared
             .enqueued
             .into_iter()

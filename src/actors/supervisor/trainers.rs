@@ -95,8 +95,8 @@ impl Supervisor {
         {
             let lane = self.trainers[index].lane.name.clone();
             let mut summary = crate::report::summary(&task.architecture);
-            if let Some(name) = self.enqueued.name(task.trial) {
-                summary = format!("{name}: {summary}");
+            if let Some(label) = self.label(task.trial) {
+                summary = format!("{label}: {summary}");
             }
             self.notify(Event::ChildStarted {
                 trial: task.trial,

@@ -4,6 +4,7 @@
 //! lanes.
 
 mod descendants;
+mod event;
 mod program;
 mod protocol;
 #[cfg(test)]
@@ -13,6 +14,7 @@ mod trial_files;
 pub use descendants::{
     adopt_orphans, end_all as end_programs, kill_all as kill_programs, reap_orphans,
 };
+pub use event::EventProcess;
 pub use program::program_problem;
 
 use super::{Cause, ChildSettings, Epoch, Evaluator, Outcome, Progress, Task};

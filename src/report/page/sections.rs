@@ -3,12 +3,12 @@
 
 use super::super::chart::{self, Canvas};
 use super::super::html::escape;
-use super::super::leaderboard::summary;
+use super::super::leaderboard::{again, mean_of, summary};
 use super::super::monitor::RunState;
 use super::super::number::{compact, decimal, duration, grouped, metric_text};
 use super::super::series::RewardChartData;
 use super::devices;
-use crate::journal::{EpochRow, Life, TrialFacts, TrialRow};
+use crate::journal::{Confirmed, EpochRow, Life, TrialFacts, TrialRow};
 use crate::telemetry::DeviceReadings;
 use std::fmt::Write as _;
 
@@ -35,16 +35,11 @@ pub(super) fn all(
     ]
 }
 
-/// Number of sampled trials that have an outcome.
-fn finished(state: &RunState) -> u64 {
-    state.series.completed + state.series.failed
-}
-
 fn is_done(state: &RunState) -> bool {
     state
         .facts
         .trials
-        .is_some_and(|trials| finished(state) >= trials)
+        .is_some_and(|trials| state.finished() >= trials)
 }
 
 fn is_live(state: &RunState) -> bool {
@@ -73,7 +68,7 @@ fn badge(state: &RunState) -> String {
 }
 
 fn progress(state: &RunState) -> String {
-    let done = finished(state);
+    let done = state.finished();
     let mut html = String::from("<p class=\"count\">");
     let _ = write!(html, "<strong>{}</strong>", grouped(done));
     if let Some(trials) = state.facts.trials {
@@ -102,6 +97,11 @@ fn progress(state: &RunState) -> String {
         ),
         all if evaluated == all => notes.push(format!("and {all} baselines")),
         all => notes.push(format!("{all} baselines first")),
+    }
+    match state.confirmations.finished {
+        0 => {}
+        1 => notes.push("1 of them confirms the best".into()),
+        all => notes.push(format!("{} of them confirm the best", grouped(all))),
     }
     if is_live(state) {
         notes.push(format!("{} running", grouped(state.running.len() as u64)));
@@ -134,7 +134,7 @@ fn time_left(state: &RunState) -> String {
     }
     match (&state.life, state.facts.trials, state.per_hour) {
         (Some(Life::Running), Some(trials), Some(rate)) => {
-            let seconds = trials.saturating_sub(finished(state)) as f64 / rate * 3600.0;
+            let seconds = trials.saturating_sub(state.finished()) as f64 / rate * 3600.0;
             format!(
                 "about <strong>{}</strong> left",
                 duration(seconds.max(1.0).round())
@@ -149,6 +149,8 @@ fn time_left(state: &RunState) -> String {
 /// The key figures: best and mean reward, baseline and speed.
 fn figures(state: &RunState) -> String {
     let best = state.best.as_ref();
+    let confirmed = best.and_then(|row| confirmed(state, row.id));
+    let confirmed = confirmed.and_then(|network| network.reward);
     let mean = state.series.recent_mean();
     let rate_note = if is_live(state) {
         "newest hundred trials"
@@ -157,8 +159,12 @@ fn figures(state: &RunState) -> String {
     };
     [
         (
-            "Best reward",
-            decimal(best.and_then(|row| row.reward)),
+            if confirmed.is_some() {
+                "Best reward, confirmed"
+            } else {
+                "Best reward"
+            },
+            decimal(confirmed.or(best.and_then(|row| row.reward))),
             best_note(state),
         ),
         (
@@ -252,14 +258,26 @@ fn rewards(state: &RunState, chart_data: &RewardChartData) -> String {
     format!("<ul class=\"legend\">{legend}</ul><div class=\"plot\">{chart}{empty}</div>")
 }
 
-/// A label before a trial that was enqueued; empty for other trials.
-fn baseline_label(enqueued: Option<&str>) -> String {
-    enqueued.map_or_else(String::new, |name| {
-        format!(
+/// How a trial's network was confirmed; None: it was not.
+fn confirmed(state: &RunState, trial: u64) -> Option<&Confirmed> {
+    { state.confirmed.iter() }.find(|network| network.trial == trial)
+}
+
+/// A label before a trial that was not sampled; empty for other trials.
+fn label(enqueued: Option<&str>, again: Option<String>) -> String {
+    match (enqueued, again) {
+        (Some(name), _) => format!(
             "<span class=\"badge still\">baseline</span> {} ",
             escape(name)
-        )
-    })
+        ),
+        (None, Some(text)) => format!("<span class=\"badge still\">{}</span> ", escape(&text)),
+        (None, None) => String::new(),
+    }
+}
+
+/// The same of a row.
+fn label_of(row: &TrialRow) -> String {
+    label(row.enqueued.as_deref(), again(row.confirms, row.retry_of))
 }
 
 fn leaders(state: &RunState) -> String {
@@ -283,8 +301,14 @@ fn leaders(state: &RunState) -> String {
     let sizes = size(
         "<th scope=\"col\" class=\"n wide\">parameters</th><th scope=\"col\" class=\"n wide\">FLOPs</th>",
     );
+    let has_means = !state.confirmed.is_empty();
+    let means = if has_means {
+        "<th scope=\"col\" class=\"n\">confirmed</th>"
+    } else {
+        ""
+    };
     let mut html = format!(
-        "<table><thead><tr><th scope=\"col\" class=\"n\">rank</th><th scope=\"col\" class=\"n\">trial</th><th scope=\"col\" class=\"n\">reward</th>\
+        "<table><thead><tr><th scope=\"col\" class=\"n\">rank</th><th scope=\"col\" class=\"n\">trial</th>{means}<th scope=\"col\" class=\"n\">reward</th>\
          <th scope=\"col\" class=\"n\">{metric}</th>{sizes}<th scope=\"col\" class=\"n wide\">time</th><th scope=\"col\" class=\"arch\">architecture</th></tr></thead><tbody>"
     );
     for (index, row) in rows.into_iter().enumerate() {
@@ -304,14 +328,20 @@ fn leaders(state: &RunState) -> String {
             number(row.parameters),
             number(row.flops)
         ));
+        let mean = confirmed(state, row.id).map_or_else(|| "–".to_owned(), mean_of);
+        let mean = if has_means {
+            format!("<td class=\"n strong\">{mean}</td>")
+        } else {
+            String::new()
+        };
         let _ = write!(
             html,
-            "<tr data-trial=\"{id}\"><td class=\"n muted\">{rank}</td><td class=\"n\">{}</td><td class=\"n strong\">{reward}</td><td class=\"n\">{}</td>{sizes}\
+            "<tr data-trial=\"{id}\"><td class=\"n muted\">{rank}</td><td class=\"n\">{}</td>{mean}<td class=\"n strong\">{reward}</td><td class=\"n\">{}</td>{sizes}\
              <td class=\"n wide\">{}</td><td class=\"arch\">{}<code>{}</code></td></tr>",
             link(row.id, "leader", &grouped(row.id)),
             metric_text(state.facts.unit, row.metric),
             row.seconds.map_or_else(|| "–".into(), duration),
-            baseline_label(row.enqueued.as_deref()),
+            label_of(row),
             escape(&summary(&row.architecture)),
             id = row.id,
         );
@@ -385,7 +415,7 @@ fn child(state: &RunState, row: &TrialRow, epochs: &[EpochRow]) -> String {
         row.id,
         link(row.id, "running", &format!("Trial {}", grouped(row.id))),
         escape(row.device.as_deref().unwrap_or("–")),
-        baseline_label(row.enqueued.as_deref()),
+        label_of(row),
         escape(&summary(&row.architecture))
     )
 }
@@ -413,7 +443,10 @@ fn latest(state: &RunState) -> String {
             "<li data-trial=\"{}\"><time>{at}</time>{}<span>{}{outcome}</span></li>",
             facts.id,
             link(facts.id, "latest", &format!("trial {}", grouped(facts.id))),
-            baseline_label(facts.enqueued.as_deref())
+            label(
+                facts.enqueued.as_deref(),
+                again(facts.confirms, facts.retry_of)
+            )
         )
     };
     format!(

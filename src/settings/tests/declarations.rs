@@ -147,6 +147,41 @@ fn a_key_that_does_not_apply_is_refused_with_its_default_too() {
             "child.command.classes=10",
             "child.evaluator = \"command\" alone",
         ),
+        (
+            "",
+            "child.schedule_after=6",
+            "child.schedule = \"decay\" alone",
+        ),
+        (
+            "",
+            "child.schedule_steps=[0.5]",
+            "child.schedule = \"steps\" alone",
+        ),
+        (
+            "",
+            "child.schedule_factor=0.1",
+            "has no effect with child.schedule = \"constant\": set child.schedule = \"steps\" or \"decay\"",
+        ),
+        (
+            "controller.strategy = \"evolution\"",
+            "controller.learning_rate=0.01",
+            "has no effect with controller.strategy = \"evolution\"",
+        ),
+        (
+            "controller.strategy = \"random\"",
+            "parameter_server.accumulate=2",
+            "has no effect with controller.strategy = \"random\"",
+        ),
+        (
+            "controller.strategy = \"reinforce\"",
+            "controller.ppo_clip=0.3",
+            "\"auto\" or \"ppo\" or \"guided\"",
+        ),
+        (
+            "space.kind = \"cell\"\ndata = { kind = \"text\", path = \"x\" }\nchild.hidden = 8",
+            "child.parameters=9000",
+            "has no effect beside child.hidden: leave one of them out",
+        ),
         ("", "data.unit=word", "data.kind = \"text\" alone"),
         (
             "",
@@ -162,6 +197,11 @@ fn a_key_that_does_not_apply_is_refused_with_its_default_too() {
             "space.learning_rates = [0.1, 0.2]",
             "child.learning_rate=0.1",
             "beside space.learning_rates",
+        ),
+        (
+            choices,
+            "child.reward_exponent=2",
+            "child.evaluator = \"train\" alone",
         ),
         (cells, "space.layers=6", "space.kind = \"conv\" alone"),
         (

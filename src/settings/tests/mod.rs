@@ -360,7 +360,7 @@ fn a_syntax_error_has_its_place() {
 
 #[test]
 fn impossible_values_are_all_found_and_placed() {
-    let file = "[controller]\nreplicas = 0\nchildren = 8\n[child]\nmomentum = 1.0\nschedule_steps = [0.5, 0.5]";
+    let file = "[controller]\nreplicas = 0\nchildren = 8\n[child]\nmomentum = 1.0\nschedule_steps = [0.5, 0.5]\nschedule = \"steps\"";
     let error = read_with(
         file,
         &["parameter_server.shards=0"],
@@ -412,7 +412,9 @@ prop_compose! {
         (settings.child.momentum, settings.child.schedule) = (numbers[2], schedule);
         // Where rates are decided for each network, this one has no effect and is refused.
         settings.child.learning_rate = if flag { settings.child.learning_rate } else { numbers[1] };
-        settings.child.schedule_steps = vec![numbers[3]];
+        if schedule == Schedule::Steps {
+            settings.child.schedule_steps = vec![numbers[3]];
+        }
         settings.space.skip_connections = skips;
         settings.space.learning_rates = if flag { vec![numbers[0], 2.0] } else { vec![] };
         (settings.space.layers, settings.space.block, settings.space.widen) = (if flag { 12 } else { 6 }, if flag { 3 } else { 1 }, trials as usize % 50);
