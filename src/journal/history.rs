@@ -10,7 +10,8 @@ use std::ops::RangeInclusive;
 #[derive(Clone, Debug)]
 pub struct TrialHistory {
     pub row: TrialRow,
-    /// The depth that it was sampled for; None: nobody sampled it.
+    /// The depth that it, or the trial whose network it evaluates again, was sampled for; None:
+    /// nobody sampled it.
     pub layers: Option<usize>,
     /// By epoch.
     pub epochs: Vec<EpochRow>,
@@ -38,14 +39,35 @@ impl Reader {
             of.push(EpochRow::from_row(row)?);
             Ok(())
         })?;
-        let history = rows.into_iter().map(|row| TrialHistory {
-            layers: row
-                .controller
-                .zip(row.minibatch)
-                .and_then(|key| depths.get(&key).copied()),
-            epochs: epochs.remove(&row.id).unwrap_or_default(),
-            row,
-        });
-        Ok(history.collect())
+        let mut history = Vec::with_capacity(rows.len());
+        for row in rows {
+            let sampled = row.controller.zip(row.minibatch);
+            let layers = match sampled.and_then(|key| depths.get(&key)) {
+                Some(layers) => Some(*layers),
+                None => self.depth_of(row.confirms.or(row.retry_of))?,
+            };
+            history.push(TrialHistory {
+                layers,
+                epochs: epochs.remove(&row.id).unwrap_or_default(),
+                row,
+            });
+        }
+        Ok(history)
+    }
+
+    /// The depth that a trial, or the first of which it is a repetition, was sampled for.
+    fn depth_of(&self, mut trial: Option<u64>) -> Result<Option<usize>, JournalError> {
+        // Repetitions have higher ids than what they repeat.
+        while let Some(id) = trial {
+            let sql =
+                "SELECT layers FROM minibatches WHERE ?1 BETWEEN first_id AND first_id + m - 1";
+            let layers = self.one(sql, [id], |row| row.get(0))?;
+            if layers.is_some() {
+                return Ok(layers);
+            }
+            let sql = "SELECT coalesce(confirms, retry_of) FROM trials WHERE id = ?1";
+            trial = self.one(sql, [id], |row| row.get(0))?.flatten();
+        }
+        Ok(None)
     }
 }

@@ -201,6 +201,18 @@ fn every_trial_epoch_and_decision_of_each_kind_of_run_is_written() {
 fn the_decisions_are_those_of_the_architecture_at_every_depth() {
     let folder = searched(CONV);
     let run = folder.path().join("run");
+    // A repetition has the depth of what it repeats.
+    succeeds(
+        netwright()
+            .current_dir(folder.path())
+            .args(["retry", "run", "3"]),
+    );
+    succeeds(netwright().current_dir(folder.path()).args([
+        "search",
+        "search.toml",
+        "--run-dir",
+        "run",
+    ]));
     let study = study(&run);
     let mut depths = Vec::new();
     for line in &study {
@@ -233,7 +245,7 @@ fn the_decisions_are_those_of_the_architecture_at_every_depth() {
         depths.push(layers.len());
     }
     depths.sort_unstable();
-    assert_eq!(depths, [2, 2, 3]);
+    assert_eq!(depths, [2, 2, 3, 3]);
 }
 
 #[test]
