@@ -5,7 +5,7 @@
 use crate::actors::lane::LaneReport;
 use crate::actors::minibatch::Minibatch;
 use crate::actors::runtime::{ActorId, Recipient};
-use crate::child::{Epoch, Outcome, Task};
+use crate::child::{Epoch, LearningCurves, Outcome, Pruner, Pruning, Task};
 use crate::journal::{Evaluated, LogTail, NewReevaluation, SampledMinibatch, Sequenced};
 use crate::policy::AdamState;
 use crate::strategy::{HistoryView, LearningSettings, ReplayError, Strategy};
@@ -41,6 +41,22 @@ pub struct ProposeMinibatch {
     pub learning: LearningSettings,
     /// What the strategy may know: it depends on the ticket alone, not on how long the pull takes.
     pub history: HistoryView,
+    /// What its children are pruned by; None: nothing prunes them.
+    pub pruning: Option<PruningRequest>,
+}
+
+/// What thresholds are computed from when a ticket is answered: they depend on the log that its
+/// history shows, as the proposals do.
+#[derive(Clone)]
+pub struct PruningRequest {
+    pub pruner: Pruner,
+    pub curves: Arc<LearningCurves>,
+}
+
+impl PruningRequest {
+    pub fn pruning(&self) -> Pruning {
+        self.curves.pruning(self.pruner)
+    }
 }
 
 /// Supervisor → Controller: finish a minibatch that an earlier process, or an earlier generation of

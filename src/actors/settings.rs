@@ -10,6 +10,8 @@ use std::path::Path;
 /// Far more than any search has had.
 const MAX_TRIALS: u64 = 1_000_000_000;
 const MAX_KEPT_WEIGHTS: usize = 1_000_000;
+/// Networks of another run.
+const MAX_TAKEN: u64 = 1_000;
 /// Longest name of an enqueued architecture: it stands in one line with the rest.
 const MAX_NAME_LENGTH: usize = 40;
 
@@ -85,14 +87,21 @@ pub struct EnqueueSettings {
     /// As the controller would decide for the first architectures.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub decisions: Option<Vec<Decision>>,
+    /// The directory of another run, whose best networks are taken; they are copied into this run at
+    /// its first start.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run: Option<String>,
+    /// How many of them, 1 to 1000.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub top: Option<u64>,
 }
 
 impl EnqueueSettings {
-    /// Its name; unset: that of its file, or its position among the entries, from 1.
+    /// Its name; unset: that of its file or run, or its position among the entries, from 1.
     pub fn name(&self, position: usize) -> String {
         let file = || {
             Some(
-                Path::new(self.architecture.as_ref()?)
+                Path::new(self.architecture.as_ref().or(self.run.as_ref())?)
                     .file_stem()?
                     .to_string_lossy()
                     .into_owned(),
@@ -104,6 +113,11 @@ impl EnqueueSettings {
             .unwrap_or_else(|| format!("entry {position}"))
     }
 
+    /// How many networks of another run it takes.
+    pub fn taken(&self) -> usize {
+        usize::try_from(self.top.unwrap_or(1)).unwrap_or(usize::MAX)
+    }
+
     /// What cannot work among these entries: (key, what would be valid).
     pub fn problems(entries: &[Self]) -> Vec<(String, String)> {
         let mut problems = Vec::new();
@@ -113,13 +127,30 @@ impl EnqueueSettings {
             .collect();
         for (index, (entry, name)) in entries.iter().zip(&names).enumerate() {
             let part = format!("enqueue[{}]", index + 1);
-            match (&entry.architecture, &entry.decisions) {
-                (Some(_), Some(_)) => problems.push((part.clone(), "has both architecture and decisions: leave one of them out".into())),
-                (None, None) => problems.push((
+            let ways = [
+                entry.architecture.is_some(),
+                entry.decisions.is_some(),
+                entry.run.is_some(),
+            ];
+            match (ways.iter().filter(|is_there| **is_there).count(), entry.top) {
+                (0, _) => problems.push((
                     part.clone(),
-                    "needs architecture = \"FILE.json\" (as `netwright show RUN TRIAL --json` prints it), or decisions = [...]".into(),
+                    "needs architecture = \"FILE.json\" (as `netwright show RUN TRIAL --json` prints it), decisions = [...], or run = \"DIR\" \
+                     and top = 5"
+                        .into(),
                 )),
-                _ => {}
+                (1, Some(_)) if entry.run.is_none() => problems.push((
+                    format!("{part}.top"),
+                    "has an effect beside run = \"DIR\" alone: leave it out".into(),
+                )),
+                (1, Some(top)) if !(1..=MAX_TAKEN).contains(&top) => {
+                    problems.push((format!("{part}.top"), format!("must be 1 to {MAX_TAKEN}")));
+                }
+                (1, _) => {}
+                _ => problems.push((
+                    part.clone(),
+                    "has more than one of architecture, decisions and run: leave one of them".into(),
+                )),
             }
             if names[..index].contains(name) {
                 problems.push((

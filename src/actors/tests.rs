@@ -57,6 +57,8 @@ impl Kind {
             confirm: 0,
             reuse: false,
             advantage_bound: None,
+            pruner: None,
+            redraws: false,
             controller: ControllerSettings {
                 replicas,
                 children,

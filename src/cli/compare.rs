@@ -3,7 +3,7 @@
 //! the other on the same lanes; interrupted, the same command goes on.
 
 use super::{ConfigArgs, Failure, print, print_json, reading};
-use crate::journal::Reader;
+use crate::journal::{FinalState, Reader};
 use crate::report::{Comparison, StrategyRuns};
 use crate::settings::Settings;
 use crate::strategy::StrategyChoice;
@@ -192,14 +192,17 @@ fn writing(path: &Path) -> impl Fn(std::io::Error) -> Failure {
     move |error| Failure::Input(format!("{}: {error}", path.display()))
 }
 
-/// The rewards of a run's sampled trials, by id.
+/// The rewards of a run's sampled trials, by id; None: pruned or failed.
 fn outcomes(run: &Path) -> Result<Vec<Option<f64>>, Failure> {
     let reader = Reader::open(run).map_err(reading)?;
     let others = reader.not_sampled().map_err(reading)?;
     let mut outcomes = std::collections::BTreeMap::new();
     reader
-        .outcomes(|id, reward| {
-            outcomes.insert(id, reward);
+        .outcomes(|id, outcome| {
+            outcomes.entry(id).or_insert(match outcome {
+                FinalState::Completed(reward) => Some(reward),
+                FinalState::Pruned | FinalState::Failed => None,
+            });
         })
         .map_err(reading)?;
     for id in others {

@@ -18,6 +18,7 @@ macro_rules! note {
 }
 
 mod announcement;
+mod architecture_file;
 mod assembly;
 mod check;
 mod classify;
@@ -43,6 +44,7 @@ mod show;
 mod status;
 mod top;
 mod verify;
+mod warm_start;
 
 use crate::child::FailedReward;
 use crate::journal::JournalError;
@@ -92,7 +94,8 @@ enum Command {
     Schema(schema::SchemaArgs),
     /// Run a search, or continue it
     Search(search::SearchArgs),
-    /// Train cells of the literature by a search's recipe, beside the best cell that it found
+    /// Train the architectures of files, or cells of the literature, by a search's recipe, beside the
+    /// best network that it found
     CompareArchitectures(compare_architectures::CompareArchitecturesArgs),
     /// Search with several strategies at the same budget, again and again, and say which is better
     Compare(compare::CompareArgs),

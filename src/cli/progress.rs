@@ -34,6 +34,9 @@ impl ProgressFormat {
             progress.finished(),
             progress.trials
         )];
+        if progress.pruned > 0 {
+            parts.push(format!("{} pruned", progress.pruned));
+        }
         if progress.failed > 0 {
             parts.push(format!("{} failed", progress.failed));
         }
@@ -77,6 +80,16 @@ impl ProgressFormat {
                     "{} reward {} in {}",
                     self.metric.phrase(*metric),
                     number_text(*reward, 4),
+                    duration(seconds)
+                )
+            }
+            Outcome::Pruned { epoch, metric, .. } => {
+                let metric = metric.map_or_else(String::new, |metric| {
+                    format!(" at {}", self.metric.phrase(metric))
+                });
+                let epoch = self.epoch(*epoch);
+                format!(
+                    "pruned after epoch {epoch}{metric} in {}",
                     duration(seconds)
                 )
             }

@@ -2,10 +2,11 @@
 //! logic of its own.
 
 use super::announcement::Announced;
+use super::export::weights_of;
 use super::log::{self, LogFormat};
 use super::progress::{Bars, Nothing, PlainLines, ProgressFormat};
 use super::reload::{ConfigFile, Routes};
-use super::{ConfigArgs, Failure, assembly, enqueue, reading};
+use super::{ConfigArgs, Failure, assembly, enqueue, reading, warm_start};
 use crate::actors::{
     Additions, ChildFiles, End, EventProgram, Observer, Parts, ReportWriter, RunEvent, prepare,
     search,
@@ -71,7 +72,8 @@ pub fn run_with(args: &SearchArgs, retries: Vec<u64>) -> Result<(), Failure> {
     let bars = MultiProgress::new();
     let log = log::start(args.log_format, bars.clone());
     ensure_open_files(FILES).map_err(Failure::Failed)?;
-    let (mut search, enqueued) = Search::load(args)?;
+    let (mut search, mut additions) = Search::load(args)?;
+    additions.retries = retries;
     let endpoint = Endpoint::bind(&search.settings.telemetry)
         .map_err(|error| Failure::Input(error.to_string()))?;
     if args.fresh
@@ -80,22 +82,23 @@ pub fn run_with(args: &SearchArgs, retries: Vec<u64>) -> Result<(), Failure> {
         say!("the earlier run is now {}", aside.display());
     }
     search.keep_rules_of_before();
-    let (journal, recovered) = search.open_run(&enqueued)?;
+    let (journal, recovered) = search.open_run(&additions.enqueued)?;
     let log_problem = |error| {
         let folder = search.run_dir.join("log");
         Failure::Failed(format!("{}: {error}", folder.display()))
     };
     log.open(&search.run_dir).map_err(log_problem)?;
-    search.announced().start(endpoint.as_ref(), &recovered);
+    search
+        .announced()
+        .start(endpoint.as_ref(), &recovered, &additions.enqueued);
     let observer = search.observer(args.log_format, bars);
-    let additions = Additions { enqueued, retries };
     search.run(journal, recovered, additions, endpoint, observer)
 }
 
 impl Search {
     /// # Errors
     /// The config, the data or the devices that it names cannot be used.
-    fn load(args: &SearchArgs) -> Result<(Self, Vec<Enqueued>), Failure> {
+    fn load(args: &SearchArgs) -> Result<(Self, Additions), Failure> {
         let mut settings = args.config.load()?;
         let run_dir = settings.run_dir(args.run_dir.as_deref());
         // Before the data is read, which may take long.
@@ -109,12 +112,21 @@ impl Search {
         let absolute_run_dir = std::path::absolute(&run_dir)
             .map_err(|error| Failure::Input(format!("{}: {error}", run_dir.display())))?;
         let workload = assembly::load_workload(&settings)?;
-        let enqueued = enqueue::entries(&args.config, &settings, workload.candidates())?;
+        let mut copies = if args.fresh {
+            Vec::new()
+        } else {
+            warm_start::copies(&run_dir)?
+        };
+        let candidates = workload.candidates();
+        let enqueued = enqueue::entries(&args.config, &settings, candidates, &mut copies)?;
+        let parameters = warm_start::parameters(&settings, &mut copies)?;
+        let known = warm_start::known_trials(&settings, candidates, &mut copies)?;
         if let Some(problem) = program_problem(&settings.run.on_event) {
             return Err(Failure::Input(format!("run.on_event: {problem}")));
         }
         let lanes = assembly::lanes(&settings)?;
         assembly::check_devices(workload.as_ref(), &lanes)?;
+        assembly::check_cost(&settings, &lanes)?;
         ensure_open_files(FILES + FILES_OF_LANE * lanes.len() as u64).map_err(Failure::Failed)?;
         let search = Self {
             config: args.config.clone(),
@@ -125,7 +137,14 @@ impl Search {
             lanes,
             rules_of_before: false,
         };
-        Ok((search, enqueued))
+        let additions = Additions {
+            enqueued,
+            retries: Vec::new(),
+            copies,
+            parameters,
+            known,
+        };
+        Ok((search, additions))
     }
 
     /// The rules of a run do not change in its life. A run that cannot be read is refused when it is
@@ -297,8 +316,7 @@ impl Search {
     fn tidy_weights(&self) -> Result<(), Failure> {
         let kept = self.settings.run.keep_weights;
         let reader = Reader::open(&self.run_dir).map_err(reading)?;
-        let folder = self.run_dir.join("weights");
-        let has_file = |trial: &u64| folder.join(format!("trial-{trial}.safetensors")).exists();
+        let has_file = |trial: &u64| weights_of(&self.run_dir, *trial).is_file();
         let ranked = reader.ranked_trained(usize::MAX).map_err(reading)?;
         let best = ranked.into_iter().filter(has_file).take(kept);
         let best = best.map(|trial| (f64::INFINITY, trial));
@@ -324,6 +342,8 @@ impl Search {
             .learning
             .proposals_repeated_total
             .inc_by(recovered.repeated);
+        let redrawn = &metrics.learning.proposals_redrawn_total;
+        redrawn.inc_by(recovered.redrawn);
         Ok(Arc::new(metrics))
     }
 
@@ -409,7 +429,7 @@ fn failed(error: impl std::fmt::Display) -> Failure {
 
 /// An event that the page reads: since when this process runs.
 fn note_start(journal: &Journal, recovered: &Recovered, trials: u64) {
-    let finished = recovered.completed + recovered.failed + recovered.confirmations.finished;
+    let finished = recovered.finished();
     let process = std::process::id();
     journal.event(
         "start",
@@ -435,6 +455,7 @@ fn restored(recovered: &Recovered) -> Restored {
     Restored {
         rewards: recovered.rewards.clone(),
         completed: recovered.children_completed,
+        pruned: recovered.children_pruned,
         seconds: recovered.seconds.clone(),
         failed: recovered.causes.clone(),
         baseline: None,

@@ -88,12 +88,17 @@ fn number(value: Option<f64>) -> String {
 fn counts(status: &Status, lines: &mut Lines) {
     let totals = &status.totals;
     let finished = status.finished();
+    let pruned = if totals.pruned > 0 {
+        format!("{} pruned, ", totals.pruned)
+    } else {
+        String::new()
+    };
     let of = status
         .trials
         .map_or_else(String::new, |trials| format!(" of {trials}"));
     lines.add(
         "finished",
-        format!("{finished}{of} ({} failed)", totals.failed),
+        format!("{finished}{of} ({pruned}{} failed)", totals.failed),
     );
     lines.add(
         "waiting",

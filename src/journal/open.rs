@@ -199,6 +199,7 @@ fn fill(connection: &Connection, identity: &serde_json::Value) -> rusqlite::Resu
     transaction.execute_batch(schema::TRIALS)?;
     transaction.execute_batch(schema::TABLES)?;
     transaction.execute_batch(schema::ADDED_BY_4)?;
+    transaction.execute_batch(schema::ADDED_BY_5)?;
     set_identity(&transaction, identity)?;
     transaction.execute(
         "INSERT INTO meta VALUES (?1, ?2)",
@@ -220,6 +221,15 @@ fn set_identity(connection: &Connection, identity: &serde_json::Value) -> rusqli
 /// Brings the tables up to date, in one transaction.
 fn upgrade(connection: &Connection, version: i64) -> rusqlite::Result<()> {
     let transaction = connection.unchecked_transaction()?;
+    let columns = match version {
+        1 => schema::COLUMNS_OF_1.to_owned(),
+        _ => format!("{}, enqueued", schema::COLUMNS_OF_1),
+    };
+    transaction.execute_batch(schema::BEFORE_TRIALS)?;
+    transaction.execute_batch(schema::TRIALS)?;
+    transaction.execute_batch(&format!(
+        "INSERT INTO trials ({columns}) SELECT {columns} FROM old; DROP TABLE old;"
+    ))?;
     if version < 3 {
         transaction.execute_batch(schema::UPGRADE_2)?;
     }
@@ -227,14 +237,8 @@ fn upgrade(connection: &Connection, version: i64) -> rusqlite::Result<()> {
         transaction.execute_batch(schema::UPGRADE_3)?;
         transaction.execute_batch(schema::ADDED_BY_4)?;
     }
-    let back = if version < 2 {
-        schema::TRIALS_BACK_FROM_1
-    } else {
-        schema::TRIALS_BACK
-    };
-    for sql in [schema::TRIALS_ASIDE, schema::TRIALS, back] {
-        transaction.execute_batch(sql)?;
-    }
+    transaction.execute_batch(schema::UPGRADE_4)?;
+    transaction.execute_batch(schema::ADDED_BY_5)?;
     transaction.pragma_update(None, "user_version", schema::VERSION)?;
     transaction.commit()
 }

@@ -4,7 +4,8 @@
 use super::backup::{damaged, lost, open_unwritten};
 use super::directory::{Contents, contents};
 use super::reevaluations::{Confirmations, Confirmed};
-use super::{JournalError, recovery, schema, snapshots};
+use super::{JournalError, curves, recovery, schema, snapshots};
+use crate::child::LoggedMinibatch;
 use crate::space::{Architecture, Decision};
 use crate::strategy::{HeldParameters, LogEntry, ProposedMinibatch, Snapshot};
 use rusqlite::{Connection, ErrorCode, OpenFlags, Params, Row, StatementStatus};
@@ -50,11 +51,13 @@ pub struct TrialRow {
     pub confirms: Option<u64>,
     /// The trial whose network this one evaluates again because the user asked for it.
     pub retry_of: Option<u64>,
+    /// What its network costs, in the unit of `child.cost`: a part of its reward.
+    pub cost: Option<f64>,
 }
 
 pub(super) const COLUMNS: &str = "id, controller, minibatch, slot, decisions, architecture, status, reward, metric, parameters, flops, seed, device, \
                        attempt, interruptions, sampled_at, started_at, finished_at, seconds, error, reused_from, enqueued, \
-                       confirms, retry_of";
+                       confirms, retry_of, cost";
 
 impl TrialRow {
     /// The table's columns, in its order.
@@ -88,8 +91,18 @@ impl TrialRow {
             enqueued: row.get(21)?,
             confirms: row.get(22)?,
             retry_of: row.get(23)?,
+            cost: row.get(24)?,
         })
     }
+}
+
+/// What a completed trial costs and is worth.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CostRow {
+    pub trial: u64,
+    pub cost: f64,
+    pub metric: f64,
+    pub reward: f64,
 }
 
 /// One row of `epochs`.
@@ -145,6 +158,7 @@ fn prepared(connection: Connection) -> rusqlite::Result<Connection> {
     match version {
         ..3 => connection.execute_batch(schema::VIEWS_OF_2)?,
         3 => connection.execute_batch(schema::VIEWS_OF_3)?,
+        4 => connection.execute_batch(schema::VIEWS_OF_4)?,
         _ => {}
     }
     if version < 4 {
@@ -269,6 +283,36 @@ impl Reader {
             .collect()
     }
 
+    /// What the completed trials that were trained themselves cost and are worth, by id, of those
+    /// after a trial; confirmations are left out. Without a cost in their reward, their parameters.
+    /// Reads every row.
+    pub fn costs(&self, after: u64) -> Result<Vec<CostRow>, JournalError> {
+        let sql = "SELECT id, coalesce(cost, parameters), metric, reward FROM trials
+                   WHERE id > ?1 AND status = 'completed' AND reused_from IS NULL AND confirms IS NULL
+                   AND coalesce(cost, parameters) IS NOT NULL ORDER BY id";
+        let row = |row: &Row| {
+            Ok(CostRow {
+                trial: row.get(0)?,
+                cost: row.get(1)?,
+                metric: row.get(2)?,
+                reward: row.get(3)?,
+            })
+        };
+        self.all(sql, [after], row)
+    }
+
+    /// These trials, as far as they are there, in this order.
+    pub fn trials(
+        &self,
+        ids: impl IntoIterator<Item = u64>,
+    ) -> Result<Vec<TrialRow>, JournalError> {
+        let mut rows = Vec::new();
+        for id in ids {
+            rows.extend(self.trial(id)?);
+        }
+        Ok(rows)
+    }
+
     /// Reward and id of the completed trials that were trained themselves, the best reward first,
     /// the first of equals before later ones; without confirmations.
     pub fn best_trained(&self, limit: usize) -> Result<Vec<(f64, u64)>, JournalError> {
@@ -381,6 +425,12 @@ impl Reader {
         Ok(self.rows("WHERE id = ?1", [id])?.pop())
     }
 
+    /// The first trial that a controller sampled.
+    pub fn first_sampled(&self) -> Result<Option<TrialRow>, JournalError> {
+        let first = "WHERE controller IS NOT NULL ORDER BY id LIMIT 1";
+        Ok(self.rows(first, [])?.pop())
+    }
+
     /// Trials under training, by id.
     pub fn running(&self) -> Result<Vec<TrialRow>, JournalError> {
         self.rows("WHERE status = 'running' ORDER BY id", [])
@@ -453,6 +503,12 @@ impl Reader {
     /// Minibatches that wait for outcomes, by their first trial.
     pub fn open_minibatches(&self) -> Result<Vec<ProposedMinibatch>, JournalError> {
         self.read(recovery::open_proposals)
+    }
+
+    /// Every minibatch whose children were to be pruned, with the curves of those that are completed
+    /// or pruned.
+    pub fn pruned_minibatches(&self) -> Result<Vec<LoggedMinibatch>, JournalError> {
+        self.read(curves::minibatches)
     }
 
     /// Sequence numbers of the snapshots that are stored, ascending.

@@ -45,8 +45,11 @@ pub(super) fn recover(connection: &Connection, dir: &Path) -> Result<Recovered, 
             sequence: number(sequence)?,
             learning: changes(connection, 0)?.pop().map(|(_, learning)| learning),
             completed: finished.rewards.len() as u64,
+            pruned: finished.pruned,
             failed: finished.failed,
             children_completed: finished.children_completed,
+            children_pruned: finished.children_pruned,
+            curves: super::curves::latest(connection)?,
             rewards: finished.rewards,
             causes: causes(connection)?,
             seconds: finished.seconds,
@@ -65,6 +68,7 @@ pub(super) fn recover(connection: &Connection, dir: &Path) -> Result<Recovered, 
                 .optional()?,
             reused: finished.reused,
             repeated: number("SELECT coalesce(sum(repeated), 0) FROM minibatches")?,
+            redrawn: number("SELECT coalesce(sum(redrawn), 0) FROM minibatches")?,
             // Known to whoever opened the run.
             recorded: Vec::new(),
             kept_config: None,
@@ -76,8 +80,10 @@ pub(super) fn recover(connection: &Connection, dir: &Path) -> Result<Recovered, 
 /// Sums and lists over the trials that have their outcome.
 #[derive(Default)]
 struct Finished {
+    pruned: u64,
     failed: u64,
     children_completed: u64,
+    children_pruned: u64,
     reused: u64,
     rewards: Vec<f64>,
     seconds: Vec<f64>,
@@ -85,22 +91,24 @@ struct Finished {
 
 /// From the index of finished trials alone: rows may be wide, and there may be a million.
 fn finished(connection: &Connection) -> rusqlite::Result<Finished> {
-    let sql = "SELECT status = 'completed', status = 'failed', controller IS NOT NULL, reused_from IS NULL, reward, seconds FROM trials
+    let sql = "SELECT status = 'completed', status = 'failed', status = 'pruned', controller IS NOT NULL, reused_from IS NULL, reward, seconds FROM trials
                INDEXED BY trials_finished WHERE finished_at IS NOT NULL";
     let mut statement = connection.prepare(sql)?;
     let mut rows = statement.query([])?;
     let mut finished = Finished::default();
     while let Some(row) = rows.next()? {
-        let [completed, failed]: [bool; 2] = [row.get(0)?, row.get(1)?];
-        let [sampled, own]: [bool; 2] = [row.get(2)?, row.get(3)?];
+        let [completed, failed, pruned]: [bool; 3] = [row.get(0)?, row.get(1)?, row.get(2)?];
+        let [sampled, own]: [bool; 2] = [row.get(3)?, row.get(4)?];
         finished.children_completed += u64::from(completed);
+        finished.children_pruned += u64::from(pruned);
+        finished.pruned += u64::from(pruned && sampled);
         finished.failed += u64::from(failed && sampled);
         finished.reused += u64::from(!own);
         if completed && sampled {
-            finished.rewards.push(row.get(4)?);
+            finished.rewards.push(row.get(5)?);
         }
-        if own && (completed || failed) {
-            finished.seconds.extend(row.get::<_, Option<f64>>(5)?);
+        if own && (completed || failed || pruned) {
+            finished.seconds.extend(row.get::<_, Option<f64>>(6)?);
         }
     }
     Ok(finished)
@@ -341,10 +349,7 @@ pub(super) fn open_trial(row: &Row, first: usize) -> rusqlite::Result<OpenTrial>
         architecture: parse(row, first + 3)?,
         attempt: row.get(first + 4)?,
         interruptions: row.get(first + 5)?,
-        finished: matches!(
-            row.get::<_, String>(first + 6)?.as_str(),
-            "completed" | "failed"
-        ),
+        finished: super::is_final(&row.get::<_, String>(first + 6)?),
         deaths: row.get(first + 7)?,
         unexplained: row.get(first + 8)?,
     })
@@ -364,7 +369,7 @@ fn enqueued(connection: &Connection) -> rusqlite::Result<Vec<(String, OpenTrial)
 
 fn open_minibatches(connection: &Connection) -> rusqlite::Result<Vec<OpenMinibatch>> {
     let sql = format!(
-        "SELECT controller, minibatch, layers, boundaries, versions, {OPEN_TRIAL}
+        "SELECT controller, minibatch, layers, boundaries, versions, pruning, {OPEN_TRIAL}
          FROM minibatches JOIN trials USING (controller, minibatch) WHERE sequence IS NULL ORDER BY number, slot"
     );
     let mut statement = connection.prepare(&sql)?;
@@ -381,16 +386,18 @@ fn open_minibatches(connection: &Connection) -> rusqlite::Result<Vec<OpenMinibat
                 boundaries: parse(row, 3)?,
                 versions: parse(row, 4)?,
             };
+            let pruning: Option<String> = row.get(5)?;
             open.push(OpenMinibatch {
                 controller,
                 minibatch,
                 layers: row.get(2)?,
                 pulled,
+                pruning: pruning.map(|_| parse(row, 5)).transpose()?,
                 trials: Vec::new(),
             });
         }
         if let Some(last) = open.last_mut() {
-            last.trials.push(open_trial(row, 5)?);
+            last.trials.push(open_trial(row, 6)?);
         }
     }
     Ok(open)

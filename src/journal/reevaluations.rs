@@ -244,13 +244,23 @@ pub(super) fn best_networks(connection: &Connection, limit: usize) -> Result<Vec
     Ok(best)
 }
 
-/// Inserts a trial without a controller, queued.
+/// Inserts trials without a controller, queued, from this id on, which moves behind them; returns
+/// the first id.
 pub(super) fn insert(
     connection: &Connection,
-    id: u64,
-    new: &NewReevaluation,
+    next: &mut u64,
+    trials: &[NewReevaluation],
     now: &str,
-) -> Result<()> {
+) -> Result<u64> {
+    let first = *next;
+    for trial in trials {
+        insert_one(connection, *next, trial, now)?;
+        *next += 1;
+    }
+    Ok(first)
+}
+
+fn insert_one(connection: &Connection, id: u64, new: &NewReevaluation, now: &str) -> Result<()> {
     let sql = "INSERT INTO trials (id, decisions, architecture, status, parameters, flops, seed, sampled_at, confirms, retry_of)
                VALUES (?1, ?2, ?3, 'queued', ?4, ?5, ?6, ?7, ?8, ?9)";
     let values = params![

@@ -5,7 +5,7 @@
 /// trial without a controller. Version 2 did not store what a proposal had seen
 /// (`history_sequence`, `history_trial`), nor the format of a snapshot. Version 3 had no scale beside the
 /// baseline, and kept no parameters for open minibatches. Version 4 evaluated no network again
-/// (`confirms`, `retry_of`).
+/// (`confirms`, `retry_of`), and knew no status `pruned` and no `cost`.
 pub(super) const VERSION: i64 = 5;
 
 /// The key of `meta` that holds the version by which a run was begun; no run of a version before 4
@@ -33,26 +33,30 @@ CREATE TABLE IF NOT EXISTS interrupted (
 /// What a run of version 1 looks like to readers, who change nothing: a temporary view hides the
 /// table of its name.
 pub(super) const TRIALS_OF_1: &str = "
-CREATE TEMP VIEW trials AS SELECT *, NULL AS enqueued, NULL AS confirms, NULL AS retry_of FROM main.trials;
+CREATE TEMP VIEW trials AS
+    SELECT *, NULL AS enqueued, NULL AS confirms, NULL AS retry_of, NULL AS cost FROM main.trials;
 ";
 
 /// The same for versions 2 to 4.
 pub(super) const TRIALS_OF_2: &str = "
-CREATE TEMP VIEW trials AS SELECT *, NULL AS confirms, NULL AS retry_of FROM main.trials;
+CREATE TEMP VIEW trials AS SELECT *, NULL AS confirms, NULL AS retry_of, NULL AS cost FROM main.trials;
 ";
 
 /// For versions 1 and 2.
 pub(super) const VIEWS_OF_2: &str = "
 CREATE TEMP VIEW minibatches AS
-    SELECT *, NULL AS history_sequence, NULL AS history_trial, 0 AS repeated, NULL AS scale, NULL AS lowest
+    SELECT *, NULL AS history_sequence, NULL AS history_trial, 0 AS repeated, NULL AS scale, NULL AS lowest, NULL AS pruning, 0 AS redrawn
     FROM main.minibatches;
 CREATE TEMP VIEW snapshots AS SELECT *, 1 AS format FROM main.snapshots;
 ";
 
 /// For version 3 alone: the earlier ones have a view of this name.
 pub(super) const VIEWS_OF_3: &str = "
-CREATE TEMP VIEW minibatches AS SELECT *, NULL AS scale, NULL AS lowest FROM main.minibatches;
+CREATE TEMP VIEW minibatches AS SELECT *, NULL AS scale, NULL AS lowest, NULL AS pruning, 0 AS redrawn FROM main.minibatches;
 ";
+
+/// The same for version 4.
+pub(super) const VIEWS_OF_4: &str = "CREATE TEMP VIEW minibatches AS SELECT *, NULL AS pruning, 0 AS redrawn FROM main.minibatches;";
 
 /// For versions 1 to 3: tables that they do not have.
 pub(super) const MISSING_BEFORE_4: &str = "
@@ -60,18 +64,19 @@ CREATE TEMP VIEW held AS SELECT 0 AS controller, 0 AS minibatch, x'' AS paramete
 CREATE TEMP VIEW unrewarded AS SELECT 0 AS trial WHERE 0;
 ";
 
-/// To version 5, before and after `TRIALS`: SQLite can change neither NOT NULL nor CHECK of a table.
-pub(super) const TRIALS_ASIDE: &str = "
+/// From a version before 5, around `TRIALS` and a copy of the rows: SQLite can change no check of a
+/// table, and take NOT NULL from no column.
+pub(super) const BEFORE_TRIALS: &str = "
 ALTER TABLE trials RENAME TO old;
-DROP INDEX trials_by_status; DROP INDEX trials_by_reward;
-DROP INDEX IF EXISTS trials_enqueued; DROP INDEX IF EXISTS trials_finished;
+DROP INDEX trials_by_status;
+DROP INDEX trials_by_reward;
+DROP INDEX IF EXISTS trials_enqueued;
+DROP INDEX IF EXISTS trials_finished;
 ";
-/// From version 1, which had no column `enqueued`.
-pub(super) const TRIALS_BACK_FROM_1: &str =
-    "INSERT INTO trials SELECT *, NULL, NULL, NULL FROM old; DROP TABLE old;";
-/// From versions 2 to 4.
-pub(super) const TRIALS_BACK: &str =
-    "INSERT INTO trials SELECT *, NULL, NULL FROM old; DROP TABLE old;";
+
+/// The columns of `trials` in version 1; version 2 added `enqueued`.
+pub(super) const COLUMNS_OF_1: &str = "id, controller, minibatch, slot, decisions, architecture, status, reward, metric, parameters, flops, \
+     seed, device, attempt, interruptions, sampled_at, started_at, finished_at, seconds, error, reused_from";
 
 /// From version 2 to 3.
 pub(super) const UPGRADE_2: &str = "
@@ -85,6 +90,12 @@ ALTER TABLE snapshots ADD COLUMN format INTEGER NOT NULL DEFAULT 1;
 pub(super) const UPGRADE_3: &str = "
 ALTER TABLE minibatches ADD COLUMN scale REAL;
 ALTER TABLE minibatches ADD COLUMN lowest REAL;
+";
+
+/// From version 4 to 5, beside `trials`.
+pub(super) const UPGRADE_4: &str = "
+ALTER TABLE minibatches ADD COLUMN pruning TEXT;
+ALTER TABLE minibatches ADD COLUMN redrawn INTEGER NOT NULL DEFAULT 0;
 ";
 
 /// What version 4 added beside columns. `held` has the parameters that a minibatch was proposed from,
@@ -102,10 +113,18 @@ CREATE TABLE held (
 CREATE TABLE unrewarded (trial INTEGER PRIMARY KEY);
 ";
 
+/// What version 5 added beside columns: what a run took from elsewhere at its first start, with its
+/// SHA-256; and what finds the minibatches whose children were to be pruned without a look at any
+/// other.
+pub(super) const ADDED_BY_5: &str = "
+CREATE INDEX minibatches_pruning ON minibatches (sequence) WHERE pruning IS NOT NULL;
+CREATE TABLE copies (key TEXT PRIMARY KEY, origin TEXT NOT NULL, hash TEXT NOT NULL, data BLOB NOT NULL);
+";
+
 /// A trial was sampled by a controller, into a slot of one of its minibatches, or it is an enqueued
 /// architecture and `enqueued` is its name, or it evaluates the network of an earlier trial again, to
 /// confirm it (`confirms`) or because the user asked for it (`retry_of`; both, where a confirmation
-/// is tried again). Times are ISO 8601 in UTC, with milliseconds. The index of finished trials answers,
+/// is tried again). Times are ISO 8601 in UTC, with milliseconds. The index `trials_finished` answers,
 /// without a look at a trial, what counters and histograms go on from; it grows at its end alone.
 pub(super) const TRIALS: &str = "
 CREATE TABLE trials (
@@ -115,7 +134,7 @@ CREATE TABLE trials (
     slot INTEGER,
     decisions TEXT NOT NULL,
     architecture TEXT NOT NULL,
-    status TEXT NOT NULL CHECK (status IN ('queued', 'running', 'completed', 'failed', 'stopped')),
+    status TEXT NOT NULL CHECK (status IN ('queued', 'running', 'completed', 'pruned', 'failed', 'stopped')),
     reward REAL,
     metric REAL,
     parameters INTEGER,
@@ -133,6 +152,7 @@ CREATE TABLE trials (
     enqueued TEXT,
     confirms INTEGER,
     retry_of INTEGER,
+    cost REAL,
     UNIQUE (controller, minibatch, slot),
     CHECK ((controller IS NULL) = (coalesce(enqueued, confirms, retry_of) IS NOT NULL) AND (controller IS NULL) = (minibatch IS NULL) AND (controller IS NULL) = (slot IS NULL))
 );
@@ -162,7 +182,9 @@ CREATE TABLE epochs (
 -- reward that entered the averages up to here.
 -- `oldest` is the smallest of `versions`, the versions pulled from each shard. The strategy proposed it from the log up to
 -- `history_sequence` and the trials pending up to `history_trial`; of its networks `repeated` were proposed before: pending,
--- unseen by it, or because it found no new one.
+-- unseen by it, or because it found no new one. `pruning` is what its children are pruned by: the rule, and the thresholds that it
+-- gave with the learning curves of the log up to `history_sequence`; NULL: nothing prunes them. `redrawn` lists
+-- were drawn before its own and are larger than the space's limits.
 CREATE TABLE minibatches (
     number INTEGER PRIMARY KEY,
     controller INTEGER NOT NULL,
@@ -181,6 +203,8 @@ CREATE TABLE minibatches (
     repeated INTEGER NOT NULL DEFAULT 0,
     scale REAL,
     lowest REAL,
+    pruning TEXT,
+    redrawn INTEGER NOT NULL DEFAULT 0,
     UNIQUE (controller, minibatch)
 );
 

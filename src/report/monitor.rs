@@ -4,7 +4,7 @@
 use super::facts::{RunFacts, lanes};
 use super::series::Series;
 use crate::journal::{
-    Confirmations, Confirmed, EpochRow, JournalError, Life, Reader, TrialFacts, TrialRow,
+    Confirmations, Confirmed, CostRow, EpochRow, JournalError, Life, Reader, TrialFacts, TrialRow,
 };
 use std::collections::{BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
@@ -48,6 +48,8 @@ pub(super) struct RunState {
     /// The name of each lane and its device.
     pub lanes: Vec<(String, String)>,
     pub baseline: Option<f64>,
+    /// What completed trials cost and are worth, where rewards have a cost, by id.
+    pub costs: Vec<CostRow>,
     /// Children that ended per hour.
     pub per_hour: Option<f64>,
 }
@@ -55,7 +57,7 @@ pub(super) struct RunState {
 impl RunState {
     /// Number of trials that have an outcome, of those that the run is to have.
     pub fn finished(&self) -> u64 {
-        self.series.completed + self.series.failed + self.confirmations.finished
+        self.series.finished() + self.confirmations.finished
     }
 }
 
@@ -66,6 +68,8 @@ pub(super) struct RunMonitor {
     last_update: Option<(u64, Life)>,
     /// Trials without an outcome.
     unfinished: BTreeSet<u64>,
+    /// Trials up to this id had their outcome when costs were read last.
+    costs_until: u64,
     pub state: RunState,
 }
 
@@ -80,6 +84,7 @@ impl RunMonitor {
             reader: None,
             last_update: None,
             unfinished: BTreeSet::new(),
+            costs_until: 0,
             state,
         }
     }
@@ -113,6 +118,15 @@ impl RunMonitor {
         let leaders_changed = self.read_trials(reader)?;
         let state = &mut self.state;
         state.facts = RunFacts::read(&state.dir);
+        if state.facts.cost.is_some() {
+            // Up to here every trial had its outcome, and will not change.
+            let until = self.costs_until;
+            let known = state.costs.partition_point(|row| row.trial <= until);
+            state.costs.truncate(known);
+            state.costs.extend(reader.costs(until)?);
+            let unfinished = self.unfinished.first();
+            self.costs_until = unfinished.map_or(state.series.len(), |id| id - 1);
+        }
         if leaders_changed {
             state.leaders = reader.top(LEADERS)?;
         }
@@ -164,7 +178,7 @@ impl RunMonitor {
         let series = &mut self.state.series;
         series.extend_to(last);
         others.iter().for_each(|id| series.exclude(*id));
-        reader.outcomes(|id, reward| series.record(id, reward))?;
+        reader.outcomes(|id, outcome| series.record(id, outcome))?;
         self.unfinished = series.unfinished().collect();
         let others = reader.facts(others)?.into_iter();
         let unfinished = others.filter(|facts| !facts.is_final());
@@ -197,10 +211,9 @@ impl RunMonitor {
             if !fact.is_sampled() {
                 state.series.exclude(fact.id);
             }
-            if fact.is_final() {
+            if let Some(outcome) = fact.final_state() {
                 self.unfinished.remove(&fact.id);
-                let reward = fact.reward.filter(|_| fact.status == "completed");
-                state.series.record(fact.id, reward);
+                state.series.record(fact.id, outcome);
                 ended.push(fact);
             } else {
                 self.unfinished.insert(fact.id);
@@ -271,6 +284,8 @@ mod tests {
                     pulled: pulled.clone(),
                     history: HistoryPosition::default(),
                     repeated: 0,
+                    redrawn: 0,
+                    pruning: None,
                     trials,
                     held: None,
                 }],

@@ -42,10 +42,13 @@ pub struct RunTotals {
     pub queued: u64,
     pub running: u64,
     pub completed: u64,
+    /// Trials that early stopping has ended.
+    pub pruned: u64,
     pub failed: u64,
     pub stopped: u64,
     /// Trials that were enqueued rather than sampled. They are also counted as queued, running or
-    /// stopped, but never as sampled, completed or failed.
+    /// stopped, but never as sampled, completed, pruned
+    /// or failed.
     pub enqueued: u64,
     /// Trials that evaluate one of the best networks again, to confirm it, and those of them that
     /// have their outcome; they count as the enqueued ones do.
@@ -102,7 +105,7 @@ impl Status {
     /// Trials that have an outcome, of those that the run is to have.
     pub fn finished(&self) -> u64 {
         let totals = &self.totals;
-        totals.completed + totals.failed + totals.confirmations_finished
+        totals.completed + totals.pruned + totals.failed + totals.confirmations_finished
     }
 
     /// Reads the status of the run in `dir`.
@@ -154,6 +157,7 @@ impl Status {
                 queued: state.queued,
                 running: state.running.len() as u64,
                 completed: series.completed,
+                pruned: series.pruned,
                 failed: series.failed,
                 stopped: state.stopped,
                 enqueued: state.enqueued.len() as u64,

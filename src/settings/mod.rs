@@ -51,6 +51,12 @@ pub struct Settings {
     /// How a child is trained and rewarded.
     #[schemars(extend("x-live" = true))]
     pub child: child::ChildSettings,
+    /// Which children end before their last epoch.
+    #[schemars(extend(
+        "x-live" = true,
+        "x-applies" = {"child.evaluator": ["train", "command"]},
+    ))]
+    pub early_stopping: child::EarlyStoppingSettings,
     /// What children are trained on.
     #[schemars(extend("x-applies" = {"child.evaluator": ["train"]}))]
     pub data: data::DataSettings,

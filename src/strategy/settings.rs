@@ -66,6 +66,22 @@ pub struct ControllerSettings {
         )
     )]
     pub learning_rate: Option<f64>,
+    /// The directory of another run of the same space, whose controller this one begins as: its
+    /// parameters are copied into this run at its first start.
+    #[schemars(extend(
+        "x-identity" = "unless default",
+        "x-unset" = "the seed gives them",
+        "x-applies" = learning(),
+    ))]
+    pub from_run: Option<String>,
+    /// Another run of the same space, or a CSV file with columns `decisions` and `reward` (a run's
+    /// `report/trials.csv`): the surrogate of guided knows these trials from the beginning.
+    #[schemars(extend(
+        "x-identity" = "unless default",
+        "x-unset" = "it knows none",
+        "x-applies" = {"controller.strategy": ["auto", "guided"]},
+    ))]
+    pub surrogate_from: Option<String>,
     /// How slowly the moving average of rewards forgets, 0 to below 1.
     #[default(Baseline::DEFAULT_DECAY)]
     #[schemars(
@@ -170,6 +186,7 @@ impl ControllerSettings {
                 entropy_half_life: self.entropy_half_life,
             }),
             advantage_bound: None,
+            redraws: false,
         }
     }
 

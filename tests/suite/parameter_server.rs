@@ -100,6 +100,8 @@ fn settings() -> SearchSettings {
         confirm: 0,
         reuse: false,
         advantage_bound: None,
+        pruner: None,
+        redraws: false,
         controller: ControllerSettings {
             replicas: 100,
             children: 8,

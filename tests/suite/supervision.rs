@@ -390,6 +390,8 @@ fn a_device_that_falls_too_often_goes_out_of_use_and_the_run_goes_on_with_the_re
         confirm: 0,
         reuse: false,
         advantage_bound: None,
+        pruner: None,
+        redraws: false,
         controller: ControllerSettings {
             replicas: 4,
             children: 4,

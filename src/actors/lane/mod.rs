@@ -66,6 +66,11 @@ pub enum LaneReport {
         trial: u64,
         epochs: Vec<Epoch>,
     },
+    /// What the network costs.
+    Cost {
+        trial: u64,
+        cost: f64,
+    },
     Ended {
         task: Task,
         outcome: Outcome,
@@ -250,6 +255,11 @@ impl Progress for LaneProgress<'_> {
         });
     }
 
+    fn cost(&mut self, cost: f64) {
+        let trial = self.task.trial;
+        (self.report)(LaneReport::Cost { trial, cost });
+    }
+
     fn checkpoints(&mut self) -> Option<&mut dyn Checkpoints> {
         Some(&mut self.checkpoint)
     }
@@ -318,7 +328,8 @@ mod tests {
             seed: 0,
             layers: 0,
             decisions: Vec::new(),
-            architecture
+            architecture,
+            pruning: None,
         }));
         assert!(matches!(reports.recv(), Ok(LaneReport::Ready)));
         let Ok(LaneReport::Ended {

@@ -42,6 +42,8 @@ impl Receive<SubmitMinibatch> for Supervisor {
             return;
         };
         self.proposed(&request, &mut sampled, &minibatch);
+        let redrawn = &self.parts.metrics.learning.proposals_redrawn_total;
+        redrawn.inc_by(sampled.redrawn);
         if self.shards.needs_held(sampled.pulled.oldest()) {
             sampled.held = Some(minibatch.parameters.clone());
         }
@@ -68,6 +70,7 @@ impl Receive<MinibatchesStored> for Supervisor {
         for (minibatch, first) in message.minibatches.into_iter().zip(message.first_ids) {
             self.written(&minibatch, first);
             let layers = minibatch.layers;
+            let pruning = minibatch.pruning;
             let tasks = minibatch
                 .trials
                 .into_iter()
@@ -79,6 +82,7 @@ impl Receive<MinibatchesStored> for Supervisor {
                     layers,
                     decisions: trial.decisions,
                     architecture: trial.architecture,
+                    pruning: pruning.clone(),
                 });
             self.admit_all(tasks, context);
         }
@@ -165,6 +169,12 @@ fn log_outcome(trial: u64, outcome: &Outcome, seconds: f64) {
         Outcome::Completed { reward, metric, .. } => {
             tracing::info!(trial, reward, metric, seconds, "trial completed");
         }
+        Outcome::Pruned {
+            epoch,
+            reward,
+            metric,
+            ..
+        } => tracing::info!(trial, epoch, reward, metric, seconds, "trial pruned"),
         Outcome::Failed { cause, error } => {
             tracing::info!(trial, ?cause, error, seconds, "trial failed");
         }

@@ -193,6 +193,8 @@ impl Supervisor {
             learning: prepared.snapshot.learning,
             proposals: Proposals::new(
                 prepared.history.clone(),
+                std::mem::take(&mut prepared.curves),
+                prepared.pruner,
                 prepared.open.iter().map(|(open, _)| open),
             ),
             requested_learning: prepared.snapshot.learning,
@@ -203,6 +205,7 @@ impl Supervisor {
             tally: Tally::new(
                 prepared.budget.trials,
                 &prepared.rewards,
+                prepared.pruned,
                 prepared.failed,
                 prepared.confirmed,
                 prepared.best_metric,

@@ -39,6 +39,7 @@ pub struct Progress {
     pub trials: u64,
     /// Of those sampled; so for the rewards.
     pub completed: u64,
+    pub pruned: u64,
     pub failed: u64,
     /// Confirmations that have ended.
     pub confirmed: u64,
@@ -56,7 +57,7 @@ pub struct Progress {
 impl Progress {
     /// Trials that have their outcome, of `trials`.
     pub fn finished(&self) -> u64 {
-        self.completed + self.failed + self.confirmed
+        self.completed + self.pruned + self.failed + self.confirmed
     }
 }
 
@@ -69,6 +70,7 @@ pub trait Observer: Send {
 pub(super) struct Tally {
     trials: u64,
     completed: u64,
+    pruned: u64,
     failed: u64,
     confirmed: u64,
     rewards: f64,
@@ -81,10 +83,11 @@ pub(super) struct Tally {
 
 impl Tally {
     /// Continues from what earlier processes finished: rewards of those sampled, how many of them
-    /// failed, and confirmations.
+    /// were pruned or failed, and confirmations.
     pub(super) fn new(
         trials: u64,
         rewards: &[f64],
+        pruned: u64,
         failed: u64,
         confirmed: u64,
         best_metric: Option<f64>,
@@ -93,6 +96,7 @@ impl Tally {
             trials,
             confirmed,
             completed: rewards.len() as u64,
+            pruned,
             failed,
             rewards: rewards.iter().sum(),
             best_reward: rewards.iter().copied().reduce(f64::max),
@@ -117,6 +121,7 @@ impl Tally {
                     self.best_metric = Some(*metric);
                 }
             }
+            Outcome::Pruned { .. } => self.pruned += 1,
             Outcome::Failed { .. } => self.failed += 1,
             Outcome::Stopped => return,
         }
@@ -133,7 +138,7 @@ impl Tally {
 
     /// Trials that have their outcome.
     pub(super) fn finished(&self) -> u64 {
-        self.completed + self.failed + self.confirmed
+        self.completed + self.pruned + self.failed + self.confirmed
     }
 
     pub(super) fn progress(
@@ -149,6 +154,7 @@ impl Tally {
         Progress {
             trials: self.trials,
             completed: self.completed,
+            pruned: self.pruned,
             failed: self.failed,
             confirmed: self.confirmed,
             running,

@@ -5,15 +5,17 @@
 use super::reevaluations::again;
 use super::reuse::{Known, Reuse};
 use super::tickets::Tickets;
+use crate::child::{LearningCurves, Pruner};
 use crate::journal::{
-    CompletedNetwork, Enqueued, Evaluated, Journal, NewReevaluation, OpenMinibatch, OpenTrial,
-    Recovered, Reevaluation, SampledTrial,
+    CompletedNetwork, Confirmations, Copied, Enqueued, Evaluated, Journal, NewReevaluation,
+    OpenMinibatch, OpenTrial, Recovered, Reevaluation, SampledTrial,
 };
 use crate::policy::{Policy, shard_boundaries};
 use crate::space::Space;
 use crate::strategy::{
-    Again, ControllerSettings, History, LearningSettings, LogEntry, ParameterServerSettings,
-    PendingMinibatch, Replay, ReplayError, Snapshot, StrategyName, TrialBudget, initial_snapshot,
+    Again, ControllerSettings, History, KnownTrial, LearningSettings, LogEntry,
+    ParameterServerSettings, PendingMinibatch, Replay, ReplayError, Snapshot, StrategyName,
+    TrialBudget, initial_snapshot, surrogate_state,
 };
 use std::sync::{Arc, mpsc};
 
@@ -27,14 +29,32 @@ pub struct SearchSettings {
     pub reuse: bool,
     /// See [`LearningSettings`].
     pub advantage_bound: Option<f64>,
+    /// Networks larger than the space's limits are drawn again.
+    pub redraws: bool,
+    /// What ends children early; None: nothing.
+    pub pruner: Option<Pruner>,
     pub controller: ControllerSettings,
     pub parameter_server: ParameterServerSettings,
 }
 
 impl SearchSettings {
+    /// Those that hold after a log whose last ones are these; None: at the start of a run.
+    fn learning_after(
+        &self,
+        logged: Option<&LearningSettings>,
+        space: &dyn Space,
+    ) -> LearningSettings {
+        let choice = self.controller.strategy;
+        self.learning(match logged {
+            Some(logged) => choice.resume(logged.strategy),
+            None => choice.resolve(space),
+        })
+    }
+
     pub(super) fn learning(&self, strategy: StrategyName) -> LearningSettings {
         LearningSettings {
             advantage_bound: self.advantage_bound,
+            redraws: self.redraws,
             ..self
                 .controller
                 .learning(strategy, self.parameter_server.accumulate)
@@ -55,6 +75,9 @@ pub struct Prepared {
     pub snapshot: Snapshot,
     /// What the strategy knows of the log and of the open minibatches.
     pub history: History,
+    /// Of the latest children in the log, where they were to be pruned.
+    pub curves: LearningCurves,
+    pub pruner: Option<Pruner>,
     /// Minibatches that wait for outcomes, each with the parameters that it was sampled from.
     pub open: Vec<(OpenMinibatch, Arc<[f32]>)>,
     pub sampled: u64,
@@ -69,6 +92,7 @@ pub struct Prepared {
     /// Confirmations that have their outcome.
     pub confirmed: u64,
     pub rewards: Vec<f64>,
+    pub pruned: u64,
     pub failed: u64,
     pub best_metric: Option<f64>,
     /// Sequence number of the snapshot that is on disk.
@@ -108,6 +132,12 @@ pub struct Additions {
     pub enqueued: Vec<Enqueued>,
     /// Trials whose network is to be evaluated again, because the user asked for it.
     pub retries: Vec<u64>,
+    /// What the run takes from elsewhere: it is stored first.
+    pub copies: Vec<Copied>,
+    /// Parameters that the controller begins with; None: those that the seed gives.
+    pub parameters: Option<Arc<[f32]>>,
+    /// Trials of elsewhere that the surrogate of `guided` knows from the beginning.
+    pub known: Vec<KnownTrial>,
 }
 
 /// Brings the shared parameters to the end of the journal's log, and records the learning settings
@@ -123,13 +153,14 @@ pub fn prepare(
     mut recovered: Recovered,
     additions: Additions,
 ) -> Result<Prepared, PrepareError> {
-    let policy = Policy::new(space.as_ref(), &settings.controller.network());
-    let choice = settings.controller.strategy;
-    let strategy = match &recovered.learning {
-        Some(logged) => choice.resume(logged.strategy),
-        None => choice.resolve(space.as_ref()),
-    };
-    let learning = settings.learning(strategy);
+    if !additions.copies.is_empty() {
+        wait_for_reply(|reply| {
+            journal.copy(additions.copies, Box::new(move |()| reply(())));
+        })?;
+    }
+    let policy = Policy::new(space.as_ref(), &settings.controller.network())
+        .starting_from(additions.parameters);
+    let learning = settings.learning_after(recovered.learning.as_ref(), space.as_ref());
     let stored = recovered
         .snapshot
         .as_ref()
@@ -137,6 +168,7 @@ pub fn prepare(
     let start = recovered
         .snapshot
         .unwrap_or_else(|| initial_snapshot(&policy, settings.seed, learning));
+    let start = with_known(start, additions.known);
     let held = recovered.held.len() as u64;
     let mut replay = Replay::new(&policy, space.as_ref(), start)?.holding(recovered.held);
     replay_log(&mut replay, &recovered.log, &recovered.open)?;
@@ -156,16 +188,7 @@ pub fn prepare(
     recovered.enqueued.extend(new_entries);
     let retried = retry(&journal, settings.seed, additions.retries)?;
     recovered.reevaluations.extend(retried);
-    let mut budget = TrialBudget {
-        trials: settings.trials,
-        confirm: settings.confirm,
-        before: recovered.confirmations.before,
-        current: recovered.confirmations.current,
-    };
-    let to_sample = budget.to_sample(recovered.sampled);
-    if to_sample > recovered.sampled {
-        budget.sampling_goes_on();
-    }
+    let (budget, to_sample) = budget(settings, recovered.confirmations, recovered.sampled);
     let reuse = settings.reuse.then(|| known(&journal)).transpose()?;
     Ok(Prepared {
         boundaries: shard_boundaries(policy.parameter_count(), settings.parameter_server.shards),
@@ -178,6 +201,8 @@ pub fn prepare(
         synchronous: settings.controller.synchronous,
         snapshot,
         history,
+        curves: recovered.curves,
+        pruner: settings.pruner,
         open,
         sampled: recovered.sampled,
         to_sample,
@@ -187,12 +212,41 @@ pub fn prepare(
         reevaluations: recovered.reevaluations,
         confirmed: recovered.confirmations.finished,
         rewards: recovered.rewards,
+        pruned: recovered.pruned,
         failed: recovered.failed,
         best_metric: recovered.best_metric,
         stored,
         held,
         reuse,
     })
+}
+
+/// The trials that confirm, and how many are to be sampled in all.
+fn budget(
+    settings: &SearchSettings,
+    confirmations: Confirmations,
+    sampled: u64,
+) -> (TrialBudget, u64) {
+    let mut budget = TrialBudget {
+        trials: settings.trials,
+        confirm: settings.confirm,
+        before: confirmations.before,
+        current: confirmations.current,
+    };
+    let to_sample = budget.to_sample(sampled);
+    if to_sample > sampled {
+        budget.sampling_goes_on();
+    }
+    (budget, to_sample)
+}
+
+/// Before the first entry of the log, `guided` knows trials of elsewhere.
+fn with_known(mut start: Snapshot, known: Vec<KnownTrial>) -> Snapshot {
+    let begins = start.state.sequence == 0 && start.strategy.is_empty();
+    if begins && !known.is_empty() && start.learning.strategy == StrategyName::GUIDED {
+        start.strategy = surrogate_state(known);
+    }
+    start
 }
 
 /// A minibatch that waits for outcomes, with the parameters that it was sampled from.

@@ -104,7 +104,7 @@ impl Supervisor {
     ) {
         for one in unfinished {
             let layers = one.layers.unwrap_or_else(|| self.space.layers(0));
-            let tasks = self.recover(std::slice::from_ref(&one.trial), layers, context);
+            let tasks = self.recover(std::slice::from_ref(&one.trial), layers, None, context);
             self.leave_out_weights(one.trial.id, one.again);
             self.scheduler.enqueue(tasks);
         }
@@ -185,6 +185,8 @@ impl Receive<ReevaluationsStored> for Supervisor {
                     layers,
                     decisions: new.trial.decisions,
                     architecture: new.trial.architecture,
+                    // Evaluated again to know better: to the last epoch.
+                    pruning: None,
                 }]);
             }
         }

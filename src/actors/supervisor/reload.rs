@@ -114,6 +114,7 @@ impl Supervisor {
                 Box::new(move |sequence| supervisor.do_send(LearningChange { sequence, learning })),
             );
         }
+        self.proposals.set_pruner(new.search.pruner);
         let shards = new.search.parameter_server.shards;
         if shards + 1 != self.shards.set.boundaries.len() {
             self.reshard(shard_boundaries(self.policy.parameter_count(), shards));

@@ -163,6 +163,8 @@ mod tests {
             pulled,
             history: HistoryPosition::default(),
             repeated: 0,
+            redrawn: 0,
+            pruning: None,
             trials: vec![],
             held: None,
         }

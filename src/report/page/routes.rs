@@ -277,7 +277,7 @@ impl TrialQuery {
                     };
                 }
                 "status" => match value.as_str() {
-                    "queued" | "running" | "completed" | "failed" | "stopped" => {
+                    "queued" | "running" | "completed" | "pruned" | "failed" | "stopped" => {
                         query_parameters.status = Some(value);
                     }
                     _ => {

@@ -4,17 +4,23 @@
 use super::super::chart::{self, Canvas};
 use super::super::html::escape;
 use super::super::leaderboard::{again, mean_of, summary};
+use super::super::learned::{LEARNED, LEARNED_FROM, LearnedPicture};
 use super::super::monitor::RunState;
 use super::super::number::{compact, decimal, duration, grouped, metric_text};
+use super::super::pareto::pareto_front;
 use super::super::series::RewardChartData;
 use super::devices;
-use crate::journal::{Confirmed, EpochRow, Life, TrialFacts, TrialRow};
+use crate::child::{MetricUnit, number_text};
+use crate::journal::{Confirmed, CostRow, EpochRow, Life, TrialFacts, TrialRow};
 use crate::telemetry::DeviceReadings;
 use std::fmt::Write as _;
 
 /// Heights of the reward chart and of a child's sparkline, in pixels.
 const REWARDS_HEIGHT: u32 = 260;
 const SPARKLINE_HEIGHT: u32 = 44;
+const PARETO_HEIGHT: u32 = 220;
+/// So many of the newest trials are points of the Pareto chart.
+const PARETO_POINTS: usize = 1_000;
 
 /// All sections with their names, in the order of the page.
 pub(super) fn all(
@@ -27,12 +33,37 @@ pub(super) fn all(
         ("progress", progress(state)),
         ("figures", figures(state)),
         ("rewards", rewards(state, chart_data)),
+        ("pareto", pareto(state)),
         ("leaders", leaders(state)),
         ("running", running(state)),
         ("latest", latest(state)),
         ("devices", devices::html(state, readings)),
         ("events", events(state)),
     ]
+}
+
+/// What was learned of the decisions, a section each.
+pub(super) fn learned(pictures: &[LearnedPicture]) -> Vec<(&'static str, String)> {
+    let section = |name| {
+        let found = pictures.iter().find(|picture| picture.name == name);
+        (name, found.map_or_else(String::new, learned_figure))
+    };
+    let mut sections = LEARNED.map(section);
+    if pictures.is_empty() {
+        sections[0].1 = format!(
+            "<p class=\"empty\">Pictures appear once {LEARNED_FROM} trials are completed.</p>"
+        );
+    }
+    sections.into()
+}
+
+fn learned_figure(learned: &LearnedPicture) -> String {
+    format!(
+        "<figure><figcaption><h3>{}</h3><p class=\"muted\">{}</p></figcaption><div class=\"scroll\" tabindex=\"0\" role=\"group\" aria-label=\"{0}\">{}</div></figure>",
+        escape(learned.heading),
+        escape(&learned.text),
+        learned.picture.svg
+    )
 }
 
 fn is_done(state: &RunState) -> bool {
@@ -77,6 +108,9 @@ fn progress(state: &RunState) -> String {
         html.push_str(" trials");
     }
     let mut notes = Vec::new();
+    if state.series.pruned > 0 {
+        notes.push(format!("{} pruned", grouped(state.series.pruned)));
+    }
     if state.series.failed > 0 {
         notes.push(format!("{} failed", grouped(state.series.failed)));
     }
@@ -258,6 +292,52 @@ fn rewards(state: &RunState, chart_data: &RewardChartData) -> String {
     format!("<ul class=\"legend\">{legend}</ul><div class=\"plot\">{chart}{empty}</div>")
 }
 
+/// What networks cost and are worth; empty where rewards have no cost.
+fn pareto(state: &RunState) -> String {
+    let Some(cost) = state.facts.cost else {
+        return String::new();
+    };
+    let unit = state.facts.unit;
+    let front = pareto_front(&state.costs, unit);
+    let point = |row: &CostRow| (row.cost, row.metric);
+    let newest = state.costs.len().saturating_sub(PARETO_POINTS);
+    let points: Vec<(f64, f64)> = state.costs[newest..].iter().map(point).collect();
+    let label = format!(
+        "{} of {} trials by {}; {} of them are beaten by none that costs no more",
+        unit.name(),
+        grouped(state.costs.len() as u64),
+        cost.unit(),
+        front.len()
+    );
+    let front_points: Vec<(f64, f64)> = front.iter().map(point).collect();
+    let canvas = Canvas {
+        height: PARETO_HEIGHT,
+        width: None,
+    };
+    let text = |value: f64, digits: usize| match unit {
+        MetricUnit::Accuracy => {
+            format!("{}%", number_text(100.0 * value, digits.saturating_sub(2)))
+        }
+        _ => number_text(value, digits),
+    };
+    let chart = chart::pareto(&points, &front_points, canvas, &label, text);
+    let links: Vec<String> = front
+        .iter()
+        .map(|row| link(row.trial, "pareto", &grouped(row.trial)))
+        .collect();
+    format!(
+        "<ul class=\"legend\"><li><i class=\"key points\"></i>trials: {} by {}</li><li><i class=\"key best\"></i>the front</li></ul>\
+         <div class=\"plot\">{chart}</div><p class=\"muted\">on the front, the cheapest first: {}</p>",
+        unit.name(),
+        cost.unit(),
+        if links.is_empty() {
+            "none yet".to_owned()
+        } else {
+            links.join(", ")
+        }
+    )
+}
+
 /// How a trial's network was confirmed; None: it was not.
 fn confirmed(state: &RunState, trial: u64) -> Option<&Confirmed> {
     { state.confirmed.iter() }.find(|network| network.trial == trial)
@@ -433,6 +513,10 @@ fn latest(state: &RunState) -> String {
                     metric_text(state.facts.unit, facts.metric)
                 )
             }
+            None if facts.status == "pruned" => format!(
+                "pruned <span class=\"muted\">{}</span>",
+                metric_text(state.facts.unit, facts.metric)
+            ),
             None => format!(
                 "<span class=\"bad\">failed</span> <span class=\"muted\">{}</span>",
                 escape(&shortened(facts.error.as_deref().unwrap_or(""), 90))
