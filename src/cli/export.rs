@@ -12,17 +12,16 @@ use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 #[derive(clap::Args)]
-#[command(allow_missing_positional = true)]
+#[command(override_usage = "netwright export <RUN> [TRIAL] --format <FORMAT> <OUT>")]
 pub struct ExportArgs {
     /// The run directory
     pub run: PathBuf,
-    /// The trial's id; tensorboard and optuna take the whole run
-    pub trial: Option<u64>,
+    /// The trial's id (tensorboard and optuna take the whole run), and the file or folder to write:
+    /// it must not be there yet, but for an earlier export's folder for TensorBoard
+    #[arg(required = true, num_args = 1.., value_name = "[TRIAL] OUT")]
+    pub rest: Vec<PathBuf>,
     #[arg(long, value_enum)]
     pub format: Format,
-    /// The file or folder to write; it must not be there yet (a folder for TensorBoard may be an
-    /// earlier export's)
-    pub out: PathBuf,
 }
 
 /// What is written.
@@ -40,7 +39,50 @@ pub enum Format {
     Optuna,
 }
 
+/// The arguments, told apart.
+struct Export {
+    run: PathBuf,
+    trial: Option<u64>,
+    format: Format,
+    out: PathBuf,
+}
+
+impl Export {
+    /// # Errors
+    /// There are too many, or the trial is no number.
+    fn of(args: ExportArgs) -> Result<Self, Failure> {
+        let (trial, out) = match args.rest.as_slice() {
+            [out] => (None, out),
+            [trial, out] => (Some(trial), out),
+            rest => {
+                let more = rest
+                    .get(2)
+                    .map_or_else(String::new, |more| more.display().to_string());
+                return Err(Failure::Input(format!(
+                    "{more}: one argument too many: a run, perhaps a trial of it, and the file or folder to write"
+                )));
+            }
+        };
+        let number = |trial: &PathBuf| {
+            let number = trial.to_str().and_then(|text| text.parse().ok());
+            number.ok_or_else(|| {
+                Failure::Input(format!(
+                    "{}: is no trial's id; ids are whole numbers from 1",
+                    trial.display()
+                ))
+            })
+        };
+        Ok(Self {
+            trial: trial.map(number).transpose()?,
+            out: out.clone(),
+            run: args.run,
+            format: args.format,
+        })
+    }
+}
+
 pub fn run(args: ExportArgs) -> Result<(), Failure> {
+    let args = Export::of(args)?;
     let reader = Reader::open(&args.run).map_err(reading)?;
     match args.format {
         Format::Tensorboard => {
@@ -89,7 +131,7 @@ fn word(format: Format) -> String {
 }
 
 /// The trial that is named, if nothing is in the way of what is to be written.
-fn row(reader: &Reader, args: &ExportArgs) -> Result<TrialRow, Failure> {
+fn row(reader: &Reader, args: &Export) -> Result<TrialRow, Failure> {
     let Some(trial) = args.trial else {
         let word = word(args.format);
         return Err(Failure::Input(format!(
@@ -104,7 +146,7 @@ fn row(reader: &Reader, args: &ExportArgs) -> Result<TrialRow, Failure> {
 
 /// # Errors
 /// A trial is named.
-fn whole_run(args: &ExportArgs) -> Result<(), Failure> {
+fn whole_run(args: &Export) -> Result<(), Failure> {
     match args.trial {
         None => Ok(()),
         Some(_) => Err(Failure::Input(format!(

@@ -141,7 +141,6 @@ def studied(folder, trials):
         assert trial.user_attrs["architecture"] == json.loads(row["architecture"])
     best = max((row for row in trials.values() if row["status"] == "completed"), key=lambda row: row["reward"])
     assert study.best_value == best["reward"]
-    assert len(study.trials_dataframe()) == len(trials)
     return {trial.number + 1: trial.params for trial in study.trials}
 
 

@@ -130,7 +130,7 @@ fn searched(config: &str) -> tempfile::TempDir {
 const CONV: &str = "[run]\ntrials = 3\n[space]\nlayers = 2\nlayers_step = 1\nlayers_every = 2\nlayers_max = 3\nfilters = [4, 6]\nfilter_height = [1, 3]\n\
                     filter_width = [3]\nstride_height = [2]\nstride_width = [2]\nskip_connections = true\nlearning_rates = [0.1, 0.05]\n\
                     [controller]\nchildren = 2\n[child]\nepochs = 2\nbatch_size = 32\n[data]\ntrain_size = 200\nvalidation_size = 50\n";
-const CELL: &str = "[run]\ntrials = 2\n[space]\nkind = \"cell\"\nbase = 2\n[controller]\nchildren = 2\n[child]\nepochs = 2\nhidden = 6\nlayers = 1\nsteps = 10\n\
+const CELL: &str = "[run]\ntrials = 2\n[space]\nkind = \"cell\"\nbase = 2\n[controller]\nchildren = 2\n[child]\nepochs = 2\nhidden = 6\nlearning_rate = 0.1\ninit_scale = 0.2\nlayers = 1\nsteps = 10\n\
                     batch_size = 4\n[data]\nkind = \"text\"\npath = \".\"\n[devices]\nuse = [\"cpu\"]\n";
 const COMMAND: &str = "[run]\ntrials = 2\n[space]\nkind = \"choices\"\ndecision = [{ name = \"a\", options = [1, 2.5, \"x\"] }, { name = \"b\", options = [true, false] }]\n\
                        [controller]\nchildren = 2\n[child]\nevaluator = \"command\"\ncommand.argv = [\"sh\", \"train.sh\"]\n";
@@ -284,13 +284,10 @@ fn an_enqueued_network_of_no_decisions_and_a_failed_trial_are_there_too() {
         BTreeMap::from([("a".into(), 1.into()), ("b".into(), false.into())])
     );
 
-    let failing = COMMAND.replace("train.sh", "absent.sh");
     let folder = tempfile::tempdir().unwrap();
-    std::fs::write(
-        folder.path().join("search.toml"),
-        format!("[telemetry]\nlisten = \"off\"\n{failing}"),
-    )
-    .unwrap();
+    std::fs::write(folder.path().join("train.sh"), "exit 3\n").unwrap();
+    let config = format!("[telemetry]\nlisten = \"off\"\n{COMMAND}");
+    std::fs::write(folder.path().join("search.toml"), config).unwrap();
     let mut command = netwright();
     command
         .current_dir(folder.path())
