@@ -20,6 +20,7 @@ mod reward;
 mod schedule;
 mod settings;
 mod table;
+mod test_result;
 #[cfg(test)]
 mod tests;
 mod train;
@@ -52,6 +53,7 @@ pub use settings::{
     ChildSettings, CommandSettings, EvaluatorKind, FailedReward, Recipe, Schedule, TableSettings,
 };
 pub use table::{Table, TableError, TableEvaluator};
+pub use test_result::{ClassResult, ImageResult, TestResult, TextResult};
 pub use train::TrainEvaluator;
 pub use weights::{
     NamedTensor, TrainedNetwork, TrainingRecord, TrainingSummary, safetensors_file,

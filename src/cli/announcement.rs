@@ -99,6 +99,10 @@ impl Announced<'_> {
             "the run: {}   (netwright top {0} · netwright show {0} TRIAL)",
             self.run_dir.display()
         );
+        say!(
+            "the report: {}",
+            self.run_dir.join("report/index.html").display()
+        );
         let again = "the same command continues it";
         match end {
             End::Finished => self.success(&reader),

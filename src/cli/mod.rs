@@ -112,7 +112,8 @@ enum Command {
     Classify(classify::ClassifyArgs),
     /// The page of a run, served until Ctrl-C; a running search serves its own
     Page(page::PageArgs),
-    /// Write the files of RUN/report: trials.csv and the charts; a search keeps them itself
+    /// Write the files of RUN/report again: index.html, trials.csv, charts and drawings; a search
+    /// writes them itself
     Report(report::ReportArgs),
     /// Evaluate networks of a run again, as trials of their own with new seeds; then the run goes on
     Retry(retry::RetryArgs),
@@ -186,7 +187,8 @@ impl ConfigArgs {
             .map_err(|error| Failure::Input(error.to_string()))
     }
 
-    /// The same for searches with each of these strategies: keys of any of them are taken.
+    /// The same for searches with each of these strategies: keys of any of them are taken, beside
+    /// those of the strategy that the settings name.
     ///
     /// # Errors
     /// As `load`.

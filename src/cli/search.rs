@@ -6,7 +6,7 @@ use super::export::weights_of;
 use super::log::{self, LogFormat};
 use super::progress::{Bars, Nothing, PlainLines, ProgressFormat};
 use super::reload::{ConfigFile, Routes};
-use super::{ConfigArgs, Failure, assembly, enqueue, reading, warm_start};
+use super::{ConfigArgs, Failure, assembly, devices, enqueue, reading, warm_start};
 use crate::actors::{
     Additions, ChildFiles, End, EventProgram, Observer, Parts, ReportWriter, RunEvent, prepare,
     search,
@@ -199,7 +199,7 @@ impl Search {
         observer: Box<dyn Observer>,
     ) -> Result<(), Failure> {
         let metrics = self.metrics(&recovered)?;
-        note_start(&journal, &recovered, self.settings.run.trials);
+        self.note_start(&journal, &recovered)?;
         let commits = metrics.clone();
         journal.observe_commits(move |seconds| commits.journal_commit_seconds.observe(seconds));
         let files = self.child_files(&unfinished(&recovered))?;
@@ -249,6 +249,28 @@ impl Search {
             program.stop();
         }
         self.announced().end(end)
+    }
+
+    /// Events that the page and the report read: with which data, by which program and on which
+    /// machine the run goes on, where that is not as before, and since when this process runs.
+    fn note_start(&self, journal: &Journal, recovered: &Recovered) -> Result<(), Failure> {
+        let reader = Reader::open(&self.run_dir).map_err(reading)?;
+        for (kind, text) in [
+            ("data", self.workload.description()),
+            ("machine", devices::machine()),
+        ] {
+            if reader.last_event(kind).map_err(reading)?.as_ref() != Some(&text) {
+                journal.event(kind, &text);
+            }
+        }
+        let finished = recovered.finished();
+        let trials = self.settings.run.trials;
+        let process = std::process::id();
+        journal.event(
+            "start",
+            &format!("process {process}; {finished} of {trials} trials are finished"),
+        );
+        Ok(())
     }
 
     fn event_program(&self) -> Result<Option<EventProgram>, Failure> {
@@ -425,16 +447,6 @@ fn decide_whitening_order(settings: &mut Settings, begun: Option<&serde_json::Va
 
 fn failed(error: impl std::fmt::Display) -> Failure {
     Failure::Failed(error.to_string())
-}
-
-/// An event that the page reads: since when this process runs.
-fn note_start(journal: &Journal, recovered: &Recovered, trials: u64) {
-    let finished = recovered.finished();
-    let process = std::process::id();
-    journal.event(
-        "start",
-        &format!("process {process}; {finished} of {trials} trials are finished"),
-    );
 }
 
 /// Trials that run again: their checkpoints are kept.

@@ -18,6 +18,7 @@ mod outcome;
 mod reader;
 mod recovery;
 mod reevaluations;
+mod retraining;
 mod rolling_backup;
 mod schema;
 mod snapshots;
@@ -35,6 +36,7 @@ pub use history::TrialHistory;
 pub use open::{DATA_CONTENT, WHITEN_ORDER};
 pub use reader::{CostRow, EpochRow, Reader, TrialRow};
 pub use reevaluations::{Confirmations, Confirmed, Evaluated, NewReevaluation, Reevaluation};
+pub use retraining::{FinalEvaluation, FinalWeights};
 pub use survey::{DecidedTrial, FinalState, Life, Suspect, TrialFacts, TrialOrder};
 
 use crate::child::{Cause, Curve, Epoch, FailureRule, LearningCurves, Outcome, Pruning};

@@ -85,10 +85,11 @@ pub fn load(
     load_text(file, &text, set, environment)
 }
 
-/// As `load`, of a config file for several strategies: keys of each of them are taken.
+/// As `load`, of a config file that is used with other strategies too: keys of each of them are
+/// taken, beside those of its own.
 ///
 /// # Errors
-/// As `load`; a key without an effect with any of them is refused.
+/// As `load`; a key without an effect with all of them is refused.
 pub fn load_for_strategies(
     file: &Path,
     set: &[String],

@@ -177,8 +177,8 @@ def boarded(folder, trials, decided):
         run.Reload()
         for tag in ("train_loss", "metric", "seconds"):
             expected = {epoch: of[tag] for epoch, of in row["epochs"].items() if of[tag] is not None}
-            assert (tag in run.Tags()["tensors"]) == bool(expected), (tag, expected)
-            found = {event.step: float(event.tensor_proto.float_val[0]) for event in (run.Tensors(tag) if expected else [])}
+            assert (tag in run.Tags()["scalars"]) == bool(expected), (tag, expected)
+            found = {event.step: event.value for event in (run.Scalars(tag) if expected else [])}
             assert found.keys() == expected.keys() and all(close(expected[epoch], found[epoch]) for epoch in expected), (found, expected)
     multiplexer = plugin_event_multiplexer.EventMultiplexer(tensor_size_guidance={"hparams": 0, "scalars": 0})
     multiplexer.AddRunsFromDirectory(str(folder / "events"))

@@ -40,6 +40,9 @@ const REWARD: &str = "reward";
 /// Of the search, by trial.
 const BEST_REWARD: &str = "best_reward";
 
+/// What the plugin for scalars calls itself.
+const SCALARS: &str = "scalars";
+
 /// What the hparams plugin calls itself, and the names of its data.
 const HPARAMS: &str = "hparams";
 const EXPERIMENT: &str = "_hparams_/experiment";
@@ -80,6 +83,10 @@ impl Events {
             simple_value: Some(number as f32),
             metadata: Some(SummaryMetadata {
                 display_name: display_name.into(),
+                plugin_data: Some(PluginData {
+                    plugin_name: SCALARS.into(),
+                    content: Vec::new(),
+                }),
                 ..SummaryMetadata::default()
             }),
         };

@@ -81,7 +81,7 @@ fn is_live(state: &RunState) -> bool {
 pub(super) fn end_message(state: &RunState) -> &'static str {
     if is_done(state) {
         "The search has ended, and the process that served this page with it. What stands here is its last state: `netwright page` with \
-         the folder named above serves it again, and the charts are in the report/ of that folder."
+         the folder named above serves it again, and report/index.html of that folder tells all of it."
     } else {
         "The search has stopped and is saved; the process that served this page has left. The same command continues it, and this page \
          goes on by itself then."
