@@ -254,10 +254,16 @@ bench-cells: tools torch
 	$(PYTHON) benches/peers/cells.py $(ARGUMENTS)
 
 EXPORT_TOOLS := onnx onnxruntime safetensors numpy pillow
+# Programs that compare trials, in the versions that read our exports.
+TRACKERS := tensorboard==2.21.0 optuna==5.0.0
 test-peers: build torch
 	@$(PYTHON) -c "import onnx, onnxruntime, safetensors, numpy, PIL" 2>/dev/null || \
 	    { echo "make: exported networks are read by packages that $(PYTHON) has not: $(PYTHON) -m pip install $(EXPORT_TOOLS)" >&2; exit 1; }
+	@$(PYTHON) -c "import sys; from importlib.metadata import version; \
+	    sys.exit(any(version(name) != of for name, of in (each.split('==') for each in '$(TRACKERS)'.split())))" 2>/dev/null || \
+	    { echo "make: exported runs are read by packages that $(PYTHON) has not: $(PYTHON) -m pip install $(TRACKERS)" >&2; exit 1; }
 	$(PYTHON) tests/scripts/export.py $(NETWRIGHT) $(DATA)
+	$(PYTHON) tests/scripts/trackers.py $(NETWRIGHT)
 	@mkdir -p target
 	$(PYTHON) benches/peers/agree.py --random 40 --seed $$RANDOM > target/agreement.json
 	NETWRIGHT_AGREEMENT=$$PWD/target/agreement.json cargo test --release --locked --lib torch::

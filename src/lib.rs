@@ -12,9 +12,9 @@ pub mod actors;
 pub mod child;
 /// The command line, one file a subcommand.
 pub mod cli;
-/// Images: CIFAR-10's binary format, the built-in set; splits, whitening, augmentation, batches.
+/// Images: CIFAR's binary format, the built-in set; splits, whitening, augmentation, batches.
 pub mod data;
-/// A trained network as a file for others: ONNX, a folder for PyTorch.
+/// What others read: ONNX, a folder for PyTorch; a run for TensorBoard and Optuna.
 pub mod export;
 /// The run on disk: every trial, every snapshot. The only room that knows SQL.
 pub mod journal;

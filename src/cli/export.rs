@@ -1,8 +1,8 @@
-//! `netwright export`: a trial's network as a file or folder for other programs. Reads the run, and
-//! never overwrites anything.
+//! `netwright export`: a trial's network as a file or folder for other programs; a whole run goes to
+//! `export_run`. Reads the run, and never overwrites anything.
 
 use super::retrained::Retrained;
-use super::{Failure, reading, show};
+use super::{Failure, export_run, reading, show};
 use crate::child::TrainedNetwork;
 use crate::export::{onnx, torch};
 use crate::journal::{Reader, TrialRow};
@@ -13,15 +13,16 @@ use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 #[derive(clap::Args)]
+#[command(override_usage = "netwright export <RUN> [TRIAL] --format <FORMAT> <OUT>")]
 pub struct ExportArgs {
     /// The run directory
     pub run: PathBuf,
-    /// The trial's id
-    pub trial: u64,
+    /// The trial's id (tensorboard and optuna take the whole run), and the file or folder to write:
+    /// it must not be there yet, but for an earlier export's folder for TensorBoard
+    #[arg(required = true, num_args = 1.., value_name = "[TRIAL] OUT")]
+    pub rest: Vec<PathBuf>,
     #[arg(long, value_enum)]
     pub format: Format,
-    /// The file or folder to write; it must not be there yet
-    pub out: PathBuf,
 }
 
 /// What is written.
@@ -33,14 +34,68 @@ pub enum Format {
     Torch,
     /// The architecture alone, as `[[enqueue]]` reads it
     Json,
+    /// The whole run as a folder for TensorBoard: scalars by epoch, hyper-parameters
+    Tensorboard,
+    /// The whole run as a study for Optuna: a file for its JournalStorage
+    Optuna,
+}
+
+/// The arguments, told apart.
+struct Export {
+    run: PathBuf,
+    trial: Option<u64>,
+    format: Format,
+    out: PathBuf,
+}
+
+impl Export {
+    /// # Errors
+    /// There are too many, or the trial is no number.
+    fn of(args: ExportArgs) -> Result<Self, Failure> {
+        let (trial, out) = match args.rest.as_slice() {
+            [out] => (None, out),
+            [trial, out] => (Some(trial), out),
+            rest => {
+                let more = rest
+                    .get(2)
+                    .map_or_else(String::new, |more| more.display().to_string());
+                return Err(Failure::Input(format!(
+                    "{more}: one argument too many: a run, perhaps a trial of it, and the file or folder to write"
+                )));
+            }
+        };
+        let number = |trial: &PathBuf| {
+            let number = trial.to_str().and_then(|text| text.parse().ok());
+            number.ok_or_else(|| {
+                Failure::Input(format!(
+                    "{}: is no trial's id; ids are whole numbers from 1",
+                    trial.display()
+                ))
+            })
+        };
+        Ok(Self {
+            trial: trial.map(number).transpose()?,
+            out: out.clone(),
+            run: args.run,
+            format: args.format,
+        })
+    }
 }
 
 pub fn run(args: ExportArgs) -> Result<(), Failure> {
+    let args = Export::of(args)?;
     let reader = Reader::open(&args.run).map_err(reading)?;
-    let row = show::trial(&reader, &args.run, args.trial)?;
-    is_free(&args.out)?;
     match args.format {
+        Format::Tensorboard => {
+            whole_run(&args)?;
+            export_run::tensorboard(&reader, &args.run, &args.out)
+        }
+        Format::Optuna => {
+            whole_run(&args)?;
+            export_run::optuna(&reader, &args.run, &args.out)
+        }
         Format::Json => {
+            let row = row(&reader, &args)?;
             let text = serde_json::to_string_pretty(&row.architecture)
                 .map_err(|error| Failure::Failed(error.to_string()))?;
             write(&args.out, format!("{text}\n").as_bytes())?;
@@ -52,10 +107,12 @@ pub fn run(args: ExportArgs) -> Result<(), Failure> {
             Ok(())
         }
         Format::Onnx => {
+            let row = row(&reader, &args)?;
             let trained = weights(&args.run, &row)?;
             to_onnx(&trained, &args.out)
         }
         Format::Torch => {
+            let row = row(&reader, &args)?;
             let trained = weights(&args.run, &row)?;
             let title = report::run_name(&args.run);
             let drawing = drawing(&trained.record.architecture);
@@ -65,6 +122,38 @@ pub fn run(args: ExportArgs) -> Result<(), Failure> {
             say!("{}: {}", args.out.display(), names.join(", "));
             Ok(())
         }
+    }
+}
+
+/// The word of `--format`.
+fn word(format: Format) -> String {
+    let value = clap::ValueEnum::to_possible_value(&format);
+    value.map_or_else(String::new, |value| value.get_name().to_owned())
+}
+
+/// The trial that is named, if nothing is in the way of what is to be written.
+fn row(reader: &Reader, args: &Export) -> Result<TrialRow, Failure> {
+    let Some(trial) = args.trial else {
+        let word = word(args.format);
+        return Err(Failure::Input(format!(
+            "--format {word} writes one trial's network: name the trial, as in netwright export {} 7 --format {word} OUT",
+            args.run.display()
+        )));
+    };
+    let row = show::trial(reader, &args.run, trial)?;
+    is_free(&args.out)?;
+    Ok(row)
+}
+
+/// # Errors
+/// A trial is named.
+fn whole_run(args: &Export) -> Result<(), Failure> {
+    match args.trial {
+        None => Ok(()),
+        Some(_) => Err(Failure::Input(format!(
+            "--format {} writes the whole run: leave the trial out",
+            word(args.format)
+        ))),
     }
 }
 
@@ -227,7 +316,7 @@ fn kept(run: &Path) -> Vec<u64> {
 
 /// # Errors
 /// Something has this name, and is not overwritten.
-fn is_free(path: &Path) -> Result<(), Failure> {
+pub(super) fn is_free(path: &Path) -> Result<(), Failure> {
     match path.symlink_metadata() {
         Ok(_) => Err(Failure::Input(format!(
             "{}: is there already, and is not overwritten; name another, or remove it first",
@@ -237,7 +326,7 @@ fn is_free(path: &Path) -> Result<(), Failure> {
     }
 }
 
-fn failed(path: &Path, error: &std::io::Error) -> Failure {
+pub(super) fn failed(path: &Path, error: &std::io::Error) -> Failure {
     match error.kind() {
         ErrorKind::NotFound | ErrorKind::NotADirectory => Failure::Input(format!(
             "{}: the folder that it is to be in is not there",
@@ -252,7 +341,7 @@ fn failed(path: &Path, error: &std::io::Error) -> Failure {
 }
 
 /// The same name with `.partial` behind it: what is half written never has the name itself.
-fn partial(path: &Path) -> PathBuf {
+pub(super) fn partial(path: &Path) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".partial-{}", std::process::id()));
     path.with_file_name(name)

@@ -23,9 +23,11 @@ mod check;
 mod classify;
 mod compare;
 mod compare_architectures;
+mod data;
 mod devices;
 mod enqueue;
 mod export;
+mod export_run;
 mod init;
 mod log;
 mod page;
@@ -107,7 +109,8 @@ enum Command {
     Show(show::ShowArgs),
     /// Train networks of a run again by a grid of recipes, and score the best one on the test set
     Retrain(retrain::RetrainArgs),
-    /// Write a trial's network for other programs: ONNX, a folder for PyTorch, or its architecture
+    /// Write a trial's network for other programs (ONNX, a folder for PyTorch, its architecture), or
+    /// the whole run (TensorBoard, Optuna)
     Export(export::ExportArgs),
     /// Classify image files by an exported network
     Classify(classify::ClassifyArgs),
@@ -123,6 +126,8 @@ enum Command {
     /// Derive the controller's parameters again from the seed and the journal, and compare with
     /// every snapshot
     Verify(verify::VerifyArgs),
+    /// Data sets that can be downloaded
+    Data(data::DataArgs),
     /// The devices that children can train on
     Devices(devices::DevicesArgs),
 }
@@ -241,6 +246,7 @@ pub fn main() -> ExitCode {
         Command::Retry(args) => retry::run(args),
         Command::Restore(args) => restore::run(args),
         Command::Verify(args) => verify::run(args),
+        Command::Data(args) => data::run(args),
         Command::Devices(args) => devices::run(args),
     };
     match result {

@@ -3,7 +3,8 @@
 
 mod batches;
 mod builtin;
-mod cifar10;
+mod cifar;
+pub mod fetch;
 mod folder;
 mod input;
 mod settings;
@@ -22,7 +23,7 @@ pub use text::{Corpus, Unit};
 
 use crate::space::ImageShape;
 use sha2::{Digest, Sha256};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Images of one set, as bytes, `[count, channels, height, width]`, and their labels.
 #[derive(Clone, Debug, PartialEq)]
@@ -124,7 +125,8 @@ pub fn load(settings: &DataSettings, seed: u64) -> Result<Dataset, DataError> {
             problem: "\"text\" holds no images: it trains recurrent cells".into(),
         }),
         (DataKind::Builtin, _) => builtin::draw(settings, seed),
-        (DataKind::Cifar10, Some(path)) => cifar10::load(path.as_ref()),
+        (DataKind::Cifar10, Some(path)) => cifar::CIFAR10.load(path.as_ref()),
+        (DataKind::Cifar100, Some(path)) => cifar::CIFAR100.load(path.as_ref()),
         (DataKind::ImageFolder, Some(path)) => folder::load(path.as_ref(), settings.side()),
         (DataKind::ImageFolder, None) => Err(DataError::Setting {
             key: "data.path",
@@ -133,6 +135,10 @@ pub fn load(settings: &DataSettings, seed: u64) -> Result<Dataset, DataError> {
         (DataKind::Cifar10, None) => Err(DataError::Setting {
             key: "data.path",
             problem: "must name the folder of CIFAR-10's data_batch_*.bin files".into(),
+        }),
+        (DataKind::Cifar100, None) => Err(DataError::Setting {
+            key: "data.path",
+            problem: "must name the folder of CIFAR-100's train.bin".into(),
         }),
     }
 }

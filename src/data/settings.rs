@@ -15,6 +15,8 @@ pub enum DataKind {
     Builtin,
     /// CIFAR-10's official binary files.
     Cifar10,
+    /// CIFAR-100's official binary files: the hundred fine labels.
+    Cifar100,
     /// A training and a validation text.
     Text,
     /// The user's own images: a folder for each class, or `train/` and `val/` above them.
@@ -55,7 +57,7 @@ pub enum Flip {
     Alternating,
 }
 
-/// Side of the built-in images and CIFAR-10's.
+/// Side of the built-in images, CIFAR-10's and CIFAR-100's.
 const SIDE: usize = 32;
 const MIN_SIDE: usize = 8;
 const MAX_SIDE: usize = 512;
@@ -66,12 +68,13 @@ const FILE: &str = "must name a file, or be left out";
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema, SmartDefault)]
 #[serde(default)]
 pub struct DataSettings {
-    /// The examples: drawn by the program, CIFAR-10's binary files, your own images, or a text.
+    /// The examples: drawn by the program, the binary files of CIFAR-10 or CIFAR-100, your own images,
+    /// or a text.
     #[default(DataKind::Builtin)]
     #[schemars(extend("x-identity" = true))]
     pub kind: DataKind,
     /// Folder of the data files.
-    #[schemars(extend("x-applies" = {"data.kind": ["cifar10", "image-folder", "text"]}))]
+    #[schemars(extend("x-applies" = {"data.kind": ["cifar10", "cifar100", "image-folder", "text"]}))]
     pub path: Option<String>,
     /// Side in pixels that the images of a folder are scaled to.
     #[schemars(
@@ -184,12 +187,12 @@ pub struct DataSettings {
 
 /// Keys of images.
 fn images() -> Value {
-    json!({ "data.kind": ["builtin", "cifar10", "image-folder"] })
+    json!({ "data.kind": ["builtin", "cifar10", "cifar100", "image-folder"] })
 }
 
 /// Keys of images that are cropped and flipped.
 fn augmented_images() -> Value {
-    json!({ "data.kind": ["builtin", "cifar10", "image-folder"], "data.augment": [true] })
+    json!({ "data.kind": ["builtin", "cifar10", "cifar100", "image-folder"], "data.augment": [true] })
 }
 
 fn folder_size() -> String {
@@ -203,7 +206,7 @@ impl DataSettings {
     pub fn side(&self) -> usize {
         match self.kind {
             DataKind::ImageFolder => self.size.unwrap_or(SIDE),
-            DataKind::Builtin | DataKind::Cifar10 | DataKind::Text => SIDE,
+            DataKind::Builtin | DataKind::Cifar10 | DataKind::Cifar100 | DataKind::Text => SIDE,
         }
     }
 
@@ -219,6 +222,11 @@ impl DataSettings {
                 "path",
                 has_path || self.kind != DataKind::Cifar10,
                 "data.kind = \"cifar10\" needs it: the folder of data_batch_1.bin, for example \"cifar-10-batches-bin\"".into(),
+            ),
+            (
+                "path",
+                has_path || self.kind != DataKind::Cifar100,
+                "data.kind = \"cifar100\" needs it: the folder of train.bin, for example \"cifar-100-binary\"".into(),
             ),
             (
                 "path",

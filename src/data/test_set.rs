@@ -2,7 +2,7 @@
 //! only to score a finished network. Must not know what is scored, nor choose anything.
 
 use super::text::Corpus;
-use super::{DataError, DataKind, DataSettings, Dataset, builtin, cifar10, folder, text};
+use super::{DataError, DataKind, DataSettings, Dataset, builtin, cifar, folder, text};
 use std::path::{Path, PathBuf};
 
 /// A test set that is there, and has not been read.
@@ -12,6 +12,8 @@ pub enum TestData {
     Drawn,
     /// CIFAR-10's `test_batch.bin`.
     Cifar10(PathBuf),
+    /// CIFAR-100's `test.bin`.
+    Cifar100(PathBuf),
     /// A folder of class folders.
     Folder(PathBuf),
     Text(PathBuf),
@@ -25,10 +27,13 @@ pub fn test_set(settings: &DataSettings) -> Result<Option<TestData>, DataError> 
     let path = settings.path.as_deref().map(Path::new);
     Ok(match (settings.kind, path) {
         (DataKind::Builtin, _) => Some(TestData::Drawn),
-        (DataKind::Cifar10, Some(path)) => cifar10::test_file(path)?.map(TestData::Cifar10),
+        (DataKind::Cifar10, Some(path)) => cifar::CIFAR10.test_file(path)?.map(TestData::Cifar10),
+        (DataKind::Cifar100, Some(path)) => {
+            cifar::CIFAR100.test_file(path)?.map(TestData::Cifar100)
+        }
         (DataKind::ImageFolder, Some(path)) => folder::test_folder(path)?.map(TestData::Folder),
         (DataKind::Text, _) => text::test_file(settings)?.map(TestData::Text),
-        (DataKind::Cifar10 | DataKind::ImageFolder, None) => None,
+        (DataKind::Cifar10 | DataKind::Cifar100 | DataKind::ImageFolder, None) => None,
     })
 }
 
@@ -37,7 +42,8 @@ pub fn without_test_set(settings: &DataSettings) -> String {
     let path = settings.path.as_deref().unwrap_or("data.path");
     match settings.kind {
         DataKind::Builtin => "the built-in images always have one".into(),
-        DataKind::Cifar10 => format!("{path} holds no test_batch.bin"),
+        DataKind::Cifar10 => format!("{path} holds no {}", cifar::CIFAR10.test_name()),
+        DataKind::Cifar100 => format!("{path} holds no {}", cifar::CIFAR100.test_name()),
         DataKind::ImageFolder => {
             format!("{path} holds no folder that is a test split by its name, such as test/")
         }
@@ -52,7 +58,7 @@ impl TestData {
     pub fn description(&self) -> String {
         match self {
             Self::Drawn => format!("{} images of its own, drawn", builtin::TEST_IMAGES),
-            Self::Cifar10(path) | Self::Folder(path) | Self::Text(path) => {
+            Self::Cifar10(path) | Self::Cifar100(path) | Self::Folder(path) | Self::Text(path) => {
                 path.display().to_string()
             }
         }
@@ -70,7 +76,8 @@ impl TestData {
     ) -> Result<Dataset, DataError> {
         match self {
             Self::Drawn => Ok(builtin::draw_test(seed)),
-            Self::Cifar10(path) => cifar10::load_test(path),
+            Self::Cifar10(path) => cifar::CIFAR10.load_test(path),
+            Self::Cifar100(path) => cifar::CIFAR100.load_test(path),
             Self::Folder(path) => folder::load_test(path, settings.side(), class_names),
             Self::Text(path) => Err(DataError::File {
                 path: path.clone(),

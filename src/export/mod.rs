@@ -1,5 +1,8 @@
-//! A trained network as a file for others: ONNX, or a folder for PyTorch. Functions of the network and
-//! its weights alone: must not know runs, actors or the journal.
+//! What others read: a trained network as an ONNX file or a folder for PyTorch, a run for TensorBoard
+//! or Optuna. Functions of plain data alone: must not know run directories, actors or the journal.
 
 pub mod onnx;
+pub mod optuna;
+pub mod record;
+pub mod tensorboard;
 pub mod torch;

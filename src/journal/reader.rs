@@ -117,7 +117,7 @@ pub struct EpochRow {
 const EPOCHS: &str = "SELECT epoch, train_loss, metric, seconds FROM epochs WHERE trial = ?1";
 
 impl EpochRow {
-    fn from_row(row: &Row) -> rusqlite::Result<Self> {
+    pub(super) fn from_row(row: &Row) -> rusqlite::Result<Self> {
         Ok(Self {
             epoch: row.get(0)?,
             train_loss: row.get(1)?,

@@ -31,6 +31,11 @@ pub use page::{Page, routes};
 pub use pareto::pareto_front;
 pub use status::Status;
 
+/// What the metric of the children of the run in `dir` measures.
+pub fn metric_unit(dir: &std::path::Path) -> crate::child::MetricUnit {
+    facts::RunFacts::read(dir).unit
+}
+
 /// The name of the run in `dir`.
 pub fn run_name(dir: &std::path::Path) -> String {
     facts::RunFacts::read(dir).name

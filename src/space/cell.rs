@@ -162,6 +162,11 @@ impl Space for CellSpace {
         decisions.len()
     }
 
+    fn name(&self, _layers: usize, decisions: &[Decision]) -> String {
+        let (token, _) = self.predicted().nth(decisions.len()).unzip();
+        token.map_or_else(String::new, |token| token.name.clone())
+    }
+
     fn build(&self, _layers: usize, decisions: &[Decision]) -> Result<Architecture, DecisionError> {
         let choices = self.choices(decisions)?;
         let node = |pair: &[usize]| CellNode {

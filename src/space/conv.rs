@@ -180,6 +180,16 @@ impl ConvSpace {
         cursor
     }
 
+    /// The walk along these decisions.
+    fn cursor_after(&self, layers: usize, decisions: &[Decision]) -> Cursor<'_> {
+        let mut cursor = self.cursor(layers);
+        for decision in decisions {
+            let want = cursor.wants();
+            cursor.pass(want, decision);
+        }
+        cursor
+    }
+
     /// Checks a decision against what is wanted. `position` counts from 0.
     fn check(
         &self,
@@ -378,6 +388,13 @@ impl ConvSpace {
     }
 }
 
+/// A kind's name behind that of its layer.
+fn readable(name: &str) -> String {
+    name.strip_prefix("layer_")
+        .unwrap_or(name)
+        .replace('_', " ")
+}
+
 impl Space for ConvSpace {
     fn kinds(&self) -> &[Kind] {
         &self.kinds
@@ -388,11 +405,7 @@ impl Space for ConvSpace {
     }
 
     fn next(&self, layers: usize, decisions: &[Decision]) -> Next {
-        let mut cursor = self.cursor(layers);
-        for decision in decisions {
-            let want = cursor.wants();
-            cursor.pass(want, decision);
-        }
+        let cursor = self.cursor_after(layers, decisions);
         match cursor.wants() {
             Want::Nothing => Next::Done,
             Want::Anchor => Next::Anchor {
@@ -402,13 +415,22 @@ impl Space for ConvSpace {
         }
     }
 
+    fn name(&self, layers: usize, decisions: &[Decision]) -> String {
+        let cursor = self.cursor_after(layers, decisions);
+        let label = self.label(cursor.prediction);
+        match cursor.wants() {
+            Want::Type(kind) | Want::Size(_, kind) => {
+                format!("{label} {}", readable(&self.kinds[kind].name))
+            }
+            Want::Anchor => format!("{label} skip"),
+            Want::Rate(kind) => readable(&self.kinds[kind].name),
+            Want::Nothing => String::new(),
+        }
+    }
+
     /// A learning rate belongs to the whole network, whatever its depth.
     fn part(&self, layers: usize, decisions: &[Decision]) -> usize {
-        let mut cursor = self.cursor(layers);
-        for decision in decisions {
-            let want = cursor.wants();
-            cursor.pass(want, decision);
-        }
+        let cursor = self.cursor_after(layers, decisions);
         match cursor.wants() {
             Want::Rate(_) | Want::Nothing => 0,
             Want::Type(_) | Want::Size(..) | Want::Anchor => cursor.prediction,
@@ -567,11 +589,7 @@ impl Space for ConvSpace {
         for prediction in 0..cursor.predictions {
             let label = self.label(prediction);
             for &kind in &per_layer {
-                let name = &self.kinds[kind].name;
-                let name = name
-                    .strip_prefix("layer_")
-                    .unwrap_or(name)
-                    .replace('_', " ");
+                let name = readable(&self.kinds[kind].name);
                 described.push((format!("{label} {name}"), of_kind(Some(prediction), kind)));
             }
             for (_, _, decision) in chosen

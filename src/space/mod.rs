@@ -16,6 +16,7 @@ mod given;
 mod layer;
 mod layer_settings;
 mod limits;
+mod named;
 mod settings;
 mod survey;
 #[cfg(test)]
@@ -34,6 +35,7 @@ pub use enumeration::{first_list, next_list};
 pub use error::{AdoptError, LayerError, TreeError};
 pub use layer::{ConvLayer, Convolution, LayerType, Operation, Pool};
 pub use limits::{SizeLimits, is_too_large};
+pub use named::{NamedDecision, named_decisions};
 pub use settings::{Allowed, DecisionSettings, SkipConnections, SpaceKind, SpaceSettings};
 pub use survey::{Survey, survey};
 
@@ -134,6 +136,16 @@ pub trait Space: Send + Sync {
             .iter()
             .filter(|decision| matches!(decision, Decision::Skips(_)));
         anchors.count()
+    }
+
+    /// What the decision after `decisions` is called, as in [`Space::describe`]; an anchor point as
+    /// its layer's `skip`.
+    fn name(&self, layers: usize, decisions: &[Decision]) -> String {
+        match self.next(layers, decisions) {
+            Next::Choose { kind } => self.kinds()[kind].name.clone(),
+            Next::Anchor { .. } => "skip".into(),
+            Next::Done => String::new(),
+        }
     }
 
     /// The network that a finished list describes.

@@ -18,6 +18,9 @@ use std::time::Instant;
 /// Classes of the usual sets: what is expected of images that nobody has looked at.
 const USUAL_CLASSES: usize = 10;
 
+/// Classes of CIFAR-100.
+const FINE_CLASSES: usize = 100;
+
 /// `child.evaluator = "train"` on images.
 pub struct Images {
     settings: WorkloadSettings,
@@ -49,7 +52,13 @@ impl Workload for Images {
             height: side,
             width: side,
         };
-        let space = settings.space.build(image, USUAL_CLASSES);
+        let classes = match settings.data.kind {
+            DataKind::Cifar100 => FINE_CLASSES,
+            DataKind::Builtin | DataKind::Cifar10 | DataKind::ImageFolder | DataKind::Text => {
+                USUAL_CLASSES
+            }
+        };
+        let space = settings.space.build(image, classes);
         if settings.data.kind != DataKind::ImageFolder {
             return Candidates::of(space);
         }

@@ -10,9 +10,10 @@ const EVALUATORS: [EvaluatorKind; 3] = [
     EvaluatorKind::Table,
     EvaluatorKind::Command,
 ];
-const KINDS: [DataKind; 4] = [
+const KINDS: [DataKind; 5] = [
     DataKind::Builtin,
     DataKind::Cifar10,
+    DataKind::Cifar100,
     DataKind::Text,
     DataKind::ImageFolder,
 ];
@@ -47,8 +48,9 @@ fn any_settings_mean_exactly_one_workload() {
         let other = match kind {
             DataKind::Builtin => 0,
             DataKind::Cifar10 => 1,
-            DataKind::Text => 2,
-            DataKind::ImageFolder => 3,
+            DataKind::Cifar100 => 2,
+            DataKind::Text => 3,
+            DataKind::ImageFolder => 4,
         };
         EVALUATORS[number] == evaluator && KINDS[other] == kind
     };

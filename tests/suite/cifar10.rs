@@ -71,6 +71,51 @@ fn two_runs_with_the_same_seed_give_the_same_numbers_and_epochs_are_recorded() {
     assert_eq!(count(&run, sized), 3);
 }
 
+/// CIFAR-100's training set: `records` records of superclass, class and pixels.
+fn write_fine(path: &Path, records: usize) {
+    let record = |number: usize| {
+        let mut record = vec![(number % 20) as u8, (number % 100) as u8];
+        record.extend((0..3072).map(|position| ((number * 31 + position * 17) % 251) as u8));
+        record
+    };
+    let bytes: Vec<u8> = (0..records).flat_map(record).collect();
+    std::fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn cifar100_is_searched_with_a_hundred_classes() {
+    let folder = tempfile::tempdir().unwrap();
+    write_fine(&folder.path().join("train.bin"), 130);
+    let fine = [
+        "data.kind=cifar100",
+        "data.train_size=100",
+        "data.validation_size=20",
+        "run.trials=1",
+    ];
+    let fine = fine.into_iter().flat_map(|key| ["--set", key]);
+    let printed = succeeds(command(folder.path(), "run", folder.path()).args(fine));
+    assert!(
+        printed.contains("100 for training, 20 for validation, 100 classes"),
+        "{printed}"
+    );
+    let run = folder.path().join("run");
+    let classes = "SELECT count(*) FROM trials WHERE status = 'completed' AND json_extract(architecture, '$.classes') = 100";
+    assert_eq!(count(&run, classes), 1);
+    // Before any data are read, networks have the size of a hundred classes.
+    let sizes = |kind: &str| {
+        let mut check = netwright();
+        check.arg("check").arg(folder.path().join("small.toml"));
+        let printed = succeeds(check.args(["--json", "--set", "data.path=x", "--set", kind]));
+        let facts: serde_json::Value = serde_json::from_str(&printed).unwrap();
+        facts["sizes"][0]["parameters"]["smallest"]
+            .as_u64()
+            .unwrap()
+    };
+    assert!(sizes("data.kind=cifar100") > sizes("data.kind=cifar10"));
+    let other = refused(&mut command(folder.path(), "other", folder.path()));
+    assert!(other.contains("no data_batch_1.bin here"), "{other}");
+}
+
 #[test]
 fn broken_files_are_refused_with_file_and_offset_before_anything_is_written() {
     let folder = tempfile::tempdir().unwrap();

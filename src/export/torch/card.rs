@@ -76,6 +76,7 @@ fn data_text(record: &TrainingRecord) -> String {
             let source = match input.source {
                 DataKind::Builtin => "Synthetic images, drawn by netwright",
                 DataKind::Cifar10 => "CIFAR-10",
+                DataKind::Cifar100 => "CIFAR-100",
                 _ => "A folder of images",
             };
             let shape = input.shape;

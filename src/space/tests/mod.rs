@@ -5,6 +5,7 @@ mod conditions;
 mod equality;
 mod given;
 mod layers;
+mod named;
 mod spaces;
 
 use super::*;
