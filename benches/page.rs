@@ -125,6 +125,8 @@ fn write(journal: &Journal) {
             pulled: pulled.clone(),
             history: HistoryPosition::default(),
             repeated: 0,
+            redrawn: 0,
+            pruning: None,
             held: None,
             trials: trials.to_vec(),
         };

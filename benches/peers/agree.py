@@ -31,15 +31,40 @@ def layer(height, width, filters, inputs, stride=(1, 1)):
     return {"filter_height": height, "filter_width": width, "filters": filters, "stride_height": stride[0], "stride_width": stride[1], "inputs": inputs}
 
 
+def plain(*sizes):
+    return {"type": "plain_conv", **layer(*sizes)}
+
+
+# Types without sizes.
+BARE = ("batch_norm", "relu", "add")
+
+
 def window(kind, side, inputs, stride=1):
     sizes = {"window": side} if kind == "lcn" else {"size": side, "stride": stride}
-    return {"type": kind, **({} if kind == "batch_norm" else sizes), "inputs": inputs}
+    return {"type": kind, **({} if kind in BARE else sizes), "inputs": inputs}
 
 
 def network(layers, image=IMAGE, classes=4):
     consumed = {i for l in layers for i in l["inputs"]}
     output = [i for i in range(1, len(layers) + 1) if i not in consumed]
     return {"version": 1, "kind": "conv", "image": image, "classes": classes, "layers": layers, "output": output}
+
+
+def residual():
+    """Two blocks as of He et al. (2016), the second with half the pixels and twice the filters: its shortcut has no parameters."""
+    first = [layer(3, 3, 4, [0]), layer(3, 3, 4, [1]), plain(3, 3, 4, [2]), window("batch_norm", 0, [3]), window("add", 0, [1, 4])]
+    second = [layer(3, 3, 8, [5], (2, 2)), plain(3, 3, 8, [6]), window("batch_norm", 0, [7]), window("max_pool", 1, [5], 2)]
+    return network([*first, *second, window("add", 0, [8, 9])])
+
+
+def dense():
+    """Two layers as of Huang et al. (2017) and a transition."""
+
+    def convolved(size, filters, inputs, last):
+        return [window("batch_norm", 0, inputs), window("relu", 0, [last + 1]), plain(size, size, filters, [last + 2])]
+
+    blocks = [plain(3, 3, 5, [0]), *convolved(3, 4, [1], 1), *convolved(3, 4, [1, 4], 4), *convolved(1, 6, [1, 4, 7], 7)]
+    return network([*blocks, window("avg_pool", 2, [10], 2), window("batch_norm", 0, [11]), window("relu", 0, [12])])
 
 
 NETWORKS = {
@@ -53,6 +78,9 @@ NETWORKS = {
     "average pooling": network([layer(3, 3, 6, [0]), window("avg_pool", 3, [1], 2), window("avg_pool", 2, [0]), layer(3, 1, 5, [2, 3])]),
     "local contrast": network([window("lcn", 5, [0]), layer(3, 3, 6, [0, 1]), window("lcn", 3, [2]), layer(1, 3, 4, [1, 3], (2, 1))]),
     "batch normalisation": network([window("batch_norm", 0, [0]), layer(3, 3, 6, [1]), window("batch_norm", 0, [1, 2]), layer(3, 3, 4, [3])]),
+    "residual": residual(),
+    "dense": dense(),
+    "sums of mixed shapes": network([plain(3, 5, 5, [0], (2, 1)), layer(1, 3, 2, [0], (1, 3)), window("add", 0, [0, 1, 2]), window("relu", 0, [1, 3]), plain(1, 1, 3, [4])]),
 }
 
 
@@ -61,11 +89,14 @@ def drawn(generator):
     for index in range(generator.randint(1, 6)):
         inputs = [i for i in range(index + 1) if generator.random() < 0.4] or [generator.randint(0, index)]
         sizes = [generator.choice([1, 2, 3, 5, 7]) for _ in range(2)]
-        kind = generator.choice(["conv"] * 4 + ["max_pool", "avg_pool", "lcn", "batch_norm"])
-        if kind != "conv":
+        kind = generator.choice(["conv"] * 4 + ["plain_conv", "max_pool", "avg_pool", "lcn", "batch_norm", "relu", "add"])
+        if kind == "add" and len(inputs) == 1:
+            kind = "relu"
+        if kind not in ("conv", "plain_conv"):
             layers.append(window(kind, generator.choice([3, 5] if kind == "lcn" else [2, 3, 4]), inputs, generator.choice([1, 2, 3])))
             continue
-        layers.append(layer(*sizes, generator.randint(1, 12), inputs, tuple(generator.choice([1, 1, 2, 3]) for _ in range(2))))
+        convolution = plain if kind == "plain_conv" else layer
+        layers.append(convolution(*sizes, generator.randint(1, 12), inputs, tuple(generator.choice([1, 1, 2, 3]) for _ in range(2))))
     image = {"channels": generator.randint(1, 3), "height": generator.randint(4, 14), "width": generator.randint(4, 14)}
     return network(layers, image, generator.randint(2, 6))
 

@@ -21,7 +21,8 @@ class Net(torch.nn.Module):
         self.layers, self.output = architecture["layers"], architecture["output"]
         channels, self.operations = [architecture["image"]["channels"]], torch.nn.ModuleList()
         for l in self.layers:
-            self.operations.append(OPERATIONS[l.get("type", "conv")](l, sum(channels[i] for i in l["inputs"])))
+            inputs = [channels[i] for i in l["inputs"]]
+            self.operations.append(OPERATIONS[l.get("type", "conv")](l, max(inputs) if l.get("type") == "add" else sum(inputs)))
             channels.append(self.operations[-1].channels)
         self.classifier = torch.nn.Linear(sum(channels[i] for i in self.output), architecture["classes"])
 
@@ -37,10 +38,16 @@ class Net(torch.nn.Module):
 
         return torch.cat([grown(o) for o in outputs], 1)
 
+    @staticmethod
+    def add(outputs):
+        depth, height, width = (max(o.shape[axis] for o in outputs) for axis in (1, 2, 3))
+        return sum(F.pad(o, (0, width - o.shape[3], 0, height - o.shape[2], 0, depth - o.shape[1])) for o in outputs)
+
     def forward(self, images):
         outputs = [images]
         for l, operation in zip(self.layers, self.operations):
-            outputs.append(operation(self.concatenate([outputs[i] for i in l["inputs"]])))
+            join = self.add if l.get("type") == "add" else self.concatenate
+            outputs.append(operation(join([outputs[i] for i in l["inputs"]])))
         return self.classifier(self.concatenate([outputs[i] for i in self.output]).mean((2, 3)))
 
     def norms(self):
@@ -84,6 +91,28 @@ class BatchNorm(torch.nn.Module):
         return self.norm(x)
 
 
+class PlainConvolution(torch.nn.Module):
+    def __init__(self, l, channels):
+        super().__init__()
+        self.channels = l["filters"]
+        kernel, stride = (l["filter_height"], l["filter_width"]), (l["stride_height"], l["stride_width"])
+        self.conv = SameConv2d(channels, l["filters"], kernel, stride)
+
+    def forward(self, x):
+        return self.conv(x)
+
+
+class Relu(torch.nn.Module):
+    """Of its inputs' concatenation or, as `add`, of their sum."""
+
+    def __init__(self, l, channels):
+        super().__init__()
+        self.channels = channels
+
+    def forward(self, x):
+        return F.relu(x)
+
+
 class Window(torch.nn.Module):
     """A layer without parameters over a window of this side, padded as a convolution is; pixels outside the image do not count."""
 
@@ -124,7 +153,16 @@ class LocalContrast(Window):
         return x / torch.maximum(deviation, deviation.mean((2, 3), keepdim=True))
 
 
-OPERATIONS = {"conv": Convolution, "batch_norm": BatchNorm, "max_pool": MaxPool, "avg_pool": AveragePool, "lcn": LocalContrast}
+OPERATIONS = {
+    "conv": Convolution,
+    "batch_norm": BatchNorm,
+    "max_pool": MaxPool,
+    "avg_pool": AveragePool,
+    "lcn": LocalContrast,
+    "plain_conv": PlainConvolution,
+    "relu": Relu,
+    "add": Relu,
+}
 
 
 # Seconds of a call that needs no other before it to warm up.

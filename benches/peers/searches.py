@@ -84,7 +84,7 @@ def suggest(trial, space):
 
 
 class Images:
-    """CIFAR-10 on netwright's recipe: each image whitened; for training upsampled to 36, cropped at random, flipped at random."""
+    """CIFAR-10 on netwright's recipe: each image whitened; then, for training, upsampled to 36, cropped at random, flipped at random."""
 
     def __init__(self, folder, train, validation, seed):
         import numpy
@@ -115,12 +115,12 @@ class Images:
         order = torch.randperm(len(self.train), generator=self.generator)
         for indices in order.split(64):
             images, labels = self.tensors(self.train[indices.numpy()])
-            images = F.interpolate(images, size=(36, 36), mode="bilinear", align_corners=False)
+            images = F.interpolate(self.whitened(images), size=(36, 36), mode="bilinear", align_corners=False)
             draws = torch.randint(5, (len(images), 2), generator=self.generator).tolist()
             images = torch.stack([image[:, y : y + 32, x : x + 32] for image, (y, x) in zip(images, draws)])
             flip = torch.rand(len(images), generator=self.generator) < 0.5
             images[flip] = images[flip].flip(3)
-            yield self.whitened(images), labels
+            yield images, labels
 
     def accuracy(self, net):
         import torch

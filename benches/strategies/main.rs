@@ -5,6 +5,8 @@
 //! ```text
 //! cargo bench --bench strategies -- --seeds 50 [--problems nk,cell] [--strategies guided,evolution]
 //!                                   [--flight 1] [--trials 200] [--macro nas-bench-macro_cifar10.json]
+//! cargo bench --bench strategies -- --seeds 200 --problems noisy-nk --flight 8 --confirm 10,20,50
+//!                                                # the last trials confirm the best
 //! cargo bench --bench strategies -- --time      # of one proposal at 1,000 trials
 //! ```
 
@@ -12,6 +14,7 @@ mod problems;
 mod trial_run;
 
 use netwright::report::Interval;
+use netwright::strategy::confirmed_networks;
 use problems::Problem;
 use std::collections::BTreeMap;
 use trial_run::TrialRun;
@@ -34,6 +37,10 @@ struct Arguments {
     flights: Vec<usize>,
     table: Option<String>,
     time: bool,
+    /// So many of the trials confirm the best, and so many networks share them; none: by the rule of
+    /// `run.confirm`.
+    confirm: Vec<u64>,
+    networks: Option<usize>,
 }
 
 impl Arguments {
@@ -46,6 +53,8 @@ impl Arguments {
             flights: vec![1, 8],
             table: std::env::var("NAS_BENCH_MACRO").ok(),
             time: false,
+            confirm: Vec::new(),
+            networks: None,
         };
         let mut words = std::env::args().skip(1);
         // Plain `cargo bench` looks at the time alone.
@@ -71,6 +80,11 @@ impl Arguments {
                     let numbers = list().into_iter();
                     arguments.flights = numbers.map(|n| n.parse().expect("a number")).collect();
                 }
+                "--confirm" => {
+                    let numbers = list().into_iter();
+                    arguments.confirm = numbers.map(|n| n.parse().expect("a number")).collect();
+                }
+                "--networks" => arguments.networks = Some(value.parse().expect("a number")),
                 "--macro" => arguments.table = Some(value),
                 _ => panic!("{word}: there is no such argument"),
             }
@@ -98,7 +112,7 @@ fn regrets(problem: &str, strategy: &str, flight: usize, arguments: &Arguments) 
             children: children(strategy, flight),
             trials: arguments.trials,
         };
-        let found = run.best_by_trial(&problem);
+        let found = trial_run::best_by_trial(&run.trials(&problem));
         for (checkpoint, regrets) in CHECKPOINTS.iter().zip(&mut regrets) {
             if let Some(found) = found.get(checkpoint - 1) {
                 regrets.push(problem.optimum() - found);
@@ -129,9 +143,72 @@ fn main() {
     }
     for flight in &arguments.flights {
         for problem in &problems {
+            if !arguments.confirm.is_empty() {
+                for strategy in &arguments.strategies {
+                    confirmed(problem, strategy, *flight, &arguments);
+                }
+                continue;
+            }
             report(problem, *flight, &arguments);
         }
     }
+}
+
+/// Mean regrets (times 1,000) of one strategy without confirmations and with them, at the same
+/// number of trials in all; in brackets the 95% interval of the paired difference: below zero,
+/// confirming is better.
+fn confirmed(problem: &str, strategy: &str, flight: usize, arguments: &Arguments) {
+    println!(
+        "## {problem}, {strategy}, {flight} in flight, {} seeds",
+        arguments.seeds
+    );
+    println!("| confirmations | 50 | 100 | 200 | 500 |\n|---|---|---|---|---|");
+    let lines = arguments.confirm.len() + 1;
+    let mut regrets = vec![vec![Vec::new(); CHECKPOINTS.len()]; lines];
+    for seed in 1..=arguments.seeds {
+        let instance = Problem::new(problem, seed, arguments.table.as_deref());
+        let run = TrialRun {
+            strategy,
+            seed,
+            children: children(strategy, flight),
+            trials: arguments.trials,
+        };
+        let trials = run.trials(&instance);
+        let best = trial_run::best_by_trial(&trials);
+        for (index, checkpoint) in CHECKPOINTS.iter().enumerate() {
+            if *checkpoint > trials.len() {
+                continue;
+            }
+            let optimum = instance.optimum();
+            regrets[0][index].push(optimum - best[checkpoint - 1]);
+            for (line, &confirm) in (1..).zip(&arguments.confirm) {
+                let sampled = &trials[..checkpoint - confirm as usize];
+                let networks = arguments
+                    .networks
+                    .unwrap_or_else(|| confirmed_networks(confirm));
+                let found = run.confirmed(&instance, sampled, confirm, networks);
+                regrets[line][index].push(optimum - found);
+            }
+        }
+    }
+    let counts = std::iter::once(0).chain(arguments.confirm.iter().copied());
+    for (confirm, own) in counts.zip(&regrets) {
+        let mut line = format!("| {confirm} |");
+        for (own, without) in own.iter().zip(&regrets[0]) {
+            let mean = Interval::of(own).mean;
+            let pairs = own.iter().zip(without);
+            let differences: Vec<f64> = pairs.map(|(own, without)| own - without).collect();
+            let Interval { low, high, .. } = Interval::of(&differences);
+            line += &format!(
+                " {:.1} [{:+.1} to {:+.1}] |",
+                1e3 * mean,
+                1e3 * low,
+                1e3 * high
+            );
+        }
+        println!("{line}");
+    }
+    println!();
 }
 
 /// Mean regrets (times 1,000) with 95% intervals, and in brackets the paired difference to the last

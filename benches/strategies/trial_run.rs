@@ -3,9 +3,10 @@
 use crate::problems::Problem;
 use netwright::policy::{AdamState, Policy, RewardAverages};
 use netwright::random::{Key, Purpose};
+use netwright::space::Decision;
 use netwright::strategy::{
-    ControllerSettings, GradientRequest, History, HistoryPosition, LearningSettings,
-    ProposalRequest, RewardedMinibatch, StrategyName, initial_snapshot,
+    Again, ControllerSettings, GradientRequest, History, HistoryPosition, LearningSettings,
+    ProposalRequest, RewardedMinibatch, StrategyName, initial_snapshot, share,
 };
 use std::time::Instant;
 
@@ -53,8 +54,8 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// Reward and true value of each child of the next minibatch.
-    fn step(&mut self, children: usize) -> Vec<(f64, f64)> {
+    /// Each child of the next minibatch.
+    fn step(&mut self, children: usize) -> Vec<Trial> {
         let space = self.problem.space();
         let layers = space.layers(self.trials as u64);
         let keys = Key::of_minibatch(self.seed, 0, self.minibatch, children);
@@ -105,27 +106,86 @@ impl<'a> Search<'a> {
         let compared = minibatch.compared(&self.learning);
         self.learning.average(&mut self.averages, &compared);
         self.trials += children;
-        scored
+        let trials = decisions.into_iter().zip(scored);
+        trials
+            .map(|(decisions, (reward, truth))| Trial {
+                layers,
+                decisions,
+                reward,
+                truth,
+            })
+            .collect()
     }
 }
 
+/// A trial with its outcome.
+pub struct Trial {
+    layers: usize,
+    decisions: Vec<Decision>,
+    pub reward: f64,
+    pub truth: f64,
+}
+
 impl TrialRun<'_> {
-    /// After each trial the true value of the best by reward.
-    pub fn best_by_trial(&self, problem: &Problem) -> Vec<f64> {
+    /// All trials, in order.
+    pub fn trials(&self, problem: &Problem) -> Vec<Trial> {
         let mut search = Search::new(self.strategy, self.seed, problem);
-        let mut best = (f64::NEG_INFINITY, 0.0);
         let mut found = Vec::with_capacity(self.trials);
         while found.len() < self.trials {
             let children = self.children.min(self.trials - found.len());
-            for (reward, truth) in search.step(children) {
-                if reward > best.0 {
-                    best = (reward, truth);
-                }
-                found.push(best.1);
-            }
+            found.extend(search.step(children));
         }
         found
     }
+
+    /// The true value of the network that ranks first after these trials, of which `confirmations`
+    /// more evaluate the best `networks`: as `run.confirm` does.
+    pub fn confirmed(
+        &self,
+        problem: &Problem,
+        trials: &[Trial],
+        confirmations: u64,
+        networks: usize,
+    ) -> f64 {
+        let mut order: Vec<usize> = (0..trials.len()).collect();
+        order.sort_by(|&a, &b| trials[b].reward.total_cmp(&trials[a].reward));
+        let mut best: Vec<usize> = Vec::new();
+        for index in order {
+            if best.len() == networks {
+                break;
+            }
+            let is_other = |&other: &usize| trials[other].truth != trials[index].truth;
+            if best.iter().all(is_other) {
+                best.push(index);
+            }
+        }
+        let mut sums = vec![(0.0, 0_u64); best.len()];
+        for which in share(confirmations, best.len()) {
+            let trial = &trials[best[which]];
+            let (sum, count) = &mut sums[which];
+            let seed = Again::confirming(best[which] as u64 + 1).seed(self.seed, *count);
+            let mut noise = Key::seed(seed).stream(Purpose::TableRepeat);
+            *sum += problem
+                .evaluate(trial.layers, &trial.decisions, &mut noise)
+                .0;
+            *count += 1;
+        }
+        let mean = |which: &usize| sums[*which].0 / sums[*which].1.max(1) as f64;
+        let first = (0..best.len()).max_by(|a, b| mean(a).total_cmp(&mean(b)).then(b.cmp(a)));
+        trials[best[first.expect("a trial")]].truth
+    }
+}
+
+/// After each trial the true value of the best by reward.
+pub fn best_by_trial(trials: &[Trial]) -> Vec<f64> {
+    let mut best = (f64::NEG_INFINITY, 0.0);
+    let found = trials.iter().map(|trial| {
+        if trial.reward > best.0 {
+            best = (trial.reward, trial.truth);
+        }
+        best.1
+    });
+    found.collect()
 }
 
 /// The time of one proposal of 8 after 1,000 trials, with the learning from it.

@@ -3,8 +3,8 @@
 //! trains the children or how a gradient is computed.
 
 use crate::actors::messages::{
-    GradientComputed, MinibatchProposed, ProposeMinibatch, Pull, Pulled, Push, RequestTicket,
-    Resume, Retire, Rewarded, ShardSet, SubmitMinibatch, Ticket,
+    GradientComputed, MinibatchProposed, ProposeMinibatch, PruningRequest, Pull, Pulled, Push,
+    RequestTicket, Resume, Retire, Rewarded, ShardSet, SubmitMinibatch, Ticket,
 };
 use crate::actors::minibatch::Minibatch;
 use crate::actors::runtime::{
@@ -147,6 +147,7 @@ fn propose(
         ticket,
         learning,
         history,
+        pruning,
     } = request;
     let Ticket {
         minibatch, layers, ..
@@ -167,6 +168,10 @@ fn propose(
         .map_err(|error| error.to_string())?;
     observe(&shared.metrics, layers, &proposals);
     let repeated = proposals.iter().filter(|proposal| proposal.repeats).count() as u64;
+    let redrawn = proposals
+        .iter()
+        .map(|proposal| proposal.redrawn as u64)
+        .sum();
     let trials = proposals
         .into_iter()
         .zip(keys)
@@ -180,6 +185,8 @@ fn propose(
         pulled,
         history: history.position,
         repeated,
+        redrawn,
+        pruning: pruning.as_ref().map(PruningRequest::pruning),
         trials,
         held: None,
     })

@@ -5,8 +5,8 @@
 use crate::actors::lane::LaneReport;
 use crate::actors::minibatch::Minibatch;
 use crate::actors::runtime::{ActorId, Recipient};
-use crate::child::{Epoch, Outcome, Task};
-use crate::journal::{LogTail, SampledMinibatch, Sequenced};
+use crate::child::{Epoch, LearningCurves, Outcome, Pruner, Pruning, Task};
+use crate::journal::{Evaluated, LogTail, NewReevaluation, SampledMinibatch, Sequenced};
 use crate::policy::AdamState;
 use crate::strategy::{HistoryView, LearningSettings, ReplayError, Strategy};
 use actix::Message;
@@ -41,6 +41,22 @@ pub struct ProposeMinibatch {
     pub learning: LearningSettings,
     /// What the strategy may know: it depends on the ticket alone, not on how long the pull takes.
     pub history: HistoryView,
+    /// What its children are pruned by; None: nothing prunes them.
+    pub pruning: Option<PruningRequest>,
+}
+
+/// What thresholds are computed from when a ticket is answered: they depend on the log that its
+/// history shows, as the proposals do.
+#[derive(Clone)]
+pub struct PruningRequest {
+    pub pruner: Pruner,
+    pub curves: Arc<LearningCurves>,
+}
+
+impl PruningRequest {
+    pub fn pruning(&self) -> Pruning {
+        self.curves.pruning(self.pruner)
+    }
 }
 
 /// Supervisor → Controller: finish a minibatch that an earlier process, or an earlier generation of
@@ -117,6 +133,20 @@ pub struct SubmitMinibatch {
 pub struct MinibatchesStored {
     pub minibatches: Vec<SampledMinibatch>,
     pub first_ids: Vec<u64>,
+}
+
+/// Journal → Supervisor: the best networks, which are to be confirmed.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct NetworksToConfirm(pub Vec<Evaluated>);
+
+/// Journal → Supervisor: trials that evaluate others again are on disk; their ids begin with
+/// `first`.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct ReevaluationsStored {
+    pub trials: Vec<NewReevaluation>,
+    pub first: u64,
 }
 
 /// Supervisor → ChildTrainer: train this child.

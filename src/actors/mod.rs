@@ -2,6 +2,7 @@
 //! in rooms that have no actors.
 
 mod controller;
+mod event_program;
 mod lane;
 mod messages;
 mod minibatch;
@@ -15,12 +16,13 @@ mod supervisor;
 mod tests;
 mod trainer;
 
+pub use event_program::{EventProgram, RunEvent};
 pub use lane::{ChildFiles, EvaluatorFactory};
 pub use report_writer::ReportWriter;
 pub use runtime::Stopwatch;
 pub use settings::{EnqueueSettings, RunSettings};
 pub use start::search;
 pub use supervisor::{
-    ActorRestart, Beyond, End, Event, Notice, Observer, Parts, PrepareError, Prepared, Progress,
-    Reconfigured, Reload, RestartSettings, SearchSettings, prepare,
+    ActorRestart, Additions, Beyond, End, Event, Notice, Observer, Parts, PrepareError, Prepared,
+    Progress, Reconfigured, Reload, RestartSettings, SearchSettings, prepare,
 };

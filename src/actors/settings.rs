@@ -10,6 +10,8 @@ use std::path::Path;
 /// Far more than any search has had.
 const MAX_TRIALS: u64 = 1_000_000_000;
 const MAX_KEPT_WEIGHTS: usize = 1_000_000;
+/// Networks of another run.
+const MAX_TAKEN: u64 = 1_000;
 /// Longest name of an enqueued architecture: it stands in one line with the rest.
 const MAX_NAME_LENGTH: usize = 40;
 
@@ -36,13 +38,28 @@ pub struct RunSettings {
         extend("x-identity" = true, "x-valid" = "must be below 2^63"),
     )]
     pub seed: u64,
-    /// How many architectures are sampled and evaluated, exactly.
+    /// How many architectures are sampled and evaluated, exactly; `run.confirm` of them again.
     #[default = 100]
     #[schemars(
         range(min = 1, max = MAX_TRIALS),
         extend("x-live" = true, "x-unit" = "architectures")
     )]
     pub trials: u64,
+    /// So many of the last trials evaluate the best networks again, with new seeds: where rewards are
+    /// noisy, the highest of many is more luck than the others. Confirmed networks rank first, by the
+    /// mean reward of their confirmations.
+    #[schemars(
+        range(max = MAX_TRIALS),
+        extend("x-live" = true, "x-unit" = "trials")
+    )]
+    pub confirm: u64,
+    /// A program and its arguments, called at a new best trial, at the end and at a failure of the
+    /// run, with what happened as JSON behind the arguments.
+    #[schemars(
+        inner(length(min = 1)),
+        extend("x-valid" = "must be a program and its arguments, for example [\"sh\", \"notify.sh\"]")
+    )]
+    pub on_event: Vec<String>,
     /// The search stops after this long, saved.
     #[schemars(extend("exclusiveMinimum" = 0, "x-live" = true, "x-unset" = "no limit"))]
     pub max_seconds: Option<f64>,
@@ -70,14 +87,21 @@ pub struct EnqueueSettings {
     /// As the controller would decide for the first architectures.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub decisions: Option<Vec<Decision>>,
+    /// The directory of another run, whose best networks are taken; they are copied into this run at
+    /// its first start.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run: Option<String>,
+    /// How many of them, 1 to 1000.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub top: Option<u64>,
 }
 
 impl EnqueueSettings {
-    /// Its name; unset: that of its file, or its position among the entries, from 1.
+    /// Its name; unset: that of its file or run, or its position among the entries, from 1.
     pub fn name(&self, position: usize) -> String {
         let file = || {
             Some(
-                Path::new(self.architecture.as_ref()?)
+                Path::new(self.architecture.as_ref().or(self.run.as_ref())?)
                     .file_stem()?
                     .to_string_lossy()
                     .into_owned(),
@@ -89,6 +113,11 @@ impl EnqueueSettings {
             .unwrap_or_else(|| format!("entry {position}"))
     }
 
+    /// How many networks of another run it takes.
+    pub fn taken(&self) -> usize {
+        usize::try_from(self.top.unwrap_or(1)).unwrap_or(usize::MAX)
+    }
+
     /// What cannot work among these entries: (key, what would be valid).
     pub fn problems(entries: &[Self]) -> Vec<(String, String)> {
         let mut problems = Vec::new();
@@ -98,13 +127,30 @@ impl EnqueueSettings {
             .collect();
         for (index, (entry, name)) in entries.iter().zip(&names).enumerate() {
             let part = format!("enqueue[{}]", index + 1);
-            match (&entry.architecture, &entry.decisions) {
-                (Some(_), Some(_)) => problems.push((part.clone(), "has both architecture and decisions: leave one of them out".into())),
-                (None, None) => problems.push((
+            let ways = [
+                entry.architecture.is_some(),
+                entry.decisions.is_some(),
+                entry.run.is_some(),
+            ];
+            match (ways.iter().filter(|is_there| **is_there).count(), entry.top) {
+                (0, _) => problems.push((
                     part.clone(),
-                    "needs architecture = \"FILE.json\" (as `netwright show RUN TRIAL --json` prints it), or decisions = [...]".into(),
+                    "needs architecture = \"FILE.json\" (as `netwright show RUN TRIAL --json` prints it), decisions = [...], or run = \"DIR\" \
+                     and top = 5"
+                        .into(),
                 )),
-                _ => {}
+                (1, Some(_)) if entry.run.is_none() => problems.push((
+                    format!("{part}.top"),
+                    "has an effect beside run = \"DIR\" alone: leave it out".into(),
+                )),
+                (1, Some(top)) if !(1..=MAX_TAKEN).contains(&top) => {
+                    problems.push((format!("{part}.top"), format!("must be 1 to {MAX_TAKEN}")));
+                }
+                (1, _) => {}
+                _ => problems.push((
+                    part.clone(),
+                    "has more than one of architecture, decisions and run: leave one of them".into(),
+                )),
             }
             if names[..index].contains(name) {
                 problems.push((
@@ -132,12 +178,20 @@ impl EnqueueSettings {
 impl RunSettings {
     /// What cannot work together among this section's keys: (key, what would be valid).
     pub fn problems(&self) -> Vec<(String, String)> {
-        if self.dir.is_some() || is_folder_name(&self.name) {
-            return Vec::new();
+        let mut problems = Vec::new();
+        if self.dir.is_none() && !is_folder_name(&self.name) {
+            let valid =
+                "must be the name of a folder under runs/: not empty, without / and not . or ..";
+            problems.push(("name".into(), valid.into()));
         }
-        let valid =
-            "must be the name of a folder under runs/: not empty, without / and not . or ..";
-        vec![("name".into(), valid.into())]
+        if self.confirm >= self.trials {
+            let valid = format!(
+                "must be below run.trials = {}, for confirmations are among the trials",
+                self.trials
+            );
+            problems.push(("confirm".into(), valid));
+        }
+        problems
     }
 }
 

@@ -54,8 +54,11 @@ impl Kind {
         SearchSettings {
             seed: 9,
             trials: TRIALS,
+            confirm: 0,
             reuse: false,
             advantage_bound: None,
+            pruner: None,
+            redraws: false,
             controller: ControllerSettings {
                 replicas,
                 children,
@@ -137,7 +140,7 @@ fn search_here(dir: &Path, strategy: &str, kind: Kind, stands_still_at: u64) {
         space(),
         journal,
         recovered,
-        Vec::new(),
+        Additions::default(),
     )
     .unwrap();
     let lane = |index: usize| LaneSpec {

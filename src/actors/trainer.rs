@@ -213,6 +213,7 @@ impl Receive<FromLane> for ChildTrainer {
                     self.resources.epochs.do_send(ChildEpoch { trial, epoch });
                 }
             }
+            LaneReport::Cost { trial, cost } => self.resources.journal.cost(trial, cost),
             LaneReport::Ended {
                 task,
                 outcome,

@@ -75,7 +75,10 @@ mod tests {
 
     #[test]
     fn the_network_answers_for_what_it_brought_about_and_for_nothing_else() {
-        let accuracy = RewardScale::Accuracy { exponent: 3.0 };
+        let accuracy = RewardScale::Accuracy {
+            exponent: 3.0,
+            has_cost: false,
+        };
         let perplexity = RewardScale::Perplexity {
             constant: 80.0,
             exponent: 2.0,

@@ -6,10 +6,13 @@ mod checkpoint;
 mod classifier;
 mod command;
 pub mod convnet;
+mod cost;
 mod device;
+mod early_stopping;
 mod failure;
 pub mod language_model;
-mod limits;
+mod latency;
+mod limited;
 mod linear;
 mod metric;
 mod optimiser;
@@ -21,6 +24,7 @@ mod table;
 mod tests;
 mod train;
 mod training;
+mod weight_average;
 mod weights;
 
 pub use cell::cell_program;
@@ -29,18 +33,23 @@ pub use checkpoint::at as checkpoint_at;
 pub use checkpoint::{FILE_NAME as CHECKPOINT_FILE, position as checkpoint_position};
 pub use classifier::{Classifier, softmax};
 pub use command::{
-    CommandEvaluator, CommandLane, adopt_orphans, end_programs, kill_programs, program_problem,
-    reap_orphans,
+    CommandEvaluator, CommandLane, EventProcess, adopt_orphans, end_programs, kill_programs,
+    program_problem, reap_orphans,
 };
+pub use cost::{Cost, CostFactor};
 pub use device::is_lost;
+pub use early_stopping::{
+    Curve, EarlyStoppingSettings, Goal, LearningCurves, LoggedMinibatch, LoggedTrial, Pruner,
+    Pruning, PruningDiscrepancy, PruningRule, StoppingRule, Threshold, verify_pruning,
+};
 pub use failure::{FailureRule, FailureWorth};
-pub use limits::{LimitedEvaluator, Limits};
+pub use limited::LimitedEvaluator;
 pub use linear::linear_accuracy;
 pub use metric::{MetricUnit, number_text};
 pub use optimiser::Sgd;
 pub use reward::{RewardScale, reward};
 pub use settings::{
-    ChildSettings, CommandSettings, EvaluatorKind, FailedReward, Schedule, TableSettings,
+    ChildSettings, CommandSettings, EvaluatorKind, FailedReward, Recipe, Schedule, TableSettings,
 };
 pub use table::{Table, TableError, TableEvaluator};
 pub use train::TrainEvaluator;
@@ -63,6 +72,9 @@ pub struct Task {
     pub layers: usize,
     pub decisions: Vec<Decision>,
     pub architecture: Architecture,
+    /// What ends it before its last epoch; None: nothing does.
+    #[serde(default)]
+    pub pruning: Option<Pruning>,
 }
 
 /// What one epoch of a child gave.
@@ -86,6 +98,18 @@ pub enum Outcome {
         metric: f64,
         /// Seconds of the evaluation; None: as the lane's clock has measured (a table may record
         /// its own).
+        seconds: Option<f64>,
+    },
+    /// Ended early by its thresholds: what is known of it is no measure beside a whole training.
+    Pruned {
+        /// After which it ended, from 1.
+        epoch: usize,
+        /// By the usual formula, over the epochs that it had; None: its program gave none, and the
+        /// controller learns nothing from it.
+        reward: Option<f64>,
+        /// As of a completed child; None: no epoch had one that is finite.
+        metric: Option<f64>,
+        /// As of a completed child.
         seconds: Option<f64>,
     },
     Failed {
@@ -142,6 +166,8 @@ pub trait Progress {
     fn resumed(&mut self, epochs: &[Epoch]) {
         epochs.iter().for_each(|epoch| self.epoch(epoch.clone()));
     }
+    /// What the network costs, in the unit of `child.cost`: a part of its reward.
+    fn cost(&mut self, _cost: f64) {}
     /// Where the child's checkpoints are stored; None: nowhere.
     fn checkpoints(&mut self) -> Option<&mut dyn Checkpoints> {
         None

@@ -2,11 +2,12 @@
 //! vector. Must not know what the numbers mean or where the gradient came from.
 
 /// `torch.optim.SGD(nesterov=True)` without dampening: every parameter decays, batch
-/// normalisation's too.
+/// normalisation's too. With `decoupled` it is `timm.optim.SGDW(nesterov=True)`.
 #[derive(Clone, Debug)]
 pub struct Sgd {
     momentum: f32,
-    weight_decay: f32,
+    weight_decay: f64,
+    decoupled: bool,
     velocity: Vec<f32>,
 }
 
@@ -15,9 +16,17 @@ impl Sgd {
     pub fn new(count: usize, momentum: f64, weight_decay: f64) -> Self {
         Self {
             momentum: momentum as f32,
-            weight_decay: weight_decay as f32,
+            weight_decay,
+            decoupled: false,
             velocity: vec![0.0; count],
         }
+    }
+
+    /// Whether a step shrinks the parameters themselves, by learning rate times weight decay
+    /// (Loshchilov & Hutter 2019), in place of an L2 penalty's gradient, which the momentum takes up.
+    #[must_use]
+    pub fn with_decoupled_decay(self, decoupled: bool) -> Self {
+        Self { decoupled, ..self }
     }
 
     /// The momentum: one number for each parameter.
@@ -41,14 +50,18 @@ impl Sgd {
         );
         let rate = learning_rate as f32;
         let momentum = self.momentum;
-        let decay = self.weight_decay;
+        let (decay, kept) = if self.decoupled {
+            (0.0, (1.0 - learning_rate * self.weight_decay) as f32)
+        } else {
+            (self.weight_decay as f32, 1.0)
+        };
         let mut finite = true;
         for ((parameter, velocity), &gradient) in
             parameters.iter_mut().zip(&mut self.velocity).zip(gradient)
         {
             let decayed = gradient + decay * *parameter;
             *velocity = momentum * *velocity + decayed;
-            *parameter -= rate * (decayed + momentum * *velocity);
+            *parameter = kept * *parameter - rate * (decayed + momentum * *velocity);
             finite &= parameter.is_finite();
         }
         finite
@@ -76,6 +89,33 @@ mod tests {
         let mut sgd = Sgd::new(3, 0.9, 0.01);
         let gradients = [[0.5, -1.0, 0.0], [0.1, 0.2, 0.3], [-0.4, 0.0, 1.0]];
         for (gradient, expected) in gradients.iter().zip(EXPECTED) {
+            assert!(sgd.step(&mut parameters, gradient, 0.1));
+            for (parameter, expected) in parameters.iter().zip(expected) {
+                assert!(
+                    (parameter - expected).abs() < 1e-6,
+                    "{parameters:?} against {expected:?}"
+                );
+            }
+        }
+    }
+
+    // A step of timm.optim.SGDW(lr=0.1, momentum=0.9, weight_decay=0.5, nesterov=True), on the
+    // gradients above in torch.float64; buf is g at the first:
+    //   p.mul_(1 - lr * weight_decay)
+    //   buf.mul_(momentum).add_(g)
+    //   p.add_(g.add(buf, alpha=momentum), alpha=-lr)
+    const DECOUPLED: [[f32; 3]; 3] = [
+        [0.855, -1.71, 0.475],
+        [0.75275, -1.5815, 0.39425],
+        [0.746_562_5, -1.445_725, 0.160_237_5],
+    ];
+
+    #[test]
+    fn decoupled_steps_equal_timm() {
+        let mut parameters = [1.0, -2.0, 0.5];
+        let mut sgd = Sgd::new(3, 0.9, 0.5).with_decoupled_decay(true);
+        let gradients = [[0.5, -1.0, 0.0], [0.1, 0.2, 0.3], [-0.4, 0.0, 1.0]];
+        for (gradient, expected) in gradients.iter().zip(DECOUPLED) {
             assert!(sgd.step(&mut parameters, gradient, 0.1));
             for (parameter, expected) in parameters.iter().zip(expected) {
                 assert!(

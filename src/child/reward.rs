@@ -4,8 +4,9 @@
 /// How a run's rewards are computed, which says where they lie.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum RewardScale {
-    /// An accuracy in 0..=1 to this power (paper §4.1).
-    Accuracy { exponent: f64 },
+    /// An accuracy in 0..=1 to this power (paper §4.1), and perhaps what a network costs as a
+    /// factor, which may be above 1.
+    Accuracy { exponent: f64, has_cost: bool },
     /// This constant ÷ perplexity to this power (paper §4.2: 80 and 2).
     Perplexity { constant: f64, exponent: f64 },
     /// Any number, as a table or a program gives it.
@@ -23,7 +24,11 @@ impl RewardScale {
 
     /// Whether the formula itself keeps rewards within bounds.
     pub fn is_bounded(self) -> bool {
-        self.worst().is_some()
+        match self {
+            Self::Accuracy { has_cost, .. } => !has_cost,
+            Self::Perplexity { .. } => true,
+            Self::Any => false,
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The `[child]` section: each key's declaration stands on its field. Must not know where a value
 //! was written.
 
+use super::Cost;
 use schemars::{JsonSchema, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -30,6 +31,20 @@ pub enum Schedule {
     Steps,
     /// Times `schedule_factor` at every epoch beyond the first `schedule_after`.
     Decay,
+    /// Up from 0 for the first `schedule_warm_up` of all steps, and down to 0 at the end of the
+    /// last one.
+    Triangular,
+}
+
+/// The defaults of the keys by which a convolutional child is trained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Recipe {
+    /// The paper's (§4.1), made for 50 epochs.
+    Paper,
+    /// For a few epochs: what trains networks on CIFAR-10 in seconds elsewhere (Jordan 2024, arXiv
+    /// 2404.00498), as far as it helps here.
+    Fast,
 }
 
 /// What a failed child teaches the controller.
@@ -104,14 +119,20 @@ const MAX_PARAMETERS: usize = 100_000_000_000;
 const MAX_STEPS: usize = 100_000;
 const MAX_ATTEMPTS: u32 = 1_000;
 const MAX_PIXELS: usize = 1 << 16;
+const MAX_COST_BATCH: usize = 100_000;
+const MAX_COST_THREADS: usize = 1_024;
+
+/// The mean of all steps alike.
+const MAX_AGE: f64 = 0.5;
 
 const SHARE: &str = "must be a share from 0 (none) to below 1, for example 0.25";
+const AGE: &str = "must be a share from 0 (none) to 0.5, for example 0.05";
 const ASCENDING_FRACTIONS: &str =
     "must be ascending fractions of all epochs, each above 0 and below 1, for example [0.5, 0.75]";
 
-/// `[child]`: the paper's recipe for images (§4.1). `x-default-cell` is what stands for a key that
-/// is left out where cells are searched: the recipe of the "medium" language model of Zaremba et
-/// al. (2014), with the paper's epochs and reward (§4.2).
+/// `[child]`: the paper's recipe for images (§4.1). `x-default-fast` is what stands for a key that
+/// is left out with recipe = "fast", `x-default-cell` where cells are searched: the recipe of the
+/// "medium" language model of Zaremba et al. (2014), with the paper's epochs and reward (§4.2).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema, SmartDefault)]
 #[serde(default)]
 pub struct ChildSettings {
@@ -119,6 +140,11 @@ pub struct ChildSettings {
     #[default(EvaluatorKind::Train)]
     #[schemars(extend("x-identity" = true))]
     pub evaluator: EvaluatorKind,
+    /// Which defaults the keys below and data.flip have: the paper's, or those of a recipe for
+    /// short training. A key that is set wins.
+    #[default(Recipe::Paper)]
+    #[schemars(extend("x-applies" = convolutional_networks()))]
+    pub recipe: Recipe,
     /// Epochs that each child is trained for.
     #[default = 50]
     #[schemars(
@@ -133,7 +159,7 @@ pub struct ChildSettings {
         extend("x-default-cell" = 20, "x-applies" = trained(), "x-unit" = "examples"),
     )]
     pub batch_size: usize,
-    /// Of SGD, at the first epoch.
+    /// Of SGD, at the first epoch (of a triangular schedule: the highest).
     #[default = 0.1]
     #[schemars(
         example = 0.1,
@@ -152,14 +178,41 @@ pub struct ChildSettings {
         extend("exclusiveMaximum" = 1, "x-default-cell" = 0.0, "x-applies" = trained()),
     )]
     pub momentum: f64,
-    /// L2 penalty on the weights.
+    /// L2 penalty on the weights, or what decoupled_weight_decay says.
     #[default = 1e-4]
     #[schemars(
         range(min = 0),
         example = 0.0001,
-        extend("x-default-cell" = 0.0, "x-applies" = trained()),
+        extend("x-default-cell" = 0.0, "x-default-fast" = 0.005, "x-applies" = trained()),
     )]
     pub weight_decay: f64,
+    /// Each step shrinks the weights by learning rate × weight_decay (SGDW, Loshchilov & Hutter
+    /// 2019), in place of the penalty, whose gradient the momentum multiplies.
+    #[schemars(extend("x-default-fast" = true, "x-applies" = convolutional_networks()))]
+    pub decoupled_weight_decay: bool,
+    /// Share of each target that is spread evenly over all classes (Szegedy et al. 2016).
+    #[schemars(
+        range(min = 0),
+        extend(
+            "exclusiveMaximum" = 1,
+            "x-default-fast" = 0.1,
+            "x-applies" = convolutional_networks(),
+            "x-valid" = SHARE,
+        ),
+    )]
+    pub label_smoothing: f64,
+    /// A child is validated by a running average of its weights, which is kept and exported too:
+    /// the mean age of the weights in it, as a share of the steps so far (Shamir & Zhang 2013); 0:
+    /// by its last weights.
+    #[schemars(
+        range(min = 0, max = MAX_AGE),
+        extend(
+            "x-default-fast" = 0.05,
+            "x-applies" = convolutional_networks(),
+            "x-valid" = AGE,
+        ),
+    )]
+    pub weight_averaging: f64,
     /// What batch normalisation adds to a variance before its root.
     #[default = 1e-5]
     #[schemars(
@@ -167,16 +220,22 @@ pub struct ChildSettings {
         extend("minimum" = 1e-12, "maximum" = 1, "x-applies" = convolutional_networks()),
     )]
     pub batch_norm_epsilon: f64,
-    /// How the learning rate falls over the epochs.
+    /// How the learning rate moves over the epochs.
     #[default(Schedule::Constant)]
-    #[schemars(extend("x-default-cell" = "decay", "x-applies" = trained()))]
+    #[schemars(
+        extend(
+            "x-default-cell" = "decay",
+            "x-default-fast" = "triangular",
+            "x-applies" = trained(),
+        ),
+    )]
     pub schedule: Schedule,
     /// For "steps": when it falls, as fractions of all epochs.
     #[default(vec![0.5, 0.75])]
     #[schemars(
         extend(
             "items" = {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1},
-            "x-applies" = trained(),
+            "x-applies" = scheduled(&["steps"]),
             "x-valid" = ASCENDING_FRACTIONS,
         )
     )]
@@ -185,13 +244,31 @@ pub struct ChildSettings {
     #[default = 0.1]
     #[schemars(
         example = 0.1,
-        extend("exclusiveMinimum" = 0, "x-default-cell" = 0.8, "x-applies" = trained()),
+        extend(
+            "exclusiveMinimum" = 0,
+            "x-default-cell" = 0.8,
+            "x-applies" = scheduled(&["steps", "decay"]),
+        ),
     )]
     pub schedule_factor: f64,
     /// For "decay": epochs before it falls at each further one.
     #[default = 6]
-    #[schemars(range(max = MAX_EPOCHS), extend("x-applies" = trained(), "x-unit" = "epochs"))]
+    #[schemars(
+        range(max = MAX_EPOCHS),
+        extend("x-applies" = scheduled(&["decay"]), "x-unit" = "epochs")
+    )]
     pub schedule_after: usize,
+    /// For "triangular": share of all steps over which it rises.
+    #[default = 0.2]
+    #[schemars(
+        range(min = 0),
+        extend(
+            "exclusiveMaximum" = 1,
+            "x-applies" = {"child.evaluator": ["train"], "child.schedule": ["triangular"]},
+            "x-valid" = SHARE,
+        ),
+    )]
+    pub schedule_warm_up: f64,
     /// Of language models: reward = this / (lowest validation perplexity) ^ reward_exponent.
     #[default = 80.0]
     #[schemars(
@@ -211,6 +288,48 @@ pub struct ChildSettings {
         ),
     )]
     pub reward_exponent: f64,
+    /// What networks cost: reward = accuracy ^ reward_exponent × (cost / cost_target) ^ cost_weight
+    /// (Tan et al. 2019). The milliseconds of one image are measured on the lane.
+    #[default(Cost::None)]
+    #[schemars(extend("x-applies" = convolutional_networks(), "x-identity" = "unless default"))]
+    pub cost: Cost,
+    /// The cost at which the reward is that of the accuracy alone.
+    #[schemars(
+        example = 1_000_000,
+        extend(
+            "exclusiveMinimum" = 0,
+            "x-applies" = costing(&["parameters", "flops", "milliseconds"]),
+            "x-identity" = "unless default",
+            "x-unset" = "rewards without a cost",
+        ),
+    )]
+    pub cost_target: Option<f64>,
+    /// The power of the cost in the reward.
+    #[default(-0.07)]
+    #[schemars(
+        example = -0.07,
+        extend(
+            "minimum" = -10,
+            "maximum" = 0,
+            "x-applies" = costing(&["parameters", "flops", "milliseconds"]),
+            "x-identity" = "unless default",
+        ),
+    )]
+    pub cost_weight: f64,
+    /// Images at once while milliseconds are measured.
+    #[default = 1]
+    #[schemars(
+        range(min = 1, max = MAX_COST_BATCH),
+        extend("x-applies" = costing(&["milliseconds"]), "x-unit" = "images", "x-identity" = "unless default"),
+    )]
+    pub cost_batch: usize,
+    /// Threads that they are measured with, on the CPU.
+    #[default = 1]
+    #[schemars(
+        range(min = 1, max = MAX_COST_THREADS),
+        extend("x-applies" = costing(&["milliseconds"]), "x-unit" = "threads", "x-identity" = "unless default"),
+    )]
+    pub cost_threads: usize,
     /// Last epochs whose best accuracy (lowest perplexity) counts.
     #[default = 5]
     #[schemars(
@@ -266,7 +385,9 @@ pub struct ChildSettings {
     #[schemars(
         range(min = 1, max = MAX_PARAMETERS),
         example = 20_000_000,
-        extend("x-applies" = language_models()),
+        extend(
+            "x-applies" = {"child.evaluator": ["train"], "space.kind": ["cell"], "child.hidden": []},
+        ),
     )]
     pub parameters: usize,
     /// Its softmax uses the embedding's matrix.
@@ -367,9 +488,19 @@ fn trained() -> Value {
     json!({ "child.evaluator": ["train"] })
 }
 
+/// Keys of these schedules.
+fn scheduled(schedules: &[&str]) -> Value {
+    json!({ "child.evaluator": ["train"], "child.schedule": schedules })
+}
+
 /// Keys of convolutional networks that are trained here.
 fn convolutional_networks() -> Value {
     json!({ "child.evaluator": ["train"], "space.kind": ["conv"] })
+}
+
+/// Keys of rewards with a cost of one of these kinds.
+fn costing(kinds: &[&str]) -> Value {
+    json!({ "child.evaluator": ["train"], "space.kind": ["conv"], "child.cost": kinds })
 }
 
 /// Keys of language models that are trained here.
@@ -380,11 +511,23 @@ fn language_models() -> Value {
 impl ChildSettings {
     /// The defaults where cells are searched.
     pub fn language_model() -> Self {
+        Self::defaults_of("x-default-cell")
+    }
+
+    /// The defaults with recipe = "fast".
+    pub fn fast() -> Self {
+        Self {
+            recipe: Recipe::Fast,
+            ..Self::defaults_of("x-default-fast")
+        }
+    }
+
+    fn defaults_of(keyword: &str) -> Self {
         let mut settings = json!(Self::default());
         let schema = schemars::schema_for!(Self);
         let properties = schema.get("properties").and_then(Value::as_object);
         for (key, property) in properties.into_iter().flatten() {
-            if let Some(value) = property.get("x-default-cell") {
+            if let Some(value) = property.get(keyword) {
                 settings[key] = value.clone();
             }
         }
@@ -394,11 +537,18 @@ impl ChildSettings {
     /// What cannot work together among this section's keys: (key, what would be valid). Each value
     /// alone is as its declaration says.
     pub fn problems(&self) -> Vec<(String, String)> {
-        let rules = [(
-            "schedule_steps",
-            self.schedule_steps.is_sorted_by(|a, b| a < b),
-            ASCENDING_FRACTIONS,
-        )];
+        let rules = [
+            (
+                "schedule_steps",
+                self.schedule_steps.is_sorted_by(|a, b| a < b),
+                ASCENDING_FRACTIONS,
+            ),
+            (
+                "cost_target",
+                self.cost == Cost::None || self.cost_target.is_some(),
+                "child.cost needs it: the cost at which a reward is that of the accuracy alone, for example 1000000 (parameters), 5e7 (FLOPs) or 2 (milliseconds)",
+            ),
+        ];
         let of_evaluator = match self.evaluator {
             EvaluatorKind::Train => Vec::new(),
             EvaluatorKind::Table => self.table.rules(),

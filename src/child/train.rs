@@ -3,15 +3,19 @@
 //! lanes, nor any clock but its caller's.
 
 use super::convnet::{self, Engine, EngineError, initial_parameters, initial_running};
+use super::schedule::Moment;
 use super::training::{EarlyEnd, Training};
+use super::weight_average::WeightAverage;
 use super::weights::{Trained, recipe};
 use super::{
-    Cause, ChildSettings, Epoch, Evaluator, MetricUnit, Outcome, Progress, Sgd, Task, reward,
+    Cause, ChildSettings, Cost, CostFactor, Epoch, Evaluator, MetricUnit, Outcome, Progress, Sgd,
+    Task, latency, reward,
 };
-use crate::data::{Batches, DataSettings, Dataset, ImageInput, Input, Split};
+use crate::data::{Batches, DataSettings, Dataset, Flip, ImageInput, Input, Split};
 use crate::space::{ConvNetwork, ImageShape, Network};
 use candle_core::Device;
 use rayon::ThreadPool;
+use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
 
@@ -26,6 +30,14 @@ const RECIPE: &[&str] = &[
     "schedule",
 ];
 
+/// Further keys, named where they are not as in the paper's recipe.
+const BEYOND_THE_PAPER: &[&str] = &[
+    "recipe",
+    "label_smoothing",
+    "decoupled_weight_decay",
+    "weight_averaging",
+];
+
 /// The evaluator `child.evaluator = "train"` of one lane.
 pub struct TrainEvaluator {
     settings: ChildSettings,
@@ -35,8 +47,12 @@ pub struct TrainEvaluator {
     /// How images are prepared for evaluation.
     input: ImageInput,
     augment: bool,
+    /// Other than the paper's.
+    flip: Option<Flip>,
     device: Device,
     pool: Arc<ThreadPool>,
+    /// What milliseconds are measured with.
+    cost_pool: Arc<ThreadPool>,
     memory_limit_bytes: Option<u64>,
     /// What a child's numbers depend on beside task and settings: part of a checkpoint's
     /// fingerprint.
@@ -54,6 +70,8 @@ struct Child<'a> {
     parameters: Vec<f32>,
     /// Running means and variances of batch normalisation.
     running: Vec<f32>,
+    /// What is validated and kept in their place.
+    average: Option<WeightAverage>,
     gradient: Vec<f32>,
     /// One batch, `[batch, channels, height, width]`, its labels `[batch]` and logits `[batch,
     /// classes]`.
@@ -80,14 +98,22 @@ impl TrainEvaluator {
             settings,
             input: batches.input(&dataset, data),
             augment: data.augment,
+            flip: Some(data.flip).filter(|flip| data.augment && *flip != Flip::Random),
             dataset,
             split,
             batches,
             device,
+            cost_pool: pool.clone(),
             pool,
             memory_limit_bytes,
             facts,
         }
+    }
+
+    /// With a pool of its own to measure milliseconds with.
+    #[must_use]
+    pub fn measuring_with(self, cost_pool: Arc<ThreadPool>) -> Self {
+        Self { cost_pool, ..self }
     }
 
     fn train(&self, task: &Task, progress: &mut dyn Progress) -> Result<Outcome, EarlyEnd> {
@@ -114,12 +140,70 @@ impl TrainEvaluator {
             self.settings.reward_window,
             self.settings.reward_exponent,
         );
-        training.keep_weights(reward, |last| child.file(task, last, metric, reward));
-        Ok(Outcome::Completed {
-            reward,
-            metric,
-            seconds: training.seconds_if_resumed(),
-        })
+        let reward = reward * self.cost_factor(network, &child, &mut training)?;
+        Ok(training.outcome(metric, reward, |last| {
+            child.file(task, last, metric, reward)
+        }))
+    }
+
+    /// What the network's cost makes of its reward.
+    fn cost_factor(
+        &self,
+        network: &ConvNetwork,
+        child: &Child,
+        training: &mut Training,
+    ) -> Result<f64, EarlyEnd> {
+        let Some(factor) = CostFactor::new(&self.settings) else {
+            return Ok(1.0);
+        };
+        let cost = match factor.cost {
+            Cost::None => return Ok(1.0),
+            Cost::Parameters => network.parameters() as f64,
+            Cost::Flops => network.flops() as f64,
+            Cost::Milliseconds => self.milliseconds(network, child, training)?,
+        };
+        training.cost(cost);
+        Ok(factor.of(cost))
+    }
+
+    /// Measured on the first validation images.
+    fn milliseconds(
+        &self,
+        network: &ConvNetwork,
+        child: &Child,
+        training: &mut Training,
+    ) -> Result<f64, EarlyEnd> {
+        let size = self.settings.cost_batch;
+        let mut engine = convnet::engine(
+            network,
+            size,
+            self.settings.batch_norm_epsilon,
+            &self.device,
+            &self.cost_pool,
+            self.memory_limit_bytes,
+        )?;
+        let image = network.image;
+        let mut images = vec![0.0; size * image.channels * image.height * image.width];
+        let mut labels = vec![0; size];
+        let mut logits = vec![0.0; size * network.classes];
+        let validation = self.split.validation.iter().copied();
+        let indices: Vec<u32> = validation.cycle().take(size).collect();
+        self.pool.install(|| {
+            self.batches
+                .evaluation(&self.dataset, &indices, &mut images, &mut labels);
+        });
+        let mut batch = latency::Batch {
+            images: &images,
+            logits: &mut logits,
+            size,
+        };
+        latency::milliseconds(
+            engine.as_mut(),
+            &child.parameters,
+            &child.running,
+            &mut batch,
+            training,
+        )
     }
 
     /// A network for other images or classes than the data's cannot be trained on them.
@@ -179,22 +263,33 @@ impl<'a> Child<'a> {
         } = evaluator;
         let largest = split.train.len().max(split.validation.len());
         let batch = settings.batch_size.clamp(1, largest.max(1));
-        let engine = convnet::engine(
+        let age = settings.weight_averaging;
+        // The average, and its place in a checkpoint.
+        let averages = if age > 0.0 {
+            2 * size_of::<f32>() as u64 * network.parameters()
+        } else {
+            0
+        };
+        let mut engine = convnet::engine(
             network,
             batch,
             settings.batch_norm_epsilon,
             device,
             pool,
-            *memory_limit_bytes,
+            memory_limit_bytes.map(|limit| limit.saturating_sub(averages)),
         )?;
+        engine.set_label_smoothing(settings.label_smoothing);
         let parameters = initial_parameters(engine.parameters(), seed);
+        let running = initial_running(engine.running());
         let image = network.image;
         Ok(Self {
             evaluator,
             seed,
             learning_rate: network.learning_rate.unwrap_or(settings.learning_rate),
-            sgd: Sgd::new(parameters.len(), settings.momentum, settings.weight_decay),
-            running: initial_running(engine.running()),
+            sgd: Sgd::new(parameters.len(), settings.momentum, settings.weight_decay)
+                .with_decoupled_decay(settings.decoupled_weight_decay),
+            average: (age > 0.0).then(|| WeightAverage::new(age, &parameters, &running)),
+            running,
             gradient: vec![0.0; parameters.len()],
             images: vec![0.0; batch * image.channels * image.height * image.width],
             labels: vec![0; batch],
@@ -205,8 +300,10 @@ impl<'a> Child<'a> {
     }
 
     /// Everything that a step changes: what a checkpoint holds.
-    fn tensors(&mut self) -> [&mut [f32]; 3] {
-        [&mut self.parameters, self.sgd.velocity(), &mut self.running]
+    fn tensors(&mut self) -> Vec<&mut [f32]> {
+        let trained = [&mut self.parameters, self.sgd.velocity(), &mut self.running];
+        let average = self.average.iter_mut().flat_map(WeightAverage::tensors);
+        trained.into_iter().chain(average).collect()
     }
 
     /// The trained network as a file.
@@ -219,9 +316,15 @@ impl<'a> Child<'a> {
     ) -> Result<Vec<u8>, String> {
         let evaluator = self.evaluator;
         let mut recipe = recipe(&evaluator.settings, RECIPE);
+        recipe.extend(changed(&evaluator.settings, BEYOND_THE_PAPER));
+        if let Some(flip) = evaluator.flip {
+            recipe.insert("flip".into(), serde_json::json!(flip));
+        }
         // A network may bring its own.
         recipe.insert("learning_rate".into(), self.learning_rate.into());
         recipe.insert("augment".into(), evaluator.augment.into());
+        let (parameters, running) =
+            evaluated(self.average.as_ref(), &self.parameters, &self.running);
         let trained = Trained {
             task,
             network: task.architecture.network.clone(),
@@ -236,8 +339,8 @@ impl<'a> Child<'a> {
             content: &evaluator.dataset.content,
             recipe,
             tensors: &[
-                (self.engine.parameters(), self.parameters.as_slice()),
-                (self.engine.running(), self.running.as_slice()),
+                (self.engine.parameters(), parameters),
+                (self.engine.running(), running),
             ],
         };
         trained.file()
@@ -248,18 +351,20 @@ impl<'a> Child<'a> {
     fn epoch(&mut self, epoch: usize, training: &mut Training) -> Result<f64, EarlyEnd> {
         let evaluator = self.evaluator;
         let order = evaluator.batches.shuffled(self.seed, epoch + 1);
-        let rate = evaluator.settings.epoch_learning_rate(
-            self.learning_rate,
-            epoch,
-            evaluator.settings.epochs,
-        );
+        let steps = order.len().div_ceil(self.labels.len());
         for (step, indices) in order
             .chunks(self.labels.len())
             .enumerate()
             .skip(training.steps_done())
         {
             training.between_steps(&self.tensors())?;
-            let loss = self.step(indices, epoch, rate)?;
+            let moment = Moment {
+                step,
+                steps,
+                epoch,
+                epochs: evaluator.settings.epochs,
+            };
+            let loss = self.step(indices, moment)?;
             let Some(loss) = loss else {
                 let error = format!(
                     "training diverged in epoch {} of {}, step {}: the loss or a weight is no longer finite",
@@ -275,22 +380,19 @@ impl<'a> Child<'a> {
     }
 
     /// One step on a batch. Returns its mean loss; None: that or a parameter is not finite.
-    fn step(
-        &mut self,
-        indices: &[u32],
-        epoch: usize,
-        rate: f64,
-    ) -> Result<Option<f64>, EngineError> {
+    fn step(&mut self, indices: &[u32], moment: Moment) -> Result<Option<f64>, EngineError> {
         let pixels = self.images.len() / self.labels.len();
         let images = &mut self.images[..indices.len() * pixels];
         let labels = &mut self.labels[..indices.len()];
         let TrainEvaluator {
+            settings,
             batches,
             dataset,
             pool,
             ..
         } = self.evaluator;
-        pool.install(|| batches.training(dataset, indices, self.seed, epoch + 1, images, labels));
+        let epoch = moment.epoch + 1;
+        pool.install(|| batches.training(dataset, indices, self.seed, epoch, images, labels));
         let loss = self.engine.train_step(
             &self.parameters,
             &mut self.running,
@@ -298,7 +400,12 @@ impl<'a> Child<'a> {
             labels,
             &mut self.gradient,
         )?;
+        let rate = settings.learning_rate_at(self.learning_rate, moment);
         let finite = self.sgd.step(&mut self.parameters, &self.gradient, rate);
+        if let Some(average) = &mut self.average {
+            let done = moment.epoch * moment.steps + moment.step + 1;
+            average.add(done, &self.parameters, &self.running);
+        }
         Ok((finite && loss.is_finite()).then_some(f64::from(loss)))
     }
 
@@ -320,8 +427,9 @@ impl<'a> Child<'a> {
                     .batches
                     .evaluation(&evaluator.dataset, indices, images, labels);
             });
-            self.engine
-                .logits(&self.parameters, &self.running, images, logits)?;
+            let (parameters, running) =
+                evaluated(self.average.as_ref(), &self.parameters, &self.running);
+            self.engine.logits(parameters, running, images, logits)?;
             if logits.iter().any(|logit| !logit.is_finite()) {
                 let error = format!(
                     "training diverged in epoch {} of {}: the predictions on the validation images are not finite",
@@ -339,6 +447,26 @@ impl<'a> Child<'a> {
         }
         Ok(correct as f64 / validation.len().max(1) as f64)
     }
+}
+
+/// The weights that a child is judged by: the average of its weights if there is one.
+fn evaluated<'a>(
+    average: Option<&'a WeightAverage>,
+    parameters: &'a [f32],
+    running: &'a [f32],
+) -> (&'a [f32], &'a [f32]) {
+    match average {
+        Some(average) => (average.parameters(), average.running()),
+        None => (parameters, running),
+    }
+}
+
+/// Those of these settings that are not at their default.
+fn changed(settings: &ChildSettings, keys: &[&str]) -> Map<String, Value> {
+    let usual = recipe(&ChildSettings::default(), keys);
+    let mut own = recipe(settings, keys);
+    own.retain(|key, value| keys.contains(&key.as_str()) && usual.get(key) != Some(value));
+    own
 }
 
 /// Index of the largest number, the first of equals.

@@ -2,7 +2,7 @@
 //! it ends early. Must not know what is trained, nor any clock or file but its caller's.
 
 use super::checkpoint::{Fingerprint, TrainingState, decode, encode, fingerprint};
-use super::{Cause, ChildSettings, Epoch, Outcome, Progress, Task};
+use super::{Cause, ChildSettings, Epoch, Outcome, Progress, Pruning, Task};
 
 /// A training that ends before its last epoch.
 pub enum EarlyEnd {
@@ -24,6 +24,9 @@ impl From<EarlyEnd> for Outcome {
 pub struct Training<'a> {
     settings: &'a ChildSettings,
     progress: &'a mut dyn Progress,
+    pruning: Option<Pruning>,
+    /// The epoch after which the child is pruned.
+    pruned_after: Option<usize>,
     fingerprint: Fingerprint,
     state: TrainingState,
     /// Checkpoints are stored somewhere.
@@ -86,6 +89,8 @@ impl<'a> Training<'a> {
         Self {
             settings,
             progress,
+            pruned_after: pruned_after(task.pruning.as_ref(), &state.epochs),
+            pruning: task.pruning.clone(),
             fingerprint,
             state,
             stores_checkpoints,
@@ -97,10 +102,10 @@ impl<'a> Training<'a> {
         }
     }
 
-    /// The epoch to be trained, counted from 0; None: all have ended.
+    /// The epoch to be trained, counted from 0; None: all have ended, or the child is pruned.
     pub fn next_epoch(&mut self) -> Option<usize> {
         let epoch = self.epoch();
-        if epoch >= self.settings.epochs {
+        if epoch >= self.settings.epochs || self.pruned_after.is_some() {
             return None;
         }
         if self.state.step == 0 {
@@ -130,7 +135,7 @@ impl<'a> Training<'a> {
     }
 
     /// Seconds of the whole training, where the caller's clock knows only a part of it.
-    pub fn seconds_if_resumed(&self) -> Option<f64> {
+    fn seconds_if_resumed(&self) -> Option<f64> {
         self.resumed.then(|| self.seconds())
     }
 
@@ -175,6 +180,16 @@ impl<'a> Training<'a> {
         self.progress.examples(examples);
     }
 
+    /// The network costs this; see [`Progress::cost`].
+    pub fn cost(&mut self, cost: f64) {
+        self.progress.cost(cost);
+    }
+
+    /// Seconds by the caller's clock, from any moment on.
+    pub fn clock(&self) -> f64 {
+        self.progress.elapsed()
+    }
+
     /// Shows that the child is at work, without training examples.
     pub fn heartbeat(&mut self) {
         self.progress.examples(0);
@@ -200,7 +215,8 @@ impl<'a> Training<'a> {
         self.state.loss = 0.0;
         self.changed_since_checkpoint = true;
         self.progress.epoch(epoch);
-        let more = self.epoch() < self.settings.epochs;
+        self.pruned_after = pruned_after(self.pruning.as_ref(), &self.state.epochs);
+        let more = self.epoch() < self.settings.epochs && self.pruned_after.is_none();
         if self.stores_checkpoints && more && self.checkpoint_is_due() {
             self.store_checkpoint(tensors);
         }
@@ -208,11 +224,7 @@ impl<'a> Training<'a> {
 
     /// The child is trained: its weights are kept, if the caller wants those of a child with this
     /// reward. `file` makes the file that holds them, after the epoch that it is given.
-    pub fn keep_weights(
-        &mut self,
-        reward: f64,
-        file: impl FnOnce(&Epoch) -> Result<Vec<u8>, String>,
-    ) {
+    fn keep_weights(&mut self, reward: f64, file: impl FnOnce(&Epoch) -> Result<Vec<u8>, String>) {
         let (Some(last), Some(weights)) = (self.state.epochs.last(), self.progress.weights())
         else {
             return;
@@ -226,6 +238,29 @@ impl<'a> Training<'a> {
         }
         // A child that waits for a slow disk is not frozen.
         self.heartbeat();
+    }
+
+    /// The outcome after the last epoch, whose weights are kept if the child was trained to its end.
+    pub fn outcome(
+        mut self,
+        metric: f64,
+        reward: f64,
+        file: impl FnOnce(&Epoch) -> Result<Vec<u8>, String>,
+    ) -> Outcome {
+        if let Some(epoch) = self.pruned_after {
+            return Outcome::Pruned {
+                epoch,
+                reward: Some(reward),
+                metric: Some(metric),
+                seconds: self.seconds_if_resumed(),
+            };
+        }
+        self.keep_weights(reward, file);
+        Outcome::Completed {
+            reward,
+            metric,
+            seconds: self.seconds_if_resumed(),
+        }
     }
 
     fn checkpoint_is_due(&self) -> bool {
@@ -249,4 +284,10 @@ impl<'a> Training<'a> {
         self.last_checkpoint_at = self.progress.elapsed();
         self.changed_since_checkpoint = false;
     }
+}
+
+/// The epoch after which a child with these epochs is pruned.
+fn pruned_after(pruning: Option<&Pruning>, epochs: &[Epoch]) -> Option<usize> {
+    let epochs = epochs.iter();
+    pruning?.pruned_after(epochs.map(|epoch| (epoch.epoch, epoch.metric)))
 }

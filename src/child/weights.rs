@@ -285,6 +285,7 @@ pub fn recipe(settings: &ChildSettings, keys: &[&str]) -> Map<String, Value> {
         Schedule::Constant | Schedule::Cosine => &[],
         Schedule::Steps => &["schedule_steps", "schedule_factor"],
         Schedule::Decay => &["schedule_after", "schedule_factor"],
+        Schedule::Triangular => &["schedule_warm_up"],
     };
     all.into_iter()
         .filter(|(key, _)| keys.iter().chain(schedule).any(|known| known == key))

@@ -4,10 +4,11 @@
 use super::progress::duration;
 use super::{Failure, assembly, process_restart, reading};
 use crate::actors::End;
-use crate::journal::{Failures, Reader, Recovered, TrialRow};
+use crate::journal::{Enqueued, Failures, Reader, Recovered, TrialRow};
 use crate::machine::LaneSpec;
 use crate::report;
 use crate::settings::Settings;
+use crate::strategy::confirmed_networks;
 use crate::telemetry::Endpoint;
 use crate::workload::{BestChild, Reference, Workload};
 use std::collections::BTreeSet;
@@ -23,7 +24,7 @@ pub struct Announced<'a> {
 
 impl Announced<'_> {
     /// What runs, where, and where to look.
-    pub fn start(&self, endpoint: Option<&Endpoint>, recovered: &Recovered) {
+    pub fn start(&self, endpoint: Option<&Endpoint>, recovered: &Recovered, enqueued: &[Enqueued]) {
         say!(
             "netwright search \"{}\" in {}",
             self.settings.run.name,
@@ -59,34 +60,27 @@ impl Announced<'_> {
         if let Some(warning) = endpoint.and_then(Endpoint::warning) {
             tracing::warn!("{warning}");
         }
-        self.enqueued(recovered);
-        let finished = recovered.completed + recovered.failed;
+        note_enqueued(recovered, enqueued);
+        self.confirmations();
+        let finished = recovered.finished();
         if finished > 0 {
             let trials = self.settings.run.trials;
             say!("continuing: {finished} of {trials} trials are finished");
         }
     }
 
-    /// The enqueued architectures, unless all of them are evaluated.
-    fn enqueued(&self, recovered: &Recovered) {
-        let entries = &self.settings.enqueue;
-        let evaluated = recovered
-            .enqueued
-            .iter()
-            .filter(|(_, trial)| trial.finished)
-            .count();
-        if entries.len() <= evaluated {
-            return;
+    /// That the last trials confirm the best networks.
+    fn confirmations(&self) {
+        let confirm = self.settings.run.confirm;
+        if confirm > 0 {
+            let networks = match confirmed_networks(confirm) {
+                1 => "network".to_owned(),
+                many => format!("{many} networks"),
+            };
+            say!(
+                "last, after sampling: {confirm} evaluations of the best {networks} again (run.confirm)"
+            );
         }
-        let names: Vec<String> = (1..)
-            .zip(entries)
-            .map(|(position, entry)| entry.name(position))
-            .collect();
-        say!(
-            "first, before sampling starts: {} (enqueued; {evaluated} of {} are evaluated)",
-            names.join(", "),
-            entries.len()
-        );
     }
 
     /// What was found, where it lies, and the exit code.
@@ -186,4 +180,33 @@ impl Announced<'_> {
         }
         Ok(())
     }
+}
+
+/// So many enqueued architectures are named.
+const NAMED: usize = 8;
+
+/// The enqueued architectures, unless all of them are evaluated.
+fn note_enqueued(recovered: &Recovered, enqueued: &[Enqueued]) {
+    let finished = recovered
+        .enqueued
+        .iter()
+        .filter(|(_, trial)| trial.finished);
+    let evaluated = finished.count();
+    if enqueued.len() <= evaluated {
+        return;
+    }
+    let names: Vec<&str> = enqueued
+        .iter()
+        .take(NAMED)
+        .map(|entry| entry.name.as_str())
+        .collect();
+    let more = match enqueued.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    say!(
+        "first, before sampling starts: {}{more} (enqueued; {evaluated} of {} are evaluated)",
+        names.join(", "),
+        enqueued.len()
+    );
 }

@@ -3,14 +3,16 @@
 
 use super::Failure;
 use crate::actors::{EvaluatorFactory, SearchSettings};
-use crate::child::{FailureRule, Limits};
+use crate::child::{Cost, FailureRule, Goal, MetricUnit, Pruner};
 use crate::machine::{
-    LaneSpec, ThreadPool, memory_for_children, resolve_lanes, resolve_lanes_for_programs,
-    thread_pool, usable_cores,
+    LaneSpec, ThreadPool, list_devices, memory_for_children, resolve_lanes,
+    resolve_lanes_for_programs, thread_pool, usable_cores,
 };
 use crate::settings::Settings;
+use crate::space::SizeLimits;
 use crate::strategy::LearningSettings;
 use crate::workload::{LaneResources, Workload, WorkloadSettings, limited_evaluator};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -57,6 +59,29 @@ pub fn check_devices(workload: &dyn Workload, lanes: &[LaneSpec]) -> Result<(), 
         .map_err(|error| Failure::Input(error.to_string()))
 }
 
+/// # Errors
+/// Milliseconds are to be measured, and the lanes are on different devices.
+pub fn check_cost(settings: &Settings, lanes: &[LaneSpec]) -> Result<(), Failure> {
+    if settings.child.cost != Cost::Milliseconds {
+        return Ok(());
+    }
+    let devices = list_devices();
+    let model = |lane: &LaneSpec| {
+        let device = devices.iter().find(|device| device.device == lane.device);
+        device.map_or_else(|| lane.device.clone(), |device| device.model.clone())
+    };
+    let models: BTreeSet<String> = lanes.iter().map(model).collect();
+    if models.len() < 2 {
+        return Ok(());
+    }
+    let models: Vec<String> = models.into_iter().collect();
+    Err(Failure::Input(format!(
+        "child.cost = \"milliseconds\": they are measured on the lane that trains a network, and these lanes are on different devices ({}): \
+         set devices.use to devices of one kind",
+        models.join(", ")
+    )))
+}
+
 /// Makes each lane's evaluator, on the lane's own thread; the lanes share the machine's memory.
 /// `run_dir` is absolute.
 pub fn evaluator_factory(
@@ -65,7 +90,7 @@ pub fn evaluator_factory(
     lanes: &[LaneSpec],
     run_dir: PathBuf,
 ) -> EvaluatorFactory {
-    let limits = Limits::new(&settings.space);
+    let limits = SizeLimits::new(&settings.space);
     let memory_bytes = (memory_for_children() / lanes.len().max(1)) as u64;
     Arc::new(move |lane| {
         let resources = LaneResources {
@@ -87,10 +112,24 @@ pub fn search_settings(settings: &Settings, rules_of_before: bool) -> SearchSett
         advantage_bound: bounded.then_some(LearningSettings::ADVANTAGE_BOUND),
         seed: settings.run.seed,
         trials: settings.run.trials,
+        confirm: settings.run.confirm,
         reuse: settings.run.reuse,
+        pruner: pruner(settings),
+        redraws: SizeLimits::new(&settings.space).is_some(),
         controller: settings.controller.clone(),
         parameter_server: settings.parameter_server.clone(),
     }
+}
+
+/// What ends children early; None: nothing.
+fn pruner(settings: &Settings) -> Option<Pruner> {
+    let scoring = workload_settings(settings).scoring();
+    let goal = match scoring.metric {
+        MetricUnit::Accuracy => Goal::Max,
+        MetricUnit::Perplexity | MetricUnit::BitsPerCharacter => Goal::Min,
+        MetricUnit::Plain => settings.early_stopping.goal,
+    };
+    settings.early_stopping.pruner(goal, scoring.epochs)
 }
 
 /// How a search values its failed children.

@@ -2,13 +2,13 @@
 //! file: facts that are no settings stand in comments.
 
 use super::devices::describe;
-use super::{Failure, assembly, enqueue, print};
+use super::{Failure, assembly, enqueue, print, warm_start};
 use crate::journal::Enqueued;
 use crate::machine::{Device, LaneSpec, list_devices};
 use crate::report::{grouped, summary};
 use crate::settings::Settings;
-use crate::space::{Space, Survey, survey};
-use crate::strategy::Resolved;
+use crate::space::{SizeLimits, Space, Survey, survey};
+use crate::strategy::{Resolved, confirmed_networks};
 use serde_json::json;
 use std::sync::Arc;
 
@@ -24,13 +24,18 @@ pub struct CheckArgs {
 pub fn run(args: CheckArgs) -> Result<(), Failure> {
     let settings = args.config.load()?;
     let lanes = assembly::lanes(&settings)?;
+    assembly::check_cost(&settings, &lanes)?;
     let used = list_devices()
         .into_iter()
         .filter(|device| lanes.iter().any(|lane| lane.device == device.device))
         .collect();
     // Without a look at the data, which may be large or not there yet.
     let candidates = assembly::workload_settings(&settings).expected_candidates();
-    let enqueued = enqueue::entries(&args.config, &settings, &candidates)?;
+    let run_dir = settings.run_dir(None);
+    let mut copies = warm_start::copies(&run_dir)?;
+    let enqueued = enqueue::entries(&args.config, &settings, &candidates, &mut copies)?;
+    warm_start::parameters(&settings, &mut copies)?;
+    warm_start::known_trials(&settings, &candidates, &mut copies)?;
     let facts = Facts {
         settings,
         space: candidates.space,
@@ -70,12 +75,33 @@ impl Facts {
             .saturating_mul(self.settings.controller.children)
     }
 
+    /// Trials that are sampled.
+    fn sampled(&self) -> u64 {
+        let run = &self.settings.run;
+        run.trials.saturating_sub(run.confirm)
+    }
+
+    /// Which networks the last trials confirm.
+    fn confirmations(&self) -> String {
+        let confirm = self.settings.run.confirm;
+        let networks = match confirmed_networks(confirm) {
+            1 => "network".to_owned(),
+            many => format!("{many} networks"),
+        };
+        match confirm {
+            0 => String::new(),
+            _ => format!(
+                "# {} trials are sampled, and the last {confirm} evaluate the best {networks} again (run.confirm)\n",
+                self.sampled()
+            ),
+        }
+    }
+
     /// Depth of the first and the last architectures.
     fn depths(&self) -> (usize, usize) {
         (
             self.space.layers(0),
-            self.space
-                .layers(self.settings.run.trials.saturating_sub(1)),
+            self.space.layers(self.sampled().saturating_sub(1)),
         )
     }
 
@@ -95,19 +121,32 @@ impl Facts {
 
     /// How many networks the limits leave out.
     fn beyond(&self, survey: &Survey) -> String {
-        let space = &self.settings.space;
-        let over = |size: u64, limit: Option<u64>| limit.is_some_and(|limit| size > limit);
-        let count = survey
-            .drawn
-            .iter()
-            .filter(|size| over(size.0, space.max_parameters) || over(size.1, space.max_flops))
-            .count();
-        if space.max_parameters.or(space.max_flops).is_none() {
+        let limits = SizeLimits::new(&self.settings.space);
+        if !limits.is_some() {
             return String::new();
+        }
+        let drawn = survey.drawn.iter();
+        let count = drawn
+            .filter(|size| limits.leave_out(Some(size.0), Some(size.1)))
+            .count();
+        let (parameters, flops) = survey.smallest;
+        if limits.leave_out(Some(parameters), Some(flops)) {
+            return format!(
+                "# warning: no network fits space.max_parameters and max_flops: the smallest found has {} parameters and takes {} \
+                 floating-point operations; every trial will fail, untrained\n",
+                grouped(parameters),
+                grouped(flops)
+            );
+        }
+        if count == survey.drawn.len() {
+            return format!(
+                "# warning: none of {count} random networks fits space.max_parameters and max_flops; a trial whose network is too large \
+                 100 times fails, untrained\n"
+            );
         }
         let percent = 100 * count / survey.drawn.len().max(1);
         format!(
-            "#   {percent}% of random networks are larger than space.max_parameters or max_flops allow: those end as failed, untrained\n"
+            "#   {percent}% of random networks are larger than space.max_parameters or max_flops allow: those are drawn again, and not trained\n"
         )
     }
 
@@ -133,6 +172,7 @@ impl Facts {
             text += &self.beyond(&survey);
         }
         text += &self.strategy();
+        text += &self.confirmations();
         for Enqueued { name, trial } in &self.enqueued {
             let size = trial.parameters.map_or_else(String::new, |count| {
                 format!(" ({} parameters)", grouped(count))
@@ -176,7 +216,7 @@ impl Facts {
         let accumulate = self.settings.parameter_server.accumulate;
         let strategy = controller.strategy.resolve(self.space.as_ref());
         let learning = controller.learning(strategy, accumulate);
-        let trials = self.settings.run.trials;
+        let trials = self.sampled();
         if let Some(updates) = learning.too_little_to_learn(trials, controller.children) {
             text += &format!(
                 "# warning: {} will learn next to nothing: {trials} trials are {updates} updates of controller.learning_rate = {}; run more \

@@ -3,7 +3,7 @@
 //! the other on the same lanes; interrupted, the same command goes on.
 
 use super::{ConfigArgs, Failure, print, print_json, reading};
-use crate::journal::Reader;
+use crate::journal::{FinalState, Reader};
 use crate::report::{Comparison, StrategyRuns};
 use crate::settings::Settings;
 use crate::strategy::StrategyChoice;
@@ -38,8 +38,9 @@ pub struct CompareArgs {
 }
 
 pub fn run(args: CompareArgs) -> Result<(), Failure> {
-    let settings = args.config.load()?;
     let strategies = named(&args.strategies)?;
+    let words: Vec<&str> = strategies.iter().map(|one| one.as_str()).collect();
+    let settings = args.config.load_for_strategies(&words)?;
     let folder = args.run_dir.clone().unwrap_or_else(|| {
         let mut folder = settings.run_dir(None).into_os_string();
         folder.push("-strategies");
@@ -191,18 +192,21 @@ fn writing(path: &Path) -> impl Fn(std::io::Error) -> Failure {
     move |error| Failure::Input(format!("{}: {error}", path.display()))
 }
 
-/// The rewards of a run's sampled trials, by id.
+/// The rewards of a run's sampled trials, by id; None: pruned or failed.
 fn outcomes(run: &Path) -> Result<Vec<Option<f64>>, Failure> {
     let reader = Reader::open(run).map_err(reading)?;
-    let enqueued = reader.enqueued().map_err(reading)?;
+    let others = reader.not_sampled().map_err(reading)?;
     let mut outcomes = std::collections::BTreeMap::new();
     reader
-        .outcomes(|id, reward| {
-            outcomes.insert(id, reward);
+        .outcomes(|id, outcome| {
+            outcomes.entry(id).or_insert(match outcome {
+                FinalState::Completed(reward) => Some(reward),
+                FinalState::Pruned | FinalState::Failed => None,
+            });
         })
         .map_err(reading)?;
-    for row in enqueued {
-        outcomes.remove(&row.id);
+    for id in others {
+        outcomes.remove(&id);
     }
     Ok(outcomes.into_values().collect())
 }

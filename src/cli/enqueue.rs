@@ -1,20 +1,21 @@
 //! The `[[enqueue]]` entries of a config file as trials: their files are read and fitted to the
 //! space before anything starts. Must not evaluate anything.
 
-use super::{ConfigArgs, Failure};
+use super::warm_start::{self, TakenNetwork};
+use super::{ConfigArgs, Failure, architecture_file};
 use crate::actors::EnqueueSettings;
-use crate::journal::{Enqueued, SampledTrial};
+use crate::journal::{Copied, Enqueued, SampledTrial};
 use crate::random::Key;
 use crate::settings::{self, Settings};
 use crate::space::{Architecture, Decision};
 use crate::workload::Candidates;
-use serde_json::Value;
 use std::path::Path;
 
 /// No controller has this number, so no sampled trial has the seed of an enqueued one.
 const NO_CONTROLLER: u64 = u64::MAX;
 
-/// All entries, in order, as this workload evaluates them.
+/// All entries, in order, as this workload evaluates them. `copies` is what the run has copied from
+/// others before, and gets what is read now.
 ///
 /// # Errors
 /// Names the entry, its file or decision, and what would be right.
@@ -22,20 +23,32 @@ pub fn entries(
     config: &ConfigArgs,
     settings: &Settings,
     candidates: &Candidates,
+    copies: &mut Vec<Copied>,
 ) -> Result<Vec<Enqueued>, Failure> {
     let reader = EntryReader {
         config,
         candidates,
         seed: settings.run.seed,
     };
-    (1..)
-        .zip(&settings.enqueue)
-        .map(|(number, entry)| {
-            reader
-                .entry(number, entry)
-                .map_err(|problem| reader.refused(number, entry, &problem))
-        })
-        .collect()
+    let mut all: Vec<Enqueued> = Vec::new();
+    for (number, entry) in (1..).zip(&settings.enqueue) {
+        let read = match &entry.run {
+            Some(dir) => reader.of_run(number, entry, dir, copies),
+            None => reader.entry(number, entry).map(|one| vec![one]),
+        };
+        let refused = |problem: String| reader.refused(number, entry, &problem);
+        for one in read.map_err(refused)? {
+            if all.iter().any(|other| other.name == one.name) {
+                let problem = format!(
+                    "another entry is called \"{}\" too: give this one a name",
+                    one.name
+                );
+                return Err(refused(problem));
+            }
+            all.push(one);
+        }
+    }
+    Ok(all)
 }
 
 /// Makes trials of entries, which are counted from 1.
@@ -48,10 +61,10 @@ struct EntryReader<'a> {
 
 impl EntryReader<'_> {
     fn refused(&self, number: usize, entry: &EnqueueSettings, problem: &str) -> Failure {
-        let key = if entry.decisions.is_some() {
-            "decisions"
-        } else {
-            "architecture"
+        let key = match (&entry.decisions, &entry.run) {
+            (Some(_), _) => "decisions",
+            (None, Some(_)) => "run",
+            (None, None) => "architecture",
         };
         let part = format!("enqueue[{number}].{key}");
         let origin = settings::origin(
@@ -69,25 +82,58 @@ impl EntryReader<'_> {
 
     fn entry(&self, number: usize, entry: &EnqueueSettings) -> Result<Enqueued, String> {
         let (architecture, decisions) = match (&entry.architecture, &entry.decisions) {
-            (Some(file), _) => read(Path::new(file))
-                .and_then(|given| {
-                    self.candidates
-                        .adopt(given)
-                        .map_err(|error| error.to_string())
-                })
-                .map_err(|problem| format!("{file}: {problem}"))?,
+            (Some(file), _) => architecture_file::adopted(Path::new(file), self.candidates)?,
             (None, Some(decisions)) => (self.decided(decisions)?, decisions.clone()),
-            (None, None) => return Err("needs architecture or decisions".into()),
+            (None, None) => return Err("needs architecture, decisions or run".into()),
         };
+        Ok(self.trial(entry.name(number), (number, 0), architecture, decisions))
+    }
+
+    /// The best networks of another run, as this workload evaluates them: their decisions where they
+    /// mean the same here.
+    fn of_run(
+        &self,
+        number: usize,
+        entry: &EnqueueSettings,
+        dir: &str,
+        copies: &mut Vec<Copied>,
+    ) -> Result<Vec<Enqueued>, String> {
+        let key = format!("enqueue[{number}]");
+        let space = &self.candidates.space;
+        let taken = warm_start::networks(&key, dir, entry.taken(), copies)?;
+        let adopted = |(rank, one): (u32, TakenNetwork)| {
+            let own = space.build(space.layers(0), &one.decisions);
+            let (architecture, decisions) = match own {
+                Ok(own) if own == one.architecture => (own, one.decisions),
+                _ => self
+                    .candidates
+                    .adopt(one.architecture)
+                    .map_err(|error| format!("trial {} there: {error}", one.trial))?,
+            };
+            let name = format!("{} {rank}", entry.name(number));
+            Ok(self.trial(name, (number, rank), architecture, decisions))
+        };
+        (1..).zip(taken).map(adopted).collect()
+    }
+
+    /// `position`: of its entry, from 1, and its rank there; 0: the entry is one network.
+    fn trial(
+        &self,
+        name: String,
+        position: (usize, u32),
+        architecture: Architecture,
+        decisions: Vec<Decision>,
+    ) -> Enqueued {
         let (parameters, flops) = architecture.size();
         let seed = Key {
             controller: NO_CONTROLLER,
-            minibatch: number as u64,
+            minibatch: position.0 as u64,
+            slot: position.1,
             ..Key::seed(self.seed)
         }
         .child_seed();
-        Ok(Enqueued {
-            name: entry.name(number),
+        Enqueued {
+            name,
             trial: SampledTrial {
                 decisions,
                 architecture,
@@ -95,7 +141,7 @@ impl EntryReader<'_> {
                 parameters,
                 flops,
             },
-        })
+        }
     }
 
     fn decided(&self, decisions: &[Decision]) -> Result<Architecture, String> {
@@ -110,55 +156,4 @@ impl EntryReader<'_> {
             .build(layers, decisions)
             .map_err(|error| format!("{error}{of}"))
     }
-}
-
-/// An architecture's JSON, by itself or inside what `netwright show RUN TRIAL --json` prints.
-fn read(file: &Path) -> Result<Architecture, String> {
-    let unreadable = |error: std::io::Error| match error.kind() {
-        std::io::ErrorKind::NotFound => {
-            "there is no such file (paths are relative to the working directory)".to_owned()
-        }
-        _ => format!("cannot be read: {error}"),
-    };
-    let metadata = std::fs::metadata(file).map_err(unreadable)?;
-    if !metadata.is_file() {
-        return Err("is no regular file".into());
-    }
-    let bytes = std::fs::read(file).map_err(unreadable)?;
-    if bytes.starts_with(&[0xFF, 0xFE]) || bytes.starts_with(&[0xFE, 0xFF]) {
-        return Err("is UTF-16 text; save it as UTF-8".into());
-    }
-    // Editors on Windows write a byte order mark, which is no part of the JSON.
-    let text = bytes
-        .strip_prefix("\u{feff}".as_bytes())
-        .unwrap_or(bytes.as_slice());
-    let mut value: Value =
-        serde_json::from_slice(text).map_err(|error| format!("is not JSON: {error}"))?;
-    if let Some(inner) = value.get_mut("architecture") {
-        value = inner.take();
-    }
-    let example = "`netwright show RUN TRIAL --json` prints one";
-    match value.get("version").and_then(Value::as_u64) {
-        Some(1) => {}
-        Some(other) => {
-            return Err(format!(
-                "its version is {other}, and this program knows version 1"
-            ));
-        }
-        None => {
-            return Err(format!(
-                "is no architecture, for \"version\": 1 is not there; {example}"
-            ));
-        }
-    }
-    serde_json::from_value(value).map_err(|error| {
-        let reason = match error.to_string() {
-            // For a choice without tags serde's message names types of this program.
-            text if text.contains("Cell") => {
-                "a cell has nodes, inject, cell_index and inject_index, or reference = rnn, lstm or gru".into()
-            }
-            text => text,
-        };
-        format!("is no architecture: {reason}; {example}")
-    })
 }

@@ -108,7 +108,11 @@ fn vocabulary_file(out: &Path) -> PathBuf {
 /// Where the weights of a trial lie: those of the trial that was trained, if this one took its
 /// reward.
 fn weights_file(run: &Path, row: &TrialRow) -> PathBuf {
-    let trial = row.reused_from.unwrap_or(row.id);
+    weights_of(run, row.reused_from.unwrap_or(row.id))
+}
+
+/// Where the weights of a trial lie that was trained.
+pub(super) fn weights_of(run: &Path, trial: u64) -> PathBuf {
     run.join("weights")
         .join(format!("trial-{trial}.safetensors"))
 }

@@ -1,6 +1,6 @@
 //! `netwright init`: writes a commented config file to start from, and beside it the JSON Schema by
-//! which editors complete and check it. The files of config/ are in the binary: no checkout is
-//! needed.
+//! which editors complete and check it; or an architecture of the literature. The files of config/
+//! are in the binary: no checkout is needed.
 
 use super::Failure;
 use crate::settings;
@@ -10,12 +10,13 @@ use std::path::{Path, PathBuf};
 #[derive(clap::Args)]
 pub struct InitArgs {
     /// Which search: quickstart, cifar10, cifar10-v1, -v2, -v3 (the paper's spaces), ptb,
-    /// ptb-paper, choices, command or command-choices
+    /// ptb-paper, choices, command or command-choices; or which architecture: chain, all-skip,
+    /// vgg-like, resnet-20, densenet-40, nascell, lstm or gru
     #[arg(default_value = "quickstart")]
     pub search: String,
-    /// The file to write; - for standard output
-    #[arg(default_value = "netwright.toml")]
-    pub file: PathBuf,
+    /// The file to write; - for standard output. Left out: netwright.toml, or NAME.json for an
+    /// architecture
+    pub file: Option<PathBuf>,
 }
 
 /// A config file, and the other file that it names.
@@ -98,37 +99,87 @@ const TEMPLATES: &[Template] = &[
     },
 ];
 
+/// Architectures, as `[[enqueue]]`, `compare-architectures` and `retrain` read them: name and JSON.
+const ARCHITECTURES: &[(&str, &str)] = &[
+    (
+        "chain",
+        include_str!("../../config/architectures/chain.json"),
+    ),
+    (
+        "all-skip",
+        include_str!("../../config/architectures/all-skip.json"),
+    ),
+    (
+        "vgg-like",
+        include_str!("../../config/architectures/vgg-like.json"),
+    ),
+    (
+        "resnet-20",
+        include_str!("../../config/architectures/resnet-20.json"),
+    ),
+    (
+        "densenet-40",
+        include_str!("../../config/architectures/densenet-40.json"),
+    ),
+    (
+        "nascell",
+        include_str!("../../config/architectures/nascell.json"),
+    ),
+    ("lstm", include_str!("../../config/architectures/lstm.json")),
+    ("gru", include_str!("../../config/architectures/gru.json")),
+];
+
 pub fn run(args: InitArgs) -> Result<(), Failure> {
-    let Some(template) = TEMPLATES
-        .iter()
-        .find(|template| template.name == args.search)
-    else {
+    let name = args.search.as_str();
+    if let Some((name, json)) = ARCHITECTURES.iter().find(|(known, _)| *known == name) {
+        return architecture(name, json, args.file);
+    }
+    let Some(template) = TEMPLATES.iter().find(|template| template.name == name) else {
         let names: Vec<_> = TEMPLATES.iter().map(|template| template.name).collect();
+        let architectures: Vec<_> = ARCHITECTURES.iter().map(|(name, _)| *name).collect();
         return Err(Failure::Input(format!(
-            "there is no search {:?} to start from; there are {}",
-            args.search,
-            names.join(", ")
+            "there is no search {name:?} to start from; there are {}; and the architectures {}",
+            names.join(", "),
+            architectures.join(", ")
         )));
     };
-    if args.file == Path::new("-") {
-        return to_stdout(template);
+    let file = args.file.unwrap_or_else(|| PathBuf::from("netwright.toml"));
+    if file == Path::new("-") {
+        to_stdout(template)
+    } else {
+        search(template, &file)
     }
-    let here = args.file.display();
-    if args.file.exists() {
-        return Err(exists(&args.file));
+}
+
+/// Writes the JSON of an architecture.
+fn architecture(name: &str, json: &str, file: Option<PathBuf>) -> Result<(), Failure> {
+    let file = file.unwrap_or_else(|| PathBuf::from(format!("{name}.json")));
+    if file == Path::new("-") {
+        return super::print(json);
     }
-    let schema = args.file.with_file_name(SCHEMA);
+    let here = file.display();
+    write(&file, json)?;
+    note!("wrote {here}");
+    note!("next: netwright show {here}; netwright compare-architectures CONFIG {here}");
+    Ok(())
+}
+
+/// Writes a config and what belongs to it.
+fn search(template: &Template, file: &Path) -> Result<(), Failure> {
+    let here = file.display();
+    if file.exists() {
+        return Err(exists(file));
+    }
+    let schema = file.with_file_name(SCHEMA);
     let for_editors = |config: &str| format!("#:schema ./{SCHEMA}\n{config}");
     if let Some(companion) = &template.companion {
-        let path = args
-            .file
-            .with_extension(Path::new(companion.path).extension().unwrap_or_default());
+        let path = file.with_extension(Path::new(companion.path).extension().unwrap_or_default());
         write(&path, companion.text)?;
         let config = config_for(template.config, companion, &path);
-        write(&args.file, &for_editors(&config))?;
+        write(file, &for_editors(&config))?;
         note!("wrote {here} and {}", path.display());
     } else {
-        write(&args.file, &for_editors(template.config))?;
+        write(file, &for_editors(template.config))?;
         note!("wrote {here}");
     }
     write_schema(&schema)?;

@@ -18,6 +18,7 @@ macro_rules! note {
 }
 
 mod announcement;
+mod architecture_file;
 mod assembly;
 mod check;
 mod classify;
@@ -34,12 +35,14 @@ mod progress;
 mod reload;
 mod report;
 mod restore;
+mod retry;
 mod schema;
 mod search;
 mod show;
 mod status;
 mod top;
 mod verify;
+mod warm_start;
 
 use crate::child::FailedReward;
 use crate::journal::JournalError;
@@ -89,7 +92,8 @@ enum Command {
     Schema(schema::SchemaArgs),
     /// Run a search, or continue it
     Search(search::SearchArgs),
-    /// Train cells of the literature by a search's recipe, beside the best cell that it found
+    /// Train the architectures of files, or cells of the literature, by a search's recipe, beside the
+    /// best network that it found
     CompareArchitectures(compare_architectures::CompareArchitecturesArgs),
     /// Search with several strategies at the same budget, again and again, and say which is better
     Compare(compare::CompareArgs),
@@ -107,6 +111,8 @@ enum Command {
     Page(page::PageArgs),
     /// Write the files of RUN/report: trials.csv and the charts; a search keeps them itself
     Report(report::ReportArgs),
+    /// Evaluate networks of a run again, as trials of their own with new seeds; then the run goes on
+    Retry(retry::RetryArgs),
     /// Make a run's backup its database again, if that is damaged, gone or older
     Restore(restore::RestoreArgs),
     /// Derive the controller's parameters again from the seed and the journal, and compare with
@@ -175,6 +181,15 @@ impl ConfigArgs {
             .map_err(|error| Failure::Input(error.to_string()))
     }
 
+    /// The same for searches with each of these strategies: keys of any of them are taken.
+    ///
+    /// # Errors
+    /// As `load`.
+    pub fn load_for_strategies(&self, strategies: &[&str]) -> Result<Settings, Failure> {
+        settings::load_for_strategies(&self.config, &self.set, variables(), strategies)
+            .map_err(|error| Failure::Input(error.to_string()))
+    }
+
     /// A run that was begun before failures were valued by their cause goes on to leave them out,
     /// unless the user's own words say otherwise. True: it does.
     pub fn keep_rules_of_before(&self, settings: &mut Settings) -> bool {
@@ -194,7 +209,7 @@ pub fn main() -> ExitCode {
         Command::Init(args) => init::run(args),
         Command::Check(args) => check::run(args),
         Command::Schema(args) => schema::run(args),
-        Command::Search(args) => search::run(args),
+        Command::Search(args) => search::run(&args),
         Command::CompareArchitectures(args) => compare_architectures::run(args),
         Command::Compare(args) => compare::run(args),
         Command::Status(args) => status::run(args),
@@ -204,6 +219,7 @@ pub fn main() -> ExitCode {
         Command::Classify(args) => classify::run(args),
         Command::Page(args) => page::run(args),
         Command::Report(args) => report::run(args),
+        Command::Retry(args) => retry::run(args),
         Command::Restore(args) => restore::run(args),
         Command::Verify(args) => verify::run(args),
         Command::Devices(args) => devices::run(args),

@@ -31,9 +31,12 @@ impl ProgressFormat {
             |value: Option<f64>| value.map_or_else(|| "-".into(), |value| number_text(value, 4));
         let mut parts = vec![format!(
             "{}/{} trials",
-            progress.completed + progress.failed,
+            progress.finished(),
             progress.trials
         )];
+        if progress.pruned > 0 {
+            parts.push(format!("{} pruned", progress.pruned));
+        }
         if progress.failed > 0 {
             parts.push(format!("{} failed", progress.failed));
         }
@@ -77,6 +80,16 @@ impl ProgressFormat {
                     "{} reward {} in {}",
                     self.metric.phrase(*metric),
                     number_text(*reward, 4),
+                    duration(seconds)
+                )
+            }
+            Outcome::Pruned { epoch, metric, .. } => {
+                let metric = metric.map_or_else(String::new, |metric| {
+                    format!(" at {}", self.metric.phrase(metric))
+                });
+                let epoch = self.epoch(*epoch);
+                format!(
+                    "pruned after epoch {epoch}{metric} in {}",
                     duration(seconds)
                 )
             }
@@ -159,7 +172,7 @@ impl Observer for PlainLines {
                 } else {
                     self.unshown += 1;
                 }
-                let last = progress.completed + progress.failed == progress.trials;
+                let last = progress.finished() == progress.trials;
                 if last || Self::due(&mut self.last_overall, OVERALL_EVERY) {
                     let hidden = std::mem::take(&mut self.unshown);
                     let hidden = if hidden > 0 {
@@ -276,8 +289,7 @@ impl Observer for Bars {
             }
         }
         self.overall.set_length(progress.trials);
-        self.overall
-            .set_position(progress.completed + progress.failed);
+        self.overall.set_position(progress.finished());
         self.overall.set_message(self.format.overall(progress));
     }
 }

@@ -82,6 +82,7 @@ impl ConfigFile {
         changed: &Map<String, Value>,
     ) -> Result<Reconfigured, Failure> {
         let lanes = assembly::lanes(new)?;
+        assembly::check_cost(new, &lanes)?;
         let any = |prefixes: &[&str]| {
             changed
                 .keys()

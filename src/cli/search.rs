@@ -2,12 +2,16 @@
 //! logic of its own.
 
 use super::announcement::Announced;
+use super::export::weights_of;
 use super::log::{self, LogFormat};
 use super::progress::{Bars, Nothing, PlainLines, ProgressFormat};
 use super::reload::{ConfigFile, Routes};
-use super::{ConfigArgs, Failure, assembly, enqueue, reading};
-use crate::actors::{ChildFiles, Observer, Parts, ReportWriter, prepare, search};
-use crate::child::{adopt_orphans, end_programs};
+use super::{ConfigArgs, Failure, assembly, enqueue, reading, warm_start};
+use crate::actors::{
+    Additions, ChildFiles, End, EventProgram, Observer, Parts, ReportWriter, RunEvent, prepare,
+    search,
+};
+use crate::child::{adopt_orphans, end_programs, program_problem};
 use crate::data::WhiteningOrder;
 use crate::journal::{
     DATA_CONTENT, Enqueued, Journal, Reader, Recovered, WHITEN_ORDER, check_directory,
@@ -15,6 +19,7 @@ use crate::journal::{
 };
 use crate::machine::{LaneSpec, cuda_uuids, ensure_open_files, fatal_signal};
 use crate::settings::Settings;
+use crate::strategy::confirmed_networks;
 use crate::telemetry::{Endpoint, LiveDevices, Metrics, Restored, Sampler};
 use crate::workload::Workload;
 use crate::{report, telemetry};
@@ -58,11 +63,17 @@ struct Search {
     rules_of_before: bool,
 }
 
-pub fn run(args: SearchArgs) -> Result<(), Failure> {
+pub fn run(args: &SearchArgs) -> Result<(), Failure> {
+    run_with(args, Vec::new())
+}
+
+/// Runs the search, or continues it, after these trials of it were added again.
+pub fn run_with(args: &SearchArgs, retries: Vec<u64>) -> Result<(), Failure> {
     let bars = MultiProgress::new();
     let log = log::start(args.log_format, bars.clone());
     ensure_open_files(FILES).map_err(Failure::Failed)?;
-    let (mut search, enqueued) = Search::load(&args)?;
+    let (mut search, mut additions) = Search::load(args)?;
+    additions.retries = retries;
     let endpoint = Endpoint::bind(&search.settings.telemetry)
         .map_err(|error| Failure::Input(error.to_string()))?;
     if args.fresh
@@ -71,21 +82,23 @@ pub fn run(args: SearchArgs) -> Result<(), Failure> {
         say!("the earlier run is now {}", aside.display());
     }
     search.keep_rules_of_before();
-    let (journal, recovered) = search.open_run(&enqueued)?;
+    let (journal, recovered) = search.open_run(&additions.enqueued)?;
     let log_problem = |error| {
         let folder = search.run_dir.join("log");
         Failure::Failed(format!("{}: {error}", folder.display()))
     };
     log.open(&search.run_dir).map_err(log_problem)?;
-    search.announced().start(endpoint.as_ref(), &recovered);
+    search
+        .announced()
+        .start(endpoint.as_ref(), &recovered, &additions.enqueued);
     let observer = search.observer(args.log_format, bars);
-    search.run(journal, recovered, enqueued, endpoint, observer)
+    search.run(journal, recovered, additions, endpoint, observer)
 }
 
 impl Search {
     /// # Errors
     /// The config, the data or the devices that it names cannot be used.
-    fn load(args: &SearchArgs) -> Result<(Self, Vec<Enqueued>), Failure> {
+    fn load(args: &SearchArgs) -> Result<(Self, Additions), Failure> {
         let mut settings = args.config.load()?;
         let run_dir = settings.run_dir(args.run_dir.as_deref());
         // Before the data is read, which may take long.
@@ -99,9 +112,21 @@ impl Search {
         let absolute_run_dir = std::path::absolute(&run_dir)
             .map_err(|error| Failure::Input(format!("{}: {error}", run_dir.display())))?;
         let workload = assembly::load_workload(&settings)?;
-        let enqueued = enqueue::entries(&args.config, &settings, workload.candidates())?;
+        let mut copies = if args.fresh {
+            Vec::new()
+        } else {
+            warm_start::copies(&run_dir)?
+        };
+        let candidates = workload.candidates();
+        let enqueued = enqueue::entries(&args.config, &settings, candidates, &mut copies)?;
+        let parameters = warm_start::parameters(&settings, &mut copies)?;
+        let known = warm_start::known_trials(&settings, candidates, &mut copies)?;
+        if let Some(problem) = program_problem(&settings.run.on_event) {
+            return Err(Failure::Input(format!("run.on_event: {problem}")));
+        }
         let lanes = assembly::lanes(&settings)?;
         assembly::check_devices(workload.as_ref(), &lanes)?;
+        assembly::check_cost(&settings, &lanes)?;
         ensure_open_files(FILES + FILES_OF_LANE * lanes.len() as u64).map_err(Failure::Failed)?;
         let search = Self {
             config: args.config.clone(),
@@ -112,7 +137,14 @@ impl Search {
             lanes,
             rules_of_before: false,
         };
-        Ok((search, enqueued))
+        let additions = Additions {
+            enqueued,
+            retries: Vec::new(),
+            copies,
+            parameters,
+            known,
+        };
+        Ok((search, additions))
     }
 
     /// The rules of a run do not change in its life. A run that cannot be read is refused when it is
@@ -162,7 +194,7 @@ impl Search {
         self,
         journal: Journal,
         recovered: Recovered,
-        enqueued: Vec<Enqueued>,
+        additions: Additions,
         endpoint: Option<Endpoint>,
         observer: Box<dyn Observer>,
     ) -> Result<(), Failure> {
@@ -172,12 +204,13 @@ impl Search {
         journal.observe_commits(move |seconds| commits.journal_commit_seconds.observe(seconds));
         let files = self.child_files(&unfinished(&recovered))?;
         let restored = restored(&recovered);
+        let best = recovered.rewards.iter().copied().reduce(f64::max);
         let prepared = prepare(
             &assembly::search_settings(&self.settings, self.rules_of_before),
             self.workload.candidates().space.clone(),
             journal,
             recovered,
-            enqueued,
+            additions,
         )
         .map_err(|error| Failure::Failed(error.to_string()))?;
         metrics.restore(&Restored {
@@ -186,24 +219,114 @@ impl Search {
         });
         let (page, routes) = self.routes(&metrics)?;
         let endpoint = endpoint.map(&routes);
+        let event_program = self.event_program()?;
+        let observer = match &event_program {
+            None => observer,
+            Some(program) => program.observer(observer, best),
+        };
         let parts = self.parts(metrics, observer, files, page, routes);
         let report = ReportWriter::start(&self.run_dir).map_err(failed)?;
         adopt_orphans();
         fatal_signal::mark_in(&fatal_signal_file(&self.absolute_run_dir));
         let end = search(prepared, parts, endpoint).map_err(failed);
         end_programs();
-        let end = end?;
-        report.finish();
+        let result = end.and_then(|end| {
+            report.finish();
+            self.ended(end, event_program.as_ref())
+        });
+        if let Some(program) = event_program {
+            program.finish(self.last_event(&result));
+        }
+        result
+    }
+
+    /// What is done and said once the search has ended.
+    fn ended(&self, end: End, event_program: Option<&EventProgram>) -> Result<(), Failure> {
+        if end == End::Finished && self.settings.run.confirm > 0 {
+            self.tidy_weights()?;
+        }
+        if let (End::Restart(_), Some(program)) = (&end, event_program) {
+            program.stop();
+        }
         self.announced().end(end)
+    }
+
+    fn event_program(&self) -> Result<Option<EventProgram>, Failure> {
+        let run = &self.settings.run;
+        if run.on_event.is_empty() {
+            return Ok(None);
+        }
+        let program = EventProgram::start(run.on_event.clone(), &run.name, &self.absolute_run_dir);
+        program.map(Some).map_err(failed)
+    }
+
+    /// What the user's program is told of the end; None: a signal ended the search, which the user
+    /// knows.
+    fn last_event(&self, result: &Result<(), Failure>) -> Option<(RunEvent, serde_json::Value)> {
+        match result {
+            Ok(()) => Some((RunEvent::End, self.found().unwrap_or_default())),
+            Err(Failure::Signal(_)) => None,
+            Err(failure) => {
+                let facts = serde_json::json!({ "message": failure.to_string() });
+                Some((RunEvent::Failure, facts))
+            }
+        }
+    }
+
+    /// The first trial by rank, and how many there are.
+    fn found(&self) -> Option<serde_json::Value> {
+        let reader = Reader::open(&self.run_dir).ok()?;
+        let status = report::Status::read(&self.run_dir).ok()?;
+        let best = reader.best().ok()??;
+        let confirmed = reader.confirmed_trial(best.id).ok()?;
+        Some(serde_json::json!({
+            "trial": best.id,
+            "reward": best.reward,
+            "metric": best.metric,
+            "confirmed": confirmed.and_then(|network| network.reward),
+            "finished": status.finished(),
+            "trials": self.settings.run.trials,
+        }))
     }
 
     /// The files of children that an earlier process left, brought in line with the journal.
     fn child_files(&self, unfinished: &BTreeSet<u64>) -> Result<ChildFiles, Failure> {
+        let run = &self.settings.run;
+        let kept = run.keep_weights;
+        let reader = Reader::open(&self.run_dir).map_err(reading)?;
+        // Confirmed networks may rank first whatever comes. Those that are to be confirmed may
+        // be more than are kept in the end.
+        let confirmed = reader.confirmed().map_err(reading)?.into_iter();
+        let confirmed = confirmed.filter(|network| network.reward.is_some());
+        let confirmed: Vec<u64> = confirmed.map(|network| network.trial).take(kept).collect();
+        let candidates = if kept == 0 {
+            0
+        } else {
+            kept.max(confirmed_networks(run.confirm))
+        };
+        let limit = candidates + confirmed.len();
+        let others = reader.best_trained(limit).map_err(reading)?.into_iter();
+        let others = others.filter(|(_, trial)| !confirmed.contains(trial));
+        let best = confirmed.iter().map(|trial| (f64::INFINITY, *trial));
+        let best = best.chain(others);
+        Ok(ChildFiles::open(&self.run_dir, limit, best, unfinished))
+    }
+
+    /// Of a search that has come to its end the weights stay that `run.keep_weights` asks for.
+    fn tidy_weights(&self) -> Result<(), Failure> {
         let kept = self.settings.run.keep_weights;
-        let best = Reader::open(&self.run_dir)
-            .and_then(|reader| reader.best_trained(kept))
-            .map_err(reading)?;
-        Ok(ChildFiles::open(&self.run_dir, kept, best, unfinished))
+        let reader = Reader::open(&self.run_dir).map_err(reading)?;
+        let has_file = |trial: &u64| weights_of(&self.run_dir, *trial).is_file();
+        let ranked = reader.ranked_trained(usize::MAX).map_err(reading)?;
+        let best = ranked.into_iter().filter(has_file).take(kept);
+        let best = best.map(|trial| (f64::INFINITY, trial));
+        drop(ChildFiles::open(
+            &self.run_dir,
+            kept,
+            best,
+            &BTreeSet::new(),
+        ));
+        Ok(())
     }
 
     /// The registry of this run. Its lanes are known to the first scrape, which may come before
@@ -219,6 +342,8 @@ impl Search {
             .learning
             .proposals_repeated_total
             .inc_by(recovered.repeated);
+        let redrawn = &metrics.learning.proposals_redrawn_total;
+        redrawn.inc_by(recovered.redrawn);
         Ok(Arc::new(metrics))
     }
 
@@ -304,7 +429,7 @@ fn failed(error: impl std::fmt::Display) -> Failure {
 
 /// An event that the page reads: since when this process runs.
 fn note_start(journal: &Journal, recovered: &Recovered, trials: u64) {
-    let finished = recovered.completed + recovered.failed;
+    let finished = recovered.finished();
     let process = std::process::id();
     journal.event(
         "start",
@@ -319,6 +444,7 @@ fn unfinished(recovered: &Recovered) -> BTreeSet<u64> {
         .iter()
         .flat_map(|minibatch| &minibatch.trials)
         .chain(recovered.enqueued.iter().map(|(_, trial)| trial))
+        .chain(recovered.reevaluations.iter().map(|one| &one.trial))
         .filter(|trial| !trial.finished)
         .map(|trial| trial.id)
         .collect()
@@ -329,6 +455,7 @@ fn restored(recovered: &Recovered) -> Restored {
     Restored {
         rewards: recovered.rewards.clone(),
         completed: recovered.children_completed,
+        pruned: recovered.children_pruned,
         seconds: recovered.seconds.clone(),
         failed: recovered.causes.clone(),
         baseline: None,

@@ -1,21 +1,21 @@
-//! `netwright show`: one trial: its outcome, its learning curve and its network. Must not change
-//! anything.
+//! `netwright show`: one trial: its outcome, its learning curve and its network; or the
+//! architecture in a file. Must not change anything.
 
 use super::progress::duration;
-use super::{Failure, export, print, reading};
+use super::{Failure, architecture_file, export, print, print_json, reading};
 use crate::child::number_text;
-use crate::journal::{EpochRow, Reader, TrialRow};
+use crate::journal::{Confirmed, EpochRow, Reader, TrialRow};
 use crate::report;
-use crate::space::Network;
+use crate::space::{Architecture, Network};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 #[derive(clap::Args)]
 pub struct ShowArgs {
-    /// The run directory
+    /// The run directory; or a file with an architecture's JSON, without a trial
     pub run: PathBuf,
     /// The trial's id
-    pub trial: u64,
+    pub trial: Option<u64>,
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub format: Format,
     /// The same as --format json
@@ -29,30 +29,75 @@ pub enum Format {
     Text,
     Json,
     Svg,
+    /// The paper's configuration string: the tokens that describe the network, in one line
+    String,
 }
 
 pub fn run(args: ShowArgs) -> Result<(), Failure> {
+    let format = if args.json { Format::Json } else { args.format };
+    let Some(id) = args.trial else {
+        return file(&args.run, format);
+    };
     let reader = Reader::open(&args.run).map_err(reading)?;
-    let row = trial(&reader, &args.run, args.trial)?;
-    match if args.json { Format::Json } else { args.format } {
+    let row = trial(&reader, &args.run, id)?;
+    match format {
         Format::Text => {
             let epochs = reader.epochs(row.id).map_err(reading)?;
-            print(&text(&row, &epochs, export::kept_weights(&args.run, &row)))
+            let confirmed = reader.confirmed_trial(row.id).map_err(reading)?;
+            let weights = export::kept_weights(&args.run, &row);
+            print(&text(&row, &epochs, confirmed.as_ref(), weights))
         }
         Format::Json => {
             let mut value =
                 serde_json::to_value(&row).map_err(|error| Failure::Failed(error.to_string()))?;
             value["epochs"] = serde_json::json!(reader.epochs(row.id).map_err(reading)?);
+            value["confirmed"] =
+                serde_json::json!(reader.confirmed_trial(row.id).map_err(reading)?);
             value["weights"] = serde_json::json!(export::kept_weights(&args.run, &row));
-            super::print_json(&value)
+            print_json(&value)
         }
-        Format::Svg => match &row.architecture.network {
-            Network::Conv(network) => print(&report::svg(network)),
-            Network::Cell(network) => print(&report::cell_svg(network)),
-            Network::Choices(_) => Err(Failure::Input(
-                "only networks and cells can be drawn; use --format text".into(),
-            )),
-        },
+        Format::Svg | Format::String => picture(&row.architecture, format),
+    }
+}
+
+/// The architecture in a file, which is no trial's.
+fn file(path: &Path, format: Format) -> Result<(), Failure> {
+    if path.is_dir() {
+        return Err(Failure::Input(format!(
+            "{}: is a folder: name a trial of this run too, such as `netwright show {0} 1` (or a file with an architecture's JSON)",
+            path.display()
+        )));
+    }
+    let architecture = architecture_file::alone(path).map_err(Failure::Input)?;
+    match format {
+        Format::Text => {
+            let (parameters, flops) = architecture.size();
+            let mut text = String::new();
+            let sizes = [("parameters", parameters), ("FLOPs", flops)];
+            for (label, size) in sizes {
+                if let Some(size) = size {
+                    let _ = writeln!(text, "{label:<12}{size}");
+                }
+            }
+            let _ = writeln!(text, "\n{}", report::text(&architecture));
+            print(text.trim_start())
+        }
+        Format::Json => print_json(&architecture),
+        Format::Svg | Format::String => picture(&architecture, format),
+    }
+}
+
+/// The network alone, drawn or as a string.
+fn picture(architecture: &Architecture, format: Format) -> Result<(), Failure> {
+    match &architecture.network {
+        _ if format == Format::String => {
+            print(&format!("{}\n", report::configuration_string(architecture)))
+        }
+        Network::Conv(network) => print(&report::svg(network)),
+        Network::Cell(network) => print(&report::cell_svg(network)),
+        Network::Choices(_) => Err(Failure::Input(
+            "only networks and cells can be drawn; use --format text".into(),
+        )),
     }
 }
 
@@ -77,7 +122,12 @@ pub(super) fn trial(reader: &Reader, dir: &Path, id: u64) -> Result<TrialRow, Fa
 }
 
 /// `weights`: the file that holds them.
-fn text(row: &TrialRow, epochs: &[EpochRow], weights: Option<PathBuf>) -> String {
+fn text(
+    row: &TrialRow,
+    epochs: &[EpochRow],
+    confirmed: Option<&Confirmed>,
+    weights: Option<PathBuf>,
+) -> String {
     let mut text = String::new();
     let mut line = |label: &str, value: String| {
         let _ = writeln!(text, "{label:<12}{value}");
@@ -93,6 +143,10 @@ fn text(row: &TrialRow, epochs: &[EpochRow], weights: Option<PathBuf>) -> String
             .map(|from| format!("the reward of trial {from}, which has the same network")),
     );
     optional("reward", row.reward.map(|value| number_text(value, 4)));
+    optional(
+        "confirmed",
+        confirmed.map(|network| format!("mean reward {}", report::mean_of(network))),
+    );
     optional("metric", row.metric.map(|value| number_text(value, 4)));
     optional("parameters", row.parameters.map(|value| value.to_string()));
     optional("FLOPs", row.flops.map(|value| value.to_string()));

@@ -4,9 +4,12 @@ use super::progress::duration;
 use super::{Failure, print, reading};
 use crate::child::number_text;
 use crate::journal::{DEATHS_IN_COMPANY, Life, Suspect};
-use crate::report::Status;
+use crate::report::{Status, mean_of};
 use std::fmt::Write as _;
 use std::path::PathBuf;
+
+/// So many of the best confirmed networks are listed.
+const MOST_CONFIRMED: usize = 5;
 
 #[derive(clap::Args)]
 pub struct StatusArgs {
@@ -84,13 +87,18 @@ fn number(value: Option<f64>) -> String {
 
 fn counts(status: &Status, lines: &mut Lines) {
     let totals = &status.totals;
-    let finished = totals.completed + totals.failed;
+    let finished = status.finished();
+    let pruned = if totals.pruned > 0 {
+        format!("{} pruned, ", totals.pruned)
+    } else {
+        String::new()
+    };
     let of = status
         .trials
         .map_or_else(String::new, |trials| format!(" of {trials}"));
     lines.add(
         "finished",
-        format!("{finished}{of} ({} failed)", totals.failed),
+        format!("{finished}{of} ({pruned}{} failed)", totals.failed),
     );
     lines.add(
         "waiting",
@@ -110,6 +118,12 @@ fn rewards(status: &Status, lines: &mut Lines) {
         "best reward",
         format!("{}{trial}", number(totals.best_reward)),
     );
+    for network in status.confirmed.iter().take(MOST_CONFIRMED) {
+        lines.add(
+            "confirmed",
+            format!("trial {}: mean reward {}", network.trial, mean_of(network)),
+        );
+    }
     for baseline in &status.baselines {
         let outcome = match (baseline.reward, &baseline.error) {
             (Some(reward), _) => format!(

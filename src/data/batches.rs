@@ -2,7 +2,9 @@
 //! horizontal flip (paper §4.1, in this order). Each image's draw depends on (seed, epoch, index) alone, so batches may be
 //! prepared in any order and in parallel.
 
-use super::{DataSettings, Dataset, ImageInput, Normalisation, Split, Whitening, WhiteningOrder};
+use super::{
+    DataSettings, Dataset, Flip, ImageInput, Normalisation, Split, Whitening, WhiteningOrder,
+};
 use crate::random::{Key, Purpose};
 use rand::RngExt;
 use rand::seq::SliceRandom;
@@ -16,6 +18,7 @@ const MIN_VARIANCE: f64 = 1e-4;
 pub struct Batches {
     train: Vec<u32>,
     augment: bool,
+    flip: Flip,
     /// For each row and column of the upsampled image: the source position on its left, and the
     /// share of the one on its right.
     rows: Vec<(usize, f32)>,
@@ -36,6 +39,7 @@ impl Batches {
         Self {
             train: split.train.clone(),
             augment: settings.augment,
+            flip: settings.flip,
             rows: positions(shape.height, settings.upsample.max(shape.height)),
             columns: positions(shape.width, settings.upsample.max(shape.width)),
             channels,
@@ -153,8 +157,8 @@ impl Batches {
         }
     }
 
-    /// Upsamples (bilinear), crops back to the image's size at a random position, and flips with
-    /// probability 1/2; only the pixels of the crop are computed.
+    /// Upsamples (bilinear), crops back to the image's size at a random position, and flips; only
+    /// the pixels of the crop are computed.
     fn crop(&self, dataset: &Dataset, index: u32, seed: u64, epoch: usize, image: &mut [f32]) {
         let height = dataset.shape.height;
         let width = dataset.shape.width;
@@ -167,7 +171,10 @@ impl Batches {
         .stream(Purpose::Augmentation);
         let top = stream.random_range(0..=self.rows.len() - height);
         let left = stream.random_range(0..=self.columns.len() - width);
-        let flip = stream.random::<bool>();
+        let flip = match self.flip {
+            Flip::Random => stream.random::<bool>(),
+            Flip::Alternating => starts_flipped(seed, index) == (epoch % 2 == 1),
+        };
         let rows = &self.rows[top..top + height];
         let columns = &self.columns[left..left + width];
         let source = dataset.image(index);
@@ -194,6 +201,18 @@ impl Batches {
             }
         }
     }
+}
+
+/// With alternating flips: whether an image is flipped in the first epoch, and each second one.
+fn starts_flipped(seed: u64, index: u32) -> bool {
+    // Epochs count from 1.
+    let key = Key {
+        seed,
+        controller: 0,
+        minibatch: index.into(),
+        slot: 0,
+    };
+    key.stream(Purpose::Augmentation).random::<bool>()
 }
 
 /// Pixel centres of `target` evenly over `source` pixels: (left neighbour, share of the right one).
@@ -567,6 +586,34 @@ mod tests {
             .filter(|image| *image != &images[..192])
             .count();
         assert!(different > 10, "{different} of 19 differ from the first");
+    }
+
+    #[test]
+    fn alternating_flips_show_both_sides_of_every_image_in_two_epochs() {
+        let set = dataset(40);
+        let settings = DataSettings {
+            upsample: 8,
+            flip: Flip::Alternating,
+            ..DataSettings::default()
+        };
+        let preparer = batches(&set, &settings);
+        let is_flipped = |index: u32, epoch: usize| {
+            let mut image = vec![0.0; 192];
+            preparer.crop(&set, index, 5, epoch, &mut image);
+            let plain: Vec<f32> = set.image(index).iter().map(|b| f32::from(*b)).collect();
+            let mut mirrored = plain.clone();
+            mirrored.chunks_exact_mut(8).for_each(<[f32]>::reverse);
+            assert!(image == plain || image == mirrored, "a crop of the whole");
+            image == mirrored
+        };
+        for index in 0..40 {
+            let first = is_flipped(index, 1);
+            for epoch in 2..7 {
+                assert_eq!(is_flipped(index, epoch), first == (epoch % 2 == 1));
+            }
+        }
+        let flipped = (0..40).filter(|index| is_flipped(*index, 1)).count();
+        assert!((8..32).contains(&flipped), "{flipped} of 40");
     }
 
     #[test]

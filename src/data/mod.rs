@@ -15,7 +15,7 @@ pub use batches::Batches;
 pub use cifar10::load_test;
 pub use folder::read_image;
 pub use input::{ImageInput, Input, Normalisation, TextInput};
-pub use settings::{DataKind, DataSettings, Whitening, WhiteningOrder};
+pub use settings::{DataKind, DataSettings, Flip, Whitening, WhiteningOrder};
 pub use split::Split;
 pub use text::{Corpus, Unit};
 

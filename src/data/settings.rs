@@ -44,6 +44,17 @@ pub enum WhiteningOrder {
     Last,
 }
 
+/// Which training images are mirrored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Flip {
+    /// Each with probability 1/2, drawn anew in each epoch (paper §4.1).
+    Random,
+    /// In the first epoch as with "random", then each the other way round from epoch to epoch:
+    /// two epochs show both sides of all images (Jordan 2024, arXiv 2404.00498).
+    Alternating,
+}
+
 /// Side of the built-in images and CIFAR-10's.
 const SIDE: usize = 32;
 const MIN_SIDE: usize = 8;
@@ -96,6 +107,17 @@ pub struct DataSettings {
     #[default(true)]
     #[schemars(extend("x-applies" = images(), "x-live" = true))]
     pub augment: bool,
+    /// Which training images are mirrored: each as drawn anew in every epoch, or every second
+    /// epoch.
+    #[default(Flip::Random)]
+    #[schemars(
+        extend(
+            "x-default-fast" = "alternating",
+            "x-applies" = augmented_images(),
+            "x-live" = true,
+        ),
+    )]
+    pub flip: Flip,
     /// Side that training images are scaled to before the crop.
     #[default = 36]
     #[schemars(extend("x-applies" = images(), "x-live" = true))]
@@ -153,6 +175,11 @@ pub struct DataSettings {
 /// Keys of images.
 fn images() -> Value {
     json!({ "data.kind": ["builtin", "cifar10", "image-folder"] })
+}
+
+/// Keys of images that are cropped and flipped.
+fn augmented_images() -> Value {
+    json!({ "data.kind": ["builtin", "cifar10", "image-folder"], "data.augment": [true] })
 }
 
 fn folder_size() -> String {

@@ -18,12 +18,16 @@ pub struct Failures {
 
 impl Reader {
     /// What is wrong with a run all of whose trials have failed; None: one is completed, or none
-    /// has ended. Of a run that has sampled no trial, the enqueued ones.
+    /// has ended. Those that were sampled count, and those that try one again; of a run that has
+    /// sampled no trial, the enqueued ones.
     ///
     /// # Errors
     /// When the database cannot be read.
     pub fn only_failures(&self) -> Result<Option<Failures>, JournalError> {
-        for of in ["enqueued IS NULL", "enqueued IS NOT NULL"] {
+        for of in [
+            "(enqueued IS NULL AND confirms IS NULL)",
+            "enqueued IS NOT NULL",
+        ] {
             let any = |sql: &str| {
                 let sql = format!("SELECT 1 FROM trials WHERE +{of} {sql} LIMIT 1");
                 self.one(&sql, [], |_| Ok(())).map(|row| row.is_some())

@@ -16,6 +16,8 @@ pub(super) struct Open {
     /// In slot order; None: unknown.
     pub rewards: Vec<Option<SlotReward>>,
     pub round: Option<u64>,
+    /// Its children may be pruned.
+    pub has_pruning: bool,
 }
 
 /// What the outcome of a trial is worth to the controller.
@@ -82,6 +84,8 @@ pub(super) struct Numbered {
     pub lowest: Option<f64>,
     /// Trials that failed and have their reward only now: the one here.
     pub rewarded: Vec<(u64, Option<f64>)>,
+    /// Its first trial and its last one, where its children may be pruned.
+    pub pruned: Option<(u64, u64)>,
 }
 
 impl Ledger {
@@ -179,7 +183,7 @@ impl Ledger {
     fn load_open(&mut self, connection: &Connection) -> rusqlite::Result<()> {
         let mut statement = connection.prepare(
             "SELECT number, controller, minibatch, first_id, round, id, status, reward,
-             EXISTS (SELECT 1 FROM unrewarded WHERE unrewarded.trial = trials.id) FROM minibatches
+             EXISTS (SELECT 1 FROM unrewarded WHERE unrewarded.trial = trials.id), pruning IS NOT NULL FROM minibatches
              JOIN trials USING (controller, minibatch) WHERE sequence IS NULL ORDER BY number, slot",
         )?;
         let mut rows = statement.query([])?;
@@ -191,8 +195,9 @@ impl Ledger {
                 first_id: row.get(3)?,
                 rewards: Vec::new(),
                 round: row.get(4)?,
+                has_pruning: row.get(9)?,
             };
-            let known = matches!(row.get::<_, String>(6)?.as_str(), "completed" | "failed");
+            let known = super::is_final(&row.get::<_, String>(6)?);
             let reward = if row.get(8)? {
                 SlotReward::Lowest
             } else {
@@ -290,6 +295,10 @@ impl Ledger {
                 number,
                 lowest: self.lowest,
                 rewarded: unrewarded.into_iter().map(|trial| (trial, worst)).collect(),
+                pruned: open.has_pruning.then(|| {
+                    let trials = rewards.len() as u64;
+                    (open.first_id, (open.first_id + trials).saturating_sub(1))
+                }),
                 sequenced: Sequenced {
                     controller: open.controller,
                     minibatch: open.minibatch,
@@ -299,6 +308,8 @@ impl Ledger {
                     scale,
                     rewards,
                     cut,
+                    // The writer reads them.
+                    curves: Vec::new(),
                 },
             });
         }

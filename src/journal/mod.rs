@@ -3,6 +3,8 @@
 
 mod backup;
 mod config_file;
+mod copies;
+mod curves;
 mod deaths;
 mod directory;
 mod failures;
@@ -11,8 +13,10 @@ mod health;
 mod ledger;
 mod lock;
 mod open;
+mod outcome;
 mod reader;
 mod recovery;
+mod reevaluations;
 mod rolling_backup;
 mod schema;
 mod snapshots;
@@ -22,14 +26,16 @@ mod tests;
 mod writer;
 
 pub use backup::{Holdings, Restoration, restore};
+pub use copies::Copied;
 pub use deaths::{DEATHS_IN_COMPANY, fatal_signal_file};
 pub use directory::{check_directory, set_aside};
 pub use failures::Failures;
 pub use open::{DATA_CONTENT, WHITEN_ORDER};
-pub use reader::{EpochRow, Reader, TrialRow};
-pub use survey::{Life, Suspect, TrialFacts, TrialOrder};
+pub use reader::{CostRow, EpochRow, Reader, TrialRow};
+pub use reevaluations::{Confirmations, Confirmed, Evaluated, NewReevaluation, Reevaluation};
+pub use survey::{DecidedTrial, FinalState, Life, Suspect, TrialFacts, TrialOrder};
 
-use crate::child::{Cause, Epoch, FailureRule, Outcome};
+use crate::child::{Cause, Curve, Epoch, FailureRule, LearningCurves, Outcome, Pruning};
 use crate::space::{Architecture, Decision, Fingerprint};
 use crate::strategy::{
     HeldParameters, HistoryPosition, LearningSettings, LogEntry, PulledParameters, Snapshot,
@@ -80,6 +86,10 @@ pub struct SampledMinibatch {
     pub history: HistoryPosition,
     /// How many of its networks were pending without the strategy having seen them.
     pub repeated: u64,
+    /// How many lists were drawn again, because they are larger than the space's limits.
+    pub redrawn: u64,
+    /// What its children are pruned by; None: nothing prunes them.
+    pub pruning: Option<Pruning>,
     pub trials: Vec<SampledTrial>,
     /// The parameters that were pulled, where a recovery from the newest snapshot will need them.
     pub held: Option<Arc<[f32]>>,
@@ -120,6 +130,9 @@ pub struct Sequenced {
     pub rewards: Vec<Option<f64>>,
     /// Rewards that do not count in full.
     pub cut: Vec<CutReward>,
+    /// Of its children that were trained, and are completed or pruned, in slot order; empty where
+    /// nothing was to prune them.
+    pub curves: Vec<Curve>,
 }
 
 /// A reward that is too far from the others to count in full.
@@ -167,6 +180,7 @@ pub struct OpenMinibatch {
     pub minibatch: u64,
     pub layers: usize,
     pub pulled: PulledParameters,
+    pub pruning: Option<Pruning>,
     pub trials: Vec<OpenTrial>,
 }
 
@@ -192,6 +206,9 @@ pub struct Recovered {
     pub open: Vec<OpenMinibatch>,
     /// Architectures that were enqueued rather than sampled, by id: their names, and the trials.
     pub enqueued: Vec<(String, OpenTrial)>,
+    /// Trials without an outcome that evaluate an earlier one's network again, by id.
+    pub reevaluations: Vec<Reevaluation>,
+    pub confirmations: Confirmations,
     /// Trials sampled so far.
     pub sampled: u64,
     /// The highest id; 0: no trial yet.
@@ -204,13 +221,18 @@ pub struct Recovered {
     pub learning: Option<LearningSettings>,
     /// Finished trials so far of those sampled, by outcome, and their rewards in any order.
     pub completed: u64,
+    pub pruned: u64,
     pub failed: u64,
     pub rewards: Vec<f64>,
-    /// Of all trials, enqueued ones among them: how many are completed, the failed ones by cause,
-    /// and the seconds of every finished one on its lane. Counters and histograms go on from here.
+    /// Of all trials, enqueued ones among them: how many are completed, how many were pruned, the
+    /// failed ones by cause, and the seconds of every finished one on its lane. Counters and
+    /// histograms go on from here.
     pub children_completed: u64,
+    pub children_pruned: u64,
     pub causes: Vec<(Cause, u64)>,
     pub seconds: Vec<f64>,
+    /// The latest learning curves of the log, where children were to be pruned.
+    pub curves: LearningCurves,
     /// Minibatches that have their sequence number.
     pub sequenced: u64,
     /// Unix time of the newest snapshot.
@@ -221,11 +243,21 @@ pub struct Recovered {
     pub reused: u64,
     /// Networks that were proposed while an equal one was pending, unseen by the strategy.
     pub repeated: u64,
+    /// Lists that were drawn again, because they were too large.
+    pub redrawn: u64,
     /// Facts of the run's identity that it lacked, because an earlier version began it, and that
     /// are recorded now.
     pub recorded: Vec<String>,
     /// Where a `config.toml` is now that lay in the run and was not the run's own.
     pub kept_config: Option<PathBuf>,
+}
+
+impl Recovered {
+    /// Trials that have their outcome, of those that the run is to have: sampled ones and
+    /// confirmations.
+    pub fn finished(&self) -> u64 {
+        self.completed + self.pruned + self.failed + self.confirmations.finished
+    }
 }
 
 /// The writer's handle: cheap to clone; requests are carried out in the order they are made, on the
@@ -238,6 +270,11 @@ pub struct Journal {
 }
 
 type Reply<T> = Box<dyn FnOnce(T) + Send>;
+
+/// Whether a trial of this status has its outcome, which will not change.
+fn is_final(status: &str) -> bool {
+    matches!(status, "completed" | "pruned" | "failed")
+}
 
 impl Journal {
     /// Opens or creates the run, holding its lock. `identity` is what may not change in a run's
@@ -278,10 +315,32 @@ impl Journal {
         });
     }
 
+    /// Stores what the run takes from elsewhere, as far as it does not have it yet.
+    pub fn copy(&self, copies: Vec<Copied>, reply: Reply<()>) {
+        self.send(Request::Copy { copies, reply });
+    }
+
     /// Inserts trials that no controller sampled, in one transaction, with the next ids; replies
     /// with the first.
     pub fn enqueue(&self, trials: Vec<Enqueued>, reply: Reply<u64>) {
         self.send(Request::Enqueue { trials, reply });
+    }
+
+    /// Replies with the best networks, of which there may be fewer, the best first: by the mean reward
+    /// of their confirmations where they have one, else by their reward.
+    pub fn best_networks(&self, limit: usize, reply: Reply<Vec<Evaluated>>) {
+        self.send(Request::BestNetworks { limit, reply });
+    }
+
+    /// Replies with these trials, as far as they are there.
+    pub fn evaluated(&self, trials: Vec<u64>, reply: Reply<Vec<Evaluated>>) {
+        self.send(Request::Evaluated { trials, reply });
+    }
+
+    /// Inserts trials that evaluate others again, in one transaction, with the next ids; replies with
+    /// the first.
+    pub fn reevaluate(&self, trials: Vec<NewReevaluation>, reply: Reply<u64>) {
+        self.send(Request::Reevaluate { trials, reply });
     }
 
     /// The trial runs (again): earlier epochs of it are deleted. `reply` is called after the
@@ -296,6 +355,11 @@ impl Journal {
 
     pub fn epoch(&self, trial: u64, epoch: Epoch) {
         self.send(Request::Epoch { trial, epoch });
+    }
+
+    /// What the trial's network costs, in the unit of `child.cost`.
+    pub fn cost(&self, trial: u64, cost: f64) {
+        self.send(Request::Cost { trial, cost });
     }
 
     /// The outcome, once for all, after `seconds` on its lane; the transaction that holds a

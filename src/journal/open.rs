@@ -199,6 +199,7 @@ fn fill(connection: &Connection, identity: &serde_json::Value) -> rusqlite::Resu
     transaction.execute_batch(schema::TRIALS)?;
     transaction.execute_batch(schema::TABLES)?;
     transaction.execute_batch(schema::ADDED_BY_4)?;
+    transaction.execute_batch(schema::ADDED_BY_5)?;
     set_identity(&transaction, identity)?;
     transaction.execute(
         "INSERT INTO meta VALUES (?1, ?2)",
@@ -220,17 +221,24 @@ fn set_identity(connection: &Connection, identity: &serde_json::Value) -> rusqli
 /// Brings the tables up to date, in one transaction.
 fn upgrade(connection: &Connection, version: i64) -> rusqlite::Result<()> {
     let transaction = connection.unchecked_transaction()?;
-    if version < 2 {
-        let [before, after] = schema::UPGRADE_1;
-        for sql in [before, schema::TRIALS, after] {
-            transaction.execute_batch(sql)?;
-        }
-    }
+    let columns = match version {
+        1 => schema::COLUMNS_OF_1.to_owned(),
+        _ => format!("{}, enqueued", schema::COLUMNS_OF_1),
+    };
+    transaction.execute_batch(schema::BEFORE_TRIALS)?;
+    transaction.execute_batch(schema::TRIALS)?;
+    transaction.execute_batch(&format!(
+        "INSERT INTO trials ({columns}) SELECT {columns} FROM old; DROP TABLE old;"
+    ))?;
     if version < 3 {
         transaction.execute_batch(schema::UPGRADE_2)?;
     }
-    transaction.execute_batch(schema::UPGRADE_3)?;
-    transaction.execute_batch(schema::ADDED_BY_4)?;
+    if version < 4 {
+        transaction.execute_batch(schema::UPGRADE_3)?;
+        transaction.execute_batch(schema::ADDED_BY_4)?;
+    }
+    transaction.execute_batch(schema::UPGRADE_4)?;
+    transaction.execute_batch(schema::ADDED_BY_5)?;
     transaction.pragma_update(None, "user_version", schema::VERSION)?;
     transaction.commit()
 }

@@ -3,7 +3,9 @@
 
 use super::backup::{damaged, lost, open_unwritten};
 use super::directory::{Contents, contents};
-use super::{JournalError, recovery, schema, snapshots};
+use super::reevaluations::{Confirmations, Confirmed};
+use super::{JournalError, curves, recovery, schema, snapshots};
+use crate::child::LoggedMinibatch;
 use crate::space::{Architecture, Decision};
 use crate::strategy::{HeldParameters, LogEntry, ProposedMinibatch, Snapshot};
 use rusqlite::{Connection, ErrorCode, OpenFlags, Params, Row, StatementStatus};
@@ -22,7 +24,7 @@ pub struct Reader {
 #[derive(Clone, Debug, Serialize)]
 pub struct TrialRow {
     pub id: u64,
-    /// None of an enqueued architecture; so for the next two.
+    /// None of a trial that was not sampled; so for the next two.
     pub controller: Option<u64>,
     pub minibatch: Option<u64>,
     pub slot: Option<u64>,
@@ -45,10 +47,17 @@ pub struct TrialRow {
     pub reused_from: Option<u64>,
     /// The name of an architecture that was enqueued rather than sampled.
     pub enqueued: Option<String>,
+    /// The trial whose network this one evaluates again, to confirm it.
+    pub confirms: Option<u64>,
+    /// The trial whose network this one evaluates again because the user asked for it.
+    pub retry_of: Option<u64>,
+    /// What its network costs, in the unit of `child.cost`: a part of its reward.
+    pub cost: Option<f64>,
 }
 
 pub(super) const COLUMNS: &str = "id, controller, minibatch, slot, decisions, architecture, status, reward, metric, parameters, flops, seed, device, \
-                       attempt, interruptions, sampled_at, started_at, finished_at, seconds, error, reused_from, enqueued";
+                       attempt, interruptions, sampled_at, started_at, finished_at, seconds, error, reused_from, enqueued, \
+                       confirms, retry_of, cost";
 
 impl TrialRow {
     /// The table's columns, in its order.
@@ -80,8 +89,20 @@ impl TrialRow {
             error: row.get(19)?,
             reused_from: row.get(20)?,
             enqueued: row.get(21)?,
+            confirms: row.get(22)?,
+            retry_of: row.get(23)?,
+            cost: row.get(24)?,
         })
     }
+}
+
+/// What a completed trial costs and is worth.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CostRow {
+    pub trial: u64,
+    pub cost: f64,
+    pub metric: f64,
+    pub reward: f64,
 }
 
 /// One row of `epochs`.
@@ -129,12 +150,15 @@ fn prepared(connection: Connection) -> rusqlite::Result<Connection> {
     connection.set_prepared_statement_cache_capacity(32);
     connection.query_row("SELECT count(*) FROM trials WHERE id = 1", [], |_| Ok(()))?;
     let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    if version < 2 {
-        connection.execute_batch(schema::VIEWS_OF_1)?;
+    match version {
+        ..2 => connection.execute_batch(schema::TRIALS_OF_1)?,
+        2..5 => connection.execute_batch(schema::TRIALS_OF_2)?,
+        _ => {}
     }
     match version {
         ..3 => connection.execute_batch(schema::VIEWS_OF_2)?,
         3 => connection.execute_batch(schema::VIEWS_OF_3)?,
+        4 => connection.execute_batch(schema::VIEWS_OF_4)?,
         _ => {}
     }
     if version < 4 {
@@ -246,46 +270,142 @@ impl Reader {
         )
     }
 
-    /// Completed trials, enqueued ones among them, the best reward first; a network whose reward
-    /// other samples took stands there once.
+    /// Completed trials as they rank, enqueued ones among them: first those whose network was
+    /// confirmed, by the mean reward of their confirmations, then the others, by reward. A network
+    /// whose reward other samples took stands there once, and a confirmation does not.
     ///
     /// # Errors
     /// When the database cannot be read; so for all that follow.
     pub fn top(&self, limit: usize) -> Result<Vec<TrialRow>, JournalError> {
-        // By the index of rewards; the rows alone say which are not to be counted, and few have to
-        // be asked. A range of rewards, not IS NOT NULL, which may have SQLite sort them all.
-        let best =
-            "SELECT id FROM trials WHERE reward > -9e999 AND +status = 'completed' AND (reused_from IS NULL OR +enqueued IS NOT NULL)
-                    ORDER BY reward DESC, id LIMIT ?1";
-        // SQLite counts to 2^63.
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        self.rows(
-            &format!("WHERE id IN ({best}) ORDER BY +reward DESC, id"),
-            [limit],
-        )
+        self.ranked("(reused_from IS NULL OR +enqueued IS NOT NULL)", limit)?
+            .into_iter()
+            .filter_map(|id| self.trial(id).transpose())
+            .collect()
     }
 
-    /// Reward and id of the completed trials that were trained themselves, the best first, the first
-    /// of equals before later ones.
+    /// What the completed trials that were trained themselves cost and are worth, by id, of those
+    /// after a trial; confirmations are left out. Without a cost in their reward, their parameters.
+    /// Reads every row.
+    pub fn costs(&self, after: u64) -> Result<Vec<CostRow>, JournalError> {
+        let sql = "SELECT id, coalesce(cost, parameters), metric, reward FROM trials
+                   WHERE id > ?1 AND status = 'completed' AND reused_from IS NULL AND confirms IS NULL
+                   AND coalesce(cost, parameters) IS NOT NULL ORDER BY id";
+        let row = |row: &Row| {
+            Ok(CostRow {
+                trial: row.get(0)?,
+                cost: row.get(1)?,
+                metric: row.get(2)?,
+                reward: row.get(3)?,
+            })
+        };
+        self.all(sql, [after], row)
+    }
+
+    /// These trials, as far as they are there, in this order.
+    pub fn trials(
+        &self,
+        ids: impl IntoIterator<Item = u64>,
+    ) -> Result<Vec<TrialRow>, JournalError> {
+        let mut rows = Vec::new();
+        for id in ids {
+            rows.extend(self.trial(id)?);
+        }
+        Ok(rows)
+    }
+
+    /// Reward and id of the completed trials that were trained themselves, the best reward first,
+    /// the first of equals before later ones; without confirmations.
     pub fn best_trained(&self, limit: usize) -> Result<Vec<(f64, u64)>, JournalError> {
-        // As in `top`.
+        // As in `ranked`.
         let sql = "SELECT reward, id FROM trials WHERE reward > -9e999 AND +status = 'completed' AND reused_from IS NULL
-                   ORDER BY reward DESC, id LIMIT ?1";
+                   AND +confirms IS NULL ORDER BY reward DESC, id LIMIT ?1";
         self.all(sql, [limit], |row| Ok((row.get(0)?, row.get(1)?)))
     }
 
-    /// The completed trial with the highest reward, of those sampled.
+    /// The first of them by rank.
+    pub fn ranked_trained(&self, limit: usize) -> Result<Vec<u64>, JournalError> {
+        self.ranked("reused_from IS NULL", limit)
+    }
+
+    /// The completed trial that ranks first, of those that were not enqueued.
     pub fn best(&self) -> Result<Option<TrialRow>, JournalError> {
-        // As in `top`.
-        let best = "SELECT id FROM trials WHERE reward > -9e999 AND +status = 'completed' AND +enqueued IS NULL ORDER BY reward DESC, id LIMIT 1";
-        Ok(self.rows(&format!("WHERE id IN ({best})"), [])?.pop())
+        match self.ranked("+enqueued IS NULL", 1)?.first() {
+            Some(id) => self.trial(*id),
+            None => Ok(None),
+        }
+    }
+
+    /// The first completed trials by rank, of those that `filter` (SQL) lets pass; confirmations are
+    /// none of them.
+    fn ranked(&self, filter: &str, limit: usize) -> Result<Vec<u64>, JournalError> {
+        let passes = format!("SELECT id FROM trials WHERE id = ?1 AND {filter}");
+        let mut ids = Vec::new();
+        for confirmed in self.confirmed()? {
+            if confirmed.reward.is_some() {
+                ids.extend(self.one(&passes, [confirmed.trial], |row| row.get::<_, u64>(0))?);
+            }
+        }
+        // By the index of rewards; the rows alone say which are not to be counted, and few have to
+        // be asked. A range of rewards, not IS NOT NULL, which may have SQLite sort them all.
+        let best = format!(
+            "SELECT id FROM trials WHERE reward > -9e999 AND +status = 'completed' AND {filter} AND +confirms IS NULL
+             ORDER BY reward DESC, id LIMIT ?1"
+        );
+        // SQLite counts to 2^63.
+        let wanted = i64::try_from(limit.saturating_add(ids.len())).unwrap_or(i64::MAX);
+        let others: Vec<u64> = self.all(&best, [wanted], |row| row.get(0))?;
+        let others: Vec<u64> = others.into_iter().filter(|id| !ids.contains(id)).collect();
+        ids.extend(others);
+        ids.truncate(limit);
+        Ok(ids)
+    }
+
+    /// The trials whose network was evaluated again to confirm it, the best mean reward first, those
+    /// without one last.
+    pub fn confirmed(&self) -> Result<Vec<Confirmed>, JournalError> {
+        self.read(super::reevaluations::confirmed)
+    }
+
+    /// How a trial's network was confirmed; None: it was not.
+    pub fn confirmed_trial(&self, trial: u64) -> Result<Option<Confirmed>, JournalError> {
+        let confirmed = self.confirmed()?.into_iter();
+        Ok({ confirmed }.find(|network| network.trial == trial))
+    }
+
+    /// How many confirmations there are.
+    pub fn confirmations(&self) -> Result<Confirmations, JournalError> {
+        self.read(super::reevaluations::count)
+    }
+
+    /// Ids of the trials that no controller sampled.
+    pub fn not_sampled(&self) -> Result<Vec<u64>, JournalError> {
+        let sql = "SELECT id FROM trials WHERE controller IS NULL ORDER BY +id";
+        self.all(sql, [], |row| row.get(0))
+    }
+
+    /// Trials that evaluate the network of an earlier one again, by id.
+    pub fn reevaluations(&self) -> Result<Vec<TrialRow>, JournalError> {
+        let mut rows = self.rows("WHERE confirms IS NOT NULL ORDER BY +id", [])?;
+        rows.extend(self.rows(
+            "WHERE retry_of IS NOT NULL AND confirms IS NULL ORDER BY +id",
+            [],
+        )?);
+        rows.sort_by_key(|row| row.id);
+        Ok(rows)
+    }
+
+    /// Failed trials whose network was not tried again since, by id.
+    pub fn not_retried(&self) -> Result<Vec<u64>, JournalError> {
+        let sql = "SELECT id FROM trials WHERE status = 'failed'
+                   AND id NOT IN (SELECT retry_of FROM trials WHERE retry_of IS NOT NULL) ORDER BY id";
+        self.all(sql, [], |row| row.get(0))
     }
 
     /// The completed trial with the lowest reward, of those sampled.
     pub fn worst(&self) -> Result<Option<TrialRow>, JournalError> {
         Ok(self
             .rows(
-                "WHERE status = 'completed' AND enqueued IS NULL ORDER BY reward, id LIMIT 1",
+                "WHERE status = 'completed' AND controller IS NOT NULL ORDER BY reward, id LIMIT 1",
                 [],
             )?
             .pop())
@@ -303,6 +423,12 @@ impl Reader {
             return Ok(None);
         };
         Ok(self.rows("WHERE id = ?1", [id])?.pop())
+    }
+
+    /// The first trial that a controller sampled.
+    pub fn first_sampled(&self) -> Result<Option<TrialRow>, JournalError> {
+        let first = "WHERE controller IS NOT NULL ORDER BY id LIMIT 1";
+        Ok(self.rows(first, [])?.pop())
     }
 
     /// Trials under training, by id.
@@ -377,6 +503,12 @@ impl Reader {
     /// Minibatches that wait for outcomes, by their first trial.
     pub fn open_minibatches(&self) -> Result<Vec<ProposedMinibatch>, JournalError> {
         self.read(recovery::open_proposals)
+    }
+
+    /// Every minibatch whose children were to be pruned, with the curves of those that are completed
+    /// or pruned.
+    pub fn pruned_minibatches(&self) -> Result<Vec<LoggedMinibatch>, JournalError> {
+        self.read(curves::minibatches)
     }
 
     /// Sequence numbers of the snapshots that are stored, ascending.

@@ -3,7 +3,8 @@
 
 use super::backup::damaged;
 use super::{
-    CompletedNetwork, JournalError, LogTail, OpenMinibatch, OpenTrial, Recovered, deaths, snapshots,
+    CompletedNetwork, JournalError, LogTail, OpenMinibatch, OpenTrial, Recovered, deaths,
+    reevaluations, snapshots,
 };
 use crate::child::Cause;
 use crate::space::Fingerprint;
@@ -35,15 +36,20 @@ pub(super) fn recover(connection: &Connection, dir: &Path) -> Result<Recovered, 
             log,
             open: open_minibatches(connection)?,
             enqueued: enqueued(connection)?,
+            reevaluations: reevaluations::unfinished(connection)?,
+            confirmations: reevaluations::count(connection)?,
             // Ids have no gaps.
-            sampled: number("SELECT (SELECT coalesce(max(id), 0) FROM trials) - (SELECT count(*) FROM trials WHERE enqueued IS NOT NULL)")?,
+            sampled: number("SELECT (SELECT coalesce(max(id), 0) FROM trials) - (SELECT count(*) FROM trials WHERE controller IS NULL)")?,
             last_trial: number("SELECT coalesce(max(id), 0) FROM trials")?,
             next_minibatch: pairs(connection, "SELECT controller, max(minibatch) + 1 FROM minibatches GROUP BY controller")?,
             sequence: number(sequence)?,
             learning: changes(connection, 0)?.pop().map(|(_, learning)| learning),
             completed: finished.rewards.len() as u64,
+            pruned: finished.pruned,
             failed: finished.failed,
             children_completed: finished.children_completed,
+            children_pruned: finished.children_pruned,
+            curves: super::curves::latest(connection)?,
             rewards: finished.rewards,
             causes: causes(connection)?,
             seconds: finished.seconds,
@@ -54,7 +60,7 @@ pub(super) fn recover(connection: &Connection, dir: &Path) -> Result<Recovered, 
             best_metric: connection
                 // By the index of rewards; few rows have to be asked.
                 .query_row(
-                    "SELECT metric FROM trials WHERE reward > -9e999 AND +status = 'completed' AND +enqueued IS NULL
+                    "SELECT metric FROM trials WHERE reward > -9e999 AND +status = 'completed' AND +controller IS NOT NULL
                      ORDER BY reward DESC, id LIMIT 1",
                     [],
                     |row| row.get(0),
@@ -62,6 +68,7 @@ pub(super) fn recover(connection: &Connection, dir: &Path) -> Result<Recovered, 
                 .optional()?,
             reused: finished.reused,
             repeated: number("SELECT coalesce(sum(repeated), 0) FROM minibatches")?,
+            redrawn: number("SELECT coalesce(sum(redrawn), 0) FROM minibatches")?,
             // Known to whoever opened the run.
             recorded: Vec::new(),
             kept_config: None,
@@ -73,8 +80,10 @@ pub(super) fn recover(connection: &Connection, dir: &Path) -> Result<Recovered, 
 /// Sums and lists over the trials that have their outcome.
 #[derive(Default)]
 struct Finished {
+    pruned: u64,
     failed: u64,
     children_completed: u64,
+    children_pruned: u64,
     reused: u64,
     rewards: Vec<f64>,
     seconds: Vec<f64>,
@@ -82,22 +91,24 @@ struct Finished {
 
 /// From the index of finished trials alone: rows may be wide, and there may be a million.
 fn finished(connection: &Connection) -> rusqlite::Result<Finished> {
-    let sql = "SELECT status = 'completed', status = 'failed', enqueued IS NULL, reused_from IS NULL, reward, seconds FROM trials
+    let sql = "SELECT status = 'completed', status = 'failed', status = 'pruned', controller IS NOT NULL, reused_from IS NULL, reward, seconds FROM trials
                INDEXED BY trials_finished WHERE finished_at IS NOT NULL";
     let mut statement = connection.prepare(sql)?;
     let mut rows = statement.query([])?;
     let mut finished = Finished::default();
     while let Some(row) = rows.next()? {
-        let [completed, failed]: [bool; 2] = [row.get(0)?, row.get(1)?];
-        let [sampled, own]: [bool; 2] = [row.get(2)?, row.get(3)?];
+        let [completed, failed, pruned]: [bool; 3] = [row.get(0)?, row.get(1)?, row.get(2)?];
+        let [sampled, own]: [bool; 2] = [row.get(3)?, row.get(4)?];
         finished.children_completed += u64::from(completed);
+        finished.children_pruned += u64::from(pruned);
+        finished.pruned += u64::from(pruned && sampled);
         finished.failed += u64::from(failed && sampled);
         finished.reused += u64::from(!own);
         if completed && sampled {
-            finished.rewards.push(row.get(4)?);
+            finished.rewards.push(row.get(5)?);
         }
-        if own && (completed || failed) {
-            finished.seconds.extend(row.get::<_, Option<f64>>(5)?);
+        if own && (completed || failed || pruned) {
+            finished.seconds.extend(row.get::<_, Option<f64>>(6)?);
         }
     }
     Ok(finished)
@@ -132,7 +143,8 @@ pub(super) fn log_tail(connection: &Connection) -> rusqlite::Result<LogTail> {
 
 /// The first completed trial of each network.
 pub(super) fn networks(connection: &Connection) -> rusqlite::Result<Vec<CompletedNetwork>> {
-    let sql = "SELECT id, architecture, reward, metric FROM trials WHERE status = 'completed' AND reused_from IS NULL ORDER BY id";
+    let sql = "SELECT id, architecture, reward, metric FROM trials WHERE status = 'completed' AND reused_from IS NULL
+               AND confirms IS NULL AND retry_of IS NULL ORDER BY id";
     let mut statement = connection.prepare(sql)?;
     let mut rows = statement.query([])?;
     let mut seen = HashSet::new();
@@ -191,8 +203,7 @@ fn causes(connection: &Connection) -> rusqlite::Result<Vec<(Cause, u64)>> {
 
 /// Rewards of the completed trials that were sampled, by id.
 pub(super) fn rewards(connection: &Connection) -> rusqlite::Result<Vec<f64>> {
-    let sql =
-        "SELECT reward FROM trials WHERE status = 'completed' AND enqueued IS NULL ORDER BY id";
+    let sql = "SELECT reward FROM trials WHERE status = 'completed' AND controller IS NOT NULL ORDER BY id";
     connection
         .prepare(sql)?
         .query_map([], |row| row.get(0))?
@@ -324,12 +335,13 @@ pub(super) fn open_proposals(connection: &Connection) -> rusqlite::Result<Vec<Pr
 }
 
 /// Columns of an `OpenTrial`, as `open_trial` reads them.
-const OPEN_TRIAL: &str = "id, seed, decisions, architecture, attempt, interruptions, status,
+pub(super) const OPEN_TRIAL: &str =
+    "id, seed, decisions, architecture, attempt, interruptions, status,
     coalesce((SELECT count FROM deaths WHERE deaths.trial = trials.id), 0),
     coalesce((SELECT unexplained FROM interrupted WHERE interrupted.trial = trials.id), 0)";
 
 /// The trial whose columns begin at `first`.
-fn open_trial(row: &Row, first: usize) -> rusqlite::Result<OpenTrial> {
+pub(super) fn open_trial(row: &Row, first: usize) -> rusqlite::Result<OpenTrial> {
     Ok(OpenTrial {
         id: row.get(first)?,
         seed: row.get(first + 1)?,
@@ -337,10 +349,7 @@ fn open_trial(row: &Row, first: usize) -> rusqlite::Result<OpenTrial> {
         architecture: parse(row, first + 3)?,
         attempt: row.get(first + 4)?,
         interruptions: row.get(first + 5)?,
-        finished: matches!(
-            row.get::<_, String>(first + 6)?.as_str(),
-            "completed" | "failed"
-        ),
+        finished: super::is_final(&row.get::<_, String>(first + 6)?),
         deaths: row.get(first + 7)?,
         unexplained: row.get(first + 8)?,
     })
@@ -360,7 +369,7 @@ fn enqueued(connection: &Connection) -> rusqlite::Result<Vec<(String, OpenTrial)
 
 fn open_minibatches(connection: &Connection) -> rusqlite::Result<Vec<OpenMinibatch>> {
     let sql = format!(
-        "SELECT controller, minibatch, layers, boundaries, versions, {OPEN_TRIAL}
+        "SELECT controller, minibatch, layers, boundaries, versions, pruning, {OPEN_TRIAL}
          FROM minibatches JOIN trials USING (controller, minibatch) WHERE sequence IS NULL ORDER BY number, slot"
     );
     let mut statement = connection.prepare(&sql)?;
@@ -377,16 +386,18 @@ fn open_minibatches(connection: &Connection) -> rusqlite::Result<Vec<OpenMinibat
                 boundaries: parse(row, 3)?,
                 versions: parse(row, 4)?,
             };
+            let pruning: Option<String> = row.get(5)?;
             open.push(OpenMinibatch {
                 controller,
                 minibatch,
                 layers: row.get(2)?,
                 pulled,
+                pruning: pruning.map(|_| parse(row, 5)).transpose()?,
                 trials: Vec::new(),
             });
         }
         if let Some(last) = open.last_mut() {
-            last.trials.push(open_trial(row, 5)?);
+            last.trials.push(open_trial(row, 6)?);
         }
     }
     Ok(open)

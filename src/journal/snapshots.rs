@@ -78,6 +78,7 @@ fn decode(format: i64, data: &[u8]) -> Option<Snapshot> {
                     accumulate: old.accumulate,
                     ppo: None,
                     advantage_bound: None,
+                    redraws: false,
                 },
                 strategy: Vec::new(),
             })
@@ -308,6 +309,7 @@ mod tests {
                 accumulate: 2,
                 ppo: None,
                 advantage_bound: None,
+                redraws: false,
             },
             strategy: state.to_vec(),
         }

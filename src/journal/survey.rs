@@ -3,15 +3,17 @@
 //! not know how anything is shown.
 
 use super::reader::{COLUMNS, Reader, TrialRow};
-use super::{DEATHS_IN_COMPANY, JournalError, lock};
+use super::{DEATHS_IN_COMPANY, JournalError, lock, recovery};
+use crate::space::Decision;
 use rusqlite::types::ValueRef;
 use rusqlite::{Row, params};
 use serde::Serialize;
 use std::fmt::Write as _;
+use std::ops::RangeInclusive;
 
-/// Completed trials, found by the indexes alone; a failed one may have a reward too.
+/// Completed trials, found by the indexes alone; a pruned or failed one may have a reward too.
 const COMPLETED: &str =
-    "reward IS NOT NULL AND id NOT IN (SELECT id FROM trials WHERE status = 'failed')";
+    "reward IS NOT NULL AND id NOT IN (SELECT id FROM trials WHERE status IN ('pruned', 'failed'))";
 
 /// A trial without its network.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,11 +27,13 @@ pub struct TrialFacts {
     pub finished_at: Option<String>,
     pub error: Option<String>,
     pub reused_from: Option<u64>,
-    /// As in `TrialRow`.
+    /// As in `TrialRow`; so for the next two.
     pub enqueued: Option<String>,
+    pub confirms: Option<u64>,
+    pub retry_of: Option<u64>,
 }
 
-const FACTS: &str = "SELECT id, status, reward, metric, seconds, device, finished_at, error, reused_from, enqueued FROM trials";
+const FACTS: &str = "SELECT id, status, reward, metric, seconds, device, finished_at, error, reused_from, enqueued, confirms, retry_of FROM trials";
 
 impl TrialFacts {
     fn from_row(row: &Row) -> rusqlite::Result<Self> {
@@ -44,12 +48,61 @@ impl TrialFacts {
             error: row.get(7)?,
             reused_from: row.get(8)?,
             enqueued: row.get(9)?,
+            confirms: row.get(10)?,
+            retry_of: row.get(11)?,
         })
+    }
+
+    /// Its outcome, which will not change; None: it has none yet.
+    pub fn final_state(&self) -> Option<FinalState> {
+        Some(match self.status.as_str() {
+            "completed" => FinalState::Completed(self.reward?),
+            "pruned" => FinalState::Pruned,
+            "failed" => FinalState::Failed,
+            _ => return None,
+        })
+    }
+
+    /// A controller sampled it.
+    pub fn is_sampled(&self) -> bool {
+        self.enqueued.is_none() && self.confirms.is_none() && self.retry_of.is_none()
     }
 
     /// Has its outcome, which will not change.
     pub fn is_final(&self) -> bool {
-        matches!(self.status.as_str(), "completed" | "failed")
+        super::is_final(&self.status)
+    }
+}
+
+/// The outcome of a trial, without what is known of it besides.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum FinalState {
+    /// With this reward.
+    Completed(f64),
+    Pruned,
+    Failed,
+}
+
+/// What was decided in a sampled trial.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DecidedTrial {
+    pub id: u64,
+    /// Depth that its network was proposed at; see `Space::layers`.
+    pub layers: usize,
+    pub decisions: Vec<Decision>,
+}
+
+/// A trial that no controller proposed has no minibatch.
+const DECIDED: &str = "SELECT trials.id, minibatches.layers, trials.decisions FROM trials
+     JOIN minibatches ON minibatches.controller = trials.controller AND minibatches.minibatch = trials.minibatch";
+
+impl DecidedTrial {
+    fn from_row(row: &Row) -> rusqlite::Result<Self> {
+        Ok(Self {
+            id: row.get(0)?,
+            layers: row.get(1)?,
+            decisions: recovery::parse(row, 2)?,
+        })
     }
 }
 
@@ -116,7 +169,7 @@ impl Reader {
                        SELECT trial, count AS deaths, 0 AS unexplained FROM deaths
                        UNION ALL SELECT trial, 0, unexplained FROM interrupted
                    ) JOIN trials ON id = trial
-                   WHERE status NOT IN ('completed', 'failed') GROUP BY trial
+                   WHERE status NOT IN ('completed', 'pruned', 'failed') GROUP BY trial
                    HAVING sum(deaths) + sum(unexplained) >= ?1 ORDER BY trial";
         self.all(sql, [DEATHS_IN_COMPANY], |row| {
             Ok(Suspect {
@@ -153,19 +206,24 @@ impl Reader {
         )
     }
 
-    /// Calls `take` with every trial that has its outcome, in any order; None: it failed. A failed
-    /// one that has a reward comes twice, first as failed. Reads indexes alone.
-    pub fn outcomes(&self, mut take: impl FnMut(u64, Option<f64>)) -> Result<(), JournalError> {
-        for sql in [
-            "SELECT id, NULL FROM trials WHERE status = 'failed'",
-            "SELECT id, reward FROM trials WHERE reward IS NOT NULL",
+    /// Calls `take` with every trial that has its outcome, in any order. A pruned or failed one that
+    /// has a reward comes twice, first as what it is. Reads indexes alone.
+    pub fn outcomes(&self, mut take: impl FnMut(u64, FinalState)) -> Result<(), JournalError> {
+        for (status, state) in [
+            ("pruned", FinalState::Pruned),
+            ("failed", FinalState::Failed),
         ] {
-            self.each(sql, [], |row| {
-                take(row.get(0)?, row.get(1)?);
+            let sql = "SELECT id FROM trials WHERE status = ?1";
+            self.each(sql, [status], |row| {
+                take(row.get(0)?, state);
                 Ok(())
             })?;
         }
-        Ok(())
+        let sql = "SELECT id, reward FROM trials WHERE reward IS NOT NULL";
+        self.each(sql, [], |row| {
+            take(row.get(0)?, FinalState::Completed(row.get(1)?));
+            Ok(())
+        })
     }
 
     /// The first `limit` trials whose id is above `id`, by id.
@@ -188,6 +246,15 @@ impl Reader {
             facts.extend(self.one(&sql, [id], TrialFacts::from_row)?);
         }
         Ok(facts)
+    }
+
+    /// The sampled trials among these, by id: what was decided in them.
+    pub fn decided(&self, ids: RangeInclusive<u64>) -> Result<Vec<DecidedTrial>, JournalError> {
+        self.all(
+            &format!("{DECIDED} WHERE trials.id BETWEEN ?1 AND ?2 ORDER BY trials.id"),
+            params![ids.start(), ids.end()],
+            DecidedTrial::from_row,
+        )
     }
 
     /// The highest id; 0: no trial yet.
@@ -278,7 +345,7 @@ impl Reader {
         mut take: impl FnMut(&[String], u64) -> std::io::Result<()>,
     ) -> Result<std::io::Result<()>, JournalError> {
         let sql = format!(
-            "SELECT {COLUMNS} FROM trials WHERE id BETWEEN ?1 AND ?2 AND +status IN ('completed', 'failed')
+            "SELECT {COLUMNS} FROM trials WHERE id BETWEEN ?1 AND ?2 AND +status IN ('completed', 'pruned', 'failed')
              AND id NOT IN (SELECT trial FROM unrewarded) ORDER BY id"
         );
         self.read(|connection| {

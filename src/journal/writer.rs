@@ -5,11 +5,14 @@
 use super::health::Health;
 use super::ledger::{Ledger, Numbered, Open, SlotReward};
 use super::open::Opened;
+use super::outcome::TrialResult;
+use super::reevaluations;
 use super::rolling_backup::RollingBackup;
 use super::{
-    CompletedNetwork, Enqueued, LogTail, Reply, SampledMinibatch, SampledTrial, Sequenced,
+    CompletedNetwork, Copied, Enqueued, Evaluated, LogTail, NewReevaluation, Reply,
+    SampledMinibatch, SampledTrial, Sequenced,
 };
-use crate::child::{Cause, Epoch, FailureRule, FailureWorth, Outcome};
+use crate::child::{Epoch, FailureRule, FailureWorth, Outcome};
 use crate::strategy::{HeldParameters, LearningSettings, Snapshot};
 use rusqlite::{Connection, params};
 use std::sync::Arc;
@@ -36,8 +39,24 @@ pub(super) enum Request {
         round: bool,
         reply: Reply<Vec<u64>>,
     },
+    Copy {
+        copies: Vec<Copied>,
+        reply: Reply<()>,
+    },
     Enqueue {
         trials: Vec<Enqueued>,
+        reply: Reply<u64>,
+    },
+    BestNetworks {
+        limit: usize,
+        reply: Reply<Vec<Evaluated>>,
+    },
+    Evaluated {
+        trials: Vec<u64>,
+        reply: Reply<Vec<Evaluated>>,
+    },
+    Reevaluate {
+        trials: Vec<NewReevaluation>,
         reply: Reply<u64>,
     },
     Started {
@@ -48,6 +67,10 @@ pub(super) enum Request {
     Epoch {
         trial: u64,
         epoch: Epoch,
+    },
+    Cost {
+        trial: u64,
+        cost: f64,
     },
     Finished {
         trial: u64,
@@ -98,6 +121,7 @@ impl Request {
             self,
             Self::Started { reply: None, .. }
                 | Self::Epoch { .. }
+                | Self::Cost { .. }
                 | Self::Config { .. }
                 | Self::Event { .. }
         )
@@ -111,6 +135,7 @@ enum Answer {
     Number(u64),
     Log(Box<LogTail>),
     Networks(Vec<CompletedNetwork>),
+    Evaluated(Vec<Evaluated>),
     Done,
 }
 
@@ -177,11 +202,14 @@ impl Writer {
                         Answer::Sequenced(sequenced),
                     ) => reply(sequenced),
                     (
-                        Request::Change { reply, .. } | Request::Enqueue { reply, .. },
+                        Request::Change { reply, .. }
+                        | Request::Enqueue { reply, .. }
+                        | Request::Reevaluate { reply, .. },
                         Answer::Number(number),
                     ) => reply(number),
                     (
                         Request::Snapshot { reply, .. }
+                        | Request::Copy { reply, .. }
                         | Request::Started {
                             reply: Some(reply), ..
                         },
@@ -189,6 +217,10 @@ impl Writer {
                     ) => reply(()),
                     (Request::Log { reply }, Answer::Log(tail)) => reply(*tail),
                     (Request::Networks { reply }, Answer::Networks(networks)) => reply(networks),
+                    (
+                        Request::BestNetworks { reply, .. } | Request::Evaluated { reply, .. },
+                        Answer::Evaluated(trials),
+                    ) => reply(trials),
                     (Request::Config { config }, _) => self.opened.replace_config(&config),
                     (Request::Close { done }, _) => closing.push(done),
                     _ => {}
@@ -321,8 +353,23 @@ fn carry_out(
         Request::Enqueue { trials, .. } => {
             return enqueue(connection, ledger, trials, now).map(Answer::Number);
         }
+        Request::Copy { copies, .. } => super::copies::store(connection, copies)?,
+        Request::Reevaluate { trials, .. } => {
+            let next = &mut ledger.next_trial;
+            return reevaluations::insert(connection, next, trials, now).map(Answer::Number);
+        }
+        Request::BestNetworks { limit, .. } => {
+            return reevaluations::best_networks(connection, *limit).map(Answer::Evaluated);
+        }
+        Request::Evaluated { trials, .. } => {
+            return reevaluations::trials(connection, trials).map(Answer::Evaluated);
+        }
         Request::Started { trial, device, .. } => start_trial(connection, *trial, device, now)?,
         Request::Epoch { trial, epoch } => insert_epoch(connection, *trial, epoch)?,
+        Request::Cost { trial, cost } => {
+            let sql = "UPDATE trials SET cost = ?2 WHERE id = ?1 AND status = 'running'";
+            execute(connection, sql, params![trial, finite(Some(*cost))])?;
+        }
         Request::Finished {
             trial,
             outcome,
@@ -397,8 +444,8 @@ fn start_trial(
     now: &str,
 ) -> rusqlite::Result<()> {
     execute(connection, "DELETE FROM epochs WHERE trial = ?1", [trial])?;
-    let sql = "UPDATE trials SET status = 'running', started_at = ?2, device = ?3, error = NULL WHERE id = ?1
-               AND status NOT IN ('completed', 'failed')";
+    let sql = "UPDATE trials SET status = 'running', started_at = ?2, device = ?3, error = NULL, cost = NULL WHERE id = ?1
+               AND status NOT IN ('completed', 'pruned', 'failed')";
     execute(connection, sql, params![trial, now, device]).map(drop)
 }
 
@@ -415,7 +462,7 @@ fn insert_epoch(connection: &Connection, trial: u64, epoch: &Epoch) -> rusqlite:
 }
 
 /// SQLite would store NaN as NULL without a word: what is not finite is left out knowingly.
-fn finite(value: Option<f64>) -> Option<f64> {
+pub(super) fn finite(value: Option<f64>) -> Option<f64> {
     value.filter(|value| value.is_finite())
 }
 
@@ -492,8 +539,9 @@ fn insert(
         let boundaries = json(&batch.pulled.boundaries)?;
         let versions = json(&batch.pulled.versions)?;
         let sql = "INSERT INTO minibatches (number, controller, minibatch, first_id, m, layers, boundaries, versions, oldest, round,
-                                            history_sequence, history_trial, repeated)
-                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)";
+                                            history_sequence, history_trial, repeated, pruning, redrawn)
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)";
+        let pruning = batch.pruning.as_ref().map(json).transpose()?;
         let oldest = batch.pulled.versions.iter().min().copied().unwrap_or(0);
         let values = params![
             number,
@@ -508,7 +556,9 @@ fn insert(
             round,
             batch.history.sequence,
             batch.history.trial,
-            batch.repeated
+            batch.repeated,
+            pruning,
+            batch.redrawn
         ];
         execute(connection, sql, values)?;
         for (slot, trial) in batch.trials.iter().enumerate() {
@@ -527,6 +577,7 @@ fn insert(
             first_id,
             rewards: vec![None; m],
             round,
+            has_pruning: pruning.is_some(),
         };
         ledger.insert(number, open);
         first_ids.push(first_id);
@@ -562,48 +613,29 @@ fn finish(
     now: &str,
 ) -> rusqlite::Result<Vec<Sequenced>> {
     let trial = ended.trial;
-    let (status, completed, error) = match ended.outcome {
-        Outcome::Completed {
-            reward,
-            metric,
-            seconds,
-        } if reward.is_finite() && metric.is_finite() => {
-            ("completed", Some((*reward, *metric, *seconds)), None)
-        }
-        Outcome::Completed { .. } => (
-            "failed",
-            None,
-            Some((
-                Cause::Diverged,
-                "the evaluator gave a reward that is not finite",
-            )),
-        ),
-        Outcome::Failed { cause, error } => ("failed", None, Some((*cause, error.as_str()))),
-        Outcome::Stopped => ("stopped", None, None),
-    };
-    let worth = match (completed, error) {
-        (Some((reward, ..)), _) => SlotReward::Known(reward),
-        (None, Some((cause, _))) => match ended.failures.worth(cause) {
+    let result = TrialResult::of(ended.outcome);
+    let worth = match result.error {
+        None => result.reward.into(),
+        Some((cause, _)) => match ended.failures.worth(cause) {
             FailureWorth::Reward(reward) => SlotReward::Known(reward),
             FailureWorth::Lowest if ledger.awaits(trial) => SlotReward::Lowest,
             FailureWorth::Lowest | FailureWorth::Nothing => SlotReward::Nothing,
         },
-        (None, None) => SlotReward::Nothing,
     };
     let reward = match worth {
         SlotReward::Known(reward) => Some(reward),
         SlotReward::Nothing | SlotReward::Lowest => None,
     };
+    let TrialResult { status, error, .. } = result;
     let sql = "UPDATE trials SET status = ?2, reward = ?3, metric = ?4, error = ?5, seconds = ?6, finished_at = ?7
-               WHERE id = ?1 AND status NOT IN ('completed', 'failed')";
-    let own_seconds = completed.and_then(|(_, _, seconds)| seconds);
+               WHERE id = ?1 AND status NOT IN ('completed', 'pruned', 'failed')";
     let values = params![
         trial,
         status,
         reward,
-        completed.map(|(_, metric, _)| metric),
+        result.metric,
         error.map(|(_, error)| error),
-        finite(Some(own_seconds.unwrap_or(ended.seconds))),
+        finite(Some(result.seconds.unwrap_or(ended.seconds))),
         (status != "stopped").then_some(now)
     ];
     let changed = execute(connection, sql, values)?;
@@ -628,9 +660,9 @@ fn reuse(
     from: u64,
     now: &str,
 ) -> rusqlite::Result<Vec<Sequenced>> {
-    let sql = "UPDATE trials SET status = 'completed', reward = known.reward, metric = known.metric, reused_from = known.id, seconds = 0,
-               error = NULL, finished_at = ?3 FROM (SELECT id, reward, metric FROM trials WHERE id = ?2) AS known
-               WHERE trials.id = ?1 AND status NOT IN ('completed', 'failed')";
+    let sql = "UPDATE trials SET status = 'completed', reward = known.reward, metric = known.metric, cost = known.cost, reused_from = known.id, seconds = 0,
+               error = NULL, finished_at = ?3 FROM (SELECT id, reward, metric, cost FROM trials WHERE id = ?2) AS known
+               WHERE trials.id = ?1 AND status NOT IN ('completed', 'pruned', 'failed')";
     if execute(connection, sql, params![trial, from, now])? == 0 {
         return Ok(Vec::new());
     }
@@ -653,9 +685,10 @@ fn sequence(
     for numbered in ledger.finish(trial, reward) {
         let Numbered {
             number,
-            sequenced: minibatch,
+            sequenced: mut minibatch,
             lowest,
             rewarded,
+            pruned,
         } = numbered;
         for (trial, reward) in rewarded {
             let sql = "UPDATE trials SET reward = ?2 WHERE id = ?1";
@@ -675,6 +708,10 @@ fn sequence(
             lowest
         ];
         execute(connection, sql, values)?;
+        if let Some((first, last)) = pruned {
+            let trials = super::curves::trained(connection, first, last)?;
+            minibatch.curves = trials.into_iter().map(|trial| trial.curve).collect();
+        }
         sequenced.push(minibatch);
     }
     Ok(sequenced)

@@ -13,6 +13,7 @@ use super::linear::Real;
 use crate::random::{Key, Purpose, Stream};
 use crate::space::{Decision, Next, Space};
 use rand::RngExt;
+use std::sync::Arc;
 
 /// What shapes the controller network and its first parameters.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -29,6 +30,8 @@ pub struct NetworkSettings {
 pub struct Policy {
     pub(super) layout: Layout,
     init_scale: f64,
+    /// Instead of those that the seed gives.
+    start: Option<Arc<[f32]>>,
 }
 
 /// One sampled decision list.
@@ -75,7 +78,15 @@ impl Policy {
         Self {
             layout: Layout::new(space, settings.hidden, settings.layers),
             init_scale: settings.init_scale,
+            start: None,
         }
+    }
+
+    /// Begins with these parameters, of which there must be as many as it has.
+    #[must_use]
+    pub fn starting_from(mut self, parameters: Option<Arc<[f32]>>) -> Self {
+        self.start = parameters.filter(|values| values.len() == self.layout.total);
+        self
     }
 
     /// Length of the flat parameter vector.
@@ -83,8 +94,11 @@ impl Policy {
         self.layout.total
     }
 
-    /// Uniform in ± init_scale, from the seed alone.
+    /// Uniform in ± init_scale, from the seed alone, unless it starts from given ones.
     pub fn initial_parameters(&self, seed: u64) -> Vec<f32> {
+        if let Some(start) = &self.start {
+            return start.to_vec();
+        }
         let mut stream = Key::seed(seed).stream(Purpose::ControllerParameters);
         (0..self.layout.total)
             .map(|_| ((2.0 * stream.random::<f64>() - 1.0) * self.init_scale) as f32)

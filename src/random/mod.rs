@@ -43,7 +43,7 @@ pub enum Purpose {
     Dropout = 12,
     /// What a strategy draws beside decisions: candidates, and functions from its surrogate.
     Surrogate = 13,
-    /// Resampled means of a comparison.
+    /// Resampled means of a comparison, and the trials of each tree of a forest.
     Bootstrap = 14,
 }
 

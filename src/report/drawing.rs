@@ -71,10 +71,14 @@ fn operation_text(operation: &Operation) -> String {
         }
     };
     match operation {
-        Operation::Convolution(conv) => {
+        Operation::Convolution(conv) | Operation::PlainConvolution(conv) => {
             let stride = stride(conv.stride_height, conv.stride_width);
+            let plain = match operation {
+                Operation::PlainConvolution(_) => ", plain",
+                _ => "",
+            };
             format!(
-                "{}×{}, {} filters{stride}",
+                "{}×{}, {} filters{stride}{plain}",
                 conv.filter_height, conv.filter_width, conv.filters
             )
         }
@@ -90,6 +94,8 @@ fn operation_text(operation: &Operation) -> String {
         ),
         Operation::LocalContrast { window } => format!("local contrast {window}×{window}"),
         Operation::BatchNorm => "batch norm".into(),
+        Operation::Relu => "ReLU".into(),
+        Operation::Add => "add, ReLU".into(),
     }
 }
 

@@ -1,7 +1,8 @@
 //! What a report needs to know of a run's settings, read from its config.toml as plain TOML: a run
 //! of an older version stays readable.
 
-use crate::child::MetricUnit;
+use crate::child::{Cost, MetricUnit};
+use crate::space::SpaceSettings;
 use crate::workload::{Scoring, WorkloadSettings};
 use serde::de::DeserializeOwned;
 use std::path::Path;
@@ -15,6 +16,8 @@ pub struct RunFacts {
     /// Epochs of a child; None: children have none.
     pub epochs: Option<u64>,
     pub unit: MetricUnit,
+    /// What networks cost in their reward; None: nothing.
+    pub cost: Option<Cost>,
 }
 
 impl RunFacts {
@@ -43,15 +46,25 @@ impl RunFacts {
             trials: count("run", "trials"),
             epochs: scoring.and_then(|scoring| scoring.epochs?.try_into().ok()),
             unit: scoring.map_or_else(MetricUnit::default, |scoring| scoring.metric),
+            cost: word("child", "cost")
+                .and_then(|word| serde_json::from_value(word.into()).ok())
+                .filter(|cost| *cost != Cost::None),
         }
     }
 }
 
+/// What the run in `dir` searches; None: its config does not say so, or cannot be read.
+pub fn space(dir: &Path) -> Option<SpaceSettings> {
+    let text = std::fs::read_to_string(dir.join("config.toml")).ok()?;
+    section(&text.parse().ok()?, "space")
+}
+
+fn section<T: DeserializeOwned>(table: &toml::Table, name: &str) -> Option<T> {
+    table.get(name)?.clone().try_into().ok()
+}
+
 /// How children are scored; None: the sections that say so are not there or cannot be read.
 fn scoring(table: &toml::Table) -> Option<Scoring> {
-    fn section<T: DeserializeOwned>(table: &toml::Table, name: &str) -> Option<T> {
-        table.get(name)?.clone().try_into().ok()
-    }
     let settings = WorkloadSettings {
         child: section(table, "child")?,
         data: section(table, "data")?,
@@ -80,8 +93,11 @@ mod tests {
             trials: Some(12),
             epochs: Some(5),
             unit: MetricUnit::Accuracy,
+            cost: None,
         };
         assert_eq!(RunFacts::of(text, "folder".into()), facts);
+        let cost = text.replace("epochs = 5", "cost = \"flops\"");
+        assert_eq!(RunFacts::of(&cost, "folder".into()).cost, Some(Cost::Flops));
         let unit = |text: &str| RunFacts::of(text, "folder".into()).unit;
         let text = "[child]\nevaluator = \"train\"\n[data]\nkind = \"text\"\nunit = \"char\"\n";
         assert_eq!(unit(text), MetricUnit::BitsPerCharacter);

@@ -4,6 +4,7 @@
 
 use super::chart::{self, Canvas};
 use super::facts::RunFacts;
+use super::learned::Learned;
 use super::page;
 use super::series::Series;
 use crate::child::{MetricUnit, number_text};
@@ -143,8 +144,9 @@ fn ranges(ids: &BTreeSet<u64>) -> Vec<std::ops::RangeInclusive<u64>> {
     ranges
 }
 
-/// Writes the page's charts into `report/`: reward.svg, and the drawing and learning curve of each
-/// of the best sampled trials. Returns the paths of the written files.
+/// Writes the page's charts into `report/`: reward.svg, what was learned of the decisions, and the
+/// drawing and learning curve of each of the best sampled trials. Returns the paths of the written
+/// files.
 ///
 /// # Errors
 /// When the run cannot be read or a file cannot be written.
@@ -153,7 +155,13 @@ pub fn write_charts(dir: &Path) -> Result<Vec<PathBuf>, ReportError> {
     let facts = RunFacts::read(dir);
     let folder = dir.join("report");
     std::fs::create_dir_all(&folder).map_err(io(&folder))?;
-    let mut files = vec![("reward.svg".to_owned(), reward_chart(&reader, &facts)?)];
+    let series = sampled(&reader)?;
+    let mut files = vec![("reward.svg".to_owned(), reward_chart(&series, &facts))];
+    for learned in Learned::read(dir, &reader, &series)? {
+        let title = format!("{}: {}", facts.name, learned.heading.to_lowercase());
+        let svg = chart::file(&title, &learned.picture.svg, learned.picture.canvas);
+        files.push((format!("{}.svg", learned.name), svg));
+    }
     // Enqueued trials were known before the search, so they are not among the drawn ones.
     let sampled = reader
         .top(DRAWN_TRIALS + reader.enqueued()?.len())?
@@ -182,22 +190,26 @@ pub fn write_charts(dir: &Path) -> Result<Vec<PathBuf>, ReportError> {
     Ok(written)
 }
 
-/// The chart of rewards over trials, as an SVG file.
-fn reward_chart(reader: &Reader, facts: &RunFacts) -> Result<String, JournalError> {
+/// The outcomes of the sampled trials.
+fn sampled(reader: &Reader) -> Result<Series, JournalError> {
     let mut series = Series::default();
     series.extend_to(reader.last_trial()?);
-    reader
-        .enqueued()?
-        .iter()
-        .for_each(|row| series.exclude(row.id));
+    for id in reader.not_sampled()? {
+        series.exclude(id);
+    }
     reader.outcomes(|id, reward| series.record(id, reward))?;
+    Ok(series)
+}
+
+/// The chart of rewards over trials, as an SVG file.
+fn reward_chart(series: &Series, facts: &RunFacts) -> String {
     let canvas = Canvas {
         height: 300,
         width: Some(880),
     };
     let title = format!("{}: reward over trials", facts.name);
     let chart = chart::rewards(&series.chart_data(), canvas);
-    Ok(chart::file(&title, &chart, canvas))
+    chart::file(&title, &chart, canvas)
 }
 
 /// The learning curve of a trial, as an SVG file; None if it has no epoch with a metric.

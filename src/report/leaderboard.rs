@@ -2,8 +2,9 @@
 
 use super::number::grouped;
 use crate::child::number_text;
-use crate::journal::{JournalError, Reader, TrialRow};
-use crate::space::{Architecture, ConvLayer, ConvNetwork, Network, Operation};
+use crate::journal::{Confirmed, JournalError, Reader, TrialRow};
+use crate::space::{Architecture, ConvNetwork, Network, Operation};
+use crate::strategy::Again;
 use comfy_table::{CellAlignment, Table, presets};
 
 /// Length of the longest one-line summary, in characters.
@@ -42,26 +43,77 @@ pub fn leaderboard(reader: &Reader, limit: usize) -> Result<String, JournalError
     if rows.is_empty() && failed.is_empty() {
         return nothing_to_list(reader);
     }
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_BORDERS_ONLY);
-    table.set_header([
+    Ok(format!("{}\n{failed}", table(reader, &rows, leaders)?))
+}
+
+/// The same table of the trials on the Pareto front, the cheapest first, each with what it costs.
+///
+/// # Errors
+/// When the run cannot be read.
+pub fn pareto_board(reader: &Reader, rows: &[TrialRow]) -> Result<String, JournalError> {
+    if rows.is_empty() {
+        return match reader.count("completed")? {
+            0 => nothing_to_list(reader),
+            _ => Ok("the networks of this run have no size, and child.cost is not set: there is nothing to weigh their metric against\n".into()),
+        };
+    }
+    Ok(format!("{}\n", table(reader, rows, rows.len())?))
+}
+
+/// The first `leaders` rows have a rank.
+fn table(reader: &Reader, rows: &[TrialRow], leaders: usize) -> Result<Table, JournalError> {
+    let confirmed = reader.confirmed()?;
+    // Without a cost in their reward it is their parameters, which stand there anyway.
+    let has_cost = rows.iter().any(|row| row.cost.is_some());
+    let header = [
         "rank",
         "trial",
+        "confirmed",
         "reward",
         "metric",
+        "cost",
         "parameters",
         "MFLOPs",
         "seconds",
         "architecture",
-    ]);
-    for (rank, row) in (1..).zip(&rows) {
-        table.add_row(cells((rank <= leaders).then_some(rank), row));
+    ];
+    let shown = |column: &usize| match header[*column] {
+        "cost" => has_cost,
+        "confirmed" => !confirmed.is_empty(),
+        _ => true,
+    };
+    let columns: Vec<usize> = (0..header.len()).filter(shown).collect();
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_BORDERS_ONLY);
+    table.set_header(columns.iter().map(|column| header[*column]));
+    for (rank, row) in (1..).zip(rows) {
+        let own = confirmed.iter().find(|network| network.trial == row.id);
+        let cells = cells((rank <= leaders).then_some(rank), row, own);
+        table.add_row(columns.iter().map(|column| cells[*column].as_str()));
     }
     table
         .column_iter_mut()
-        .take(7)
+        .take(columns.len() - 1)
         .for_each(|column| column.set_cell_alignment(CellAlignment::Right));
-    Ok(format!("{table}\n{failed}"))
+    Ok(table)
+}
+
+/// The mean reward of a network's confirmations, and of how many it is: `0.9312 (4)`, or
+/// `0.9312 (3 of 4)` where some have failed or not ended.
+pub fn mean_of(confirmed: &Confirmed) -> String {
+    let Confirmed {
+        completed,
+        confirmations,
+        ..
+    } = confirmed;
+    let mean = confirmed
+        .reward
+        .map_or_else(|| "-".to_owned(), |reward| number_text(reward, 4));
+    if completed == confirmations {
+        format!("{mean} ({completed})")
+    } else {
+        format!("{mean} ({completed} of {confirmations})")
+    }
 }
 
 /// Why there is no row: no trial is completed, or none was asked for.
@@ -76,15 +128,17 @@ fn nothing_to_list(reader: &Reader) -> Result<String, JournalError> {
 }
 
 /// The cells of a row of the leaderboard. A trial without a rank is there to compare with.
-fn cells(rank: Option<usize>, row: &TrialRow) -> [String; 8] {
+fn cells(rank: Option<usize>, row: &TrialRow, confirmed: Option<&Confirmed>) -> [String; 10] {
     let number = |value: Option<f64>, digits: usize| {
         value.map_or_else(|| "-".to_owned(), |value| number_text(value, digits))
     };
     [
         rank.map_or_else(|| "-".to_owned(), |rank| rank.to_string()),
         row.id.to_string(),
+        confirmed.map_or_else(|| "-".to_owned(), mean_of),
         number(row.reward, 4),
         number(row.metric, 4),
+        row.cost.map_or_else(|| "-".to_owned(), cost_text),
         row.parameters.map_or_else(|| "-".to_owned(), grouped),
         number(row.flops.map(|flops| flops as f64 / 1e6), 1),
         number(row.seconds, 1),
@@ -92,16 +146,33 @@ fn cells(rank: Option<usize>, row: &TrialRow) -> [String; 8] {
     ]
 }
 
+/// A cost: whole where it counts something, in milliseconds with three digits.
+pub(super) fn cost_text(cost: f64) -> String {
+    if cost.fract() == 0.0 && cost < 1e15 {
+        grouped(cost as u64)
+    } else {
+        number_text(cost, 3)
+    }
+}
+
 /// The name of an enqueued architecture.
 fn name(row: &TrialRow) -> &str {
     row.enqueued.as_deref().unwrap_or_default()
 }
 
-/// A label before the architecture of a trial that was enqueued; empty for other trials.
+/// A label before the architecture of a trial that was not sampled; empty for other trials.
 fn baseline_label(row: &TrialRow) -> String {
-    row.enqueued
-        .as_ref()
-        .map_or_else(String::new, |name| format!("[baseline {name}] "))
+    match (&row.enqueued, again(row.confirms, row.retry_of)) {
+        (Some(name), _) => format!("[baseline {name}] "),
+        (None, Some(text)) => format!("[{text}] "),
+        (None, None) => String::new(),
+    }
+}
+
+/// Which trial's network a trial evaluates again, in words.
+pub fn again(confirms: Option<u64>, retry_of: Option<u64>) -> Option<String> {
+    let again = Again { confirms, retry_of };
+    (again.of() > 0).then(|| again.describe())
 }
 
 /// What proposed a trial, in words.
@@ -111,7 +182,10 @@ pub fn origin(row: &TrialRow) -> String {
         (None, Some(controller), Some(minibatch), Some(slot)) => {
             format!("controller {controller}, minibatch {minibatch}, slot {slot}")
         }
-        _ => "nobody".into(),
+        _ => match again(row.confirms, row.retry_of) {
+            Some(text) => format!("{text}; not sampled"),
+            None => "nobody".into(),
+        },
     }
 }
 
@@ -160,17 +234,25 @@ fn conv_summary(network: &ConvNetwork) -> String {
     format!("{rate}{}: {}", depth(network), layers.join(" | "))
 }
 
-/// `39 layers, 13 poolings`: what scales images down is not counted among the layers, as in the
-/// names of networks of the literature.
+/// `39 layers, 13 poolings`: what scales images down is not counted among the layers, nor are sums
+/// and ReLUs, nor batch normalisations where convolutions come without one; as in the names of
+/// networks of the literature.
 pub fn depth(network: &ConvNetwork) -> String {
-    let is_pooling = |layer: &&ConvLayer| {
-        matches!(
-            layer.operation,
-            Operation::MaxPool(_) | Operation::AveragePool(_)
-        )
+    let count = |is: &dyn Fn(&Operation) -> bool| {
+        network.layers.iter().filter(|l| is(&l.operation)).count()
     };
-    let poolings = network.layers.iter().filter(is_pooling).count();
-    let layers = network.layers.len() - poolings;
+    let is_pooling = |operation: &Operation| {
+        matches!(operation, Operation::MaxPool(_) | Operation::AveragePool(_))
+    };
+    let is_plain = |operation: &Operation| matches!(operation, Operation::PlainConvolution(_));
+    let in_steps = count(&is_plain) > 0;
+    let is_step = |operation: &Operation| match operation {
+        Operation::Relu | Operation::Add => true,
+        Operation::BatchNorm => in_steps,
+        _ => false,
+    };
+    let poolings = count(&is_pooling);
+    let layers = network.layers.len() - poolings - count(&is_step);
     match poolings {
         0 => format!("{layers} layers"),
         1 => format!("{layers} layers, 1 pooling"),
@@ -181,7 +263,7 @@ pub fn depth(network: &ConvNetwork) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::space::{Convolution, ImageShape, Pool};
+    use crate::space::{ConvLayer, Convolution, ImageShape, Pool};
 
     #[test]
     fn a_summary_names_filters_strides_and_what_is_not_a_chain() {

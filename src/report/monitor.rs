@@ -3,7 +3,9 @@
 
 use super::facts::{RunFacts, lanes};
 use super::series::Series;
-use crate::journal::{EpochRow, JournalError, Life, Reader, TrialFacts, TrialRow};
+use crate::journal::{
+    Confirmations, Confirmed, CostRow, EpochRow, JournalError, Life, Reader, TrialFacts, TrialRow,
+};
 use std::collections::{BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 
@@ -30,10 +32,13 @@ pub(super) struct RunState {
     /// Number of trials without an outcome that neither run nor wait for a lane.
     pub stopped: u64,
     pub leaders: Vec<TrialRow>,
-    /// The best of the sampled trials.
+    /// The first by rank, of those that were not enqueued.
     pub best: Option<TrialRow>,
     /// Trials that were enqueued rather than sampled.
     pub enqueued: Vec<TrialRow>,
+    /// Trials whose network was evaluated again to confirm it, the best mean first.
+    pub confirmed: Vec<Confirmed>,
+    pub confirmations: Confirmations,
     /// The first trials in training, with their epochs.
     pub in_training: Vec<(TrialRow, Vec<EpochRow>)>,
     /// Trials that ended last, the newest first.
@@ -43,8 +48,17 @@ pub(super) struct RunState {
     /// The name of each lane and its device.
     pub lanes: Vec<(String, String)>,
     pub baseline: Option<f64>,
+    /// What completed trials cost and are worth, where rewards have a cost, by id.
+    pub costs: Vec<CostRow>,
     /// Children that ended per hour.
     pub per_hour: Option<f64>,
+}
+
+impl RunState {
+    /// Number of trials that have an outcome, of those that the run is to have.
+    pub fn finished(&self) -> u64 {
+        self.series.finished() + self.confirmations.finished
+    }
 }
 
 /// A reader of the journal and the state that it has read.
@@ -54,6 +68,8 @@ pub(super) struct RunMonitor {
     last_update: Option<(u64, Life)>,
     /// Trials without an outcome.
     unfinished: BTreeSet<u64>,
+    /// Trials up to this id had their outcome when costs were read last.
+    costs_until: u64,
     pub state: RunState,
 }
 
@@ -68,6 +84,7 @@ impl RunMonitor {
             reader: None,
             last_update: None,
             unfinished: BTreeSet::new(),
+            costs_until: 0,
             state,
         }
     }
@@ -101,11 +118,22 @@ impl RunMonitor {
         let leaders_changed = self.read_trials(reader)?;
         let state = &mut self.state;
         state.facts = RunFacts::read(&state.dir);
+        if state.facts.cost.is_some() {
+            // Up to here every trial had its outcome, and will not change.
+            let until = self.costs_until;
+            let known = state.costs.partition_point(|row| row.trial <= until);
+            state.costs.truncate(known);
+            state.costs.extend(reader.costs(until)?);
+            let unfinished = self.unfinished.first();
+            self.costs_until = unfinished.map_or(state.series.len(), |id| id - 1);
+        }
         if leaders_changed {
             state.leaders = reader.top(LEADERS)?;
         }
         state.best = reader.best()?;
         state.enqueued = reader.enqueued()?;
+        state.confirmed = reader.confirmed()?;
+        state.confirmations = reader.confirmations()?;
         state.in_training.clear();
         for row in reader.running_at_most(IN_TRAINING)? {
             let epochs = reader.epochs(row.id)?;
@@ -146,15 +174,15 @@ impl RunMonitor {
     /// trials.
     fn read_outcomes(&mut self, reader: &Reader) -> Result<Vec<TrialFacts>, JournalError> {
         let last = reader.last_trial()?;
-        let enqueued = reader.enqueued()?;
+        let others = reader.not_sampled()?;
         let series = &mut self.state.series;
         series.extend_to(last);
-        enqueued.iter().for_each(|row| series.exclude(row.id));
-        reader.outcomes(|id, reward| series.record(id, reward))?;
+        others.iter().for_each(|id| series.exclude(*id));
+        reader.outcomes(|id, outcome| series.record(id, outcome))?;
         self.unfinished = series.unfinished().collect();
-        let unfinished_enqueued = enqueued.iter().filter(|row| row.finished_at.is_none());
-        self.unfinished
-            .extend(unfinished_enqueued.map(|row| row.id));
+        let others = reader.facts(others)?.into_iter();
+        let unfinished = others.filter(|facts| !facts.is_final());
+        self.unfinished.extend(unfinished.map(|facts| facts.id));
         // Trials end roughly in the order of their ids, so the latest outcomes are among these.
         reader.facts_after(last.saturating_sub(40 * LATEST as u64), BATCH)
     }
@@ -180,13 +208,12 @@ impl RunMonitor {
         state.stopped = 0;
         let mut ended = Vec::new();
         for fact in facts {
-            if fact.enqueued.is_some() {
+            if !fact.is_sampled() {
                 state.series.exclude(fact.id);
             }
-            if fact.is_final() {
+            if let Some(outcome) = fact.final_state() {
                 self.unfinished.remove(&fact.id);
-                let reward = fact.reward.filter(|_| fact.status == "completed");
-                state.series.record(fact.id, reward);
+                state.series.record(fact.id, outcome);
                 ended.push(fact);
             } else {
                 self.unfinished.insert(fact.id);
@@ -206,9 +233,10 @@ impl RunMonitor {
         let lowest_reward = last
             .filter(|_| self.state.leaders.len() == LEADERS)
             .and_then(|row| row.reward);
-        facts.status == "completed"
-            && (facts.reused_from.is_none() || facts.enqueued.is_some())
-            && lowest_reward.is_none_or(|lowest| facts.reward >= Some(lowest))
+        facts.confirms.is_some()
+            || facts.status == "completed"
+                && (facts.reused_from.is_none() || facts.enqueued.is_some())
+                && lowest_reward.is_none_or(|lowest| facts.reward >= Some(lowest))
     }
 }
 
@@ -256,6 +284,8 @@ mod tests {
                     pulled: pulled.clone(),
                     history: HistoryPosition::default(),
                     repeated: 0,
+                    redrawn: 0,
+                    pruning: None,
                     trials,
                     held: None,
                 }],

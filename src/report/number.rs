@@ -27,6 +27,14 @@ pub fn duration(seconds: f64) -> String {
     }
 }
 
+/// A share of 1 in whole percent.
+pub fn percent(share: f64) -> String {
+    match 100.0 * share {
+        percent if percent > 0.0 && percent < 0.5 => "<1%".into(),
+        percent => format!("{percent:.0}%"),
+    }
+}
+
 /// Four digits after the point, or a dash if the value is not known.
 pub fn decimal(value: Option<f64>) -> String {
     value.map_or_else(|| "–".to_owned(), |value| number_text(value, 4))

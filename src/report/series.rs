@@ -2,6 +2,8 @@
 //! buckets of trials; each keeps its best and worst reward and the running mean at its end, so that
 //! no extreme is hidden. Pure; must not know how the chart is drawn.
 
+use crate::journal::FinalState;
+
 /// The outcome of a trial, as far as it is known.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 enum State {
@@ -9,8 +11,7 @@ enum State {
     Unfinished,
     /// The trial was not sampled, so it is no part of the series.
     Excluded,
-    Failed,
-    Completed(f64),
+    Final(FinalState),
 }
 
 /// Outcomes of the sampled trials, indexed by trial.
@@ -19,6 +20,7 @@ pub struct Series {
     /// The state of trial `id` is at index `id - 1`.
     states: Vec<State>,
     pub completed: u64,
+    pub pruned: u64,
     pub failed: u64,
     excluded: u64,
 }
@@ -48,9 +50,8 @@ pub struct RewardChartData {
 }
 
 impl Series {
-    /// Records the outcome of trial `id` (from 1): its reward, or None if it failed. Recording it
-    /// again changes nothing.
-    pub fn record(&mut self, id: u64, reward: Option<f64>) {
+    /// Records the outcome of trial `id` (from 1). Recording another one changes nothing.
+    pub fn record(&mut self, id: u64, outcome: FinalState) {
         self.extend_to(id);
         let Some(state) = (id as usize)
             .checked_sub(1)
@@ -61,11 +62,17 @@ impl Series {
         if *state != State::Unfinished {
             return;
         }
-        *state = reward.map_or(State::Failed, State::Completed);
-        match reward {
-            Some(_) => self.completed += 1,
-            None => self.failed += 1,
+        *state = State::Final(outcome);
+        match outcome {
+            FinalState::Completed(_) => self.completed += 1,
+            FinalState::Pruned => self.pruned += 1,
+            FinalState::Failed => self.failed += 1,
         }
+    }
+
+    /// Sampled trials that have their outcome.
+    pub fn finished(&self) -> u64 {
+        self.completed + self.pruned + self.failed
     }
 
     /// Excludes trial `id` (from 1), which was not sampled, from the series.
@@ -103,12 +110,13 @@ impl Series {
             .map(|(id, _)| id)
     }
 
-    fn rewards(&self) -> impl DoubleEndedIterator<Item = (u64, f64)> {
+    /// Completed trials with their rewards, by id.
+    pub fn rewards(&self) -> impl DoubleEndedIterator<Item = (u64, f64)> {
         self.states
             .iter()
             .enumerate()
             .filter_map(|(index, state)| match state {
-                State::Completed(reward) => Some((index as u64 + 1, *reward)),
+                State::Final(FinalState::Completed(reward)) => Some((index as u64 + 1, *reward)),
                 _ => None,
             })
     }
@@ -192,7 +200,7 @@ impl RunningStatistics {
         let mut best = None::<(u64, f64)>;
         let mut new_best = None;
         for (index, state) in states.iter().enumerate() {
-            let State::Completed(reward) = *state else {
+            let State::Final(FinalState::Completed(reward)) = *state else {
                 continue;
             };
             let id = (first + index + 1) as u64;
@@ -209,7 +217,7 @@ impl RunningStatistics {
             }
         }
         chart_data.best.extend(new_best);
-        if states.contains(&State::Failed) {
+        if states.contains(&State::Final(FinalState::Failed)) {
             chart_data.failures.push(middle);
         }
         let (Some(worst), Some(best)) = (worst, best) else {
@@ -234,11 +242,15 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn state(reward: Option<f64>) -> FinalState {
+        reward.map_or(FinalState::Failed, FinalState::Completed)
+    }
+
     fn series(outcomes: &[Option<f64>]) -> Series {
         let mut series = Series::default();
         (1..)
             .zip(outcomes)
-            .for_each(|(id, reward)| series.record(id, *reward));
+            .for_each(|(id, reward)| series.record(id, state(*reward)));
         series
     }
 
@@ -263,13 +275,27 @@ mod tests {
     }
 
     #[test]
+    fn a_pruned_trial_is_finished_and_has_no_point() {
+        let mut series = series(&[Some(0.2), None]);
+        series.record(3, FinalState::Pruned);
+        series.record(3, FinalState::Completed(0.9));
+        let chart_data = series.chart_data();
+        assert_eq!(
+            (chart_data.points, chart_data.failures),
+            (vec![(1, 0.2)], vec![2.0])
+        );
+        assert_eq!((series.completed, series.pruned, series.failed), (1, 1, 1));
+        assert_eq!((series.finished(), series.unfinished().count()), (3, 0));
+    }
+
+    #[test]
     fn trials_that_were_not_sampled_are_excluded() {
         let mut series = Series::default();
         series.exclude(1);
         [Some(0.9), Some(0.2), None]
             .into_iter()
             .zip(1..)
-            .for_each(|(reward, id)| series.record(id, reward));
+            .for_each(|(reward, id)| series.record(id, state(reward)));
         let chart_data = series.chart_data();
         assert_eq!(
             (

@@ -1,9 +1,9 @@
 //! The status of a run as data, for `netwright status` and `/api/status`. Must not know how it is
 //! shown.
 
-use super::leaderboard::summary;
+use super::leaderboard::{again, summary};
 use super::monitor::RunMonitor;
-use crate::journal::{JournalError, Life, Reader, Suspect, TrialRow};
+use crate::journal::{Confirmed, JournalError, Life, Reader, Suspect, TrialRow};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
@@ -22,6 +22,8 @@ pub struct Status {
     pub totals: RunTotals,
     pub best_trial: Option<u64>,
     pub best_metric: Option<f64>,
+    /// Trials whose network was evaluated again to confirm it, the best mean reward first.
+    pub confirmed: Vec<Confirmed>,
     /// Trials that were enqueued rather than sampled.
     pub baselines: Vec<Baseline>,
     pub seconds_left: Option<f64>,
@@ -40,11 +42,20 @@ pub struct RunTotals {
     pub queued: u64,
     pub running: u64,
     pub completed: u64,
+    /// Trials that early stopping has ended.
+    pub pruned: u64,
     pub failed: u64,
     pub stopped: u64,
     /// Trials that were enqueued rather than sampled. They are also counted as queued, running or
-    /// stopped, but never as sampled, completed or failed.
+    /// stopped, but never as sampled, completed, pruned
+    /// or failed.
     pub enqueued: u64,
+    /// Trials that evaluate one of the best networks again, to confirm it, and those of them that
+    /// have their outcome; they count as the enqueued ones do.
+    pub confirmations: u64,
+    pub confirmations_finished: u64,
+    /// The reward of the first trial by rank, as it was when it was sampled; so `best_trial` and
+    /// `best_metric`.
     pub best_reward: Option<f64>,
     pub mean_reward: Option<f64>,
     /// The baseline that the last sequenced minibatch was compared with.
@@ -91,6 +102,12 @@ pub struct Event {
 }
 
 impl Status {
+    /// Trials that have an outcome, of those that the run is to have.
+    pub fn finished(&self) -> u64 {
+        let totals = &self.totals;
+        totals.completed + totals.pruned + totals.failed + totals.confirmations_finished
+    }
+
     /// Reads the status of the run in `dir`.
     ///
     /// # Errors
@@ -121,7 +138,7 @@ impl Status {
         let left = state
             .facts
             .trials
-            .map(|trials| trials.saturating_sub(series.completed + series.failed) as f64);
+            .map(|trials| trials.saturating_sub(state.finished()) as f64);
         let events = state.events.iter().take(EVENTS).rev().cloned();
         let baselines = state.enqueued.iter().map(|row| Baseline {
             name: row.enqueued.clone().unwrap_or_default(),
@@ -140,9 +157,12 @@ impl Status {
                 queued: state.queued,
                 running: state.running.len() as u64,
                 completed: series.completed,
+                pruned: series.pruned,
                 failed: series.failed,
                 stopped: state.stopped,
                 enqueued: state.enqueued.len() as u64,
+                confirmations: state.confirmations.before + state.confirmations.current,
+                confirmations_finished: state.confirmations.finished,
                 best_reward: best.and_then(|row| row.reward),
                 mean_reward: series.mean(),
                 baseline: state.baseline,
@@ -150,6 +170,7 @@ impl Status {
             },
             best_trial: best.map(|row| row.id),
             best_metric: best.and_then(|row| row.metric),
+            confirmed: state.confirmed.clone(),
             baselines: baselines.collect(),
             seconds_left: left
                 .zip(state.per_hour)
@@ -171,16 +192,13 @@ impl Status {
 
 fn running_trial(reader: &Reader, row: &TrialRow) -> Result<RunningTrial, JournalError> {
     let last = reader.last_epoch(row.id)?;
+    let label = row.enqueued.clone().or(again(row.confirms, row.retry_of));
+    let label = label.map_or_else(String::new, |label| format!("{label}: "));
     Ok(RunningTrial {
         trial: row.id,
         device: row.device.clone(),
         epoch: last.as_ref().map(|epoch| epoch.epoch),
         metric: last.and_then(|epoch| epoch.metric),
-        architecture: row
-            .enqueued
-            .iter()
-            .map(|name| format!("{name}: "))
-            .collect::<String>()
-            + &summary(&row.architecture),
+        architecture: label + &summary(&row.architecture),
     })
 }

@@ -113,7 +113,13 @@ fn unknown_parts(part: &str, table: &toml::Table, keys: &[&str]) -> Vec<(String,
 fn enqueued(part: &str, table: &toml::Table) -> Vec<(String, String)> {
     let mut problems = Vec::new();
     let mut report = |name: &str, text: String| problems.push((name.to_owned(), text));
-    for name in ["name", "architecture"] {
+    if let Some(value) = table.get("top").filter(|value| !Kind::Count.fits(value)) {
+        report(
+            "top",
+            format!("{part}.top = {value}: must be {}", Kind::Count.valid()),
+        );
+    }
+    for name in ["name", "architecture", "run"] {
         if let Some(value) = table.get(name).filter(|value| !value.is_str()) {
             report(
                 name,

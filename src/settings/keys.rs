@@ -1,7 +1,7 @@
 //! Every key of the config file, read from the schema: the checks, the nearest key of a misspelt
 //! one, what a run may change and the reference come from this list. Must not know any single key.
 
-use super::kind::{Kind, quoted};
+use super::kind::Kind;
 use super::nearest;
 use super::schema;
 use serde_json::{Map, Value};
@@ -32,11 +32,12 @@ pub enum Identity {
 }
 
 /// A key has an effect only where another one has one of these values: as its value, or among the
-/// entries of its list. No values: where its list is empty.
+/// entries of its list. No values: where its list is empty, or it is unset.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Condition {
     pub key: String,
-    pub values: Vec<String>,
+    /// Words, or true and false.
+    pub values: Vec<Value>,
 }
 
 /// What a section declares for all its keys.
@@ -46,6 +47,9 @@ struct Inherited {
     identity: bool,
     conditions: Vec<Condition>,
 }
+
+/// Keys whose value decides defaults of others, which declare them as `x-default-VALUE`.
+pub const DEFAULTS_BY: [&str; 2] = ["space.kind", "child.recipe"];
 
 static KEYS: LazyLock<Vec<Key>> = LazyLock::new(|| {
     let mut keys = Vec::new();
@@ -88,7 +92,7 @@ impl Inherited {
         let own = schema["x-applies"].as_object().into_iter().flatten();
         let own = own.map(|(key, values)| Condition {
             key: key.clone(),
-            values: words(values),
+            values: values.as_array().cloned().unwrap_or_default(),
         });
         Self {
             live: schema["x-live"].as_bool().unwrap_or(self.live),
@@ -98,21 +102,16 @@ impl Inherited {
     }
 }
 
-fn words(values: &Value) -> Vec<String> {
-    let values = values.as_array().into_iter().flatten();
-    values
-        .filter_map(|value| Some(value.as_str()?.to_owned()))
-        .collect()
+/// `"a" or "b"`.
+fn either(values: &[Value]) -> String {
+    let values: Vec<String> = values.iter().map(Value::to_string).collect();
+    values.join(" or ")
 }
 
 impl Condition {
     /// Does it hold with these settings (key → value)?
     fn holds(&self, settings: &Map<String, Value>) -> bool {
-        let is_meant = |value: &Value| {
-            value
-                .as_str()
-                .is_some_and(|word| self.values.iter().any(|meant| meant == word))
-        };
+        let is_meant = |value: &Value| self.values.contains(value);
         match settings.get(&self.key) {
             Some(Value::Array(list)) if self.values.is_empty() => list.is_empty(),
             Some(Value::Array(list)) => list.iter().any(is_meant),
@@ -124,8 +123,12 @@ impl Condition {
     /// Why a key has no effect where this does not hold.
     fn refusal(&self, settings: &Map<String, Value>) -> String {
         let Self { key, values } = self;
-        let meant = quoted(values, " or ");
+        let meant = either(values);
+        let is_list = find(key).is_some_and(|key| matches!(key.kind, Kind::List(_)));
         match (settings.get(key), values.as_slice()) {
+            (_, []) if !is_list => {
+                format!("has no effect beside {key}: leave one of them out")
+            }
             (_, []) => format!(
                 "has no effect beside {key}, which has it decided for each network: leave one of them out"
             ),
@@ -145,12 +148,15 @@ impl Condition {
     /// In a few words, for the reference.
     pub fn short(&self) -> String {
         match self.values.as_slice() {
+            [] if find(&self.key).is_some_and(|key| !matches!(key.kind, Kind::List(_))) => {
+                format!("no `{}`", self.key)
+            }
             [] => format!("`{}` is empty", self.key),
             values if find(&self.key).is_some_and(|key| matches!(key.kind, Kind::List(_))) => {
-                format!("{} in `{}`", quoted(values, " or "), self.key)
+                format!("{} in `{}`", either(values), self.key)
             }
-            [value] => format!("`{} = \"{value}\"`", self.key),
-            values => format!("`{}`: {}", self.key, quoted(values, " or ")),
+            [value] => format!("`{} = {value}`", self.key),
+            values => format!("`{}`: {}", self.key, either(values)),
         }
     }
 }
@@ -170,6 +176,29 @@ impl Key {
             }
             _ => text,
         }
+    }
+
+    /// Why it has no effect, whichever of these words another key has; None: it has one with one of
+    /// them, or with the settings as they are where there are no words.
+    pub fn without_effect_among(
+        &self,
+        settings: &Map<String, Value>,
+        key: &str,
+        words: &[&str],
+    ) -> Option<String> {
+        let with = |word: &&str| {
+            let mut settings = settings.clone();
+            settings.insert(key.to_owned(), (*word).into());
+            self.without_effect(&settings)
+        };
+        let mut reasons: Vec<Option<String>> = words.iter().map(with).collect();
+        if reasons.is_empty() {
+            return self.without_effect(settings);
+        }
+        if reasons.iter().any(Option::is_none) {
+            return None;
+        }
+        reasons.pop().flatten()
     }
 
     /// Why it has no effect with these settings (key → value); None: it has one.
@@ -213,6 +242,17 @@ pub fn inside(key: &Key) -> Vec<&'static str> {
         .into_iter()
         .flat_map(|properties| properties.keys().map(String::as_str))
         .collect()
+}
+
+/// The key of `DEFAULTS_BY` that has this word among its values.
+pub fn decided_by(word: &str) -> Option<&'static str> {
+    let has = |name: &&str| {
+        find(name).is_some_and(|key| match &key.kind {
+            Kind::OneOf(words) => words.iter().any(|own| own == word),
+            _ => false,
+        })
+    };
+    DEFAULTS_BY.into_iter().find(has)
 }
 
 /// The valid key that a misspelt one most probably meant.

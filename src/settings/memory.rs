@@ -79,7 +79,7 @@ fn smallest(space: &SpaceSettings, depth: usize, side: usize) -> f64 {
         1
     };
     let conv = |strides: &[usize]| {
-        if has(LayerType::Conv) {
+        if has(LayerType::Conv) || has(LayerType::PlainConv) {
             largest(strides)
         } else {
             1
@@ -89,7 +89,9 @@ fn smallest(space: &SpaceSettings, depth: usize, side: usize) -> f64 {
     let right = conv(&space.stride_width).max(pooling);
     let fewest = space.filters.iter().copied().min().unwrap_or(1) + space.widen;
     // A layer without filters has the channels of its input: at least one.
-    let filters = if space.layer_types == [LayerType::Conv] {
+    let is_convolution =
+        |layer_type: &LayerType| matches!(layer_type, LayerType::Conv | LayerType::PlainConv);
+    let filters = if space.layer_types.iter().all(is_convolution) {
         fewest
     } else {
         1

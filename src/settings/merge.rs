@@ -5,7 +5,6 @@
 use super::Settings;
 use super::keys;
 use super::sources::Source;
-use crate::space::SpaceKind;
 use config::{Config, ConfigError, Map, ValueKind};
 
 /// A source in the form that `config` takes.
@@ -23,10 +22,10 @@ impl config::Source for Layer {
 }
 
 /// The settings of all sources together, the first one weakest. What no source has is the default,
-/// which may differ with the kind of space.
+/// which may differ with the kind of space and the recipe.
 pub fn merge(sources: &[Source]) -> Result<Settings, ConfigError> {
     let settings = above(Layer(Map::new()), sources)?;
-    let defaults = defaults_of(settings.space.kind)?;
+    let defaults = defaults_of(&settings)?;
     if defaults.0.is_empty() {
         Ok(settings)
     } else {
@@ -34,14 +33,19 @@ pub fn merge(sources: &[Source]) -> Result<Settings, ConfigError> {
     }
 }
 
-/// The defaults that belong to this kind of space alone, as a source.
-fn defaults_of(space: SpaceKind) -> Result<Layer, ConfigError> {
+/// The defaults that belong to this kind of space or this recipe alone, as a source.
+fn defaults_of(settings: &Settings) -> Result<Layer, ConfigError> {
     let foreign = |error: toml::ser::Error| ConfigError::Foreign(Box::new(error));
-    let word = toml::Value::try_from(space).map_err(foreign)?;
-    let keyword = format!("x-default-{}", word.as_str().unwrap_or_default());
-    let own = keys::all()
+    let flat = settings.flat();
+    let keywords: Vec<String> = keys::DEFAULTS_BY
         .iter()
-        .filter_map(|key| Some((key.name.clone(), key.schema.get(&keyword)?)));
+        .filter(|name| keys::find(name).is_some_and(|key| key.without_effect(&flat).is_none()))
+        .filter_map(|name| Some(format!("x-default-{}", flat.get(*name)?.as_str()?)))
+        .collect();
+    let own = keys::all().iter().filter_map(|key| {
+        let value = keywords.iter().find_map(|word| key.schema.get(word))?;
+        Some((key.name.clone(), value))
+    });
     own.map(|(name, value)| {
         let value = toml::Value::try_from(value).map_err(foreign)?;
         Ok((name, config::Value::new(None, kind(&value))))

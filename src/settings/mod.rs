@@ -25,6 +25,7 @@ pub use schema::schema;
 
 use crate::{actors, child, data, machine, space, strategy, telemetry};
 use schemars::JsonSchema;
+use semantics::Unused;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -50,6 +51,12 @@ pub struct Settings {
     /// How a child is trained and rewarded.
     #[schemars(extend("x-live" = true))]
     pub child: child::ChildSettings,
+    /// Which children end before their last epoch.
+    #[schemars(extend(
+        "x-live" = true,
+        "x-applies" = {"child.evaluator": ["train", "command"]},
+    ))]
+    pub early_stopping: child::EarlyStoppingSettings,
     /// What children are trained on.
     #[schemars(extend("x-applies" = {"child.evaluator": ["train"]}))]
     pub data: data::DataSettings,
@@ -78,6 +85,21 @@ pub fn load(
     load_text(file, &text, set, environment)
 }
 
+/// As `load`, of a config file for several strategies: keys of each of them are taken.
+///
+/// # Errors
+/// As `load`; a key without an effect with any of them is refused.
+pub fn load_for_strategies(
+    file: &Path,
+    set: &[String],
+    environment: impl Iterator<Item = (String, String)>,
+    strategies: &[&str],
+) -> Result<Settings, SettingsError> {
+    let text = read(file)?;
+    let unused = Unused::RefusedByAll(strategies);
+    resolve(file, &text, set, environment, unused)
+}
+
 /// As `load`, with the text of the file at hand; `file` is the name that messages give it.
 ///
 /// # Errors
@@ -87,6 +109,21 @@ pub fn load_text(
     text: &str,
     set: &[String],
     environment: impl Iterator<Item = (String, String)>,
+) -> Result<Settings, SettingsError> {
+    let unused = if is_resolved(file) {
+        Unused::PassedOver
+    } else {
+        Unused::Refused
+    };
+    resolve(file, text, set, environment, unused)
+}
+
+fn resolve(
+    file: &Path,
+    text: &str,
+    set: &[String],
+    environment: impl Iterator<Item = (String, String)>,
+    unused: Unused,
 ) -> Result<Settings, SettingsError> {
     let mut sources = [
         sources::file(file, text),
@@ -114,7 +151,7 @@ pub fn load_text(
             text: error.to_string(),
         }],
     })?;
-    let problems = semantics::problems(&settings, &sources, &whole(), is_resolved(file));
+    let problems = semantics::problems(&settings, &sources, &whole(), unused);
     if problems.is_empty() {
         Ok(settings)
     } else {

@@ -105,7 +105,7 @@ fn inside(text: &mut String, prefix: &str, items: &Value) {
     }
 }
 
-/// Its default, and those of single kinds of space.
+/// Its default, and those of single kinds of space and recipes.
 fn default(key: &Key) -> String {
     let code = |value: &Value| format!("`{}`", limits::written(value));
     let unset = || match key.schema["x-unset"].as_str() {
@@ -115,8 +115,9 @@ fn default(key: &Key) -> String {
     };
     let mut text = key.schema.get("default").map_or_else(unset, code);
     for (keyword, value) in key.schema.as_object().into_iter().flatten() {
-        if let Some(kind) = keyword.strip_prefix("x-default-") {
-            text += &format!("; with `space.kind = \"{kind}\"` {}", code(value));
+        if let Some(word) = keyword.strip_prefix("x-default-") {
+            let key = keys::decided_by(word).unwrap_or_default();
+            text += &format!("; with `{key} = \"{word}\"` {}", code(value));
         }
     }
     text

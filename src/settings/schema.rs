@@ -3,7 +3,7 @@
 //!
 //! - `x-applies`: key → values of that key with which this one has an effect (empty: where that
 //!   list is empty); of a section: of all its keys
-//! - `x-default-KIND`: its default where `space.kind` is KIND
+//! - `x-default-WORD`: its default where one of the keys of `keys::DEFAULTS_BY` is WORD
 //! - `x-identity`: it is part of a run's identity; `"unless default"`: left out of it at its
 //!   default
 //! - `x-live`: a running search takes a change over; of a section: of all its keys

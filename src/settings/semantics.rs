@@ -15,22 +15,37 @@ use crate::machine::{DeviceUse, memory_bytes};
 use crate::space::SpaceKind;
 use serde_json::Value;
 
+/// What becomes of keys without an effect.
+#[derive(Clone, Copy, Debug)]
+pub enum Unused<'a> {
+    Refused,
+    /// In the `config.toml` of a run: earlier versions wrote them.
+    PassedOver,
+    /// Refused if they have none with any of these strategies.
+    RefusedByAll(&'a [&'a str]),
+}
+
 /// Everything that cannot work, in the order of the keys. `whole` stands for values that nobody
-/// wrote. `is_resolved`: the file is the `config.toml` of a run, where keys without an effect are
-/// passed over: earlier versions wrote them.
+/// wrote.
 pub fn problems(
     settings: &Settings,
     sources: &[Source],
     whole: &Origin,
-    is_resolved: bool,
+    unused: Unused,
 ) -> Vec<Problem> {
     let resolved = settings.flat();
     let written = |key: &str| sources.iter().rev().find_map(|source| written(source, key));
+    let strategies = match unused {
+        Unused::RefusedByAll(strategies) => strategies,
+        _ => &[],
+    };
+    let is_refused = !matches!(unused, Unused::PassedOver);
     let mut found = Vec::new();
     for key in keys::all() {
         let value = resolved.get(&key.name);
-        let reason = match (key.without_effect(&resolved), value) {
-            (Some(reason), _) => (!is_resolved && written(&key.name).is_some()).then_some(reason),
+        let without_effect = key.without_effect_among(&resolved, "controller.strategy", strategies);
+        let reason = match (without_effect, value) {
+            (Some(reason), _) => (is_refused && written(&key.name).is_some()).then_some(reason),
             (None, Some(value)) if !limits::hold(key.schema, value) => limits::valid(key.schema),
             (None, _) => None,
         };
@@ -85,10 +100,22 @@ fn sections(settings: &Settings) -> Vec<(String, String)> {
     };
     let mut found: Vec<_> = all.into_iter().flat_map(named).collect();
     found.extend(EnqueueSettings::problems(&settings.enqueue));
+    found.extend(confirmed_in_vain(settings));
     if settings.child.evaluator == EvaluatorKind::Train {
         found.extend(trained_on(settings));
     }
     found
+}
+
+/// A table with one reward column gives a network the same reward each time.
+fn confirmed_in_vain(settings: &Settings) -> Option<(String, String)> {
+    let child = &settings.child;
+    let in_vain = settings.run.confirm > 0
+        && child.evaluator == EvaluatorKind::Table
+        && child.table.reward.len() == 1;
+    let reason = "has no effect with one column in child.table.reward, which gives a network the same reward each time: name the columns of \
+                  several runs there, or leave this key out";
+    in_vain.then(|| ("run.confirm".to_owned(), reason.to_owned()))
 }
 
 /// Cells are trained on a text, and what is trained on images is no language model.

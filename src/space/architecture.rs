@@ -1,7 +1,7 @@
 //! An Architecture says exactly what network it is, as plain data with a stable, versioned JSON.
 //! Must not know which decisions led to it.
 
-use super::{CellNetwork, ConvLayer};
+use super::{CellNetwork, ConvLayer, Operation};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -119,12 +119,15 @@ impl Fingerprint {
 impl ConvNetwork {
     /// The network of these layers, brought into canonical order; `inputs` may come in any order. A
     /// layer without input takes the image (paper §3.3, rule 1), and the classifier takes every
-    /// layer that no other takes (rule 2).
+    /// layer that no other takes (rule 2). A sum of one input is that input's ReLU.
     pub fn new(image: ImageShape, classes: usize, mut layers: Vec<ConvLayer>) -> Self {
         let mut consumed = vec![false; layers.len() + 1];
         for layer in &mut layers {
             if layer.inputs.is_empty() {
                 layer.inputs.push(0);
+            }
+            if layer.inputs.len() == 1 && layer.operation == Operation::Add {
+                layer.operation = Operation::Relu;
             }
             layer.inputs.sort_unstable();
             layer
@@ -145,54 +148,39 @@ impl ConvNetwork {
         }
     }
 
-    /// Shape of each layer's concatenated input: the largest height and width of its inputs, the
-    /// sum of their channels.
+    /// Shape of each layer's input ([`Operation::input`]).
     pub fn input_shapes(&self) -> Vec<ImageShape> {
         let shapes = self.shapes();
-        self.layers
-            .iter()
-            .map(|layer| self.concatenated(&layer.inputs, &shapes))
-            .collect()
+        let input = |layer: &ConvLayer| layer.operation.input(self.read(&layer.inputs, &shapes));
+        self.layers.iter().map(input).collect()
     }
 
     /// Shape of each layer's output.
     pub fn shapes(&self) -> Vec<ImageShape> {
         let mut shapes: Vec<ImageShape> = Vec::with_capacity(self.layers.len());
-        for layer in &self.layers {
-            shapes.push(
-                layer
-                    .operation
-                    .output(self.concatenated(&layer.inputs, &shapes)),
-            );
+        for ConvLayer { operation, inputs } in &self.layers {
+            let input = operation.input(self.read(inputs, &shapes));
+            shapes.push(operation.output(input));
         }
         shapes
     }
 
     /// Shape of what global average pooling takes.
     pub fn output_shape(&self) -> ImageShape {
-        self.concatenated(&self.output, &self.shapes())
+        let shapes = self.shapes();
+        // As a layer's that does nothing to them.
+        Operation::Relu.input(self.read(&self.output, &shapes))
     }
 
-    fn concatenated(&self, inputs: &[usize], shapes: &[ImageShape]) -> ImageShape {
-        let shape = |&input: &usize| {
+    /// The shapes of what is read.
+    fn read(&self, inputs: &[usize], shapes: &[ImageShape]) -> impl Iterator<Item = ImageShape> {
+        inputs.iter().map(|&input| {
             if input == 0 {
                 self.image
             } else {
                 shapes[input - 1]
             }
-        };
-        inputs.iter().map(shape).fold(
-            ImageShape {
-                channels: 0,
-                height: 0,
-                width: 0,
-            },
-            |sum, next| ImageShape {
-                channels: sum.channels + next.channels,
-                height: sum.height.max(next.height),
-                width: sum.width.max(next.width),
-            },
-        )
+        })
     }
 
     /// Trainable parameters: those of the layers, the classifier's weights and bias.

@@ -4,7 +4,7 @@
 use super::{Activation, Combination, given};
 use super::{
     AdoptError, Architecture, Cell, CellNetwork, CellNode, Decision, DecisionError, Kind,
-    LanguageModel, Network, Next, OptionValue, Space, SpaceSettings, TreeCell,
+    LanguageModel, Network, Next, OptionValue, SizeLimits, Space, SpaceSettings, TreeCell,
 };
 
 /// Recurrent cells of one base number.
@@ -15,6 +15,7 @@ pub struct CellSpace {
     model: Option<LanguageModel>,
     kinds: Vec<Kind>,
     tokens: Vec<Token>,
+    limits: SizeLimits,
 }
 
 /// One token of the list.
@@ -91,6 +92,7 @@ impl CellSpace {
             model,
             kinds,
             tokens,
+            limits: SizeLimits::new(settings),
         }
     }
 
@@ -192,25 +194,20 @@ impl Space for CellSpace {
         let Network::Cell(given) = given.network else {
             return Err(given::other_kind(&given.network, "cell"));
         };
-        let cell = match given.cell {
-            Cell::Tree(TreeCell {
-                nodes,
-                inject,
-                cell_index,
-                inject_index,
-            }) => Cell::Tree(TreeCell::new(nodes, inject, cell_index, inject_index)?),
-            reference @ Cell::Reference { .. } => reference,
-        };
         Ok((
             Architecture {
                 version: 1,
                 network: Network::Cell(CellNetwork {
-                    cell,
+                    cell: given::cell(given.cell)?,
                     model: self.model,
                 }),
             },
             Vec::new(),
         ))
+    }
+
+    fn limits(&self) -> SizeLimits {
+        self.limits
     }
 
     fn layers(&self, _sampled: u64) -> usize {

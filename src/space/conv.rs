@@ -6,7 +6,8 @@ use super::blocks::{Prediction, graph};
 use super::given;
 use super::{
     AdoptError, Architecture, ConvNetwork, Convolution, Decision, DecisionError, ImageShape, Kind,
-    LayerType, Network, Next, Operation, OptionValue, Pool, SkipConnections, Space, SpaceSettings,
+    LayerType, Network, Next, Operation, OptionValue, Pool, SizeLimits, SkipConnections, Space,
+    SpaceSettings,
 };
 
 /// Convolutional networks for images of one shape.
@@ -28,6 +29,7 @@ pub struct ConvSpace {
     step: usize,
     every: u64,
     max: usize,
+    limits: SizeLimits,
 }
 
 /// What can be chosen, and the kind that predicts it; a list of one entry is not predicted.
@@ -36,13 +38,15 @@ struct List<T> {
     kind: Option<usize>,
 }
 
+const CONVOLUTIONS: &[LayerType] = &[LayerType::Conv, LayerType::PlainConv];
+
 /// The sizes of layers, in the order of the paper (figure 2), and the types that have them.
 const SIZES: [(&str, &[LayerType]); 8] = [
-    ("filter_height", &[LayerType::Conv]),
-    ("filter_width", &[LayerType::Conv]),
-    ("stride_height", &[LayerType::Conv]),
-    ("stride_width", &[LayerType::Conv]),
-    ("filters", &[LayerType::Conv]),
+    ("filter_height", CONVOLUTIONS),
+    ("filter_width", CONVOLUTIONS),
+    ("stride_height", CONVOLUTIONS),
+    ("stride_width", CONVOLUTIONS),
+    ("filters", CONVOLUTIONS),
     ("pool_size", &[LayerType::MaxPool, LayerType::AvgPool]),
     ("pool_stride", &[LayerType::MaxPool, LayerType::AvgPool]),
     ("lcn_window", &[LayerType::Lcn]),
@@ -150,6 +154,7 @@ impl ConvSpace {
             step: settings.layers_step,
             every: settings.layers_every.max(1),
             max: settings.layers_max.unwrap_or(usize::MAX),
+            limits: SizeLimits::new(settings),
         }
     }
 
@@ -241,18 +246,22 @@ impl ConvSpace {
             stride,
             window,
         ] = sizes;
+        let convolution = Convolution {
+            filter_height,
+            filter_width,
+            filters,
+            stride_height,
+            stride_width,
+        };
         let operation = match layer_type {
-            LayerType::Conv => Operation::Convolution(Convolution {
-                filter_height,
-                filter_width,
-                filters,
-                stride_height,
-                stride_width,
-            }),
+            LayerType::Conv => Operation::Convolution(convolution),
+            LayerType::PlainConv => Operation::PlainConvolution(convolution),
             LayerType::MaxPool => Operation::MaxPool(Pool { size, stride }),
             LayerType::AvgPool => Operation::AveragePool(Pool { size, stride }),
             LayerType::Lcn => Operation::LocalContrast { window },
             LayerType::BatchNorm => Operation::BatchNorm,
+            LayerType::Relu => Operation::Relu,
+            LayerType::Add => Operation::Add,
         };
         operation.widened(self.widen)
     }
@@ -484,6 +493,14 @@ impl Space for ConvSpace {
             },
             Vec::new(),
         ))
+    }
+
+    fn images(&self) -> Option<(ImageShape, usize)> {
+        Some((self.image, self.classes))
+    }
+
+    fn limits(&self) -> SizeLimits {
+        self.limits
     }
 
     fn layers(&self, sampled: u64) -> usize {

@@ -69,6 +69,8 @@ fn sizes(shape: ImageShape) -> String {
 pub enum LayerError {
     #[error("inputs = {0:?}: must be different earlier layers, 0 for the image")]
     Inputs(Vec<usize>),
+    #[error("inputs = {0:?}: a layer of type add needs two or more")]
+    Addends(Vec<usize>),
     #[error("{name} = {size}: must be odd, {min} to {}", MAX_FILTER_SIZE)]
     Window {
         name: &'static str,

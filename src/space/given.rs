@@ -1,10 +1,10 @@
-//! Architectures that no list of decisions described: whether a convolutional one is a network at
-//! all, and one for these images. Must not know where it was written.
+//! Architectures that no list of decisions described: whether one is a network at all, and a
+//! convolutional one a network for these images. Must not know where it was written.
 
 use super::settings::{MAX_FILTER_SIZE, MAX_FILTERS, MAX_LAYERS, MAX_STRIDE};
 use super::{
-    AdoptError, ConvLayer, ConvNetwork, Convolution, ImageShape, LayerError, Network, Operation,
-    Pool,
+    AdoptError, Architecture, Cell, CellNetwork, ConvLayer, ConvNetwork, Convolution, ImageShape,
+    LayerError, Network, Operation, Pool, TreeCell, TreeError,
 };
 
 /// The refusal of a network of another kind than this.
@@ -13,6 +13,44 @@ pub(super) fn other_kind(given: &Network, searched: &'static str) -> AdoptError 
         given: given.kind(),
         searched,
     }
+}
+
+impl Architecture {
+    /// The same in canonical order, if it is a network at all: of a language model around a cell,
+    /// and of named decisions, nothing is checked.
+    ///
+    /// # Errors
+    /// What is wrong, and what would be right.
+    pub fn checked(self) -> Result<Self, AdoptError> {
+        let network = match self.network {
+            Network::Conv(given) => {
+                let (image, classes) = (given.image, given.classes);
+                Network::Conv(conv(given, image, classes)?)
+            }
+            Network::Cell(given) => Network::Cell(CellNetwork {
+                cell: cell(given.cell)?,
+                ..given
+            }),
+            choices @ Network::Choices(_) => choices,
+        };
+        Ok(Self { network, ..self })
+    }
+}
+
+/// The cell in canonical order.
+///
+/// # Errors
+/// It is no tree.
+pub(super) fn cell(given: Cell) -> Result<Cell, TreeError> {
+    Ok(match given {
+        Cell::Tree(TreeCell {
+            nodes,
+            inject,
+            cell_index,
+            inject_index,
+        }) => Cell::Tree(TreeCell::new(nodes, inject, cell_index, inject_index)?),
+        reference @ Cell::Reference { .. } => reference,
+    })
 }
 
 /// The network in canonical order. Any layers that can be trained will do, whether or not the space
@@ -105,13 +143,14 @@ fn check(number: usize, layer: &ConvLayer) -> Result<(), LayerError> {
         }
     };
     match layer.operation {
-        Operation::Convolution(Convolution {
-            filter_height,
-            filter_width,
-            filters,
-            stride_height,
-            stride_width,
-        }) => {
+        Operation::Convolution(conv) | Operation::PlainConvolution(conv) => {
+            let Convolution {
+                filter_height,
+                filter_width,
+                filters,
+                stride_height,
+                stride_width,
+            } = conv;
             odd("filter_height", filter_height, 1)?;
             odd("filter_width", filter_width, 1)?;
             within("filters", filters, 1, MAX_FILTERS)?;
@@ -120,10 +159,13 @@ fn check(number: usize, layer: &ConvLayer) -> Result<(), LayerError> {
         }
         Operation::MaxPool(Pool { size, stride })
         | Operation::AveragePool(Pool { size, stride }) => {
-            within("size", size, 2, MAX_FILTER_SIZE)?;
+            // A window of one pixel leaves out those between the strides: a ResNet's shortcut.
+            let smallest = if stride > 1 { 1 } else { 2 };
+            within("size", size, smallest, MAX_FILTER_SIZE)?;
             within("stride", stride, 1, MAX_STRIDE)
         }
         Operation::LocalContrast { window } => odd("window", window, 3),
-        Operation::BatchNorm => Ok(()),
+        Operation::Add if layer.inputs.len() < 2 => Err(LayerError::Addends(layer.inputs.clone())),
+        Operation::BatchNorm | Operation::Relu | Operation::Add => Ok(()),
     }
 }

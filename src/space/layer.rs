@@ -5,14 +5,14 @@ use super::ImageShape;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// A layer: what it does to the concatenation of its inputs.
+/// A layer: what it does to its inputs.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "LayerJson", into = "LayerJson")]
 pub struct ConvLayer {
     pub operation: Operation,
-    /// What is concatenated along depth, ascending: 0 is the image, i the i-th layer. Smaller
-    /// inputs are padded with zeros at the bottom and the right to the largest (paper §3.3, rule
-    /// 3).
+    /// What is concatenated along depth (by `Operation::Add`: added), ascending: 0 is the image, i
+    /// the i-th layer. Smaller inputs are padded with zeros at the bottom and the right to the
+    /// largest (paper §3.3, rule 3).
     pub inputs: Vec<usize>,
 }
 
@@ -30,6 +30,13 @@ pub enum Operation {
     LocalContrast { window: usize },
     /// Batch normalisation with scale and shift, without ReLU.
     BatchNorm,
+    /// Convolution without bias, and nothing behind it.
+    PlainConvolution(Convolution),
+    /// max(0, x).
+    Relu,
+    /// The sum of two inputs or more, then ReLU (He et al. 2016). Channels that an input lacks are
+    /// zero, as its missing pixels are: they are its last ones.
+    Add,
 }
 
 /// Sizes of a convolution.
@@ -60,6 +67,9 @@ pub enum LayerType {
     AvgPool,
     Lcn,
     BatchNorm,
+    PlainConv,
+    Relu,
+    Add,
 }
 
 impl LayerType {
@@ -71,6 +81,9 @@ impl LayerType {
             Self::AvgPool => "avg_pool",
             Self::Lcn => "lcn",
             Self::BatchNorm => "batch_norm",
+            Self::PlainConv => "plain_conv",
+            Self::Relu => "relu",
+            Self::Add => "add",
         }
     }
 }
@@ -98,17 +111,42 @@ impl Operation {
             Self::AveragePool(_) => LayerType::AvgPool,
             Self::LocalContrast { .. } => LayerType::Lcn,
             Self::BatchNorm => LayerType::BatchNorm,
+            Self::PlainConvolution(_) => LayerType::PlainConv,
+            Self::Relu => LayerType::Relu,
+            Self::Add => LayerType::Add,
         }
     }
 
-    /// Shape of the output, given that of the concatenated input.
+    /// Shape of the input, given those of what it reads: as large as the largest, and as deep as all
+    /// of them together; of a sum, as the deepest.
+    pub fn input(&self, shapes: impl Iterator<Item = ImageShape>) -> ImageShape {
+        let none = ImageShape {
+            channels: 0,
+            height: 0,
+            width: 0,
+        };
+        shapes.fold(none, |all, next| ImageShape {
+            channels: match self {
+                Self::Add => all.channels.max(next.channels),
+                _ => all.channels + next.channels,
+            },
+            height: all.height.max(next.height),
+            width: all.width.max(next.width),
+        })
+    }
+
+    /// Shape of the output, given that of the input.
     pub fn output(&self, input: ImageShape) -> ImageShape {
         let (channels, stride_height, stride_width) = match self {
-            Self::Convolution(conv) => (conv.filters, conv.stride_height, conv.stride_width),
+            Self::Convolution(conv) | Self::PlainConvolution(conv) => {
+                (conv.filters, conv.stride_height, conv.stride_width)
+            }
             Self::MaxPool(pool) | Self::AveragePool(pool) => {
                 (input.channels, pool.stride, pool.stride)
             }
-            Self::LocalContrast { .. } | Self::BatchNorm => (input.channels, 1, 1),
+            Self::LocalContrast { .. } | Self::BatchNorm | Self::Relu | Self::Add => {
+                (input.channels, 1, 1)
+            }
         };
         ImageShape {
             channels,
@@ -119,22 +157,27 @@ impl Operation {
 
     /// Trainable parameters: a convolution's weights, batch normalisation's scale and shift.
     pub fn parameters(&self, input: ImageShape) -> u64 {
+        let weights = |conv: &Convolution| {
+            conv.filter_height * conv.filter_width * input.channels * conv.filters
+        };
         let count = match self {
-            Self::Convolution(conv) => {
-                conv.filter_height * conv.filter_width * input.channels * conv.filters
-                    + 2 * conv.filters
-            }
+            Self::Convolution(conv) => weights(conv) + 2 * conv.filters,
+            Self::PlainConvolution(conv) => weights(conv),
             Self::BatchNorm => 2 * input.channels,
-            Self::MaxPool(_) | Self::AveragePool(_) | Self::LocalContrast { .. } => 0,
+            Self::MaxPool(_)
+            | Self::AveragePool(_)
+            | Self::LocalContrast { .. }
+            | Self::Relu
+            | Self::Add => 0,
         };
         count as u64
     }
 
     /// Floating-point operations of one image's forward pass: 2 for each multiply-accumulate of a
-    /// convolution (taps on the padding counted). Normalisation, ReLU and pooling are not counted,
-    /// as is usual.
+    /// convolution (taps on the padding counted). Normalisation, ReLU, pooling and sums are not
+    /// counted, as is usual.
     pub fn flops(&self, input: ImageShape) -> u64 {
-        let Self::Convolution(conv) = self else {
+        let (Self::Convolution(conv) | Self::PlainConvolution(conv)) = self else {
             return 0;
         };
         let output = self.output(input);
@@ -144,18 +187,20 @@ impl Operation {
 
     /// The same with this many more filters; only convolutions have filters.
     pub(super) fn widened(self, more: usize) -> Self {
+        let wider = |conv: Convolution| Convolution {
+            filters: conv.filters + more,
+            ..conv
+        };
         match self {
-            Self::Convolution(conv) => Self::Convolution(Convolution {
-                filters: conv.filters + more,
-                ..conv
-            }),
+            Self::Convolution(conv) => Self::Convolution(wider(conv)),
+            Self::PlainConvolution(conv) => Self::PlainConvolution(wider(conv)),
             other => other,
         }
     }
 }
 
-/// The operation in a few characters: `3×5·24/2`, `max 2/2`, `avg 3`, `lcn 9`, `bn`; a stride of 1
-/// is left out.
+/// The operation in a few characters: `3×5·24/2`, `max 2/2`, `avg 3`, `lcn 9`, `bn`, `plain
+/// 3×5·24`, `relu`, `add`; a stride of 1 is left out.
 impl std::fmt::Display for Operation {
     fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
         let stride = |height: usize, width: usize| match (height, width) {
@@ -163,15 +208,15 @@ impl std::fmt::Display for Operation {
             (height, width) if height == width => format!("/{height}"),
             (height, width) => format!("/{height}×{width}"),
         };
+        let sizes = |conv: &Convolution| {
+            let stride = stride(conv.stride_height, conv.stride_width);
+            format!(
+                "{}×{}·{}{stride}",
+                conv.filter_height, conv.filter_width, conv.filters
+            )
+        };
         match self {
-            Self::Convolution(conv) => {
-                let stride = stride(conv.stride_height, conv.stride_width);
-                write!(
-                    f,
-                    "{}×{}·{}{stride}",
-                    conv.filter_height, conv.filter_width, conv.filters
-                )
-            }
+            Self::Convolution(conv) => f.write_str(&sizes(conv)),
             Self::MaxPool(pool) => {
                 write!(f, "max {}{}", pool.size, stride(pool.stride, pool.stride))
             }
@@ -180,6 +225,9 @@ impl std::fmt::Display for Operation {
             }
             Self::LocalContrast { window } => write!(f, "lcn {window}"),
             Self::BatchNorm => f.write_str("bn"),
+            Self::PlainConvolution(conv) => write!(f, "plain {}", sizes(conv)),
+            Self::Relu => f.write_str("relu"),
+            Self::Add => f.write_str("add"),
         }
     }
 }
@@ -216,10 +264,12 @@ impl From<ConvLayer> for LayerJson {
         let mut pool = None;
         let mut window = None;
         match operation {
-            Operation::Convolution(sizes) => conv = Some(sizes),
+            Operation::Convolution(sizes) | Operation::PlainConvolution(sizes) => {
+                conv = Some(sizes);
+            }
             Operation::MaxPool(sizes) | Operation::AveragePool(sizes) => pool = Some(sizes),
             Operation::LocalContrast { window: side } => window = Some(side),
-            Operation::BatchNorm => {}
+            Operation::BatchNorm | Operation::Relu | Operation::Add => {}
         }
         Self {
             layer_type,
@@ -252,7 +302,7 @@ impl TryFrom<LayerJson> for ConvLayer {
             ("window", json.window),
         ];
         let wanted: &[&str] = match layer_type {
-            LayerType::Conv => &[
+            LayerType::Conv | LayerType::PlainConv => &[
                 "filter_height",
                 "filter_width",
                 "filters",
@@ -261,7 +311,7 @@ impl TryFrom<LayerJson> for ConvLayer {
             ],
             LayerType::MaxPool | LayerType::AvgPool => &["size", "stride"],
             LayerType::Lcn => &["window"],
-            LayerType::BatchNorm => &[],
+            LayerType::BatchNorm | LayerType::Relu | LayerType::Add => &[],
         };
         if let Some((name, _)) = fields
             .iter()
@@ -285,20 +335,26 @@ impl TryFrom<LayerJson> for ConvLayer {
                 stride: value("stride")?,
             })
         };
-        let operation = match layer_type {
-            LayerType::Conv => Operation::Convolution(Convolution {
+        let convolution = || {
+            Ok::<_, String>(Convolution {
                 filter_height: value("filter_height")?,
                 filter_width: value("filter_width")?,
                 filters: value("filters")?,
                 stride_height: value("stride_height")?,
                 stride_width: value("stride_width")?,
-            }),
+            })
+        };
+        let operation = match layer_type {
+            LayerType::Conv => Operation::Convolution(convolution()?),
+            LayerType::PlainConv => Operation::PlainConvolution(convolution()?),
             LayerType::MaxPool => Operation::MaxPool(pool()?),
             LayerType::AvgPool => Operation::AveragePool(pool()?),
             LayerType::Lcn => Operation::LocalContrast {
                 window: value("window")?,
             },
             LayerType::BatchNorm => Operation::BatchNorm,
+            LayerType::Relu => Operation::Relu,
+            LayerType::Add => Operation::Add,
         };
         Ok(Self {
             operation,

@@ -53,6 +53,7 @@ impl SpaceSettings {
         self.layer_types.len() > 1
             || self.learning_rates.len() > 1
             || several(LayerType::Conv, &conv)
+            || several(LayerType::PlainConv, &conv)
             || several(LayerType::MaxPool, &pool)
             || several(LayerType::AvgPool, &pool)
             || several(LayerType::Lcn, &[&self.lcn_window])

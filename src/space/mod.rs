@@ -14,6 +14,7 @@ mod error;
 mod given;
 mod layer;
 mod layer_settings;
+mod limits;
 mod settings;
 mod survey;
 #[cfg(test)]
@@ -30,6 +31,7 @@ pub use choices::ChoiceSpace;
 pub use conv::ConvSpace;
 pub use error::{AdoptError, LayerError, TreeError};
 pub use layer::{ConvLayer, Convolution, LayerType, Operation, Pool};
+pub use limits::{SizeLimits, is_too_large};
 pub use settings::{Allowed, DecisionSettings, SkipConnections, SpaceKind, SpaceSettings};
 pub use survey::{Survey, survey};
 
@@ -146,12 +148,22 @@ pub trait Space: Send + Sync {
     /// What does not fit, and what would.
     fn adopt(&self, given: Architecture) -> Result<(Architecture, Vec<Decision>), AdoptError>;
 
+    /// Shape and classes of the images that the networks are for; None: for none.
+    fn images(&self) -> Option<(ImageShape, usize)> {
+        None
+    }
+
     /// Depth of the architectures sampled when `sampled` have been sampled before (paper §3.2, the
     /// depth schedule); 0 where depth means nothing.
     fn layers(&self, sampled: u64) -> usize;
 
     /// log10 of the number of decision lists of this depth.
     fn log10_size(&self, layers: usize) -> f64;
+
+    /// How large its networks may be.
+    fn limits(&self) -> SizeLimits {
+        SizeLimits::default()
+    }
 
     /// A name for each decision and a text for each value, flattened: `[("layer 1 filter height",
     /// "3"), …]`; an anchor point gives one entry for each earlier layer (`layer 3 skip 1`: `0` or

@@ -84,7 +84,7 @@ pub struct SpaceSettings {
     #[schemars(
         inner(range(min = 1, max = MAX_FILTER_SIZE)),
         transform = odd_list,
-        extend("x-applies" = layers_of_type(&["conv"]), "x-valid" = filter_sizes())
+        extend("x-applies" = layers_of_type(&["conv", "plain_conv"]), "x-valid" = filter_sizes())
     )]
     pub filter_height: Vec<usize>,
     /// Widths of filters that a layer can have.
@@ -92,7 +92,7 @@ pub struct SpaceSettings {
     #[schemars(
         inner(range(min = 1, max = MAX_FILTER_SIZE)),
         transform = odd_list,
-        extend("x-applies" = layers_of_type(&["conv"]), "x-valid" = filter_sizes())
+        extend("x-applies" = layers_of_type(&["conv", "plain_conv"]), "x-valid" = filter_sizes())
     )]
     pub filter_width: Vec<usize>,
     /// Numbers of filters that a layer can have.
@@ -102,7 +102,7 @@ pub struct SpaceSettings {
         transform = list,
         extend(
             "examples" = [[24, 36, 48, 64]],
-            "x-applies" = layers_of_type(&["conv"]),
+            "x-applies" = layers_of_type(&["conv", "plain_conv"]),
             "x-unit" = "numbers of filters",
         )
     )]
@@ -114,7 +114,7 @@ pub struct SpaceSettings {
         transform = list,
         extend(
             "examples" = [[1], [1, 2]],
-            "x-applies" = layers_of_type(&["conv"]),
+            "x-applies" = layers_of_type(&["conv", "plain_conv"]),
             "x-unit" = "strides",
         )
     )]
@@ -126,7 +126,7 @@ pub struct SpaceSettings {
         transform = list,
         extend(
             "examples" = [[1], [1, 2]],
-            "x-applies" = layers_of_type(&["conv"]),
+            "x-applies" = layers_of_type(&["conv", "plain_conv"]),
             "x-unit" = "strides",
         )
     )]
@@ -221,13 +221,14 @@ pub struct SpaceSettings {
     #[schemars(
         range(max = MAX_FILTERS),
         extend(
-            "x-applies" = layers_of_type(&["conv"]),
+            "x-applies" = layers_of_type(&["conv", "plain_conv"]),
             "x-identity" = "unless default",
             "x-unit" = "more filters",
         )
     )]
     pub widen: usize,
-    /// A network with more parameters ends as failed, untrained.
+    /// A network with more parameters is drawn again before anything is trained; after 100 draws the
+    /// trial ends as failed.
     #[schemars(
         range(min = 1),
         extend(

@@ -4,6 +4,7 @@
 
 use super::moves::{at_depth, randomly_moved, uniform_list};
 use super::networks::{ProposedNetworks, SavedNetworks};
+use super::oversized::Redrawn;
 use super::{
     GradientRequest, LearningSettings, Proposal, ProposalRequest, RewardedMinibatch, Strategy,
 };
@@ -89,13 +90,15 @@ impl Strategy for Evolution {
         let mut proposals = Vec::with_capacity(request.keys.len());
         for key in request.keys {
             let mut stream = key.stream(Purpose::Decisions);
-            let found = known.first_new(space, layers, |draws| {
+            let mut redrawn = Redrawn::default();
+            let found = known.first_new(request, &mut redrawn, |draws| {
                 Some(self.draw(space, layers, draws, &mut stream))
             });
             proposals.extend(found.map(|(decisions, repeats)| Proposal {
                 decisions,
                 entropy: None,
                 repeats,
+                redrawn: redrawn.count,
             }));
         }
         Ok(proposals)

@@ -51,12 +51,41 @@ pub(super) struct Guided {
     trials: Vec<Arc<Trial>>,
 }
 
+/// A trial of elsewhere, from which the surrogate knows something when a run begins.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct KnownTrial {
+    /// Depth at which its decisions were made.
+    pub layers: usize,
+    pub decisions: Vec<Decision>,
+    pub reward: f64,
+}
+
+/// The state of a `guided` that has seen nothing but these trials. They are no trials of the run: no
+/// gradient sees them, and their networks may be proposed.
+pub fn surrogate_state(known: impl IntoIterator<Item = KnownTrial>) -> Vec<u8> {
+    let mut guided = Guided::default();
+    for trial in known {
+        guided.trials.push(Arc::new(Trial {
+            layers: trial.layers,
+            decisions: trial.decisions,
+            reward: trial.reward,
+            given: true,
+            features: OnceLock::new(),
+        }));
+    }
+    guided.forget();
+    guided.save()
+}
+
 /// A trial with a reward.
 #[derive(Serialize, Deserialize)]
 struct Trial {
     layers: usize,
     decisions: Vec<Decision>,
     reward: f64,
+    /// It is of elsewhere.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    given: bool,
     #[serde(skip)]
     features: OnceLock<Features>,
 }
@@ -83,8 +112,9 @@ impl Trial {
 
 /// Candidates of one request, none twice and none known.
 struct Pool<'a> {
-    space: &'a dyn Space,
-    layers: usize,
+    request: &'a ProposalRequest<'a>,
+    /// Lists that are too large to be candidates.
+    redrawn: usize,
     known: &'a KnownNetworks<'a>,
     names: HashSet<u64>,
     candidates: Vec<Candidate>,
@@ -92,11 +122,16 @@ struct Pool<'a> {
 
 impl Pool<'_> {
     fn offer(&mut self, decisions: Vec<Decision>) -> bool {
-        let name = network_name(self.space, self.layers, &decisions);
+        if self.request.leaves_out(&decisions) {
+            self.redrawn += 1;
+            return false;
+        }
+        let ProposalRequest { space, layers, .. } = *self.request;
+        let name = network_name(space, layers, &decisions);
         let is_new = !self.known.contains(name) && self.names.insert(name);
         if is_new {
             self.candidates.push(Candidate {
-                features: features(self.space, self.layers, &decisions),
+                features: features(space, layers, &decisions),
                 decisions,
                 name,
             });
@@ -124,19 +159,20 @@ impl Guided {
         order
     }
 
-    /// `request.keys.len()` candidates at least, unless there are not so many.
+    /// `request.keys.len()` candidates at least, unless there are not so many; and how many lists
+    /// were too large to be one.
     fn pool<'a>(
         &self,
-        request: &ProposalRequest<'a>,
+        request: &'a ProposalRequest<'a>,
         known: &'a KnownNetworks,
         order: &[usize],
         stream: &mut Stream,
-    ) -> Result<Vec<Candidate>, PolicyError> {
+    ) -> Result<(Vec<Candidate>, usize), PolicyError> {
         let ProposalRequest { space, layers, .. } = *request;
         let slots = request.keys.len();
         let mut pool = Pool {
-            space,
-            layers,
+            request,
+            redrawn: 0,
             known,
             names: HashSet::new(),
             candidates: Vec::new(),
@@ -147,6 +183,11 @@ impl Guided {
             .map(|index| &self.trials[*index])
             .map(|trial| at_depth(space, trial.layers, &trial.decisions, layers, stream))
             .collect();
+        for (index, parent) in order.iter().zip(&parents) {
+            if self.trials[*index].given {
+                pool.offer(parent.clone());
+            }
+        }
         let length = parents.iter().map(Vec::len).max().unwrap_or(1);
         let bounded = |count: usize| (count * SHORT / length.max(SHORT)).max(slots);
         let draws = bounded(DRAWN).div_ceil(slots.max(1));
@@ -174,7 +215,7 @@ impl Guided {
         pool.fill(bounded(SECOND_NEIGHBOURS), second);
         let uniform = std::iter::repeat_with(|| uniform_list(space, layers, stream));
         pool.fill(bounded(UNIFORM), uniform);
-        Ok(pool.candidates)
+        Ok((pool.candidates, pool.redrawn))
     }
 
     /// The best candidate of each slot's function; empty: nothing could be fitted.
@@ -286,7 +327,7 @@ impl Strategy for Guided {
         let mut stream = first.stream(Purpose::Surrogate);
         // The slots' functions are drawn from other streams.
         stream.set_stream(1);
-        let candidates = self.pool(request, &known, &order, &mut stream)?;
+        let (candidates, mut redrawn) = self.pool(request, &known, &order, &mut stream)?;
         let picked = self.picked(request, &order, &candidates);
         let mut proposals = Vec::with_capacity(request.keys.len());
         for index in picked {
@@ -296,6 +337,7 @@ impl Strategy for Guided {
                 decisions: candidate.decisions.clone(),
                 entropy: None,
                 repeats: false,
+                redrawn: std::mem::take(&mut redrawn),
             });
         }
         let rest = ProposalRequest {
@@ -318,6 +360,7 @@ impl Strategy for Guided {
                     layers: minibatch.layers,
                     decisions: decisions.clone(),
                     reward,
+                    given: false,
                     features: OnceLock::new(),
                 }));
             }

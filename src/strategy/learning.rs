@@ -27,6 +27,14 @@ pub struct LearningSettings {
     /// What `ppo` and `guided` learn by beside these; None: another strategy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ppo: Option<PpoSettings>,
+    /// Networks larger than the space's limits are drawn again; else they are proposed, and fail.
+    #[serde(skip_serializing_if = "is_false")]
+    pub redraws: bool,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // As serde calls it.
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 impl LearningSettings {
@@ -94,6 +102,8 @@ struct Logged {
     advantage_bound: Option<f64>,
     #[serde(default)]
     ppo: Option<PpoSettings>,
+    #[serde(default)]
+    redraws: bool,
 }
 
 impl From<Logged> for LearningSettings {
@@ -110,6 +120,7 @@ impl From<Logged> for LearningSettings {
             accumulate: logged.accumulate,
             advantage_bound: logged.advantage_bound,
             ppo: logged.ppo,
+            redraws: logged.redraws,
         }
     }
 }
@@ -153,6 +164,22 @@ mod tests {
         assert_eq!(
             serde_json::from_str::<LearningSettings>(&text).unwrap(),
             bounded
+        );
+    }
+
+    #[test]
+    fn a_log_of_before_proposed_networks_of_any_size() {
+        let bare: LearningSettings = serde_json::from_str(&format!("{LOGGED}}}")).unwrap();
+        assert!(!bare.redraws);
+        assert!(!serde_json::to_string(&bare).unwrap().contains("redraws"));
+        let now = LearningSettings {
+            redraws: true,
+            ..bare
+        };
+        let text = serde_json::to_string(&now).unwrap();
+        assert_eq!(
+            serde_json::from_str::<LearningSettings>(&text).unwrap(),
+            now
         );
     }
 

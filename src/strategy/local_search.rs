@@ -6,12 +6,13 @@
 
 use super::moves::{at_depth, differences, moved, moves, uniform_list};
 use super::networks::{KnownNetworks, ProposedNetworks, SavedNetworks, network_name};
+use super::oversized::Redrawn;
 use super::{
     GradientRequest, LearningSettings, Proposal, ProposalRequest, RewardedMinibatch, Strategy,
 };
 use crate::policy::{Gradient, PolicyError, UpdateRule};
 use crate::random::{Key, Purpose, Stream};
-use crate::space::{Decision, Space};
+use crate::space::{Decision, Space, is_too_large};
 use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -59,8 +60,10 @@ impl Best {
     }
 
     fn was_explored(&self, space: &dyn Space, known: &KnownNetworks, stream: &mut Stream) -> bool {
-        self.neighbours(space, self.layers, stream)
-            .all(|list| known.contains(network_name(space, self.layers, &list)))
+        self.neighbours(space, self.layers, stream).all(|list| {
+            known.contains(network_name(space, self.layers, &list))
+                || is_too_large(space, self.layers, &list)
+        })
     }
 }
 
@@ -73,18 +76,31 @@ impl LocalSearch {
         stream: &mut Stream,
     ) -> Option<Proposal> {
         let ProposalRequest { space, layers, .. } = *request;
+        let mut redrawn = Redrawn::default();
         let new_neighbour = self.best.as_ref().and_then(|best| {
-            best.neighbours(space, layers, stream)
-                .find(|list| known.insert(network_name(space, layers, list)))
+            best.neighbours(space, layers, stream).find(|list| {
+                // However many of them: they are no neighbours of this climb.
+                let too_large = request.leaves_out(list);
+                redrawn.count += usize::from(too_large);
+                !too_large && known.insert(network_name(space, layers, list))
+            })
         });
         let found = match new_neighbour {
             Some(list) => Some((list, false)),
-            None => known.first_new(space, layers, |_| Some(uniform_list(space, layers, stream))),
+            None => {
+                let mut starts = Redrawn::default();
+                let found = known.first_new(request, &mut starts, |_| {
+                    Some(uniform_list(space, layers, stream))
+                });
+                redrawn.count += starts.count;
+                found
+            }
         };
         found.map(|(decisions, repeats)| Proposal {
             decisions,
             entropy: None,
             repeats,
+            redrawn: redrawn.count,
         })
     }
 

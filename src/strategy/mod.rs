@@ -3,14 +3,18 @@
 //! a ticket and the log: no actors, no files, no clocks.
 
 mod automatic;
+mod confirmation;
+mod decision_columns;
 mod encoding;
 mod evolution;
 mod guided;
 mod history;
+mod importance;
 mod learning;
 mod local_search;
 mod moves;
 mod networks;
+mod oversized;
 mod ppo;
 mod random;
 mod registry;
@@ -23,7 +27,11 @@ mod tests;
 mod verification;
 
 pub use automatic::{Resolved, StrategyChoice};
+pub use confirmation::{Again, TrialBudget, confirmed_networks, share};
+pub use decision_columns::{DecisionColumn, DecisionColumns, NOT_DECIDED};
+pub use guided::{KnownTrial, surrogate_state};
 pub use history::{History, HistoryPosition, HistoryView, PendingMinibatch};
+pub use importance::{FactorColumn, Importance, importance};
 pub use learning::LearningSettings;
 pub use ppo::PpoSettings;
 pub use registry::StrategyName;
@@ -134,6 +142,8 @@ pub struct Proposal {
     pub entropy: Option<f64>,
     /// The strategy repeats no network if it can help it, and found no new one.
     pub repeats: bool,
+    /// Lists that were drawn before it and are larger than the space's limits.
+    pub redrawn: usize,
 }
 
 /// A minibatch all of whose outcomes are known, as the log holds it.

@@ -1,7 +1,8 @@
 //! Which networks were proposed before, so that a strategy proposes none twice. Two decision lists
 //! that describe the same network are one. Must not know why a network is proposed.
 
-use super::{PendingMinibatch, RewardedMinibatch};
+use super::oversized::Redrawn;
+use super::{PendingMinibatch, ProposalRequest, RewardedMinibatch};
 use crate::space::{Decision, Network, Space};
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
@@ -195,12 +196,15 @@ impl KnownNetworks<'_> {
 
     /// The first drawn list with a new network, and false; after [`MAX_DRAWS`] the first list of
     /// all, and true. `draw` hears how many draws came before.
+    ///
+    /// Lists that are too large are drawn again besides.
     pub(super) fn first_new(
         &mut self,
-        space: &dyn Space,
-        layers: usize,
+        request: &ProposalRequest,
+        redrawn: &mut Redrawn,
         mut draw: impl FnMut(usize) -> Option<Vec<Decision>>,
     ) -> Option<(Vec<Decision>, bool)> {
+        let ProposalRequest { space, layers, .. } = *request;
         let draws = if self.is_everything(space, layers) {
             1
         } else {
@@ -208,7 +212,10 @@ impl KnownNetworks<'_> {
         };
         let mut first = None;
         for number in 0..draws {
-            let Some(list) = draw(number) else { break };
+            let Some(mut list) = draw(number) else { break };
+            while redrawn.refuses(request, &list) {
+                list = draw(number)?;
+            }
             if self.insert(network_name(space, layers, &list)) {
                 return Some((list, false));
             }

@@ -4,6 +4,7 @@
 //! minibatches are chosen: `guided` learns by this too.
 
 use super::networks::{KnownNetworks, MAX_DRAWS, ProposedNetworks, SavedNetworks, network_name};
+use super::oversized::Redrawn;
 use super::{
     GradientRequest, LearningSettings, Proposal, ProposalRequest, RewardedMinibatch, Strategy,
 };
@@ -11,6 +12,7 @@ use crate::policy::{
     AdamState, Episode, Gradient, PolicyError, Sample, UpdateRule, UpdateSettings,
 };
 use crate::random::{Key, Purpose};
+use crate::space::Decision;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -86,34 +88,19 @@ impl Ppo {
         known: &mut KnownNetworks,
     ) -> Result<Vec<Proposal>, PolicyError> {
         let ProposalRequest { space, layers, .. } = *request;
-        let firsts = draw(request, request.keys, 0..1)?;
-        let draws = if known.is_everything(space, layers) {
-            1
-        } else {
-            MAX_DRAWS
-        };
-        let mut proposals = Vec::with_capacity(firsts.len());
-        for (key, first) in request.keys.iter().zip(firsts) {
-            let mut found = None;
-            if known.insert(network_name(space, layers, &first.decisions)) {
-                found = Some(first.clone());
+        let is_everything = known.is_everything(space, layers);
+        draw_accepted(request, |redrawn, list| {
+            if redrawn.refuses(request, list) {
+                return Verdict::TooLarge;
             }
-            let mut drawn = 1;
-            while found.is_none() && drawn < draws {
-                // A controller that has made up its mind repeats itself often: ever more at once.
-                let end = draws.min(2 * drawn);
-                let more = draw(request, std::slice::from_ref(key), drawn..end)?;
-                drawn = end;
-                found = more
-                    .into_iter()
-                    .find(|sample| known.insert(network_name(space, layers, &sample.decisions)));
+            if known.insert(network_name(space, layers, list)) {
+                Verdict::Taken
+            } else if is_everything {
+                Verdict::Exhausted
+            } else {
+                Verdict::Known
             }
-            proposals.push(Proposal {
-                repeats: found.is_none(),
-                ..found.unwrap_or(first).into()
-            });
-        }
-        Ok(proposals)
+        })
     }
 
     pub(super) fn networks(&self) -> &ProposedNetworks {
@@ -142,6 +129,68 @@ impl Ppo {
             .map_or(0.0, |half_life| self.count as f64 / half_life);
         learning.entropy_weight * 0.5_f64.powf(halvings)
     }
+}
+
+/// What becomes of a list that was drawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Taken,
+    TooLarge,
+    /// Its network was proposed before.
+    Known,
+    /// The same, and there is no other.
+    Exhausted,
+}
+
+/// One list of each slot, drawn from the controller: the first that is taken, from the slot's own
+/// stream. After [`MAX_DRAWS`] draws, the first that was not too large.
+pub(super) fn draw_accepted(
+    request: &ProposalRequest,
+    mut verdict: impl FnMut(&mut Redrawn, &[Decision]) -> Verdict,
+) -> Result<Vec<Proposal>, PolicyError> {
+    let firsts = draw(request, request.keys, 0..1)?;
+    let mut proposals = Vec::with_capacity(firsts.len());
+    for (key, first) in request.keys.iter().zip(firsts) {
+        let mut redrawn = Redrawn::default();
+        let mut fallback = None;
+        let mut taken = None;
+        let mut samples = vec![first];
+        let mut drawn = 1;
+        'draws: loop {
+            for sample in samples {
+                match verdict(&mut redrawn, &sample.decisions) {
+                    Verdict::Taken => {
+                        taken = Some(sample);
+                        break 'draws;
+                    }
+                    Verdict::TooLarge => {}
+                    Verdict::Known => {
+                        fallback.get_or_insert(sample);
+                    }
+                    Verdict::Exhausted => {
+                        fallback.get_or_insert(sample);
+                        break 'draws;
+                    }
+                }
+            }
+            if drawn >= MAX_DRAWS {
+                break;
+            }
+            // A controller that has made up its mind repeats itself often: ever more at once.
+            let end = MAX_DRAWS.min(2 * drawn);
+            samples = draw(request, std::slice::from_ref(key), drawn..end)?;
+            drawn = end;
+        }
+        let repeats = taken.is_none();
+        if let Some(sample) = taken.or(fallback) {
+            proposals.push(Proposal {
+                repeats,
+                redrawn: redrawn.count,
+                ..sample.into()
+            });
+        }
+    }
+    Ok(proposals)
 }
 
 /// Draws of these numbers from each key's stream of decisions, key after key.

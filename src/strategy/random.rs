@@ -1,9 +1,10 @@
 //! Uniform decisions: the control that every other strategy is compared with. The parameters stay,
 //! so the same run may go on with another strategy.
 
+use super::oversized::Redrawn;
 use super::{GradientRequest, LearningSettings, Proposal, ProposalRequest, Strategy};
 use crate::policy::{Gradient, PolicyError, Sample, UpdateRule};
-use crate::random::Purpose;
+use crate::random::{Key, Purpose};
 use std::sync::Arc;
 
 /// Random search.
@@ -23,7 +24,24 @@ impl Strategy for Random {
         let samples = request
             .policy
             .sample_uniform(request.space, request.layers, streams);
-        Ok(samples.into_iter().map(Proposal::from).collect())
+        let proposal = |(key, first): (&Key, Sample)| {
+            let mut redrawn = Redrawn::default();
+            let mut sample = first;
+            while redrawn.refuses(request, &sample.decisions) {
+                let mut stream = key.stream(Purpose::Decisions);
+                stream.set_stream(redrawn.count as u64);
+                let again =
+                    request
+                        .policy
+                        .sample_uniform(request.space, request.layers, vec![stream]);
+                sample = again.into_iter().next().unwrap_or(sample);
+            }
+            Proposal {
+                redrawn: redrawn.count,
+                ..sample.into()
+            }
+        };
+        Ok(request.keys.iter().zip(samples).map(proposal).collect())
     }
 
     fn gradient(&self, request: &GradientRequest) -> Result<Gradient, PolicyError> {
@@ -41,6 +59,7 @@ impl From<Sample> for Proposal {
             decisions: sample.decisions,
             entropy: Some(sample.entropy),
             repeats: false,
+            redrawn: 0,
         }
     }
 }

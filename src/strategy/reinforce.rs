@@ -1,6 +1,7 @@
 //! The paper's strategy: the controller network is sampled, and the policy gradient of the rewards
 //! above their moving average moves it (paper §3.2). It needs no state beside the parameters.
 
+use super::ppo::{Verdict, draw_accepted};
 use super::{GradientRequest, LearningSettings, Proposal, ProposalRequest, Strategy};
 use crate::policy::{Episode, Gradient, PolicyError, UpdateRule};
 use crate::random::Purpose;
@@ -17,6 +18,15 @@ impl Strategy for Reinforce {
     }
 
     fn propose(&self, request: &ProposalRequest) -> Result<Vec<Proposal>, PolicyError> {
+        if request.learning.redraws {
+            return draw_accepted(request, |redrawn, list| {
+                if redrawn.refuses(request, list) {
+                    Verdict::TooLarge
+                } else {
+                    Verdict::Taken
+                }
+            });
+        }
         let streams = request
             .keys
             .iter()

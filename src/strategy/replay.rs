@@ -182,6 +182,19 @@ impl<'a> Replay<'a> {
         })
     }
 
+    /// The strategy's state before the first entry.
+    pub(super) fn begin_with(&mut self, strategy: &[u8]) -> Result<(), ReplayError> {
+        let position = HistoryPosition::default();
+        self.history =
+            History::new(self.learning.strategy, strategy, position).map_err(|problem| {
+                ReplayError::Strategy {
+                    sequence: 0,
+                    problem,
+                }
+            })?;
+        Ok(())
+    }
+
     /// Minibatches that were pulled before the snapshot, with their parameters.
     #[must_use]
     pub fn holding(mut self, held: impl IntoIterator<Item = HeldParameters>) -> Self {

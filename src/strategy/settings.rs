@@ -5,6 +5,7 @@ use super::{LearningSettings, PpoSettings, StrategyChoice, StrategyName};
 use crate::policy::{Baseline, NetworkSettings};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use smart_default::SmartDefault;
 
 /// More actors or children than this only exhaust memory.
@@ -61,9 +62,26 @@ pub struct ControllerSettings {
             "exclusiveMinimum" = 0,
             "x-live" = true,
             "x-unset" = "0.0006; with ppo and guided 0.005",
+            "x-applies" = learning(),
         )
     )]
     pub learning_rate: Option<f64>,
+    /// The directory of another run of the same space, whose controller this one begins as: its
+    /// parameters are copied into this run at its first start.
+    #[schemars(extend(
+        "x-identity" = "unless default",
+        "x-unset" = "the seed gives them",
+        "x-applies" = learning(),
+    ))]
+    pub from_run: Option<String>,
+    /// Another run of the same space, or a CSV file with columns `decisions` and `reward` (a run's
+    /// `report/trials.csv`): the surrogate of guided knows these trials from the beginning.
+    #[schemars(extend(
+        "x-identity" = "unless default",
+        "x-unset" = "it knows none",
+        "x-applies" = {"controller.strategy": ["auto", "guided"]},
+    ))]
+    pub surrogate_from: Option<String>,
     /// How slowly the moving average of rewards forgets, 0 to below 1.
     #[default(Baseline::DEFAULT_DECAY)]
     #[schemars(
@@ -76,7 +94,11 @@ pub struct ControllerSettings {
     #[schemars(
         range(min = 0),
         example = 0.1,
-        extend("x-live" = true, "x-unset" = "0; with ppo and guided 0.1")
+        extend(
+            "x-live" = true,
+            "x-unset" = "0; with ppo and guided 0.1",
+            "x-applies" = learning(),
+        )
     )]
     pub entropy_weight: Option<f64>,
     /// Rewards after which the entropy weight has halved, again and again.
@@ -130,8 +152,16 @@ pub struct ParameterServerSettings {
     pub shards: usize,
     /// Gradients that are averaged into one update.
     #[default = 1]
-    #[schemars(range(min = 1, max = MAX_COUNT), extend("x-unit" = "gradients"))]
+    #[schemars(
+        range(min = 1, max = MAX_COUNT),
+        extend("x-unit" = "gradients", "x-applies" = learning())
+    )]
     pub accumulate: usize,
+}
+
+/// Keys of strategies that learn.
+fn learning() -> Value {
+    json!({ "controller.strategy": ["auto", "reinforce", "ppo", "guided"] })
 }
 
 impl ControllerSettings {
@@ -156,6 +186,7 @@ impl ControllerSettings {
                 entropy_half_life: self.entropy_half_life,
             }),
             advantage_bound: None,
+            redraws: false,
         }
     }
 

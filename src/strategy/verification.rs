@@ -132,6 +132,17 @@ impl<'a> Verification<'a> {
         Ok(verification)
     }
 
+    /// Of a run whose strategy began with this state; empty: with none.
+    ///
+    /// # Errors
+    /// The state is not one of its strategy.
+    pub fn beginning_with(mut self, strategy: &[u8]) -> Result<Self, Discrepancy> {
+        if !strategy.is_empty() {
+            self.replay.begin_with(strategy)?;
+        }
+        Ok(self)
+    }
+
     /// The parameters that are kept for minibatches are compared too.
     #[must_use]
     pub fn holding(mut self, held: &'a [HeldParameters]) -> Self {

@@ -7,9 +7,11 @@ impl RewardScale {
     /// Upper bounds of the buckets of `reward`, ascending.
     pub(super) fn buckets(self) -> Vec<f64> {
         match self {
-            Self::Accuracy { exponent } => (1..=20)
-                .map(|step| (f64::from(step) / 20.0).powf(exponent))
-                .collect(),
+            Self::Accuracy { exponent, has_cost } => {
+                let accuracies = (1..=20).map(|step| (f64::from(step) / 20.0).powf(exponent));
+                let cheap = [1.25, 1.5, 2.0, 5.0, 10.0, 100.0].into_iter();
+                accuracies.chain(cheap.filter(|_| has_cost)).collect()
+            }
             Self::Perplexity { constant, exponent } => {
                 // Perplexities in descending order: rewards ascend. Finest between 40 and 200,
                 // where word-level models end.
@@ -66,7 +68,10 @@ mod tests {
     #[test]
     fn rewards_of_every_kind_find_a_bucket_of_their_own() {
         for scale in [
-            RewardScale::Accuracy { exponent: 3.0 },
+            RewardScale::Accuracy {
+                exponent: 3.0,
+                has_cost: false,
+            },
             RewardScale::Perplexity {
                 constant: 80.0,
                 exponent: 2.0,
@@ -81,7 +86,10 @@ mod tests {
         };
         // Accuracies that differ by 5 points have different buckets, and so have perplexities that
         // differ by a sixth.
-        let cube = RewardScale::Accuracy { exponent: 3.0 };
+        let cube = RewardScale::Accuracy {
+            exponent: 3.0,
+            has_cost: false,
+        };
         assert!(
             bucket(cube, 0.88_f64.powi(3)) < bucket(cube, 0.93_f64.powi(3))
                 && bucket(cube, 1.0).is_some()

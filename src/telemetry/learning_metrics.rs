@@ -8,6 +8,7 @@ use prometheus::{Gauge, Histogram, IntCounter};
 /// Registered by [`super::Metrics::new`].
 pub struct LearningMetrics {
     pub architecture_layers: Gauge,
+    pub proposals_redrawn_total: IntCounter,
     pub proposals_repeated_total: IntCounter,
     pub policy_entropy_nats: Gauge,
     pub policy_gradient_norm: Gauge,
@@ -22,6 +23,10 @@ impl LearningMetrics {
             architecture_layers: make.gauge(
                 "architecture_layers",
                 "Depth of the architectures sampled last.",
+            )?,
+            proposals_redrawn_total: make.counter(
+                "proposals_redrawn_total",
+                "Networks drawn again, because they are larger than space.max_parameters or max_flops.",
             )?,
             proposals_repeated_total: make.counter(
                 "proposals_repeated_total",

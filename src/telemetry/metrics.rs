@@ -14,8 +14,9 @@ use prometheus::{
 };
 
 /// The label `outcome` of `children_total`.
-const OUTCOMES: [&str; 6] = [
+const OUTCOMES: [&str; 7] = [
     "completed",
+    "pruned",
     "failed",
     "diverged",
     "timeout",
@@ -83,7 +84,9 @@ pub struct Restored {
     pub rewards: Vec<f64>,
     /// How many children completed.
     pub completed: u64,
-    /// Seconds of each completed or failed child on its lane.
+    /// How many children were pruned.
+    pub pruned: u64,
+    /// Seconds of each completed, pruned or failed child on its lane.
     pub seconds: Vec<f64>,
     /// How many children failed, by cause.
     pub failed: Vec<(Cause, u64)>,
@@ -307,7 +310,7 @@ impl Metrics {
             .with_label_values(&[label(outcome)])
             .inc();
         match outcome {
-            Outcome::Completed { seconds: own, .. } => {
+            Outcome::Completed { seconds: own, .. } | Outcome::Pruned { seconds: own, .. } => {
                 self.child_duration_seconds.observe(own.unwrap_or(seconds));
             }
             Outcome::Failed { .. } => self.child_duration_seconds.observe(seconds),
@@ -344,6 +347,9 @@ impl Metrics {
         self.children_total
             .with_label_values(&["completed"])
             .inc_by(earlier.completed);
+        self.children_total
+            .with_label_values(&["pruned"])
+            .inc_by(earlier.pruned);
         for (cause, count) in &earlier.failed {
             self.children_total
                 .with_label_values(&[cause_label(*cause)])
@@ -396,6 +402,7 @@ impl Metrics {
 fn label(outcome: &Outcome) -> &'static str {
     match outcome {
         Outcome::Completed { .. } => "completed",
+        Outcome::Pruned { .. } => "pruned",
         Outcome::Stopped => "stopped",
         Outcome::Failed { cause, .. } => cause_label(*cause),
     }
@@ -421,7 +428,14 @@ mod tests {
     use super::*;
 
     fn metrics() -> Metrics {
-        Metrics::new("t", RewardScale::Accuracy { exponent: 3.0 }).unwrap()
+        Metrics::new(
+            "t",
+            RewardScale::Accuracy {
+                exponent: 3.0,
+                has_cost: false,
+            },
+        )
+        .unwrap()
     }
 
     fn assert_lines(text: &str, lines: &[&str]) {
@@ -547,6 +561,14 @@ mod tests {
             );
         }
         metrics.child_ended(&Outcome::Stopped, 1.0);
+        let pruned = Outcome::Pruned {
+            epoch: 2,
+            reward: Some(0.9),
+            metric: Some(0.9),
+            seconds: None,
+        };
+        metrics.child_ended(&pruned, 1.0);
+        metrics.rewarded(&pruned);
         metrics.restarted(ActorKind::ChildTrainer);
         let text = metrics.text().unwrap();
         assert_lines(&text, &["netwright_children_reused_total 0"]);
@@ -555,12 +577,13 @@ mod tests {
             &[
                 "netwright_reward_count 3",
                 "netwright_best_reward 0.5",
-                "netwright_child_duration_seconds_count 9",
+                "netwright_child_duration_seconds_count 10",
                 "netwright_children_total{outcome=\"completed\"} 3",
                 "netwright_children_total{outcome=\"diverged\"} 1",
                 "netwright_children_total{outcome=\"timeout\"} 1",
                 "netwright_children_total{outcome=\"out_of_memory\"} 1",
                 "netwright_children_total{outcome=\"failed\"} 3",
+                "netwright_children_total{outcome=\"pruned\"} 1",
                 "netwright_children_total{outcome=\"stopped\"} 1",
                 "netwright_actor_restarts_total{actor=\"child_trainer\"} 1",
             ],
@@ -575,7 +598,7 @@ mod tests {
         let reused = [
             "netwright_children_reused_total 1",
             "netwright_reward_count 4",
-            "netwright_child_duration_seconds_count 9",
+            "netwright_child_duration_seconds_count 10",
         ];
         assert_lines(&metrics.text().unwrap(), &reused);
     }
@@ -586,6 +609,7 @@ mod tests {
         let earlier = Restored {
             rewards: vec![-0.5, -0.25],
             completed: 3,
+            pruned: 2,
             seconds: vec![1.0; 5],
             failed: vec![(Cause::Timeout, 2), (Cause::Panicked, 1)],
             baseline: Some(-0.3),
@@ -602,6 +626,7 @@ mod tests {
                 "netwright_baseline -0.3",
                 "netwright_child_duration_seconds_sum 5",
                 "netwright_children_total{outcome=\"completed\"} 3",
+                "netwright_children_total{outcome=\"pruned\"} 2",
                 "netwright_children_total{outcome=\"timeout\"} 2",
                 "netwright_children_total{outcome=\"failed\"} 1",
                 "netwright_controller_updates_total 7",

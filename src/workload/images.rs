@@ -5,10 +5,10 @@ use super::{
     WorkloadError, WorkloadSettings,
 };
 use crate::child::{
-    Evaluator, EvaluatorKind, MetricUnit, RewardScale, TrainEvaluator, linear_accuracy,
+    Cost, Evaluator, EvaluatorKind, MetricUnit, RewardScale, TrainEvaluator, linear_accuracy,
 };
 use crate::data::{self, DataKind, Dataset, Split};
-use crate::machine::{candle_device, thread_pool};
+use crate::machine::{LaneSpec, candle_device, thread_pool};
 use crate::space::{ImageShape, Network};
 use rayon::ThreadPool;
 use std::sync::Arc;
@@ -36,6 +36,7 @@ impl Workload for Images {
             epochs: Some(settings.child.epochs),
             reward: RewardScale::Accuracy {
                 exponent: settings.child.reward_exponent,
+                has_cost: settings.child.cost != Cost::None,
             },
         }
     }
@@ -116,15 +117,25 @@ impl Workload for Images {
     fn evaluator(&self, resources: &LaneResources) -> Result<Box<dyn Evaluator>, WorkloadError> {
         let device = candle_device(&resources.lane)?;
         let pool = Arc::new(thread_pool(&resources.lane)?);
-        Ok(Box::new(TrainEvaluator::new(
-            self.settings.child.clone(),
+        let child = &self.settings.child;
+        let evaluator = TrainEvaluator::new(
+            child.clone(),
             self.dataset.clone(),
             self.split.clone(),
             &self.settings.data,
             device,
             pool,
             Some(resources.memory_bytes),
-        )))
+        );
+        if child.cost != Cost::Milliseconds {
+            return Ok(Box::new(evaluator));
+        }
+        let measured = LaneSpec {
+            threads: child.cost_threads,
+            ..resources.lane.clone()
+        };
+        let pool = Arc::new(thread_pool(&measured)?);
+        Ok(Box::new(evaluator.measuring_with(pool)))
     }
 
     fn reference(&self, _: &BestChild, pool: &ThreadPool) -> Reference {

@@ -12,10 +12,10 @@ mod text;
 
 pub use error::WorkloadError;
 
-use crate::child::{ChildSettings, Evaluator, LimitedEvaluator, Limits, MetricUnit, RewardScale};
+use crate::child::{ChildSettings, Evaluator, LimitedEvaluator, MetricUnit, RewardScale};
 use crate::data::DataSettings;
 use crate::machine::LaneSpec;
-use crate::space::{Architecture, Decision, Space, SpaceSettings};
+use crate::space::{Architecture, Decision, SizeLimits, Space, SpaceSettings};
 use rayon::ThreadPool;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -270,7 +270,7 @@ impl WorkloadSettings {
 /// As [`Workload::evaluator`].
 pub fn limited_evaluator(
     workload: &dyn Workload,
-    limits: Limits,
+    limits: SizeLimits,
     resources: &LaneResources,
 ) -> Result<Box<dyn Evaluator>, WorkloadError> {
     let evaluator = workload.evaluator(resources)?;

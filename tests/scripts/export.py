@@ -10,7 +10,10 @@ import numpy
 import onnx
 import onnxruntime
 import torch
+import torch.nn.functional as F
 from PIL import Image
+from safetensors.torch import load_file
+from torch import nn
 
 MARGIN = 2e-4
 WORDS = "the a small large cat dog owl sees hears fears and then sleeps".split()
@@ -88,7 +91,7 @@ filter_height = [3, 5]
 filter_width = [1, 7]
 stride_height = [1, 2, 3]
 stride_width = [1, 2]
-layer_types = ["conv", "max_pool", "avg_pool", "lcn", "batch_norm"]
+layer_types = ["conv", "max_pool", "avg_pool", "lcn", "batch_norm", "plain_conv", "relu", "add"]
 pool_size = [2, 3]
 pool_stride = [1, 2]
 lcn_window = [5]
@@ -148,6 +151,104 @@ validation_size = 500
     agree("the first of them, one by one", ours[:200], batches(session, raw[:200], 1))
 
 
+class Residual(nn.Module):
+    """A block of He et al. (2016): its shortcut has every second pixel, and zeros for the channels that it lacks (option A)."""
+
+    def __init__(self, channels, filters, stride):
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(channels, filters, 3, stride, 1, bias=False), nn.BatchNorm2d(filters)
+        self.conv2, self.bn2 = nn.Conv2d(filters, filters, 3, 1, 1, bias=False), nn.BatchNorm2d(filters)
+        self.stride, self.missing = stride, filters - channels
+
+    def forward(self, x):
+        y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
+        return F.relu(y + F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.missing)))
+
+
+def resnet20():
+    layers, channels = [nn.Conv2d(3, 16, 3, 1, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU()], 16
+    for filters in (16, 32, 64):
+        for block in range(3):
+            layers.append(Residual(channels, filters, 1 if filters == channels else 2))
+            channels = filters
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10))
+
+
+def normalised_convolution(channels, filters, size):
+    return nn.BatchNorm2d(channels), nn.ReLU(), nn.Conv2d(channels, filters, size, 1, size // 2, bias=False)
+
+
+class Dense(nn.Sequential):
+    """A layer of Huang et al. (2017): its output stands behind its input."""
+
+    def forward(self, x):
+        return torch.cat([x, super().forward(x)], 1)
+
+
+def densenet40():
+    layers, channels = [nn.Conv2d(3, 16, 3, 1, 1, bias=False)], 16
+    for block in range(3):
+        if block:
+            layers += [*normalised_convolution(channels, channels, 1), nn.AvgPool2d(2)]
+        for _ in range(12):
+            layers.append(Dense(*normalised_convolution(channels, 12, 3)))
+            channels += 12
+    return nn.Sequential(*layers, nn.BatchNorm2d(channels), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, 10))
+
+
+def check_known(name, theirs, parameters):
+    """The file that ships, trained for an epoch, and the same network as PyTorch's users write it."""
+    folder = Path(tempfile.mkdtemp())
+    netwright("init", name, cwd=folder)
+    module, session = search(folder, f"""
+enqueue = [{{ architecture = "{name}.json" }}]
+[run]
+trials = 1
+[space]
+layers = 1
+[controller]
+children = 1
+[child]
+epochs = 1
+batch_size = 16
+[data]
+kind = "builtin"
+train_size = 64
+validation_size = 32
+[devices]
+use = ["cpu"]
+""", trial=1)
+    network, config = module.load()
+    tensors, state = load_file(folder / "model" / "model.safetensors"), theirs.state_dict()
+    # Both have their layers in one order.
+    parts = ["weight", "scale", "shift", "running_mean", "running_variance", "bias"]
+
+    def rank(name):
+        layer, part = name.split(".")
+        return (int(layer[5:]) if layer.startswith("layer") else 10**6, parts.index(part))
+
+    ordered, wanted = sorted(tensors, key=rank), [key for key in state if not key.endswith("num_batches_tracked")]
+    assert len(ordered) == len(wanted)
+    for ours, key in zip(ordered, wanted):
+        assert tensors[ours].shape == state[key].shape, (ours, key)
+        state[key] = tensors[ours]
+    theirs.load_state_dict(state)
+    count = sum(p.numel() for p in theirs.parameters())
+    assert count == sum(p.numel() for p in network.parameters()) == parameters, count
+    shown = json.loads(netwright("show", "run", 1, "--json", cwd=folder))
+    assert shown["parameters"] == count
+    raw = torch.from_numpy(numpy.random.default_rng(4).integers(0, 256, (24, 3, 32, 32), numpy.uint8))
+    names = [f"{number}.png" for number in range(len(raw))]
+    for path, image in zip(names, raw.numpy()):
+        Image.fromarray(image.transpose(1, 2, 0)).save(folder / path)
+    ours = numpy.array([answer["logits"] for answer in classified(folder, names)])
+    with torch.no_grad():
+        logits = theirs.eval()(network.whiten(raw)).double().numpy()
+        agree(f"{name} of PyTorch, {count} parameters", ours, logits)
+        agree(f"{name}, model.py", ours, network(raw).double().numpy())
+    agree(f"{name}, ONNX Runtime", ours, batches(session, raw.numpy(), 8))
+
+
 def check_cell(cell, shared):
     folder, rng = Path(tempfile.mkdtemp()), numpy.random.default_rng(2)
     for part, lines in (("train", 300), ("valid", 40)):
@@ -203,6 +304,8 @@ use = ["cpu"]
 NETWRIGHT = str(Path(sys.argv[1]).resolve())
 for way in ("image", "channel"):
     check_images(way)
+check_known("resnet-20", resnet20(), 269_722)
+check_known("densenet-40", densenet40(), 1_019_722)
 for name in (None, "rnn", "lstm", "gru"):
     check_cell(name, shared=name in ("rnn", "gru"))
 if len(sys.argv) > 2 and sys.argv[2]:

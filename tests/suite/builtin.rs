@@ -72,6 +72,7 @@ fn a_small_network_sees_what_a_linear_classifier_cannot() {
         layers: 3,
         decisions: vec![],
         architecture,
+        pruning: None,
     };
     let child = ChildSettings {
         epochs: 6,

@@ -84,6 +84,46 @@ fn killed_in_between_it_goes_on_and_reports_what_the_runs_hold() {
     }
 }
 
+/// A config may have keys of every strategy that is compared, but of no other.
+#[test]
+fn keys_of_the_other_strategies_are_passed_over() {
+    let of = |strategy: &str| {
+        let extra = format!(
+            "[controller]\nstrategy = \"{strategy}\"\nchildren = 4\nhidden = 8\nppo_epochs = 2\nlearning_rate = 0.01\n"
+        );
+        let search = Search::new(8, &extra);
+        let mut command = netwright();
+        command.arg("compare");
+        command.arg(search.folder.path().join("search.toml"));
+        command.args(["--repeats", "1", "--run-dir"]);
+        command.arg(search.run_dir("all"));
+        (search, command)
+    };
+    let (search, mut command) = of("random");
+    succeeds(command.args(["--strategies", "random,ppo"]));
+    for (run, has) in [("random-1", false), ("ppo-1", true)] {
+        let config = search.run_dir("all").join(run).join("config.toml");
+        let text = std::fs::read_to_string(config).unwrap();
+        assert_eq!(text.contains("ppo_epochs = 2"), has, "{text}");
+        assert_eq!(text.contains("learning_rate = 0.01"), has, "{text}");
+    }
+    let (_, mut command) = of("ppo");
+    let message = refused(command.args(["--strategies", "random,reinforce"]));
+    assert!(
+        message.contains("controller.ppo_epochs = 2: has no effect with controller.strategy = "),
+        "{message}"
+    );
+    assert!(!message.contains("learning_rate"), "{message}");
+    let (search, _) = of("random");
+    let message = refused(&mut search.command("run"));
+    assert!(
+        message.contains(
+            "controller.ppo_epochs = 2: has no effect with controller.strategy = \"random\""
+        ) && message.contains("controller.learning_rate = 0.01: has no effect"),
+        "{message}"
+    );
+}
+
 #[test]
 fn a_signal_ends_it_saved() {
     let search = Search::new(super::common::ENDLESS, EXTRA);

@@ -45,12 +45,12 @@ fn problems(connection: &Connection) -> Vec<String> {
         (
             "a minibatch has its number but not all outcomes: its gradient was computed from less",
             "SELECT count(*) FROM minibatches b JOIN trials t USING (controller, minibatch) WHERE b.sequence IS NOT NULL
-          AND t.status NOT IN ('completed', 'failed')",
+          AND t.status NOT IN ('completed', 'pruned', 'failed')",
         ),
         (
             "a minibatch has all outcomes but no number: its gradient is lost",
             "SELECT count(*) FROM minibatches b WHERE b.sequence IS NULL AND NOT EXISTS (SELECT 1 FROM trials t WHERE
-          t.controller = b.controller AND t.minibatch = b.minibatch AND t.status NOT IN ('completed', 'failed'))",
+          t.controller = b.controller AND t.minibatch = b.minibatch AND t.status NOT IN ('completed', 'pruned', 'failed'))",
         ),
         ("a completed trial has no reward", "SELECT count(*) FROM trials WHERE status = 'completed' AND reward IS NULL"),
         (
@@ -68,7 +68,7 @@ fn problems(connection: &Connection) -> Vec<String> {
 }
 
 fn outcomes(connection: &Connection) -> Outcomes {
-    let sql = "SELECT id, decisions, seed, status, reward FROM trials WHERE status IN ('completed', 'failed')";
+    let sql = "SELECT id, decisions, seed, status, reward FROM trials WHERE status IN ('completed', 'pruned', 'failed')";
     let mut statement = connection.prepare(sql).unwrap();
     let rows = statement.query_map([], |row| {
         Ok((

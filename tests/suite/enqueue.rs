@@ -122,8 +122,8 @@ fn shown_as_baselines(run: &Path, without: &Path) {
         csv.lines()
             .next()
             .unwrap()
-            .ends_with(",reused_from,enqueued")
-            && csv.lines().nth(1).unwrap().ends_with(",best"),
+            .ends_with(",reused_from,enqueued,confirms,retry_of")
+            && csv.lines().nth(1).unwrap().ends_with(",best,,"),
         "{csv}"
     );
     let status = printed("status", run, &[]);
@@ -475,6 +475,9 @@ fn what_cannot_be_enqueued_is_refused_with_the_entry_and_what_would_be_right() {
         "bare.json",
         &network(json!([{ "inputs": [0] }]), json!([1])).to_string(),
     );
+    let mut images = network(json!([layer]), json!([1]));
+    images["image"] = json!({ "channels": 1, "height": 28, "width": 28 });
+    write(folder.path(), "other-images.json", &images.to_string());
     write(
         folder.path(),
         "ahead.json",
@@ -503,7 +506,11 @@ fn what_cannot_be_enqueued_is_refused_with_the_entry_and_what_would_be_right() {
         ),
         (
             "architecture = \"bare.json\"",
-            "bare.json: is no architecture: a layer of type conv needs filter_height",
+            "bare.json: is no architecture: a layer of type conv needs filter_height (layer 1)",
+        ),
+        (
+            "architecture = \"other-images.json\"",
+            "other-images.json: image: it is for images of 1 × 28 × 28 (channels × height × width), and those of this search have 3 × 32 × 32; a file without image and classes is for those of the search",
         ),
         (
             "architecture = \"ahead.json\"",
@@ -531,7 +538,7 @@ fn what_cannot_be_enqueued_is_refused_with_the_entry_and_what_would_be_right() {
         ),
         (
             "decisions = [1]\narchitecture = \"x.json\"",
-            "s.toml:18: enqueue[1]: has both architecture and decisions: leave one of them out",
+            "s.toml:18: enqueue[1]: has more than one of architecture, decisions and run: leave one of them",
         ),
         (
             "decision = [1]",

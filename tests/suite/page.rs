@@ -30,6 +30,9 @@ fn a_finished_run_is_served_with_its_outcomes_and_a_strict_policy() {
         "<strong>40</strong> of 40 trials",
         ">finished</span>",
         "reward over 40 trials: best",
+        "<h3>What matters</h3>",
+        "<h3>What the best have in common</h3>",
+        "<h3>Chosen over time</h3>",
         "Nothing trains: the search is not running",
     ] {
         assert!(

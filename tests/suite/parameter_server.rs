@@ -4,8 +4,8 @@
 
 use super::common::is_alone;
 use netwright::actors::{
-    ChildFiles, End, Event, Observer, Parts, Progress, RestartSettings, SearchSettings, prepare,
-    search,
+    Additions, ChildFiles, End, Event, Observer, Parts, Progress, RestartSettings, SearchSettings,
+    prepare, search,
 };
 use netwright::child::{
     Evaluator, FailureRule, Outcome, Progress as ChildProgress, RewardScale, Task,
@@ -97,8 +97,11 @@ fn settings() -> SearchSettings {
     SearchSettings {
         seed: 7,
         trials: TRIALS,
+        confirm: 0,
         reuse: false,
         advantage_bound: None,
+        pruner: None,
+        redraws: false,
         controller: ControllerSettings {
             replicas: 100,
             children: 8,
@@ -185,7 +188,14 @@ fn twenty_shards_and_a_hundred_controllers_learn_and_lose_nothing() {
     }
     let dir = tempfile::tempdir().unwrap();
     let (journal, recovered) = Journal::open(dir.path(), &serde_json::json!({}), &[], "").unwrap();
-    let prepared = prepare(&settings(), space(), journal, recovered, Vec::new()).unwrap();
+    let prepared = prepare(
+        &settings(),
+        space(),
+        journal,
+        recovered,
+        Additions::default(),
+    )
+    .unwrap();
     let memory = Memory::default();
     let lane = |index: usize| LaneSpec {
         device: "cpu".into(),

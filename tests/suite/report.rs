@@ -81,7 +81,28 @@ fn the_charts_are_there_at_the_end_and_report_writes_all_files_again() {
     std::fs::remove_dir_all(run.join("report")).unwrap();
     let files: serde_json::Value =
         serde_json::from_str(&printed("report", &run, &["--json"])).unwrap();
-    assert_eq!(files["files"].as_array().unwrap().len(), 2, "{files}");
+    assert_eq!(files["files"].as_array().unwrap().len(), 5, "{files}");
+    let read = |name: &str| std::fs::read_to_string(run.join("report").join(name)).unwrap();
+    // The space has four decisions.
+    let importance = read("importance.svg");
+    assert_eq!(
+        importance.matches("class=\"bar\"").count(),
+        4,
+        "{importance}"
+    );
+    assert!(
+        importance.starts_with("<svg xmlns=")
+            && importance.contains("by a random forest fitted to 40 of 40 trials"),
+        "{importance}"
+    );
+    let best = read("best-tenth.svg");
+    assert_eq!(best.matches("class=\"way").count(), 4, "{best}");
+    assert!(
+        best.contains("best tenth of the trials decided: 4 of 4"),
+        "{best}"
+    );
+    let choices = read("choices.svg");
+    assert_eq!(choices.matches("class=\"heading\"").count(), 4, "{choices}");
     assert_eq!(
         std::fs::read_to_string(run.join("report/reward.svg")).unwrap(),
         chart

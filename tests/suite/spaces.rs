@@ -1,7 +1,10 @@
 //! Spaces as a user meets them: every type of layer trained for real, conditions that the table
 //! knows, networks that are too large.
 
-use super::common::{assert_verifies, count, database, netwright, printed, succeeds};
+use super::common::{
+    assert_same_numbers, assert_verifies, count, database, killed_at, netwright, printed, succeeds,
+    text,
+};
 use std::path::Path;
 
 /// Runs a search in this folder, which must succeed.
@@ -64,33 +67,76 @@ fn layers_of_every_type_are_trained_at_the_rate_that_was_decided() {
     assert!(shown.contains("learning rate"), "{shown}");
 }
 
+const SMALL: &str = "trials = 8\nseed = 1\n[space]\nlayers = 2\nfilters = [4, 64]\nstride_height = [2]\nstride_width = [2]\nmax_parameters = 5000\n\
+                     [child]\nepochs = 1\n";
+
 #[test]
-fn a_network_that_is_too_large_fails_untrained() {
-    let folder = tempfile::tempdir().unwrap();
-    let space = "trials = 8\nseed = 1\n[space]\nlayers = 2\nfilters = [4, 64]\nstride_height = [2]\nstride_width = [2]\nmax_parameters = 5000\n\
-                 [child]\nepochs = 1\n";
-    search(folder.path(), &format!("{space}{IMAGES}"));
-    let rows = rows(folder.path());
-    for (status, _, parameters, error) in &rows {
-        let parameters = parameters.unwrap();
-        assert_eq!(
-            status == "failed",
-            parameters > 5_000,
-            "{parameters} parameters: {status}"
+fn a_network_that_is_too_large_is_drawn_again_and_a_killed_search_draws_the_same() {
+    for strategy in ["reinforce", "guided"] {
+        let config =
+            format!("{SMALL}{IMAGES}[controller]\nstrategy = \"{strategy}\"\nchildren = 2\n");
+        let [whole, killed] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+        search(whole.path(), &config);
+        let all = rows(whole.path());
+        assert!(
+            all.iter()
+                .all(|row| row.0 == "completed" && row.2.unwrap() <= 5_000),
+            "{all:?}"
         );
-        let said = error.clone().unwrap_or_default();
-        assert_eq!(
-            said.contains(&format!(
-                "it has {parameters} parameters, space.max_parameters is 5000"
-            )),
-            parameters > 5_000,
-            "{said}"
-        );
+        let run = whole.path().join("run");
+        let redrawn = "SELECT sum(redrawn) FROM minibatches";
+        assert!(count(&run, redrawn) > 0, "{strategy}");
+        let text = format!("[telemetry]\nlisten = \"off\"\n[run]\ndir = \"run\"\n{config}");
+        std::fs::write(killed.path().join("s.toml"), text).unwrap();
+        let mut command = netwright();
+        command
+            .current_dir(killed.path())
+            .args(["search", "s.toml"]);
+        killed_at(command, 4);
+        search(killed.path(), &config);
+        assert_same_numbers(&run, &killed.path().join("run"));
     }
-    let failed = rows.iter().filter(|row| row.0 == "failed").count();
-    assert!((1..8).contains(&failed), "{failed} of 8 were too large");
-    let epochs = count(&folder.path().join("run"), "SELECT count(*) FROM epochs");
-    assert_eq!(epochs, 8 - failed as u64);
+}
+
+/// Where no network is small enough, each trial fails after 100 draws, and `check` says so before.
+#[test]
+fn where_nothing_fits_check_says_so_and_trials_fail_untrained() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = format!("[run]\ndir = \"run\"\n{SMALL}{IMAGES}").replace("5000", "1");
+    std::fs::write(folder.path().join("s.toml"), config).unwrap();
+    let run = |arguments: &[&str]| {
+        let mut command = netwright();
+        command.current_dir(folder.path()).args(arguments);
+        command
+            .args(["--set", "telemetry.listen=off"])
+            .output()
+            .unwrap()
+    };
+    let checked = text(&run(&["check", "s.toml"]));
+    assert!(
+        checked.contains(
+            "# warning: no network fits space.max_parameters and max_flops: the smallest found has "
+        ),
+        "{checked}"
+    );
+    let some = text(&run(&[
+        "check",
+        "s.toml",
+        "--set",
+        "space.max_parameters=5000",
+    ]));
+    assert!(some.contains("% of random networks are larger than space.max_parameters or max_flops allow: those are drawn again"), "{some}");
+    assert_eq!(
+        run(&["search", "s.toml", "--set", "controller.strategy=reinforce"])
+            .status
+            .code(),
+        Some(1)
+    );
+    let run = folder.path().join("run");
+    let failed = "SELECT count(*) FROM trials WHERE error LIKE 'not trained: it has % parameters, space.max_parameters is 1'";
+    assert_eq!(count(&run, failed), 8);
+    assert_eq!(count(&run, "SELECT sum(redrawn) FROM minibatches"), 800);
+    assert_verifies(&run);
 }
 
 #[test]

@@ -7,8 +7,8 @@ use super::common::{
     trials, wait_until,
 };
 use netwright::actors::{
-    ChildFiles, End, Event, Observer, Parts, Progress, RestartSettings, SearchSettings, prepare,
-    search,
+    Additions, ChildFiles, End, Event, Observer, Parts, Progress, RestartSettings, SearchSettings,
+    prepare, search,
 };
 use netwright::child::{
     Evaluator, FailureRule, Outcome, Progress as ChildProgress, RewardScale, Task,
@@ -387,8 +387,11 @@ fn a_device_that_falls_too_often_goes_out_of_use_and_the_run_goes_on_with_the_re
     let settings = SearchSettings {
         seed: 1,
         trials: 48,
+        confirm: 0,
         reuse: false,
         advantage_bound: None,
+        pruner: None,
+        redraws: false,
         controller: ControllerSettings {
             replicas: 4,
             children: 4,
@@ -409,7 +412,7 @@ fn a_device_that_falls_too_often_goes_out_of_use_and_the_run_goes_on_with_the_re
             10,
         )
         .into();
-    let prepared = prepare(&settings, space, journal, recovered, Vec::new()).unwrap();
+    let prepared = prepare(&settings, space, journal, recovered, Additions::default()).unwrap();
     let lane = |device: &str, index: usize| LaneSpec {
         device: device.into(),
         name: format!("{device}-{index}"),

@@ -36,7 +36,7 @@ pub struct ChildFiles {
 impl ChildFiles {
     /// Those of the run in `dir`, brought in line with the journal: of trials that are not
     /// `unfinished` there are no checkpoints, and weights only of the `limit` best of `best`, reward
-    /// and id of trained trials.
+    /// and id of trained trials; an infinite reward keeps a trial whatever comes.
     pub fn open(
         dir: &Path,
         limit: usize,
@@ -65,6 +65,11 @@ pub enum LaneReport {
     Resumed {
         trial: u64,
         epochs: Vec<Epoch>,
+    },
+    /// What the network costs.
+    Cost {
+        trial: u64,
+        cost: f64,
     },
     Ended {
         task: Task,
@@ -250,6 +255,11 @@ impl Progress for LaneProgress<'_> {
         });
     }
 
+    fn cost(&mut self, cost: f64) {
+        let trial = self.task.trial;
+        (self.report)(LaneReport::Cost { trial, cost });
+    }
+
     fn checkpoints(&mut self) -> Option<&mut dyn Checkpoints> {
         Some(&mut self.checkpoint)
     }
@@ -318,7 +328,8 @@ mod tests {
             seed: 0,
             layers: 0,
             decisions: Vec::new(),
-            architecture
+            architecture,
+            pruning: None,
         }));
         assert!(matches!(reports.recv(), Ok(LaneReport::Ready)));
         let Ok(LaneReport::Ended {

@@ -26,6 +26,8 @@ struct State {
     best: Best,
     /// Trials that have a file: thousands of quick trials need not ask the disk.
     stored: BTreeSet<u64>,
+    /// Trials whose weights are not kept, whatever their reward.
+    left_out: BTreeSet<u64>,
 }
 
 /// The trained trials with the highest rewards whose outcomes are on disk: the first of equals is
@@ -75,7 +77,7 @@ fn trial_of(name: &str) -> Option<(u64, bool)> {
 
 impl WeightFiles {
     /// The weights of the run in `dir`, of as many children as `limit` says. `best`: reward and id
-    /// of the best trained trials. Removes files of trials that are neither among them nor
+    /// of the best trained trials; an infinite reward keeps a trial whatever comes. Removes files of trials that are neither among them nor
     /// `unfinished`, and partial files.
     pub fn open(
         dir: &Path,
@@ -95,6 +97,7 @@ impl WeightFiles {
             state: Mutex::new(State {
                 best: ranked,
                 stored: BTreeSet::new(),
+                left_out: BTreeSet::new(),
             }),
             writes_begun: AtomicU64::new(0),
             failure_reported: AtomicBool::new(false),
@@ -123,11 +126,17 @@ impl WeightFiles {
         }
     }
 
+    /// This trial's weights are not kept, and displace none.
+    pub fn leave_out(&self, trial: u64) {
+        self.state().left_out.insert(trial);
+    }
+
     /// A trial's outcome is on disk: its weights have their place, or are removed, and so are those
     /// that it displaces.
     pub fn committed(&self, trial: u64, outcome: &Outcome) {
         let mut state = self.state();
         let displaced = match outcome {
+            _ if state.left_out.contains(&trial) => Vec::new(),
             Outcome::Completed { reward, .. } if reward.is_finite() => {
                 state.best.insert(trial, *reward)
             }
@@ -201,7 +210,10 @@ pub struct ChildWeights<'a> {
 impl Weights for ChildWeights<'_> {
     /// Outcomes that are on disk stay: who has no place now will have none later.
     fn are_wanted(&self, reward: f64) -> bool {
-        reward.is_finite() && !self.files.state().best.leaves_out(self.trial, reward)
+        let state = self.files.state();
+        reward.is_finite()
+            && !state.left_out.contains(&self.trial)
+            && !state.best.leaves_out(self.trial, reward)
     }
 
     fn keep(&mut self, file: &[u8]) {
@@ -282,6 +294,20 @@ mod tests {
         let files = open(dir.path(), 2, &[(0.9, 6), (0.3, 2)], &[]);
         assert!(!train(&files, 7, 0.3) && train(&files, 1, 0.3));
         let expected = ["trial-1.safetensors", "trial-6.safetensors"];
+        assert_eq!(kept(dir.path()), expected);
+    }
+
+    #[test]
+    fn one_that_is_left_out_keeps_none_and_displaces_none_and_a_confirmed_one_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = open(dir.path(), 1, &[], &[]);
+        train(&files, 1, 0.5);
+        files.leave_out(2);
+        assert!(!train(&files, 2, 0.9));
+        assert_eq!(kept(dir.path()), ["trial-1.safetensors"]);
+        let files = open(dir.path(), 2, &[(f64::INFINITY, 1)], &[]);
+        assert!(train(&files, 3, 0.7) && train(&files, 4, 0.8));
+        let expected = ["trial-1.safetensors", "trial-4.safetensors"];
         assert_eq!(kept(dir.path()), expected);
     }
 

@@ -30,6 +30,9 @@ impl Supervisor {
         {
             return;
         }
+        if self.ending.is_none() && self.confirm() {
+            return;
+        }
         let no_snapshot = matches!(self.ending, Some(End::Failed(_)))
             || (self.ending.is_some() && self.shards.blocked());
         if no_snapshot || self.shards.stored == self.sequence {

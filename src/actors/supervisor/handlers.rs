@@ -9,6 +9,7 @@ use crate::actors::messages::{
 };
 use crate::actors::runtime::{ActorExited, Receive, receives};
 use crate::child::{Cause, Outcome, Task};
+use crate::strategy::Again;
 use actix::{AsyncContext, Context};
 
 receives!(
@@ -41,6 +42,8 @@ impl Receive<SubmitMinibatch> for Supervisor {
             return;
         };
         self.proposed(&request, &mut sampled, &minibatch);
+        let redrawn = &self.parts.metrics.learning.proposals_redrawn_total;
+        redrawn.inc_by(sampled.redrawn);
         if self.shards.needs_held(sampled.pulled.oldest()) {
             sampled.held = Some(minibatch.parameters.clone());
         }
@@ -67,6 +70,7 @@ impl Receive<MinibatchesStored> for Supervisor {
         for (minibatch, first) in message.minibatches.into_iter().zip(message.first_ids) {
             self.written(&minibatch, first);
             let layers = minibatch.layers;
+            let pruning = minibatch.pruning;
             let tasks = minibatch
                 .trials
                 .into_iter()
@@ -78,6 +82,7 @@ impl Receive<MinibatchesStored> for Supervisor {
                     layers,
                     decisions: trial.decisions,
                     architecture: trial.architecture,
+                    pruning: pruning.clone(),
                 });
             self.admit_all(tasks, context);
         }
@@ -164,6 +169,12 @@ fn log_outcome(trial: u64, outcome: &Outcome, seconds: f64) {
         Outcome::Completed { reward, metric, .. } => {
             tracing::info!(trial, reward, metric, seconds, "trial completed");
         }
+        Outcome::Pruned {
+            epoch,
+            reward,
+            metric,
+            ..
+        } => tracing::info!(trial, epoch, reward, metric, seconds, "trial pruned"),
         Outcome::Failed { cause, error } => {
             tracing::info!(trial, ?cause, error, seconds, "trial failed");
         }
@@ -199,10 +210,16 @@ impl Receive<OutcomeCommitted> for Supervisor {
             sequenced,
         } = message;
         self.committing -= 1;
-        let name = self.enqueued.name(trial).map(str::to_owned);
-        if name.is_none() {
+        let label = self.label(trial);
+        if label.is_none() {
             self.tally.add(&outcome);
             self.parts.metrics.rewarded(&outcome);
+        } else if self
+            .reevaluations
+            .get(trial)
+            .is_some_and(Again::is_confirmation)
+        {
+            self.tally.add_confirmation(&outcome);
         }
         match reused_from {
             None => self.parts.metrics.child_ended(&outcome, seconds),
@@ -213,7 +230,7 @@ impl Receive<OutcomeCommitted> for Supervisor {
         log_outcome(trial, &outcome, seconds);
         self.notify(Event::ChildEnded {
             trial,
-            name: name.as_deref(),
+            name: label.as_deref(),
             outcome: &outcome,
             seconds,
             reused_from,

@@ -10,6 +10,7 @@ mod handlers;
 mod observer;
 mod prepare;
 mod proposals;
+mod reevaluations;
 mod reload;
 mod replicas;
 mod restart;
@@ -27,14 +28,15 @@ use crate::journal::{CutReward, Journal, Sequenced};
 use crate::machine::LaneSpec;
 use crate::policy::{Policy, RewardAverages};
 use crate::space::Space;
-use crate::strategy::LearningSettings;
+use crate::strategy::{Again, LearningSettings};
 use crate::telemetry::Metrics;
 use actix::{Actor, AsyncContext, Context};
 use enqueued::Enqueued;
 use observer::Tally;
 pub use observer::{Event, Observer, Progress};
-pub use prepare::{PrepareError, Prepared, SearchSettings, prepare};
+pub use prepare::{Additions, PrepareError, Prepared, SearchSettings, prepare};
 use proposals::Proposals;
+use reevaluations::Reevaluations;
 pub use reload::{Notice, Reconfigured, Reload};
 use replicas::Replicas;
 use restart::Intensity;
@@ -115,6 +117,9 @@ pub struct Supervisor {
     /// None: every child is trained.
     reuse: Option<Reuse>,
     enqueued: Enqueued,
+    reevaluations: Reevaluations,
+    /// Once it has started.
+    own_mailbox: Option<Mailbox<Self>>,
     /// Outcomes handed to the journal and not yet confirmed.
     committing: usize,
     /// The last sequence number delivered.
@@ -181,11 +186,15 @@ impl Supervisor {
             recovered: BTreeSet::new(),
             reuse: prepared.reuse.take(),
             enqueued: Enqueued::new(&prepared.enqueued),
+            reevaluations: Reevaluations::new(&prepared.reevaluations, prepared.budget),
+            own_mailbox: None,
             committing: 0,
             sequence: prepared.snapshot.state.sequence,
             learning: prepared.snapshot.learning,
             proposals: Proposals::new(
                 prepared.history.clone(),
+                std::mem::take(&mut prepared.curves),
+                prepared.pruner,
                 prepared.open.iter().map(|(open, _)| open),
             ),
             requested_learning: prepared.snapshot.learning,
@@ -194,9 +203,11 @@ impl Supervisor {
             pending: VecDeque::new(),
             intensities: BTreeMap::new(),
             tally: Tally::new(
-                prepared.trials,
+                prepared.budget.trials,
                 &prepared.rewards,
+                prepared.pruned,
                 prepared.failed,
+                prepared.confirmed,
                 prepared.best_metric,
             ),
             started: Stopwatch::start(),
@@ -214,6 +225,7 @@ impl Supervisor {
     }
 
     fn start_run(&mut self, context: &mut Context<Self>) {
+        self.own_mailbox = Some(self.mailbox(context));
         let Some(prepared) = self.prepared.take() else {
             return;
         };
@@ -249,6 +261,17 @@ impl Supervisor {
         self.parts.observer.event(event, &progress);
     }
 
+    /// Was this trial proposed by a controller?
+    fn is_sampled(&self, trial: u64) -> bool {
+        self.enqueued.name(trial).is_none() && self.reevaluations.get(trial).is_none()
+    }
+
+    /// What a trial is that was not sampled; None: it was.
+    fn label(&self, trial: u64) -> Option<String> {
+        let again = self.reevaluations.get(trial).map(Again::describe);
+        again.or_else(|| self.enqueued.name(trial).map(str::to_owned))
+    }
+
     /// Commits the outcome; the journal's reply holds the minibatches that it completed.
     fn commit(&mut self, trial: u64, outcome: Outcome, seconds: f64, context: &Context<Self>) {
         self.committing += 1;
@@ -268,10 +291,11 @@ impl Supervisor {
                 sequenced,
             });
         };
-        // An enqueued trial is in no gradient, whether it failed or not.
-        let failures = match self.enqueued.name(trial) {
-            Some(_) => FailureRule::SKIP,
-            None => self.parts.failed_reward,
+        // What was not sampled is in no gradient, whether it failed or not.
+        let failures = if self.is_sampled(trial) {
+            self.parts.failed_reward
+        } else {
+            FailureRule::SKIP
         };
         self.journal
             .finished(trial, outcome, seconds, failures, Box::new(reply));

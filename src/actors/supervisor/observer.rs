@@ -20,7 +20,8 @@ pub enum Event<'a> {
     /// A child's outcome is on disk.
     ChildEnded {
         trial: u64,
-        /// The name of an enqueued architecture; None: it was sampled.
+        /// What it is, where it was not sampled: the name of an enqueued architecture, or the trial
+        /// that it evaluates again.
         name: Option<&'a str>,
         outcome: &'a Outcome,
         seconds: f64,
@@ -31,12 +32,17 @@ pub enum Event<'a> {
     Note(String),
 }
 
-/// The state of the search. Enqueued architectures count among the running and queued ones only.
+/// The state of the search. Enqueued architectures and trials that are tried again count among the
+/// running and queued ones only.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Progress {
     pub trials: u64,
+    /// Of those sampled; so for the rewards.
     pub completed: u64,
+    pub pruned: u64,
     pub failed: u64,
+    /// Confirmations that have ended.
+    pub confirmed: u64,
     pub running: usize,
     pub queued: usize,
     pub best_reward: Option<f64>,
@@ -48,6 +54,13 @@ pub struct Progress {
     pub seconds_left: Option<f64>,
 }
 
+impl Progress {
+    /// Trials that have their outcome, of `trials`.
+    pub fn finished(&self) -> u64 {
+        self.completed + self.pruned + self.failed + self.confirmed
+    }
+}
+
 /// Receives events on the actors' thread; must return quickly.
 pub trait Observer: Send {
     fn event(&mut self, event: Event, progress: &Progress);
@@ -57,7 +70,9 @@ pub trait Observer: Send {
 pub(super) struct Tally {
     trials: u64,
     completed: u64,
+    pruned: u64,
     failed: u64,
+    confirmed: u64,
     rewards: f64,
     best_reward: Option<f64>,
     best_metric: Option<f64>,
@@ -67,11 +82,21 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    /// Continues from what earlier processes finished: their rewards, and how many failed.
-    pub(super) fn new(trials: u64, rewards: &[f64], failed: u64, best_metric: Option<f64>) -> Self {
+    /// Continues from what earlier processes finished: rewards of those sampled, how many of them
+    /// were pruned or failed, and confirmations.
+    pub(super) fn new(
+        trials: u64,
+        rewards: &[f64],
+        pruned: u64,
+        failed: u64,
+        confirmed: u64,
+        best_metric: Option<f64>,
+    ) -> Self {
         Self {
             trials,
+            confirmed,
             completed: rewards.len() as u64,
+            pruned,
             failed,
             rewards: rewards.iter().sum(),
             best_reward: rewards.iter().copied().reduce(f64::max),
@@ -96,15 +121,24 @@ impl Tally {
                     self.best_metric = Some(*metric);
                 }
             }
+            Outcome::Pruned { .. } => self.pruned += 1,
             Outcome::Failed { .. } => self.failed += 1,
             Outcome::Stopped => return,
         }
         self.finished_here += 1;
     }
 
+    /// A confirmation has ended.
+    pub(super) fn add_confirmation(&mut self, outcome: &Outcome) {
+        if *outcome != Outcome::Stopped {
+            self.confirmed += 1;
+            self.finished_here += 1;
+        }
+    }
+
     /// Trials that have their outcome.
     pub(super) fn finished(&self) -> u64 {
-        self.completed + self.failed
+        self.completed + self.pruned + self.failed + self.confirmed
     }
 
     pub(super) fn progress(
@@ -116,11 +150,13 @@ impl Tally {
         let seconds = self.started.elapsed().as_secs_f64();
         let per_second =
             (self.finished_here > 0 && seconds > 0.0).then(|| self.finished_here as f64 / seconds);
-        let left = self.trials.saturating_sub(self.completed + self.failed) as f64;
+        let left = self.trials.saturating_sub(self.finished()) as f64;
         Progress {
             trials: self.trials,
             completed: self.completed,
+            pruned: self.pruned,
             failed: self.failed,
+            confirmed: self.confirmed,
             running,
             queued,
             best_reward: self.best_reward,

@@ -3,8 +3,9 @@
 //! what those before it proposed. Must not know how a strategy proposes.
 
 use super::{Event, Supervisor};
-use crate::actors::messages::{ProposeMinibatch, Ticket};
+use crate::actors::messages::{ProposeMinibatch, PruningRequest, Ticket};
 use crate::actors::minibatch::Minibatch;
+use crate::child::{LearningCurves, Pruner};
 use crate::journal::{OpenMinibatch, SampledMinibatch, Sequenced};
 use crate::space::{Architecture, Space};
 use crate::strategy::{
@@ -16,6 +17,10 @@ use std::sync::Arc;
 /// The history, and the proposals that are under way.
 pub(super) struct Proposals {
     history: History,
+    /// Of the children in the log, as far as the history goes.
+    curves: Arc<LearningCurves>,
+    /// What ends children early; None: nothing.
+    pruner: Option<Pruner>,
     round: Option<Round>,
     coincidences: Coincidences,
     /// That no new network was found was said.
@@ -26,6 +31,7 @@ pub(super) struct Proposals {
 struct Round {
     learning: LearningSettings,
     history: HistoryView,
+    pruning: Option<PruningRequest>,
     /// Those that have not been asked yet, in the order of the replicas.
     tickets: VecDeque<(u64, Ticket)>,
 }
@@ -34,6 +40,8 @@ impl Proposals {
     /// `open`: minibatches that an earlier process left.
     pub(super) fn new<'a>(
         history: History,
+        curves: LearningCurves,
+        pruner: Option<Pruner>,
         open: impl IntoIterator<Item = &'a OpenMinibatch>,
     ) -> Self {
         let mut coincidences = Coincidences::default();
@@ -43,6 +51,8 @@ impl Proposals {
         }
         Self {
             history,
+            curves: Arc::new(curves),
+            pruner,
             round: None,
             coincidences,
             exhaustion_noted: false,
@@ -66,8 +76,23 @@ impl Proposals {
             baseline: sequenced.baseline,
             scale: sequenced.scale,
         };
+        if !sequenced.curves.is_empty() {
+            let curves = Arc::make_mut(&mut self.curves);
+            let new = sequenced.curves.iter().cloned();
+            new.for_each(|curve| curves.push(curve));
+        }
         self.history
             .log(space, sequenced.controller, sequenced.round, &rewarded)
+    }
+
+    /// Children of the next tickets are pruned by this.
+    pub(super) fn set_pruner(&mut self, pruner: Option<Pruner>) {
+        self.pruner = pruner;
+    }
+
+    fn pruning(&self) -> Option<PruningRequest> {
+        let curves = self.curves.clone();
+        self.pruner.map(|pruner| PruningRequest { pruner, curves })
     }
 
     /// See [`History::change`].
@@ -91,10 +116,12 @@ impl Supervisor {
     pub(super) fn propose(&mut self, tickets: Vec<(u64, Ticket)>) {
         let learning = self.learning;
         let history = self.proposals.history.view();
+        let pruning = self.proposals.pruning();
         if self.tickets.synchronous() && self.proposals.history.is_read() {
             self.proposals.round = Some(Round {
                 learning,
                 history,
+                pruning,
                 tickets: tickets.into(),
             });
             self.propose_next();
@@ -106,6 +133,7 @@ impl Supervisor {
                 ticket,
                 learning,
                 history,
+                pruning: pruning.clone(),
             };
             self.replicas.propose(controller, request);
         }
@@ -124,6 +152,7 @@ impl Supervisor {
             ticket,
             learning: round.learning,
             history: round.history.clone(),
+            pruning: round.pruning.clone(),
         };
         self.replicas.propose(controller, request);
     }

@@ -114,13 +114,15 @@ impl Supervisor {
                 Box::new(move |sequence| supervisor.do_send(LearningChange { sequence, learning })),
             );
         }
+        self.proposals.set_pruner(new.search.pruner);
         let shards = new.search.parameter_server.shards;
         if shards + 1 != self.shards.set.boundaries.len() {
             self.reshard(shard_boundaries(self.policy.parameter_count(), shards));
         }
         self.tally.set_trials(new.search.trials);
+        let to_sample = self.reevaluations.set(&new.search, self.tickets.issued());
         self.tickets.set(
-            new.search.trials,
+            to_sample,
             new.search.controller.children,
             new.search.controller.replicas,
         );

@@ -228,14 +228,16 @@ impl Supervisor {
             self.tally.finished(),
             prepared.open.len()
         );
+        self.take_reevaluations(&prepared.reevaluations, context);
         let enqueued: Vec<_> = prepared
             .enqueued
             .into_iter()
             .map(|(_, trial)| trial)
             .collect();
-        let mut tasks = self.recover(&enqueued, self.space.layers(0), context);
+        let mut tasks = self.recover(&enqueued, self.space.layers(0), None, context);
         for (open, parameters) in &prepared.open {
-            tasks.extend(self.recover(&open.trials, open.layers, context));
+            let pruning = open.pruning.as_ref();
+            tasks.extend(self.recover(&open.trials, open.layers, pruning, context));
             if let Some(replica) = self.replicas.all.get_mut(&open.controller) {
                 replica.work =
                     Work::Await(Arc::new(Minibatch::recovered(open, parameters.clone())));

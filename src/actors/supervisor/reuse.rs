@@ -2,8 +2,8 @@
 //! the reward of which, and which waits. Pure; must not know actors or the journal.
 //!
 //! A trial takes the reward of the first trial with the same network. So reuse depends on the order
-//! of the trials alone, not on which child ended first. A failure is not reused: the next trial
-//! with this network is trained instead.
+//! of the trials alone, not on which child ended first. A failure is not reused, and neither is a
+//! pruned child: the next trial with this network is trained instead.
 
 use crate::child::{Outcome, Task};
 use crate::space::Fingerprint;
@@ -12,7 +12,7 @@ use std::collections::HashMap;
 /// What happens to a trial that is to be evaluated.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Admission {
-    /// It is trained: no other trial has its network, or the trial that has it failed.
+    /// It is trained: no other trial has its network, or the trial that has it failed or was pruned.
     Train(Task),
     /// It takes the reward of trial `from`.
     Reuse {
@@ -85,7 +85,7 @@ impl Reuse {
     }
 
     /// A trial has its final outcome: what happens to the trials that waited for it. They take its
-    /// reward; after a failure the next one is trained and the others still wait.
+    /// reward; after a failure, or a pruned child, the next one is trained and the others still wait.
     pub fn ended(&mut self, trial: u64, outcome: &Outcome) -> Vec<Admission> {
         let Some(network) = self.pending.remove(&trial) else {
             return Vec::new();
@@ -114,7 +114,7 @@ impl Reuse {
                     .collect()
             }
             // After a stop nothing more is evaluated here.
-            Outcome::Failed { .. } | Outcome::Stopped => {
+            Outcome::Failed { .. } | Outcome::Pruned { .. } | Outcome::Stopped => {
                 let mut admitted: Vec<_> =
                     waiting.into_iter().map(|task| self.admit(task)).collect();
                 admitted.retain(|admission| *admission != Admission::Wait);
@@ -143,6 +143,7 @@ mod tests {
             layers: 0,
             decisions: Vec::new(),
             architecture,
+            pruning: None,
         }
     }
 
@@ -211,13 +212,19 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_is_not_reused_and_who_waited_is_trained_in_turn() {
+    fn neither_a_failure_nor_a_pruned_child_is_reused_and_who_waited_is_trained_in_turn() {
         let mut reuse = Reuse::new([]);
         for trial in 1..5 {
             reuse.admit(task(trial, 7));
         }
+        let pruned = Outcome::Pruned {
+            epoch: 1,
+            reward: Some(0.1),
+            metric: Some(0.1),
+            seconds: None,
+        };
         assert_eq!(described(&reuse.ended(1, &FAILED)), ["2 trains"]);
-        assert_eq!(described(&reuse.ended(2, &FAILED)), ["3 trains"]);
+        assert_eq!(described(&reuse.ended(2, &pruned)), ["3 trains"]);
         assert_eq!(
             described(&reuse.ended(3, &completed(0.3))),
             ["4 takes 0.3 of 3"]

@@ -222,6 +222,7 @@ mod tests {
             layers: 1,
             decisions: vec![],
             architecture,
+            pruning: None,
         }
     }
 

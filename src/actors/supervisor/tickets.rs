@@ -16,7 +16,7 @@ pub enum Answer {
 /// are ready, each gets one of a round, at one version of the parameters; the round's minibatches
 /// are stored together, in the order of the replicas.
 pub struct Tickets {
-    /// Architectures of the whole search.
+    /// Architectures that the whole search samples.
     trials: u64,
     /// Architectures of a ticket.
     children: usize,
@@ -56,10 +56,15 @@ impl Tickets {
         }
     }
 
-    /// Sets the numbers that hold from the next ticket on: architectures of the whole search and of
-    /// a ticket, and replicas.
+    /// Sets the numbers that hold from the next ticket on: architectures that the whole search
+    /// samples, those of a ticket, and replicas.
     pub fn set(&mut self, trials: u64, children: usize, replicas: usize) {
         (self.trials, self.children, self.replicas) = (trials, children, replicas as u64);
+    }
+
+    /// Architectures of all tickets so far.
+    pub fn issued(&self) -> u64 {
+        self.issued
     }
 
     /// Do Controllers wait for each other?
@@ -158,6 +163,8 @@ mod tests {
             pulled,
             history: HistoryPosition::default(),
             repeated: 0,
+            redrawn: 0,
+            pruning: None,
             trials: vec![],
             held: None,
         }

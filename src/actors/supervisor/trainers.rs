@@ -6,7 +6,7 @@ use super::{Event, Supervisor};
 use crate::actors::messages::{Retire, TrainChild};
 use crate::actors::runtime::{ActorId, ExitNotifier, Mailbox};
 use crate::actors::trainer::{ChildTrainer, TrainerContext};
-use crate::child::{Cause, Outcome, Task};
+use crate::child::{Cause, Outcome, Pruning, Task};
 use crate::journal::{DEATHS_IN_COMPANY, OpenTrial};
 use crate::machine::LaneSpec;
 use actix::{Actor, Context};
@@ -95,8 +95,8 @@ impl Supervisor {
         {
             let lane = self.trainers[index].lane.name.clone();
             let mut summary = crate::report::summary(&task.architecture);
-            if let Some(name) = self.enqueued.name(task.trial) {
-                summary = format!("{name}: {summary}");
+            if let Some(label) = self.label(task.trial) {
+                summary = format!("{label}: {summary}");
             }
             self.notify(Event::ChildStarted {
                 trial: task.trial,
@@ -125,6 +125,7 @@ impl Supervisor {
         &mut self,
         trials: &[OpenTrial],
         layers: usize,
+        pruning: Option<&Pruning>,
         context: &Context<Self>,
     ) -> Vec<Task> {
         for trial in trials
@@ -166,7 +167,7 @@ impl Supervisor {
                 context,
             );
         }
-        let tasks: Vec<Task> = unfinished(trials, layers).collect();
+        let tasks: Vec<Task> = unfinished(trials, layers, pruning).collect();
         self.recovered.extend(tasks.iter().map(|task| task.trial));
         tasks
     }
@@ -178,7 +179,11 @@ fn is_poison(trial: &OpenTrial) -> bool {
 }
 
 /// The trials that are to be evaluated.
-fn unfinished(trials: &[OpenTrial], layers: usize) -> impl Iterator<Item = Task> {
+fn unfinished(
+    trials: &[OpenTrial],
+    layers: usize,
+    pruning: Option<&Pruning>,
+) -> impl Iterator<Item = Task> {
     trials
         .iter()
         .filter(|trial| !trial.finished && !is_poison(trial))
@@ -189,5 +194,6 @@ fn unfinished(trials: &[OpenTrial], layers: usize) -> impl Iterator<Item = Task>
             layers,
             decisions: trial.decisions.clone(),
             architecture: trial.architecture.clone(),
+            pruning: pruning.cloned(),
         })
 }

@@ -4,6 +4,7 @@
 //! lanes.
 
 mod descendants;
+mod event;
 mod program;
 mod protocol;
 #[cfg(test)]
@@ -13,9 +14,10 @@ mod trial_files;
 pub use descendants::{
     adopt_orphans, end_all as end_programs, kill_all as kill_programs, reap_orphans,
 };
+pub use event::EventProcess;
 pub use program::program_problem;
 
-use super::{Cause, ChildSettings, Epoch, Evaluator, Outcome, Progress, Task};
+use super::{Cause, ChildSettings, Epoch, Evaluator, Outcome, Progress, Pruning, Task};
 use descendants::Descendants;
 use program::{End as ProgramEnd, Program};
 use protocol::{EpochLine, Protocol};
@@ -49,10 +51,62 @@ pub struct CommandEvaluator {
     lane: CommandLane,
 }
 
-/// An evaluation that ends without a reward.
+/// What a program has printed, and what prunes it.
+struct Output<'a> {
+    protocol: Protocol,
+    pruning: Option<&'a Pruning>,
+    /// Number and metric of each epoch.
+    epochs: Vec<(usize, f64)>,
+    /// By the lane's clock, in seconds.
+    epoch_started_at: f64,
+}
+
+impl<'a> Output<'a> {
+    fn new(pruning: Option<&'a Pruning>) -> Self {
+        Self {
+            protocol: Protocol::new(pruning.is_some()),
+            pruning,
+            epochs: Vec::new(),
+            epoch_started_at: 0.0,
+        }
+    }
+
+    /// Takes the next line. A child is pruned by its lines alone, however many of them are read at
+    /// once: what comes after the epoch that prunes it does not count.
+    fn take(&mut self, line: &str, progress: &mut dyn Progress) -> Result<(), End> {
+        let line = self
+            .protocol
+            .line(line)
+            .map_err(|(cause, error)| End::Failed(cause, error))?;
+        let Some(line) = line else {
+            return Ok(());
+        };
+        let now = progress.elapsed();
+        progress.epoch(Epoch {
+            epoch: line.epoch,
+            train_loss: line.train_loss,
+            metric: line.metric,
+            seconds: now - self.epoch_started_at,
+        });
+        self.epoch_started_at = now;
+        self.epochs.push((line.epoch, line.metric));
+        let epochs = self.epochs.iter().copied();
+        match self
+            .pruning
+            .and_then(|pruning| pruning.pruned_after(epochs))
+        {
+            Some(_) => Err(End::Pruned(line)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// An evaluation that ends before its program does.
 #[derive(Debug)]
 enum End {
     Stopped,
+    /// With what its last epoch says of itself.
+    Pruned(EpochLine),
     Failed(Cause, String),
 }
 
@@ -82,13 +136,14 @@ impl CommandEvaluator {
         let descendants = Descendants::of(files.checkpoints());
         let command = self.command(task, files).map_err(cannot)?;
         let mut program = Program::start(command, descendants).map_err(cannot)?;
-        let mut protocol = Protocol::default();
-        if let Err(end) = self.watch(&mut program, &mut protocol, progress) {
+        let mut output = Output::new(task.pruning.as_ref());
+        if let Err(end) = self.watch(&mut program, &mut output, progress) {
             program.end(progress);
             return Err(end);
         }
         match program.finish(progress) {
-            ProgramEnd::Code(0) => protocol
+            ProgramEnd::Code(0) => output
+                .protocol
                 .outcome()
                 .map_err(|(cause, error)| End::Failed(cause, error)),
             ProgramEnd::Code(code) => Err(End::Failed(
@@ -106,10 +161,10 @@ impl CommandEvaluator {
     fn watch(
         &self,
         program: &mut Program,
-        protocol: &mut Protocol,
+        output: &mut Output,
         progress: &mut dyn Progress,
     ) -> Result<(), End> {
-        let mut epoch_started_at = progress.elapsed();
+        output.epoch_started_at = progress.elapsed();
         let mut pause = MIN_PAUSE;
         let mut reads = 0_u64;
         loop {
@@ -131,26 +186,9 @@ impl CommandEvaluator {
             } else {
                 MIN_PAUSE
             };
-            for line in lines {
-                let line = protocol
-                    .line(&line)
-                    .map_err(|(cause, error)| End::Failed(cause, error))?;
-                if let Some(EpochLine {
-                    epoch,
-                    metric,
-                    train_loss,
-                }) = line
-                {
-                    let now = progress.elapsed();
-                    progress.epoch(Epoch {
-                        epoch,
-                        train_loss,
-                        metric,
-                        seconds: now - epoch_started_at,
-                    });
-                    epoch_started_at = now;
-                }
-            }
+            lines
+                .iter()
+                .try_for_each(|line| output.take(line, progress))?;
             if ended {
                 return Ok(());
             }
@@ -205,6 +243,12 @@ impl Evaluator for CommandEvaluator {
         let outcome = match self.run(task, &files, progress) {
             Ok(outcome) => outcome,
             Err(End::Stopped) => Outcome::Stopped,
+            Err(End::Pruned(line)) => Outcome::Pruned {
+                epoch: line.epoch,
+                reward: line.reward,
+                metric: Some(line.metric).filter(|metric| metric.is_finite()),
+                seconds: None,
+            },
             Err(End::Failed(cause, error)) => Outcome::Failed {
                 cause,
                 error: error + &files.last_stderr_line(),

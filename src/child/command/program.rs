@@ -206,7 +206,7 @@ impl Drop for Program {
 
 /// The program is killed when the thread that started it is gone, however that came about.
 #[cfg(target_os = "linux")]
-fn end_with_parent(command: &mut Command) {
+pub fn end_with_parent(command: &mut Command) {
     use rustix::process::{getpid, getppid, set_parent_process_death_signal};
     let parent = getpid();
     let arm = move || {
@@ -224,7 +224,7 @@ fn end_with_parent(command: &mut Command) {
 }
 
 #[cfg(not(target_os = "linux"))]
-fn end_with_parent(_: &mut Command) {}
+pub fn end_with_parent(_: &mut Command) {}
 
 fn signal_name(number: i32) -> String {
     let name = match number {

@@ -17,11 +17,16 @@ pub struct EpochLine {
     /// NaN where the program printed a number that is not finite.
     pub metric: f64,
     pub train_loss: Option<f64>,
+    /// What the child would be worth if it ended here; None: it does not say, or it is not finite.
+    pub reward: Option<f64>,
 }
 
 /// What the program has printed so far.
 #[derive(Default)]
 pub struct Protocol {
+    /// Each epoch must come after those before it: what prunes a child looks at them in order.
+    ascending: bool,
+    last_epoch: usize,
     lines: usize,
     last_metric: Option<f64>,
     /// Reward and metric.
@@ -31,6 +36,14 @@ pub struct Protocol {
 type Refused = (Cause, String);
 
 impl Protocol {
+    /// Of a child that may be pruned, if `ascending`.
+    pub fn new(ascending: bool) -> Self {
+        Self {
+            ascending,
+            ..Self::default()
+        }
+    }
+
     /// Takes the next line; an empty line means nothing.
     pub fn line(&mut self, text: &str) -> Result<Option<EpochLine>, Refused> {
         self.lines += 1;
@@ -45,8 +58,8 @@ impl Protocol {
         }
         match (fields.get("epoch"), fields.get("reward")) {
             (None, Some(_)) => self.reward(text, &fields).map(|()| None),
-            (Some(_), None) => self.epoch(text, &fields).map(Some),
-            _ => Err(self.refuse(text, &format!("is neither {FORMS}"))),
+            (Some(_), _) => self.epoch(text, &fields).map(Some),
+            (None, None) => Err(self.refuse(text, &format!("is neither {FORMS}"))),
         }
     }
 
@@ -100,15 +113,26 @@ impl Protocol {
         if number < 1.0 || number.fract() != 0.0 || number > 1e9 {
             return Err(self.refuse(text, "has an epoch that is no whole number from 1"));
         }
+        let epoch = number as usize;
+        if self.ascending && epoch <= self.last_epoch {
+            let reason = format!(
+                "comes after epoch {}: early stopping needs epochs in ascending order",
+                self.last_epoch
+            );
+            return Err(self.refuse(text, &reason));
+        }
         let Some(metric) = self.number(text, fields, "metric")? else {
             return Err(self.refuse(text, "has no metric"));
         };
-        self.last_metric = Some(metric);
         let train_loss = self.number(text, fields, "train_loss")?;
+        let reward = self.number(text, fields, "reward")?;
+        self.last_metric = Some(metric);
+        self.last_epoch = epoch;
         Ok(EpochLine {
-            epoch: number as usize,
+            epoch,
             metric,
             train_loss,
+            reward: reward.filter(|reward| reward.is_finite()),
         })
     }
 
@@ -208,9 +232,15 @@ mod tests {
             EpochLine {
                 epoch: 3,
                 metric: 0.81,
-                train_loss: Some(0.5)
+                train_loss: Some(0.5),
+                reward: None
             }
         );
+        let line = |protocol: &mut Protocol, text: &str| protocol.line(text).unwrap().unwrap();
+        let with_reward = "{\"epoch\": 4, \"metric\": 1, \"reward\": -2.5}";
+        assert_eq!(line(&mut protocol, with_reward).reward, Some(-2.5));
+        let without = "{\"epoch\": 5, \"metric\": 1, \"reward\": NaN}";
+        assert_eq!(line(&mut protocol, without).reward, None);
         assert!(
             protocol
                 .line("{\"epoch\": 4, \"metric\": -Infinity}")
@@ -245,6 +275,23 @@ mod tests {
         );
         assert!(refused(&[]).contains("printed nothing on stdout and no reward"));
         assert!(refused(&[&"x".repeat(5000)]).len() < 300);
+    }
+
+    #[test]
+    fn where_a_child_may_be_pruned_its_epochs_ascend() {
+        let mut protocol = Protocol::new(true);
+        for epoch in [1, 3] {
+            let line = format!("{{\"epoch\": {epoch}, \"metric\": 0.5}}");
+            assert!(protocol.line(&line).is_ok());
+        }
+        let (cause, error) = protocol
+            .line("{\"epoch\": 3, \"metric\": 0.5}")
+            .unwrap_err();
+        assert_eq!(cause, Cause::Protocol);
+        assert!(
+            error.contains("comes after epoch 3: early stopping needs epochs in ascending order"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -107,6 +107,57 @@ fn wait_for_death(file: &Path) {
 
 const REWARD: &str = "echo '{\"reward\": 0.5}'\n";
 
+/// Of a child whose metric has to be 0.5 after its second epoch.
+fn pruned_task() -> Task {
+    use crate::child::{Goal, Pruner, Pruning, PruningRule};
+    let rule = PruningRule::Asha {
+        min_resource: 2,
+        reduction_factor: 2,
+    };
+    let pruner = Pruner {
+        rule,
+        goal: Goal::Max,
+        epochs: None,
+    };
+    Task {
+        pruning: Some(Pruning {
+            pruner,
+            thresholds: vec![(2, 0.5).into()],
+        }),
+        ..task()
+    }
+}
+
+#[test]
+fn a_pruned_program_gets_sigterm_and_is_worth_what_its_last_epoch_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = "trap 'echo ended > told; exit 0' TERM\n\
+        echo '{\"epoch\": 1, \"metric\": 0.1, \"reward\": 9}'\n\
+        echo '{\"epoch\": 2, \"metric\": 0.4, \"reward\": -3}'\n\
+        while :; do sleep 0.01; done";
+    let script = format!("cd {}\n{script}", folder.path().display());
+    let (outcome, log) = run_in(folder.path(), &script, &pruned_task());
+    let pruned = |reward| Outcome::Pruned {
+        epoch: 2,
+        reward,
+        metric: Some(0.4),
+        seconds: None,
+    };
+    assert_eq!((outcome, log.epochs.len()), (pruned(Some(-3.0)), 2));
+    assert!(folder.path().join("told").exists());
+    // What it prints after the epoch that prunes it does not count, however quick it is.
+    let script = "echo '{\"epoch\": 1, \"metric\": 0.1}'; echo '{\"epoch\": 2, \"metric\": 0.4}'; echo '{\"epoch\": 3, \"metric\": 1}'; echo '{\"reward\": 1}'";
+    let folder = tempfile::tempdir().unwrap();
+    let (outcome, log) = run_in(folder.path(), script, &pruned_task());
+    assert_eq!((outcome, log.epochs.len()), (pruned(None), 2));
+    let good = script.replace("0.4", "0.5");
+    let (outcome, _) = run_in(folder.path(), &good, &pruned_task());
+    assert!(
+        matches!(outcome, Outcome::Completed { reward: 1.0, .. }),
+        "{outcome:?}"
+    );
+}
+
 #[test]
 fn epochs_and_reward_are_heard_and_nothing_is_left_of_a_program_that_keeps_nothing() {
     let folder = tempfile::tempdir().unwrap();

@@ -31,6 +31,10 @@ impl Engine for KernelEngine {
         self.0.running()
     }
 
+    fn set_label_smoothing(&mut self, share: f64) {
+        self.0.set_label_smoothing(share);
+    }
+
     fn train_step(
         &mut self,
         parameters: &[f32],

@@ -11,13 +11,13 @@ pub fn tensor_bytes(spec: &NetworkSpec, batch: usize) -> u64 {
     let mut kept = 0f64;
     let mut largest_columns = 0f64;
     for layer in &spec.layers {
-        let (depth, height, width) = joined(&shapes, &layer.inputs);
+        let (depth, height, width) = joined(&shapes, &layer.inputs, layer.operation);
         let (output, own, columns) = layer_floats(layer.operation, (depth, height, width));
         kept += own;
         largest_columns = largest_columns.max(columns);
         shapes.push(output);
     }
-    let (features, height, width) = joined(&shapes, &spec.output);
+    let (features, height, width) = joined(&shapes, &spec.output, OperationSpec::Relu);
     kept += features * height * width;
     // each saved tensor may have a gradient as large; parameters: values, gradients, velocity,
     // copies on the device
@@ -47,6 +47,13 @@ fn layer_floats(operation: OperationSpec, (depth, height, width): Shape) -> (Sha
     let input = depth * height * width;
     match operation {
         OperationSpec::Convolution {
+            filter_height,
+            filter_width,
+            filters,
+            stride_height,
+            stride_width,
+        }
+        | OperationSpec::PlainConvolution {
             filter_height,
             filter_width,
             filters,
@@ -95,6 +102,10 @@ fn layer_floats(operation: OperationSpec, (depth, height, width): Shape) -> (Sha
             0.0,
         ),
         OperationSpec::BatchNorm => ((depth, height, width), 7.0 * input, 0.0),
+        // concatenated, compared with 0, multiplied
+        OperationSpec::Relu => ((depth, height, width), 3.0 * input, 0.0),
+        // each input padded and added, then as above; two inputs in most networks
+        OperationSpec::Add => ((depth, height, width), 8.0 * input, 0.0),
     }
 }
 
@@ -103,7 +114,15 @@ fn parameters(spec: &NetworkSpec) -> f64 {
     let mut depths = vec![spec.channels as f64];
     let mut sum = 0.0;
     for layer in &spec.layers {
-        let depth: f64 = layer.inputs.iter().map(|&input| depths[input]).sum();
+        let inputs = layer.inputs.iter().map(|&input| depths[input]);
+        let depth: f64 = if layer.operation == OperationSpec::Add {
+            inputs.fold(0.0, f64::max)
+        } else {
+            inputs.sum()
+        };
+        let weights = |height: usize, width: usize, filters: usize| {
+            filters as f64 * depth * height as f64 * width as f64
+        };
         let (filters, own) = match layer.operation {
             OperationSpec::Convolution {
                 filter_height,
@@ -112,12 +131,23 @@ fn parameters(spec: &NetworkSpec) -> f64 {
                 ..
             } => (
                 filters as f64,
-                filters as f64 * (depth * filter_height as f64 * filter_width as f64 + 2.0),
+                weights(filter_height, filter_width, filters) + 2.0 * filters as f64,
+            ),
+            OperationSpec::PlainConvolution {
+                filter_height,
+                filter_width,
+                filters,
+                ..
+            } => (
+                filters as f64,
+                weights(filter_height, filter_width, filters),
             ),
             OperationSpec::BatchNorm => (depth, 2.0 * depth),
             OperationSpec::MaxPooling { .. }
             | OperationSpec::AveragePooling { .. }
-            | OperationSpec::LocalContrast { .. } => (depth, 0.0),
+            | OperationSpec::LocalContrast { .. }
+            | OperationSpec::Relu
+            | OperationSpec::Add => (depth, 0.0),
         };
         depths.push(filters);
         sum += own;
@@ -131,14 +161,20 @@ fn parameters(spec: &NetworkSpec) -> f64 {
         * spec.classes as f64
 }
 
-/// Depth, height and width of inputs concatenated along depth.
-fn joined(shapes: &[Shape], inputs: &[usize]) -> Shape {
+/// Depth, height and width of what an operation takes: of a sum the largest of each, else inputs
+/// concatenated along depth.
+fn joined(shapes: &[Shape], inputs: &[usize], operation: OperationSpec) -> Shape {
+    let adds = operation == OperationSpec::Add;
     inputs
         .iter()
         .map(|&input| shapes[input])
         .fold((0.0, 0.0, 0.0), |all, one| {
             (
-                all.0 + one.0,
+                if adds {
+                    f64::max(all.0, one.0)
+                } else {
+                    all.0 + one.0
+                },
                 f64::max(all.1, one.1),
                 f64::max(all.2, one.2),
             )

@@ -46,6 +46,9 @@ pub trait Engine {
     /// Means and variances for evaluation, likewise.
     fn running(&self) -> &[ParameterSlot];
 
+    /// The share of each training target that is spread evenly over all classes, 0 at first.
+    fn set_label_smoothing(&mut self, share: f64);
+
     /// The mean cross-entropy of a batch, its gradient (overwritten, packed like the parameters),
     /// and the running statistics moved towards the batch's.
     ///

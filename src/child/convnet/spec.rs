@@ -64,7 +64,7 @@ pub fn network_spec(network: &ConvNetwork) -> Result<NetworkSpec, String> {
 /// Sizes that no layer can have.
 fn impossible(operation: &Operation) -> Option<&'static str> {
     match operation {
-        Operation::Convolution(conv) => {
+        Operation::Convolution(conv) | Operation::PlainConvolution(conv) => {
             let sizes = [
                 conv.filter_height,
                 conv.filter_width,
@@ -80,7 +80,7 @@ fn impossible(operation: &Operation) -> Option<&'static str> {
             .contains(&0)
             .then_some("a window or stride of 0"),
         Operation::LocalContrast { window } => (*window == 0).then_some("a window of 0"),
-        Operation::BatchNorm => None,
+        Operation::BatchNorm | Operation::Relu | Operation::Add => None,
     }
 }
 
@@ -103,6 +103,15 @@ fn operation(operation: &Operation) -> OperationSpec {
         },
         Operation::LocalContrast { window } => OperationSpec::LocalContrast { window },
         Operation::BatchNorm => OperationSpec::BatchNorm,
+        Operation::PlainConvolution(conv) => OperationSpec::PlainConvolution {
+            filter_height: conv.filter_height,
+            filter_width: conv.filter_width,
+            filters: conv.filters,
+            stride_height: conv.stride_height,
+            stride_width: conv.stride_width,
+        },
+        Operation::Relu => OperationSpec::Relu,
+        Operation::Add => OperationSpec::Add,
     }
 }
 

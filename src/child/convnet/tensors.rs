@@ -15,6 +15,7 @@ pub struct TensorEngine {
     device: Device,
     parameters: Vec<ParameterSlot>,
     running: Vec<ParameterSlot>,
+    label_smoothing: f64,
 }
 
 /// Where batch normalisation takes its statistics from.
@@ -43,6 +44,7 @@ impl TensorEngine {
             device: device.clone(),
             parameters,
             running,
+            label_smoothing: 0.0,
         }
     }
 
@@ -77,7 +79,12 @@ impl TensorEngine {
         let mut outputs = vec![images];
         let mut parameters = parameters.iter();
         for layer in &self.spec.layers {
-            let input = concatenate(layer.inputs.iter().map(|&input| &outputs[input]))?;
+            let inputs = layer.inputs.iter().map(|&input| &outputs[input]);
+            let input = if layer.operation == OperationSpec::Add {
+                sum(inputs)?
+            } else {
+                concatenate(inputs)?
+            };
             let epsilon = self.spec.batch_norm_epsilon;
             outputs.push(apply(
                 layer,
@@ -120,7 +127,7 @@ impl TensorEngine {
         )?;
         let labels: Vec<u32> = labels.iter().map(|&label| u32::from(label)).collect();
         let labels = Tensor::from_vec(labels, logits.dim(0)?, &self.device)?;
-        let loss = candle_nn::loss::cross_entropy(&logits, &labels)?;
+        let loss = self.loss(&logits, &labels)?;
 
         let mut gradients = loss.backward()?;
         let parts = tensors.iter().map(|tensor| match gradients.remove(tensor) {
@@ -132,6 +139,17 @@ impl TensorEngine {
         );
         self.move_running(running, &statistics)?;
         loss.to_scalar()
+    }
+
+    /// Mean cross-entropy of logits `[batch, classes]` against labels `[batch]`, smoothed.
+    fn loss(&self, logits: &Tensor, labels: &Tensor) -> Result<Tensor> {
+        let share = self.label_smoothing;
+        if share == 0.0 {
+            return candle_nn::loss::cross_entropy(logits, labels);
+        }
+        let logarithms = candle_nn::ops::log_softmax(logits, 1)?;
+        let own = (candle_nn::loss::nll(&logarithms, labels)? * (1.0 - share))?;
+        own - (logarithms.mean_all()? * share)?
     }
 
     /// Moves the running statistics towards those of a batch (the unbiased variance; of one value
@@ -192,6 +210,10 @@ impl Engine for TensorEngine {
         &self.running
     }
 
+    fn set_label_smoothing(&mut self, share: f64) {
+        self.label_smoothing = share;
+    }
+
     fn train_step(
         &mut self,
         parameters: &[f32],
@@ -237,17 +259,34 @@ fn values<'a>(slot: &ParameterSlot, packed: &'a [f32]) -> &'a [f32] {
 /// Concatenation along depth; smaller tensors are first padded with zeros at the bottom and the
 /// right (paper §3.3, rule 3).
 fn concatenate<'a>(tensors: impl Iterator<Item = &'a Tensor> + Clone) -> Result<Tensor> {
-    let mut height = 0;
-    let mut width = 0;
-    for tensor in tensors.clone() {
-        (height, width) = (height.max(tensor.dim(2)?), width.max(tensor.dim(3)?));
+    Tensor::cat(&padded(tensors, &[2, 3])?, 1)
+}
+
+/// The sum; smaller tensors are first padded with zeros, also along depth.
+fn sum<'a>(tensors: impl Iterator<Item = &'a Tensor> + Clone) -> Result<Tensor> {
+    let tensors = padded(tensors, &[1, 2, 3])?;
+    let mut tensors = tensors.into_iter();
+    let first = tensors
+        .next()
+        .ok_or_else(|| candle_core::Error::Msg("a sum of nothing".into()))?;
+    tensors.try_fold(first, |sum, next| sum + next)
+}
+
+/// Each tensor with zeros behind it along these dimensions, up to the largest of them.
+fn padded<'a>(
+    tensors: impl Iterator<Item = &'a Tensor> + Clone,
+    dims: &[usize],
+) -> Result<Vec<Tensor>> {
+    let mut padded: Vec<Tensor> = tensors.cloned().collect();
+    for &dim in dims {
+        let sizes = padded.iter().map(|tensor| tensor.dim(dim));
+        let largest = sizes.collect::<Result<Vec<_>>>()?.into_iter().max();
+        for tensor in &mut padded {
+            let missing = largest.unwrap_or(0) - tensor.dim(dim)?;
+            *tensor = tensor.pad_with_zeros(dim, 0, missing)?;
+        }
     }
-    let padded = tensors.map(|tensor| {
-        tensor
-            .pad_with_zeros(2, 0, height - tensor.dim(2)?)?
-            .pad_with_zeros(3, 0, width - tensor.dim(3)?)
-    });
-    Tensor::cat(&padded.collect::<Result<Vec<_>>>()?, 1)
+    Ok(padded)
 }
 
 /// The output of one layer; takes its parameters, and where they are known its statistics, off the
@@ -266,6 +305,13 @@ fn apply<'a>(
             stride_height,
             stride_width,
             ..
+        }
+        | OperationSpec::PlainConvolution {
+            filter_height,
+            filter_width,
+            stride_height,
+            stride_width,
+            ..
         } => {
             let convolved = convolve(
                 input,
@@ -273,12 +319,17 @@ fn apply<'a>(
                 (filter_height, filter_width),
                 (stride_height, stride_width),
             )?;
-            relu(&normalise(&convolved, epsilon, parameters, statistics)?)
+            if layer.operation.normalises() {
+                relu(&normalise(&convolved, epsilon, parameters, statistics)?)
+            } else {
+                Ok(convolved)
+            }
         }
         OperationSpec::MaxPooling { size, stride } => max_pool(input, size, stride),
         OperationSpec::AveragePooling { size, stride } => average_pool(input, size, stride),
         OperationSpec::LocalContrast { window } => local_contrast(input, window),
         OperationSpec::BatchNorm => normalise(input, epsilon, parameters, statistics),
+        OperationSpec::Relu | OperationSpec::Add => relu(input),
     }
 }
 
@@ -329,14 +380,18 @@ fn slots(spec: &NetworkSpec) -> (Vec<ParameterSlot>, Vec<ParameterSlot>) {
     let mut parameters = Vec::new();
     let mut running = Vec::new();
     let mut depths = vec![spec.channels];
-    let depth = |depths: &[usize], inputs: &[usize]| -> usize {
-        inputs.iter().map(|&input| depths[input]).sum()
-    };
     for (index, layer) in spec.layers.iter().enumerate() {
-        let inputs = depth(&depths, &layer.inputs);
+        let inputs = layer.inputs.iter().map(|&input| depths[input]);
+        let inputs = layer.operation.input_channels(inputs);
         let mut channels = inputs;
         let name = format!("layer{}", index + 1);
         if let OperationSpec::Convolution {
+            filter_height,
+            filter_width,
+            filters,
+            ..
+        }
+        | OperationSpec::PlainConvolution {
             filter_height,
             filter_width,
             filters,
@@ -362,7 +417,7 @@ fn slots(spec: &NetworkSpec) -> (Vec<ParameterSlot>, Vec<ParameterSlot>) {
         }
         depths.push(channels);
     }
-    let features = depth(&depths, &spec.output);
+    let features = spec.output.iter().map(|&output| depths[output]).sum();
     push(
         &mut parameters,
         "classifier.weight".into(),

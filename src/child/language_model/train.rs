@@ -3,6 +3,7 @@
 //! lanes, nor any clock but its caller's.
 
 use super::super::reward::perplexity_reward;
+use super::super::schedule::Moment;
 use super::super::training::{EarlyEnd, Training};
 use super::super::weights::{Trained, recipe};
 use super::super::{
@@ -117,12 +118,9 @@ impl LanguageEvaluator {
             reward_exponent,
         );
         let metric = self.metric(perplexity);
-        training.keep_weights(reward, |last| child.file(task, last, metric, reward));
-        Ok(Outcome::Completed {
-            reward,
-            metric,
-            seconds: training.seconds_if_resumed(),
-        })
+        Ok(training.outcome(metric, reward, |last| {
+            child.file(task, last, metric, reward)
+        }))
     }
 
     fn unit(&self) -> MetricUnit {
@@ -290,10 +288,10 @@ impl<'a> Child<'a> {
             pool,
             ..
         } = self.evaluator;
-        let rate = settings.epoch_learning_rate(settings.learning_rate, epoch, settings.epochs);
         let batch = self.batch();
         let streams = Streams::training(&corpus.train, corpus.end, batch);
         let steps = settings.steps;
+        let windows = streams.length().div_ceil(steps);
         if training.steps_done() == 0 {
             self.state.fill(0.0);
         }
@@ -328,6 +326,13 @@ impl<'a> Child<'a> {
             let sparse = self.network.sparse_rows();
             let descent = &mut self.descent;
             let hidden = self.hidden;
+            let moment = Moment {
+                step: index,
+                steps: windows,
+                epoch,
+                epochs: settings.epochs,
+            };
+            let rate = settings.learning_rate_at(settings.learning_rate, moment);
             let finite = pool.install(|| descent.step(parameters, gradient, sparse, hidden, rate));
             if !finite || !loss.is_finite() {
                 let epoch = epoch + 1;

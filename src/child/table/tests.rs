@@ -65,6 +65,7 @@ fn evaluate(
         layers: 0,
         decisions: decisions.to_vec(),
         architecture,
+        pruning: None,
     };
     evaluator.evaluate(&task, &mut Log::default())
 }
@@ -146,6 +147,7 @@ fn a_convolutional_space_finds_its_filters_and_skips() {
         layers: 2,
         decisions,
         architecture,
+        pruning: None,
     };
     let outcome = evaluator.evaluate(&task, &mut Log::default());
     assert_eq!(

@@ -1,5 +1,6 @@
 //! What a child's training promises, on images drawn here.
 
+mod recipe;
 pub mod resume;
 mod train;
 
@@ -112,6 +113,7 @@ pub fn task(network: Network, seed: u64) -> Task {
         layers: 3,
         decisions: Vec::new(),
         architecture,
+        pruning: None,
     }
 }
 

@@ -74,6 +74,55 @@ fn a_child_learns_and_is_rewarded_for_the_best_of_its_last_epochs() {
 }
 
 #[test]
+fn a_pruned_child_is_rewarded_for_the_epochs_that_it_had() {
+    let rule = PruningRule::Median {
+        startup_trials: 1,
+        warmup_epochs: 0,
+    };
+    let pruner = Pruner {
+        rule,
+        goal: Goal::Max,
+        epochs: Some(4),
+    };
+    let thresholds = [(1, 0.0), (2, 1.5), (3, 0.0)].map(Threshold::from);
+    let pruned = Task {
+        pruning: Some(Pruning {
+            pruner,
+            thresholds: thresholds.to_vec(),
+        }),
+        ..task(Network::Conv(network()), 7)
+    };
+    let every_epoch = || ChildSettings {
+        checkpoint_seconds: 0.0,
+        ..settings()
+    };
+    let mut log = resume::with(resume::Shelf::default());
+    let outcome = evaluator(every_epoch(), None).evaluate(&pruned, &mut log);
+    let Outcome::Pruned {
+        epoch: 2,
+        reward: Some(reward),
+        metric: Some(metric),
+        seconds: None,
+    } = outcome
+    else {
+        panic!("{outcome:?}")
+    };
+    assert_eq!(metric, log.epochs[0].metric.max(log.epochs[1].metric));
+    assert_eq!(
+        (reward, log.epochs.len(), log.steps),
+        (metric.powf(3.0), 2, 2 * 13)
+    );
+    // Interrupted after its first epoch, it ends where it would have ended.
+    let shelf = log.shelf.unwrap();
+    assert_eq!(shelf.0.len(), 1, "of its last epoch no checkpoint is kept");
+    let mut again = resume::with(shelf);
+    let outcome = evaluator(every_epoch(), None).evaluate(&pruned, &mut again);
+    let resumed =
+        matches!(outcome, Outcome::Pruned { epoch: 2, reward: Some(other), .. } if other == reward);
+    assert!(resumed && again.steps == 13, "{outcome:?}");
+}
+
+#[test]
 fn batch_normalisation_has_the_epsilon_of_the_settings() {
     let losses = |epsilon: f64| {
         let settings = ChildSettings {

@@ -116,30 +116,38 @@ impl Builder<'_> {
         graph.node("Mul", "image.whitened", &[&centred, &scale], vec![])
     }
 
-    /// The concatenation of these values: smaller ones are padded with zeros at the bottom and the
-    /// right.
-    fn concatenate(&mut self, name: &str, inputs: &[usize]) -> (String, ImageShape) {
+    /// What an operation takes of these values: their concatenation or their sum, in which smaller
+    /// ones are padded with zeros at the bottom and the right, and in a sum behind their channels.
+    fn join(
+        &mut self,
+        name: &str,
+        operation: &Operation,
+        inputs: &[usize],
+    ) -> (String, ImageShape) {
         let parts: Vec<_> = inputs
             .iter()
             .map(|&input| self.values[input].clone())
             .collect();
-        let largest = |of: fn(&ImageShape) -> usize| {
-            parts.iter().map(|(_, shape)| of(shape)).max().unwrap_or(0)
-        };
-        let shape = ImageShape {
-            channels: parts.iter().map(|(_, shape)| shape.channels).sum(),
-            height: largest(|shape| shape.height),
-            width: largest(|shape| shape.width),
-        };
+        let shape = operation.input(parts.iter().map(|(_, shape)| *shape));
+        let adds = *operation == Operation::Add;
         let mut names = Vec::with_capacity(parts.len());
         for (source, (value, part)) in inputs.iter().zip(parts) {
-            let missing = [shape.height - part.height, shape.width - part.width];
-            if missing == [0, 0] {
+            let channels = if adds {
+                shape.channels - part.channels
+            } else {
+                0
+            };
+            let missing = [
+                channels,
+                shape.height - part.height,
+                shape.width - part.width,
+            ];
+            if missing == [0, 0, 0] {
                 names.push(value);
                 continue;
             }
-            let [bottom, right] = missing.map(|pixels| pixels as i64);
-            let pads = [0, 0, 0, 0, 0, 0, bottom, right];
+            let [behind, bottom, right] = missing.map(|count| count as i64);
+            let pads = [0, 0, 0, 0, 0, behind, bottom, right];
             let pads = self.graph.integers(&format!("{name}.pads{source}"), &pads);
             let padded = format!("{name}.padded{source}");
             names.push(self.graph.node("Pad", &padded, &[&value, &pads], vec![]));
@@ -147,48 +155,71 @@ impl Builder<'_> {
         if let [only] = names.as_slice() {
             return (only.clone(), shape);
         }
-        let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let joined = format!("{name}.input");
-        let joined = self
-            .graph
-            .node("Concat", &joined, &names, vec![int("axis", 1)]);
-        (joined, shape)
+        if adds {
+            return (self.sum(&joined, &names), shape);
+        }
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let axis = vec![int("axis", 1)];
+        (self.graph.node("Concat", &joined, &names, axis), shape)
+    }
+
+    /// Sums two values or more, in order.
+    fn sum(&mut self, name: &str, values: &[String]) -> String {
+        let mut sum = values[0].clone();
+        for (number, value) in values.iter().enumerate().skip(1) {
+            let partial = if number + 1 == values.len() {
+                name.to_owned()
+            } else {
+                format!("{name}{number}")
+            };
+            sum = self.graph.node("Add", &partial, &[&sum, value], vec![]);
+        }
+        sum
     }
 
     /// A layer, counted from 1: its output and the shape of that.
     fn layer(&mut self, number: usize, layer: &ConvLayer) -> Result<(String, ImageShape), String> {
         let name = format!("layer{number}");
-        let (input, shape) = self.concatenate(&name, &layer.inputs);
+        let (input, shape) = self.join(&name, &layer.operation, &layer.inputs);
         let output = match &layer.operation {
-            Operation::Convolution(conv) => self.convolution(&name, &input, shape, *conv)?,
+            Operation::Convolution(conv) => {
+                let output = format!("{name}.convolution");
+                let output = self.convolution(&name, &output, &input, shape, *conv)?;
+                let normalised = format!("{name}.normalised");
+                let normalised = self.normalise(&name, &normalised, &output, conv.filters)?;
+                self.graph.node("Relu", &name, &[&normalised], vec![])
+            }
             Operation::MaxPool(pool) => self.pool("MaxPool", &name, &input, shape, *pool),
             Operation::AveragePool(pool) => self.pool("AveragePool", &name, &input, shape, *pool),
             Operation::LocalContrast { window } => {
                 self.local_contrast(&name, &input, shape, *window)
             }
             Operation::BatchNorm => self.normalise(&name, &name, &input, shape.channels)?,
+            Operation::PlainConvolution(conv) => {
+                self.convolution(&name, &name, &input, shape, *conv)?
+            }
+            Operation::Relu | Operation::Add => self.graph.node("Relu", &name, &[&input], vec![]),
         };
         Ok((output, layer.operation.output(shape)))
     }
 
+    /// A layer's convolution alone, as `output`.
     fn convolution(
         &mut self,
-        name: &str,
+        layer: &str,
+        output: &str,
         input: &str,
         shape: ImageShape,
         conv: Convolution,
     ) -> Result<String, String> {
         let filter = [conv.filter_height, conv.filter_width];
         let sizes = [conv.filters, shape.channels, filter[0], filter[1]];
-        let weight = self.tensor(&format!("{name}.weight"), &sizes)?;
+        let weight = self.tensor(&format!("{layer}.weight"), &sizes)?;
         let attributes = window(shape, filter, [conv.stride_height, conv.stride_width]);
-        let output = format!("{name}.convolution");
-        let output = self
+        Ok(self
             .graph
-            .node("Conv", &output, &[input, &weight], attributes);
-        let normalised = format!("{name}.normalised");
-        let normalised = self.normalise(name, &normalised, &output, conv.filters)?;
-        Ok(self.graph.node("Relu", name, &[&normalised], vec![]))
+            .node("Conv", output, &[input, &weight], attributes))
     }
 
     /// Batch normalisation by the running statistics of a layer.
@@ -268,7 +299,8 @@ impl Builder<'_> {
 
     /// Global average pooling of the concatenated outputs, and the linear classifier.
     fn classifier(&mut self, network: &ConvNetwork) -> Result<(), String> {
-        let (input, shape) = self.concatenate("classifier", &network.output);
+        // A ReLU's input is what it reads, concatenated; none follows here.
+        let (input, shape) = self.join("classifier", &Operation::Relu, &network.output);
         let sizes = [network.classes, shape.channels];
         let weight = self.tensor("classifier.weight", &sizes)?;
         let bias = self.tensor("classifier.bias", &[network.classes])?;

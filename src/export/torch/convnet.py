@@ -41,6 +41,12 @@ def concatenate(outputs):
     return torch.cat([F.pad(x, (0, width - x.shape[3], 0, height - x.shape[2])) for x in outputs], 1)
 
 
+def add(outputs):
+    """Their sum; smaller ones are padded with zeros at the bottom and the right, and behind their channels."""
+    depth, height, width = (max(x.shape[axis] for x in outputs) for axis in (1, 2, 3))
+    return sum(F.pad(x, (0, width - x.shape[3], 0, height - x.shape[2], 0, depth - x.shape[1])) for x in outputs)
+
+
 class BatchNorm(nn.Module):
     def __init__(self, layer, channels, epsilon):
         super().__init__()
@@ -67,6 +73,32 @@ class Convolution(BatchNorm):
     def forward(self, x):
         x = F.conv2d(pad(x, self.window, self.stride), self.weight, stride=self.stride)
         return F.relu(super().forward(x))
+
+
+class PlainConvolution(nn.Module):
+    """Convolution without bias, and nothing behind it."""
+
+    def __init__(self, layer, channels, epsilon):
+        super().__init__()
+        self.channels = layer["filters"]
+        self.window = layer["filter_height"], layer["filter_width"]
+        self.stride = layer["stride_height"], layer["stride_width"]
+        self.weight = nn.Parameter(torch.empty(self.channels, channels, *self.window))
+        nn.init.kaiming_uniform_(self.weight, nonlinearity="relu")
+
+    def forward(self, x):
+        return F.conv2d(pad(x, self.window, self.stride), self.weight, stride=self.stride)
+
+
+class Relu(nn.Module):
+    """Of what is concatenated, or added, before it."""
+
+    def __init__(self, layer, channels, epsilon):
+        super().__init__()
+        self.channels = channels
+
+    def forward(self, x):
+        return F.relu(x)
 
 
 class Pool(nn.Module):
@@ -107,18 +139,28 @@ class LocalContrast(nn.Module):
         return x / torch.maximum(deviation, deviation.mean((2, 3), keepdim=True))
 
 
-LAYERS = {"conv": Convolution, "batch_norm": BatchNorm, "max_pool": Pool, "avg_pool": Pool, "lcn": LocalContrast}
+LAYERS = {
+    "conv": Convolution,
+    "batch_norm": BatchNorm,
+    "max_pool": Pool,
+    "avg_pool": Pool,
+    "lcn": LocalContrast,
+    "plain_conv": PlainConvolution,
+    "relu": Relu,
+    "add": Relu,
+}
 
 
 class Network(nn.Module):
     def __init__(self, config):
         super().__init__()
         architecture, self.normalisation = config["architecture"], config["input"]["normalisation"]
-        self.inputs = [layer["inputs"] for layer in architecture["layers"]]
+        self.inputs = [(add if layer.get("type") == "add" else concatenate, layer["inputs"]) for layer in architecture["layers"]]
         self.output = architecture["output"]
         channels = [architecture["image"]["channels"]]
         for number, layer in enumerate(architecture["layers"], 1):
-            taken = sum(channels[i] for i in layer["inputs"])
+            taken = [channels[i] for i in layer["inputs"]]
+            taken = max(taken) if layer.get("type") == "add" else sum(taken)
             module = LAYERS[layer.get("type", "conv")](layer, taken, config["batch_norm_epsilon"])
             self.add_module(f"layer{number}", module)
             channels.append(module.channels)
@@ -136,8 +178,8 @@ class Network(nn.Module):
     def forward(self, images):
         """Logits [batch, classes] of raw images, uint8 [batch, channels, height, width]."""
         outputs = [self.whiten(images)]
-        for number, inputs in enumerate(self.inputs, 1):
-            outputs.append(getattr(self, f"layer{number}")(concatenate([outputs[i] for i in inputs])))
+        for number, (join, inputs) in enumerate(self.inputs, 1):
+            outputs.append(getattr(self, f"layer{number}")(join([outputs[i] for i in inputs])))
         return self.classifier(concatenate([outputs[i] for i in self.output]).mean((2, 3)))
 
 

@@ -117,7 +117,10 @@ fn accuracies_are_worth_0_at_once_and_an_enqueued_trial_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let (journal, _) = open(dir.path());
     let rule = FailureRule {
-        scale: RewardScale::Accuracy { exponent: 3.0 },
+        scale: RewardScale::Accuracy {
+            exponent: 3.0,
+            has_cost: false,
+        },
         ..BY_CAUSE
     };
     change(&journal, LEARNING);

@@ -4,6 +4,7 @@
 mod deaths;
 mod failures;
 mod guards;
+mod pruning;
 mod tail;
 mod versions;
 
@@ -26,6 +27,7 @@ const LEARNING: LearningSettings = LearningSettings {
     accumulate: 1,
     ppo: None,
     advantage_bound: None,
+    redraws: false,
 };
 
 fn identity() -> serde_json::Value {
@@ -62,6 +64,8 @@ fn sampled(controller: u64, minibatch: u64, m: usize, version: u64) -> SampledMi
             trial: 9,
         },
         repeated: 1,
+        redrawn: 2,
+        pruning: None,
         trials: (0..m).map(trial).collect(),
         held: None,
     }
@@ -655,6 +659,7 @@ fn enqueued_trials_take_ids_but_no_place_in_the_order() {
             scale: None,
             rewards: vec![Some(0.5), Some(0.7)],
             cut: Vec::new(),
+            curves: Vec::new(),
         }
     );
     assert_eq!(enqueue(&journal, &["c"]), 5);

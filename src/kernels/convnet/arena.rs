@@ -4,7 +4,7 @@
 use super::convolution::{Convolution, Scratch};
 use super::pack::Norm;
 use super::planes::Planes;
-use super::spec::{LayerPlan, OperationSpec, Plan};
+use super::spec::{LayerPlan, Plan};
 use crate::kernels::memory::Buffer;
 use crate::kernels::memory::LANES;
 use crate::kernels::simd::Isa;
@@ -37,8 +37,8 @@ pub struct LayerState {
     /// Activations are computed from it when read.
     pub y: Buffer,
     pub norm: Norm,
-    /// Whether `norm` applies to `y`.
-    pub normalises: bool,
+    /// Whether readers apply `norm` to `y`.
+    pub transforms: bool,
     /// What `planes` keeps for the backward pass.
     pub saved: Buffer,
     /// Gradient from the classifier, the same for all pixels: [groups][filters][LANES].
@@ -54,7 +54,7 @@ pub struct LayerState {
 impl LayerState {
     /// What a reader applies to `y`.
     pub fn reading(&self) -> Option<&Norm> {
-        self.normalises.then_some(&self.norm)
+        self.transforms.then_some(&self.norm)
     }
 }
 
@@ -83,8 +83,8 @@ impl Arena {
         let sizes = Sizes::new(plan, batch, isa);
         let layer = |(index, conv): (usize, Option<Convolution>)| LayerState {
             y: Buffer::new(sizes.outputs[index]),
-            norm: sizes.norm(plan, index),
-            normalises: plan.layers[index].operation.normalises(),
+            norm: Sizes::norm(plan, index),
+            transforms: plan.layers[index].normalises || plan.layers[index].rectifies,
             planes: sizes.planes[index].clone(),
             saved: Buffer::new(sizes.saved[index]),
             head: sizes.in_head[index].then(|| Buffer::new(sizes.heads[index])),
@@ -165,8 +165,9 @@ impl Sizes {
         let groups = batch.div_ceil(LANES);
         let planes: Vec<_> = plan.layers.iter().map(Planes::new).collect();
         let conv = |l: &LayerPlan| {
-            let has_filters = matches!(l.operation, OperationSpec::Convolution { .. });
-            has_filters.then(|| Convolution::new(l.geometry, l.parts.clone(), groups, isa))
+            l.operation
+                .convolves()
+                .then(|| Convolution::new(l.geometry, l.parts.clone(), groups, isa))
         };
         let convs: Vec<_> = plan.layers.iter().map(conv).collect();
         let in_head: Vec<_> = (1..=convs.len())
@@ -176,7 +177,13 @@ impl Sizes {
         let outputs: Vec<_> = plan
             .layers
             .iter()
-            .map(|l| groups * plane(l) * l.geometry.filters)
+            .map(|l| {
+                if l.absorbed {
+                    0
+                } else {
+                    groups * plane(l) * l.geometry.filters
+                }
+            })
             .collect();
         let (slots, gradients) = share(plan, &live, &last_reader, &outputs);
         let largest =
@@ -221,19 +228,21 @@ impl Sizes {
 }
 
 impl Sizes {
-    /// A layer's normalisation: convolutions have a ReLU behind it.
-    fn norm(&self, plan: &Plan, index: usize) -> Norm {
-        let norm = Norm {
+    /// What readers apply to a layer's `y`: its coefficients come with each batch where it is
+    /// normalised, and change nothing where it is not.
+    fn norm(plan: &Plan, index: usize) -> Norm {
+        let layer = &plan.layers[index];
+        let norm = Norm::new(layer.geometry.filters);
+        let slope = if layer.normalises { 0.0 } else { 1.0 };
+        Norm {
             epsilon: plan.batch_norm_epsilon,
-            ..Norm::new(plan.layers[index].geometry.filters)
-        };
-        if self.convs[index].is_some() {
-            norm
-        } else {
-            Norm {
-                floor: f32::NEG_INFINITY,
-                ..norm
-            }
+            floor: if layer.rectifies {
+                0.0
+            } else {
+                f32::NEG_INFINITY
+            },
+            slope: vec![slope; layer.geometry.filters],
+            ..norm
         }
     }
 }

@@ -85,14 +85,17 @@ fn narrow(from: &[f64], to: &mut [f32]) {
 }
 
 /// Mean cross-entropy of softmax(logits) [n, classes] against `labels` `[n]`; writes the gradient
-/// of the logits. A label past the last class has probability 0 of being right: the loss is
-/// infinite and not a number is hidden.
-pub fn cross_entropy(logits: &[f32], labels: &[u8], dlogits: &mut [f32]) -> f32 {
+/// of the logits. `smoothing`: the share of each target that is spread evenly over all classes
+/// (Szegedy et al. 2016, section 7); the label itself has the rest, and its part of that. A label
+/// past the last class has probability 0 of being right: the loss is infinite and not a number is
+/// hidden.
+pub fn cross_entropy(logits: &[f32], labels: &[u8], smoothing: f64, dlogits: &mut [f32]) -> f32 {
     if labels.is_empty() {
         return 0.0;
     }
     let classes = logits.len() / labels.len();
     let n = labels.len() as f64;
+    let everywhere = smoothing / classes as f64;
     let mut loss = 0.0;
     for ((row, drow), &label) in logits
         .chunks(classes)
@@ -102,14 +105,20 @@ pub fn cross_entropy(logits: &[f32], labels: &[u8], dlogits: &mut [f32]) -> f32 
         let largest = row.iter().fold(f32::NEG_INFINITY, |a, &b| a.max(b));
         let shifted = |l: f32| f64::from(l) - f64::from(largest);
         let sum: f64 = row.iter().map(|&l| shifted(l).exp()).sum();
-        loss += row
+        let own = row
             .get(usize::from(label))
             .map_or(f64::INFINITY, |&l| sum.ln() - shifted(l));
+        loss += if smoothing > 0.0 {
+            let all: f64 = row.iter().map(|&l| sum.ln() - shifted(l)).sum();
+            (1.0 - smoothing) * own + everywhere * all
+        } else {
+            own
+        };
         for (class, (d, &l)) in drow.iter_mut().zip(row).enumerate() {
             let target = if class == usize::from(label) {
-                1.0
+                1.0 - smoothing + everywhere
             } else {
-                0.0
+                everywhere
             };
             *d = ((shifted(l).exp() / sum - target) / n) as f32;
         }

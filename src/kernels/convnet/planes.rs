@@ -1,7 +1,7 @@
-//! Layers without filters inside a network: pooling, local contrast normalisation, and what batch
-//! normalisation alone normalises. They read their inputs as convolutions do, from the arena, one
-//! channel's plane at a time. Knows nothing of parameters: batch normalisation's are applied where
-//! its output is read.
+//! Layers without filters inside a network: pooling, local contrast normalisation, sums, and what
+//! batch normalisation or ReLU alone work on. They read their inputs as convolutions do, from the
+//! arena, one channel's plane at a time. Knows nothing of parameters: batch normalisation and ReLU
+//! are applied where the output is read.
 
 use super::convolution::Source;
 use super::local_contrast::{self, ChannelGradient, Lane, LocalContrast, upstream_at};
@@ -29,7 +29,9 @@ enum PlaneOperation {
     Maximum(Pooling),
     Average(Pooling),
     LocalContrast(LocalContrast),
-    BatchNorm,
+    /// The input as it is: all that is done to it is done where it is read.
+    Copy,
+    Sum,
 }
 
 /// One task: a range of channels of one group of images, and the memory to work in.
@@ -44,7 +46,7 @@ pub struct Task<'a> {
 }
 
 /// What the backward pass reads of the layer's own output: its planes from the first group on, the
-/// gradient that reaches them, the coefficients of a batch normalisation, and what local contrast
+/// gradient that reaches them, what is applied to them where they are read, and what local contrast
 /// normalisation saved.
 pub struct LayerOutput<'a> {
     pub y: *const f32,
@@ -54,8 +56,11 @@ pub struct LayerOutput<'a> {
 }
 
 impl Planes {
-    /// None for a convolution.
+    /// None for a convolution, and for what another layer absorbs.
     pub fn new(layer: &LayerPlan) -> Option<Self> {
+        if layer.absorbed {
+            return None;
+        }
         let g = layer.geometry;
         let pooling = Pooling {
             height: g.height,
@@ -66,13 +71,16 @@ impl Planes {
             stride_width: g.stride_width,
         };
         let operation = match layer.operation {
-            OperationSpec::Convolution { .. } => return None,
+            OperationSpec::Convolution { .. } | OperationSpec::PlainConvolution { .. } => {
+                return None;
+            }
             OperationSpec::MaxPooling { .. } => PlaneOperation::Maximum(pooling),
             OperationSpec::AveragePooling { .. } => PlaneOperation::Average(pooling),
             OperationSpec::LocalContrast { window } => {
                 PlaneOperation::LocalContrast(LocalContrast::new(g.height, g.width, window))
             }
-            OperationSpec::BatchNorm => PlaneOperation::BatchNorm,
+            OperationSpec::BatchNorm | OperationSpec::Relu => PlaneOperation::Copy,
+            OperationSpec::Add => PlaneOperation::Sum,
         };
         Some(Self {
             geometry: g,
@@ -124,8 +132,8 @@ impl Planes {
         }
     }
 
-    /// Writes the task's channels of `y` [groups][channels][out pixels], or for a batch
-    /// normalisation what it will normalise.
+    /// Writes the task's channels of `y` [groups][channels][out pixels], as they are before
+    /// normalisation and ReLU.
     ///
     /// # Safety
     /// Sources, `y` and `saved` have room for the task's group, and no other thread touches its
@@ -135,14 +143,14 @@ impl Planes {
         let out_area = self.out_area();
         for channel in task.channels.clone() {
             // SAFETY: the caller vouches for sources, `y` and `saved` of the task's group, of which
-            // no other thread touches these channels; scratch has a plane for the input
+            // no other thread touches these channels; scratch has a plane for an input
             // (`scratch`).
             unsafe {
                 let to = y.add((task.group * self.geometry.channels + channel) * out_area * LANES);
                 match &self.operation {
                     PlaneOperation::Maximum(pooling) | PlaneOperation::Average(pooling) => {
                         let plane = task.scratch.as_mut_ptr();
-                        self.read(task, channel, plane);
+                        self.read(task, self.part(channel), channel, plane);
                         let from = lanes(plane, area);
                         let to = lanes_mut(to, out_area);
                         task.isa.run(Pool {
@@ -152,9 +160,10 @@ impl Planes {
                             to,
                         });
                     }
-                    PlaneOperation::LocalContrast(_) | PlaneOperation::BatchNorm => {
-                        self.read(task, channel, to);
+                    PlaneOperation::LocalContrast(_) | PlaneOperation::Copy => {
+                        self.read(task, self.part(channel), channel, to);
                     }
+                    PlaneOperation::Sum => self.sum(task, channel, to),
                 }
             }
         }
@@ -239,7 +248,7 @@ impl Planes {
             match &self.operation {
                 PlaneOperation::Maximum(pooling) | PlaneOperation::Average(pooling) => {
                     let second = first.add(area * LANES);
-                    self.read(task, channel, first);
+                    self.read(task, self.part(channel), channel, first);
                     task.isa.run_pointers(PoolGradient {
                         pooling,
                         maximum: matches!(self.operation, PlaneOperation::Maximum(_)),
@@ -250,7 +259,7 @@ impl Planes {
                     });
                     second
                 }
-                PlaneOperation::BatchNorm => {
+                PlaneOperation::Copy | PlaneOperation::Sum => {
                     let Geometry { height, width, .. } = self.geometry;
                     task.isa.run_pointers(PackGradient {
                         y: values,
@@ -281,21 +290,26 @@ impl Planes {
         }
     }
 
-    /// The input that holds this channel of the concatenation.
-    fn part(&self, channel: usize) -> (usize, &Part) {
-        let index = self
-            .parts
-            .partition_point(|part| part.first + part.channels <= channel);
-        (index, &self.parts[index])
+    /// The first input (from 0) that has this channel: the only one in a concatenation.
+    fn part(&self, channel: usize) -> usize {
+        self.holders(channel).next().unwrap_or(0)
     }
 
-    /// Copies one channel of the concatenated input to a plane at `to`: the activations of the
-    /// layer that it comes from, and zeros where that layer is smaller.
+    /// The inputs (from 0) that have this channel.
+    fn holders(&self, channel: usize) -> impl Iterator<Item = usize> {
+        (0..self.parts.len()).filter(move |&index| {
+            let part = &self.parts[index];
+            (part.first..part.first + part.channels).contains(&channel)
+        })
+    }
+
+    /// Copies input `index`'s part of one channel to a plane at `to`: the activations of the layer
+    /// that it comes from, and zeros where that layer is smaller.
     ///
     /// # Safety
     /// The sources have this group, and `to` has room for a plane.
-    unsafe fn read(&self, task: &Task<'_>, channel: usize, to: *mut f32) {
-        let (index, part) = self.part(channel);
+    unsafe fn read(&self, task: &Task<'_>, index: usize, channel: usize, to: *mut f32) {
+        let part = &self.parts[index];
         let source = &task.sources[index];
         let own = channel - part.first;
         let window = whole(
@@ -321,13 +335,43 @@ impl Planes {
         }
     }
 
-    /// Adds a channel's gradient to that of the layer that the channel comes from; the image has no
-    /// gradient.
+    /// Writes the sum of one channel of the inputs to a plane at `to`.
+    ///
+    /// # Safety
+    /// As `read`; scratch has a plane.
+    unsafe fn sum(&self, task: &mut Task<'_>, channel: usize, to: *mut f32) {
+        let plane = task.scratch.as_mut_ptr();
+        let mut holders = self.holders(channel);
+        // SAFETY: the caller's.
+        unsafe {
+            self.read(task, holders.next().unwrap_or(0), channel, to);
+            for index in holders {
+                self.read(task, index, channel, plane);
+                task.isa.run(AddTo {
+                    from: lanes(plane, self.area()),
+                    to: lanes_mut(to, self.area()),
+                });
+            }
+        }
+    }
+
+    /// Adds a channel's gradient to those of the layers that the channel comes from.
     ///
     /// # Safety
     /// As `backward`.
     unsafe fn send(&self, task: &Task<'_>, channel: usize, plane: &[Lane]) {
-        let (index, part) = self.part(channel);
+        for index in self.holders(channel) {
+            // SAFETY: the caller's.
+            unsafe { self.send_to(task, index, channel, plane) }
+        }
+    }
+
+    /// The same for one of the inputs; the image has no gradient.
+    ///
+    /// # Safety
+    /// As `backward`.
+    unsafe fn send_to(&self, task: &Task<'_>, index: usize, channel: usize, plane: &[Lane]) {
+        let part = &self.parts[index];
         let Some((gradient, adds)) = task.sources[index].gradient else {
             return;
         };
@@ -379,6 +423,23 @@ unsafe fn lanes<'a>(from: *const f32, count: usize) -> &'a [Lane] {
 unsafe fn lanes_mut<'a>(to: *mut f32, count: usize) -> &'a mut [Lane] {
     // SAFETY: the caller's; a Lane is LANES numbers without padding.
     unsafe { std::slice::from_raw_parts_mut(to.cast(), count) }
+}
+
+/// Adds one plane to another.
+struct AddTo<'a> {
+    from: &'a [Lane],
+    to: &'a mut [Lane],
+}
+
+impl Kernel for AddTo<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<V: Vector>(self) {
+        for (to, from) in self.to.iter_mut().zip(self.from) {
+            (0..LANES).for_each(|lane| to[lane] += from[lane]);
+        }
+    }
 }
 
 /// Pools one plane.

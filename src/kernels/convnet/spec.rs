@@ -5,7 +5,7 @@ use super::norm::EPSILON;
 use crate::kernels::memory::LANES;
 use crate::kernels::{KernelError, ParameterSlot};
 
-/// One layer: what it does to the concatenation of its inputs along depth.
+/// One layer: what it does to the concatenation of its inputs along depth (`Add`: to their sum).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LayerSpec {
     pub operation: OperationSpec,
@@ -40,6 +40,19 @@ pub enum OperationSpec {
     },
     /// Batch normalisation with scale and shift, no ReLU.
     BatchNorm,
+    /// Convolution without bias, and nothing behind it; sizes as of `Convolution`.
+    PlainConvolution {
+        filter_height: usize,
+        filter_width: usize,
+        filters: usize,
+        stride_height: usize,
+        stride_width: usize,
+    },
+    /// max(0, x).
+    Relu,
+    /// The sum of the inputs, then ReLU. What an input lacks in channels (the last ones), rows or
+    /// columns (at the bottom and the right) counts as zero.
+    Add,
 }
 
 impl OperationSpec {
@@ -48,6 +61,13 @@ impl OperationSpec {
     pub fn geometry(self, (channels, height, width): (usize, usize, usize)) -> Geometry {
         let (filter_height, filter_width, filters, stride_height, stride_width) = match self {
             Self::Convolution {
+                filter_height,
+                filter_width,
+                filters,
+                stride_height,
+                stride_width,
+            }
+            | Self::PlainConvolution {
                 filter_height,
                 filter_width,
                 filters,
@@ -64,7 +84,7 @@ impl OperationSpec {
                 (size, size, channels, stride, stride)
             }
             Self::LocalContrast { window } => (window, window, channels, 1, 1),
-            Self::BatchNorm => (1, 1, channels, 1, 1),
+            Self::BatchNorm | Self::Relu | Self::Add => (1, 1, channels, 1, 1),
         };
         Geometry {
             channels,
@@ -81,6 +101,28 @@ impl OperationSpec {
     /// Whether it has batch normalisation's parameters and statistics.
     pub fn normalises(self) -> bool {
         matches!(self, Self::Convolution { .. } | Self::BatchNorm)
+    }
+
+    /// Whether it has filters.
+    pub fn convolves(self) -> bool {
+        matches!(
+            self,
+            Self::Convolution { .. } | Self::PlainConvolution { .. }
+        )
+    }
+
+    /// Whether a ReLU is the last thing that it does.
+    fn rectifies(self) -> bool {
+        matches!(self, Self::Convolution { .. } | Self::Relu | Self::Add)
+    }
+
+    /// Channels of its input, from those of what it reads: concatenated, or added.
+    pub fn input_channels(self, channels: impl Iterator<Item = usize>) -> usize {
+        if self == Self::Add {
+            channels.max().unwrap_or(0)
+        } else {
+            channels.sum()
+        }
     }
 }
 
@@ -101,7 +143,7 @@ pub struct NetworkSpec {
     pub output: Vec<usize>,
 }
 
-/// One source of a layer's concatenated input.
+/// One source of a layer's concatenated or added input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Part {
     /// 0 is the image, i is layer i.
@@ -109,7 +151,7 @@ pub struct Part {
     pub channels: usize,
     pub height: usize,
     pub width: usize,
-    /// Its first channel in the concatenation.
+    /// Its first channel in the concatenation; 0 in a sum.
     pub first: usize,
 }
 
@@ -128,6 +170,12 @@ pub struct LayerPlan {
     /// Offsets into the packed running statistics, likewise.
     pub mean: usize,
     pub variance: usize,
+    /// Whether those who read what it computes normalise it by its scale, shift and statistics.
+    pub normalises: bool,
+    /// Whether they put a ReLU behind that.
+    pub rectifies: bool,
+    /// Another layer does this one's work (see `Plan::fused`); nothing reads it.
+    pub absorbed: bool,
 }
 
 /// Sizes of one convolution.
@@ -232,7 +280,10 @@ impl Plan {
         let mut layers = Vec::with_capacity(spec.layers.len());
         for (index, layer) in spec.layers.iter().enumerate() {
             let name = format!("layer {}", index + 1);
-            let (parts, height, width) = concatenation(&name, &layer.inputs, &shapes, index)?;
+            let (mut parts, height, width) = concatenation(&name, &layer.inputs, &shapes, index)?;
+            if layer.operation == OperationSpec::Add {
+                parts.iter_mut().for_each(|part| part.first = 0);
+            }
             let plan = plan_layer(
                 index + 1,
                 layer,
@@ -288,6 +339,57 @@ impl Plan {
             running: running.slots,
             running_count: running.count,
         })
+    }
+
+    /// The same numbers with fewer tensors: the batch normalisation of a plain convolution's output,
+    /// and the ReLU of a plain convolution's or a batch normalisation's, are applied where that
+    /// output is read, if nothing else reads it. Parameters keep their places.
+    pub fn fused(mut self) -> Self {
+        let mut readers = vec![0; self.layers.len() + 1];
+        let parts = self.layers.iter().flat_map(|layer| &layer.parts);
+        parts
+            .chain(&self.head)
+            .for_each(|part| readers[part.source] += 1);
+        // The layer that computes each: itself, or the one that absorbs it.
+        let mut computed_by: Vec<usize> = (0..=self.layers.len()).collect();
+        for index in 0..self.layers.len() {
+            let (before, rest) = self.layers.split_at_mut(index);
+            let layer = &mut rest[0];
+            let only_input = match layer.parts.as_slice() {
+                [part] if readers[part.source] == 1 => computed_by[part.source],
+                _ => 0,
+            };
+            for part in &mut layer.parts {
+                part.source = computed_by[part.source];
+            }
+            if only_input > 0 && before[only_input - 1].absorb(layer) {
+                computed_by[index + 1] = only_input;
+            }
+        }
+        for part in &mut self.head {
+            part.source = computed_by[part.source];
+        }
+        self
+    }
+}
+
+impl LayerPlan {
+    /// Takes over what `next`, the only one who reads this layer, does to it, where it can.
+    fn absorb(&mut self, next: &mut Self) -> bool {
+        let is_plain = matches!(self.operation, OperationSpec::PlainConvolution { .. });
+        let is_linear = (is_plain || self.operation == OperationSpec::BatchNorm) && !self.rectifies;
+        match next.operation {
+            OperationSpec::BatchNorm if is_plain && is_linear && !self.normalises => {
+                self.normalises = true;
+                (self.scale, self.shift) = (next.scale, next.shift);
+                (self.mean, self.variance) = (next.mean, next.variance);
+            }
+            OperationSpec::Relu if is_linear => self.rectifies = true,
+            _ => return false,
+        }
+        next.absorbed = true;
+        next.parts.clear();
+        true
     }
 }
 
@@ -409,7 +511,9 @@ fn plan_layer(
     parameters: &mut Slots,
     running: &mut Slots,
 ) -> Result<LayerPlan, KernelError> {
-    let channels = parts.iter().map(|p| p.channels).sum();
+    let channels = layer
+        .operation
+        .input_channels(parts.iter().map(|p| p.channels));
     let geometry = layer.operation.geometry((channels, height, width));
     let Geometry {
         filters,
@@ -427,8 +531,11 @@ fn plan_layer(
         shift: parameters.count,
         mean: running.count,
         variance: running.count,
+        normalises: layer.operation.normalises(),
+        rectifies: layer.operation.rectifies(),
+        absorbed: false,
     };
-    if matches!(layer.operation, OperationSpec::Convolution { .. }) {
+    if layer.operation.convolves() {
         plan.weight = parameters.add(
             format!("layer{number}.weight"),
             vec![filters, channels, filter_height, filter_width],

@@ -3,11 +3,15 @@
 
 mod axis;
 mod curve;
+mod decisions;
 mod lines;
+mod pareto;
 mod rewards;
 
 pub use curve::{curve, sparkline};
+pub use decisions::{Axis, Choices, Picture, choices, importance, parallel};
 pub use lines::lines;
+pub use pareto::pareto;
 pub use rewards::{position, rewards};
 
 use super::html::escape;

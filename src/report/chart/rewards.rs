@@ -115,6 +115,7 @@ fn label(chart_data: &RewardChartData) -> String {
 mod tests {
     use super::super::super::series::Series;
     use super::*;
+    use crate::journal::FinalState;
 
     const CANVAS: Canvas = Canvas {
         height: 240,
@@ -127,10 +128,14 @@ mod tests {
             let failed = id % 97 == 0;
             series.record(
                 id,
-                (!failed).then(|| {
-                    0.9 * (1.0 - (-(id as f64) / 2e4).exp())
-                        + 0.1 * ((id * 7919 % 1000) as f64 / 1000.0)
-                }),
+                if failed {
+                    FinalState::Failed
+                } else {
+                    FinalState::Completed(
+                        0.9 * (1.0 - (-(id as f64) / 2e4).exp())
+                            + 0.1 * ((id * 7919 % 1000) as f64 / 1000.0),
+                    )
+                },
             );
         }
         series

@@ -98,8 +98,8 @@ mod tests {
             changed: 1,
         };
         let names = [
-            "state", "progress", "figures", "rewards", "leaders", "running", "latest", "devices",
-            "events",
+            "state", "progress", "figures", "rewards", "pareto", "leaders", "running", "latest",
+            "devices", "events",
         ];
         let view = View {
             title: "<script>alert(1)</script>".into(),

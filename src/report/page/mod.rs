@@ -12,6 +12,7 @@ mod trial;
 pub use routes::routes;
 pub(super) use trial::picture;
 
+use super::learned::Learned;
 use super::monitor::RunMonitor;
 use super::series::RewardChartData;
 use super::status::Status;
@@ -68,6 +69,7 @@ pub struct Section {
 /// The state of the run and the page rendered from it.
 struct Rendered {
     monitor: RunMonitor,
+    learned: Learned,
     read_at: Option<Instant>,
     readings: DeviceReadings,
     view: Arc<View>,
@@ -79,6 +81,7 @@ impl Page {
         let instance = format!("{:x}", jiff::Timestamp::now().as_microsecond());
         let rendered = Rendered {
             monitor: RunMonitor::new(dir),
+            learned: Learned::default(),
             read_at: None,
             readings: DeviceReadings::default(),
             view: Arc::default(),
@@ -154,6 +157,7 @@ impl Page {
                 .unwrap_or_default();
             if rendered.monitor.update()? || rendered.readings != readings {
                 rendered.readings = readings;
+                rendered.learn()?;
                 rendered.render();
             }
             rendered.read_at = Some(Instant::now());
@@ -163,6 +167,15 @@ impl Page {
 }
 
 impl Rendered {
+    /// Looks at what the decisions were worth, if the run has grown.
+    fn learn(&mut self) -> Result<(), JournalError> {
+        let RunMonitor { state, .. } = &self.monitor;
+        match self.monitor.reader() {
+            Some(reader) => self.learned.update(&state.dir, reader, &state.series),
+            None => Ok(()),
+        }
+    }
+
     /// Renders all sections and marks those that differ from before.
     fn render(&mut self) {
         let version = self.view.version + 1;
@@ -176,6 +189,7 @@ impl Rendered {
         };
         let sections = sections::all(state, &chart_data, &self.readings)
             .into_iter()
+            .chain(sections::learned(self.learned.pictures()))
             .map(|(name, html)| {
                 let changed = unchanged(name, &html).map_or(version, |old| old.changed);
                 Section {

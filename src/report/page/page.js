@@ -56,7 +56,7 @@
 
   // ------------------------------------------------------------------------------------------------------------- trials
   let shown = 0, opener = "";
-  const isFinal = () => ["completed", "failed"].includes(detail.querySelector("[data-status]")?.dataset.status);
+  const isFinal = () => ["completed", "pruned", "failed"].includes(detail.querySelector("[data-status]")?.dataset.status);
   const message = (text) => {
     detail.innerHTML = '<header><h2 id="trial-title" tabindex="-1"></h2></header>';
     element("trial-title").textContent = text;

@@ -161,6 +161,7 @@ async fn fragment(page: web::Data<Page>, id: web::Path<String>) -> Answer {
             &RunFacts::read(&dir),
             &row,
             &reader.epochs(id)?,
+            reader.confirmed_trial(id)?.as_ref(),
             reader.last_trial()?,
         ))
     })
@@ -197,6 +198,7 @@ async fn trial_json(page: web::Data<Page>, id: web::Path<String>) -> Answer {
         let row = reader.trial(id)?.ok_or_else(|| not_found(id))?;
         let mut value = json!(row);
         value["epochs"] = json!(reader.epochs(id)?);
+        value["confirmed"] = json!(reader.confirmed_trial(id)?);
         Ok(value)
     })
     .await?;
@@ -275,7 +277,7 @@ impl TrialQuery {
                     };
                 }
                 "status" => match value.as_str() {
-                    "queued" | "running" | "completed" | "failed" | "stopped" => {
+                    "queued" | "running" | "completed" | "pruned" | "failed" | "stopped" => {
                         query_parameters.status = Some(value);
                     }
                     _ => {

@@ -3,18 +3,24 @@
 
 use super::super::chart::{self, Canvas};
 use super::super::html::escape;
-use super::super::leaderboard::summary;
+use super::super::leaderboard::{again, mean_of, summary};
+use super::super::learned::{LEARNED, LEARNED_FROM, LearnedPicture};
 use super::super::monitor::RunState;
 use super::super::number::{compact, decimal, duration, grouped, metric_text};
+use super::super::pareto::pareto_front;
 use super::super::series::RewardChartData;
 use super::devices;
-use crate::journal::{EpochRow, Life, TrialFacts, TrialRow};
+use crate::child::{MetricUnit, number_text};
+use crate::journal::{Confirmed, CostRow, EpochRow, Life, TrialFacts, TrialRow};
 use crate::telemetry::DeviceReadings;
 use std::fmt::Write as _;
 
 /// Heights of the reward chart and of a child's sparkline, in pixels.
 const REWARDS_HEIGHT: u32 = 260;
 const SPARKLINE_HEIGHT: u32 = 44;
+const PARETO_HEIGHT: u32 = 220;
+/// So many of the newest trials are points of the Pareto chart.
+const PARETO_POINTS: usize = 1_000;
 
 /// All sections with their names, in the order of the page.
 pub(super) fn all(
@@ -27,6 +33,7 @@ pub(super) fn all(
         ("progress", progress(state)),
         ("figures", figures(state)),
         ("rewards", rewards(state, chart_data)),
+        ("pareto", pareto(state)),
         ("leaders", leaders(state)),
         ("running", running(state)),
         ("latest", latest(state)),
@@ -35,16 +42,35 @@ pub(super) fn all(
     ]
 }
 
-/// Number of sampled trials that have an outcome.
-fn finished(state: &RunState) -> u64 {
-    state.series.completed + state.series.failed
+/// What was learned of the decisions, a section each.
+pub(super) fn learned(pictures: &[LearnedPicture]) -> Vec<(&'static str, String)> {
+    let section = |name| {
+        let found = pictures.iter().find(|picture| picture.name == name);
+        (name, found.map_or_else(String::new, learned_figure))
+    };
+    let mut sections = LEARNED.map(section);
+    if pictures.is_empty() {
+        sections[0].1 = format!(
+            "<p class=\"empty\">Pictures appear once {LEARNED_FROM} trials are completed.</p>"
+        );
+    }
+    sections.into()
+}
+
+fn learned_figure(learned: &LearnedPicture) -> String {
+    format!(
+        "<figure><figcaption><h3>{}</h3><p class=\"muted\">{}</p></figcaption><div class=\"scroll\" tabindex=\"0\" role=\"group\" aria-label=\"{0}\">{}</div></figure>",
+        escape(learned.heading),
+        escape(&learned.text),
+        learned.picture.svg
+    )
 }
 
 fn is_done(state: &RunState) -> bool {
     state
         .facts
         .trials
-        .is_some_and(|trials| finished(state) >= trials)
+        .is_some_and(|trials| state.finished() >= trials)
 }
 
 fn is_live(state: &RunState) -> bool {
@@ -73,7 +99,7 @@ fn badge(state: &RunState) -> String {
 }
 
 fn progress(state: &RunState) -> String {
-    let done = finished(state);
+    let done = state.finished();
     let mut html = String::from("<p class=\"count\">");
     let _ = write!(html, "<strong>{}</strong>", grouped(done));
     if let Some(trials) = state.facts.trials {
@@ -82,6 +108,9 @@ fn progress(state: &RunState) -> String {
         html.push_str(" trials");
     }
     let mut notes = Vec::new();
+    if state.series.pruned > 0 {
+        notes.push(format!("{} pruned", grouped(state.series.pruned)));
+    }
     if state.series.failed > 0 {
         notes.push(format!("{} failed", grouped(state.series.failed)));
     }
@@ -102,6 +131,11 @@ fn progress(state: &RunState) -> String {
         ),
         all if evaluated == all => notes.push(format!("and {all} baselines")),
         all => notes.push(format!("{all} baselines first")),
+    }
+    match state.confirmations.finished {
+        0 => {}
+        1 => notes.push("1 of them confirms the best".into()),
+        all => notes.push(format!("{} of them confirm the best", grouped(all))),
     }
     if is_live(state) {
         notes.push(format!("{} running", grouped(state.running.len() as u64)));
@@ -134,7 +168,7 @@ fn time_left(state: &RunState) -> String {
     }
     match (&state.life, state.facts.trials, state.per_hour) {
         (Some(Life::Running), Some(trials), Some(rate)) => {
-            let seconds = trials.saturating_sub(finished(state)) as f64 / rate * 3600.0;
+            let seconds = trials.saturating_sub(state.finished()) as f64 / rate * 3600.0;
             format!(
                 "about <strong>{}</strong> left",
                 duration(seconds.max(1.0).round())
@@ -149,6 +183,8 @@ fn time_left(state: &RunState) -> String {
 /// The key figures: best and mean reward, baseline and speed.
 fn figures(state: &RunState) -> String {
     let best = state.best.as_ref();
+    let confirmed = best.and_then(|row| confirmed(state, row.id));
+    let confirmed = confirmed.and_then(|network| network.reward);
     let mean = state.series.recent_mean();
     let rate_note = if is_live(state) {
         "newest hundred trials"
@@ -157,8 +193,12 @@ fn figures(state: &RunState) -> String {
     };
     [
         (
-            "Best reward",
-            decimal(best.and_then(|row| row.reward)),
+            if confirmed.is_some() {
+                "Best reward, confirmed"
+            } else {
+                "Best reward"
+            },
+            decimal(confirmed.or(best.and_then(|row| row.reward))),
             best_note(state),
         ),
         (
@@ -252,14 +292,72 @@ fn rewards(state: &RunState, chart_data: &RewardChartData) -> String {
     format!("<ul class=\"legend\">{legend}</ul><div class=\"plot\">{chart}{empty}</div>")
 }
 
-/// A label before a trial that was enqueued; empty for other trials.
-fn baseline_label(enqueued: Option<&str>) -> String {
-    enqueued.map_or_else(String::new, |name| {
-        format!(
+/// What networks cost and are worth; empty where rewards have no cost.
+fn pareto(state: &RunState) -> String {
+    let Some(cost) = state.facts.cost else {
+        return String::new();
+    };
+    let unit = state.facts.unit;
+    let front = pareto_front(&state.costs, unit);
+    let point = |row: &CostRow| (row.cost, row.metric);
+    let newest = state.costs.len().saturating_sub(PARETO_POINTS);
+    let points: Vec<(f64, f64)> = state.costs[newest..].iter().map(point).collect();
+    let label = format!(
+        "{} of {} trials by {}; {} of them are beaten by none that costs no more",
+        unit.name(),
+        grouped(state.costs.len() as u64),
+        cost.unit(),
+        front.len()
+    );
+    let front_points: Vec<(f64, f64)> = front.iter().map(point).collect();
+    let canvas = Canvas {
+        height: PARETO_HEIGHT,
+        width: None,
+    };
+    let text = |value: f64, digits: usize| match unit {
+        MetricUnit::Accuracy => {
+            format!("{}%", number_text(100.0 * value, digits.saturating_sub(2)))
+        }
+        _ => number_text(value, digits),
+    };
+    let chart = chart::pareto(&points, &front_points, canvas, &label, text);
+    let links: Vec<String> = front
+        .iter()
+        .map(|row| link(row.trial, "pareto", &grouped(row.trial)))
+        .collect();
+    format!(
+        "<ul class=\"legend\"><li><i class=\"key points\"></i>trials: {} by {}</li><li><i class=\"key best\"></i>the front</li></ul>\
+         <div class=\"plot\">{chart}</div><p class=\"muted\">on the front, the cheapest first: {}</p>",
+        unit.name(),
+        cost.unit(),
+        if links.is_empty() {
+            "none yet".to_owned()
+        } else {
+            links.join(", ")
+        }
+    )
+}
+
+/// How a trial's network was confirmed; None: it was not.
+fn confirmed(state: &RunState, trial: u64) -> Option<&Confirmed> {
+    { state.confirmed.iter() }.find(|network| network.trial == trial)
+}
+
+/// A label before a trial that was not sampled; empty for other trials.
+fn label(enqueued: Option<&str>, again: Option<String>) -> String {
+    match (enqueued, again) {
+        (Some(name), _) => format!(
             "<span class=\"badge still\">baseline</span> {} ",
             escape(name)
-        )
-    })
+        ),
+        (None, Some(text)) => format!("<span class=\"badge still\">{}</span> ", escape(&text)),
+        (None, None) => String::new(),
+    }
+}
+
+/// The same of a row.
+fn label_of(row: &TrialRow) -> String {
+    label(row.enqueued.as_deref(), again(row.confirms, row.retry_of))
 }
 
 fn leaders(state: &RunState) -> String {
@@ -283,8 +381,14 @@ fn leaders(state: &RunState) -> String {
     let sizes = size(
         "<th scope=\"col\" class=\"n wide\">parameters</th><th scope=\"col\" class=\"n wide\">FLOPs</th>",
     );
+    let has_means = !state.confirmed.is_empty();
+    let means = if has_means {
+        "<th scope=\"col\" class=\"n\">confirmed</th>"
+    } else {
+        ""
+    };
     let mut html = format!(
-        "<table><thead><tr><th scope=\"col\" class=\"n\">rank</th><th scope=\"col\" class=\"n\">trial</th><th scope=\"col\" class=\"n\">reward</th>\
+        "<table><thead><tr><th scope=\"col\" class=\"n\">rank</th><th scope=\"col\" class=\"n\">trial</th>{means}<th scope=\"col\" class=\"n\">reward</th>\
          <th scope=\"col\" class=\"n\">{metric}</th>{sizes}<th scope=\"col\" class=\"n wide\">time</th><th scope=\"col\" class=\"arch\">architecture</th></tr></thead><tbody>"
     );
     for (index, row) in rows.into_iter().enumerate() {
@@ -304,14 +408,20 @@ fn leaders(state: &RunState) -> String {
             number(row.parameters),
             number(row.flops)
         ));
+        let mean = confirmed(state, row.id).map_or_else(|| "–".to_owned(), mean_of);
+        let mean = if has_means {
+            format!("<td class=\"n strong\">{mean}</td>")
+        } else {
+            String::new()
+        };
         let _ = write!(
             html,
-            "<tr data-trial=\"{id}\"><td class=\"n muted\">{rank}</td><td class=\"n\">{}</td><td class=\"n strong\">{reward}</td><td class=\"n\">{}</td>{sizes}\
+            "<tr data-trial=\"{id}\"><td class=\"n muted\">{rank}</td><td class=\"n\">{}</td>{mean}<td class=\"n strong\">{reward}</td><td class=\"n\">{}</td>{sizes}\
              <td class=\"n wide\">{}</td><td class=\"arch\">{}<code>{}</code></td></tr>",
             link(row.id, "leader", &grouped(row.id)),
             metric_text(state.facts.unit, row.metric),
             row.seconds.map_or_else(|| "–".into(), duration),
-            baseline_label(row.enqueued.as_deref()),
+            label_of(row),
             escape(&summary(&row.architecture)),
             id = row.id,
         );
@@ -385,7 +495,7 @@ fn child(state: &RunState, row: &TrialRow, epochs: &[EpochRow]) -> String {
         row.id,
         link(row.id, "running", &format!("Trial {}", grouped(row.id))),
         escape(row.device.as_deref().unwrap_or("–")),
-        baseline_label(row.enqueued.as_deref()),
+        label_of(row),
         escape(&summary(&row.architecture))
     )
 }
@@ -403,6 +513,10 @@ fn latest(state: &RunState) -> String {
                     metric_text(state.facts.unit, facts.metric)
                 )
             }
+            None if facts.status == "pruned" => format!(
+                "pruned <span class=\"muted\">{}</span>",
+                metric_text(state.facts.unit, facts.metric)
+            ),
             None => format!(
                 "<span class=\"bad\">failed</span> <span class=\"muted\">{}</span>",
                 escape(&shortened(facts.error.as_deref().unwrap_or(""), 90))
@@ -413,7 +527,10 @@ fn latest(state: &RunState) -> String {
             "<li data-trial=\"{}\"><time>{at}</time>{}<span>{}{outcome}</span></li>",
             facts.id,
             link(facts.id, "latest", &format!("trial {}", grouped(facts.id))),
-            baseline_label(facts.enqueued.as_deref())
+            label(
+                facts.enqueued.as_deref(),
+                again(facts.confirms, facts.retry_of)
+            )
         )
     };
     format!(

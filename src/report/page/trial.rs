@@ -6,11 +6,11 @@ use super::super::chart::{self, Canvas};
 use super::super::drawing;
 use super::super::facts::RunFacts;
 use super::super::html::escape;
-use super::super::leaderboard::origin;
+use super::super::leaderboard::{mean_of, origin};
 use super::super::number::{compact, decimal, duration, grouped, metric_text};
 use super::sections::metrics;
 use crate::child::{MetricUnit, number_text};
-use crate::journal::{EpochRow, TrialRow};
+use crate::journal::{Confirmed, EpochRow, TrialRow};
 use crate::space::{Architecture, Network};
 use std::fmt::Write as _;
 
@@ -27,9 +27,15 @@ pub(in super::super) fn picture(architecture: &Architecture) -> Option<String> {
 }
 
 /// The content of the trial's dialog. `last` is the id of the newest trial.
-pub(super) fn html(facts: &RunFacts, row: &TrialRow, epochs: &[EpochRow], last: u64) -> String {
+pub(super) fn html(
+    facts: &RunFacts,
+    row: &TrialRow,
+    epochs: &[EpochRow],
+    confirmed: Option<&Confirmed>,
+    last: u64,
+) -> String {
     let mut html = head(row, last);
-    html += &outcome(facts, row);
+    html += &outcome(facts, row, confirmed);
     html += &curves(facts, epochs);
     html += &network(row);
     html += &settings(row);
@@ -69,7 +75,7 @@ fn list(class: &str, items: &[(&str, String)]) -> String {
     )
 }
 
-fn outcome(facts: &RunFacts, row: &TrialRow) -> String {
+fn outcome(facts: &RunFacts, row: &TrialRow, confirmed: Option<&Confirmed>) -> String {
     // The exact number follows where `compact` has shortened it.
     let exact = |value: u64| {
         if value < 1_000 {
@@ -84,6 +90,7 @@ fn outcome(facts: &RunFacts, row: &TrialRow) -> String {
         "figures",
         &[
             ("Reward", decimal(row.reward)),
+            ("Confirmed", confirmed.map_or_else(String::new, mean_of)),
             (
                 if facts.unit == MetricUnit::Plain {
                     "Metric"
@@ -235,7 +242,7 @@ fn settings(row: &TrialRow) -> String {
         ("Seed", row.seed.to_string()),
         ("Device", escape(row.device.as_deref().unwrap_or(""))),
         (
-            if row.enqueued.is_some() {
+            if row.controller.is_none() {
                 "Enqueued"
             } else {
                 "Sampled"

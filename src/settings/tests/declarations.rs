@@ -29,7 +29,7 @@ fn every_field_is_a_key_with_a_line_on_what_it_does() {
         for condition in &key.conditions {
             let other = keys::find(&condition.key).unwrap();
             for value in &condition.values {
-                let value = toml::Value::String(value.clone());
+                let value = toml::Value::try_from(value).unwrap();
                 let fits = match &other.kind {
                     kind::Kind::List(items) => items.fits(&value),
                     kind => kind.fits(&value),
@@ -59,10 +59,16 @@ fn what_a_running_search_takes_over_is_declared() {
         "run.trials run.max_seconds controller.replicas controller.children
          controller.learning_rate controller.baseline_decay controller.entropy_weight
          controller.entropy_half_life controller.ppo_epochs controller.ppo_clip
-         controller.strategy data.augment data.upsample data.whiten telemetry.listen",
+         controller.strategy data.augment data.flip data.upsample data.whiten telemetry.listen",
     );
     let is_expected = |key: &str| {
-        let of_section = ["parameter_server.", "child.", "devices.", "restart."];
+        let of_section = [
+            "parameter_server.",
+            "child.",
+            "early_stopping.",
+            "devices.",
+            "restart.",
+        ];
         let at_start = ["child.table.", "child.command."];
         live.contains(key)
             || of_section.iter().any(|section| key.starts_with(section))
@@ -147,6 +153,41 @@ fn a_key_that_does_not_apply_is_refused_with_its_default_too() {
             "child.command.classes=10",
             "child.evaluator = \"command\" alone",
         ),
+        (
+            "",
+            "child.schedule_after=6",
+            "child.schedule = \"decay\" alone",
+        ),
+        (
+            "",
+            "child.schedule_steps=[0.5]",
+            "child.schedule = \"steps\" alone",
+        ),
+        (
+            "",
+            "child.schedule_factor=0.1",
+            "has no effect with child.schedule = \"constant\": set child.schedule = \"steps\" or \"decay\"",
+        ),
+        (
+            "controller.strategy = \"evolution\"",
+            "controller.learning_rate=0.01",
+            "has no effect with controller.strategy = \"evolution\"",
+        ),
+        (
+            "controller.strategy = \"random\"",
+            "parameter_server.accumulate=2",
+            "has no effect with controller.strategy = \"random\"",
+        ),
+        (
+            "controller.strategy = \"reinforce\"",
+            "controller.ppo_clip=0.3",
+            "\"auto\" or \"ppo\" or \"guided\"",
+        ),
+        (
+            "space.kind = \"cell\"\ndata = { kind = \"text\", path = \"x\" }\nchild.hidden = 8",
+            "child.parameters=9000",
+            "has no effect beside child.hidden: leave one of them out",
+        ),
         ("", "data.unit=word", "data.kind = \"text\" alone"),
         (
             "",
@@ -163,11 +204,37 @@ fn a_key_that_does_not_apply_is_refused_with_its_default_too() {
             "child.learning_rate=0.1",
             "beside space.learning_rates",
         ),
+        (
+            choices,
+            "child.reward_exponent=2",
+            "child.evaluator = \"train\" alone",
+        ),
         (cells, "space.layers=6", "space.kind = \"conv\" alone"),
         (
             cells,
             "data.augment=true",
             "has no effect with data.kind = \"text\"",
+        ),
+        (cells, "child.recipe=fast", "space.kind = \"conv\" alone"),
+        (
+            cells,
+            "child.label_smoothing=0.1",
+            "space.kind = \"conv\" alone",
+        ),
+        (
+            choices,
+            "child.recipe=fast",
+            "child.evaluator = \"train\" alone",
+        ),
+        (
+            "data.augment = false",
+            "data.flip=alternating",
+            "data.augment = true alone",
+        ),
+        (
+            "",
+            "child.schedule_warm_up=0.1",
+            "child.schedule = \"triangular\" alone",
         ),
         (
             choices,

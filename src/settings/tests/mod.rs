@@ -4,7 +4,7 @@
 mod declarations;
 
 use super::*;
-use crate::child::{EvaluatorKind, Schedule};
+use crate::child::{EvaluatorKind, Goal, Schedule, StoppingRule};
 use crate::data::{DataKind, Whitening, WhiteningOrder};
 use crate::machine::DeviceUse;
 use crate::space::{Allowed, DecisionSettings, LayerType, OptionValue, SkipConnections, SpaceKind};
@@ -119,11 +119,18 @@ fn complete_conv() -> Settings {
     settings.space.widen = 40;
     settings.space.max_parameters = Some(1);
     settings.space.max_flops = Some(2);
+    settings.early_stopping.rule = StoppingRule::Median;
+    settings.early_stopping.warmup_epochs = 3;
     settings.data.kind = DataKind::ImageFolder;
     settings.data.path = Some("images".into());
     settings.data.size = Some(64);
     settings.data.upsample = 72;
     settings.data.whiten_order = Some(WhiteningOrder::Last);
+    settings.child = crate::child::ChildSettings {
+        failed_reward: settings.child.failed_reward,
+        ..crate::child::ChildSettings::fast()
+    };
+    settings.data.flip = crate::data::Flip::Alternating;
     settings
 }
 
@@ -134,6 +141,9 @@ fn complete_command() -> Settings {
     settings.child.command.argv = vec!["sh".into(), "train.sh".into()];
     settings.child.command.classes = 3;
     settings.child.max_seconds = Some(3.5);
+    settings.early_stopping.rule = StoppingRule::Asha;
+    settings.early_stopping.goal = Goal::Min;
+    settings.early_stopping.reduction_factor = 3;
     settings
 }
 
@@ -185,6 +195,26 @@ fn later_sources_win() {
         ),
         ("b.csv", ["r".to_owned()].as_slice())
     );
+}
+
+#[test]
+fn a_recipe_sets_defaults_that_single_keys_override() {
+    let fast = set("child.recipe=fast").unwrap();
+    assert_eq!(fast.child, crate::child::ChildSettings::fast());
+    assert_eq!(fast.child.schedule, Schedule::Triangular);
+    assert_eq!(fast.data.flip, crate::data::Flip::Alternating);
+    let text = "[child]\nschedule = \"cosine\"\nlabel_smoothing = 0.0\n[data]\nflip = \"random\"\n";
+    let own = read_with(text, &["child.recipe=fast"], &[]).unwrap();
+    let expected = crate::child::ChildSettings {
+        schedule: Schedule::Cosine,
+        label_smoothing: 0.0,
+        ..crate::child::ChildSettings::fast()
+    };
+    assert_eq!(own.child, expected);
+    assert_eq!(own.data.flip, crate::data::Flip::Random);
+    assert_eq!(read_text(&own.to_toml()).unwrap(), own);
+    // What stands in a file of before means what it meant.
+    assert_eq!(set("child.recipe=paper").unwrap(), Settings::default());
 }
 
 #[test]
@@ -322,7 +352,7 @@ fn every_unknown_key_is_named_with_its_source() {
         "s.toml:6: unknown key empty;",
         "environment variable NETWRIGHT__CONTROLLER__REPLICA: unknown key controller.replica; the nearest valid key is controller.replicas",
         "--set: unknown key space.filter; the nearest valid key is space.filters",
-        "--set: child is a section; its keys are child.evaluator, child.epochs",
+        "--set: child is a section; its keys are child.evaluator, child.recipe, child.epochs",
         "--set: nothing: must be KEY=VALUE",
     ] {
         assert!(error.contains(part), "{part} is not in {error}");
@@ -360,7 +390,7 @@ fn a_syntax_error_has_its_place() {
 
 #[test]
 fn impossible_values_are_all_found_and_placed() {
-    let file = "[controller]\nreplicas = 0\nchildren = 8\n[child]\nmomentum = 1.0\nschedule_steps = [0.5, 0.5]";
+    let file = "[controller]\nreplicas = 0\nchildren = 8\n[child]\nmomentum = 1.0\nschedule_steps = [0.5, 0.5]\nschedule = \"steps\"";
     let error = read_with(
         file,
         &["parameter_server.shards=0"],
@@ -412,7 +442,9 @@ prop_compose! {
         (settings.child.momentum, settings.child.schedule) = (numbers[2], schedule);
         // Where rates are decided for each network, this one has no effect and is refused.
         settings.child.learning_rate = if flag { settings.child.learning_rate } else { numbers[1] };
-        settings.child.schedule_steps = vec![numbers[3]];
+        if schedule == Schedule::Steps {
+            settings.child.schedule_steps = vec![numbers[3]];
+        }
         settings.space.skip_connections = skips;
         settings.space.learning_rates = if flag { vec![numbers[0], 2.0] } else { vec![] };
         (settings.space.layers, settings.space.block, settings.space.widen) = (if flag { 12 } else { 6 }, if flag { 3 } else { 1 }, trials as usize % 50);

@@ -13,7 +13,7 @@ fn random_layers(seed: u64, layers: usize) -> Vec<ConvLayer> {
             .filter(|_| stream.random_range(0..3) == 0)
             .collect();
         let size = 2 + stream.random_range(0..2);
-        match stream.random_range(0..8) {
+        match stream.random_range(0..11) {
             0 => ConvLayer::new(Operation::MaxPool(Pool { size, stride: 2 }), &inputs),
             1 => ConvLayer::new(Operation::AveragePool(Pool { size, stride: 2 }), &inputs),
             2 => ConvLayer::new(
@@ -23,12 +23,22 @@ fn random_layers(seed: u64, layers: usize) -> Vec<ConvLayer> {
                 &inputs,
             ),
             3 => ConvLayer::new(Operation::BatchNorm, &inputs),
-            _ => layer(
-                (3, 1 + 2 * stream.random_range(0..2)),
-                8,
-                (1, stream.random_range(1..3)),
-                &inputs,
-            ),
+            4 => ConvLayer::new(Operation::Relu, &inputs),
+            5 => ConvLayer::new(Operation::Add, &inputs),
+            kind => {
+                let layer = layer(
+                    (3, 1 + 2 * stream.random_range(0..2)),
+                    8,
+                    (1, stream.random_range(1..3)),
+                    &inputs,
+                );
+                match layer.operation {
+                    Operation::Convolution(sizes) if kind == 6 => {
+                        ConvLayer::new(Operation::PlainConvolution(sizes), &inputs)
+                    }
+                    _ => layer,
+                }
+            }
         }
     };
     (0..layers).map(&mut one).collect()
@@ -93,7 +103,12 @@ proptest! {
             (Operation::AveragePool(pool), _) => Operation::MaxPool(pool),
             (Operation::LocalContrast { window }, 0 | 1) => Operation::LocalContrast { window: window + 2 },
             (Operation::LocalContrast { .. }, _) => Operation::BatchNorm,
-            (Operation::BatchNorm, _) => Operation::LocalContrast { window: 9 },
+            (Operation::BatchNorm, 0 | 1) => Operation::LocalContrast { window: 9 },
+            (Operation::BatchNorm, _) => Operation::Relu,
+            (Operation::PlainConvolution(conv), 0) => Operation::PlainConvolution(Convolution { filters: conv.filters + 1, ..conv }),
+            (Operation::PlainConvolution(conv), 1) => Operation::PlainConvolution(Convolution { stride_width: conv.stride_width + 1, ..conv }),
+            (Operation::PlainConvolution(conv), _) => conv.into(),
+            (Operation::Relu | Operation::Add, _) => Operation::BatchNorm,
         };
         prop_assert_ne!(network(changed), network(graph));
     }

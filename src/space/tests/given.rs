@@ -104,6 +104,13 @@ fn a_network_need_not_be_one_of_the_space_and_becomes_canonical() {
 }
 
 #[test]
+fn a_shortcut_may_leave_out_pixels() {
+    let pool = json!({ "type": "max_pool", "size": 1, "stride": 2, "inputs": [0] });
+    let space = conv(&SpaceSettings::default());
+    assert!(adopt(space.as_ref(), &network_json(&[pool], &[1])).is_ok());
+}
+
+#[test]
 fn what_does_not_fit_is_named() {
     let (conv_space, one) = (conv(&SpaceSettings::default()), |more: Value| {
         network_json(&[layer_json(&[0], &more)], &[1])
@@ -121,6 +128,7 @@ fn what_does_not_fit_is_named() {
         )
     };
     let pool = json!({ "type": "avg_pool", "size": 1, "stride": 1, "inputs": [0] });
+    let sum = json!({ "type": "add", "inputs": [0] });
     for (network, problem) in [
         (
             small,
@@ -145,6 +153,10 @@ fn what_does_not_fit_is_named() {
         (
             network_json(&[pool], &[1]),
             "layer 1: size = 1: must be 2 to 31",
+        ),
+        (
+            network_json(&[sum], &[1]),
+            "layer 1: inputs = [0]: a layer of type add needs two or more",
         ),
         (
             two(&[2], &[1]),

@@ -374,6 +374,74 @@ proptest! {
     }
 }
 
+fn plain() -> Operation {
+    Operation::PlainConvolution(Convolution {
+        filter_height: 3,
+        filter_width: 1,
+        filters: 4,
+        stride_height: 2,
+        stride_width: 1,
+    })
+}
+
+#[test]
+fn a_sum_is_as_large_as_its_largest_input_and_a_sum_of_one_is_a_relu() {
+    let layers = vec![
+        layer((3, 3), 8, (2, 1), &[]),
+        ConvLayer::new(plain(), &[1]),
+        ConvLayer::new(Operation::Add, &[0, 1, 2]),
+        ConvLayer::new(Operation::Add, &[3]),
+    ];
+    let network = network(layers);
+    let shape = ImageShape {
+        channels: 8,
+        height: 32,
+        width: 32,
+    };
+    assert_eq!(
+        (network.input_shapes()[2], network.shapes()[2]),
+        (shape, shape)
+    );
+    assert_eq!(network.layers[3].operation, Operation::Relu);
+    // The second convolution has no scale and shift.
+    let parameters = 3 * 9 * 8 + 2 * 8 + 8 * 3 * 4 + 9 * 10;
+    assert_eq!(network.parameters(), parameters);
+}
+
+#[test]
+fn sums_and_single_steps_can_be_sampled() {
+    let types = [LayerType::PlainConv, LayerType::Relu, LayerType::Add];
+    let space = conv(&SpaceSettings {
+        layer_types: types.to_vec(),
+        filter_height: vec![3],
+        filter_width: vec![3],
+        filters: vec![8, 16],
+        ..SpaceSettings::default()
+    });
+    let none = |earlier| Decision::Skips(vec![0; earlier]);
+    // A convolution, a ReLU, the sum of both, and a sum of nothing.
+    let decisions = [
+        choice(0),
+        choice(1),
+        none(0),
+        choice(1),
+        Decision::Skips(vec![1]),
+        choice(2),
+        Decision::Skips(vec![1, 1]),
+        choice(2),
+        none(3),
+    ];
+    let network = built(space.as_ref(), 4, &decisions);
+    let operations = network
+        .layers
+        .iter()
+        .map(|layer| layer.operation.to_string());
+    let mut operations: Vec<String> = operations.collect();
+    operations.sort();
+    assert_eq!(operations, ["add", "plain 3×3·16", "relu", "relu"]);
+    assert!((space.log10_size(1) - 4_f64.log10()).abs() < 1e-9);
+}
+
 #[test]
 fn the_json_names_types_and_old_json_is_read() {
     let layers = vec![
@@ -382,6 +450,9 @@ fn the_json_names_types_and_old_json_is_read() {
         ConvLayer::new(Operation::LocalContrast { window: 9 }, &[2]),
         ConvLayer::new(Operation::BatchNorm, &[3]),
         layer((3, 5), 8, (1, 2), &[4]),
+        ConvLayer::new(plain(), &[5]),
+        ConvLayer::new(Operation::Relu, &[6]),
+        ConvLayer::new(Operation::Add, &[0, 7]),
     ];
     let network = network(layers);
     let text = serde_json::to_string(&network.layers).unwrap();
@@ -389,7 +460,9 @@ fn the_json_names_types_and_old_json_is_read() {
         text,
         "[{\"type\":\"max_pool\",\"size\":3,\"stride\":2,\"inputs\":[0]},{\"type\":\"avg_pool\",\"size\":2,\"stride\":1,\"inputs\":[1]},\
          {\"type\":\"lcn\",\"window\":9,\"inputs\":[2]},{\"type\":\"batch_norm\",\"inputs\":[3]},\
-         {\"filter_height\":3,\"filter_width\":5,\"filters\":8,\"stride_height\":1,\"stride_width\":2,\"inputs\":[4]}]"
+         {\"filter_height\":3,\"filter_width\":5,\"filters\":8,\"stride_height\":1,\"stride_width\":2,\"inputs\":[4]},\
+         {\"type\":\"plain_conv\",\"filter_height\":3,\"filter_width\":1,\"filters\":4,\"stride_height\":2,\"stride_width\":1,\"inputs\":[5]},\
+         {\"type\":\"relu\",\"inputs\":[6]},{\"type\":\"add\",\"inputs\":[0,7]}]"
     );
     assert_eq!(
         serde_json::from_str::<Vec<ConvLayer>>(&text).unwrap(),
@@ -409,6 +482,14 @@ fn the_json_names_types_and_old_json_is_read() {
     assert_eq!(
         read("{\"type\":\"lcn\",\"window\":9,\"size\":2,\"inputs\":[0]}").unwrap_err(),
         "a layer of type lcn has no size"
+    );
+    assert_eq!(
+        read("{\"type\":\"plain_conv\",\"filters\":2,\"inputs\":[0]}").unwrap_err(),
+        "a layer of type plain_conv needs filter_height"
+    );
+    assert_eq!(
+        read("{\"type\":\"add\",\"filters\":2,\"inputs\":[0, 1]}").unwrap_err(),
+        "a layer of type add has no filters"
     );
     assert!(
         read("{\"type\":\"pool\",\"inputs\":[0]}")

@@ -31,7 +31,7 @@ fn counted(network: &ConvNetwork) -> (u64, u64) {
     let mut shapes = vec![network.image];
     let mut parameters = 0;
     let mut flops = 0;
-    let concatenated = |inputs: &[usize], shapes: &[ImageShape]| {
+    let joined = |adds: bool, inputs: &[usize], shapes: &[ImageShape]| {
         let of = |size: fn(&ImageShape) -> usize| {
             inputs
                 .iter()
@@ -39,20 +39,28 @@ fn counted(network: &ConvNetwork) -> (u64, u64) {
                 .collect::<Vec<_>>()
         };
         let (heights, widths) = (of(|shape| shape.height), of(|shape| shape.width));
+        let channels = of(|shape| shape.channels).into_iter();
         (
-            of(|shape| shape.channels).iter().sum::<usize>(),
+            if adds {
+                channels.max().unwrap()
+            } else {
+                channels.sum::<usize>()
+            },
             heights.into_iter().max().unwrap(),
             widths.into_iter().max().unwrap(),
         )
     };
     for layer in &network.layers {
-        let (channels, height, width) = concatenated(&layer.inputs, &shapes);
+        let adds = layer.operation == Operation::Add;
+        let (channels, height, width) = joined(adds, &layer.inputs, &shapes);
         let (filters, down, right) = match &layer.operation {
-            Operation::Convolution(conv) => (conv.filters, conv.stride_height, conv.stride_width),
+            Operation::Convolution(conv) | Operation::PlainConvolution(conv) => {
+                (conv.filters, conv.stride_height, conv.stride_width)
+            }
             Operation::MaxPool(pool) | Operation::AveragePool(pool) => {
                 (channels, pool.stride, pool.stride)
             }
-            Operation::LocalContrast { .. } | Operation::BatchNorm => (channels, 1, 1),
+            _ => (channels, 1, 1),
         };
         let output = ImageShape {
             channels: filters,
@@ -60,9 +68,12 @@ fn counted(network: &ConvNetwork) -> (u64, u64) {
             width: (0..width).step_by(right).count(),
         };
         match &layer.operation {
-            Operation::Convolution(conv) => {
+            Operation::Convolution(conv) | Operation::PlainConvolution(conv) => {
                 let one_filter = channels * conv.filter_height * conv.filter_width;
-                parameters += one_filter * filters + filters + filters;
+                parameters += one_filter * filters;
+                if let Operation::Convolution(_) = layer.operation {
+                    parameters += filters + filters;
+                }
                 flops += 2 * one_filter * output.channels * output.height * output.width;
             }
             Operation::BatchNorm => parameters += channels + channels,
@@ -70,7 +81,7 @@ fn counted(network: &ConvNetwork) -> (u64, u64) {
         }
         shapes.push(output);
     }
-    let (channels, ..) = concatenated(&network.output, &shapes);
+    let (channels, ..) = joined(false, &network.output, &shapes);
     (
         (parameters + channels * network.classes + network.classes) as u64,
         (flops + 2 * channels * network.classes) as u64,
@@ -92,6 +103,21 @@ proptest! {
         prop_assert_eq!((network.parameters(), network.flops()), counted(&network));
         let skips = if skip == 1 { layers * (layers - 1) / 2 } else { 0 };
         prop_assert_eq!(space.describe(layers, &decisions).len(), 5 * layers + skips);
+    }
+}
+
+proptest! {
+    #![proptest_config(crate::random::cases(256))]
+
+    #[test]
+    fn sizes_are_exact_with_every_type_of_layer(numbers in prop::collection::vec(0_usize..100, 1..60), layers in 1_usize..7) {
+        let types = ["conv", "max_pool", "avg_pool", "lcn", "batch_norm", "plain_conv", "relu", "add"];
+        let layer_types = types.map(|name| serde_json::from_value(name.into()).unwrap()).to_vec();
+        let space = conv(&SpaceSettings { layer_types, stride_height: vec![1, 2], ..SpaceSettings::default() });
+        let network = built(space.as_ref(), layers, &list(space.as_ref(), layers, &numbers));
+        prop_assert_eq!((network.parameters(), network.flops()), counted(&network));
+        // A sum of one input is no sum.
+        prop_assert!(network.layers.iter().all(|layer| layer.operation != Operation::Add || layer.inputs.len() > 1));
     }
 }
 

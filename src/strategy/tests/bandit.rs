@@ -56,6 +56,7 @@ fn learn_from(
         accumulate: 1,
         ppo: None,
         advantage_bound,
+        redraws: false,
     };
     let mut cut = initial_snapshot(&policy, seed, learning);
     let mut means = Vec::new();

@@ -107,6 +107,7 @@ impl Strategy for Evolution {
                 decisions,
                 entropy: None,
                 repeats: false,
+                redrawn: 0,
             }
         };
         Ok(request.keys.iter().map(propose).collect())

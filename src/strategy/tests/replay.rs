@@ -21,6 +21,7 @@ const LEARNING: LearningSettings = LearningSettings {
     accumulate: 3,
     ppo: None,
     advantage_bound: None,
+    redraws: false,
 };
 
 /// One shard with all its past.

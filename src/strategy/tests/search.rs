@@ -6,7 +6,7 @@ use crate::policy::{AdamState, Policy, RewardAverages};
 use crate::random::Key;
 use crate::space::{
     Allowed, Decision, DecisionSettings, ImageShape, OptionValue, SkipConnections, Space,
-    SpaceKind, SpaceSettings,
+    SpaceKind, SpaceSettings, is_too_large,
 };
 use crate::strategy::networks::network_name;
 use crate::strategy::{
@@ -305,5 +305,55 @@ fn the_scale_of_rewards_does_not_matter() {
         let plain = lists(|reward| reward);
         assert_eq!(plain, lists(|reward| 1e9 * reward - 5e8), "{strategy}");
         assert_eq!(plain, lists(f64::exp), "{strategy}");
+    }
+}
+
+/// Two layers of 4 or 64 filters, of at most so many parameters.
+fn sized(max_parameters: u64) -> Box<dyn Space> {
+    let settings = SpaceSettings {
+        layers: 2,
+        filters: vec![4, 64],
+        max_parameters: Some(max_parameters),
+        ..SpaceSettings::default()
+    };
+    settings.build(image(), 10)
+}
+
+#[test]
+fn every_strategy_draws_again_what_is_too_large() {
+    let space = sized(5_000);
+    for strategy in ["reinforce", "random"].iter().chain(&WITHOUT_REPEATS) {
+        let mut search = Search::new(space.as_ref(), strategy, 1);
+        search.learning.redraws = true;
+        let mut redrawn = 0;
+        for _ in 0..10 {
+            for proposal in search.step(2, 4, |list| Some(reward(list))) {
+                redrawn += proposal.redrawn;
+                assert!(
+                    !is_too_large(space.as_ref(), 2, &proposal.decisions),
+                    "{strategy}: {:?}",
+                    proposal.decisions
+                );
+            }
+        }
+        assert!(redrawn > 10, "{strategy}: {redrawn}");
+        let again = || search.propose(2, 4);
+        assert_eq!(again(), again(), "{strategy}");
+    }
+}
+
+/// As a program of before proposes, and one whose limits no network keeps.
+#[test]
+fn without_the_rule_or_after_a_hundred_draws_a_network_is_proposed_whatever_its_size() {
+    let space = sized(1);
+    for strategy in ["reinforce", "random"].iter().chain(&WITHOUT_REPEATS) {
+        for (redraws, expected) in [(false, 0), (true, 100)] {
+            let mut search = Search::new(space.as_ref(), strategy, 1);
+            search.learning.redraws = redraws;
+            for proposal in search.propose(2, 4) {
+                assert_eq!(proposal.redrawn, expected, "{strategy}");
+                assert!(is_too_large(space.as_ref(), 2, &proposal.decisions));
+            }
+        }
     }
 }

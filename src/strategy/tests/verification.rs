@@ -36,6 +36,7 @@ fn learning(strategy: StrategyName) -> LearningSettings {
             entropy_half_life: Some(20.0),
         }),
         advantage_bound: Some(LearningSettings::ADVANTAGE_BOUND),
+        redraws: false,
     }
 }
 

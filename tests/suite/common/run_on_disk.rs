@@ -19,7 +19,7 @@ pub fn count(run: &Path, sql: &str) -> u64 {
 pub fn finished(run: &Path) -> u64 {
     count(
         run,
-        "SELECT count(*) FROM trials WHERE status IN ('completed', 'failed')",
+        "SELECT count(*) FROM trials WHERE status IN ('completed', 'pruned', 'failed')",
     )
 }
 

@@ -23,18 +23,42 @@ fn random_convolution(stream: &mut Stream) -> OperationSpec {
     }
 }
 
-/// A random layer of any type; half of them are convolutions.
+/// A random layer of any type; half of them have filters.
 fn random_operation(stream: &mut Stream) -> OperationSpec {
     let size = stream.random_range(1..=4);
     let stride = stream.random_range(1..=3);
-    match stream.random_range(0..8) {
+    match stream.random_range(0..12) {
         0 => OperationSpec::MaxPooling { size, stride },
         1 => OperationSpec::AveragePooling { size, stride },
         2 => OperationSpec::LocalContrast {
             window: 2 * size + 1,
         },
         3 => OperationSpec::BatchNorm,
+        4 => OperationSpec::Relu,
+        5 => OperationSpec::Add,
+        6 | 7 => plain(random_convolution(stream)),
         _ => random_convolution(stream),
+    }
+}
+
+/// The same convolution with nothing behind it.
+fn plain(operation: OperationSpec) -> OperationSpec {
+    let OperationSpec::Convolution {
+        filter_height,
+        filter_width,
+        filters,
+        stride_height,
+        stride_width,
+    } = operation
+    else {
+        panic!("{operation:?} has no filters")
+    };
+    OperationSpec::PlainConvolution {
+        filter_height,
+        filter_width,
+        filters,
+        stride_height,
+        stride_width,
     }
 }
 
@@ -135,6 +159,7 @@ fn finite_differences(
     parameters: &[f32],
     images: &[f32],
     labels: &[u8],
+    smoothing: f64,
 ) -> Vec<f32> {
     let mut parameters: Vec<f64> = parameters
         .iter()
@@ -145,9 +170,9 @@ fn finite_differences(
         .map(|index| {
             let centre = parameters[index];
             parameters[index] = centre + step;
-            let above = reference::loss(spec, &parameters, images, labels);
+            let above = reference::loss(spec, &parameters, images, labels, smoothing);
             parameters[index] = centre - step;
-            let below = reference::loss(spec, &parameters, images, labels);
+            let below = reference::loss(spec, &parameters, images, labels, smoothing);
             parameters[index] = centre;
             ((above - below) / (2.0 * step)) as f32
         })
@@ -155,6 +180,24 @@ fn finite_differences(
 }
 
 fn assert_gradient_is_right(engine: &mut dyn Engine, spec: &NetworkSpec, stream: &mut Stream) {
+    assert_gradient_of(engine, spec, 0.0, stream);
+}
+
+fn assert_smoothed_gradient_is_right(
+    engine: &mut dyn Engine,
+    spec: &NetworkSpec,
+    stream: &mut Stream,
+) {
+    assert_gradient_of(engine, spec, 0.2, stream);
+}
+
+fn assert_gradient_of(
+    engine: &mut dyn Engine,
+    spec: &NetworkSpec,
+    smoothing: f64,
+    stream: &mut Stream,
+) {
+    engine.set_label_smoothing(smoothing);
     let (images, labels) = random_batch(spec, 3, stream);
     let parameters = random_parameters(engine, stream);
     let mut gradient = vec![f32::NAN; parameters.len()];
@@ -166,12 +209,12 @@ fn assert_gradient_is_right(engine: &mut dyn Engine, spec: &NetworkSpec, stream:
         .iter()
         .map(|&parameter| f64::from(parameter))
         .collect();
-    let expected = reference::loss(spec, &exact, &images, &labels);
+    let expected = reference::loss(spec, &exact, &images, &labels, smoothing);
     assert!(
         (f64::from(loss) - expected).abs() < 1e-4,
         "loss {loss}, expected {expected}: {spec:?}"
     );
-    let expected = finite_differences(spec, &parameters, &images, &labels);
+    let expected = finite_differences(spec, &parameters, &images, &labels, smoothing);
     assert_tensors_close(
         engine.parameters(),
         &gradient,
@@ -205,10 +248,18 @@ fn positions(spec: &NetworkSpec, batch: usize) -> Vec<usize> {
                 stride_height,
                 stride_width,
                 ..
+            }
+            | OperationSpec::PlainConvolution {
+                stride_height,
+                stride_width,
+                ..
             } => (stride_height, stride_width),
             OperationSpec::MaxPooling { stride, .. }
             | OperationSpec::AveragePooling { stride, .. } => (stride, stride),
-            OperationSpec::LocalContrast { .. } | OperationSpec::BatchNorm => (1, 1),
+            OperationSpec::LocalContrast { .. }
+            | OperationSpec::BatchNorm
+            | OperationSpec::Relu
+            | OperationSpec::Add => (1, 1),
         };
         let size = (height.div_ceil(down), width.div_ceil(right));
         if layer.operation.normalises() {
@@ -340,6 +391,11 @@ fn gradients_of_every_type_of_layer_equal_finite_differences() {
 }
 
 #[test]
+fn gradients_with_smoothed_labels_equal_finite_differences() {
+    check_both((0..8, random_network), assert_smoothed_gradient_is_right);
+}
+
+#[test]
 fn statistics_are_the_batches_own() {
     check_both((0..20, random_network), assert_statistics_are_right);
     check_both((0..20, mixed_network), assert_statistics_are_right);
@@ -410,20 +466,35 @@ fn described(spec: &NetworkSpec) -> ConvNetwork {
             filters,
             stride_height,
             stride_width,
-        } => Convolution {
+        }
+        | OperationSpec::PlainConvolution {
             filter_height,
             filter_width,
             filters,
             stride_height,
             stride_width,
+        } => {
+            let sizes = Convolution {
+                filter_height,
+                filter_width,
+                filters,
+                stride_height,
+                stride_width,
+            };
+            if operation.normalises() {
+                sizes.into()
+            } else {
+                Operation::PlainConvolution(sizes)
+            }
         }
-        .into(),
         OperationSpec::MaxPooling { size, stride } => Operation::MaxPool(Pool { size, stride }),
         OperationSpec::AveragePooling { size, stride } => {
             Operation::AveragePool(Pool { size, stride })
         }
         OperationSpec::LocalContrast { window } => Operation::LocalContrast { window },
         OperationSpec::BatchNorm => Operation::BatchNorm,
+        OperationSpec::Relu => Operation::Relu,
+        OperationSpec::Add => Operation::Add,
     };
     let layer = |layer: &LayerSpec| ConvLayer::new(operation(layer.operation), &layer.inputs);
     let image = ImageShape {

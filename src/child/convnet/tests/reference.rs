@@ -45,9 +45,15 @@ impl<'a> Unpacking<'a> {
     }
 }
 
-/// Mean cross-entropy of a batch in training mode. Layout: each layer's weight, scale, shift;
-/// classifier's weight, bias.
-pub fn loss(spec: &NetworkSpec, parameters: &[f64], images: &[f32], labels: &[u8]) -> f64 {
+/// Mean cross-entropy of a batch in training mode; of its targets the share `smoothing` is spread
+/// over all classes. Layout: each layer's weight, scale, shift; classifier's weight, bias.
+pub fn loss(
+    spec: &NetworkSpec,
+    parameters: &[f64],
+    images: &[f32],
+    labels: &[u8],
+    smoothing: f64,
+) -> f64 {
     let mut parameters = Unpacking(parameters);
     let pixels = spec.channels * spec.height * spec.width;
     let image = |values: &[f32]| Map {
@@ -57,11 +63,24 @@ pub fn loss(spec: &NetworkSpec, parameters: &[f64], images: &[f32], labels: &[u8
     let mut outputs: Vec<Vec<Map>> = vec![images.chunks_exact(pixels).map(image).collect()];
     for layer in &spec.layers {
         let inputs: Vec<Map> = (0..labels.len())
-            .map(|index| concatenate(&outputs, &layer.inputs, index))
+            .map(|index| {
+                if layer.operation == OperationSpec::Add {
+                    add(&outputs, &layer.inputs, index)
+                } else {
+                    concatenate(&outputs, &layer.inputs, index)
+                }
+            })
             .collect();
         let channels = inputs[0].channels;
         let batch = match layer.operation {
             OperationSpec::Convolution {
+                filter_height,
+                filter_width,
+                filters,
+                stride_height,
+                stride_width,
+            }
+            | OperationSpec::PlainConvolution {
                 filter_height,
                 filter_width,
                 filters,
@@ -78,16 +97,20 @@ pub fn loss(spec: &NetworkSpec, parameters: &[f64], images: &[f32], labels: &[u8
                     .iter()
                     .map(|input| convolve(input, weight, &sizes))
                     .collect();
-                normalise(
-                    &mut batch,
-                    spec.batch_norm_epsilon,
-                    parameters.take(filters),
-                    parameters.take(filters),
-                );
+                if layer.operation.normalises() {
+                    normalise(
+                        &mut batch,
+                        spec.batch_norm_epsilon,
+                        parameters.take(filters),
+                        parameters.take(filters),
+                    );
+                    rectify(&mut batch);
+                }
                 batch
-                    .iter_mut()
-                    .flat_map(|map| &mut map.values)
-                    .for_each(|value| *value = value.max(0.0));
+            }
+            OperationSpec::Relu | OperationSpec::Add => {
+                let mut batch = inputs;
+                rectify(&mut batch);
                 batch
             }
             OperationSpec::BatchNorm => {
@@ -132,8 +155,39 @@ pub fn loss(spec: &NetworkSpec, parameters: &[f64], images: &[f32], labels: &[u8
     let losses = features
         .iter()
         .zip(labels)
-        .map(|(map, &label)| cross_entropy(map, weight, bias, usize::from(label)));
+        .map(|(map, &label)| cross_entropy(map, weight, bias, usize::from(label), smoothing));
     losses.sum::<f64>() / labels.len() as f64
+}
+
+fn rectify(batch: &mut [Map]) {
+    batch
+        .iter_mut()
+        .flat_map(|map| &mut map.values)
+        .for_each(|value| *value = value.max(0.0));
+}
+
+/// Pixel by pixel; what is outside of a map, or behind its channels, is zero.
+fn add(outputs: &[Vec<Map>], inputs: &[usize], index: usize) -> Map {
+    let maps: Vec<&Map> = inputs.iter().map(|&input| &outputs[input][index]).collect();
+    let largest = |of: fn(&Map) -> usize| maps.iter().map(|map| of(map)).max().unwrap();
+    let mut sum = Map::zeros(
+        largest(|map| map.channels),
+        largest(|map| map.height),
+        largest(|map| map.width),
+    );
+    let (height, width) = (sum.height, sum.width);
+    for (place, value) in sum.values.iter_mut().enumerate() {
+        let (channel, row, column) = (
+            place / (height * width),
+            place / width % height,
+            place % width,
+        );
+        let deep = maps.iter().filter(|map| channel < map.channels);
+        *value = deep
+            .map(|map| map.at(channel, row as isize, column as isize))
+            .sum();
+    }
+    sum
 }
 
 fn concatenate(outputs: &[Vec<Map>], inputs: &[usize], index: usize) -> Map {
@@ -285,7 +339,13 @@ fn local_contrast(input: &Map, window: usize) -> Map {
     Map { values, ..*input }
 }
 
-fn cross_entropy(features: &Map, weight: &[f64], bias: &[f64], label: usize) -> f64 {
+fn cross_entropy(
+    features: &Map,
+    weight: &[f64],
+    bias: &[f64],
+    label: usize,
+    smoothing: f64,
+) -> f64 {
     let area = features.height * features.width;
     let pooled: Vec<f64> = features
         .values
@@ -297,5 +357,7 @@ fn cross_entropy(features: &Map, weight: &[f64], bias: &[f64], label: usize) -> 
         .zip(bias)
         .map(|(row, bias)| bias + row.iter().zip(&pooled).map(|(w, x)| w * x).sum::<f64>())
         .collect();
-    logits.iter().map(|logit| logit.exp()).sum::<f64>().ln() - logits[label]
+    let normaliser = logits.iter().map(|logit| logit.exp()).sum::<f64>().ln();
+    let mean = logits.iter().sum::<f64>() / logits.len() as f64;
+    (1.0 - smoothing) * (normaliser - logits[label]) + smoothing * (normaliser - mean)
 }

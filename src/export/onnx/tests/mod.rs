@@ -92,14 +92,15 @@ const IMAGE: ImageShape = ImageShape {
 
 /// Every operation, even and odd windows, strides that leave pixels over, inputs of several sizes.
 fn convnet() -> ConvNetwork {
-    let conv = |filter_height, filter_width, filters, stride_height, stride_width| {
-        Operation::Convolution(Convolution {
-            filter_height,
-            filter_width,
-            filters,
-            stride_height,
-            stride_width,
-        })
+    let sizes = |filter_height, filter_width, filters, stride_height, stride_width| Convolution {
+        filter_height,
+        filter_width,
+        filters,
+        stride_height,
+        stride_width,
+    };
+    let conv = |height, width, filters, down, right| {
+        Operation::Convolution(sizes(height, width, filters, down, right))
     };
     let pool = |size, stride| Pool { size, stride };
     let layers = [
@@ -112,6 +113,11 @@ fn convnet() -> ConvNetwork {
         (conv(7, 3, 5, 2, 3), vec![0, 6]),
         (Operation::AveragePool(pool(4, 3)), vec![6]),
         (Operation::MaxPool(pool(3, 1)), vec![5]),
+        (Operation::PlainConvolution(sizes(3, 2, 7, 1, 2)), vec![4]),
+        (Operation::Add, vec![0, 3, 10]),
+        (Operation::MaxPool(pool(1, 2)), vec![11]),
+        (Operation::Relu, vec![10, 12]),
+        (Operation::Add, vec![10, 13]),
     ];
     let layers = layers
         .into_iter()

@@ -16,11 +16,12 @@ impl ConvNet {
         for index in (0..self.plan.layers.len()).rev() {
             let layer = &self.plan.layers[index];
             if !self.arena.layers[index].live {
-                // Nothing that the classifier sees depends on it.
+                // Nothing that the classifier sees depends on it, or the layer that absorbed it is
+                // still to come.
                 gradient[layer.parameters.clone()].fill(0.0);
                 continue;
             }
-            if layer.operation.normalises() {
+            if layer.normalises {
                 self.backward_norm(index, n, gradient);
             }
             match &self.arena.layers[index].conv {

@@ -31,14 +31,18 @@ impl ConvNet {
         statistics: &mut Statistics<'_>,
         n: usize,
     ) {
-        let batch = matches!(statistics, Statistics::Batch(_));
+        let layer = &self.plan.layers[index];
+        if layer.absorbed {
+            return;
+        }
+        let batch = layer.normalises && matches!(statistics, Statistics::Batch(_));
         // Pixels of each piece that moments were taken of, in one group.
         let pieces = match &self.arena.layers[index].conv {
             Some(_) => self.forward_conv(index, parameters, batch, n),
             None => self.forward_planes(index, batch, n),
         };
         let layer = &self.plan.layers[index];
-        if !layer.operation.normalises() {
+        if !layer.normalises {
             return;
         }
         let filters = layer.geometry.filters;
@@ -131,7 +135,7 @@ impl ConvNet {
         (0..blocks).map(|block| conv.block_pixels(block)).collect()
     }
 
-    /// The same for a layer without filters; moments are taken where it normalises.
+    /// The same for a layer without filters.
     fn forward_planes(&mut self, index: usize, batch: bool, n: usize) -> Vec<usize> {
         let layer = &self.plan.layers[index];
         let (before, rest) = self.arena.layers.split_at_mut(index);
@@ -174,7 +178,7 @@ impl ConvNet {
                 // SAFETY: the arena's tensors have room for every group.
                 unsafe {
                     planes.forward(&mut task, *y, *saved);
-                    if batch && layer.operation.normalises() {
+                    if batch {
                         let first = group * channels + range.start;
                         let y = y.add(first * pixels * LANES);
                         let out = moments.add(first * 2 * LANES);

@@ -24,6 +24,7 @@ pub struct ConvNet {
     batch: usize,
     isa: Isa,
     pool: Arc<rayon::ThreadPool>,
+    label_smoothing: f64,
 }
 
 /// Batch statistics, or those of the batches before.
@@ -50,7 +51,7 @@ impl ConvNet {
         pool: Arc<rayon::ThreadPool>,
         isa: Isa,
     ) -> Result<Self, KernelError> {
-        let plan = Plan::new(spec, batch)?;
+        let plan = Plan::new(spec, batch)?.fused();
         let arena = Arena::new(&plan, batch, pool.current_num_threads(), isa);
         Ok(Self {
             plan,
@@ -58,7 +59,13 @@ impl ConvNet {
             batch,
             isa,
             pool,
+            label_smoothing: 0.0,
         })
+    }
+
+    /// The share of each training target that is spread evenly over all classes, 0 at first.
+    pub fn set_label_smoothing(&mut self, share: f64) {
+        self.label_smoothing = share;
     }
 
     /// The packed parameters, in order: each layer's weight, scale and shift, then the classifier's
@@ -91,7 +98,7 @@ impl ConvNet {
     /// would refuse.
     pub fn estimate_bytes(spec: &NetworkSpec, batch: usize) -> usize {
         Plan::new(spec, batch).map_or(usize::MAX, |plan| {
-            Arena::estimate(&plan, batch, Isa::detect())
+            Arena::estimate(&plan.fused(), batch, Isa::detect())
         })
     }
 
@@ -129,7 +136,7 @@ impl ConvNet {
             let features = self.features(n);
             self.classifier(parameters).logits(&features, &mut logits);
             let mut dlogits = vec![0.0; logits.len()];
-            let loss = head::cross_entropy(&logits, labels, &mut dlogits);
+            let loss = head::cross_entropy(&logits, labels, self.label_smoothing, &mut dlogits);
             self.classify_backward(parameters, &features, &dlogits, gradient);
             self.backward(parameters, n, gradient);
             loss

@@ -28,6 +28,37 @@ fn layer(
     }
 }
 
+fn other(operation: OperationSpec, inputs: &[usize]) -> LayerSpec {
+    LayerSpec {
+        operation,
+        inputs: inputs.to_vec(),
+    }
+}
+
+/// A convolution of these sizes with nothing behind it.
+fn plain(layer: LayerSpec) -> LayerSpec {
+    let OperationSpec::Convolution {
+        filter_height,
+        filter_width,
+        filters,
+        stride_height,
+        stride_width,
+    } = layer.operation
+    else {
+        panic!("{layer:?} has no filters")
+    };
+    LayerSpec {
+        operation: OperationSpec::PlainConvolution {
+            filter_height,
+            filter_width,
+            filters,
+            stride_height,
+            stride_width,
+        },
+        ..layer
+    }
+}
+
 /// One step and an evaluation, of every instruction set that there is. False where the numbers are
 /// no test: beside a kink rounding decides which gradient is right, and next to no variance
 /// normalisation magnifies rounding.
@@ -122,6 +153,72 @@ fn strides_skips_and_a_partial_group() {
     };
     // The first seed that keeps clear of all kinks.
     assert!((0..50).any(|seed| compare(&spec, 40, 37, seed)));
+}
+
+/// A residual block whose shortcut lacks channels and pixels, and a dense one: batch
+/// normalisation and ReLU before the convolution, which nothing else reads (`Plan::fused`), and a
+/// batch normalisation that something else does read.
+#[test]
+fn sums_and_layers_of_one_step_each() {
+    use OperationSpec::{Add, BatchNorm, Relu};
+    let residual = vec![
+        layer((3, 3), 4, (1, 1), &[0]),
+        layer((3, 3), 6, (2, 1), &[1]),
+        plain(layer((3, 1), 7, (1, 1), &[2])),
+        other(BatchNorm, &[3]),
+        layer((1, 1), 3, (2, 2), &[1]),
+        other(Add, &[0, 4, 5]),
+        plain(layer((3, 3), 5, (1, 1), &[6])),
+        other(Relu, &[7]),
+        other(Add, &[6, 8]),
+    ];
+    let dense = vec![
+        plain(layer((3, 3), 4, (1, 1), &[0])),
+        other(BatchNorm, &[1]),
+        other(Relu, &[2]),
+        plain(layer((3, 3), 3, (1, 1), &[3])),
+        other(BatchNorm, &[1, 4]),
+        other(Relu, &[5]),
+        plain(layer((1, 1), 5, (2, 2), &[5, 6])),
+        other(Relu, &[0, 7]),
+    ];
+    for (layers, output) in [(residual, vec![9]), (dense, vec![7, 8])] {
+        let spec = NetworkSpec {
+            channels: 2,
+            height: 7,
+            width: 6,
+            classes: 4,
+            batch_norm_epsilon: BATCH_NORM_EPSILON,
+            layers,
+            output,
+        };
+        // The first seed that keeps clear of all kinks.
+        assert!((0..50).any(|seed| compare(&spec, 20, 19, seed)));
+    }
+}
+
+/// What is fused takes no memory of its own.
+#[test]
+fn a_step_behind_a_convolution_that_nothing_else_reads_costs_nothing() {
+    let bytes = |layers: Vec<LayerSpec>| {
+        let spec = NetworkSpec {
+            channels: 3,
+            height: 16,
+            width: 16,
+            classes: 4,
+            batch_norm_epsilon: BATCH_NORM_EPSILON,
+            output: vec![layers.len()],
+            layers,
+        };
+        ConvNet::estimate_bytes(&spec, 16)
+    };
+    let convolution = layer((3, 3), 8, (1, 1), &[0]);
+    let steps = vec![
+        plain(convolution.clone()),
+        other(OperationSpec::BatchNorm, &[1]),
+        other(OperationSpec::Relu, &[2]),
+    ];
+    assert_eq!(bytes(steps), bytes(vec![convolution]));
 }
 
 /// The border of a second layer sees zeros, not relu(shift): one pixel, a shift, and a filter that
@@ -228,7 +325,13 @@ fn network() -> impl Strategy<Value = NetworkSpec> {
         prop_oneof![Just(1usize), Just(3), Just(5), Just(7), 1usize..8],
         prop_oneof![Just(1usize), Just(3), Just(5), Just(7), 1usize..8],
     );
-    let one = (filter, 1usize..7, (1usize..4, 1usize..4), any::<u32>());
+    let one = (
+        filter,
+        1usize..7,
+        (1usize..4, 1usize..4),
+        any::<u32>(),
+        0usize..8,
+    );
     (
         1usize..4,
         1usize..12,
@@ -247,11 +350,17 @@ fn network() -> impl Strategy<Value = NetworkSpec> {
                     chosen
                 }
             };
-            let layers: Vec<_> = drawn
-                .iter()
-                .enumerate()
-                .map(|(i, d)| layer(d.0, d.1, d.2, &choose(d.3, i)))
-                .collect();
+            let draw = |(i, d): (usize, &(_, _, _, u32, usize))| {
+                let inputs = choose(d.3, i);
+                match d.4 {
+                    0 => other(OperationSpec::BatchNorm, &inputs),
+                    1 => other(OperationSpec::Relu, &inputs),
+                    2 => other(OperationSpec::Add, &inputs),
+                    3 => plain(layer(d.0, d.1, d.2, &inputs)),
+                    _ => layer(d.0, d.1, d.2, &inputs),
+                }
+            };
+            let layers: Vec<_> = drawn.iter().enumerate().map(draw).collect();
             let output = choose(outputs, layers.len());
             NetworkSpec {
                 channels,

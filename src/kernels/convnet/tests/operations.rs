@@ -227,13 +227,13 @@ proptest! {
     }
 
     #[test]
-    fn cross_entropy_matches_the_reference(n in 1usize..20, classes in 1usize..12, size in 0.1f32..100.0, seed in 0u64..1000) {
+    fn cross_entropy_matches_the_reference(n in 1usize..20, classes in 1usize..12, size in 0.1f32..100.0, smoothing in prop::sample::select(vec![0.0, 0.1, 0.7]), seed in 0u64..1000) {
         let logits: Vec<f32> = numbers(seed, n * classes).iter().map(|l| l * size).collect();
         let labels: Vec<u8> = (0..n).map(|i| (i * 5 % classes) as u8).collect();
         let mut gradient = vec![f32::NAN; logits.len()];
-        let loss = cross_entropy(&logits, &labels, &mut gradient);
+        let loss = cross_entropy(&logits, &labels, smoothing, &mut gradient);
         let [loss64, gradient64] = expected(|rounding| {
-            let (loss, gradient) = reference::cross_entropy(classes, &wide(&logits), &labels, rounding);
+            let (loss, gradient) = reference::cross_entropy(classes, &wide(&logits), &labels, smoothing, rounding);
             [vec![loss], gradient]
         });
         loss64.assert_close("loss", &[loss]);

@@ -149,27 +149,47 @@ pub fn norm_relu_gradient(
     da: &[f64],
     rounding: &mut Rounding,
 ) -> [Vec<f64>; 3] {
+    norm_gradient(
+        n,
+        area,
+        normed,
+        scale,
+        &passed(&normed.linear, da),
+        rounding,
+    )
+}
+
+/// What a ReLU lets pass of the gradient `da` behind it.
+fn passed(linear: &[f64], da: &[f64]) -> Vec<f64> {
+    let pairs = linear.iter().zip(da);
+    pairs
+        .map(|(&linear, &da)| if linear > 0.0 { da } else { 0.0 })
+        .collect()
+}
+
+/// The same without the ReLU: `gradient` is that with respect to the normalised numbers.
+fn norm_gradient(
+    n: usize,
+    area: usize,
+    normed: &Normed,
+    scale: &[f64],
+    gradient: &[f64],
+    rounding: &mut Rounding,
+) -> [Vec<f64>; 3] {
     let channels = scale.len();
     let count = (n * area) as f64;
     let mut dscale = Sums::new(channels);
     let mut dshift = Sums::new(channels);
-    let gradient = |i: usize| {
-        if normed.activation[i] > 0.0 {
-            da[i]
-        } else {
-            0.0
-        }
-    };
     each_pixel(n, channels, area, |c, i| {
-        dscale.add(c, gradient(i) * normed.normalised[i]);
-        dshift.add(c, gradient(i));
+        dscale.add(c, gradient[i] * normed.normalised[i]);
+        dshift.add(c, gradient[i]);
     });
     let dscale = dscale.rounded(rounding);
     let dshift = dshift.rounded(rounding);
-    let mut dy = vec![0.0; da.len()];
+    let mut dy = vec![0.0; gradient.len()];
     each_pixel(n, channels, area, |c, i| {
         let terms = [
-            gradient(i),
+            gradient[i],
             -dshift[c] / count,
             -normed.normalised[i] * dscale[c] / count,
         ];
@@ -186,11 +206,13 @@ fn each_pixel(n: usize, channels: usize, area: usize, mut f: impl FnMut(usize, u
     }
 }
 
-/// Mean cross-entropy of `logits` [n, classes] and its gradient.
+/// Mean cross-entropy of `logits` [n, classes] and its gradient: by the definition, the sum of each
+/// target times the logarithm of what is predicted.
 pub fn cross_entropy(
     classes: usize,
     logits: &[f64],
     labels: &[u8],
+    smoothing: f64,
     rounding: &mut Rounding,
 ) -> (f64, Vec<f64>) {
     let n = labels.len() as f64;
@@ -201,43 +223,49 @@ pub fn cross_entropy(
         let largest = row.iter().fold(f64::NEG_INFINITY, |a, &b| a.max(b));
         let sum: f64 = row.iter().map(|l| (l - largest).exp()).sum();
         let normaliser = sum.ln() + largest;
-        let logit = row[usize::from(label)];
-        loss += (normaliser - logit) / n;
-        size += (normaliser.abs() + logit.abs()) / n;
         for (class, logit) in row.iter().enumerate() {
             let power = (logit - largest).exp() / sum;
-            let target = class == usize::from(label);
-            let target = if target { 1.0 } else { 0.0 };
+            let is_label = if class == usize::from(label) {
+                1.0
+            } else {
+                0.0
+            };
+            let target = (1.0 - smoothing) * is_label + smoothing / classes as f64;
+            loss += target * (normaliser - logit) / n;
+            size += target * (normaliser.abs() + logit.abs()) / n;
             gradient.push(rounding.of((power - target) / n, (power + target) / n));
         }
     }
     (rounding.of(loss, size), gradient)
 }
 
-/// Concatenation along depth; smaller parts are padded with zeros at the bottom and the right.
-pub fn concatenate(
+/// Concatenation along depth, or where parts share channels their sum; smaller parts are padded with
+/// zeros at the bottom and the right, and in a sum behind their channels.
+fn join(
     n: usize,
     parts: &[Part],
-    height: usize,
-    width: usize,
+    (channels, height, width): (usize, usize, usize),
     outputs: &[Vec<f64>],
+    rounding: &mut Rounding,
 ) -> Vec<f64> {
-    let channels: usize = parts.iter().map(|p| p.channels).sum();
-    let mut whole = vec![0.0; n * channels * height * width];
-    each_copied(n, parts, height, width, |source, from, to| {
-        whole[to] = outputs[source][from];
+    let mut whole = Sums::new(n * channels * height * width);
+    each_copied(n, parts, (channels, height, width), |source, from, to| {
+        whole.add(to, outputs[source][from]);
     });
-    whole
+    // A copy is exact.
+    if parts.len() > 1 && parts[1].first == 0 {
+        whole.rounded(rounding)
+    } else {
+        whole.rounded(&mut Rounding::none())
+    }
 }
 
 fn each_copied(
     n: usize,
     parts: &[Part],
-    height: usize,
-    width: usize,
+    (channels, height, width): (usize, usize, usize),
     mut f: impl FnMut(usize, usize, usize),
 ) {
-    let channels: usize = parts.iter().map(|p| p.channels).sum();
     for image in 0..n {
         for p in parts {
             for i in 0..p.channels * p.height * p.width {
@@ -276,6 +304,20 @@ pub struct Trained {
     pub least_variance: f64,
 }
 
+/// What a layer leaves for the backward pass.
+struct Saved {
+    /// Its input.
+    x: Vec<f64>,
+    normed: Option<Normed>,
+    /// Before any ReLU.
+    linear: Vec<f64>,
+}
+
+fn input_shape(layer: &LayerPlan) -> (usize, usize, usize) {
+    let g = &layer.geometry;
+    (g.channels, g.height, g.width)
+}
+
 impl Step<'_> {
     pub fn train(&self, rounding: &mut Rounding) -> Trained {
         let plan = self.plan;
@@ -284,66 +326,87 @@ impl Step<'_> {
         let mut saved = Vec::new();
         let mut running = self.running.to_vec();
         for layer in &plan.layers {
-            let g = &layer.geometry;
-            let x = concatenate(n, &layer.parts, g.height, g.width, &outputs);
-            let y = convolution(g, n, &x, self.weight(layer), rounding);
-            let scale = self.scale(layer);
-            let shift = self.shift(layer);
-            let area = g.out_height() * g.out_width();
-            let normed = norm_relu(n, area, &y, scale, shift, rounding);
-            update_running(layer, &normed, n, &mut running, rounding);
-            outputs.push(normed.activation.clone());
-            saved.push((x, normed));
+            let x = join(n, &layer.parts, input_shape(layer), &outputs, rounding);
+            let (activation, own) = self.layer(layer, x, rounding);
+            if let Some(normed) = &own.normed {
+                update_running(layer, normed, n, &mut running, rounding);
+            }
+            outputs.push(activation);
+            saved.push(own);
         }
         let (logits, pooled) = self.classify(&outputs, rounding);
-        let (loss, dlogits) = cross_entropy(plan.classes, &logits, self.labels, rounding);
+        let (loss, dlogits) = cross_entropy(plan.classes, &logits, self.labels, 0.0, rounding);
         let mut gradient = vec![0.0; plan.parameter_count];
         let mut doutputs =
             self.classify_gradient(&pooled, &dlogits, &outputs, &mut gradient, rounding);
         for (index, layer) in plan.layers.iter().enumerate().rev() {
-            let (x, normed) = &saved[index];
-            let dx = self.layer_gradient(
-                layer,
-                (x, normed),
-                &doutputs[index + 1],
-                &mut gradient,
-                rounding,
-            );
-            let g = &layer.geometry;
-            each_copied(n, &layer.parts, g.height, g.width, |source, from, to| {
+            let upstream = &doutputs[index + 1];
+            let dx = self.layer_gradient(layer, &saved[index], upstream, &mut gradient, rounding);
+            each_copied(n, &layer.parts, input_shape(layer), |source, from, to| {
                 doutputs[source][from] += dx[to];
             });
         }
-        let normed = || saved.iter().map(|(_, normed)| normed);
+        let rectified = plan.layers.iter().zip(&saved).filter(|(l, _)| l.rectifies);
         Trained {
             loss,
             gradient,
             running,
-            linear: normed().flat_map(|normed| normed.linear.clone()).collect(),
-            least_variance: normed()
+            linear: rectified.flat_map(|(_, own)| own.linear.clone()).collect(),
+            least_variance: saved
+                .iter()
+                .flat_map(|own| &own.normed)
                 .flat_map(|normed| normed.variance.clone())
                 .fold(f64::INFINITY, f64::min),
         }
+    }
+
+    /// A layer's output in training.
+    fn layer(&self, layer: &LayerPlan, x: Vec<f64>, rounding: &mut Rounding) -> (Vec<f64>, Saved) {
+        let g = &layer.geometry;
+        let n = self.labels.len();
+        let y = if layer.operation.convolves() {
+            convolution(g, n, &x, self.weight(layer), rounding)
+        } else {
+            x.clone()
+        };
+        let area = g.out_height() * g.out_width();
+        let normed = layer
+            .normalises
+            .then(|| norm_relu(n, area, &y, self.scale(layer), self.shift(layer), rounding));
+        let linear = normed.as_ref().map_or(y, |normed| normed.linear.clone());
+        let activation = activation(layer, linear.clone());
+        (activation, Saved { x, normed, linear })
     }
 
     /// Writes a layer's gradients; returns that of its input.
     fn layer_gradient(
         &self,
         layer: &LayerPlan,
-        (x, normed): (&[f64], &Normed),
+        own: &Saved,
         upstream: &[f64],
         gradient: &mut [f64],
         rounding: &mut Rounding,
     ) -> Vec<f64> {
         let g = &layer.geometry;
         let n = self.labels.len();
-        let area = g.out_height() * g.out_width();
-        let [dy, dscale, dshift] =
-            norm_relu_gradient(n, area, normed, self.scale(layer), upstream, rounding);
-        gradient[layer.scale..][..g.filters].copy_from_slice(&dscale);
-        gradient[layer.shift..][..g.filters].copy_from_slice(&dshift);
+        let mut dy = if layer.rectifies {
+            passed(&own.linear, upstream)
+        } else {
+            upstream.to_vec()
+        };
+        if let Some(normed) = &own.normed {
+            let area = g.out_height() * g.out_width();
+            let [before, dscale, dshift] =
+                norm_gradient(n, area, normed, self.scale(layer), &dy, rounding);
+            gradient[layer.scale..][..g.filters].copy_from_slice(&dscale);
+            gradient[layer.shift..][..g.filters].copy_from_slice(&dshift);
+            dy = before;
+        }
+        if !layer.operation.convolves() {
+            return dy;
+        }
         gradient[layer.weight..][..g.filters * g.taps()]
-            .copy_from_slice(&convolution_weight_gradient(g, n, x, &dy, rounding));
+            .copy_from_slice(&convolution_weight_gradient(g, n, &own.x, &dy, rounding));
         convolution_input_gradient(g, n, &dy, self.weight(layer), rounding)
     }
 
@@ -354,17 +417,21 @@ impl Step<'_> {
         let mut outputs = vec![self.images.to_vec()];
         for layer in &plan.layers {
             let g = &layer.geometry;
-            let x = concatenate(n, &layer.parts, g.height, g.width, &outputs);
-            let mut y = convolution(g, n, &x, self.weight(layer), rounding);
-            let scale = self.scale(layer);
-            let shift = self.shift(layer);
-            each_pixel(n, g.filters, g.out_height() * g.out_width(), |c, i| {
-                let mean = self.running[layer.mean + c];
-                let slope = scale[c] / (self.running[layer.variance + c] + 1e-5).sqrt();
-                let size = (y[i].abs() + mean.abs()) * slope.abs() + shift[c].abs();
-                y[i] = rounding.of((y[i] - mean) * slope + shift[c], size).max(0.0);
-            });
-            outputs.push(y);
+            let mut y = join(n, &layer.parts, input_shape(layer), &outputs, rounding);
+            if layer.operation.convolves() {
+                y = convolution(g, n, &y, self.weight(layer), rounding);
+            }
+            if layer.normalises {
+                let scale = self.scale(layer);
+                let shift = self.shift(layer);
+                each_pixel(n, g.filters, g.out_height() * g.out_width(), |c, i| {
+                    let mean = self.running[layer.mean + c];
+                    let slope = scale[c] / (self.running[layer.variance + c] + 1e-5).sqrt();
+                    let size = (y[i].abs() + mean.abs()) * slope.abs() + shift[c].abs();
+                    y[i] = rounding.of((y[i] - mean) * slope + shift[c], size);
+                });
+            }
+            outputs.push(activation(layer, y));
         }
         self.classify(&outputs, rounding).0
     }
@@ -386,7 +453,8 @@ impl Step<'_> {
         let plan = self.plan;
         let n = self.labels.len();
         let area = plan.head_height * plan.head_width;
-        let whole = concatenate(n, &plan.head, plan.head_height, plan.head_width, outputs);
+        let shape = (plan.head_channels, plan.head_height, plan.head_width);
+        let whole = join(n, &plan.head, shape, outputs, rounding);
         let mut pooled = Sums::new(n * plan.head_channels);
         for (i, pixel) in whole.iter().enumerate() {
             pooled.add(i / area, pixel / area as f64);
@@ -436,13 +504,20 @@ impl Step<'_> {
         let classifier = classifier.rounded(rounding);
         gradient[plan.classifier_weight..].copy_from_slice(&classifier);
         let mut doutputs: Vec<Vec<f64>> = outputs.iter().map(|o| vec![0.0; o.len()]).collect();
-        let height = plan.head_height;
-        let width = plan.head_width;
-        each_copied(n, &plan.head, height, width, |source, from, to| {
+        let shape = (channels, plan.head_height, plan.head_width);
+        each_copied(n, &plan.head, shape, |source, from, to| {
             doutputs[source][from] += dpooled[to / area] / area as f64;
         });
         doutputs
     }
+}
+
+/// What those who read a layer see.
+fn activation(layer: &LayerPlan, mut linear: Vec<f64>) -> Vec<f64> {
+    if layer.rectifies {
+        linear.iter_mut().for_each(|value| *value = value.max(0.0));
+    }
+    linear
 }
 
 /// Momentum 0.1, unbiased variance; of one value alone the variance is unknown and stays.

@@ -1,51 +1,17 @@
-//! `space.max_parameters` and `space.max_flops`: what is larger is not evaluated. Must not know how
+//! What is larger than the space's limits is not evaluated. Must not know how
 //! evaluators work.
 
 use super::{Cause, Evaluator, Outcome, Progress, Task};
-use crate::space::{Architecture, SpaceSettings};
-
-/// The largest networks that are evaluated; None: no limit.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Limits {
-    pub max_parameters: Option<u64>,
-    pub max_flops: Option<u64>,
-}
-
-impl Limits {
-    pub fn new(settings: &SpaceSettings) -> Self {
-        Self {
-            max_parameters: settings.max_parameters,
-            max_flops: settings.max_flops,
-        }
-    }
-
-    /// Why an architecture is too large, in one sentence; None: it is not, or its size is not
-    /// known.
-    pub fn exceeded(&self, architecture: &Architecture) -> Option<String> {
-        let (parameters, flops) = architecture.size();
-        let beyond = |size: Option<u64>, limit: Option<u64>| {
-            size.zip(limit).filter(|(size, limit)| size > limit)
-        };
-        if let Some((size, limit)) = beyond(parameters, self.max_parameters) {
-            return Some(format!(
-                "not trained: it has {size} parameters, space.max_parameters is {limit}"
-            ));
-        }
-        let (size, limit) = beyond(flops, self.max_flops)?;
-        Some(format!(
-            "not trained: one image takes {size} floating-point operations, space.max_flops is {limit}"
-        ))
-    }
-}
+use crate::space::SizeLimits;
 
 /// An evaluator that fails what is too large, and leaves the rest to another one.
 pub struct LimitedEvaluator {
-    limits: Limits,
+    limits: SizeLimits,
     inner: Box<dyn Evaluator>,
 }
 
 impl LimitedEvaluator {
-    pub fn new(limits: Limits, inner: Box<dyn Evaluator>) -> Self {
+    pub fn new(limits: SizeLimits, inner: Box<dyn Evaluator>) -> Self {
         Self { limits, inner }
     }
 }
@@ -88,7 +54,7 @@ mod tests {
         let task = task(Network::Conv(network), 1);
         let outcome = |max_parameters, max_flops| {
             LimitedEvaluator::new(
-                Limits {
+                SizeLimits {
                     max_parameters,
                     max_flops,
                 },
