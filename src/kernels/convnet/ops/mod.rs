@@ -66,6 +66,8 @@ pub fn convolution(
     w: &[f32],
 ) -> Result<Vec<f32>, KernelError> {
     g.check(n)?;
+    expect("x", x.len(), n * g.channels * g.height * g.width)?;
+    expect("w", w.len(), g.filters * g.taps())?;
     let dy = vec![0.0; n * g.filters * g.out_height() * g.out_width()];
     let mut passes = Passes::new(isa, None, (g, n), x, w, &dy)?;
     passes.forward();
