@@ -5,7 +5,7 @@ The same networks, as `strategy = "random"` draws them from the space of config/
 paper's recipe, by today's quick config and by `child.recipe = "fast"`, and for long by the last two. Printed: validation accuracy and
 seconds of a child, and Kendall's tau between each short ranking and the long one (the mean of both long accuracies, so that no
 recipe is favoured), with 95% intervals over resampled networks. Runs that are there are gone on with, so it may be interrupted. Needs
-the standard library and target/release/netwright; one lane of one thread unless --lanes says otherwise.
+the standard library and netwright; one lane of one thread unless --lanes says otherwise.
 """
 import argparse
 import json
@@ -39,7 +39,7 @@ def train(options, name, epochs):
         "data.path": options.data, "data.train_size": options.train, "data.validation_size": options.validation,
         "devices.use": '["cpu"]', "devices.lanes_per_device": options.lanes, "devices.threads_per_lane": 1}
     arguments = [part for key, value in keys.items() for part in ("--set", f"{key}={value}")]
-    binary = HERE / "target/release/netwright"
+    binary = options.netwright
     subprocess.run([binary, "search", config(options), "--run-dir", run, *arguments], check=True, stdout=subprocess.DEVNULL)
     top = subprocess.run([binary, "top", run, "-n", str(options.networks), "--json"], check=True, capture_output=True).stdout
     return {row["id"]: (row["metric"], row["seconds"]) for row in json.loads(top) if row["status"] == "completed"}
@@ -67,7 +67,8 @@ def main():
     for name, default in [("networks", 30), ("short", 6), ("long", 50), ("train", 45000), ("validation", 5000), ("seed", 1), ("lanes", 1)]:
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--also", nargs="*", default=[], help="more short trainings: a recipe and keys, as \"fast label_smoothing=0.0\"")
-    parser.add_argument("--only-short", action="store_true")
+    parser.add_argument("--only-short", action="store_true", help="no ranking")
+    parser.add_argument("--netwright", type=pathlib.Path, default=HERE / "target/release/netwright")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     short = {name: train(options, name, options.short) for name in [*RECIPES, *options.also]}

@@ -1,9 +1,9 @@
-//! A thread that keeps `report/trials.csv` up to date while the search runs, and writes the charts
-//! when it ends. A report that cannot be written is logged and never stops the search. Must not
+//! A thread that keeps `report/trials.csv` up to date while the search runs, and writes the rest
+//! of the report when it ends. A report that cannot be written is logged and never stops the search. Must not
 //! know what is in the files.
 
 use crate::journal::Reader;
-use crate::report::{ReportError, TrialsFile, write_charts};
+use crate::report::{ReportError, TrialsFile, write_report};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
@@ -50,14 +50,14 @@ impl ReportWriter {
                     };
                 }
                 report.write();
-                if let Err(error) = write_charts(&report.dir) {
-                    tracing::warn!("the charts are not written: {error}");
+                if let Err(error) = write_report(&report.dir) {
+                    tracing::warn!("the report is not written: {error}");
                 }
             })?;
         Ok(Self { stop, thread })
     }
 
-    /// Writes the last trials and the charts; to be called when the journal is complete.
+    /// Writes the last trials and the rest of the report; to be called when the journal is complete.
     pub fn finish(self) {
         let _ = self.stop.send(());
         if self.thread.join().is_err() {

@@ -32,6 +32,26 @@ pub fn run(args: DevicesArgs) -> Result<(), Failure> {
     print(&text)
 }
 
+/// This program, its system and all that children can train on, in one line.
+pub fn machine() -> String {
+    let build = if cfg!(feature = "cuda") {
+        "CUDA"
+    } else {
+        "CPU"
+    };
+    let devices: Vec<String> = list_devices()
+        .iter()
+        .map(|device| format!("{}: {}", device.device, describe(device)))
+        .collect();
+    format!(
+        "netwright {} ({build} build) on {} {}; {}",
+        env!("CARGO_PKG_VERSION"),
+        std::env::consts::OS,
+        std::env::consts::ARCH,
+        devices.join("; ")
+    )
+}
+
 /// Model, cores, memory and vector instructions in one line.
 pub fn describe(device: &Device) -> String {
     let mut facts = vec![device.model.clone()];

@@ -3,10 +3,9 @@
 
 /// `println!` of a search: a closed pipe (`| head`) or a full disk must not end a run.
 macro_rules! say {
-    ($($text:tt)*) => {{
-        use std::io::Write as _;
-        let _ = writeln!(std::io::stdout(), $($text)*);
-    }};
+    ($($text:tt)*) => {
+        $crate::cli::say_line(format_args!($($text)*))
+    };
 }
 
 /// `eprintln!` for what is no result: where it cannot be written, the command goes on.
@@ -35,6 +34,8 @@ mod progress;
 mod reload;
 mod report;
 mod restore;
+mod retrain;
+mod retrained;
 mod retry;
 mod schema;
 mod search;
@@ -51,6 +52,7 @@ use clap::{Args, Parser, Subcommand};
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Why a command ends without success.
 #[derive(Debug)]
@@ -103,13 +105,16 @@ enum Command {
     Top(top::TopArgs),
     /// One trial: its network, outcome and learning curve
     Show(show::ShowArgs),
+    /// Train networks of a run again by a grid of recipes, and score the best one on the test set
+    Retrain(retrain::RetrainArgs),
     /// Write a trial's network for other programs: ONNX, a folder for PyTorch, or its architecture
     Export(export::ExportArgs),
     /// Classify image files by an exported network
     Classify(classify::ClassifyArgs),
     /// The page of a run, served until Ctrl-C; a running search serves its own
     Page(page::PageArgs),
-    /// Write the files of RUN/report: trials.csv and the charts; a search keeps them itself
+    /// Write the files of RUN/report again: index.html, trials.csv, charts and drawings; a search
+    /// writes them itself
     Report(report::ReportArgs),
     /// Evaluate networks of a run again, as trials of their own with new seeds; then the run goes on
     Retry(retry::RetryArgs),
@@ -120,6 +125,18 @@ enum Command {
     Verify(verify::VerifyArgs),
     /// The devices that children can train on
     Devices(devices::DevicesArgs),
+}
+
+/// True: standard output is kept for a result, and what is said goes to standard error.
+static RESULT_ALONE: AtomicBool = AtomicBool::new(false);
+
+/// See `say!`.
+fn say_line(text: std::fmt::Arguments) {
+    let _ = if RESULT_ALONE.load(Ordering::Relaxed) {
+        writeln!(std::io::stderr(), "{text}")
+    } else {
+        writeln!(std::io::stdout(), "{text}")
+    };
 }
 
 /// Writes to standard output; a reader that has seen enough (`| head`) is no failure.
@@ -181,7 +198,8 @@ impl ConfigArgs {
             .map_err(|error| Failure::Input(error.to_string()))
     }
 
-    /// The same for searches with each of these strategies: keys of any of them are taken.
+    /// The same for searches with each of these strategies: keys of any of them are taken, beside
+    /// those of the strategy that the settings name.
     ///
     /// # Errors
     /// As `load`.
@@ -215,6 +233,7 @@ pub fn main() -> ExitCode {
         Command::Status(args) => status::run(args),
         Command::Top(args) => top::run(args),
         Command::Show(args) => show::run(args),
+        Command::Retrain(args) => retrain::run(args),
         Command::Export(args) => export::run(args),
         Command::Classify(args) => classify::run(args),
         Command::Page(args) => page::run(args),

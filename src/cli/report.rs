@@ -2,7 +2,7 @@
 
 use super::{Failure, print, reading};
 use crate::journal::{Life, Reader};
-use crate::report::{ReportError, TrialsFile, write_charts};
+use crate::report::{ReportError, TrialsFile, write_report};
 use std::path::PathBuf;
 
 #[derive(clap::Args)]
@@ -34,7 +34,7 @@ pub fn run(args: ReportArgs) -> Result<(), Failure> {
                 .to_owned(),
         );
     }
-    files.extend(write_charts(&args.run).map_err(failed)?);
+    files.extend(write_report(&args.run).map_err(failed)?);
     if args.json {
         return super::print_json(&serde_json::json!({ "files": files }));
     }

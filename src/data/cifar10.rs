@@ -40,16 +40,23 @@ pub fn load(path: &Path) -> Result<Dataset, DataError> {
     Err(problem(path, text))
 }
 
-/// The test set, `test_batch.bin`: for the report on a finished network, never for the search.
+/// Where the test set lies, `test_batch.bin`; None: it is not there.
+///
+/// # Errors
+/// There is no such folder.
+pub fn test_file(path: &Path) -> Result<Option<PathBuf>, DataError> {
+    let files = folders(path)?.into_iter();
+    let mut files = files.map(|folder| folder.join("test_batch.bin"));
+    Ok(files.find(|file| file.is_file()))
+}
+
+/// The test set: for the report on a finished network, never for the search.
 ///
 /// # Errors
 /// As for the training set.
-pub fn load_test(path: &Path) -> Result<Dataset, DataError> {
-    let holds = |folder: &PathBuf| folder.join("test_batch.bin").is_file();
-    match folders(path)?.into_iter().find(holds) {
-        Some(folder) => read_all(&folder, &[folder.join("test_batch.bin")]),
-        None => Err(problem(path, "no test_batch.bin here")),
-    }
+pub fn load_test(file: &Path) -> Result<Dataset, DataError> {
+    let folder = file.parent().unwrap_or(Path::new("."));
+    read_all(folder, &[file.to_owned()])
 }
 
 fn problem(path: &Path, problem: impl Into<String>) -> DataError {
@@ -238,7 +245,12 @@ mod tests {
             [1, 2, 3]
         );
         assert_eq!(set.class_names[9], "truck");
-        assert_eq!(load_test(folder.path()).unwrap().labels, [5]);
+        assert_eq!(
+            load_test(&test_file(folder.path()).unwrap().unwrap())
+                .unwrap()
+                .labels,
+            [5]
+        );
     }
 
     #[test]
@@ -256,7 +268,7 @@ mod tests {
         std::fs::write(inner.join("test_batch.bin"), "broken").unwrap();
         assert_eq!(load(folder.path()).unwrap().labels, [3]);
         assert!(
-            load_test(folder.path())
+            load_test(&test_file(folder.path()).unwrap().unwrap())
                 .unwrap_err()
                 .to_string()
                 .contains("byte 0")

@@ -9,14 +9,15 @@ mod input;
 mod settings;
 mod shapes;
 mod split;
+mod test_set;
 pub mod text;
 
 pub use batches::Batches;
-pub use cifar10::load_test;
 pub use folder::read_image;
 pub use input::{ImageInput, Input, Normalisation, TextInput};
 pub use settings::{DataKind, DataSettings, Flip, Whitening, WhiteningOrder};
 pub use split::Split;
+pub use test_set::{TestData, test_set, without_test_set};
 pub use text::{Corpus, Unit};
 
 use crate::space::ImageShape;

@@ -191,7 +191,7 @@ impl Reader {
         Ok(serde_json::from_str(&text).unwrap_or_default())
     }
 
-    fn meta(&self, key: &str) -> Result<Option<String>, JournalError> {
+    pub(super) fn meta(&self, key: &str) -> Result<Option<String>, JournalError> {
         self.one("SELECT value FROM meta WHERE key = ?1", [key], |row| {
             row.get(0)
         })
@@ -204,6 +204,12 @@ impl Reader {
             [kind],
             |row| row.get(0),
         )
+    }
+
+    /// Time and text of every event of this kind, the oldest first.
+    pub fn events_of(&self, kind: &str) -> Result<Vec<(String, String)>, JournalError> {
+        let sql = "SELECT at, text FROM events WHERE kind = ?1 ORDER BY id";
+        self.all(sql, [kind], |row| Ok((row.get(0)?, row.get(1)?)))
     }
 
     /// Calls `take` with every trial that has its outcome, in any order. A pruned or failed one that

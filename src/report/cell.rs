@@ -1,5 +1,6 @@
 //! A recurrent cell in one line, as equations and as a drawing (SVG). Pure; must not know of runs.
 
+use super::svg::{Anchor, Direction, Drawing, SMALL};
 use crate::space::{Activation, Cell, CellNetwork, CellNode, Combination, ReferenceCell, TreeCell};
 use std::fmt::Write as _;
 
@@ -151,210 +152,302 @@ fn reference_equations(reference: ReferenceCell) -> &'static str {
     }
 }
 
-/// Draws the cell as a tree with its leaves on the left, through which data flows to the right. A
-/// reference cell is shown as its equations.
+/// Draws the cell as a tree in the manner of the paper's figure 8: data flows from the leaves, which
+/// take `x` and `h`, to `h'` on the right. A step is a circle, which combines its inputs, and a box,
+/// its activation. `c` enters where the old cell state is injected, and `c'` leaves between circle
+/// and box of the step that it is read at.
 pub fn cell_svg(network: &CellNetwork) -> String {
-    match &network.cell {
-        Cell::Tree(tree) => tree_svg(tree),
-        Cell::Reference { reference } => equations_svg(reference_equations(*reference)),
-    }
-}
-
-const STYLE: &str = "<style>\ntext { font: 13px system-ui, sans-serif; fill: #1b1f24; text-anchor: middle }\n\
-     text.small { font-size: 11px; fill: #59636e } text.line { text-anchor: start }\n\
-     rect { fill: #eef3fb; stroke: #4c78b8 } rect.end { fill: #f3f3f3; stroke: #8a8a8a } rect.memory { fill: #fbf1ea; stroke: #c2703d }\n\
-     path { fill: none; stroke: #4c78b8; stroke-width: 1.4 } path.memory { stroke: #c2703d }\n\
-     @media (prefers-color-scheme: dark) { text { fill: #e6edf3 } text.small { fill: #9198a1 } rect { fill: #1c2a3f } \
-     rect.end { fill: #2a2a2a } rect.memory { fill: #3b2a1e } }\n</style>\n";
-
-const BOX: (usize, usize) = (92, 34);
-const COLUMN: usize = 140;
-const ROW: usize = 54;
-const MARGIN: usize = 20;
-
-fn equations_svg(equations: &str) -> String {
-    let lines: Vec<&str> = equations.lines().collect();
-    let width = 360;
-    let height = 2 * MARGIN + 22 * lines.len();
-    let mut svg = open(width, height, "a recurrent cell");
-    for (row, line) in lines.iter().enumerate() {
-        let _ = writeln!(
-            svg,
-            "<text class=\"line\" x=\"{MARGIN}\" y=\"{}\">{line}</text>",
-            MARGIN + 15 + 22 * row
-        );
-    }
-    svg.push_str("</svg>\n");
-    svg
-}
-
-/// The opening tag of a drawing, with its style.
-fn open(width: usize, height: usize, label: &str) -> String {
-    format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" height=\"{height}\" role=\"img\" \
-         aria-label=\"{label}\">\n{STYLE}"
-    )
-}
-
-fn tree_svg(tree: &TreeCell) -> String {
-    let positions = positions(tree);
-    let root = tree.nodes.len() - 1;
-    let rows = tree.base() + 2;
-    // The first column holds the inputs of the leaves, the last one h'.
-    let columns = positions
-        .iter()
-        .map(|(column, _)| column)
-        .max()
-        .unwrap_or(&0)
-        + 3;
-    let mut svg = open(
-        2 * MARGIN + columns * COLUMN,
-        2 * MARGIN + rows * ROW,
-        &format!("a recurrent cell of base {}", tree.base()),
-    );
-    let corner = |node: usize| {
-        (
-            MARGIN + (positions[node].0 + 1) * COLUMN,
-            MARGIN + positions[node].1 / 2,
-        )
-    };
-    let (last_x, last_y) = corner(root);
-    for (index, node) in tree.nodes.iter().enumerate() {
-        let (x, y) = corner(index);
-        if let Some((first, second)) = tree.children(index) {
-            [first, second]
-                .into_iter()
-                .for_each(|child| edge(&mut svg, corner(child), (x, y)));
-        } else {
-            shape(
-                &mut svg,
-                "end",
-                (MARGIN, y),
-                "x, h",
-                &format!("W{index}, R{index}"),
-            );
-            edge(&mut svg, (MARGIN, y), (x, y));
-        }
-        let class = if index == tree.cell_index {
-            "memory"
-        } else {
-            "node"
-        };
-        shape(
-            &mut svg,
-            class,
-            (x, y),
-            &node_text(*node),
-            &node_note(tree, index),
-        );
-    }
-    edge(&mut svg, (last_x, last_y), (last_x + COLUMN, last_y));
-    shape(&mut svg, "end", (last_x + COLUMN, last_y), "h'", "");
-    cell_state_notes(&mut svg, tree);
-    svg.push_str("</svg>\n");
-    svg
-}
-
-/// Appends below the tree where the new cell state is taken and where the old one is injected.
-fn cell_state_notes(svg: &mut String, tree: &TreeCell) {
-    let below = MARGIN + tree.base() * ROW + ROW / 2;
-    let notes = [
-        format!("c' = node {} before its activation", tree.cell_index),
-        format!(
-            "node {} then joins c: {}",
-            tree.inject_index,
-            node_text(tree.inject)
+    let (root, label) = match &network.cell {
+        Cell::Tree(tree) => (
+            tree_step(tree, tree.nodes.len() - 1),
+            format!("a recurrent cell of base {}", tree.base()),
         ),
-    ];
-    for (row, note) in notes.iter().enumerate() {
-        let _ = writeln!(
-            svg,
-            "<text class=\"line\" x=\"{MARGIN}\" y=\"{}\">{note}</text>",
-            below + 22 * row
-        );
+        Cell::Reference { reference } => (
+            reference_step(*reference),
+            format!("a recurrent cell: {}", reference.name()),
+        ),
+    };
+    let mut sketch = Sketch {
+        drawing: Drawing::new(),
+        next_leaf: 0.0,
+    };
+    let root = sketch.step(&root);
+    let end = root.right + OUTPUT_ROOM;
+    sketch
+        .drawing
+        .line("next", (root.right, root.y), (end - 5.0, root.y));
+    sketch.drawing.tip("tip", (end, root.y), Direction::Right);
+    sketch.state("hidden", "h'", (end + STATE, root.y));
+    sketch.drawing.finish(&label)
+}
+
+/// What a step takes: the output of another one, or `x`, `h` or `c`.
+enum Input {
+    Step(Step),
+    Value(&'static str),
+}
+
+/// A step of a cell as it is drawn.
+struct Step {
+    inputs: Vec<Input>,
+    /// None: it has one input.
+    sign: Option<&'static str>,
+    activation: Option<&'static str>,
+    /// As the equations call its output; may be empty.
+    name: String,
+    /// c' is its value before the activation.
+    is_cell_state: bool,
+}
+
+/// A node of a tree with all that stands below it, and with the injection of c if it has that.
+fn tree_step(tree: &TreeCell, node: usize) -> Step {
+    let CellNode {
+        combination,
+        activation,
+    } = tree.nodes[node];
+    let inputs = match tree.children(node) {
+        Some((first, second)) => [first, second]
+            .map(|child| Input::Step(tree_step(tree, child)))
+            .into(),
+        None => vec![Input::Value("x"), Input::Value("h")],
+    };
+    let step = Step {
+        inputs,
+        sign: Some(sign(combination)),
+        activation: Some(activation.name()),
+        name: format!("a{node}"),
+        is_cell_state: node == tree.cell_index,
+    };
+    if node != tree.inject_index {
+        return step;
+    }
+    Step {
+        inputs: vec![Input::Step(step), Input::Value("c")],
+        sign: Some(sign(tree.inject.combination)),
+        activation: Some(tree.inject.activation.name()),
+        name: format!("b{node}"),
+        is_cell_state: false,
     }
 }
 
-fn node_text(node: CellNode) -> String {
-    let sign = match node.combination {
+fn sign(combination: Combination) -> &'static str {
+    match combination {
         Combination::Add => "+",
-        Combination::ElemMult => "⊙",
+        Combination::ElemMult => "×",
         Combination::Max => "max",
-    };
-    format!("{sign}  {}", node.activation.name())
+    }
 }
 
-fn node_note(tree: &TreeCell, node: usize) -> String {
-    let out = if node == tree.cell_index {
-        " → c'"
-    } else {
-        ""
+/// The root of a reference cell: the tree that its equations are, biases left out.
+fn reference_step(reference: ReferenceCell) -> Step {
+    let step = |sign, activation, name: &str, inputs| Step {
+        inputs,
+        sign: Some(sign),
+        activation,
+        name: name.into(),
+        is_cell_state: false,
     };
-    let into = if node == tree.inject_index {
-        " ← c"
-    } else {
-        ""
+    let value = Input::Value;
+    let gate = |activation, name: &str| {
+        Input::Step(step(
+            "+",
+            Some(activation),
+            name,
+            vec![value("x"), value("h")],
+        ))
     };
-    format!("{node}{out}{into}")
+    let times = |first, second| Input::Step(step("×", None, "", vec![first, second]));
+    match reference {
+        ReferenceCell::Rnn => step("+", Some("tanh"), "", vec![value("x"), value("h")]),
+        ReferenceCell::Lstm => {
+            let kept = times(gate("sigmoid", "f"), value("c"));
+            let new = times(gate("sigmoid", "i"), gate("tanh", "g"));
+            let state = Step {
+                is_cell_state: true,
+                ..step("+", Some("tanh"), "", vec![kept, new])
+            };
+            let output = gate("sigmoid", "o");
+            step("×", None, "", vec![Input::Step(state), output])
+        }
+        ReferenceCell::Gru => {
+            let reset = times(gate("sigmoid", "r"), value("h"));
+            let new = Input::Step(step("+", Some("tanh"), "n", vec![value("x"), reset]));
+            let rest = Input::Step(Step {
+                sign: None,
+                ..step("", Some("1 − z"), "", vec![gate("sigmoid", "z")])
+            });
+            let kept = times(gate("sigmoid", "z"), value("h"));
+            step("+", None, "", vec![times(rest, new), kept])
+        }
+    }
 }
 
-/// Column of each node (0 for a leaf) and twice its vertical position. The leaves stand one below
-/// the other in the tree's order.
-fn positions(tree: &TreeCell) -> Vec<(usize, usize)> {
-    fn set_position(
-        tree: &TreeCell,
-        node: usize,
-        next: &mut usize,
-        positions: &mut [(usize, usize)],
-    ) {
-        positions[node] = match tree.children(node) {
-            None => {
-                *next += 1;
-                (0, 2 * ROW * (*next - 1))
-            }
-            Some((first, second)) => {
-                set_position(tree, first, next, positions);
-                set_position(tree, second, next, positions);
-                (
-                    positions[first].0.max(positions[second].0) + 1,
-                    usize::midpoint(positions[first].1, positions[second].1),
-                )
+/// Radii of the circles of a combination, and of x, h and c.
+const COMBINATION: f64 = 14.0;
+const STATE: f64 = 11.0;
+
+/// Width and height of an activation's box, and the line between it and its circle, which is long
+/// enough for c' to leave.
+const BOX: (f64, f64) = (74.0, 26.0);
+const GAP: f64 = 14.0;
+
+/// Distances between columns of steps and between leaves.
+const COLUMN: f64 = 172.0;
+const LEAF: f64 = 76.0;
+
+/// Where a step's own x, h or c stands: so far to the left of its circle, and above or below, a
+/// leaf's closer than what joins another step.
+const ASIDE: f64 = 46.0;
+const LEAF_ASIDE: f64 = 16.0;
+const JOINING_ASIDE: f64 = 36.0;
+
+/// Before h'.
+const OUTPUT_ROOM: f64 = 34.0;
+
+/// A cell's drawing under construction.
+struct Sketch {
+    drawing: Drawing,
+    /// Where the next leaf stands.
+    next_leaf: f64,
+}
+
+/// Where a step has been drawn: its column, its height and its right end.
+struct Drawn {
+    column: usize,
+    y: f64,
+    right: f64,
+}
+
+impl Sketch {
+    /// Draws a step after all that it takes. Leaves stand one below the other in the tree's order,
+    /// and every other step one column to the right of the rightmost step that it takes.
+    fn step(&mut self, step: &Step) -> Drawn {
+        let taken: Vec<Option<Drawn>> = step
+            .inputs
+            .iter()
+            .map(|input| match input {
+                Input::Step(step) => Some(self.step(step)),
+                Input::Value(_) => None,
+            })
+            .collect();
+        let steps = || taken.iter().flatten();
+        let column = steps().map(|drawn| drawn.column + 1).max().unwrap_or(0);
+        let y = match (steps().next(), steps().next_back()) {
+            (Some(first), Some(last)) => f64::midpoint(first.y, last.y),
+            _ => {
+                self.next_leaf += LEAF;
+                self.next_leaf - LEAF
             }
         };
+        let x = column as f64 * COLUMN;
+        let distance = if steps().next().is_none() {
+            LEAF_ASIDE
+        } else {
+            JOINING_ASIDE
+        };
+        for (index, (input, drawn)) in step.inputs.iter().zip(&taken).enumerate() {
+            let side = if index == 0 { -distance } else { distance };
+            match (input, drawn) {
+                (Input::Value(name), _) => self.value(name, (x, y), side),
+                (Input::Step(_), Some(Drawn { y: from, right, .. })) => {
+                    let bend = x - COMBINATION - ASIDE;
+                    let end = (x - COMBINATION, y);
+                    self.drawing.swing("next", (*right, *from), bend, end);
+                }
+                (Input::Step(_), None) => {}
+            }
+        }
+        let right = self.shapes(step, (x, y));
+        Drawn { column, y, right }
     }
-    let mut positions = vec![(0, 0); tree.nodes.len()];
-    set_position(tree, tree.nodes.len() - 1, &mut 0, &mut positions);
-    positions
-}
 
-/// Appends a box with a title and a note below it.
-fn shape(svg: &mut String, class: &str, (x, y): (usize, usize), title: &str, note: &str) {
-    let _ = writeln!(
-        svg,
-        "<rect class=\"{class}\" x=\"{x}\" y=\"{y}\" width=\"{}\" height=\"{}\" rx=\"6\"/>\
-         <text x=\"{middle}\" y=\"{}\">{title}</text><text class=\"small\" x=\"{middle}\" y=\"{}\">{note}</text>",
-        BOX.0,
-        BOX.1,
-        y + 15,
-        y + 29,
-        middle = x + BOX.0 / 2
-    );
-}
+    /// Draws a step's own x, h or c, and its line into the circle at `to`.
+    fn value(&mut self, name: &str, to: (f64, f64), side: f64) {
+        let at = (to.0 - ASIDE, to.1 + side);
+        let class = match name {
+            "x" => "input",
+            "h" => "hidden",
+            _ => "state",
+        };
+        let length = ASIDE.hypot(side);
+        let along = |distance: f64| {
+            (
+                at.0 + ASIDE * distance / length,
+                at.1 - side * distance / length,
+            )
+        };
+        let line = if class == "state" { "state" } else { "next" };
+        self.drawing
+            .line(line, along(STATE), along(length - COMBINATION));
+        self.state(class, name, at);
+    }
 
-/// Appends a connection between two boxes, given by their upper left corners.
-fn edge(svg: &mut String, from: (usize, usize), to: (usize, usize)) {
-    let start = (from.0 + BOX.0, from.1 + BOX.1 / 2);
-    let end = (to.0, to.1 + BOX.1 / 2);
-    let middle = usize::midpoint(start.0, end.0);
-    let _ = writeln!(
-        svg,
-        "<path d=\"M{} {} C{middle} {} {middle} {} {} {}\"/>",
-        start.0, start.1, start.1, end.1, end.0, end.1
-    );
+    /// Draws the circle and the box of a step whose circle stands here, and c' if it is read there.
+    /// Returns where they end.
+    fn shapes(&mut self, step: &Step, (x, y): (f64, f64)) -> f64 {
+        let mut right = x - COMBINATION;
+        if let Some(sign) = step.sign {
+            right = x + COMBINATION;
+            self.drawing.circle("combine", (x, y), COMBINATION);
+            let (size, lowered) = if sign == "max" {
+                (10.0, 3.2)
+            } else {
+                (18.0, 6.2)
+            };
+            let at = (x, y + lowered);
+            self.drawing.text("sign", size, Anchor::Middle, at, sign);
+        }
+        let circle_end = right;
+        if let Some(activation) = step.activation {
+            let left = if step.sign.is_some() {
+                right + GAP
+            } else {
+                right
+            };
+            right = left + BOX.0;
+            self.drawing.line("next", (circle_end, y), (left, y));
+            let corner = (left, y - BOX.1 / 2.0);
+            // 1 − z is no activation of its own.
+            let class = if activation.contains(' ') {
+                "identity"
+            } else {
+                activation
+            };
+            self.drawing.rect(class, corner, BOX, 13.0, "");
+            let middle = (left + BOX.0 / 2.0, y + 4.0);
+            self.drawing
+                .text("label", SMALL + 1.0, Anchor::Middle, middle, activation);
+        }
+        if step.is_cell_state {
+            self.new_cell_state((circle_end + GAP / 2.0, y));
+        }
+        if !step.name.is_empty() {
+            let below = (right - BOX.0 / 2.0, y + BOX.1 / 2.0 + 13.0);
+            self.drawing
+                .text("small", SMALL, Anchor::Middle, below, &step.name);
+        }
+        right
+    }
+
+    /// Draws c' above the line that it leaves.
+    fn new_cell_state(&mut self, (x, y): (f64, f64)) {
+        let end = y - JOINING_ASIDE + STATE;
+        self.drawing.line("state", (x, y), (x, end + 5.0));
+        self.drawing.tip("state-tip", (x, end), Direction::Up);
+        self.drawing.circle("dot", (x, y), 2.5);
+        self.state("state", "c'", (x, end - STATE));
+    }
+
+    fn state(&mut self, class: &str, name: &str, (x, y): (f64, f64)) {
+        self.drawing.circle(class, (x, y), STATE);
+        self.drawing
+            .text("label", SMALL + 1.0, Anchor::Middle, (x, y + 4.0), name);
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::svg::legible::{assert_legible, texts};
     use super::*;
 
     fn example() -> CellNetwork {
@@ -391,21 +484,78 @@ mod tests {
         );
     }
 
-    #[test]
-    fn a_drawing_has_every_node_and_every_connection() {
-        let svg = cell_svg(&example());
-        // Two leaves with their inputs, the root, h'.
-        assert_eq!(
-            (svg.matches("<rect").count(), svg.matches("<path").count()),
-            (6, 5)
-        );
-        assert!(svg.contains("c' = node 1 before its activation"));
-        let lstm = CellNetwork {
-            cell: Cell::Reference {
-                reference: ReferenceCell::Lstm,
-            },
-            model: None,
+    /// A tree of so many leaves, its nodes of all kinds.
+    fn tree(base: usize, cell_index: usize, inject_index: usize) -> CellNetwork {
+        let combinations = [Combination::Add, Combination::ElemMult, Combination::Max];
+        let activations = [
+            Activation::Identity,
+            Activation::Sigmoid,
+            Activation::Tanh,
+            Activation::Relu,
+            Activation::Sin,
+        ];
+        let node = |index: usize| CellNode {
+            combination: combinations[index % 3],
+            activation: activations[index % 5],
         };
-        assert!(cell_svg(&lstm).contains("c'  = f ⊙ c + i ⊙ g"));
+        CellNetwork {
+            cell: Cell::Tree(TreeCell {
+                nodes: (0..2 * base - 1).map(node).collect(),
+                inject: node(base),
+                cell_index,
+                inject_index,
+            }),
+            model: None,
+        }
+    }
+
+    fn reference(reference: ReferenceCell) -> CellNetwork {
+        CellNetwork {
+            cell: Cell::Reference { reference },
+            model: None,
+        }
+    }
+
+    /// How often each of x, h, c, c' and h' stands there.
+    fn values(svg: &str) -> [usize; 5] {
+        let texts = texts(svg);
+        ["x", "h", "c", "c'", "h'"].map(|name| texts.iter().filter(|text| text.0 == name).count())
+    }
+
+    #[test]
+    fn a_drawing_has_every_step_and_where_the_states_enter_and_leave() {
+        let svg = cell_svg(&example());
+        // Of each node its circle and its box, of the injection too; the paper is a box.
+        assert_eq!(svg.matches("class=\"combine\"").count(), 3 + 1);
+        assert_eq!(svg.matches("<rect").count(), 4 + 1);
+        assert_eq!(values(&svg), [2, 2, 1, 1, 1]);
+        for name in ["a0", "b0", "a1", "a2"] {
+            assert!(
+                svg.contains(&format!(">{name}<")),
+                "{name} is missing: {svg}"
+            );
+        }
+        let lstm = cell_svg(&reference(ReferenceCell::Lstm));
+        assert_eq!(values(&lstm), [4, 4, 1, 1, 1]);
+        let gru = cell_svg(&reference(ReferenceCell::Gru));
+        // z stands there twice.
+        assert_eq!(values(&gru), [4, 5, 0, 0, 1]);
+    }
+
+    #[test]
+    fn cells_of_any_base_can_be_read_wherever_the_states_enter_and_leave() {
+        for base in [1, 2, 3, 5, 8] {
+            let nodes = 2 * base - 1;
+            for cell_index in 0..nodes {
+                for inject_index in 0..nodes {
+                    assert_legible(&cell_svg(&tree(base, cell_index, inject_index)));
+                }
+            }
+        }
+        assert_legible(&cell_svg(&tree(16, 20, 3)));
+        for cell in [ReferenceCell::Rnn, ReferenceCell::Lstm, ReferenceCell::Gru] {
+            assert_legible(&cell_svg(&reference(cell)));
+        }
+        assert!(cell_svg(&tree(8, 12, 8)).contains(">b8<"));
     }
 }

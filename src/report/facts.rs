@@ -65,12 +65,21 @@ fn section<T: DeserializeOwned>(table: &toml::Table, name: &str) -> Option<T> {
 
 /// How children are scored; None: the sections that say so are not there or cannot be read.
 fn scoring(table: &toml::Table) -> Option<Scoring> {
-    let settings = WorkloadSettings {
+    Some(workload_settings(table)?.scoring())
+}
+
+/// What children are made of and scored by, the space left out; None as above.
+pub fn workload_settings(table: &toml::Table) -> Option<WorkloadSettings> {
+    let seed = table.get("run").and_then(|run| run.get("seed"));
+    let seed = seed.and_then(toml::Value::as_integer);
+    Some(WorkloadSettings {
+        seed: seed
+            .and_then(|seed| seed.try_into().ok())
+            .unwrap_or_default(),
         child: section(table, "child")?,
         data: section(table, "data")?,
         ..WorkloadSettings::default()
-    };
-    Some(settings.scoring())
+    })
 }
 
 /// Name and device of each lane, as the search notes them: `cpu-0 on cpu, cpu-1 on cpu`.

@@ -1,5 +1,5 @@
-//! The files of a run's `report/`: trials.csv, which grows as trials end, and the charts. They are
-//! derived from the journal and never read back, so a file that is lost or half written is simply
+//! The files of a run's `report/`: trials.csv, which grows as trials end, the charts, and all of it
+//! as one HTML file. They are derived from the journal and never read back, so a file that is lost or half written is simply
 //! written again. Must not know who asks for them.
 
 use super::chart::{self, Canvas};
@@ -144,20 +144,24 @@ fn ranges(ids: &BTreeSet<u64>) -> Vec<std::ops::RangeInclusive<u64>> {
     ranges
 }
 
-/// Writes the page's charts into `report/`: reward.svg, what was learned of the decisions, and the
-/// drawing and learning curve of each of the best sampled trials. Returns the paths of the written
-/// files.
+/// Writes into `report/` what is made of the whole run: index.html, reward.svg, what was learned of
+/// the decisions, and the drawing and learning curve of each of the best sampled trials. Returns the
+/// paths of the written files.
 ///
 /// # Errors
 /// When the run cannot be read or a file cannot be written.
-pub fn write_charts(dir: &Path) -> Result<Vec<PathBuf>, ReportError> {
+pub fn write_report(dir: &Path) -> Result<Vec<PathBuf>, ReportError> {
     let reader = Reader::open(dir)?;
     let facts = RunFacts::read(dir);
     let folder = dir.join("report");
     std::fs::create_dir_all(&folder).map_err(io(&folder))?;
     let series = sampled(&reader)?;
-    let mut files = vec![("reward.svg".to_owned(), reward_chart(&series, &facts))];
-    for learned in Learned::read(dir, &reader, &series)? {
+    let learned = Learned::read(dir, &reader, &series)?;
+    let mut files = vec![
+        ("index.html".to_owned(), page::report(dir, &learned)?),
+        ("reward.svg".to_owned(), reward_chart(&series, &facts)),
+    ];
+    for learned in learned {
         let title = format!("{}: {}", facts.name, learned.heading.to_lowercase());
         let svg = chart::file(&title, &learned.picture.svg, learned.picture.canvas);
         files.push((format!("{}.svg", learned.name), svg));
@@ -182,9 +186,12 @@ pub fn write_charts(dir: &Path) -> Result<Vec<PathBuf>, ReportError> {
         }
     }
     let mut written = Vec::with_capacity(files.len());
-    for (name, svg) in files {
-        let path = folder.join(name);
-        std::fs::write(&path, svg).map_err(io(&path))?;
+    for (name, text) in files {
+        let path = folder.join(&name);
+        // A reader sees the file of before or this one, and so does the next process.
+        let partial = folder.join(name + ".partial");
+        std::fs::write(&partial, text).map_err(io(&partial))?;
+        std::fs::rename(&partial, &path).map_err(io(&path))?;
         written.push(path);
     }
     Ok(written)

@@ -178,8 +178,8 @@ impl Key {
         }
     }
 
-    /// Why it has no effect, whichever of these words another key has; None: it has one with one of
-    /// them, or with the settings as they are where there are no words.
+    /// Why it has no effect with these settings, nor where another key has one of these words instead;
+    /// None: it has one.
     pub fn without_effect_among(
         &self,
         settings: &Map<String, Value>,
@@ -191,14 +191,8 @@ impl Key {
             settings.insert(key.to_owned(), (*word).into());
             self.without_effect(&settings)
         };
-        let mut reasons: Vec<Option<String>> = words.iter().map(with).collect();
-        if reasons.is_empty() {
-            return self.without_effect(settings);
-        }
-        if reasons.iter().any(Option::is_none) {
-            return None;
-        }
-        reasons.pop().flatten()
+        let own = self.without_effect(settings)?;
+        words.iter().all(|word| with(word).is_some()).then_some(own)
     }
 
     /// Why it has no effect with these settings (key → value); None: it has one.

@@ -21,7 +21,7 @@ pub enum Unused<'a> {
     Refused,
     /// In the `config.toml` of a run: earlier versions wrote them.
     PassedOver,
-    /// Refused if they have none with any of these strategies.
+    /// Refused if they have none with any of these strategies either.
     RefusedByAll(&'a [&'a str]),
 }
 

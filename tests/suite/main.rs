@@ -39,6 +39,7 @@ mod report;
 mod restart;
 mod restore;
 mod resume;
+mod retrain;
 mod retry;
 mod reuse;
 mod run_dir;

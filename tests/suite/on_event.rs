@@ -20,7 +20,8 @@ fn command(search: &Search, script: &str) -> Command {
 }
 
 /// Appends each event's JSON, with what the environment says, to the file `told`.
-const TELL: &str = "echo \"$NETWRIGHT_EVENT $NETWRIGHT_RUN_DIR $1 $2\" >> told\n";
+const TELL: &str =
+    "printf '%s %s %s %s\\n' \"$NETWRIGHT_EVENT\" \"$NETWRIGHT_RUN_DIR\" \"$1\" \"$2\" >> told\n";
 
 /// Event, directory and JSON of each call.
 fn told(folder: &Path) -> Vec<(String, String, Value)> {
@@ -80,23 +81,20 @@ fn it_is_told_of_new_bests_and_of_the_end() {
 #[test]
 fn a_failure_is_told_and_its_own_failure_harms_nothing() {
     let search = Search::new(12, "");
-    // No row of the table is of this space.
-    let path = search.folder.path().join("table.csv");
-    std::fs::write(&path, "a,b,c,d,reward\n0,0,0,0,1\n").unwrap();
+    let config = "[run]\nname = \"t\"\ntrials = 12\n[telemetry]\nlisten = \"off\"\n[space]\nkind = \"choices\"\n\
+         decision = [{ name = \"a\", options = [1, 2] }]\n[child]\nevaluator = \"command\"\nattempts = 1\n\
+         command.argv = [\"sh\", \"-c\", \"exit 3\"]\n";
+    std::fs::write(search.folder.path().join("search.toml"), config).unwrap();
     let script = format!("{TELL}echo 'it says this' >&2\nexit 7\n");
     let output = command(&search, &script).output().unwrap();
-    let (event, _, json) = told(search.folder.path()).pop().unwrap();
-    if output.status.success() {
-        // One trial had the network of the row.
-        assert_eq!(event, "end");
-    } else {
-        assert_eq!(output.status.code(), Some(1), "{}", text(&output));
-        assert_eq!(event, "failure");
-        let message = json["message"].as_str().unwrap();
-        assert!(message.contains("all 12 trials have failed"), "{message}");
-    }
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output));
+    let calls = told(search.folder.path());
+    let (event, _, json) = &calls[0];
+    assert_eq!((calls.len(), event.as_str()), (1, "failure"));
+    let message = json["message"].as_str().unwrap();
+    assert!(message.contains("all 12 trials have failed"), "{message}");
     assert!(
-        stderr(&output).contains("run.on_event: sh notify.sh first at the event")
+        stderr(&output).contains("run.on_event: sh notify.sh first at the event \"failure\"")
             && stderr(&output).contains("exit status: 7"),
         "{}",
         stderr(&output)

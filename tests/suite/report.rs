@@ -1,7 +1,10 @@
 //! The files that outlive a search: trials.csv without a doubled or lost row whatever happened to
-//! the process, and the charts.
+//! the process, the charts, and the report as one file.
 
-use super::common::{ENDLESS, Running, Search, finished, printed, succeeds, trials, wait_until};
+use super::common::{
+    ENDLESS, Running, Search, events_of, finished, netwright, printed, succeeds, trials, wait_until,
+};
+use serde_json::json;
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -78,10 +81,11 @@ fn the_charts_are_there_at_the_end_and_report_writes_all_files_again() {
         chart.starts_with("<svg xmlns=") && chart.contains("reward over 40 trials: best"),
         "{chart}"
     );
+    let page = std::fs::read_to_string(run.join("report/index.html")).unwrap();
     std::fs::remove_dir_all(run.join("report")).unwrap();
     let files: serde_json::Value =
         serde_json::from_str(&printed("report", &run, &["--json"])).unwrap();
-    assert_eq!(files["files"].as_array().unwrap().len(), 5, "{files}");
+    assert_eq!(files["files"].as_array().unwrap().len(), 6, "{files}");
     let read = |name: &str| std::fs::read_to_string(run.join("report").join(name)).unwrap();
     // The space has four decisions.
     let importance = read("importance.svg");
@@ -103,6 +107,20 @@ fn the_charts_are_there_at_the_end_and_report_writes_all_files_again() {
     );
     let choices = read("choices.svg");
     assert_eq!(choices.matches("class=\"heading\"").count(), 4, "{choices}");
+    assert_eq!(
+        read("index.html"),
+        page,
+        "the search's own report is another one"
+    );
+    assert_stands_alone(&page);
+    // A table: nothing is trained, so nothing can be retrained.
+    assert!(
+        page.contains("Nothing was trained: the rewards stand in") && !page.contains("Retraining")
+    );
+    let names = std::fs::read_dir(run.join("report")).unwrap();
+    let partial = |name: &str| name.ends_with(".partial");
+    let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    assert!(!names.into_iter().any(|name| partial(&name)));
     assert_eq!(
         std::fs::read_to_string(run.join("report/reward.svg")).unwrap(),
         chart
@@ -129,4 +147,118 @@ fn the_charts_are_there_at_the_end_and_report_writes_all_files_again() {
         all.records().any(|row| values(row.unwrap()) == best),
         "{best:?}"
     );
+}
+
+/// Panics unless the file needs no other one, and its links lead to what is in it.
+fn assert_stands_alone(page: &str) {
+    let inside = page.replace("xmlns=\"http://www.w3.org/2000/svg\"", "");
+    for outside in [
+        "http:", "https:", " src=", "url(", "@import", "<script", "{{",
+    ] {
+        assert!(!inside.contains(outside), "{outside} in {page}");
+    }
+    let links = page.split(" href=\"").skip(1);
+    let links: BTreeSet<&str> = links.map(|link| link.split('"').next().unwrap()).collect();
+    for link in links {
+        let target = link
+            .strip_prefix('#')
+            .unwrap_or_else(|| panic!("{link} leads elsewhere"));
+        assert_eq!(
+            page.matches(&format!(" id=\"{target}\"")).count(),
+            1,
+            "{link}"
+        );
+    }
+}
+
+/// A search of six small networks on built-in images, in `run`.
+fn images(folder: &Path) {
+    let config = "[run]\nname = \"<six>\"\ntrials = 6\n[space]\nlayers = 3\nfilters = [4, 8]\nfilter_height = [3]\nfilter_width = [1, 3]\n\
+                  stride_height = [2]\nstride_width = [2]\n[controller]\nchildren = 3\n[child]\nepochs = 3\nbatch_size = 16\n\
+                  [data]\nkind = \"builtin\"\ntrain_size = 64\nvalidation_size = 32\naugment = false\n[telemetry]\nlisten = \"off\"\n";
+    std::fs::write(folder.join("search.toml"), config).unwrap();
+    let mut search = netwright();
+    search
+        .current_dir(folder)
+        .args(["search", "search.toml", "--run-dir", "run"]);
+    succeeds(&mut search);
+}
+
+#[test]
+fn one_file_tells_what_was_found_and_what_its_numbers_mean() {
+    let folder = tempfile::tempdir().unwrap();
+    images(folder.path());
+    let run = folder.path().join("run");
+    let page = std::fs::read_to_string(run.join("report/index.html")).unwrap();
+    assert_stands_alone(&page);
+    let machine = concat!("netwright ", env!("CARGO_PKG_VERSION"), " (");
+    for part in [
+        "&lt;six&gt;",
+        "finished</span>",
+        "<strong>6</strong> of 6 trials",
+        "The best network <small>trial ",
+        ">average over pixels, softmax</text>",
+        "validation accuracy by epoch",
+        "reward over 6 trials: best",
+        "rank</th>",
+        "64 for training, 32 for validation, 10 classes. The program draws the images",
+        "trained for 3 epochs in batches of 16",
+        "The metric to the power 3;",
+        "No network of this run was retrained",
+        machine,
+        "cpu-0 on cpu",
+        "reward_exponent = 3.0",
+    ] {
+        assert!(page.contains(part), "{part} is missing from {page}");
+    }
+    // Each of the six has its drawing.
+    assert_eq!(page.matches("class=\"architecture\"").count(), 6);
+    // The same machine and data are noted once.
+    let more = [
+        "search",
+        "search.toml",
+        "--run-dir",
+        "run",
+        "--set",
+        "run.trials=7",
+    ];
+    succeeds(netwright().current_dir(folder.path()).args(more));
+    for kind in ["machine", "data"] {
+        assert_eq!(events_of(&run, kind).len(), 1, "{kind}");
+    }
+}
+
+#[test]
+fn a_retraining_below_the_run_is_told_in_its_report() {
+    let folder = tempfile::tempdir().unwrap();
+    images(folder.path());
+    let run = folder.path().join("run");
+    let other = Search::new(4, "");
+    let retraining = run.join("retrain-2");
+    let config = other.folder.path().join("search.toml");
+    let mut search = netwright();
+    search.arg("search").arg(config).arg("--run-dir");
+    succeeds(search.arg(&retraining));
+    let evaluation = json!({
+        "network": "trial 2", "search_trial": 2, "chosen_trial": 1, "recipe": { "weight decay": "0.0005" },
+        "validation": 0.5, "unit": "accuracy", "trial": 4, "epochs": 9, "training_examples": 96, "weights_sha256": "ab12",
+        "test": { "kind": "images", "images": 40, "correct": 30, "error": 0.25, "confusion": [[18, 2], [8, 12]], "classes": [
+            { "name": "cat", "images": 20, "correct": 18, "accuracy": 0.9 }, { "name": "dog", "images": 20, "correct": 12, "accuracy": 0.6 }] },
+        "test_set": "40 images",
+    });
+    let insert = "INSERT INTO meta (key, value) VALUES ('final_evaluation', ?1)";
+    let database = rusqlite::Connection::open(retraining.join("search.db")).unwrap();
+    database.execute(insert, [evaluation.to_string()]).unwrap();
+    printed("report", &run, &[]);
+    let page = std::fs::read_to_string(run.join("report/index.html")).unwrap();
+    for part in [
+        "trial 2, in <code>retrain-2</code>",
+        "<dt>Test error</dt><dd>25.00%",
+        "60.0% of 20",
+        "<td class=\"heat-4\">8</td>",
+        "<dt>weight decay</dt><dd>0.0005",
+    ] {
+        assert!(page.contains(part), "{part} is missing from {page}");
+    }
+    assert_stands_alone(&page);
 }

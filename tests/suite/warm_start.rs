@@ -45,7 +45,9 @@ fn the_best_networks_of_another_run_are_evaluated_first_and_it_may_go() {
     std::fs::rename(&earlier, search.run_dir("elsewhere")).unwrap();
     let output = succeeds(&mut command(&search, "run", &[entry, "run.seed=4"]));
     assert!(
-        output.contains("first, before sampling starts: earlier 1, earlier 2, earlier 3, low (enqueued; 1 of 4 are evaluated)"),
+        output.contains(
+            "first, before sampling starts: earlier 1, earlier 2, earlier 3, low (enqueued; "
+        ),
         "{output}"
     );
     let run = search.run_dir("run");
@@ -77,7 +79,7 @@ fn the_best_networks_of_another_run_are_evaluated_first_and_it_may_go() {
 
 #[test]
 fn a_controller_begins_as_that_of_another_run() {
-    let search = Search::new(160, CONTROLLER);
+    let search = Search::new(400, CONTROLLER);
     succeeds(&mut command(&search, "earlier", &[]));
     let set = ["controller.from_run=earlier", "run.trials=40", "run.seed=4"];
     let [run, without] = ["run", "without"].map(|run| search.run_dir(run));
@@ -109,7 +111,7 @@ fn a_controller_begins_as_that_of_another_run() {
     let output = command(&search, "run", &set).output().unwrap();
     assert_eq!(output.status.code(), Some(1), "{}", text(&output));
     assert!(
-        text(&output).contains("what was copied for controller.from_run (earlier, up to sequence number 21) is not what it was"),
+        text(&output).contains("what was copied for controller.from_run (earlier, up to sequence number 51) is not what it was"),
         "{}",
         text(&output)
     );
@@ -189,7 +191,7 @@ fn what_cannot_be_taken_is_refused() {
                 "controller.strategy=evolution",
                 "controller.learning_rate=0.1",
             ],
-            "controller.from_run = \"earlier\": has no effect with controller.strategy = \"evolution\"",
+            "controller.from_run = earlier: has no effect with controller.strategy = \"evolution\"",
         ),
         (
             &["enqueue=[{ run = 'nowhere', top = 2 }]"],

@@ -11,7 +11,8 @@ const HTML: &str = include_str!("page.html");
 const CSS: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
 
-static STYLE: LazyLock<String> = LazyLock::new(|| format!("{}{CSS}", chart::STYLE));
+/// The style of the page and of its charts.
+pub(super) static STYLE: LazyLock<String> = LazyLock::new(|| format!("{}{CSS}", chart::STYLE));
 
 /// The content security policy: the page may use its own script and style and connect to its own
 /// server, and nothing else.
@@ -28,25 +29,29 @@ pub(super) static POLICY: LazyLock<String> = LazyLock::new(|| {
 /// The document with all sections. `event_id` is the point from which the browser then asks for
 /// events, `dir` the directory of the run.
 pub(super) fn document(view: &View, event_id: &str, dir: &str) -> String {
+    fill(HTML, |name| match name {
+        "style" => STYLE.clone(),
+        "script" => SCRIPT.into(),
+        "from" => escape(event_id),
+        "run" => escape(&view.title),
+        "dir" => escape(dir),
+        section_name => view
+            .sections
+            .iter()
+            .filter(|section| section.name == section_name)
+            .map(|section| section.html.as_str())
+            .collect(),
+    })
+}
+
+/// A template in which each `{{name}}` is replaced by its value, as HTML.
+pub(super) fn fill(template: &str, value: impl Fn(&str) -> String) -> String {
     let mut html = String::with_capacity(64 * 1024);
-    let mut rest = HTML;
-    // `{{name}}` in the template stands for the section of that name, or for one of the values
-    // below.
+    let mut rest = template;
     while let Some((before, after)) = rest.split_once("{{") {
         html.push_str(before);
         let (name, after) = after.split_once("}}").unwrap_or((after, ""));
-        match name {
-            "style" => html.push_str(&STYLE),
-            "script" => html.push_str(SCRIPT),
-            "from" => html.push_str(&escape(event_id)),
-            "run" => html.push_str(&escape(&view.title)),
-            "dir" => html.push_str(&escape(dir)),
-            section_name => view
-                .sections
-                .iter()
-                .filter(|section| section.name == section_name)
-                .for_each(|section| html.push_str(&section.html)),
-        }
+        html.push_str(&value(name));
         rest = after;
     }
     html + rest

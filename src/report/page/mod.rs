@@ -5,10 +5,13 @@
 mod devices;
 mod document;
 mod events;
+mod kept;
+mod retrained;
 mod routes;
 mod sections;
 mod trial;
 
+pub(super) use kept::report;
 pub use routes::routes;
 pub(super) use trial::picture;
 

@@ -11,7 +11,7 @@ use super::super::pareto::pareto_front;
 use super::super::series::RewardChartData;
 use super::devices;
 use crate::child::{MetricUnit, number_text};
-use crate::journal::{Confirmed, CostRow, EpochRow, Life, TrialFacts, TrialRow};
+use crate::journal::{Confirmed, CostRow, EpochRow, FINAL_TRAINING, Life, TrialFacts, TrialRow};
 use crate::telemetry::DeviceReadings;
 use std::fmt::Write as _;
 
@@ -81,7 +81,7 @@ fn is_live(state: &RunState) -> bool {
 pub(super) fn end_message(state: &RunState) -> &'static str {
     if is_done(state) {
         "The search has ended, and the process that served this page with it. What stands here is its last state: `netwright page` with \
-         the folder named above serves it again, and the charts are in the report/ of that folder."
+         the folder named above serves it again, and report/index.html of that folder tells all of it."
     } else {
         "The search has stopped and is saved; the process that served this page has left. The same command continues it, and this page \
          goes on by itself then."
@@ -346,6 +346,9 @@ fn confirmed(state: &RunState, trial: u64) -> Option<&Confirmed> {
 /// A label before a trial that was not sampled; empty for other trials.
 fn label(enqueued: Option<&str>, again: Option<String>) -> String {
     match (enqueued, again) {
+        (Some(FINAL_TRAINING), _) => {
+            format!("<span class=\"badge still\">{FINAL_TRAINING}</span> ")
+        }
         (Some(name), _) => format!(
             "<span class=\"badge still\">baseline</span> {} ",
             escape(name)

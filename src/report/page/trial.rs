@@ -26,6 +26,15 @@ pub(in super::super) fn picture(architecture: &Architecture) -> Option<String> {
     }
 }
 
+/// Where a trial is shown.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Place {
+    /// On the page, whose server has the drawings and every other trial.
+    Served,
+    /// In a file that stands alone.
+    File,
+}
+
 /// The content of the trial's dialog. `last` is the id of the newest trial.
 pub(super) fn html(
     facts: &RunFacts,
@@ -34,11 +43,21 @@ pub(super) fn html(
     confirmed: Option<&Confirmed>,
     last: u64,
 ) -> String {
-    let mut html = head(row, last);
-    html += &outcome(facts, row, confirmed);
+    head(row, last) + &body(facts, row, epochs, confirmed, Place::Served)
+}
+
+/// All there is to know of a trial, but for its number and status.
+pub(super) fn body(
+    facts: &RunFacts,
+    row: &TrialRow,
+    epochs: &[EpochRow],
+    confirmed: Option<&Confirmed>,
+    place: Place,
+) -> String {
+    let mut html = outcome(facts, row, confirmed);
     html += &curves(facts, epochs);
-    html += &network(row);
-    html += &settings(row);
+    html += &network(row, place);
+    html += &settings(row, place);
     html
 }
 
@@ -196,7 +215,7 @@ fn table(facts: &RunFacts, epochs: &[EpochRow]) -> String {
     html + "</tbody></table></details>"
 }
 
-fn network(row: &TrialRow) -> String {
+fn network(row: &TrialRow, place: Place) -> String {
     if let Network::Choices(choices) = &row.architecture.network {
         let rows = choices.values.iter().map(|(name, value)| {
             format!(
@@ -214,17 +233,21 @@ fn network(row: &TrialRow) -> String {
     let table = format!(
         "<details><summary>Layers as text</summary><pre tabindex=\"0\">{text}</pre></details>"
     );
-    if picture(&row.architecture).is_none() {
+    let Some(svg) = picture(&row.architecture) else {
         return format!("<h3>Architecture</h3><pre tabindex=\"0\">{text}</pre>");
-    }
-    format!(
-        "<h3>Architecture</h3><div class=\"drawing\"><a href=\"/drawing/{id}.svg\" target=\"_blank\" rel=\"noopener\" aria-label=\"the drawing alone, in a new tab\">\
-         <img src=\"/drawing/{id}.svg\" alt=\"drawing of the network of trial {id}\"></a></div>{table}",
-        id = row.id
-    )
+    };
+    let drawing = match place {
+        Place::File => svg,
+        Place::Served => format!(
+            "<a href=\"/drawing/{id}.svg\" target=\"_blank\" rel=\"noopener\" aria-label=\"the drawing alone, in a new tab\">\
+             <img src=\"/drawing/{id}.svg\" alt=\"drawing of the network of trial {id}\"></a>",
+            id = row.id
+        ),
+    };
+    format!("<h3>Architecture</h3><div class=\"drawing\" tabindex=\"0\">{drawing}</div>{table}")
 }
 
-fn settings(row: &TrialRow) -> String {
+fn settings(row: &TrialRow, place: Place) -> String {
     let time = |time: &Option<String>| {
         time.as_deref().map_or_else(String::new, |time| {
             escape(&time.replace('T', " ").replace('Z', " UTC"))
@@ -255,8 +278,9 @@ fn settings(row: &TrialRow) -> String {
         ("Interruptions", count(row.interruptions)),
         (
             "Result taken from trial",
-            row.reused_from.map_or_else(String::new, |id| {
-                format!("<a href=\"#trial-{id}\">{id}</a>")
+            row.reused_from.map_or_else(String::new, |id| match place {
+                Place::Served => format!("<a href=\"#trial-{id}\">{id}</a>"),
+                Place::File => id.to_string(),
             }),
         ),
     ];

@@ -102,13 +102,12 @@ proptest! {
             (Operation::MaxPool(pool), _) => Operation::AveragePool(pool),
             (Operation::AveragePool(pool), _) => Operation::MaxPool(pool),
             (Operation::LocalContrast { window }, 0 | 1) => Operation::LocalContrast { window: window + 2 },
-            (Operation::LocalContrast { .. }, _) => Operation::BatchNorm,
+            (Operation::LocalContrast { .. } | Operation::Relu | Operation::Add, _) => Operation::BatchNorm,
             (Operation::BatchNorm, 0 | 1) => Operation::LocalContrast { window: 9 },
             (Operation::BatchNorm, _) => Operation::Relu,
             (Operation::PlainConvolution(conv), 0) => Operation::PlainConvolution(Convolution { filters: conv.filters + 1, ..conv }),
             (Operation::PlainConvolution(conv), 1) => Operation::PlainConvolution(Convolution { stride_width: conv.stride_width + 1, ..conv }),
             (Operation::PlainConvolution(conv), _) => conv.into(),
-            (Operation::Relu | Operation::Add, _) => Operation::BatchNorm,
         };
         prop_assert_ne!(network(changed), network(graph));
     }
