@@ -7,6 +7,7 @@ use super::planes::Planes;
 use super::spec::{LayerPlan, Plan};
 use crate::kernels::memory::Buffer;
 use crate::kernels::memory::LANES;
+use crate::kernels::simd::Isa;
 use std::sync::{Mutex, PoisonError};
 
 pub struct Arena {
@@ -78,8 +79,8 @@ struct Sizes {
 }
 
 impl Arena {
-    pub fn new(plan: &Plan, batch: usize, threads: usize) -> Self {
-        let sizes = Sizes::new(plan, batch);
+    pub fn new(plan: &Plan, batch: usize, threads: usize, isa: Isa) -> Self {
+        let sizes = Sizes::new(plan, batch, isa);
         let layer = |(index, conv): (usize, Option<Convolution>)| LayerState {
             y: Buffer::new(sizes.outputs[index]),
             norm: Sizes::norm(plan, index),
@@ -109,8 +110,8 @@ impl Arena {
     }
 
     /// Bytes that `new` takes with one thread.
-    pub fn estimate(plan: &Plan, batch: usize) -> usize {
-        let s = Sizes::new(plan, batch);
+    pub fn estimate(plan: &Plan, batch: usize, isa: Isa) -> usize {
+        let s = Sizes::new(plan, batch, isa);
         let heads: usize = s
             .heads
             .iter()
@@ -160,13 +161,13 @@ impl Arena {
 }
 
 impl Sizes {
-    fn new(plan: &Plan, batch: usize) -> Self {
+    fn new(plan: &Plan, batch: usize, isa: Isa) -> Self {
         let groups = batch.div_ceil(LANES);
         let planes: Vec<_> = plan.layers.iter().map(Planes::new).collect();
         let conv = |l: &LayerPlan| {
             l.operation
                 .convolves()
-                .then(|| Convolution::new(l.geometry, l.parts.clone(), groups))
+                .then(|| Convolution::new(l.geometry, l.parts.clone(), groups, isa))
         };
         let convs: Vec<_> = plan.layers.iter().map(conv).collect();
         let in_head: Vec<_> = (1..=convs.len())
