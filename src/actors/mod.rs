@@ -19,7 +19,7 @@ mod trainer;
 pub use event_program::{EventProgram, RunEvent};
 pub use lane::{ChildFiles, EvaluatorFactory};
 pub use report_writer::ReportWriter;
-pub use runtime::Stopwatch;
+pub use runtime::{Stopwatch, fault};
 pub use settings::{EnqueueSettings, RunSettings};
 pub use start::search;
 pub use supervisor::{

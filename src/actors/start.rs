@@ -8,8 +8,8 @@ use crate::child::kill_programs;
 use crate::telemetry::Endpoint;
 use actix::{Actor, Addr, System};
 use std::io::Write;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
@@ -30,7 +30,9 @@ pub fn search(
         .readiness
         .watch_journal(move || probe.problem());
     let heartbeat = Arc::new(AtomicU64::new(0));
+    let watched = Arc::new(());
     start_watchdog(
+        Arc::downgrade(&watched),
         heartbeat.clone(),
         parts.restart.parameter_shard.freeze_seconds,
     )?;
@@ -53,17 +55,26 @@ pub fn search(
     }
     System::current().stop();
     system.run()?;
+    drop(watched);
     Ok(end)
 }
 
 /// The actors' handlers share one thread. When that stands still for so long nothing in this
-/// process can mend it: the process ends, and what was finished is on disk.
-fn start_watchdog(heartbeat: Arc<AtomicU64>, freeze_seconds: f64) -> std::io::Result<()> {
+/// process can mend it: the process ends, and what was finished is on disk. Once `watched` is
+/// dropped there is nothing to watch any more.
+fn start_watchdog(
+    watched: Weak<()>,
+    heartbeat: Arc<AtomicU64>,
+    freeze_seconds: f64,
+) -> std::io::Result<()> {
     std::thread::Builder::new().name("watch".into()).spawn(move || {
         let mut last = heartbeat.load(Ordering::Relaxed);
         let mut silence = Stopwatch::start();
         while silence.seconds() < freeze_seconds {
             std::thread::sleep(TICK);
+            if watched.strong_count() == 0 {
+                return;
+            }
             let now = heartbeat.load(Ordering::Relaxed);
             if now != last {
                 silence = Stopwatch::start();

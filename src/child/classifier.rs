@@ -3,7 +3,8 @@
 
 use super::TrainedNetwork;
 use super::convnet::{self, Engine};
-use crate::data::{ImageInput, Input};
+use super::train::argmax;
+use crate::data::{Dataset, ImageInput, Input};
 use crate::space::Network;
 use candle_core::Device;
 use rayon::ThreadPool;
@@ -72,6 +73,29 @@ impl Classifier {
                 .map_err(|error| error.to_string())?;
         }
         Ok(logits)
+    }
+
+    /// `[class][answer]`: how many images of each class the network takes for which.
+    ///
+    /// # Errors
+    /// The images are none that it takes, or what the engine reports.
+    pub fn confusion(&mut self, images: &Dataset) -> Result<Vec<Vec<u64>>, String> {
+        let classes = self.input.class_names.len();
+        if images.shape != self.input.shape || images.class_names != self.input.class_names {
+            return Err(
+                "its images or classes are not those that the network was trained on".into(),
+            );
+        }
+        let mut counts = vec![vec![0; classes]; classes];
+        let size = self.input.image_len();
+        let batches = images.images.chunks(BATCH * size);
+        for (bytes, labels) in batches.zip(images.labels.chunks(BATCH)) {
+            let logits = self.logits(bytes)?;
+            for (logits, label) in logits.chunks_exact(classes).zip(labels) {
+                counts[usize::from(*label)][argmax(logits)] += 1;
+            }
+        }
+        Ok(counts)
     }
 }
 

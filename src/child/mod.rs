@@ -49,6 +49,7 @@ pub use linear::linear_accuracy;
 pub use metric::{MetricUnit, number_text};
 pub use optimiser::Sgd;
 pub use reward::{RewardScale, reward};
+pub use schedule::Moment;
 pub use settings::{
     ChildSettings, CommandSettings, EvaluatorKind, FailedReward, Recipe, Schedule, TableSettings,
 };
@@ -56,8 +57,8 @@ pub use table::{Table, TableError, TableEvaluator};
 pub use test_result::{ClassResult, ImageResult, TestResult, TextResult};
 pub use train::TrainEvaluator;
 pub use weights::{
-    NamedTensor, TrainedNetwork, TrainingRecord, TrainingSummary, safetensors_file,
-    safetensors_tensors,
+    NamedTensor, TrainedNetwork, TrainingRecord, TrainingSummary, ValidationScores,
+    safetensors_file, safetensors_tensors,
 };
 
 use crate::space::{Architecture, Decision};
@@ -85,7 +86,8 @@ pub struct Epoch {
     /// From 1.
     pub epoch: usize,
     pub train_loss: Option<f64>,
-    /// Validation accuracy in 0..=1; of a language model perplexity, or bits per character.
+    /// Validation accuracy in 0..=1; of a language model perplexity, or bits per character. NaN where
+    /// nothing is held out.
     pub metric: f64,
     /// Training and validation.
     pub seconds: f64,

@@ -409,10 +409,13 @@ impl<'a> Child<'a> {
         Ok((finite && loss.is_finite()).then_some(f64::from(loss)))
     }
 
-    /// Accuracy on the validation images.
+    /// Accuracy on the validation images; NaN where there are none.
     fn validate(&mut self, epoch: usize, training: &mut Training) -> Result<f64, EarlyEnd> {
         let evaluator = self.evaluator;
         let validation = &evaluator.split.validation;
+        if validation.is_empty() {
+            return Ok(f64::NAN);
+        }
         let batch = self.labels.len();
         let pixels = self.images.len() / batch;
         let classes = self.logits.len() / batch;

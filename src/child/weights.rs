@@ -1,7 +1,7 @@
 //! A trained network as a file: its tensors in the format safetensors, and a record of what it is,
 //! what it reads, how it was trained and how good it became. Must not know where files lie.
 
-use super::{ChildSettings, Epoch, MetricUnit, Schedule, Task};
+use super::{ChildSettings, Epoch, MetricUnit, Schedule, Task, TestResult};
 use crate::data::Input;
 use crate::kernels::ParameterSlot;
 use crate::space::{Architecture, Network};
@@ -46,6 +46,9 @@ pub struct TrainingRecord {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch_norm_epsilon: Option<f64>,
     pub training: TrainingSummary,
+    /// On test data, where that was read: after the weights were written, so never in their file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test: Option<TestResult>,
 }
 
 /// How a network was trained, and how good it became.
@@ -53,11 +56,9 @@ pub struct TrainingRecord {
 pub struct TrainingSummary {
     /// The weights are those after this epoch, the last one.
     pub epochs: usize,
-    /// On the validation examples after that epoch.
-    pub score: f64,
-    /// The number that the reward is computed from: that of the best of several epochs.
-    pub metric: f64,
-    pub reward: f64,
+    /// What it scored on the examples that were held out; None: it was trained on all of them.
+    #[serde(flatten)]
+    pub validation: Option<ValidationScores>,
     /// Of score and metric.
     pub unit: MetricUnit,
     /// Images or tokens.
@@ -69,6 +70,16 @@ pub struct TrainingSummary {
     pub recipe: Map<String, Value>,
 }
 
+/// What a network scored on validation examples that it was not trained on.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ValidationScores {
+    /// After the last epoch.
+    pub score: f64,
+    /// The number that the reward is computed from: that of the best of several epochs.
+    pub metric: f64,
+    pub reward: f64,
+}
+
 /// What an evaluator knows of the network that it has trained.
 pub struct Trained<'a> {
     pub task: &'a Task,
@@ -77,6 +88,7 @@ pub struct Trained<'a> {
     pub input: Input,
     pub batch_norm_epsilon: Option<f64>,
     pub last_epoch: &'a Epoch,
+    /// What the reward is computed from, and the reward: where examples are held out.
     pub metric: f64,
     pub reward: f64,
     pub unit: MetricUnit,
@@ -107,15 +119,18 @@ impl Trained<'_> {
             batch_norm_epsilon: self.batch_norm_epsilon,
             training: TrainingSummary {
                 epochs: self.last_epoch.epoch,
-                score: self.last_epoch.metric,
-                metric: self.metric,
-                reward: self.reward,
+                validation: (self.validation_examples > 0).then_some(ValidationScores {
+                    score: self.last_epoch.metric,
+                    metric: self.metric,
+                    reward: self.reward,
+                }),
                 unit: self.unit,
                 training_examples: self.training_examples,
                 validation_examples: self.validation_examples,
                 content: self.content.to_owned(),
                 recipe: self.recipe.clone(),
             },
+            test: None,
         };
         let record = serde_json::to_string(&record).map_err(|error| error.to_string())?;
         let tensors = self.tensors.iter().flat_map(|(slots, packed)| {
@@ -308,6 +323,11 @@ mod tests {
     }
 
     fn file() -> Vec<u8> {
+        file_of(3)
+    }
+
+    /// With so many examples held out.
+    fn file_of(validation_examples: usize) -> Vec<u8> {
         let task = task(Network::Conv(network()), 5);
         let slots = slots();
         let packed = [1.0, -0.0, f32::MIN_POSITIVE, 2.5, 9.0];
@@ -335,7 +355,7 @@ mod tests {
             reward: 0.125,
             unit: MetricUnit::Accuracy,
             training_examples: 9,
-            validation_examples: 3,
+            validation_examples,
             content: "ab",
             recipe: recipe(&ChildSettings::default(), &["epochs", "momentum"]),
             tensors: &[(slots.as_slice(), packed.as_slice())],
@@ -362,7 +382,12 @@ mod tests {
             (record.trial, record.seed, record.training.epochs),
             (1, 5, 7)
         );
-        assert_eq!(record.training.score, 0.1 + 0.2);
+        let scores = ValidationScores {
+            score: 0.1 + 0.2,
+            metric: 0.5,
+            reward: 0.125,
+        };
+        assert_eq!(record.training.validation, Some(scores));
         let Input::Images(input) = record.input else {
             panic!("images")
         };
@@ -372,6 +397,23 @@ mod tests {
         assert_eq!((mean, scale), (vec![0.1, 125.307], vec![1.0 / 3.0, 0.0]));
         let keys: Vec<_> = record.training.recipe.keys().collect();
         assert_eq!(keys, ["epochs", "momentum"]);
+    }
+
+    #[test]
+    fn a_network_that_was_trained_on_everything_has_no_validation_scores() {
+        let network = TrainedNetwork::from_file(&file_of(0)).unwrap();
+        let training = &network.record.training;
+        assert_eq!((training.validation, training.epochs), (None, 7));
+        let names = ["x", "y"].map(str::to_owned);
+        let counts = vec![vec![1, 2], vec![0, 3]];
+        let tested = TrainingRecord {
+            test: Some(TestResult::Images(crate::child::ImageResult::of(
+                &names, counts,
+            ))),
+            ..network.record
+        };
+        let text = serde_json::to_string(&tested).unwrap();
+        assert_eq!(TrainingRecord::from_json(&text).unwrap(), tested);
     }
 
     #[test]

@@ -16,6 +16,8 @@ use std::path::Path;
 
 /// A search that is about to start, or ends.
 pub struct Announced<'a> {
+    /// The subcommand.
+    pub command: &'static str,
     pub settings: &'a Settings,
     pub workload: &'a dyn Workload,
     pub run_dir: &'a Path,
@@ -26,7 +28,8 @@ impl Announced<'_> {
     /// What runs, where, and where to look.
     pub fn start(&self, endpoint: Option<&Endpoint>, recovered: &Recovered, enqueued: &[Enqueued]) {
         say!(
-            "netwright search \"{}\" in {}",
+            "netwright {} \"{}\" in {}",
+            self.command,
             self.settings.run.name,
             self.run_dir.display()
         );
@@ -126,7 +129,7 @@ impl Announced<'_> {
     }
 
     /// A search that came to its end is a success if one of its trials is.
-    fn success(&self, reader: &Reader) -> Result<(), Failure> {
+    pub fn success(&self, reader: &Reader) -> Result<(), Failure> {
         let Some(failures) = reader.only_failures().map_err(reading)? else {
             return Ok(());
         };

@@ -24,6 +24,8 @@ pub fn workload_settings(settings: &Settings) -> WorkloadSettings {
         space: settings.space.clone(),
         child: settings.child.clone(),
         data: settings.data.clone(),
+        retraining: None,
+        trains_on_all: false,
     }
 }
 

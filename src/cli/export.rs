@@ -1,6 +1,7 @@
 //! `netwright export`: a trial's network as a file or folder for other programs; a whole run goes to
 //! `export_run`. Reads the run, and never overwrites anything.
 
+use super::retrained::Retrained;
 use super::{Failure, export_run, reading, show};
 use crate::child::TrainedNetwork;
 use crate::export::{onnx, torch};
@@ -196,7 +197,7 @@ fn vocabulary_file(out: &Path) -> PathBuf {
 
 /// Where the weights of a trial lie: those of the trial that was trained, if this one took its
 /// reward.
-fn weights_file(run: &Path, row: &TrialRow) -> PathBuf {
+pub(super) fn weights_file(run: &Path, row: &TrialRow) -> PathBuf {
     weights_of(run, row.reused_from.unwrap_or(row.id))
 }
 
@@ -206,16 +207,32 @@ pub(super) fn weights_of(run: &Path, trial: u64) -> PathBuf {
         .join(format!("trial-{trial}.safetensors"))
 }
 
-/// The file of a trial's weights, if they are kept.
+/// The file of a trial's weights: of a retraining of it, else if they are kept.
 pub(super) fn kept_weights(run: &Path, row: &TrialRow) -> Option<PathBuf> {
+    if let Some(retrained) = retrained(run, row) {
+        return Some(retrained.weights_file());
+    }
     let is_final = row.status == "completed";
     Some(weights_file(run, row)).filter(|path| is_final && path.is_file())
 }
 
-/// The trained network of a trial, or of the trial whose reward it took; says which weights they
-/// are.
+/// The retraining of a trial, or of the trial whose reward it took.
+fn retrained(run: &Path, row: &TrialRow) -> Option<Retrained> {
+    let ids = [Some(row.id), row.reused_from];
+    ids.into_iter()
+        .flatten()
+        .find_map(|trial| Retrained::of(run, trial))
+}
+
+/// The trained network of a trial, or of the trial whose reward it took: retrained, if it was; says
+/// which weights they are.
 fn weights(run: &Path, row: &TrialRow) -> Result<TrainedNetwork, Failure> {
     let trial = row.reused_from.unwrap_or(row.id);
+    if let Some(retrained) = retrained(run, row) {
+        let trained = retrained.trained()?;
+        say!("weights: {}", retrained.description());
+        return Ok(trained);
+    }
     let path = weights_file(run, row);
     // Of a trial that was interrupted there may be weights without an outcome.
     if row.status != "completed" {
@@ -229,17 +246,22 @@ fn weights(run: &Path, row: &TrialRow) -> Result<TrainedNetwork, Failure> {
         .map_err(|problem| Failure::Failed(format!("{}: {problem}", path.display())))?;
     let training = &trained.record.training;
     let unit = training.unit;
+    let scores = training.validation.map_or_else(String::new, |scores| {
+        format!(
+            ": validation {} {} (the search was rewarded for {})",
+            unit.name(),
+            unit.number(scores.score),
+            unit.number(scores.metric)
+        )
+    });
     let source = if trial == row.id {
         String::new()
     } else {
         format!(" of trial {trial}, which has the same network,")
     };
     say!(
-        "weights: those kept{source} after epoch {}: validation {} {} (the search was rewarded for {})",
-        training.epochs,
-        unit.name(),
-        unit.number(training.score),
-        unit.number(training.metric)
+        "weights: those kept{source} after epoch {}{scores}",
+        training.epochs
     );
     Ok(trained)
 }

@@ -3,10 +3,9 @@
 
 /// `println!` of a search: a closed pipe (`| head`) or a full disk must not end a run.
 macro_rules! say {
-    ($($text:tt)*) => {{
-        use std::io::Write as _;
-        let _ = writeln!(std::io::stdout(), $($text)*);
-    }};
+    ($($text:tt)*) => {
+        $crate::cli::say_line(format_args!($($text)*))
+    };
 }
 
 /// `eprintln!` for what is no result: where it cannot be written, the command goes on.
@@ -37,6 +36,8 @@ mod progress;
 mod reload;
 mod report;
 mod restore;
+mod retrain;
+mod retrained;
 mod retry;
 mod schema;
 mod search;
@@ -53,6 +54,7 @@ use clap::{Args, Parser, Subcommand};
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Why a command ends without success.
 #[derive(Debug)]
@@ -105,6 +107,8 @@ enum Command {
     Top(top::TopArgs),
     /// One trial: its network, outcome and learning curve
     Show(show::ShowArgs),
+    /// Train networks of a run again by a grid of recipes, and score the best one on the test set
+    Retrain(retrain::RetrainArgs),
     /// Write a trial's network for other programs (ONNX, a folder for PyTorch, its architecture), or
     /// the whole run (TensorBoard, Optuna)
     Export(export::ExportArgs),
@@ -126,6 +130,18 @@ enum Command {
     Data(data::DataArgs),
     /// The devices that children can train on
     Devices(devices::DevicesArgs),
+}
+
+/// True: standard output is kept for a result, and what is said goes to standard error.
+static RESULT_ALONE: AtomicBool = AtomicBool::new(false);
+
+/// See `say!`.
+fn say_line(text: std::fmt::Arguments) {
+    let _ = if RESULT_ALONE.load(Ordering::Relaxed) {
+        writeln!(std::io::stderr(), "{text}")
+    } else {
+        writeln!(std::io::stdout(), "{text}")
+    };
 }
 
 /// Writes to standard output; a reader that has seen enough (`| head`) is no failure.
@@ -222,6 +238,7 @@ pub fn main() -> ExitCode {
         Command::Status(args) => status::run(args),
         Command::Top(args) => top::run(args),
         Command::Show(args) => show::run(args),
+        Command::Retrain(args) => retrain::run(args),
         Command::Export(args) => export::run(args),
         Command::Classify(args) => classify::run(args),
         Command::Page(args) => page::run(args),

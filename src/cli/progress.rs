@@ -2,12 +2,11 @@
 //! not decide anything.
 
 use crate::actors::{Event, Observer, Progress};
-use crate::child::{MetricUnit, Outcome, number_text};
+use crate::child::{Epoch, MetricUnit, Outcome, number_text};
 pub use crate::report::duration;
 use crate::workload::Scoring;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::time::{Duration, Instant};
 
 /// How the numbers of a run's children read.
@@ -64,6 +63,14 @@ impl ProgressFormat {
             Some(epochs) => format!("{number}/{epochs}"),
             None => number.to_string(),
         }
+    }
+
+    /// An epoch's metric, after a space; nothing where nothing is held out.
+    fn of_epoch(self, epoch: &Epoch) -> String {
+        if epoch.metric.is_nan() {
+            return String::new();
+        }
+        format!(" {}", self.metric.phrase(epoch.metric))
     }
 
     fn outcome(self, outcome: &Outcome, seconds: f64, reused_from: Option<u64>) -> String {
@@ -138,8 +145,7 @@ impl PlainLines {
 
     fn line(text: &str) {
         let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ");
-        // A closed pipe must not end a search that runs for weeks.
-        let _ = writeln!(std::io::stdout(), "{now} {text}");
+        say!("{now} {text}");
     }
 
     /// True at most once in `every`.
@@ -198,9 +204,9 @@ impl Observer for PlainLines {
                         format!(" loss {}", number_text(loss, 3))
                     });
                     let number = self.format.epoch(epoch.epoch);
-                    let metric = self.format.metric.phrase(epoch.metric);
+                    let metric = self.format.of_epoch(epoch);
                     Self::line(&format!(
-                        "trial {trial} epoch {number}{loss} {metric} ({})",
+                        "trial {trial} epoch {number}{loss}{metric} ({})",
                         duration(epoch.seconds)
                     ));
                 }
@@ -265,9 +271,9 @@ impl Observer for Bars {
                 if let Some(bar) = self.children.get(&trial) {
                     bar.set_position(epoch.epoch as u64);
                     bar.set_message(format!(
-                        "epoch {} {}",
+                        "epoch {}{}",
                         self.format.epoch(epoch.epoch),
-                        self.format.metric.phrase(epoch.metric)
+                        self.format.of_epoch(epoch)
                     ));
                 }
             }

@@ -8,8 +8,8 @@ use super::progress::{Bars, Nothing, PlainLines, ProgressFormat};
 use super::reload::{ConfigFile, Routes};
 use super::{ConfigArgs, Failure, assembly, devices, enqueue, reading, warm_start};
 use crate::actors::{
-    Additions, ChildFiles, End, EventProgram, Observer, Parts, ReportWriter, RunEvent, prepare,
-    search,
+    Additions, ChildFiles, End, EventProgram, Observer, Parts, Reload, ReportWriter, RunEvent,
+    prepare, search,
 };
 use crate::child::{adopt_orphans, end_programs, program_problem};
 use crate::data::WhiteningOrder;
@@ -21,9 +21,10 @@ use crate::machine::{LaneSpec, cuda_uuids, ensure_open_files, fatal_signal};
 use crate::settings::Settings;
 use crate::strategy::confirmed_networks;
 use crate::telemetry::{Endpoint, LiveDevices, Metrics, Restored, Sampler};
-use crate::workload::Workload;
+use crate::workload::{Scoring, Workload};
 use crate::{report, telemetry};
 use indicatif::MultiProgress;
+use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -44,24 +45,30 @@ pub struct SearchArgs {
     pub fresh: bool,
 }
 
+/// A search whose input is read and checked; nothing of its run is touched yet. Also what
+/// `netwright retrain` runs.
+pub(super) struct Search {
+    pub config: ConfigArgs,
+    pub settings: Settings,
+    pub run_dir: PathBuf,
+    pub absolute_run_dir: PathBuf,
+    pub workload: Arc<dyn Workload>,
+    pub scoring: Scoring,
+    pub lanes: Vec<LaneSpec>,
+    /// The run was begun by a version whose rules it keeps.
+    pub rules_of_before: bool,
+    /// What may not change in the run's life, beside what settings and data say.
+    pub facts: Map<String, Value>,
+    /// A change of the config file is taken over while the search runs.
+    pub follows_config: bool,
+}
+
 /// Files that a search has open: journal and its copy, log, report, page, metrics, the actors'
 /// runtime and its signals, a few browsers. Without them actix would panic.
-const FILES: u64 = 44;
+pub(super) const FILES: u64 = 44;
 
 /// Of each lane: a checkpoint, or the pipes of a program.
-const FILES_OF_LANE: u64 = 6;
-
-/// A search whose input is read and checked; nothing of its run is touched yet.
-struct Search {
-    config: ConfigArgs,
-    settings: Settings,
-    run_dir: PathBuf,
-    absolute_run_dir: PathBuf,
-    workload: Arc<dyn Workload>,
-    lanes: Vec<LaneSpec>,
-    /// The run was begun by a version whose rules it keeps.
-    rules_of_before: bool,
-}
+pub(super) const FILES_OF_LANE: u64 = 6;
 
 pub fn run(args: &SearchArgs) -> Result<(), Failure> {
     run_with(args, Vec::new())
@@ -92,7 +99,8 @@ pub fn run_with(args: &SearchArgs, retries: Vec<u64>) -> Result<(), Failure> {
         .announced()
         .start(endpoint.as_ref(), &recovered, &additions.enqueued);
     let observer = search.observer(args.log_format, bars);
-    search.run(journal, recovered, additions, endpoint, observer)
+    let ended = |end| search.announced().end(end);
+    search.run(journal, recovered, additions, endpoint, observer, &ended)
 }
 
 impl Search {
@@ -112,6 +120,7 @@ impl Search {
         let absolute_run_dir = std::path::absolute(&run_dir)
             .map_err(|error| Failure::Input(format!("{}: {error}", run_dir.display())))?;
         let workload = assembly::load_workload(&settings)?;
+        let scoring = assembly::workload_settings(&settings).scoring();
         let mut copies = if args.fresh {
             Vec::new()
         } else {
@@ -134,8 +143,11 @@ impl Search {
             run_dir,
             absolute_run_dir,
             workload,
+            scoring,
             lanes,
             rules_of_before: false,
+            facts: Map::new(),
+            follows_config: true,
         };
         let additions = Additions {
             enqueued,
@@ -160,17 +172,21 @@ impl Search {
     }
 
     /// Makes the run, or takes it up, if it is one of these settings and this data.
-    fn open_run(&self, enqueued: &[Enqueued]) -> Result<(Journal, Recovered), Failure> {
+    pub(super) fn open_run(&self, enqueued: &[Enqueued]) -> Result<(Journal, Recovered), Failure> {
         let mut identity = self.settings.identity();
-        if let (Some(content), Some(facts)) = (self.workload.content(), identity.as_object_mut()) {
-            facts.insert(DATA_CONTENT.into(), content.into());
+        if let Some(facts) = identity.as_object_mut() {
+            facts.extend(self.facts.clone());
+            if let Some(content) = self.workload.content() {
+                facts.insert(DATA_CONTENT.into(), content.into());
+            }
         }
         let config = self.settings.to_toml();
         Journal::open(&self.run_dir, &identity, enqueued, &config).map_err(reading)
     }
 
-    fn announced(&self) -> Announced<'_> {
+    pub(super) fn announced(&self) -> Announced<'_> {
         Announced {
+            command: "search",
             settings: &self.settings,
             workload: self.workload.as_ref(),
             run_dir: &self.run_dir,
@@ -178,8 +194,8 @@ impl Search {
         }
     }
 
-    fn observer(&self, log_format: LogFormat, bars: MultiProgress) -> Box<dyn Observer> {
-        let format = ProgressFormat::of(&assembly::workload_settings(&self.settings).scoring());
+    pub(super) fn observer(&self, log_format: LogFormat, bars: MultiProgress) -> Box<dyn Observer> {
+        let format = ProgressFormat::of(&self.scoring);
         match log_format {
             LogFormat::Json => Box::new(Nothing),
             LogFormat::Human if std::io::stderr().is_terminal() => {
@@ -189,14 +205,15 @@ impl Search {
         }
     }
 
-    /// Until the search ends, and what is said then.
-    fn run(
-        self,
+    /// Until the search ends, and what is said then: `ended`.
+    pub(super) fn run(
+        &self,
         journal: Journal,
         recovered: Recovered,
         additions: Additions,
         endpoint: Option<Endpoint>,
         observer: Box<dyn Observer>,
+        ended: &dyn Fn(End) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
         let metrics = self.metrics(&recovered)?;
         self.note_start(&journal, &recovered)?;
@@ -232,7 +249,8 @@ impl Search {
         end_programs();
         let result = end.and_then(|end| {
             report.finish();
-            self.ended(end, event_program.as_ref())
+            self.tidy_up(&end, event_program.as_ref())?;
+            ended(end)
         });
         if let Some(program) = event_program {
             program.finish(self.last_event(&result));
@@ -240,15 +258,15 @@ impl Search {
         result
     }
 
-    /// What is done and said once the search has ended.
-    fn ended(&self, end: End, event_program: Option<&EventProgram>) -> Result<(), Failure> {
-        if end == End::Finished && self.settings.run.confirm > 0 {
+    /// What is done once the search has ended, before anything is said.
+    fn tidy_up(&self, end: &End, event_program: Option<&EventProgram>) -> Result<(), Failure> {
+        if *end == End::Finished && self.settings.run.confirm > 0 {
             self.tidy_weights()?;
         }
-        if let (End::Restart(_), Some(program)) = (&end, event_program) {
+        if let (End::Restart(_), Some(program)) = (end, event_program) {
             program.stop();
         }
-        self.announced().end(end)
+        Ok(())
     }
 
     /// Events that the page and the report read: with which data, by which program and on which
@@ -354,8 +372,7 @@ impl Search {
     /// The registry of this run. Its lanes are known to the first scrape, which may come before
     /// their actors have started.
     fn metrics(&self, recovered: &Recovered) -> Result<Arc<Metrics>, Failure> {
-        let scoring = assembly::workload_settings(&self.settings).scoring();
-        let metrics = Metrics::new(&self.settings.run.name, scoring.reward).map_err(failed)?;
+        let metrics = Metrics::new(&self.settings.run.name, self.scoring.reward).map_err(failed)?;
         for lane in &self.lanes {
             metrics.lane(&lane.name, &lane.device);
         }
@@ -419,7 +436,9 @@ impl Search {
             failed_reward: assembly::failure_rule(settings),
             max_seconds: settings.run.max_seconds,
             restart: settings.restart.clone(),
-            reload: Some(Box::new(config_file)),
+            reload: self
+                .follows_config
+                .then(|| Box::new(config_file) as Box<dyn Reload>),
             serving: None,
             page: Some(page),
         }
@@ -428,13 +447,13 @@ impl Search {
 
 /// What the run at this place was begun with; None: there is no run that can be read. What is wrong
 /// with one is said when it is opened.
-fn recorded_identity(run_dir: &Path) -> Option<serde_json::Value> {
+pub(super) fn recorded_identity(run_dir: &Path) -> Option<serde_json::Value> {
     Reader::open(run_dir).ok()?.identity().ok()
 }
 
 /// Where the settings leave it open: as the run was begun, and whitening first in a new one. A run
 /// of before there was a choice whitens last.
-fn decide_whitening_order(settings: &mut Settings, begun: Option<&serde_json::Value>) {
+pub(super) fn decide_whitening_order(settings: &mut Settings, begun: Option<&serde_json::Value>) {
     let recorded = |identity: &serde_json::Value| {
         let order = identity.get(WHITEN_ORDER).cloned();
         order.and_then(|order| serde_json::from_value(order).ok())

@@ -44,8 +44,10 @@ pub fn run(args: ShowArgs) -> Result<(), Failure> {
         Format::Text => {
             let epochs = reader.epochs(row.id).map_err(reading)?;
             let confirmed = reader.confirmed_trial(row.id).map_err(reading)?;
+            let recipes = reader.retraining().map_err(reading)?;
+            let recipe = recipes.and_then(|recipes| report::chosen(&recipes, &row));
             let weights = export::kept_weights(&args.run, &row);
-            print(&text(&row, &epochs, confirmed.as_ref(), weights))
+            print(&text(&row, &epochs, confirmed.as_ref(), recipe, weights))
         }
         Format::Json => {
             let mut value =
@@ -121,11 +123,12 @@ pub(super) fn trial(reader: &Reader, dir: &Path, id: u64) -> Result<TrialRow, Fa
     )))
 }
 
-/// `weights`: the file that holds them.
+/// `recipe`: of a retraining's trial; `weights`: the file that holds them.
 fn text(
     row: &TrialRow,
     epochs: &[EpochRow],
     confirmed: Option<&Confirmed>,
+    recipe: Option<String>,
     weights: Option<PathBuf>,
 ) -> String {
     let mut text = String::new();
@@ -136,6 +139,7 @@ fn text(
     line("status", row.status.clone());
     let mut optional =
         |label: &str, value: Option<String>| value.into_iter().for_each(|value| line(label, value));
+    optional("recipe", recipe);
     optional("error", row.error.clone());
     optional(
         "reused",

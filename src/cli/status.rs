@@ -1,9 +1,10 @@
 //! `netwright status`: where a run stands, also while it is live. Must not change anything.
 
 use super::progress::duration;
+use super::retrained::score;
 use super::{Failure, print, reading};
 use crate::child::number_text;
-use crate::journal::{DEATHS_IN_COMPANY, Life, Suspect};
+use crate::journal::{DEATHS_IN_COMPANY, FINAL_TRAINING, Life, Suspect};
 use crate::report::{Status, mean_of};
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -53,6 +54,17 @@ fn text(status: &Status) -> String {
     }
     counts(status, &mut lines);
     rewards(status, &mut lines);
+    if let Some(evaluation) = &status.final_evaluation {
+        let test = evaluation.test.as_ref();
+        let test = test.map_or_else(|| "no test set".to_owned(), score);
+        lines.add(
+            "retrained",
+            format!(
+                "{}, final weights of trial {}: {test}",
+                evaluation.network, evaluation.trial
+            ),
+        );
+    }
     speed(status, &mut lines);
     running(status, &mut lines);
     for Suspect {
@@ -124,7 +136,8 @@ fn rewards(status: &Status, lines: &mut Lines) {
             format!("trial {}: mean reward {}", network.trial, mean_of(network)),
         );
     }
-    for baseline in &status.baselines {
+    let baselines = status.baselines.iter();
+    for baseline in baselines.filter(|baseline| baseline.name != FINAL_TRAINING) {
         let outcome = match (baseline.reward, &baseline.error) {
             (Some(reward), _) => format!(
                 "reward {}, metric {}",

@@ -41,7 +41,10 @@ pub fn run(args: VerifyArgs) -> Result<(), Failure> {
     // verified.
     let settings = settings::load(&config, &[], std::iter::empty())
         .map_err(|error| Failure::Input(error.to_string()))?;
-    let space = space(&settings.space, reader.first_sampled().map_err(reading)?);
+    let space: Box<dyn Space> = match reader.retraining().map_err(reading)? {
+        Some(recipes) => Box::new(recipes.space()),
+        None => space(&settings.space, reader.first_sampled().map_err(reading)?),
+    };
     let copies = reader.copies().map_err(reading)?;
     let policy = Policy::new(space.as_ref(), &settings.controller.network())
         .starting_from(warm_start::copied_parameters(&copies));

@@ -18,6 +18,8 @@ const CLASSES: [&str; 10] = [
 const IMAGES: usize = 12_000;
 /// How many images are drawn at most.
 const MAX_IMAGES: usize = 1_000_000;
+/// How many images the test set has.
+pub const TEST_IMAGES: usize = 2_000;
 
 /// A figure is brighter than its background by at least this, as the mean of the channels in 0..=1.
 /// Hues are drawn freely: they say nothing about the class.
@@ -50,24 +52,34 @@ pub fn draw(settings: &DataSettings, seed: u64) -> Result<Dataset, DataError> {
         };
         return Err(DataError::Setting { key, problem });
     }
+    Ok(draw_from(seed, 0, images))
+}
+
+/// The test set: images that no settings draw for training or validation.
+pub fn draw_test(seed: u64) -> Dataset {
+    draw_from(seed, MAX_IMAGES, TEST_IMAGES)
+}
+
+/// Images `first` to `first + count`.
+fn draw_from(seed: u64, first: usize, count: usize) -> Dataset {
     let shape = ImageShape {
         channels: 3,
         height: SIZE,
         width: SIZE,
     };
-    let mut bytes = vec![0; images * 3 * SIZE * SIZE];
+    let mut bytes = vec![0; count * 3 * SIZE * SIZE];
     let labels = bytes
         .par_chunks_exact_mut(3 * SIZE * SIZE)
         .enumerate()
-        .map(|(index, image)| draw_image(seed, index as u64, image))
+        .map(|(index, image)| draw_image(seed, (first + index) as u64, image))
         .collect();
-    Ok(Dataset::new(
+    Dataset::new(
         shape,
         CLASSES.map(str::to_owned).to_vec(),
         bytes,
         labels,
         true,
-    ))
+    )
 }
 
 type Colour = [f32; 3];
@@ -190,6 +202,18 @@ mod tests {
         assert_eq!(few.labels, many.labels[..30]);
         assert_ne!(few.images, draw(&settings(20, 10), 5).unwrap().images);
         assert!(few.synthetic);
+    }
+
+    #[test]
+    fn test_images_are_none_that_is_trained_on() {
+        let test = draw_test(4);
+        assert_eq!(test.labels.len(), TEST_IMAGES);
+        let trained = draw(&settings(3_000, 10), 4).unwrap();
+        let count = trained.labels.len() as u32;
+        let seen: std::collections::HashSet<&[u8]> =
+            (0..count).map(|index| trained.image(index)).collect();
+        assert!((0..TEST_IMAGES as u32).all(|index| !seen.contains(test.image(index))));
+        assert_ne!(test.images, draw_test(5).images);
     }
 
     #[test]

@@ -94,16 +94,23 @@ impl Format {
         Err(problem(path, text))
     }
 
+    /// Where the test set lies; None: it is not there.
+    ///
+    /// # Errors
+    /// There is no such folder.
+    pub fn test_file(&self, path: &Path) -> Result<Option<PathBuf>, DataError> {
+        let files = self.folders(path)?.into_iter();
+        let mut files = files.map(|folder| folder.join(self.test));
+        Ok(files.find(|file| file.is_file()))
+    }
+
     /// The test set: for the report on a finished network, never for the search.
     ///
     /// # Errors
     /// As for the training set.
-    pub fn load_test(&self, path: &Path) -> Result<Dataset, DataError> {
-        let holds = |folder: &PathBuf| folder.join(self.test).is_file();
-        match self.folders(path)?.into_iter().find(holds) {
-            Some(folder) => self.read_all(&folder, &[folder.join(self.test)]),
-            None => Err(problem(path, format!("no {} here", self.test))),
-        }
+    pub fn load_test(&self, file: &Path) -> Result<Dataset, DataError> {
+        let folder = file.parent().unwrap_or(Path::new("."));
+        self.read_all(folder, &[file.to_owned()])
     }
 
     /// Where the files may lie: the folder itself, or the one that the archive unpacks to inside it.
@@ -303,7 +310,7 @@ mod tests {
     }
 
     fn load_test(path: &Path) -> Result<Dataset, DataError> {
-        CIFAR10.load_test(path)
+        CIFAR10.load_test(&CIFAR10.test_file(path)?.unwrap())
     }
 
     fn record(label: u8, fill: u8) -> Vec<u8> {
@@ -465,7 +472,8 @@ mod tests {
         );
         assert_eq!([set.image(0)[0], set.image(1)[3071]], [1, 2]);
         assert_eq!(set.class_names[99], "99");
-        assert_eq!(CIFAR100.load_test(folder.path()).unwrap().labels, [7]);
+        let test = CIFAR100.test_file(folder.path()).unwrap().unwrap();
+        assert_eq!(CIFAR100.load_test(&test).unwrap().labels, [7]);
         let names: Vec<String> = (0..100).map(|class| format!("class {class}")).collect();
         put("fine_label_names.txt", names.join("\n").as_bytes());
         assert_eq!(

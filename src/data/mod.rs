@@ -10,6 +10,7 @@ mod input;
 mod settings;
 mod shapes;
 mod split;
+mod test_set;
 pub mod text;
 
 pub use batches::Batches;
@@ -17,11 +18,12 @@ pub use folder::read_image;
 pub use input::{ImageInput, Input, Normalisation, TextInput};
 pub use settings::{DataKind, DataSettings, Flip, Whitening, WhiteningOrder};
 pub use split::Split;
+pub use test_set::{TestData, test_set, without_test_set};
 pub use text::{Corpus, Unit};
 
 use crate::space::ImageShape;
 use sha2::{Digest, Sha256};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Images of one set, as bytes, `[count, channels, height, width]`, and their labels.
 #[derive(Clone, Debug, PartialEq)]
@@ -138,20 +140,6 @@ pub fn load(settings: &DataSettings, seed: u64) -> Result<Dataset, DataError> {
             key: "data.path",
             problem: "must name the folder of CIFAR-100's train.bin".into(),
         }),
-    }
-}
-
-/// The test set of this kind in a folder: for the report on a finished network, never for a search.
-///
-/// # Errors
-/// As [`load`]; also where data of this kind have no test set.
-pub fn load_test(kind: DataKind, path: &Path) -> Result<Dataset, DataError> {
-    match kind {
-        DataKind::Cifar10 => cifar::CIFAR10.load_test(path),
-        DataKind::Cifar100 => cifar::CIFAR100.load_test(path),
-        DataKind::Builtin | DataKind::Text | DataKind::ImageFolder => {
-            Err(DataError::Data("have no test set".into()))
-        }
     }
 }
 

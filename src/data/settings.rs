@@ -159,6 +159,16 @@ pub struct DataSettings {
         ),
     )]
     pub validation_file: Option<String>,
+    /// The test text, which only the winner of `netwright retrain` is scored on.
+    #[schemars(
+        length(min = 1),
+        extend(
+            "x-applies" = {"data.kind": ["text"]},
+            "x-unset" = "test.txt or *.test.txt in data.path, if there is one",
+            "x-valid" = FILE,
+        ),
+    )]
+    pub test_file: Option<String>,
     /// What a text's tokens are: words, or characters.
     #[default(Unit::Word)]
     #[schemars(extend("x-applies" = {"data.kind": ["text"]}))]

@@ -101,6 +101,17 @@ impl Split {
         Ok(Self { train, validation })
     }
 
+    /// Everything is trained on, and nothing is held out.
+    #[must_use]
+    pub fn joined(&self) -> Self {
+        let mut train = [self.train.as_slice(), &self.validation].concat();
+        train.sort_unstable();
+        Self {
+            train,
+            validation: Vec::new(),
+        }
+    }
+
     /// What makes accuracies on this split say little: one line each.
     pub fn warnings(&self, dataset: &Dataset) -> Vec<String> {
         let images = self.validation.len();
@@ -270,6 +281,17 @@ mod tests {
                 .to_string()
                 .starts_with("data.validation_size")
         );
+    }
+
+    #[test]
+    fn a_joined_split_trains_on_what_was_held_out_and_on_nothing_that_was_left_out() {
+        let split = Split::new(&settings(Some(30), Some(9)), 50, 4).unwrap();
+        let joined = split.joined();
+        assert_eq!((joined.train.len(), joined.validation.len()), (39, 0));
+        assert!(joined.train.is_sorted());
+        let both = split.train.iter().chain(&split.validation);
+        assert!(both.into_iter().all(|index| joined.train.contains(index)));
+        assert_eq!(joined.joined(), joined);
     }
 
     #[test]

@@ -12,7 +12,7 @@ pub(super) fn trained(
     first: u64,
     last: u64,
 ) -> rusqlite::Result<Vec<LoggedTrial>> {
-    let sql = "SELECT id, status = 'completed', epoch, metric FROM trials JOIN epochs ON trial = id
+    let sql = "SELECT id, status = 'completed', epoch, epochs.metric FROM trials JOIN epochs ON trial = id
                WHERE id BETWEEN ?1 AND ?2 AND status IN ('completed', 'pruned') AND reused_from IS NULL ORDER BY id, epoch";
     let mut statement = connection.prepare_cached(sql)?;
     let mut rows = statement.query(params![first, last])?;

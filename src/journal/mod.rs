@@ -36,7 +36,7 @@ pub use history::TrialHistory;
 pub use open::{DATA_CONTENT, WHITEN_ORDER};
 pub use reader::{CostRow, EpochRow, Reader, TrialRow};
 pub use reevaluations::{Confirmations, Confirmed, Evaluated, NewReevaluation, Reevaluation};
-pub use retraining::{FinalEvaluation, FinalWeights};
+pub use retraining::{FINAL_TRAINING, FinalEvaluation, FinalWeights, RETRAINING, Stage};
 pub use survey::{DecidedTrial, FinalState, Life, Suspect, TrialFacts, TrialOrder};
 
 use crate::child::{Cause, Curve, Epoch, FailureRule, LearningCurves, Outcome, Pruning};
@@ -448,6 +448,21 @@ impl Journal {
             kind: kind.to_owned(),
             text: text.to_owned(),
         });
+    }
+
+    /// The hash of a retraining's final weights, whose file is on disk. Replies after the commit.
+    pub fn final_weights(&self, weights: &FinalWeights, reply: Reply<()>) {
+        self.record(retraining::FINAL_WEIGHTS, weights, reply);
+    }
+
+    /// What a retraining came to. Replies after the commit.
+    pub fn final_evaluation(&self, evaluation: &FinalEvaluation, reply: Reply<()>) {
+        self.record(retraining::FINAL_EVALUATION, evaluation, reply);
+    }
+
+    fn record(&self, key: &'static str, value: &impl serde::Serialize, reply: Reply<()>) {
+        let value = serde_json::to_string(value).expect("a record is plain data");
+        self.send(Request::Record { key, value, reply });
     }
 
     /// Carries out every earlier request, then closes the database and releases the lock. Waits for

@@ -1,10 +1,19 @@
-//! What a retraining records beside its trials: the hash of the winner's final weights, and what
-//! these scored on the test set. Must not know how either is computed.
+//! What a retraining records beside its trials: its networks and recipes, the hash of the winner's
+//! final weights, and what these scored on the test set; and how far it has come. Must not know how
+//! any of it is computed.
 
-use super::{JournalError, Reader};
+use super::{JournalError, Reader, TrialRow};
 use crate::child::{MetricUnit, TestResult};
+use crate::workload::Recipes;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+
+/// The fact of a run's identity that makes it a retraining: its [`Recipes`].
+pub const RETRAINING: &str = "retraining";
+
+/// The name of the trial that trains the winner on training and validation data: it is enqueued, not
+/// sampled.
+pub const FINAL_TRAINING: &str = "final training";
 
 /// The key of `meta` that holds the [`FinalWeights`].
 pub(super) const FINAL_WEIGHTS: &str = "final_weights";
@@ -32,8 +41,8 @@ pub struct FinalEvaluation {
     pub search_trial: Option<u64>,
     /// The trial of this retraining that was chosen by validation.
     pub chosen_trial: u64,
-    /// Its recipe: name → value, only of what was chosen among several.
-    pub recipe: BTreeMap<String, String>,
+    /// Name and value of what was chosen among several, in order: the network, the recipe.
+    pub chosen: Vec<(String, String)>,
     /// On the validation data, trained without them: what it was chosen by.
     pub validation: f64,
     /// Of `validation`.
@@ -51,11 +60,35 @@ pub struct FinalEvaluation {
     pub test_set: String,
 }
 
+/// How far a retraining has come.
+#[derive(Clone, Debug)]
+pub enum Stage {
+    /// Networks and recipes are still being tried.
+    Choice,
+    /// All of them have an outcome, and all have failed.
+    NothingToChoose,
+    /// Validation chose this trial; the final training is not done.
+    Chosen(Box<TrialRow>),
+    /// The final training has failed.
+    FinalFailed(Box<TrialRow>),
+    /// It has ended; what is missing is the score of its weights. The chosen trial, and that of the
+    /// final training.
+    Trained(Box<TrialRow>, Box<TrialRow>),
+    Evaluated(Box<FinalEvaluation>),
+}
+
 impl Reader {
-    /// The final weights of this retraining; None: it is none, or has not come so far.
+    /// What this run trains again; None: it is no retraining.
     ///
     /// # Errors
-    /// When the database cannot be read; so for the next one.
+    /// When the database cannot be read; so for all that follow.
+    pub fn retraining(&self) -> Result<Option<Recipes>, JournalError> {
+        let mut identity = self.identity()?;
+        let recipes = identity.get_mut(RETRAINING).map(serde_json::Value::take);
+        Ok(recipes.and_then(|recipes| serde_json::from_value(recipes).ok()))
+    }
+
+    /// The final weights of this retraining; None: it is none, or has not come so far.
     pub fn final_weights(&self) -> Result<Option<FinalWeights>, JournalError> {
         self.recorded(FINAL_WEIGHTS)
     }
@@ -65,12 +98,33 @@ impl Reader {
         self.recorded(FINAL_EVALUATION)
     }
 
+    /// How far this retraining of `trials` networks and recipes has come.
+    pub fn stage(&self, trials: u64) -> Result<Stage, JournalError> {
+        if let Some(evaluation) = self.final_evaluation()? {
+            return Ok(Stage::Evaluated(Box::new(evaluation)));
+        }
+        // The final training is the only trial that is not one of the choice.
+        let last = self.enqueued()?.pop();
+        let others = u64::from(last.is_some());
+        let finished = self.count("completed")? + self.count("failed")?;
+        let is_final = |row: &TrialRow| matches!(row.status.as_str(), "completed" | "failed");
+        let chosen_from = finished - u64::from(last.as_ref().is_some_and(is_final));
+        if chosen_from < trials || self.last_trial()? < trials + others {
+            return Ok(Stage::Choice);
+        }
+        let Some(chosen) = self.best()?.map(Box::new) else {
+            return Ok(Stage::NothingToChoose);
+        };
+        Ok(match last.map(Box::new) {
+            Some(last) if last.status == "completed" => Stage::Trained(chosen, last),
+            Some(last) if last.status == "failed" => Stage::FinalFailed(last),
+            _ => Stage::Chosen(chosen),
+        })
+    }
+
     /// An entry of `meta` that is JSON. One that this program cannot read is another version's, and
     /// as good as none.
-    fn recorded<T: serde::de::DeserializeOwned>(
-        &self,
-        key: &str,
-    ) -> Result<Option<T>, JournalError> {
+    fn recorded<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, JournalError> {
         let text = self.meta(key)?;
         Ok(text.and_then(|text| serde_json::from_str(&text).ok()))
     }

@@ -110,6 +110,12 @@ pub(super) enum Request {
         kind: String,
         text: String,
     },
+    /// An entry of `meta`.
+    Record {
+        key: &'static str,
+        value: String,
+        reply: Reply<()>,
+    },
     Close {
         done: mpsc::Sender<()>,
     },
@@ -209,6 +215,7 @@ impl Writer {
                     ) => reply(number),
                     (
                         Request::Snapshot { reply, .. }
+                        | Request::Record { reply, .. }
                         | Request::Copy { reply, .. }
                         | Request::Started {
                             reply: Some(reply), ..
@@ -410,6 +417,10 @@ fn carry_out(
         Request::Event { kind, text } => {
             let sql = "INSERT INTO events (at, kind, text) VALUES (?1, ?2, ?3)";
             execute(connection, sql, params![now, kind, text])?;
+        }
+        Request::Record { key, value, .. } => {
+            let sql = "INSERT OR REPLACE INTO meta VALUES (?1, ?2)";
+            execute(connection, sql, params![key, value])?;
         }
         Request::Config { .. } => {}
         Request::Close { .. } => {

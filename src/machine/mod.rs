@@ -6,6 +6,7 @@ pub mod cgroup;
 mod devices;
 mod error;
 pub mod fatal_signal;
+mod interrupts;
 mod lane_device;
 mod lanes;
 mod matching;
@@ -19,6 +20,7 @@ pub use devices::{
     usable_cores,
 };
 pub use error::{MachineError, ReadingsError};
+pub use interrupts::end_at_once_on_interrupts;
 pub use lane_device::{candle_device, thread_pool};
 pub use lanes::{LaneSpec, resolve_lanes, resolve_lanes_for_programs};
 pub use matching::{match_by_uuid, match_by_variable};

@@ -2,9 +2,10 @@
 
 use super::number::grouped;
 use crate::child::number_text;
-use crate::journal::{Confirmed, JournalError, Reader, TrialRow};
+use crate::journal::{Confirmed, FINAL_TRAINING, JournalError, Reader, TrialRow};
 use crate::space::{Architecture, ConvNetwork, Network, Operation};
 use crate::strategy::Again;
+use crate::workload::Recipes;
 use comfy_table::{CellAlignment, Table, presets};
 
 /// Length of the longest one-line summary, in characters.
@@ -63,6 +64,7 @@ pub fn pareto_board(reader: &Reader, rows: &[TrialRow]) -> Result<String, Journa
 /// The first `leaders` rows have a rank.
 fn table(reader: &Reader, rows: &[TrialRow], leaders: usize) -> Result<Table, JournalError> {
     let confirmed = reader.confirmed()?;
+    let recipes = reader.retraining()?;
     // Without a cost in their reward it is their parameters, which stand there anyway.
     let has_cost = rows.iter().any(|row| row.cost.is_some());
     let header = [
@@ -87,8 +89,9 @@ fn table(reader: &Reader, rows: &[TrialRow], leaders: usize) -> Result<Table, Jo
     table.load_style(presets::UTF8_BORDERS_ONLY);
     table.set_header(columns.iter().map(|column| header[*column]));
     for (rank, row) in (1..).zip(rows) {
+        let rank = (rank <= leaders).then_some(rank);
         let own = confirmed.iter().find(|network| network.trial == row.id);
-        let cells = cells((rank <= leaders).then_some(rank), row, own);
+        let cells = cells(rank, row, own, recipes.as_ref());
         table.add_row(columns.iter().map(|column| cells[*column].as_str()));
     }
     table
@@ -128,7 +131,12 @@ fn nothing_to_list(reader: &Reader) -> Result<String, JournalError> {
 }
 
 /// The cells of a row of the leaderboard. A trial without a rank is there to compare with.
-fn cells(rank: Option<usize>, row: &TrialRow, confirmed: Option<&Confirmed>) -> [String; 10] {
+fn cells(
+    rank: Option<usize>,
+    row: &TrialRow,
+    confirmed: Option<&Confirmed>,
+    recipes: Option<&Recipes>,
+) -> [String; 10] {
     let number = |value: Option<f64>, digits: usize| {
         value.map_or_else(|| "-".to_owned(), |value| number_text(value, digits))
     };
@@ -142,7 +150,7 @@ fn cells(rank: Option<usize>, row: &TrialRow, confirmed: Option<&Confirmed>) -> 
         row.parameters.map_or_else(|| "-".to_owned(), grouped),
         number(row.flops.map(|flops| flops as f64 / 1e6), 1),
         number(row.seconds, 1),
-        format!("{}{}", baseline_label(row), summary(&row.architecture)),
+        format!("{}{}", label(row, recipes), summary(&row.architecture)),
     ]
 }
 
@@ -160,13 +168,26 @@ fn name(row: &TrialRow) -> &str {
     row.enqueued.as_deref().unwrap_or_default()
 }
 
-/// A label before the architecture of a trial that was not sampled; empty for other trials.
-fn baseline_label(row: &TrialRow) -> String {
-    match (&row.enqueued, again(row.confirms, row.retry_of)) {
-        (Some(name), _) => format!("[baseline {name}] "),
-        (None, Some(text)) => format!("[{text}] "),
-        (None, None) => String::new(),
-    }
+/// A label before the architecture of a trial that was not sampled, or is one of a retraining; empty
+/// for other trials.
+fn label(row: &TrialRow, recipes: Option<&Recipes>) -> String {
+    let text = match (&row.enqueued, recipes) {
+        (Some(name), Some(_)) => Some(name.clone()),
+        (Some(name), None) => Some(format!("baseline {name}")),
+        (None, Some(recipes)) => chosen(recipes, row),
+        (None, None) => again(row.confirms, row.retry_of),
+    };
+    text.map_or_else(String::new, |text| format!("[{text}] "))
+}
+
+/// Network and recipe of a retraining's trial: `network trial 3, learning_rate 0.05`. None: there
+/// was nothing to choose.
+pub fn chosen(recipes: &Recipes, row: &TrialRow) -> Option<String> {
+    let chosen = recipes.described(&row.decisions).into_iter();
+    let chosen: Vec<String> = chosen
+        .map(|(name, value)| format!("{name} {value}"))
+        .collect();
+    (!chosen.is_empty()).then(|| chosen.join(", "))
 }
 
 /// Which trial's network a trial evaluates again, in words.
@@ -178,6 +199,9 @@ pub fn again(confirms: Option<u64>, retry_of: Option<u64>) -> Option<String> {
 /// What proposed a trial, in words.
 pub fn origin(row: &TrialRow) -> String {
     match (&row.enqueued, row.controller, row.minibatch, row.slot) {
+        (Some(name), ..) if name == FINAL_TRAINING => {
+            "final training, on training and validation data; its reward is that of the trial that was chosen".into()
+        }
         (Some(name), ..) => format!("{name}: a baseline from [[enqueue]], not sampled"),
         (None, Some(controller), Some(minibatch), Some(slot)) => {
             format!("controller {controller}, minibatch {minibatch}, slot {slot}")

@@ -25,7 +25,7 @@ pub use comparison::{Comparison, Interval, StrategyRuns};
 pub use configuration::configuration_string;
 pub use drawing::{svg, text};
 pub use files::{ReportError, TrialsFile, write_report};
-pub use leaderboard::{leaderboard, mean_of, origin, pareto_board, summary};
+pub use leaderboard::{chosen, leaderboard, mean_of, origin, pareto_board, summary};
 pub use number::{duration, grouped};
 pub use page::{Page, routes};
 pub use pareto::pareto_front;

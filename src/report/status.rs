@@ -3,7 +3,7 @@
 
 use super::leaderboard::{again, summary};
 use super::monitor::RunMonitor;
-use crate::journal::{Confirmed, JournalError, Life, Reader, Suspect, TrialRow};
+use crate::journal::{Confirmed, FinalEvaluation, JournalError, Life, Reader, Suspect, TrialRow};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
@@ -33,6 +33,9 @@ pub struct Status {
     /// Trials that run alone, because processes died while they ran.
     pub suspects: Vec<Suspect>,
     pub events: Vec<Event>,
+    /// What a retraining came to; not there in another run, and before its end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub final_evaluation: Option<FinalEvaluation>,
 }
 
 /// Sums over the trials of a run.
@@ -129,9 +132,9 @@ impl Status {
                 .collect::<Result<_, _>>()?,
             None => Vec::new(),
         };
-        let suspects = match monitor.reader() {
-            Some(reader) => reader.suspects()?,
-            None => Vec::new(),
+        let (suspects, final_evaluation) = match monitor.reader() {
+            Some(reader) => (reader.suspects()?, reader.final_evaluation()?),
+            None => (Vec::new(), None),
         };
         let series = &state.series;
         let best = state.best.as_ref();
@@ -183,6 +186,7 @@ impl Status {
                 .collect(),
             running_trials,
             suspects,
+            final_evaluation,
             events: events
                 .map(|(at, kind, text)| Event { at, kind, text })
                 .collect(),

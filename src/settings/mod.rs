@@ -23,7 +23,7 @@ pub use problem::{Origin, Problem, SettingsError};
 pub use reference::reference;
 pub use schema::schema;
 
-use crate::{actors, child, data, machine, space, strategy, telemetry};
+use crate::{actors, child, data, machine, space, strategy, telemetry, workload};
 use schemars::JsonSchema;
 use semantics::Unused;
 use serde::{Deserialize, Serialize};
@@ -60,6 +60,10 @@ pub struct Settings {
     /// What children are trained on.
     #[schemars(extend("x-applies" = {"child.evaluator": ["train"]}))]
     pub data: data::DataSettings,
+    /// How `netwright retrain` trains networks of the search again: every combination of one entry
+    /// from each list.
+    #[schemars(extend("x-applies" = {"child.evaluator": ["train"]}))]
+    pub retrain: workload::RetrainSettings,
     /// What trains children.
     #[schemars(extend("x-live" = true))]
     pub devices: machine::DevicesSettings,

@@ -148,6 +148,30 @@ impl ConvNetwork {
         }
     }
 
+    /// The same network with so many more filters in every convolution (paper §4.1), in canonical
+    /// order.
+    #[must_use]
+    pub fn widened(&self, filters: usize) -> Self {
+        let mut layers = self.layers.clone();
+        for layer in &mut layers {
+            match &mut layer.operation {
+                Operation::Convolution(convolution) | Operation::PlainConvolution(convolution) => {
+                    convolution.filters += filters;
+                }
+                Operation::MaxPool(_)
+                | Operation::AveragePool(_)
+                | Operation::LocalContrast { .. }
+                | Operation::BatchNorm
+                | Operation::Relu
+                | Operation::Add => {}
+            }
+        }
+        Self {
+            learning_rate: self.learning_rate,
+            ..Self::new(self.image, self.classes, layers)
+        }
+    }
+
     /// Shape of each layer's input ([`Operation::input`]).
     pub fn input_shapes(&self) -> Vec<ImageShape> {
         let shapes = self.shapes();

@@ -10,6 +10,7 @@ mod cell_network;
 mod choices;
 mod conditions;
 mod conv;
+mod enumeration;
 mod error;
 mod given;
 mod layer;
@@ -30,6 +31,7 @@ pub use cell_network::{
 };
 pub use choices::ChoiceSpace;
 pub use conv::ConvSpace;
+pub use enumeration::{first_list, next_list};
 pub use error::{AdoptError, LayerError, TreeError};
 pub use layer::{ConvLayer, Convolution, LayerType, Operation, Pool};
 pub use limits::{SizeLimits, is_too_large};

@@ -7,6 +7,7 @@ mod confirmation;
 mod decision_columns;
 mod encoding;
 mod evolution;
+mod grid;
 mod guided;
 mod history;
 mod importance;

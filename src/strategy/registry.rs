@@ -3,6 +3,7 @@
 
 use super::Strategy;
 use super::evolution::Evolution;
+use super::grid::Grid;
 use super::guided::Guided;
 use super::local_search::LocalSearch;
 use super::ppo::Ppo;
@@ -27,6 +28,7 @@ const STRATEGIES: &[Entry] = &[
     Entry { name: "ppo", doc: "The controller made for short searches: ranks of rewards, several clipped steps from each minibatch, no repeats.", create: || Arc::new(Ppo::default()) },
     Entry { name: "guided", doc: "As ppo; a Gaussian process picks among the controller's proposals and neighbours of the best trials.", create: || Arc::new(Guided::default()) },
     Entry { name: "evolution", doc: "Regularised evolution without repeats: nothing is learned.", create: || Arc::new(Evolution::default()) },
+    Entry { name: "grid", doc: "Every decision list once, in order, for small spaces: nothing is learned.", create: || Arc::new(Grid::default()) },
     Entry { name: "local-search", doc: "First improvement with restarts, without repeats: nothing is learned.", create: || Arc::new(LocalSearch::default()) },
     Entry { name: "random", doc: "Uniform, for comparison: nothing is learned.", create: || Arc::new(Random) },
 ];
@@ -42,6 +44,8 @@ impl StrategyName {
     pub const PPO: Self = Self("ppo");
     /// See `guided.rs`.
     pub const GUIDED: Self = Self("guided");
+    /// See `grid.rs`.
+    pub const GRID: Self = Self("grid");
     /// Uniform.
     pub const RANDOM: Self = Self("random");
 

@@ -61,6 +61,17 @@ impl Endpoint {
         }))
     }
 
+    /// The same address once more, without routes: for another search of this process.
+    ///
+    /// # Errors
+    /// The system has no more files to open.
+    pub fn again(&self) -> std::io::Result<Self> {
+        Ok(Self {
+            listener: self.listener.try_clone()?,
+            routes: Vec::new(),
+        })
+    }
+
     /// The bound address; None where the system does not say.
     pub fn address(&self) -> Option<SocketAddr> {
         self.listener.local_addr().ok()

@@ -38,4 +38,9 @@ pub enum WorkloadError {
     NoNetwork(String),
     #[error("there is no cell \"{0}\"")]
     NoCell(String),
+    #[error("these settings say nothing of a retraining")]
+    NoRetraining,
+    /// A trained network could not be scored on the test set.
+    #[error("test set: {0}")]
+    Test(String),
 }

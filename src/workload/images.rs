@@ -1,11 +1,12 @@
 //! Convolutional networks trained on images (paper §4.1). Must not know how they are trained.
 
 use super::{
-    BestChild, Candidates, LaneResources, Reference, ReferenceModel, Scoring, Workload,
+    BestChild, Candidates, LaneResources, Reference, ReferenceModel, Scoring, TestSet, Workload,
     WorkloadError, WorkloadSettings,
 };
 use crate::child::{
-    Cost, Evaluator, EvaluatorKind, MetricUnit, RewardScale, TrainEvaluator, linear_accuracy,
+    Classifier, Cost, Evaluator, EvaluatorKind, ImageResult, MetricUnit, RewardScale, TestResult,
+    TrainEvaluator, TrainedNetwork, linear_accuracy,
 };
 use crate::data::{self, DataKind, Dataset, Split};
 use crate::machine::{LaneSpec, candle_device, thread_pool};
@@ -73,6 +74,11 @@ impl Workload for Images {
     fn load(settings: &WorkloadSettings, pool: &ThreadPool) -> Result<Self, WorkloadError> {
         let dataset = pool.install(|| data::load(&settings.data, settings.seed))?;
         let split = Split::of(&settings.data, &dataset, settings.seed)?;
+        let split = if settings.trains_on_all {
+            split.joined()
+        } else {
+            split
+        };
         let space = settings
             .space
             .build(dataset.shape, dataset.class_names.len());
@@ -88,7 +94,11 @@ impl Workload for Images {
         Arc::new(Self {
             settings: settings.clone(),
             dataset: self.dataset.clone(),
-            split: self.split.clone(),
+            split: if settings.trains_on_all {
+                Arc::new(self.split.joined())
+            } else {
+                self.split.clone()
+            },
             candidates: self.candidates.clone(),
         })
     }
@@ -164,5 +174,28 @@ impl Workload for Images {
             model: Some(model),
             remarks,
         }
+    }
+
+    fn test_set(&self) -> Result<TestSet, WorkloadError> {
+        Ok(match data::test_set(&self.settings.data)? {
+            Some(test) => TestSet::Present(test.description()),
+            None => TestSet::Absent(data::without_test_set(&self.settings.data)),
+        })
+    }
+
+    fn test(
+        &self,
+        trained: &TrainedNetwork,
+        pool: &Arc<ThreadPool>,
+    ) -> Result<TestResult, WorkloadError> {
+        let settings = &self.settings;
+        let test = data::test_set(&settings.data)?
+            .ok_or_else(|| WorkloadError::Test("it is not there any more".into()))?;
+        let names = &self.dataset.class_names;
+        let images = pool.install(|| test.images(&settings.data, settings.seed, names))?;
+        let classified = Classifier::new(trained, pool)
+            .and_then(|mut classifier| classifier.confusion(&images))
+            .map_err(WorkloadError::Test)?;
+        Ok(TestResult::Images(ImageResult::of(names, classified)))
     }
 }

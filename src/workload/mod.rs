@@ -5,14 +5,21 @@
 mod command;
 mod error;
 mod images;
+mod retraining;
 mod table;
 #[cfg(test)]
 mod tests;
 mod text;
 
 pub use error::WorkloadError;
+pub use retraining::{
+    Recipe, Recipes, RetrainSettings, RetrainedNetwork, RetrainingSettings, RetrainingStage,
+    final_weights_file, retraining, widened,
+};
 
-use crate::child::{ChildSettings, Evaluator, LimitedEvaluator, MetricUnit, RewardScale};
+use crate::child::{
+    ChildSettings, Evaluator, LimitedEvaluator, MetricUnit, RewardScale, TestResult, TrainedNetwork,
+};
 use crate::data::DataSettings;
 use crate::machine::LaneSpec;
 use crate::space::{Architecture, Decision, SizeLimits, Space, SpaceSettings};
@@ -21,8 +28,10 @@ use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// Every workload, in no particular order: exactly one of them is meant by any settings.
+/// Every workload: exactly one of them is meant by any settings, but for a retraining, which stands
+/// before the workload that it is around.
 const WORKLOADS: &[Entry] = &[
+    entry::<retraining::Retraining>(),
     entry::<images::Images>(),
     entry::<text::Text>(),
     entry::<table::RewardTable>(),
@@ -40,6 +49,21 @@ pub struct WorkloadSettings {
     pub space: SpaceSettings,
     pub child: ChildSettings,
     pub data: DataSettings,
+    /// Networks of a search are trained again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retraining: Option<RetrainingSettings>,
+    /// The validation examples are trained on as well; nothing is held out.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub trains_on_all: bool,
+}
+
+/// The data that nothing is chosen by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TestSet {
+    /// What it is, in a few words. Nothing of it has been read.
+    Present(String),
+    /// Why there is none.
+    Absent(String),
 }
 
 /// How children are scored.
@@ -177,6 +201,28 @@ pub trait Workload: Send + Sync {
 
     /// What to compare the best child with; heavy work runs in `pool`.
     fn reference(&self, best: &BestChild, pool: &ThreadPool) -> Reference;
+
+    /// The test set, which only [`Workload::test`] reads.
+    ///
+    /// # Errors
+    /// It is not clear which one is meant.
+    fn test_set(&self) -> Result<TestSet, WorkloadError> {
+        Ok(TestSet::Absent("this program does not see the data".into()))
+    }
+
+    /// Reads the test set and scores a trained network on it: in f32 on the CPU, in `pool`, whatever
+    /// trained it.
+    ///
+    /// # Errors
+    /// There is no test set, it cannot be read, or it does not fit the network.
+    fn test(
+        &self,
+        trained: &TrainedNetwork,
+        pool: &Arc<ThreadPool>,
+    ) -> Result<TestResult, WorkloadError> {
+        let _ = (trained, pool);
+        Err(WorkloadError::Test("there is no test set".into()))
+    }
 }
 
 /// An architecture as a workload evaluates it, and the decisions that describe it: empty where they

@@ -2,12 +2,16 @@
 //! trained.
 
 use super::{
-    BestChild, Candidates, LaneResources, Reference, ReferenceModel, Scoring, Workload,
+    BestChild, Candidates, LaneResources, Reference, ReferenceModel, Scoring, TestSet, Workload,
     WorkloadError, WorkloadSettings,
 };
-use crate::child::language_model::{LanguageEvaluator, model, searched_model, unigram_perplexity};
-use crate::child::{Evaluator, EvaluatorKind, MetricUnit, RewardScale};
-use crate::data::{Corpus, DataKind, Unit};
+use crate::child::language_model::{
+    LanguageEvaluator, model, searched_model, test_perplexity, unigram_perplexity,
+};
+use crate::child::{
+    Evaluator, EvaluatorKind, MetricUnit, RewardScale, TestResult, TextResult, TrainedNetwork,
+};
+use crate::data::{self, Corpus, DataKind, Unit};
 use crate::machine::thread_pool;
 use crate::space::{Architecture, Cell, CellNetwork, CellSpace, ImageShape, Network, Space};
 use rayon::ThreadPool;
@@ -64,6 +68,11 @@ impl Workload for Text {
                 tokens: corpus.train.len(),
             });
         }
+        let corpus = if settings.trains_on_all {
+            corpus.joined()
+        } else {
+            corpus
+        };
         let vocabulary = corpus.vocabulary.len();
         let cells = settings.space.build(NO_IMAGE, NO_CLASSES);
         let model = searched_model(child, cells.as_ref(), vocabulary)?;
@@ -78,7 +87,11 @@ impl Workload for Text {
     fn with_settings(&self, settings: &WorkloadSettings) -> Arc<dyn Workload> {
         Arc::new(Self {
             settings: settings.clone(),
-            corpus: self.corpus.clone(),
+            corpus: if settings.trains_on_all {
+                Arc::new(self.corpus.joined())
+            } else {
+                self.corpus.clone()
+            },
             candidates: self.candidates.clone(),
         })
     }
@@ -149,6 +162,32 @@ impl Workload for Text {
             }),
             remarks: vec![remark.to_owned()],
         }
+    }
+
+    fn test_set(&self) -> Result<TestSet, WorkloadError> {
+        Ok(match data::test_set(&self.settings.data)? {
+            Some(test) => TestSet::Present(test.description()),
+            None => TestSet::Absent(data::without_test_set(&self.settings.data)),
+        })
+    }
+
+    fn test(
+        &self,
+        trained: &TrainedNetwork,
+        pool: &Arc<ThreadPool>,
+    ) -> Result<TestResult, WorkloadError> {
+        let test = data::test_set(&self.settings.data)?
+            .ok_or_else(|| WorkloadError::Test("it is not there any more".into()))?;
+        let text = test.text(&self.settings.data, &self.corpus)?;
+        let perplexity = test_perplexity(trained, &text, pool).map_err(WorkloadError::Test)?;
+        Ok(TestResult::Text(TextResult {
+            tokens: text.len() as u64,
+            perplexity,
+            bits_per_character: match self.corpus.unit {
+                Unit::Word => None,
+                Unit::Char => Some(perplexity.log2()),
+            },
+        }))
     }
 }
 

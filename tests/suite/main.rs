@@ -40,6 +40,7 @@ mod report;
 mod restart;
 mod restore;
 mod resume;
+mod retrain;
 mod retry;
 mod reuse;
 mod run_dir;

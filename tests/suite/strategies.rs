@@ -8,11 +8,12 @@ use super::common::{
 };
 use std::path::Path;
 
-const STRATEGIES: [&str; 6] = [
+const STRATEGIES: [&str; 7] = [
     "reinforce",
     "ppo",
     "guided",
     "evolution",
+    "grid",
     "local-search",
     "random",
 ];

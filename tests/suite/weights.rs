@@ -75,12 +75,13 @@ fn the_weights_of_the_best_are_there_with_the_score_of_their_last_epoch() {
         // Scale and shift of batch normalisation are parameters, its running statistics are not.
         let trained = tensors.iter().filter(|it| !it.name.contains("running"));
         let numbers: usize = trained.map(|tensor| tensor.values.len()).sum();
+        let scores = training.validation.unwrap();
         let own = (
-            training.metric,
+            scores.metric,
             record.seed,
             numbers,
             training.epochs,
-            training.score,
+            scores.score,
         );
         assert_eq!(own, row);
     }

@@ -88,3 +88,12 @@ pub fn holds(point: &str, trial: u64) -> bool {
         .iter()
         .any(|fault| fault.point == point && fault.number == trial && is_closed(fault))
 }
+
+/// Waits here as long as `NAME.hold=NUMBER` is wanted: until the test creates the fault's file, or
+/// kills the process.
+pub fn hold(name: &str, number: u64) {
+    let point = format!("{name}.hold");
+    while holds(&point, number) {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}

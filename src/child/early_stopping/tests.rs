@@ -150,7 +150,7 @@ fn log() -> Vec<LoggedMinibatch> {
             then.clone(),
             &[curve(false, &[0.25]), curve(true, &[0.5, 0.7])],
         ),
-        minibatch(None, 2, 5, then, &[curve(false, &[0.3, 0.35])]),
+        minibatch(None, 2, 5, then, &[curve(false, &[0.35, 0.4])]),
     ]
 }
 

@@ -8,6 +8,7 @@ mod memory;
 mod network;
 mod size;
 mod streams;
+mod test;
 #[cfg(test)]
 mod tests;
 mod train;
@@ -16,5 +17,6 @@ mod unigram;
 pub use masks::DropoutMasks;
 pub use network::{Network, Sizes};
 pub use size::{SizeError, model, searched_model};
+pub use test::test_perplexity;
 pub use train::LanguageEvaluator;
 pub use unigram::unigram_perplexity;

@@ -97,7 +97,9 @@ impl LanguageEvaluator {
         while let Some(epoch) = training.next_epoch() {
             let train_loss = child.epoch(epoch, &mut training)?;
             let perplexity = child.validate(&mut training)?;
-            self.beats_chance(epoch, perplexity)?;
+            if !self.corpus.validation.is_empty() {
+                self.beats_chance(epoch, perplexity)?;
+            }
             training.epoch_ended(
                 train_loss,
                 self.metric(perplexity),
@@ -348,12 +350,15 @@ impl<'a> Child<'a> {
         Ok(training.summed_loss() / (streams.length() * batch) as f64)
     }
 
-    /// Perplexity of the validation text: every token counts once, the end of a line too. The text
+    /// Perplexity of the validation text (NaN where there is none): every token counts once, the end of a line too. The text
     /// is read as sequences side by side, the state of each warmed on the tokens before it.
     fn validate(&mut self, training: &mut Training) -> Result<f64, EarlyEnd> {
         let LanguageEvaluator {
             settings, corpus, ..
         } = self.evaluator;
+        if corpus.validation.is_empty() {
+            return Ok(f64::NAN);
+        }
         let streams = Streams::validation(&corpus.validation, corpus.end, self.batch());
         self.state.fill(0.0);
         streams.before(settings.steps, &mut self.window);

@@ -3,14 +3,13 @@
 
 mod columns;
 mod dialect;
-mod enumeration;
 mod hashing;
 #[cfg(test)]
 mod tests;
 
 use super::{Evaluator, Outcome, Progress, TableSettings, Task};
 use crate::random::{Key, Purpose};
-use crate::space::{Decision, Space};
+use crate::space::{Decision, Space, first_list, next_list};
 use columns::{Columns, RowValues};
 use dialect::Dialect;
 use hashing::HashingReader;
@@ -86,7 +85,7 @@ impl Table {
             )));
         }
         let names: Vec<String> = space
-            .describe(layers, &enumeration::first(space, layers))
+            .describe(layers, &first_list(space, layers))
             .into_iter()
             .map(|(name, _)| name)
             .collect();
@@ -186,7 +185,7 @@ impl Table {
     /// An architecture of the space has no row of its own.
     fn check(&self, space: &dyn Space, layers: usize) -> Result<(), String> {
         let mut used = vec![false; self.rows.len()];
-        let mut list = enumeration::first(space, layers);
+        let mut list = first_list(space, layers);
         loop {
             let described = space.describe(layers, &list);
             let row = self.find(&described);
@@ -215,7 +214,7 @@ impl Table {
                 }
                 Some(row) => used[row] = true,
             }
-            if !enumeration::advance(space, layers, &mut list) {
+            if !next_list(space, layers, &mut list) {
                 return Ok(());
             }
         }

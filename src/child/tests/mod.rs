@@ -125,6 +125,8 @@ pub struct Log {
     pub steps: usize,
     pub stop_after: Option<usize>,
     pub shelf: Option<resume::Shelf>,
+    /// Keeps the weights, if it is there.
+    pub kept: Option<KeptWeights>,
     seconds: std::cell::Cell<f64>,
 }
 
@@ -148,4 +150,32 @@ impl Progress for Log {
             .as_mut()
             .map(|shelf| shelf as &mut dyn Checkpoints)
     }
+    fn weights(&mut self) -> Option<&mut dyn Weights> {
+        self.kept.as_mut().map(|kept| kept as &mut dyn Weights)
+    }
+}
+
+/// The file of a child's weights.
+#[derive(Default)]
+pub struct KeptWeights(pub Vec<u8>);
+
+impl Weights for KeptWeights {
+    fn are_wanted(&self, _: f64) -> bool {
+        true
+    }
+    fn keep(&mut self, file: &[u8]) {
+        self.0 = file.to_vec();
+    }
+}
+
+/// Trains a child, and reads the weights that it leaves.
+pub fn trained(evaluator: &mut dyn Evaluator, task: &Task) -> (Log, TrainedNetwork) {
+    let mut log = Log {
+        kept: Some(KeptWeights::default()),
+        ..Log::default()
+    };
+    let outcome = evaluator.evaluate(task, &mut log);
+    assert!(matches!(outcome, Outcome::Completed { .. }), "{outcome:?}");
+    let file = log.kept.take().unwrap().0;
+    (log, TrainedNetwork::from_file(&file).unwrap())
 }

@@ -152,7 +152,10 @@ fn the_weights_that_are_kept_are_the_average_that_was_validated() {
         .filter(|(logits, label)| super::super::train::argmax(logits) == usize::from(**label))
         .count();
     assert_eq!(correct as f64 / 75.0, epochs[2].metric);
-    assert_eq!(trained.record.training.score, epochs[2].metric);
+    assert_eq!(
+        trained.record.training.validation.unwrap().score,
+        epochs[2].metric
+    );
 }
 
 #[test]

@@ -258,3 +258,44 @@ fn a_batch_larger_than_the_data_is_all_of_it() {
     assert!(matches!(outcome, Outcome::Completed { .. }), "{outcome:?}");
     assert_eq!((log.examples, log.steps), (TRAIN, 1));
 }
+
+#[test]
+fn images_are_classified_as_in_validation_and_where_all_are_trained_on_nothing_is_held_out() {
+    let set = textures(320, 1);
+    let held_out = {
+        let first = TRAIN * set.image_size();
+        Dataset {
+            images: set.images[first..].to_vec(),
+            labels: set.labels[TRAIN..].to_vec(),
+            ..set.clone()
+        }
+    };
+    let architecture = task(Network::Conv(network()), 7);
+    let (log, network) = trained(&mut evaluator(settings(), None), &architecture);
+    let mut classifier = Classifier::new(&network, &pool(1)).unwrap();
+    let result = ImageResult::of(&set.class_names, classifier.confusion(&held_out).unwrap());
+    let last = log.epochs.last().unwrap().metric;
+    assert_eq!((result.images, 1.0 - result.error), (79, last));
+    let foreign = Dataset {
+        class_names: vec!["other".into(); 4],
+        ..held_out.clone()
+    };
+    assert!(
+        classifier
+            .confusion(&foreign)
+            .unwrap_err()
+            .contains("classes")
+    );
+
+    let split = Arc::new(split(TRAIN as u32, 79).joined());
+    let set = Arc::new(set);
+    let data = data_settings();
+    let mut all = TrainEvaluator::new(settings(), set, split, &data, Device::Cpu, pool(1), None);
+    let (log, network) = trained(&mut all, &architecture);
+    assert!(log.epochs.iter().all(|epoch| epoch.metric.is_nan()));
+    let training = &network.record.training;
+    assert_eq!(
+        (training.validation, training.training_examples),
+        (None, 320)
+    );
+}

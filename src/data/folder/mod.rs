@@ -21,9 +21,61 @@ use listing::{Entry, Listing};
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 use std::collections::HashSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 type Hash = [u8; 32];
+
+/// The test split of a data folder; None: it has none. Nothing in it is looked at.
+///
+/// # Errors
+/// It has several; or what `load` says of the folder.
+pub fn test_folder(path: &Path) -> Result<Option<PathBuf>, DataError> {
+    let mut tests = layout::layout(path)?.tests;
+    if tests.len() > 1 {
+        let names: Vec<String> = tests
+            .iter()
+            .map(|test| format!("\"{}\"", test.name))
+            .collect();
+        let text = format!(
+            "{} are all test splits by their names, and one is needed",
+            names.join(", ")
+        );
+        return Err(entries::problem(path, text));
+    }
+    Ok(tests.pop().map(|test| test.path))
+}
+
+/// The images of a test split, with the labels of the training set's classes. They are decoded anew
+/// each time.
+///
+/// # Errors
+/// As `load`; or a class that the training set does not have.
+pub fn load_test(path: &Path, size: usize, class_names: &[String]) -> Result<Dataset, DataError> {
+    let test = load_with(path, size, None)?;
+    let label = |name: &String| {
+        let label = class_names.iter().position(|known| known == name);
+        label.map(|label| label as u8).ok_or_else(|| {
+            let text = format!(
+                "has a class \"{name}\" that the training images do not have; theirs are {}",
+                class_names.join(", ")
+            );
+            entries::problem(path, text)
+        })
+    };
+    let labels: Vec<u8> = test
+        .class_names
+        .iter()
+        .map(label)
+        .collect::<Result<_, _>>()?;
+    let own = test.labels.iter().map(|own| labels[usize::from(*own)]);
+    Ok(Dataset::new(
+        test.shape,
+        class_names.to_vec(),
+        test.images.clone(),
+        own.collect(),
+        false,
+    ))
+}
 
 /// Files that a message lists at most.
 const LISTED: usize = 10;

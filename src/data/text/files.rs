@@ -1,5 +1,4 @@
-//! Where the training and the validation text lie. Must not read them, and must not look for a test
-//! text.
+//! Where the training, the validation and the test text lie. Must not read them.
 
 use super::{DataError, DataSettings};
 use std::path::{Path, PathBuf};
@@ -7,6 +6,7 @@ use std::path::{Path, PathBuf};
 /// Names that parts of a corpus go by: `train.txt`, `ptb.train.txt`, `wiki.train.tokens`.
 const TRAIN: &[&str] = &["train"];
 const VALIDATION: &[&str] = &["valid", "validation", "val", "dev"];
+const TEST: &[&str] = &["test"];
 const EXTENSIONS: &[&str] = &["txt", "tokens"];
 
 /// Files of the training and of the validation text: as named, else found in the folder
@@ -26,6 +26,34 @@ pub fn find(settings: &DataSettings) -> Result<(PathBuf, PathBuf), DataError> {
             "data.validation_file",
         )?,
     ))
+}
+
+/// The file of the test text: as named, else found in the folder `data.path`; None: there is none.
+///
+/// # Errors
+/// The file that is named is not there; or several could be meant.
+pub fn test_file(settings: &DataSettings) -> Result<Option<PathBuf>, DataError> {
+    let folder = settings.path.as_deref().map(Path::new);
+    if let Some(named) = &settings.test_file {
+        let file = folder.map_or_else(|| named.into(), |folder| folder.join(named));
+        if !file.is_file() {
+            return Err(DataError::File {
+                path: file,
+                problem: "no such file; data.test_file names it".into(),
+            });
+        }
+        return Ok(Some(file));
+    }
+    let holds_one = |folder: &Path| {
+        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        entries
+            .into_iter()
+            .any(|entry| is_part(&entry.path(), TEST))
+    };
+    match folder.filter(|folder| holds_one(folder)) {
+        None => Ok(None),
+        Some(_) => part(settings, None, TEST, "data.test_file").map(Some),
+    }
 }
 
 fn part(

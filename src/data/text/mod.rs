@@ -1,6 +1,7 @@
 //! Text for language models: a training and a validation text of whitespace-separated words, as
 //! numbers of a vocabulary that is taken from the training text alone. The end of a line is the
-//! word `<eos>`. Must not know what is trained on it; never opens a test text.
+//! word `<eos>`. A test text is opened by
+//! `Corpus::read` alone. Must not know what is trained on it.
 
 mod files;
 mod read;
@@ -9,6 +10,7 @@ mod tests;
 mod vocabulary;
 
 use super::{DataError, DataSettings};
+pub use files::test_file;
 use read::{Lines, read};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -74,6 +76,26 @@ impl Corpus {
             train,
             validation,
         ))
+    }
+
+    /// Another text, as numbers of this corpus's vocabulary.
+    ///
+    /// # Errors
+    /// Names file and line of what cannot be read, or tokens that the vocabulary has no place for.
+    pub fn read(&self, file: &Path, unit: Unit) -> Result<Vec<u32>, DataError> {
+        let vocabulary = Vocabulary::of_words(self.vocabulary.clone());
+        numbers(&vocabulary, &read(file, unit)?, file)
+    }
+
+    /// Everything is trained on, the validation text behind the training text, and nothing is held
+    /// out.
+    #[must_use]
+    pub fn joined(&self) -> Self {
+        Self {
+            train: [self.train.as_slice(), &self.validation].concat(),
+            validation: Vec::new(),
+            ..self.clone()
+        }
     }
 
     /// Puts a corpus together and takes its fingerprint; `vocabulary` holds `<eos>`.

@@ -37,7 +37,11 @@ impl Vocabulary {
                 words.push(UNKNOWN);
             }
         }
-        let words: Vec<String> = words.into_iter().map(str::to_owned).collect();
+        Self::of_words(words.into_iter().map(str::to_owned).collect())
+    }
+
+    /// These words, each with its position as its number.
+    pub fn of_words(words: Vec<String>) -> Self {
         let numbers: HashMap<String, u32> = (0..)
             .zip(&words)
             .map(|(number, word)| (word.clone(), number))

@@ -1,7 +1,7 @@
 //! The model card of an exported folder: what the network is, how it is used, on what and how it was
 //! trained, and how good it is. Must not know files.
 
-use crate::child::{MetricUnit, TrainingRecord};
+use crate::child::{MetricUnit, TestResult, TrainingRecord, ValidationScores};
 use crate::data::{DataKind, Input};
 use crate::space::Network;
 use serde_json::Value;
@@ -108,6 +108,52 @@ fn some(names: &[String]) -> String {
 }
 
 fn scores(text: &mut String, record: &TrainingRecord) {
+    if let Some(scores) = record.training.validation {
+        validation_scores(text, record, scores);
+    } else {
+        text.push_str(
+            "Trained on training and validation data together: nothing was held out.\n\n",
+        );
+    }
+    match &record.test {
+        Some(result) => test_scores(text, result),
+        None => text.push_str("No test data was read.\n"),
+    }
+}
+
+/// On data that nothing was chosen by.
+fn test_scores(text: &mut String, result: &TestResult) {
+    let percent = |share: f64| format!("{:.2}%", 100.0 * share);
+    match result {
+        TestResult::Images(result) => {
+            let _ = write!(
+                text,
+                "| test data ({} images) | |\n|---|---|\n| error | {} |\n",
+                result.images,
+                percent(result.error)
+            );
+            for class in &result.classes {
+                let accuracy = class.accuracy.map_or_else(|| "no image".into(), percent);
+                let _ = writeln!(text, "| accuracy of class {} | {accuracy} |", class.name);
+            }
+        }
+        TestResult::Text(result) => {
+            let _ = write!(
+                text,
+                "| test data ({} tokens; lower is better) | |\n|---|---|\n| perplexity | {:.3} |\n",
+                result.tokens, result.perplexity
+            );
+            if let Some(bits) = result.bits_per_character {
+                let _ = writeln!(text, "| bits per character | {bits:.4} |");
+            }
+        }
+    }
+    text.push_str(
+        "\nThe test data were read once, for these weights alone: nothing was chosen by them.\n",
+    );
+}
+
+fn validation_scores(text: &mut String, record: &TrainingRecord, scores: ValidationScores) {
     let training = &record.training;
     let name = training.unit.name();
     let better = match training.unit {
@@ -118,9 +164,9 @@ fn scores(text: &mut String, record: &TrainingRecord) {
         text,
         "| validation {name}{better} | |\n|---|---|\n| of these weights, after epoch {} | {} |\n\
          | that the search was rewarded for: the best of its last epochs | {} |\n\n\
-         The validation data decided which network was chosen, so these numbers flatter it. No test data was read.\n",
+         The validation data decided which network was chosen, so these numbers flatter it.\n\n",
         training.epochs,
-        training.unit.number(training.score),
-        training.unit.number(training.metric)
+        training.unit.number(scores.score),
+        training.unit.number(scores.metric)
     );
 }

@@ -1,7 +1,10 @@
 //! A folder that is written and read again.
 
 use super::{folder, read};
-use crate::child::{MetricUnit, NamedTensor, TrainedNetwork, TrainingRecord, TrainingSummary};
+use crate::child::{
+    ImageResult, MetricUnit, NamedTensor, TestResult, TrainedNetwork, TrainingRecord,
+    TrainingSummary, ValidationScores,
+};
 use crate::data::{DataKind, ImageInput, Input, Normalisation};
 use crate::space::{Architecture, ConvLayer, ConvNetwork, Convolution, ImageShape, Network};
 use std::path::Path;
@@ -46,15 +49,18 @@ fn trained() -> TrainedNetwork {
         batch_norm_epsilon: Some(1e-5),
         training: TrainingSummary {
             epochs: 50,
-            score: 0.8125,
-            metric: 0.825,
-            reward: 0.56,
+            validation: Some(ValidationScores {
+                score: 0.8125,
+                metric: 0.825,
+                reward: 0.56,
+            }),
             unit: MetricUnit::Accuracy,
             training_examples: 90,
             validation_examples: 10,
             content: "abc".into(),
             recipe: serde_json::from_str("{\"epochs\": 50, \"schedule\": \"cosine\"}").unwrap(),
         },
+        test: None,
     };
     TrainedNetwork {
         record,
@@ -99,6 +105,28 @@ fn a_folder_has_what_the_hub_expects_and_comes_back_as_it_was() {
     ] {
         assert!(card.contains(part), "{part} is not in\n{card}");
     }
+}
+
+#[test]
+fn the_card_of_a_retrained_network_has_its_test_scores_and_no_validation() {
+    let to = tempfile::tempdir().unwrap();
+    let mut network = trained();
+    network.record.training.validation = None;
+    let names = ["cats", "dogs"].map(str::to_owned);
+    let result = ImageResult::of(&names, vec![vec![3, 1], vec![0, 4]]);
+    network.record.test = Some(TestResult::Images(result));
+    for (name, content) in folder(&network, "photos", "<svg/>".into()).unwrap() {
+        std::fs::write(to.path().join(name), content).unwrap();
+    }
+    assert_eq!(read(to.path()).unwrap(), network);
+    let card = std::fs::read_to_string(to.path().join("README.md")).unwrap();
+    for part in [
+        "nothing was held out.\n\n| test data (8 images) | |\n|---|---|\n| error | 12.50% |\n| accuracy of class cats | 75.00% |",
+        "The test data were read once",
+    ] {
+        assert!(card.contains(part), "{part} is not in\n{card}");
+    }
+    assert!(!card.contains("| validation"), "{card}");
 }
 
 #[test]

@@ -102,7 +102,7 @@ fn figures(evaluation: &FinalEvaluation) -> String {
 /// What was chosen among several, and the final training.
 fn recipe(evaluation: &FinalEvaluation) -> String {
     let chosen = evaluation
-        .recipe
+        .chosen
         .iter()
         .map(|(name, value)| (escape(name), escape(value)));
     let last = [
@@ -240,7 +240,7 @@ mod tests {
             network: "trial 7".into(),
             search_trial: Some(7),
             chosen_trial: 3,
-            recipe: [("learning rate".to_owned(), "0.05".to_owned())].into(),
+            chosen: vec![("learning rate".to_owned(), "0.05".to_owned())],
             validation: 0.9312,
             unit: MetricUnit::Accuracy,
             trial: 13,

@@ -11,7 +11,7 @@ use super::super::pareto::pareto_front;
 use super::super::series::RewardChartData;
 use super::devices;
 use crate::child::{MetricUnit, number_text};
-use crate::journal::{Confirmed, CostRow, EpochRow, Life, TrialFacts, TrialRow};
+use crate::journal::{Confirmed, CostRow, EpochRow, FINAL_TRAINING, Life, TrialFacts, TrialRow};
 use crate::telemetry::DeviceReadings;
 use std::fmt::Write as _;
 
@@ -346,6 +346,9 @@ fn confirmed(state: &RunState, trial: u64) -> Option<&Confirmed> {
 /// A label before a trial that was not sampled; empty for other trials.
 fn label(enqueued: Option<&str>, again: Option<String>) -> String {
     match (enqueued, again) {
+        (Some(FINAL_TRAINING), _) => {
+            format!("<span class=\"badge still\">{FINAL_TRAINING}</span> ")
+        }
         (Some(name), _) => format!(
             "<span class=\"badge still\">baseline</span> {} ",
             escape(name)

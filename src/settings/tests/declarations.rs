@@ -56,7 +56,7 @@ fn every_default_is_valid() {
 #[test]
 fn what_a_running_search_takes_over_is_declared() {
     let live = name_list(
-        "run.trials run.max_seconds controller.replicas controller.children
+        "run.trials run.max_seconds run.confirm controller.replicas controller.children
          controller.learning_rate controller.baseline_decay controller.entropy_weight
          controller.entropy_half_life controller.ppo_epochs controller.ppo_clip
          controller.strategy data.augment data.flip data.upsample data.whiten telemetry.listen",

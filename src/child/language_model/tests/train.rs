@@ -1,8 +1,9 @@
 //! The evaluator of language models as a lane sees it.
 
 use super::*;
+use crate::child::language_model::test_perplexity;
 use crate::child::tests::resume::{Shelf, assert_resumes, numbers, with};
-use crate::child::tests::{Log, task};
+use crate::child::tests::{Log, task, trained};
 use crate::child::{Cause, Evaluator, Outcome, Schedule};
 use crate::data::{Corpus, Unit};
 use crate::space::{CellNetwork, Network as SpaceNetwork};
@@ -364,4 +365,26 @@ fn an_interrupted_model_goes_on_from_any_step() {
     let outcomes = [&mut whole, &mut resumed]
         .map(|log| numbers(&characters().evaluate(&task(cell("gru"), 7), log), log));
     assert!(outcomes[0] == outcomes[1] && resumed.steps < whole.steps);
+}
+
+#[test]
+fn a_text_is_scored_as_in_validation_and_where_all_is_trained_on_nothing_is_held_out() {
+    let text = corpus(Unit::Word, 1_203, 211);
+    let mut held_out = evaluator(small(), 1);
+    let (log, network) = trained(&mut held_out, &task(cell("gru"), 7));
+    let again = test_perplexity(&network, &text.validation, &pool(1)).unwrap();
+    assert_eq!(again, log.epochs.last().unwrap().metric);
+    assert!(test_perplexity(&network, &[], &pool(1)).is_err());
+
+    let all = Arc::new(text.joined());
+    assert_eq!((all.train.len(), all.validation.len()), (1_414, 0));
+    let mut joined = LanguageEvaluator::new(small(), all, pool(1), None);
+    let (log, network) = trained(&mut joined, &task(cell("gru"), 7));
+    assert!(log.epochs.iter().all(|epoch| epoch.metric.is_nan()));
+    let training = &network.record.training;
+    assert_eq!(
+        (training.validation, training.training_examples),
+        (None, 1_414)
+    );
+    assert!(test_perplexity(&network, &text.validation, &pool(1)).unwrap() < 1.5);
 }

@@ -1,7 +1,7 @@
 //! Folders that are split, or look so: what is trained on, what stays closed, and what is refused.
 
 use super::{add, message, png, put};
-use crate::data::folder::{listing, load_with};
+use crate::data::folder::{listing, load_test, load_with, test_folder};
 use crate::data::{DataSettings, HeldOut, Split};
 use std::path::Path;
 
@@ -336,5 +336,24 @@ fn what_is_passed_over_is_counted_by_kind() {
             .entries
             .iter()
             .all(|entry| entry.name.ends_with(".png"))
+    );
+}
+
+#[test]
+fn a_test_split_has_the_labels_of_the_training_classes_whatever_classes_it_lacks() {
+    let folder = folder("train/cat train/dog train/owl test/dog test/owl");
+    let test = test_folder(folder.path()).unwrap().unwrap();
+    assert_eq!(test, folder.path().join("test"));
+    let names = load_with(folder.path(), 8, None).unwrap().class_names;
+    let set = load_test(&test, 8, &names).unwrap();
+    assert_eq!(
+        (set.labels, set.class_names),
+        (vec![1, 1, 1, 2, 2, 2], names.clone())
+    );
+    fill(folder.path(), "test/eel", 1);
+    let error = load_test(&test, 8, &names).unwrap_err().to_string();
+    assert!(
+        error.ends_with("test: has a class \"eel\" that the training images do not have; theirs are cat, dog, owl"),
+        "{error}"
     );
 }

@@ -68,15 +68,14 @@ fn trained(network: Network, input: Input, slots: &[ParameterSlot], scale: f32) 
         batch_norm_epsilon: Some(EPSILON),
         training: TrainingSummary {
             epochs: 2,
-            score: 0.5,
-            metric: 0.5,
-            reward: 0.5,
+            validation: None,
             unit: MetricUnit::Accuracy,
             training_examples: 1,
             validation_examples: 1,
             content: String::new(),
             recipe: serde_json::Map::new(),
         },
+        test: None,
     };
     TrainedNetwork { record, tensors }
 }

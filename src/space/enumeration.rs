@@ -1,16 +1,16 @@
-//! Every list of decisions of a small space, one after the other. Must not know of tables.
+//! Every list of decisions of a space, one after the other. Must not know what becomes of them.
 
-use crate::space::{Decision, Next, Space};
+use super::{Decision, Next, Space};
 
 /// The list that takes the first option everywhere.
-pub fn first(space: &dyn Space, layers: usize) -> Vec<Decision> {
+pub fn first_list(space: &dyn Space, layers: usize) -> Vec<Decision> {
     let mut list = Vec::new();
     complete(space, layers, &mut list);
     list
 }
 
 /// Moves to the next list, the last decision first; false after the last one.
-pub fn advance(space: &dyn Space, layers: usize, list: &mut Vec<Decision>) -> bool {
+pub fn next_list(space: &dyn Space, layers: usize, list: &mut Vec<Decision>) -> bool {
     while let Some(mut last) = list.pop() {
         let raised = match (&mut last, space.next(layers, list)) {
             (Decision::Choice(option), Next::Choose { kind }) => {
