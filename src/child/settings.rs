@@ -43,7 +43,7 @@ pub enum Recipe {
     /// The paper's (§4.1), made for 50 epochs.
     Paper,
     /// For a few epochs: what trains networks on CIFAR-10 in seconds elsewhere (Jordan 2024, arXiv
-    /// 2404.00498), as far as it helps here.
+    /// 2404.00498).
     Fast,
 }
 

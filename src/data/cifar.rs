@@ -104,6 +104,11 @@ impl Format {
         Ok(files.find(|file| file.is_file()))
     }
 
+    /// The name of the file that holds the test set.
+    pub const fn test_name(&self) -> &'static str {
+        self.test
+    }
+
     /// The test set: for the report on a finished network, never for the search.
     ///
     /// # Errors
@@ -310,7 +315,7 @@ mod tests {
     }
 
     fn load_test(path: &Path) -> Result<Dataset, DataError> {
-        CIFAR10.load_test(&CIFAR10.test_file(path)?.unwrap())
+        CIFAR10.load_test(&CIFAR10.test_file(path)?.expect("a test set"))
     }
 
     fn record(label: u8, fill: u8) -> Vec<u8> {

@@ -42,8 +42,8 @@ pub fn without_test_set(settings: &DataSettings) -> String {
     let path = settings.path.as_deref().unwrap_or("data.path");
     match settings.kind {
         DataKind::Builtin => "the built-in images always have one".into(),
-        DataKind::Cifar10 => format!("{path} holds no test_batch.bin"),
-        DataKind::Cifar100 => format!("{path} holds no test.bin"),
+        DataKind::Cifar10 => format!("{path} holds no {}", cifar::CIFAR10.test_name()),
+        DataKind::Cifar100 => format!("{path} holds no {}", cifar::CIFAR100.test_name()),
         DataKind::ImageFolder => {
             format!("{path} holds no folder that is a test split by its name, such as test/")
         }

@@ -74,13 +74,13 @@ fn split(data: &DataSettings, seed: u64) -> String {
             "The program draws the images from the run's seed ({seed}): a demonstration, not a benchmark."
         ),
         DataKind::Text => {
-            "Training and validation are two texts. A test text was not opened.".into()
+            "Training and validation are two texts. No trial has seen a test text.".into()
         }
         DataKind::ImageFolder => {
-            "What is for validation the folder says itself, or it is chosen by the images' contents. A test split was not opened.".into()
+            "What is for validation the folder says itself, or it is chosen by the images' contents. No trial has seen a test split.".into()
         }
         _ => format!(
-            "The run's seed ({seed}) drew once which of the training set's images are for validation. The test images were not opened."
+            "The run's seed ({seed}) drew once which of the training set's images are for validation. No trial has seen the test images."
         ),
     }
 }
@@ -188,7 +188,7 @@ mod tests {
         assert_eq!(
             sentence(&settings, "Data and split"),
             "Images; 45000 for training. The run's seed (7) drew once which of the training set's images are for validation. \
-             The test images were not opened."
+             No trial has seen the test images."
         );
         assert!(sentence(&settings, "Metric").ends_with("the highest of the last 5 epochs."));
         assert!(sentence(&settings, "Reward").starts_with("The metric to the power 3;"));

@@ -35,7 +35,7 @@ mod tests {
             ("child.learning_rat", "child.learning_rate"),
             ("controler.hidden", "controller.hidden"),
             ("epochs", "child.epochs"),
-            ("training.epochs", "child.epochs"),
+            ("training.momentum", "child.momentum"),
             ("space.skip_connection", "space.skip_connections"),
             ("Space.Filters", "space.filters"),
             ("space.decisions", "space.decision"),

@@ -108,7 +108,7 @@ fn keys_of_the_other_strategies_are_passed_over() {
         assert_eq!(text.contains("ppo_epochs = 2"), has, "{text}");
         assert_eq!(text.contains("learning_rate = 0.01"), has, "{text}");
     }
-    let (_, mut command) = of("evolution");
+    let (_evolution, mut command) = of("evolution");
     let message = refused(command.args(["--strategies", "random,reinforce"]));
     assert!(
         message.contains(

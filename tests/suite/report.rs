@@ -240,7 +240,7 @@ fn a_retraining_below_the_run_is_told_in_its_report() {
     search.arg("search").arg(config).arg("--run-dir");
     succeeds(search.arg(&retraining));
     let evaluation = json!({
-        "network": "trial 2", "search_trial": 2, "chosen_trial": 1, "recipe": { "weight decay": "0.0005" },
+        "network": "trial 2", "search_trial": 2, "chosen_trial": 1, "chosen": [["weight decay", "0.0005"]],
         "validation": 0.5, "unit": "accuracy", "trial": 4, "epochs": 9, "training_examples": 96, "weights_sha256": "ab12",
         "test": { "kind": "images", "images": 40, "correct": 30, "error": 0.25, "confusion": [[18, 2], [8, 12]], "classes": [
             { "name": "cat", "images": 20, "correct": 18, "accuracy": 0.9 }, { "name": "dog", "images": 20, "correct": 12, "accuracy": 0.6 }] },

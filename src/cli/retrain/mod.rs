@@ -18,6 +18,7 @@ use crate::journal::{
 };
 use crate::machine::{LaneSpec, end_at_once_on_interrupts, ensure_open_files};
 use crate::random::Key;
+use crate::report;
 use crate::telemetry::Endpoint;
 use crate::workload::{
     RetrainingSettings, RetrainingStage, TestSet, Workload, WorkloadSettings, final_weights_file,
@@ -86,6 +87,10 @@ pub fn run(args: RetrainArgs) -> Result<(), Failure> {
     }
     let retraining = Retraining::new(plan, &args, log, bars, endpoint)?;
     let evaluation = retraining.go_on()?;
+    // The report of the last search does not know the score yet.
+    if let Err(error) = report::write_report(&retraining.plan.run_dir) {
+        tracing::warn!("the report is not written: {error}");
+    }
     if args.json {
         RESULT_ALONE.store(false, Ordering::Relaxed);
         return print_json(&evaluation);
