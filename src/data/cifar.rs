@@ -477,7 +477,8 @@ mod tests {
         );
         assert_eq!([set.image(0)[0], set.image(1)[3071]], [1, 2]);
         assert_eq!(set.class_names[99], "99");
-        assert_eq!(CIFAR100.load_test(folder.path()).unwrap().labels, [7]);
+        let test = CIFAR100.test_file(folder.path()).unwrap().unwrap();
+        assert_eq!(CIFAR100.load_test(&test).unwrap().labels, [7]);
         let names: Vec<String> = (0..100).map(|class| format!("class {class}")).collect();
         put("fine_label_names.txt", names.join("\n").as_bytes());
         assert_eq!(

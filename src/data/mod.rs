@@ -23,7 +23,7 @@ pub use text::{Corpus, Unit};
 
 use crate::space::ImageShape;
 use sha2::{Digest, Sha256};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Images of one set, as bytes, `[count, channels, height, width]`, and their labels.
 #[derive(Clone, Debug, PartialEq)]
