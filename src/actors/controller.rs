@@ -48,7 +48,7 @@ enum Stage {
     Idle,
     /// Slices of the parameters come in; None: not here yet.
     Pulling {
-        request: ProposeMinibatch,
+        request: Box<ProposeMinibatch>,
         slices: Vec<Option<Pulled>>,
     },
     /// The compute thread proposes.
@@ -90,7 +90,7 @@ impl Controller {
             });
         }
         self.stage = Stage::Pulling {
-            request,
+            request: Box::new(request),
             slices: self.shards.shards.iter().map(|_| None).collect(),
         };
     }
@@ -246,7 +246,7 @@ impl Receive<ShardSet> for Controller {
     fn receive(&mut self, shards: ShardSet, context: &mut Self::Context) {
         self.shards = shards;
         if let Stage::Pulling { request, .. } = &self.stage {
-            self.pull(request.clone(), context);
+            self.pull(request.as_ref().clone(), context);
         }
     }
 }
@@ -266,7 +266,7 @@ impl Receive<Pulled> for Controller {
         }
         if let Stage::Pulling { request, slices } = std::mem::replace(&mut self.stage, Stage::Idle)
         {
-            self.propose(request, slices.into_iter().flatten().collect(), context);
+            self.propose(*request, slices.into_iter().flatten().collect(), context);
         }
     }
 }

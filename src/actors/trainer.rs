@@ -226,7 +226,7 @@ impl Receive<FromLane> for ChildTrainer {
                 self.resources.ended.do_send(ChildEnded {
                     trainer,
                     generation,
-                    task,
+                    task: *task,
                     outcome,
                     seconds,
                 });

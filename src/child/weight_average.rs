@@ -82,7 +82,7 @@ mod tests {
     #[test]
     fn half_is_the_mean_of_all_steps() {
         for (step, average) in (1..).zip(averages(0.5, 50)) {
-            assert!((average - (step as f32 + 1.0) / 2.0).abs() < 1e-4);
+            assert!((average - f32::midpoint(step as f32, 1.0)).abs() < 1e-4);
         }
     }
 

@@ -70,17 +70,16 @@ fn published(name: &str) -> Result<&'static Published<'static>, Failure> {
     if let Some(set) = PUBLISHED.iter().find(|set| set.name == name) {
         return Ok(set);
     }
-    Err(Failure::Input(match name {
-        "ptb" => "ptb: the Penn Treebank is not free to pass on, so nobody may offer it for download: the Linguistic Data Consortium licenses it \
+    Err(Failure::Input(if name == "ptb" {
+        "ptb: the Penn Treebank is not free to pass on, so nobody may offer it for download: the Linguistic Data Consortium licenses it \
                   (LDC99T42). If you have it, name its folder: data.kind = \"text\", data.path = FOLDER (ptb.train.txt and ptb.valid.txt)"
-            .into(),
-        _ => {
-            let names: Vec<&str> = PUBLISHED.iter().map(|set| set.name).collect();
-            format!(
-                "there is no data set {name:?} to fetch; there are {}",
-                names.join(" and ")
-            )
-        }
+            .into()
+    } else {
+        let names: Vec<&str> = PUBLISHED.iter().map(|set| set.name).collect();
+        format!(
+            "there is no data set {name:?} to fetch; there are {}",
+            names.join(" and ")
+        )
     }))
 }
 

@@ -332,12 +332,11 @@ impl Sketch {
             .collect();
         let steps = || taken.iter().flatten();
         let column = steps().map(|drawn| drawn.column + 1).max().unwrap_or(0);
-        let y = match (steps().next(), steps().next_back()) {
-            (Some(first), Some(last)) => f64::midpoint(first.y, last.y),
-            _ => {
-                self.next_leaf += LEAF;
-                self.next_leaf - LEAF
-            }
+        let y = if let (Some(first), Some(last)) = (steps().next(), steps().next_back()) {
+            f64::midpoint(first.y, last.y)
+        } else {
+            self.next_leaf += LEAF;
+            self.next_leaf - LEAF
         };
         let x = column as f64 * COLUMN;
         let distance = if steps().next().is_none() {

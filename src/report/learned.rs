@@ -164,7 +164,7 @@ impl Learned {
 
         trials.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
         let tenth = completed.div_ceil(10);
-        let lines = (LINE_POINTS / columns.min(DRAWN).max(1)).clamp(5, LINES);
+        let lines = (LINE_POINTS / columns.clamp(1, DRAWN)).clamp(5, LINES);
         let best: Vec<u64> = evenly(&trials[..tenth], lines).map(|(id, _)| id).collect();
         let best = self.rows(space, reader, best.into_iter())?;
         // The columns are all known now.

@@ -85,16 +85,15 @@ impl LocalSearch {
                 !too_large && known.insert(network_name(space, layers, list))
             })
         });
-        let found = match new_neighbour {
-            Some(list) => Some((list, false)),
-            None => {
-                let mut starts = Redrawn::default();
-                let found = known.first_new(request, &mut starts, |_| {
-                    Some(uniform_list(space, layers, stream))
-                });
-                redrawn.count += starts.count;
-                found
-            }
+        let found = if let Some(list) = new_neighbour {
+            Some((list, false))
+        } else {
+            let mut starts = Redrawn::default();
+            let found = known.first_new(request, &mut starts, |_| {
+                Some(uniform_list(space, layers, stream))
+            });
+            redrawn.count += starts.count;
+            found
         };
         found.map(|(decisions, repeats)| Proposal {
             decisions,

@@ -72,7 +72,7 @@ pub enum LaneReport {
         cost: f64,
     },
     Ended {
-        task: Task,
+        task: Box<Task>,
         outcome: Outcome,
         seconds: f64,
     },
@@ -171,7 +171,7 @@ fn run(
         signals.busy.end();
         let panicked = has_failed_by(&outcome, Cause::Panicked);
         report(LaneReport::Ended {
-            task,
+            task: Box::new(task),
             outcome,
             seconds,
         });

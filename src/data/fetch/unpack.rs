@@ -47,7 +47,7 @@ fn set_aside(folder: &Path) -> Result<Option<PathBuf>, String> {
         return Ok(None);
     }
     let name = folder.file_name().unwrap_or_default().to_string_lossy();
-    let aside = (1_u32..)
+    let aside = (1..=u32::MAX)
         .map(|number| folder.with_file_name(format!("{name}.{number}")))
         .find(|path| path.symlink_metadata().is_err())
         .unwrap_or_default();

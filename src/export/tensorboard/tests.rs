@@ -180,8 +180,8 @@ fn the_search_lists_what_can_be_decided_and_its_rewards() {
     let mut search = SearchEvents::default();
     let with = |id, reward, state| TrialRecord {
         id,
-        reward,
         state,
+        reward,
         ..trial()
     };
     search.trial(&with(1, Some(0.5), TrialState::Completed));

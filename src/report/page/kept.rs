@@ -136,15 +136,13 @@ fn without_dead_links(html: &str, shown: &BTreeSet<u64>) -> String {
         let text = link
             .split_once('>')
             .and_then(|(_, rest)| rest.split_once("</a>"));
-        match (id.filter(|id| !shown.contains(id)), text) {
-            (Some(_), Some((text, rest))) => {
-                kept.push_str(text);
-                kept.push_str(rest);
-            }
-            _ => {
-                kept.push_str("<a href=\"#trial-");
-                kept.push_str(link);
-            }
+        let is_dead = id.is_some_and(|id| !shown.contains(&id));
+        if let Some((text, rest)) = text.filter(|_| is_dead) {
+            kept.push_str(text);
+            kept.push_str(rest);
+        } else {
+            kept.push_str("<a href=\"#trial-");
+            kept.push_str(link);
         }
     }
     kept

@@ -92,7 +92,7 @@ impl Lines {
     /// # Safety
     /// As `to_points`.
     #[inline(always)]
-    unsafe fn from_points<V: Vector, const N: usize, const X: usize>(
+    unsafe fn interpolate_points<V: Vector, const N: usize, const X: usize>(
         self,
         wanted: usize,
         accumulate: bool,
@@ -129,12 +129,12 @@ impl Lines {
         // SAFETY: the caller's.
         unsafe {
             match axis {
-                Axis::One => self.from_points::<V, 1, 1>(wanted, accumulate),
-                Axis::Two => self.from_points::<V, 5, 4>(wanted, accumulate),
-                Axis::Three => self.from_points::<V, 6, 4>(wanted, accumulate),
-                Axis::Four => self.from_points::<V, 7, 4>(wanted, accumulate),
-                Axis::Five => self.from_points::<V, 8, 4>(wanted, accumulate),
-                Axis::Seven => self.from_points::<V, 8, 2>(wanted, accumulate),
+                Axis::One => self.interpolate_points::<V, 1, 1>(wanted, accumulate),
+                Axis::Two => self.interpolate_points::<V, 5, 4>(wanted, accumulate),
+                Axis::Three => self.interpolate_points::<V, 6, 4>(wanted, accumulate),
+                Axis::Four => self.interpolate_points::<V, 7, 4>(wanted, accumulate),
+                Axis::Five => self.interpolate_points::<V, 8, 4>(wanted, accumulate),
+                Axis::Seven => self.interpolate_points::<V, 8, 2>(wanted, accumulate),
             }
         }
     }
