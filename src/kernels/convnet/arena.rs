@@ -7,7 +7,6 @@ use super::planes::Planes;
 use super::spec::{LayerPlan, Plan};
 use crate::kernels::memory::Buffer;
 use crate::kernels::memory::LANES;
-use crate::kernels::simd::Isa;
 use std::sync::{Mutex, PoisonError};
 
 pub struct Arena {
@@ -79,8 +78,8 @@ struct Sizes {
 }
 
 impl Arena {
-    pub fn new(plan: &Plan, batch: usize, threads: usize, isa: Isa) -> Self {
-        let sizes = Sizes::new(plan, batch, isa);
+    pub fn new(plan: &Plan, batch: usize, threads: usize) -> Self {
+        let sizes = Sizes::new(plan, batch);
         let layer = |(index, conv): (usize, Option<Convolution>)| LayerState {
             y: Buffer::new(sizes.outputs[index]),
             norm: Sizes::norm(plan, index),
@@ -110,8 +109,8 @@ impl Arena {
     }
 
     /// Bytes that `new` takes with one thread.
-    pub fn estimate(plan: &Plan, batch: usize, isa: Isa) -> usize {
-        let s = Sizes::new(plan, batch, isa);
+    pub fn estimate(plan: &Plan, batch: usize) -> usize {
+        let s = Sizes::new(plan, batch);
         let heads: usize = s
             .heads
             .iter()
@@ -161,13 +160,13 @@ impl Arena {
 }
 
 impl Sizes {
-    fn new(plan: &Plan, batch: usize, isa: Isa) -> Self {
+    fn new(plan: &Plan, batch: usize) -> Self {
         let groups = batch.div_ceil(LANES);
         let planes: Vec<_> = plan.layers.iter().map(Planes::new).collect();
         let conv = |l: &LayerPlan| {
             l.operation
                 .convolves()
-                .then(|| Convolution::new(l.geometry, l.parts.clone(), groups, isa))
+                .then(|| Convolution::new(l.geometry, l.parts.clone(), groups))
         };
         let convs: Vec<_> = plan.layers.iter().map(conv).collect();
         let in_head: Vec<_> = (1..=convs.len())

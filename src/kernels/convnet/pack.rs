@@ -94,36 +94,6 @@ impl PointerKernel for Turn {
     }
 }
 
-/// Zeros at some rows and columns of some channels.
-///
-/// Valid: `to` reaches them all, LANES numbers each; nobody else touches them meanwhile.
-pub struct Fill {
-    pub to: *mut f32,
-    pub channels: usize,
-    pub to_channel: usize,
-    pub rows: usize,
-    pub to_row: usize,
-    pub columns: usize,
-    pub to_column: usize,
-}
-
-impl PointerKernel for Fill {
-    #[inline(always)]
-    unsafe fn run<V: Vector>(self) {
-        for c in 0..self.channels {
-            for y in 0..self.rows {
-                for x in 0..self.columns {
-                    // SAFETY: the maker vouches for a group there.
-                    unsafe {
-                        let at = c * self.to_channel + y * self.to_row + x * self.to_column;
-                        zero::<V>(self.to.add(at), 1);
-                    }
-                }
-            }
-        }
-    }
-}
-
 /// What batch normalisation does to one layer's channels. `activation = max(floor, (y - mean) ·
 /// slope + shift)`.
 #[derive(Clone, Debug)]

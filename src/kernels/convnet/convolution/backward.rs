@@ -54,10 +54,6 @@ impl Convolution {
                 self.backward_pixels(small, (input, task), output, flipped, scratch, dw);
                 return;
             }
-            if let Some(phased) = &self.phased {
-                self.backward_phased(phased, (input, task), output, flipped, scratch, dw);
-                return;
-            }
             let input = GroupInput {
                 isa: input.isa,
                 group: task / chunks,
@@ -186,13 +182,11 @@ impl Convolution {
                 source: block.inputs.as_ptr(),
                 source_channel: self.input_channel(self.backward.rows),
                 source_row: self.input_columns() * LANES,
-                source_column: LANES,
                 channels: channels.len(),
                 across,
                 axes,
                 capacity,
                 to: to.add(self.values(0) * point_step(self.backward.filters, capacity)),
-                to_point: point_step(channels.len(), capacity),
             };
             let gradients = Evaluation {
                 source: block
@@ -203,7 +197,6 @@ impl Convolution {
                 source_row: self.gradient_columns() * LANES,
                 channels: filters.len(),
                 to,
-                to_point: point_step(filters.len(), capacity),
                 ..inputs
             };
             isa.run_pointers(TileProducts {

@@ -34,10 +34,6 @@ impl Convolution {
                 self.forward_pixels(small, input, task, weights, scratch, target);
                 return;
             }
-            if let Some(phased) = &self.phased {
-                self.forward_phased(phased, input, task, weights, scratch, target);
-                return;
-            }
             let input = GroupInput {
                 isa: input.isa,
                 group: task / blocks,

@@ -6,9 +6,7 @@
 mod backward;
 pub mod direct;
 mod forward;
-mod phased;
 mod pixels;
-mod route;
 mod small;
 mod weights;
 
@@ -18,8 +16,6 @@ use crate::kernels::convnet::winograd::{self, Axis};
 use crate::kernels::memory::Buffer;
 use crate::kernels::memory::LANES;
 use crate::kernels::simd::{Isa, TILE_FILTERS};
-use phased::Phased;
-pub use route::Route;
 use small::Small;
 use std::ops::Range;
 
@@ -40,13 +36,10 @@ const TASKS: usize = 8;
 pub struct Convolution {
     pub geometry: Geometry,
     pub parts: Vec<Part>,
-    isa: Isa,
     forward: Blocks,
     backward: Blocks,
     /// Set where the pictures are so small that pixels are taken one by one.
     small: Option<Small>,
-    /// Set where rows of equal remainder are taken by tiles.
-    phased: Option<Phased>,
     /// Set where tiles take fewer products than filters.
     axes: Option<(Axis, Axis)>,
     /// Where in a packed input block each weight's first factor lies; with tiles, where each
@@ -179,37 +172,15 @@ pub struct Output<'a> {
 
 impl Convolution {
     /// `groups`: the largest number of groups at once.
-    pub fn new(geometry: Geometry, parts: Vec<Part>, groups: usize, isa: Isa) -> Self {
-        let route = Route::choose(&geometry, groups, isa);
-        Self::by_route(geometry, parts, groups, isa, route)
-    }
-
-    /// The same by a route of the caller's choice; directly where that is none for these sizes.
-    pub fn by_route(
-        geometry: Geometry,
-        parts: Vec<Part>,
-        groups: usize,
-        isa: Isa,
-        route: Route,
-    ) -> Self {
+    pub fn new(geometry: Geometry, parts: Vec<Part>, groups: usize) -> Self {
         let g = geometry;
         let phases = [
             phases(g.filter_height, g.stride_height, g.pad_height()),
             phases(g.filter_width, g.stride_width, g.pad_width()),
         ];
         let halo = [halo(&phases[0]), halo(&phases[1])];
-        let small = (route == Route::Pixels)
-            .then(|| Small::new(&g, groups))
-            .flatten();
-        let phased = (route == Route::Phased)
-            .then(|| Phased::new(&g, &parts, groups))
-            .flatten()
-            // Where there are more, they only round worse.
-            .filter(|phased| {
-                phased.products()
-                    < g.out_height() * g.out_width() * g.filter_height * g.filter_width
-            });
-        let axes = (route == Route::Tiles).then(|| tiles(&g)).flatten();
+        let small = Small::new(&g, groups);
+        let axes = small.is_none().then(|| tiles(&g)).flatten();
         let step = axes.map_or(1, |(vertical, _)| vertical.outputs());
         let max_rows = g
             .out_height()
@@ -219,11 +190,9 @@ impl Convolution {
         let mut this = Self {
             geometry,
             parts,
-            isa,
             forward: Blocks::default(),
             backward: Blocks::default(),
             small,
-            phased,
             axes,
             taps: Vec::new(),
             phases,
@@ -234,17 +203,6 @@ impl Convolution {
         };
         if this.small.is_some() {
             return this.of_whole_pictures();
-        }
-        if let Some(phased) = &this.phased {
-            let blocks = Blocks {
-                channels: g.channels,
-                filters: g.filters,
-                rows: phased.rows,
-            };
-            this.forward = blocks;
-            this.backward = blocks;
-            this.chunk = this.chunk_of(groups);
-            return this;
         }
         let choose = |bytes: &dyn Fn(&Blocks) -> usize| {
             Blocks::choose(&g, (min_rows, max_rows, step), |b| {
@@ -258,28 +216,13 @@ impl Convolution {
             }),
             Some(axes) => Blocks::for_tiles(&g, axes, max_rows),
         };
+        let backward = this.backward;
         this.taps = this.tap_offsets();
         this.place_flipped();
-        this.chunk = this.chunk_of(groups);
-        this
-    }
-
-    /// Row blocks of one backward task.
-    fn chunk_of(&self, groups: usize) -> usize {
-        let private = (64 << 20) / (self.weight_len() * size_of::<f32>()).max(1);
+        let private = (64 << 20) / (this.weight_len() * size_of::<f32>()).max(1);
         let chunks = TASKS.min(private).max(1).div_ceil(groups).max(1);
-        let blocks = self.geometry.out_height().div_ceil(self.backward.rows);
-        blocks.div_ceil(chunks)
-    }
-
-    /// The way that it goes.
-    pub fn route(&self) -> Route {
-        match (&self.small, &self.phased, self.axes) {
-            (Some(_), _, _) => Route::Pixels,
-            (None, Some(_), _) => Route::Phased,
-            (None, None, Some(_)) => Route::Tiles,
-            (None, None, None) => Route::Direct,
-        }
+        this.chunk = g.out_height().div_ceil(backward.rows).div_ceil(chunks);
+        this
     }
 
     /// Cut up into spans of groups alone.
@@ -302,11 +245,7 @@ impl Convolution {
 
     /// Groups that a task takes.
     fn span(&self) -> usize {
-        match (&self.small, &self.phased) {
-            (Some(small), _) => small.span,
-            (None, Some(phased)) => phased.span,
-            (None, None) => 1,
-        }
+        self.small.as_ref().map_or(1, |small| small.span)
     }
 
     /// Tasks of a forward pass over so many images.
@@ -325,9 +264,6 @@ impl Convolution {
 
     fn input_scratch(&self) -> usize {
         let g = &self.geometry;
-        if let Some(phased) = &self.phased {
-            return phased.input_scratch();
-        }
         if let Some(small) = &self.small {
             let plane = g.height * g.width * LANES;
             return plane * (g.channels * small.span).max(LANES);
@@ -338,9 +274,6 @@ impl Convolution {
 
     fn gradient_scratch(&self) -> usize {
         let g = &self.geometry;
-        if let Some(phased) = &self.phased {
-            return phased.gradient_scratch();
-        }
         if let Some(small) = &self.small {
             let plane = g.out_height() * g.out_width() * LANES;
             return plane * g.filters.next_multiple_of(LANES) * small.span;
@@ -349,9 +282,6 @@ impl Convolution {
     }
 
     fn turned_scratch(&self) -> usize {
-        if let Some(phased) = &self.phased {
-            return phased.turned_scratch();
-        }
         self.small.as_ref().map_or(0, |small| {
             self.geometry.height * self.geometry.width * LANES * LANES * small.span
         })
@@ -361,9 +291,6 @@ impl Convolution {
         if self.small.is_some() {
             // The gradients, turned.
             return self.gradient_scratch();
-        }
-        if let Some(phased) = &self.phased {
-            return phased.tile_scratch();
         }
         let Some(axes) = self.axes else { return 0 };
         let parts = self
@@ -392,9 +319,6 @@ impl Convolution {
     /// Numbers of the weights' gradient at the points: [points][filters][channels, up to whole
     /// vectors].
     fn sums_len(&self) -> usize {
-        if let Some(phased) = &self.phased {
-            return phased.sums_len();
-        }
         self.axes.map_or(0, |_| {
             self.values(0) * self.geometry.filters * self.geometry.channels.next_multiple_of(LANES)
         })
@@ -520,17 +444,11 @@ impl Convolution {
 
     /// Length of `pack_weights`' result.
     pub fn packed_len(&self) -> usize {
-        if let Some(phased) = &self.phased {
-            return phased.packed_len();
-        }
         self.packed_channel() * self.geometry.channels
     }
 
     /// Length of `flip_weights`' result.
     pub fn flipped_len(&self) -> usize {
-        if let Some(phased) = &self.phased {
-            return phased.flipped_len();
-        }
         self.flipped_len
     }
 }
@@ -591,8 +509,7 @@ fn tiles(g: &Geometry) -> Option<(Axis, Axis)> {
     let products = tiles(g.out_height(), axes.0).saturating_mul(tiles(g.out_width(), axes.1));
     let taps = g.filter_height * g.filter_width * g.out_height() * g.out_width();
     let worthwhile = products <= taps / 4 * 3 && g.channels.min(g.filters) >= 8;
-    let unrolled = axes.0.is_unrolled() && axes.1.is_unrolled();
-    (worthwhile && unrolled && g.stride_height == 1 && g.stride_width == 1).then_some(axes)
+    (worthwhile && g.stride_height == 1 && g.stride_width == 1).then_some(axes)
 }
 
 /// Where a weight lies in [filters, channels, filter height, filter width].

@@ -11,10 +11,6 @@ impl Convolution {
     /// Weights in the order in which the forward sweeps read them: [channel block][filters /
     /// 4][channel][ky][kx][4], or with tiles [channel block][point][filters / 4][channel][4].
     pub fn pack_weights(&self, weights: &[f32], to: &mut [f32]) {
-        if let Some(phased) = &self.phased {
-            phased.pack_weights(self.isa, weights, to);
-            return;
-        }
         let g = &self.geometry;
         let area = g.filter_height * g.filter_width;
         let mut at = 0;
@@ -45,10 +41,6 @@ impl Convolution {
     /// [filter block][part][point][channels / 4][filter][4]. Not flipped, of small pictures:
     /// [part][channels / 4][filter][ky][kx][4].
     pub fn flip_weights(&self, weights: &[f32], to: &mut [f32]) {
-        if let Some(phased) = &self.phased {
-            phased.flip_weights(self.isa, &self.parts, weights, to);
-            return;
-        }
         if self.small.is_some() {
             for (part, &at) in self.parts.iter().zip(&self.flipped) {
                 self.turn_weights(weights, part, &mut to[at..]);

@@ -52,7 +52,7 @@ impl ConvNet {
         isa: Isa,
     ) -> Result<Self, KernelError> {
         let plan = Plan::new(spec, batch)?.fused();
-        let arena = Arena::new(&plan, batch, pool.current_num_threads(), isa);
+        let arena = Arena::new(&plan, batch, pool.current_num_threads());
         Ok(Self {
             plan,
             arena,
@@ -97,9 +97,7 @@ impl ConvNet {
     /// Bytes of working memory that `new` would take with one thread; `usize::MAX` where `new`
     /// would refuse.
     pub fn estimate_bytes(spec: &NetworkSpec, batch: usize) -> usize {
-        Plan::new(spec, batch).map_or(usize::MAX, |plan| {
-            Arena::estimate(&plan.fused(), batch, Isa::detect())
-        })
+        Plan::new(spec, batch).map_or(usize::MAX, |plan| Arena::estimate(&plan.fused(), batch))
     }
 
     /// One training step without its update. `images` [n, channels, height, width], `labels` `[n]`,

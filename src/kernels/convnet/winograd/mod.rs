@@ -3,7 +3,6 @@
 //! evaluated at points, multiplied point by point, and interpolated. Per axis, so that 1 × 7 gains
 //! too. Knows packed rows alone, as `sweep`, whose work it replaces.
 
-pub mod lines;
 mod point_products;
 mod points;
 pub mod weight_tiles;
@@ -12,7 +11,7 @@ use crate::kernels::convnet::convolution::direct::Sweep;
 use crate::kernels::memory::LANES;
 use crate::kernels::simd::{PointerKernel, TILE_FILTERS, Vector};
 use point_products::PointProducts;
-use points::{ROOTS, SINGLE, at_points, interpolate};
+use points::{ROOTS, at_points, interpolate};
 
 /// Most tiles that are transformed at once. As many as a register tile is wide are
 /// (`Vector::TILE`): whole register tiles, and few enough that their points stay in the
@@ -27,12 +26,8 @@ const FILTERS: usize = 16;
 pub enum Axis {
     /// One tap: nothing to be gained.
     One,
-    /// Two taps, four outputs, five points.
-    Two,
     /// Three taps, four outputs, six points.
     Three,
-    /// Four taps, four outputs, seven points.
-    Four,
     /// Five taps, four outputs, eight points.
     Five,
     /// Seven taps, two outputs, eight points.
@@ -43,8 +38,6 @@ impl Axis {
     pub fn for_taps(taps: usize) -> Option<Self> {
         match taps {
             1 => Some(Self::One),
-            2 => Some(Self::Two),
-            4 => Some(Self::Four),
             3 => Some(Self::Three),
             5 => Some(Self::Five),
             7 => Some(Self::Seven),
@@ -52,18 +45,10 @@ impl Axis {
         }
     }
 
-    /// Whether the two-dimensional transforms of a stride of 1 are there for it: those of an odd
-    /// number of taps. Others go one axis after the other (`lines`).
-    pub fn is_unrolled(self) -> bool {
-        !matches!(self, Self::Two | Self::Four)
-    }
-
     pub fn points(self) -> usize {
         match self {
             Self::One => 1,
-            Self::Two => 5,
             Self::Three => 6,
-            Self::Four => 7,
             Self::Five | Self::Seven => 8,
         }
     }
@@ -72,7 +57,7 @@ impl Axis {
     pub fn outputs(self) -> usize {
         match self {
             Self::One => 1,
-            Self::Two | Self::Three | Self::Four | Self::Five => 4,
+            Self::Three | Self::Five => 4,
             Self::Seven => 2,
         }
     }
@@ -88,10 +73,8 @@ impl Axis {
             return vec![vec![1.0]];
         }
         let pairs = &ROOTS[..(self.points() - 2) / 2];
-        let single = (self.points() % 2 == 1).then_some(f64::from(SINGLE));
         let roots: Vec<f64> = std::iter::once(0.0)
             .chain(pairs.iter().flat_map(|&r| [f64::from(r), -f64::from(r)]))
-            .chain(single)
             .collect();
         let mut rows: Vec<Vec<f32>> = Vec::with_capacity(self.points());
         for (i, &root) in roots.iter().enumerate() {
@@ -195,8 +178,12 @@ impl PointerKernel for TileSweep {
                 self.evaluation::<V>().evaluate::<V>(first, count);
                 for filter in (0..self.sweep.filters).step_by(FILTERS) {
                     self.products::<V>(filter, count);
-                    self.interpolation::<V>(filter, first, count)
-                        .unrolled::<V>();
+                    match self.axes.0 {
+                        Axis::One => self.outputs_of::<V, 1, 1>(filter, first, count),
+                        Axis::Three => self.outputs_of::<V, 6, 4>(filter, first, count),
+                        Axis::Five => self.outputs_of::<V, 8, 4>(filter, first, count),
+                        Axis::Seven => self.outputs_of::<V, 8, 2>(filter, first, count),
+                    }
                 }
             }
         }
@@ -209,13 +196,11 @@ impl TileSweep {
             source: self.sweep.source,
             source_channel: self.sweep.source_channel,
             source_row: self.sweep.source_row,
-            source_column: LANES,
             channels: self.sweep.channels,
             across: self.sweep.columns.div_ceil(self.axes.1.outputs()),
             axes: self.axes,
             capacity: V::TILE,
             to: self.scratch,
-            to_point: point_step(self.sweep.channels, V::TILE),
         }
     }
 
@@ -271,131 +256,60 @@ impl TileSweep {
         }
     }
 
-    /// Outputs of one block of filters.
-    ///
     /// # Safety
-    /// `products` was called for this block and as many tiles.
+    /// As `outputs`.
     #[inline(always)]
-    unsafe fn interpolation<V: Vector>(
+    unsafe fn outputs_of<V: Vector, const Y: usize, const M: usize>(
         &self,
         filter: usize,
         first: usize,
         count: usize,
-    ) -> Interpolation {
-        let s = &self.sweep;
-        Interpolation {
-            axes: self.axes,
-            // SAFETY: the block's products lie in the scratch memory.
-            from: unsafe { self.products_at::<V>() },
-            from_filter: V::TILE * LANES,
-            from_point: point_step(self.block(filter), V::TILE),
-            filters: FILTERS.min(s.filters - filter),
-            across: s.columns.div_ceil(self.axes.1.outputs()),
-            first,
-            count,
-            // SAFETY: the block's filters are below those for which the maker vouches.
-            out: unsafe { s.out.add(filter * s.out_channel) },
-            out_filter: s.out_channel,
-            out_row: s.out_row,
-            out_column: s.out_column,
-            rows: s.rows,
-            columns: s.columns,
-            accumulate: s.accumulate,
-        }
-    }
-}
-
-/// Outputs from products at the points, [points][filters][tiles][LANES]: of some tiles, those rows
-/// and columns that there are.
-///
-/// Valid: `from` holds the points of `count` tiles of each filter; `out` reaches each row and
-/// column of these tiles that is below `rows` and `columns`; nobody else touches `out` meanwhile.
-#[derive(Clone, Copy)]
-pub struct Interpolation {
-    pub axes: (Axis, Axis),
-    /// The first tile's first point.
-    pub from: *const f32,
-    pub from_filter: usize,
-    pub from_point: usize,
-    pub filters: usize,
-    /// Tiles beside each other.
-    pub across: usize,
-    /// Which tiles `from` begins with.
-    pub first: usize,
-    pub count: usize,
-    pub out: *mut f32,
-    pub out_filter: usize,
-    pub out_row: usize,
-    pub out_column: usize,
-    pub rows: usize,
-    pub columns: usize,
-    /// Add to `out` instead of overwriting it.
-    pub accumulate: bool,
-}
-
-impl Interpolation {
-    /// Where both axes are unrolled (`is_unrolled`).
-    ///
-    /// # Safety
-    /// As the type says.
-    #[inline(always)]
-    unsafe fn unrolled<V: Vector>(&self) {
-        // SAFETY: the maker vouches for `from` and `out`.
-        unsafe {
-            match self.axes.0 {
-                Axis::One => self.across_of::<V, 1, 1>(),
-                Axis::Three => self.across_of::<V, 6, 4>(),
-                Axis::Five => self.across_of::<V, 8, 4>(),
-                _ => self.across_of::<V, 8, 2>(),
-            }
-        }
-    }
-
-    /// # Safety
-    /// As the type says.
-    #[inline(always)]
-    unsafe fn across_of<V: Vector, const Y: usize, const M: usize>(&self) {
-        // SAFETY: the maker vouches for `from` and `out`.
+    ) {
+        // SAFETY: filter and tiles are the caller's, which vouches for them.
         unsafe {
             match self.axes.1 {
-                Axis::One => self.outputs::<V, Y, M, 1, 1>(),
-                Axis::Three => self.outputs::<V, Y, M, 6, 4>(),
-                Axis::Five => self.outputs::<V, Y, M, 8, 4>(),
-                _ => self.outputs::<V, Y, M, 8, 2>(),
+                Axis::One => self.outputs::<V, Y, M, 1, 1>(filter, first, count),
+                Axis::Three => self.outputs::<V, Y, M, 6, 4>(filter, first, count),
+                Axis::Five => self.outputs::<V, Y, M, 8, 4>(filter, first, count),
+                Axis::Seven => self.outputs::<V, Y, M, 8, 2>(filter, first, count),
             }
         }
     }
 
-    /// Y points to M rows, X points to N columns.
+    /// Interpolates one block of filters: Y points to M rows, X points to N columns; writes those
+    /// that there are.
     ///
     /// # Safety
-    /// As the type says.
+    /// `products` was called for this block and as many tiles.
     #[inline(always)]
     unsafe fn outputs<V: Vector, const Y: usize, const M: usize, const X: usize, const N: usize>(
         &self,
+        filter: usize,
+        first: usize,
+        count: usize,
     ) {
-        for f in 0..self.filters {
-            for t in 0..self.count {
-                let y = (self.first + t) / self.across * M;
-                let x = (self.first + t) % self.across * N;
-                let rows = self.rows.saturating_sub(y).min(M);
-                let columns = self.columns.saturating_sub(x).min(N);
-                if rows == 0 || columns == 0 {
-                    continue;
-                }
+        let s = &self.sweep;
+        let point = point_step(self.block(filter), V::TILE);
+        for f in 0..FILTERS.min(s.filters - filter) {
+            for t in 0..count {
+                let (y, x) = self.evaluation::<V>().corner(first + t);
+                let rows = (s.rows - y).min(M);
+                let columns = (s.columns - x).min(N);
                 for lane in (0..LANES).step_by(V::WIDTH) {
-                    // SAFETY: the maker vouches for tile t's points of filter f, and for the output
-                    // rows and columns that there are.
+                    // SAFETY: the filter's points of tile t lie in the scratch memory; the maker
+                    // vouches for the output rows and columns that there are.
                     unsafe {
-                        let from = self.from.add(f * self.from_filter + t * LANES + lane);
-                        let out = self.out.add(
-                            f * self.out_filter + y * self.out_row + x * self.out_column + lane,
+                        let from = self
+                            .products_at::<V>()
+                            .add((f * V::TILE + t) * LANES + lane);
+                        let out = s.out.add(
+                            (filter + f) * s.out_channel + y * s.out_row + x * s.out_column + lane,
                         );
                         let mut across = [[V::splat(0.0); N]; Y];
                         for (i, row) in across.iter_mut().enumerate() {
                             let mut values = [V::splat(0.0); X];
                             for (j, value) in values.iter_mut().enumerate() {
-                                *value = V::load(from.add((i * X + j) * self.from_point));
+                                *value = V::load(from.add((i * X + j) * point));
                             }
                             *row = interpolate(values);
                         }
@@ -409,8 +323,8 @@ impl Interpolation {
                                 .enumerate()
                                 .take(rows)
                             {
-                                let to = out.add(i * self.out_row + j * self.out_column);
-                                if self.accumulate {
+                                let to = out.add(i * s.out_row + j * s.out_column);
+                                if s.accumulate {
                                     V::load(to).add(value)
                                 } else {
                                     value
@@ -425,7 +339,8 @@ impl Interpolation {
     }
 }
 
-/// Tiles of packed rows at their points: [points][channels][capacity][LANES].
+/// Tiles of packed rows at their points: [points][channels][capacity][LANES], `point_step` numbers
+/// from one point to the next.
 ///
 /// Valid: `source` reaches every element of `channels` channels' tiles, LANES numbers each; `to`
 /// has room; nobody else touches `to` meanwhile.
@@ -433,10 +348,7 @@ impl Interpolation {
 pub struct Evaluation {
     pub source: *const f32,
     pub source_channel: usize,
-    /// From one of a tile's rows to the next.
     pub source_row: usize,
-    /// From one of a tile's columns to the next.
-    pub source_column: usize,
     pub channels: usize,
     /// Tiles beside each other.
     pub across: usize,
@@ -444,8 +356,6 @@ pub struct Evaluation {
     /// Tiles that `to` has room for.
     pub capacity: usize,
     pub to: *mut f32,
-    /// From one point to the next: see `point_step`.
-    pub to_point: usize,
 }
 
 impl Evaluation {
@@ -461,7 +371,7 @@ impl Evaluation {
         )
     }
 
-    /// Inputs at the points, of tiles `first` and so on; both axes are unrolled (`is_unrolled`).
+    /// Inputs at the points, of tiles `first` and so on.
     ///
     /// # Safety
     /// There are so many tiles, and no more than `capacity`.
@@ -469,21 +379,22 @@ impl Evaluation {
     pub unsafe fn evaluate<V: Vector>(&self, first: usize, count: usize) {
         // SAFETY: the caller vouches for the tiles.
         unsafe {
-            match (self.axes.0.points(), self.axes.1.points()) {
-                (1, 1) => self.transform::<V, 1, 1, 1, 1>(first, count),
-                (1, 6) => self.transform::<V, 1, 1, 6, 6>(first, count),
-                (1, _) => self.transform::<V, 1, 1, 8, 8>(first, count),
-                (6, 1) => self.transform::<V, 6, 6, 1, 1>(first, count),
-                (6, 6) => self.transform::<V, 6, 6, 6, 6>(first, count),
-                (6, _) => self.transform::<V, 6, 6, 8, 8>(first, count),
-                (_, 1) => self.transform::<V, 8, 8, 1, 1>(first, count),
-                (_, 6) => self.transform::<V, 8, 8, 6, 6>(first, count),
-                _ => self.transform::<V, 8, 8, 8, 8>(first, count),
+            use Axis::{Five, One, Seven, Three};
+            match self.axes {
+                (One, One) => self.transform::<V, 1, 1, 1, 1>(first, count),
+                (One, Three) => self.transform::<V, 1, 1, 6, 6>(first, count),
+                (One, Five | Seven) => self.transform::<V, 1, 1, 8, 8>(first, count),
+                (Three, One) => self.transform::<V, 6, 6, 1, 1>(first, count),
+                (Three, Three) => self.transform::<V, 6, 6, 6, 6>(first, count),
+                (Three, Five | Seven) => self.transform::<V, 6, 6, 8, 8>(first, count),
+                (Five | Seven, One) => self.transform::<V, 8, 8, 1, 1>(first, count),
+                (Five | Seven, Three) => self.transform::<V, 8, 8, 6, 6>(first, count),
+                (Five | Seven, Five | Seven) => self.transform::<V, 8, 8, 8, 8>(first, count),
             }
         }
     }
 
-    /// Outputs' gradients at the points, likewise.
+    /// Outputs' gradients at the points.
     ///
     /// # Safety
     /// As `evaluate`.
@@ -495,7 +406,7 @@ impl Evaluation {
                 Axis::One => self.spread_rows::<V, 1, 1>(count),
                 Axis::Three => self.spread_rows::<V, 4, 6>(count),
                 Axis::Five => self.spread_rows::<V, 4, 8>(count),
-                _ => self.spread_rows::<V, 2, 8>(count),
+                Axis::Seven => self.spread_rows::<V, 2, 8>(count),
             }
         }
     }
@@ -510,7 +421,7 @@ impl Evaluation {
                 Axis::One => self.transform::<V, M, Y, 1, 1>(0, count),
                 Axis::Three => self.transform::<V, M, Y, 4, 6>(0, count),
                 Axis::Five => self.transform::<V, M, Y, 4, 8>(0, count),
-                _ => self.transform::<V, M, Y, 2, 8>(0, count),
+                Axis::Seven => self.transform::<V, M, Y, 2, 8>(0, count),
             }
         }
     }
@@ -531,6 +442,7 @@ impl Evaluation {
         first: usize,
         count: usize,
     ) {
+        let point = point_step(self.channels, self.capacity);
         for c in 0..self.channels {
             for t in 0..count {
                 let (y, x) = self.corner(first + t);
@@ -538,19 +450,15 @@ impl Evaluation {
                     // SAFETY: the maker vouches for the tile's rows and columns of channel c, and
                     // for memory for its points.
                     unsafe {
-                        let from = self.source.add(
-                            c * self.source_channel
-                                + y * self.source_row
-                                + x * self.source_column
-                                + lane,
-                        );
+                        let from = self
+                            .source
+                            .add(c * self.source_channel + y * self.source_row + x * LANES + lane);
                         let to = self.to.add((c * self.capacity + t) * LANES + lane);
                         let mut rows = [[V::splat(0.0); X]; M];
                         for (i, row) in rows.iter_mut().enumerate() {
                             let mut values = [V::splat(0.0); N];
                             for (j, value) in values.iter_mut().enumerate() {
-                                *value =
-                                    V::load(from.add(i * self.source_row + j * self.source_column));
+                                *value = V::load(from.add(i * self.source_row + j * LANES));
                             }
                             *row = at_points(values);
                         }
@@ -560,7 +468,7 @@ impl Evaluation {
                                 *value = row[j];
                             }
                             for (i, value) in at_points::<V, M, Y>(column).into_iter().enumerate() {
-                                value.store(to.add((i * X + j) * self.to_point));
+                                value.store(to.add((i * X + j) * point));
                             }
                         }
                     }

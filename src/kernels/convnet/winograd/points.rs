@@ -6,21 +6,6 @@ use crate::kernels::simd::Vector;
 /// The pairs ±1, ±2, ±1/2 that polynomials are evaluated at, beside 0 and infinity.
 pub(super) const ROOTS: [f32; 3] = [1.0, 2.0, 0.5];
 
-/// The point without a partner, where their number is odd (five or seven: at most two pairs, so
-/// that it is none of theirs).
-pub(super) const SINGLE: f32 = 0.5;
-
-/// `base` to the power of `exponent`.
-const fn power(base: f32, exponent: usize) -> f32 {
-    let mut product = 1.0;
-    let mut i = 0;
-    while i < exponent {
-        product *= base;
-        i += 1;
-    }
-    product
-}
-
 /// N inputs at N points, or fewer outputs' gradients at N points.
 #[inline(always)]
 pub(super) fn at_points<V: Vector, const M: usize, const N: usize>(values: [V; M]) -> [V; N] {
@@ -55,13 +40,6 @@ fn powers<V: Vector, const M: usize, const N: usize>(values: [V; M]) -> [V; N] {
         points[1 + 2 * i] = even.add(odd);
         points[2 + 2 * i] = even.sub(odd);
     }
-    if N % 2 == 1 {
-        let mut sum = values[0];
-        for (k, value) in values.iter().enumerate().skip(1) {
-            sum = value.mul_add(V::splat(power(SINGLE, k)), sum);
-        }
-        points[N - 2] = sum;
-    }
     points
 }
 
@@ -84,9 +62,8 @@ const fn polynomial(pairs: usize, skip: usize) -> [f32; 4] {
     coefficients
 }
 
-/// Coefficients without each root of one pair, of two pairs, of three, and (last) with all.
-const POLYNOMIALS: [[[f32; 4]; 4]; 3] = [
-    [polynomial(1, 0), [0.0; 4], [0.0; 4], polynomial(1, 9)],
+/// Coefficients without each root of 6 points, of 8 points, and (last) with all.
+const POLYNOMIALS: [[[f32; 4]; 4]; 2] = [
     [
         polynomial(2, 0),
         polynomial(2, 1),
@@ -101,37 +78,23 @@ const POLYNOMIALS: [[[f32; 4]; 4]; 3] = [
     ],
 ];
 
-/// Σ coefficients[k] · d[first + 2k], whose leading coefficient is 1.
+/// One axis of a tile at its points: 0, the pairs ±root, infinity.
 #[inline(always)]
-fn every_other<V: Vector>(d: &[V], coefficients: &[f32; 4], degree: usize, first: usize) -> V {
-    let mut sum = d[first + 2 * degree];
-    for k in 0..degree {
-        sum = d[first + 2 * k].mul_add(V::splat(coefficients[k]), sum);
-    }
-    sum
-}
-
-/// One axis of a tile at its points: 0, the pairs ±root, a single one where their number is odd,
-/// infinity.
-#[inline(always)]
-fn evaluate<V: Vector, const N: usize>(inputs: [V; N]) -> [V; N] {
+fn evaluate<V: Vector, const N: usize>(d: [V; N]) -> [V; N] {
     if N == 1 {
-        return inputs;
+        return d;
     }
     let pairs = (N - 2) / 2;
-    let polynomials = &POLYNOMIALS[pairs - 1];
-    let mut points = [V::splat(0.0); N];
-    let mut d = inputs;
-    if N % 2 == 1 {
-        points[N - 2] = every_other(&inputs, &polynomials[3], pairs, 1);
-        // All other points' polynomials have the single root, too: one product with z - root.
-        for k in 0..N - 1 {
-            d[k] = inputs[k].mul_add(V::splat(-SINGLE), inputs[k + 1]);
-        }
-    }
+    let polynomials = &POLYNOMIALS[pairs - 2];
+    // Σ coefficients[k] · d[first + 2k], whose leading coefficient is 1.
     let sum = |coefficients: &[f32; 4], degree: usize, first: usize| {
-        every_other(&d, coefficients, degree, first)
+        let mut sum = d[first + 2 * degree];
+        for k in 0..degree {
+            sum = d[first + 2 * k].mul_add(V::splat(coefficients[k]), sum);
+        }
+        sum
     };
+    let mut points = [V::splat(0.0); N];
     points[0] = sum(&polynomials[3], pairs, 0);
     points[N - 1] = sum(&polynomials[3], pairs, 1);
     for i in 0..pairs {
@@ -160,14 +123,17 @@ pub(super) fn interpolate<V: Vector, const N: usize, const M: usize>(t: [V; N]) 
             } else {
                 plus.sub(minus)
             };
+            let power = match k {
+                0 => 1.0,
+                1 => ROOTS[i],
+                2 => ROOTS[i] * ROOTS[i],
+                _ => ROOTS[i] * ROOTS[i] * ROOTS[i],
+            };
             *output = if i == 0 {
                 pair
             } else {
-                pair.mul_add(V::splat(power(ROOTS[i], k)), *output)
+                pair.mul_add(V::splat(power), *output)
             };
-        }
-        if N % 2 == 1 {
-            *output = t[N - 2].mul_add(V::splat(power(SINGLE, k)), *output);
         }
     }
     outputs[0] = outputs[0].add(t[0]);
