@@ -231,7 +231,7 @@ fn a_retraining_is_a_run_like_any_other_and_its_weights_are_exported_first() {
         format!("networks: trial {best}; recipes: 2 (2 trainings; validation chooses)"),
         "test set: 2000 images of its own, drawn; it is read once".into(),
         "final training: 2 epochs; data: synthetic images, drawn by this program; 128 for training, 0 for validation".into(),
-        format!("retrained: trial {best}\nchosen by validation: trial"),
+        format!("retrained: trial {best} of the search\nchosen by validation: trial"),
         ": weight_decay 0.0".into(),
         "test error ".into(),
         "images of each class (row) by what the network takes them for (column)".into(),
@@ -393,11 +393,14 @@ fn a_network_from_a_file_is_widened_and_trained_beside_the_run_of_its_config() {
     std::fs::write(searched.path("mine.json"), &written).unwrap();
     let narrow: Value = serde_json::from_str(&written).unwrap();
     let filters = |network: &Value| network["layers"][0]["filters"].as_u64().unwrap();
-    let mut command = netwright();
-    command.current_dir(searched.folder.path());
-    command.args(["retrain", "--architecture", "mine.json", "search.toml"]);
-    command.args(["--set", "retrain.widen=3", "--set", "run.dir=here"]);
-    let evaluation = result(&mut command);
+    let command = || {
+        let mut command = netwright();
+        command.current_dir(searched.folder.path());
+        command.args(["retrain", "--architecture", "mine.json", "search.toml"]);
+        command.args(["--set", "retrain.widen=3", "--set", "run.dir=here"]);
+        command
+    };
+    let evaluation = result(&mut command());
     assert_eq!(
         (
             evaluation["network"].clone(),
@@ -412,7 +415,7 @@ fn a_network_from_a_file_is_widened_and_trained_beside_the_run_of_its_config() {
         3 + filters(&narrow["architecture"])
     );
     // The same command has nothing left to do; another file of this name is another network.
-    assert_eq!(result(&mut command), evaluation);
+    assert_eq!(result(&mut command()), evaluation);
     std::fs::write(
         searched.path("mine.json"),
         succeeds(
@@ -427,7 +430,7 @@ fn a_network_from_a_file_is_widened_and_trained_beside_the_run_of_its_config() {
         serde_json::from_str(&std::fs::read_to_string(searched.path("mine.json")).unwrap())
             .unwrap();
     if other["architecture"] != narrow["architecture"] {
-        assert!(refused(&mut command).contains("trains another network (mine)"));
+        assert!(refused(&mut command()).contains("trains another network (mine)"));
     }
 }
 

@@ -40,6 +40,7 @@ fn listed(chosen: &[(String, String)]) -> String {
 pub fn text(evaluation: &FinalEvaluation, run_dir: &Path) -> String {
     let FinalEvaluation {
         network,
+        search_trial,
         chosen_trial,
         chosen,
         validation,
@@ -56,9 +57,10 @@ pub fn text(evaluation: &FinalEvaluation, run_dir: &Path) -> String {
     // Writing to a String cannot fail, here and below.
     let _ = writeln!(
         text,
-        "\nretrained: {network}\nchosen by validation: trial {chosen_trial}, {} {}{}\n\
-         final training: trial {trial}, {epochs} epochs on {training_examples} examples, training and validation data together\n\
+        "\nretrained: {network}{}\nchosen by validation: trial {chosen_trial} of this retraining, {} {}{}\n\
+         final training: its trial {trial}, {epochs} epochs on {training_examples} examples, training and validation data together\n\
          final weights: {} (SHA-256 {weights_sha256})",
+        search_trial.map_or("", |_| " of the search"),
         unit.name(),
         unit.number(*validation),
         listed(chosen),
