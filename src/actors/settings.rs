@@ -184,7 +184,7 @@ impl RunSettings {
                 "must be the name of a folder under runs/: not empty, without / and not . or ..";
             problems.push(("name".into(), valid.into()));
         }
-        if self.confirm >= self.trials {
+        if self.confirm > 0 && self.confirm >= self.trials {
             let valid = format!(
                 "must be below run.trials = {}, for confirmations are among the trials",
                 self.trials

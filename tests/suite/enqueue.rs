@@ -122,7 +122,7 @@ fn shown_as_baselines(run: &Path, without: &Path) {
         csv.lines()
             .next()
             .unwrap()
-            .ends_with(",reused_from,enqueued,confirms,retry_of")
+            .ends_with(",reused_from,enqueued,confirms,retry_of,cost")
             && csv.lines().nth(1).unwrap().ends_with(",best,,"),
         "{csv}"
     );

@@ -351,7 +351,7 @@ fn multiply(run: &Path, many: u64) {
              CASE WHEN n > {many} - 40 THEN 'running' WHEN n % 97 = 0 THEN 'failed' ELSE 'completed' END,
              CASE WHEN n <= {many} - 40 AND n % 97 > 0 THEN (n % 7919) / 7919.0 END, CASE WHEN n <= {many} - 40 AND n % 97 > 0 THEN (n % 7919) / 7919.0 END,
              1234567, 123456789, seed, 'cuda:' || (n % 8), 0, 0, sampled_at, started_at, CASE WHEN n <= {many} - 40 THEN finished_at END, seconds,
-             CASE WHEN n % 97 = 0 THEN 'diverged: the loss of epoch 3 is not finite, and here is a long story of why that may be so' END, NULL, NULL
+             CASE WHEN n % 97 = 0 THEN 'diverged: the loss of epoch 3 is not finite, and here is a long story of why that may be so' END, NULL, NULL, NULL, NULL, NULL
          FROM numbers JOIN seeds ON seeds.id = n % 40 + 1;
          INSERT INTO epochs SELECT id, value, 1.0 / value, value / 500.0, 3.25 FROM trials, generate WHERE status = 'running';"
     );

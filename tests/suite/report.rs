@@ -14,7 +14,7 @@ fn rows(run: &Path) -> Vec<(u64, String)> {
     let headers = reader.headers().unwrap().clone();
     assert_eq!(
         (&headers[0], &headers[6], &headers[7], headers.len()),
-        ("id", "status", "reward", 22)
+        ("id", "status", "reward", 25)
     );
     reader
         .records()

@@ -422,7 +422,7 @@ fn check_prints_the_sizes_of_the_papers_spaces() {
         .unwrap();
     let printed = String::from_utf8(limited.stdout).unwrap();
     assert!(
-        printed.contains("100% of random networks are larger"),
+        printed.contains("# warning: no network fits space.max_parameters"),
         "{printed}"
     );
     let json = netwright(folder.path())
