@@ -2,6 +2,7 @@
 //! of an older version stays readable.
 
 use crate::child::{Cost, MetricUnit};
+use crate::data::DataSettings;
 use crate::space::SpaceSettings;
 use crate::workload::{Scoring, WorkloadSettings};
 use serde::de::DeserializeOwned;
@@ -77,7 +78,12 @@ pub fn workload_settings(table: &toml::Table) -> Option<WorkloadSettings> {
             .and_then(|seed| seed.try_into().ok())
             .unwrap_or_default(),
         child: section(table, "child")?,
-        data: section(table, "data")?,
+        // A section whose keys do not apply, as this one's for a table, is not there.
+        data: if table.contains_key("data") {
+            section(table, "data")?
+        } else {
+            DataSettings::default()
+        },
         ..WorkloadSettings::default()
     })
 }

@@ -3,7 +3,7 @@
 //! Pure; must not know actors, threads or clocks.
 
 use crate::child::Task;
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// The state of a lane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,9 +41,9 @@ pub struct Scheduler {
     lanes: Vec<Lane>,
     /// Trials that may have killed a process: each runs while no other does, before all others.
     suspects: BTreeSet<u64>,
-    /// Trials that were under way when processes died and nothing says why: each runs while no
-    /// other does, after all others.
-    last: BTreeSet<u64>,
+    /// Trials that were under way when processes died and nothing says why, and how many did: each
+    /// runs while no other does, after all others; among them those first that saw fewer deaths.
+    last: BTreeMap<u64, u32>,
 }
 
 impl Scheduler {
@@ -73,9 +73,9 @@ impl Scheduler {
         self.suspects.insert(trial);
     }
 
-    /// From now on this trial runs alone, when no other waits.
-    pub fn suspect_last(&mut self, trial: u64) {
-        self.last.insert(trial);
+    /// From now on this trial, under which so many processes died, runs alone, when no other waits.
+    pub fn suspect_last(&mut self, trial: u64, deaths: u32) {
+        self.last.insert(trial, deaths);
     }
 
     /// No further child is to start.
@@ -107,7 +107,7 @@ impl Scheduler {
     /// the others to end.
     pub fn start_next(&mut self) -> Option<(usize, Task)> {
         let first = |task: &Task| self.suspects.contains(&task.trial);
-        let last = |task: &Task| self.last.contains(&task.trial);
+        let last = |task: &Task| self.last.contains_key(&task.trial);
         let alone = |task: &Task| first(task) || last(task);
         if self
             .lanes
@@ -120,7 +120,7 @@ impl Scheduler {
         let queued = |wanted: &dyn Fn(&Task) -> bool| self.queue.iter().position(wanted);
         let next = queued(&first)
             .or_else(|| queued(&|task: &Task| !last(task)))
-            .or_else(|| queued(&last))?;
+            .or_else(|| self.next_of_last())?;
         if alone(&self.queue[next]) && self.running() > 0 {
             return None;
         }
@@ -130,6 +130,17 @@ impl Scheduler {
         let task = self.queue.remove(next)?;
         self.lanes[lane].task = Some(task.clone());
         Some((lane, task))
+    }
+
+    /// The place in the queue of the trial that runs next once only those that run last are left. The
+    /// one that kills its process each time would keep the others from their turn.
+    fn next_of_last(&self) -> Option<usize> {
+        let deaths = |task: &Task| self.last.get(&task.trial);
+        let waiting = self.queue.iter().enumerate();
+        waiting
+            .filter_map(|(place, task)| Some((deaths(task)?, place)))
+            .min()
+            .map(|(_, place)| place)
     }
 
     /// A lane reports that a child's attempt has ended: returns the child, or None where the lane
@@ -395,23 +406,24 @@ mod tests {
         let mut scheduler = Scheduler::default();
         scheduler.add_lane();
         scheduler.add_lane();
-        scheduler.suspect_last(1);
+        scheduler.suspect_last(1, 9);
+        scheduler.suspect_last(5, 3);
         scheduler.suspect(4);
-        scheduler.enqueue([task(1), task(2), task(3), task(4)]);
+        scheduler.enqueue([task(1), task(2), task(3), task(4), task(5)]);
         let mut order = Vec::new();
         while let Some((lane, started)) = scheduler.start_next() {
             order.push(started.trial);
             let more = scheduler.start_next();
             order.extend(more.iter().map(|(_, task)| task.trial));
-            assert!(!matches!(started.trial, 1 | 4) || more.is_none());
+            assert!(!matches!(started.trial, 1 | 4 | 5) || more.is_none());
             for (lane, task) in more.into_iter().chain([(lane, started)]) {
                 scheduler.ended(lane, 0, task.trial, 0).unwrap();
             }
         }
-        assert_eq!(order, [4, 2, 3, 1]);
+        assert_eq!(order, [4, 2, 3, 5, 1], "5 saw fewer deaths than 1");
         scheduler.requeue(task(1));
-        scheduler.enqueue([task(5)]);
-        assert_eq!(scheduler.start_next().unwrap().1.trial, 5);
+        scheduler.enqueue([task(6)]);
+        assert_eq!(scheduler.start_next().unwrap().1.trial, 6);
         assert!(scheduler.start_next().is_none());
     }
 

@@ -143,7 +143,7 @@ impl Supervisor {
                 self.scheduler.suspect(*id);
                 tracing::warn!("trial {id}: {all} processes died while it ran; it runs alone");
             } else if all >= DEATHS_IN_COMPANY {
-                self.scheduler.suspect_last(*id);
+                self.scheduler.suspect_last(*id, all);
                 tracing::warn!(
                     "trial {id}: {all} processes died while it ran, and nothing says why; it runs alone, after all others"
                 );
