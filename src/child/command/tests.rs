@@ -389,12 +389,11 @@ fn a_program_and_a_grandchild_that_ignore_sigterm_die_when_the_time_is_over() {
     let log = Log::new(None, vec![directory.join("ready")]);
     let (outcome, _) = run_with(folder.path(), script, &task(), log);
     let (cause, error) = failure(outcome);
-    assert_eq!(
-        (cause, error.as_str()),
-        (
-            Cause::Timeout,
-            "the command did not end within 3 seconds (child.max_seconds)"
-        )
+    assert_eq!(cause, Cause::Timeout);
+    // A shell that sees its child killed before it is itself may say so in its log.
+    assert!(
+        error.starts_with("the command did not end within 3 seconds (child.max_seconds)"),
+        "{error}"
     );
     for name in ["pid", "own"] {
         wait_for_death(&directory.join(name));
