@@ -246,8 +246,9 @@ impl Descendants {
             .extend(descendants(program).into_iter().filter_map(Process::living));
     }
 
-    /// Those that have not ended.
-    fn living(&self) -> HashSet<Process> {
+    /// Those that have not ended. They are seen from now on: a process that is ending has no
+    /// environment any more, but still its files and its share of a GPU's memory.
+    fn living(&mut self) -> HashSet<Process> {
         let candidates = if ADOPTS.load(Ordering::Relaxed) {
             descendants(getpid())
         } else {
@@ -265,6 +266,7 @@ impl Descendants {
                 found.extend(below.filter_map(Process::living));
             }
         }
+        self.seen.extend(&found);
         found
     }
 
@@ -282,7 +284,7 @@ impl Descendants {
     }
 
     /// Kills each; true if none is left.
-    pub fn kill(&self) -> bool {
+    pub fn kill(&mut self) -> bool {
         let living = self.living();
         for process in &living {
             let _ = kill_process(process.pid, Signal::KILL);
