@@ -177,10 +177,7 @@ impl Workload for Images {
     }
 
     fn test_set(&self) -> Result<TestSet, WorkloadError> {
-        Ok(match data::test_set(&self.settings.data)? {
-            Some(test) => TestSet::Present(test.description()),
-            None => TestSet::Absent(data::without_test_set(&self.settings.data)),
-        })
+        super::test_set(&self.settings.data)
     }
 
     fn test(
@@ -189,8 +186,7 @@ impl Workload for Images {
         pool: &Arc<ThreadPool>,
     ) -> Result<TestResult, WorkloadError> {
         let settings = &self.settings;
-        let test = data::test_set(&settings.data)?
-            .ok_or_else(|| WorkloadError::Test("it is not there any more".into()))?;
+        let test = super::present_test_set(&settings.data)?;
         let names = &self.dataset.class_names;
         let images = pool.install(|| test.images(&settings.data, settings.seed, names))?;
         let classified = Classifier::new(trained, pool)

@@ -20,7 +20,7 @@ pub use retraining::{
 use crate::child::{
     ChildSettings, Evaluator, LimitedEvaluator, MetricUnit, RewardScale, TestResult, TrainedNetwork,
 };
-use crate::data::DataSettings;
+use crate::data::{self, DataSettings, TestData};
 use crate::machine::LaneSpec;
 use crate::space::{Architecture, Decision, SizeLimits, Space, SpaceSettings};
 use rayon::ThreadPool;
@@ -64,6 +64,19 @@ pub enum TestSet {
     Present(String),
     /// Why there is none.
     Absent(String),
+}
+
+/// Whether there is a test set that belongs to these data, from names alone.
+fn test_set(settings: &DataSettings) -> Result<TestSet, WorkloadError> {
+    Ok(match data::test_set(settings)? {
+        Some(test) => TestSet::Present(test.description()),
+        None => TestSet::Absent(data::without_test_set(settings)),
+    })
+}
+
+/// The test set, to be read now.
+fn present_test_set(settings: &DataSettings) -> Result<TestData, WorkloadError> {
+    data::test_set(settings)?.ok_or_else(|| WorkloadError::Test("it is not there any more".into()))
 }
 
 /// How children are scored.

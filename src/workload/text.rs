@@ -11,7 +11,7 @@ use crate::child::language_model::{
 use crate::child::{
     Evaluator, EvaluatorKind, MetricUnit, RewardScale, TestResult, TextResult, TrainedNetwork,
 };
-use crate::data::{self, Corpus, DataKind, Unit};
+use crate::data::{Corpus, DataKind, Unit};
 use crate::machine::thread_pool;
 use crate::space::{Architecture, Cell, CellNetwork, CellSpace, ImageShape, Network, Space};
 use rayon::ThreadPool;
@@ -165,10 +165,7 @@ impl Workload for Text {
     }
 
     fn test_set(&self) -> Result<TestSet, WorkloadError> {
-        Ok(match data::test_set(&self.settings.data)? {
-            Some(test) => TestSet::Present(test.description()),
-            None => TestSet::Absent(data::without_test_set(&self.settings.data)),
-        })
+        super::test_set(&self.settings.data)
     }
 
     fn test(
@@ -176,8 +173,7 @@ impl Workload for Text {
         trained: &TrainedNetwork,
         pool: &Arc<ThreadPool>,
     ) -> Result<TestResult, WorkloadError> {
-        let test = data::test_set(&self.settings.data)?
-            .ok_or_else(|| WorkloadError::Test("it is not there any more".into()))?;
+        let test = super::present_test_set(&self.settings.data)?;
         let text = test.text(&self.settings.data, &self.corpus)?;
         let perplexity = test_perplexity(trained, &text, pool).map_err(WorkloadError::Test)?;
         Ok(TestResult::Text(TextResult {
