@@ -202,10 +202,13 @@ fn changed_reevaluation(reader: &Reader, seed: u64) -> Result<Option<String>, Fa
 }
 
 fn text(verdict: &Verdict) -> String {
+    let number = |count: u64, one: &str, more: &str| {
+        format!("{count} {}", if count == 1 { one } else { more })
+    };
     let compared = format!(
-        "{} log entries replayed, {} snapshots compared",
-        verdict.entries,
-        verdict.snapshots.len()
+        "{} replayed, {} compared",
+        number(verdict.entries, "log entry", "log entries"),
+        number(verdict.snapshots.len() as u64, "snapshot", "snapshots")
     );
     match (verdict.first_difference, &verdict.problem) {
         (None, None) => {

@@ -152,7 +152,7 @@ fn a_run_of_before_is_verified_as_it_is() {
     for kind in ["conv", "cell", "choices", "random"] {
         let earlier = Earlier::new(kind, "");
         let text = earlier.succeed(&["verify", "run"]);
-        assert!(text.contains(" 1 snapshots compared"), "{kind}: {text}");
+        assert!(text.contains(" 1 snapshot compared"), "{kind}: {text}");
         let version: i64 = earlier
             .database()
             .pragma_query_value(None, "user_version", |row| row.get(0))

@@ -152,7 +152,8 @@ impl Tally {
             (self.finished_here > 0 && seconds > 0.0).then(|| self.finished_here as f64 / seconds);
         let left = self.trials.saturating_sub(self.finished()) as f64;
         Progress {
-            trials: self.trials,
+            // It may have been lowered below what was evaluated by then.
+            trials: self.trials.max(self.finished()),
             completed: self.completed,
             pruned: self.pruned,
             failed: self.failed,
