@@ -2,8 +2,8 @@
 //! teach nothing, nothing interrupts them for good, and the confirmed networks rank first.
 
 use super::common::{
-    Facts, Search, Server, assert_same_numbers, assert_verifies, count, database, events_of,
-    killed_at, last_snapshot, netwright, printed, refused, succeeds, trials,
+    Facts, Search, Server, assert_same_numbers, assert_verifies, count, events_of, killed_at,
+    last_snapshot, netwright, printed, refused, rows, succeeds, trials,
 };
 use serde_json::{Value, json};
 use std::fmt::Write as _;
@@ -44,20 +44,9 @@ fn command(search: &Search, run: &str, set: &[&str]) -> Command {
 
 /// Id, the trial that it confirms, decisions, seed and reward of each confirmation.
 fn confirmations(run: &Path) -> Vec<(u64, u64, String, i64, f64)> {
-    let connection = database(run).unwrap();
     let sql = "SELECT id, confirms, decisions, seed, reward FROM trials WHERE confirms IS NOT NULL
                AND controller IS NULL AND minibatch IS NULL AND slot IS NULL AND status = 'completed' AND reused_from IS NULL ORDER BY id";
-    let mut statement = connection.prepare(sql).unwrap();
-    let rows = statement.query_map([], |row| {
-        Ok((
-            row.get(0)?,
-            row.get(1)?,
-            row.get(2)?,
-            row.get(3)?,
-            row.get(4)?,
-        ))
-    });
-    rows.unwrap().map(Result::unwrap).collect()
+    rows(run, sql)
 }
 
 fn top(run: &Path) -> Vec<Value> {

@@ -1,9 +1,7 @@
 //! What a network costs in its reward: parameters, operations or measured milliseconds; and the
 //! networks that none beats without costing more.
 
-use super::common::{
-    Server, assert_verifies, count, database, netwright, printed, refused, succeeds,
-};
+use super::common::{Server, assert_verifies, count, netwright, printed, refused, rows, succeeds};
 use std::path::Path;
 
 /// A search for networks of 4 to 32 filters on drawn images.
@@ -19,20 +17,9 @@ fn search(folder: &Path, child: &str) {
 }
 
 /// Reward, metric, cost, parameters and operations of every trial.
-fn rows(run: &Path) -> Vec<(f64, f64, f64, f64, f64)> {
-    let connection = database(run).unwrap();
+fn costs(run: &Path) -> Vec<(f64, f64, f64, f64, f64)> {
     let sql = "SELECT reward, metric, cost, parameters, flops FROM trials ORDER BY id";
-    let mut statement = connection.prepare(sql).unwrap();
-    let rows = statement.query_map([], |row| {
-        Ok((
-            row.get(0)?,
-            row.get(1)?,
-            row.get(2)?,
-            row.get(3)?,
-            row.get(4)?,
-        ))
-    });
-    rows.unwrap().map(Result::unwrap).collect()
+    rows(run, sql)
 }
 
 fn assert_near(found: f64, expected: f64) {
@@ -49,7 +36,7 @@ fn a_reward_is_the_accuracys_and_that_of_what_the_network_costs() {
         let child = format!("cost = \"{cost}\"\ncost_target = 2000\ncost_weight = -0.5\n");
         search(folder.path(), &child);
         let run = folder.path().join("run");
-        for (reward, metric, paid, parameters, flops) in rows(&run) {
+        for (reward, metric, paid, parameters, flops) in costs(&run) {
             assert_eq!(paid, if cost == "flops" { flops } else { parameters });
             assert_near(reward, metric.powi(3) * (paid / 2_000.0).powf(-0.5));
         }
@@ -65,7 +52,7 @@ fn milliseconds_are_measured_on_the_lane_and_written_down() {
         "cost = \"milliseconds\"\ncost_target = 0.5\ncost_batch = 2\n",
     );
     let run = folder.path().join("run");
-    for (reward, metric, milliseconds, ..) in rows(&run) {
+    for (reward, metric, milliseconds, ..) in costs(&run) {
         assert!(
             milliseconds > 0.0 && milliseconds < 60_000.0,
             "{milliseconds}"
@@ -100,7 +87,7 @@ fn top_and_the_page_show_the_networks_that_none_beats() {
             .all(|pair| pair[0].0 < pair[1].0 && pair[0].1 < pair[1].1),
         "{points:?}"
     );
-    for (_, metric, cost, ..) in rows(&run) {
+    for (_, metric, cost, ..) in costs(&run) {
         assert!(
             points
                 .iter()

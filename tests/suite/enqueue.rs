@@ -4,7 +4,7 @@
 
 use super::common::{
     Facts, Running, Search, Server, assert_verifies, count, database, finished, killed_at,
-    last_snapshot, netwright, printed, refused, succeeds, trials, wait_until,
+    last_snapshot, netwright, printed, refused, rows, succeeds, trials, wait_until,
 };
 use serde_json::{Value, json};
 use std::path::Path;
@@ -16,19 +16,8 @@ const BEST: &str = "[[enqueue]]\nname = \"best\"\ndecisions = [3, 3, 3, 3]\n";
 type Entry = (u64, String, String, Option<f64>, Option<u64>);
 
 fn entries(run: &Path) -> Vec<Entry> {
-    let connection = database(run).unwrap();
     let sql = "SELECT id, enqueued, status, reward, reused_from FROM trials WHERE enqueued IS NOT NULL AND controller IS NULL ORDER BY id";
-    let mut statement = connection.prepare(sql).unwrap();
-    let rows = statement.query_map([], |row| {
-        Ok((
-            row.get(0)?,
-            row.get(1)?,
-            row.get(2)?,
-            row.get(3)?,
-            row.get(4)?,
-        ))
-    });
-    rows.unwrap().map(Result::unwrap).collect()
+    rows(run, sql)
 }
 
 /// The sampled trials, numbered from 1 as if nothing had been enqueued.

@@ -1,9 +1,7 @@
 //! Programs and tables that give rewards out of measure: the search learns on, names the trials,
 //! prints nothing endless, and can always be continued and verified.
 
-use super::common::{
-    assert_verifies, count, database, events_of, netwright, printed, succeeds, text,
-};
+use super::common::{assert_verifies, count, events_of, netwright, printed, rows, succeeds, text};
 use std::path::Path;
 use std::process::Command;
 
@@ -27,12 +25,7 @@ fn command(folder: &Path) -> Command {
 
 /// Id, status and reward of each trial.
 fn outcomes(run: &Path) -> Vec<(u64, String, Option<f64>)> {
-    let connection = database(run).unwrap();
-    let mut statement = connection
-        .prepare("SELECT id, status, reward FROM trials ORDER BY id")
-        .unwrap();
-    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)));
-    rows.unwrap().map(Result::unwrap).collect()
+    rows(run, "SELECT id, status, reward FROM trials ORDER BY id")
 }
 
 /// What a program may print for its reward, by trial.

@@ -2,7 +2,7 @@
 //! the earlier rows stay, nothing is learned from them, and an interruption loses none.
 
 use super::common::{
-    assert_verifies, count, database, last_snapshot, netwright, printed, refused, succeeds, text,
+    assert_verifies, count, last_snapshot, netwright, printed, refused, rows, succeeds, text,
     trials,
 };
 use serde_json::Value;
@@ -38,12 +38,9 @@ fn retry(folder: &Path, arguments: &[&str]) -> Command {
 
 /// Id, the trial that it tries again, and its status.
 fn retried(run: &Path) -> Vec<(u64, u64, String)> {
-    let connection = database(run).unwrap();
     let sql = "SELECT id, retry_of, status FROM trials WHERE retry_of IS NOT NULL AND controller IS NULL AND minibatch IS NULL
                AND slot IS NULL ORDER BY id";
-    let mut statement = connection.prepare(sql).unwrap();
-    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)));
-    rows.unwrap().map(Result::unwrap).collect()
+    rows(run, sql)
 }
 
 #[test]

@@ -2,22 +2,17 @@
 //! an interruption changes nothing.
 
 use super::common::{
-    Search, assert_same_numbers, assert_verifies, database, killed_at, netwright, succeeds, trials,
+    Search, assert_same_numbers, assert_verifies, killed_at, netwright, rows, succeeds, trials,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// Of every trial, by id: its architecture, its reward, and the trial whose reward it took.
 fn taken(run: &Path) -> Vec<(String, f64, Option<u64>)> {
-    let connection = database(run).unwrap();
-    let mut statement = connection
-        .prepare("SELECT architecture, reward, reused_from FROM trials ORDER BY id")
-        .unwrap();
-    statement
-        .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
-        .unwrap()
-        .map(Result::unwrap)
-        .collect()
+    rows(
+        run,
+        "SELECT architecture, reward, reused_from FROM trials ORDER BY id",
+    )
 }
 
 /// Each network is trained only in its first trial, and its later trials name that one; returns how

@@ -3,8 +3,8 @@
 //! other run may go.
 
 use super::common::{
-    Search, assert_verifies, count, database, killed_at, last_snapshot, netwright, printed,
-    refused, succeeds, text, trials,
+    Search, assert_verifies, count, killed_at, last_snapshot, netwright, printed, refused, rows,
+    succeeds, text, trials,
 };
 use serde_json::Value;
 use std::path::Path;
@@ -23,11 +23,8 @@ fn command(search: &Search, run: &str, set: &[&str]) -> Command {
 
 /// Name and network of each enqueued trial.
 fn enqueued(run: &Path) -> Vec<(String, String)> {
-    let connection = database(run).unwrap();
     let sql = "SELECT enqueued, architecture FROM trials WHERE enqueued IS NOT NULL ORDER BY id";
-    let mut statement = connection.prepare(sql).unwrap();
-    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)));
-    rows.unwrap().map(Result::unwrap).collect()
+    rows(run, sql)
 }
 
 #[test]

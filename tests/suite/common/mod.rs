@@ -14,7 +14,7 @@ pub use process::{
 };
 pub use run_on_disk::{
     Facts, assert_same_numbers, assert_verifies, count, database, events, events_of, finished,
-    last_snapshot, sampled, trials,
+    last_snapshot, rows, sampled, trials,
 };
 pub use server::{Server, get, sample};
 

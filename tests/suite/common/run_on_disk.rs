@@ -34,20 +34,20 @@ pub type Facts = (u64, String, i64, String, Option<f64>, Option<f64>);
 
 /// These columns of every trial.
 pub fn trials(run: &Path) -> Vec<Facts> {
+    rows(
+        run,
+        "SELECT id, decisions, seed, status, reward, metric FROM trials ORDER BY id",
+    )
+}
+
+/// What a query finds in a run's database, as tuples.
+pub fn rows<T>(run: &Path, sql: &str) -> Vec<T>
+where
+    T: for<'a> TryFrom<&'a rusqlite::Row<'a>, Error = rusqlite::Error>,
+{
     let connection = database(run).unwrap();
-    let mut statement = connection
-        .prepare("SELECT id, decisions, seed, status, reward, metric FROM trials ORDER BY id")
-        .unwrap();
-    let rows = statement.query_map([], |row| {
-        Ok((
-            row.get(0)?,
-            row.get(1)?,
-            row.get(2)?,
-            row.get(3)?,
-            row.get(4)?,
-            row.get(5)?,
-        ))
-    });
+    let mut statement = connection.prepare(sql).unwrap();
+    let rows = statement.query_map([], |row| T::try_from(row));
     rows.unwrap().map(Result::unwrap).collect()
 }
 
