@@ -67,10 +67,11 @@ fn network_text(record: &TrainingRecord) -> String {
 
 fn data_text(record: &TrainingRecord) -> String {
     let training = &record.training;
-    let counts = format!(
-        "{} for training, {} for validation",
-        training.training_examples, training.validation_examples
-    );
+    let held_out = match training.validation_examples {
+        0 => "none held out".to_owned(),
+        count => format!("{count} for validation"),
+    };
+    let counts = format!("{} for training, {held_out}", training.training_examples);
     match &record.input {
         Input::Images(input) => {
             let source = match input.source {
