@@ -6,7 +6,7 @@
 # make bench  the benchmarks
 # make faults kills a search 200 times at random instants and checks that nothing is lost
 # make fuzz   the property tests with many fresh cases; a find becomes a test with fixed numbers
-# make soak   1,000,000 trials with 100 controllers, killed 20 times: memory, speed, seconds to be at work again (SOAK_TRIALS, SOAK_KILLS)
+# make soak   1,000,000 trials with 100 controllers, killed 20 times: memory, speed, seconds to be at work again (SOAK_TRIALS, SOAK_KILLS, SOAK_STRATEGY)
 # make test-scripts   the shipped PyTorch scripts (PYTHON=… with torch, DATA=… CIFAR-10's binary files); not part of `make test`
 # make bench-peers     training steps, evaluation and memory beside PyTorch's (PYTHON=one that has torch; ARGUMENTS=--quick: ten networks)
 # make test-peers      the same numbers as PyTorch after five steps, on networks drawn anew; exported networks in ONNX Runtime and PyTorch

@@ -3,11 +3,29 @@
 # and speed over time, the seconds from each start to its first new trial, and at the end an empty queue and parameters that verify.
 # Usage: tests/soak.sh NETWRIGHT RUN_DIR
 # SOAK_TRIALS=1000000 trials, SOAK_KILLS=20 kills spread over them, SOAK_VERIFY=no leaves the replay of the whole log out.
+# SOAK_STRATEGY=ppo and the like: another strategy than reinforce, on a table of two million rows, because it proposes no network twice.
 set -euo pipefail
 netwright=$1 run=$2
-trials=${SOAK_TRIALS:-1000000} kills=${SOAK_KILLS:-20}
+trials=${SOAK_TRIALS:-1000000} kills=${SOAK_KILLS:-20} strategy=${SOAK_STRATEGY:-reinforce}
 log=$run.log samples=$run.samples
+config=config/choices.toml
 mkdir -p "$(dirname "$run")"
+# Seven decisions of eight options; the nearer each is to its own best, the better, and a little that only chance knows.
+large_table() {
+    awk 'BEGIN {srand(1); print "a,b,c,d,e,f,g,reward"
+        for (i = 0; i < 8 ^ 7; i++) {
+            sum = 0; line = ""; rest = i
+            for (d = 0; d < 7; d++) {o = rest % 8; rest = (rest - o) / 8; line = line o ","; sum += (o - (3 * d + 2) % 8) ^ 2}
+            printf "%s%.4f\n", line, 0.9 - sum / 700 + 0.05 * rand()
+        }}' > "$run.csv"
+    {
+        printf '[space]\nkind = "choices"\n'
+        for name in a b c d e f g; do printf '[[space.decision]]\nname = "%s"\noptions = [0, 1, 2, 3, 4, 5, 6, 7]\n' "$name"; done
+        printf '[child]\nevaluator = "table"\n[child.table]\npath = "%s"\nreward = "reward"\n' "$(realpath "$run.csv")"
+    } > "$run.toml"
+    config=$run.toml
+}
+[ "$strategy" = reinforce ] || large_table
 : > "$log"
 : > "$samples"
 pid=
@@ -16,7 +34,7 @@ trap '[ -z "$pid" ] || kill -9 "$pid" 2>/dev/null || true' EXIT
 start() {
     begun=$(date +%s%N)
     offset=$(stat -c %s "$log")
-    "$netwright" search config/choices.toml "$@" --run-dir "$run" --set "run.trials=$trials" --set controller.strategy=reinforce --set controller.replicas=100 \
+    "$netwright" search "$config" "$@" --run-dir "$run" --set "run.trials=$trials" --set "controller.strategy=$strategy" --set controller.replicas=100 \
         --set controller.children=8 --set parameter_server.shards=20 --set telemetry.listen=off >> "$log" 2>&1 &
     pid=$!
 }

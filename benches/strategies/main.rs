@@ -4,19 +4,29 @@
 //!
 //! ```text
 //! cargo bench --bench strategies -- --seeds 50 [--problems nk,cell] [--strategies guided,evolution]
-//!                                   [--flight 1] [--trials 200] [--macro nas-bench-macro_cifar10.json]
-//! cargo bench --bench strategies -- --seeds 200 --problems noisy-nk --flight 8 --confirm 10,20,50
-//!                                                # the last trials confirm the best
+//!     [--flight 1] [--trials 200] [--macro nas-bench-macro_cifar10.json] [--tables FOLDER]
+//!     [--confirm 10,20,50]      # besides: the last trials confirm the best, as run.confirm does
+//!     [--results A.csv,B.csv]   # what is there is not measured again; new rows go to the first file
+//!     [--beside evolution]      # which the others are compared with; guided, if nothing is said
+//!     [--strategies ppo,ppo:clip=0.4:learning_rate=0.01]     # other learning settings, as the log names them
 //! cargo bench --bench strategies -- --time      # of one proposal at 1,000 trials
+//! cargo bench --bench strategies -- --serve     # the problems for benches/peers/tpe.py
 //! ```
+//!
+//! It measures seed after seed, so that it may be stopped at any time: with `--seeds 0` it prints the
+//! tables of what is in the files.
 
 mod problems;
+mod report;
+mod results;
+mod serve;
+mod tables;
 mod trial_run;
 
-use netwright::report::Interval;
 use netwright::strategy::confirmed_networks;
-use problems::Problem;
-use std::collections::BTreeMap;
+use problems::{Problem, Problems};
+use results::{Results, Row};
+use std::path::PathBuf;
 use trial_run::TrialRun;
 
 const CHECKPOINTS: [usize; 4] = [50, 100, 200, 500];
@@ -32,15 +42,18 @@ const STRATEGIES: [&str; 6] = [
 struct Arguments {
     seeds: u64,
     trials: usize,
-    problems: Option<Vec<String>>,
+    problems: Problems,
+    names: Vec<String>,
     strategies: Vec<String>,
     flights: Vec<usize>,
-    table: Option<String>,
     time: bool,
+    serve: bool,
     /// So many of the trials confirm the best, and so many networks share them; none: by the rule of
     /// `run.confirm`.
     confirm: Vec<u64>,
     networks: Option<usize>,
+    results: Vec<PathBuf>,
+    beside: String,
 }
 
 impl Arguments {
@@ -48,204 +61,175 @@ impl Arguments {
         let mut arguments = Self {
             seeds: 10,
             trials: 500,
-            problems: None,
+            problems: Problems::default(),
+            names: Vec::new(),
             strategies: STRATEGIES.map(str::to_owned).to_vec(),
             flights: vec![1, 8],
-            table: std::env::var("NAS_BENCH_MACRO").ok(),
             time: false,
+            serve: false,
             confirm: Vec::new(),
             networks: None,
+            results: Vec::new(),
+            beside: "guided".into(),
         };
+        arguments.problems.nas_bench_macro = std::env::var_os("NAS_BENCH_MACRO").map(Into::into);
         let mut words = std::env::args().skip(1);
         // Plain `cargo bench` looks at the time alone.
         arguments.time = words.len() < 2;
         while let Some(word) = words.next() {
-            if word == "--bench" {
-                continue; // cargo's own
-            }
-            if word == "--time" {
-                arguments.time = true;
-                continue;
-            }
-            let value = words
-                .next()
-                .unwrap_or_else(|| panic!("{word} needs a value"));
-            let list = || value.split(',').map(str::to_owned).collect::<Vec<_>>();
             match word.as_str() {
-                "--seeds" => arguments.seeds = value.parse().expect("a number of seeds"),
-                "--trials" => arguments.trials = value.parse().expect("a number of trials"),
-                "--problems" => arguments.problems = Some(list()),
-                "--strategies" => arguments.strategies = list(),
-                "--flight" => {
-                    let numbers = list().into_iter();
-                    arguments.flights = numbers.map(|n| n.parse().expect("a number")).collect();
+                "--bench" => {} // cargo's own
+                "--time" => arguments.time = true,
+                "--serve" => (arguments.serve, arguments.time) = (true, false),
+                _ => {
+                    let value = words.next();
+                    let value = value.unwrap_or_else(|| panic!("{word} needs a value"));
+                    arguments.set(&word, &value);
                 }
-                "--confirm" => {
-                    let numbers = list().into_iter();
-                    arguments.confirm = numbers.map(|n| n.parse().expect("a number")).collect();
-                }
-                "--networks" => arguments.networks = Some(value.parse().expect("a number")),
-                "--macro" => arguments.table = Some(value),
-                _ => panic!("{word}: there is no such argument"),
             }
         }
+        if arguments.names.is_empty() {
+            arguments.names = arguments.problems.names();
+        }
         arguments
+    }
+
+    fn set(&mut self, word: &str, value: &str) {
+        let list = || value.split(',').map(str::to_owned).collect::<Vec<_>>();
+        let number = |text: &str| -> usize {
+            text.parse()
+                .unwrap_or_else(|_| panic!("{word}: {text} is no number"))
+        };
+        let numbers = || value.split(',').map(number).collect::<Vec<_>>();
+        match word {
+            "--seeds" => self.seeds = number(value) as u64,
+            "--trials" => self.trials = number(value),
+            "--problems" => self.names = list(),
+            "--strategies" => self.strategies = list(),
+            "--flight" => self.flights = numbers(),
+            "--confirm" => self.confirm = numbers().into_iter().map(|n| n as u64).collect(),
+            "--networks" => self.networks = Some(number(value)),
+            "--macro" => self.problems.nas_bench_macro = Some(value.into()),
+            "--tables" => self.problems.tables = Some(value.into()),
+            "--results" => self.results = value.split(',').map(PathBuf::from).collect(),
+            "--beside" => self.beside = value.into(),
+            _ => panic!("{word}: there is no such argument"),
+        }
     }
 }
 
 /// One trial at a time: strategies that learn from minibatches still take four children for one.
 fn children(strategy: &str, flight: usize) -> usize {
-    match strategy {
-        "reinforce" | "ppo" => flight.max(4),
+    match strategy.split(':').next() {
+        Some("reinforce" | "ppo") => flight.max(4),
         _ => flight,
     }
 }
 
-/// Regrets of each checkpoint, by seed.
-fn regrets(problem: &str, strategy: &str, flight: usize, arguments: &Arguments) -> Vec<Vec<f64>> {
-    let mut regrets = vec![Vec::new(); CHECKPOINTS.len()];
-    for seed in 1..=arguments.seeds {
-        let problem = Problem::new(problem, seed, arguments.table.as_deref());
-        let run = TrialRun {
-            strategy,
-            seed,
-            children: children(strategy, flight),
-            trials: arguments.trials,
-        };
-        let found = trial_run::best_by_trial(&run.trials(&problem));
-        for (checkpoint, regrets) in CHECKPOINTS.iter().zip(&mut regrets) {
-            if let Some(found) = found.get(checkpoint - 1) {
-                regrets.push(problem.optimum() - found);
-            }
-        }
-    }
-    regrets
-}
-
 fn main() {
     let arguments = Arguments::parse();
-    let problems = arguments.problems.clone().unwrap_or_else(|| {
-        let table = arguments.table.iter().map(|_| "macro".to_owned());
-        table.chain(problems::NAMES.map(str::to_owned)).collect()
-    });
+    if arguments.serve {
+        return serve::serve(&arguments.problems);
+    }
     if arguments.time {
-        for problem in &problems {
-            for strategy in &arguments.strategies {
-                let problem_ = Problem::new(problem, 1, arguments.table.as_deref());
-                let seconds = trial_run::proposal_seconds(strategy, &problem_);
-                println!(
-                    "{problem} {strategy}: {:.2} ms a proposal of 8",
-                    1e3 * seconds
-                );
+        return time(&arguments);
+    }
+    let mut results = Results::open(&arguments.results);
+    for flight in &arguments.flights {
+        for seed in 1..=arguments.seeds {
+            for problem in &arguments.names {
+                measure(problem, *flight, seed, &arguments, &mut results);
             }
         }
-        return;
     }
-    for flight in &arguments.flights {
-        for problem in &problems {
-            if !arguments.confirm.is_empty() {
-                for strategy in &arguments.strategies {
-                    confirmed(problem, strategy, *flight, &arguments);
-                }
-                continue;
-            }
-            report(problem, *flight, &arguments);
+    report::print(
+        &results,
+        &arguments.names,
+        &arguments.strategies,
+        &arguments.beside,
+    );
+}
+
+fn time(arguments: &Arguments) {
+    for problem in &arguments.names {
+        for strategy in &arguments.strategies {
+            let instance = arguments.problems.get(problem, 1);
+            let milliseconds = 1e3 * trial_run::proposal_seconds(strategy, &instance);
+            println!("{problem} {strategy}: {milliseconds:.2} ms a proposal of 8");
         }
     }
 }
 
-/// Mean regrets (times 1,000) of one strategy without confirmations and with them, at the same
-/// number of trials in all; in brackets the 95% interval of the paired difference: below zero,
-/// confirming is better.
-fn confirmed(problem: &str, strategy: &str, flight: usize, arguments: &Arguments) {
-    println!(
-        "## {problem}, {strategy}, {flight} in flight, {} seeds",
-        arguments.seeds
-    );
-    println!("| confirmations | 50 | 100 | 200 | 500 |\n|---|---|---|---|---|");
-    let lines = arguments.confirm.len() + 1;
-    let mut regrets = vec![vec![Vec::new(); CHECKPOINTS.len()]; lines];
-    for seed in 1..=arguments.seeds {
-        let instance = Problem::new(problem, seed, arguments.table.as_deref());
+/// Every strategy that the results do not have yet.
+fn measure(problem: &str, flight: usize, seed: u64, arguments: &Arguments, results: &mut Results) {
+    let checkpoints = CHECKPOINTS.into_iter();
+    let checkpoints: Vec<usize> = checkpoints.filter(|n| *n <= arguments.trials).collect();
+    let last = *checkpoints.last().expect("--trials 50 or more");
+    let mut instance = None;
+    for strategy in &arguments.strategies {
+        let is_known = |name: &str| results.has(problem, flight, name, seed, last);
+        let mut confirmed = arguments.confirm.iter();
+        if is_known(strategy) && confirmed.all(|n| is_known(&format!("{strategy}+{n}"))) {
+            continue;
+        }
+        let instance = instance.get_or_insert_with(|| arguments.problems.get(problem, seed));
         let run = TrialRun {
             strategy,
             seed,
             children: children(strategy, flight),
-            trials: arguments.trials,
+            trials: last,
         };
-        let trials = run.trials(&instance);
-        let best = trial_run::best_by_trial(&trials);
-        for (index, checkpoint) in CHECKPOINTS.iter().enumerate() {
-            if *checkpoint > trials.len() {
-                continue;
-            }
-            let optimum = instance.optimum();
-            regrets[0][index].push(optimum - best[checkpoint - 1]);
-            for (line, &confirm) in (1..).zip(&arguments.confirm) {
-                let sampled = &trials[..checkpoint - confirm as usize];
-                let networks = arguments
-                    .networks
-                    .unwrap_or_else(|| confirmed_networks(confirm));
-                let found = run.confirmed(&instance, sampled, confirm, networks);
-                regrets[line][index].push(optimum - found);
-            }
-        }
+        let rows = searched(&run, instance, &checkpoints, arguments);
+        let rows = rows.into_iter().map(|(name, trials, regret, tried)| Row {
+            problem: problem.to_owned(),
+            flight,
+            strategy: name,
+            seed,
+            trials,
+            regret,
+            tried,
+        });
+        results.add(rows.collect());
     }
-    let counts = std::iter::once(0).chain(arguments.confirm.iter().copied());
-    for (confirm, own) in counts.zip(&regrets) {
-        let mut line = format!("| {confirm} |");
-        for (own, without) in own.iter().zip(&regrets[0]) {
-            let mean = Interval::of(own).mean;
-            let pairs = own.iter().zip(without);
-            let differences: Vec<f64> = pairs.map(|(own, without)| own - without).collect();
-            let Interval { low, high, .. } = Interval::of(&differences);
-            line += &format!(
-                " {:.1} [{:+.1} to {:+.1}] |",
-                1e3 * mean,
-                1e3 * low,
-                1e3 * high
-            );
-        }
-        println!("{line}");
-    }
-    println!();
 }
 
-/// Mean regrets (times 1,000) with 95% intervals, and in brackets the paired difference to the last
-/// strategy: above zero, that one is better.
-fn report(problem: &str, flight: usize, arguments: &Arguments) {
-    println!(
-        "## {problem}, {flight} in flight, {} seeds",
-        arguments.seeds
-    );
-    println!("| strategy | 50 | 100 | 200 | 500 |\n|---|---|---|---|---|");
-    let all: BTreeMap<&str, Vec<Vec<f64>>> = arguments
-        .strategies
-        .iter()
-        .map(|strategy| {
-            let regrets = regrets(problem, strategy, flight, arguments);
-            (strategy.as_str(), regrets)
-        })
-        .collect();
-    let last = arguments.strategies.last().map(|name| &all[name.as_str()]);
-    for strategy in &arguments.strategies {
-        let mut line = format!("| {strategy} |");
-        for (index, regrets) in all[strategy.as_str()].iter().enumerate() {
-            if regrets.is_empty() {
-                line += " |";
+/// Name, trials, regret, and that of the best that was tried: of one search without confirmations
+/// and with them, at the same number of trials in all.
+fn searched(
+    run: &TrialRun,
+    problem: &Problem,
+    checkpoints: &[usize],
+    arguments: &Arguments,
+) -> Vec<(String, usize, f64, f64)> {
+    let trials = run.trials(problem);
+    let optimum = problem.optimum();
+    let found = trial_run::best_by_trial(&trials);
+    let mut rows = Vec::new();
+    for &checkpoint in checkpoints {
+        let tried = |count: usize| {
+            let values = trials[..count].iter().map(|trial| trial.truth);
+            optimum - values.fold(f64::NEG_INFINITY, f64::max)
+        };
+        rows.push((
+            run.strategy.to_owned(),
+            checkpoint,
+            optimum - found[checkpoint - 1],
+            tried(checkpoint),
+        ));
+        for &confirm in &arguments.confirm {
+            let Some(sampled) = checkpoint.checked_sub(confirm as usize).filter(|n| *n > 0) else {
                 continue;
-            }
-            let Interval { mean, low, high } = Interval::of(regrets);
-            line += &format!(" {:.1} ({:.1} to {:.1})", 1e3 * mean, 1e3 * low, 1e3 * high);
-            if let Some(last) = last {
-                let pairs = regrets.iter().zip(&last[index]);
-                let differences: Vec<f64> = pairs.map(|(own, last)| own - last).collect();
-                let Interval { low, high, .. } = Interval::of(&differences);
-                line += &format!(" [{:+.1} to {:+.1}]", 1e3 * low, 1e3 * high);
-            }
-            line += " |";
+            };
+            let networks = arguments.networks;
+            let networks = networks.unwrap_or_else(|| confirmed_networks(confirm));
+            let found = run.confirmed(problem, &trials[..sampled], confirm, networks);
+            rows.push((
+                format!("{}+{confirm}", run.strategy),
+                checkpoint,
+                optimum - found,
+                tried(sampled),
+            ));
         }
-        println!("{line}");
     }
-    println!();
+    rows
 }

@@ -1,47 +1,96 @@
 //! Spaces with rewards in closed form or from a table, each with a known optimum: what a strategy
 //! is tried on. An instance is drawn from its seed. Must not know strategies.
 
+use crate::tables;
 use netwright::random::{Key, Purpose, Stream};
 use netwright::space::{
     Allowed, Decision, DecisionSettings, ImageShape, Next, OptionValue, SkipConnections, Space,
     SpaceKind, SpaceSettings,
 };
 use rand::RngExt;
+use std::cell::RefCell;
 use std::collections::HashMap;
+use std::path::PathBuf;
+use std::rc::Rc;
 
 pub const NAMES: [&str; 6] = ["nk", "noisy-nk", "numbers", "conditional", "conv", "cell"];
 
 /// The true value of a list.
-type Value = Box<dyn Fn(usize, &[Decision]) -> f64>;
+pub type Value = Box<dyn Fn(usize, &[Decision]) -> f64>;
 
 pub struct Problem {
-    space: Box<dyn Space>,
-    value: Value,
+    pub space: Box<dyn Space>,
+    pub value: Value,
     /// Standard deviation of a reward around its value.
-    noise: f64,
+    pub noise: f64,
     /// Rewards of a table, by list; none: the value with noise.
-    repeats: HashMap<Vec<usize>, Vec<f64>>,
-    optimum: f64,
+    pub repeats: HashMap<Vec<usize>, Vec<f64>>,
+    pub optimum: f64,
 }
 
-impl Problem {
-    /// `table`: the file of NAS-Bench-Macro, for `macro`.
-    pub fn new(name: &str, seed: u64, table: Option<&str>) -> Self {
-        match name {
-            "macro" => nas_bench_macro(table.expect("--macro FILE")),
+/// All problems, those of files read once.
+#[derive(Default)]
+pub struct Problems {
+    /// The file of NAS-Bench-Macro.
+    pub nas_bench_macro: Option<PathBuf>,
+    /// A folder of tables.
+    pub tables: Option<PathBuf>,
+    read: RefCell<HashMap<String, Rc<Problem>>>,
+}
+
+impl Problems {
+    /// Every problem that there is.
+    pub fn names(&self) -> Vec<String> {
+        let files = self.tables.iter().flat_map(|folder| {
+            let files = std::fs::read_dir(folder)
+                .unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+            let paths = files.filter_map(|file| Some(file.ok()?.path()));
+            paths.filter(|path| path.extension().is_some_and(|end| end == "csv"))
+        });
+        let mut files: Vec<String> = files
+            .filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned()))
+            .collect();
+        files.sort();
+        let table = self.nas_bench_macro.iter().map(|_| "macro".to_owned());
+        let own = NAMES.map(str::to_owned);
+        table.chain(own).chain(files).collect()
+    }
+
+    /// The instance of a seed; those of files do not depend on it.
+    pub fn get(&self, name: &str, seed: u64) -> Rc<Problem> {
+        let drawn = match name {
             "nk" => nk(seed, 0.0),
             "noisy-nk" => nk(seed, 0.05),
             "numbers" => numbers(seed),
             "conditional" => conditional(seed),
             "conv" => conv(seed),
             "cell" => cell(seed),
-            _ => panic!(
-                "{name}: there is no such problem; there are macro, {}",
-                NAMES.join(", ")
-            ),
-        }
+            _ => {
+                let mut read = self.read.borrow_mut();
+                let problem = read
+                    .entry(name.to_owned())
+                    .or_insert_with(|| Rc::new(self.read(name)));
+                return problem.clone();
+            }
+        };
+        Rc::new(drawn)
     }
 
+    fn read(&self, name: &str) -> Problem {
+        if name == "macro" {
+            let file = self.nas_bench_macro.as_ref();
+            return tables::nas_bench_macro(file.expect("--macro FILE"));
+        }
+        let names = self.names();
+        let folder = self.tables.as_ref();
+        let folder = folder.filter(|_| names.iter().any(|known| known == name));
+        let folder = folder
+            .unwrap_or_else(|| panic!("{name}: there is no such problem; {}", names.join(", ")));
+        tables::table(&folder.join(format!("{name}.csv")))
+    }
+}
+
+impl Problem {
     pub fn space(&self) -> &dyn Space {
         self.space.as_ref()
     }
@@ -64,7 +113,7 @@ impl Problem {
     fn climbed(space: Box<dyn Space>, value: Value, noise: f64, layers: usize) -> Self {
         let mut stream = Key::seed(99).stream(Purpose::Reference);
         let mut optimum = f64::NEG_INFINITY;
-        for _ in 0..12 {
+        for _ in 0..24 {
             let mut list = drawn(space.as_ref(), layers, Vec::new(), &mut stream);
             let mut best = value(layers, &list);
             let mut failures = 0;
@@ -95,7 +144,7 @@ impl Problem {
     }
 }
 
-fn options(list: &[Decision]) -> Vec<usize> {
+pub fn options(list: &[Decision]) -> Vec<usize> {
     let option = |decision: &Decision| match decision {
         Decision::Choice(option) => *option,
         Decision::Skips(bits) => bits.iter().fold(1, |sum, bit| 2 * sum + usize::from(*bit)),
@@ -140,7 +189,7 @@ fn drawn(
     }
 }
 
-fn decision(name: &str, options: Vec<OptionValue>) -> DecisionSettings {
+pub fn decision(name: &str, options: Vec<OptionValue>) -> DecisionSettings {
     DecisionSettings {
         name: name.into(),
         options,
@@ -148,13 +197,13 @@ fn decision(name: &str, options: Vec<OptionValue>) -> DecisionSettings {
     }
 }
 
-fn words(count: usize) -> Vec<OptionValue> {
+pub fn words(count: usize) -> Vec<OptionValue> {
     (0..count)
         .map(|option| OptionValue::Text(format!("option {option}")))
         .collect()
 }
 
-fn choices(decision: Vec<DecisionSettings>) -> Box<dyn Space> {
+pub fn choices(decision: Vec<DecisionSettings>) -> Box<dyn Space> {
     let settings = SpaceSettings {
         kind: SpaceKind::Choices,
         decision,
@@ -170,43 +219,6 @@ fn built(settings: &SpaceSettings) -> Box<dyn Space> {
         width: 32,
     };
     settings.build(image, 10)
-}
-
-/// Su et al. (2021): eight choices of three, for CIFAR-10; a trial draws one of three repeats.
-fn nas_bench_macro(path: &str) -> Problem {
-    let text = std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{path}: {error}"));
-    let table: HashMap<String, serde_json::Value> =
-        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{path}: {error}"));
-    let key = |text: &str| {
-        text.bytes()
-            .map(|b| usize::from(b - b'0'))
-            .collect::<Vec<_>>()
-    };
-    let numbers = |value: &serde_json::Value| -> Vec<f64> {
-        let all = value.as_array().into_iter().flatten();
-        all.filter_map(|value| Some(value.as_f64()? / 100.0))
-            .collect()
-    };
-    let repeats: HashMap<_, _> = table
-        .iter()
-        .map(|(name, row)| (key(name), numbers(&row["test_acc"])))
-        .collect();
-    let means: HashMap<_, _> = table
-        .iter()
-        .map(|(name, row)| (key(name), row["mean_acc"].as_f64().unwrap_or(0.0) / 100.0))
-        .collect();
-    let optimum = means.values().copied().fold(0.0, f64::max);
-    Problem {
-        space: choices(
-            (0..8)
-                .map(|i| decision(&format!("layer{i}"), words(3)))
-                .collect(),
-        ),
-        value: Box::new(move |_, list| means[&options(list)]),
-        noise: 0.0,
-        repeats,
-        optimum,
-    }
 }
 
 /// Kauffman's NK landscape: nine decisions of four options, the worth of each depends on two more.

@@ -2,7 +2,7 @@
 
 use crate::problems::Problem;
 use netwright::policy::{AdamState, Policy, RewardAverages};
-use netwright::random::{Key, Purpose};
+use netwright::random::{Key, Purpose, Stream};
 use netwright::space::Decision;
 use netwright::strategy::{
     Again, ControllerSettings, GradientRequest, History, HistoryPosition, LearningSettings,
@@ -32,12 +32,14 @@ struct Search<'a> {
 
 impl<'a> Search<'a> {
     fn new(strategy: &str, seed: u64, problem: &'a Problem) -> Self {
-        let name = StrategyName::find(strategy).expect("a strategy");
+        let mut words = strategy.split(':');
+        let name = words.next().and_then(StrategyName::find);
+        let name = name.unwrap_or_else(|| panic!("{strategy}: there is no such strategy"));
         let mut settings = ControllerSettings::default();
-        if strategy == "reinforce" {
+        if name == StrategyName::REINFORCE {
             settings.learning_rate = Some(0.005);
         }
-        let learning = settings.learning(name, 1);
+        let learning = words.fold(settings.learning(name, 1), with);
         let policy = Policy::new(problem.space(), &settings.network());
         let start = initial_snapshot(&policy, seed, learning);
         let history = History::new(name, &[], HistoryPosition::default()).expect("no state");
@@ -116,6 +118,27 @@ impl<'a> Search<'a> {
             })
             .collect()
     }
+}
+
+/// Learning settings with another value for a key of the log: `learning_rate=0.01`.
+fn with(learning: LearningSettings, word: &str) -> LearningSettings {
+    let (key, value) = word.split_once('=').expect("key=value");
+    let value: serde_json::Value = serde_json::from_str(value).expect("a number");
+    let mut logged = serde_json::to_value(learning).expect("settings");
+    let of_ppo = logged.get(key).is_none();
+    let section = if of_ppo {
+        &mut logged["ppo"]
+    } else {
+        &mut logged
+    };
+    section[key] = value;
+    serde_json::from_value(logged).expect("settings of the log")
+}
+
+/// The stream of a trial's noise, by its number from 0.
+pub fn noise(seed: u64, trial: usize, children: usize) -> Stream {
+    let minibatch = (trial / children) as u64;
+    Key::of_minibatch(seed, 0, minibatch, children)[trial % children].stream(Purpose::TableRepeat)
 }
 
 /// A trial with its outcome.

@@ -79,6 +79,7 @@ fn decode(format: i64, data: &[u8]) -> Option<Snapshot> {
                     ppo: None,
                     advantage_bound: None,
                     redraws: false,
+                    scores: crate::strategy::Scores::Ranks,
                 },
                 strategy: Vec::new(),
             })
@@ -310,6 +311,7 @@ mod tests {
                 ppo: None,
                 advantage_bound: None,
                 redraws: false,
+                scores: crate::strategy::Scores::Ranks,
             },
             strategy: state.to_vec(),
         }

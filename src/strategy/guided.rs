@@ -234,7 +234,11 @@ impl Guided {
         let all = lists.iter().copied();
         let encoding = Encoding::new(space, all.chain(candidates.iter().map(|c| &c.features)));
         let rows = lists.iter().map(|list| encoding.row(list)).collect();
-        let scores = scores(fitted.iter().map(|index| self.trials[*index].reward));
+        let rewards: Vec<f64> = fitted
+            .iter()
+            .map(|index| self.trials[*index].reward)
+            .collect();
+        let scores = request.learning.scores.of(&rewards);
         let Some(surrogate) = Surrogate::fit(&encoding, rows, &scores, LEADING) else {
             return Vec::new();
         };
@@ -291,21 +295,6 @@ impl Guided {
             is_best[index - 1] || index > latest
         });
     }
-}
-
-/// Logits of the ranks, with a variance of about one: the scale of rewards does not matter.
-fn scores(rewards: impl Iterator<Item = f64>) -> Vec<f64> {
-    let rewards: Vec<f64> = rewards.collect();
-    let mut sorted = rewards.clone();
-    sorted.sort_by(f64::total_cmp);
-    let logit = |reward: &f64| {
-        let below = sorted.partition_point(|other| other < reward);
-        let up_to = sorted.partition_point(|other| other <= reward);
-        let quantile = (below + up_to) as f64 / (2 * sorted.len()) as f64;
-        // Its standard deviation is π / √3.
-        (quantile / (1.0 - quantile)).ln() * 3.0_f64.sqrt() / std::f64::consts::PI
-    };
-    rewards.iter().map(logit).collect()
 }
 
 impl Strategy for Guided {
@@ -368,6 +357,10 @@ impl Strategy for Guided {
         self.forget();
     }
 
+    fn change(&mut self, before: &LearningSettings, now: &LearningSettings) {
+        self.controller.change(before, now);
+    }
+
     fn save(&self) -> Vec<u8> {
         let trials: Vec<&Trial> = self.trials.iter().map(AsRef::as_ref).collect();
         super::saved(&Saved {
@@ -393,17 +386,6 @@ impl Strategy for Guided {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn scores_are_those_of_ranks() {
-        let given = [0.1, 0.5, 0.5, 0.9];
-        let found = scores(given.into_iter());
-        assert_eq!(found[1], found[2]);
-        assert!(found[0] < found[1] && found[1] < found[3]);
-        assert!((found[0] + found[3]).abs() < 1e-12);
-        assert_eq!(found, scores(given.into_iter().map(|reward| 1e12 * reward)));
-        assert_eq!(scores([3.0].into_iter()), [0.0]);
-    }
 
     #[test]
     fn the_best_and_the_latest_are_remembered() {

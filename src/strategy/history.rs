@@ -152,6 +152,8 @@ impl History {
         self.round = None;
         if before.strategy != now.strategy {
             self.strategy = now.strategy.create();
+        } else {
+            own(&mut self.strategy).change(before, now);
         }
     }
 

@@ -1,7 +1,7 @@
 //! The settings that are part of a run's log: what they were decides what every gradient and every
 //! proposal was. Must not know where the log is kept.
 
-use super::{PpoSettings, StrategyName};
+use super::{PpoSettings, Scores, StrategyName};
 use crate::policy::{ComparedRewards, RewardAverages, UpdateSettings};
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +27,9 @@ pub struct LearningSettings {
     /// What `ppo` and `guided` learn by beside these; None: another strategy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ppo: Option<PpoSettings>,
+    /// What the surrogate of `guided` is fitted to.
+    #[serde(skip_serializing_if = "is_ranks")]
+    pub scores: Scores,
     /// Networks larger than the space's limits are drawn again; else they are proposed, and fail.
     #[serde(skip_serializing_if = "is_false")]
     pub redraws: bool,
@@ -35,6 +38,11 @@ pub struct LearningSettings {
 #[allow(clippy::trivially_copy_pass_by_ref)] // As serde calls it.
 fn is_false(value: &bool) -> bool {
     !value
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // As serde calls it.
+fn is_ranks(scores: &Scores) -> bool {
+    *scores == Scores::Ranks
 }
 
 impl LearningSettings {
@@ -103,6 +111,8 @@ struct Logged {
     #[serde(default)]
     ppo: Option<PpoSettings>,
     #[serde(default)]
+    scores: Scores,
+    #[serde(default)]
     redraws: bool,
 }
 
@@ -120,6 +130,7 @@ impl From<Logged> for LearningSettings {
             accumulate: logged.accumulate,
             advantage_bound: logged.advantage_bound,
             ppo: logged.ppo,
+            scores: logged.scores,
             redraws: logged.redraws,
         }
     }
@@ -181,6 +192,23 @@ mod tests {
             serde_json::from_str::<LearningSettings>(&text).unwrap(),
             now
         );
+    }
+
+    #[test]
+    fn a_log_of_before_fits_to_ranks_and_lets_no_trial_teach_again() {
+        let ppo = r#","ppo":{"epochs":5,"clip":0.2,"entropy_half_life":null}"#;
+        let text = format!("{LOGGED}{ppo}}}");
+        let before: LearningSettings = serde_json::from_str(&text).unwrap();
+        assert_eq!(before.scores, Scores::Ranks);
+        assert_eq!(before.ppo.unwrap().replayed, 0);
+        let again = serde_json::to_string(&before).unwrap();
+        assert!(!again.contains("scores") && !again.contains("replayed"));
+        for strategy in [StrategyName::GUIDED, StrategyName::PPO] {
+            let now = crate::strategy::ControllerSettings::default().learning(strategy, 1);
+            let text = serde_json::to_string(&now).unwrap();
+            let again: LearningSettings = serde_json::from_str(&text).unwrap();
+            assert_eq!(again, now);
+        }
     }
 
     #[test]

@@ -21,6 +21,7 @@ mod random;
 mod registry;
 mod reinforce;
 mod replay;
+mod scores;
 mod settings;
 mod surrogate;
 #[cfg(test)]
@@ -40,6 +41,7 @@ pub use replay::{
     HeldParameters, LogEntry, MinibatchEntry, ProposedMinibatch, PulledParameters, Replay,
     ReplayError, Snapshot, initial_snapshot,
 };
+pub use scores::Scores;
 pub use settings::{ControllerSettings, ParameterServerSettings};
 pub use verification::{Discrepancy, Verification};
 
@@ -86,6 +88,9 @@ pub trait Strategy: Send + Sync {
     /// Takes the next minibatch of the log into the state. Called in the order of the sequence
     /// numbers; must be quick, for a running search does it between two messages.
     fn observe(&mut self, _space: &dyn Space, _minibatch: &RewardedMinibatch) {}
+
+    /// Other learning settings hold from here on, of the same strategy.
+    fn change(&mut self, _before: &LearningSettings, _now: &LearningSettings) {}
 
     /// The state, for a snapshot. The strategy versions its own format.
     fn save(&self) -> Vec<u8> {

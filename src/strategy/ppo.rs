@@ -1,7 +1,7 @@
 //! Proximal policy optimisation for short budgets: the paper's controller, learning by the ranks of
 //! rewards and by several clipped steps from each minibatch (Schulman et al. 2017, "Proximal Policy
-//! Optimization Algorithms"), and proposing no network twice. Must not know how else lists for its
-//! minibatches are chosen: `guided` learns by this too.
+//! Optimization Algorithms"), which the best trials so far join, and proposing no network twice.
+//! Must not know how else lists for its minibatches are chosen: `guided` learns by this too.
 
 use super::networks::{KnownNetworks, MAX_DRAWS, ProposedNetworks, SavedNetworks, network_name};
 use super::oversized::Redrawn;
@@ -24,6 +24,9 @@ const RECENT: usize = 48;
 /// A list that was bad and has become more probable pushes no harder than this.
 const MAX_RATIO: f64 = 10.0;
 
+/// How many of the best trials of each depth are remembered, so that they can teach again.
+const KEPT_BEST: usize = 16;
+
 /// What `ppo` and `guided` learn by, beside the learning rate and the entropy weight.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PpoSettings {
@@ -33,6 +36,15 @@ pub struct PpoSettings {
     pub clip: f64,
     /// Logged rewards after which the entropy weight has halved; None: it stays.
     pub entropy_half_life: Option<f64>,
+    /// So many of the best trials before it teach again with each minibatch (Abolafia et al. 2018,
+    /// "Neural Program Synthesis with Priority Queue Training").
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub replayed: usize,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // As serde calls it.
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 impl PpoSettings {
@@ -41,6 +53,7 @@ impl PpoSettings {
         epochs: 5,
         clip: 0.2,
         entropy_half_life: None,
+        replayed: 0,
     };
 }
 
@@ -52,10 +65,30 @@ pub(super) struct Ppo {
     /// Rewards so far.
     count: u64,
     networks: ProposedNetworks,
+    /// By descending reward, of equals the older first.
+    best: Vec<Arc<Best>>,
+}
+
+/// A trial with a reward.
+#[derive(Serialize, Deserialize)]
+struct Best {
+    layers: usize,
+    decisions: Vec<Decision>,
+    reward: f64,
 }
 
 #[derive(Serialize, Deserialize)]
 struct Saved {
+    rewards: Vec<f64>,
+    count: u64,
+    networks: SavedNetworks,
+    /// As JSON: a decision has no other form.
+    best: String,
+}
+
+/// As written before the best trials taught again.
+#[derive(Deserialize)]
+struct SavedBefore {
     rewards: Vec<f64>,
     count: u64,
     networks: SavedNetworks,
@@ -107,8 +140,9 @@ impl Ppo {
         &self.networks
     }
 
-    /// Its ranks above the mean rank of the latest rewards, in slot order.
-    fn advantages(&self, rewards: &[Option<f64>]) -> Vec<Option<f64>> {
+    /// The ranks of a minibatch's rewards above the mean rank of the latest ones, in slot order; then
+    /// those of trials that teach again.
+    fn advantages(&self, rewards: &[Option<f64>], again: &[Arc<Best>]) -> Vec<Option<f64>> {
         let all = self.rewards.iter().chain(rewards.iter().flatten());
         let ranks = Ranks::new(all.copied());
         let mut recent: Vec<f64> = self.rewards.iter().rev().take(RECENT).copied().collect();
@@ -117,10 +151,43 @@ impl Ppo {
         }
         let total: f64 = recent.iter().map(|reward| ranks.of(*reward)).sum();
         let mean = total / recent.len().max(1) as f64;
+        let again = again.iter().map(|trial| Some(trial.reward));
+        let rewards = rewards.iter().copied().chain(again);
         rewards
-            .iter()
-            .map(|reward| Some(ranks.of((*reward)?) - mean))
+            .map(|reward| Some(ranks.of(reward?) - mean))
             .collect()
+    }
+
+    /// The best trials of the minibatch's depth; none, if it has no reward itself.
+    fn replayed(&self, count: usize, minibatch: &RewardedMinibatch) -> Vec<Arc<Best>> {
+        let count = if minibatch.rewards.iter().any(Option::is_some) {
+            count
+        } else {
+            0
+        };
+        let best = self.best.iter();
+        let of_depth = best.filter(|trial| trial.layers == minibatch.layers);
+        of_depth.take(count).cloned().collect()
+    }
+
+    /// Takes a trial among the best of its depth if it is one of them.
+    fn remember(&mut self, layers: usize, decisions: &[Decision], reward: f64) {
+        let place = self.best.partition_point(|trial| trial.reward >= reward);
+        let of_depth = |trial: &Arc<Best>| trial.layers == layers;
+        let better = self.best[..place].iter().filter(|trial| of_depth(trial));
+        if better.count() >= KEPT_BEST {
+            return;
+        }
+        let trial = Best {
+            layers,
+            decisions: decisions.to_vec(),
+            reward,
+        };
+        self.best.insert(place, Arc::new(trial));
+        if self.best.iter().filter(|trial| of_depth(trial)).count() > KEPT_BEST {
+            let worst = self.best.iter().rposition(of_depth);
+            worst.map(|worst| self.best.remove(worst));
+        }
     }
 
     fn entropy_weight(&self, learning: &LearningSettings, settings: &PpoSettings) -> f64 {
@@ -249,8 +316,14 @@ impl Strategy for Ppo {
             minibatch,
         } = request;
         let settings = learning.ppo.unwrap_or(PpoSettings::DEFAULT);
-        let advantages = self.advantages(minibatch.rewards);
-        let lists: Vec<&[_]> = minibatch.decisions.iter().map(Vec::as_slice).collect();
+        let again = self.replayed(settings.replayed, minibatch);
+        let advantages = self.advantages(minibatch.rewards, &again);
+        let lists: Vec<&[_]> = minibatch
+            .decisions
+            .iter()
+            .chain(again.iter().map(|trial| &trial.decisions))
+            .map(Vec::as_slice)
+            .collect();
         let log_probabilities = |parameters: &[f32]| {
             policy.log_probabilities(parameters, *space, minibatch.layers, &lists)
         };
@@ -303,12 +376,23 @@ impl Strategy for Ppo {
 
     fn observe(&mut self, space: &dyn crate::space::Space, minibatch: &RewardedMinibatch) {
         self.networks.observe(space, minibatch);
-        for reward in minibatch.rewards.iter().flatten() {
-            self.rewards.push_back(*reward);
+        for (decisions, reward) in minibatch.decisions.iter().zip(minibatch.rewards) {
+            let Some(reward) = *reward else { continue };
+            self.rewards.push_back(reward);
             self.count += 1;
+            self.remember(minibatch.layers, decisions, reward);
         }
         while self.rewards.len() > RANKED {
             self.rewards.pop_front();
+        }
+    }
+
+    /// A run of before goes on by today's settings: its snapshots do not hold the best trials of
+    /// before, so that none counts.
+    fn change(&mut self, before: &LearningSettings, now: &LearningSettings) {
+        let replays = |learning: &LearningSettings| learning.ppo.map_or(0, |ppo| ppo.replayed) > 0;
+        if !replays(before) && replays(now) {
+            self.best.clear();
         }
     }
 
@@ -317,15 +401,32 @@ impl Strategy for Ppo {
             rewards: self.rewards.iter().copied().collect(),
             count: self.count,
             networks: self.networks.save(),
+            best: super::as_json(&self.best.iter().map(AsRef::as_ref).collect::<Vec<&Best>>()),
         })
     }
 
     fn restore(&mut self, state: &[u8]) -> Result<(), String> {
-        let saved: Saved = postcard::from_bytes(state).map_err(|error| error.to_string())?;
+        let saved = postcard::from_bytes(state).or_else(|_| {
+            let SavedBefore {
+                rewards,
+                count,
+                networks,
+            } = postcard::from_bytes(state).map_err(|error| error.to_string())?;
+            let best = "[]".to_owned();
+            Ok::<_, String>(Saved {
+                rewards,
+                count,
+                networks,
+                best,
+            })
+        })?;
+        let best: Vec<Best> =
+            serde_json::from_str(&saved.best).map_err(|error| error.to_string())?;
         *self = Self {
             rewards: saved.rewards.into(),
             count: saved.count,
             networks: ProposedNetworks::restore(saved.networks),
+            best: best.into_iter().map(Arc::new).collect(),
         };
         Ok(())
     }
@@ -355,6 +456,82 @@ mod tests {
         assert_eq!(low, same);
         assert!(lowest < low && low < middle && middle < high);
         assert!((plain.iter().sum::<f64>()).abs() < 1e-12);
+    }
+
+    /// Sixteen rewards of each of two depths, in no order.
+    fn with_best() -> Ppo {
+        let mut ppo = Ppo::default();
+        for number in 0..40 {
+            for layers in [1, 2] {
+                let reward = f64::from(number * 7 % 40);
+                ppo.remember(layers, &[Decision::Choice(number as usize)], reward);
+            }
+        }
+        ppo
+    }
+
+    fn best_of(ppo: &Ppo, layers: usize) -> Vec<f64> {
+        let of_depth = ppo.best.iter().filter(|trial| trial.layers == layers);
+        of_depth.map(|trial| trial.reward).collect()
+    }
+
+    #[test]
+    fn the_best_of_each_depth_are_remembered_and_saved() {
+        let ppo = with_best();
+        let expected: Vec<f64> = (24..40).rev().map(f64::from).collect();
+        assert_eq!(best_of(&ppo, 1), expected);
+        assert_eq!(best_of(&ppo, 2), expected);
+        let mut again = Ppo::default();
+        again.restore(&ppo.save()).unwrap();
+        assert_eq!(best_of(&again, 2), expected);
+        let minibatch = |rewards| RewardedMinibatch {
+            sequence: 1,
+            layers: 2,
+            decisions: &[],
+            rewards,
+            baseline: None,
+            scale: None,
+        };
+        let taught = |rewards| {
+            let trials = again.replayed(3, &minibatch(rewards));
+            trials.iter().map(|trial| trial.reward).collect::<Vec<_>>()
+        };
+        assert_eq!(taught(&[None, Some(0.5)]), [39.0, 38.0, 37.0]);
+        assert!(taught(&[None, None]).is_empty());
+    }
+
+    /// Replayed from its beginning and continued from a snapshot, a run of before is the same.
+    #[test]
+    fn a_state_of_before_goes_on_as_one_that_forgets() {
+        let mut ppo = with_best();
+        ppo.rewards.extend([0.25, 0.5]);
+        ppo.count = 2;
+        #[derive(Serialize)]
+        struct Before {
+            rewards: Vec<f64>,
+            count: u64,
+            networks: SavedNetworks,
+        }
+        let state = Before {
+            rewards: vec![0.25, 0.5],
+            count: 2,
+            networks: ppo.networks.save(),
+        };
+        let mut continued = Ppo::default();
+        continued.restore(&crate::strategy::saved(&state)).unwrap();
+        let logged = |replayed| {
+            let settings = crate::strategy::ControllerSettings::default();
+            let mut learning = settings.learning(crate::strategy::StrategyName::PPO, 1);
+            learning.ppo = learning.ppo.map(|ppo| PpoSettings { replayed, ..ppo });
+            learning
+        };
+        for state in [&mut ppo, &mut continued] {
+            state.change(&logged(0), &logged(8));
+        }
+        assert_eq!(ppo.save(), continued.save());
+        ppo.remember(1, &[], 1.0);
+        ppo.change(&logged(8), &logged(4));
+        assert_eq!(best_of(&ppo, 1), [1.0]);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The `[controller]` and `[parameter_server]` sections: each key's declaration stands on its
 //! field. Must not know where a value was written.
 
-use super::{LearningSettings, PpoSettings, StrategyChoice, StrategyName};
+use super::{LearningSettings, PpoSettings, Scores, StrategyChoice, StrategyName};
 use crate::policy::{Baseline, NetworkSettings};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -13,11 +13,35 @@ const MAX_COUNT: usize = 100_000;
 const MAX_UNITS: usize = 2_048;
 const MAX_LSTM_LAYERS: usize = 8;
 const MAX_EPOCHS: usize = 1_000;
+/// Of the best trials so far, those that teach again with each minibatch of `ppo`.
+const REPLAYED: usize = 8;
+
+/// What the settings are where they are left out.
+#[derive(Clone, Copy)]
+struct Unset {
+    learning_rate: f64,
+    entropy_weight: f64,
+    clip: f64,
+}
+
 /// Zoph & Le's.
-const LEARNING_RATE: f64 = 0.0006;
-/// Of `ppo` and `guided`.
-const PPO_LEARNING_RATE: f64 = 0.005;
-const PPO_ENTROPY_WEIGHT: f64 = 0.1;
+const PAPER: Unset = Unset {
+    learning_rate: 0.0006,
+    entropy_weight: 0.0,
+    clip: PpoSettings::DEFAULT.clip,
+};
+/// Of `ppo`, for short searches (benches/README.md).
+const ALONE: Unset = Unset {
+    learning_rate: 0.01,
+    entropy_weight: 0.05,
+    clip: 0.5,
+};
+/// Of `guided`, whose controller proposes what a surrogate chooses from.
+const GUIDED: Unset = Unset {
+    learning_rate: 0.005,
+    entropy_weight: 0.1,
+    clip: PpoSettings::DEFAULT.clip,
+};
 
 /// `[controller]`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema, SmartDefault)]
@@ -61,7 +85,7 @@ pub struct ControllerSettings {
         extend(
             "exclusiveMinimum" = 0,
             "x-live" = true,
-            "x-unset" = "0.0006; with ppo and guided 0.005",
+            "x-unset" = "0.0006; with ppo 0.01, with guided 0.005",
             "x-applies" = learning(),
         )
     )]
@@ -96,7 +120,7 @@ pub struct ControllerSettings {
         example = 0.1,
         extend(
             "x-live" = true,
-            "x-unset" = "0; with ppo and guided 0.1",
+            "x-unset" = "0; with ppo 0.05, with guided 0.1",
             "x-applies" = learning(),
         )
     )]
@@ -124,17 +148,17 @@ pub struct ControllerSettings {
     )]
     pub ppo_epochs: usize,
     /// The share by which a list's probability moves at most in these steps.
-    #[default(PpoSettings::DEFAULT.clip)]
     #[schemars(
         example = 0.2,
         extend(
             "exclusiveMinimum" = 0,
             "exclusiveMaximum" = 1,
             "x-live" = true,
+            "x-unset" = "with ppo 0.5, with guided 0.2",
             "x-applies" = {"controller.strategy": ["auto", "ppo", "guided"]},
         )
     )]
-    pub ppo_clip: f64,
+    pub ppo_clip: Option<f64>,
     /// How the next architectures are chosen; auto is resolved when a run starts, and stays.
     #[schemars(extend("x-live" = true))]
     pub strategy: StrategyChoice,
@@ -168,25 +192,31 @@ impl ControllerSettings {
     /// What is logged of them, with what is unset filled in for this strategy; `accumulate`
     /// gradients make an update.
     pub fn learning(&self, strategy: StrategyName, accumulate: usize) -> LearningSettings {
-        let by_ppo = [StrategyName::PPO, StrategyName::GUIDED].contains(&strategy);
-        let (learning_rate, entropy_weight) = if by_ppo {
-            (PPO_LEARNING_RATE, PPO_ENTROPY_WEIGHT)
-        } else {
-            (LEARNING_RATE, 0.0)
+        let ppo = match strategy {
+            StrategyName::PPO => Some((ALONE, REPLAYED)),
+            StrategyName::GUIDED => Some((GUIDED, 0)),
+            _ => None,
         };
+        let unset = ppo.map_or(PAPER, |(unset, _)| unset);
         LearningSettings {
             strategy,
-            learning_rate: self.learning_rate.unwrap_or(learning_rate),
+            learning_rate: self.learning_rate.unwrap_or(unset.learning_rate),
             baseline_decay: self.baseline_decay,
-            entropy_weight: self.entropy_weight.unwrap_or(entropy_weight),
+            entropy_weight: self.entropy_weight.unwrap_or(unset.entropy_weight),
             accumulate,
-            ppo: by_ppo.then_some(PpoSettings {
+            ppo: ppo.map(|(unset, replayed)| PpoSettings {
                 epochs: self.ppo_epochs,
-                clip: self.ppo_clip,
+                clip: self.ppo_clip.unwrap_or(unset.clip),
                 entropy_half_life: self.entropy_half_life,
+                replayed,
             }),
             advantage_bound: None,
             redraws: false,
+            scores: if strategy == StrategyName::GUIDED {
+                Scores::RanksAndDistances
+            } else {
+                Scores::Ranks
+            },
         }
     }
 

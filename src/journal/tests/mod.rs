@@ -28,6 +28,7 @@ const LEARNING: LearningSettings = LearningSettings {
     ppo: None,
     advantage_bound: None,
     redraws: false,
+    scores: crate::strategy::Scores::Ranks,
 };
 
 fn identity() -> serde_json::Value {

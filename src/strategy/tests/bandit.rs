@@ -57,6 +57,7 @@ fn learn_from(
         ppo: None,
         advantage_bound,
         redraws: false,
+        scores: crate::strategy::Scores::Ranks,
     };
     let mut cut = initial_snapshot(&policy, seed, learning);
     let mut means = Vec::new();

@@ -22,6 +22,7 @@ const LEARNING: LearningSettings = LearningSettings {
     ppo: None,
     advantage_bound: None,
     redraws: false,
+    scores: crate::strategy::Scores::Ranks,
 };
 
 /// One shard with all its past.

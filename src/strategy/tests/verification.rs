@@ -34,9 +34,11 @@ fn learning(strategy: StrategyName) -> LearningSettings {
             epochs: 3,
             clip: 0.1,
             entropy_half_life: Some(20.0),
+            replayed: 2,
         }),
         advantage_bound: Some(LearningSettings::ADVANTAGE_BOUND),
         redraws: false,
+        scores: crate::strategy::Scores::Ranks,
     }
 }
 
