@@ -34,6 +34,15 @@ impl Sgd {
         &mut self.velocity
     }
 
+    /// How many parameters it moves.
+    #[expect(
+        clippy::len_without_is_empty,
+        reason = "nobody asks for a network without parameters"
+    )]
+    pub fn len(&self) -> usize {
+        self.velocity.len()
+    }
+
     /// One step against `gradient` (as long as `parameters`). False: a parameter is no longer
     /// finite.
     #[must_use = "a step may leave parameters that are not finite"]
