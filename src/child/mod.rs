@@ -8,6 +8,7 @@ mod command;
 pub mod convnet;
 mod cost;
 mod device;
+mod device_engine;
 mod early_stopping;
 mod engine;
 mod failure;

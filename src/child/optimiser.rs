@@ -35,11 +35,7 @@ impl Sgd {
     }
 
     /// How many parameters it moves.
-    #[expect(
-        clippy::len_without_is_empty,
-        reason = "nobody asks for a network without parameters"
-    )]
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.velocity.len()
     }
 

@@ -3,6 +3,7 @@
 //! lanes, nor any clock but its caller's.
 
 use super::convnet::{self, EngineError};
+use super::device_engine::{DeviceEngine, Gpu, images_on};
 use super::engine::{self, Engine};
 use super::host_engine::{Host, HostEngine};
 use super::training::{EarlyEnd, Training};
@@ -12,11 +13,13 @@ use super::{
     latency, reward,
 };
 use crate::data::{Batches, DataSettings, Dataset, Flip, ImageInput, Input, Split};
+use crate::kernels::cuda;
 use crate::space::{ConvNetwork, ImageShape, Network};
 use candle_core::Device;
 use rayon::ThreadPool;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
+use std::rc::Rc;
 use std::sync::Arc;
 
 /// Keys of `[child]` that a convolutional child is trained by.
@@ -38,6 +41,13 @@ const BEYOND_THE_PAPER: &[&str] = &[
     "weight_averaging",
 ];
 
+/// A GPU that children are trained on, with the data set there.
+struct OnGpu {
+    device: Rc<cuda::Device>,
+    images: Rc<cuda::DeviceImages>,
+    precision: cuda::Precision,
+}
+
 /// The evaluator `child.evaluator = "train"` of one lane.
 pub struct TrainEvaluator {
     settings: ChildSettings,
@@ -54,6 +64,8 @@ pub struct TrainEvaluator {
     /// What milliseconds are measured with.
     cost_pool: Arc<ThreadPool>,
     memory_limit_bytes: Option<u64>,
+    /// Where children are trained, and the data set there; None: on the host's memory.
+    gpu: Option<OnGpu>,
     /// What a child's numbers depend on beside task and settings: part of a checkpoint's
     /// fingerprint.
     facts: String,
@@ -85,8 +97,30 @@ impl TrainEvaluator {
             cost_pool: pool.clone(),
             pool,
             memory_limit_bytes,
+            gpu: None,
             facts,
         }
+    }
+
+    /// On the GPU `cuda:N`, with these settings of the data.
+    ///
+    /// # Errors
+    /// The GPU cannot be used, or has no room for the data set.
+    pub fn on_gpu(
+        mut self,
+        number: usize,
+        precision: cuda::Precision,
+        data: &DataSettings,
+    ) -> Result<Self, EngineError> {
+        let device = cuda::Device::open(number)?;
+        let images = images_on(&device, &self.dataset, &self.batches)?;
+        self.facts = facts(&self.dataset, &self.split, data, false);
+        self.gpu = Some(OnGpu {
+            device,
+            images: Rc::new(images),
+            precision,
+        });
+        Ok(self)
     }
 
     /// With a pool of its own to measure milliseconds with.
@@ -122,6 +156,23 @@ impl TrainEvaluator {
         network: &ConvNetwork,
         seed: u64,
     ) -> Result<Box<dyn Engine + 'a>, EngineError> {
+        if let Some(OnGpu {
+            device,
+            images,
+            precision,
+        }) = &self.gpu
+        {
+            let gpu = Gpu {
+                settings: &self.settings,
+                dataset: &self.dataset,
+                split: &self.split,
+                batches: &self.batches,
+                device,
+                images,
+                precision: *precision,
+            };
+            return Ok(Box::new(DeviceEngine::new(gpu, network, seed)?));
+        }
         let host = Host {
             settings: &self.settings,
             dataset: &self.dataset,

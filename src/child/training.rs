@@ -72,14 +72,10 @@ impl<'a> Training<'a> {
             None => (false, None),
             Some(checkpoints) => (true, checkpoints.load()),
         };
-        let loaded = match stored.map(|bytes| {
-            decode(
-                &bytes,
-                &fingerprint,
-                &engine.numerics(),
-                &engine.tensor_lengths(),
-            )
-        }) {
+        let numerics = engine.numerics();
+        let lengths = engine.tensor_lengths();
+        let read = stored.map(|bytes| decode(&bytes, &fingerprint, &numerics, &lengths));
+        let loaded = match read {
             None => None,
             Some(Ok((state, tensors))) => {
                 let place = Place {

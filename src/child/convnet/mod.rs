@@ -2,6 +2,8 @@
 //! gradient out. Two engines compute the same numbers; must not know optimisers, epochs or data
 //! sets.
 
+#[cfg(test)]
+mod device_passes;
 mod initial;
 mod kernels;
 mod memory;
@@ -16,6 +18,7 @@ pub use kernels::KernelPasses;
 pub use spec::network_spec;
 pub use tensors::TensorPasses;
 
+use crate::kernels::cuda::{CudaError, NetworkError};
 use crate::kernels::{NetworkSpec, ParameterSlot};
 use crate::space::ConvNetwork;
 use candle_core::Device;
@@ -117,5 +120,27 @@ pub fn passes(
         Ok(Box::new(KernelPasses::new(&spec, batch, pool)?))
     } else {
         Ok(Box::new(TensorPasses::new(&spec, device)))
+    }
+}
+
+impl From<CudaError> for EngineError {
+    fn from(error: CudaError) -> Self {
+        match error {
+            // With the whole card for itself it would have no room either.
+            CudaError::Memory { needed, total, .. } if needed > total => {
+                Self::Memory(format!("not trained: {error}"))
+            }
+            CudaError::Memory { .. } => Self::DeviceFull(error.to_string()),
+            CudaError::Driver { .. } | CudaError::Kernels { .. } => Self::Device(error.to_string()),
+        }
+    }
+}
+
+impl From<NetworkError> for EngineError {
+    fn from(error: NetworkError) -> Self {
+        match error {
+            NetworkError::Network(error) => error.into(),
+            NetworkError::Device(error) => error.into(),
+        }
     }
 }

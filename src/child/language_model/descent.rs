@@ -35,7 +35,7 @@ impl Descent {
 
     /// How many numbers that has.
     pub fn velocity_len(&self) -> usize {
-        self.dense.as_ref().map_or(0, Sgd::len)
+        self.dense.as_ref().map_or(0, Sgd::count)
     }
 
     /// One step; the gradient may be scaled. `sparse`: rows of `width` numbers in a range outside

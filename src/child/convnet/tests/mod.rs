@@ -1,5 +1,6 @@
 //! Engines against the definition and against each other.
 
+mod gpu;
 mod reference;
 mod torch;
 
