@@ -2,7 +2,7 @@
 //! kernels, four devices, no hardware. And what is said where there is no GPU to be used.
 
 use super::common::{
-    Search, assert_verifies, database, finished, needs, netwright, refused, stderr, stdout, text,
+    Search, assert_verifies, database, finished, needs, netwright, refused, stdout, text,
 };
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -72,7 +72,7 @@ fn four_gpus_are_shown_and_auto_spreads_children_over_them() {
     let output = command.output().unwrap();
     assert!(output.status.success(), "{}", text(&output));
     assert!(
-        stderr(&output).contains("devices: cuda:0, cuda:1, cuda:2, cuda:3; 4 children at a time"),
+        stdout(&output).contains("devices: cuda:0, cuda:1, cuda:2, cuda:3; 4 children at a time"),
         "{}",
         text(&output)
     );
@@ -100,12 +100,12 @@ fn after_an_error_that_sticks_the_process_starts_again_and_loses_no_trial() {
     let output = command.output().unwrap();
     assert!(output.status.success(), "{}", text(&output));
     assert!(once.exists(), "there was a fault");
-    assert!(
-        stderr(&output).contains("an illegal memory access was encountered"),
-        "{}",
-        text(&output)
-    );
     let run = search.run_dir("run");
+    let log = std::fs::read_to_string(run.join("log/search.log")).unwrap();
+    assert!(
+        log.contains("an illegal memory access was encountered"),
+        "{log}"
+    );
     assert_eq!(finished(&run), 6);
     let trained = devices(&run);
     assert!(
@@ -134,7 +134,7 @@ fn what_cannot_be_used_is_said_and_auto_takes_the_cpu() {
         let mut command = auto.command("run");
         with_driver(&mut command, &driver);
         let output = command.env(variable, value).output().unwrap();
-        let said = stderr(&output);
+        let said = stdout(&output);
         assert!(
             output.status.success() && said.contains("devices: cpu (") && said.contains(reason),
             "{}",
