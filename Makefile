@@ -1,4 +1,4 @@
-# make run    build netwright and run the quickstart search (CUDA=1: for NVIDIA GPUs)
+# make run    build netwright and run the quickstart search
 # make test   everything that CI runs
 # make lint   formatting and clippy alone
 # make wheel  a wheel of the program, for pip install
@@ -27,7 +27,7 @@ SHELL := bash
         test-emulated test-planted kernels
 
 NETWRIGHT := target/release/netwright
-# On a GPU candle's own code starts every kernel: it is optimised in full there.
+# CUDA=1: with candle's tensors on CUDA, a second opinion in tests of the kernels for GPUs.
 FEATURES := $(if $(filter 1,$(CUDA)),--features cuda --config 'profile.release.package.candle-core.opt-level=3')
 RUST_VERSION := $(shell sed -n 's/^rust-version *= *"\(.*\)".*/\1/p' Cargo.toml)
 # Notes of the parts that a `make test` skipped, one a line: what, and the command that installs it.
@@ -43,9 +43,6 @@ help:
 # ---------------------------------------------------------------------------------------------------------------- run
 
 run: build
-	@if command -v nvidia-smi >/dev/null && nvidia-smi -L >/dev/null 2>&1 && [ "$(CUDA)" != 1 ]; then \
-	    echo "note: this machine has an NVIDIA GPU, but this build is CPU-only; make run CUDA=1 builds for the GPU"; \
-	fi
 	$(NETWRIGHT) search config/quickstart.toml
 
 build: tools
@@ -172,7 +169,7 @@ test-planted:
 
 # The compiler needs no GPU: 400 MB from PyPI, kept in ~/.cache/netwright.
 kernels:
-	src/kernels/cuda/build.sh
+	src/kernels/cuda/build.sh $(ARGUMENTS)
 
 # Both need programs from PyPI: without Python's venv module, or without a network, they are skipped.
 NO_PYTHON_TOOLS := $(PYTHON) -m venv and PyPI must be there (sudo apt-get install python3-venv)

@@ -2,8 +2,8 @@
 //! the images are for.
 
 use super::TrainedNetwork;
-use super::convnet::{self, Engine};
-use super::train::argmax;
+use super::convnet::{self, Passes};
+use super::host_engine::argmax;
 use crate::data::{Dataset, ImageInput, Input};
 use crate::space::Network;
 use candle_core::Device;
@@ -16,7 +16,7 @@ const BATCH: usize = 64;
 /// A trained network on the CPU, in f32.
 pub struct Classifier {
     input: ImageInput,
-    engine: Box<dyn Engine>,
+    engine: Box<dyn Passes>,
     parameters: Vec<f32>,
     running: Vec<f32>,
 }
@@ -37,7 +37,7 @@ impl Classifier {
         let epsilon = record
             .batch_norm_epsilon
             .ok_or("batch_norm_epsilon is not there")?;
-        let engine = convnet::engine(network, BATCH, epsilon, &Device::Cpu, pool, None)
+        let engine = convnet::passes(network, BATCH, epsilon, &Device::Cpu, pool, None)
             .map_err(|error| error.to_string())?;
         let [parameters, running] = trained.packed([engine.parameters(), engine.running()])?;
         Ok(Self {

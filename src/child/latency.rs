@@ -1,7 +1,7 @@
 //! How long a trained network takes for one image on its lane: the median of some forward passes by
 //! the caller's clock. Must not know what the time is for.
 
-use super::convnet::Engine;
+use super::convnet::Passes;
 use super::training::{EarlyEnd, Training};
 
 /// Passes before and while the time is taken.
@@ -22,7 +22,7 @@ pub struct Batch<'a> {
 /// # Errors
 /// What the device reports.
 pub fn milliseconds(
-    engine: &mut dyn Engine,
+    engine: &mut dyn Passes,
     parameters: &[f32],
     running: &[f32],
     batch: &mut Batch,

@@ -1,7 +1,7 @@
 //! The linear reference classifier, multinomial logistic regression on whitened pixels: how well a
 //! data set can be told apart without a network. Must not know any child.
 
-use super::train::argmax;
+use super::host_engine::argmax;
 use crate::data::{Batches, DataSettings, Dataset, Split};
 use crate::random::{Key, Purpose};
 use rand::seq::SliceRandom;

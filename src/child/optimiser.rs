@@ -34,6 +34,11 @@ impl Sgd {
         &mut self.velocity
     }
 
+    /// How many parameters it moves.
+    pub fn count(&self) -> usize {
+        self.velocity.len()
+    }
+
     /// One step against `gradient` (as long as `parameters`). False: a parameter is no longer
     /// finite.
     #[must_use = "a step may leave parameters that are not finite"]

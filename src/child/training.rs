@@ -2,12 +2,22 @@
 //! it ends early. Must not know what is trained, nor any clock or file but its caller's.
 
 use super::checkpoint::{Fingerprint, TrainingState, decode, encode, fingerprint};
+use super::engine::{Engine, Evaluation, Place, Steps};
 use super::{Cause, ChildSettings, Epoch, Outcome, Progress, Pruning, Task};
 
 /// A training that ends before its last epoch.
 pub enum EarlyEnd {
     Stopped,
     Failed(Cause, String),
+}
+
+impl std::fmt::Display for EarlyEnd {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        match self {
+            Self::Stopped => f.write_str("it was asked to stop"),
+            Self::Failed(_, error) => f.write_str(error),
+        }
+    }
 }
 
 impl From<EarlyEnd> for Outcome {
@@ -19,8 +29,8 @@ impl From<EarlyEnd> for Outcome {
     }
 }
 
-/// The training of one child. Between two steps, its tensors and its state are all that the rest of
-/// the training depends on.
+/// The training of one child. Between two steps, its engine's tensors and its state are all that the
+/// rest of the training depends on.
 pub struct Training<'a> {
     settings: &'a ChildSettings,
     progress: &'a mut dyn Progress,
@@ -45,29 +55,44 @@ pub struct Training<'a> {
 
 impl<'a> Training<'a> {
     /// At the first epoch; or where the child was interrupted, if there is a checkpoint of this
-    /// very training: then `tensors` take its numbers. A checkpoint that does not fit is ignored.
+    /// very training under the same numerics: then the engine takes it up. A checkpoint that does
+    /// not fit is ignored.
+    ///
+    /// # Errors
+    /// What the engine's device reports.
     pub fn begin(
         settings: &'a ChildSettings,
         task: &Task,
         facts: &str,
-        tensors: &mut [&mut [f32]],
+        engine: &mut dyn Engine,
         progress: &'a mut dyn Progress,
-    ) -> Self {
+    ) -> Result<Self, EarlyEnd> {
         let fingerprint = fingerprint(settings, task, facts);
         let (stores_checkpoints, stored) = match progress.checkpoints() {
             None => (false, None),
             Some(checkpoints) => (true, checkpoints.load()),
         };
-        let loaded = stored.and_then(|bytes| match decode(&bytes, &fingerprint, tensors) {
-            Ok(state) => Some(state),
-            Err(reason) => {
+        let numerics = engine.numerics();
+        let lengths = engine.tensor_lengths();
+        let read = stored.map(|bytes| decode(&bytes, &fingerprint, &numerics, &lengths));
+        let loaded = match read {
+            None => None,
+            Some(Ok((state, tensors))) => {
+                let place = Place {
+                    epoch: state.epochs.len(),
+                    step: state.step,
+                };
+                engine.resume(place, &tensors)?;
+                Some(state)
+            }
+            Some(Err(reason)) => {
                 tracing::warn!(
                     trial = task.trial,
                     "the checkpoint {reason}; training begins with the first epoch"
                 );
                 None
             }
-        });
+        };
         let resumed = loaded.is_some();
         let state = loaded.unwrap_or_default();
         let now = if stores_checkpoints {
@@ -86,7 +111,7 @@ impl<'a> Training<'a> {
             progress.resumed(&state.epochs);
         }
         let epoch_started_at = state.seconds - state.epoch_seconds;
-        Self {
+        Ok(Self {
             settings,
             progress,
             pruned_after: pruned_after(task.pruning.as_ref(), &state.epochs),
@@ -99,34 +124,23 @@ impl<'a> Training<'a> {
             last_checkpoint_at: now,
             clock_offset,
             epoch_started_at,
-        }
+        })
     }
 
-    /// The epoch to be trained, counted from 0; None: all have ended, or the child is pruned.
-    pub fn next_epoch(&mut self) -> Option<usize> {
-        let epoch = self.epoch();
-        if epoch >= self.settings.epochs || self.pruned_after.is_some() {
-            return None;
+    /// Whether there is an epoch to be trained: not if all have ended, or the child is pruned.
+    pub fn next_epoch(&mut self) -> bool {
+        if self.epoch() >= self.settings.epochs || self.pruned_after.is_some() {
+            return false;
         }
         if self.state.step == 0 {
             self.epoch_started_at = self.seconds();
         }
-        Some(epoch)
+        true
     }
 
     /// The number of epochs that have ended.
-    pub fn epoch(&self) -> usize {
+    fn epoch(&self) -> usize {
         self.state.epochs.len()
-    }
-
-    /// The number of steps of this epoch that are done.
-    pub fn steps_done(&self) -> usize {
-        self.state.step
-    }
-
-    /// The sum of the losses of the steps that are done.
-    pub fn summed_loss(&self) -> f64 {
-        self.state.loss
     }
 
     /// For each epoch that has ended, the number that the reward is computed from.
@@ -147,14 +161,14 @@ impl<'a> Training<'a> {
     /// here.
     ///
     /// # Errors
-    /// The training was asked to stop, or its time is over.
-    pub fn between_steps(&mut self, tensors: &[&mut [f32]]) -> Result<(), EarlyEnd> {
+    /// The training was asked to stop, its time is over, or the device does not give its numbers.
+    pub fn between_steps(&mut self, engine: &mut dyn Engine) -> Result<(), EarlyEnd> {
         let stop = self.progress.stop_requested();
         if self.stores_checkpoints
             && self.changed_since_checkpoint
             && (stop || (self.settings.checkpoint_seconds > 0.0 && self.checkpoint_is_due()))
         {
-            self.store_checkpoint(tensors);
+            self.store_checkpoint(engine)?;
         }
         if stop {
             return Err(EarlyEnd::Stopped);
@@ -172,12 +186,12 @@ impl<'a> Training<'a> {
         }
     }
 
-    /// A step on this many training examples is done.
-    pub fn step_done(&mut self, loss: f64, examples: usize) {
-        self.state.step += 1;
-        self.state.loss += loss;
+    /// These steps are done.
+    pub fn steps_done(&mut self, steps: Steps) {
+        self.state.step += steps.count;
+        self.state.loss += steps.loss;
         self.changed_since_checkpoint = true;
-        self.progress.examples(examples);
+        self.progress.examples(steps.examples);
     }
 
     /// The network costs this; see [`Progress::cost`].
@@ -195,22 +209,23 @@ impl<'a> Training<'a> {
         self.progress.examples(0);
     }
 
-    /// The epoch is trained and validated. `score` is the number that the reward is computed from.
+    /// The epoch is trained and evaluated.
+    ///
+    /// # Errors
+    /// The device does not give the numbers of a checkpoint.
     pub fn epoch_ended(
         &mut self,
-        train_loss: f64,
-        metric: f64,
-        score: f64,
-        tensors: &[&mut [f32]],
-    ) {
+        engine: &mut dyn Engine,
+        evaluation: Evaluation,
+    ) -> Result<(), EarlyEnd> {
         let epoch = Epoch {
             epoch: self.epoch() + 1,
-            train_loss: Some(train_loss),
-            metric,
+            train_loss: Some(self.state.loss / engine.epoch_losses().max(1) as f64),
+            metric: evaluation.metric,
             seconds: self.seconds() - self.epoch_started_at,
         };
         self.state.epochs.push(epoch.clone());
-        self.state.scores.push(score);
+        self.state.scores.push(evaluation.score);
         self.state.step = 0;
         self.state.loss = 0.0;
         self.changed_since_checkpoint = true;
@@ -218,8 +233,9 @@ impl<'a> Training<'a> {
         self.pruned_after = pruned_after(self.pruning.as_ref(), &self.state.epochs);
         let more = self.epoch() < self.settings.epochs && self.pruned_after.is_none();
         if self.stores_checkpoints && more && self.checkpoint_is_due() {
-            self.store_checkpoint(tensors);
+            self.store_checkpoint(engine)?;
         }
+        Ok(())
     }
 
     /// The child is trained: its weights are kept, if the caller wants those of a child with this
@@ -267,14 +283,20 @@ impl<'a> Training<'a> {
         self.progress.elapsed() - self.last_checkpoint_at >= self.settings.checkpoint_seconds
     }
 
-    fn store_checkpoint(&mut self, tensors: &[&mut [f32]]) {
+    fn store_checkpoint(&mut self, engine: &mut dyn Engine) -> Result<(), EarlyEnd> {
         self.state.seconds = self.seconds();
         self.state.epoch_seconds = if self.state.step == 0 {
             0.0
         } else {
             self.state.seconds - self.epoch_started_at
         };
-        let bytes = encode(&self.fingerprint, &self.state, tensors);
+        let numerics = engine.numerics();
+        let bytes = encode(
+            &self.fingerprint,
+            &numerics,
+            &self.state,
+            &engine.tensors()?,
+        );
         if let Some(checkpoints) = self.progress.checkpoints() {
             checkpoints.store(&bytes);
         }
@@ -283,6 +305,7 @@ impl<'a> Training<'a> {
         self.heartbeat();
         self.last_checkpoint_at = self.progress.elapsed();
         self.changed_since_checkpoint = false;
+        Ok(())
     }
 }
 

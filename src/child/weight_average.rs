@@ -6,8 +6,7 @@
 /// far: polynomial-decay averaging (Shamir & Zhang 2013), which unlike an average of fixed decay
 /// needs no other setting in a longer training.
 pub struct WeightAverage {
-    /// γ + 1.
-    exponent: f64,
+    age: f64,
     parameters: Vec<f32>,
     running: Vec<f32>,
 }
@@ -17,8 +16,7 @@ impl WeightAverage {
     /// share of the steps so far, above 0 and at most 0.5 (all steps alike).
     pub fn new(age: f64, parameters: &[f32], running: &[f32]) -> Self {
         Self {
-            // Of s^γ up to t, the mean of s is (γ + 1) / (γ + 2) t.
-            exponent: 1.0 / age - 1.0,
+            age,
             parameters: parameters.to_vec(),
             running: running.to_vec(),
         }
@@ -26,8 +24,7 @@ impl WeightAverage {
 
     /// Takes the weights after a step in, the first being 1.
     pub fn add(&mut self, step: usize, parameters: &[f32], running: &[f32]) {
-        let kept = (1.0 - 1.0 / step.max(1) as f64).powf(self.exponent);
-        let share = (1.0 - kept) as f32;
+        let share = share(self.age, step);
         move_towards(&mut self.parameters, parameters, share);
         move_towards(&mut self.running, running, share);
     }
@@ -44,6 +41,14 @@ impl WeightAverage {
     pub fn tensors(&mut self) -> [&mut [f32]; 2] {
         [&mut self.parameters, &mut self.running]
     }
+}
+
+/// How far a step, the first being 1, moves an average of this mean age towards its weights.
+pub fn share(age: f64, step: usize) -> f32 {
+    // Of s^γ up to t, the mean of s is (γ + 1) / (γ + 2) t; this is γ + 1.
+    let exponent = 1.0 / age - 1.0;
+    let kept = (1.0 - 1.0 / step.max(1) as f64).powf(exponent);
+    (1.0 - kept) as f32
 }
 
 fn move_towards(average: &mut [f32], values: &[f32], share: f32) {

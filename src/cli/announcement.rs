@@ -51,9 +51,11 @@ impl Announced<'_> {
         }
         let devices: BTreeSet<&str> = self.lanes.iter().map(|lane| lane.device.as_str()).collect();
         let devices: Vec<&str> = devices.into_iter().collect();
+        let reason = assembly::why_on_cpu(self.settings).map(|reason| format!(" ({reason})"));
         say!(
-            "devices: {}; {} children at a time",
+            "devices: {}{}; {} children at a time",
             devices.join(", "),
+            reason.unwrap_or_default(),
             self.lanes.len()
         );
         if let Some(address) = endpoint.and_then(Endpoint::address) {

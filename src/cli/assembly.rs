@@ -5,8 +5,8 @@ use super::Failure;
 use crate::actors::{EvaluatorFactory, SearchSettings};
 use crate::child::{Cost, FailureRule, Goal, MetricUnit, Pruner};
 use crate::machine::{
-    LaneSpec, ThreadPool, list_devices, memory_for_children, resolve_lanes,
-    resolve_lanes_for_programs, thread_pool, usable_cores,
+    DeviceUse, LaneSpec, ThreadPool, list_devices, memory_for_children, resolve_cpu_lanes,
+    resolve_lanes, resolve_lanes_for_programs, thread_pool, usable_cores, why_no_gpu,
 };
 use crate::settings::Settings;
 use crate::space::SizeLimits;
@@ -24,6 +24,7 @@ pub fn workload_settings(settings: &Settings) -> WorkloadSettings {
         space: settings.space.clone(),
         child: settings.child.clone(),
         data: settings.data.clone(),
+        precision: settings.devices.precision,
         retraining: None,
         trains_on_all: false,
     }
@@ -44,12 +45,23 @@ pub fn load_workload(settings: &Settings) -> Result<Arc<dyn Workload>, Failure> 
 /// # Errors
 /// `devices.use` names what this machine or this build does not have.
 pub fn lanes(settings: &Settings) -> Result<Vec<LaneSpec>, Failure> {
-    let resolve = if workload_settings(settings).runs_programs() {
+    let workload = workload_settings(settings);
+    let resolve = if workload.runs_programs() {
         resolve_lanes_for_programs
-    } else {
+    } else if workload.trains_on_gpus() {
         resolve_lanes
+    } else {
+        resolve_cpu_lanes
     };
     resolve(&settings.devices).map_err(|error| Failure::Input(error.to_string()))
+}
+
+/// Why "auto" has taken the CPU for children that could be trained on a GPU.
+pub fn why_on_cpu(settings: &Settings) -> Option<String> {
+    let is_auto = settings.devices.use_ == DeviceUse::Auto;
+    (is_auto && workload_settings(settings).trains_on_gpus())
+        .then(why_no_gpu)
+        .flatten()
 }
 
 /// # Errors
@@ -62,10 +74,19 @@ pub fn check_devices(workload: &dyn Workload, lanes: &[LaneSpec]) -> Result<(), 
 }
 
 /// # Errors
-/// Milliseconds are to be measured, and the lanes are on different devices.
+/// Milliseconds are to be measured, and the lanes are on different devices, or this program trains
+/// on a GPU, where it does not measure them.
 pub fn check_cost(settings: &Settings, lanes: &[LaneSpec]) -> Result<(), Failure> {
     if settings.child.cost != Cost::Milliseconds {
         return Ok(());
+    }
+    if workload_settings(settings).trains_on_gpus()
+        && let Some(lane) = lanes.iter().find(|lane| lane.device != "cpu")
+    {
+        return Err(Failure::Input(format!(
+            "child.cost = \"milliseconds\": they are measured on the CPU alone, and a lane is on {}: set devices.use = [\"cpu\"]",
+            lane.device
+        )));
     }
     let devices = list_devices();
     let model = |lane: &LaneSpec| {

@@ -1,7 +1,7 @@
 //! `netwright devices`: what children can train on. Prints what `machine` finds.
 
 use super::{Failure, print};
-use crate::machine::{Device, list_devices};
+use crate::machine::{Device, list_devices, why_no_gpu};
 
 #[derive(clap::Args)]
 pub struct DevicesArgs {
@@ -26,25 +26,20 @@ pub fn run(args: DevicesArgs) -> Result<(), Failure> {
         .iter()
         .map(|device| format!("{:width$}  {}\n", device.device, describe(device)))
         .collect();
-    if !cfg!(feature = "cuda") {
-        text += "\nThis build is CPU-only. For NVIDIA GPUs: make run CUDA=1 (cargo build --release --features cuda)\n";
+    if let Some(reason) = why_no_gpu() {
+        text += &format!("\nNo GPU to train on: {reason}\n");
     }
     print(&text)
 }
 
 /// This program, its system and all that children can train on, in one line.
 pub fn machine() -> String {
-    let build = if cfg!(feature = "cuda") {
-        "CUDA"
-    } else {
-        "CPU"
-    };
     let devices: Vec<String> = list_devices()
         .iter()
         .map(|device| format!("{}: {}", device.device, describe(device)))
         .collect();
     format!(
-        "netwright {} ({build} build) on {} {}; {}",
+        "netwright {} on {} {}; {}",
         env!("CARGO_PKG_VERSION"),
         std::env::consts::OS,
         std::env::consts::ARCH,
@@ -57,6 +52,8 @@ pub fn describe(device: &Device) -> String {
     let mut facts = vec![device.model.clone()];
     facts.extend(cores(device.cores));
     facts.push(memory(device.memory_bytes));
+    facts.extend(device.uuid.clone());
+    facts.extend(device.unusable.clone());
     if !device.instructions.is_empty() {
         facts.push(device.instructions.join(" "));
     }

@@ -6,6 +6,7 @@ use super::{
     DataSettings, Dataset, Flip, ImageInput, Normalisation, Split, Whitening, WhiteningOrder,
 };
 use crate::random::{Key, Purpose};
+use crate::space::ImageShape;
 use rand::RngExt;
 use rand::seq::SliceRandom;
 use rayon::prelude::*;
@@ -26,6 +27,25 @@ pub struct Batches {
     /// Mean and 1/deviation of each channel over the training set; None: each image by its own.
     channels: Option<Vec<(f32, f32)>>,
     order: WhiteningOrder,
+}
+
+/// Where in the upsampled image an image is cut out, and whether it is flipped then.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cut {
+    pub top: usize,
+    pub left: usize,
+    pub flipped: bool,
+}
+
+/// Means and 1/deviations that images are whitened by.
+#[derive(Clone, Debug, PartialEq)]
+pub enum WhiteningTable {
+    /// Of each channel.
+    Channels(Vec<(f32, f32)>),
+    /// Of each image of the data set, before it is cropped.
+    Images(Vec<(f32, f32)>),
+    /// Each image's own, once it is cropped.
+    Cropped,
 }
 
 impl Batches {
@@ -140,6 +160,48 @@ impl Batches {
             });
     }
 
+    /// Where an image is cut out in an epoch (counted from 1) of a child with this seed.
+    pub fn cut(&self, shape: ImageShape, index: u32, seed: u64, epoch: usize) -> Cut {
+        if !self.augment {
+            return Cut::default();
+        }
+        let mut stream = Key {
+            seed,
+            controller: epoch as u64,
+            minibatch: index.into(),
+            slot: 0,
+        }
+        .stream(Purpose::Augmentation);
+        Cut {
+            top: stream.random_range(0..=self.rows.len() - shape.height),
+            left: stream.random_range(0..=self.columns.len() - shape.width),
+            flipped: match self.flip {
+                Flip::Random => stream.random::<bool>(),
+                Flip::Alternating => starts_flipped(seed, index) == (epoch % 2 == 1),
+            },
+        }
+    }
+
+    /// For each row and each column of an image as it is upsampled for training: the source
+    /// position on its left, and the share of the one on its right. None: it is taken as it is.
+    pub fn upsampling(&self) -> Option<[&[(usize, f32)]; 2]> {
+        self.augment.then_some([&self.rows, &self.columns])
+    }
+
+    /// What images are whitened by.
+    pub fn whitening(&self, dataset: &Dataset) -> WhiteningTable {
+        match (&self.channels, self.order) {
+            (Some(channels), _) => WhiteningTable::Channels(channels.clone()),
+            (None, WhiteningOrder::Last) => WhiteningTable::Cropped,
+            (None, WhiteningOrder::First) => WhiteningTable::Images(
+                (0..dataset.labels.len() as u32)
+                    .into_par_iter()
+                    .map(|index| statistics(dataset.image(index), MIN_VARIANCE))
+                    .collect(),
+            ),
+        }
+    }
+
     /// Whitens what was prepared from an image. Upsampling, cropping and flipping take means of
     /// pixels whose weights sum to 1, so shifting and scaling their result by the source's own
     /// numbers is the same as whitening the source first.
@@ -162,19 +224,7 @@ impl Batches {
     fn crop(&self, dataset: &Dataset, index: u32, seed: u64, epoch: usize, image: &mut [f32]) {
         let height = dataset.shape.height;
         let width = dataset.shape.width;
-        let mut stream = Key {
-            seed,
-            controller: epoch as u64,
-            minibatch: index.into(),
-            slot: 0,
-        }
-        .stream(Purpose::Augmentation);
-        let top = stream.random_range(0..=self.rows.len() - height);
-        let left = stream.random_range(0..=self.columns.len() - width);
-        let flip = match self.flip {
-            Flip::Random => stream.random::<bool>(),
-            Flip::Alternating => starts_flipped(seed, index) == (epoch % 2 == 1),
-        };
+        let Cut { top, left, flipped } = self.cut(dataset.shape, index, seed, epoch);
         let rows = &self.rows[top..top + height];
         let columns = &self.columns[left..left + width];
         let source = dataset.image(index);
@@ -195,7 +245,7 @@ impl Batches {
                     let b = mix(lower);
                     *value = a + below * (b - a);
                 }
-                if flip {
+                if flipped {
                     line.reverse();
                 }
             }
@@ -308,7 +358,6 @@ fn channel_statistics(dataset: &Dataset, train: &[u32]) -> Vec<(f32, f32)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::space::ImageShape;
 
     fn dataset(images: usize) -> Dataset {
         let shape = ImageShape {

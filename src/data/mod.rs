@@ -13,7 +13,7 @@ mod split;
 mod test_set;
 pub mod text;
 
-pub use batches::Batches;
+pub use batches::{Batches, Cut, WhiteningTable};
 pub use folder::read_image;
 pub use input::{ImageInput, Input, Normalisation, TextInput};
 pub use settings::{DataKind, DataSettings, Flip, Whitening, WhiteningOrder};

@@ -3,6 +3,7 @@
 //! or actors; imports nothing of ours but `random`.
 
 mod convnet;
+pub mod cuda;
 mod error;
 mod matmul;
 mod memory;

@@ -1,7 +1,7 @@
 //! The devices that this process may use: the CPU, as far as its control group allows, and the GPUs
 //! that CUDA shows. Must not know how they are divided into lanes.
 
-use super::cgroup;
+use super::{cgroup, cuda};
 use serde::Serialize;
 use std::path::Path;
 
@@ -25,6 +25,9 @@ pub struct Device {
     /// Of a GPU: the driver's identifier, which does not depend on its number.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub uuid: Option<String>,
+    /// Of a GPU: why no child can train on it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unusable: Option<String>,
 }
 
 /// What a machine has, whoever may use it.
@@ -34,19 +37,30 @@ pub struct WholeMachine {
     pub memory_bytes: u64,
 }
 
-/// Every device that this build can use, the CPU first.
+/// Every device that this process sees, the CPU first.
 pub fn list_devices() -> Vec<Device> {
     let mut devices = vec![cpu()];
-    devices.extend(gpu::list());
+    devices.extend(gpus());
     devices
 }
 
 /// Name and UUID of every GPU that CUDA shows this process.
 pub fn cuda_uuids() -> Vec<(String, String)> {
-    gpu::list()
+    gpus()
         .into_iter()
         .filter_map(|gpu| Some((gpu.device, gpu.uuid?)))
         .collect()
+}
+
+/// Why children cannot train on a GPU here; None: on at least one they can.
+pub fn why_no_gpu() -> Option<String> {
+    match cuda::gpus() {
+        Err(reason) => Some(reason.to_string()),
+        Ok(gpus) => {
+            let problems: Vec<String> = gpus.iter().filter_map(cuda::Gpu::problem).collect();
+            (problems.len() == gpus.len()).then(|| problems.join("; "))
+        }
+    }
 }
 
 /// The N of `cuda:N`.
@@ -117,6 +131,7 @@ fn cpu() -> Device {
         memory_bytes,
         machine: less.then_some(whole),
         uuid: None,
+        unusable: None,
     }
 }
 
@@ -205,60 +220,22 @@ fn kibibytes(file: impl AsRef<Path>, name: &str) -> Option<u64> {
     Some(number << 10)
 }
 
-#[cfg(not(feature = "cuda"))]
-mod gpu {
-    /// A CPU build sees no GPU.
-    pub fn list() -> Vec<super::Device> {
-        Vec::new()
-    }
-}
-
-#[cfg(feature = "cuda")]
-mod gpu {
-    use candle_core::cuda::cudarc::driver::{CudaContext, result};
-
-    /// The GPUs that the driver shows; none where there is no driver (asking it may panic: its
-    /// library is then missing).
-    pub fn list() -> Vec<super::Device> {
-        let count =
-            std::panic::catch_unwind(|| CudaContext::device_count().unwrap_or(0)).unwrap_or(0);
-        (0..count)
-            .filter_map(|index| usize::try_from(index).ok().and_then(one))
-            .collect()
-    }
-
-    /// As NVML writes it.
-    fn text(bytes: &[u8; 16]) -> String {
-        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        format!(
-            "GPU-{}-{}-{}-{}-{}",
-            &hex[..8],
-            &hex[8..12],
-            &hex[12..16],
-            &hex[16..20],
-            &hex[20..]
-        )
-    }
-
-    fn one(index: usize) -> Option<super::Device> {
-        let handle = result::device::get(i32::try_from(index).ok()?).ok()?;
-        let model = result::device::get_name(handle).ok()?;
-        // SAFETY: `handle` was just given by the driver for this index.
-        let memory = unsafe { result::device::total_mem(handle) }.ok()?;
-        let memory_bytes = u64::try_from(memory).unwrap_or(u64::MAX);
-        let uuid = result::device::get_uuid(handle)
-            .ok()
-            .map(|uuid| text(&uuid.bytes.map(|byte| byte as u8)));
-        Some(super::Device {
+/// The GPUs that CUDA shows, in its order; those that are too old, too.
+fn gpus() -> Vec<Device> {
+    let gpus = cuda::gpus().unwrap_or_default();
+    (0..)
+        .zip(gpus)
+        .map(|(index, gpu)| Device {
             device: format!("cuda:{index}"),
-            model,
+            unusable: gpu.problem(),
+            model: gpu.model,
             cores: 0,
             instructions: Vec::new(),
-            memory_bytes,
+            memory_bytes: gpu.memory_bytes,
             machine: None,
-            uuid,
+            uuid: gpu.uuid,
         })
-    }
+        .collect()
 }
 
 #[cfg(test)]

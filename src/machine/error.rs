@@ -11,11 +11,11 @@ use std::path::PathBuf;
 pub enum MachineError {
     #[error("devices.{key}: {problem}")]
     Settings { key: String, problem: String },
+    /// There is none, or it cannot be used.
     #[error(
-        "devices.use: this build of netwright is CPU-only and cannot use {0}; build with `make run CUDA=1` \
-         (cargo build --release --features cuda), or set devices.use = [\"cpu\"]"
+        "devices.use: {device} cannot be used: {reason}; set devices.use = [\"cpu\"] to train on the CPU"
     )]
-    CpuBuild(String),
+    Unusable { device: String, reason: String },
     #[error(
         "devices.use: there is no {device} here; this machine has cpu and {} (`netwright devices` lists them)",
         listed(gpus)
@@ -30,13 +30,6 @@ pub enum MachineError {
         device: String,
         list: String,
         shown: usize,
-    },
-    #[error("{0} is no device")]
-    NoDevice(String),
-    #[error("{device}: {source}")]
-    Cuda {
-        device: String,
-        source: Box<candle_core::Error>,
     },
     #[error("no threads for lane {lane}: {source}")]
     Threads {

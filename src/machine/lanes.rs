@@ -1,8 +1,8 @@
 //! How the settings divide the machine's devices into lanes. Must not know what is computed on
 //! them.
 
-use super::devices::{Cores, available_cores, gpu_index, list_devices};
-use super::{DeviceUse, DevicesSettings, MachineError, visible};
+use super::devices::{Cores, available_cores, gpu_index};
+use super::{DeviceUse, DevicesSettings, MachineError, cuda, visible};
 use serde::Serialize;
 
 /// One thread of execution that trains one child at a time.
@@ -22,12 +22,38 @@ pub struct LaneSpec {
 /// # Errors
 /// Names the device that this build or this machine does not have, and what would be right.
 pub fn resolve_lanes(settings: &DevicesSettings) -> Result<Vec<LaneSpec>, MachineError> {
-    let gpus: Vec<_> = list_devices()
-        .into_iter()
-        .filter(|device| gpu_index(&device.device).is_some())
-        .map(|gpu| gpu.device)
-        .collect();
-    divide(settings, &gpus, &available_cores(), cfg!(feature = "cuda"))
+    let gpus = match cuda::gpus() {
+        Err(reason) => Gpus {
+            usable: Vec::new(),
+            reasons: Vec::new(),
+            none: Some(reason.to_string()),
+        },
+        Ok(gpus) => {
+            let named = (0..).zip(&gpus);
+            let named = named.map(|(index, gpu)| (format!("cuda:{index}"), gpu.problem()));
+            let (old, usable): (Vec<_>, Vec<_>) = named.partition(|(_, reason)| reason.is_some());
+            Gpus {
+                usable: usable.into_iter().map(|(name, _)| name).collect(),
+                reasons: old
+                    .into_iter()
+                    .filter_map(|(name, reason)| Some((name, reason?)))
+                    .collect(),
+                none: None,
+            }
+        }
+    };
+    divide(settings, &gpus, &available_cores())
+}
+
+/// As `resolve_lanes`, where children are computed by the CPU alone: "auto" means it.
+///
+/// # Errors
+/// As `resolve_lanes`.
+pub fn resolve_cpu_lanes(settings: &DevicesSettings) -> Result<Vec<LaneSpec>, MachineError> {
+    match settings.use_ {
+        DeviceUse::Auto => divide(settings, &Gpus::default(), &available_cores()),
+        DeviceUse::Listed(_) => resolve_lanes(settings),
+    }
 }
 
 /// As `resolve_lanes`, for a user's program, which brings its own CUDA: any build can lend it a
@@ -46,45 +72,61 @@ pub fn resolve_lanes_for_programs(
             gpus.push(name.clone());
         }
     }
-    divide(settings, &gpus, &available_cores(), true)
+    let gpus = Gpus {
+        usable: gpus,
+        ..Gpus::default()
+    };
+    divide(settings, &gpus, &available_cores())
+}
+
+/// The GPUs of this machine.
+#[derive(Clone, Debug, Default)]
+struct Gpus {
+    usable: Vec<String>,
+    /// Those that cannot be used, and why.
+    reasons: Vec<(String, String)>,
+    /// Why there is none at all.
+    none: Option<String>,
 }
 
 /// `resolve_lanes` for a machine with these GPUs and cores.
 fn divide(
     settings: &DevicesSettings,
-    gpus: &[String],
+    gpus: &Gpus,
     cores: &Cores,
-    cuda_build: bool,
 ) -> Result<Vec<LaneSpec>, MachineError> {
     if let Some((key, problem)) = settings.problems().into_iter().next() {
         return Err(MachineError::Settings { key, problem });
     }
     let used = match &settings.use_ {
-        DeviceUse::Auto if gpus.is_empty() => vec!["cpu".to_owned()],
-        DeviceUse::Auto => gpus.to_vec(),
+        DeviceUse::Auto if gpus.usable.is_empty() => vec!["cpu".to_owned()],
+        DeviceUse::Auto => gpus.usable.clone(),
         DeviceUse::Listed(names) => names.clone(),
     };
     let mut lanes = Vec::new();
     for device in used {
         if device == "cpu" {
             lanes.extend(cpu_lanes(settings, cores));
-        } else if gpus.contains(&device) {
+        } else if gpus.usable.contains(&device) {
             lanes.extend(gpu_lanes(settings, &device));
         } else {
-            return Err(absent(device, gpus, cuda_build));
+            return Err(absent(device, gpus));
         }
     }
     Ok(lanes)
 }
 
-fn absent(device: String, gpus: &[String], cuda_build: bool) -> MachineError {
-    if cuda_build {
-        MachineError::Absent {
+fn absent(device: String, gpus: &Gpus) -> MachineError {
+    let own = gpus.reasons.iter().find(|(name, _)| *name == device);
+    match own.map(|(_, reason)| reason).or(gpus.none.as_ref()) {
+        Some(reason) => MachineError::Unusable {
             device,
-            gpus: gpus.to_vec(),
-        }
-    } else {
-        MachineError::CpuBuild(device)
+            reason: reason.clone(),
+        },
+        None => MachineError::Absent {
+            device,
+            gpus: gpus.usable.clone(),
+        },
     }
 }
 
@@ -145,6 +187,7 @@ mod tests {
             use_,
             lanes_per_device,
             threads_per_lane,
+            ..DevicesSettings::default()
         }
     }
 
@@ -163,9 +206,8 @@ mod tests {
     fn lanes_share_the_cores_out() {
         let lanes = divide(
             &settings(DeviceUse::Auto, None, 2),
-            &[],
+            &Gpus::default(),
             &pinned(&[0, 1, 4, 5, 6]),
-            false,
         )
         .unwrap();
         let cores: Vec<_> = lanes.iter().map(|lane| lane.cores.clone()).collect();
@@ -175,18 +217,16 @@ mod tests {
         // one lane.
         let lanes = divide(
             &settings(listed(&["cpu"]), Some(3), 2),
-            &[],
+            &Gpus::default(),
             &pinned(&[0, 1, 2]),
-            false,
         )
         .unwrap();
         let cores: Vec<_> = lanes.iter().map(|lane| lane.cores.clone()).collect();
         assert_eq!(cores, [vec![0, 1], vec![0, 2], vec![1, 2]]);
         let lanes = divide(
             &settings(DeviceUse::Auto, None, 8),
-            &[],
+            &Gpus::default(),
             &pinned(&[3]),
-            false,
         )
         .unwrap();
         assert_eq!(
@@ -198,15 +238,19 @@ mod tests {
             ids: (0..8).collect(),
             usable: 2,
         };
-        let lanes = divide(&settings(DeviceUse::Auto, None, 1), &[], &quota, false).unwrap();
+        let lanes = divide(
+            &settings(DeviceUse::Auto, None, 1),
+            &Gpus::default(),
+            &quota,
+        )
+        .unwrap();
         assert!(lanes.len() == 2 && lanes.iter().all(|lane| lane.cores.is_empty()));
         // A system that does not tell its cores: nothing is pinned.
         assert!(
             divide(
                 &settings(DeviceUse::Auto, None, 1),
-                &[],
-                &pinned(&[]),
-                false
+                &Gpus::default(),
+                &pinned(&[])
             )
             .unwrap()[0]
                 .cores
@@ -214,11 +258,20 @@ mod tests {
         );
     }
 
+    fn gpus(usable: &[&str], reasons: &[(&str, &str)], none: Option<&str>) -> Gpus {
+        let owned = |(name, reason): &(&str, &str)| ((*name).to_owned(), (*reason).to_owned());
+        Gpus {
+            usable: usable.iter().map(|name| (*name).to_owned()).collect(),
+            reasons: reasons.iter().map(owned).collect(),
+            none: none.map(str::to_owned),
+        }
+    }
+
     #[test]
-    fn gpus_come_first_where_the_build_has_them() {
-        let gpus = ["cuda:0".to_owned(), "cuda:1".to_owned()];
+    fn gpus_come_first_where_there_are_some() {
+        let two = gpus(&["cuda:0", "cuda:1"], &[("cuda:2", "too old")], None);
         let names = |use_| -> Vec<String> {
-            divide(&settings(use_, None, 1), &gpus, &pinned(&[0, 1]), true)
+            divide(&settings(use_, None, 1), &two, &pinned(&[0, 1]))
                 .unwrap()
                 .into_iter()
                 .map(|lane| lane.name)
@@ -233,16 +286,19 @@ mod tests {
 
     #[test]
     fn what_is_not_there_is_refused() {
-        let error = |names: &[&str], cuda| {
-            divide(&settings(listed(names), None, 1), &[], &pinned(&[0]), cuda)
+        let error = |names: &[&str], gpus: &Gpus| {
+            divide(&settings(listed(names), None, 1), gpus, &pinned(&[0]))
                 .unwrap_err()
                 .to_string()
         };
-        assert!(error(&["cuda:0"], false).contains("make run CUDA=1"));
-        assert!(error(&["cuda:3"], true).contains("no cuda:3 here"));
-        assert!(error(&["cpu", "cpu"], true).contains("twice"));
-        assert!(error(&["gpu"], true).contains("\"gpu\" is no device"));
-        assert!(error(&["cuda:01"], true).contains("is no device"));
-        assert!(error(&[], true).contains("names no device"));
+        let none = gpus(&[], &[], Some("no driver"));
+        let one = gpus(&["cuda:0"], &[("cuda:1", "it is too old")], None);
+        assert!(error(&["cuda:0"], &none).contains("cuda:0 cannot be used: no driver"));
+        assert!(error(&["cuda:1"], &one).contains("cuda:1 cannot be used: it is too old"));
+        assert!(error(&["cuda:3"], &one).contains("no cuda:3 here"));
+        assert!(error(&["cpu", "cpu"], &one).contains("twice"));
+        assert!(error(&["gpu"], &one).contains("\"gpu\" is no device"));
+        assert!(error(&["cuda:01"], &one).contains("is no device"));
+        assert!(error(&[], &one).contains("names no device"));
     }
 }

@@ -3,11 +3,12 @@
 //! ours, and must not know what is computed on a device.
 
 pub mod cgroup;
+mod cuda;
 mod devices;
 mod error;
 pub mod fatal_signal;
 mod interrupts;
-mod lane_device;
+mod lane_threads;
 mod lanes;
 mod matching;
 mod nvml;
@@ -17,15 +18,15 @@ mod visible;
 
 pub use devices::{
     Device, WholeMachine, cuda_uuids, gpu_index, list_devices, memory_bytes, memory_for_children,
-    usable_cores,
+    usable_cores, why_no_gpu,
 };
 pub use error::{MachineError, ReadingsError};
 pub use interrupts::end_at_once_on_interrupts;
-pub use lane_device::{candle_device, thread_pool};
-pub use lanes::{LaneSpec, resolve_lanes, resolve_lanes_for_programs};
+pub use lane_threads::thread_pool;
+pub use lanes::{LaneSpec, resolve_cpu_lanes, resolve_lanes, resolve_lanes_for_programs};
 pub use matching::{match_by_uuid, match_by_variable};
 pub use nvml::{Identity, Raw, Readings, open as open_nvml};
 pub use open_files::ensure_open_files;
 pub use rayon::ThreadPool;
-pub use settings::{DeviceUse, DevicesSettings};
+pub use settings::{DeviceUse, DevicesSettings, Precision};
 pub use visible::{inherited as inherited_gpus, visible as visible_gpus};

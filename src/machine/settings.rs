@@ -10,17 +10,29 @@ const MAX_LANES: usize = 1_024;
 /// Which devices train children.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DeviceUse {
-    /// Every GPU of a CUDA build, else the CPU.
+    /// Every GPU that children can train on, else the CPU.
     Auto,
     /// As listed: `cpu`, `cuda:N`.
     Listed(Vec<String>),
+}
+
+/// What children on GPUs are computed in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// Numbers of layers and their gradients in bf16, on tensor cores; parameters and sums in f32.
+    #[default]
+    Bf16,
+    /// Everything in f32, by slower kernels.
+    F32,
 }
 
 /// `[devices]`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema, SmartDefault)]
 #[serde(default)]
 pub struct DevicesSettings {
-    /// What trains children; "auto": every GPU of a CUDA build, else the CPU.
+    /// What trains children; "auto": every NVIDIA GPU that can, else the CPU; recurrent cells and
+    /// tables: the CPU.
     #[default(DeviceUse::Auto)]
     #[serde(rename = "use")]
     pub use_: DeviceUse,
@@ -34,6 +46,9 @@ pub struct DevicesSettings {
     #[default = 1]
     #[schemars(range(min = 1, max = MAX_LANES))]
     pub threads_per_lane: usize,
+    /// What children on GPUs are computed in; on the CPU it is f32 in any case.
+    #[schemars(extend("x-identity" = "unless default"))]
+    pub precision: Precision,
 }
 
 impl Serialize for DeviceUse {

@@ -11,7 +11,7 @@ use super::sources::Source;
 use crate::actors::EnqueueSettings;
 use crate::child::EvaluatorKind;
 use crate::data::DataKind;
-use crate::machine::{DeviceUse, memory_bytes};
+use crate::machine::{DeviceUse, memory_bytes, why_no_gpu};
 use crate::space::SpaceKind;
 use serde_json::Value;
 
@@ -134,7 +134,7 @@ fn trained_on(settings: &Settings) -> Option<(String, String)> {
 /// True where a child trains in this machine's own memory, not only in a GPU's.
 fn trains_here(settings: &Settings) -> bool {
     match &settings.devices.use_ {
-        DeviceUse::Auto => !cfg!(feature = "cuda"),
+        DeviceUse::Auto => settings.data.kind == DataKind::Text || why_no_gpu().is_some(),
         DeviceUse::Listed(names) => names.iter().any(|name| name == "cpu"),
     }
 }

@@ -115,18 +115,13 @@ impl Families<'_> {
         self.gauges("run_info", "1, with the run's name.", &["run"])?
             .with_label_values(&[run])
             .set(1.0);
-        let cuda = if cfg!(feature = "cuda") {
-            "true"
-        } else {
-            "false"
-        };
         let build = self.gauges(
             "build_info",
-            "1, with the program's version and whether it is built for CUDA.",
+            "1, with the program's version; cuda: whether it can train on NVIDIA GPUs.",
             &["version", "cuda"],
         )?;
         build
-            .with_label_values(&[env!("CARGO_PKG_VERSION"), cuda])
+            .with_label_values(&[env!("CARGO_PKG_VERSION"), "true"])
             .set(1.0);
         Ok(())
     }

@@ -34,6 +34,9 @@ pub enum WorkloadError {
         "devices.use: recurrent cells are trained on the CPU alone, not on {0}: set use = [\"cpu\"]"
     )]
     CpuOnly(String),
+    /// A lane's GPU cannot be used.
+    #[error("{0}")]
+    Gpu(String),
     #[error("there is no network \"{0}\"")]
     NoNetwork(String),
     #[error("there is no cell \"{0}\"")]

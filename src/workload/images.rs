@@ -9,8 +9,10 @@ use crate::child::{
     TrainEvaluator, TrainedNetwork, linear_accuracy,
 };
 use crate::data::{self, DataKind, Dataset, Split};
-use crate::machine::{LaneSpec, candle_device, thread_pool};
+use crate::kernels::cuda;
+use crate::machine::{LaneSpec, Precision, gpu_index, thread_pool};
 use crate::space::{ImageShape, Network};
+use candle_core::Device;
 use rayon::ThreadPool;
 use std::sync::Arc;
 use std::time::Instant;
@@ -29,6 +31,14 @@ pub struct Images {
     candidates: Candidates,
 }
 
+/// As the kernels name it.
+fn precision(settings: &WorkloadSettings) -> cuda::Precision {
+    match settings.precision {
+        Precision::Bf16 => cuda::Precision::Bf16,
+        Precision::F32 => cuda::Precision::F32,
+    }
+}
+
 impl Workload for Images {
     fn is_meant_by(settings: &WorkloadSettings) -> bool {
         settings.child.evaluator == EvaluatorKind::Train && settings.data.kind != DataKind::Text
@@ -43,6 +53,10 @@ impl Workload for Images {
                 has_cost: settings.child.cost != Cost::None,
             },
         }
+    }
+
+    fn trains_on_gpus() -> bool {
+        true
     }
 
     fn expected_candidates(settings: &WorkloadSettings) -> Candidates {
@@ -134,7 +148,6 @@ impl Workload for Images {
     }
 
     fn evaluator(&self, resources: &LaneResources) -> Result<Box<dyn Evaluator>, WorkloadError> {
-        let device = candle_device(&resources.lane)?;
         let pool = Arc::new(thread_pool(&resources.lane)?);
         let child = &self.settings.child;
         let evaluator = TrainEvaluator::new(
@@ -142,10 +155,16 @@ impl Workload for Images {
             self.dataset.clone(),
             self.split.clone(),
             &self.settings.data,
-            device,
+            Device::Cpu,
             pool,
             Some(resources.memory_bytes),
         );
+        let evaluator = match gpu_index(&resources.lane.device) {
+            None => evaluator,
+            Some(number) => evaluator
+                .on_gpu(number, precision(&self.settings), &self.settings.data)
+                .map_err(|error| WorkloadError::Gpu(error.to_string()))?,
+        };
         if child.cost != Cost::Milliseconds {
             return Ok(Box::new(evaluator));
         }

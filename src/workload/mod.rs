@@ -21,7 +21,7 @@ use crate::child::{
     ChildSettings, Evaluator, LimitedEvaluator, MetricUnit, RewardScale, TestResult, TrainedNetwork,
 };
 use crate::data::{self, DataSettings, TestData};
-use crate::machine::LaneSpec;
+use crate::machine::{LaneSpec, Precision};
 use crate::space::{Architecture, Decision, SizeLimits, Space, SpaceSettings};
 use rayon::ThreadPool;
 use serde::{Deserialize, Serialize};
@@ -49,6 +49,8 @@ pub struct WorkloadSettings {
     pub space: SpaceSettings,
     pub child: ChildSettings,
     pub data: DataSettings,
+    /// `devices.precision`
+    pub precision: Precision,
     /// Networks of a search are trained again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retraining: Option<RetrainingSettings>,
@@ -146,6 +148,14 @@ pub trait Workload: Send + Sync {
 
     /// True if children are programs of the user's, which bring their own CUDA.
     fn runs_programs() -> bool
+    where
+        Self: Sized,
+    {
+        false
+    }
+
+    /// True if children can be trained on GPUs by this program.
+    fn trains_on_gpus() -> bool
     where
         Self: Sized,
     {
@@ -309,6 +319,11 @@ impl WorkloadSettings {
         (self.entry().runs_programs)()
     }
 
+    /// See [`Workload::trains_on_gpus`].
+    pub fn trains_on_gpus(&self) -> bool {
+        (self.entry().trains_on_gpus)()
+    }
+
     /// See [`Workload::literature`].
     pub fn literature(&self) -> &'static [&'static str] {
         (self.entry().literature)()
@@ -342,6 +357,7 @@ struct Entry {
     scoring: fn(&WorkloadSettings) -> Scoring,
     expected_candidates: fn(&WorkloadSettings) -> Candidates,
     runs_programs: fn() -> bool,
+    trains_on_gpus: fn() -> bool,
     literature: fn() -> &'static [&'static str],
     load: Load,
 }
@@ -355,6 +371,7 @@ const fn entry<W: Workload + 'static>() -> Entry {
         scoring: W::scoring,
         expected_candidates: W::expected_candidates,
         runs_programs: W::runs_programs,
+        trains_on_gpus: W::trains_on_gpus,
         literature: W::literature,
         load: load::<W>,
     }

@@ -21,6 +21,7 @@ mod export;
 mod failures;
 mod fetch;
 mod folder;
+mod gpu;
 mod language;
 mod limits;
 mod lock;

@@ -207,3 +207,20 @@ fn a_checkpoint_that_is_torn_or_of_another_training_is_passed_over() {
     }
     assert_same(&search);
 }
+
+#[test]
+fn under_other_numerics_a_child_begins_again_and_the_log_says_why() {
+    let search = images(4, EVERY_STEP);
+    interrupt(&search, 1, 2, Signal::KILL);
+    let mut command = search.command("interrupted");
+    succeeds(command.args(["--set", "devices.threads_per_lane=2"]));
+    let log = log(&search.run_dir("interrupted"));
+    let line = log
+        .lines()
+        .find(|line| line.contains("was computed by other numerics"));
+    let line = line.unwrap_or_else(|| panic!("{log}"));
+    assert!(
+        line.contains("(cpu, f32, ") && line.contains(", 1 thread; here they are cpu, f32, "),
+        "{line}"
+    );
+}

@@ -1,14 +1,14 @@
 //! The network on the CPU's fast kernels. Must not know where images come from.
 
-use super::{Engine, EngineError};
+use super::{EngineError, Passes};
 use crate::kernels::{ConvNet, KernelError, NetworkSpec, ParameterSlot};
 use rayon::ThreadPool;
 use std::sync::Arc;
 
-/// The kernels' implementation of [`Engine`].
-pub struct KernelEngine(ConvNet);
+/// The kernels' implementation of [`Passes`].
+pub struct KernelPasses(ConvNet);
 
-impl KernelEngine {
+impl KernelPasses {
     /// The network, for at most `batch` images at once, computed in `pool` alone.
     ///
     /// # Errors
@@ -22,7 +22,7 @@ impl KernelEngine {
     }
 }
 
-impl Engine for KernelEngine {
+impl Passes for KernelPasses {
     fn parameters(&self) -> &[ParameterSlot] {
         self.0.parameters()
     }

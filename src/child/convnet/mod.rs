@@ -2,6 +2,8 @@
 //! gradient out. Two engines compute the same numbers; must not know optimisers, epochs or data
 //! sets.
 
+#[cfg(test)]
+mod device_passes;
 mod initial;
 mod kernels;
 mod memory;
@@ -12,10 +14,11 @@ mod tensors;
 mod tests;
 
 pub use initial::{initial_parameters, initial_running};
-pub use kernels::KernelEngine;
+pub use kernels::KernelPasses;
 pub use spec::network_spec;
-pub use tensors::TensorEngine;
+pub use tensors::TensorPasses;
 
+use crate::kernels::cuda::{CudaError, NetworkError};
 use crate::kernels::{NetworkSpec, ParameterSlot};
 use crate::space::ConvNetwork;
 use candle_core::Device;
@@ -39,7 +42,7 @@ pub enum EngineError {
 /// A network on a device. All parameters are one packed vector, laid out as `parameters` says; so
 /// are the running statistics of batch normalisation. Images are `[batch, channels, height,
 /// width]`, whitened; a batch may be smaller than the one that the engine was built for.
-pub trait Engine {
+pub trait Passes {
     /// The trained tensors, in order of their offsets and without gaps.
     fn parameters(&self) -> &[ParameterSlot];
 
@@ -76,6 +79,21 @@ pub trait Engine {
     ) -> Result<(), EngineError>;
 }
 
+/// The kernels' specification of a network, with what every batch normalisation adds to a variance
+/// before its root.
+///
+/// # Errors
+/// No network can be built from the architecture.
+pub fn spec_with(
+    network: &ConvNetwork,
+    batch_norm_epsilon: f64,
+) -> Result<NetworkSpec, EngineError> {
+    Ok(NetworkSpec {
+        batch_norm_epsilon,
+        ..network_spec(network).map_err(EngineError::Unbuildable)?
+    })
+}
+
 /// The engine for a network and a device: on the CPU the kernels in `pool`, elsewhere candle's
 /// tensors. `batch`: the largest number of images in a step; `batch_norm_epsilon`: what every batch
 /// normalisation adds to a variance before its root.
@@ -83,18 +101,15 @@ pub trait Engine {
 /// # Errors
 /// No network can be built from the architecture, or it would need more than `memory_limit_bytes`
 /// (None: no limit).
-pub fn engine(
+pub fn passes(
     network: &ConvNetwork,
     batch: usize,
     batch_norm_epsilon: f64,
     device: &Device,
     pool: &Arc<ThreadPool>,
     memory_limit_bytes: Option<u64>,
-) -> Result<Box<dyn Engine>, EngineError> {
-    let spec = NetworkSpec {
-        batch_norm_epsilon,
-        ..network_spec(network).map_err(EngineError::Unbuildable)?
-    };
+) -> Result<Box<dyn Passes>, EngineError> {
+    let spec = spec_with(network, batch_norm_epsilon)?;
     let bytes = if device.is_cpu() {
         memory::kernel_bytes(&spec, batch)
     } else {
@@ -102,8 +117,30 @@ pub fn engine(
     };
     memory::check(bytes, memory_limit_bytes, batch)?;
     if device.is_cpu() {
-        Ok(Box::new(KernelEngine::new(&spec, batch, pool)?))
+        Ok(Box::new(KernelPasses::new(&spec, batch, pool)?))
     } else {
-        Ok(Box::new(TensorEngine::new(&spec, device)))
+        Ok(Box::new(TensorPasses::new(&spec, device)))
+    }
+}
+
+impl From<CudaError> for EngineError {
+    fn from(error: CudaError) -> Self {
+        match error {
+            // With the whole card for itself it would have no room either.
+            CudaError::Memory { needed, total, .. } if needed > total => {
+                Self::Memory(format!("not trained: {error}"))
+            }
+            CudaError::Memory { .. } => Self::DeviceFull(error.to_string()),
+            CudaError::Driver { .. } | CudaError::Kernels { .. } => Self::Device(error.to_string()),
+        }
+    }
+}
+
+impl From<NetworkError> for EngineError {
+    fn from(error: NetworkError) -> Self {
+        match error {
+            NetworkError::Network(error) => error.into(),
+            NetworkError::Device(error) => error.into(),
+        }
     }
 }

@@ -2,15 +2,15 @@
 //! checks the fast kernels on the CPU. Must not know where images come from.
 
 use super::tensor_layers::{average_pool, convolve, local_contrast, max_pool, relu};
-use super::{Engine, EngineError};
+use super::{EngineError, Passes};
 use crate::kernels::{LayerSpec, NetworkSpec, OperationSpec, ParameterSlot};
 use candle_core::{Device, Result, Tensor, Var};
 
 /// Weight of a batch in the running statistics, as in PyTorch.
 const MOMENTUM: f32 = 0.1;
 
-/// The candle implementation of [`Engine`].
-pub struct TensorEngine {
+/// The candle implementation of [`Passes`].
+pub struct TensorPasses {
     spec: NetworkSpec,
     device: Device,
     parameters: Vec<ParameterSlot>,
@@ -35,7 +35,7 @@ struct Seen {
     count: usize,
 }
 
-impl TensorEngine {
+impl TensorPasses {
     /// The network on a device.
     pub fn new(spec: &NetworkSpec, device: &Device) -> Self {
         let (parameters, running) = slots(spec);
@@ -201,7 +201,7 @@ impl TensorEngine {
     }
 }
 
-impl Engine for TensorEngine {
+impl Passes for TensorPasses {
     fn parameters(&self) -> &[ParameterSlot] {
         &self.parameters
     }

@@ -33,6 +33,11 @@ impl Descent {
             .map_or_else(Default::default, Sgd::velocity)
     }
 
+    /// How many numbers that has.
+    pub fn velocity_len(&self) -> usize {
+        self.dense.as_ref().map_or(0, Sgd::count)
+    }
+
     /// One step; the gradient may be scaled. `sparse`: rows of `width` numbers in a range outside
     /// of which every number counts, and inside of which only these rows differ from zero. False:
     /// gradient or parameters are not finite, and nothing was changed or the parameters are lost.

@@ -2,6 +2,7 @@
 //! after each, the reward at the end. A function of the task and the settings: must not know other
 //! lanes, nor any clock but its caller's.
 
+use super::super::engine::{self, Engine, Evaluation, Numerics, Place, Steps, Weights};
 use super::super::reward::perplexity_reward;
 use super::super::schedule::Moment;
 use super::super::training::{EarlyEnd, Training};
@@ -20,6 +21,7 @@ use crate::random::{Key, Purpose};
 use crate::space::{self, CellNetwork};
 use rand::Rng;
 use rayon::ThreadPool;
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// From this epoch on a child must do better than a uniform guess.
@@ -63,6 +65,10 @@ struct Child<'a> {
     gradient: Vec<f32>,
     state: Vec<f32>,
     window: Window,
+    place: Place,
+    /// Steps of the validation text that are evaluated, and the sum of their losses; None: nothing
+    /// is yet.
+    validated: Option<(usize, f64)>,
 }
 
 impl LanguageEvaluator {
@@ -87,26 +93,9 @@ impl LanguageEvaluator {
             return Err(EarlyEnd::Failed(Cause::Unbuildable, error.into()));
         };
         let mut child = Child::new(self, cell, task.seed)?;
-        let mut training = Training::begin(
-            &self.settings,
-            task,
-            &self.corpus.content,
-            &mut child.tensors(),
-            progress,
-        );
-        while let Some(epoch) = training.next_epoch() {
-            let train_loss = child.epoch(epoch, &mut training)?;
-            let perplexity = child.validate(&mut training)?;
-            if !self.corpus.validation.is_empty() {
-                self.beats_chance(epoch, perplexity)?;
-            }
-            training.epoch_ended(
-                train_loss,
-                self.metric(perplexity),
-                perplexity,
-                &child.tensors(),
-            );
-        }
+        let facts = &self.corpus.content;
+        let mut training = Training::begin(&self.settings, task, facts, &mut child, progress)?;
+        engine::train(&mut child, &mut training)?;
         let ChildSettings {
             reward_window,
             reward_constant,
@@ -233,6 +222,8 @@ impl<'a> Child<'a> {
             gradient: vec![0.0; parameters.len()],
             state: network.start(),
             window: Window::default(),
+            place: Place::default(),
+            validated: None,
             parameters,
             network,
         })
@@ -272,119 +263,197 @@ impl<'a> Child<'a> {
         trained.file()
     }
 
-    /// All that a step changes and the next one needs.
-    fn tensors(&mut self) -> [&mut [f32]; 3] {
-        [
-            &mut self.parameters,
-            self.descent.velocity(),
-            &mut self.state,
-        ]
+    fn training_streams(&self) -> Streams<'a> {
+        let corpus = &self.evaluator.corpus;
+        Streams::training(&corpus.train, corpus.end, self.batch())
     }
 
-    /// One pass over the training text, or what is left of it; the mean loss of a token in nats.
-    /// `epoch` counts from 0.
-    fn epoch(&mut self, epoch: usize, training: &mut Training) -> Result<f64, EarlyEnd> {
+    /// One step on the next window; the sum of its losses, or None: that or the gradient is not
+    /// finite.
+    fn step(&mut self) -> Option<f64> {
         let LanguageEvaluator {
             settings,
             corpus,
             pool,
             ..
         } = self.evaluator;
-        let batch = self.batch();
-        let streams = Streams::training(&corpus.train, corpus.end, batch);
-        let steps = settings.steps;
-        let windows = streams.length().div_ceil(steps);
-        if training.steps_done() == 0 {
-            self.state.fill(0.0);
-        }
-        for (index, first) in (0..streams.length())
-            .step_by(steps)
-            .enumerate()
-            .skip(training.steps_done())
-        {
-            training.between_steps(&self.tensors())?;
-            streams.window(first, steps, &mut self.window);
-            let masks = DropoutMasks::draw(
-                settings,
-                corpus.vocabulary.len(),
-                batch * self.hidden,
-                self.seed,
-                epoch,
-                index,
-            );
-            let window = (
-                self.window.tokens.as_slice(),
-                self.window.targets.as_slice(),
-            );
-            let loss = self.network.train(
-                &self.parameters,
-                window,
-                &masks,
-                &mut self.state,
-                &mut self.gradient,
-            );
-            let parameters = &mut self.parameters;
-            let gradient = &mut self.gradient;
-            let sparse = self.network.sparse_rows();
-            let descent = &mut self.descent;
-            let hidden = self.hidden;
-            let moment = Moment {
-                step: index,
-                steps: windows,
-                epoch,
-                epochs: settings.epochs,
-            };
-            let rate = settings.learning_rate_at(settings.learning_rate, moment);
-            let finite = pool.install(|| descent.step(parameters, gradient, sparse, hidden, rate));
-            if !finite || !loss.is_finite() {
-                let epoch = epoch + 1;
-                let epochs = settings.epochs;
-                let step = index + 1;
-                let error = format!(
-                    "training diverged in epoch {epoch} of {epochs}, step {step}: the loss or its gradient is not finite"
-                );
-                return Err(EarlyEnd::Failed(Cause::Diverged, error));
-            }
-            training.step_done(loss, self.window.tokens.len());
-        }
-        Ok(training.summed_loss() / (streams.length() * batch) as f64)
+        let Place { epoch, step } = self.place;
+        let moment = Moment {
+            step,
+            steps: self.epoch_steps(),
+            epoch,
+            epochs: settings.epochs,
+        };
+        let streams = self.training_streams();
+        streams.window(step * settings.steps, settings.steps, &mut self.window);
+        let masks = DropoutMasks::draw(
+            settings,
+            corpus.vocabulary.len(),
+            self.batch() * self.hidden,
+            self.seed,
+            epoch,
+            step,
+        );
+        let window = (
+            self.window.tokens.as_slice(),
+            self.window.targets.as_slice(),
+        );
+        let loss = self.network.train(
+            &self.parameters,
+            window,
+            &masks,
+            &mut self.state,
+            &mut self.gradient,
+        );
+        let parameters = &mut self.parameters;
+        let gradient = &mut self.gradient;
+        let sparse = self.network.sparse_rows();
+        let descent = &mut self.descent;
+        let hidden = self.hidden;
+        let rate = settings.learning_rate_at(settings.learning_rate, moment);
+        let finite = pool.install(|| descent.step(parameters, gradient, sparse, hidden, rate));
+        (finite && loss.is_finite()).then_some(loss)
     }
 
-    /// Perplexity of the validation text (NaN where there is none): every token counts once, the end of a line too. The text
-    /// is read as sequences side by side, the state of each warmed on the tokens before it.
-    fn validate(&mut self, training: &mut Training) -> Result<f64, EarlyEnd> {
-        let LanguageEvaluator {
-            settings, corpus, ..
-        } = self.evaluator;
-        if corpus.validation.is_empty() {
-            return Ok(f64::NAN);
+    /// The sum of the losses of the validation text's next window. The text is read as sequences
+    /// side by side, the state of each warmed on the tokens before it.
+    fn validate(&mut self, streams: &Streams, first: usize) -> f64 {
+        let steps = self.evaluator.settings.steps;
+        let mut nats = 0.0;
+        if first == 0 {
+            self.state.fill(0.0);
+            streams.before(steps, &mut self.window);
+            nats += self.evaluate_window();
+            self.network.restart(&mut self.state, 0);
         }
-        let streams = Streams::validation(&corpus.validation, corpus.end, self.batch());
-        self.state.fill(0.0);
-        streams.before(settings.steps, &mut self.window);
-        let mut nats = self.network.evaluate(
+        streams.window(first, steps, &mut self.window);
+        nats + self.evaluate_window()
+    }
+
+    fn evaluate_window(&mut self) -> f64 {
+        self.network.evaluate(
             &self.parameters,
             &self.window.tokens,
             &self.window.targets,
             &mut self.state,
-        );
-        self.network.restart(&mut self.state, 0);
-        for first in (0..streams.length()).step_by(settings.steps) {
-            training.between_steps(&self.tensors())?;
-            streams.window(first, settings.steps, &mut self.window);
-            nats += self.network.evaluate(
-                &self.parameters,
-                &self.window.tokens,
-                &self.window.targets,
-                &mut self.state,
-            );
-            training.heartbeat();
+        )
+    }
+
+    /// The evaluation of this perplexity ends the epoch.
+    fn end_epoch(&mut self, perplexity: f64) -> Result<Option<Evaluation>, EarlyEnd> {
+        if !self.evaluator.corpus.validation.is_empty() {
+            self.evaluator.beats_chance(self.place.epoch, perplexity)?;
         }
-        Ok((nats / corpus.validation.len().max(1) as f64).exp())
+        self.go_to(Place {
+            epoch: self.place.epoch + 1,
+            step: 0,
+        });
+        Ok(Some(Evaluation {
+            metric: self.evaluator.metric(perplexity),
+            score: perplexity,
+        }))
+    }
+
+    fn go_to(&mut self, place: Place) {
+        self.place = place;
+        self.validated = None;
     }
 
     fn batch(&self) -> usize {
         self.network.sizes().batch
+    }
+}
+
+impl Engine for Child<'_> {
+    fn numerics(&self) -> Numerics {
+        Numerics::cpu(self.evaluator.pool.current_num_threads())
+    }
+
+    fn place(&self) -> Place {
+        self.place
+    }
+
+    fn epoch_steps(&self) -> usize {
+        let steps = self.evaluator.settings.steps;
+        self.training_streams().length().div_ceil(steps)
+    }
+
+    fn epoch_losses(&self) -> usize {
+        self.training_streams().length() * self.batch()
+    }
+
+    fn train(&mut self) -> Result<Steps, EarlyEnd> {
+        if self.place.step == 0 {
+            self.state.fill(0.0);
+        }
+        let Some(loss) = self.step() else {
+            let error = format!(
+                "training diverged in epoch {} of {}, step {}: the loss or its gradient is not finite",
+                self.place.epoch + 1,
+                self.evaluator.settings.epochs,
+                self.place.step + 1
+            );
+            return Err(EarlyEnd::Failed(Cause::Diverged, error));
+        };
+        self.place.step += 1;
+        Ok(Steps {
+            count: 1,
+            loss,
+            examples: self.window.tokens.len(),
+        })
+    }
+
+    /// Perplexity of the validation text (NaN where there is none): every token counts once, the
+    /// end of a line too.
+    fn evaluate(&mut self) -> Result<Option<Evaluation>, EarlyEnd> {
+        let LanguageEvaluator {
+            settings, corpus, ..
+        } = self.evaluator;
+        if corpus.validation.is_empty() {
+            return self.end_epoch(f64::NAN);
+        }
+        let streams = Streams::validation(&corpus.validation, corpus.end, self.batch());
+        let (first, nats) = self.validated.unwrap_or((0, 0.0));
+        let nats = nats + self.validate(&streams, first);
+        let next = first + settings.steps;
+        if next < streams.length() {
+            self.validated = Some((next, nats));
+            return Ok(None);
+        }
+        self.end_epoch((nats / corpus.validation.len() as f64).exp())
+    }
+
+    fn tensor_lengths(&self) -> Vec<usize> {
+        vec![
+            self.parameters.len(),
+            self.descent.velocity_len(),
+            self.state.len(),
+        ]
+    }
+
+    fn tensors(&mut self) -> Result<Vec<Cow<'_, [f32]>>, EarlyEnd> {
+        let tensors = [&self.parameters, &*self.descent.velocity(), &self.state];
+        Ok(tensors.into_iter().map(Cow::Borrowed).collect())
+    }
+
+    fn resume(&mut self, place: Place, tensors: &[Vec<f32>]) -> Result<(), EarlyEnd> {
+        self.go_to(place);
+        let own = [
+            &mut self.parameters,
+            self.descent.velocity(),
+            &mut self.state,
+        ];
+        for (own, taken) in own.into_iter().zip(tensors) {
+            own.copy_from_slice(taken);
+        }
+        Ok(())
+    }
+
+    fn weights(&mut self) -> Result<Vec<Weights<'_>>, EarlyEnd> {
+        Ok(vec![(
+            self.network.parameters(),
+            Cow::Borrowed(&self.parameters),
+        )])
     }
 }
 

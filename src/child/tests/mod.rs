@@ -1,5 +1,6 @@
 //! What a child's training promises, on images drawn here.
 
+mod gpu;
 mod recipe;
 pub mod resume;
 mod train;

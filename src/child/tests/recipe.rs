@@ -149,7 +149,7 @@ fn the_weights_that_are_kept_are_the_average_that_was_validated() {
     let correct = logits
         .chunks_exact(4)
         .zip(&images.labels[245..])
-        .filter(|(logits, label)| super::super::train::argmax(logits) == usize::from(**label))
+        .filter(|(logits, label)| super::super::host_engine::argmax(logits) == usize::from(**label))
         .count();
     assert_eq!(correct as f64 / 75.0, epochs[2].metric);
     assert_eq!(

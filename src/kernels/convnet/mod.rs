@@ -23,3 +23,4 @@ pub use network::ConvNet;
 pub use norm::EPSILON as BATCH_NORM_EPSILON;
 pub use pooling::Pooling;
 pub use spec::{Geometry, LayerSpec, NetworkSpec, OperationSpec};
+pub(super) use spec::{LayerPlan, Plan};

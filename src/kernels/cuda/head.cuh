@@ -12,8 +12,11 @@ struct Progress {
     // (counted from 1; ~0: none).
     unsigned step, first_bad_step;
     float learning_rate;
-    int unused;
+    // Of an evaluation: images whose label has the largest logit, and images with a logit that is
+    // not finite.
+    unsigned correct;
     double loss;
+    unsigned not_finite, unused;
 };
 
 template <class T>
@@ -38,6 +41,8 @@ struct Head {
     float* gradient;
     // Of an evaluation: [images][classes]; null: a training step.
     float* logits;
+    // Share of each target that is spread evenly over all classes.
+    float smoothing;
     Progress* progress;
 };
 
@@ -98,14 +103,23 @@ DEVICE float sum_warp(float v) {
 }
 
 // Softmax of one image's logits, in place of which the gradient stands afterwards. One thread.
-DEVICE float cross_entropy(float* logits, int classes, int label, int images, float* gradient) {
+DEVICE float cross_entropy(const float* logits, int classes, int label, int images,
+                           float smoothing, float* gradient) {
     float largest = logits[0];
     for (int k = 1; k < classes; k++) largest = fmaxf(largest, logits[k]);
     float sum = 0;
     for (int k = 0; k < classes; k++) sum += expf(logits[k] - largest);
-    const float loss = label < classes ? logf(sum) - (logits[label] - largest) : INFINITY;
-    for (int k = 0; k < classes; k++)
-        gradient[k] = (expf(logits[k] - largest) / sum - (k == label ? 1.0f : 0.0f)) / images;
+    float loss = label < classes ? logf(sum) - (logits[label] - largest) : INFINITY;
+    const float everywhere = smoothing / classes;
+    if (smoothing > 0) {
+        float all = 0;
+        for (int k = 0; k < classes; k++) all += logf(sum) - (logits[k] - largest);
+        loss = (1 - smoothing) * loss + everywhere * all;
+    }
+    for (int k = 0; k < classes; k++) {
+        const float target = k == label ? 1 - smoothing + everywhere : everywhere;
+        gradient[k] = (expf(logits[k] - largest) / sum - target) / images;
+    }
     return loss;
 }
 
@@ -139,7 +153,8 @@ DEVICE void classify(const Head<T>& p) {
         return;
     }
     if (t == 0)
-        p.losses[image] = cross_entropy(logits, p.classes, p.labels[image], p.images, gradient);
+        p.losses[image] = cross_entropy(logits, p.classes, p.labels[image], p.images, p.smoothing,
+                                        gradient);
     sync_block();
     for (int k = t; k < p.classes; k += THREADS)
         p.logit_gradient[image * p.classes + k] = gradient[k];
@@ -150,6 +165,24 @@ DEVICE void classify(const Head<T>& p) {
                 sum += gradient[k] * p.weight[k * p.real_channels + p.real[c]];
         p.gradient[(long long)image * p.channels + c] = sum / p.area;
     }
+}
+
+// Counts which images of an evaluation are right, a thread an image (of equal logits the first one
+// counts); and the step. One block.
+template <class T>
+DEVICE void judge(const Head<T>& p) {
+    for (int image = threadIdx.x; image < p.images; image += THREADS) {
+        const float* logits = p.logits + image * p.classes;
+        int best = 0;
+        bool finite = true;
+        for (int k = 0; k < p.classes; k++) {
+            if (logits[k] > logits[best]) best = k;
+            if (!(logits[k] - logits[k] == 0)) finite = false;
+        }
+        if (best == p.labels[image]) add_atomic(&p.progress->correct, 1);
+        if (!finite) add_atomic(&p.progress->not_finite, 1);
+    }
+    if (threadIdx.x == 0) p.progress->step++;
 }
 
 // Gradients of the classifier's numbers, a thread each; the first thread adds up the loss.

@@ -41,16 +41,20 @@
     K(pool_gradient_##suffix, 2, Pool<T>, pool_gradient(p))                      \
     K(copy_##suffix, 2, Copy<T>, copy_part(p))                                   \
     K(copy_gradient_##suffix, 2, Copy<T>, copy_gradient(p))                      \
+    K(sum_##suffix, 2, Sum<T>, sum_part(p))                                      \
+    K(sum_gradient_##suffix, 2, Sum<T>, sum_gradient(p))                         \
     K(contrast_##suffix, 2, Contrast<T>, contrast(p))                            \
     K(contrast_gradient_##suffix, 2, Contrast<T>, contrast_gradient(p))          \
     K(pool_head_##suffix, 2, Head<T>, pool_head(p))                              \
     K(classify_##suffix, 2, Head<T>, classify(p))                                \
-    K(head_weights_##suffix, 2, Head<T>, head_weights(p))
+    K(head_weights_##suffix, 2, Head<T>, head_weights(p))                        \
+    K(judge_##suffix, 2, Head<T>, judge(p))
 
 // What knows no precision, or f32 alone.
 #define PARAMETERS(K)                                          \
     K(add_splits, 2, Reduction, reduce_splits(p))              \
     K(update_parameters, 2, Update, update(p))                 \
+    K(average_parameters, 2, Average, move_average(p))         \
     K(pack_all_parameters, 2, Update, pack_parameters(p))      \
     K(use_running_statistics, 2, Norm, use_running(p))
 

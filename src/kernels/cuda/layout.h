@@ -47,8 +47,8 @@ struct Norm {
     // For each padded channel the real one, or -1.
     const int* real;
     int channels;
-    // Values of a channel in a batch.
-    float count;
+    // Values of a channel in a batch, and what is added to their variance before its root.
+    float count, epsilon;
 };
 
 // A tile of output pixels, whose sides are powers of two, perhaps over several images.

@@ -5,6 +5,8 @@
 #pragma once
 #include "plain.cuh"
 
+constexpr float CONTRAST_EPSILON = 1e-5f;
+
 // Planes of f32 that an image needs, beside σ of each pixel and c, which are kept for the gradient.
 constexpr int CONTRAST_PLANES = 5;
 
@@ -103,7 +105,7 @@ DEVICE void contrast(const Contrast<T>& p) {
     blur(p, false, sums, middle, blurred);
     double total = 0;
     for (int pixel = threadIdx.x; pixel < area; pixel += THREADS) {
-        deviations[pixel] = sqrtf(blurred[pixel] + EPSILON);
+        deviations[pixel] = sqrtf(blurred[pixel] + CONTRAST_EPSILON);
         total += deviations[pixel];
     }
     const float mean = float(sum_block(total, reinterpret_cast<double*>(shared)) / area);

@@ -3,7 +3,7 @@
 #pragma once
 #include "patch.cuh"
 
-constexpr float EPSILON = 1e-5f, MOMENTUM = 0.1f;
+constexpr float MOMENTUM = 0.1f;
 
 // What the coefficients of one channel follow from, beside its sums.
 struct ChannelInputs {
@@ -38,7 +38,7 @@ DEVICE void finish_statistics(const Norm& n, const ChannelInputs& in, int channe
         double variance = squares / n.count - exact * exact;
         variance = variance > 0 ? variance : 0;
         mean = float(exact);
-        inverse = float(1 / sqrt(variance + double(EPSILON)));
+        inverse = float(1 / sqrt(variance + double(n.epsilon)));
         slope = in.scale * inverse;
         offset = in.shift - mean * slope;
         n.running_mean[real] = in.running_mean + MOMENTUM * (mean - in.running_mean);

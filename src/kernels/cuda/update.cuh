@@ -26,8 +26,10 @@ struct Images {
     const Crop* crops;
     const Progress* progress;
     int batch, images;
-    // Mean and 1/deviation of each channel; null: each image by its own.
+    // Mean and 1/deviation of each channel, or of each image of the data set; neither: of what is
+    // cut out.
     const float* statistics;
+    const float* image_statistics;
     T* out;
     int out_channels;
     uint8_t* labels;
@@ -86,7 +88,10 @@ DEVICE void load_images(const Images<T>& p) {
         }
     }
     float mean = 0, scale = 1;
-    if (!p.statistics) {
+    if (p.image_statistics) {
+        mean = p.image_statistics[2 * (long long)crop.image];
+        scale = p.image_statistics[2 * (long long)crop.image + 1];
+    } else if (!p.statistics) {
         mean = float(sum_block(sum, room) / numbers);
         double squares = 0;
         for (int i = t; i < numbers; i += THREADS)
@@ -114,7 +119,10 @@ struct Update {
     float *parameters, *velocity;
     const float* gradient;
     long long count;
-    float momentum, decay;
+    // Of the gradient; `decoupled`: of the parameters themselves, a share of the learning rate.
+    float momentum, decay, decoupled;
+    // Learning rate of each step of the epoch; null: the progress has it.
+    const float* rates;
     bf16* packed;
     // For each parameter its two positions in `packed` (of the forward pass and of the gradient),
     // or -1; null: nothing is packed.
@@ -131,14 +139,32 @@ DEVICE void pack_parameter(const Update& p, long long i, float value) {
 DEVICE void update(const Update& p) {
     const long long i = (long long)blockIdx.x * THREADS + threadIdx.x;
     if (i >= p.count) return;
+    // The step is counted by now.
+    const float rate = p.rates ? p.rates[p.progress->step - 1] : p.progress->learning_rate;
     const float decayed = p.gradient[i] + p.decay * p.parameters[i];
     const float velocity = p.momentum * p.velocity[i] + decayed;
-    const float parameter =
-        p.parameters[i] - p.progress->learning_rate * (decayed + p.momentum * velocity);
+    const float parameter = (1 - rate * p.decoupled) * p.parameters[i] -
+                            rate * (decayed + p.momentum * velocity);
     p.velocity[i] = velocity;
     p.parameters[i] = parameter;
     pack_parameter(p, i, parameter);
     if (!(parameter - parameter == 0)) min_atomic(&p.progress->first_bad_step, p.progress->step);
+}
+
+// A running average of what a step leaves.
+struct Average {
+    const float* values;
+    float* average;
+    long long count;
+    // How far each step of the epoch moves it.
+    const float* shares;
+    const Progress* progress;
+};
+
+DEVICE void move_average(const Average& p) {
+    const long long i = (long long)blockIdx.x * THREADS + threadIdx.x;
+    if (i < p.count)
+        p.average[i] += p.shares[p.progress->step - 1] * (p.values[i] - p.average[i]);
 }
 
 // Parameters that came from outside.
@@ -154,7 +180,7 @@ DEVICE void use_running(const Norm& n) {
     const int real = n.real[channel];
     float slope = 0, offset = 0;
     if (real >= 0) {
-        slope = float(n.scale[real] / sqrt(double(n.running_variance[real]) + double(EPSILON)));
+        slope = float(n.scale[real] / sqrt(double(n.running_variance[real]) + double(n.epsilon)));
         offset = n.shift[real] - n.running_mean[real] * slope;
     }
     n.slope[channel] = slope;

@@ -1,5 +1,5 @@
-// Layers without filters that look through a window: maximum and average pooling, local contrast
-// normalisation; and batch normalisation alone. Must not know networks.
+// Layers without filters: maximum and average pooling, which look through a window; batch
+// normalisation alone, ReLU alone (a copy), and sums. Must not know networks.
 #pragma once
 #include "norm.cuh"
 
@@ -177,4 +177,69 @@ DEVICE void copy_gradient(const Copy<T>& p) {
         sum[i] += p.norm.gradient0[own + i] * g[i] +
                   (p.norm.gradient1[own + i] * v[i] + p.norm.gradient2[own + i]);
     store8(p.extra + to, sum);
+}
+
+// The sum of inputs, of which this is one part: what it lacks in channels, rows or columns is zero.
+template <class T>
+struct Sum {
+    Part<T> part;
+    // For each padded channel of the sum the part's own, or -1; and the other way round.
+    const int *channels_of, *channels_to;
+    int images, height, width;
+    T* out;
+    int out_channels;
+    // Whether other parts are in the sum already.
+    int add;
+    const T* gradient;
+    T* extra;
+    int accumulate;
+};
+
+// A thread a column of an output pixel.
+template <class T>
+DEVICE void sum_part(const Sum<T>& p) {
+    const int columns = p.out_channels / 8;
+    const long long index = (long long)blockIdx.x * THREADS + threadIdx.x;
+    if (index >= (long long)p.images * p.height * p.width * columns) return;
+    const int first = int(index % columns) * 8;
+    const long long pixel = index / columns;
+    const int x = int(pixel % p.width), y = int(pixel / p.width % p.height);
+    const long long image = pixel / p.width / p.height;
+    float v[8] = {};
+    const long long to = pixel * p.out_channels + first;
+    if (p.add) load8(p.out + to, v);
+    if (y < p.part.height && x < p.part.width) {
+        const T* from = p.part.x +
+                        ((image * p.part.height + y) * p.part.width + x) * p.part.channels;
+#pragma unroll
+        for (int i = 0; i < 8; i++) {
+            const int c = p.channels_of[first + i];
+            if (c < 0) continue;
+            const float x0 = load1(from + c);
+            v[i] += p.part.k0 ? fmaxf(p.part.k0[c] * x0 + p.part.k1[c], p.part.floor) : x0;
+        }
+    }
+    store8(p.out + to, v);
+}
+
+// A thread a column of a source's pixel.
+template <class T>
+DEVICE void sum_gradient(const Sum<T>& p) {
+    const int columns = p.part.channels / 8;
+    const long long index = (long long)blockIdx.x * THREADS + threadIdx.x;
+    if (index >= (long long)p.images * p.part.height * p.part.width * columns) return;
+    const int first = int(index % columns) * 8;
+    const long long pixel = index / columns;
+    const int x = int(pixel % p.part.width), y = int(pixel / p.part.width % p.part.height);
+    const long long image = pixel / p.part.width / p.part.height;
+    const T* from = p.gradient + ((image * p.height + y) * p.width + x) * p.out_channels;
+    float v[8] = {};
+    const long long to = pixel * p.part.channels + first;
+    if (p.accumulate) load8(p.extra + to, v);
+#pragma unroll
+    for (int i = 0; i < 8; i++) {
+        const int c = p.channels_to[first + i];
+        if (c >= 0) v[i] += load1(from + c);
+    }
+    store8(p.extra + to, v);
 }

@@ -1,5 +1,6 @@
 //! Engines against the definition and against each other.
 
+mod gpu;
 mod reference;
 mod torch;
 
@@ -118,7 +119,7 @@ fn random_batch(spec: &NetworkSpec, count: usize, stream: &mut Stream) -> (Vec<f
 }
 
 /// Initial parameters, moved off the values at which scales, shifts and biases start.
-fn random_parameters(engine: &dyn Engine, stream: &mut Stream) -> Vec<f32> {
+fn random_parameters(engine: &dyn Passes, stream: &mut Stream) -> Vec<f32> {
     let mut parameters = initial_parameters(engine.parameters(), stream.next_u64());
     parameters
         .iter_mut()
@@ -179,12 +180,12 @@ fn finite_differences(
         .collect()
 }
 
-fn assert_gradient_is_right(engine: &mut dyn Engine, spec: &NetworkSpec, stream: &mut Stream) {
+fn assert_gradient_is_right(engine: &mut dyn Passes, spec: &NetworkSpec, stream: &mut Stream) {
     assert_gradient_of(engine, spec, 0.0, stream);
 }
 
 fn assert_smoothed_gradient_is_right(
-    engine: &mut dyn Engine,
+    engine: &mut dyn Passes,
     spec: &NetworkSpec,
     stream: &mut Stream,
 ) {
@@ -192,7 +193,7 @@ fn assert_smoothed_gradient_is_right(
 }
 
 fn assert_gradient_of(
-    engine: &mut dyn Engine,
+    engine: &mut dyn Passes,
     spec: &NetworkSpec,
     smoothing: f64,
     stream: &mut Stream,
@@ -272,7 +273,7 @@ fn positions(spec: &NetworkSpec, batch: usize) -> Vec<usize> {
 
 /// The running statistics after one step tell the batch's own; evaluated with those, the batch has
 /// its training loss again.
-fn assert_statistics_are_right(engine: &mut dyn Engine, spec: &NetworkSpec, stream: &mut Stream) {
+fn assert_statistics_are_right(engine: &mut dyn Passes, spec: &NetworkSpec, stream: &mut Stream) {
     let (images, labels) = random_batch(spec, 3, stream);
     let parameters = random_parameters(engine, stream);
     let mut running = initial_running(engine.running());
@@ -321,7 +322,7 @@ fn assert_statistics_are_right(engine: &mut dyn Engine, spec: &NetworkSpec, stre
 }
 
 /// A layer whose filters are 0 puts out exactly its shift, 0: no gradient passes.
-fn assert_relu_is_flat_at_zero(engine: &mut dyn Engine, spec: &NetworkSpec, stream: &mut Stream) {
+fn assert_relu_is_flat_at_zero(engine: &mut dyn Passes, spec: &NetworkSpec, stream: &mut Stream) {
     let (images, labels) = random_batch(spec, 3, stream);
     let mut parameters = initial_parameters(engine.parameters(), 1);
     let last = spec.layers.len();
@@ -354,7 +355,7 @@ fn device() -> Device {
 }
 
 /// Both engines for one network.
-fn engines(spec: &NetworkSpec, batch: usize) -> [Box<dyn Engine>; 2] {
+fn engines(spec: &NetworkSpec, batch: usize) -> [Box<dyn Passes>; 2] {
     let pool = Arc::new(
         rayon::ThreadPoolBuilder::new()
             .num_threads(2)
@@ -362,15 +363,15 @@ fn engines(spec: &NetworkSpec, batch: usize) -> [Box<dyn Engine>; 2] {
             .unwrap(),
     );
     [
-        Box::new(TensorEngine::new(spec, &device())),
-        Box::new(KernelEngine::new(spec, batch, &pool).unwrap()),
+        Box::new(TensorPasses::new(spec, &device())),
+        Box::new(KernelPasses::new(spec, batch, &pool).unwrap()),
     ]
 }
 
 type Networks = (std::ops::Range<u64>, fn(&mut Stream) -> NetworkSpec);
 
 /// Runs a check of one engine on both, on random networks.
-fn check_both((seeds, network): Networks, check: fn(&mut dyn Engine, &NetworkSpec, &mut Stream)) {
+fn check_both((seeds, network): Networks, check: fn(&mut dyn Passes, &NetworkSpec, &mut Stream)) {
     for seed in seeds {
         let mut stream = stream(seed);
         let spec = network(&mut stream);

@@ -2,7 +2,7 @@
 //! them. The numbers are committed, so that the test needs no PyTorch; `make test-peers` draws
 //! other networks, which NETWRIGHT_AGREEMENT then names.
 
-use super::{Engine, KernelEngine, TensorEngine, assert_tensors_close, device};
+use super::{KernelPasses, Passes, TensorPasses, assert_tensors_close, device};
 use crate::child::Sgd;
 use crate::child::convnet::{initial_running, network_spec};
 use crate::kernels::{NetworkSpec, ParameterSlot};
@@ -60,7 +60,7 @@ fn images(spec: &NetworkSpec, seed: u64, count: usize) -> Vec<f32> {
 
 /// Parameters, running statistics and logits after the steps.
 fn train(
-    engine: &mut dyn Engine,
+    engine: &mut dyn Passes,
     spec: &NetworkSpec,
     case: &Case,
 ) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
@@ -107,10 +107,10 @@ fn both_engines_agree_with_pytorch() {
                 .build()
                 .unwrap(),
         );
-        let kernels = Box::new(KernelEngine::new(&spec, case.batches[0], &pool).unwrap());
-        let engines: [(&str, Box<dyn Engine>); 2] = [
+        let kernels = Box::new(KernelPasses::new(&spec, case.batches[0], &pool).unwrap());
+        let engines: [(&str, Box<dyn Passes>); 2] = [
             ("kernels", kernels),
-            ("tensors", Box::new(TensorEngine::new(&spec, &device()))),
+            ("tensors", Box::new(TensorPasses::new(&spec, &device()))),
         ];
         for (name, mut engine) in engines {
             let (parameters, running, logits) = train(engine.as_mut(), &spec, case);

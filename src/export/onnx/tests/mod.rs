@@ -4,7 +4,7 @@
 mod interpreter;
 
 use super::{ModelProto, model};
-use crate::child::convnet::engine;
+use crate::child::convnet::passes;
 use crate::child::language_model::{Network as LanguageNetwork, Sizes};
 use crate::child::{
     Classifier, MetricUnit, NamedTensor, TrainedNetwork, TrainingRecord, TrainingSummary,
@@ -136,7 +136,7 @@ fn images(normalisation: Normalisation) -> Input {
 
 fn trained_convnet(normalisation: Normalisation) -> TrainedNetwork {
     let network = convnet();
-    let engine = engine(&network, 8, EPSILON, &Device::Cpu, &pool(), None).unwrap();
+    let engine = passes(&network, 8, EPSILON, &Device::Cpu, &pool(), None).unwrap();
     let slots = [engine.parameters(), engine.running()].concat();
     trained(Network::Conv(network), images(normalisation), &slots, 0.7)
 }

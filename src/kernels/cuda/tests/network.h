@@ -232,7 +232,8 @@ struct Network : Plan<T> {
     void set_parameters(const std::vector<float>& values, const std::vector<float>& stats) {
         backend.upload(parameters, values.data(), values.size() * 4);
         backend.upload(running, stats.data(), stats.size() * 4);
-        Progress start{0, ~0u, 0.01f, 0, 0.0};
+        Progress start{};
+        start.first_bad_step = ~0u, start.learning_rate = 0.01f;
         backend.upload(progress, &start, sizeof start);
         each(0, pack_all_parameters, parameter_count, 0, update);
         backend.synchronise();

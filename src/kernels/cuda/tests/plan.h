@@ -247,7 +247,7 @@ struct Plan {
             n.running_mean = running + mean_at[i - 1];
             n.running_variance = running + variance_at[i - 1];
             n.real = s.device_real, n.channels = s.padded;
-            n.count = float(double(batch) * s.height * s.width);
+            n.count = float(double(batch) * s.height * s.width), n.epsilon = 1e-5f;
         }
         // Readers without filters hand gradients on through `extra`.
         for (size_t i = 0; i < spec.layers.size(); i++)

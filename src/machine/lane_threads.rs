@@ -1,24 +1,6 @@
-//! What a lane computes with: its candle device and its own pool of pinned threads. Must not know
-//! what is computed on them.
+//! A lane's own pool of pinned threads. Must not know what is computed on them.
 
 use super::{LaneSpec, MachineError, ThreadPool};
-use candle_core::Device;
-
-/// The candle device of a lane.
-///
-/// # Errors
-/// The GPU cannot be had.
-pub fn candle_device(lane: &LaneSpec) -> Result<Device, MachineError> {
-    let device = lane.device.clone();
-    match device.strip_prefix("cuda:").map(str::parse) {
-        None => Ok(Device::Cpu),
-        Some(Ok(index)) => Device::new_cuda(index).map_err(|source| MachineError::Cuda {
-            device,
-            source: source.into(),
-        }),
-        Some(Err(_)) => Err(MachineError::NoDevice(device)),
-    }
-}
 
 /// A pool of the lane's own threads, each pinned to one of its cores: lanes never share a pool, so
 /// none waits for another.
