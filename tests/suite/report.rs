@@ -191,7 +191,7 @@ fn one_file_tells_what_was_found_and_what_its_numbers_mean() {
     let run = folder.path().join("run");
     let page = std::fs::read_to_string(run.join("report/index.html")).unwrap();
     assert_stands_alone(&page);
-    let machine = concat!("netwright ", env!("CARGO_PKG_VERSION"), " (");
+    let machine = concat!("netwright ", env!("CARGO_PKG_VERSION"), " on ");
     for part in [
         "&lt;six&gt;",
         "finished</span>",
