@@ -150,10 +150,10 @@ impl History {
     pub fn change(&mut self, sequence: u64, before: &LearningSettings, now: &LearningSettings) {
         self.position.sequence = sequence;
         self.round = None;
-        if before.strategy != now.strategy {
-            self.strategy = now.strategy.create();
-        } else {
+        if before.strategy == now.strategy {
             own(&mut self.strategy).change(before, now);
+        } else {
+            self.strategy = now.strategy.create();
         }
     }
 

@@ -503,15 +503,15 @@ mod tests {
     /// Replayed from its beginning and continued from a snapshot, a run of before is the same.
     #[test]
     fn a_state_of_before_goes_on_as_one_that_forgets() {
-        let mut ppo = with_best();
-        ppo.rewards.extend([0.25, 0.5]);
-        ppo.count = 2;
         #[derive(Serialize)]
         struct Before {
             rewards: Vec<f64>,
             count: u64,
             networks: SavedNetworks,
         }
+        let mut ppo = with_best();
+        ppo.rewards.extend([0.25, 0.5]);
+        ppo.count = 2;
         let state = Before {
             rewards: vec![0.25, 0.5],
             count: 2,
