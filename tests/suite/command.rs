@@ -3,8 +3,8 @@
 //! die, and GPUs lent by a build without CUDA.
 
 use super::common::{
-    Running, assert_verifies, count, database, finished, is_dead, netwright, refused, stderr,
-    succeeds, trials, wait_until,
+    Running, assert_verifies, count, database, finished, has_line, is_dead, netwright, refused,
+    stderr, succeeds, trials, wait_until,
 };
 use std::path::Path;
 use std::process::Command;
@@ -193,9 +193,7 @@ fn a_signal_ends_a_search_whose_program_ignores_it() {
     let run = folder.path().join("runs/t");
     let own = run.join("checkpoints/trial-1/own");
     let mut process = Running::start_silent(&mut command(folder.path()));
-    wait_until("the program runs", || {
-        std::fs::read_to_string(&own).is_ok_and(|text| text.ends_with('\n'))
-    });
+    wait_until("the program runs", || has_line(&own));
     process.signal(rustix::process::Signal::TERM);
     assert_eq!(process.wait().code(), Some(143));
     let pid = std::fs::read_to_string(&own).unwrap();

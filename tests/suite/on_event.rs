@@ -2,8 +2,8 @@
 //! of the run, with what happened as JSON; whatever it does, the search goes on and ends.
 
 use super::common::{
-    ENDLESS, Running, Search, finished, is_dead, netwright, refused, stderr, succeeds, text,
-    wait_until,
+    ENDLESS, Running, Search, finished, has_line, is_dead, netwright, refused, stderr, succeeds,
+    text, wait_until,
 };
 use rustix::process::Signal;
 use serde_json::Value;
@@ -116,7 +116,7 @@ fn it_holds_nothing_up_and_a_signal_ends_it_with_the_search() {
     let run = search.run_dir("run");
     wait_until("the program runs, and the search goes on", || {
         assert!(!process.has_ended());
-        folder.join("below").exists() && finished(&run) > 500
+        has_line(&folder.join("below")) && finished(&run) > 500
     });
     process.signal(Signal::TERM);
     assert_eq!(process.wait().code(), Some(143));
@@ -131,7 +131,7 @@ fn it_holds_nothing_up_and_a_signal_ends_it_with_the_search() {
     );
     let trials = format!("run.trials={}", finished(&run) + 8);
     let mut process = Running::start_silent(last.args(["--set", &trials]));
-    wait_until("it is told of the end", || folder.join("last").exists());
+    wait_until("it is told of the end", || has_line(&folder.join("last")));
     assert!(!process.has_ended());
     process.signal(Signal::INT);
     assert_eq!(

@@ -9,8 +9,8 @@ mod server;
 pub mod small_disk;
 
 pub use process::{
-    Running, arguments_of, is_alone, is_dead, netwright, printed, refused, stderr, stdout,
-    succeeds, text, wait_until,
+    Running, arguments_of, has_line, is_alone, is_dead, netwright, printed, refused, stderr,
+    stdout, succeeds, text, wait_until,
 };
 pub use run_on_disk::{
     Facts, assert_same_numbers, assert_verifies, count, database, events, events_of, finished,

@@ -147,8 +147,14 @@ impl Drop for Running {
     }
 }
 
+/// Is there a whole line in this file? A shell that writes one has created the file before.
+pub fn has_line(file: &Path) -> bool {
+    std::fs::read_to_string(file).is_ok_and(|text| text.ends_with('\n'))
+}
+
 /// Is this process gone, or dead and waiting for whoever adopted it?
 pub fn is_dead(pid: &str) -> bool {
+    assert!(!pid.trim().is_empty(), "no process id");
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
     stat.rsplit(')')
         .next()
