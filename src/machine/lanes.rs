@@ -56,8 +56,8 @@ pub fn resolve_cpu_lanes(settings: &DevicesSettings) -> Result<Vec<LaneSpec>, Ma
     }
 }
 
-/// As `resolve_lanes`, for a user's program, which brings its own CUDA: any build can lend it a
-/// GPU, and a GPU that is listed need not be found here.
+/// As `resolve_lanes`, for a user's program, which brings its own CUDA: it can be lent any GPU, and
+/// one that is listed need not be found here.
 ///
 /// # Errors
 /// As `resolve_lanes`.

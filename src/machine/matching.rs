@@ -14,10 +14,10 @@ pub fn match_by_uuid(cuda: &[(String, String)], nvml: &[Identity]) -> Vec<(Strin
         .collect()
 }
 
-/// The same for a CPU build, which has no CUDA driver to ask although its command may train on
-/// GPUs. It follows CUDA's rules for `CUDA_VISIBLE_DEVICES`: a list of numbers (in the order of PCI
-/// bus ids) and of UUIDs or unique prefixes of them. The first entry that is no GPU hides itself
-/// and all that follow; a GPU named twice hides all. None: all are visible.
+/// The same where the driver is not asked, as for a command that trains on GPUs. It follows CUDA's
+/// rules for `CUDA_VISIBLE_DEVICES`: a list of numbers (in the order of PCI bus ids) and of UUIDs or
+/// unique prefixes of them. The first entry that is no GPU hides itself and all that follow; a GPU
+/// named twice hides all. None: all are visible.
 pub fn match_by_variable(visible: Option<&str>, nvml: &[Identity]) -> Vec<(String, usize)> {
     let mut order: Vec<usize> = (0..nvml.len()).collect();
     order.sort_by_key(|&index| nvml[index].pci_bus_id.to_ascii_lowercase());

@@ -1,6 +1,6 @@
 //! A search whose children are trained by the user's own program, as a user runs it: README's
 //! script, the shipped examples with a stand-in for PyTorch, programs that are killed or refuse to
-//! die, and GPUs lent by a build without CUDA.
+//! die, and GPUs that it is lent.
 
 use super::common::{
     Running, assert_verifies, count, database, finished, has_line, is_dead, netwright, refused,
