@@ -151,6 +151,14 @@ fn descendants(of: Pid) -> Vec<Pid> {
     found.into_iter().collect()
 }
 
+/// One of these is its parent, or its parent's parent, and so on.
+fn descends_from(process: Pid, ancestors: &HashSet<Pid>) -> bool {
+    let parent = |process: &Pid| Stat::of(*process)?.parent;
+    std::iter::successors(parent(&process), parent)
+        .take(ancestors.len() + 64)
+        .any(|ancestor| ancestors.contains(&ancestor))
+}
+
 /// Every process of the machine.
 fn all() -> Vec<Pid> {
     let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
@@ -270,13 +278,15 @@ impl Descendants {
         found
     }
 
-    /// Sends SIGTERM to each, once, but to none of the program's own group, which has had its
-    /// signal; true if none is left.
+    /// Sends SIGTERM to each, once; true if none is left. Not to the program's own group, which has
+    /// had its signal, nor to what one that was asked has started since: it may be what saves its
+    /// work.
     pub fn ask_to_end(&mut self, group: Pid) -> bool {
         let living = self.living();
+        let before: HashSet<Pid> = self.asked.iter().map(|process| process.pid).collect();
         for process in &living {
             let is_outside = Stat::of(process.pid).is_some_and(|stat| stat.group != Some(group));
-            if is_outside && self.asked.insert(*process) {
+            if is_outside && self.asked.insert(*process) && !descends_from(process.pid, &before) {
                 let _ = kill_process(process.pid, Signal::TERM);
             }
         }

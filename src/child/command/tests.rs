@@ -334,9 +334,10 @@ fn a_grandchild_that_holds_stdout_open_delays_nothing_and_dies() {
 #[test]
 fn what_left_the_process_group_may_end_in_order_and_dies_if_it_does_not() {
     let folder = tempfile::tempdir().unwrap();
-    // Forked twice, in a session of its own. It notes the SIGTERM and goes on; from then on the
-    // clock runs.
-    let daemon = "trap \"touch asked\" TERM; echo $$ > pid; while :; do sleep 0.02; done";
+    // Forked twice, in a session of its own. What it starts when it is asked to end may finish its
+    // work, and it goes on; from then on the clock runs.
+    let daemon =
+        "trap \"sleep 0.1; touch asked\" TERM; echo $$ > pid; while :; do sleep 0.02; done";
     let script = format!(
         "cd \"$NETWRIGHT_CHECKPOINT_DIR\"; (setsid sh -c '{daemon}' > /dev/null 2>&1 &); \
          while [ ! -s pid ]; do sleep 0.01; done; {REWARD}"
