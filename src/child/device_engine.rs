@@ -4,7 +4,7 @@
 
 use super::ChildSettings;
 use super::convnet::{EngineError, initial_parameters, initial_running, spec_with};
-use super::engine::{Engine, Evaluation, Numerics, Place, Steps, Weights};
+use super::engine::{Engine, Evaluation, Numerics, Place, Steps, Weights, trained_lengths};
 use super::host_engine::{diverged, diverged_in_validation};
 use super::schedule::Moment;
 use super::training::EarlyEnd;
@@ -264,27 +264,14 @@ impl Engine for DeviceEngine<'_> {
         if self.validated < batches {
             return Ok(None);
         }
-        let accuracy = if count == 0 {
-            f64::NAN
-        } else {
-            self.correct as f64 / count as f64
-        };
-        self.go_to(Place {
-            epoch: self.place.epoch + 1,
-            step: 0,
-        });
-        Ok(Some(Evaluation {
-            metric: accuracy,
-            score: accuracy,
-        }))
+        let evaluation = Evaluation::of_predictions(self.correct, count);
+        self.go_to(self.place.next_epoch());
+        Ok(Some(evaluation))
     }
 
     fn tensor_lengths(&self) -> Vec<usize> {
         let sizes = self.network.sizes();
-        let trained = [sizes.parameters, sizes.parameters, sizes.running];
-        let average = [sizes.parameters, sizes.running];
-        let average = average.into_iter().filter(|_| sizes.averages);
-        trained.into_iter().chain(average).collect()
+        trained_lengths(sizes.parameters, sizes.running, sizes.averages)
     }
 
     fn tensors(&mut self) -> Result<Vec<Cow<'_, [f32]>>, EarlyEnd> {

@@ -67,6 +67,16 @@ pub struct Place {
     pub step: usize,
 }
 
+impl Place {
+    /// The beginning of the next epoch.
+    pub fn next_epoch(self) -> Self {
+        Self {
+            epoch: self.epoch + 1,
+            step: 0,
+        }
+    }
+}
+
 /// What some steps gave.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Steps {
@@ -84,6 +94,28 @@ pub struct Evaluation {
     pub metric: f64,
     /// The number that the reward is computed from.
     pub score: f64,
+}
+
+impl Evaluation {
+    /// The accuracy of `correct` predictions of `count`; of none it is not a number.
+    pub fn of_predictions(correct: usize, count: usize) -> Self {
+        let accuracy = match count {
+            0 => f64::NAN,
+            _ => correct as f64 / count as f64,
+        };
+        Self {
+            metric: accuracy,
+            score: accuracy,
+        }
+    }
+}
+
+/// The lengths of an image network's tensors in a checkpoint: parameters, their velocity, running
+/// statistics, and the averages of parameters and running statistics if `averages`.
+pub fn trained_lengths(parameters: usize, running: usize, averages: bool) -> Vec<usize> {
+    let trained = [parameters, parameters, running];
+    let average = [parameters, running].into_iter().filter(|_| averages);
+    trained.into_iter().chain(average).collect()
 }
 
 /// A trained tensor after the other: where they lie, and the packed numbers.

@@ -3,7 +3,7 @@
 //! how a pass is computed.
 
 use super::convnet::{self, EngineError, Passes, initial_parameters, initial_running};
-use super::engine::{Engine, Evaluation, Numerics, Place, Steps, Weights};
+use super::engine::{Engine, Evaluation, Numerics, Place, Steps, Weights, trained_lengths};
 use super::schedule::Moment;
 use super::training::EarlyEnd;
 use super::weight_average::WeightAverage;
@@ -223,30 +223,14 @@ impl Engine for HostEngine<'_> {
         if next < count {
             return Ok(None);
         }
-        let accuracy = if count == 0 {
-            f64::NAN
-        } else {
-            self.correct as f64 / count as f64
-        };
-        self.go_to(Place {
-            epoch: self.place.epoch + 1,
-            step: 0,
-        });
-        Ok(Some(Evaluation {
-            metric: accuracy,
-            score: accuracy,
-        }))
+        let evaluation = Evaluation::of_predictions(self.correct, count);
+        self.go_to(self.place.next_epoch());
+        Ok(Some(evaluation))
     }
 
     fn tensor_lengths(&self) -> Vec<usize> {
-        let trained = [
-            self.parameters.len(),
-            self.parameters.len(),
-            self.running.len(),
-        ];
-        let average = [self.parameters.len(), self.running.len()];
-        let average = average.into_iter().filter(|_| self.average.is_some());
-        trained.into_iter().chain(average).collect()
+        let averages = self.average.is_some();
+        trained_lengths(self.parameters.len(), self.running.len(), averages)
     }
 
     fn tensors(&mut self) -> Result<Vec<Cow<'_, [f32]>>, EarlyEnd> {

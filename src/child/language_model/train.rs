@@ -344,10 +344,7 @@ impl<'a> Child<'a> {
         if !self.evaluator.corpus.validation.is_empty() {
             self.evaluator.beats_chance(self.place.epoch, perplexity)?;
         }
-        self.go_to(Place {
-            epoch: self.place.epoch + 1,
-            step: 0,
-        });
+        self.go_to(self.place.next_epoch());
         Ok(Some(Evaluation {
             metric: self.evaluator.metric(perplexity),
             score: perplexity,

@@ -195,17 +195,11 @@ impl<'a> Launches<'a> {
         match layer.operation {
             OperationSpec::Convolution { .. } | OperationSpec::PlainConvolution { .. } => {
                 let buffers = &self.plan.layers[index];
-                let state = &self.plan.states[index + 1];
                 let conv = PlainConv {
                     parts: buffers.parts_at,
                     part_count: buffers.parts.len() as i32,
-                    images: self.images as i32,
-                    height: state.height as i32,
-                    width: state.width as i32,
-                    out: state.y,
-                    out_channels: state.padded as i32,
-                    real: state.real_at,
-                    ..PlainConv::default()
+                    out: self.plan.states[index + 1].y,
+                    ..self.plain_conv(index)
                 };
                 self.push(Launch::each(
                     named!(self, convolve_plain),
@@ -258,34 +252,47 @@ impl<'a> Launches<'a> {
 
     /// The gradient of what a layer computes.
     fn output_gradient(&mut self, index: usize) {
-        let buffers = &self.plan.layers[index];
         let state = &self.plan.states[index + 1];
         let conv = PlainConv {
-            parts: buffers.readers_at,
+            parts: self.plan.layers[index].readers_at,
             part_count: state.readers.len() as i32,
-            images: self.images as i32,
-            height: state.height as i32,
-            width: state.width as i32,
             out: state.gradient,
-            out_channels: state.padded as i32,
-            real: state.real_at,
             normalised: i32::from(state.is_applied),
             floor: state.floor,
             y: state.y,
-            extra: if self.extra[index + 1] {
-                state.extra
-            } else {
-                0
-            },
+            extra: self.extra_of(index + 1),
             head: state.head,
             head_channels: self.plan.head.channels,
             norm: self.norm(index + 1),
+            ..self.plain_conv(index)
         };
         self.push(Launch::each(
             named!(self, gradient_plain),
             self.numbers(index + 1),
             conv,
         ));
+    }
+
+    /// What a plain convolution and its gradient have in common: the shape of a layer's output.
+    fn plain_conv(&self, index: usize) -> PlainConv {
+        let state = &self.plan.states[index + 1];
+        PlainConv {
+            images: self.images as i32,
+            height: state.height as i32,
+            width: state.width as i32,
+            out_channels: state.padded as i32,
+            real: state.real_at,
+            ..PlainConv::default()
+        }
+    }
+
+    /// Where a gradient lies that pooling and the like have added up for a state; 0: nowhere.
+    fn extra_of(&self, state: usize) -> Address {
+        if self.extra[state] {
+            self.plan.states[state].extra
+        } else {
+            0
+        }
     }
 
     fn backward_layer(&mut self, index: usize, layer: &LayerPlan) {
@@ -348,11 +355,7 @@ impl<'a> Launches<'a> {
             normalised: i32::from(state.is_applied),
             floor: state.floor,
             y: state.y,
-            extra: if self.extra[index + 1] {
-                state.extra
-            } else {
-                0
-            },
+            extra: self.extra_of(index + 1),
             head: state.head,
             head_channels: self.plan.head.channels,
             ..self.conv(index, fast)
