@@ -21,7 +21,7 @@ large_table() {
     {
         printf '[space]\nkind = "choices"\n'
         for name in a b c d e f g; do printf '[[space.decision]]\nname = "%s"\noptions = [0, 1, 2, 3, 4, 5, 6, 7]\n' "$name"; done
-        printf '[child]\nevaluator = "table"\n[child.table]\npath = "%s"\nreward = "reward"\n' "$(realpath "$run.csv")"
+        printf '[child]\nevaluator = "table"\n[child.table]\npath = "%s"\nreward = ["reward"]\n' "$(realpath "$run.csv")"
     } > "$run.toml"
     config=$run.toml
 }
